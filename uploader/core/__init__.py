@@ -1,0 +1,1 @@
+"""The pure core: decides, and never touches disk, network or clock."""

@@ -1,0 +1,154 @@
+"""Every error a user or a server can cause, and the exit code it ends in (design §5).
+
+UploaderError
+├── UsageError            2   a flag, a setting, an illegal id, a conflicting job
+├── NotFound              4   no such job or path
+├── PreflightRefused      6   the folder cannot become a model
+├── StoreError           11   the job table is locked, read-only, newer or corrupt
+├── LeaseLost             1   this worker no longer owns the job: write nothing more
+├── Stopped               -   a stop token was set: not a failure, control flow
+├── SourceUnsettled       -   an open source moved: prove it again before going on
+├── JobError                  ends in the job's reason
+│   ├── SourceChanged    12   a local file is not what the manifest promised
+│   ├── SourceMissing    12   a local file is gone
+│   ├── SourceUnreadable  -   the folder is away or the disk answers with errors: passes
+│   ├── Corrupted        12   the stored object differs from the source
+│   └── JobRefused        7   this job cannot go on as it is
+└── RemoteError               an answer of one of the two services, with its verdict
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from uploader.core.retry import Verdict, Where
+
+
+class UploaderError(Exception):
+    """One line of what, one line of what to do; neither ever holds a secret."""
+
+    exit_code: ClassVar[int] = 1
+    code: str = "error"
+
+    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.code = code or self.code
+
+
+class UsageError(UploaderError):
+    """The command line, the configuration or the environment is wrong."""
+
+    exit_code = 2
+    code = "usage"
+
+
+class NotFound(UploaderError):
+    """No such job, or no such path."""
+
+    exit_code = 4
+    code = "not_found"
+
+
+class PreflightRefused(UploaderError):
+    """The folder cannot become a model; nothing was sent."""
+
+    exit_code = 6
+    code = "preflight"
+
+
+class StoreError(UploaderError):
+    """The state store cannot be used as it is."""
+
+    exit_code = 11
+    code = "store"
+
+
+class LeaseLost(UploaderError):
+    """A fenced write matched no row: another worker, or a user, owns the job now."""
+
+    code = "lease_lost"
+
+
+class Stopped(UploaderError):
+    """The stop token of this job or of the whole worker was set."""
+
+    code = "stopped"
+
+    def __init__(self) -> None:
+        super().__init__("stopped")
+
+
+class SourceUnsettled(UploaderError):
+    """Size or mtime of an open source moved while it was being read."""
+
+    code = "source_unsettled"
+
+
+class JobError(UploaderError):
+    """Ends a job's attempt. ``transient`` ones are tried again, the others fail the job."""
+
+    exit_code = 7
+    transient: ClassVar[bool] = False
+
+
+class SourceChanged(JobError):
+    """A source is not what the manifest promised and cannot be proven (invariant 6)."""
+
+    exit_code = 12
+    code = "source_changed"
+
+
+class SourceMissing(JobError):
+    """A source file is gone while its folder is still there."""
+
+    exit_code = 12
+    code = "source_missing"
+
+
+class SourceUnreadable(JobError):
+    """The folder is away (unmounted) or the disk fails: a condition that may pass."""
+
+    code = "source_unreadable"
+    transient = True
+
+
+class Corrupted(JobError):
+    """The service stored something else than the source, again and again."""
+
+    exit_code = 12
+    code = "corrupted"
+
+
+class JobRefused(JobError):
+    """This job cannot go on as it is; ``code`` says which rule of design §3 ended it."""
+
+
+class RemoteError(UploaderError):
+    """An answer, or the lack of one, of Fireworks or of the storage behind it.
+
+    ``verdict`` is what the retry table (`core/retry.py`) makes of it, ``retry_after_s``
+    the server's own wish in seconds.
+    """
+
+    exit_code = 7
+    code = "remote"
+
+    def __init__(  # noqa: PLR0913 - the facts of one answer
+        self,
+        verdict: Verdict,
+        where: Where,
+        message: str,
+        *,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        hint: str = "",
+        code: str = "",
+    ) -> None:
+        super().__init__(message, hint=hint, code=code)
+        self.verdict = verdict
+        self.where = where
+        self.status = status
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,243 @@
+"""A job, its files and its manifest: the words of design §2 as frozen values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from uploader.core.redact import SessionUri
+
+#: Contract fireworks §1.1.
+MODEL_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+#: A job whose account is asked from the service at its first claim.
+UNKNOWN_ACCOUNT = "-"
+
+
+class Stage(StrEnum):
+    """Where in the pipeline a job stands."""
+
+    CREATE = "create"  #: the model is not known to exist remotely
+    UPLOAD = "upload"  #: it exists; files are on their way
+    VALIDATE = "validate"  #: every file is stored; the service looks at them
+    READY = "ready"  #: the service called the model READY
+
+
+class Status(StrEnum):
+    """May a job run?"""
+
+    ACTIVE = "active"  #: a worker may claim it, now or at `not_before`
+    PAUSED = "paused"  #: the user holds it
+    BLOCKED = "blocked"  #: the account needs a human; heals once cured
+    FAILED = "failed"  #: this job needs a human
+    CANCELLED = "cancelled"  #: the user gave it up
+    DONE = "done"  #: READY, nothing left to do
+
+
+OPEN_STATUSES = (Status.ACTIVE, Status.PAUSED, Status.BLOCKED, Status.FAILED)
+
+
+class Mode(StrEnum):
+    """How a file is sent."""
+
+    SESSION = "session"  #: resumable, at the right byte
+    PUT = "put"  #: one plain signed PUT, at the right file
+
+
+class Kind(StrEnum):
+    """What the folder becomes; the value is the user's word."""
+
+    BASE = "base"
+    LORA = "lora"
+
+    @property
+    def remote(self) -> str:
+        """The service's name for it (contract fireworks §1.2)."""
+        return {Kind.BASE: "HF_BASE_MODEL", Kind.LORA: "HF_PEFT_ADDON"}[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes an open file the file of the manifest (invariant 6)."""
+
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One file of the snapshot; ``path`` is relative to the manifest's root."""
+
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The snapshot taken at enqueue. ``root`` is a real path."""
+
+    root: str
+    files: tuple[ManifestFile, ...]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A proven fact about a source: the CRC32C of its bytes [0, offset)."""
+
+    offset: int = 0
+    crc32c: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a job stands still: a stable code, one sentence, one thing to do."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to write to a job; every worker write carries ``token`` (invariant 5)."""
+
+    job_id: int
+    owner: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """One file of a job as its row says.
+
+    ``checkpoint`` is what the server confirmed, ``mark`` what went to a socket. ``sessions``
+    counts the sessions opened in this life and fences late progress of an earlier one.
+    """
+
+    job_id: int
+    path: str
+    size_bytes: int
+    mtime_ns: int
+    inode: int
+    mode: Mode = Mode.SESSION
+    session: SessionUri | None = None
+    session_at: datetime | None = None
+    object_path: str | None = None
+    sessions: int = 0
+    old_sessions_lost: int = 0
+    checkpoint: Pair = Pair()
+    mark: Pair = Pair()
+    bytes_sent: int = 0
+    stored: bool = False
+    verified: bool = False
+    crc32c: int | None = None
+    mismatches: int = 0
+    attempts: int = 0
+    failures: int = 0
+    not_before: datetime | None = None
+    last_error: str | None = None
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.size_bytes, self.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One model on its way to READY, with the sums over its files."""
+
+    id: int
+    base_url: str
+    account: str
+    model_id: str
+    path: str
+    kind: Kind
+    create_body: Mapping[str, Any]
+    stage: Stage
+    status: Status
+    created_at: datetime
+    updated_at: datetime
+    reason: Reason | None = None
+    priority: int = 0
+    life: int = 1
+    attempts: int = 0
+    failures: int = 0
+    not_before: datetime | None = None
+    created_remotely: bool = False
+    start_accepted: bool = False
+    plain_put: bool = False
+    delete_remote: bool = False
+    polling_s: float = 0.0
+    rate_bps: float | None = None
+    ready_at: datetime | None = None
+    lease: Lease | None = None
+    warnings: tuple[str, ...] = ()
+    preflight: tuple[Mapping[str, str], ...] = ()
+    files_total: int = 0
+    files_stored: int = 0
+    bytes_total: int = 0
+    bytes_confirmed: int = 0
+    bytes_marked: int = 0
+    bytes_sent: int = 0
+
+    @property
+    def model(self) -> str:
+        """The resource name (contract fireworks §1.1)."""
+        return f"accounts/{self.account}/models/{self.model_id}"
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until the last byte is handed over at the present rate, where known."""
+        if not self.rate_bps:
+            return None
+        return (self.bytes_total - self.bytes_marked) / self.rate_bps
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a job's history."""
+
+    seq: int
+    job_id: int
+    at: datetime
+    kind: str
+    message: str
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What enqueue writes. ``options`` are the user's words, compared for idempotency."""
+
+    base_url: str
+    account: str
+    model_id: str
+    kind: Kind
+    manifest: Manifest
+    create_body: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    priority: int = 0
+    preflight: tuple[Mapping[str, str], ...] = ()
+
+
+def exit_code(status: Status, reason: Reason | None) -> int:
+    """How a command that waited for a job ends (design §5)."""
+    if status is Status.DONE:
+        return 0
+    if status is Status.BLOCKED:
+        return 8
+    if reason is not None and reason.code in ("source_changed", "source_missing", "corrupted"):
+        return 12
+    return 7

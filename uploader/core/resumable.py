@@ -1,0 +1,222 @@
+"""The GCS upload protocol without I/O: kinds of URL, what to send next, what an answer says.
+
+Sources: contract/fireworks.md §2.3 (kinds of URL), contract/gcs-resumable.md §1 (answers).
+Ranges are half-open here and inclusive only in header text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from uploader.core.errors import JobRefused, UploaderError
+from uploader.core.redact import SignedUrl
+
+#: What a session persists in; every data PUT but the last is a multiple of it (gcs §1).
+GRANULE = 256 * 1024
+CONTENT_TYPE = "application/octet-stream"
+
+_OK = (200, 201)
+_RESUME_INCOMPLETE = 308
+_RANGE = re.compile(r"bytes=0-(\d{1,19})")
+_CRC32C = re.compile(r"(?:^|,)\s*crc32c=([A-Za-z0-9+/]+={0,2})\s*(?:,|$)")
+
+
+class ProtocolError(UploaderError):
+    """An answer that no rule of the protocol explains; asking again is the only cure."""
+
+    code = "protocol"
+
+
+class UrlKind(StrEnum):
+    """What may be done with an upload URL."""
+
+    SESSION = "session"  #: a session URI: query it, then send data
+    START = "start"  #: signed for POST with x-goog-resumable: start
+    PUT = "put"  #: signed for one PUT of the whole file
+
+
+@dataclass(frozen=True, slots=True)
+class UploadUrl:
+    """One URL of getUploadEndpoint, read. ``object_path`` is host + bucket + key."""
+
+    url: SignedUrl
+    kind: UrlKind
+    object_path: str
+    signed_headers: tuple[str, ...] = ()
+    life_s: float | None = None
+
+    def headers(self, size_bytes: int) -> dict[str, str]:
+        """Exactly the headers the signature covers, with the values it expects.
+
+        Raises JobRefused where it covers one whose value nobody told us (contract §2.4).
+        """
+        known = {
+            "content-type": CONTENT_TYPE,
+            "x-goog-content-length-range": f"{size_bytes},{size_bytes}",
+            "x-goog-resumable": "start",
+            "content-length": str(size_bytes),
+        }
+        unknown = [name for name in self.signed_headers if name not in {*known, "host"}]
+        if unknown:
+            names = ", ".join(unknown)
+            message = f"the upload URL demands headers nobody gave us: {names}"
+            raise JobRefused(message, code="url_unusable", hint="update uploader, or report this")
+        signed = {name: known[name] for name in self.signed_headers if name in known}
+        signed.pop("content-length", None)  # the transport writes it
+        return {"content-type": CONTENT_TYPE, **signed}
+
+
+def read_url(url: str) -> UploadUrl:
+    """Tell the three kinds apart by the detection rule of contract fireworks §2.3.
+
+    Raises JobRefused for anything but an absolute http(s) URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise JobRefused("the service sent an upload URL that is none", code="url_unusable")
+    query = {name.lower(): value for name, value in parse_qsl(parts.query)}
+    signed = tuple(
+        name for name in query.get("x-goog-signedheaders", "").lower().split(";") if name
+    )
+    if "upload_id" in query and "x-goog-signature" not in query:
+        kind = UrlKind.SESSION
+    elif "x-goog-resumable" in signed:
+        kind = UrlKind.START
+    else:
+        kind = UrlKind.PUT
+    if kind is UrlKind.PUT and not signed:
+        signed = ("content-type", "x-goog-content-length-range")  # the documented script's pair
+    expires = query.get("x-goog-expires", "")
+    life_s = float(expires) if re.fullmatch(r"\d{1,9}", expires) else None
+    return UploadUrl(SignedUrl(url), kind, parts.netloc + unquote(parts.path), signed, life_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The server holds [0, offset) and wants the rest; at ``offset == size`` only the finish."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The object exists. Either fact is None where the answer does not tell it."""
+
+    size_bytes: int | None = None
+    crc32c: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The answer leaves the offset open: query the session before anything else is sent."""
+
+
+Reading = Confirmed | Finished | Ask
+
+
+def interpret(
+    status: int, headers: Mapping[str, str], body: bytes, *, size_bytes: int, query: bool
+) -> Reading | None:
+    """What the answer to a data PUT, or to a status ``query``, says; None where it is an error.
+
+    ``headers`` have lower-case names. Raises ProtocolError where a 308 confirms more than the
+    file has, or where even the answer to a query cannot be read.
+    """
+    if status in _OK:
+        return stored_facts(headers, body)
+    if status != _RESUME_INCOMPLETE:
+        return None
+    text = headers.get("range")
+    if text is None:  # gcs §1.3: after data it may be a lost word, after a query it means zero
+        return Confirmed(0) if query else Ask()
+    match = _RANGE.fullmatch(text.strip())
+    if match is None:
+        if query:
+            raise ProtocolError("the storage service's Range header cannot be read")
+        return Ask()
+    offset = int(match[1]) + 1
+    if offset > size_bytes:
+        raise ProtocolError("the storage service claims to hold more bytes than the file has")
+    return Confirmed(offset)
+
+
+def stored_facts(headers: Mapping[str, str], body: bytes) -> Finished:
+    """Length and CRC32C of a finished object, from XML headers or a JSON body (gcs §1.2)."""
+    size: object = headers.get("x-goog-stored-content-length")
+    found = _CRC32C.search(headers.get("x-goog-hash", ""))
+    crc: object = found[1] if found else None
+    if body and "json" in headers.get("content-type", ""):
+        facts = _json_object(body)
+        size = size or facts.get("size")
+        crc = crc or facts.get("crc32c")
+    return Finished(_size(size), decode_crc32c(crc) if isinstance(crc, str) else None)
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _size(value: object) -> int | None:
+    text = str(value)
+    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
+
+
+def encode_crc32c(crc: int) -> str:
+    """Base64 of the big-endian value, as GCS prints it."""
+    return base64.b64encode(crc.to_bytes(4, "big")).decode("ascii")
+
+
+def decode_crc32c(text: str) -> int | None:
+    """The value GCS printed, or None where it printed something else."""
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    return int.from_bytes(raw, "big") if len(raw) == 4 else None  # noqa: PLR2004 - 32 bits
+
+
+class Agreement(StrEnum):
+    """How the stored object compares with the source."""
+
+    VERIFIED = "verified"  #: its CRC32C is ours
+    UNVERIFIED = "unverified"  #: the service gave no CRC32C to compare
+    MISMATCH = "mismatch"  #: length or CRC32C differ
+
+
+def compare(finished: Finished, size_bytes: int, crc32c: int) -> Agreement:
+    """Length and CRC32C, each where returned, against ours."""
+    if finished.size_bytes not in (None, size_bytes) or finished.crc32c not in (None, crc32c):
+        return Agreement.MISMATCH
+    return Agreement.UNVERIFIED if finished.crc32c is None else Agreement.VERIFIED
+
+
+def next_put(offset: int, size_bytes: int, max_put_bytes: int) -> tuple[int, int]:
+    """The half-open range of the next data PUT, granule-long unless it ends the file.
+
+    ``max_put_bytes`` is a multiple of GRANULE (gcs T18: one PUT is capped, so that an early
+    refusal is seen).
+    """
+    return offset, min(size_bytes, offset + max_put_bytes)
+
+
+def content_range(start: int, stop: int, size_bytes: int) -> str:
+    """The Content-Range of a data PUT; of a status query where the range is empty."""
+    if start == stop:
+        return f"bytes */{size_bytes}"
+    return f"bytes {start}-{stop - 1}/{size_bytes}"
+
+
+def best_pair_offset(offsets: list[int], confirmed: int) -> int:
+    """The largest proven offset at or below ``confirmed``, else 0 (design §3)."""
+    return max((offset for offset in offsets if offset <= confirmed), default=0)

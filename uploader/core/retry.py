@@ -1,0 +1,228 @@
+"""What an answer means and what follows: the retry table as data, and `decide`.
+
+The adapters in `remote` say where an answer came from and what it said; `classify` finds the
+first row that fits; `decide` turns an error into RetryAt, Block or Fail. Pure: `now` and
+`jitter` are arguments. Sources: fw = contract/fireworks.md, gcs = contract/gcs-resumable.md.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from uploader.core.errors import JobError, RemoteError, UploaderError
+from uploader.core.job import Reason
+
+
+class Where(StrEnum):
+    """Which request was answered."""
+
+    CREATE = "create model"
+    GET = "get model"
+    DELETE = "delete model"
+    URLS = "getUploadEndpoint"
+    VALIDATE = "validateUpload"
+    VERIFY = "verifyApiKey"
+    START = "start of a resumable session"
+    DATA = "data of a resumable session"
+    QUERY = "status of a resumable session"
+    PUT = "plain signed PUT"
+
+
+CONTROL = frozenset(
+    {Where.CREATE, Where.GET, Where.DELETE, Where.URLS, Where.VALIDATE, Where.VERIFY}
+)
+SESSION = frozenset({Where.DATA, Where.QUERY})
+SIGNED = frozenset({Where.START, Where.PUT})
+STORAGE = SESSION | SIGNED
+
+
+class Verdict(StrEnum):
+    """What an answer that is not a success means."""
+
+    TRANSIENT = "transient"  #: ask again later
+    THROTTLED = "throttled"  #: a rate limit: every control-plane call slows down
+    NOT_YET = "not yet"  #: files are still landing: poll on
+    EXISTS = "exists"  #: the name is taken, or its uploads are closed
+    ABSENT = "absent"  #: the model is not there
+    BLOCKED = "blocked"  #: the account needs a human
+    SESSION_GONE = "session gone"  #: that file starts over with a new session
+    URL_EXPIRED = "url expired"  #: ask for the whole map again
+    START_REFUSED = "start refused"  #: the URL cannot start a resumable session
+    FAILED = "failed"  #: this job needs a human
+
+
+#: No answer at all: a connection refused, reset, timed out.
+NO_ANSWER = 0
+
+# gRPC codes, by number and by name (fw §1.3).
+GRPC_NAMES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row: where, which status and/or code, what its text says → the verdict."""
+
+    verdict: Verdict
+    where: frozenset[Where]
+    source: str
+    statuses: frozenset[int] = frozenset()
+    codes: frozenset[str] = frozenset()
+    text: str = ""
+
+    def fits(self, where: Where, status: int, code: str, text: str) -> bool:
+        if where not in self.where:
+            return False
+        answered = status in self.statuses or code in self.codes
+        return answered and re.search(self.text, text, re.IGNORECASE) is not None
+
+
+_ACCOUNT = r"suspend|billing|payment|budget|spending"
+_QUOTA = r"quota|maximum number|too many models|limit of \d+ models"
+_EXPIRED = r"expired"
+_S = frozenset
+
+RULES: tuple[Rule, ...] = (
+    # The account, before anything that looks like it.
+    Rule(Verdict.BLOCKED, CONTROL, "fw §1.3, §7", _S({401}), _S({"UNAUTHENTICATED"})),
+    Rule(Verdict.BLOCKED, CONTROL, "fw §1.3", _S({403}), _S({"PERMISSION_DENIED", "UNAUTHORIZED"})),
+    Rule(Verdict.BLOCKED, CONTROL, "fw §1.3", _S({402})),
+    Rule(Verdict.BLOCKED, CONTROL, "fw §1.3", _S({412}), _S({"FAILED_PRECONDITION"}), _ACCOUNT),
+    Rule(
+        Verdict.BLOCKED, _S({Where.CREATE}), "fw §8", _S({429}), _S({"RESOURCE_EXHAUSTED"}), _QUOTA
+    ),
+    # Rates and outages.
+    Rule(Verdict.THROTTLED, CONTROL, "fw §8", _S({429}), _S({"RESOURCE_EXHAUSTED"})),
+    Rule(
+        Verdict.TRANSIENT,
+        CONTROL,
+        "fw §1.3, §8",
+        _S({NO_ANSWER, 408, 499, 500, 502, 503, 504}),
+        _S({"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"}),
+    ),
+    # What each control-plane call may also say.
+    Rule(Verdict.NOT_YET, _S({Where.VALIDATE}), "fw §3", _S({412}), _S({"FAILED_PRECONDITION"})),
+    Rule(Verdict.EXISTS, _S({Where.CREATE}), "fw §0.7", _S({409}), _S({"ALREADY_EXISTS"})),
+    Rule(Verdict.EXISTS, _S({Where.URLS}), "fw §13.4", _S({405, 409}), _S({"ALREADY_EXISTS"})),
+    Rule(
+        Verdict.ABSENT,
+        _S({Where.GET, Where.DELETE, Where.URLS, Where.VALIDATE}),
+        "fw §1.3",
+        _S({404}),
+        _S({"NOT_FOUND"}),
+    ),
+    # Storage. Expiry comes first: it is never a refusal.
+    Rule(Verdict.URL_EXPIRED, SIGNED, "fw §13.3", _S({400, 401, 403}), text=_EXPIRED),
+    Rule(Verdict.START_REFUSED, _S({Where.START}), "fw §2.3", _S({400, 401, 403, 405, 501})),
+    Rule(Verdict.URL_EXPIRED, _S({Where.PUT}), "fw §13.3", _S({401, 403})),
+    Rule(Verdict.SESSION_GONE, SESSION, "gcs §1.1, §1.3", _S({404, 410, 499})),
+    Rule(Verdict.TRANSIENT, STORAGE, "gcs §1.4", _S({NO_ANSWER, 408, 429, 500, 502, 503, 504})),
+)
+
+
+def classify(where: Where, status: int, code: str = "", text: str = "") -> Verdict:
+    """The verdict of the first row that fits; an answer no row knows fails the job.
+
+    ``status`` is the HTTP status, or NO_ANSWER; ``code`` a gRPC name where the body has one.
+    Any other 5xx passes, as every server's trouble does.
+    """
+    for rule in RULES:
+        if rule.fits(where, status, code, text):
+            return rule.verdict
+    return Verdict.TRANSIENT if status >= 500 else Verdict.FAILED  # noqa: PLR2004 - HTTP's 5xx
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Full jitter: a random part of ``initial_s`` · 2ⁿ, never more than ``max_s``."""
+
+    initial_s: float = 1.0
+    max_s: float = 60.0
+
+    def delay_s(self, failures: int, jitter: float, retry_after_s: float | None = None) -> float:
+        """Seconds to wait after the ``failures``-th failure in a row (1 is the first).
+
+        ``jitter`` in [0, 1). The server's Retry-After is a floor, spread by the same jitter,
+        so that many jobs told to wait do not come back together.
+        """
+        ceiling = min(self.max_s, self.initial_s * 2.0 ** min(failures - 1, 32))
+        return jitter * ceiling + (retry_after_s or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAt:
+    """Try again, not before ``at``."""
+
+    at: datetime
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The account needs a human; the job heals once it is cured."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """This job needs a human."""
+
+    reason: Reason
+
+
+Decision = RetryAt | Block | Fail
+
+#: After so many unexpected errors in a row a job is set aside instead of tried for ever.
+MAX_BUGS_IN_A_ROW = 5
+
+_PASSING = (Verdict.TRANSIENT, Verdict.THROTTLED, Verdict.NOT_YET, Verdict.URL_EXPIRED)
+
+
+def decide(
+    error: Exception, failures: int, now: datetime, jitter: float, backoff: Backoff
+) -> Decision:
+    """What follows from ``error``, the ``failures``-th in a row without confirmed progress."""
+    reason = reason_of(error)
+    if isinstance(error, RemoteError) and error.verdict is Verdict.BLOCKED:
+        return Block(reason)
+    if not _passes(error, failures):
+        return Fail(reason)
+    wish = error.retry_after_s if isinstance(error, RemoteError) else None
+    return RetryAt(now + timedelta(seconds=backoff.delay_s(failures, jitter, wish)), reason)
+
+
+def _passes(error: Exception, failures: int) -> bool:
+    if isinstance(error, RemoteError):
+        return error.verdict in _PASSING or error.verdict is Verdict.SESSION_GONE
+    if isinstance(error, JobError):
+        return error.transient
+    return failures < MAX_BUGS_IN_A_ROW
+
+
+def reason_of(error: Exception) -> Reason:
+    """The error as a job's reason; an unexpected one shows its type, never its text."""
+    if isinstance(error, UploaderError):
+        return Reason(error.code, error.message, error.hint)
+    hint = "this is a bug: please report it with `uploader logs JOB`"
+    return Reason("bug", f"unexpected {type(error).__name__}", hint)

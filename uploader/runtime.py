@@ -1,0 +1,102 @@
+"""Time, threads and stopping: the two injected seams (design §4) and the stop token.
+
+The only file that may read a clock, sleep, start a thread or roll dice. Production uses
+`SystemClock` and `spawn`; a simulation passes its own of both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from uploader.core.errors import Stopped
+
+
+class Clock(Protocol):
+    """What the engine knows of time. Nothing else in the product asks."""
+
+    def now(self) -> datetime:
+        """Aware UTC; may step."""
+
+    def boot_s(self) -> float:
+        """Seconds that never step and go on during suspend."""
+
+    def wait(self, event: threading.Event, timeout_s: float) -> bool:
+        """Until ``event`` is set or ``timeout_s`` have passed; True where it is set."""
+
+    def jitter(self) -> float:
+        """A random number in [0, 1)."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def boot_s(self) -> float:
+        # macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC goes on during sleep.
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+    def wait(self, event: threading.Event, timeout_s: float) -> bool:
+        return event.wait(max(0.0, timeout_s))
+
+    def jitter(self) -> float:
+        return random.random()  # noqa: S311 - spreads retries, guards nothing
+
+
+Spawn = Callable[[str, Callable[[], None]], None]
+
+
+def spawn(name: str, run: Callable[[], None]) -> None:
+    """Start ``run`` in a daemon thread: a drain never has to join one (design §4)."""
+    threading.Thread(target=run, name=name, daemon=True).start()
+
+
+class StopToken:
+    """Stops a thread wherever it is: at its next check, or by ending its sockets.
+
+    A thread in `sendall`, or waiting 600 s for an answer, sees no flag; so every connection
+    registers its socket here, and `cut` shuts them down.
+    """
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self._sockets: set[socket.socket] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def stopped(self) -> bool:
+        return self.event.is_set()
+
+    def stop(self) -> None:
+        self.event.set()
+
+    def check(self) -> None:
+        """Raises Stopped once `stop` was called."""
+        if self.event.is_set():
+            raise Stopped
+
+    def watch(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._sockets.add(connection)
+
+    def unwatch(self, connection: socket.socket) -> None:
+        with self._lock:
+            self._sockets.discard(connection)
+
+    def cut(self) -> None:
+        """Stop, and shut every registered socket down."""
+        self.stop()
+        with self._lock:
+            sockets = tuple(self._sockets)
+        for connection in sockets:
+            # Below TLS on purpose: SSLSocket.shutdown would let a racing send go out in clear.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
