@@ -81,12 +81,6 @@ class Stopped(UploaderError):
         super().__init__("stopped")
 
 
-class SourceUnsettled(UploaderError):
-    """Size or mtime of an open source moved while it was being read."""
-
-    code = "source_unsettled"
-
-
 class JobError(UploaderError):
     """Ends a job's attempt. ``transient`` ones are tried again, the others fail the job."""
 
@@ -112,6 +106,13 @@ class SourceUnreadable(JobError):
     """The folder is away (unmounted) or the disk fails: a condition that may pass."""
 
     code = "source_unreadable"
+    transient = True
+
+
+class SourceUnsettled(JobError):
+    """An open source was written to: it has to be opened, and proven, again."""
+
+    code = "source_unsettled"
     transient = True
 
 

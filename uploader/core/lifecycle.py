@@ -13,7 +13,7 @@ from uploader.core.job import Stage, Status
 
 
 class Verb(StrEnum):
-    """What can happen to a job's status; the first six are the worker's, the rest the user's."""
+    """What can happen to a job's status; the first four are the worker's, the rest the user's."""
 
     BLOCK = "block"
     FAIL = "fail"

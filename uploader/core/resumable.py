@@ -78,7 +78,10 @@ def read_url(url: str) -> UploadUrl:
 
     Raises JobRefused for anything but an absolute http(s) URL.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise JobRefused("the service sent an upload URL that is none", code="url_unusable")
     query = {name.lower(): value for name, value in parse_qsl(parts.query)}
@@ -162,7 +165,7 @@ def stored_facts(headers: Mapping[str, str], body: bytes) -> Finished:
 def _json_object(body: bytes) -> dict[str, object]:
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

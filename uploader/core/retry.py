@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from uploader.core.errors import JobError, RemoteError, UploaderError
+from uploader.core.errors import JobError, RemoteError, StoreError, UploaderError
 from uploader.core.job import Reason
 
 
@@ -28,13 +28,14 @@ class Where(StrEnum):
     START = "start of a resumable session"
     DATA = "data of a resumable session"
     QUERY = "status of a resumable session"
+    END = "end of a resumable session"
     PUT = "plain signed PUT"
 
 
 CONTROL = frozenset(
     {Where.CREATE, Where.GET, Where.DELETE, Where.URLS, Where.VALIDATE, Where.VERIFY}
 )
-SESSION = frozenset({Where.DATA, Where.QUERY})
+SESSION = frozenset({Where.DATA, Where.QUERY, Where.END})
 SIGNED = frozenset({Where.START, Where.PUT})
 STORAGE = SESSION | SIGNED
 
@@ -152,6 +153,10 @@ def classify(where: Where, status: int, code: str = "", text: str = "") -> Verdi
     return Verdict.TRANSIENT if status >= 500 else Verdict.FAILED  # noqa: PLR2004 - HTTP's 5xx
 
 
+#: A server's wish beyond it (or one that is no number) would stop a job for good.
+MAX_RETRY_AFTER_S = 86400.0
+
+
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """Full jitter: a random part of ``initial_s`` · 2ⁿ, never more than ``max_s``."""
@@ -163,10 +168,10 @@ class Backoff:
         """Seconds to wait after the ``failures``-th failure in a row (1 is the first).
 
         ``jitter`` in [0, 1). The server's Retry-After is a floor, spread by the same jitter,
-        so that many jobs told to wait do not come back together.
+        so that many jobs told to wait do not come back together; a day is the most it gets.
         """
         ceiling = min(self.max_s, self.initial_s * 2.0 ** min(failures - 1, 32))
-        return jitter * ceiling + (retry_after_s or 0.0)
+        return jitter * ceiling + max(0.0, min(MAX_RETRY_AFTER_S, retry_after_s or 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,10 +198,18 @@ class Fail:
 
 Decision = RetryAt | Block | Fail
 
-#: After so many unexpected errors in a row a job is set aside instead of tried for ever.
-MAX_BUGS_IN_A_ROW = 5
+#: After so many in a row, what should pass but may not is set aside instead of tried for ever.
+MAX_IN_A_ROW = 5
 
-_PASSING = (Verdict.TRANSIENT, Verdict.THROTTLED, Verdict.NOT_YET, Verdict.URL_EXPIRED)
+_PASSING = frozenset(
+    {
+        Verdict.TRANSIENT,
+        Verdict.THROTTLED,
+        Verdict.NOT_YET,
+        Verdict.URL_EXPIRED,
+        Verdict.SESSION_GONE,
+    }
+)
 
 
 def decide(
@@ -213,11 +226,11 @@ def decide(
 
 
 def _passes(error: Exception, failures: int) -> bool:
-    if isinstance(error, RemoteError):
-        return error.verdict in _PASSING or error.verdict is Verdict.SESSION_GONE
+    if isinstance(error, RemoteError) and error.verdict is not Verdict.START_REFUSED:
+        return error.verdict in _PASSING
     if isinstance(error, JobError):
         return error.transient
-    return failures < MAX_BUGS_IN_A_ROW
+    return isinstance(error, StoreError) or failures < MAX_IN_A_ROW
 
 
 def reason_of(error: Exception) -> Reason:

@@ -1,0 +1,43 @@
+# Two commands for a newcomer: `make demo`, `make test`. Needs Python >= 3.11, make and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+export PIP_CONSTRAINT := constraints.txt
+
+.PHONY: demo test check constraints clean
+
+demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
+	$(BIN)/uploader demo
+
+test: $(VENV)/installed-dev ## everything but the lint and type checks
+	$(BIN)/pytest -n 2 --dist worksteal
+
+check: $(VENV)/installed-dev ## lint, format, types, import direction
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("error: uploader needs Python 3.11 or newer\nhint: make PYTHON=python3.12 …" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install pip
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) install --group dev
+	@touch $@
+
+constraints: ## the newest versions that work together
+	rm -rf $(VENV) && $(PYTHON) -m venv $(VENV)
+	PIP_CONSTRAINT= $(PIP) install --upgrade pip
+	PIP_CONSTRAINT= $(PIP) install --editable . --group dev
+	(sed -n 1p constraints.txt; $(BIN)/pip freeze --all --exclude-editable | grep -v ' @ ' | sort -f) > constraints.new
+	mv constraints.new constraints.txt
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from uploader.core.job import (
+    MODEL_ID,
+    FileState,
+    Identity,
+    Job,
+    Kind,
+    Manifest,
+    ManifestFile,
+    Stage,
+    Status,
+)
+from uploader.core.redact import SessionUri
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+JOB = Job(
+    id=1,
+    base_url="https://api.fireworks.ai",
+    account="acme",
+    model_id="tiny",
+    path="/models/tiny",
+    kind=Kind.BASE,
+    create_body={},
+    stage=Stage.UPLOAD,
+    status=Status.ACTIVE,
+    created_at=NOW,
+    updated_at=NOW,
+    bytes_total=100,
+    bytes_marked=40,
+)
+
+
+def test_a_job_names_its_model() -> None:
+    assert JOB.model == "accounts/acme/models/tiny"
+
+
+@pytest.mark.parametrize(("rate_bps", "eta_s"), [(None, None), (0.0, None), (30.0, 2.0)])
+def test_an_eta_needs_a_rate(rate_bps: float | None, eta_s: float | None) -> None:
+    assert replace(JOB, rate_bps=rate_bps).eta_s == eta_s
+
+
+def test_a_manifest_has_a_size() -> None:
+    files = (ManifestFile("a", 3, 1, 1), ManifestFile("b", 4, 1, 2))
+    assert Manifest("/models/tiny", files).size_bytes == 7
+    assert Manifest("/models/tiny", ()).size_bytes == 0
+
+
+def test_a_file_has_an_identity_and_hides_its_session() -> None:
+    file = FileState(1, "a", 3, 9, 1, session=SessionUri("https://h/o?upload_id=canary"))
+    assert file.identity == Identity(3, 9)
+    assert "canary" not in repr(file)
+
+
+def test_kinds_have_the_services_names() -> None:
+    assert {kind.remote for kind in Kind} == {"HF_BASE_MODEL", "HF_PEFT_ADDON"}
+
+
+@pytest.mark.parametrize("model_id", ["a", "a-b", "a" * 63, "llama-v3p1-8b"])
+def test_legal_ids(model_id: str) -> None:
+    assert MODEL_ID.fullmatch(model_id)
+
+
+@pytest.mark.parametrize("model_id", ["", "A", "a_b", "1a", "-a", "a-", "a.b", "a" * 64, "a\n"])
+def test_illegal_ids(model_id: str) -> None:
+    assert not MODEL_ID.fullmatch(model_id)

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from uploader.core.errors import UsageError
+from uploader.core.job import OPEN_STATUSES, Reason, Stage, Status, exit_code
+from uploader.core.lifecycle import (
+    NEXT_STAGE,
+    TRANSITIONS,
+    Verb,
+    advance,
+    render_mermaid,
+    sources,
+)
+
+LEGAL = {
+    (status, verb): after for status, row in TRANSITIONS.items() for verb, after in row.items()
+}
+ILLEGAL = [(status, verb) for status in Status for verb in Verb if (status, verb) not in LEGAL]
+
+
+@pytest.mark.parametrize(("move", "after"), LEGAL.items(), ids=map(":".join, LEGAL))
+def test_a_legal_move(move: tuple[Status, Verb], after: Status) -> None:
+    assert advance(*move) is after
+
+
+@pytest.mark.parametrize(("status", "verb"), ILLEGAL)
+def test_an_illegal_move_says_what_to_do_and_changes_nothing(status: Status, verb: Verb) -> None:
+    before = {one: dict(row) for one, row in TRANSITIONS.items()}
+    with pytest.raises(UsageError) as caught:
+        advance(status, verb)
+    assert f"{status} job" in caught.value.message
+    assert f"'{verb}'" in caught.value.message
+    assert caught.value.hint
+    assert before == TRANSITIONS
+
+
+def test_every_status_has_a_row_and_can_be_reached() -> None:
+    assert set(TRANSITIONS) == set(Status)
+    reached = {Status.ACTIVE}
+    while more := {after for one in reached for after in TRANSITIONS[one].values()} - reached:
+        reached |= more
+    assert reached == set(Status)
+
+
+def test_an_open_job_can_come_back_and_a_closed_one_cannot() -> None:
+    for status in Status:
+        can_return = Status.ACTIVE in TRANSITIONS[status].values()
+        assert can_return is (status in OPEN_STATUSES)
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_the_sources_of_a_verb_are_where_it_is_legal(verb: Verb) -> None:
+    assert sources(verb)
+    assert sources(verb) == tuple(one for one in Status if (one, verb) in LEGAL)
+
+
+def test_stages_only_move_forward_and_through_all() -> None:
+    walked = [Stage.CREATE]
+    while walked[-1] in NEXT_STAGE:
+        walked.append(NEXT_STAGE[walked[-1]])
+    assert walked == list(Stage)
+
+
+def test_the_diagram_has_every_edge_and_no_other() -> None:
+    lines = [line.strip() for line in render_mermaid().splitlines()]
+    edges = {f"{status} --> {after}: {verb}" for (status, verb), after in LEGAL.items()}
+    stages = {f"{stage} --> {after}" for stage, after in NEXT_STAGE.items()}
+    drawn = [line for line in lines if "-->" in line]
+    assert set(drawn) == edges | stages | {"[*] --> active: enqueue"}
+    assert len(drawn) == len(set(drawn))
+    assert lines[0] == "stateDiagram-v2"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (Status.DONE, None, 0),
+        (Status.BLOCKED, "remote", 8),
+        (Status.FAILED, "source_changed", 12),
+        (Status.FAILED, "source_missing", 12),
+        (Status.FAILED, "corrupted", 12),
+        (Status.FAILED, "model_gone", 7),
+        (Status.FAILED, None, 7),
+        (Status.CANCELLED, None, 7),
+    ],
+)
+def test_how_a_waiting_command_ends(status: Status, code: str | None, expected: int) -> None:
+    assert exit_code(status, Reason(code, "words") if code else None) == expected

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from uploader.core.errors import (
+    Corrupted,
+    JobRefused,
+    RemoteError,
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+    SourceUnsettled,
+    StoreError,
+    UploaderError,
+    UsageError,
+)
+from uploader.core.resumable import ProtocolError
+from uploader.core.retry import (
+    CONTROL,
+    GRPC_NAMES,
+    MAX_IN_A_ROW,
+    NO_ANSWER,
+    RULES,
+    SESSION,
+    SIGNED,
+    STORAGE,
+    Backoff,
+    Block,
+    Fail,
+    RetryAt,
+    Rule,
+    Verdict,
+    Where,
+    classify,
+    decide,
+    reason_of,
+)
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+V, W = Verdict, Where
+
+# where, status, code, text → verdict
+ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
+    (W.CREATE, 401, "", "", V.BLOCKED),
+    (W.GET, 400, "UNAUTHENTICATED", "", V.BLOCKED),
+    (W.VERIFY, 403, "UNAUTHORIZED", "The API key you provided is invalid.", V.BLOCKED),
+    (W.URLS, 403, "", "", V.BLOCKED),
+    (W.URLS, 400, "PERMISSION_DENIED", "", V.BLOCKED),
+    (W.VALIDATE, 402, "", "", V.BLOCKED),
+    (W.VALIDATE, 412, "", "account is SUSPENDED", V.BLOCKED),
+    (W.VALIDATE, 400, "FAILED_PRECONDITION", "billing is off", V.BLOCKED),
+    (W.CREATE, 412, "", "no payment method", V.BLOCKED),
+    (W.CREATE, 429, "", "LoRA quota reached", V.BLOCKED),
+    (W.CREATE, 429, "RESOURCE_EXHAUSTED", "limit of 100 models", V.BLOCKED),
+    (W.CREATE, 429, "", "slow down", V.THROTTLED),
+    (W.VALIDATE, 429, "", "quota", V.THROTTLED),
+    (W.GET, 400, "RESOURCE_EXHAUSTED", "", V.THROTTLED),
+    *((where, NO_ANSWER, "", "", V.TRANSIENT) for where in Where),
+    *((where, status, "", "", V.TRANSIENT) for where in Where for status in (408, 500, 503, 504)),
+    *((where, 599, "", "", V.TRANSIENT) for where in Where),
+    (W.GET, 499, "CANCELLED", "", V.TRANSIENT),
+    (W.CREATE, 409, "ABORTED", "", V.TRANSIENT),
+    (W.URLS, 400, "UNAVAILABLE", "", V.TRANSIENT),
+    (W.VALIDATE, 412, "", "files are still landing", V.NOT_YET),
+    (W.VALIDATE, 400, "FAILED_PRECONDITION", "", V.NOT_YET),
+    (W.CREATE, 412, "FAILED_PRECONDITION", "", V.FAILED),
+    (W.CREATE, 409, "", "", V.EXISTS),
+    (W.CREATE, 400, "ALREADY_EXISTS", "", V.EXISTS),
+    (W.URLS, 409, "", "", V.EXISTS),
+    (W.URLS, 405, "", "", V.EXISTS),
+    (W.GET, 409, "", "", V.FAILED),
+    (W.GET, 404, "", "", V.ABSENT),
+    (W.DELETE, 404, "NOT_FOUND", "", V.ABSENT),
+    (W.URLS, 404, "", "", V.ABSENT),
+    (W.VALIDATE, 404, "NOT_FOUND", "", V.ABSENT),
+    (W.CREATE, 404, "NOT_FOUND", "", V.FAILED),
+    (W.CREATE, 400, "INVALID_ARGUMENT", "unexpected file", V.FAILED),
+    (W.VALIDATE, 400, "", "config.json not found", V.FAILED),
+    (W.START, 400, "", "<Code>ExpiredToken</Code>", V.URL_EXPIRED),
+    (W.PUT, 400, "", "Request has expired", V.URL_EXPIRED),
+    (W.PUT, 403, "", "SignatureDoesNotMatch", V.URL_EXPIRED),
+    (W.PUT, 401, "", "", V.URL_EXPIRED),
+    (W.PUT, 400, "", "MalformedSecurityHeader", V.FAILED),
+    *((W.START, status, "", "refused", V.START_REFUSED) for status in (400, 401, 403, 405, 501)),
+    *((where, s, "", "", V.SESSION_GONE) for where in SESSION for s in (404, 410, 499)),
+    *((where, 429, "", "", V.TRANSIENT) for where in STORAGE),
+    *((where, 412, "", "", V.FAILED) for where in STORAGE),
+    *((where, 404, "", "", V.FAILED) for where in SIGNED),
+    (W.DATA, 400, "", "CrcMismatch", V.FAILED),
+    (W.DATA, 403, "", "expired", V.FAILED),
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "code", "text", "verdict"),
+    ANSWERS,
+    ids=[f"{number}-{row[0]}-{row[1]}" for number, row in enumerate(ANSWERS)],
+)
+def test_what_an_answer_means(
+    where: Where, status: int, code: str, text: str, verdict: Verdict
+) -> None:
+    assert classify(where, status, code, text) is verdict
+
+
+def first_rule(where: Where, status: int, code: str, text: str) -> Rule | None:
+    return next((rule for rule in RULES if rule.fits(where, status, code, text)), None)
+
+
+def test_every_row_decides_at_least_one_of_the_answers_above() -> None:
+    hit = [first_rule(*answer[:4]) for answer in ANSWERS]
+    assert [rule for rule in RULES if rule not in hit] == []
+
+
+def test_the_table_speaks_of_known_codes_and_names_its_sources() -> None:
+    named = {code for rule in RULES for code in rule.codes}
+    assert named - set(GRPC_NAMES) == {"UNAUTHORIZED"}  # the service's own word (fw §1.3)
+    assert len(GRPC_NAMES) == 17
+    for rule in RULES:
+        assert rule.source.startswith(("fw §", "gcs §"))
+        assert rule.where <= CONTROL | STORAGE
+        assert rule.statuses
+
+
+def test_every_request_belongs_to_one_service() -> None:
+    assert set(Where) == CONTROL | STORAGE
+    assert not CONTROL & STORAGE
+
+
+@given(st.sampled_from(Where), st.integers(), st.text(), st.text())
+def test_any_answer_has_a_verdict(where: Where, status: int, code: str, text: str) -> None:
+    assert classify(where, status, code, text) in Verdict
+
+
+# --- backoff ----------------------------------------------------------------------------------
+
+JITTER = st.floats(0, 1, exclude_max=True)
+
+
+@given(st.integers(0, 10**9), JITTER)
+def test_a_delay_is_part_of_a_doubling_ceiling(failures: int, jitter: float) -> None:
+    backoff = Backoff(initial_s=1.0, max_s=60.0)
+    delay_s = backoff.delay_s(failures, jitter)
+    assert 0.0 <= delay_s <= min(60.0, 2.0 ** min(failures - 1, 7))
+    assert backoff.delay_s(failures, 0.0) == 0.0
+
+
+@pytest.mark.parametrize(("failures", "ceiling_s"), [(1, 1), (2, 2), (6, 32), (7, 60), (99, 60)])
+def test_the_ceiling_doubles_up_to_the_most(failures: int, ceiling_s: int) -> None:
+    assert Backoff().delay_s(failures, 0.5) == ceiling_s / 2
+
+
+@given(st.integers(1, 99), JITTER, st.floats(0, 86400))
+def test_the_servers_wish_is_a_floor(failures: int, jitter: float, wish_s: float) -> None:
+    delay_s = Backoff().delay_s(failures, jitter, wish_s)
+    assert wish_s <= delay_s <= wish_s + 60.0
+
+
+# --- decide -----------------------------------------------------------------------------------
+
+
+def remote(verdict: Verdict, retry_after_s: float | None = None) -> RemoteError:
+    return RemoteError(verdict, W.DATA, "words", retry_after_s=retry_after_s, hint="do")
+
+
+DECISIONS: list[tuple[Exception, type]] = [
+    (remote(V.TRANSIENT), RetryAt),
+    (remote(V.THROTTLED), RetryAt),
+    (remote(V.NOT_YET), RetryAt),
+    (remote(V.URL_EXPIRED), RetryAt),
+    (remote(V.SESSION_GONE), RetryAt),
+    (remote(V.BLOCKED), Block),
+    (remote(V.EXISTS), Fail),
+    (remote(V.ABSENT), Fail),
+    (remote(V.FAILED), Fail),
+    (SourceUnreadable("words"), RetryAt),
+    (SourceUnsettled("words"), RetryAt),
+    (StoreError("words"), RetryAt),
+    (SourceChanged("words"), Fail),
+    (SourceMissing("words"), Fail),
+    (Corrupted("words"), Fail),
+    (JobRefused("words", code="model_gone"), Fail),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    DECISIONS,
+    ids=[f"{n}-{type(e).__name__}" for n, (e, _) in enumerate(DECISIONS)],
+)
+@pytest.mark.parametrize("failures", [1, 100_000])
+def test_what_follows_from_an_error(error: Exception, kind: type, failures: int) -> None:
+    decision = decide(error, failures, NOW, 0.5, Backoff())
+    assert type(decision) is kind
+    assert decision.reason == reason_of(error)
+    assert decision.reason.message == "words"
+
+
+def test_every_verdict_has_a_decision() -> None:
+    decided = {error.verdict for error, _ in DECISIONS if isinstance(error, RemoteError)}
+    assert decided == set(Verdict) - {V.START_REFUSED}  # the next test's
+
+
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("fw_canary00"), ProtocolError("odd"), UsageError("odd"), remote(V.START_REFUSED)],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_should_pass_but_may_not_is_tried_a_few_times(error: Exception) -> None:
+    for failures in range(1, MAX_IN_A_ROW):
+        assert isinstance(decide(error, failures, NOW, 0.5, Backoff()), RetryAt)
+    assert isinstance(decide(error, MAX_IN_A_ROW, NOW, 0.5, Backoff()), Fail)
+
+
+def test_a_bug_shows_its_type_and_never_its_text() -> None:
+    reason = reason_of(KeyError("fw_canary00"))
+    assert reason.as_json() == {
+        "code": "bug",
+        "message": "unexpected KeyError",
+        "hint": reason.hint,
+    }
+    assert reason.hint
+
+
+def test_a_known_error_becomes_its_reason() -> None:
+    reason = reason_of(UploaderError("what", hint="do", code="why"))
+    assert (reason.code, reason.message, reason.hint) == ("why", "what", "do")
+
+
+@given(st.integers(1, 99), JITTER, st.one_of(st.none(), st.floats()))
+@example(1, 0.0, math.inf)
+@example(1, 0.0, 1e18)
+def test_whatever_the_server_wishes_the_next_try_has_a_date(
+    failures: int, jitter: float, wish_s: float | None
+) -> None:
+    decision = decide(remote(V.TRANSIENT, wish_s), failures, NOW, jitter, Backoff())
+    assert isinstance(decision, RetryAt)
+    assert NOW <= decision.at <= NOW + timedelta(days=1, seconds=60)
+    if wish_s is not None and 0 <= wish_s <= 86400:
+        # A datetime keeps microseconds.
+        assert decision.at >= NOW + timedelta(seconds=wish_s) - timedelta(microseconds=1)

@@ -1,0 +1,209 @@
+"""Invariant 6: a source that changed is never spliced."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import GRANULE, Lab
+from uploader.core.errors import SourceChanged, SourceMissing, SourceUnreadable, SourceUnsettled
+from uploader.core.job import FileState, Pair, Status, exit_code
+from uploader.engine.source import open_source
+from uploader.runtime import StopToken
+
+SIZE = 10 * GRANULE + 7
+
+
+def interrupted(lab: Lab) -> Path:
+    """A job stopped in the middle of its one file; the file."""
+    lab.bytes_per_s = 2.0 * GRANULE
+    folder = lab.model(a_bin=SIZE)
+    lab.enqueue(folder)
+    reached = lambda: bool(lab.world.report()["objects"]) and lab.object()["persisted"] > GRANULE  # noqa: E731
+    lab.run_until(reached)
+    lab.bytes_per_s = None
+    return folder / "a.bin"
+
+
+def assert_refused(lab: Lab, code: str = "source_changed") -> None:
+    job = lab.job()
+    assert job.status is Status.FAILED, lab.dump()
+    assert job.reason is not None
+    assert job.reason.code == code
+    assert exit_code(job.status, job.reason) == 12
+    assert lab.world.report()["validate_calls"] == 0
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """In place, with another mtime."""
+    before = path.stat().st_mtime_ns
+    path.write_bytes(content)
+    os.utime(path, ns=(before + 10**9, before + 10**9))
+
+
+def test_another_content_of_the_same_size_is_refused(lab: Lab) -> None:
+    path = interrupted(lab)
+    rewrite(path, os.urandom(SIZE))
+    lab.run()
+    assert_refused(lab)
+
+
+@pytest.mark.parametrize("change", [-1, 1])
+def test_another_size_is_refused(lab: Lab, change: int) -> None:
+    path = interrupted(lab)
+    content = path.read_bytes()
+    rewrite(path, (content + b"x")[: SIZE + change])
+    lab.run()
+    assert_refused(lab)
+
+
+def test_a_touched_file_goes_on_proven_by_its_prefix(lab: Lab) -> None:
+    path = interrupted(lab)
+    read = lab.object()["body_bytes_read"]
+    os.utime(path, ns=(1, 1))
+    lab.run()
+    lab.assert_ready()
+    assert lab.object()["body_bytes_read"] - SIZE <= GRANULE
+    assert read > 0
+    assert "reidentified" in lab.kinds()
+
+
+def test_a_file_replaced_by_the_same_bytes_goes_on(lab: Lab) -> None:
+    path = interrupted(lab)
+    stat = path.stat()
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    os.utime(copy, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    copy.rename(path)
+    lab.run()
+    lab.assert_ready()
+
+
+def test_a_file_touched_before_its_first_byte_proves_nothing(lab: Lab) -> None:
+    folder = lab.model(a_bin=SIZE)
+    lab.enqueue(folder)
+    os.utime(folder / "a.bin", ns=(1, 1))
+    lab.run()
+    assert_refused(lab)
+
+
+def test_a_deleted_file_fails_the_job_until_it_is_back(lab: Lab) -> None:
+    path = interrupted(lab)
+    away = path.with_name("away")
+    path.rename(away)
+    lab.run()
+    assert_refused(lab, "source_missing")
+    away.rename(path)
+    from uploader.core.lifecycle import Verb
+
+    lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+    lab.run()
+    lab.assert_ready()
+
+
+def test_a_folder_that_is_away_is_waited_for(lab: Lab) -> None:
+    path = interrupted(lab)
+    away = path.parent.with_name("unmounted")
+    path.parent.rename(away)
+
+    def mount() -> bool:
+        if lab.job().status is Status.ACTIVE and lab.file().attempts >= 2 and away.exists():
+            away.rename(path.parent)
+        return lab.job().status is not Status.ACTIVE
+
+    lab.run_until(mount)
+    lab.assert_ready()
+
+
+def test_a_stored_file_that_changes_before_validation_is_refused(lab: Lab) -> None:
+    folder = lab.model(a_bin=GRANULE, b_bin=SIZE)
+    lab.enqueue(folder)
+    changed: list[bool] = []
+
+    def overwrite(name: str) -> None:
+        if name == "put after" and not changed and lab.file("a.bin").stored:
+            changed.append(True)
+            rewrite(folder / "a.bin", os.urandom(GRANULE))
+
+    lab.boundary = overwrite
+    lab.run()
+    assert changed
+    assert_refused(lab)
+
+
+def test_a_file_written_to_while_it_is_sent_is_never_completed(lab: Lab) -> None:
+    folder = lab.model(a_bin=SIZE)
+    lab.enqueue(folder)
+    path, blocks = folder / "a.bin", iter(range(1000))
+
+    def write(name: str) -> None:
+        if name == "put block" and next(blocks) == 6:
+            with path.open("r+b") as file:
+                file.seek(0)
+                file.write(b"another prefix")
+            os.utime(path, ns=(2, 2))
+
+    lab.boundary = write
+    lab.run()
+    assert_refused(lab)
+    assert lab.object()["size"] is None
+
+
+# -- the source itself -----------------------------------------------------------------------
+
+
+def state(path: Path, **facts: object) -> FileState:
+    stat = path.stat()
+    known = FileState(1, path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    from dataclasses import replace
+
+    return replace(known, **facts)  # type: ignore[arg-type]
+
+
+def test_crcs_extend_from_the_nearest_known_pair(tmp_path: Path) -> None:
+    import google_crc32c
+
+    path = tmp_path / "f"
+    content = os.urandom(3 * GRANULE + 11)
+    path.write_bytes(content)
+    with open_source(str(tmp_path), state(path), StopToken()) as source:
+        for offset in (len(content), 0, 1, GRANULE, 2 * GRANULE - 1, len(content)):
+            expected = Pair(offset, google_crc32c.value(content[:offset]))
+            assert source.crc_at(offset) == expected
+        source.confirm(2 * GRANULE - 1)
+        assert min(offset for offset in source.pairs if offset) == 2 * GRANULE - 1
+
+
+def test_a_resume_reads_nothing_that_a_mark_covers(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(os.urandom(2 * GRANULE))
+    file = state(path, mark=Pair(2 * GRANULE, 12345))
+    with open_source(str(tmp_path), file, StopToken()) as source:
+        assert source.crc_at(2 * GRANULE) == Pair(2 * GRANULE, 12345)
+
+
+def test_what_is_not_there_and_what_cannot_be_read(tmp_path: Path) -> None:
+    file = FileState(1, "f", 1, 1, 1)
+    with pytest.raises(SourceMissing):
+        open_source(str(tmp_path), file, StopToken())
+    with pytest.raises(SourceUnreadable):
+        open_source(str(tmp_path / "away"), file, StopToken())
+
+
+def test_a_fifo_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "f")
+    with pytest.raises(SourceChanged):
+        open_source(str(tmp_path), FileState(1, "f", 0, 1, 1), StopToken())
+
+
+def test_a_file_that_shrinks_while_open_is_unsettled(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"x" * 100)
+    with open_source(str(tmp_path), state(path), StopToken()) as source:
+        path.write_bytes(b"x" * 10)
+        with pytest.raises(SourceUnsettled):
+            source.block(0, 100)
+        with pytest.raises(SourceUnsettled):
+            source.check()

@@ -1,0 +1,66 @@
+"""Small model folders, valid unless a test breaks them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def safetensors(tensors: dict[str, int], *, missing: int = 0, surplus: int = 0) -> bytes:
+    """A file with the named tensors of so many bytes, cut or prolonged at its end."""
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    stop = 0
+    for name, length in tensors.items():
+        header[name] = {"dtype": "U8", "shape": [length], "data_offsets": [stop, stop + length]}
+        stop += length
+    raw = json.dumps(header).encode()
+    body = len(raw).to_bytes(8, "little") + raw + b"\7" * stop
+    return body[: len(body) - missing] + b"\0" * surplus
+
+
+BASE: dict[str, bytes] = {
+    "config.json": b'{"architectures": ["LlamaForCausalLM"]}',
+    "generation_config.json": b"{}",
+    "tokenizer.json": b"{}",
+    "tokenizer_config.json": b"{}",
+    "model.safetensors": safetensors({"lm_head.weight": 2048}),
+    "README.md": b"# A model\n",
+}
+
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+INDEX = "model.safetensors.index.json"
+SHARDED: dict[str, bytes] = {
+    **{name: body for name, body in BASE.items() if name != "model.safetensors"},
+    SHARDS[0]: safetensors({"a": 8}),
+    SHARDS[1]: safetensors({"b": 8}),
+    INDEX: json.dumps({"weight_map": {"a": SHARDS[0], "b": SHARDS[1]}}).encode(),
+}
+
+LORA: dict[str, bytes] = {
+    "adapter_config.json": b'{"r": 16, "target_modules": ["q_proj", "v_proj"],'
+    b' "base_model_name_or_path": "accounts/fireworks/models/qwen3-4b"}',
+    "adapter_model.safetensors": safetensors(
+        {"base_model.model.layers.0.self_attn.k_proj.lora_A.weight": 8}
+    ),
+}
+
+
+def folder(root: Path, files: dict[str, bytes]) -> Path:
+    """The files, written below ``root``."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name, body in files.items():
+        (root / name).write_bytes(body)
+    return root
+
+
+def cache_snapshot(root: Path, files: dict[str, bytes]) -> Path:
+    """The files as Hugging Face's cache keeps them: links from a snapshot into blobs."""
+    repository = root / "models--acme--Llama-3.1-8B"
+    snapshot, blobs = repository / "snapshots" / "0e9e39f", repository / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for number, (name, body) in enumerate(files.items()):
+        (blobs / str(number)).write_bytes(body)
+        (snapshot / name).symlink_to(Path("../..") / "blobs" / str(number))
+    return snapshot

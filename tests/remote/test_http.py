@@ -1,0 +1,231 @@
+"""Sessions: whose credentials go where, what is not followed, what is never said."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from http.client import BadStatusLine
+from pathlib import Path
+
+import pytest
+import requests
+import urllib3.exceptions as transport
+
+from tests.remote.conftest import Serve
+from tests.remote.scripted import Blocks, HandClock, Reply, everything_said
+from uploader.core.errors import JobRefused, RemoteError
+from uploader.core.redact import ApiKey, SessionUri
+from uploader.core.resumable import read_url
+from uploader.core.retry import Verdict, Where
+from uploader.remote.fireworks import Fireworks
+from uploader.remote.gate import Gate
+from uploader.remote.http import ask, open_session, trusted
+from uploader.remote.sockets import SocketAdapter
+from uploader.remote.storage import Storage
+from uploader.runtime import StopToken
+
+KEY = "fw_KEYCANARY"
+
+
+def fireworks(base: str, adapter: SocketAdapter) -> Fireworks:
+    clock = HandClock()
+    return Fireworks(base, lambda: ApiKey(KEY), clock, Gate(clock), adapter)
+
+
+def test_a_default_line_in_netrc_changes_nothing(
+    serve: Serve,
+    adapter: SocketAdapter,
+    storage: Storage,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / ".netrc").write_text("default login mallory password NETRCCANARY\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    assert requests.utils.get_netrc_auth("http://127.0.0.1/") == ("mallory", "NETRCCANARY")
+    control, store = serve(Reply(200, body=b"{}")), serve(Reply(200))
+    fireworks(control.base, adapter).get("a", "m")
+    storage.put(read_url(f"{store.base}/o"), Blocks(b"x"), 1)
+    assert control.seen[0].headers["authorization"] == f"Bearer {KEY}"
+    assert "authorization" not in store.seen[0].headers
+
+
+def test_the_key_never_reaches_storage(serve: Serve, adapter: SocketAdapter) -> None:
+    control = serve(Reply(302, {"Location": "http://127.0.0.1:9/"}), Reply(200, body=b"{}"))
+    store = serve(Reply(200), Reply(308), Reply(200), Reply(404))
+    api, storage = fireworks(control.base, adapter), Storage(HandClock(), adapter)
+    with pytest.raises(RemoteError):
+        api.get("a", "m")
+    api.get("a", "m")
+    session = SessionUri(f"{store.base}/o?upload_id=U")
+    storage.put(read_url(f"{store.base}/o"), Blocks(b"x"), 1)
+    storage.query(session, 1)
+    storage.send(session, Blocks(b"x"), 0, 1, 1)
+    storage.end(session)
+    assert len(store.seen) == 4
+    assert all("authorization" not in seen.headers for seen in store.seen)
+    assert all("cookie" not in seen.headers for seen in store.seen)
+
+
+def test_headers_are_plain(serve: Serve, adapter: SocketAdapter) -> None:
+    server = serve(Reply(200, body=b"{}"))
+    fireworks(server.base, adapter).get("a", "m")
+    assert set(server.seen[0].headers) == {
+        "host",
+        "user-agent",
+        "accept-encoding",
+        "authorization",
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "good"),
+    [
+        ("https://api.fireworks.ai", True),
+        ("http://127.0.0.1:8000/x", True),
+        ("http://127.9.9.9", True),
+        ("http://[::1]:80", True),
+        ("http://localhost", True),
+        ("http://localhost.example.com", False),
+        ("http://10.0.0.1", False),
+        ("ftp://localhost", False),
+        ("https://", False),
+        ("/path", False),
+        ("", False),
+    ],
+)
+def test_a_secret_goes_to_https_or_to_this_machine(url: str, good: bool) -> None:
+    assert trusted(url) is good
+
+
+def test_a_session_speaks_to_nothing_else(adapter: SocketAdapter) -> None:
+    session = open_session(adapter, lambda request: request)
+    with pytest.raises(JobRefused) as caught:
+        session.get("http://example.com/?upload_id=CANARY")
+    assert caught.value.code == "insecure_url"
+    assert "CANARY" not in everything_said(caught.value)
+
+
+def test_the_proxy_of_the_environment_is_honoured(
+    serve: Serve, storage: Storage, stop: StopToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(Reply(308))
+    monkeypatch.setenv("http_proxy", proxy.base)
+    storage.query(SessionUri("http://localhost:1/o?upload_id=U"), 1)
+    assert proxy.seen[0].target == "http://localhost:1/o?upload_id=U"
+    assert len(stop._sockets) == 1
+
+
+def test_https_goes_through_a_tunnel_of_the_proxy(
+    serve: Serve, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(Reply(403))
+    monkeypatch.setenv("https_proxy", proxy.base)
+    with pytest.raises(RemoteError) as caught:
+        storage.query(SessionUri("https://storage.example/o?upload_id=CANARY"), 1)
+    assert (proxy.seen[0].method, proxy.seen[0].target) == ("CONNECT", "storage.example:443")
+    assert "proxy" in caught.value.message
+    assert "CANARY" not in everything_said(caught.value)
+
+
+def wrapped(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        url = "/o?upload_id=CANARY"
+        raise requests.ConnectionError(
+            transport.MaxRetryError(None, url, error)  # type: ignore[arg-type]
+        )
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionRefusedError(111, "CANARY"), "refused the connection"),
+        (ConnectionResetError(104, "CANARY"), "was reset"),
+        (BrokenPipeError(32, "CANARY"), "was reset"),
+        (TimeoutError("CANARY"), "timed out"),
+        (transport.ReadTimeoutError(None, "CANARY", "CANARY"), "timed out"),  # type: ignore[arg-type]
+        (transport.ConnectTimeoutError("CANARY"), "connecting to h.example timed out"),
+        (socket.gaierror(-2, "CANARY"), "cannot be resolved"),
+        (ssl.SSLCertVerificationError("CANARY"), "is not trusted"),
+        (transport.SSLError(ssl.SSLCertVerificationError("CANARY")), "is not trusted"),
+        (ssl.SSLError("CANARY"), "TLS with h.example failed"),
+        (transport.ProxyError("CANARY", ConnectionRefusedError()), "the proxy on the way"),
+        (OSError(101, "CANARY"), "no network"),
+        (OSError(113, "CANARY"), "no network"),
+        (FileNotFoundError(2, "CANARY"), "proxy or CA settings"),
+        (OSError("CANARY"), "no whole answer"),
+        (transport.ProtocolError("CANARY", BadStatusLine("CANARY")), "no whole answer"),
+    ],
+)
+def test_every_cause_has_words_of_ours(error: Exception, words: str) -> None:
+    with pytest.raises(RemoteError) as caught:
+        ask(Where.QUERY, "https://h.example/o?upload_id=CANARY", wrapped(error))
+    assert caught.value.verdict is Verdict.TRANSIENT
+    assert caught.value.code == "unavailable"
+    assert words in caught.value.message
+    assert caught.value.hint
+    assert "CANARY" not in everything_said(caught.value)
+
+
+def test_a_cause_nobody_foresaw_is_transient_too() -> None:
+    def fail() -> None:
+        raise OSError("CANARY")
+
+    with pytest.raises(RemoteError, match="the exchange with h failed") as caught:
+        ask(Where.QUERY, "https://h/o", fail)
+    assert "CANARY" not in everything_said(caught.value)
+
+
+FAILURES = {
+    "refused": None,
+    "reset": Reply(reset=True),
+    "cut": Reply(read=0, garbage=b"HT"),
+    "no http": Reply(garbage=b"CANARYECHO\r\n\r\n"),
+    "half an answer": Reply(garbage=b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"),
+    "bad header": Reply(garbage=b"HTTP/1.1 200 OK\r\nno colon\r\nContent-Length: 0\r\n\r\n"),
+    "stalled": Reply(stall=True),
+    "echo": Reply(400, body=b"SIGCANARY SESSIONCANARY fw_KEYCANARY ?X-Goog-Signature=SIGCANARY"),
+    "xml echo": Reply(403, body=b"<Error><Message>SIGCANARY SESSIONCANARY</Message></Error>"),
+    "outage": Reply(503, body=b"fw_KEYCANARY SIGCANARY SESSIONCANARY"),
+    "gone": Reply(404, body=b'{"code":5,"message":"SIGCANARY fw_KEYCANARY SESSIONCANARY"}'),
+    "bad json": Reply(200, body=b"fw_KEYCANARY"),
+    "redirect": Reply(302, {"Location": "http://127.0.0.1:1/?SIGCANARY"}),
+}
+CALLS = ("start", "query", "send", "put", "end", "get", "urls")
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("failure", FAILURES)
+def test_no_error_and_no_log_line_holds_a_secret(
+    serve: Serve, stop: StopToken, failure: str, call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    reply = FAILURES[failure]
+    base = serve(reply).base if reply else "http://127.0.0.1:1"
+    adapter = SocketAdapter(stop, send_timeout_s=0.3)
+    clock = HandClock()
+    storage, api = Storage(clock, adapter), fireworks(base, adapter)
+    query = "X-Goog-SignedHeaders=host;x-goog-resumable&X-Goog-Signature=SIGCANARY"
+    session = SessionUri(f"{base}/o?upload_id=SESSIONCANARY")
+    calls: dict[str, Callable[[], object]] = {
+        "start": lambda: storage.start(read_url(f"{base}/o?{query}"), 3),
+        "query": lambda: storage.query(session, 3),
+        "send": lambda: storage.send(session, Blocks(b"abc"), 0, 3, 3),
+        "put": lambda: storage.put(read_url(f"{base}/o?{query}"), Blocks(b"abc"), 3),
+        "end": lambda: storage.end(session),
+        "get": lambda: api.get("a", "m"),
+        "urls": lambda: api.upload_urls("a", "m", {"f": 1}, resumable=True),
+    }
+    try:
+        calls[call]()
+    except RemoteError as error:
+        assert "CANARY" not in everything_said(error)
+        assert error.message
+        assert error.hint or error.code in ("refused", "malformed")
+    else:
+        assert failure in ("bad json", "gone", "bad header")
+    assert "CANARY" not in caplog.text
+    adapter.close()

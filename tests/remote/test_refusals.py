@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import requests
+
+from tests.remote.scripted import HandClock
+from uploader.core.errors import RemoteError
+from uploader.core.retry import Verdict, Where
+from uploader.remote.refusals import json_object, refusal
+
+NOW = HandClock().now()
+HTML = b"<html><style>b{}</style><body><h1>Bad &amp; busy</h1></body></html>"
+EXPIRED = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>Too late.</Message></Error>"
+SIGNATURE = b"<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error>"
+
+
+def answer(status: int, body: Any = b"", **headers: str) -> requests.Response:
+    response = requests.Response()
+    response.status_code = status
+    response._content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    response.headers.update({name.replace("_", "-"): text for name, text in headers.items()})
+    return response
+
+
+def nested(code: object, message: str = "m") -> dict[str, Any]:
+    return {"error": {"message": message, "param": None, "code": code, "type": "error"}}
+
+
+SHAPES: list[tuple[Where, int, Any, Verdict, str]] = [
+    (Where.GET, 404, {"code": 5, "details": [], "message": "m"}, Verdict.ABSENT, "model_gone"),
+    (Where.GET, 404, b"", Verdict.ABSENT, "model_gone"),
+    (Where.GET, 403, nested("UNAUTHORIZED"), Verdict.BLOCKED, "key_rejected"),
+    (Where.GET, 403, {"error": "The API key is invalid"}, Verdict.BLOCKED, "key_rejected"),
+    (Where.GET, 403, {"code": 7, "message": "not yours"}, Verdict.BLOCKED, "permission"),
+    (Where.GET, 401, b"who are you", Verdict.BLOCKED, "key_rejected"),
+    (Where.GET, 402, b"", Verdict.BLOCKED, "account_suspended"),
+    (Where.URLS, 412, {"message": "account is suspended"}, Verdict.BLOCKED, "account_suspended"),
+    (Where.VALIDATE, 400, {"code": 9, "message": "billing"}, Verdict.BLOCKED, "account_suspended"),
+    (Where.CREATE, 429, {"code": 8, "message": "LoRA quota"}, Verdict.BLOCKED, "quota"),
+    (Where.CREATE, 429, {"code": 8, "message": "slow"}, Verdict.THROTTLED, "throttled"),
+    (Where.GET, 429, HTML, Verdict.THROTTLED, "throttled"),
+    (Where.GET, 503, HTML, Verdict.TRANSIENT, "unavailable"),
+    (Where.GET, 599, b"", Verdict.TRANSIENT, "unavailable"),
+    (Where.GET, 500, {"error": {"code": 500, "status": "INTERNAL"}}, *(Verdict.TRANSIENT, "unavailable")),
+    (Where.CREATE, 409, {"code": "6", "message": "m"}, Verdict.EXISTS, "already_exists"),
+    (Where.CREATE, 400, {"code": 6, "message": "m"}, Verdict.EXISTS, "already_exists"),
+    (Where.URLS, 405, b"Method Not Allowed", Verdict.EXISTS, "already_exists"),
+    (Where.CREATE, 400, {"code": 3, "message": "bad r"}, Verdict.FAILED, "refused"),
+    (Where.CREATE, 302, b"", Verdict.FAILED, "refused"),
+    (Where.VALIDATE, 400, {"code": 9, "message": "landing"}, Verdict.NOT_YET, "not_yet"),
+    (Where.VALIDATE, 400, nested("FAILED_PRECONDITION"), Verdict.NOT_YET, "not_yet"),
+    (Where.VALIDATE, 400, nested(9), Verdict.NOT_YET, "not_yet"),
+    (Where.VALIDATE, 400, {"status": "FAILED_PRECONDITION"}, Verdict.NOT_YET, "not_yet"),
+    (Where.VALIDATE, 400, {"error": {"status": "failed_precondition"}}, Verdict.NOT_YET, "not_yet"),
+    (Where.VALIDATE, 400, {"error": "FAILED_PRECONDITION: wait"}, Verdict.NOT_YET, "not_yet"),
+    (Where.VALIDATE, 400, b"rpc error: FAILED_PRECONDITION", Verdict.NOT_YET, "not_yet"),
+    (Where.VALIDATE, 400, {"details": [{"reason": "FAILED_PRECONDITION"}]}, *(Verdict.NOT_YET, "not_yet")),
+    (Where.VALIDATE, 412, b"", Verdict.NOT_YET, "not_yet"),
+    (Where.VALIDATE, 400, {"code": 3, "message": "no config"}, Verdict.FAILED, "refused"),
+    (Where.START, 400, EXPIRED, Verdict.URL_EXPIRED, "url_expired"),
+    (Where.START, 403, SIGNATURE, Verdict.START_REFUSED, "start_refused"),
+    (Where.START, 501, b"", Verdict.START_REFUSED, "start_refused"),
+    (Where.PUT, 403, SIGNATURE, Verdict.URL_EXPIRED, "url_expired"),
+    (Where.PUT, 400, SIGNATURE, Verdict.FAILED, "refused"),
+    (Where.DATA, 404, b"", Verdict.SESSION_GONE, "session_gone"),
+    (Where.QUERY, 410, b"", Verdict.SESSION_GONE, "session_gone"),
+    (Where.DATA, 503, b"content-range is ahead", Verdict.TRANSIENT, "unavailable"),
+    (Where.DATA, 412, b"", Verdict.FAILED, "refused"),
+    (Where.GET, 418, [1, 2], Verdict.FAILED, "refused"),
+    (Where.GET, 400, {"error": {"details": "x", "code": True}}, Verdict.FAILED, "refused"),
+    (Where.GET, 400, b"[" * 60000, Verdict.FAILED, "refused"),
+    (Where.GET, 400, b"\xff\xfe\x00", Verdict.FAILED, "refused"),
+]
+
+
+@pytest.mark.parametrize(("where", "status", "body", "verdict", "code"), SHAPES)
+def test_every_shape_of_error_is_read(
+    where: Where, status: int, body: Any, verdict: Verdict, code: str
+) -> None:
+    error = refusal(where, answer(status, body), NOW)
+    assert (error.verdict, error.code, error.where) == (verdict, code, where)
+    assert error.status == status
+    assert "\n" not in error.message
+    assert len(error.message) < 400
+
+
+@pytest.mark.parametrize("code", ["key_rejected", "quota", "throttled", "model_gone"])
+def test_what_a_person_can_cure_has_a_hint(code: str) -> None:
+    row = next(row for row in SHAPES if row[4] == code)
+    assert refusal(row[0], answer(row[1], row[2]), NOW).hint
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        ("0", 0.0),
+        ("1.5", 1.5),
+        ("86400", 3600.0),
+        ("Sun, 22 Nov 2026 12:00:30 GMT", 30.0),
+        ("Sun, 22 Nov 2026 11:00:00 GMT", 0.0),
+        ("Sun, 22 Nov 2026 12:00:30 -0000", 30.0),
+        ("-5", None),
+        ("soon", None),
+        ("", None),
+        ("99999999999999", None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> None:
+    assert refusal(Where.GET, answer(429, Retry_After=text), NOW).retry_after_s == seconds
+
+
+def test_words_are_cut_to_one_line() -> None:
+    error = refusal(Where.GET, answer(400, {"message": "a\n b\r\n" * 500}), NOW)
+    assert error.message.startswith("get model was answered 400: a b a b")
+    assert len(error.message) < 400
+
+
+def test_pages_of_balancers_lose_their_tags() -> None:
+    assert refusal(Where.GET, answer(502, HTML), NOW).message.endswith("502: Bad & busy")
+
+
+def test_an_answer_without_words_gives_its_phrase() -> None:
+    assert refusal(Where.GET, answer(502), NOW).message.endswith("502: Bad Gateway")
+    assert refusal(Where.GET, answer(599), NOW).message.endswith("599: no words")
+
+
+def test_what_the_request_carried_is_masked_where_the_server_echoes_it() -> None:
+    response = answer(400, b"key CANARYKEY sig CANARYSIG of https://h/o?X-Goog-Signature=CANARYSIG")
+    response.request = requests.Request(
+        "PUT",
+        "https://h/o?X-Goog-Signature=CANARYSIG",
+        headers={"Authorization": "Bearer CANARYKEY"},
+    ).prepare()
+    assert "CANARY" not in refusal(Where.GET, response, NOW).message
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff"])
+def test_a_success_that_is_no_json_object_is_transient(body: bytes) -> None:
+    with pytest.raises(RemoteError) as caught:
+        json_object(Where.GET, answer(200, body))
+    assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
+    assert caught.value.__context__ is None

@@ -1,0 +1,133 @@
+"""`StopToken.cut` ends a thread wherever it is (design §4 Stopping), on real sockets."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.remote.conftest import Serve
+from tests.remote.scripted import Blocks, HandClock, Reply
+from uploader.core.errors import Stopped
+from uploader.core.redact import SessionUri
+from uploader.remote.sockets import SocketAdapter
+from uploader.remote.storage import Storage
+from uploader.runtime import StopToken
+
+SIZE = 64 * 1024 * 1024
+STALLS = Reply(read=0, stall=True)
+Call = Callable[[Storage, SessionUri], object]
+
+
+def send(storage: Storage, session: SessionUri) -> object:
+    return storage.send(session, Blocks(bytes(SIZE)), 0, SIZE, SIZE)
+
+
+def query(storage: Storage, session: SessionUri) -> object:
+    return storage.query(session, SIZE)
+
+
+class Caller(threading.Thread):
+    def __init__(self, call: Callable[[], object]) -> None:
+        super().__init__(daemon=True)
+        self.call = call
+        self.raised: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.call()
+        except BaseException as error:  # noqa: BLE001 - it is what the test looks at
+            self.raised = error
+
+    def ends_within(self, seconds: float) -> BaseException | None:
+        self.join(seconds)
+        assert not self.is_alive()
+        return self.raised
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("call", [send, query])
+def test_a_cut_ends_a_thread_in_sendall_and_one_waiting_for_an_answer(
+    serve: Serve,
+    call: Call,
+    secure: bool,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tls: ssl.SSLContext | None = None
+    if secure:
+        certificate: Path = request.getfixturevalue("certificate")
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
+        tls = request.getfixturevalue("tls")
+    stop, server = StopToken(), serve(STALLS, tls=tls)
+    adapter = SocketAdapter(stop)
+    storage, session = Storage(HandClock(), adapter), SessionUri(f"{server.base}/o?upload_id=U")
+    caller = Caller(lambda: call(storage, session))
+    assert server.arrived.wait(10)
+    caller.join(0.2)  # let it get stuck in the send or in the wait
+    stop.cut()
+    raised = caller.ends_within(2)
+    assert isinstance(raised, Stopped)
+    assert raised.__cause__ is raised.__context__ is None
+    assert not stop._sockets
+    adapter.close()
+
+
+def test_a_cut_ends_a_tls_handshake(stop: StopToken, adapter: SocketAdapter) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        session = SessionUri(f"https://127.0.0.1:{port}/o?upload_id=U")
+        caller = Caller(lambda: query(Storage(HandClock(), adapter), session))
+        accepted, _ = silent.accept()
+        with accepted:
+            assert accepted.recv(1)  # the hello
+            stop.cut()
+            assert isinstance(caller.ends_within(2), Stopped)
+
+
+def test_a_cut_while_connecting_is_not_missed(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, stop = serve(STALLS), StopToken()
+    monkeypatch.setattr(stop, "watch", lambda _: stop.cut())
+    adapter = SocketAdapter(stop)
+    with pytest.raises(Stopped):
+        query(Storage(HandClock(), adapter), SessionUri(f"{server.base}/o"))
+    assert not server.seen
+
+
+def test_nothing_is_sent_once_the_token_is_stopped(
+    serve: Serve, stop: StopToken, storage: Storage
+) -> None:
+    server = serve(Reply(200))
+    stop.stop()
+    with pytest.raises(Stopped):
+        query(storage, SessionUri(f"{server.base}/o"))
+    assert server.connections == 0
+
+
+def test_an_idle_connection_is_watched_until_it_is_ended(
+    serve: Serve, stop: StopToken, storage: Storage
+) -> None:
+    server = serve(Reply(308))
+    query(storage, SessionUri(f"{server.base}/o"))
+    assert len(stop._sockets) == 1
+    storage.renew()
+    assert not stop._sockets
+
+
+def test_a_cut_in_the_midst_of_an_answer_is_stopped_too(
+    serve: Serve, stop: StopToken, storage: Storage
+) -> None:
+    half = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"
+    server = serve(Reply(garbage=half, stall=True))
+    caller = Caller(lambda: query(storage, SessionUri(f"{server.base}/o")))
+    assert server.arrived.wait(10)
+    caller.join(0.2)  # let it get stuck in the second half
+    stop.cut()
+    assert isinstance(caller.ends_within(2), Stopped)

@@ -1,0 +1,143 @@
+"""A migrated store per test, its two faces, and what it told."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, update
+
+from uploader.core.job import Event, Job, Kind, Manifest, ManifestFile, NewJob, Stage
+from uploader.store import migrate
+from uploader.store.claims import Claims
+from uploader.store.dialect import open_engine
+from uploader.store.jobs import Jobs
+from uploader.store.tables import jobs as jobs_table
+from uploader.store.tables import metadata
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+BASE_URL = "https://api.fireworks.ai"
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "uploader.db"
+    engine = open_engine(f"sqlite:///{path}")
+    migrate.ensure(engine, path.parent)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def database(tmp_path: Path, template: Path) -> Path:
+    return Path(shutil.copy(template, tmp_path / "uploader.db"))
+
+
+@pytest.fixture
+def engine(database: Path) -> Iterator[Engine]:
+    engine = open_engine(f"sqlite:///{database}")
+
+    @event.listens_for(engine, "connect")
+    def hurry(connection: sqlite3.Connection, _: object) -> None:
+        """No test pulls the plug; a sync per commit would only cost time."""
+        connection.execute("PRAGMA synchronous = OFF")
+
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def told() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def jobs(engine: Engine, told: list[Event]) -> Jobs:
+    return Jobs(engine, told.append)
+
+
+@pytest.fixture
+def claims(engine: Engine, told: list[Event]) -> Claims:
+    return Claims(engine, told.append)
+
+
+def _new(
+    model_id: str = "m",
+    *,
+    root: str = "/models/m",
+    account: str = "acme",
+    base_url: str = BASE_URL,
+    sizes: dict[str, int] | None = None,
+    mtime_ns: int = 1,
+    **fields: Any,
+) -> NewJob:
+    sizes = {"a.safetensors": 100, "config.json": 10} if sizes is None else sizes
+    files = tuple(
+        ManifestFile(path, size, mtime_ns, inode)
+        for inode, (path, size) in enumerate(sizes.items())
+    )
+    return NewJob(
+        base_url=base_url,
+        account=account,
+        model_id=model_id,
+        kind=Kind.BASE,
+        manifest=Manifest(root, files),
+        create_body={"kind": "HF_BASE_MODEL"},
+        **fields,
+    )
+
+
+@pytest.fixture
+def new() -> Callable[..., NewJob]:
+    return _new
+
+
+@pytest.fixture
+def enqueue(jobs: Jobs) -> Callable[..., int]:
+    return lambda *args, **fields: jobs.enqueue(_new(*args, **fields), NOW)[0]
+
+
+@pytest.fixture
+def claimed(claims: Claims, enqueue: Callable[..., int]) -> Callable[..., Job]:
+    """A fresh job in the hands of a worker."""
+
+    def claim(*args: Any, **fields: Any) -> Job:
+        job_id = enqueue(*args, **fields)
+        job = claims.claim("worker", BASE_URL, tuple(Stage), NOW, 60)
+        assert job is not None
+        assert job.id == job_id
+        return job
+
+    return claim
+
+
+@pytest.fixture
+def put(engine: Engine) -> Callable[..., None]:
+    """Force columns of a job, whatever the verbs would allow."""
+
+    def force(job_id: int, **columns: Any) -> None:
+        with engine.begin() as connection:
+            connection.execute(
+                update(jobs_table).where(jobs_table.c.id == job_id).values(**columns)
+            )
+
+    return force
+
+
+@pytest.fixture
+def dump(engine: Engine) -> Callable[[], dict[str, list[tuple[Any, ...]]]]:
+    """Every row of every table."""
+
+    def everything() -> dict[str, list[tuple[Any, ...]]]:
+        with engine.begin() as connection:
+            return {
+                table.name: [tuple(row) for row in connection.execute(table.select())]
+                for table in metadata.sorted_tables
+            }
+
+    return everything

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from uploader.core.errors import UsageError
+from uploader.core.job import Event, Job, NewJob, Stage, Status
+from uploader.core.lifecycle import Verb
+from uploader.store.claims import Claims
+from uploader.store.jobs import Jobs
+from uploader.store.tables import jobs as jobs_table
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+
+def test_a_new_job_starts_active_at_create_with_its_files_and_one_event(
+    jobs: Jobs, new: Callable[..., NewJob], told: list[Event]
+) -> None:
+    job_id, created = jobs.enqueue(
+        new(priority=3, preflight=({"code": "big", "message": "it is big"},)), NOW
+    )
+    job = jobs.job(job_id)
+    assert created
+    assert (job.stage, job.status, job.priority) == (Stage.CREATE, Status.ACTIVE, 3)
+    assert (job.model, job.path) == ("accounts/acme/models/m", "/models/m")
+    assert (job.files_total, job.bytes_total, job.bytes_confirmed) == (2, 110, 0)
+    assert job.create_body == {"kind": "HF_BASE_MODEL"}
+    assert job.preflight == ({"code": "big", "message": "it is big"},)
+    assert (job.created_at, job.reason, job.lease) == (NOW, None, None)
+    assert [file.path for file in jobs.files(job_id)] == ["a.safetensors", "config.json"]
+    assert [event.kind for event in told] == ["enqueued"]
+    assert jobs.events() == told
+
+
+def test_the_same_again_is_the_same_job_and_writes_nothing(
+    jobs: Jobs, new: Callable[..., NewJob], dump: Callable[[], Any]
+) -> None:
+    options = {"include": ("*.json",), "kind": None}
+    job_id, _ = jobs.enqueue(new(options=options), NOW)
+    before = dump()
+    assert jobs.enqueue(new(options=options), NOW) == (job_id, False)
+    assert dump() == before
+
+
+@pytest.mark.parametrize("status", [*Status])
+def test_the_same_is_recognised_in_every_status_but_cancelled(
+    jobs: Jobs, new: Callable[..., NewJob], put: Callable[..., None], status: Status
+) -> None:
+    job_id, _ = jobs.enqueue(new(), NOW)
+    put(job_id, status=status)
+    again, created = jobs.enqueue(new(), NOW)
+    assert created == (status is Status.CANCELLED)
+    assert (again == job_id) != created
+
+
+def test_another_inode_alone_is_the_same_job(jobs: Jobs, new: Callable[..., NewJob]) -> None:
+    one = new(sizes={"a": 1, "b": 2})
+    job_id, _ = jobs.enqueue(one, NOW)
+    assert jobs.enqueue(new(sizes={"b": 2, "a": 1}), NOW) == (job_id, False)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"root": "/models/other"},
+        {"sizes": {"a.safetensors": 101, "config.json": 10}},
+        {"sizes": {"a.safetensors": 100}},
+        {"mtime_ns": 2},
+        {"options": {"kind": "lora"}},
+    ],
+)
+def test_anything_different_conflicts_with_an_open_job_and_names_both(
+    jobs: Jobs, new: Callable[..., NewJob], dump: Callable[[], Any], changed: dict[str, Any]
+) -> None:
+    job_id, _ = jobs.enqueue(new(), NOW)
+    before = dump()
+    with pytest.raises(UsageError) as raised:
+        jobs.enqueue(new(**changed), NOW)
+    assert (raised.value.code, raised.value.exit_code) == ("conflict", 2)
+    assert f"job {job_id} (/models/m)" in raised.value.message
+    assert changed.get("root", "/models/m") in raised.value.message
+    assert dump() == before
+
+
+def test_of_done_jobs_only_the_last_one_counts(
+    jobs: Jobs, new: Callable[..., NewJob], put: Callable[..., None]
+) -> None:
+    first, _ = jobs.enqueue(new(), NOW)
+    put(first, status=Status.DONE)
+    second, created = jobs.enqueue(new(mtime_ns=2), NOW)
+    assert created
+    put(second, status=Status.DONE)
+    assert jobs.enqueue(new(mtime_ns=2), NOW) == (second, False)
+    assert jobs.enqueue(new(), NOW)[1]
+
+
+def test_other_accounts_and_base_urls_are_other_models(
+    jobs: Jobs, new: Callable[..., NewJob]
+) -> None:
+    ids = {
+        jobs.enqueue(each, NOW)[0]
+        for each in (new(), new(account="beta"), new(base_url="http://127.0.0.1:1"), new("n"))
+    }
+    assert len(ids) == 4
+
+
+def test_a_job_that_learned_its_account_is_still_the_same(
+    jobs: Jobs, claims: Claims, claimed: Callable[..., Job], new: Callable[..., NewJob]
+) -> None:
+    job = claimed(account="-")
+    assert job.lease
+    claims.adopt_account(job.lease, "acme", NOW)
+    assert jobs.enqueue(new(account="-"), NOW) == (job.id, False)
+    with pytest.raises(UsageError, match="changed files"):
+        jobs.enqueue(new(account="-", mtime_ns=2), NOW)
+
+
+def test_a_cancelled_job_makes_room(jobs: Jobs, new: Callable[..., NewJob]) -> None:
+    first, _ = jobs.enqueue(new(), NOW)
+    jobs.apply(first, Verb.CANCEL, NOW)
+    assert jobs.enqueue(new(root="/elsewhere"), NOW)[1]
+
+
+def test_the_database_itself_refuses_a_second_open_job(
+    engine: Engine, enqueue: Callable[..., int]
+) -> None:
+    job_id = enqueue()
+    with engine.begin() as connection:
+        row = dict(
+            connection.execute(select(jobs_table).where(jobs_table.c.id == job_id)).one()._mapping
+        )
+    del row["id"]
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(insert(jobs_table).values(**row))
+    with engine.begin() as connection:
+        connection.execute(insert(jobs_table).values(**row | {"status": "done"}))
+
+
+def test_ids_are_never_given_out_twice(jobs: Jobs, enqueue: Callable[..., int]) -> None:
+    first = enqueue()
+    jobs.apply(first, Verb.CANCEL, NOW)
+    jobs.remove(first, NOW)
+    assert enqueue() > first
+
+
+def test_a_name_that_is_not_utf8_is_refused(jobs: Jobs, new: Callable[..., NewJob]) -> None:
+    with pytest.raises(UsageError, match="UTF-8"):
+        jobs.enqueue(new(sizes={"a\udcff": 1}), NOW)
+    assert jobs.jobs() == []
+
+
+def test_a_naive_time_is_refused(jobs: Jobs, new: Callable[..., NewJob]) -> None:
+    with pytest.raises(Exception, match="without a zone"):
+        jobs.enqueue(new(), datetime(2026, 11, 22))  # noqa: DTZ001 - the mistake under test

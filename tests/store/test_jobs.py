@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from uploader.core.errors import NotFound, UsageError
+from uploader.core.job import Event, Job, Pair, Reason, Status
+from uploader.core.lifecycle import TRANSITIONS, Verb
+from uploader.core.redact import SessionUri
+from uploader.store.claims import Claims
+from uploader.store.jobs import Jobs
+from uploader.store.progress import FileProgress
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=5)
+USER_VERBS = {
+    Verb.PAUSE: "paused",
+    Verb.RESUME: "resumed",
+    Verb.CANCEL: "cancelled",
+    Verb.RETRY: "retried",
+}
+REASON = Reason("urls_refused", "no", "delete it")
+
+
+@pytest.mark.parametrize("verb", [*USER_VERBS])
+@pytest.mark.parametrize("status", [*Status])
+def test_a_user_verb_does_exactly_what_the_table_says(
+    jobs: Jobs,
+    claimed: Callable[..., Job],
+    put: Callable[..., None],
+    dump: Callable[[], Any],
+    status: Status,
+    verb: Verb,
+) -> None:
+    job = claimed()
+    put(job.id, status=status)
+    expected = TRANSITIONS[status].get(verb)
+    before = dump()
+    if expected is None:
+        with pytest.raises(UsageError) as raised:
+            jobs.apply(job.id, verb, LATER)
+        assert raised.value.hint
+        assert dump() == before
+    else:
+        after = jobs.apply(job.id, verb, LATER)
+        assert (after.status, after.stage, after.lease) == (expected, job.stage, job.lease)
+        assert after.updated_at == LATER
+        assert jobs.events()[-1].kind == USER_VERBS[verb]
+
+
+def test_a_worker_verb_is_not_for_users(jobs: Jobs, enqueue: Callable[..., int]) -> None:
+    with pytest.raises(KeyError):
+        jobs.apply(enqueue(), Verb.FINISH, NOW)
+
+
+def test_retry_forgives_what_was_counted_and_keeps_offsets(
+    jobs: Jobs, claims: Claims, claimed: Callable[..., Job], put: Callable[..., None]
+) -> None:
+    job = claimed()
+    assert job.lease
+    claims.drop_session(job.lease, "config.json", "lost", NOW, old=True, mismatch=True)
+    claims.file_failed(job.lease, "config.json", REASON, LATER, NOW)
+    claims.open_session(job.lease, "config.json", SessionUri("https://s/?upload_id=x"), "o", NOW)
+    seven = Pair(7, 77)
+    claims.progress(job.lease, [FileProgress("config.json", 1, seven, seven, 9)], 1.0, NOW)
+    claims.retry_at(job.lease, LATER, REASON, NOW)
+    claims.fail(job.lease, REASON, NOW)
+    put(job.id, polling_s=30.0)
+
+    retried = jobs.apply(job.id, Verb.RETRY, LATER)
+
+    assert (retried.status, retried.reason, retried.not_before) == (Status.ACTIVE, None, None)
+    assert (retried.failures, retried.attempts, retried.polling_s) == (0, 1, 0.0)
+    file = jobs.files(job.id)[1]
+    assert (file.failures, file.not_before, file.mismatches, file.old_sessions_lost) == (
+        0,
+        None,
+        0,
+        0,
+    )
+    assert (file.checkpoint, file.attempts, file.bytes_sent) == (seven, 1, 9)
+
+
+def test_only_a_model_this_job_created_is_deleted(
+    jobs: Jobs, enqueue: Callable[..., int], put: Callable[..., None], dump: Callable[[], Any]
+) -> None:
+    job_id = enqueue()
+    before = dump()
+    with pytest.raises(UsageError, match="did not create"):
+        jobs.apply(job_id, Verb.CANCEL, NOW, delete_remote=True)
+    assert dump() == before
+    put(job_id, created_remotely=True)
+    assert jobs.apply(job_id, Verb.CANCEL, NOW, delete_remote=True).delete_remote
+
+
+def test_find_takes_ids_and_unique_model_ids(jobs: Jobs, enqueue: Callable[..., int]) -> None:
+    first, second = enqueue("one"), enqueue("two")
+    assert jobs.find(str(first)).id == first
+    assert jobs.find("two").id == second
+
+
+def test_find_names_the_jobs_that_share_a_model_id(jobs: Jobs, enqueue: Callable[..., int]) -> None:
+    first, second = enqueue(), enqueue(account="beta")
+    with pytest.raises(UsageError, match=f"{first}, {second}"):
+        jobs.find("m")
+
+
+@pytest.mark.parametrize("ref", ["7", "nobody", "9" * 40, "²", ""])
+def test_find_of_nothing(jobs: Jobs, ref: str) -> None:
+    with pytest.raises(NotFound) as raised:
+        jobs.find(ref)
+    assert raised.value.exit_code == 4
+    assert raised.value.hint
+
+
+def test_sums_over_files(
+    jobs: Jobs, claims: Claims, claimed: Callable[..., Job], enqueue: Callable[..., int]
+) -> None:
+    job = claimed(sizes={"a": 100, "b": 50, "c": 10})
+    assert job.lease
+    claims.open_session(job.lease, "a", SessionUri("u"), None, NOW)
+    claims.progress(
+        job.lease, [FileProgress("a", 1, Pair(20, 1), Pair(30, 2), 33, advanced=True)], 7.0, NOW
+    )
+    claims.file_stored(job.lease, "b", 5, NOW, verified=True)
+    empty = enqueue("n", sizes={})
+    first, second = jobs.jobs()
+    assert (first.files_total, first.files_stored, first.bytes_total) == (3, 1, 160)
+    assert (first.bytes_confirmed, first.bytes_marked, first.bytes_sent) == (70, 80, 33)
+    assert first.eta_s == 80 / 7
+    assert (second.id, second.files_total, second.bytes_total) == (empty, 0, 0)
+
+
+def test_events_in_order_from_anywhere(jobs: Jobs, enqueue: Callable[..., int]) -> None:
+    one, two = enqueue("one"), enqueue("two")
+    jobs.apply(one, Verb.PAUSE, NOW)
+    every = jobs.events()
+    assert [(event.job_id, event.kind) for event in every] == [
+        (one, "enqueued"),
+        (two, "enqueued"),
+        (one, "paused"),
+    ]
+    assert jobs.events(one) == [every[0], every[2]]
+    assert jobs.events(since=every[0].seq, limit=1) == [every[1]]
+
+
+def test_events_are_told_after_their_commit_and_only_then(
+    claims: Claims, claimed: Callable[..., Job], told: list[Event]
+) -> None:
+    job = claimed()
+    assert job.lease
+    told.clear()
+    with pytest.raises(ValueError, match="cannot go"):
+        claims.to_validate(job.lease, NOW)
+    assert told == []
+
+
+@pytest.mark.parametrize("status", [*Status])
+def test_remove_takes_only_what_is_over(
+    jobs: Jobs,
+    enqueue: Callable[..., int],
+    put: Callable[..., None],
+    dump: Callable[[], Any],
+    status: Status,
+) -> None:
+    job_id = enqueue()
+    put(job_id, status=status)
+    if status in (Status.DONE, Status.CANCELLED, Status.FAILED):
+        jobs.remove(job_id, NOW)
+        assert dump() == {"jobs": [], "files": [], "events": []}
+    else:
+        with pytest.raises(UsageError) as raised:
+            jobs.remove(job_id, NOW)
+        assert raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "columns", [{"lease_owner": "w", "lease_token": "t"}, {"delete_remote": True}]
+)
+def test_remove_waits_for_the_worker(
+    jobs: Jobs, enqueue: Callable[..., int], put: Callable[..., None], columns: dict[str, Any]
+) -> None:
+    job_id = enqueue()
+    put(job_id, status=Status.CANCELLED, **columns)
+    with pytest.raises(UsageError, match="a worker still"):
+        jobs.remove(job_id, NOW)
+
+
+def test_remove_of_nothing(jobs: Jobs) -> None:
+    with pytest.raises(NotFound):
+        jobs.remove(1, NOW)

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from uploader.core.errors import StoreError
+from uploader.store import migrate
+from uploader.store.dialect import open_engine
+from uploader.store.jobs import Jobs
+from uploader.store.locks import WorkerLock
+from uploader.store.tables import metadata
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_engine(f"sqlite:///{tmp_path}/empty.db")
+    yield engine
+    engine.dispose()
+
+
+_NEXT = """
+from alembic import op
+import sqlalchemy as sa
+revision = "0002"
+down_revision = "0001"
+
+def upgrade():
+    with op.batch_alter_table("jobs", recreate="always") as batch:
+        batch.add_column(sa.Column("extra", sa.String))
+"""
+
+
+@pytest.fixture
+def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This program learns a version 0002 that rebuilds the jobs table."""
+    scripts = tmp_path / "100% migrations"
+    shutil.copytree(migrate.migrations_dir(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    (scripts / "versions" / "0002_next.py").write_text(_NEXT)
+    monkeypatch.setattr(migrate, "migrations_dir", lambda: scripts)
+    monkeypatch.setattr(migrate, "VERSIONS", ("0001", "0002"))
+    monkeypatch.setattr(migrate, "HEAD", "0002")
+
+
+def _schema(path: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return {name: re.sub(r"\s+", " ", sql) for name, sql in rows}
+
+
+def test_the_versions_are_those_of_the_scripts() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrate.migrations_dir()))
+    scripts = ScriptDirectory.from_config(config).walk_revisions()
+    assert tuple(script.revision for script in scripts)[::-1] == migrate.VERSIONS
+
+
+def test_an_empty_store_is_created(empty: Engine, tmp_path: Path) -> None:
+    assert migrate.current_version(empty) is None
+    with pytest.raises(StoreError):
+        migrate.require_head(empty)
+    migrate.ensure(empty, tmp_path)
+    assert migrate.current_version(empty) == migrate.HEAD
+    migrate.require_head(empty)
+    assert Jobs(empty).jobs() == []
+    assert not list(tmp_path.glob("*.backup-*"))
+
+
+def test_the_migrated_schema_is_the_one_of_the_tables(engine: Engine, tmp_path: Path) -> None:
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    # Alembic does not compare CHECK constraints and AUTOINCREMENT: compare the very words.
+    drawn = open_engine(f"sqlite:///{tmp_path}/drawn.db")
+    metadata.create_all(drawn)
+    drawn.dispose()
+    migrated = _schema(Path(str(engine.url.database)))
+    del migrated["alembic_version"]
+    assert migrated == _schema(tmp_path / "drawn.db")
+
+
+def test_at_head_nothing_happens(engine: Engine, tmp_path: Path) -> None:
+    with WorkerLock(tmp_path):
+        migrate.ensure(engine, tmp_path)
+    assert not (tmp_path / "migrate.lock").exists()
+
+
+def test_a_newer_store_is_refused(engine: Engine, tmp_path: Path) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for use in (migrate.require_head, lambda engine: migrate.ensure(engine, tmp_path)):
+        with pytest.raises(StoreError) as raised:
+            use(engine)
+        assert (raised.value.code, raised.value.exit_code) == ("newer", 11)
+        assert raised.value.hint
+
+
+def test_tables_of_another_program_are_refused(empty: Engine, tmp_path: Path) -> None:
+    with empty.begin() as connection:
+        connection.execute(text("CREATE TABLE songs (id INTEGER)"))
+    with pytest.raises(StoreError) as raised:
+        migrate.ensure(empty, tmp_path)
+    assert raised.value.code == "foreign"
+
+
+@pytest.mark.usefixtures("next_version")
+def test_an_older_store_is_backed_up_and_migrated(
+    engine: Engine, database: Path, enqueue: Callable[..., int], tmp_path: Path
+) -> None:
+    job_id = enqueue()
+    with pytest.raises(StoreError) as raised:
+        migrate.require_head(engine)
+    assert raised.value.code == "older"
+    migrate.ensure(engine, tmp_path)
+    assert migrate.current_version(engine) == "0002"
+    assert Jobs(engine).job(job_id).files_total == 2
+    assert "extra" in _schema(database)["jobs"]
+
+    backup = database.with_name("uploader.db.backup-0001")
+    old = open_engine(f"sqlite:///{backup}")
+    assert migrate.current_version(old) == "0001"
+    assert [job.id for job in Jobs(old).jobs()] == [job_id]
+    old.dispose()
+    assert not list(tmp_path.glob("*.part"))
+    with engine.connect() as connection:
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+
+
+@pytest.mark.usefixtures("next_version")
+def test_an_older_store_is_left_alone_while_a_worker_lives(engine: Engine, tmp_path: Path) -> None:
+    with WorkerLock(tmp_path), pytest.raises(StoreError) as raised:
+        migrate.ensure(engine, tmp_path)
+    assert "restart" in raised.value.hint
+    assert migrate.current_version(engine) == "0001"
+    assert not list(tmp_path.glob("*.backup-*"))
+
+
+@pytest.mark.usefixtures("next_version")
+def test_a_migration_that_breaks_leaves_the_old_version(
+    engine: Engine, tmp_path: Path, enqueue: Callable[..., int]
+) -> None:
+    enqueue()
+    script = migrate.migrations_dir() / "versions" / "0002_next.py"
+    script.write_text(_NEXT + "    raise RuntimeError('half-way')\n")
+    with pytest.raises(RuntimeError, match="half-way"):
+        migrate.ensure(engine, tmp_path)
+    assert migrate.current_version(engine) == "0001"
+    assert len(Jobs(engine).jobs()) == 1
+
+
+def test_a_backup_replaces_an_earlier_one_and_is_a_single_file(
+    engine: Engine, tmp_path: Path, enqueue: Callable[..., int]
+) -> None:
+    enqueue()
+    target = tmp_path / "copies" / "copy.db"
+    target.parent.mkdir()
+    target.write_text("an earlier one")
+    migrate.backup(engine, target)
+    assert [path.name for path in target.parent.iterdir()] == ["copy.db"]
+    with closing(sqlite3.connect(target)) as copy:
+        assert copy.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+
+
+def test_a_backup_that_cannot_be_written(engine: Engine, tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        migrate.backup(engine, tmp_path / "nowhere" / "copy.db")
+
+
+def test_migrating_is_quiet(
+    empty: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        migrate.ensure(empty, tmp_path)
+    assert caplog.records == []
+
+
+_STATUS = """
+import sys
+from uploader.store import dialect, migrate
+from uploader.store.jobs import Jobs
+engine = dialect.open_engine("sqlite:///" + sys.argv[1])
+migrate.require_head(engine)
+Jobs(engine).jobs()
+engine.dispose()
+assert not [name for name in sys.modules if name.startswith("alembic")]
+"""
+
+
+def test_status_never_imports_alembic(database: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-c", _STATUS, str(database)], check=True, cwd=Path(__file__).parents[2]
+    )

@@ -1,0 +1,402 @@
+"""Settings: one order of precedence, one example file, one line for every mistake."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uploader import settings
+from uploader.core.errors import UsageError
+from uploader.core.redact import ApiKey
+from uploader.settings import KEYS, VARIABLES, Settings, describe, find_config, load
+
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
+KEY = "fw_canary0123456789"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of its own, so that no test reads the developer's configuration."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(settings, "SYSTEM_CONFIG", tmp_path / "etc" / "config.toml")
+    return tmp_path
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "given.toml"
+
+
+def from_file(config: Path, text: str, **environ: str) -> Settings:
+    config.write_text(text)
+    return load(config, environ)
+
+
+def refusal(config: Path, text: str, **environ: str) -> UsageError:
+    with pytest.raises(UsageError) as caught:
+        from_file(config, text, **environ)
+    assert caught.value.hint
+    assert "\n" not in caught.value.message + caught.value.hint
+    return caught.value
+
+
+def test_defaults(home: Path) -> None:
+    found = load(environ={})
+    assert found.state_dir == home / ".local/state/uploader" or found.state_dir.is_absolute()
+    assert found.database_url == f"sqlite:///{found.state_dir}/uploader.db"
+    assert found.auth_ini == home / ".fireworks/auth.ini"
+    assert found.fireworks.base_url == "https://api.fireworks.ai"
+    assert (found.fireworks.account_id, found.fireworks.api_key) == (None, None)
+    assert (found.transfer.max_jobs, found.transfer.max_files) == (2, 4)
+    assert found.transfer.chunk_size_bytes == 256 * MIB
+    assert found.transfer.bandwidth_limit_bps is None
+    assert (found.validation.poll_interval_s, found.validation.deadline_s) == (30.0, 3600.0)
+    assert (found.retry.initial_delay_s, found.retry.max_delay_s) == (1.0, 60.0)
+    assert found.lease.duration_s == 60.0
+    assert found.config_file is None
+
+
+def test_the_environment_wins_over_the_file_and_the_file_over_the_default(config: Path) -> None:
+    text = "[transfer]\nmax_files = 5\nmax_jobs = 3\n"
+    found = from_file(config, text, UPLOADER_TRANSFER__MAX_FILES="6")
+    assert (found.transfer.max_files, found.transfer.max_jobs) == (6, 3)
+    origins = {name: origin for name, _, origin in describe(found)}
+    assert origins["transfer.max_files"] == "UPLOADER_TRANSFER__MAX_FILES"
+    assert origins["transfer.max_jobs"] == str(config)
+    assert origins["lease.duration"] == "default"
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    environ = dict.fromkeys([*VARIABLES, "FIREWORKS_API_KEY", "FIREWORKS_BASE_URL"], "")
+    assert load(environ=environ) == load(environ={})
+
+
+def test_which_file_is_read(home: Path, config: Path) -> None:
+    assert find_config(None, {}) is None
+    machine = home / "etc" / "config.toml"
+    user = home / ".config/uploader/config.toml"
+    named = {"UPLOADER_CONFIG": "~/named.toml"}
+    for file, environ in ((machine, {}), (user, {}), (home / "named.toml", named), (config, named)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("")
+        if file == user and find_config(None, {}) == machine:
+            pytest.skip("another platform's folder")
+        assert find_config(config if file == config else None, environ) == file
+
+
+@pytest.mark.parametrize("environ", [{}, {"UPLOADER_CONFIG": "missing.toml"}])
+def test_a_named_file_has_to_exist(tmp_path: Path, environ: dict[str, str]) -> None:
+    with pytest.raises(UsageError, match="no configuration file") as caught:
+        load(None if environ else tmp_path / "missing.toml", environ)
+    assert caught.value.exit_code == 2
+
+
+# --- the example file -------------------------------------------------------------------------
+
+
+def example() -> dict[str, object]:
+    """Every commented-out setting of the example, read as if it were not."""
+    lines = [re.sub(r"^# (?=\w+ = )", "", line) for line in EXAMPLE.read_text().splitlines()]
+    found: dict[str, object] = {}
+    for name, value in tomllib.loads("\n".join(lines)).items():
+        found |= {f"{name}.{k}": v for k, v in value.items()} if isinstance(value, dict) else {}
+        found |= {} if isinstance(value, dict) else {name: value}
+    return found
+
+
+def test_the_example_names_every_setting_and_no_other() -> None:
+    assert list(example()) == list(KEYS)
+
+
+def test_the_example_sets_nothing(config: Path) -> None:
+    assert from_file(config, EXAMPLE.read_text()) == load(environ={}).model_copy(
+        update={"config_file": config}
+    )
+
+
+def test_every_default_of_the_example_is_the_default(home: Path) -> None:
+    defaults = {name: value for name, value, _ in describe(load(environ={}))}
+    state_dir = home / ".local/state/uploader"
+    if defaults["state_dir"] != str(state_dir):
+        pytest.skip("the example shows Linux' folder")
+    for name, value in example().items():
+        shown = str(value).replace("~", str(home)).replace("STATE_DIR", str(state_dir))
+        unset = "not set" if name.endswith("command") else ""
+        assert defaults[name] == (shown or unset), name
+
+
+def test_the_example_explains_each_setting_in_comment_lines() -> None:
+    for before, line in zip(
+        EXAMPLE.read_text().splitlines(), EXAMPLE.read_text().splitlines()[1:], strict=False
+    ):
+        if re.match(r"# \w+ = ", line):
+            assert re.match(r"# [A-Z].*\.$", before), line
+
+
+def test_every_setting_is_a_variable() -> None:
+    assert list(VARIABLES.values()) == list(KEYS)
+    assert VARIABLES["UPLOADER_STATE_DIR"] == "state_dir"
+    assert VARIABLES["UPLOADER_TRANSFER__CHUNK_SIZE"] == "transfer.chunk_size"
+
+
+# --- mistakes ---------------------------------------------------------------------------------
+
+MISTAKES = [
+    ("max_files = 3", "unknown setting max_files", "transfer.max_files"),
+    ("[transfer]\nmax_filez = 3", "unknown setting transfer.max_filez", "transfer.max_files"),
+    ("[transfr]\nmax_files = 3", "unknown setting transfr", "transfer"),
+    ("[zzzzzzz]", "unknown setting zzzzzzz", "config.example.toml"),
+    ("[fireworks]\napi_key = 'x'", "unknown setting fireworks.api_key", "api_key_file"),
+    ("transfer = 3", "'transfer' is a section", "[transfer]"),
+    ("[transfer]\nmax_files = 0", "transfer.max_files cannot be 0", "greater"),
+    ("[transfer]\nmax_files = true", "transfer.max_files cannot be True", "number"),
+    ("[transfer]\nchunk_size = '1MB'", "transfer.chunk_size cannot be 1MB", "256KiB"),
+    ("[transfer]\nchunk_size = 0", "transfer.chunk_size cannot be 0", "256KiB"),
+    ("[transfer]\nchunk_size = '64mb'", "transfer.chunk_size cannot be 64mb", "64MiB"),
+    ("[transfer]\nbandwidth_limit = '1B/s'", "transfer.bandwidth_limit cannot", "8KiB/s"),
+    ("[transfer]\nbandwidth_limit = 'fast'", "transfer.bandwidth_limit cannot", "20MB/s"),
+    ("[validation]\npoll_interval = '5 parsecs'", "validation.poll_interval cannot", "30s"),
+    ("[validation]\npoll_interval = inf", "validation.poll_interval cannot be inf", "10ms"),
+    ("[validation]\npoll_interval = nan", "validation.poll_interval cannot be nan", "10ms"),
+    ("[validation]\ndeadline = true", "validation.deadline cannot be True", "30s"),
+    ("[retry]\nmax_delay = '1ms'", "retry.max_delay cannot be 1ms", "initial_delay"),
+    ("[lease]\nduration = '0s'", "lease.duration cannot be 0s", "1s"),
+    ("state_dir = 3", "state_dir cannot be 3", "path"),
+    ("state_dir = '~nobody-at-all/x'", "state_dir cannot be", "home folder"),
+    ("[fireworks]\naccount_id = 'me@there.org'", "account_id cannot be me@there.org", "accounts/"),
+    ("[fireworks]\nbase_url = 'http://api.fireworks.ai'", "base_url cannot be http", "https"),
+    ("[fireworks]\nbase_url = 'api.fireworks.ai'", "base_url cannot be", "whole URL"),
+    ("[fireworks]\nbase_url = 'https://x:99999'", "base_url cannot be", "ort"),
+    ("[fireworks]\nbase_url = 'https://[x'", "base_url cannot be", "IPv6"),
+    ("not toml", "is not TOML", "correct"),
+]
+
+
+@pytest.mark.parametrize(("text", "message", "hint"), MISTAKES)
+def test_a_mistake_is_one_line_with_its_cure(
+    config: Path, text: str, message: str, hint: str
+) -> None:
+    error = refusal(config, text)
+    assert message in error.message
+    assert str(config) in error.message
+    assert hint in error.hint
+    assert error.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("UPLOADER_MAX_FILES", "UPLOADER_TRANSFER__MAX_FILES"),
+        ("UPLOADER_TRANSFER_CHUNK_SIZE", "UPLOADER_TRANSFER__CHUNK_SIZE"),
+        ("UPLOADER_STATEDIR", "UPLOADER_STATE_DIR"),
+    ],
+)
+def test_an_unknown_variable_names_the_nearest(config: Path, name: str, nearest: str) -> None:
+    error = refusal(config, "", **{name: "canary"})
+    assert name in error.message
+    assert nearest in error.hint
+    assert "canary" not in error.message + error.hint
+
+
+def test_a_bad_variable_is_named(config: Path) -> None:
+    error = refusal(config, "", UPLOADER_TRANSFER__MAX_JOBS="many")
+    assert "from UPLOADER_TRANSFER__MAX_JOBS" in error.message
+    assert "many" in error.message
+
+
+def test_a_file_that_is_no_utf8_or_unreadable(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="is not TOML"):
+        load(config, {})
+
+    def denied(*_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    with pytest.raises(UsageError, match="cannot be read: Permission denied"):
+        load(config, {})
+
+
+# --- the service's address and the key --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://api.fireworks.ai",
+        "https://api.fireworks.ai/",
+        "https://API.fireworks.ai/v1",
+        " https://api.fireworks.ai/v1/ ",
+        "https://api.fireworks.ai/inference/v1",
+        "https://api.fireworks.ai/inference/v1//",
+    ],
+)
+def test_a_base_url_loses_what_other_tools_append(text: str) -> None:
+    found = load(environ={"FIREWORKS_BASE_URL": text})
+    assert found.fireworks.base_url == "https://api.fireworks.ai"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:8080", "http://localhost:1", "http://[::1]:8080", "https://x/prefix"]
+)
+def test_a_base_url_on_this_machine_may_be_plain(url: str) -> None:
+    assert load(environ={"FIREWORKS_BASE_URL": url}).fireworks.base_url == url
+
+
+def test_of_several_names_for_one_setting_the_first_wins() -> None:
+    names = (
+        "UPLOADER_FIREWORKS__BASE_URL",
+        "FIREWORKS_BASE_URL",
+        "FIREWORKS_API_BASE_URL",
+        "FIREWORKS_API_BASE",
+    )
+    environ = {name: f"https://host{number}" for number, name in enumerate(names)}
+    for number, name in enumerate(names):
+        assert load(environ=environ).fireworks.base_url == f"https://host{number}"
+        del environ[name]
+
+
+def test_the_key_is_kept_and_never_shown() -> None:
+    found = load(environ={"FIREWORKS_API_KEY": f" {KEY}\n", "FIREWORKS_ACCOUNT_ID": "acme"})
+    assert found.fireworks.api_key == ApiKey(KEY)
+    assert found.fireworks.account_id == "acme"
+    shown = [repr(found), str(found), str(describe(found)), found.model_dump_json()]
+    assert not [text for text in shown if KEY in text]
+    assert ("fireworks.api_key", "set", "FIREWORKS_API_KEY") in describe(found)
+
+
+@pytest.mark.parametrize("key", ["two words", "tab\there", "schlüssel", "new\nline"])
+def test_a_key_that_no_header_carries(config: Path, key: str) -> None:
+    error = refusal(config, "", FIREWORKS_API_KEY=key)
+    assert key not in error.message + error.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("UPLOADER_DATABASE_URL", "mysql://me:canary@host/db"),
+        ("UPLOADER_FIREWORKS__BASE_URL", "https://me:canary@host"),
+        ("UPLOADER_FIREWORKS__ACCOUNT_ID", "fw_canary00000 x"),
+    ],
+)
+def test_a_refused_secret_is_not_printed(config: Path, name: str, value: str) -> None:
+    error = refusal(config, "", **{name: value})
+    assert "canary" not in error.message + error.hint
+
+
+def test_passwords_and_commands_are_masked(config: Path) -> None:
+    text = (
+        "database_url = 'postgresql://me:canary@host/db?password=canary'\n"
+        "[fireworks]\napi_key_command = 'echo canary'\napi_key_file = '~/key'\n"
+    )
+    found = from_file(config, text)
+    assert "canary" in found.database_url
+    assert "canary" not in repr(found) + str(describe(found))
+    values = {name: value for name, value, _ in describe(found)}
+    assert values["database_url"] == "postgresql://***@host/db?***"
+    assert values["fireworks.api_key_command"] == "set"
+    assert found.fireworks.api_key_file == Path.home() / "key"
+
+
+def test_values_with_a_unit_are_described_as_they_were_written(config: Path) -> None:
+    found = from_file(config, "[transfer]\nbandwidth_limit = '20 MB/s'\n")
+    assert ("transfer.bandwidth_limit", "20 MB/s", str(config)) in describe(found)
+
+
+def test_a_relative_state_folder_becomes_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/")
+    found = load(environ={"UPLOADER_STATE_DIR": "var/state"})
+    assert found.state_dir == Path("/var/state")
+    assert found.database_url == "sqlite:////var/state/uploader.db"
+
+
+# --- units ------------------------------------------------------------------------------------
+
+SIZES = [
+    (262144, 262144),
+    ("4096", 4096),
+    ("64MiB", 64 * MIB),
+    ("64 MiB", 64 * MIB),
+    ("64MB", 64_000_000),
+    ("1.5GiB", 3 * GIB // 2),
+    ("256kB", 256_000),
+    ("256KiB", 256 * KIB),
+    ("5TiB", 5 * 1024 * GIB),
+    ("7B", 7),
+]
+
+
+@pytest.mark.parametrize(("text", "size"), SIZES)
+def test_sizes_read_like_people_write_them(text: object, size: int) -> None:
+    assert settings.parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "MiB", "64M", "64mib", "64Mb", "-1", "1e3", "1,5GB", True, None]
+)
+def test_a_size_that_can_be_misread_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="64MiB"):
+        settings.parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [("off", None), ("0B/s", None), (0, None), ("20MB/s", 20_000_000), ("20MB", 20_000_000)],
+)
+def test_rates(text: object, rate: int | None) -> None:
+    assert settings.parse_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (30, 30.0),
+        (0.5, 0.5),
+        ("31", 31.0),
+        ("30s", 30.0),
+        ("500ms", 0.5),
+        ("90min", 5400.0),
+        ("90m", 5400.0),
+        ("1h30m", 5400.0),
+        ("1h 30min", 5400.0),
+        ("1.5h", 5400.0),
+        ("2d", 172800.0),
+    ],
+)
+def test_durations_read_like_people_write_them(text: object, seconds: float) -> None:
+    assert settings.parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "s", "-1s", "1h30", "1 year", "1e3s", "30S", False, None, "٣s"]
+)
+def test_a_duration_that_can_be_misread_is_refused(text: object) -> None:
+    with pytest.raises(ValueError, match="30s"):
+        settings.parse_duration(text)
+
+
+@given(st.decimals(0, 10**6, places=3), st.sampled_from(["B", "kB", "KiB", "MB", "GiB", "TB"]))
+def test_a_size_is_its_number_times_its_unit(number: Decimal, unit: str) -> None:
+    power = {"B": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}[unit[0]]
+    base = 1024 if "i" in unit else 1000
+    assert settings.parse_size(f"{number}{unit}") == int(number * base**power)
+
+
+@given(st.one_of(st.text(), st.floats(), st.integers(), st.booleans(), st.none()))
+def test_any_words_give_a_value_or_a_value_error(value: object) -> None:
+    for parse in (settings.parse_size, settings.parse_rate, settings.parse_duration):
+        try:
+            parse(value)
+        except ValueError as problem:
+            assert str(problem)  # noqa: PT017 - any other exception fails the test

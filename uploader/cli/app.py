@@ -1,0 +1,134 @@
+"""The commands by name, and the one way out: every error as two lines and an exit code."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from typer.main import get_command
+
+from uploader import __version__
+from uploader.cli import enqueue, explain, history, jobs, service, verbs, wait
+from uploader.cli.terminal import PipeClosed, out, say, say_error
+from uploader.core.errors import UploaderError, UsageError
+from uploader.core.redact import redact
+
+BUG = 1
+INTERRUPTED = 130
+_TERMINATED = 143
+_PIPE_CLOSED = 141
+
+app = typer.Typer(
+    help="A local folder of Hugging Face model files becomes READY on Fireworks AI.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+COMMANDS: tuple[Callable[..., None], ...] = (
+    enqueue.enqueue,
+    service.run,
+    jobs.status,
+    jobs.show,
+    explain.explain,
+    wait.wait,
+    verbs.pause,
+    verbs.resume,
+    verbs.cancel,
+    verbs.retry,
+    verbs.remove,
+    enqueue.preflight,
+    history.logs,
+    history.events,
+    service.sandbox,
+    service.demo,
+)
+for _command in COMMANDS:
+    app.command()(_command)
+app.add_typer(service.config, name="config")
+app.add_typer(service.db, name="db")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out(f"uploader {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="The configuration file.", show_default=False),
+    ] = None,
+    version: Annotated[  # noqa: ARG001 - its callback has it
+        bool, typer.Option("--version", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A local folder of Hugging Face model files becomes READY on Fireworks AI.
+
+    Without a command: status.
+    """
+    context.obj = config
+    if context.invoked_subcommand is None:
+        jobs.status(context)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out one command line; its exit code (design §5)."""
+    try:
+        get_command(app).main(args=arguments, prog_name="uploader")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except UploaderError as error:
+        say_error(error)
+        return error.exit_code
+    except PipeClosed:
+        return _PIPE_CLOSED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last one to see it
+        return _report_bug(error)
+    return 0
+
+
+def _report_bug(error: Exception) -> int:
+    for line in redact("".join(traceback.format_exception(error))).splitlines():
+        say(line)
+    hint = "please report it with the lines above"
+    say_error(UploaderError(f"this is a bug: unexpected {type(error).__name__}", hint=hint))
+    return BUG
+
+
+def refuse_windows(platform: str) -> None:
+    """Raises UsageError: neither locks nor signals work there as this program needs them."""
+    if platform.startswith("win"):
+        raise UsageError("uploader does not run on Windows", hint="use WSL, Linux or macOS")
+
+
+def main() -> NoReturn:
+    """The program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may know little Unicode
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        refuse_windows(sys.platform)
+    except UsageError as error:
+        say_error(error)
+        sys.exit(error.exit_code)
+    sys.exit(run())
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Leave through every `finally`, so that a hidden cursor comes back."""
+    del number, frame
+    sys.exit(_TERMINATED)

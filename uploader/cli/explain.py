@@ -1,0 +1,98 @@
+"""`uploader explain`: why a job is where it is, in whole sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import typer
+
+from uploader import wiring
+from uploader.cli.render import event_line, note, speed, timestamp
+from uploader.cli.state import JobArgument, settings_of, store_of
+from uploader.cli.terminal import out, out_wrapped, width
+from uploader.core.job import OPEN_STATUSES, FileState, Job, Mode, Stage, Status
+from uploader.core.words import duration, percent, size
+
+_LAST_EVENTS = 5
+#: A session lives up to a week (contract gcs §1.1).
+_SESSION_LIFE_S = 7 * 86400.0
+
+_DOING: dict[Stage, str] = {
+    Stage.CREATE: "the model is to be created on Fireworks first",
+    Stage.UPLOAD: "its files are on their way",
+    Stage.VALIDATE: "every file is stored, and Fireworks looks at them",
+    Stage.READY: "Fireworks calls it READY",
+}
+
+
+def explain(context: typer.Context, job: JobArgument) -> None:
+    """What happened to a job, what it waits for, and what there is to do."""
+    settings = settings_of(context)
+    store, now, columns = store_of(settings), wiring.clock().now(), width()
+    found = store.find(job)
+    files = store.files(found.id)
+    working = wiring.worker_alive(settings)
+    for sentence in (
+        *_stands(found, now),
+        *_slow_sessions(found, files, now),
+        *_waits_for(found, settings.fireworks.base_url, now, working=working),
+        *_to_do(found, working=working),
+    ):
+        out_wrapped(sentence, columns)
+    out("What happened last:")
+    for event in store.events(found.id)[-_LAST_EVENTS:]:
+        out_wrapped(event_line(event), columns, "  ")
+
+
+def _stands(job: Job, now: datetime) -> Iterator[str]:
+    yield f"Job {job.id} brings {job.path} to {job.model} ({job.kind})."
+    yield f"It is {job.status} in stage {job.stage}: {_DOING[job.stage]}."
+    done = percent(job.bytes_confirmed, job.bytes_total)
+    yield (
+        f"{job.files_stored} of {job.files_total} files are stored; the server has confirmed"
+        f" {size(job.bytes_confirmed)} of {size(job.bytes_total)} ({done})."
+    )
+    rate_bps, eta_s = speed(job, now)
+    if rate_bps is not None and eta_s is not None:
+        yield f"At {size(rate_bps)}/s the last byte leaves in {duration(eta_s)}."
+
+
+def _slow_sessions(job: Job, files: Sequence[FileState], now: datetime) -> Iterator[str]:
+    """Warn where the present rate says that a session ends before its file does."""
+    rate_bps, _ = speed(job, now)
+    for file in files:
+        if not rate_bps or file.stored or file.session_at is None or file.mode is Mode.PUT:
+            continue
+        age_s = (now - file.session_at).total_seconds()
+        left_s = (file.size_bytes - file.checkpoint.offset) / rate_bps
+        if age_s + left_s > _SESSION_LIFE_S:
+            yield (
+                f"Warning: {file.path} needs {duration(left_s)} more at this rate; its session"
+                f" is {duration(age_s)} old and lives a week at most."
+            )
+
+
+def _waits_for(job: Job, base_url: str, now: datetime, *, working: bool) -> Iterator[str]:
+    if job.status is Status.ACTIVE and job.not_before is not None and job.not_before > now:
+        yield f"It waits until {timestamp(job.not_before)}."
+    said = note(job, base_url, now)
+    if said:
+        yield f"Why: {said.rstrip('.')}."
+    if job.lease is not None and working:
+        yield "A worker has it in hand."
+    elif job.status is Status.PAUSED:
+        yield "It waits for its user."
+
+
+def _to_do(job: Job, *, working: bool) -> Iterator[str]:
+    if job.reason is not None and job.reason.hint:
+        yield f"To do: {job.reason.hint.rstrip('.')}."
+    if job.status in OPEN_STATUSES and job.status is not Status.FAILED and not working:
+        yield "To do: no worker runs; start `uploader run`."
+    if job.status is Status.PAUSED:
+        yield f"To do: `uploader resume {job.id}` lets it go on."
+    if job.status is Status.FAILED:
+        yield f"To do: once it is mended, `uploader retry {job.id}`."
+    if job.status is Status.DONE:
+        yield "There is nothing to do."

@@ -1,0 +1,72 @@
+"""`uploader logs` and `uploader events`: the history of jobs, for people and for programs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uploader import wiring
+from uploader.cli.render import event_json, event_line
+from uploader.cli.state import Follow, OptionalJob, settings_of, store_of
+from uploader.cli.terminal import out, out_json
+from uploader.core.job import Event
+
+if TYPE_CHECKING:
+    from uploader.settings import Settings
+    from uploader.store.jobs import Jobs
+
+_POLL_S = 0.5
+_PAGE = 500
+
+
+def logs(context: typer.Context, job: OptionalJob = None, follow: Follow = False) -> None:
+    """What happened to a job, or to all of them, one line each."""
+    settings = settings_of(context)
+    job_id = None if job is None else store_of(settings).find(job).id
+    _each(settings, lambda event: out(event_line(event)), job_id=job_id, follow=follow)
+
+
+def events(
+    context: typer.Context,
+    since: Annotated[
+        int, typer.Option(metavar="SEQ", min=0, max=2**63 - 1, help="Only what came after it.")
+    ] = 0,
+    follow: Follow = False,
+) -> None:
+    """The history of all jobs as one JSON object per line.
+
+    Each has a sequence number `seq`; a reader that stopped goes on with --since.
+    """
+    _each(
+        settings_of(context),
+        lambda event: out_json(event_json(event), indent=None),
+        since=since,
+        follow=follow,
+    )
+
+
+def _each(
+    settings: Settings,
+    show: Callable[[Event], None],
+    *,
+    job_id: int | None = None,
+    since: int = 0,
+    follow: bool,
+) -> None:
+    """Show every event after ``since``, and with ``follow`` every one to come."""
+    clock, never = wiring.clock(), threading.Event()
+    jobs: Jobs | None = None
+    while True:
+        jobs = jobs or wiring.read_jobs(settings)  # with --follow the store may yet appear
+        found = jobs.events(job_id, since, _PAGE) if jobs else []
+        for event in found:
+            show(event)
+            since = event.seq
+        if len(found) == _PAGE:
+            continue
+        if not follow:
+            return
+        clock.wait(never, _POLL_S)

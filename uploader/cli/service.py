@@ -1,0 +1,102 @@
+"""`uploader run`, `db`, `config`, `sandbox` and `demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uploader import wiring
+from uploader.cli.state import settings_of
+from uploader.cli.terminal import out, out_table, say, width
+from uploader.core.errors import UsageError
+
+db = typer.Typer(help="The state store.", no_args_is_help=True, rich_markup_mode=None)
+config = typer.Typer(help="The configuration.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def run(
+    context: typer.Context,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="End once no job is active.")
+    ] = False,
+) -> None:
+    """Work on jobs in the foreground, as a service does.
+
+    SIGTERM and Ctrl-C let it stop at the next block; it can be killed at any instant.
+    """
+    raise typer.Exit(wiring.run(settings_of(context), until_idle=until_idle))
+
+
+@db.command()
+def upgrade(context: typer.Context) -> None:
+    """Bring the state store to this program's version, with a backup before."""
+    out(wiring.db_upgrade(settings_of(context)))
+
+
+@db.command()
+def current(context: typer.Context) -> None:
+    """Print the version of the state store."""
+    out(wiring.db_current(settings_of(context)) or "empty")
+
+
+@config.command("show")
+def show_config(context: typer.Context) -> None:
+    """Every setting, its value and where it comes from; secrets are masked."""
+    from uploader.settings import describe  # noqa: PLC0415 - as in state.py
+
+    rows, columns = describe(settings_of(context)), width()
+    if columns is not None:
+        out_table(("SETTING", "VALUE", "FROM"), rows, columns)
+        return
+    for row in rows:
+        out(*row)
+
+
+@config.command("path")
+def config_path(context: typer.Context) -> None:
+    """Print the file in force."""
+    file = settings_of(context).config_file
+    if file is None:
+        say("there is no configuration file: environment and defaults are in force")
+    else:
+        out(str(file))
+
+
+@config.command("check")
+def check_config(context: typer.Context) -> None:
+    """Read every setting as a worker would; exit 2 where one is wrong."""
+    settings_of(context)
+    out("ok")
+
+
+def sandbox(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one.")] = 0,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where objects appear as files.", show_default=False)
+    ] = None,
+    faults: Annotated[
+        str | None, typer.Option(metavar="F", help="A fault script: a file, or the JSON itself.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of everything left to chance.")] = 0,
+) -> None:
+    """A local stand-in for Fireworks and its storage, to try things out.
+
+    Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id.
+    """
+    from uploader.sandbox.script import read_script  # noqa: PLC0415 - no part of the client
+    from uploader.sandbox.server import serve  # noqa: PLC0415
+
+    try:
+        serve(port, data_dir, read_script(faults), seed)
+    except (OSError, ValueError) as problem:
+        hint = "another --port, --data-dir or --faults helps"
+        raise UsageError(f"the sandbox cannot start: {problem}", hint=hint) from None
+
+
+def demo() -> None:
+    """Upload a small model to the sandbox, through crashes and faults."""
+    from uploader.sandbox.demo import main  # noqa: PLC0415 - no part of the client
+
+    raise typer.Exit(main())

@@ -1,0 +1,115 @@
+"""What a command prints: results on stdout, the rest on stderr, no control character raw.
+
+A table on a terminal, tab-separated columns without a heading when piped. There is no colour
+here, so NO_COLOR is honoured by nature; rich, which draws the bars of `wait`, honours it itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from uploader.core.errors import UploaderError, UsageError
+from uploader.core.redact import redact
+from uploader.model.names import shown
+
+_GAP = "  "
+#: A shortened cell keeps at least so much of its text.
+_LEAST = 10
+
+
+class PipeClosed(Exception):
+    """The reader of our output has gone, as `head` does: not an error."""
+
+
+def out(*cells: str) -> None:
+    """One line of a result; several cells are columns."""
+    _write(sys.stdout, "\t".join(shown(cell) for cell in cells))
+
+
+def out_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
+    """One JSON document; ASCII, so that nothing in it can steer a terminal."""
+    _write(sys.stdout, json.dumps(document, indent=indent).replace("\x7f", "\\u007f"))
+
+
+def say(line: str) -> None:
+    """One line for a person, beside the result."""
+    _write(sys.stderr, shown(line))
+
+
+def say_error(error: UploaderError) -> None:
+    """One line what, one line what to do; a message may quote a server (invariant 8)."""
+    say(f"error: {redact(error.message)}")
+    if error.hint:
+        say(f"hint: {redact(error.hint)}")
+
+
+def width() -> int | None:
+    """The columns of the terminal that stdout is; None where it is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def out_table(headings: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> None:
+    """Rows under headings within ``columns``.
+
+    The second column gives way: it is shortened in its middle. Where that is not enough the
+    last columns are left out; one that is empty in every row is not there to begin with.
+    """
+    lines = [headings, *rows]
+    kept = [i for i in range(len(headings)) if any(row[i] for row in rows)]
+    widths = {i: max(len(shown(line[i])) for line in lines) for i in kept}
+    flexible = kept[1]
+    while len(kept) > 2 and _total(kept, widths | {flexible: _LEAST}) > columns:  # noqa: PLR2004
+        kept.pop()
+    room = columns - _total(kept, widths | {flexible: 0})
+    widths[flexible] = min(widths[flexible], max(room, _LEAST))
+    for line in lines:
+        cells = (shorten(shown(line[i]), widths[i]).ljust(widths[i]) for i in kept)
+        out(_GAP.join(cells).rstrip())
+
+
+def _total(kept: Sequence[int], widths: Mapping[int, int]) -> int:
+    return sum(widths[i] for i in kept) + len(_GAP) * (len(kept) - 1)
+
+
+def shorten(text: str, length: int) -> str:
+    """``text`` in at most ``length`` characters: beginnings and ends tell names apart."""
+    if len(text) <= length:
+        return text
+    tail = (length - 1) // 2
+    return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def out_wrapped(text: str, columns: int | None, indent: str = "") -> None:
+    """A sentence, wrapped at words on a terminal and one line elsewhere."""
+    if columns is None:
+        out(indent + text)
+        return
+    for line in textwrap.wrap(
+        shown(text), columns, initial_indent=indent, subsequent_indent=indent
+    ):
+        out(line)
+
+
+def _write(stream: TextIO, line: str) -> None:
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        _silence(stream)
+        raise PipeClosed from None
+    except OSError as problem:
+        _silence(stream)
+        raise UsageError(f"the output cannot be written: {problem.strerror}") from None
+
+
+def _silence(stream: TextIO) -> None:
+    """Let the interpreter's last flush of what is still buffered go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

@@ -1,0 +1,133 @@
+"""`uploader wait`: until jobs are done, or need a human."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uploader import wiring
+from uploader.cli.state import SeveralJobs, settings_of, store_of
+from uploader.cli.terminal import say, say_error
+from uploader.core.errors import UsageError
+from uploader.core.job import Job, Stage, Status, exit_code
+from uploader.core.words import progress_line
+from uploader.runtime import Clock
+
+if TYPE_CHECKING:
+    from uploader.store.jobs import Jobs
+
+MIXED = 9
+TIMED_OUT = 10
+
+_POLL_S = 1.0
+_LINE_EVERY_S = 30.0
+#: Nothing but a human moves a job on from these; a paused one its user holds on purpose.
+_ENDS = (Status.DONE, Status.FAILED, Status.BLOCKED, Status.CANCELLED)
+
+Show = Callable[[Sequence[Job]], None]
+
+
+def wait(
+    context: typer.Context,
+    jobs: SeveralJobs,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="S", help='Seconds, or words like "90min".')
+    ] = None,
+) -> None:
+    """Wait until each job is done, or needs a human; the exit code says which.
+
+    0 done, 7 failed, 8 blocked, 12 integrity, 9 several of these, 10 the time is over.
+    """
+    settings = settings_of(context)
+    timeout_s = _seconds(timeout)
+    store = store_of(settings)
+    ids = [store.find(ref).id for ref in jobs]
+    if not wiring.worker_alive(settings):
+        say("no worker runs: start `uploader run`")
+    raise typer.Exit(wait_for(store, ids, wiring.clock(), timeout_s))
+
+
+def _seconds(text: str | None) -> float | None:
+    from uploader.settings import parse_duration  # noqa: PLC0415 - as in state.py
+
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as problem:
+        raise UsageError(f"--timeout cannot be {text!r}", hint=str(problem)) from None
+
+
+def wait_for(store: Jobs, ids: Sequence[int], clock: Clock, timeout_s: float | None = None) -> int:
+    """The exit code of the jobs' results, or of having waited ``timeout_s`` in vain."""
+    never, began_s = threading.Event(), clock.boot_s()
+    with _progress(clock) as show:
+        while True:
+            jobs = [store.job(job_id) for job_id in dict.fromkeys(ids)]
+            show(jobs)
+            if all(job.status in _ENDS for job in jobs):
+                break
+            left_s = _POLL_S if timeout_s is None else began_s + timeout_s - clock.boot_s()
+            if left_s <= 0:
+                return _timed_out(jobs)
+            clock.wait(never, min(_POLL_S, left_s))
+    return _result(jobs)
+
+
+def _timed_out(jobs: Sequence[Job]) -> int:
+    waiting = [str(job.id) for job in jobs if job.status not in _ENDS]
+    hint = "the jobs go on: wait again, or see `uploader status`"
+    say_error(UsageError(f"the time is over for job {', '.join(waiting)}", hint=hint))
+    return TIMED_OUT
+
+
+def _result(jobs: Sequence[Job]) -> int:
+    for job in jobs:
+        if job.status is not Status.DONE and job.reason is not None and job.reason.hint:
+            say(f"hint: job {job.id}: {job.reason.hint}")
+    codes = {exit_code(job.status, job.reason) for job in jobs}
+    return MIXED if len(codes) > 1 else codes.pop()
+
+
+def line(job: Job) -> str:
+    """Where a job stands, in one line."""
+    said = f"job {job.id} {job.model_id}: "
+    if job.status is Status.DONE:
+        return f"{said}READY"
+    if job.status is not Status.ACTIVE:
+        return f"{said}{job.status}{f': {job.reason.message}' if job.reason else ''}"
+    if job.stage is Stage.UPLOAD:
+        return f"{said}{job.stage}: {progress_line(job)}"
+    return f"{said}{job.stage}{f': {job.reason.message}' if job.reason else ''}"
+
+
+def _progress(clock: Clock) -> AbstractContextManager[Show]:
+    """Bars on a terminal; elsewhere one line per change, and per 30 s."""
+    return _bars() if sys.stderr.isatty() else nullcontext(Lines(clock))
+
+
+class Lines:
+    """One line per job whenever it changes, and every 30 s."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._told: dict[int, tuple[object, float]] = {}
+
+    def __call__(self, jobs: Sequence[Job]) -> None:
+        now_s = self._clock.boot_s()
+        for job in jobs:
+            told, at_s = self._told.get(job.id, (None, now_s))
+            state = (job.stage, job.status, job.reason and job.reason.message)
+            late = now_s - at_s >= _LINE_EVERY_S and job.status not in _ENDS
+            if state != told or late:
+                say(line(job))
+                self._told[job.id] = (state, now_s)
+
+
+def _bars() -> AbstractContextManager[Show]:
+    from uploader.cli.bars import Bars  # noqa: PLC0415 - rich is slow to import
+
+    return Bars(line)

@@ -1,0 +1,220 @@
+"""One claimed job, stage by stage: create → upload → validate → ready."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from datetime import timedelta
+
+from uploader.core.errors import (
+    JobRefused,
+    LeaseLost,
+    RemoteError,
+    Stopped,
+    StoreError,
+    UploaderError,
+)
+from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
+from uploader.core.retry import Block, Decision, Fail, RetryAt, Verdict, Where, decide
+from uploader.engine.tools import Tools
+from uploader.engine.upload import Upload
+from uploader.engine.validate import Validation, check_sources
+from uploader.remote.fireworks import Fireworks, RemoteModel
+from uploader.runtime import StopToken
+
+_log = logging.getLogger(__name__)
+
+
+class Run:
+    """What one worker does with one job under one lease."""
+
+    def __init__(self, tools: Tools, job: Job) -> None:
+        if job.lease is None:
+            raise AssertionError("a run needs a lease")
+        self.lease = job.lease
+        #: Where the run began; a cancelled job's run only cleans up.
+        self.stage = job.stage
+        self.closing = job.status is Status.CANCELLED
+        self._tools = tools
+        self._job = job
+        self._stop = StopToken()
+        self._upload: Upload | None = None
+
+    def drive(self) -> None:
+        """As far as the job gets now; never raises. What stopped it is in the job's row."""
+        try:
+            with closing(self._tools.control(self._stop)) as control:
+                self._advance(control)
+        except (LeaseLost, Stopped) as end:
+            _log.debug("job %d: %s", self.lease.job_id, end.message)
+        except Exception as error:  # noqa: BLE001 - one bad job never stops another
+            self._conclude(error)
+        self._release()
+
+    def stop(self) -> None:
+        """Let go at the next block boundary."""
+        self._stop.stop()
+        if self._upload is not None:
+            self._upload.stop()
+
+    def cut(self) -> None:
+        """Let go now: end every connection."""
+        self._stop.cut()
+        if self._upload is not None:
+            self._upload.cut()
+
+    def flush(self) -> None:
+        """Write progress; called by the worker once a second. Raises LeaseLost, StoreError."""
+        if self._upload is not None:
+            self._upload.flush()
+
+    # -- stages ----------------------------------------------------------------------------
+
+    def _advance(self, control: Fireworks) -> None:
+        if self.closing:
+            self._clean_up(control)
+            return
+        self._refuse_another_account()
+        if self._job.stage is Stage.CREATE:
+            self._create(control)
+        if self._job.stage is Stage.UPLOAD and not self._send_files(control):
+            return
+        validation = Validation(self._tools, self._job, self.lease, control)
+        if self.stage is not Stage.VALIDATE or not validation.ready_already():
+            validation.poll()
+
+    def _refuse_another_account(self) -> None:
+        configured, own = self._tools.account, self._job.account
+        if configured is None or own in (UNKNOWN_ACCOUNT, configured):
+            return
+        message = f"this job belongs to account {own}; the worker is configured for {configured}"
+        hint = f"run a worker with FIREWORKS_ACCOUNT_ID={own} and that account's key"
+        raise RemoteError(Verdict.BLOCKED, Where.CREATE, message, hint=hint, code="other_account")
+
+    def _create(self, control: Fireworks) -> None:
+        """POST the model; a 409 is a success where what is there fits (design §3 create)."""
+        if self._job.account == UNKNOWN_ACCOUNT:
+            account = self._tools.account or control.account()
+            self._tools.claims.adopt_account(self.lease, account, self._tools.clock.now())
+            self._reload()
+        created = True
+        try:
+            control.create(self._job.account, self._job.create_body)
+        except RemoteError as error:
+            if error.verdict is not Verdict.EXISTS:
+                raise
+            refuse_different(self._job, control.get(self._job.account, self._job.model_id))
+            created = False
+        self._stop.check()
+        self._tools.claims.to_upload(self.lease, self._tools.clock.now(), created=created)
+        self._reload()
+
+    def _send_files(self, control: Fireworks) -> bool:
+        """True once every file is stored and every source was checked once more."""
+        self._upload = Upload(self._tools, self._job, self.lease, control)
+        self._stop.check()
+        try:
+            if not self._upload.run():
+                return False
+        finally:
+            self._upload = None
+        check_sources(self._tools, self._job, self.lease, self._stop)
+        self._tools.claims.to_validate(self.lease, self._tools.clock.now())
+        self._reload()
+        return True
+
+    def _clean_up(self, control: Fireworks) -> None:
+        """A cancelled job's sessions end remotely, and its model where that was asked for."""
+        with closing(self._tools.storage(self._stop)) as storage:
+            for file in self._tools.jobs.files(self._job.id):
+                if file.session is not None:
+                    storage.end(file.session)
+        if self._job.delete_remote and self._job.created_remotely:
+            try:
+                control.delete(self._job.account, self._job.model_id)
+            except RemoteError as error:
+                if error.verdict is not Verdict.ABSENT:
+                    raise
+        self._tools.claims.closed(self.lease, self._tools.clock.now())
+
+    # -- ends ------------------------------------------------------------------------------
+
+    def _conclude(self, error: Exception) -> None:
+        """Write what follows from an error: wait, blocked or failed."""
+        if not isinstance(error, UploaderError):
+            _log.error("job %d: unexpected error", self._job.id, exc_info=error)
+        clock, claims = self._tools.clock, self._tools.claims
+        now, failures = clock.now(), self._job.failures + 1
+        decision = decide(error, failures, now, clock.jitter(), self._tools.limits.backoff)
+        try:
+            if self.closing:
+                self._clean_up_later(decision)
+            elif isinstance(decision, RetryAt):
+                claims.retry_at(self.lease, decision.at, decision.reason, now)
+            elif isinstance(decision, Block):
+                claims.block(self.lease, decision.reason, now)
+            else:
+                claims.fail(self.lease, decision.reason, now)
+        except (LeaseLost, StoreError) as end:
+            _log.warning("job %d: %s", self._job.id, end.message)
+
+    def _clean_up_later(self, decision: Decision) -> None:
+        """What a cancelled job left remotely is tried again, unless the service refuses it."""
+        claims, now = self._tools.claims, self._tools.clock.now()
+        if isinstance(decision, Fail):
+            claims.note(self.lease, "left_open", decision.reason.message, now)
+            claims.closed(self.lease, now)
+        else:
+            at = now + timedelta(seconds=self._tools.limits.backoff.max_s)
+            claims.wait_until(self.lease, at, now)
+
+    def _release(self) -> None:
+        try:
+            self._tools.claims.release(self.lease, self._tools.clock.now())
+        except (LeaseLost, StoreError) as end:
+            _log.debug("job %d: %s", self.lease.job_id, end.message)
+
+    def _reload(self) -> None:
+        self._job = self._tools.jobs.job(self._job.id)
+
+
+def refuse_different(job: Job, model: RemoteModel) -> None:
+    """Raises JobRefused unless an existing model is this job's, still waiting for its files."""
+    if model.state == "READY":
+        raise JobRefused(
+            f"{job.model} already exists and is READY",
+            code="already_exists",
+            hint="choose another --model-id, or delete that model first",
+        )
+    differences = [*_differences(job, model)]
+    if differences:
+        raise JobRefused(
+            f"{job.model} exists and differs: {'; '.join(differences)}",
+            code="exists_differently",
+            hint="choose another --model-id, or delete that model first",
+        )
+
+
+def _differences(job: Job, model: RemoteModel) -> list[str]:
+    found = []
+    if model.state == "FAILED":
+        found.append(f"its state is FAILED ({model.status_message or 'no reason given'})")
+    if model.kind not in (None, job.kind.remote):
+        found.append(f"its kind is {model.kind}, ours {job.kind.remote}")
+    ours = set(job.create_body["model"].get("baseModelDetails", {}).get("huggingfaceFiles", ()))
+    theirs = set(model.huggingface_files or ours)
+    if ours - theirs:
+        found.append(f"it lacks {_some(ours - theirs)}")
+    if theirs - ours:
+        found.append(f"it also expects {_some(theirs - ours)}")
+    if model.encryption_state not in (None, "", *_PLAIN):
+        found.append("it is encrypted with a customer's key, which uploader cannot do")
+    return found
+
+
+_PLAIN = ("ENCRYPTION_STATE_UNSPECIFIED", "ENCRYPTION_STATE_PLAINTEXT")
+
+
+def _some(names: set[str]) -> str:
+    few = sorted(names)[:5]
+    return ", ".join(few) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004

@@ -1,0 +1,196 @@
+"""One local file, open for one transfer: its blocks, its CRC32C and its identity.
+
+Invariant 6 lives here. A source is what size and mtime_ns of the *open file* say; where those
+moved, only a re-read prefix that matches a known pair proves that it is still the same file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import google_crc32c
+
+from uploader.core.errors import (
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+    SourceUnsettled,
+)
+from uploader.core.job import FileState, Identity, Pair
+from uploader.engine.throttle import Throttle
+from uploader.runtime import StopToken
+
+#: Measured: 128 KiB to 1 MiB are equal; the granule makes every block a possible offset.
+BLOCK_BYTES = 256 * 1024
+
+
+class Source:
+    """An open file, with the CRCs known of it: ``pairs`` maps an offset to the CRC up to it."""
+
+    def __init__(self, path: Path, descriptor: int, stop: StopToken) -> None:
+        facts = os.fstat(descriptor)
+        self.path = path
+        self.identity = Identity(facts.st_size, facts.st_mtime_ns)
+        self.inode = facts.st_ino
+        self.pairs: dict[int, int] = {0: 0}
+        self._descriptor = descriptor
+        self._stop = stop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+
+    def check(self) -> None:
+        """Raises SourceUnsettled where the open file was written to, or touched, since."""
+        facts = os.fstat(self._descriptor)
+        if Identity(facts.st_size, facts.st_mtime_ns) != self.identity:
+            raise SourceUnsettled(f"{self.path.name} was written to while it was being sent")
+
+    def block(self, start: int, count: int) -> bytes:
+        """``count`` bytes at ``start``. Raises SourceUnsettled where there are fewer."""
+        try:
+            block = os.pread(self._descriptor, count, start)
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+        if len(block) < count:
+            raise SourceUnsettled(f"{self.path.name} is shorter than it was")
+        return block
+
+    def crc_at(self, offset: int) -> Pair:
+        """The CRC of [0, offset): the largest known pair at or below, extended by reading."""
+        start = max(known for known in self.pairs if known <= offset)
+        for position, crc in self._crcs(Pair(start, self.pairs[start]), offset):
+            self.pairs[position] = crc
+        return Pair(offset, self.pairs[offset])
+
+    def confirm(self, offset: int) -> Pair:
+        """The pair at a confirmed ``offset``; smaller ones are not needed any more."""
+        pair = self.crc_at(offset)
+        self.pairs = {0: 0} | {known: crc for known, crc in self.pairs.items() if known >= offset}
+        return pair
+
+    def matches(self, pair: Pair) -> bool:
+        """True where the bytes [0, pair.offset), read again, have that CRC."""
+        crc = 0
+        for _, extended in self._crcs(Pair(), pair.offset):
+            crc = extended
+        return crc == pair.crc32c
+
+    def _crcs(self, pair: Pair, stop_at: int) -> Iterator[tuple[int, int]]:
+        position, crc = pair.offset, pair.crc32c
+        while position < stop_at:
+            self._stop.check()
+            block = self.block(position, min(BLOCK_BYTES, stop_at - position))
+            position, crc = position + len(block), google_crc32c.extend(crc, block)
+            yield position, crc
+
+
+def open_source(root: str, file: FileState, stop: StopToken) -> Source:
+    """Open a file of the manifest, proven to be the one it names (invariant 6).
+
+    Raises SourceMissing, SourceUnreadable (may pass), or SourceChanged.
+    """
+    path = Path(root) / file.path
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    source = Source(path, descriptor, stop)
+    try:
+        _prove(source, file, stat.S_ISREG(os.fstat(descriptor).st_mode))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return source
+
+
+def _prove(source: Source, file: FileState, regular: bool) -> None:  # noqa: FBT001 - one caller
+    proof = best_pair(file)
+    same_size = regular and source.identity.size_bytes == file.size_bytes
+    if same_size and source.identity != file.identity:
+        same_size = proof.offset > 0 and source.matches(proof)
+    if not same_size:
+        raise changed(file.path)
+    source.pairs |= {pair.offset: pair.crc32c for pair in (file.checkpoint, file.mark)}
+
+
+def best_pair(file: FileState) -> Pair:
+    """The largest proven pair of a file; of a stored one, the whole of it."""
+    if file.stored and file.crc32c is not None:
+        return Pair(file.size_bytes, file.crc32c)
+    return max(file.checkpoint, file.mark, key=lambda pair: pair.offset)
+
+
+def changed(path: str) -> SourceChanged:
+    """The refusal to splice: what is on disk is not what was enqueued."""
+    return SourceChanged(
+        f"{path} is not the file that was enqueued",
+        hint="put the original back and `uploader retry` the job, or cancel it and enqueue anew",
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> SourceMissing | SourceUnreadable:
+    if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+        hint = "put it back, then `uploader retry` the job"
+        return SourceMissing(f"{path.name} is gone from {path.parent}", hint=hint)
+    words = error.strerror or type(error).__name__
+    hint = "mount the folder again, or mend its permissions; the job goes on by itself"
+    return SourceUnreadable(f"cannot read {path}: {words}", hint=hint)
+
+
+class Body:
+    """The bytes [start, stop_at) as a sized stream, for requests to send (contract gcs §3.1).
+
+    ``read`` ignores the size it is asked for and returns fresh blocks: urllib3 sends a bigger
+    answer as it is, and google_crc32c takes nothing but bytes (T14). ``on_block(pair, count)``
+    hears of every block that goes to the socket.
+    """
+
+    def __init__(  # noqa: PLR0913 - the path of a byte, named once
+        self,
+        source: Source,
+        start: int,
+        stop_at: int,
+        *,
+        throttle: Throttle,
+        stop: StopToken,
+        on_block: Callable[[Pair, int], None],
+    ) -> None:
+        self._source = source
+        self._pair = source.crc_at(start)
+        self._length = stop_at - start
+        self._stop_at = stop_at
+        self._throttle = throttle
+        self._stop = stop
+        self._on_block = on_block
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read, b"")
+
+    def read(self, _size: int = -1) -> bytes:
+        """The next block, b"" at the end. Raises Stopped, SourceUnsettled, SourceUnreadable."""
+        count = min(BLOCK_BYTES, self._stop_at - self._pair.offset)
+        if not count:
+            return b""
+        self._throttle.take(count, self._stop)
+        block = self._source.block(self._pair.offset, count)
+        if self._pair.offset + count == self._source.identity.size_bytes:
+            self._source.check()  # the last chance before the object is whole
+        self._pair = Pair(self._pair.offset + count, google_crc32c.extend(self._pair.crc32c, block))
+        self._on_block(self._pair, count)
+        return block

@@ -1,0 +1,306 @@
+"""The upload stage: every outstanding file of one job, a few at a time.
+
+One thread decides here; transfers run beside it and report back. Files with a stored session go
+first, since they need neither key nor URL; a file that must start needs a signed URL, and URLs
+are only ever asked for as a whole map.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+
+from uploader.core.errors import (
+    JobError,
+    JobRefused,
+    LeaseLost,
+    RemoteError,
+    Stopped,
+    UploaderError,
+)
+from uploader.core.job import FileState, Job, Lease
+from uploader.core.resumable import UploadUrl, UrlKind
+from uploader.core.retry import Block, Decision, Fail, RetryAt, Verdict, decide
+from uploader.engine.progress import Rate
+from uploader.engine.tools import Tools
+from uploader.engine.transfer import Transfer
+from uploader.engine.urls import UrlBook
+from uploader.remote.fireworks import Fireworks
+
+_TICK_S = 1.0
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a transfer ended; ``error`` None means stored."""
+
+    path: str
+    error: Exception | None
+
+
+class Upload:
+    """Runs the files of one claimed job until all are stored, or nothing more can be done."""
+
+    def __init__(self, tools: Tools, job: Job, lease: Lease, control: Fireworks) -> None:
+        self.wake = threading.Event()
+        self._tools = tools
+        self._job = job
+        self._lease = lease
+        self._control = control
+        self._files: dict[str, FileState] = {}
+        self._running: dict[str, Transfer] = {}
+        self._moved: set[str] = set()
+        self._outcomes: list[Outcome] = []
+        self._urls = UrlBook()
+        self._rate = Rate()
+        self._stopped = False
+        #: Why no further file may start; `_written` where the job's row says so already.
+        self._ending: Exception | None = None
+        self._written = False
+        self._urls_error: Exception | None = None
+        self._urls_after: datetime | None = None
+
+    def run(self) -> bool:
+        """True once every file is stored; False where the rest waits, or the job was ended.
+
+        Raises what keeps files from starting once no transfer runs any more; LeaseLost; Stopped.
+        """
+        try:
+            self._reload()
+            while True:
+                self.wake.clear()
+                self._collect()
+                self._start_ready()
+                if not self._running and not self._ready():
+                    return self._conclude()
+                self._tools.clock.wait(self.wake, _TICK_S)
+        finally:
+            self._quiet()
+
+    def stop(self) -> None:
+        """Every transfer stops at its next block; none starts."""
+        self._stopped = True
+        for transfer in tuple(self._running.values()):
+            transfer.stop.stop()
+        self.wake.set()
+
+    def cut(self) -> None:
+        """As `stop`, and their sockets are shut down."""
+        self.stop()
+        for transfer in tuple(self._running.values()):
+            transfer.stop.cut()
+
+    def flush(self) -> None:
+        """Write the progress of all running files in one transaction. Raises LeaseLost."""
+        running = dict(self._running)
+        rows = [row for transfer in running.values() if (row := transfer.progress.take())]
+        if not rows:
+            return
+        resting = (file for path, file in self._files.items() if path not in running)
+        sent = sum(file.bytes_sent for file in resting)
+        sent += sum(transfer.progress.bytes_sent for transfer in running.values())
+        rate_bps = self._rate.add(self._tools.clock.boot_s(), sent)
+        self._tools.claims.progress(self._lease, rows, rate_bps, self._tools.clock.now())
+
+    # -- starting --------------------------------------------------------------------------
+
+    def _ready(self) -> list[FileState]:
+        """Files that may start now, those on a live session first."""
+        if self._stopped or self._written:
+            return []
+        now = self._tools.clock.now()
+        may_ask = self._ending is None and (self._urls_after is None or self._urls_after <= now)
+        ready = [
+            file
+            for path, file in self._files.items()
+            if not file.stored
+            and path not in self._running
+            and (file.not_before is None or file.not_before <= now)
+            and (file.session is not None or may_ask)
+        ]
+        return sorted(ready, key=lambda file: file.session is None)
+
+    def _start_ready(self) -> None:
+        for file in self._ready():
+            if not self._tools.slots.take():
+                return
+            url = self._url_for(file) if file.session is None else None
+            if file.session is None and url is None:
+                self._tools.slots.give()
+                return
+            self._start(file, url)
+
+    def _start(self, file: FileState, url: UploadUrl | None) -> None:
+        if url is not None and url.kind is UrlKind.PUT:
+            file = self._tools.claims.start_put(self._lease, file.path, self._tools.clock.now())
+        transfer = Transfer(self._tools, self._job, self._lease, file, url)
+        self._running[file.path] = transfer
+        self._tools.spawn(f"job {self._job.id} {file.path}", lambda: self._carry(transfer))
+
+    def _carry(self, transfer: Transfer) -> None:
+        """A transfer's thread."""
+        error: Exception | None = None
+        try:
+            transfer.run()
+        except Exception as caught:  # noqa: BLE001 - judged by the thread that decides
+            error = caught
+        finally:
+            self._tools.slots.give()
+            self._outcomes.append(Outcome(transfer.file.path, error))
+            self.wake.set()
+
+    # -- URLs ------------------------------------------------------------------------------
+
+    def _url_for(self, file: FileState) -> UploadUrl | None:
+        """A usable URL, or None where none can be had now, or this file must not start."""
+        if not self._urls.fresh(self._tools.clock.boot_s()):
+            try:
+                self._refresh_urls()
+            except (RemoteError, JobError) as error:
+                self._postpone(error)
+                return None
+        return self._urls[file.path]
+
+    def _refresh_urls(self) -> None:
+        job, now = self._job, self._tools.clock.now()
+        sizes = {file.path: file.size_bytes for file in self._files.values()}
+        urls = self._control.upload_urls(
+            job.account, job.model_id, sizes, resumable=not job.plain_put
+        )
+        self._urls.fill(urls, self._tools.clock.boot_s())
+        self._urls_error = self._urls_after = None
+        for path, file in self._files.items():
+            if file.object_path not in (None, urls[path].object_path):
+                self._move(path, now)
+        self._reload()
+
+    def _move(self, path: str, now: datetime) -> None:
+        """The object lives elsewhere now: what an old session completes would be lost."""
+        if path in self._running:
+            self._moved.add(path)
+            self._running[path].stop.cut()
+            return
+        why = "the service moved the object to another path; the file starts over"
+        sent = self._files[path].bytes_sent
+        self._tools.claims.drop_session(self._lease, path, why, now, bytes_sent=sent)
+
+    def _postpone(self, error: RemoteError | JobError) -> None:
+        """No URL to be had: ask later, or start nothing any more."""
+        now = self._tools.clock.now()
+        decision = self._decide(_urls_error(error), self._job.failures + 1)
+        if isinstance(decision, RetryAt):
+            self._urls_error, self._urls_after = error, decision.at
+        elif isinstance(decision, Block):
+            self._tools.claims.block(self._lease, decision.reason, now)
+            self._ending, self._written = error, True
+        else:
+            self._ending = _urls_error(error)
+
+    # -- outcomes --------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        while self._outcomes:
+            outcome = self._outcomes[0]
+            self.flush()
+            del self._outcomes[0], self._running[outcome.path]
+            self._reload()
+            if outcome.path in self._moved:
+                self._moved.discard(outcome.path)
+                self._move(outcome.path, self._tools.clock.now())
+            elif outcome.error is not None:
+                self._judge(self._files[outcome.path], outcome.error)
+            self._reload()
+
+    def _judge(self, file: FileState, error: Exception) -> None:
+        """What follows from a transfer that did not store its file."""
+        now = self._tools.clock.now()
+        if isinstance(error, LeaseLost):
+            raise error
+        if isinstance(error, Stopped):
+            return
+        if isinstance(error, RemoteError) and self._urls_at_fault(error):
+            return
+        if not isinstance(error, UploaderError):
+            _log.error("job %d, %s: unexpected error", self._job.id, file.path, exc_info=error)
+        decision = self._decide(error, file.failures + 1)
+        at = decision.at if isinstance(decision, RetryAt) else None
+        self._tools.claims.file_failed(self._lease, file.path, decision.reason, at, now)
+        if isinstance(decision, Fail):
+            self._fail(decision, error)
+
+    def _urls_at_fault(self, error: RemoteError) -> bool:
+        """A refused or expired URL; True where falling back to plain PUT is the answer."""
+        if error.verdict not in (Verdict.START_REFUSED, Verdict.URL_EXPIRED):
+            return False
+        self._urls.drop()
+        if error.verdict is Verdict.URL_EXPIRED or self._job.start_accepted:
+            return False
+        if not self._job.plain_put:
+            self._tools.claims.fall_back_to_put(self._lease, self._tools.clock.now())
+            self._reload()
+        return True
+
+    def _fail(self, decision: Fail, error: Exception) -> None:
+        self._tools.claims.fail(self._lease, decision.reason, self._tools.clock.now())
+        self._ending, self._written = error, True
+        for transfer in self._running.values():
+            transfer.stop.stop()
+
+    def _decide(self, error: Exception, failures: int) -> Decision:
+        clock = self._tools.clock
+        return decide(error, failures, clock.now(), clock.jitter(), self._tools.limits.backoff)
+
+    # -- ending ----------------------------------------------------------------------------
+
+    def _conclude(self) -> bool:
+        """Nothing runs and nothing may start: say what that means."""
+        if self._stopped:
+            raise Stopped
+        if self._written:
+            return False
+        outstanding = [file for file in self._files.values() if not file.stored]
+        waiting = [file.not_before for file in outstanding if file.not_before is not None]
+        if not outstanding:
+            return True
+        if self._ending is not None or self._urls_error is not None:
+            raise self._ending or self._urls_error or AssertionError
+        self._tools.claims.wait_until(self._lease, min(waiting), self._tools.clock.now())
+        return False
+
+    def _quiet(self) -> None:
+        """No transfer outlives its run: a session never has two writers."""
+        if self._running and not self._stopped:
+            self.cut()
+        while len(self._outcomes) < len(self._running):
+            self._tools.clock.wait(self.wake, _TICK_S)
+            self.wake.clear()
+
+    def _reload(self) -> None:
+        self._job = self._tools.jobs.job(self._job.id)
+        self._files = {file.path: file for file in self._tools.jobs.files(self._job.id)}
+
+
+def _urls_error(error: RemoteError | JobError) -> RemoteError | JobError:
+    """What a refusal of getUploadEndpoint means for a job with outstanding files (design §3)."""
+    verdict = error.verdict if isinstance(error, RemoteError) else None
+    if verdict is Verdict.EXISTS:
+        return JobRefused(
+            f"the service takes no more files for this model: {error.message}",
+            code="urls_refused",
+            hint="delete the model, then cancel this job and enqueue the folder again",
+        )
+    if verdict is Verdict.ABSENT:
+        return model_gone()
+    return error
+
+
+def model_gone() -> JobRefused:
+    """404 on the model once it was created."""
+    return JobRefused(
+        "the model no longer exists on the service",
+        code="model_gone",
+        hint="cancel this job and enqueue the folder again",
+    )

@@ -1,0 +1,123 @@
+"""The validate stage: one validateUpload per claim, until the service calls the model READY.
+
+Nothing waits in a thread: between two polls the job is an active row with `not_before`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from uploader.core.errors import JobRefused, RemoteError
+from uploader.core.job import Job, Lease
+from uploader.core.retry import Verdict
+from uploader.engine.source import open_source
+from uploader.engine.tools import Tools
+from uploader.engine.upload import model_gone
+from uploader.remote.fireworks import Fireworks, RemoteModel
+from uploader.runtime import StopToken
+
+#: A 400 that names a file we stored is the service's own delay, for so long (fw §13.8).
+NOT_FOUND_GRACE_S = 300.0
+MIN_POLLS = 3
+
+
+def check_sources(tools: Tools, job: Job, lease: Lease, stop: StopToken) -> None:
+    """Every file once more before the first validateUpload (invariant 6).
+
+    One that was touched is read again as a whole. Raises SourceChanged, SourceMissing,
+    SourceUnreadable, Stopped.
+    """
+    for file in tools.jobs.files(job.id):
+        with open_source(job.path, file, stop) as source:
+            if source.identity != file.identity:
+                mtime_ns, now = source.identity.mtime_ns, tools.clock.now()
+                tools.claims.reidentify(lease, file.path, mtime_ns, source.inode, now)
+
+
+class Validation:
+    """One claim's look at a model whose files are all stored."""
+
+    def __init__(self, tools: Tools, job: Job, lease: Lease, control: Fireworks) -> None:
+        self._tools = tools
+        self._job = job
+        self._lease = lease
+        self._control = control
+
+    def ready_already(self) -> bool:
+        """A claim that begins here looks first; True where the model was READY all along."""
+        if self._get().state != "READY":
+            return False
+        self._finish(())
+        return True
+
+    def poll(self) -> None:
+        """Ask once: the job ends done, or waits for its next poll. Raises RemoteError, JobError."""
+        started_s = self._tools.clock.boot_s()
+        self._tools.polls[self._job.id] += 1
+        try:
+            warnings = self._control.validate(self._job.account, self._job.model_id)
+        except RemoteError as error:
+            self._refused(error, started_s)
+            return
+        model = self._get()
+        if model.state == "READY":
+            self._finish(warnings)
+        else:
+            self._wait(f"validated, and now {model.state or 'in an unnamed state'}", started_s)
+
+    def _refused(self, error: RemoteError, started_s: float) -> None:
+        if error.verdict is Verdict.ABSENT:
+            raise model_gone() from None
+        if error.verdict is Verdict.TRANSIENT and self.ready_already():  # fw §13.9
+            return
+        if error.verdict is Verdict.NOT_YET or self._names_a_stored_file(error):
+            self._wait(error.message, started_s)
+            return
+        if error.verdict is Verdict.FAILED:
+            raise JobRefused(
+                f"the service refuses the model: {error.message}",
+                code="validation_failed",
+                hint="mend the folder, delete the model (its file list is fixed) and enqueue anew",
+            ) from None
+        raise error
+
+    def _names_a_stored_file(self, error: RemoteError) -> bool:
+        in_time = self._job.polling_s < NOT_FOUND_GRACE_S
+        files = self._tools.jobs.files(self._job.id)
+        return error.status == 400 and in_time and any(file.path in error.message for file in files)  # noqa: PLR2004
+
+    def _get(self) -> RemoteModel:
+        try:
+            model = self._control.get(self._job.account, self._job.model_id)
+        except RemoteError as error:
+            if error.verdict is Verdict.ABSENT:
+                raise model_gone() from None
+            raise
+        if model.state == "FAILED":
+            message = f"the service calls the model FAILED: {model.status_message or 'no reason'}"
+            raise JobRefused(message, code="validation_failed", hint="see the service's message")
+        return model
+
+    def _finish(self, warnings: Sequence[str]) -> None:
+        self._tools.claims.finish(self._lease, self._tools.clock.now(), warnings)
+
+    def _wait(self, message: str, started_s: float) -> None:
+        """Poll again later; past the deadline of polling time, fail with our own ledger."""
+        clock, limits = self._tools.clock, self._tools.limits
+        interval_s = limits.poll_interval_s * (0.9 + 0.2 * clock.jitter())
+        polling_s = self._job.polling_s + clock.boot_s() - started_s + interval_s
+        enough = self._tools.polls[self._job.id] >= MIN_POLLS
+        if polling_s > limits.deadline_s and enough:
+            raise self._too_late(message)
+        at = clock.now() + timedelta(seconds=interval_s)
+        self._tools.claims.poll_again(self._lease, at, polling_s, message, clock.now())
+
+    def _too_late(self, message: str) -> JobRefused:
+        job = self._job
+        return JobRefused(
+            f"not READY after {job.polling_s / 60:.0f} min of polling: {message}"
+            f" (our ledger: {job.files_stored} of {job.files_total} files stored)",
+            code="validation_timeout",
+            hint="`uploader retry` polls on; if it never ends, ask Fireworks about the model",
+        )

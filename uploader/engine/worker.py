@@ -1,0 +1,205 @@
+"""The worker loop: claim, tend, drain. One per process; it holds the leases.
+
+It does no network I/O itself, so it never hangs: each claimed job runs in a thread of its own
+and this loop notices, within a second, what users asked for from other processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from dataclasses import dataclass
+
+from uploader.core.errors import LeaseLost, StoreError
+from uploader.core.job import Job, Lease, Stage, Status
+from uploader.engine.pipeline import Run
+from uploader.engine.tools import Tools
+
+_TICK_S = 0.25
+#: A stopped thread gets so long to reach a block boundary before its sockets are shut down.
+GRACE_S = 1.0
+#: A drain ends after so long whatever hangs: every row is written by then (design §5: 10 s).
+DRAIN_S = 8.0
+#: A store that cannot be used for so long ends the process; its supervisor starts it again.
+STORE_PATIENCE_S = 60.0
+
+#: Jobs on their way up and jobs being validated do not take each other's places.
+LANES = (frozenset({Stage.CREATE, Stage.UPLOAD}), frozenset({Stage.VALIDATE}))
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Every:
+    """A duty that is due again every ``interval_s``."""
+
+    interval_s: float
+    last_s: float = float("-inf")
+
+    def due(self, boot_s: float) -> bool:
+        if boot_s - self.last_s < self.interval_s:
+            return False
+        self.last_s = boot_s
+        return True
+
+
+class Worker:
+    """Drives every claimable job until it is told to drain."""
+
+    def __init__(self, tools: Tools) -> None:
+        self.wake = threading.Event()
+        self.seen: set[int] = set()
+        self._tools = tools
+        self._runs: dict[Lease, Run] = {}
+        self._stopping: dict[Lease, float] = {}
+        self._draining = threading.Event()
+        self._key = tools.key_fingerprint()
+        self._store_broken_since: float | None = None
+        self._flushing = Every(1.0)
+        self._watching = Every(5.0)
+        self._renewing = Every(tools.limits.lease_s / 4)
+        self._healing = Every(60.0, last_s=tools.clock.boot_s())
+
+    def drain(self) -> None:
+        """Stop claiming, stop at a block boundary, persist, return. Safe in a signal handler."""
+        self._draining.set()
+        self.wake.set()
+
+    def run(self, *, until_idle: bool = False) -> None:
+        """Until drained, or with ``until_idle`` until no job is active. Raises StoreError."""
+        self._tools.claims.heal(self._tools.clock.now())  # a new start tries blocked jobs once
+        while not self._draining.is_set():
+            self.wake.clear()
+            if self._turn() and until_idle and self._idle():
+                break
+            self._tools.clock.wait(self.wake, _TICK_S)
+        self._drain()
+
+    def _turn(self) -> bool:
+        """One look at everything; False where the store would not have it."""
+        try:
+            self._tend()
+            self._claim()
+        except StoreError as error:
+            self._bear(error)
+            return False
+        self._store_broken_since = None
+        return True
+
+    def _bear(self, error: StoreError) -> None:
+        now = self._tools.clock.boot_s()
+        if self._store_broken_since is None:
+            _log.warning("the state store: %s (%s)", error.message, error.hint)
+            self._store_broken_since = now
+        elif now - self._store_broken_since > STORE_PATIENCE_S:
+            raise error
+
+    def _idle(self) -> bool:
+        return not self._runs and not self._tools.claims.open_count(self._tools.base_url)
+
+    # -- claiming --------------------------------------------------------------------------
+
+    def _claim(self) -> None:
+        tools = self._tools
+        for lane in LANES:
+            while self._busy(lane) < tools.limits.max_jobs:
+                job = tools.claims.claim(
+                    tools.owner, tools.base_url, lane, tools.clock.now(), tools.limits.lease_s
+                )
+                if job is None:
+                    break
+                self.seen.add(job.id)
+                self._start(job)
+        given_up = tools.claims.claim_cancelled(
+            tools.owner, tools.base_url, tools.clock.now(), tools.limits.lease_s
+        )
+        if given_up is not None:
+            self._start(given_up)
+
+    def _busy(self, lane: frozenset[Stage]) -> int:
+        return sum(run.stage in lane for run in tuple(self._runs.values()))
+
+    def _start(self, job: Job) -> None:
+        run = Run(self._tools, job)
+        self._runs[run.lease] = run
+        self._tools.spawn(f"job {job.id}", lambda: self._drive(run))
+
+    def _drive(self, run: Run) -> None:
+        """A job's thread."""
+        try:
+            run.drive()
+        finally:
+            del self._runs[run.lease]
+            self.wake.set()
+
+    # -- tending ---------------------------------------------------------------------------
+
+    def _tend(self) -> None:
+        """Leases, verbs of other processes, progress, keys."""
+        tools, boot_s = self._tools, self._tools.clock.boot_s()
+        if self._watching.due(boot_s) or tools.changed():
+            tools.claims.reap(tools.alive, tools.clock.now())
+            self._watch(boot_s)
+        if self._flushing.due(boot_s):
+            self._flush()
+        if self._renewing.due(boot_s):
+            tools.claims.renew(tools.owner, tools.clock.now(), tools.limits.lease_s)
+        if self._healing.due(boot_s):
+            tools.spawn("key", self._heal)  # a key command may take its time
+        self._cut_the_slow(boot_s)
+
+    def _watch(self, boot_s: float) -> None:
+        """Stop every run whose job a user took away; let go of leases without a run."""
+        held = self._tools.claims.held(self._tools.owner)
+        for lease, run in tuple(self._runs.items()):
+            if held.get(lease) in (None, Status.PAUSED, Status.CANCELLED) and not run.closing:
+                self._stop(run, boot_s)
+        for lease in held:
+            if lease not in self._runs:
+                with contextlib.suppress(LeaseLost):  # its run has just let go of it
+                    self._tools.claims.release(lease, self._tools.clock.now())
+
+    def _stop(self, run: Run, boot_s: float) -> None:
+        if run.lease not in self._stopping:
+            self._stopping[run.lease] = boot_s
+            run.stop()
+
+    def _cut_the_slow(self, boot_s: float) -> None:
+        for lease, since in tuple(self._stopping.items()):
+            run = self._runs.get(lease)
+            if run is None:
+                del self._stopping[lease]
+            elif boot_s - since >= GRACE_S:
+                run.cut()
+
+    def _flush(self) -> None:
+        for run in tuple(self._runs.values()):
+            try:
+                run.flush()
+            except LeaseLost:
+                self._stop(run, self._tools.clock.boot_s())
+
+    def _heal(self) -> None:
+        """A changed key tries blocked jobs once. Runs beside the loop."""
+        key = self._tools.key_fingerprint()
+        if key in (None, self._key):
+            return
+        self._key = key
+        try:
+            self._tools.claims.heal(self._tools.clock.now())
+        except StoreError as error:
+            _log.warning("the state store: %s", error.message)
+
+    # -- draining --------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        clock = self._tools.clock
+        began_s = clock.boot_s()
+        for run in tuple(self._runs.values()):
+            self._stop(run, began_s)
+        while self._runs and clock.boot_s() - began_s < DRAIN_S:
+            self.wake.clear()
+            self._cut_the_slow(clock.boot_s())
+            if self._runs:
+                clock.wait(self.wake, _TICK_S)

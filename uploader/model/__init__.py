@@ -1,0 +1,1 @@
+"""Hugging Face model folders: what is in them and what they become. Local files only."""

@@ -1,0 +1,40 @@
+"""What a look at a folder found, in words a person can act on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing about a folder. ``check`` is its stable name; an ``error`` refuses the folder.
+
+    ``file`` is a name as it can be printed, None where the folder as a whole is meant.
+    """
+
+    check: str
+    severity: Severity
+    file: str | None
+    message: str
+    hint: str
+
+    def as_json(self) -> dict[str, str]:
+        """The shape of a job's ``preflight`` entries (design §7); no file is an empty one."""
+        return {
+            "check": self.check,
+            "severity": self.severity,
+            "file": self.file or "",
+            "message": self.message,
+            "hint": self.hint,
+        }
+
+
+def error(check: str, file: str | None, message: str, hint: str) -> Finding:
+    return Finding(check, "error", file, message, hint)
+
+
+def warning(check: str, file: str | None, message: str, hint: str) -> Finding:
+    return Finding(check, "warning", file, message, hint)

@@ -1,0 +1,164 @@
+"""A folder becomes a manifest (design §2): its top-level regular files and why others stay.
+
+Links are followed where they end in regular files: a Hugging Face cache snapshot is nothing
+but links into ../../blobs (contract fireworks §13.11). Nested files are not sent (§2.6).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from uploader.core.errors import NotFound, PreflightRefused, UsageError
+from uploader.core.job import Manifest, ManifestFile
+from uploader.model.finding import Finding, error, warning
+from uploader.model.names import Role, clean, leftover, matches, role, sendable, shown
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A name that is not sent, and the words that say why."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """What `scan` saw: the files to send, those left out, and what is wrong with any."""
+
+    manifest: Manifest
+    left_out: tuple[LeftOut, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def root(self) -> Path:
+        return Path(self.manifest.root)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names to send, in their order."""
+        return tuple(file.path for file in self.manifest.files)
+
+    @property
+    def present(self) -> frozenset[str]:
+        """The names to send and those that would be, were they not already refused."""
+        refused = {f.file for f in self.findings if f.severity == "error" and f.file is not None}
+        return frozenset({*self.names, *refused})
+
+
+def scan(path: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Folder:
+    """Look at the folder ``path``; nothing is read but names and inodes.
+
+    ``include`` and ``exclude`` are globs on names: the first re-admit files left out by
+    default, the second leave out more and win. Raises NotFound, UsageError where ``path``
+    is no folder, PreflightRefused where it cannot be listed.
+    """
+    root = _real_folder(path)
+    names = _listing(root)
+    seen = [_look(root, name, tuple(include), tuple(exclude)) for name in names]
+    files = (one for one in seen if isinstance(one, ManifestFile))
+    return Folder(
+        Manifest(str(root), tuple(sorted(files, key=lambda file: (role(file.path), file.path)))),
+        tuple(one for one in seen if isinstance(one, LeftOut)),
+        (
+            *(one for one in seen if isinstance(one, Finding)),
+            *_unmatched(names, include, "--include"),
+            *_unmatched(names, exclude, "--exclude"),
+        ),
+    )
+
+
+def _real_folder(path: Path) -> Path:
+    try:
+        root = os.path.realpath(path, strict=True)
+    except OSError as problem:
+        hint = "check the path: the folder that holds config.json or adapter_config.json is meant"
+        raise NotFound(f"no folder {shown(str(path))}: {problem.strerror}", hint=hint) from None
+    if not Path(root).is_dir():
+        hint = f"give the folder: {shown(str(Path(root).parent))}"
+        raise UsageError(f"{shown(str(path))} is not a folder", hint=hint)
+    if not clean(root):
+        hint = "rename the folder, or link to it from one with a plain name"
+        raise UsageError(f"the path {shown(root)} is not one line of UTF-8", hint=hint)
+    return Path(root)
+
+
+def _listing(root: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in root.iterdir())
+    except OSError as problem:
+        message = f"the folder {root} cannot be listed: {problem.strerror}"
+        raise PreflightRefused(message, hint="let this user read it") from None
+
+
+def _look(
+    root: Path, name: str, include: tuple[str, ...], exclude: tuple[str, ...]
+) -> ManifestFile | LeftOut | Finding:
+    """What becomes of one name: by its name first, so that nothing unwanted is even opened."""
+    why = _unwanted(name, include, exclude)
+    if why:
+        return LeftOut(shown(name), why)
+    try:
+        found = (root / name).stat()
+    except OSError as problem:
+        return _dangling(name, problem)
+    if stat.S_ISDIR(found.st_mode):
+        return LeftOut(shown(name), "a folder: only top-level files are sent")
+    if not stat.S_ISREG(found.st_mode):
+        return _special(name)
+    if not sendable(name):
+        return _unsendable(name)
+    return _open(root, name)
+
+
+def _unwanted(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> str | None:
+    if matches(name, exclude):
+        return "--exclude"
+    return None if matches(name, include) else leftover(name)
+
+
+def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
+    """Size, mtime and inode of the file that opens: what is readable now, not what is listed."""
+    try:
+        # Non-blocking: between stat and open a name may have become a pipe.
+        handle = os.open(root / name, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as problem:
+        hint = "let this user read it, or leave it out with --exclude"
+        return error("unreadable_file", name, f"{name} cannot be read: {problem.strerror}", hint)
+    try:
+        found = os.fstat(handle)
+    finally:
+        os.close(handle)
+    if not found.st_size and role(name) is Role.OTHER:
+        return LeftOut(name, "empty")  # the service may refuse empty objects (contract §2.4)
+    return ManifestFile(name, found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+def _dangling(name: str, problem: OSError) -> Finding:
+    message = f"{shown(name)} leads to no file: {problem.strerror}"
+    hint = "download the model again, or leave it out with --exclude"
+    return error("dangling_link", shown(name), message, hint)
+
+
+def _special(name: str) -> Finding:
+    """A pipe in place of weights breaks the model, one beside them does not."""
+    severity = warning if role(name) is Role.OTHER else error
+    message = f"{shown(name)} is a pipe, a socket or a device and is not sent"
+    return severity("special_file", shown(name), message, "remove it, or --exclude it")
+
+
+def _unsendable(name: str) -> Finding:
+    message = f"the name {shown(name)} cannot be sent: control characters, backslash or no UTF-8"
+    hint = "rename the file, or leave it out with --exclude"
+    return error("unsendable_name", shown(name), message, hint)
+
+
+def _unmatched(names: list[str], globs: Sequence[str], option: str) -> Iterable[Finding]:
+    for glob in globs:
+        if not any(matches(name, (glob,)) for name in names):
+            message = f"{option} '{glob}' matches no top-level name"
+            yield warning("unmatched_pattern", None, message, "globs match names, not paths")

@@ -1,0 +1,88 @@
+"""What the names in a model folder mean (contract fireworks §6, seeds of Hugging Face)."""
+
+from __future__ import annotations
+
+import unicodedata
+from enum import IntEnum
+from fnmatch import fnmatchcase
+
+#: The files an adapter is made of; the service rejects any other (contract §0.9, §13.18).
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+ADAPTER_FILES = (ADAPTER_CONFIG, *ADAPTER_WEIGHTS, "fireworks.json")
+
+#: A name's first matching pattern says why it is left out (contract §6 "Leave out").
+LEFTOVERS: tuple[tuple[str, str], ...] = (
+    (".git*", "belongs to git"),
+    (".*", "hidden"),
+    ("optimizer.pt", "a leftover of training"),
+    ("optimizer.bin", "a leftover of training"),
+    ("scheduler.pt", "a leftover of training"),
+    ("scaler.pt", "a leftover of training"),
+    ("trainer_state.json", "a leftover of training"),
+    ("training_args.bin", "a leftover of training"),
+    ("rng_state*.pth", "a leftover of training"),
+    ("*.lock", "a leftover of a download"),
+    ("*.metadata", "a leftover of a download"),
+    ("*.gguf", "weights in a format Fireworks does not read"),
+    ("*.onnx", "weights in a format Fireworks does not read"),
+    ("consolidated.*.pth", "weights in a format Fireworks does not read"),
+)
+
+
+class Role(IntEnum):
+    """What a file is for; the order is the order of sending (contract §6 "Order hint")."""
+
+    CONFIG = 0
+    GENERATION = 1
+    TOKENIZER = 2
+    INDEX = 3
+    OTHER = 4
+    WEIGHTS = 5
+
+
+_ROLES: tuple[tuple[str, Role], ...] = (
+    ("config.json", Role.CONFIG),
+    (ADAPTER_CONFIG, Role.CONFIG),
+    ("generation_config.json", Role.GENERATION),
+    ("tokenizer*", Role.TOKENIZER),
+    ("vocab.*", Role.TOKENIZER),
+    ("merges.txt", Role.TOKENIZER),
+    ("tekken.json", Role.TOKENIZER),
+    ("*.tiktoken", Role.TOKENIZER),
+    ("*.model", Role.TOKENIZER),
+    ("*.safetensors.index.json", Role.INDEX),
+    ("*.bin.index.json", Role.INDEX),
+    ("*.safetensors", Role.WEIGHTS),
+    ("*.bin", Role.WEIGHTS),
+)
+
+_UNCLEAN = {"Cc", "Cs", "Zl", "Zp"}  # control, lone surrogates (not UTF-8), line breaks
+
+
+def role(name: str) -> Role:
+    return next((role for glob, role in _ROLES if fnmatchcase(name, glob)), Role.OTHER)
+
+
+def leftover(name: str) -> str | None:
+    """Why a file of this name is left out by default, None where it is sent."""
+    return next((why for glob, why in LEFTOVERS if fnmatchcase(name, glob)), None)
+
+
+def matches(name: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
+
+
+def clean(text: str) -> bool:
+    """Whether ``text`` is one line of UTF-8 without control characters."""
+    return not any(unicodedata.category(c) in _UNCLEAN for c in text)
+
+
+def sendable(name: str) -> bool:
+    """Whether JSON, a URL and an object's key can all carry the name unchanged."""
+    return "\\" not in name and clean(name)
+
+
+def shown(name: str) -> str:
+    """The name with everything that cannot be printed escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

@@ -1,0 +1,37 @@
+"""Small JSON files of a model folder, read with suspicion."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+#: Far above the largest real one: the index of a model of a trillion parameters has 20 MB.
+MAX_JSON_BYTES = 100_000_000
+
+
+class Malformed(ValueError):
+    """A file is not what its name says; the text goes on after the file's name."""
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in ``path``; raises Malformed, for one that cannot be read as well."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_JSON_BYTES + 1)
+    except OSError as problem:
+        raise Malformed(f"cannot be read: {problem.strerror}") from None
+    if len(raw) > MAX_JSON_BYTES:
+        raise Malformed("is larger than any file of its kind (100 MB)")
+    return parse_object(raw)
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """``raw`` as a JSON object; raises Malformed."""
+    try:
+        found = json.loads(raw)
+    except (ValueError, RecursionError):
+        raise Malformed("is not JSON") from None
+    if not isinstance(found, dict):
+        raise Malformed("is not a JSON object")
+    return found

@@ -1,0 +1,225 @@
+"""The control plane of Fireworks (contract fireworks §1-§4, §7), call by call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+from requests.adapters import BaseAdapter
+
+from uploader.core.errors import JobRefused, RemoteError, UsageError
+from uploader.core.redact import ApiKey
+from uploader.core.resumable import UploadUrl, read_url
+from uploader.core.retry import Verdict, Where
+from uploader.remote.gate import Gate
+from uploader.remote.http import ANSWER_S, CONNECT_S, Auth, ask, open_session, succeeded, trusted
+from uploader.remote.refusals import grpc_name, json_object, malformed, one_line, refusal
+from uploader.runtime import Clock
+
+#: Seconds: validateUpload reads whole models (contract fireworks §3).
+VALIDATE_S = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteModel:
+    """A model as the service tells it, leniently read: a field it leaves out is empty or None."""
+
+    state: str
+    status_code: str
+    status_message: str
+    kind: str
+    huggingface_files: tuple[str, ...] | None
+    peft_base_model: str | None
+    encryption_state: str
+
+
+class Fireworks:
+    """The calls a job needs. Each is one request, or none while the gate is closed.
+
+    Each raises RemoteError with the verdict of core/retry.py, and Stopped. The key is asked
+    for at every request, so that a changed one is used, and goes to ``base_url`` only.
+    Raises UsageError for a base URL that is neither https nor loopback.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: Callable[[], ApiKey],
+        clock: Clock,
+        gate: Gate,
+        adapter: BaseAdapter,
+    ) -> None:
+        self._base = base_of(base_url)
+        self._clock = clock
+        self._gate = gate
+        self._session = open_session(adapter, _bearer(key))
+
+    def account(self) -> str:
+        """The account the key belongs to (fw §7). BLOCKED `no_account` where none is named."""
+        answer = self._ask(Where.VERIFY, "GET", "/verifyApiKey")
+        account = answer.headers.get("x-fireworks-account-id", "").strip()
+        if not account:
+            message = "the service does not say which account the key belongs to"
+            hint = "set FIREWORKS_ACCOUNT_ID"
+            raise RemoteError(
+                Verdict.BLOCKED, Where.VERIFY, message, status=200, hint=hint, code="no_account"
+            )
+        return account
+
+    def create(self, account: str, body: Mapping[str, Any]) -> None:
+        """Create the model (fw §1). EXISTS where the name is taken."""
+        path = f"/v1/accounts/{quote(account, safe='')}/models"
+        self._ask(Where.CREATE, "POST", path, body)
+
+    def get(self, account: str, model_id: str) -> RemoteModel:
+        """The model as it stands (fw §4). ABSENT where there is none."""
+        answer = self._ask(Where.GET, "GET", _model(account, model_id))
+        return _read_model(json_object(Where.GET, answer))
+
+    def upload_urls(
+        self, account: str, model_id: str, sizes: Mapping[str, int], *, resumable: bool
+    ) -> dict[str, UploadUrl]:
+        """One URL for every file of ``sizes`` (name → bytes): always the whole map (fw §0.3).
+
+        Raises JobRefused for a bucket of the customer's own, for URLs that cannot be used,
+        and RemoteError (FAILED, `urls_mismatch`) where names and URLs do not pair up.
+        """
+        path = f"{_model(account, model_id)}:getUploadEndpoint"
+        body = {"filenameToSize": dict(sizes), "enableResumableUpload": resumable}
+        found = json_object(Where.URLS, self._ask(Where.URLS, "POST", path, body))
+        if found.get("filenameToUnsignedUris"):
+            message = "the service wants this model in a bucket of your own (BYOC)"
+            raise JobRefused(message, code="byoc_unsupported", hint="upload it with firectl")
+        urls = pair(sizes, _strings(found.get("filenameToSignedUrls")))
+        return {name: _usable(url) for name, url in urls.items()}
+
+    def validate(self, account: str, model_id: str) -> tuple[str, ...]:
+        """Ask the service to look at the files (fw §3); its warnings. May take 600 s.
+
+        A GET without a body: with one, Google's front end answers 400. NOT_YET while files
+        are landing.
+        """
+        path = f"{_model(account, model_id)}:validateUpload"
+        answer = self._ask(Where.VALIDATE, "GET", path, answer_s=VALIDATE_S)
+        warnings = json_object(Where.VALIDATE, answer).get("warnings")
+        return tuple(one_line(str(text)) for text in warnings) if isinstance(warnings, list) else ()
+
+    def delete(self, account: str, model_id: str) -> None:
+        """Delete the model (fw §4). ABSENT where there is none."""
+        self._ask(Where.DELETE, "DELETE", _model(account, model_id))
+
+    def close(self) -> None:
+        """End the connection; the next request opens another."""
+        self._session.close()
+
+    def _ask(
+        self,
+        where: Where,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        answer_s: float = ANSWER_S,
+    ) -> requests.Response:
+        self._gate.check(where)
+        url, timeout = self._base + path, (CONNECT_S, answer_s)
+        answer = ask(
+            where, url, lambda: self._session.request(method, url, json=body, timeout=timeout)
+        )
+        if succeeded(answer):
+            self._gate.passed()
+            return answer
+        error = refusal(where, answer, self._clock.now())
+        if error.verdict is Verdict.THROTTLED:
+            self._gate.close(error.retry_after_s)
+        else:
+            self._gate.passed()
+        raise error
+
+
+def base_of(url: str) -> str:
+    """The base URL without /v1 or /inference/v1 (fw §7).
+
+    Raises UsageError where it is neither https nor loopback, or holds more than a place.
+    """
+    parts = urlsplit(url.strip())
+    if not trusted(url.strip()) or parts.username or parts.query or parts.fragment:
+        message = "the Fireworks base URL must be a plain https:// address"
+        raise UsageError(message, hint="set FIREWORKS_BASE_URL, e.g. https://api.fireworks.ai")
+    base = url.strip().rstrip("/")
+    return base.removesuffix("/v1").removesuffix("/inference").rstrip("/")
+
+
+def pair(names: Iterable[str], urls: Mapping[str, str]) -> dict[str, str]:
+    """Each name's URL: keys match exactly first, else by unique suffix (fw §2.2).
+
+    Long names choose first, so that `sub/a.json` is not taken for `a.json`.
+    """
+    left = dict(urls)
+    found = {name: left.pop(name) for name in names if name in left}
+    missing = [name for name in names if name not in found]
+    for name in sorted(missing, key=len, reverse=True):
+        keys = [key for key in left if key.endswith(f"/{name}")]
+        if len(keys) != 1:
+            raise _mismatch(f"gave no URL of its own for {name}")
+        found[name] = left.pop(keys[0])
+    if left:
+        raise _mismatch(f"gave URLs for files nobody named, like {min(left)}")
+    return found
+
+
+def _mismatch(what: str) -> RemoteError:
+    message = f"{Where.URLS}: the service {one_line(what)}"
+    return RemoteError(Verdict.FAILED, Where.URLS, message, status=200, code="urls_mismatch")
+
+
+def _usable(url: str) -> UploadUrl:
+    read = read_url(url)
+    if not trusted(url):
+        message = "the service sent an upload URL without https"
+        raise JobRefused(message, code="insecure_url", hint="nothing was sent to it")
+    return read
+
+
+def _strings(value: object) -> dict[str, str]:
+    if isinstance(value, dict) and all(isinstance(url, str) for url in value.values()):
+        return value
+    raise malformed(Where.URLS, "holds no map of upload URLs")
+
+
+def _model(account: str, model_id: str) -> str:
+    return f"/v1/accounts/{quote(account, safe='')}/models/{quote(model_id, safe='')}"
+
+
+def _read_model(found: Mapping[str, Any]) -> RemoteModel:
+    status, base, peft = (
+        _object(found.get(name)) for name in ("status", "baseModelDetails", "peftDetails")
+    )
+    files = base.get("huggingfaceFiles")
+    return RemoteModel(
+        state=_string(found.get("state")),
+        status_code=grpc_name(status.get("code")),
+        status_message=one_line(_string(status.get("message"))),
+        kind=_string(found.get("kind")),
+        huggingface_files=tuple(map(str, files)) if isinstance(files, list) and files else None,
+        peft_base_model=_string(peft.get("baseModel")) or None,
+        encryption_state=_string(found.get("encryptionState")),
+    )
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _bearer(key: Callable[[], ApiKey]) -> Auth:
+    def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {key().reveal()}"
+        return request
+
+    return authorize

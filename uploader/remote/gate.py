@@ -1,0 +1,51 @@
+"""The gate before the control plane: one rate limit per process (design §3 blocked, fw §8)."""
+
+from __future__ import annotations
+
+import threading
+
+from uploader.core.errors import RemoteError
+from uploader.core.retry import Backoff, Verdict, Where
+from uploader.runtime import Clock
+
+
+class Gate:
+    """One rate limit for every control-plane call of a process; no thread waits in it."""
+
+    def __init__(self, clock: Clock, backoff: Backoff | None = None) -> None:
+        self._clock = clock
+        self._backoff = backoff or Backoff()
+        self._lock = threading.Lock()
+        self._opens_s = 0.0
+        self._closings = 0
+
+    def check(self, where: Where) -> None:
+        """Raises RemoteError (THROTTLED, with the seconds left) while the gate is closed."""
+        with self._lock:
+            left_s = self._opens_s - self._clock.boot_s()
+        if left_s > 0:
+            message = f"{where} waits: Fireworks asked this process to slow down"
+            hint = "uploader goes on by itself"
+            raise RemoteError(
+                Verdict.THROTTLED,
+                where,
+                message,
+                retry_after_s=left_s,
+                hint=hint,
+                code="throttled",
+            )
+
+    def close(self, retry_after_s: float | None) -> None:
+        """Shut until the server's wish in seconds, spread by a backoff, has passed."""
+        with self._lock:
+            now_s = self._clock.boot_s()
+            if now_s >= self._opens_s:  # answers that cross each other count once
+                self._closings += 1
+            jitter = self._clock.jitter()
+            delay_s = self._backoff.delay_s(max(1, self._closings), jitter, retry_after_s)
+            self._opens_s = max(self._opens_s, now_s + delay_s)
+
+    def passed(self) -> None:
+        """An answer that was no rate limit: the backoff starts anew."""
+        with self._lock:
+            self._closings = 0

@@ -1,0 +1,169 @@
+"""Sessions, timeouts, and what it means that no answer came.
+
+Both services are spoken to through a `requests` session of their own (design invariant 7);
+the seam for tests and simulations is the transport adapter below it (`sockets.SocketAdapter`).
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from http.client import HTTPException
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import urllib3.exceptions as transport
+from requests.adapters import BaseAdapter
+
+from uploader import __version__
+from uploader.core.errors import JobRefused, RemoteError
+from uploader.core.retry import Verdict, Where
+
+#: Seconds (design §4 Timeouts): to connect; for one block to be accepted, and for an answer.
+CONNECT_S = 10.0
+ANSWER_S = 120.0
+
+Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
+_T = TypeVar("_T")
+
+
+def trusted(url: str) -> bool:
+    """Whether a secret may go to ``url``: absolute https, or http on this very machine."""
+    parts = urlsplit(url)
+    if parts.scheme == "http":
+        return _loopback(parts.hostname or "")
+    return parts.scheme == "https" and bool(parts.hostname)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def succeeded(answer: requests.Response) -> bool:
+    """Whether it is a 2xx; `Response.ok` would also take a redirect for a success."""
+    return answer.status_code // 100 == 2  # noqa: PLR2004 - HTTP's success class
+
+
+class Session(requests.Session):
+    """Follows no redirect under any status (gcs T11) and speaks https only, or to loopback."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
+        return None
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        if not trusted(request.url or ""):
+            message = "an address without https was refused before anything was sent"
+            raise JobRefused(message, code="insecure_url", hint="use an https:// address")
+        return super().send(request, **kwargs)
+
+
+def open_session(adapter: BaseAdapter, auth: Auth) -> Session:
+    """A session that authenticates by ``auth`` alone; proxy and CA variables are honoured.
+
+    With an ``auth`` of its own, requests never consults netrc, whose `default` line would
+    replace our header and give credentials to the storage host (design invariant 7).
+    """
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its lines hold whole URLs
+    session = Session()
+    session.auth = auth
+    session.headers.clear()
+    session.headers.update({"User-Agent": f"uploader/{__version__}", "Accept-Encoding": "identity"})
+    for scheme in ("https://", "http://"):
+        session.get_adapter(scheme).close()
+        session.mount(scheme, adapter)
+    return session
+
+
+#: RequestException is an OSError; urllib3's and http.client's errors are not.
+LOST = (OSError, HTTPException, transport.HTTPError)
+
+
+def ask(where: Where, url: str, send: Callable[[], _T]) -> _T:
+    """``send()``, or the RemoteError (TRANSIENT) that says in our words why no answer came.
+
+    A function rather than a context manager: the library's exception holds the URL with its
+    signature, and an error raised while it is handled would keep it as `__context__`.
+    UploaderErrors from below (Stopped, a body's SourceUnsettled) pass unchanged.
+    """
+    try:
+        return send()
+    except LOST as error:
+        lost = _no_answer(where, urlsplit(url).hostname or "the service", error)
+    raise lost
+
+
+@dataclass(frozen=True, slots=True)
+class _Cause:
+    """One row: the exceptions, the words, what to do."""
+
+    kinds: tuple[type[BaseException], ...]
+    words: str
+    hint: str = "uploader tries again by itself"
+    errnos: tuple[int, ...] = ()
+
+    def fits(self, error: BaseException) -> bool:
+        if isinstance(error, self.kinds):
+            return True
+        return isinstance(error, OSError) and error.errno in self.errnos
+
+
+_CAUSES: tuple[_Cause, ...] = (
+    _Cause(
+        (transport.ProxyError, requests.exceptions.InvalidProxyURL),
+        "the proxy on the way to {host} does not let us through",
+        "check HTTPS_PROXY and NO_PROXY",
+    ),
+    _Cause(
+        (ssl.SSLCertVerificationError,),
+        "the TLS certificate of {host} is not trusted",
+        "behind a proxy that opens TLS, set REQUESTS_CA_BUNDLE to its CA; check the clock",
+    ),
+    _Cause((ssl.SSLError, transport.SSLError), "TLS with {host} failed"),
+    _Cause(
+        (transport.NameResolutionError, socket.gaierror),
+        "the name {host} cannot be resolved",
+        "check the network and DNS; uploader tries again by itself",
+    ),
+    _Cause((transport.ConnectTimeoutError,), "connecting to {host} timed out"),
+    _Cause((ConnectionRefusedError,), "{host} refused the connection"),
+    _Cause((ConnectionResetError, BrokenPipeError), "the connection to {host} was reset"),
+    _Cause((transport.TimeoutError, TimeoutError), "{host} stalled and the exchange timed out"),
+    _Cause(
+        (),
+        "there is no network to {host}",
+        "check the network; uploader tries again by itself",
+        (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN),
+    ),
+    _Cause(
+        (FileNotFoundError, requests.exceptions.InvalidSchema),
+        "{host} cannot be reached with the proxy or CA settings in force",
+        "check HTTPS_PROXY and REQUESTS_CA_BUNDLE",
+    ),
+    _Cause((HTTPException, transport.HTTPError), "{host} gave no whole answer"),
+    _Cause((BaseException,), "the exchange with {host} failed", ""),
+)
+
+
+def _no_answer(where: Where, host: str, error: BaseException) -> RemoteError:
+    chain = tuple(_chain(error))
+    cause = next(row for row in _CAUSES if any(row.fits(link) for link in chain))
+    message = f"{where}: {cause.words.format(host=host)}"
+    return RemoteError(Verdict.TRANSIENT, where, message, hint=cause.hint, code="unavailable")
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what the libraries wrapped in it, outermost first."""
+    yield error
+    wrapped = (getattr(error, "reason", None), *error.args, error.__cause__)
+    for inner in wrapped:
+        if isinstance(inner, BaseException):
+            yield from _chain(inner)

@@ -1,0 +1,213 @@
+"""Reads an answer that is an error: its gRPC code, its words, and what they mean for a job.
+
+Sources: contract/fireworks.md §0.6, §1.3, §13.6 (two JSON shapes, numeric and named codes,
+plain text), contract/gcs-resumable.md §1.4 and fireworks §0.4 (XML of the storage service).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import requests
+
+from uploader.core.errors import RemoteError
+from uploader.core.redact import redact
+from uploader.core.retry import GRPC_NAMES, Verdict, Where, classify
+
+#: What is kept of a server's words; what is read of a body; the longest wish we follow.
+_WORDS_CHARS = 300
+_BODY_BYTES = 64 * 1024
+_RETRY_AFTER_MAX_S = 3600.0
+
+#: Names that mean something to the retry table; UNAUTHORIZED is the OpenAI-style shape's.
+_NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
+_NAME_IN_TEXT = re.compile(r"\b(?:[A-Z]+_[A-Z_]+|UNAUTHENTICATED|UNAUTHORIZED)\b")
+_XML = re.compile(r"<(Code|Message|Details)>(.*?)</\1>", re.DOTALL)
+_TAG = re.compile(r"<(?:style|script).*?</(?:style|script)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+_SECRET_QUERY = re.compile(r"signature|sig$|upload_id|token|credential", re.IGNORECASE)
+
+_CODES = {
+    Verdict.TRANSIENT: "unavailable",
+    Verdict.THROTTLED: "throttled",
+    Verdict.NOT_YET: "not_yet",
+    Verdict.EXISTS: "already_exists",
+    Verdict.ABSENT: "model_gone",
+    Verdict.SESSION_GONE: "session_gone",
+    Verdict.URL_EXPIRED: "url_expired",
+    Verdict.START_REFUSED: "start_refused",
+    Verdict.FAILED: "refused",
+}
+
+_HINTS = {
+    "key_rejected": (
+        "check FIREWORKS_API_KEY, or the key file, key command or ~/.fireworks/auth.ini in use"
+    ),
+    "permission": "the key is known but may not do this: check its account and its role",
+    "account_suspended": "check billing and the account's state with Fireworks; jobs then go on",
+    "quota": "delete models you no longer need, or ask Fireworks for a higher quota",
+    "throttled": "uploader slows down and goes on by itself",
+    "unavailable": "uploader tries again by itself",
+    "not_yet": "the service is still looking at the files; uploader asks again by itself",
+    "already_exists": "choose another --model-id, or delete the model at Fireworks",
+    "model_gone": "`uploader retry --replace` creates the model again",
+    "session_gone": "this file starts over by itself",
+    "url_expired": "uploader asks for a fresh URL by itself",
+    "start_refused": "uploader falls back to plain PUT where it may",
+}
+
+
+def refusal(where: Where, response: requests.Response, now: datetime) -> RemoteError:
+    """The error an answer stands for: verdict, stable code, redacted words, hint.
+
+    ``now`` is aware UTC, for a Retry-After that is a date. Never raises.
+    """
+    status = response.status_code
+    name, words = _read(_text(response))
+    verdict = classify(where, status, name, words)
+    code = _CODES.get(verdict) or _blocked_code(status, name, words)
+    return RemoteError(
+        verdict,
+        where,
+        f"{where} was answered {status}: {_safe(words, response) or _phrase(status)}",
+        status=status,
+        retry_after_s=_retry_after_s(response.headers.get("Retry-After", ""), now),
+        hint=_redirect_hint(status) or _HINTS.get(code, ""),
+        code=code,
+    )
+
+
+def malformed(where: Where, what: str) -> RemoteError:
+    """A success that says nothing usable: asked again, as any broken exchange is."""
+    message = f"{where}: the answer {what}"
+    return RemoteError(Verdict.TRANSIENT, where, message, status=200, code="malformed")
+
+
+def json_object(where: Where, response: requests.Response) -> dict[str, Any]:
+    """The JSON object of a success. Raises RemoteError (TRANSIENT, `malformed`)."""
+    found = _json(response.content.decode("utf-8", "replace"))
+    if not isinstance(found, dict):
+        raise malformed(where, "is not the JSON object it should be")
+    return found
+
+
+def one_line(text: str) -> str:
+    """A server's words as they may be kept: redacted, on one line, cut."""
+    line = " ".join(redact(text).split())
+    return line if len(line) <= _WORDS_CHARS else line[: _WORDS_CHARS - 1] + "…"
+
+
+def grpc_name(value: object) -> str:
+    """A gRPC code's name, from its name or its number; empty where it is neither."""
+    if isinstance(value, bool):
+        return ""
+    text = str(value).strip().upper() if isinstance(value, int | str) else ""
+    if text.isascii() and text.isdecimal() and len(text) <= len("16"):
+        number = int(text)
+        text = GRPC_NAMES[number] if number < len(GRPC_NAMES) else ""
+    return text if text in _NAMES else ""
+
+
+def _text(response: requests.Response) -> str:
+    return response.content[:_BODY_BYTES].decode("utf-8", "replace")
+
+
+def _json(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _read(text: str) -> tuple[str, str]:
+    """The gRPC name, where there is one, and the server's words."""
+    body = _json(text)
+    if isinstance(body, dict):
+        words = _message(body) or text
+        named = next(filter(None, map(grpc_name, _candidates(body))), "")
+    else:
+        words = _plain(text)
+        named = ""
+    return named or next(filter(_NAMES.__contains__, _NAME_IN_TEXT.findall(words)), ""), words
+
+
+def _parts(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield body
+    for key in ("error", "status"):
+        if isinstance(body.get(key), dict):
+            yield body[key]
+
+
+def _candidates(body: dict[str, Any]) -> Iterator[object]:
+    """Where a code may stand, in the contract's order (fw §13.6)."""
+    for part in _parts(body):
+        yield part.get("code")
+        yield part.get("status")
+    for part in _parts(body):
+        details = part.get("details")
+        for detail in details if isinstance(details, list) else ():
+            yield detail.get("reason") if isinstance(detail, dict) else None
+
+
+def _message(body: dict[str, Any]) -> str:
+    found = [part.get("message") for part in _parts(body)]
+    found += [body.get("error"), body.get("detail")]
+    return next((text for text in found if isinstance(text, str) and text), "")
+
+
+def _plain(text: str) -> str:
+    """The words of an XML error, of a balancer's HTML page, or of plain text."""
+    told = [html.unescape(value) for _, value in _XML.findall(text)]
+    return ": ".join(told) if told else html.unescape(_TAG.sub(" ", text)).strip()
+
+
+def _blocked_code(status: int, name: str, words: str) -> str:
+    if status == HTTPStatus.UNAUTHORIZED or name in ("UNAUTHENTICATED", "UNAUTHORIZED"):
+        return "key_rejected"
+    if status == HTTPStatus.TOO_MANY_REQUESTS or name == "RESOURCE_EXHAUSTED":
+        return "quota"
+    if status != HTTPStatus.FORBIDDEN and name != "PERMISSION_DENIED":
+        return "account_suspended"
+    return "key_rejected" if "api key" in words.lower() else "permission"
+
+
+def _safe(words: str, response: requests.Response) -> str:
+    """The words without what this very request carried, should the server have echoed it."""
+    request: requests.PreparedRequest | None = response.request
+    if request is None:
+        return one_line(words)
+    url = request.url or ""
+    values = [value for name, value in parse_qsl(urlsplit(url).query) if _SECRET_QUERY.search(name)]
+    bearer = str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
+    return one_line(redact(words, url, urlsplit(url).query, bearer, *values))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no words"
+
+
+def _redirect_hint(status: int) -> str:
+    redirects = HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST
+    return "redirects are not followed: check the base URL and the proxy" if redirects else ""
+
+
+def _retry_after_s(text: str, now: datetime) -> float | None:
+    """Seconds to wait, from seconds or an HTTP date; within [0, 1 h], else None."""
+    if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text.strip()):
+        return min(float(text), _RETRY_AFTER_MAX_S)
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return min(max(0.0, (at - now).total_seconds()), _RETRY_AFTER_MAX_S)

@@ -1,0 +1,231 @@
+"""The storage behind Fireworks: a small adapter on google-resumable-media, and plain PUT.
+
+The library makes the requests; the parts in which it reads answers or retries otherwise than
+contract/gcs-resumable.md §2.1 asks (T1-T18) are replaced here. The private attributes used
+are pinned in tests/remote. One `Storage` serves one thread and holds one connection per host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any, Protocol, TypeVar, cast
+
+import requests
+from google.resumable_media.common import RetryStrategy
+from google.resumable_media.requests import ResumableUpload
+from requests.adapters import BaseAdapter
+
+from uploader.core.redact import SessionUri
+from uploader.core.resumable import (
+    CONTENT_TYPE,
+    GRANULE,
+    Confirmed,
+    Finished,
+    Reading,
+    UploadUrl,
+    content_range,
+    interpret,
+    stored_facts,
+)
+from uploader.core.retry import Where
+from uploader.remote.http import ANSWER_S, CONNECT_S, ask, open_session, succeeded, trusted
+from uploader.remote.refusals import malformed, refusal
+from uploader.runtime import Clock
+
+_TIMEOUT = (CONNECT_S, ANSWER_S)
+_STORED = (HTTPStatus.OK, HTTPStatus.CREATED)
+_ENDED = (HTTPStatus.NOT_FOUND, HTTPStatus.GONE, 499)
+_T = TypeVar("_T")
+
+
+class Body(Protocol):
+    """What a PUT sends: exactly ``len(body)`` bytes, in blocks of at most 256 KiB.
+
+    A body that cannot keep that promise raises: fewer bytes would leave the server waiting
+    (T17). Its UploaderErrors reach the caller unchanged.
+    """
+
+    def __len__(self) -> int: ...
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next block as fresh ``bytes``, whatever ``size`` says; b"" at the end (T13)."""
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+class _Upload(ResumableUpload):
+    """The library's upload with exactly one request per call (T8); no checksum (T2, T3)."""
+
+    def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(url, GRANULE, headers=headers)  # type: ignore[no-untyped-call]
+        self._retry_strategy = RetryStrategy(max_retries=0)
+
+
+class _Start(_Upload):
+    """The library's start, with exactly the signed headers and an empty body (gcs §2)."""
+
+    def __init__(self, url: UploadUrl, size_bytes: int, clock: Clock) -> None:
+        super().__init__(url.url.reveal(), url.headers(size_bytes))
+        self._clock = clock
+
+    def _prepare_initiate_request(self, *_: Any, **__: Any) -> tuple[str, str, bytes, Any]:
+        return "POST", self.upload_url, b"", self._headers
+
+    def _process_initiate_response(self, response: requests.Response) -> None:
+        if response.status_code not in _STORED:
+            raise refusal(Where.START, response, self._clock.now())
+        location = response.headers.get("location", "")
+        if not trusted(location):
+            raise malformed(Where.START, "names no session that can be used")
+        self._resumable_url = location
+
+
+class _Data(_Upload):
+    """The library's data PUT with a streamed body and our reading (T1-T7, T12)."""
+
+    reading: Reading
+
+    def __init__(
+        self,
+        session: SessionUri,
+        body: Body,
+        byte_range: str,
+        read: Callable[[requests.Response], Reading],
+    ) -> None:
+        super().__init__("")
+        self._resumable_url = session.reveal()
+        self._stream = body
+        self._byte_range = byte_range
+        self._read = read
+
+    def _prepare_request(self) -> tuple[str, Any, Any, dict[str, str]]:
+        headers = {"content-type": CONTENT_TYPE, "content-range": self._byte_range}
+        return "PUT", self._resumable_url, self._stream, headers
+
+    def _process_resumable_response(self, response: requests.Response, _: int) -> None:
+        self.reading = self._read(response)
+
+
+class Storage:
+    """Starts, queries, feeds and ends sessions; sends plain PUTs. Never retries, never waits.
+
+    Every method raises RemoteError with the verdict of core/retry.py (TRANSIENT where no
+    answer came), JobRefused for an address that is no https, Stopped, and what the body
+    raised. After any of them the connection is ended, before the next request opens another
+    (design §4 Stopping).
+    """
+
+    def __init__(self, clock: Clock, adapter: BaseAdapter) -> None:
+        self._clock = clock
+        self._session = open_session(adapter, _anonymous)
+
+    def start(self, url: UploadUrl, size_bytes: int) -> SessionUri:
+        """Open a session for a file of ``size_bytes`` (gcs §1, fw §2.3 rule 2).
+
+        Raises RemoteError with START_REFUSED or URL_EXPIRED as core/retry.py has them, and
+        TRANSIENT `malformed` where the answer names no usable session.
+        """
+        start = _Start(url, size_bytes, self._clock)
+        initiate = partial(start.initiate, self._session, None, None, CONTENT_TYPE)
+        self._ask(Where.START, start.upload_url, partial(initiate, timeout=_TIMEOUT))
+        return SessionUri(start.resumable_url)
+
+    def query(self, session: SessionUri, size_bytes: int) -> Confirmed | Finished:
+        """What the server holds; also the finish of a session that holds all (gcs §1, T1, T7).
+
+        Raises ProtocolError, unchanged, where the answer confirms more than ``size_bytes``.
+        """
+        headers = {"content-range": content_range(0, 0, size_bytes)}
+        reading = self._request(
+            Where.QUERY,
+            "PUT",
+            session.reveal(),
+            lambda answer: self._read(Where.QUERY, answer, size_bytes),
+            headers=headers,
+        )
+        return cast("Confirmed | Finished", reading)  # a query is never answered Ask
+
+    def send(
+        self, session: SessionUri, body: Body, start: int, stop: int, size_bytes: int
+    ) -> Reading:
+        """Send [start, stop) of a file of ``size_bytes`` in one PUT; ``body`` holds just that.
+
+        Ask means: query before anything else is sent. Raises ProtocolError as `query` does.
+        """
+        upload = _Data(
+            session,
+            body,
+            content_range(start, stop, size_bytes),
+            lambda answer: self._read(Where.DATA, answer, size_bytes),
+        )
+        transmit = partial(upload.transmit_next_chunk, self._session, timeout=_TIMEOUT)
+        self._ask(Where.DATA, session.reveal(), transmit)
+        return upload.reading
+
+    def put(self, url: UploadUrl, body: Body, size_bytes: int) -> Finished:
+        """The whole file in one signed PUT, never chunked (fw §2.4, §0.5)."""
+        return self._request(
+            Where.PUT,
+            "PUT",
+            url.url.reveal(),
+            self._read_put,
+            headers=url.headers(size_bytes),
+            data=body,
+        )
+
+    def end(self, session: SessionUri) -> None:
+        """Cancel a session (gcs §1); one that is gone already is fine."""
+        self._request(Where.END, "DELETE", session.reveal(), self._read_end)
+
+    def close(self) -> None:
+        """End the connection; the next request opens another."""
+        self._session.close()
+
+    def _request(
+        self,
+        where: Where,
+        method: str,
+        url: str,
+        read: Callable[[requests.Response], _T],
+        **request: Any,
+    ) -> _T:
+        return self._ask(
+            where,
+            url,
+            lambda: read(self._session.request(method, url, timeout=_TIMEOUT, **request)),
+        )
+
+    def _ask(self, where: Where, url: str, send: Callable[[], _T]) -> _T:
+        try:
+            return ask(where, url, send)
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, where: Where, answer: requests.Response, size_bytes: int) -> Reading:
+        headers, query = _lower(answer), where is Where.QUERY
+        status, body = answer.status_code, answer.content
+        reading = interpret(status, headers, body, size_bytes=size_bytes, query=query)
+        if reading is None:
+            raise refusal(where, answer, self._clock.now())
+        return reading
+
+    def _read_put(self, answer: requests.Response) -> Finished:
+        if answer.status_code not in _STORED:
+            raise refusal(Where.PUT, answer, self._clock.now())
+        return stored_facts(_lower(answer), answer.content)
+
+    def _read_end(self, answer: requests.Response) -> None:
+        if not (succeeded(answer) or answer.status_code in _ENDED):
+            raise refusal(Where.END, answer, self._clock.now())
+
+
+def _lower(answer: requests.Response) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.headers.items()}
+
+
+def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """No credentials: the URL is the secret, and the key must never come here."""
+    return request

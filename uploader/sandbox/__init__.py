@@ -1,0 +1,18 @@
+"""A local stand-in for Fireworks AI and Google Cloud Storage, with faults.
+
+It is a second, independent reading of the contracts and imports nothing of the client.
+
+    script    faults as JSON: which exchange, which time, what goes wrong
+    wire      Request in, Response out; ConnectionCut instead of an answer
+    config    the switches of one world
+    refusals  error answers of both services
+    signing   signed URLs that expire and insist on their headers
+    part      the file an upload arrives in, rounded down to granules at a cut
+    world     accounts, models, objects, sessions, counters, the report
+    creation  what a create body must look like
+    models    the verbs of the control plane     control   its routes, key and rate limit
+    storage   signed URLs: start, plain PUT      session   the resumable session
+    switchboard  report, faults and switches at run time
+    faults    how a fault bends an exchange
+    server    both ports on real sockets         adapter   both ports inside one process
+"""

@@ -1,0 +1,68 @@
+"""The switches of one world. All can be changed while it runs (`POST /_sandbox/config`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "url_kind": ("resumable", "session", "put", "refused"),
+    "url_keys": ("name", "path"),
+    "precondition_shape": ("numeric", "named", "text", "http-412"),
+    "bad_key_status": (401, 403),
+    "ready_urls_status": (405, 409),
+}
+
+
+@dataclass
+class Config:
+    """What the stand-in is like; each value follows the contract unless a test changes it."""
+
+    api_key: str = "fw_sandbox_0000000000000000"
+    account_id: str = "sandbox"
+    #: False: every control-plane call is answered as with a bad key.
+    key_valid: bool = True
+    bad_key_status: int = 403
+    #: What `enableResumableUpload: true` returns (fireworks.md §2.3); `refused` looks like
+    #: `resumable`, but the start is answered 403.
+    url_kind: str = "resumable"
+    #: Keys of filenameToSignedUrls: file names, or full object paths (fireworks.md §2.2).
+    url_keys: str = "name"
+    url_life_s: int = 3600
+    session_life_s: float = 7 * 86400
+    #: Put before every object's path; changed at run time, refreshed URLs point elsewhere.
+    object_prefix: str = ""
+    #: FAILED_PRECONDITION answers after the last file landed, and how they look (§11).
+    landing_polls: int = 2
+    precondition_shape: str = "numeric"
+    warnings: list[str] = field(default_factory=list)
+    #: getUploadEndpoint on a READY model (fireworks.md §13.4).
+    ready_urls_status: int = 409
+    #: Whether the model shows its huggingfaceFiles (a UI_ONLY field).
+    shows_files: bool = True
+    #: Control-plane calls per minute; 0 = no limit.
+    requests_per_minute: int = 0
+    #: x-goog-hash carries an md5 too (slow).
+    md5: bool = False
+    #: The services' clock runs ahead by this much.
+    clock_skew_s: float = 0.0
+    #: Probability of a seeded, unscripted fault per exchange.
+    chaos: float = 0.0
+
+    def change(self, switches: Mapping[str, Any]) -> None:
+        """Set several switches, or none. Raises ValueError for an unknown name or value."""
+        current = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        for name, value in switches.items():
+            if name not in current:
+                raise ValueError(f"unknown switch {name!r}")
+            if not _fits(value, current[name]) or value not in _CHOICES.get(name, (value,)):
+                raise ValueError(f"switch {name!r} cannot be {value!r}")
+        for name, value in switches.items():
+            setattr(self, name, value)
+
+
+def _fits(value: Any, current: Any) -> bool:
+    if isinstance(current, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is type(current)

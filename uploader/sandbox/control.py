@@ -1,0 +1,90 @@
+"""The control plane: routes, key, rate limit; the verbs are in `models`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+
+from uploader.sandbox import models, refusals, switchboard
+from uploader.sandbox.models import Call
+from uploader.sandbox.refusals import Refused, grpc, invalid
+from uploader.sandbox.wire import Request, Response, Route, read_json
+from uploader.sandbox.world import World
+
+
+def route(world: World, request: Request) -> Route:
+    """Where a control-plane request leads. Raises ConnectionError if its body never ends."""
+    if request.path.startswith("/_sandbox/"):
+        return switchboard.route(world, request)
+    allowed = [entry for entry in _ROUTES if entry[1].fullmatch(request.path)]
+    for method, pattern, on, run in allowed:
+        matched = pattern.fullmatch(request.path)
+        if matched and method == request.method:
+            names = matched.groupdict()
+            call = Call(world, request, names.get("account", ""), names.get("model_id", ""))
+            return _call_route(call, on, run)
+    status = HTTPStatus.METHOD_NOT_ALLOWED if allowed else HTTPStatus.NOT_FOUND
+    missing = refusals.grpc_by_status(status, status.phrase)
+    return Route("unknown", request.path, lambda _: missing)
+
+
+def _call_route(call: Call, on: str, run: Callable[[Call], Response]) -> Route:
+    body = read_json(call.request)
+    parsed = isinstance(body, dict)
+    call.body = body if isinstance(body, dict) else {}
+    name = f"{call.account}/{call.model_id}" if call.model_id else call.account
+    if on == "create":
+        name += f"/{call.body.get('modelId')}"
+    return Route(on, name, lambda _: _answer(call, run, parsed=parsed))
+
+
+def _answer(call: Call, run: Callable[[Call], Response], *, parsed: bool) -> Response:
+    with call.world.lock:
+        try:
+            _admit(call)
+            if not parsed:
+                raise invalid("the body is not a JSON object")
+            return run(call)
+        except Refused as refused:
+            if refused.violation:
+                call.world.refuse(refused.violation)
+            return refused.response
+
+
+def _admit(call: Call) -> None:
+    """Key, rate limit and account, in this order."""
+    config, world = call.world.config, call.world
+    key = call.request.headers.get("authorization")
+    if key != f"Bearer {config.api_key}" or not config.key_valid:
+        raise Refused(refusals.bad_key(config.bad_key_status))
+    if config.requests_per_minute:
+        _limit_rate(world)
+    if call.account and call.account != config.account_id:
+        raise Refused(grpc(refusals.NOT_FOUND, "resource not found"))
+    if "transfer-encoding" in call.request.headers:
+        raise invalid("chunked request body")
+
+
+def _limit_rate(world: World) -> None:
+    now = world.now()
+    world.call_times = [at for at in world.call_times if at > now - 60]
+    if len(world.call_times) < world.config.requests_per_minute:
+        world.call_times.append(now)
+        return
+    response = grpc(refusals.RESOURCE_EXHAUSTED, "rate limit exceeded")
+    response.headers["retry-after"] = str(int(world.call_times[0] + 60 - now) + 1)
+    raise Refused(response)
+
+
+_MODELS = r"/v1/accounts/(?P<account>[^/]+)/models"
+_ONE = rf"{_MODELS}/(?P<model_id>[^/:]+)"
+_ROUTES: list[tuple[str, re.Pattern[str], str, Callable[[Call], Response]]] = [
+    ("GET", re.compile("/verifyApiKey"), "verify", models.verify_key),
+    ("POST", re.compile(_MODELS), "create", models.create_model),
+    ("GET", re.compile(_MODELS), "list", models.list_models),
+    ("GET", re.compile(_ONE), "get", models.get_model),
+    ("DELETE", re.compile(_ONE), "delete", models.delete_model),
+    ("POST", re.compile(f"{_ONE}:getUploadEndpoint"), "urls", models.upload_endpoint),
+    ("GET", re.compile(f"{_ONE}:validateUpload"), "validate", models.validate_upload),
+]

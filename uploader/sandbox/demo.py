@@ -1,0 +1,279 @@
+"""`uploader demo`: an upload is killed with SIGKILL, goes on by itself and ends in READY.
+
+Drives `python -m uploader` as real processes against a sandbox in this one, the way a user and a
+supervisor would, and believes only what the sandbox counted. Leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from uploader.sandbox.server import Sandbox
+
+MIB = 1 << 20
+GRANULE = 256 * 1024
+SHARDS = 4
+SHARD_BYTES = 48 * MIB
+BANDWIDTH = "48MiB/s"
+#: Share of all bytes after which the kill comes: in the middle of the shards.
+KILL_AT = 0.4
+PATIENCE_S = 60.0
+
+_Report = dict[str, Any]
+
+
+class DemoFailed(Exception):
+    """The demo saw something else than it promises."""
+
+
+def main() -> int:
+    """Run the demo; 0 where every promise was kept, else 1."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="uploader-demo-") as scratch:
+            _demo(Path(scratch))
+    except DemoFailed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _demo(scratch: Path) -> None:
+    started = time.monotonic()
+    model, objects = scratch / "tiny-llama", scratch / "objects"
+    _say("An upload that is killed in the middle and goes on by itself.\n")
+    total = make_model(model)
+    _say(f"1. a model folder: {SHARDS} shards, config, index, tokenizer; {_mib(total)}")
+    with Sandbox(data_dir=objects) as box:
+        _say("2. a sandbox on loopback stands in for Fireworks and its storage")
+        command = _command(box, scratch)
+        job = command("enqueue", str(model)).strip()
+        _say(f"3. uploader enqueue {model.name}  ->  job {job}, nothing sent yet")
+        killed = _run_and_kill(command.environment, box, total)
+        resumed = _run_to_the_end(command, box, total)
+        _compare(model, objects / box.account_id / model.name)
+        _summary(box.report(), killed, resumed, total, time.monotonic() - started)
+
+
+# -- the model -------------------------------------------------------------------------------
+
+
+def make_model(folder: Path) -> int:
+    """A small but valid Hugging Face folder with random weights; its size in bytes."""
+    folder.mkdir()
+    rows = SHARD_BYTES // (2 * 1024)
+    weights = {}
+    for number in range(1, SHARDS + 1):
+        name, tensor = _shard_name(number), f"model.layers.{number - 1}.mlp.up_proj.weight"
+        weights[tensor] = name
+        _write_shard(folder / name, tensor, rows)
+    index = {"metadata": {"total_size": SHARDS * SHARD_BYTES}, "weight_map": weights}
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 1024}
+    tokenizer = {"version": "1.0", "model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}
+    documents = {
+        "model.safetensors.index.json": index,
+        "config.json": {**config, "num_hidden_layers": SHARDS, "torch_dtype": "bfloat16"},
+        "tokenizer.json": tokenizer,
+        "tokenizer_config.json": {"tokenizer_class": "LlamaTokenizer", "chat_template": "{{ m }}"},
+    }
+    for name, document in documents.items():
+        (folder / name).write_text(json.dumps(document, indent=2))
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def _shard_name(number: int) -> str:
+    return f"model-{number:05}-of-{SHARDS:05}.safetensors"
+
+
+def _write_shard(path: Path, tensor: str, rows: int) -> None:
+    entry = {"dtype": "BF16", "shape": [rows, 1024], "data_offsets": [0, SHARD_BYTES]}
+    header = json.dumps({tensor: entry}).encode()
+    header += b" " * (-len(header) % 8)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        for _ in range(SHARD_BYTES // MIB):
+            file.write(os.urandom(MIB))
+
+
+# -- the processes ---------------------------------------------------------------------------
+
+
+class _Command:
+    """Runs `uploader WORDS…` to its end and gives its standard output."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = environment
+
+    def __call__(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "uploader", *words],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        if done.returncode:
+            raise DemoFailed(f"uploader {words[0]} ended with {done.returncode}: {done.stderr}")
+        return done.stdout
+
+
+def _command(box: Sandbox, scratch: Path) -> _Command:
+    """A clean environment: neither the user's settings nor the user's keys take part."""
+    foreign = ("UPLOADER_", "FIREWORKS_")
+    inherited = {name: v for name, v in os.environ.items() if not name.startswith(foreign)}
+    return _Command(
+        {
+            **inherited,
+            "HOME": str(scratch),
+            "XDG_CONFIG_HOME": str(scratch / "config"),
+            "UPLOADER_STATE_DIR": str(scratch / "state"),
+            "UPLOADER_TRANSFER__BANDWIDTH_LIMIT": BANDWIDTH,
+            "UPLOADER_VALIDATION__POLL_INTERVAL": "1s",
+            "FIREWORKS_BASE_URL": box.base_url,
+            "FIREWORKS_API_KEY": box.api_key,
+            "FIREWORKS_ACCOUNT_ID": box.account_id,
+            "NO_PROXY": "127.0.0.1",
+        }
+    )
+
+
+@contextmanager
+def _worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """`uploader run --until-idle`, killed where the demo leaves early."""
+    words = [sys.executable, "-m", "uploader", "run", "--until-idle"]
+    with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _run_and_kill(environment: dict[str, str], box: Sandbox, total: int) -> _Report:
+    """Kill the worker in the middle of the shards; what the sandbox holds then."""
+    with _worker(environment) as process:
+        _say(f"4. uploader run (process {process.pid}, at most {BANDWIDTH})")
+        _follow(process, box, total, lambda: _received(box.report()) > KILL_AT * total)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    _until(lambda: not _in_flight_changes(box), "the sandbox to notice the cut")
+    report = box.report()
+    _say(f"5. kill -9: the process is gone, {_mib(_persisted(report))} are confirmed")
+    for name, held, size in _partial(report):
+        of = f" of {_mib(size)}" if size else ""
+        _say(f"     {name}: {held:,} bytes confirmed{of}")
+    return report
+
+
+def _run_to_the_end(command: _Command, box: Sandbox, total: int) -> list[str]:
+    """Start again and wait for READY; the lines in which it told where it resumed."""
+    with _worker(command.environment) as process:
+        _say(f"6. uploader run again (process {process.pid}), as a supervisor would start it")
+        _follow(process, box, total, lambda: process.poll() is not None)
+        if process.returncode:
+            raise DemoFailed(f"uploader run ended with {process.returncode}")
+    events = [json.loads(line) for line in command("events").splitlines()]
+    resumed = [f"{e['path']}: {e['message']}" for e in events if e["kind"] == "resumed"]
+    for line in resumed:
+        _say(f"     {line}")
+    if set(box.report()["models"].values()) != {"READY"}:
+        raise DemoFailed("the model is not READY")
+    _say("7. every file stored and checked by CRC32C, validateUpload polled: the model is READY")
+    return resumed
+
+
+def _follow(
+    process: subprocess.Popen[bytes], box: Sandbox, total: int, done: Callable[[], bool]
+) -> None:
+    """Until ``done``: a moving line on a terminal, a line now and then elsewhere."""
+    deadline, told = time.monotonic() + PATIENCE_S, time.monotonic()
+    while not done():
+        if time.monotonic() > deadline or process.poll() not in (None, 0):
+            raise DemoFailed(f"the worker did not get there (exit code {process.poll()})")
+        held = min(_received(box.report()), total)
+        if sys.stdout.isatty():
+            print(f"\r     {_mib(held)} of {_mib(total)} ({100 * held // total}%) ", end="")
+            sys.stdout.flush()
+        elif time.monotonic() - told > 1:
+            told = time.monotonic()
+            _say(f"     {_mib(held)} of {_mib(total)} ({100 * held // total}%)")
+        time.sleep(0.02)
+    if sys.stdout.isatty():
+        print("\r" + " " * 60 + "\r", end="")
+
+
+# -- what was seen ---------------------------------------------------------------------------
+
+
+def _received(report: _Report) -> int:
+    return sum(entry["body_bytes_read"] for entry in report["objects"].values())
+
+
+def _persisted(report: _Report) -> int:
+    return sum(entry["persisted"] for entry in report["objects"].values())
+
+
+def _partial(report: _Report) -> list[tuple[str, int, int]]:
+    return [
+        (key.rsplit("/", 1)[-1], entry["persisted"], entry["size"] or 0)
+        for key, entry in report["objects"].items()
+        if entry["size"] is None
+    ]
+
+
+def _in_flight_changes(box: Sandbox) -> bool:
+    before = box.report()["objects"]
+    time.sleep(0.1)
+    return bool(before != box.report()["objects"])
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"waited too long for {what}")
+
+
+def _compare(model: Path, stored: Path) -> None:
+    names = sorted(path.name for path in model.iterdir())
+    _, different, missing = filecmp.cmpfiles(model, stored, names, shallow=False)
+    if different or missing:
+        raise DemoFailed(f"not identical: {', '.join(different + missing)}")
+    _say(f"8. {len(names)} stored objects compared with the source, byte for byte: identical")
+
+
+def _summary(
+    report: _Report, killed: _Report, resumed: list[str], total: int, seconds: float
+) -> None:
+    again = _received(report) - total
+    most = max(1, len(_partial(killed))) * GRANULE
+    _say("")
+    _say(f"   model            {_mib(total)} in {len(report['objects'])} files")
+    _say(f"   killed at        {_mib(_persisted(killed))} confirmed")
+    _say(f"   resumed          {len(resumed)} files, each at the byte the server had confirmed")
+    _say(f"   sent             {_received(report):,} bytes read by the server")
+    _say(f"   sent twice       {again:,} bytes (at most {most:,}: a granule per file in flight)")
+    _say(f"   below confirmed  {report['bytes_below_confirmed']} bytes")
+    _say(f"   models created   {report['creates']}")
+    _say(f"   took             {seconds:.1f} s")
+    if again > most or report["bytes_below_confirmed"] or report["creates"] != 1 or not resumed:
+        raise DemoFailed("a promise was not kept: see the figures above")
+
+
+def _mib(count: int) -> str:
+    return f"{count / MIB:.1f} MiB"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,92 @@
+"""The file an upload arrives in, with the CRC32C of what it holds."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+import google_crc32c
+
+from uploader.sandbox.wire import ConnectionCut
+
+GRANULE_BYTES = 256 * 1024
+
+
+class Part:
+    """Bytes [0, persisted) of an object, plus those a running request adds.
+
+    A request that is cut leaves everything received, rounded down to a granule. One request
+    writes at a time: the next one on the same upload takes over, and the older one is cut; the
+    block it was just reading is neither kept nor counted.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.persisted = 0
+        self.crc = 0
+        self._arrived = 0
+        self._arrived_crc = 0
+        self._file: BinaryIO | None = None
+        self._lock = threading.RLock()
+
+    def begin(self) -> BinaryIO:
+        """Take over; returns the token (the open file) that `write` and `end` ask for."""
+        with self._lock:
+            self.settle()
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
+            self._file.seek(self.persisted)
+            return self._file
+
+    def write(self, token: BinaryIO, block: bytes) -> None:
+        """Append a block. Raises ConnectionCut if another request has taken over."""
+        with self._lock:
+            if token is not self._file:
+                raise ConnectionCut(reset=True)
+            token.write(block)
+            self._advance(block)
+
+    def end(self, token: BinaryIO, *, whole: bool = False) -> bool:
+        """The request is over; `whole` keeps the odd bytes after the last granule, too.
+
+        False if another request has taken over.
+        """
+        with self._lock:
+            ours = token is self._file
+            if ours:
+                self.settle(whole=whole)
+            return ours
+
+    def settle(self, *, whole: bool = False) -> None:
+        """End whoever is writing, and keep what has arrived down to a granule."""
+        with self._lock:
+            if self._file is None:
+                return
+            if whole:
+                self.persisted, self.crc = self._arrived, self._arrived_crc
+            self._file.truncate(self.persisted)
+            self._file.close()
+            self._file = None
+            self._arrived, self._arrived_crc = self.persisted, self.crc
+
+    def move_to(self, path: Path) -> None:
+        """The upload is complete: this is the object now."""
+        self.path.replace(path)
+
+    def discard(self) -> None:
+        """The upload is given up: nothing of it is left."""
+        with self._lock:
+            self.settle()
+            self.persisted = self.crc = self._arrived = self._arrived_crc = 0
+            self.path.unlink(missing_ok=True)
+
+    def _advance(self, block: bytes) -> None:
+        stop = self._arrived + len(block)
+        granules = stop // GRANULE_BYTES * GRANULE_BYTES
+        if granules > self._arrived:
+            head, block = block[: granules - self._arrived], block[granules - self._arrived :]
+            self.crc = self._arrived_crc = google_crc32c.extend(self._arrived_crc, head)
+            self.persisted = granules
+        self._arrived_crc = google_crc32c.extend(self._arrived_crc, block)
+        self._arrived = stop

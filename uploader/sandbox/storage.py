@@ -1,0 +1,132 @@
+"""The storage service: signed URLs, the start of a session, plain signed PUTs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import quote
+
+from uploader.sandbox import session
+from uploader.sandbox.refusals import Refused, malformed, xml
+from uploader.sandbox.session import Span
+from uploader.sandbox.signing import check_signature, signed_url
+from uploader.sandbox.wire import Request, Response, Route
+from uploader.sandbox.world import World
+
+_CONTENT_TYPE = "application/octet-stream"
+_LENGTH_RANGE = "x-goog-content-length-range"
+
+
+def issue_url(world: World, key: str, size: int, *, resumable: bool) -> str:
+    """The upload URL of one file, of the kind that the world is configured for.
+
+    Without `resumable` it is always a plain signed PUT (fireworks.md §2.3, §2.4).
+    """
+    address = _address(world, key)
+    kind = world.config.url_kind if resumable else "put"
+    if kind == "session":
+        upload_id = world.new_session(world.object_at(key), (size, size))
+        return f"{address}?upload_id={upload_id}"
+    headers = {"content-type": _CONTENT_TYPE, _LENGTH_RANGE: f"{size},{size}"}
+    method, secret = "PUT", world.secret
+    if kind != "put":
+        method, headers["x-goog-resumable"] = "POST", "start"
+    if kind == "refused":
+        secret = b"a key that the storage service does not know"
+    life_s = world.config.url_life_s
+    return signed_url(secret, address, method, headers, world.now(), life_s)
+
+
+def route(world: World, request: Request) -> Route:
+    """Where a storage request leads; its name is the object's key."""
+    bucket, _, key = request.path.removeprefix("/").partition("/")
+    if bucket != _bucket(world) or not key:
+        return Route("unknown", key, lambda _: xml(404, "NoSuchBucket"))
+    on, run = _verb(request)
+    return Route(on, key, lambda bent: _answer(world, bent, key, run))
+
+
+_Run = Callable[[World, Request, str], Response]
+
+
+def _verb(request: Request) -> tuple[str, _Run]:
+    in_session = "upload_id" in request.query
+    if request.method == "PUT" and not in_session:
+        return "put", _plain_put
+    if request.method == "PUT":
+        return "query" if session.is_query(request) else "put", _session_verb
+    if request.method == "DELETE" and in_session:
+        return "cancel", _session_verb
+    if request.method == "POST" and not in_session:
+        return "start", _start
+    return "unknown", _not_allowed
+
+
+def _answer(world: World, request: Request, key: str, run: _Run) -> Response:
+    try:
+        _admit(world, request)
+        return run(world, request, key)
+    except Refused as refused:
+        if refused.violation:
+            world.refuse(refused.violation)
+        return refused.response
+
+
+def _admit(world: World, request: Request) -> None:
+    if world.leaks(request):
+        with world.lock:
+            world.leaked_keys += 1
+        raise malformed("a control-plane credential was sent to storage")
+    if "transfer-encoding" in request.headers:
+        raise malformed("chunked request body")
+
+
+def _start(world: World, request: Request, key: str) -> Response:
+    """Start a session: 201 and its URI in Location (gcs-resumable.md §1)."""
+    check_signature(world.secret, request, world.now())
+    if request.headers.get("content-length") != "0":
+        raise malformed("the start of a session needs Content-Length: 0")
+    upload_id = world.new_session(world.object_at(key), _limits(request))
+    return Response(201, {"location": f"{_address(world, key)}?upload_id={upload_id}"})
+
+
+def _plain_put(world: World, request: Request, key: str) -> Response:
+    """The whole object in one request; nothing is kept of one that is cut."""
+    check_signature(world.secret, request, world.now())
+    if "content-length" not in request.headers or "content-range" in request.headers:
+        raise malformed("a plain PUT has Content-Length and no Content-Range")
+    size, target = request.body.length, world.object_at(key)
+    session.check_limits(size, _limits(request))
+    target.puts += 1
+    part = world.new_part(target)
+    try:
+        session.receive(world, target, part, request.body, Span(0, size, size))
+    except BaseException:
+        part.discard()
+        raise
+    return session.stored_response(world.store(target, part), request)
+
+
+def _session_verb(world: World, request: Request, key: str) -> Response:
+    found = world.sessions.get(request.query["upload_id"])
+    if found is None or found.target.key != key:
+        raise Refused(xml(404, "NoSuchUpload"))
+    verb = session.cancel if request.method == "DELETE" else session.put
+    return verb(world, found, request)
+
+
+def _not_allowed(_world: World, request: Request, _key: str) -> Response:
+    raise Refused(xml(405, "MethodNotAllowed"), f"{request.method} is not allowed here")
+
+
+def _limits(request: Request) -> tuple[int, int]:
+    """The sizes that may be stored; every URL signs them."""
+    low, high = request.headers[_LENGTH_RANGE].split(",")
+    return int(low), int(high)
+
+
+def _bucket(world: World) -> str:
+    return f"fireworks-artifacts-{world.config.account_id}"
+
+
+def _address(world: World, key: str) -> str:
+    return f"{world.storage_url}/{_bucket(world)}/{quote(key)}"

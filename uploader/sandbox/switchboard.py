@@ -1,0 +1,41 @@
+"""`/_sandbox/` on the control port: look at the world and change it while it runs.
+
+- GET    /_sandbox/report   the counters of World.report()
+- POST   /_sandbox/faults   a JSON list of faults, appended to the script
+- DELETE /_sandbox/faults   forget all faults
+- POST   /_sandbox/config   an object of Config switches, such as {"key_valid": false}
+"""
+
+from __future__ import annotations
+
+from uploader.sandbox.wire import Request, Response, Route, json_response, read_json
+from uploader.sandbox.world import World
+
+
+def route(world: World, request: Request) -> Route:
+    """Never faulted, never counted; a wrong fault or switch is 400 with the reason."""
+    document = read_json(request)
+
+    def answer(_: Request) -> Response:
+        with world.lock:
+            try:
+                return _answer(world, request, document)
+            except (TypeError, ValueError) as error:
+                return json_response(400, {"error": str(error)})
+
+    return Route("sandbox", request.path, answer)
+
+
+def _answer(world: World, request: Request, document: object) -> Response:
+    match request.method, request.path, document:
+        case "GET", "/_sandbox/report", _:
+            return json_response(200, world.report())
+        case "POST", "/_sandbox/faults", list():
+            world.script.add(document)
+        case "DELETE", "/_sandbox/faults", _:
+            world.script.clear()
+        case "POST", "/_sandbox/config", dict():
+            world.config.change(document)
+        case _:
+            return json_response(404, {"error": "no such switch, or not the JSON it takes"})
+    return json_response(200, {})

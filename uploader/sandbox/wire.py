@@ -1,0 +1,111 @@
+"""What goes over the wire, free of sockets: a Request in, a Response or a ConnectionCut out."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from uploader.sandbox.script import Fault
+
+BLOCK_BYTES = 256 * 1024
+_LARGEST_JSON_BYTES = 64 << 20
+
+
+class ConnectionCut(ConnectionError):
+    """The connection ends without an answer: by a TCP reset, or closed in order."""
+
+    def __init__(self, *, reset: bool) -> None:
+        super().__init__("connection reset" if reset else "connection closed without an answer")
+        self.reset = reset
+
+
+class Headers(dict[str, str]):
+    """Header fields under lower-case names."""
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        super().__init__((name.lower(), value.strip()) for name, value in pairs)
+
+
+class Body(ABC):
+    """A request body of known length, read once and in bounded blocks."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.unread = length
+
+    def read(self, limit: int = BLOCK_BYTES) -> bytes:
+        """At most `limit` bytes; b"" at the end. Raises ConnectionError if the client is gone."""
+        if not self.unread:
+            return b""
+        block = self._next(min(limit, self.unread))
+        if not block:
+            raise ConnectionCut(reset=False)
+        self.unread -= len(block)
+        return block
+
+    @abstractmethod
+    def _next(self, limit: int) -> bytes:
+        """Between 1 and `limit` bytes; b"" if the client ended early."""
+
+
+@dataclass
+class Request:
+    """One request; `target` is the path with its query, as sent."""
+
+    method: str
+    target: str
+    headers: Headers
+    body: Body
+    fault: Fault | None = None
+
+    @property
+    def path(self) -> str:
+        return unquote(urlsplit(self.target).path)
+
+    @property
+    def query(self) -> dict[str, str]:
+        return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
+
+    def suffers(self, do: str) -> bool:
+        """True if the script wants this fault on this request."""
+        return self.fault is not None and self.fault.do == do
+
+
+@dataclass
+class Response:
+    """One answer; Content-Length is added by whoever puts it on the wire."""
+
+    status: int
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where a request leads: the words a fault script knows it by, and the answer."""
+
+    on: str
+    name: str
+    answer: Callable[[Request], Response]
+
+
+def json_response(status: int, document: Any, **headers: str) -> Response:
+    """A JSON answer; underscores in header names become hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    body = json.dumps(document).encode()
+    return Response(status, {"content-type": "application/json", **named}, body)
+
+
+def read_json(request: Request) -> Any:
+    """The parsed body: {} for an empty one, None for one that is no JSON or far too long."""
+    if request.body.length > _LARGEST_JSON_BYTES:
+        return None
+    content = b"".join(iter(request.body.read, b""))
+    try:
+        return json.loads(content) if content else {}
+    except ValueError:
+        return None

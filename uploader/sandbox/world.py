@@ -1,0 +1,227 @@
+"""The state of one stand-in: models, objects, sessions, counters, and the report on them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import shutil
+import tempfile
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from uploader.sandbox.config import Config
+from uploader.sandbox.part import Part
+from uploader.sandbox.script import Script
+from uploader.sandbox.wire import Request
+
+
+@dataclass
+class Model:
+    """A model and the files registered for it by the last getUploadEndpoint."""
+
+    account: str
+    model_id: str
+    fields: dict[str, Any]
+    created_at: float
+    state: str = "UPLOADING"
+    #: File name → size in bytes, and file name → key of its object.
+    files: dict[str, int] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    polls: int = 0
+    #: validateUpload was called too early: it stays UPLOADING for ever (fireworks.md §0.8).
+    wedged: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"accounts/{self.account}/models/{self.model_id}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the storage service knows of a finished object."""
+
+    size: int
+    crc32c: str
+    generation: int
+    md5: str | None = None
+
+
+@dataclass
+class StorageObject:
+    """One object path: what is stored there, and what it cost to bring it there."""
+
+    key: str
+    path: Path
+    stored: Stored | None = None
+    part: Part | None = None
+    body_bytes_read: int = 0
+    bytes_below_confirmed: int = 0
+    sessions_started: int = 0
+    puts: int = 0
+    queries: int = 0
+    cuts: int = 0
+
+    def report(self) -> dict[str, Any]:
+        """The counters; `size` and `crc32c` are null until the object is complete."""
+        stored, part = self.stored, self.part
+        persisted = part.persisted if part else 0
+        return {
+            "size": stored.size if stored else None,
+            "crc32c": stored.crc32c if stored else None,
+            "persisted": stored.size if stored else persisted,
+            "body_bytes_read": self.body_bytes_read,
+            "bytes_below_confirmed": self.bytes_below_confirmed,
+            "sessions_started": self.sessions_started,
+            "puts": self.puts,
+            "queries": self.queries,
+            "cuts": self.cuts,
+        }
+
+
+@dataclass
+class Session:
+    """A resumable session. `gone` is the status of one that is cancelled (499) or dead."""
+
+    target: StorageObject
+    created_at: float
+    limits: tuple[int, int]
+    part: Part
+    total: int | None = None
+    finished: Stored | None = None
+    gone: int | None = None
+    #: Persisted, but not yet admitted to: the persisted count grows after a query (§1.3).
+    unseen: int = 0
+
+    @property
+    def confirmed(self) -> int:
+        """Bytes [0, confirmed) are what the server answers with."""
+        return self.part.persisted - self.unseen
+
+
+class World:
+    """Everything the two services remember.
+
+    `now` gives epoch seconds and `sleep` waits (for the faults that take time); a simulation
+    passes its own. Without `data_dir` the objects live in a temporary folder, removed with the
+    world. `switches` are the fields of Config; a wrong one raises ValueError, a wrong fault
+    ScriptError. `base_url` and `storage_url` belong to whoever puts the world on an address.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path | str | None = None,
+        faults: Iterable[dict[str, Any]] | None = None,
+        seed: int = 0,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], object] | None = None,
+        **switches: Any,
+    ) -> None:
+        self.config = Config()
+        self.config.change(switches)
+        self.script = Script(faults or (), seed)
+        self.stopping = threading.Event()
+        self.sleep = sleep or self.stopping.wait
+        self.lock = threading.RLock()
+        self.base_url = "http://127.0.0.1:1"
+        self.storage_url = "http://127.0.0.1:2"
+        self.root = Path(data_dir) if data_dir else self._temporary_folder()
+        self.models: dict[tuple[str, str], Model] = {}
+        self.objects: dict[str, StorageObject] = {}
+        self.sessions: dict[str, Session] = {}
+        self.counts = dict.fromkeys(
+            ("creates", "create_calls", "early_validations", "validate_calls", "urls_calls"), 0
+        )
+        self.leaked_keys = 0
+        self.refused: list[str] = []
+        self.call_times: list[float] = []
+        self._now = now
+        self._random = random.Random(f"world {seed}")
+        self.secret = self._random.randbytes(32)
+        self._generation = 0
+
+    def now(self) -> float:
+        """Epoch seconds by the clock of the services."""
+        return self._now() + self.config.clock_skew_s
+
+    def count(self, name: str) -> None:
+        with self.lock:
+            self.counts[name] += 1
+
+    def refuse(self, reason: str) -> None:
+        """Note a breach of the protocol; `reason` never contains a secret."""
+        with self.lock:
+            self.refused.append(reason)
+
+    def object_at(self, key: str) -> StorageObject:
+        with self.lock:
+            return self.objects.setdefault(key, StorageObject(key, self.root / key))
+
+    def new_session(self, target: StorageObject, limits: tuple[int, int]) -> str:
+        """Start a session; returns its upload id."""
+        with self.lock:
+            upload_id = self._random.randbytes(24).hex()
+            session = Session(target, self.now(), limits, self.new_part(target))
+            target.sessions_started += 1
+            self.sessions[upload_id] = session
+            return upload_id
+
+    def new_part(self, target: StorageObject) -> Part:
+        with self.lock:
+            suffix = f".{self._random.randbytes(4).hex()}.part"
+            target.part = Part(target.path.with_name(target.path.name + suffix))
+            return target.part
+
+    def store(self, target: StorageObject, part: Part) -> Stored:
+        """The upload in `part` is complete: make it the object."""
+        part.move_to(target.path)
+        md5 = _md5(target.path) if self.config.md5 else None
+        with self.lock:
+            self._generation += 1
+            crc32c = base64.b64encode(part.crc.to_bytes(4, "big")).decode()
+            target.stored = Stored(part.persisted, crc32c, self._generation, md5)
+            return target.stored
+
+    def forget_objects(self, model: Model) -> None:
+        """The model is deleted, and with it its objects and sessions."""
+        folder = f"/{model.account}/{model.model_id}/"
+        for key in [key for key in self.objects if folder in f"/{key}"]:
+            gone = self.objects.pop(key)
+            gone.path.unlink(missing_ok=True)
+            for upload_id in [i for i, s in self.sessions.items() if s.target is gone]:
+                self.sessions.pop(upload_id).part.discard()
+
+    def report(self) -> dict[str, Any]:
+        """Counters for oracles; free of secrets."""
+        with self.lock:
+            objects = {key: entry.report() for key, entry in sorted(self.objects.items())}
+            below = sum(entry.bytes_below_confirmed for entry in self.objects.values())
+            return {
+                **self.counts,
+                "leaked_keys": self.leaked_keys,
+                "bytes_below_confirmed": below,
+                "refused": list(self.refused),
+                "models": {model.name: model.state for model in self.models.values()},
+                "objects": objects,
+            }
+
+    def leaks(self, request: Request) -> bool:
+        """True if a storage request carries what only the control plane may see."""
+        sent = " ".join([request.target, *request.headers.values()])
+        return "authorization" in request.headers or self.config.api_key in sent
+
+    def _temporary_folder(self) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="uploader-sandbox-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return base64.b64encode(hashlib.file_digest(file, "md5").digest()).decode()

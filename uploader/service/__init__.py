@@ -1,0 +1,1 @@
+"""The long-running side: `uploader run` in the foreground, as systemd starts it."""

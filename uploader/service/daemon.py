@@ -1,0 +1,93 @@
+"""`uploader run`: the worker loop with signals, a log of events and a line of progress.
+
+SIGTERM and SIGINT drain; a second one leaves at once, which is safe at any instant.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from types import FrameType
+
+from uploader.core.job import Event, Job, Stage, Status, exit_code
+from uploader.core.redact import redact
+from uploader.core.words import progress_line
+from uploader.engine.worker import Worker
+from uploader.runtime import Clock, Spawn
+from uploader.store.jobs import Jobs
+
+PROGRESS_EVERY_S = 30.0
+MIXED = 9
+
+_events = logging.getLogger("uploader.events")
+_progress = logging.getLogger("uploader.progress")
+
+
+class _Formatter(logging.Formatter):
+    """One line per record, UTC, and the backstop of invariant 8 for text from elsewhere."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds")
+        line = f"{at.replace('+00:00', 'Z')} {record.levelname.lower():7} {record.getMessage()}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return redact(line)
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Our own loggers only: urllib3's debug lines carry whole URLs."""
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(_Formatter())
+    logger = logging.getLogger("uploader")
+    logger.handlers = [stream]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+def log_event(event: Event) -> None:
+    """Every event of every job, in words."""
+    where = f" {event.path}:" if event.path else ""
+    _events.info("job %d %s:%s %s", event.job_id, event.kind, where, event.message)
+
+
+def serve(worker: Worker, jobs: Jobs, clock: Clock, spawn: Spawn, *, until_idle: bool) -> int:
+    """Run until drained, or idle; the exit code of design §5. Raises StoreError."""
+    _on_signals(worker.drain)
+    ended = threading.Event()
+    spawn("progress", lambda: _tell_progress(jobs, clock, ended))
+    try:
+        worker.run(until_idle=until_idle)
+    finally:
+        ended.set()
+    return _result(jobs, worker.seen) if until_idle else 0
+
+
+def _on_signals(drain: Callable[[], None]) -> None:
+    def first(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, lambda again, _: os._exit(128 + again))
+        drain()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, first)
+
+
+def _tell_progress(jobs: Jobs, clock: Clock, ended: threading.Event) -> None:
+    while not clock.wait(ended, PROGRESS_EVERY_S):
+        for job in jobs.jobs():
+            if _uploading(job):
+                _progress.info("job %d %s: %s", job.id, job.model_id, progress_line(job))
+
+
+def _uploading(job: Job) -> bool:
+    return job.status is Status.ACTIVE and job.stage is Stage.UPLOAD and job.lease is not None
+
+
+def _result(jobs: Jobs, seen: set[int]) -> int:
+    """One code for the jobs of this run: theirs where they agree, else mixed."""
+    codes = {exit_code(job.status, job.reason) for job in jobs.jobs() if job.id in seen}
+    return MIXED if len(codes) > 1 else next(iter(codes), 0)

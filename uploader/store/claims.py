@@ -1,0 +1,156 @@
+"""What a worker does: take jobs for a while, keep them, give them back (design §4 Leases)."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+
+from uploader.core.job import Job, Lease, Stage, Status
+from uploader.core.lifecycle import Verb, advance, sources
+from uploader.store.journal import reason_columns
+from uploader.store.progress import FileWrites
+from uploader.store.rows import read_job
+from uploader.store.tables import files, jobs
+from uploader.store.transitions import Transitions
+
+_NO_LEASE: dict[str, None] = {
+    "lease_owner": None,
+    "lease_token": None,
+    "lease_expires_at": None,
+    "rate_bps": None,
+}
+#: A cancelled job whose sessions, or model, still exist remotely.
+_TO_CLEAN_UP = and_(
+    jobs.c.status == Status.CANCELLED,
+    or_(
+        jobs.c.delete_remote,
+        exists().where(files.c.job_id == jobs.c.id, files.c.session_uri.is_not(None)),
+    ),
+)
+
+
+class Claims(Transitions, FileWrites):
+    """The job table as a worker sees it. Every method raises StoreError."""
+
+    def claim(
+        self,
+        owner: str,
+        base_url: str,
+        stages: Collection[Stage],
+        now: datetime,
+        lease_s: float,
+    ) -> Job | None:
+        """The next job that may run now, leased to ``owner`` for ``lease_s`` seconds.
+
+        By priority, then those never delayed, then by age.
+        """
+        ready = and_(jobs.c.status == Status.ACTIVE, jobs.c.stage.in_(stages))
+        return self._claim(_next(ready, base_url, now), owner, now, lease_s)
+
+    def claim_cancelled(
+        self, owner: str, base_url: str, now: datetime, lease_s: float
+    ) -> Job | None:
+        """The next cancelled job that left something open remotely."""
+        return self._claim(_next(_TO_CLEAN_UP, base_url, now), owner, now, lease_s)
+
+    def _claim(
+        self, wanted: Select[tuple[int]], owner: str, now: datetime, lease_s: float
+    ) -> Job | None:
+        statement = (
+            update(jobs)
+            # The second condition is for databases that let two writers choose at once.
+            .where(jobs.c.id == wanted.scalar_subquery(), jobs.c.lease_token.is_(None))
+            .values(
+                lease_owner=owner,
+                lease_token=uuid.uuid4().hex,
+                lease_expires_at=now + timedelta(seconds=lease_s),
+                updated_at=now,
+            )
+            .returning(jobs.c.id)
+        )
+        with self._journal.writing(now) as transaction:
+            job_id = transaction.run(statement).scalar_one_or_none()
+            return None if job_id is None else read_job(transaction.connection, job_id)
+
+    def renew(self, owner: str, now: datetime, lease_s: float) -> None:
+        """Every lease of ``owner`` for another ``lease_s`` seconds."""
+        expires_at = now + timedelta(seconds=lease_s)
+        with self._journal.writing(now) as transaction:
+            transaction.run(
+                update(jobs).where(jobs.c.lease_owner == owner).values(lease_expires_at=expires_at)
+            )
+
+    def held(self, owner: str) -> dict[Lease, Status]:
+        """The leases of ``owner`` and what users made of those jobs."""
+        columns = (jobs.c.id, jobs.c.lease_token, jobs.c.status)
+        query = select(*columns).where(jobs.c.lease_owner == owner)
+        with self._journal.reading() as connection:
+            return {
+                Lease(row.id, owner, row.lease_token): Status(row.status)
+                for row in connection.execute(query)
+            }
+
+    def release(self, lease: Lease, now: datetime) -> None:
+        """Give the job back; raises LeaseLost where it was not held any more."""
+        with self._fenced(lease, now, **_NO_LEASE):
+            pass
+
+    def reap(self, alive: Callable[[str], bool], now: datetime) -> list[int]:
+        """End the leases of owners that are not ``alive``; the ids of their jobs."""
+        owners = select(jobs.c.lease_owner).where(jobs.c.lease_owner.is_not(None)).distinct()
+        with self._journal.reading() as connection:
+            found = connection.scalars(owners).all()
+        # Asked outside the transaction; an owner that died never comes back.
+        dead = [owner for owner in found if not alive(owner)]
+        return self._rescue(dead, now) if dead else []
+
+    def _rescue(self, owners: list[str], now: datetime) -> list[int]:
+        orphaned = update(jobs).where(jobs.c.lease_owner.in_(owners))
+        with self._journal.writing(now) as transaction:
+            statement = orphaned.values(updated_at=now, **_NO_LEASE).returning(jobs.c.id)
+            rescued = sorted(transaction.run(statement).scalars())
+            for job_id in rescued:
+                transaction.tell(job_id, "rescued", "its worker is gone: the job goes on")
+            return rescued
+
+    def heal(self, now: datetime) -> int:
+        """Try every blocked job once more; how many there were."""
+        blocked = update(jobs).where(jobs.c.status.in_(sources(Verb.HEAL)))
+        values: dict[str, Any] = {
+            "status": advance(Status.BLOCKED, Verb.HEAL),
+            "not_before": None,
+            "updated_at": now,
+        }
+        with self._journal.writing(now) as transaction:
+            statement = blocked.values(**values, **reason_columns(None)).returning(jobs.c.id)
+            healed = sorted(transaction.run(statement).scalars())
+            for job_id in healed:
+                transaction.tell(job_id, "healed", "the account is tried again")
+            return len(healed)
+
+    def open_count(self, base_url: str) -> int:
+        """How many jobs a worker still has something to do for; none is idle (design §5)."""
+        unfinished = or_(jobs.c.status == Status.ACTIVE, _TO_CLEAN_UP)
+        query = (
+            select(func.count()).select_from(jobs).where(jobs.c.base_url == base_url, unfinished)
+        )
+        with self._journal.reading() as connection:
+            return connection.execute(query).scalar_one()
+
+
+def _next(wanted: ColumnElement[bool], base_url: str, now: datetime) -> Select[tuple[int]]:
+    return (
+        select(jobs.c.id)
+        .where(
+            wanted,
+            jobs.c.base_url == base_url,
+            jobs.c.lease_token.is_(None),
+            or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now),
+        )
+        .order_by(jobs.c.priority.desc(), jobs.c.not_before.nulls_first(), jobs.c.id)
+        .limit(1)
+    )

@@ -1,0 +1,128 @@
+"""Is this folder already a job? The rule of design §5, and the rows of one that is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, true
+
+from uploader.core.errors import UsageError
+from uploader.core.job import OPEN_STATUSES, UNKNOWN_ACCOUNT, NewJob, Stage, Status
+from uploader.store.journal import Transaction
+from uploader.store.tables import files, jobs
+
+
+def known_job(connection: Connection, new: NewJob) -> int | None:
+    """The id of the same job, open or done; None where ``new`` is news.
+
+    Raises UsageError "conflict", naming both, where an open job of that model differs.
+    """
+    rows = connection.execute(
+        select(jobs)
+        .where(
+            jobs.c.base_url == new.base_url,
+            jobs.c.model_id == new.model_id,
+            jobs.c.status != Status.CANCELLED,
+            _maybe_account(new.account),
+        )
+        .order_by(jobs.c.id.desc())
+    ).all()
+    still_open = [row for row in rows if row.status in OPEN_STATUSES]
+    # Of done ones only the last says what the model is now.
+    differences: dict[int, str] = {
+        row.id: _difference(connection, row, new) for row in still_open or rows[:1]
+    }
+    for job_id, difference in differences.items():
+        if not difference:
+            return job_id
+    if still_open:
+        raise _conflict(still_open[0], differences[still_open[0].id], new)
+    return None
+
+
+def _maybe_account(account: str) -> ColumnElement[bool]:
+    """An account still unknown, on either side, may turn out to be the same."""
+    if account == UNKNOWN_ACCOUNT:
+        return true()
+    return or_(jobs.c.account == account, jobs.c.account == UNKNOWN_ACCOUNT)
+
+
+def _difference(connection: Connection, row: Row[Any], new: NewJob) -> str:
+    """What sets ``new`` apart from the job in ``row``; empty where nothing does."""
+    if row.path != new.manifest.root:
+        return "another folder"
+    if row.options != _as_json(new.options):
+        return "other options"
+    known = connection.execute(
+        select(files.c.path, files.c.size_bytes, files.c.mtime_ns).where(files.c.job_id == row.id)
+    )
+    wanted = {(file.path, file.size_bytes, file.mtime_ns) for file in new.manifest.files}
+    return "" if {tuple(file) for file in known} == wanted else "changed files"
+
+
+def _as_json(options: Mapping[str, Any]) -> Any:
+    """As it comes back from its column: tuples are lists there."""
+    return json.loads(json.dumps(dict(options)))
+
+
+def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
+    return UsageError(
+        f"cannot enqueue {new.manifest.root} as {new.model_id}: job {row.id} ({row.path}) is "
+        f"{row.status} for that model with {difference}",
+        hint=f"`uploader cancel {row.id}` gives that one up; or choose another --model-id",
+        code="conflict",
+    )
+
+
+def insert_job(transaction: Transaction, new: NewJob) -> int:
+    """The new job's id, its files and its first event written."""
+    _check_text(new)
+    job_id: int = transaction.run(
+        insert(jobs)
+        .values(
+            base_url=new.base_url,
+            account=new.account,
+            model_id=new.model_id,
+            path=new.manifest.root,
+            kind=new.kind,
+            create_body=dict(new.create_body),
+            options=dict(new.options),
+            preflight=[dict(finding) for finding in new.preflight],
+            warnings=[],
+            stage=Stage.CREATE,
+            status=Status.ACTIVE,
+            priority=new.priority,
+            created_at=transaction.now,
+            updated_at=transaction.now,
+        )
+        .returning(jobs.c.id)
+    ).scalar_one()
+    _insert_files(transaction, job_id, new)
+    transaction.tell(job_id, "enqueued", f"enqueued {new.manifest.root} as {new.model_id}")
+    return job_id
+
+
+def _insert_files(transaction: Transaction, job_id: int, new: NewJob) -> None:
+    rows = [
+        {
+            "job_id": job_id,
+            "path": file.path,
+            "size_bytes": file.size_bytes,
+            "mtime_ns": file.mtime_ns,
+            "inode": file.inode,
+        }
+        for file in new.manifest.files
+    ]
+    if rows:
+        transaction.connection.execute(insert(files), rows)
+
+
+def _check_text(new: NewJob) -> None:
+    """Raises UsageError for names a database cannot keep: bytes that are not UTF-8."""
+    for name in (new.manifest.root, *(file.path for file in new.manifest.files)):
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UsageError(f"{name!r} is not valid UTF-8", hint="rename it") from None

@@ -1,0 +1,163 @@
+"""What users do with jobs.
+
+Their verbs change a job's status only; a lease stays with its worker until that has stopped
+(design §3 verbs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import Engine, delete, select, update
+
+from uploader.core.errors import NotFound, UsageError
+from uploader.core.job import Event, FileState, Job, NewJob, Status
+from uploader.core.lifecycle import Verb, advance
+from uploader.store.enqueue import insert_job, known_job
+from uploader.store.journal import Journal, Transaction, ignore, reason_columns
+from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
+from uploader.store.tables import events, files, jobs
+
+#: The event of each user verb: its kind and what it says.
+_TOLD: dict[Verb, tuple[str, str]] = {
+    Verb.PAUSE: ("paused", "paused by the user"),
+    Verb.RESUME: ("resumed", "resumed by the user"),
+    Verb.CANCEL: ("cancelled", "cancelled by the user"),
+    Verb.RETRY: ("retried", "the user asked for another try"),
+}
+_REMOVABLE = (Status.DONE, Status.CANCELLED, Status.FAILED)
+#: Longer numbers are no id, and SQLite has no room for them.
+_MAX_ID_DIGITS = 18
+
+
+class Jobs:
+    """The job table as commands see it. Every method raises StoreError."""
+
+    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = ignore) -> None:
+        """``on_event`` is called with each event after its commit."""
+        self._journal = Journal(engine, on_event)
+
+    def enqueue(self, new: NewJob, now: datetime) -> tuple[int, bool]:
+        """The job's id, and whether it was created now.
+
+        Idempotent (design §5): same real path, manifest and options, also of a done job, is the
+        same id. Raises UsageError "conflict" where an open job of that model differs.
+        """
+        with self._journal.writing(now) as transaction:
+            known = known_job(transaction.connection, new)
+            if known is not None:
+                return known, False
+            return insert_job(transaction, new), True
+
+    def job(self, job_id: int) -> Job:
+        """Raises NotFound."""
+        with self._journal.reading() as connection:
+            return read_job(connection, job_id)
+
+    def find(self, ref: str) -> Job:
+        """The job a user means by an id or a unique model id.
+
+        Raises NotFound, and UsageError where several jobs have that model id.
+        """
+        if ref.isdecimal() and len(ref) <= _MAX_ID_DIGITS:
+            return self.job(int(ref))
+        with self._journal.reading() as connection:
+            found = [job_of(row) for row in connection.execute(JOBS.where(jobs.c.model_id == ref))]
+        if not found:
+            raise NotFound(f"there is no job {ref}", hint="`uploader status` lists the jobs")
+        if len(found) > 1:
+            ids = ", ".join(str(job.id) for job in found)
+            raise UsageError(f"{ref} is the model of several jobs: {ids}", hint="give the id")
+        return found[0]
+
+    def jobs(self) -> list[Job]:
+        """Every job with the sums over its files, by id."""
+        with self._journal.reading() as connection:
+            return [job_of(row) for row in connection.execute(JOBS)]
+
+    def files(self, job_id: int) -> list[FileState]:
+        """The job's files by path."""
+        query = select(files).where(files.c.job_id == job_id).order_by(files.c.path)
+        with self._journal.reading() as connection:
+            return [file_of(row) for row in connection.execute(query)]
+
+    def events(
+        self, job_id: int | None = None, since: int = 0, limit: int | None = None
+    ) -> list[Event]:
+        """History after sequence number ``since``, oldest first, at most ``limit`` lines."""
+        query = select(events).where(events.c.seq > since).order_by(events.c.seq).limit(limit)
+        if job_id is not None:
+            query = query.where(events.c.job_id == job_id)
+        with self._journal.reading() as connection:
+            return [event_of(row) for row in connection.execute(query)]
+
+    def apply(self, job_id: int, verb: Verb, now: datetime, *, delete_remote: bool = False) -> Job:
+        """Carry out pause, resume, cancel or retry as `core/lifecycle.py` allows.
+
+        ``delete_remote`` goes with cancel and only for a model this job created. Raises
+        NotFound, and UsageError for an illegal move; then nothing is changed.
+        """
+        kind, message = _TOLD[verb]
+        with self._journal.writing(now) as transaction:
+            job = read_job(transaction.connection, job_id)
+            status = advance(job.status, verb)
+            if delete_remote:
+                _check_deletable(job, verb)
+            transaction.run(
+                update(jobs)
+                .where(jobs.c.id == job_id)
+                .values(
+                    status=status,
+                    delete_remote=delete_remote,
+                    not_before=None,
+                    updated_at=now,
+                    **reason_columns(None),
+                )
+            )
+            if verb is Verb.RETRY:
+                _forgive(transaction, job_id)
+            transaction.tell(job_id, kind, message)
+            return read_job(transaction.connection, job_id)
+
+    def remove(self, job_id: int, now: datetime) -> None:
+        """Forget a done, cancelled or failed job that no worker holds.
+
+        Raises NotFound, and UsageError for any other job.
+        """
+        with self._journal.writing(now) as transaction:
+            _check_removable(read_job(transaction.connection, job_id))
+            for table in (events, files):
+                transaction.run(delete(table).where(table.c.job_id == job_id))
+            transaction.run(delete(jobs).where(jobs.c.id == job_id))
+
+
+def _check_deletable(job: Job, verb: Verb) -> None:
+    if verb is not Verb.CANCEL or not job.created_remotely:
+        raise UsageError(
+            f"job {job.id} did not create {job.model}: it is not deleted",
+            hint="cancel without --delete-remote",
+        )
+
+
+def _check_removable(job: Job) -> None:
+    if job.status not in _REMOVABLE:
+        raise UsageError(
+            f"job {job.id} is {job.status} and cannot be removed",
+            hint=f"`uploader cancel {job.id}` first",
+        )
+    if job.lease is not None or job.delete_remote:
+        raise UsageError(
+            f"a worker still has something to do for job {job.id}",
+            hint="try again in a moment; `uploader run` does the work",
+        )
+
+
+def _forgive(transaction: Transaction, job_id: int) -> None:
+    """Forget what was counted against the job; offsets stay."""
+    transaction.run(update(jobs).where(jobs.c.id == job_id).values(failures=0, polling_s=0.0))
+    transaction.run(
+        update(files)
+        .where(files.c.job_id == job_id)
+        .values(failures=0, not_before=None, mismatches=0, old_sessions_lost=0)
+    )

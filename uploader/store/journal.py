@@ -1,0 +1,84 @@
+"""Transactions, and the events they tell once they are committed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, CursorResult, Engine, insert
+from sqlalchemy.sql.dml import UpdateBase
+
+from uploader.core.job import Event, Reason
+from uploader.core.redact import redact
+from uploader.store import dialect
+from uploader.store.tables import events
+
+#: A server may answer with a whole page; a row keeps its beginning.
+_MAX_MESSAGE = 1000
+
+
+def ignore(event: Event) -> None:
+    """Nobody listens to the events of this store."""
+
+
+def plain(text: str) -> str:
+    """``text`` from anywhere as one line that can be kept: no secret, no lone surrogate."""
+    line = " ".join(redact(text).split())[:_MAX_MESSAGE]
+    return line.encode("utf-8", "replace").decode("utf-8")
+
+
+def reason_columns(reason: Reason | None) -> dict[str, str | None]:
+    """The three columns of a job's reason; None clears them."""
+    if reason is None:
+        return {"reason_code": None, "reason_message": None, "reason_hint": None}
+    return {
+        "reason_code": reason.code,
+        "reason_message": plain(reason.message),
+        "reason_hint": plain(reason.hint),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """One write transaction at ``now``; its events are part of it."""
+
+    connection: Connection
+    now: datetime
+    told: list[Event] = field(default_factory=list)
+
+    def run(self, statement: UpdateBase) -> CursorResult[Any]:
+        return self.connection.execute(statement)
+
+    def tell(self, job_id: int, kind: str, message: str, path: str | None = None) -> None:
+        """Append one event to the job's history; ``message`` is one plain sentence."""
+        message = plain(message)
+        row = {"job_id": job_id, "at": self.now, "kind": kind, "message": message, "path": path}
+        seq: int = self.run(insert(events).values(row).returning(events.c.seq)).scalar_one()
+        self.told.append(Event(seq, job_id, self.now, kind, message, path))
+
+
+class Journal:
+    """The two ways to the tables: a read, and a write that calls ``on_event`` after commit."""
+
+    def __init__(self, engine: Engine, on_event: Callable[[Event], None]) -> None:
+        self._engine = engine
+        self._writing = dialect.writing(engine)
+        self._on_event = on_event
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A consistent view; raises StoreError."""
+        with dialect.store_errors(), self._engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self, now: datetime) -> Iterator[Transaction]:
+        """All or nothing, with its events; raises StoreError."""
+        with dialect.store_errors(), self._writing.begin() as connection:
+            transaction = Transaction(connection, now)
+            yield transaction
+        for event in transaction.told:
+            self._on_event(event)

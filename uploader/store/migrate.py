@@ -1,0 +1,163 @@
+"""The schema's version: read by plain SQL, raised by Alembic (design §4 Migrations).
+
+Alembic is imported only where a migration runs: `uploader status` must start fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from uploader.core.errors import StoreError
+from uploader.store import dialect, locks
+from uploader.store.folder import private_file, private_folder
+
+#: Every revision, oldest first; a test compares them with the scripts.
+VERSIONS = ("0001",)
+HEAD = VERSIONS[-1]
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def migrations_dir() -> Path:
+    """Inside the installed package, or beside it in a source checkout."""
+    installed = _PACKAGE / "migrations"
+    return installed if installed.is_dir() else _PACKAGE.parent / "migrations"
+
+
+def current_version(engine: Engine) -> str | None:
+    """The store's revision, None for an empty one.
+
+    Raises StoreError, also for a database that belongs to another program.
+    """
+    with dialect.store_errors(), engine.begin() as connection:
+        tables = inspect(connection).get_table_names()
+        version = _stamp(connection) if "alembic_version" in tables else None
+    if version is None and set(tables) - {"alembic_version"}:
+        raise StoreError(
+            "the state store holds the tables of another program",
+            hint="set UPLOADER_DATABASE_URL to a file of its own",
+            code="foreign",
+        )
+    return version
+
+
+def _stamp(connection: Connection) -> str | None:
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def require_head(engine: Engine) -> None:
+    """Raises StoreError unless this program and the store speak of the same schema."""
+    version = current_version(engine)
+    if version == HEAD:
+        return
+    if version is None:
+        raise StoreError("the state store is empty", hint="enqueue a folder first", code="empty")
+    _refuse_newer(version)
+    raise StoreError(
+        f"the state store has version {version}, this program needs {HEAD}",
+        hint="restart the service, or run `uploader db upgrade` while it is stopped",
+        code="older",
+    )
+
+
+def ensure(engine: Engine, state_dir: Path) -> None:
+    """Bring the store to HEAD: create an empty one, migrate an older one after a backup.
+
+    Raises StoreError for a newer store, and for an older one while a worker lives.
+    """
+    version = current_version(engine)
+    if version == HEAD:
+        return
+    _refuse_newer(version)
+    with dialect.store_errors():
+        private_folder(state_dir)
+        with locks.exclusive(state_dir / "migrate.lock"):
+            _migrate(engine, state_dir)
+
+
+def _migrate(engine: Engine, state_dir: Path) -> None:
+    # Asked again: who held the lock before us may have done it.
+    version = current_version(engine)
+    _refuse_newer(version)
+    if version is not None and version != HEAD:
+        _refuse_while_worked_on(version, state_dir)
+        backup(engine, Path(f"{engine.url.database}.backup-{version}"))
+    if version != HEAD:
+        upgrade(engine)
+
+
+def _refuse_newer(version: str | None) -> None:
+    if version is not None and version not in VERSIONS:
+        raise StoreError(
+            f"the state store has version {version}, newer than this program's {HEAD}",
+            hint="install the newer uploader again, or restore a backup",
+            code="newer",
+        )
+
+
+def _refuse_while_worked_on(version: str, state_dir: Path) -> None:
+    if locks.any_worker(state_dir):
+        raise StoreError(
+            f"the state store has version {version} and a worker of that version runs",
+            hint="restart the service: it migrates the store as it starts",
+            code="older",
+        )
+
+
+def upgrade(engine: Engine) -> None:
+    """Run every outstanding migration, each in its own transaction; raises StoreError."""
+    import logging  # noqa: PLC0415 - with Alembic, only where a migration runs
+
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = Config()
+    # ConfigParser reads a lone % as the start of a variable.
+    config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
+    with dialect.store_errors(), dialect.writing(engine).connect() as connection:
+        config.attributes["connection"] = connection
+        with _unchecked_keys(connection):
+            command.upgrade(config, "head")
+
+
+@contextlib.contextmanager
+def _unchecked_keys(connection: Connection) -> Iterator[None]:
+    """SQLite alters a table by copying and dropping it, which foreign keys would refuse."""
+    raw = _raw(connection)
+    raw.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        connection.rollback()
+        raw.execute("PRAGMA foreign_keys = ON")
+
+
+def _raw(connection: Connection) -> sqlite3.Connection:
+    raw = connection.connection.driver_connection
+    if not isinstance(raw, sqlite3.Connection):
+        raise TypeError("not a SQLite connection")
+    return raw
+
+
+def backup(engine: Engine, path: Path) -> None:
+    """A consistent copy of the store at ``path`` (0600), while others go on writing.
+
+    Replaces an earlier copy only once the new one is whole. Raises StoreError.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with dialect.store_errors():
+        part.unlink(missing_ok=True)
+        private_file(part)
+        with engine.connect() as connection, contextlib.closing(sqlite3.connect(part)) as copy:
+            _raw(connection).backup(copy)
+            # One file to carry away, without a log beside it.
+            copy.execute("PRAGMA journal_mode = DELETE")
+        os.replace(part, path)  # noqa: PTH105 - Path.replace says "rename"

@@ -1,0 +1,141 @@
+"""Rows as the values of `core/job.py`, and the one query that sums a job's files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, select
+
+from uploader.core.errors import NotFound
+from uploader.core.job import (
+    Event,
+    FileState,
+    Job,
+    Kind,
+    Lease,
+    Mode,
+    Pair,
+    Reason,
+    Stage,
+    Status,
+)
+from uploader.core.redact import SessionUri
+from uploader.store.tables import files, jobs
+
+
+def _sum(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(column), 0).label(name)
+
+
+def _whole_or(part: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case((files.c.stored, files.c.size_bytes), else_=part)
+
+
+_FURTHEST = case((files.c.mark_bytes > files.c.offset, files.c.mark_bytes), else_=files.c.offset)
+
+#: Every column of a job and the sums over its files, in one pass.
+JOBS: Select[Any] = (
+    select(
+        jobs,
+        func.count(files.c.path).label("files_total"),
+        _sum("files_stored", case((files.c.stored, 1), else_=0)),
+        _sum("bytes_total", files.c.size_bytes),
+        _sum("bytes_confirmed", _whole_or(files.c.offset)),
+        _sum("bytes_marked", _whole_or(_FURTHEST)),
+        _sum("bytes_sent", files.c.bytes_sent),
+    )
+    .select_from(jobs.outerjoin(files))
+    .group_by(jobs.c.id)
+    .order_by(jobs.c.id)
+)
+
+
+def read_job(connection: Connection, job_id: int) -> Job:
+    """Raises NotFound."""
+    row = connection.execute(JOBS.where(jobs.c.id == job_id)).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no job {job_id}", hint="`uploader status` lists the jobs")
+    return job_of(row)
+
+
+def read_file(connection: Connection, job_id: int, path: str) -> FileState:
+    row = connection.execute(
+        select(files).where(files.c.job_id == job_id, files.c.path == path)
+    ).one()
+    return file_of(row)
+
+
+def job_of(row: Row[Any]) -> Job:
+    return Job(
+        id=row.id,
+        base_url=row.base_url,
+        account=row.account,
+        model_id=row.model_id,
+        path=row.path,
+        kind=Kind(row.kind),
+        create_body=row.create_body,
+        stage=Stage(row.stage),
+        status=Status(row.status),
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        reason=_reason_of(row),
+        priority=row.priority,
+        life=row.life,
+        attempts=row.attempts,
+        failures=row.failures,
+        not_before=row.not_before,
+        created_remotely=row.created_remotely,
+        start_accepted=row.start_accepted,
+        plain_put=row.plain_put,
+        delete_remote=row.delete_remote,
+        polling_s=row.polling_s,
+        rate_bps=row.rate_bps,
+        ready_at=row.ready_at,
+        lease=Lease(row.id, row.lease_owner, row.lease_token) if row.lease_token else None,
+        warnings=tuple(row.warnings),
+        preflight=tuple(row.preflight),
+        # Another database than SQLite sums integers into decimals.
+        files_total=int(row.files_total),
+        files_stored=int(row.files_stored),
+        bytes_total=int(row.bytes_total),
+        bytes_confirmed=int(row.bytes_confirmed),
+        bytes_marked=int(row.bytes_marked),
+        bytes_sent=int(row.bytes_sent),
+    )
+
+
+def _reason_of(row: Row[Any]) -> Reason | None:
+    if row.reason_code is None:
+        return None
+    return Reason(row.reason_code, row.reason_message, row.reason_hint)
+
+
+def file_of(row: Row[Any]) -> FileState:
+    return FileState(
+        job_id=row.job_id,
+        path=row.path,
+        size_bytes=row.size_bytes,
+        mtime_ns=row.mtime_ns,
+        inode=row.inode,
+        mode=Mode(row.mode),
+        session=SessionUri(row.session_uri) if row.session_uri else None,
+        session_at=row.session_at,
+        object_path=row.object_path,
+        sessions=row.sessions,
+        old_sessions_lost=row.old_sessions_lost,
+        checkpoint=Pair(row.offset, row.offset_crc32c),
+        mark=Pair(row.mark_bytes, row.mark_crc32c),
+        bytes_sent=row.bytes_sent,
+        stored=row.stored,
+        verified=row.verified,
+        crc32c=row.crc32c,
+        mismatches=row.mismatches,
+        attempts=row.attempts,
+        failures=row.failures,
+        not_before=row.not_before,
+        last_error=row.last_error,
+    )
+
+
+def event_of(row: Row[Any]) -> Event:
+    return Event(row.seq, row.job_id, row.at, row.kind, row.message, row.path)

@@ -1,0 +1,169 @@
+"""The three tables: jobs, their files, and the append-only history of events.
+
+What the database itself can refuse, it refuses: unknown words, an offset beyond its file, a
+stored file short of its size, a second open job for one model. A change here needs a
+migration; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    false,
+    text,
+)
+
+from uploader.core.job import OPEN_STATUSES, Mode, Stage, Status
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware in, aware UTC out; a naive time is refused with ValueError."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        del dialect
+        if value is None:
+            return None
+        # SQLite hands back what it was given, minus the zone.
+        moment: datetime = value
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _words(values: Iterable[str]) -> str:
+    return ", ".join(f"'{value}'" for value in values)
+
+
+#: SQLite gives ids out only once with AUTOINCREMENT, and that wants exactly INTEGER.
+_Id = BigInteger().with_variant(Integer(), "sqlite")
+
+metadata = MetaData()
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("base_url", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("model_id", String, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("create_body", JSON, nullable=False),
+    Column("options", JSON, nullable=False),
+    Column("preflight", JSON, nullable=False),
+    Column("warnings", JSON, nullable=False),
+    Column("stage", String, nullable=False),
+    Column("status", String, nullable=False),
+    Column("reason_code", String),
+    Column("reason_message", Text),
+    Column("reason_hint", Text),
+    Column("priority", Integer, nullable=False, server_default=text("0")),
+    Column("life", Integer, nullable=False, server_default=text("1")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("not_before", UtcDateTime),
+    Column("created_remotely", Boolean, nullable=False, server_default=false()),
+    Column("start_accepted", Boolean, nullable=False, server_default=false()),
+    Column("plain_put", Boolean, nullable=False, server_default=false()),
+    Column("delete_remote", Boolean, nullable=False, server_default=false()),
+    Column("polling_s", Float, nullable=False, server_default=text("0")),
+    Column("rate_bps", Float),
+    Column("lease_owner", String),
+    Column("lease_token", String),
+    Column("lease_expires_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("ready_at", UtcDateTime),
+    CheckConstraint(f"stage IN ({_words(Stage)})", name="jobs_stage_known"),
+    CheckConstraint(f"status IN ({_words(Status)})", name="jobs_status_known"),
+    CheckConstraint(
+        "(lease_owner IS NULL) = (lease_token IS NULL)", name="jobs_lease_whole_or_none"
+    ),
+    sqlite_autoincrement=True,
+)
+
+_OPEN = text(f"status IN ({_words(OPEN_STATUSES)})")
+
+Index(
+    "jobs_one_open_per_model",
+    jobs.c.base_url,
+    jobs.c.account,
+    jobs.c.model_id,
+    unique=True,
+    sqlite_where=_OPEN,
+    postgresql_where=_OPEN,
+)
+
+files = Table(
+    "files",
+    metadata,
+    Column("job_id", _Id, ForeignKey("jobs.id"), primary_key=True),
+    Column("path", Text, primary_key=True),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("inode", BigInteger, nullable=False),
+    Column("mode", String, nullable=False, server_default=Mode.SESSION.value),
+    Column("session_uri", Text),
+    Column("session_at", UtcDateTime),
+    Column("object_path", Text),
+    Column("sessions", Integer, nullable=False, server_default=text("0")),
+    Column("old_sessions_lost", Integer, nullable=False, server_default=text("0")),
+    Column("offset", BigInteger, nullable=False, server_default=text("0")),
+    Column("offset_crc32c", BigInteger, nullable=False, server_default=text("0")),
+    Column("mark_bytes", BigInteger, nullable=False, server_default=text("0")),
+    Column("mark_crc32c", BigInteger, nullable=False, server_default=text("0")),
+    Column("bytes_sent", BigInteger, nullable=False, server_default=text("0")),
+    Column("stored", Boolean, nullable=False, server_default=false()),
+    Column("verified", Boolean, nullable=False, server_default=false()),
+    Column("crc32c", BigInteger),
+    Column("mismatches", Integer, nullable=False, server_default=text("0")),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("not_before", UtcDateTime),
+    Column("last_error", Text),
+    CheckConstraint(f"mode IN ({_words(Mode)})", name="files_mode_known"),
+    CheckConstraint('"offset" BETWEEN 0 AND size_bytes', name="files_offset_within"),
+    CheckConstraint("mark_bytes BETWEEN 0 AND size_bytes", name="files_mark_within"),
+    CheckConstraint('NOT stored OR "offset" = size_bytes', name="files_stored_whole"),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("seq", _Id, primary_key=True),
+    Column("job_id", _Id, ForeignKey("jobs.id"), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("path", Text),
+    Index("events_by_job", "job_id", "seq"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,175 @@
+"""The composition root: settings in, working parts out. Heavy imports wait inside functions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from uploader.runtime import Clock, StopToken, SystemClock, spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from uploader.core.job import Event
+    from uploader.engine.tools import Limits, Tools
+    from uploader.engine.worker import Worker
+    from uploader.settings import Settings
+    from uploader.store.jobs import Jobs
+    from uploader.store.locks import WorkerLock
+
+
+def clock() -> Clock:
+    return SystemClock()
+
+
+# -- the store -------------------------------------------------------------------------------
+
+
+def open_jobs(settings: Settings) -> Jobs:
+    """The job table, created or migrated as design §4 says. Raises StoreError, UsageError."""
+    from uploader.store.jobs import Jobs
+
+    return Jobs(_migrated(settings))
+
+
+def read_jobs(settings: Settings) -> Jobs | None:
+    """The job table for looking only; None where there is none yet. Never imports Alembic."""
+    from uploader.store import migrate
+    from uploader.store.dialect import database_path, open_engine
+    from uploader.store.jobs import Jobs
+
+    if not database_path(settings.database_url).exists():
+        return None
+    engine = open_engine(settings.database_url)
+    migrate.require_head(engine)
+    return Jobs(engine)
+
+
+def db_current(settings: Settings) -> str | None:
+    """The store's schema version, None for an empty one."""
+    from uploader.store import migrate
+    from uploader.store.dialect import open_engine
+
+    return migrate.current_version(open_engine(settings.database_url))
+
+
+def db_upgrade(settings: Settings) -> str:
+    """Bring the store up to date; the version it has then."""
+    from uploader.store import migrate
+
+    _migrated(settings)
+    return migrate.HEAD
+
+
+def worker_alive(settings: Settings) -> bool:
+    from uploader.store.locks import any_worker
+
+    return any_worker(settings.state_dir)
+
+
+def _migrated(settings: Settings) -> Engine:
+    from uploader.store import migrate
+    from uploader.store.dialect import open_engine
+
+    engine = open_engine(settings.database_url)
+    migrate.ensure(engine, settings.state_dir)
+    return engine
+
+
+# -- the worker ------------------------------------------------------------------------------
+
+
+def run(settings: Settings, *, until_idle: bool) -> int:
+    """`uploader run`: its exit code. Raises StoreError, UsageError."""
+    from uploader.service import daemon
+    from uploader.store.jobs import Jobs
+
+    daemon.log_to_stderr()
+    engine = _migrated(settings)
+    with worker(settings, engine, daemon.log_event) as ours:
+        return daemon.serve(ours, Jobs(engine), clock(), spawn, until_idle=until_idle)
+
+
+@contextlib.contextmanager
+def worker(
+    settings: Settings, engine: Engine, on_event: Callable[[Event], None]
+) -> Iterator[Worker]:
+    """A worker that lives, to all others, as long as the context lasts."""
+    from uploader.engine.worker import Worker
+    from uploader.store.dialect import ChangeWatch
+    from uploader.store.locks import WorkerLock
+
+    with WorkerLock(settings.state_dir) as lock:
+        watch = ChangeWatch(engine)
+        try:
+            yield Worker(_tools(settings, engine, lock, watch.changed, on_event))
+        finally:
+            watch.close()
+
+
+def _tools(
+    settings: Settings,
+    engine: Engine,
+    lock: WorkerLock,
+    changed: Callable[[], bool],
+    on_event: Callable[[Event], None],
+) -> Tools:
+    from uploader.engine.throttle import Slots, Throttle
+    from uploader.engine.tools import Tools
+    from uploader.remote.credentials import ApiKeySource
+    from uploader.remote.fireworks import Fireworks, base_of
+    from uploader.remote.gate import Gate
+    from uploader.remote.sockets import SocketAdapter
+    from uploader.remote.storage import Storage
+    from uploader.store.claims import Claims
+    from uploader.store.jobs import Jobs
+
+    time, limits, own = clock(), _limits(settings), settings.fireworks
+    gate = Gate(time, limits.backoff)
+    key = ApiKeySource(
+        own.api_key.reveal() if own.api_key else None,
+        own.api_key_file,
+        own.api_key_command,
+        settings.auth_ini,
+    )
+
+    def control(stop: StopToken) -> Fireworks:
+        return Fireworks(own.base_url, key.read, time, gate, SocketAdapter(stop))
+
+    def storage(stop: StopToken) -> Storage:
+        return Storage(time, SocketAdapter(stop))
+
+    return Tools(
+        owner=lock.owner,
+        base_url=base_of(own.base_url),
+        account=own.account_id,
+        jobs=Jobs(engine),
+        claims=Claims(engine, on_event),
+        clock=time,
+        spawn=spawn,
+        limits=limits,
+        slots=Slots(settings.transfer.max_files),
+        throttle=Throttle(time, settings.transfer.bandwidth_limit_bps),
+        alive=lock.alive,
+        changed=changed,
+        key_fingerprint=key.fingerprint,
+        control=control,
+        storage=storage,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    from uploader.core.retry import Backoff
+    from uploader.engine.tools import Limits
+
+    return Limits(
+        max_jobs=settings.transfer.max_jobs,
+        max_put_bytes=settings.transfer.chunk_size_bytes,
+        poll_interval_s=settings.validation.poll_interval_s,
+        deadline_s=settings.validation.deadline_s,
+        lease_s=settings.lease.duration_s,
+        backoff=Backoff(settings.retry.initial_delay_s, settings.retry.max_delay_s),
+    )
