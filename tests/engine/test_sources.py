@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.errors import SourceChanged, SourceMissing, SourceUnreadable, SourceUnsettled
 from uploader.core.job import FileState, Pair, Status, exit_code
+from uploader.core.lifecycle import Verb
 from uploader.engine.source import open_source
 from uploader.runtime import StopToken
 
@@ -96,8 +99,6 @@ def test_a_deleted_file_fails_the_job_until_it_is_back(lab: Lab) -> None:
     lab.run()
     assert_refused(lab, "source_missing")
     away.rename(path)
-    from uploader.core.lifecycle import Verb
-
     lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
     lab.run()
     lab.assert_ready()
@@ -120,6 +121,7 @@ def test_a_folder_that_is_away_is_waited_for(lab: Lab) -> None:
 def test_a_stored_file_that_changes_before_validation_is_refused(lab: Lab) -> None:
     folder = lab.model(a_bin=GRANULE, b_bin=SIZE)
     lab.enqueue(folder)
+    lab.bytes_per_s = GRANULE  # so that b is under way long after a is stored
     changed: list[bool] = []
 
     def overwrite(name: str) -> None:
@@ -157,14 +159,10 @@ def test_a_file_written_to_while_it_is_sent_is_never_completed(lab: Lab) -> None
 def state(path: Path, **facts: object) -> FileState:
     stat = path.stat()
     known = FileState(1, path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
-    from dataclasses import replace
-
     return replace(known, **facts)  # type: ignore[arg-type]
 
 
 def test_crcs_extend_from_the_nearest_known_pair(tmp_path: Path) -> None:
-    import google_crc32c
-
     path = tmp_path / "f"
     content = os.urandom(3 * GRANULE + 11)
     path.write_bytes(content)

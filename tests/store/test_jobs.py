@@ -61,7 +61,9 @@ def test_retry_forgives_what_was_counted_and_keeps_offsets(
 ) -> None:
     job = claimed()
     assert job.lease
-    claims.drop_session(job.lease, "config.json", "lost", NOW, old=True, mismatch=True)
+    claims.drop_session(
+        job.lease, "config.json", "lost", NOW, bytes_sent=0, old=True, mismatch=True
+    )
     claims.file_failed(job.lease, "config.json", REASON, LATER, NOW)
     claims.open_session(job.lease, "config.json", SessionUri("https://s/?upload_id=x"), "o", NOW)
     seven = Pair(7, 77)
@@ -125,11 +127,11 @@ def test_sums_over_files(
     claims.progress(
         job.lease, [FileProgress("a", 1, Pair(20, 1), Pair(30, 2), 33, advanced=True)], 7.0, NOW
     )
-    claims.file_stored(job.lease, "b", 5, NOW, verified=True)
+    claims.file_stored(job.lease, "b", 5, NOW, bytes_sent=50, verified=True)
     empty = enqueue("n", sizes={})
     first, second = jobs.jobs()
     assert (first.files_total, first.files_stored, first.bytes_total) == (3, 1, 160)
-    assert (first.bytes_confirmed, first.bytes_marked, first.bytes_sent) == (70, 80, 33)
+    assert (first.bytes_confirmed, first.bytes_marked, first.bytes_sent) == (70, 80, 83)
     assert first.eta_s == 80 / 7
     assert (second.id, second.files_total, second.bytes_total) == (empty, 0, 0)
 

@@ -50,9 +50,9 @@ def test_drop_session_starts_the_file_over_and_counts_why(
     claims: Claims, lease: Lease, told: list[Event]
 ) -> None:
     claims.open_session(lease, PATH, URI, "b/k", NOW)
-    claims.file_stored(lease, PATH, 9, NOW, verified=True)
-    claims.drop_session(lease, PATH, "the session is gone", NOW, old=True)
-    file = claims.drop_session(lease, PATH, "the object differs", NOW, mismatch=True)
+    claims.file_stored(lease, PATH, 9, NOW, bytes_sent=50, verified=True)
+    claims.drop_session(lease, PATH, "the session is gone", NOW, bytes_sent=50, old=True)
+    file = claims.drop_session(lease, PATH, "the object differs", NOW, bytes_sent=50, mismatch=True)
     assert (file.session, file.session_at, file.object_path) == (None, None, None)
     assert (file.stored, file.verified, file.crc32c) == (False, False, None)
     assert (file.checkpoint, file.mark, file.sessions) == (Pair(), Pair(), 1)
@@ -67,7 +67,7 @@ def test_stored_is_the_whole_file(
     claims.open_session(lease, PATH, URI, "b/k", NOW)
     claims.file_failed(lease, PATH, REASON, LATER, NOW)
     claims.retry_at(lease, LATER, REASON, NOW)
-    claims.file_stored(lease, PATH, 2**32 - 1, NOW, verified=verified)
+    claims.file_stored(lease, PATH, 2**32 - 1, NOW, bytes_sent=50, verified=verified)
     file = jobs.files(lease.job_id)[0]
     assert (file.stored, file.verified, file.crc32c) == (True, verified, 2**32 - 1)
     assert (file.checkpoint, file.mark) == (Pair(100, 2**32 - 1), Pair(100, 2**32 - 1))
@@ -130,11 +130,21 @@ def test_late_progress_of_an_earlier_session_is_skipped(
     assert jobs.job(lease.job_id).reason == REASON, "late is no progress"
 
 
+def test_of_two_reports_the_one_with_more_bytes_sent_counts(
+    jobs: Jobs, claims: Claims, lease: Lease
+) -> None:
+    claims.open_session(lease, PATH, URI, "b/k", NOW)
+    claims.progress(lease, [FileProgress(PATH, 1, Pair(30, 3), Pair(35, 4), 41)], None, NOW)
+    claims.progress(lease, [_row(offset=20)], None, NOW)
+    file = jobs.files(lease.job_id)[0]
+    assert (file.checkpoint, file.bytes_sent) == (Pair(30, 3), 41)
+
+
 def test_late_progress_of_a_dropped_session_is_skipped(
     jobs: Jobs, claims: Claims, lease: Lease
 ) -> None:
     claims.open_session(lease, PATH, URI, "b/k", NOW)
-    claims.drop_session(lease, PATH, "gone", NOW)
+    claims.drop_session(lease, PATH, "gone", NOW, bytes_sent=50)
     claims.progress(lease, [_row()], None, NOW)
     assert jobs.files(lease.job_id)[0].checkpoint == Pair()
 
@@ -143,7 +153,7 @@ def test_late_progress_of_a_stored_file_is_skipped(
     jobs: Jobs, claims: Claims, lease: Lease
 ) -> None:
     claims.open_session(lease, PATH, URI, "b/k", NOW)
-    claims.file_stored(lease, PATH, 9, NOW, verified=True)
+    claims.file_stored(lease, PATH, 9, NOW, bytes_sent=50, verified=True)
     claims.progress(lease, [_row()], None, NOW)
     assert jobs.files(lease.job_id)[0].checkpoint == Pair(100, 9)
 

@@ -26,7 +26,7 @@ def lease(claimed: Callable[..., Job], told: list[Event]) -> Lease:
 
 def _store_all(claims: Claims, lease: Lease) -> None:
     for path in ("a.safetensors", "config.json"):
-        claims.file_stored(lease, path, 1, NOW, verified=True)
+        claims.file_stored(lease, path, 1, NOW, bytes_sent=50, verified=True)
 
 
 def _kinds(told: list[Event]) -> list[str]:
@@ -97,7 +97,7 @@ def test_validate_only_when_every_file_is_stored(
     claims: Claims, lease: Lease, dump: Callable[[], object]
 ) -> None:
     claims.to_upload(lease, NOW, created=True)
-    claims.file_stored(lease, "config.json", 1, NOW, verified=True)
+    claims.file_stored(lease, "config.json", 1, NOW, bytes_sent=50, verified=True)
     before = dump()
     with pytest.raises(ValueError, match="not stored"):
         claims.to_validate(lease, LATER)
@@ -145,7 +145,7 @@ def test_standing_still_keeps_the_lease_and_the_offsets(
     write: Callable[[Claims, Lease, Reason, datetime], None],
     status: Status,
 ) -> None:
-    claims.file_stored(lease, "config.json", 1, NOW, verified=True)
+    claims.file_stored(lease, "config.json", 1, NOW, bytes_sent=50, verified=True)
     write(claims, lease, Reason("code", "what", "do"), LATER)
     job = jobs.job(lease.job_id)
     assert (job.status, job.reason) == (status, Reason("code", "what", "do"))
@@ -157,7 +157,7 @@ def test_a_file_of_a_blocked_job_still_ends_and_the_reason_stays(
     jobs: Jobs, claims: Claims, lease: Lease
 ) -> None:
     claims.block(lease, REASON, NOW)
-    claims.file_stored(lease, "config.json", 1, LATER, verified=False)
+    claims.file_stored(lease, "config.json", 1, LATER, bytes_sent=50, verified=False)
     job = jobs.job(lease.job_id)
     assert (job.files_stored, job.status) == (1, Status.BLOCKED)
     assert job.reason is not None
@@ -167,7 +167,7 @@ def test_fall_back_spares_what_is_stored(
     jobs: Jobs, claims: Claims, lease: Lease, told: list[Event]
 ) -> None:
     claims.open_session(lease, "a.safetensors", SessionUri("u"), "b/k", NOW)
-    claims.file_stored(lease, "config.json", 1, NOW, verified=True)
+    claims.file_stored(lease, "config.json", 1, NOW, bytes_sent=50, verified=True)
     claims.fall_back_to_put(lease, NOW)
     left, stored = jobs.files(lease.job_id)
     assert (left.mode, left.session, left.object_path) == (Mode.PUT, None, None)
@@ -220,7 +220,7 @@ def test_messages_never_hold_a_secret(
     claims.note(lease, "said", secret, NOW, "config.json")
     claims.file_failed(lease, "config.json", Reason("net", secret), None, NOW)
     claims.open_session(lease, "config.json", SessionUri(secret), "b/k", NOW)
-    claims.drop_session(lease, "config.json", secret, NOW)
+    claims.drop_session(lease, "config.json", secret, NOW, bytes_sent=50)
     claims.fail(lease, Reason("net", secret, secret), NOW)
     shown = repr((told, jobs.events(), jobs.jobs(), jobs.files(lease.job_id)))
     assert "hunter2" not in shown

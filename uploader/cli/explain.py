@@ -11,7 +11,7 @@ from uploader import wiring
 from uploader.cli.render import event_line, note, speed, timestamp
 from uploader.cli.state import JobArgument, settings_of, store_of
 from uploader.cli.terminal import out, out_wrapped, width
-from uploader.core.job import OPEN_STATUSES, FileState, Job, Mode, Stage, Status
+from uploader.core.job import FileState, Job, Mode, Stage, Status
 from uploader.core.words import duration, percent, size
 
 _LAST_EVENTS = 5
@@ -88,7 +88,7 @@ def _waits_for(job: Job, base_url: str, now: datetime, *, working: bool) -> Iter
 def _to_do(job: Job, *, working: bool) -> Iterator[str]:
     if job.reason is not None and job.reason.hint:
         yield f"To do: {job.reason.hint.rstrip('.')}."
-    if job.status in OPEN_STATUSES and job.status is not Status.FAILED and not working:
+    if job.status in (Status.ACTIVE, Status.BLOCKED) and not working:
         yield "To do: no worker runs; start `uploader run`."
     if job.status is Status.PAUSED:
         yield f"To do: `uploader resume {job.id}` lets it go on."

@@ -166,7 +166,13 @@ def file_row(file: FileState, now: datetime) -> tuple[str, ...]:
 
 def file_columns(file: FileState) -> tuple[str, ...]:
     """A file for programs that read columns, as in `file_json`."""
-    return tuple("" if value is None else str(value) for value in file_json(file).values())
+    return tuple(_cell(value) for value in file_json(file).values())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def event_line(event: Event) -> str:

@@ -55,8 +55,11 @@ def wait(
 def _seconds(text: str | None) -> float | None:
     from uploader.settings import parse_duration  # noqa: PLC0415 - as in state.py
 
+    if text is None:
+        return None
+    bare = text.replace(".", "", 1).isdecimal()
     try:
-        return None if text is None else parse_duration(text)
+        return parse_duration(f"{text}s" if bare else text)
     except ValueError as problem:
         raise UsageError(f"--timeout cannot be {text!r}", hint=str(problem)) from None
 

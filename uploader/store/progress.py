@@ -67,7 +67,7 @@ class FileWrites(Fenced):
             write_file(transaction, lease, path, mode=Mode.PUT, **NO_SESSION)
             return read_file(transaction.connection, lease.job_id, path)
 
-    def drop_session(
+    def drop_session(  # noqa: PLR0913 - why a session ended is counted in two ways
         self,
         lease: Lease,
         path: str,
