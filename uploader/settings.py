@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import platformdirs
 from pydantic import (
@@ -235,7 +235,7 @@ class Settings(_Section):
     def _known_database(cls, url: str, info: ValidationInfo) -> str:
         if not url.startswith(("sqlite:///", "postgresql://", "postgresql+")):
             raise ValueError("write sqlite:///PATH or postgresql://…")
-        return url.replace("STATE_DIR", str(info.data.get("state_dir", "")))
+        return url.replace("STATE_DIR", quote(str(info.data.get("state_dir", ""))))
 
 
 class _Words(NamedTuple):

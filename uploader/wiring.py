@@ -82,27 +82,20 @@ def _migrated(settings: Settings) -> Engine:
 # -- the worker ------------------------------------------------------------------------------
 
 
-def run(settings: Settings, *, until_idle: bool) -> int:
-    """`uploader run`: its exit code. Raises StoreError, UsageError."""
-    from uploader.service import daemon
-    from uploader.store.jobs import Jobs
-
-    daemon.log_to_stderr()
-    engine = _migrated(settings)
-    with worker(settings, engine, daemon.log_event) as ours:
-        return daemon.serve(ours, Jobs(engine), clock(), spawn, until_idle=until_idle)
-
-
 @contextlib.contextmanager
-def worker(
-    settings: Settings, engine: Engine, on_event: Callable[[Event], None]
-) -> Iterator[Worker]:
-    """A worker that lives, to all others, as long as the context lasts."""
+def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[Worker]:
+    """A worker that lives, to all others, as long as the context lasts.
+
+    Creates or migrates the store first. Raises StoreError, UsageError.
+    """
     from uploader.engine.worker import Worker
+    from uploader.store import migrate
     from uploader.store.dialect import ChangeWatch
     from uploader.store.locks import WorkerLock
 
+    engine = _migrated(settings)
     with WorkerLock(settings.state_dir) as lock:
+        migrate.require_head(engine)  # from here on nobody else migrates it
         watch = ChangeWatch(engine)
         try:
             yield Worker(_tools(settings, engine, lock, watch.changed, on_event))

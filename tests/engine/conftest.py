@@ -131,11 +131,14 @@ class Lab:
             finally:
                 watch.close()
 
+    def _at_boundary(self, name: str) -> object:
+        return self.boundary(name)  # as it is then, not as it was when a session was opened
+
     def tools(self, lock: WorkerLock, changed: Callable[[], bool], limits: Limits) -> Tools:
         gate = Gate(self.clock)
 
         def adapter() -> InProcessAdapter:
-            return InProcessAdapter(self.world, lambda name: self.boundary(name))
+            return InProcessAdapter(self.world, self._at_boundary)
 
         def control(_: StopToken) -> Fireworks:
             return Fireworks(
@@ -175,7 +178,7 @@ class Lab:
             thread.join(DEADLINE_S)
             assert not thread.is_alive()
 
-    def _finish(self, run: Callable[[], None]) -> None:
+    def _finish(self, run: Callable[[], object]) -> None:
         thread = threading.Thread(target=run, daemon=True)
         thread.start()
         thread.join(DEADLINE_S)

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import IO
 
 from uploader.core.errors import UploaderError
 
@@ -48,9 +47,7 @@ class Seen:
 
 
 class Server:
-    def __init__(
-        self, *replies: Reply, tls: ssl.SSLContext | None = None, window: int = 0
-    ) -> None:
+    def __init__(self, *replies: Reply, tls: ssl.SSLContext | None = None, window: int = 0) -> None:
         self.replies = list(replies)
         self.seen: list[Seen] = []
         self.connections = 0
@@ -155,7 +152,7 @@ def _hung_up(connection: socket.socket) -> bool:
         connection.settimeout(None)
 
 
-def _head(stream: IO[bytes]) -> Seen | None:
+def _head(stream: socket.SocketIO) -> Seen | None:
     lines: list[str] = []
     while (line := stream.readline()) not in (b"\r\n", b""):
         lines.append(line.decode("latin-1").rstrip("\r\n"))
@@ -220,7 +217,7 @@ class HandClock:
         return self.boot
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
-        raise AssertionError("nothing in remote waits")
+        raise AssertionError(f"nothing in remote waits, not {timeout_s} s for {event}")
 
     def jitter(self) -> float:
         return self.dice

@@ -119,9 +119,7 @@ def test_a_failing_command_blocks_without_its_output(
     assert "CANARY" not in everything_said(error)
 
 
-def test_a_command_that_hangs_is_given_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_command_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploader.remote.credentials._COMMAND_S", 0.2)
     command = f"{sys.executable} -c 'import time; time.sleep(60)'"
     assert "no answer" in failure(source(tmp_path, command=command)).message

@@ -13,7 +13,9 @@ from uploader.remote.refusals import json_object, refusal
 
 NOW = HandClock().now()
 HTML = b"<html><style>b{}</style><body><h1>Bad &amp; busy</h1></body></html>"
-EXPIRED = b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>Too late.</Message></Error>"
+EXPIRED = (
+    b"<?xml version='1.0'?><Error><Code>ExpiredToken</Code><Message>Too late.</Message></Error>"
+)
 SIGNATURE = b"<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error>"
 
 
@@ -44,7 +46,13 @@ SHAPES: list[tuple[Where, int, Any, Verdict, str]] = [
     (Where.GET, 429, HTML, Verdict.THROTTLED, "throttled"),
     (Where.GET, 503, HTML, Verdict.TRANSIENT, "unavailable"),
     (Where.GET, 599, b"", Verdict.TRANSIENT, "unavailable"),
-    (Where.GET, 500, {"error": {"code": 500, "status": "INTERNAL"}}, *(Verdict.TRANSIENT, "unavailable")),
+    (
+        Where.GET,
+        500,
+        {"error": {"code": 500, "status": "INTERNAL"}},
+        Verdict.TRANSIENT,
+        "unavailable",
+    ),
     (Where.CREATE, 409, {"code": "6", "message": "m"}, Verdict.EXISTS, "already_exists"),
     (Where.CREATE, 400, {"code": 6, "message": "m"}, Verdict.EXISTS, "already_exists"),
     (Where.URLS, 405, b"Method Not Allowed", Verdict.EXISTS, "already_exists"),
@@ -57,7 +65,13 @@ SHAPES: list[tuple[Where, int, Any, Verdict, str]] = [
     (Where.VALIDATE, 400, {"error": {"status": "failed_precondition"}}, Verdict.NOT_YET, "not_yet"),
     (Where.VALIDATE, 400, {"error": "FAILED_PRECONDITION: wait"}, Verdict.NOT_YET, "not_yet"),
     (Where.VALIDATE, 400, b"rpc error: FAILED_PRECONDITION", Verdict.NOT_YET, "not_yet"),
-    (Where.VALIDATE, 400, {"details": [{"reason": "FAILED_PRECONDITION"}]}, *(Verdict.NOT_YET, "not_yet")),
+    (
+        Where.VALIDATE,
+        400,
+        {"details": [{"reason": "FAILED_PRECONDITION"}]},
+        Verdict.NOT_YET,
+        "not_yet",
+    ),
     (Where.VALIDATE, 412, b"", Verdict.NOT_YET, "not_yet"),
     (Where.VALIDATE, 400, {"code": 3, "message": "no config"}, Verdict.FAILED, "refused"),
     (Where.START, 400, EXPIRED, Verdict.URL_EXPIRED, "url_expired"),

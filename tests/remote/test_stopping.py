@@ -117,7 +117,7 @@ def test_an_idle_connection_is_watched_until_it_is_ended(
     server = serve(Reply(308))
     query(storage, SessionUri(f"{server.base}/o"))
     assert len(stop._sockets) == 1
-    storage.renew()
+    storage.close()
     assert not stop._sockets
 
 

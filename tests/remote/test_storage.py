@@ -9,6 +9,7 @@ import ssl
 import sys
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,8 @@ def test_a_start_sends_exactly_the_signed_headers_and_nothing_else(
     url = start_url(server, "content-type;host;x-goog-content-length-range;x-goog-resumable")
     assert storage.start(url, SIZE).reveal() == "http://127.0.0.1:1/o?upload_id=U"
     seen = only(server)
-    assert (seen.method, seen.body) == ("POST", b"")
+    assert seen.method == "POST"
+    assert not seen.body
     assert seen.target.startswith("/bucket/a%20b?X-Goog-SignedHeaders=")
     user_agent = seen.headers.pop("user-agent")
     assert user_agent.startswith("uploader/")
@@ -257,19 +259,20 @@ def test_a_connection_is_kept_while_all_is_well(serve: Serve, storage: Storage) 
     storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE)
     storage.query(session(server), SIZE)
     assert server.connections == 1
-    storage.renew()
+    storage.close()
     assert server.lost.acquire(timeout=DEADLINE_S)
 
 
 @pytest.mark.parametrize("status", [404, 410, 499])
 def test_t10_a_dead_session_is_gone(serve: Serve, storage: Storage, status: int) -> None:
     server = serve(Reply(status), Reply(status))
-    for ask in (
+    calls: list[Callable[[], object]] = [
         lambda: storage.query(session(server), SIZE),
         lambda: storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(RemoteError) as caught:
-            ask()
+            call()
         assert (caught.value.verdict, caught.value.code) == (Verdict.SESSION_GONE, "session_gone")
 
 

@@ -67,7 +67,7 @@ def show(context: typer.Context, job: JobArgument, as_json: AsJson = False) -> N
         if columns is None:
             out(name, value)
         else:
-            out_wrapped(f"{name:9} {value}", columns)
+            out_wrapped(value, columns, f"{name:9} ")
     out()
     _show_files(files, now, columns)
 

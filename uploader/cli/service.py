@@ -26,7 +26,9 @@ def run(
 
     SIGTERM and Ctrl-C let it stop at the next block; it can be killed at any instant.
     """
-    raise typer.Exit(wiring.run(settings_of(context), until_idle=until_idle))
+    from uploader.service import daemon  # the whole engine, slow to import
+
+    raise typer.Exit(daemon.run(settings_of(context), until_idle=until_idle))
 
 
 @db.command()
@@ -44,7 +46,7 @@ def current(context: typer.Context) -> None:
 @config.command("show")
 def show_config(context: typer.Context) -> None:
     """Every setting, its value and where it comes from; secrets are masked."""
-    from uploader.settings import describe  # noqa: PLC0415 - as in state.py
+    from uploader.settings import describe  # as in state.py
 
     rows, columns = describe(settings_of(context)), width()
     if columns is not None:
@@ -85,8 +87,8 @@ def sandbox(
 
     Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id.
     """
-    from uploader.sandbox.script import read_script  # noqa: PLC0415 - no part of the client
-    from uploader.sandbox.server import serve  # noqa: PLC0415
+    from uploader.sandbox.script import read_script  # no part of the client
+    from uploader.sandbox.server import serve
 
     try:
         serve(port, data_dir, read_script(faults), seed)
@@ -97,6 +99,6 @@ def sandbox(
 
 def demo() -> None:
     """Upload a small model to the sandbox, through crashes and faults."""
-    from uploader.sandbox.demo import main  # noqa: PLC0415 - no part of the client
+    from uploader.sandbox.demo import main  # no part of the client
 
     raise typer.Exit(main())

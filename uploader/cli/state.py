@@ -29,7 +29,7 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on as more happ
 
 def settings_of(context: typer.Context) -> Settings:
     """Flag > environment > file > default; raises UsageError."""
-    from uploader.settings import load  # noqa: PLC0415 - pydantic is slow to import
+    from uploader.settings import load  # pydantic is slow to import
 
     return load(context.obj)
 

@@ -85,15 +85,14 @@ def shorten(text: str, length: int) -> str:
     return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
 
 
-def out_wrapped(text: str, columns: int | None, indent: str = "") -> None:
-    """A sentence, wrapped at words on a terminal and one line elsewhere."""
+def out_wrapped(text: str, columns: int | None, lead: str = "") -> None:
+    """``lead`` and a sentence, wrapped at words on a terminal and one line elsewhere."""
     if columns is None:
-        out(indent + text)
+        out(lead + text)
         return
-    for line in textwrap.wrap(
-        shown(text), columns, initial_indent=indent, subsequent_indent=indent
-    ):
-        out(line)
+    for line in textwrap.wrap(shown(text), max(columns - len(lead), _LEAST)):
+        out(lead + line)
+        lead = " " * len(lead)
 
 
 def _write(stream: TextIO, line: str) -> None:

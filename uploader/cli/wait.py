@@ -46,14 +46,14 @@ def wait(
     settings = settings_of(context)
     timeout_s = _seconds(timeout)
     store = store_of(settings)
-    ids = [store.find(ref).id for ref in jobs]
-    if not wiring.worker_alive(settings):
+    found = [store.find(ref) for ref in jobs]
+    if any(job.status is Status.ACTIVE for job in found) and not wiring.worker_alive(settings):
         say("no worker runs: start `uploader run`")
-    raise typer.Exit(wait_for(store, ids, wiring.clock(), timeout_s))
+    raise typer.Exit(wait_for(store, [job.id for job in found], wiring.clock(), timeout_s))
 
 
 def _seconds(text: str | None) -> float | None:
-    from uploader.settings import parse_duration  # noqa: PLC0415 - as in state.py
+    from uploader.settings import parse_duration  # as in state.py
 
     if text is None:
         return None
@@ -131,6 +131,6 @@ class Lines:
 
 
 def _bars() -> AbstractContextManager[Show]:
-    from uploader.cli.bars import Bars  # noqa: PLC0415 - rich is slow to import
+    from uploader.cli.bars import Bars  # rich is slow to import
 
     return Bars(line)

@@ -158,7 +158,7 @@ class Body:
     hears of every block that goes to the socket.
     """
 
-    def __init__(  # noqa: PLR0913 - the path of a byte, named once
+    def __init__(
         self,
         source: Source,
         start: int,

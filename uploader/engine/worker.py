@@ -66,15 +66,19 @@ class Worker:
         self._draining.set()
         self.wake.set()
 
-    def run(self, *, until_idle: bool = False) -> None:
-        """Until drained, or with ``until_idle`` until no job is active. Raises StoreError."""
+    def run(self, *, until_idle: bool = False) -> bool:
+        """Until drained, or with ``until_idle`` until no job is active: then True.
+
+        Raises StoreError.
+        """
         self._tools.claims.heal(self._tools.clock.now())  # a new start tries blocked jobs once
         while not self._draining.is_set():
             self.wake.clear()
             if self._turn() and until_idle and self._idle():
-                break
+                return True
             self._tools.clock.wait(self.wake, _TICK_S)
         self._drain()
+        return False
 
     def _turn(self) -> bool:
         """One look at everything; False where the store would not have it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import requests
 from requests.adapters import BaseAdapter
@@ -144,15 +144,15 @@ def base_of(url: str) -> str:
 
     Raises UsageError where it is neither https nor loopback, or holds more than a place.
     """
-    parts = urlsplit(url.strip())
-    if not trusted(url.strip()) or parts.username or parts.query or parts.fragment:
+    url = url.strip()
+    if not trusted(url) or set("@?#") & set(url):
         message = "the Fireworks base URL must be a plain https:// address"
         raise UsageError(message, hint="set FIREWORKS_BASE_URL, e.g. https://api.fireworks.ai")
-    base = url.strip().rstrip("/")
+    base = url.rstrip("/")
     return base.removesuffix("/v1").removesuffix("/inference").rstrip("/")
 
 
-def pair(names: Iterable[str], urls: Mapping[str, str]) -> dict[str, str]:
+def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
     """Each name's URL: keys match exactly first, else by unique suffix (fw §2.2).
 
     Long names choose first, so that `sub/a.json` is not taken for `a.json`.
@@ -176,11 +176,10 @@ def _mismatch(what: str) -> RemoteError:
 
 
 def _usable(url: str) -> UploadUrl:
-    read = read_url(url)
     if not trusted(url):
-        message = "the service sent an upload URL without https"
+        message = "the service sent an upload URL that is no https:// address"
         raise JobRefused(message, code="insecure_url", hint="nothing was sent to it")
-    return read
+    return read_url(url)
 
 
 def _strings(value: object) -> dict[str, str]:

@@ -35,7 +35,10 @@ _T = TypeVar("_T")
 
 def trusted(url: str) -> bool:
     """Whether a secret may go to ``url``: absolute https, or http on this very machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return False
     if parts.scheme == "http":
         return _loopback(parts.hostname or "")
     return parts.scheme == "https" and bool(parts.hostname)

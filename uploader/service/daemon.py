@@ -5,6 +5,7 @@ SIGTERM and SIGINT drain; a second one leaves at once, which is safe at any inst
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -14,16 +15,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from types import FrameType
 
+from uploader import wiring
+from uploader.core.errors import StoreError
 from uploader.core.job import Event, Job, Stage, Status, exit_code
 from uploader.core.redact import redact
 from uploader.core.words import progress_line
-from uploader.engine.worker import Worker
-from uploader.runtime import Clock, Spawn
+from uploader.runtime import spawn
+from uploader.settings import Settings
 from uploader.store.jobs import Jobs
 
 PROGRESS_EVERY_S = 30.0
 MIXED = 9
 
+_log = logging.getLogger("uploader.worker")
 _events = logging.getLogger("uploader.events")
 _progress = logging.getLogger("uploader.progress")
 
@@ -55,16 +59,24 @@ def log_event(event: Event) -> None:
     _events.info("job %d %s:%s %s", event.job_id, event.kind, where, event.message)
 
 
-def serve(worker: Worker, jobs: Jobs, clock: Clock, spawn: Spawn, *, until_idle: bool) -> int:
-    """Run until drained, or idle; the exit code of design §5. Raises StoreError."""
-    _on_signals(worker.drain)
+def run(settings: Settings, *, until_idle: bool) -> int:
+    """`uploader run` until drained, or idle; its exit code (design §5).
+
+    Raises StoreError and UsageError.
+    """
+    log_to_stderr()
     ended = threading.Event()
-    spawn("progress", lambda: _tell_progress(jobs, clock, ended))
-    try:
-        worker.run(until_idle=until_idle)
-    finally:
-        ended.set()
-    return _result(jobs, worker.seen) if until_idle else 0
+    with wiring.worker(settings, log_event) as worker:
+        _on_signals(worker.drain)
+        jobs = wiring.open_jobs(settings)
+        spawn("progress", lambda: _tell_progress(jobs, ended))
+        _log.info("worker started, state in %s", settings.state_dir)
+        try:
+            idle = worker.run(until_idle=until_idle)
+        finally:
+            ended.set()
+        _log.info("worker is idle" if idle else "worker drained")
+        return _result(jobs, worker.seen) if idle else 0
 
 
 def _on_signals(drain: Callable[[], None]) -> None:
@@ -76,10 +88,10 @@ def _on_signals(drain: Callable[[], None]) -> None:
         signal.signal(number, first)
 
 
-def _tell_progress(jobs: Jobs, clock: Clock, ended: threading.Event) -> None:
-    while not clock.wait(ended, PROGRESS_EVERY_S):
-        for job in jobs.jobs():
-            if _uploading(job):
+def _tell_progress(jobs: Jobs, ended: threading.Event) -> None:
+    while not wiring.clock().wait(ended, PROGRESS_EVERY_S):
+        with contextlib.suppress(StoreError):  # the worker's loop tells of that
+            for job in filter(_uploading, jobs.jobs()):
                 _progress.info("job %d %s: %s", job.id, job.model_id, progress_line(job))
 
 

@@ -1,0 +1,144 @@
+"""SIGKILL, SIGTERM and restarts: what the product exists for."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import pytest
+
+from tests.acceptance.conftest import GRANULE, MIB, World, until
+
+pytestmark = pytest.mark.acceptance
+
+
+def test_fifteen_kills_in_one_upload_cost_a_granule_per_file_in_flight(world: World) -> None:
+    model = world.shards("model")
+    total = sum(path.stat().st_size for path in model.iterdir())
+    world.uploader("enqueue", model)
+    dice, allowed = random.Random(20261122), 0
+    for kill in range(15):
+        with world.worker(UPLOADER_TRANSFER__BANDWIDTH_LIMIT="40MiB/s") as process:
+            begun = world.received()
+            goal = begun + dice.randrange(1, total // 20)
+            until(lambda goal=goal: world.received() >= goal)  # type: ignore[misc]
+            world.kill(process)
+        in_flight = [o for o in world.box.report()["objects"].values() if o["size"] is None]
+        allowed += len(in_flight) * GRANULE
+        assert world.job()["stage"] == "upload", f"done after {kill} kills: nothing was proven"
+    world.finish()
+    world.assert_identical(model)
+    world.assert_kept_every_promise()
+    assert world.received() - total <= allowed
+    job = world.job()
+    assert (job["stage"], job["status"]) == ("ready", "done")
+    assert job["bytes_confirmed"] == job["bytes_total"] == total
+
+
+def test_a_kill_in_the_middle_of_a_shard_goes_on_at_the_confirmed_byte(world: World) -> None:
+    model = world.model("model", weights_bin=24 * MIB + 1)
+    world.uploader("enqueue", model)
+    with world.worker(UPLOADER_TRANSFER__BANDWIDTH_LIMIT="16MiB/s") as process:
+        until(lambda: world.received() > 10 * MIB)
+        shown = world.job()["bytes_confirmed"]
+        world.kill(process)
+    held = world.box.report()["objects"]["sandbox/model/weights.bin"]["persisted"]
+    assert shown <= held
+    world.finish()
+    world.assert_identical(model)
+    world.assert_kept_every_promise()
+    assert f"the server holds {held:,} of" in world.uploader("logs", 1).stdout
+
+
+def test_a_kill_while_validating_sends_no_byte_again(world: World) -> None:
+    world.box.world.config.landing_polls = 3
+    model = world.model("model", weights_bin=MIB)
+    world.uploader("enqueue", model)
+    with world.worker() as process:
+        until(lambda: world.box.report()["validate_calls"] >= 1)
+        world.kill(process)
+    received, creates = world.received(), world.box.report()["create_calls"]
+    assert world.job()["stage"] == "validate"
+    world.finish()
+    assert world.received() == received
+    assert world.box.report()["create_calls"] == creates
+    world.assert_kept_every_promise()
+
+
+def test_what_is_enqueued_while_nothing_runs_is_uploaded_later(world: World) -> None:
+    model = world.model("model", weights_bin=MIB)
+    done = world.uploader("enqueue", model)
+    assert done.stdout == "1\n"
+    assert "uploader run" in done.stderr
+    assert world.box.report()["create_calls"] == 0
+    world.finish()
+    world.assert_identical(model)
+
+
+def test_a_running_worker_notices_a_new_job_within_a_second(world: World) -> None:
+    world.uploader("db", "upgrade")
+    with world.worker():
+        until(lambda: list((world.state / "workers").glob("*.lock")))
+        world.uploader("enqueue", world.model("model", weights_bin=5))
+        enqueued = time.monotonic()
+        until(lambda: world.box.report()["creates"] == 1)
+        assert time.monotonic() - enqueued < 3.0  # a poll of 5 s would be caught
+        until(lambda: world.job()["status"] == "done")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_within_ten_seconds_and_exits_zero(world: World, number: int) -> None:
+    model = world.model("model", weights_bin=24 * MIB)
+    world.uploader("enqueue", model)
+    with world.worker(UPLOADER_TRANSFER__BANDWIDTH_LIMIT="4MiB/s") as process:
+        until(lambda: world.received() > MIB)
+        process.send_signal(number)
+        assert process.wait(10) == 0
+    held = world.box.report()["objects"]["sandbox/model/weights.bin"]["persisted"]
+    assert world.job()["files"][-1]["offset"] <= held
+    world.finish()
+    world.assert_identical(model)
+    world.assert_kept_every_promise()
+
+
+def test_a_signal_drains_a_connection_that_is_stalled(world: World) -> None:
+    fault = {"on": "put", "match": "weights", "do": "stall", "at_byte": MIB, "seconds": 60}
+    world.box.world.script.add([fault])
+    model = world.model("model", weights_bin=24 * MIB)
+    world.uploader("enqueue", model)
+    with world.worker() as process:
+        until(lambda: world.received() >= MIB)
+        process.terminate()
+        assert process.wait(10) == 0
+    world.finish()
+    world.assert_identical(model)
+
+
+def test_a_sandbox_that_goes_away_and_comes_back_is_waited_for(world: World) -> None:
+    """A night without network, in miniature: every answer a 503 or no answer at all."""
+    model = world.model("model", weights_bin=8 * MIB)
+    world.uploader("enqueue", model)
+    night = [
+        {"on": on, "do": do, "times": 0}
+        for on, do in (("put", "reset-before"), ("query", "reset-before"), ("start", "reset-after"))
+    ]
+    world.box.world.script.add(night)
+    with world.worker("--until-idle") as process:
+        until(lambda: world.job()["files"][-1]["attempts"] >= 3)
+        world.box.world.script.clear()
+        assert process.wait(60) == 0
+    world.assert_identical(model)
+    world.assert_kept_every_promise()
+
+
+def test_two_workers_on_one_state_folder_upload_everything_once(world: World) -> None:
+    models = [world.model(f"model-{number}", weights_bin=3 * MIB) for number in range(4)]
+    for model in models:
+        world.uploader("enqueue", model)
+    with world.worker("--until-idle") as one, world.worker("--until-idle") as two:
+        assert {one.wait(60), two.wait(60)} == {0}
+    for model in models:
+        world.assert_identical(model)
+    assert world.box.report()["creates"] == 4
+    assert world.box.report()["bytes_below_confirmed"] == 0

@@ -1,0 +1,134 @@
+"""The command line in this process, in a home of its own, and jobs in any state."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.model.build import BASE, folder
+from uploader.cli import app
+from uploader.runtime import SystemClock
+from uploader.store import migrate
+from uploader.store.dialect import open_engine
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Answer]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment in which nothing is configured but where everything is."""
+    for name in os.environ:
+        if name.startswith(("UPLOADER_", "FIREWORKS_", "XDG_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("UPLOADER_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store: to create one anew costs every test a migration."""
+    state_dir = tmp_path_factory.mktemp("template")
+    database = state_dir / "uploader.db"
+    engine = open_engine(f"sqlite:///{database}")
+    migrate.ensure(engine, state_dir)
+    engine.dispose()  # the last connection to close leaves everything in one file
+    return database
+
+
+@pytest.fixture
+def store(home: Path, template: Path) -> Path:
+    (home / "state").mkdir(mode=0o700)
+    return Path(shutil.copy(template, home / "state"))
+
+
+@pytest.fixture
+def model(home: Path) -> Path:
+    return folder(home / "My-Model-3.1", BASE)
+
+
+@pytest.fixture
+def uploader(capsys: pytest.CaptureFixture[str]) -> Command:
+    """One command line, in this process."""
+
+    def run(*arguments: object) -> Answer:
+        capsys.readouterr()
+        code = app.run([str(argument) for argument in arguments])
+        return Answer(code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def sql(home: Path) -> Callable[[str], None]:
+    """Change the store behind everybody's back."""
+
+    def execute(statements: str) -> None:
+        connection = sqlite3.connect(home / "state" / "uploader.db")
+        try:
+            connection.executescript(statements)
+        finally:
+            connection.close()
+
+    return execute
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Let stdout pass for a terminal of so many columns."""
+
+    def of(columns: int) -> None:
+        for module in ("terminal", "jobs", "explain", "enqueue", "service"):
+            monkeypatch.setattr(f"uploader.cli.{module}.width", lambda: columns)
+
+    return of
+
+
+class ScriptedClock(SystemClock):
+    """Every wait passes at once, and the next step of the script happens meanwhile."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self.steps = list(steps)
+        self.passed_s = 0.0
+
+    def now(self) -> datetime:
+        return datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+    def boot_s(self) -> float:
+        return self.passed_s
+
+    def wait(self, event: threading.Event, timeout_s: float) -> bool:
+        self.passed_s += timeout_s
+        if self.steps:
+            self.steps.pop(0)()
+        return event.is_set()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> ScriptedClock:
+    scripted = ScriptedClock()
+    monkeypatch.setattr("uploader.wiring.clock", lambda: scripted)
+    return scripted

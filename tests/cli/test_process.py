@@ -1,0 +1,111 @@
+"""What only a process of its own shows: imports, terminals, pipes, signals."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command
+
+DEADLINE_S = 30
+pytestmark = pytest.mark.usefixtures("store")
+_UPLOADER = (sys.executable, "-m", "uploader")
+
+
+def in_terminal(*arguments: str) -> tuple[int, str]:
+    """A command whose stdout and stderr are a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "xterm"}
+    process = subprocess.Popen(
+        [*_UPLOADER, *arguments], stdout=theirs, stderr=theirs, stdin=theirs, env=environment
+    )
+    os.close(theirs)
+    printed = b""
+    while select.select([ours], [], [], DEADLINE_S)[0]:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:  # how Linux says that the other side is closed
+            break
+        if not piece:
+            break
+        printed += piece
+    os.close(ours)
+    return process.wait(DEADLINE_S), printed.decode()
+
+
+def test_status_imports_nothing_it_does_not_need(uploader: Command, model: Path) -> None:
+    uploader("enqueue", model)
+    program = (
+        "import sys; from uploader.cli.app import run; code = run(['status']);"
+        "unwanted = {'alembic', 'requests', 'urllib3', 'google', 'google_crc32c', 'rich',"
+        " 'uploader.sandbox', 'uploader.engine', 'uploader.remote'};"
+        "print(code, sorted(unwanted & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True, text=True, check=True, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "0 []"
+    assert done.stdout.startswith("1\taccounts/")
+
+
+def test_a_real_terminal(uploader: Command, model: Path, sql: Callable[[str], None]) -> None:
+    uploader("enqueue", model)
+    code, printed = in_terminal("status")
+    assert code == 0
+    assert printed.startswith("ID  MODEL")
+    assert all(len(line) <= 80 for line in printed.splitlines())
+    assert "\x1b" not in printed
+    sql("UPDATE jobs SET status = 'done', stage = 'ready'")
+    code, bars = in_terminal("wait", "1")
+    assert code == 0
+    assert "READY" in bars
+    assert "\x1b[3" not in bars  # NO_COLOR
+    assert bars.endswith("\x1b[?25h") or "\x1b[?25h" in bars  # the cursor is back
+
+
+def test_a_reader_that_leaves_is_no_error(uploader: Command, model: Path) -> None:
+    uploader("enqueue", model)
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [*_UPLOADER, "status"], stdout=theirs, stderr=subprocess.PIPE, check=False,
+        timeout=DEADLINE_S,
+    )  # fmt: skip
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+def test_a_full_disk_is_no_bug() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*_UPLOADER, "status"], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            timeout=DEADLINE_S,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the output cannot be written: No space left")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_waiting_command(
+    number: signal.Signals, code: int, uploader: Command, model: Path
+) -> None:
+    uploader("enqueue", model)
+    with subprocess.Popen(
+        [*_UPLOADER, "wait", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        while not process.stderr.readline().startswith("job 1"):
+            assert process.poll() is None
+        process.send_signal(number)
+        out, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, out, err.strip()) == (code, "", "")

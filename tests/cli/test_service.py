@@ -1,0 +1,95 @@
+"""run, db, config, sandbox, demo, help."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from tests.cli.conftest import Command
+from uploader import __version__
+from uploader.cli import app
+
+BANNED = re.compile(r"\b(manager|helper|utils?|handler|data|info|task)s?\b", re.IGNORECASE)
+
+
+def commands() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = [()]
+    for name, command in get_command(app.app).commands.items():  # type: ignore[attr-defined]
+        found.append((name,))
+        found += [(name, inner) for inner in getattr(command, "commands", ())]
+    return found
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_help_works_and_uses_our_words(command: tuple[str, ...], uploader: Command) -> None:
+    answer = uploader(*command, "--help")
+    assert (answer.code, answer.err) == (0, "")
+    text = answer.out.replace("--data-dir", "")  # design §5 names it so
+    assert not BANNED.findall(text)
+    assert answer.out == uploader(*command, "-h").out
+
+
+def test_the_version(uploader: Command) -> None:
+    assert uploader("--version").out == f"uploader {__version__}\n"
+
+
+def test_run_ends_as_its_worker_says(uploader: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def run(_: object, *, until_idle: bool) -> int:
+        seen.append(until_idle)
+        return 8
+
+    monkeypatch.setattr("uploader.service.daemon.run", run)
+    assert (uploader("run").code, uploader("run", "--until-idle").code) == (8, 8)
+    assert seen == [False, True]
+
+
+def test_db(uploader: Command) -> None:
+    version = uploader("db", "upgrade").out
+    assert version.strip()
+    assert uploader("db", "current").out == version
+
+
+def test_config_show_tells_where_each_comes_from(
+    uploader: Command,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    terminal: Callable[[int], None],
+) -> None:
+    (home / "my.toml").write_text('[transfer]\nmax_files = 7\nbandwidth_limit = "20MB/s"\n')
+    monkeypatch.setenv("UPLOADER_TRANSFER__MAX_FILES", "5")
+    out = uploader("--config", "my.toml", "config", "show").out
+    assert "transfer.max_files\t5\tUPLOADER_TRANSFER__MAX_FILES\n" in out
+    assert f"transfer.bandwidth_limit\t20MB/s\t{home / 'my.toml'}\n" in out
+    assert "transfer.max_jobs\t2\tdefault\n" in out
+    terminal(80)
+    assert uploader("config", "show").out.startswith("SETTING ")
+
+
+def test_config_path_and_check(uploader: Command, home: Path) -> None:
+    none = uploader("config", "path")
+    assert (none.code, none.out) == (0, "")
+    assert "no configuration file" in none.err
+    file = home / "my.toml"
+    file.write_text("[lease]\nduration = 'never'\n")
+    assert uploader("--config", file, "config", "check").code == 2
+    file.write_text("")
+    assert uploader("--config", file, "config", "path").out == f"{file}\n"
+    assert uploader("--config", file, "config", "check").out == "ok\n"
+
+
+@pytest.mark.parametrize("faults", ["no-such-file", "[{]", '[{"on": "x"}]'])
+def test_a_sandbox_with_wrong_faults(faults: str, uploader: Command) -> None:
+    answer = uploader("sandbox", "--faults", faults)
+    assert (answer.code, answer.out) == (2, "")
+    assert "error: the sandbox cannot start" in answer.err
+
+
+def test_the_demo_ends_as_it_says(uploader: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("uploader.sandbox.demo.main", lambda: 1)
+    assert uploader("demo").code == 1

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command, ScriptedClock
+from tests.model.build import BASE, folder
+
+Sql = Callable[[str], None]
+
+
+@pytest.fixture
+def two(uploader: Command, home: Path, store: Path) -> None:
+    del store
+    for name in ("one", "two"):
+        uploader("enqueue", folder(home / name, BASE))
+
+
+def ended(status: str, code: str = "any", job: int = 1) -> str:
+    return (
+        f"UPDATE jobs SET status = '{status}', reason_code = '{code}', reason_message = 'so',"
+        f" reason_hint = 'mend' WHERE id = {job};"
+    )
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize(
+    ("statements", "code"),
+    [
+        (ended("failed"), 7),
+        (ended("cancelled"), 7),
+        (ended("blocked"), 8),
+        (ended("failed", "source_changed"), 12),
+        ("UPDATE jobs SET status = 'done', stage = 'ready' WHERE id = 1", 0),
+    ],
+)
+def test_the_exit_code_is_the_result(
+    statements: str, code: int, uploader: Command, clock: ScriptedClock, sql: Sql
+) -> None:
+    clock.steps = [lambda: sql("UPDATE jobs SET status = 'paused'"), lambda: sql(statements)]
+    answer = uploader("wait", "1")
+    assert (answer.code, answer.out) == (code, "")
+    assert clock.steps == []
+
+
+@pytest.mark.usefixtures("two")
+def test_results_that_differ_are_mixed(uploader: Command, sql: Sql) -> None:
+    sql(ended("failed") + "UPDATE jobs SET status = 'done' WHERE id = 2")
+    answer = uploader("wait", "one", "2", "1")
+    assert answer.code == 9
+    assert "job 1 one: failed: so" in answer.err
+    assert "job 2 two: READY" in answer.err
+    assert "hint: job 1: mend" in answer.err
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize(("text", "seconds"), [("2.5", 2.5), ("0", 0.0), ("1min", 60.0)])
+def test_the_time_is_over(
+    text: str, seconds: float, uploader: Command, clock: ScriptedClock, sql: Sql
+) -> None:
+    sql(ended("failed", job=2))
+    answer = uploader("wait", "1", "2", "--timeout", text)
+    assert (answer.code, clock.passed_s) == (10, seconds)
+    assert "the time is over for job 1\n" in answer.err
+
+
+@pytest.mark.usefixtures("two")
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", ""])
+def test_a_timeout_that_is_none(text: str, uploader: Command) -> None:
+    assert uploader("wait", "1", f"--timeout={text}").code == 2
+
+
+@pytest.mark.usefixtures("two")
+def test_one_line_per_change_and_per_half_minute(
+    uploader: Command, clock: ScriptedClock, sql: Sql
+) -> None:
+    clock.steps = [
+        lambda: sql("UPDATE jobs SET stage = 'upload'"),
+        *[lambda: None] * 44,
+        lambda: sql("UPDATE jobs SET status = 'done', stage = 'ready'"),
+    ]
+    lines = [line for line in uploader("wait", "1").err.splitlines() if line.startswith("job")]
+    assert [line.split(": ")[1] for line in lines] == ["create", "upload", "upload", "READY"]
+    assert "0/6 files, 0 B of 2.2 KiB confirmed (0%)" in lines[1]
+
+
+def test_logs_follow_until_interrupted(uploader: Command, clock: ScriptedClock, home: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def enqueue() -> None:
+        from uploader.cli import app  # noqa: PLC0415 - another process, as it were
+
+        assert app.run(["enqueue", str(folder(home / "one", BASE))]) == 0
+
+    clock.steps = [enqueue, lambda: None, interrupt]
+    answer = uploader("logs", "-f")
+    assert answer.code == 130
+    assert answer.out.endswith(f"job 1 enqueued: enqueued {home / 'one'} as one\n")
+
+
+@pytest.mark.usefixtures("two")
+def test_events_go_on_after_a_number(uploader: Command) -> None:
+    lines = [json.loads(line) for line in uploader("events").out.splitlines()]
+    assert [list(line) for line in lines] == [["seq", "job", "at", "kind", "message", "path"]] * 2
+    assert [line["seq"] for line in lines] == [1, 2]
+    (last,) = uploader("events", "--since", "1").out.splitlines()
+    assert json.loads(last) == lines[1]
+    assert uploader("logs", "two").out.count("\n") == 1

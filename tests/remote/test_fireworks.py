@@ -1,0 +1,340 @@
+"""The control plane: what is asked, how answers are read, and the gate before it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.remote.conftest import Serve
+from tests.remote.scripted import HandClock, Reply, Server
+from uploader.core.errors import JobRefused, RemoteError, UploaderError, UsageError
+from uploader.core.redact import ApiKey
+from uploader.core.resumable import UrlKind
+from uploader.core.retry import Backoff, Verdict, Where
+from uploader.remote.fireworks import VALIDATE_S, Fireworks, RemoteModel, base_of, pair
+from uploader.remote.gate import Gate
+from uploader.remote.sockets import SocketAdapter
+
+BARE = RemoteModel("", "", "", "", None, None, "")
+
+
+def ok(body: object = None, **headers: str) -> Reply:
+    return Reply(200, headers, json.dumps({} if body is None else body).encode())
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def gate(clock: HandClock) -> Gate:
+    return Gate(clock, Backoff(initial_s=2, max_s=60))
+
+
+@pytest.fixture
+def connect(adapter: SocketAdapter, clock: HandClock, gate: Gate) -> Callable[[Server], Fireworks]:
+    return lambda server: Fireworks(
+        f"{server.base}/v1", lambda: ApiKey("fw_key"), clock, gate, adapter
+    )
+
+
+Connect = Callable[[Server], Fireworks]
+
+
+# --- calls
+
+
+@pytest.mark.parametrize(
+    ("call", "line", "body"),
+    [
+        (
+            lambda api: api.create("a", {"modelId": "m"}),
+            "POST /v1/accounts/a/models",
+            {"modelId": "m"},
+        ),
+        (lambda api: api.get("a", "m"), "GET /v1/accounts/a/models/m", None),
+        (lambda api: api.delete("a", "m"), "DELETE /v1/accounts/a/models/m", None),
+        (lambda api: api.validate("a", "m"), "GET /v1/accounts/a/models/m:validateUpload", None),
+        (lambda api: api.get("a/b", "m?x"), "GET /v1/accounts/a%2Fb/models/m%3Fx", None),
+    ],
+)
+def test_each_call_is_its_route(
+    serve: Serve, connect: Connect, call: Callable[[Fireworks], object], line: str, body: object
+) -> None:
+    server = serve(ok())
+    call(connect(server))
+    seen = server.seen[0]
+    assert f"{seen.method} {seen.target}" == line
+    assert (json.loads(seen.body) if seen.body else None) == body
+    assert seen.headers["authorization"] == "Bearer fw_key"
+
+
+def test_validate_is_a_get_without_any_body_and_waits_long(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeouts: list[Any] = []
+    send = SocketAdapter.send
+
+    def spy(self: SocketAdapter, *args: Any, **kwargs: Any) -> Any:
+        timeouts.append(kwargs["timeout"])
+        return send(self, *args, **kwargs)
+
+    monkeypatch.setattr(SocketAdapter, "send", spy)
+    server = serve(ok({"warnings": ["one\ntwo", 3]}), ok({"warnings": None}), ok())
+    api = connect(server)
+    assert api.validate("a", "m") == ("one two", "3")
+    assert api.validate("a", "m") == api.validate("a", "m") == ()
+    assert not {"content-length", "transfer-encoding", "content-type"} & set(server.seen[0].headers)
+    assert [timeout[1] for timeout in timeouts] == [VALIDATE_S] * 3
+
+
+def test_the_account_stands_in_a_header(serve: Serve, connect: Connect) -> None:
+    server = serve(Reply(200, {"X-Fireworks-Account-Id": " acme "}, b"whatever"), Reply(200))
+    api = connect(server)
+    assert api.account() == "acme"
+    assert server.seen[0].target == "/verifyApiKey"
+    with pytest.raises(RemoteError) as caught:
+        api.account()
+    assert (caught.value.verdict, caught.value.code) == (Verdict.BLOCKED, "no_account")
+
+
+def test_a_changed_key_is_used_at_the_next_call(
+    serve: Serve, adapter: SocketAdapter, clock: HandClock, gate: Gate
+) -> None:
+    keys = iter(["one", "two"])
+    server = serve(ok(), ok())
+    api = Fireworks(server.base, lambda: ApiKey(next(keys)), clock, gate, adapter)
+    api.get("a", "m")
+    api.get("a", "m")
+    assert [seen.headers["authorization"] for seen in server.seen] == ["Bearer one", "Bearer two"]
+
+
+def test_a_missing_key_passes_as_it_was_raised(
+    serve: Serve, adapter: SocketAdapter, clock: HandClock, gate: Gate
+) -> None:
+    missing = RemoteError(Verdict.BLOCKED, Where.VERIFY, "none", code="no_key")
+
+    def none() -> ApiKey:
+        raise missing
+
+    server = serve()
+    with pytest.raises(RemoteError) as caught:
+        Fireworks(server.base, none, clock, gate, adapter).get("a", "m")
+    assert caught.value is missing
+    assert not server.seen
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("https://api.fireworks.ai", "https://api.fireworks.ai"),
+        (" https://api.fireworks.ai/ ", "https://api.fireworks.ai"),
+        ("https://api.fireworks.ai/v1", "https://api.fireworks.ai"),
+        ("https://api.fireworks.ai/v1/", "https://api.fireworks.ai"),
+        ("https://api.fireworks.ai/inference/v1", "https://api.fireworks.ai"),
+        ("https://corp.example/fw/v1", "https://corp.example/fw"),
+        ("http://localhost:8080/v1", "http://localhost:8080"),
+    ],
+)
+def test_a_base_url_is_tolerated_as_people_write_it(url: str, base: str) -> None:
+    assert base_of(url) == base
+
+
+@pytest.mark.parametrize(
+    "url", ["", "api.fireworks.ai", "http://api.fireworks.ai", "https://u:p@h", "https://h?x=1"]
+)
+def test_a_base_url_that_would_give_the_key_away_is_refused(url: str) -> None:
+    with pytest.raises(UsageError):
+        base_of(url)
+
+
+# --- reading a model
+
+
+@pytest.mark.parametrize(
+    ("body", "model"),
+    [
+        ({}, BARE),
+        (
+            {
+                "state": "UPLOADING",
+                "kind": "HF_BASE_MODEL",
+                "status": {"code": "OK", "message": ""},
+                "baseModelDetails": {"huggingfaceFiles": ["a", "b"], "parameterCount": "1"},
+                "encryptionState": "ENCRYPTION_STATE_PLAINTEXT",
+                "createTime": "2026-08-30T03:48:42.645723285Z",
+            },
+            RemoteModel(
+                "UPLOADING", "", "", "HF_BASE_MODEL", ("a", "b"), None, "ENCRYPTION_STATE_PLAINTEXT"
+            ),
+        ),
+        (
+            {
+                "state": "FAILED",
+                "status": {"code": 9, "message": "bad\nconfig"},
+                "peftDetails": {"baseModel": "accounts/fireworks/models/q", "r": 8},
+                "baseModelDetails": None,
+            },
+            RemoteModel(
+                "FAILED",
+                "FAILED_PRECONDITION",
+                "bad config",
+                "",
+                None,
+                "accounts/fireworks/models/q",
+                "",
+            ),
+        ),
+        ({"state": 3, "status": "x", "kind": None, "peftDetails": [], "baseModelDetails": 1}, BARE),
+        ({"baseModelDetails": {"huggingfaceFiles": []}, "peftDetails": {"baseModel": ""}}, BARE),
+    ],
+)
+def test_a_model_is_read_leniently(
+    serve: Serve, connect: Connect, body: object, model: RemoteModel
+) -> None:
+    assert connect(serve(ok(body))).get("a", "m") == model
+
+
+# --- upload URLs
+
+SESSION = "https://s/o?upload_id=1"
+
+
+def urls(*keys: str) -> dict[str, str]:
+    return {key: f"https://s/{key}" for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        ({"a": "a", "b": "b"}, ["a", "b"]),
+        ({"a": "models/m/a"}, ["models/m/a"]),
+        ({"a": "a", "b": "models/m/b"}, ["a", "models/m/b"]),
+        ({"a": "m/a", "sub/a": "m/sub/a"}, ["m/sub/a", "m/a"]),
+        ({"a": "a", "sub/a": "sub/a"}, ["sub/a", "a"]),
+        ({}, []),
+    ],
+)
+def test_names_and_urls_pair_up(names: dict[str, str], keys: list[str]) -> None:
+    expected = {name: f"https://s/{key}" for name, key in names.items()}
+    assert pair(list(names), urls(*keys)) == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "keys"),
+    [
+        (["a", "b"], ["a"]),
+        (["a"], ["a", "b"]),
+        (["a"], []),
+        (["a"], ["ba"]),
+        (["a"], ["x/a", "y/a"]),
+        (["a", "b/a"], ["m/b/a"]),
+    ],
+)
+def test_what_does_not_pair_up_is_refused(names: list[str], keys: list[str]) -> None:
+    with pytest.raises(RemoteError) as caught:
+        pair(names, urls(*keys))
+    assert (caught.value.verdict, caught.value.code) == (Verdict.FAILED, "urls_mismatch")
+
+
+def test_the_whole_map_is_asked_for_and_the_kinds_are_read(serve: Serve, connect: Connect) -> None:
+    found = {"filenameToSignedUrls": {"a": SESSION, "b": "https://s/b"}}
+    server = serve(ok({**found, "filenameToUnsignedUris": {}}))
+    read = connect(server).upload_urls("a", "m", {"a": 1, "b": 2**40}, resumable=True)
+    assert {name: url.kind for name, url in read.items()} == {
+        "a": UrlKind.SESSION,
+        "b": UrlKind.PUT,
+    }
+    seen = server.seen[0]
+    assert f"{seen.method} {seen.target}" == "POST /v1/accounts/a/models/m:getUploadEndpoint"
+    assert json.loads(seen.body) == {
+        "filenameToSize": {"a": 1, "b": 2**40},
+        "enableResumableUpload": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "code"),
+    [
+        ({"filenameToUnsignedUris": {"a": "gs://b/a"}}, JobRefused, "byoc_unsupported"),
+        ({"filenameToSignedUrls": {"a": "http://s/o"}}, JobRefused, "insecure_url"),
+        ({"filenameToSignedUrls": {"a": "gs://s/o"}}, JobRefused, "insecure_url"),
+        ({"filenameToSignedUrls": {"a": "http://["}}, JobRefused, "insecure_url"),
+        ({"filenameToSignedUrls": {"a": 1}}, RemoteError, "malformed"),
+        ({"filenameToSignedUrls": ["https://s"]}, RemoteError, "malformed"),
+        ({}, RemoteError, "malformed"),
+        ([], RemoteError, "malformed"),
+    ],
+)
+def test_urls_that_cannot_be_used_are_refused(
+    serve: Serve, connect: Connect, body: object, kind: type[UploaderError], code: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        connect(serve(ok(body))).upload_urls("a", "m", {"a": 1}, resumable=False)
+    assert caught.value.code == code
+
+
+# --- the gate
+
+
+def test_after_a_429_no_call_leaves_until_the_wish_has_passed(
+    serve: Serve, connect: Connect, clock: HandClock
+) -> None:
+    server = serve(Reply(429, {"Retry-After": "30"}), ok())
+    first, second = connect(server), connect(server)
+    with pytest.raises(RemoteError) as caught:
+        first.get("a", "m")
+    assert (caught.value.verdict, caught.value.retry_after_s) == (Verdict.THROTTLED, 30)
+    clock.boot += 29
+    for call in (first.account, lambda: second.validate("a", "m")):
+        with pytest.raises(RemoteError) as caught:
+            call()
+        assert caught.value.verdict is Verdict.THROTTLED
+        assert caught.value.retry_after_s == pytest.approx(2)  # 30 + 0.5 · 2 - 29
+    assert len(server.seen) == 1
+    clock.boot += 2
+    assert second.get("a", "m") == BARE
+    assert len(server.seen) == 2
+
+
+def test_without_a_wish_the_gate_backs_off_further_each_time(gate: Gate, clock: HandClock) -> None:
+    waits = []
+    for _ in range(4):
+        gate.close(None)
+        with pytest.raises(RemoteError) as caught:
+            gate.check(Where.GET)
+        waits.append(caught.value.retry_after_s)
+        clock.boot += caught.value.retry_after_s or 0
+        gate.check(Where.GET)
+    assert waits == pytest.approx([1, 2, 4, 8])
+    gate.passed()
+    gate.close(None)
+    with pytest.raises(RemoteError) as caught:
+        gate.check(Where.GET)
+    assert caught.value.retry_after_s == pytest.approx(1)
+
+
+def test_answers_that_cross_each_other_count_once_and_the_longest_wish_wins(
+    gate: Gate, clock: HandClock
+) -> None:
+    for wish in (10, 50, 20):
+        gate.close(wish)
+    clock.boot += 50
+    with pytest.raises(RemoteError) as caught:
+        gate.check(Where.GET)
+    assert caught.value.retry_after_s == pytest.approx(1)
+
+
+def test_another_error_leaves_the_gate_open(serve: Serve, connect: Connect) -> None:
+    server = serve(Reply(503, {"Retry-After": "30"}), Reply(404), ok())
+    api = connect(server)
+    for verdict in (Verdict.TRANSIENT, Verdict.ABSENT):
+        with pytest.raises(RemoteError) as caught:
+            api.get("a", "m")
+        assert caught.value.verdict is verdict
+    api.get("a", "m")
+    assert len(server.seen) == 3
