@@ -38,22 +38,29 @@ def open_jobs(settings: Settings) -> Jobs:
 def read_jobs(settings: Settings) -> Jobs | None:
     """The job table for looking only; None where there is none yet. Never imports Alembic."""
     from uploader.store import migrate
-    from uploader.store.dialect import database_path, open_engine
     from uploader.store.jobs import Jobs
 
-    if not database_path(settings.database_url).exists():
+    engine = _existing(settings)
+    if engine is None or migrate.current_version(engine) is None:
         return None
-    engine = open_engine(settings.database_url)
     migrate.require_head(engine)
     return Jobs(engine)
 
 
 def db_current(settings: Settings) -> str | None:
-    """The store's schema version, None for an empty one."""
+    """The store's schema version; None for an empty one, or none at all."""
     from uploader.store import migrate
-    from uploader.store.dialect import open_engine
 
-    return migrate.current_version(open_engine(settings.database_url))
+    engine = _existing(settings)
+    return None if engine is None else migrate.current_version(engine)
+
+
+def _existing(settings: Settings) -> Engine | None:
+    from uploader.store.dialect import database_path, open_engine
+
+    if not database_path(settings.database_url).exists():
+        return None
+    return open_engine(settings.database_url)
 
 
 def db_upgrade(settings: Settings) -> str:
@@ -101,6 +108,7 @@ def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[Wo
             yield Worker(_tools(settings, engine, lock, watch.changed, on_event))
         finally:
             watch.close()
+            engine.dispose()
 
 
 def _tools(

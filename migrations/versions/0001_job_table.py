@@ -74,7 +74,6 @@ def _create_jobs() -> None:
         ["base_url", "account", "model_id"],
         unique=True,
         sqlite_where=_OPEN,
-        postgresql_where=_OPEN,
     )
 
 

@@ -259,8 +259,17 @@ def test_a_connection_is_kept_while_all_is_well(serve: Serve, storage: Storage) 
     storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE)
     storage.query(session(server), SIZE)
     assert server.connections == 1
+
+
+def test_closing_ends_the_connection_though_someone_still_holds_its_pool(
+    serve: Serve, storage: Storage, adapter: SocketAdapter
+) -> None:
+    server = serve(partial(0))
+    pool = adapter.poolmanager.connection_from_url(server.base)
+    storage.query(session(server), SIZE)
     storage.close()
     assert server.lost.acquire(timeout=DEADLINE_S)
+    assert pool.num_connections == 1
 
 
 @pytest.mark.parametrize("status", [404, 410, 499])

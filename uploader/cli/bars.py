@@ -21,7 +21,7 @@ class Bars:
         self._line = line
         self._rows: dict[int, TaskID] = {}
         self._progress = Progress(
-            BarColumn(20),
+            BarColumn(12),
             TextColumn("{task.description}", markup=False),
             console=Console(file=sys.stderr, highlight=False),
         )

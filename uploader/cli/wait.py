@@ -103,7 +103,7 @@ def line(job: Job) -> str:
     if job.status is not Status.ACTIVE:
         return f"{said}{job.status}{f': {job.reason.message}' if job.reason else ''}"
     if job.stage is Stage.UPLOAD:
-        return f"{said}{job.stage}: {progress_line(job)}"
+        return f"{said}{progress_line(job)}"
     return f"{said}{job.stage}{f': {job.reason.message}' if job.reason else ''}"
 
 

@@ -119,7 +119,6 @@ Index(
     jobs.c.model_id,
     unique=True,
     sqlite_where=_OPEN,
-    postgresql_where=_OPEN,
 )
 
 files = Table(
