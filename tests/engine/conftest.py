@@ -31,7 +31,7 @@ from uploader.engine.worker import Worker
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
 from uploader.remote.storage import Storage
-from uploader.runtime import StopToken, SystemClock, spawn
+from uploader.runtime import Clock, Spawn, StopToken, SystemClock, spawn
 from uploader.sandbox.adapter import InProcessAdapter
 from uploader.sandbox.world import World
 from uploader.store.claims import Claims
@@ -73,9 +73,10 @@ class FastClock(SystemClock):
 class Lab:
     """One state folder and one sandbox world; workers come and go."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Clock | None = None, spawn: Spawn = spawn) -> None:
         self.folder = folder
-        self.clock = FastClock()
+        self.clock = clock or FastClock()
+        self.spawn = spawn
         self.world = World(data_dir=folder / "objects", now=lambda: self.clock.now().timestamp())
         self.world.base_url, self.world.storage_url = "http://127.0.0.1:1", "http://127.0.0.1:2"
         self.state = folder / "state"
@@ -152,7 +153,7 @@ class Lab:
             jobs=self.jobs,
             claims=Claims(self.engine, lambda event: self.events.append(event.kind)),
             clock=self.clock,
-            spawn=spawn,
+            spawn=self.spawn,
             limits=limits,
             slots=Slots(4),
             throttle=Throttle(self.clock, self.bytes_per_s),

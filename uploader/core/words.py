@@ -39,8 +39,8 @@ def percent(part: int, whole: int) -> str:
 
 def progress_line(job: Job) -> str:
     """``3/9 files, 31% of 131.4 GiB confirmed, 62.0 MiB/s, ETA 24m10s``."""
-    done = percent(job.bytes_confirmed, job.bytes_total)
-    line = f"{job.files_stored}/{job.files_total} files, {done} of {size(job.bytes_total)} confirmed"
+    done, total = percent(job.bytes_confirmed, job.bytes_total), size(job.bytes_total)
+    line = f"{job.files_stored}/{job.files_total} files, {done} of {total} confirmed"
     if job.rate_bps:
         line += f", {size(job.rate_bps)}/s"
     if job.eta_s is not None:
