@@ -80,7 +80,7 @@ class Lab:
         self.world = World(data_dir=folder / "objects", now=lambda: self.clock.now().timestamp())
         self.world.base_url, self.world.storage_url = "http://127.0.0.1:1", "http://127.0.0.1:2"
         self.state = folder / "state"
-        self.state.mkdir(mode=0o700)
+        self.state.mkdir(mode=0o700, exist_ok=True)
         self.engine = open_engine(f"sqlite:///{self.state / 'uploader.db'}")
         ensure(self.engine, self.state)
         self.jobs = Jobs(self.engine)

@@ -111,11 +111,12 @@ class Claims(Transitions, FileWrites):
     def _rescue(self, owners: list[str], now: datetime) -> list[int]:
         orphaned = update(jobs).where(jobs.c.lease_owner.in_(owners))
         with self._journal.writing(now) as transaction:
-            statement = orphaned.values(updated_at=now, **_NO_LEASE).returning(jobs.c.id)
-            rescued = sorted(transaction.run(statement).scalars())
-            for job_id in rescued:
-                transaction.tell(job_id, "rescued", "its worker is gone: the job goes on")
-            return rescued
+            statement = orphaned.values(updated_at=now, **_NO_LEASE)
+            rows = transaction.run(statement.returning(jobs.c.id, jobs.c.status)).all()
+            for job_id, status in sorted(rows):
+                if status == Status.ACTIVE:  # of the others, only the lease was left
+                    transaction.tell(job_id, "rescued", "its worker is gone: the job goes on")
+            return sorted(row.id for row in rows)
 
     def heal(self, now: datetime) -> int:
         """Try every blocked job once more; how many there were."""
