@@ -42,6 +42,7 @@ from uploader.store.migrate import ensure
 
 GRANULE = 256 * 1024
 DEADLINE_S = 30.0
+EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
 LIMITS = Limits(
     max_jobs=2,
     max_put_bytes=4 * GRANULE,
@@ -64,7 +65,7 @@ class FastClock(SystemClock):
         return (super().boot_s() - self.began) * self.factor + self.moved_s
 
     def now(self) -> datetime:
-        return datetime(2026, 11, 1, tzinfo=UTC) + timedelta(seconds=self.boot_s())
+        return EPOCH + timedelta(seconds=self.boot_s())
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
         return super().wait(event, timeout_s / self.factor)
@@ -77,7 +78,11 @@ class Lab:
         self.folder = folder
         self.clock = clock or FastClock()
         self.spawn = spawn
-        self.world = World(data_dir=folder / "objects", now=lambda: self.clock.now().timestamp())
+        self.world = World(
+            data_dir=folder / "objects",
+            now=lambda: EPOCH.timestamp() + self.clock.boot_s(),
+            sleep=lambda seconds: self.clock.wait(threading.Event(), seconds),
+        )
         self.world.base_url, self.world.storage_url = "http://127.0.0.1:1", "http://127.0.0.1:2"
         self.state = folder / "state"
         self.state.mkdir(mode=0o700, exist_ok=True)

@@ -158,3 +158,11 @@ def test_a_success_that_is_no_json_object_is_transient(body: bytes) -> None:
         json_object(Where.GET, answer(200, body))
     assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
     assert caught.value.__context__ is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict"), [("json", Verdict.TRANSIENT), ("text", Verdict.FAILED)]
+)
+def test_a_refusal_cut_in_mid_json_is_asked_again(kind: str, verdict: Verdict) -> None:
+    response = answer(400, b'{"code": 9, "mess', Content_Type=f"application/{kind}")
+    assert refusal(Where.VALIDATE, response, NOW).verdict is verdict

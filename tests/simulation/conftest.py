@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.simulation.lab import SimLab, template
+from tests.simulation.lab import template
 
 
 @pytest.fixture(scope="session")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
-from collections.abc import Iterator
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event, inspect, select, text
+from sqlalchemy import Connection, Engine, event, text
 
 from tests.engine.conftest import GRANULE, Lab
 from tests.simulation.sim import Sim
-from uploader.core.job import Job, Mode, Stage, Status
 from uploader.store.dialect import open_engine, sqlite_url
 from uploader.store.migrate import upgrade
 
@@ -25,8 +24,22 @@ FILES = {
     "two": {"a_bin": 2 * GRANULE, "d_bin": GRANULE + 4097},
 }
 TOTAL = sum(sum(sizes.values()) for sizes in FILES.values())
-MAX_RUNS = 12
 RESTART_S = 5.0
+
+
+@contextmanager
+def simulated(source: Path, seed: int, **world: Any) -> Iterator[SimLab]:
+    """A laboratory with both jobs enqueued; what goes wrong in it says how to replay it."""
+    with tempfile.TemporaryDirectory() as folder:
+        lab = SimLab(Path(folder), source, seed, **{"landing_polls": 1, **world})
+        with closing(lab):
+            for name in FILES:
+                lab.enqueue(source / name)
+            try:
+                yield lab
+            except BaseException as error:
+                error.add_note(f"seed {seed}, {world}; the last boundaries:\n{lab.replay()}")
+                raise
 
 
 def template(folder: Path) -> Path:
@@ -52,6 +65,7 @@ class SimLab(Lab):
         self.source = source
         self.crashes = 0
         self._simulating = False
+        self.at_boundary: Callable[[str], object] = self.sim_boundary
         (folder / "state").mkdir(mode=0o700)
         shutil.copyfile(source / "uploader.db", folder / "state" / "uploader.db")
         super().__init__(folder, Sim(seed))
@@ -83,11 +97,14 @@ class SimLab(Lab):
                 self.sim.effect("commit")
             seen[id(raw)] = changes
 
-    def run_once(self, crash_at: int | None, **limits: Any) -> bool:
-        """One worker until idle, or until the crash; True where it came to the end."""
-        self.clock = Sim(self.seed + self.crashes, crash_at, self.clock.boot_s() + RESTART_S)
-        self.spawn = self.sim.spawn
-        self.boundary = self.sim.boundary
+    def run_once(
+        self, crash_at: int | None = None, off_s: float = RESTART_S, **limits: Any
+    ) -> bool:
+        """One worker until idle, or until the crash; True where it came to the end.
+
+        Before it starts the machine was off for ``off_s`` seconds.
+        """
+        self._begin(crash_at, off_s)
         ended = False
 
         def body() -> None:
@@ -95,13 +112,42 @@ class SimLab(Lab):
             with self.worker(**{"poll_interval_s": 1.0, **limits}) as worker:
                 ended = worker.run(until_idle=True)
 
+        return self._simulate(body) and ended
+
+    def _begin(self, crash_at: int | None, off_s: float) -> None:
+        self.clock = Sim(self.seed + self.crashes, crash_at, self.clock.boot_s() + off_s)
+        self.spawn = self.sim.spawn
+        self.boundary = lambda name: self.at_boundary(name)
+
+    def _simulate(self, body: Callable[[], object]) -> bool:
         self._simulating = True
         try:
             whole = self.sim.run(body)
         finally:
             self._simulating = False
         self.crashes += not whole
-        return whole and ended
+        return whole
+
+    def sim_boundary(self, name: str) -> object:
+        """Where nothing else is to happen at a boundary."""
+        return self.sim.boundary(name)
+
+    def run_forever(self, reached: Callable[[], bool]) -> None:
+        """One worker, drained as soon as ``reached``."""
+        self._begin(None, RESTART_S)
+
+        def body() -> None:
+            with self.worker(poll_interval_s=1.0) as worker:
+
+                def watch() -> None:
+                    while not reached():
+                        self.clock.wait(threading.Event(), 1.0)
+                    worker.drain()
+
+                self.spawn("watch", watch)
+                worker.run()
+
+        assert self._simulate(body)
 
     def run_through(self, *crash_at: int) -> None:
         """Crash at each of the boundaries in turn, then go on undisturbed to the end."""

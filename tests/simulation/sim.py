@@ -11,11 +11,12 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
+from tests.engine.conftest import EPOCH
+
 #: A simulated worker that has not finished by then never will.
-MAX_SIMULATED_S = 7 * 86_400.0
+MAX_SIMULATED_S = 60 * 86_400.0
 
 
 class Crash(BaseException):
@@ -49,6 +50,8 @@ class Sim:
         self.trace: list[str] = []
         self._random = random.Random(seed)
         self._now_s = began_s
+        #: The wall clock's error, in seconds; `boot_s` never has one.
+        self.stepped_s = 0.0
         self._dead = False
         self._current = Strand("main")
         self._strands = [self._current]
@@ -57,7 +60,11 @@ class Sim:
     # -- Clock -----------------------------------------------------------------------------
 
     def now(self) -> datetime:
-        return EPOCH + timedelta(seconds=self._now_s)
+        return EPOCH + timedelta(seconds=self._now_s + self.stepped_s)
+
+    def suspend(self, seconds: float) -> None:
+        """The machine sleeps: every clock goes on, nothing runs."""
+        self._now_s += seconds
 
     def boot_s(self) -> float:
         return self._now_s

@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import os
 import random
-import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.simulation.lab import FILES, SimLab
+from tests.simulation.lab import simulated
 from tests.simulation.oracle import assert_all_is_well
 
 KINDS = ("resumable", "session", "put", "refused")
 
 
-def live(source: Path, kind: str, seed: int, *crash_at: int) -> SimLab:
-    """One whole life of two jobs, with crashes."""
-    with tempfile.TemporaryDirectory() as folder:
-        lab = SimLab(Path(folder), source, seed, url_kind=kind, landing_polls=1)
-        try:
-            for name in FILES:
-                lab.enqueue(source / name)
-            lab.run_through(*crash_at)
-            assert_all_is_well(lab)
-        except BaseException as error:
-            error.add_note(f"replay: kind={kind} seed={seed} crash_at={crash_at}\n{lab.replay()}")
-            raise
-        finally:
-            lab.close()
-    return lab
+def live(source: Path, kind: str, seed: int, *crash_at: int) -> int:
+    """One whole life of two jobs, with crashes; how many boundaries its last run had."""
+    with simulated(source, seed, url_kind=kind) as lab:
+        lab.run_through(*crash_at)
+        assert_all_is_well(lab)
+        return lab.sim.boundaries
 
 
 #: The enumeration in parts, so that it spreads over processes.
@@ -41,7 +31,7 @@ PAIRS = int(os.environ.get("UPLOADER_TEST_PAIRS", "12"))
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_crash_point(source: Path, kind: str, part: int) -> None:
-    last = live(source, kind, 1).sim.boundaries
+    last = live(source, kind, 1)
     for number in range(1 + part, last + 1, PARTS):
         live(source, kind, 1, number)
 

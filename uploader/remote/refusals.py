@@ -72,6 +72,8 @@ def refusal(where: Where, response: requests.Response, now: datetime) -> RemoteE
     status = response.status_code
     name, words = _read(_text(response))
     verdict = classify(where, status, name, words)
+    if verdict is Verdict.FAILED and _garbled(response):
+        verdict = Verdict.TRANSIENT  # what it meant to say cannot be known: ask again
     code = _CODES.get(verdict) or _blocked_code(status, name, words)
     return RemoteError(
         verdict,
@@ -117,6 +119,12 @@ def grpc_name(value: object) -> str:
 
 def _text(response: requests.Response) -> str:
     return response.content[:_BODY_BYTES].decode("utf-8", "replace")
+
+
+def _garbled(response: requests.Response) -> bool:
+    """It calls itself JSON and is none."""
+    is_json = "json" in response.headers.get("Content-Type", "")
+    return is_json and _json(_text(response)) is None
 
 
 def _json(text: str) -> object:

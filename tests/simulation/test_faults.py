@@ -1,0 +1,91 @@
+"""Every fault at every step, first, in the middle and last; and storms of them by seed."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.simulation.lab import SimLab, simulated
+from tests.simulation.oracle import assert_all_is_well
+
+CONTROL = ("create", "get", "urls", "validate")
+STORAGE = ("start", "put", "query")
+ANYWHERE: tuple[dict[str, Any], ...] = (
+    {"do": "reset-before"},
+    {"do": "reset-after"},
+    {"do": "lost-answer"},
+    {"do": "latency", "seconds": 30},
+    *({"do": "status", "status": status} for status in (408, 500, 502, 503, 504)),
+    {"do": "status", "status": 429, "retry_after": 7},
+)
+ONLY_ON: dict[str, tuple[dict[str, Any], ...]] = {
+    **dict.fromkeys(CONTROL, ({"do": "malformed-json"},)),
+    "start": ({"do": "expired-url"},),
+    "put": (
+        {"do": "cut", "at_byte": 0},
+        {"do": "cut", "at_byte": 300_000},
+        {"do": "stall", "at_byte": 1, "seconds": 60},
+        {"do": "drip", "seconds": 1},
+        {"do": "short-308"},
+        {"do": "no-range-308"},
+        {"do": "no-finish"},
+        {"do": "wrong-hash"},
+        *({"do": "dead-session", "status": status} for status in (404, 410, 499)),
+    ),
+    "query": (
+        {"do": "growing-ack"},
+        {"do": "wrong-hash"},
+        *({"do": "dead-session", "status": status} for status in (404, 410, 499)),
+    ),
+}
+FAULTS = [{"on": on, **f} for on in (*CONTROL, *STORAGE) for f in (*ANYWHERE, *ONLY_ON.get(on, ()))]
+#: So that every file is asked about once: sessions are queried only after doubt.
+DOUBT = {"on": "put", "do": "cut", "at_byte": 9, "nth": 2, "times": 3}
+STORMS = int(os.environ.get("UPLOADER_TEST_STORMS", "16"))
+
+
+def prepare(lab: SimLab, on: str, *faults: dict[str, Any]) -> None:
+    lab.world.script.add([*faults, *([DOUBT] if on == "query" else [])])
+
+
+def count(source: Path, on: str) -> int:
+    """How many such exchanges an undisturbed life has."""
+    with simulated(source, 1) as lab:
+        prepare(lab, on)
+        lab.run_through()
+        return sum(f": {on} before" in step for step in lab.sim.trace)
+
+
+@pytest.fixture(scope="module")
+def exchanges(source: Path) -> dict[str, int]:
+    return {on: count(source, on) for on in (*CONTROL, *STORAGE)}
+
+
+@pytest.mark.parametrize(
+    "fault", FAULTS, ids=lambda fault: "-".join(str(value) for value in fault.values())
+)
+def test_every_fault_first_in_the_middle_and_last(
+    source: Path, exchanges: dict[str, int], fault: dict[str, Any]
+) -> None:
+    last = exchanges[fault["on"]]
+    assert last > 0
+    for nth in sorted({1, (1 + last) // 2, last}):
+        with simulated(source, 1) as lab:
+            prepare(lab, fault["on"], {**fault, "nth": nth})
+            lab.run_through()
+            assert_all_is_well(lab, bounded=fault["on"] not in ("put", "query"))
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_storms(source: Path, part: int) -> None:
+    """A fault in every fifth exchange, and a crash now and then."""
+    dice = random.Random(f"storm {part}")
+    for _ in range(max(1, STORMS // 4)):
+        seed, kind = dice.randrange(1 << 30), dice.choice(("resumable", "session", "put"))
+        with simulated(source, seed, url_kind=kind, chaos=0.2) as lab:
+            lab.run_through(*(dice.randrange(1, 150) for _ in range(3)))
+            assert_all_is_well(lab, bounded=False)
