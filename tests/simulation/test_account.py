@@ -92,11 +92,11 @@ def test_a_changed_key_heals_within_a_minute(source: Path) -> None:
         lab.key = "fw_old_key_000000000"
         healed_s: list[float] = []
 
-        def cure(name: str) -> object:
+        def cure(name: str) -> None:
             if name == "create after" and lab.key.startswith("fw_old"):
                 lab.key = lab.world.config.api_key
                 healed_s.append(lab.sim.boot_s())
-            return lab.sim.boundary(name)
+            lab.sim.boundary(name)
 
         lab.at_boundary = cure
         lab.run_forever(lambda: all(job.status is Status.DONE for job in lab.jobs.jobs()))

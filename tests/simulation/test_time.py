@@ -18,13 +18,13 @@ def at(lab: SimLab, name: str, nth: int, act: object) -> None:
     """Call ``act`` once, at the nth boundary of that name."""
     seen = 0
 
-    def look(boundary: str) -> object:
+    def look(boundary: str) -> None:
         nonlocal seen
         seen += boundary == name
         if boundary == name and seen == nth:
             assert callable(act)
             act()
-        return lab.sim.boundary(boundary)
+        lab.sim.boundary(boundary)
 
     lab.at_boundary = look
 
