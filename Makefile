@@ -41,3 +41,9 @@ constraints: ## the newest versions that work together
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+
+.PHONY: soak
+MINUTES ?= 10
+SEED ?= 1
+soak: $(VENV)/installed-dev ## real processes, killed and cut off for minutes: make soak MINUTES=10 SEED=1
+	$(BIN)/python -m tests.soak.soak --minutes $(MINUTES) --seed $(SEED)

@@ -40,6 +40,7 @@ SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,9})?)\s*(?:([kKMGT])(i?)B|B)?", re.ASCII)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 _DURATION = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)\s*(ms|min|[smhd])\s*", re.ASCII)
+_MOST = 256
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -93,10 +94,11 @@ def _granular(size_bytes: int) -> int:
     return size_bytes
 
 
-def _count(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("write a number")  # noqa: TRY004 - pydantic reads ValueError
-    return value
+def _count(value: object) -> int:
+    text = str(value).strip() if type(value) in (int, str) else ""
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= _MOST:
+        raise ValueError(f"write a whole number from 1 to {_MOST}")
+    return int(text)
 
 
 def _text(value: object) -> object:
@@ -140,7 +142,7 @@ def _account_id(text: str | None) -> str | None:
     return text
 
 
-Count = Annotated[int, BeforeValidator(_count), Field(ge=1, le=256)]
+Count = Annotated[int, BeforeValidator(_count)]
 Text = Annotated[str | None, BeforeValidator(_text)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_path)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]

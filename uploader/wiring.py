@@ -10,6 +10,7 @@ from uploader.runtime import Clock, StopToken, SystemClock, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from sqlalchemy import Engine
 
@@ -56,10 +57,11 @@ def db_current(settings: Settings) -> str | None:
 
 
 def _existing(settings: Settings) -> Engine | None:
-    from uploader.store.dialect import database_path, open_engine
+    from uploader.store.dialect import database_path, open_engine, store_errors
 
-    if not database_path(settings.database_url).exists():
-        return None
+    with store_errors():  # the folder may be closed to us
+        if not database_path(settings.database_url).exists():
+            return None
     return open_engine(settings.database_url)
 
 
@@ -69,6 +71,14 @@ def db_upgrade(settings: Settings) -> str:
 
     _migrated(settings)
     return migrate.HEAD
+
+
+def db_backup(settings: Settings, path: Path | None) -> Path | None:
+    """A copy of the store, at ``path`` or where the last one went; None where there is no store."""
+    from uploader.store import migrate
+
+    engine = _existing(settings)
+    return None if engine is None else migrate.save(engine, settings.state_dir, path)
 
 
 def worker_alive(settings: Settings) -> bool:

@@ -89,7 +89,8 @@ def test_explain_says_what_to_do(
     assert "To do: mend it." in failed
     assert "`uploader retry 1`" in failed
     assert "job 1 enqueued: enqueued" in failed
-    assert max(map(len, failed.splitlines())) <= 72
+    wrapped = [line for line in failed.splitlines() if len(line.split()) > 1]
+    assert max(map(len, wrapped)) <= 72  # a path alone in its line is not broken
 
 
 @pytest.mark.usefixtures("enqueued")

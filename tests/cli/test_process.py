@@ -20,10 +20,10 @@ pytestmark = pytest.mark.usefixtures("store")
 _UPLOADER = (sys.executable, "-m", "uploader")
 
 
-def in_terminal(*arguments: str) -> tuple[int, str]:
-    """A command whose stdout and stderr are a terminal of 80 columns."""
+def in_terminal(*arguments: str, columns: int = 80) -> tuple[int, str]:
+    """A command whose stdout and stderr are a terminal of so many columns."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "COLUMNS": "80", "NO_COLOR": "1", "TERM": "xterm"}
+    environment = {**os.environ, "COLUMNS": str(columns), "NO_COLOR": "1", "TERM": "xterm"}
     process = subprocess.Popen(
         [*_UPLOADER, *arguments], stdout=theirs, stderr=theirs, stdin=theirs, env=environment
     )

@@ -108,7 +108,8 @@ class Lab:
             (folder / file.replace("_", ".")).write_bytes(os.urandom(size))
         return folder
 
-    def enqueue(self, folder: Path, **changes: Any) -> int:
+    def new_job(self, folder: Path) -> NewJob:
+        """What enqueueing the folder as it is now would write."""
         stats = {path.name: path.stat() for path in sorted(folder.iterdir())}
         files = tuple(
             ManifestFile(name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
@@ -116,7 +117,7 @@ class Lab:
         )
         details = {"checkpointFormat": "HUGGINGFACE", "huggingfaceFiles": list(stats)}
         model = {"kind": Kind.BASE.remote, "baseModelDetails": {"worldSize": 1, **details}}
-        new = NewJob(
+        return NewJob(
             base_url=self.world.base_url,
             account="sandbox",
             model_id=folder.name,
@@ -124,7 +125,10 @@ class Lab:
             manifest=Manifest(str(folder), files),
             create_body={"modelId": folder.name, "model": model},
         )
-        return self.jobs.enqueue(replace(new, **changes), self.clock.now())[0]
+
+    def enqueue(self, folder: Path, **changes: Any) -> int:
+        new = replace(self.new_job(folder), **changes)
+        return self.jobs.enqueue(new, self.clock.now())[0]
 
     # -- workers ---------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.engine.conftest import DEADLINE_S, GRANULE, Lab
+from tests.engine.conftest import DEADLINE_S, GRANULE, FastClock, Lab
 from uploader.core.errors import UsageError
 from uploader.core.job import Lease, Stage, Status
 from uploader.core.lifecycle import Verb
@@ -130,6 +130,7 @@ def test_leases_of_a_living_worker_are_left_alone_whatever_the_clock_says(lab: L
     with WorkerLock(lab.state) as other:
         job = claims.claim(other.owner, lab.world.base_url, (Stage.CREATE,), lab.clock.now(), 1.0)
         assert job is not None
+        assert isinstance(lab.clock, FastClock)
         lab.clock.moved_s += 86_400
         began_s = lab.clock.boot_s()
         lab.run_until(lambda: lab.clock.boot_s() - began_s > 30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ SIZE = 10 * GRANULE + 7
 
 def interrupted(lab: Lab) -> Path:
     """A job stopped in the middle of its one file; the file."""
-    lab.bytes_per_s = 2.0 * GRANULE
+    lab.bytes_per_s = GRANULE / 20  # so that nobody is too late to stop it
     folder = lab.model(a_bin=SIZE)
     lab.enqueue(folder)
     reached = lambda: bool(lab.world.report()["objects"]) and lab.object()["persisted"] > GRANULE  # noqa: E731
@@ -121,11 +122,12 @@ def test_a_folder_that_is_away_is_waited_for(lab: Lab) -> None:
 def test_a_stored_file_that_changes_before_validation_is_refused(lab: Lab) -> None:
     folder = lab.model(a_bin=GRANULE, b_bin=SIZE)
     lab.enqueue(folder)
-    lab.bytes_per_s = GRANULE  # so that b is under way long after a is stored
     changed: list[bool] = []
 
     def overwrite(name: str) -> None:
-        if name == "put after" and not changed and lab.file("a.bin").stored:
+        of_b = threading.current_thread().name.endswith("b.bin")
+        if name == "put after" and of_b and not changed:
+            lab.until(lambda: lab.file("a.bin").stored)
             changed.append(True)
             rewrite(folder / "a.bin", os.urandom(GRANULE))
 

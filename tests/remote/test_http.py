@@ -254,3 +254,13 @@ def test_no_error_and_no_log_line_holds_a_secret(
     assert "CANARY" not in "".join(said)
     assert "CANARY" not in caplog.text
     adapter.close()
+
+
+def test_a_port_where_nobody_listens_refuses_and_does_not_time_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    session = open_session(SocketAdapter(StopToken()), lambda request: request)
+    with contextlib.closing(session):
+        url = f"http://127.0.0.1:{port}/"
+        with pytest.raises(RemoteError, match="refused the connection"):
+            ask(Where.GET, url, lambda: session.get(url, timeout=5))

@@ -213,3 +213,27 @@ def test_open_count_counts_what_a_worker_can_do(
         put(job_id, status=status, not_before=LATER)
         counts[status] = claims.open_count(BASE_URL)
     assert counts == {status: int(status is Status.ACTIVE) for status in Status}
+
+
+def test_a_clock_set_back_by_years_strands_no_job(
+    jobs: Jobs, claims: Claims, claimed: Callable[..., Job]
+) -> None:
+    """A machine that starts with a wrong date writes waits that end when it should long be done."""
+    job, wrong = claimed(), NOW + timedelta(days=3650)
+    assert job.lease
+    claims.file_failed(job.lease, "config.json", Reason("net", "reset"), wrong, wrong)
+    claims.file_failed(job.lease, "a.safetensors", Reason("net", "reset"), LATER, NOW)
+    claims.retry_at(job.lease, wrong, Reason("net", "reset"), wrong)
+    claims.release(job.lease, wrong)
+    again = _claim(claims)
+    assert again
+    waits = {file.path: file.not_before for file in jobs.files(job.id)}
+    assert waits == {"config.json": None, "a.safetensors": LATER}, "an honest wait stays"
+
+
+def test_the_longest_honest_wait_is_kept(claims: Claims, claimed: Callable[..., Job]) -> None:
+    job = claimed()
+    assert job.lease
+    claims.wait_until(job.lease, NOW + timedelta(days=2), NOW)
+    claims.release(job.lease, NOW)
+    assert _claim(claims, NOW) is None

@@ -48,15 +48,28 @@ FACTS: dict[str, Write] = {
     ),
     "file_failed": lambda claims, lease: claims.file_failed(lease, PATH, REASON, None, LATER),
     "reidentify": lambda claims, lease: claims.reidentify(lease, PATH, 2, 3, LATER),
+    "deleted": lambda claims, lease: claims.deleted(lease, LATER),
     "note": lambda claims, lease: claims.note(lease, "kind", "message", LATER),
     "progress": lambda claims, lease: claims.progress(
         lease, [FileProgress(PATH, 0, Pair(), Pair(), 1)], 1.0, LATER
     ),
 }
-CLOSED: dict[str, Write] = {"closed": lambda claims, lease: claims.closed(lease, LATER)}
+CLOSED: dict[str, Write] = {
+    "sessions_ended": lambda claims, lease: claims.sessions_ended(lease, LATER),
+    "closed": lambda claims, lease: claims.closed(lease, LATER),
+}
 ALL = TRANSITIONS | FACTS | CLOSED
 #: These are fenced by the owner, or by the row's own condition.
-UNFENCED = {"claim", "claim_cancelled", "renew", "held", "reap", "heal", "open_count"}
+UNFENCED = {
+    "claim",
+    "claim_cancelled",
+    "renew",
+    "held",
+    "reap",
+    "heal",
+    "wait_no_more",
+    "open_count",
+}
 
 
 def test_every_verb_is_in_these_tables() -> None:

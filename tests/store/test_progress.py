@@ -201,3 +201,18 @@ def test_a_file_the_job_does_not_have_is_a_lost_lease(
     with pytest.raises(LeaseLost):
         claims.open_session(lease, "nobody", URI, None, LATER)
     assert dump() == before
+
+
+def test_what_is_being_validated_loses_no_file(
+    jobs: Jobs, claims: Claims, lease: Lease, told: list[Event]
+) -> None:
+    claims.to_upload(lease, NOW, created=True)
+    for path in (PATH, "config.json"):
+        claims.open_session(lease, path, URI, "b/k", NOW)
+        claims.file_stored(lease, path, 9, NOW, bytes_sent=50, verified=True)
+    claims.to_validate(lease, NOW)
+    told.clear()
+    with pytest.raises(ValueError, match="stored"):
+        claims.drop_session(lease, PATH, "late", LATER, bytes_sent=50)
+    assert told == []
+    assert all(file.stored for file in jobs.files(lease.job_id)), "invariant 4"

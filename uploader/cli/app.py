@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 import traceback
@@ -12,6 +13,7 @@ from types import FrameType
 from typing import Annotated, NoReturn
 
 import typer
+from typer import TyperException
 from typer.main import get_command
 
 from uploader import __version__
@@ -22,8 +24,8 @@ from uploader.core.redact import redact
 
 BUG = 1
 INTERRUPTED = 130
-_TERMINATED = 143
-_PIPE_CLOSED = 141
+PIPE_CLOSED = 141
+TERMINATED = 143
 
 app = typer.Typer(
     help="A local folder of Hugging Face model files becomes READY on Fireworks AI.",
@@ -67,7 +69,9 @@ def start(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The configuration file.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="The configuration file.", show_default=False, readable=False
+        ),
     ] = None,
     version: Annotated[  # noqa: ARG001 - its callback has it
         bool, typer.Option("--version", callback=_print_version, is_eager=True)
@@ -85,19 +89,35 @@ def start(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; its exit code (design §5)."""
     try:
-        get_command(app).main(args=arguments, prog_name="uploader")
+        return _obey(arguments)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except UploaderError as error:
         say_error(error)
         return error.exit_code
     except PipeClosed:
-        return _PIPE_CLOSED
+        return PIPE_CLOSED
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last one to see it
         return _report_bug(error)
-    return 0
+
+
+def _obey(arguments: Sequence[str] | None) -> int:
+    try:
+        code = get_command(app).main(args=arguments, prog_name="uploader", standalone_mode=False)
+    except TyperException as error:
+        raise _misused(error) from None
+    return code if isinstance(code, int) else 0
+
+
+def _misused(error: TyperException) -> UsageError:
+    """A wrong command line in our two lines."""
+    what = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "uploader"
+    hint = f"`{command} -h` shows what may stand there"
+    return UsageError(what[:1].lower() + what[1:], hint=hint)
 
 
 def _report_bug(error: Exception) -> int:
@@ -116,6 +136,7 @@ def refuse_windows(platform: str) -> None:
 
 def main() -> NoReturn:
     """The program."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may know little Unicode
@@ -128,7 +149,14 @@ def main() -> NoReturn:
     sys.exit(run())
 
 
+def _open_closed_streams() -> None:
+    """What goes to a closed stream goes nowhere, and no file of ours gets its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
+
+
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Leave through every `finally`, so that a hidden cursor comes back."""
     del number, frame
-    sys.exit(_TERMINATED)
+    sys.exit(TERMINATED)

@@ -8,33 +8,42 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn
+from rich.table import Column
 
 from uploader.core.job import Job
 from uploader.model.names import shown
+
+_BAR = 8
+#: A narrower terminal has room for the words alone.
+_ENOUGH = 72
 
 
 class Bars:
     """One bar per job: the bytes the server has confirmed, and where the job stands."""
 
-    def __init__(self, line: Callable[[Job], str]) -> None:
+    def __init__(self, line: Callable[[Job, int], str]) -> None:
+        console = Console(file=sys.stderr, highlight=False)
+        # What does not fit goes on in the next line: a figure cut off tells nothing.
+        words = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
+        columns: list[ProgressColumn] = [words]
+        if console.width >= _ENOUGH:
+            columns.insert(0, BarColumn(_BAR))
+        self._room = console.width - (_BAR + 1) * (len(columns) - 1)
         self._line = line
         self._rows: dict[int, TaskID] = {}
-        self._progress = Progress(
-            BarColumn(12),
-            TextColumn("{task.description}", markup=False),
-            console=Console(file=sys.stderr, highlight=False),
-        )
+        self._progress = Progress(*columns, console=console)
 
     def __call__(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
+            words = shown(self._line(job, self._room))
             if job.id not in self._rows:
-                self._rows[job.id] = self._progress.add_task("")
+                self._rows[job.id] = self._progress.add_task(words)
             self._progress.update(
                 self._rows[job.id],
                 total=max(job.bytes_total, 1),
                 completed=job.bytes_confirmed,
-                description=shown(self._line(job)),
+                description=words,
             )
 
     def __enter__(self) -> Self:

@@ -15,6 +15,7 @@ from uploader.cli.render import job_document
 from uploader.cli.state import AsJson, settings_of
 from uploader.cli.terminal import out, out_json, say, width
 from uploader.cli.wait import wait_for
+from uploader.core.errors import NotFound
 from uploader.core.job import Job, Status
 
 if TYPE_CHECKING:
@@ -29,8 +30,18 @@ class KindWord(StrEnum):
     LORA = "lora"
 
 
+def _folder(word: str) -> Path:
+    """``word`` as a path. An empty one is an unset variable, not the folder we stand in."""
+    if not word:
+        raise NotFound("the path is empty", hint="check the variable it comes from")
+    return Path(word)
+
+
 Folder = Annotated[
-    Path, typer.Argument(metavar="PATH", help="The folder of a model.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="PATH", help="The folder of a model.", show_default=False, parser=_folder
+    ),
 ]
 ModelId = Annotated[str | None, typer.Option(metavar="ID", help="Default: the folder's name.")]
 Account = Annotated[str | None, typer.Option(metavar="A", help="Default: the configured one.")]
@@ -117,6 +128,8 @@ def _tell(plan: Plan, job: Job, *, created: bool, working: bool) -> None:
         say(f"job {job.id} will be {job.model}")
     else:
         say(f"already enqueued: job {job.id} is {job.status} in stage {job.stage}")
+        if job.priority != plan.new.priority:
+            say(f"job {job.id} keeps its priority {job.priority}")
     if job.status is Status.ACTIVE and not working:
         say("no worker runs: start `uploader run`")
 

@@ -76,7 +76,8 @@ def _check_words(wanted: Wanted) -> None:
 
 
 def _new_job(wanted: Wanted, seen: Look, settings: Settings) -> NewJob:
-    model_id = wanted.model_id or derive_model_id(wanted.path)
+    # Of the real path, so that a link to a folder is the same job (design §5).
+    model_id = wanted.model_id or derive_model_id(seen.folder.root)
     body = create_body(
         seen.folder,
         seen.kind,

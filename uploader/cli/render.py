@@ -36,6 +36,11 @@ def speed(job: Job, now: datetime) -> tuple[float | None, float | None]:
     return job.rate_bps, job.eta_s
 
 
+def waits(job: Job, now: datetime) -> bool:
+    """Whether there is a time before which the job does not run."""
+    return job.not_before is not None and job.not_before > now
+
+
 def _whole(number: float | None) -> int | None:
     return None if number is None else round(number)
 
@@ -59,7 +64,7 @@ def job_json(job: Job, now: datetime) -> dict[str, Any]:
         "rate_bps": _whole(rate_bps),
         "eta_s": _whole(eta_s),
         "attempts": job.attempts,
-        "not_before": _exact(job.not_before),
+        "not_before": _exact(job.not_before if waits(job, now) else None),
         "priority": job.priority,
         "created_at": _exact(job.created_at),
         "updated_at": _exact(job.updated_at),
@@ -138,7 +143,7 @@ def note(job: Job, base_url: str, now: datetime) -> str:
     """What else there is to know about a job, in one sentence; empty for most."""
     if job.base_url != base_url and job.status in OPEN_STATUSES:
         return f"for {job.base_url}: workers with this configuration skip it"
-    if job.status is Status.ACTIVE and job.not_before is not None and job.not_before > now:
+    if job.status is Status.ACTIVE and job.not_before is not None and waits(job, now):
         why = f": {job.reason.message}" if job.reason else ""
         return f"waits {duration((job.not_before - now).total_seconds())}{why}"
     if job.reason is not None:

@@ -10,10 +10,10 @@ import typer
 from uploader import wiring
 from uploader.cli.state import settings_of
 from uploader.cli.terminal import out, out_table, say, width
-from uploader.core.errors import UsageError
+from uploader.core.errors import NotFound, UsageError
 
-db = typer.Typer(help="The state store.", no_args_is_help=True, rich_markup_mode=None)
-config = typer.Typer(help="The configuration.", no_args_is_help=True, rich_markup_mode=None)
+db = typer.Typer(help="The state store.", rich_markup_mode=None)
+config = typer.Typer(help="The configuration.", rich_markup_mode=None)
 
 
 def run(
@@ -41,6 +41,23 @@ def upgrade(context: typer.Context) -> None:
 def current(context: typer.Context) -> None:
     """Print the version of the state store."""
     out(wiring.db_current(settings_of(context)) or "empty")
+
+
+@db.command()
+def backup(
+    context: typer.Context,
+    path: Annotated[
+        Path | None, typer.Argument(help="A file that does not exist yet.", show_default=False)
+    ] = None,
+) -> None:
+    """Copy the state store while workers go on, and print where to.
+
+    Without PATH the copy is kept beside the store and takes the place of the last one.
+    """
+    written = wiring.db_backup(settings_of(context), path and path.absolute())
+    if written is None:
+        raise NotFound("there is no state store yet", hint="`uploader enqueue PATH` makes one")
+    out(str(written))
 
 
 @config.command("show")

@@ -6,6 +6,7 @@ here, so NO_COLOR is honoured by nature; rich, which draws the bars of `wait`, h
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -44,9 +45,10 @@ def say(line: str) -> None:
 
 def say_error(error: UploaderError) -> None:
     """One line what, one line what to do; a message may quote a server (invariant 8)."""
-    say(f"error: {redact(error.message)}")
-    if error.hint:
-        say(f"hint: {redact(error.hint)}")
+    with contextlib.suppress(PipeClosed):  # the exit code still says it
+        say(f"error: {redact(error.message)}")
+        if error.hint:
+            say(f"hint: {redact(error.hint)}")
 
 
 def width() -> int | None:
@@ -86,11 +88,15 @@ def shorten(text: str, length: int) -> str:
 
 
 def out_wrapped(text: str, columns: int | None, lead: str = "") -> None:
-    """``lead`` and a sentence, wrapped at words on a terminal and one line elsewhere."""
+    """``lead`` and a sentence, wrapped at words on a terminal and one line elsewhere.
+
+    A name or path is never broken, so that it can be copied.
+    """
     if columns is None:
         out(lead + text)
         return
-    for line in textwrap.wrap(shown(text), max(columns - len(lead), _LEAST)):
+    room = max(columns - len(lead), _LEAST)
+    for line in textwrap.wrap(shown(text), room, break_on_hyphens=False, break_long_words=False):
         out(lead + line)
         lead = " " * len(lead)
 
@@ -104,6 +110,8 @@ def _write(stream: TextIO, line: str) -> None:
         raise PipeClosed from None
     except OSError as problem:
         _silence(stream)
+        if stream is sys.stderr:
+            return  # there is nobody to tell, and the result matters more
         raise UsageError(f"the output cannot be written: {problem.strerror}") from None
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader import wiring
+from uploader.cli.rescan import start_over
 from uploader.cli.state import SeveralJobs, settings_of, store_of
 from uploader.cli.terminal import out, say, say_error
 from uploader.core.errors import UploaderError
@@ -50,9 +51,28 @@ def cancel(
     _each(context, jobs, one)
 
 
-def retry(context: typer.Context, jobs: SeveralJobs) -> None:
+def retry(
+    context: typer.Context,
+    jobs: SeveralJobs,
+    rescan: Annotated[
+        bool,
+        typer.Option("--rescan", help="Start over with the folder as it is now."),
+    ] = False,
+    replace: Annotated[
+        bool,
+        typer.Option(
+            "--replace", help="As --rescan; delete the model first, where this job created it."
+        ),
+    ] = False,
+) -> None:
     """Try failed, blocked or waiting jobs at once; what is confirmed stays."""
-    _each(context, jobs, lambda store, job: _apply(store, job, Verb.RETRY))
+
+    def one(store: Jobs, job: Job) -> Job:
+        if rescan or replace:
+            return start_over(store, job, settings_of(context), replace=replace)
+        return _apply(store, job, Verb.RETRY)
+
+    _each(context, jobs, one)
 
 
 def remove(context: typer.Context, jobs: SeveralJobs) -> None:
@@ -96,8 +116,9 @@ def _tell(before: Job, after: Job | None, *, working: bool) -> None:
         say("no worker runs: start `uploader run`")
     if after.status is not Status.ACTIVE and after.lease is not None and working:
         say(f"job {after.id}: its worker stops at the next block")
-    if after.delete_remote:
-        say(f"job {after.id}: a worker will delete {after.model}")
+    if after.delete_remote and after.created_remotely:
+        then = "" if after.status is Status.CANCELLED else " and create it again"
+        say(f"job {after.id}: a worker will delete {after.model}{then}")
 
 
 def _tell_discarded(store: Jobs, job: Job) -> None:

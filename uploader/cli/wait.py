@@ -12,7 +12,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli.state import SeveralJobs, settings_of, store_of
-from uploader.cli.terminal import say, say_error
+from uploader.cli.terminal import say, say_error, shorten
 from uploader.core.errors import UsageError
 from uploader.core.job import Job, Stage, Status, exit_code
 from uploader.core.words import progress_line
@@ -26,6 +26,7 @@ TIMED_OUT = 10
 
 _POLL_S = 1.0
 _LINE_EVERY_S = 30.0
+_LEAST_NAME = 8
 #: Nothing but a human moves a job on from these; a paused one its user holds on purpose.
 _ENDS = (Status.DONE, Status.FAILED, Status.BLOCKED, Status.CANCELLED)
 
@@ -95,16 +96,23 @@ def _result(jobs: Sequence[Job]) -> int:
     return MIXED if len(codes) > 1 else codes.pop()
 
 
-def line(job: Job) -> str:
-    """Where a job stands, in one line."""
-    said = f"job {job.id} {job.model_id}: "
+def line(job: Job, columns: int | None = None) -> str:
+    """Where a job stands, in one line; beside a bar the name gives way to the figures."""
+    stands, name = _stands(job), f" {job.model_id}"
+    if columns is not None:
+        stands = stands.replace(" confirmed", "")  # as everything is that a bar shows
+        room = columns - len(f"job {job.id}: {stands}")
+        name = shorten(name, room) if room >= _LEAST_NAME else ""
+    return f"job {job.id}{name}: {stands}"
+
+
+def _stands(job: Job) -> str:
     if job.status is Status.DONE:
-        return f"{said}READY"
-    if job.status is not Status.ACTIVE:
-        return f"{said}{job.status}{f': {job.reason.message}' if job.reason else ''}"
-    if job.stage is Stage.UPLOAD:
-        return f"{said}{progress_line(job)}"
-    return f"{said}{job.stage}{f': {job.reason.message}' if job.reason else ''}"
+        return "READY"
+    if job.status is Status.ACTIVE and job.stage is Stage.UPLOAD:
+        return progress_line(job)
+    stands = job.stage if job.status is Status.ACTIVE else job.status
+    return f"{stands}: {job.reason.message}" if job.reason else stands
 
 
 def _progress(clock: Clock) -> AbstractContextManager[Show]:

@@ -178,6 +178,7 @@ class Job:
     created_remotely: bool = False
     start_accepted: bool = False
     plain_put: bool = False
+    #: Of a cancelled job: its model goes too. At `create`: no model is there, or it goes first.
     delete_remote: bool = False
     polling_s: float = 0.0
     rate_bps: float | None = None
@@ -185,6 +186,7 @@ class Job:
     lease: Lease | None = None
     warnings: tuple[str, ...] = ()
     preflight: tuple[Mapping[str, str], ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
     files_total: int = 0
     files_stored: int = 0
     bytes_total: int = 0

@@ -23,6 +23,7 @@ class Verb(StrEnum):
     RESUME = "resume"
     CANCEL = "cancel"
     RETRY = "retry"
+    RESCAN = "rescan"  #: `retry --rescan` and `--replace`: a new life
 
 
 TRANSITIONS: dict[Status, dict[Verb, Status]] = {
@@ -33,20 +34,30 @@ TRANSITIONS: dict[Status, dict[Verb, Status]] = {
         Verb.PAUSE: Status.PAUSED,
         Verb.CANCEL: Status.CANCELLED,
         Verb.RETRY: Status.ACTIVE,
+        Verb.RESCAN: Status.ACTIVE,
     },
-    Status.PAUSED: {Verb.RESUME: Status.ACTIVE, Verb.CANCEL: Status.CANCELLED},
+    Status.PAUSED: {
+        Verb.RESUME: Status.ACTIVE,
+        Verb.RESCAN: Status.ACTIVE,
+        Verb.CANCEL: Status.CANCELLED,
+    },
     Status.BLOCKED: {
         Verb.HEAL: Status.ACTIVE,
         Verb.RETRY: Status.ACTIVE,
+        Verb.RESCAN: Status.ACTIVE,
         Verb.PAUSE: Status.PAUSED,
         Verb.CANCEL: Status.CANCELLED,
     },
-    Status.FAILED: {Verb.RETRY: Status.ACTIVE, Verb.CANCEL: Status.CANCELLED},
+    Status.FAILED: {
+        Verb.RETRY: Status.ACTIVE,
+        Verb.RESCAN: Status.ACTIVE,
+        Verb.CANCEL: Status.CANCELLED,
+    },
     Status.CANCELLED: {},
     Status.DONE: {},
 }
 
-#: Within one life the stage only moves forward.
+#: Within one life the stage only moves forward; RESCAN begins another at `create`.
 NEXT_STAGE: dict[Stage, Stage] = {
     Stage.CREATE: Stage.UPLOAD,
     Stage.UPLOAD: Stage.VALIDATE,

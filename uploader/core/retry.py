@@ -226,11 +226,20 @@ def decide(
 
 
 def _passes(error: Exception, failures: int) -> bool:
-    if isinstance(error, RemoteError) and error.verdict is not Verdict.START_REFUSED:
+    if doubtful(error):
+        return failures < MAX_IN_A_ROW
+    if isinstance(error, RemoteError):
         return error.verdict in _PASSING
-    if isinstance(error, JobError):
-        return error.transient
-    return isinstance(error, StoreError) or failures < MAX_IN_A_ROW
+    return error.transient if isinstance(error, JobError) else True
+
+
+def doubtful(error: Exception) -> bool:
+    """What should pass but may not: a bug, an odd answer, a fresh URL that is refused."""
+    if isinstance(error, RemoteError):
+        # A plain PUT has no other word for a signature that will never do (fw §13.3).
+        expired = error.verdict is Verdict.URL_EXPIRED and error.where is Where.PUT
+        return expired or error.verdict is Verdict.START_REFUSED
+    return not isinstance(error, JobError | StoreError)
 
 
 def reason_of(error: Exception) -> Reason:

@@ -15,7 +15,7 @@ from uploader.core.errors import (
     UploaderError,
 )
 from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
-from uploader.core.retry import Block, Decision, Fail, RetryAt, Verdict, Where, decide
+from uploader.core.retry import Block, Decision, Fail, RetryAt, Verdict, Where
 from uploader.engine.tools import Tools
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
@@ -54,19 +54,19 @@ class Run:
     def stop(self) -> None:
         """Let go at the next block boundary."""
         self._stop.stop()
-        if self._upload is not None:
-            self._upload.stop()
+        if upload := self._upload:  # looked up once: the job's thread may let go of it
+            upload.stop()
 
     def cut(self) -> None:
         """Let go now: end every connection."""
         self._stop.cut()
-        if self._upload is not None:
-            self._upload.cut()
+        if upload := self._upload:
+            upload.cut()
 
     def flush(self) -> None:
         """Write progress; called by the worker once a second. Raises LeaseLost, StoreError."""
-        if self._upload is not None:
-            self._upload.flush()
+        if upload := self._upload:
+            upload.flush()
 
     # -- stages ----------------------------------------------------------------------------
 
@@ -97,6 +97,8 @@ class Run:
             account = self._tools.account or control.account()
             self._tools.claims.adopt_account(self.lease, account, self._tools.clock.now())
             self._reload()
+        if self._job.delete_remote:
+            self._replace(control)
         created = True
         try:
             control.create(self._job.account, self._job.create_body)
@@ -105,9 +107,22 @@ class Run:
                 raise
             refuse_different(self._job, control.get(self._job.account, self._job.model_id))
             created = False
-        self._stop.check()
         self._tools.claims.to_upload(self.lease, self._tools.clock.now(), created=created)
         self._reload()
+
+    def _replace(self, control: Fireworks) -> None:
+        """A new life with other files: the model this job created makes room, once."""
+        if self._job.created_remotely:
+            self._delete(control)
+            self._tools.claims.deleted(self.lease, self._tools.clock.now())
+            self._stop.check()
+
+    def _delete(self, control: Fireworks) -> None:
+        try:
+            control.delete(self._job.account, self._job.model_id)
+        except RemoteError as error:
+            if error.verdict is not Verdict.ABSENT:
+                raise
 
     def _send_files(self, control: Fireworks) -> bool:
         """True once every file is stored and every source was checked once more."""
@@ -129,12 +144,9 @@ class Run:
             for file in self._tools.jobs.files(self._job.id):
                 if file.session is not None:
                     storage.end(file.session)
+        self._tools.claims.sessions_ended(self.lease, self._tools.clock.now())
         if self._job.delete_remote and self._job.created_remotely:
-            try:
-                control.delete(self._job.account, self._job.model_id)
-            except RemoteError as error:
-                if error.verdict is not Verdict.ABSENT:
-                    raise
+            self._delete(control)
         self._tools.claims.closed(self.lease, self._tools.clock.now())
 
     # -- ends ------------------------------------------------------------------------------
@@ -143,10 +155,10 @@ class Run:
         """Write what follows from an error: wait, blocked or failed."""
         if not isinstance(error, UploaderError):
             _log.error("job %d: unexpected error", self._job.id, exc_info=error)
-        clock, claims = self._tools.clock, self._tools.claims
-        now, failures = clock.now(), self._job.failures + 1
-        decision = decide(error, failures, now, clock.jitter(), self._tools.limits.backoff)
+        claims, now = self._tools.claims, self._tools.clock.now()
         try:
+            self._reload()  # progress of this run has ended an earlier run of failures
+            decision = self._tools.decide(error, self._job.failures + 1, self._job.id)
             if self.closing:
                 self._clean_up_later(decision)
             elif isinstance(decision, RetryAt):
@@ -155,7 +167,7 @@ class Run:
                 claims.block(self.lease, decision.reason, now)
             else:
                 claims.fail(self.lease, decision.reason, now)
-        except (LeaseLost, StoreError) as end:
+        except UploaderError as end:
             _log.warning("job %d: %s", self._job.id, end.message)
 
     def _clean_up_later(self, decision: Decision) -> None:
@@ -191,7 +203,9 @@ def refuse_different(job: Job, model: RemoteModel) -> None:
         raise JobRefused(
             f"{job.model} exists and differs: {'; '.join(differences)}",
             code="exists_differently",
-            hint="choose another --model-id, or delete that model first",
+            hint="`uploader retry --replace` deletes it and creates it again"
+            if job.created_remotely
+            else "choose another --model-id, or delete that model first",
         )
 
 
@@ -199,7 +213,7 @@ def _differences(job: Job, model: RemoteModel) -> list[str]:
     found = []
     if model.state == "FAILED":
         found.append(f"its state is FAILED ({model.status_message or 'no reason given'})")
-    if model.kind not in (None, job.kind.remote):
+    if model.kind not in ("", job.kind.remote):
         found.append(f"its kind is {model.kind}, ours {job.kind.remote}")
     ours = set(job.create_body["model"].get("baseModelDetails", {}).get("huggingfaceFiles", ()))
     theirs = set(model.huggingface_files or ours)
@@ -207,7 +221,7 @@ def _differences(job: Job, model: RemoteModel) -> list[str]:
         found.append(f"it lacks {_some(ours - theirs)}")
     if theirs - ours:
         found.append(f"it also expects {_some(theirs - ours)}")
-    if model.encryption_state not in (None, "", *_PLAIN):
+    if model.encryption_state not in ("", *_PLAIN):
         found.append("it is encrypted with a customer's key, which uploader cannot do")
     return found
 

@@ -35,6 +35,7 @@ class Source:
     def __init__(self, path: Path, descriptor: int, stop: StopToken) -> None:
         facts = os.fstat(descriptor)
         self.path = path
+        self.regular = stat.S_ISREG(facts.st_mode)
         self.identity = Identity(facts.st_size, facts.st_mtime_ns)
         self.inode = facts.st_ino
         self.pairs: dict[int, int] = {0: 0}
@@ -54,7 +55,10 @@ class Source:
 
     def check(self) -> None:
         """Raises SourceUnsettled where the open file was written to, or touched, since."""
-        facts = os.fstat(self._descriptor)
+        try:
+            facts = os.fstat(self._descriptor)
+        except OSError as error:  # the handle of a network filesystem went stale
+            raise _unreadable(self.path, error) from None
         if Identity(facts.st_size, facts.st_mtime_ns) != self.identity:
             raise SourceUnsettled(f"{self.path.name} was written to while it was being sent")
 
@@ -69,10 +73,15 @@ class Source:
         return block
 
     def crc_at(self, offset: int) -> Pair:
-        """The CRC of [0, offset): the largest known pair at or below, extended by reading."""
+        """The CRC of [0, offset): the largest known pair at or below, extended by reading.
+
+        Raises SourceUnsettled: a pair of bytes read after a change would prove that change.
+        """
         start = max(known for known in self.pairs if known <= offset)
-        for position, crc in self._crcs(Pair(start, self.pairs[start]), offset):
-            self.pairs[position] = crc
+        if start < offset:
+            crc = self._extended(Pair(start, self.pairs[start]), offset)
+            self.check()
+            self.pairs[offset] = crc
         return Pair(offset, self.pairs[offset])
 
     def confirm(self, offset: int) -> Pair:
@@ -83,18 +92,15 @@ class Source:
 
     def matches(self, pair: Pair) -> bool:
         """True where the bytes [0, pair.offset), read again, have that CRC."""
-        crc = 0
-        for _, extended in self._crcs(Pair(), pair.offset):
-            crc = extended
-        return crc == pair.crc32c
+        return self._extended(Pair(), pair.offset) == pair.crc32c
 
-    def _crcs(self, pair: Pair, stop_at: int) -> Iterator[tuple[int, int]]:
+    def _extended(self, pair: Pair, stop_at: int) -> int:
         position, crc = pair.offset, pair.crc32c
         while position < stop_at:
             self._stop.check()
             block = self.block(position, min(BLOCK_BYTES, stop_at - position))
             position, crc = position + len(block), google_crc32c.extend(crc, block)
-            yield position, crc
+        return crc
 
 
 def open_source(root: str, file: FileState, stop: StopToken) -> Source:
@@ -107,21 +113,24 @@ def open_source(root: str, file: FileState, stop: StopToken) -> Source:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise _unreadable(path, error) from None
-    source = Source(path, descriptor, stop)
     try:
-        _prove(source, file, stat.S_ISREG(os.fstat(descriptor).st_mode))
-    except BaseException:
+        source = Source(path, descriptor, stop)
+        _prove(source, file)
+    except BaseException as error:
         os.close(descriptor)
+        if isinstance(error, OSError):
+            raise _unreadable(path, error) from None
         raise
     return source
 
 
-def _prove(source: Source, file: FileState, regular: bool) -> None:  # noqa: FBT001 - one caller
+def _prove(source: Source, file: FileState) -> None:
     proof = best_pair(file)
-    same_size = regular and source.identity.size_bytes == file.size_bytes
-    if same_size and source.identity != file.identity:
-        same_size = proof.offset > 0 and source.matches(proof)
-    if not same_size:
+    same = source.regular and source.identity.size_bytes == file.size_bytes
+    if same and source.identity != file.identity:
+        # An empty prefix proves nothing, except of an empty file.
+        same = (proof.offset > 0 or not file.size_bytes) and source.matches(proof)
+    if not same:
         raise changed(file.path)
     source.pairs |= {pair.offset: pair.crc32c for pair in (file.checkpoint, file.mark)}
 
@@ -137,12 +146,14 @@ def changed(path: str) -> SourceChanged:
     """The refusal to splice: what is on disk is not what was enqueued."""
     return SourceChanged(
         f"{path} is not the file that was enqueued",
-        hint="put the original back and `uploader retry` the job, or cancel it and enqueue anew",
+        hint="put the original back and `uploader retry` the job; or `uploader retry --rescan`"
+        " takes the folder as it is now and sends all of it again",
     )
 
 
 def _unreadable(path: Path, error: OSError) -> SourceMissing | SourceUnreadable:
-    if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+    # Looked at in this order, a folder that comes back meanwhile is not taken for a lost file.
+    if isinstance(error, FileNotFoundError) and path.parent.is_dir() and not path.exists():
         hint = "put it back, then `uploader retry` the job"
         return SourceMissing(f"{path.name} is gone from {path.parent}", hint=hint)
     words = error.strerror or type(error).__name__
@@ -189,8 +200,7 @@ class Body:
             return b""
         self._throttle.take(count, self._stop)
         block = self._source.block(self._pair.offset, count)
-        if self._pair.offset + count == self._source.identity.size_bytes:
-            self._source.check()  # the last chance before the object is whole
+        self._source.check()  # before it is sent, and before its CRC can prove anything
         self._pair = Pair(self._pair.offset + count, google_crc32c.extend(self._pair.crc32c, block))
         self._on_block(self._pair, count)
         return block

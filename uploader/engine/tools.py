@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from uploader.core.retry import Backoff
+from uploader.core.retry import Backoff, Decision, decide, doubtful
 from uploader.engine.throttle import Slots, Throttle
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.storage import Storage
@@ -55,3 +55,20 @@ class Tools:
     storage: Callable[[StopToken], Storage]
     #: validateUpload calls of this process, by job: a deadline waits for three (design §3).
     polls: Counter[int] = field(default_factory=Counter)
+    #: The polling time at which validateUpload first missed a file we stored, by job.
+    missed_s: dict[int, float] = field(default_factory=dict)
+    #: Doubtful failures in a row, by job and file.
+    doubts: Counter[tuple[int, str]] = field(default_factory=Counter)
+
+    def decide(self, error: Exception, failures: int, job_id: int, path: str = "") -> Decision:
+        """What follows from a job's, or one file's, ``failures``-th failure in a row.
+
+        A night without a network does not count against what only then goes wrong otherwise.
+        """
+        if doubtful(error):
+            self.doubts[job_id, path] += 1
+            failures = min(failures, self.doubts[job_id, path])
+        else:
+            del self.doubts[job_id, path]
+        clock = self.clock
+        return decide(error, failures, clock.now(), clock.jitter(), self.limits.backoff)

@@ -46,22 +46,23 @@ class Transfer:
     def __init__(
         self, tools: Tools, job: Job, lease: Lease, file: FileState, url: UploadUrl | None
     ) -> None:
+        self.job = job
         self.file = file
         self.stop = StopToken()
         self.progress = Progress(file)
         self._tools = tools
-        self._root = job.path
         self._lease = lease
         self._url = url
+        self._sent_from: int | None = None
 
     def run(self) -> None:
         """Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
         with (
-            open_source(self._root, self.file, self.stop) as source,
+            open_source(self.job.path, self.file, self.stop) as source,
             closing(self._tools.storage(self.stop)) as storage,
         ):
-            if self.file.mode is Mode.PUT:
-                finished = self._put(source, storage)
+            if self._url is not None and self._url.kind is UrlKind.PUT:
+                finished = self._put(self._url, source, storage)
             else:
                 finished = self._send(source, storage)
             self._settle(finished, source.crc_at(self.file.size_bytes))
@@ -143,6 +144,9 @@ class Transfer:
         self.progress.confirmed(source.confirm(reading.offset))
         if reading.offset == size_bytes:
             return self._finish(storage, session)
+        if self._sent_from is not None and reading.offset <= self._sent_from:
+            raise _kept_nothing()  # so that the next try waits
+        self._sent_from = reading.offset
         start, stop_at = next_put(reading.offset, size_bytes, self._tools.limits.max_put_bytes)
         body = self._body(source, start, stop_at)
         return storage.send(session, body, start, stop_at, size_bytes)
@@ -186,8 +190,7 @@ class Transfer:
 
     # -- put -------------------------------------------------------------------------------
 
-    def _put(self, source: Source, storage: Storage) -> Finished:
-        url = self._needed_url()
+    def _put(self, url: UploadUrl, source: Source, storage: Storage) -> Finished:
         self._adopt(source)
         self.progress.opened(self.file)
         return storage.put(url, self._body(source, 0, self.file.size_bytes), self.file.size_bytes)
@@ -228,3 +231,8 @@ class Transfer:
             message = f"{file.path} arrived damaged {file.mismatches} times"
             raise Corrupted(message, hint=hint)
         raise RemoteError(Verdict.TRANSIENT, Where.DATA, f"{file.path}: {why}", code="mismatch")
+
+
+def _kept_nothing() -> RemoteError:
+    message = "the storage service kept nothing of what was sent"
+    return RemoteError(Verdict.TRANSIENT, Where.DATA, message, code="kept_nothing")

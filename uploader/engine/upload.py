@@ -20,9 +20,9 @@ from uploader.core.errors import (
     Stopped,
     UploaderError,
 )
-from uploader.core.job import FileState, Job, Lease
+from uploader.core.job import FileState, Job, Lease, Status
 from uploader.core.resumable import UploadUrl, UrlKind
-from uploader.core.retry import Block, Decision, Fail, RetryAt, Verdict, decide
+from uploader.core.retry import Block, Fail, RetryAt, Verdict
 from uploader.engine.progress import Rate
 from uploader.engine.tools import Tools
 from uploader.engine.transfer import Transfer
@@ -57,11 +57,12 @@ class Upload:
         self._urls = UrlBook()
         self._rate = Rate()
         self._stopped = False
-        #: Why no further file may start; `_written` where the job's row says so already.
+        #: Why no further file may start; `_written` is the status the job's row was given for it.
         self._ending: Exception | None = None
-        self._written = False
+        self._written: Status | None = None
         self._urls_error: Exception | None = None
         self._urls_after: datetime | None = None
+        self._urls_failures = 0
 
     def run(self) -> bool:
         """True once every file is stored; False where the rest waits, or the job was ended.
@@ -73,6 +74,7 @@ class Upload:
             while True:
                 self.wake.clear()
                 self._collect()
+                self._look_again()
                 self._start_ready()
                 if not self._running and not self._ready():
                     return self._conclude()
@@ -127,18 +129,31 @@ class Upload:
         for file in self._ready():
             if not self._tools.slots.take():
                 return
-            url = self._url_for(file) if file.session is None else None
-            if file.session is None and url is None:
-                self._tools.slots.give()
+            started = False
+            try:
+                started = self._start(file)
+            finally:
+                if not started:
+                    self._tools.slots.give()
+            if not started:
                 return
-            self._start(file, url)
 
-    def _start(self, file: FileState, url: UploadUrl | None) -> None:
+    def _start(self, file: FileState) -> bool:
+        """True where a transfer was started, which gives the slot back; False where none may."""
+        url = self._url_for(file.path) if file.session is None else None
+        if self._stopped or (file.session is None and url is None):
+            return False
         if url is not None and url.kind is UrlKind.PUT:
             file = self._tools.claims.start_put(self._lease, file.path, self._tools.clock.now())
-        transfer = Transfer(self._tools, self._job, self._lease, file, url)
-        self._running[file.path] = transfer
-        self._tools.spawn(f"job {self._job.id} {file.path}", lambda: self._carry(transfer))
+        self._send_off(Transfer(self._tools, self._job, self._lease, file, url))
+        return True
+
+    def _send_off(self, transfer: Transfer) -> None:
+        name = f"job {self._job.id} {transfer.file.path}"
+        self._tools.spawn(name, lambda: self._carry(transfer))
+        self._running[transfer.file.path] = transfer
+        if self._stopped:  # `stop` may have looked just before it was there to be seen
+            transfer.stop.stop()
 
     def _carry(self, transfer: Transfer) -> None:
         """A transfer's thread."""
@@ -154,15 +169,15 @@ class Upload:
 
     # -- URLs ------------------------------------------------------------------------------
 
-    def _url_for(self, file: FileState) -> UploadUrl | None:
-        """A usable URL, or None where none can be had now, or this file must not start."""
-        if not self._urls.fresh(self._tools.clock.boot_s()):
+    def _url_for(self, path: str) -> UploadUrl | None:
+        """A usable URL, or None where none can be had now, or no file may start."""
+        if not self._urls.fresh(path, self._tools.clock.boot_s()):
             try:
                 self._refresh_urls()
             except (RemoteError, JobError) as error:
                 self._postpone(error)
                 return None
-        return self._urls[file.path]
+        return self._urls.take(path)
 
     def _refresh_urls(self) -> None:
         job, now = self._job, self._tools.clock.now()
@@ -171,7 +186,8 @@ class Upload:
             job.account, job.model_id, sizes, resumable=not job.plain_put
         )
         self._urls.fill(urls, self._tools.clock.boot_s())
-        self._urls_error = self._urls_after = None
+        self._urls_error, self._urls_after, self._urls_failures = None, None, 0
+        self._reload()  # a session may have been opened since the last look
         for path, file in self._files.items():
             if file.object_path not in (None, urls[path].object_path):
                 self._move(path, now)
@@ -190,14 +206,24 @@ class Upload:
     def _postpone(self, error: RemoteError | JobError) -> None:
         """No URL to be had: ask later, or start nothing any more."""
         now = self._tools.clock.now()
-        decision = self._decide(_urls_error(error), self._job.failures + 1)
+        self._urls_failures += 1
+        failures = self._job.failures + self._urls_failures
+        decision = self._tools.decide(_urls_error(error), failures, self._job.id)
         if isinstance(decision, RetryAt):
             self._urls_error, self._urls_after = error, decision.at
         elif isinstance(decision, Block):
             self._tools.claims.block(self._lease, decision.reason, now)
-            self._ending, self._written = error, True
+            self._ending, self._written = error, Status.BLOCKED
         else:
             self._ending = _urls_error(error)
+
+    def _look_again(self) -> None:
+        """A blocked job that was healed meanwhile starts files again, beside those that run."""
+        if self._written is not Status.BLOCKED:
+            return
+        self._reload()
+        if self._job.status is Status.ACTIVE:
+            self._ending = self._written = None
 
     # -- outcomes --------------------------------------------------------------------------
 
@@ -205,38 +231,39 @@ class Upload:
         while self._outcomes:
             outcome = self._outcomes[0]
             self.flush()
-            del self._outcomes[0], self._running[outcome.path]
             self._reload()
+            del self._outcomes[0]
+            began = self._running.pop(outcome.path).job
             if outcome.path in self._moved:
                 self._moved.discard(outcome.path)
                 self._move(outcome.path, self._tools.clock.now())
             elif outcome.error is not None:
-                self._judge(self._files[outcome.path], outcome.error)
+                self._judge(self._files[outcome.path], outcome.error, began)
             self._reload()
 
-    def _judge(self, file: FileState, error: Exception) -> None:
-        """What follows from a transfer that did not store its file."""
+    def _judge(self, file: FileState, error: Exception, began: Job) -> None:
+        """What follows from a transfer that did not store its file; ``began`` as it saw the job."""
         now = self._tools.clock.now()
         if isinstance(error, LeaseLost):
             raise error
         if isinstance(error, Stopped):
             return
-        if isinstance(error, RemoteError) and self._urls_at_fault(error):
+        if isinstance(error, RemoteError) and self._urls_at_fault(error, began):
             return
         if not isinstance(error, UploaderError):
             _log.error("job %d, %s: unexpected error", self._job.id, file.path, exc_info=error)
-        decision = self._decide(error, file.failures + 1)
+        decision = self._tools.decide(error, file.failures + 1, self._job.id, file.path)
         at = decision.at if isinstance(decision, RetryAt) else None
         self._tools.claims.file_failed(self._lease, file.path, decision.reason, at, now)
         if isinstance(decision, Fail):
             self._fail(decision, error)
 
-    def _urls_at_fault(self, error: RemoteError) -> bool:
+    def _urls_at_fault(self, error: RemoteError, began: Job) -> bool:
         """A refused or expired URL; True where falling back to plain PUT is the answer."""
         if error.verdict not in (Verdict.START_REFUSED, Verdict.URL_EXPIRED):
             return False
         self._urls.drop()
-        if error.verdict is Verdict.URL_EXPIRED or self._job.start_accepted:
+        if error.verdict is Verdict.URL_EXPIRED or self._job.start_accepted or began.plain_put:
             return False
         if not self._job.plain_put:
             self._tools.claims.fall_back_to_put(self._lease, self._tools.clock.now())
@@ -244,14 +271,12 @@ class Upload:
         return True
 
     def _fail(self, decision: Fail, error: Exception) -> None:
+        if self._written is not None:  # once is enough; a user may have asked for a retry since
+            return
         self._tools.claims.fail(self._lease, decision.reason, self._tools.clock.now())
-        self._ending, self._written = error, True
+        self._ending, self._written = error, Status.FAILED
         for transfer in self._running.values():
             transfer.stop.stop()
-
-    def _decide(self, error: Exception, failures: int) -> Decision:
-        clock = self._tools.clock
-        return decide(error, failures, clock.now(), clock.jitter(), self._tools.limits.backoff)
 
     # -- ending ----------------------------------------------------------------------------
 
@@ -262,11 +287,16 @@ class Upload:
         if self._written:
             return False
         outstanding = [file for file in self._files.values() if not file.stored]
-        waiting = [file.not_before for file in outstanding if file.not_before is not None]
         if not outstanding:
             return True
-        if self._ending is not None or self._urls_error is not None:
-            raise self._ending or self._urls_error or AssertionError
+        error = self._ending or self._urls_error
+        waiting = [
+            file.not_before
+            for file in outstanding
+            if file.not_before is not None and (error is None or file.session is not None)
+        ]
+        if error is not None and not waiting:  # else a live session has its turn first
+            raise error
         self._tools.claims.wait_until(self._lease, min(waiting), self._tools.clock.now())
         return False
 
@@ -290,7 +320,7 @@ def _urls_error(error: RemoteError | JobError) -> RemoteError | JobError:
         return JobRefused(
             f"the service takes no more files for this model: {error.message}",
             code="urls_refused",
-            hint="delete the model, then cancel this job and enqueue the folder again",
+            hint="`uploader retry --replace` deletes the model and creates it again",
         )
     if verdict is Verdict.ABSENT:
         return model_gone()
@@ -302,5 +332,5 @@ def model_gone() -> JobRefused:
     return JobRefused(
         "the model no longer exists on the service",
         code="model_gone",
-        hint="cancel this job and enqueue the folder again",
+        hint="`uploader retry --replace` creates it again (`--rescan`, had another made it)",
     )

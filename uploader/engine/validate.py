@@ -78,14 +78,18 @@ class Validation:
             raise JobRefused(
                 f"the service refuses the model: {error.message}",
                 code="validation_failed",
-                hint="mend the folder, delete the model (its file list is fixed) and enqueue anew",
+                hint="mend the folder, then `uploader retry --replace`: a model's files are fixed",
             ) from None
         raise error
 
     def _names_a_stored_file(self, error: RemoteError) -> bool:
-        in_time = self._job.polling_s < NOT_FOUND_GRACE_S
         files = self._tools.jobs.files(self._job.id)
-        return error.status == 400 and in_time and any(file.path in error.message for file in files)  # noqa: PLR2004
+        if error.status != 400 or not any(file.path in error.message for file in files):  # noqa: PLR2004
+            return False
+        polling_s, missed_s = self._job.polling_s, self._tools.missed_s
+        # A retry by the user counts polling time anew.
+        missed_s[self._job.id] = min(polling_s, missed_s.get(self._job.id, polling_s))
+        return polling_s - missed_s[self._job.id] < NOT_FOUND_GRACE_S
 
     def _get(self) -> RemoteModel:
         try:

@@ -10,11 +10,13 @@ import contextlib
 import logging
 import threading
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from uploader.core.errors import LeaseLost, StoreError
 from uploader.core.job import Job, Lease, Stage, Status
 from uploader.engine.pipeline import Run
 from uploader.engine.tools import Tools
+from uploader.runtime import Clock
 
 _TICK_S = 0.25
 #: A stopped thread gets so long to reach a block boundary before its sockets are shut down.
@@ -23,6 +25,8 @@ GRACE_S = 1.0
 DRAIN_S = 8.0
 #: A store that cannot be used for so long ends the process; its supervisor starts it again.
 STORE_PATIENCE_S = 60.0
+#: A wall clock set back by more than this would keep jobs waiting; less costs nobody anything.
+SET_BACK = timedelta(minutes=1)
 
 #: Jobs on their way up and jobs being validated do not take each other's places.
 LANES = (frozenset({Stage.CREATE, Stage.UPLOAD}), frozenset({Stage.VALIDATE}))
@@ -53,7 +57,8 @@ class Worker:
         self._tools = tools
         self._runs: dict[Lease, Run] = {}
         self._stopping: dict[Lease, float] = {}
-        self._draining = threading.Event()
+        self._draining = False
+        self._set_ahead = _ahead(tools.clock)
         self._key = tools.key_fingerprint()
         self._store_broken_since: float | None = None
         self._flushing = Every(1.0)
@@ -63,8 +68,8 @@ class Worker:
 
     def drain(self) -> None:
         """Stop claiming, stop at a block boundary, persist, return. Safe in a signal handler."""
-        self._draining.set()
-        self.wake.set()
+        # Nothing but a flag: the thread that a signal interrupts may hold the lock of an Event.
+        self._draining = True
 
     def run(self, *, until_idle: bool = False) -> bool:
         """Until drained, or with ``until_idle`` until no job is active: then True.
@@ -72,24 +77,25 @@ class Worker:
         Raises StoreError.
         """
         self._tools.claims.heal(self._tools.clock.now())  # a new start tries blocked jobs once
-        while not self._draining.is_set():
+        while not self._draining:
             self.wake.clear()
-            if self._turn() and until_idle and self._idle():
+            if self._turn(until_idle=until_idle):
                 return True
             self._tools.clock.wait(self.wake, _TICK_S)
         self._drain()
         return False
 
-    def _turn(self) -> bool:
-        """One look at everything; False where the store would not have it."""
+    def _turn(self, *, until_idle: bool) -> bool:
+        """One look at everything; True where a run ``until_idle`` has come to its end."""
         try:
             self._tend()
             self._claim()
+            idle = until_idle and self._idle()
         except StoreError as error:
             self._bear(error)
             return False
         self._store_broken_since = None
-        return True
+        return idle
 
     def _bear(self, error: StoreError) -> None:
         now = self._tools.clock.boot_s()
@@ -142,6 +148,7 @@ class Worker:
     def _tend(self) -> None:
         """Leases, verbs of other processes, progress, keys."""
         tools, boot_s = self._tools, self._tools.clock.boot_s()
+        self._mind_the_clock()
         if self._watching.due(boot_s) or tools.changed():
             tools.claims.reap(tools.alive, tools.clock.now())
             self._watch(boot_s)
@@ -152,6 +159,13 @@ class Worker:
         if self._healing.due(boot_s):
             tools.spawn("key", self._heal)  # a key command may take its time
         self._cut_the_slow(boot_s)
+
+    def _mind_the_clock(self) -> None:
+        """Where the wall clock was set back, nobody waits for a moment in its old future."""
+        ahead = _ahead(self._tools.clock)
+        if self._set_ahead - ahead > SET_BACK:
+            self._tools.claims.wait_no_more(self._tools.clock.now())
+        self._set_ahead = ahead
 
     def _watch(self, boot_s: float) -> None:
         """Stop every run whose job a user took away; let go of leases without a run."""
@@ -187,13 +201,15 @@ class Worker:
     def _heal(self) -> None:
         """A changed key tries blocked jobs once. Runs beside the loop."""
         key = self._tools.key_fingerprint()
-        if key in (None, self._key):
+        if key == self._key:
             return
-        self._key = key
         try:
-            self._tools.claims.heal(self._tools.clock.now())
+            if key is not None:
+                self._tools.claims.heal(self._tools.clock.now())
         except StoreError as error:
             _log.warning("the state store: %s", error.message)
+        else:
+            self._key = key
 
     # -- draining --------------------------------------------------------------------------
 
@@ -207,3 +223,8 @@ class Worker:
             self._cut_the_slow(clock.boot_s())
             if self._runs:
                 clock.wait(self.wake, _TICK_S)
+
+
+def _ahead(clock: Clock) -> datetime:
+    """What the wall clock showed when the machine started; it moves only where that is set."""
+    return clock.now() - timedelta(seconds=clock.boot_s())

@@ -82,7 +82,7 @@ def _real_folder(path: Path) -> Path:
         hint = f"give the folder: {shown(str(Path(root).parent))}"
         raise UsageError(f"{shown(str(path))} is not a folder", hint=hint)
     if not clean(root):
-        hint = "rename the folder, or link to it from one with a plain name"
+        hint = "rename the folder, or the one above it that has such a name"
         raise UsageError(f"the path {shown(root)} is not one line of UTF-8", hint=hint)
     return Path(root)
 

@@ -16,7 +16,7 @@ _CHECKPOINT = re.compile(r"checkpoint-[0-9]{1,20}")
 
 
 def derive_model_id(path: Path) -> str:
-    """A legal id from the folder's name, links not followed: `Llama-3.1` → `llama-3p1`.
+    """A legal id from the folder's name as it is written: `Llama-3.1` → `llama-3p1`.
 
     `models--ORG--NAME/snapshots/REVISION` gives NAME, `checkpoint-N` its parent's name and its
     own. Raises UsageError where nothing legal is left.

@@ -115,7 +115,7 @@ def safetensors(folder: Folder) -> Iterable[Finding]:
 
 
 def no_tokenizer(folder: Folder) -> Iterable[Finding]:
-    if not any(role(name) is Role.TOKENIZER for name in folder.present):
+    if folder.present and not any(role(name) is Role.TOKENIZER for name in folder.present):
         message = "there is no tokenizer: the service may refuse the model or not serve text"
         yield warning("no_tokenizer", None, message, "add tokenizer.json or tokenizer.model")
 

@@ -136,16 +136,17 @@ _CAUSES: tuple[_Cause, ...] = (
         "the name {host} cannot be resolved",
         "check the network and DNS; uploader tries again by itself",
     ),
-    _Cause((transport.ConnectTimeoutError,), "connecting to {host} timed out"),
     _Cause((ConnectionRefusedError,), "{host} refused the connection"),
     _Cause((ConnectionResetError, BrokenPipeError), "the connection to {host} was reset"),
-    _Cause((transport.TimeoutError, TimeoutError), "{host} stalled and the exchange timed out"),
     _Cause(
         (),
         "there is no network to {host}",
         "check the network; uploader tries again by itself",
         (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN),
     ),
+    # To urllib3 every connection that could not be made is a ConnectTimeoutError.
+    _Cause((transport.ConnectTimeoutError,), "connecting to {host} timed out"),
+    _Cause((transport.TimeoutError, TimeoutError), "{host} stalled and the exchange timed out"),
     _Cause(
         (FileNotFoundError, requests.exceptions.InvalidSchema),
         "{host} cannot be reached with the proxy or CA settings in force",

@@ -173,7 +173,7 @@ def _message(body: dict[str, Any]) -> str:
 def _plain(text: str) -> str:
     """The words of an XML error, of a balancer's HTML page, or of plain text."""
     told = [html.unescape(value) for _, value in _XML.findall(text)]
-    return ": ".join(told) if told else html.unescape(_TAG.sub(" ", text)).strip()
+    return ": ".join(dict.fromkeys(told)) if told else html.unescape(_TAG.sub(" ", text)).strip()
 
 
 def _blocked_code(status: int, name: str, words: str) -> str:

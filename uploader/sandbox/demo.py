@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from uploader.sandbox.server import Sandbox
@@ -40,6 +41,8 @@ class DemoFailed(Exception):
 
 def main() -> int:
     """Run the demo; 0 where every promise was kept, else 1."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _leave)
     try:
         with tempfile.TemporaryDirectory(prefix="uploader-demo-") as scratch:
             _demo(Path(scratch))
@@ -47,6 +50,12 @@ def main() -> int:
         print(f"error: {failure}", file=sys.stderr)
         return 1
     return 0
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """A terminal that is closed is no reason to leave anything behind."""
+    del frame
+    sys.exit(128 + number)
 
 
 def _demo(scratch: Path) -> None:
@@ -153,11 +162,21 @@ def _command(box: Sandbox, scratch: Path) -> _Command:
 def _worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """`uploader run --until-idle`, killed where the demo leaves early."""
     words = [sys.executable, "-m", "uploader", "run", "--until-idle"]
-    with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as process:
+    with (
+        _log(environment).open("wb") as log,
+        subprocess.Popen(words, env=environment, stderr=log) as process,
+    ):
         try:
             yield process
+        except DemoFailed as failure:
+            last = _log(environment).read_text().splitlines()[-5:]
+            raise DemoFailed("\n  ".join((str(failure), "its last words:", *last))) from None
         finally:
             process.kill()
+
+
+def _log(environment: dict[str, str]) -> Path:
+    return Path(environment["HOME"]) / "worker.log"
 
 
 def _run_and_kill(environment: dict[str, str], box: Sandbox, total: int) -> _Report:
@@ -172,11 +191,11 @@ def _run_and_kill(environment: dict[str, str], box: Sandbox, total: int) -> _Rep
     _say(f"5. kill -9: the process is gone, {_mib(_persisted(report))} are confirmed")
     for name, held, size in _partial(report):
         of = f" of {_mib(size)}" if size else ""
-        _say(f"     {name}: {held:,} bytes confirmed{of}")
+        _say(f"     {Path(name).stem}: {held:,} bytes confirmed{of}")
     return report
 
 
-def _run_to_the_end(command: _Command, box: Sandbox, total: int) -> list[str]:
+def _run_to_the_end(command: _Command, box: Sandbox, total: int) -> list[_Report]:
     """Start again and wait for READY; the lines in which it told where it resumed."""
     with _worker(command.environment) as process:
         _say(f"6. uploader run again (process {process.pid}), as a supervisor would start it")
@@ -184,33 +203,50 @@ def _run_to_the_end(command: _Command, box: Sandbox, total: int) -> list[str]:
         if process.returncode:
             raise DemoFailed(f"uploader run ended with {process.returncode}")
     events = [json.loads(line) for line in command("events").splitlines()]
-    resumed = [f"{e['path']}: {e['message']}" for e in events if e["kind"] == "resumed"]
-    for line in resumed:
-        _say(f"     {line}")
+    resumed = [e for e in events if e["kind"] == "resumed"]
+    for event in resumed:
+        _say(f"     {Path(event['path']).stem}: {event['message'].partition(';')[0]}")
     if set(box.report()["models"].values()) != {"READY"}:
         raise DemoFailed("the model is not READY")
-    _say("7. every file stored and checked by CRC32C, validateUpload polled: the model is READY")
+    _say("7. every file stored, each CRC32C compared, validateUpload polled: READY")
     return resumed
 
 
 def _follow(
     process: subprocess.Popen[bytes], box: Sandbox, total: int, done: Callable[[], bool]
 ) -> None:
-    """Until ``done``: a moving line on a terminal, a line now and then elsewhere."""
-    deadline, told = time.monotonic() + PATIENCE_S, time.monotonic()
-    while not done():
-        if time.monotonic() > deadline or process.poll() not in (None, 0):
-            raise DemoFailed(f"the worker did not get there (exit code {process.poll()})")
-        held = min(_received(box.report()), total)
+    """Until ``done``, with a line of progress that moves."""
+    deadline = time.monotonic() + PATIENCE_S
+    with _moving_line() as tell:
+        while not done():
+            if time.monotonic() > deadline or process.poll() not in (None, 0):
+                raise DemoFailed(f"the worker did not get there (exit code {process.poll()})")
+            held = min(_received(box.report()), total)
+            what = f"{_mib(held)} of {_mib(total)} ({100 * held // total}%)"
+            tell(what if held < total else "all sent; waiting for READY")
+            time.sleep(0.02)
+
+
+@contextmanager
+def _moving_line() -> Iterator[Callable[[str], None]]:
+    """A line that is written over on a terminal; elsewhere one a second, none of them twice."""
+    told, last = time.monotonic(), ""
+
+    def tell(line: str) -> None:
+        nonlocal told, last
+        if line == last or not (sys.stdout.isatty() or time.monotonic() - told > 1):
+            return
+        width, told, last = len(last), time.monotonic(), line
         if sys.stdout.isatty():
-            print(f"\r     {_mib(held)} of {_mib(total)} ({100 * held // total}%) ", end="")
-            sys.stdout.flush()
-        elif time.monotonic() - told > 1:
-            told = time.monotonic()
-            _say(f"     {_mib(held)} of {_mib(total)} ({100 * held // total}%)")
-        time.sleep(0.02)
-    if sys.stdout.isatty():
-        print("\r" + " " * 60 + "\r", end="")
+            print(f"\r     {line:{width}}", end="", flush=True)
+        else:
+            _say(f"     {line}")
+
+    try:
+        yield tell
+    finally:
+        if sys.stdout.isatty():
+            print(f"\r     {'':{len(last)}}\r", end="", flush=True)
 
 
 # -- what was seen ---------------------------------------------------------------------------
@@ -254,7 +290,7 @@ def _compare(model: Path, stored: Path) -> None:
 
 
 def _summary(
-    report: _Report, killed: _Report, resumed: list[str], total: int, seconds: float
+    report: _Report, killed: _Report, resumed: list[_Report], total: int, seconds: float
 ) -> None:
     again = _received(report) - total
     most = max(1, len(_partial(killed))) * GRANULE

@@ -82,7 +82,7 @@ def receive(world: World, target: StorageObject, part: Part, body: Body, span: S
         whole = position == span.stop
     finally:
         ours = part.end(token, whole=whole and span.final)
-        target.cuts += bool(body.unread)
+        target.cuts += bool(body.unread) or not ours  # taken over at its last byte: cut, too
     return whole and ours
 
 

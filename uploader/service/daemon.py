@@ -20,6 +20,7 @@ from uploader.core.errors import StoreError
 from uploader.core.job import Event, Job, Stage, Status, exit_code
 from uploader.core.redact import redact
 from uploader.core.words import progress_line
+from uploader.model.names import shown
 from uploader.runtime import spawn
 from uploader.settings import Settings
 from uploader.store.jobs import Jobs
@@ -37,7 +38,8 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds")
-        line = f"{at.replace('+00:00', 'Z')} {record.levelname.lower():7} {record.getMessage()}"
+        said = shown(record.getMessage())  # a server's words may try to steer the terminal
+        line = f"{at.replace('+00:00', 'Z')} {record.levelname.lower():7} {said}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return redact(line)

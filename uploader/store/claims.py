@@ -17,20 +17,18 @@ from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
 from uploader.store.transitions import Transitions
 
+#: No honest wait is longer: a day of backoff on top of a day of Retry-After. What is was written
+#: under a clock that has been set back since.
+_LONGEST_WAIT = timedelta(days=2)
 _NO_LEASE: dict[str, None] = {
     "lease_owner": None,
     "lease_token": None,
     "lease_expires_at": None,
     "rate_bps": None,
 }
+_HAS_SESSIONS = exists().where(files.c.job_id == jobs.c.id, files.c.session_uri.is_not(None))
 #: A cancelled job whose sessions, or model, still exist remotely.
-_TO_CLEAN_UP = and_(
-    jobs.c.status == Status.CANCELLED,
-    or_(
-        jobs.c.delete_remote,
-        exists().where(files.c.job_id == jobs.c.id, files.c.session_uri.is_not(None)),
-    ),
-)
+_TO_CLEAN_UP = and_(jobs.c.status == Status.CANCELLED, or_(jobs.c.delete_remote, _HAS_SESSIONS))
 
 
 class Claims(Transitions, FileWrites):
@@ -74,7 +72,13 @@ class Claims(Transitions, FileWrites):
         )
         with self._journal.writing(now) as transaction:
             job_id = transaction.run(statement).scalar_one_or_none()
-            return None if job_id is None else read_job(transaction.connection, job_id)
+            if job_id is None:
+                return None
+            late = files.c.not_before > now + _LONGEST_WAIT
+            transaction.run(
+                update(files).where(files.c.job_id == job_id, late).values(not_before=None)
+            )
+            return read_job(transaction.connection, job_id)
 
     def renew(self, owner: str, now: datetime, lease_s: float) -> None:
         """Every lease of ``owner`` for another ``lease_s`` seconds."""
@@ -113,9 +117,9 @@ class Claims(Transitions, FileWrites):
         with self._journal.writing(now) as transaction:
             statement = orphaned.values(updated_at=now, **_NO_LEASE)
             rows = transaction.run(statement.returning(jobs.c.id, jobs.c.status)).all()
-            for job_id, status in sorted(rows):
-                if status == Status.ACTIVE:  # of the others, only the lease was left
-                    transaction.tell(job_id, "rescued", "its worker is gone: the job goes on")
+            for row in rows:
+                if row.status == Status.ACTIVE:  # of the others, only the lease was left
+                    transaction.tell(row.id, "rescued", "its worker is gone: the job goes on")
             return sorted(row.id for row in rows)
 
     def heal(self, now: datetime) -> int:
@@ -133,9 +137,21 @@ class Claims(Transitions, FileWrites):
                 transaction.tell(job_id, "healed", "the account is tried again")
             return len(healed)
 
+    def wait_no_more(self, now: datetime) -> None:
+        """Whatever waits for a moment after ``now`` is tried at once: the clock was set back."""
+        with self._journal.writing(now) as transaction:
+            for table in (jobs, files):
+                late = update(table).where(table.c.not_before > now)
+                transaction.run(late.values(not_before=None))
+
     def open_count(self, base_url: str) -> int:
-        """How many jobs a worker still has something to do for; none is idle (design §5)."""
-        unfinished = or_(jobs.c.status == Status.ACTIVE, _TO_CLEAN_UP)
+        """How many jobs a worker still has something to do for; none is idle (design §5).
+
+        A cancelled job's model that could not be deleted is no reason to stay: it may need
+        another key first. The next worker tries again.
+        """
+        to_clean_up = and_(_TO_CLEAN_UP, or_(_HAS_SESSIONS, jobs.c.not_before.is_(None)))
+        unfinished = or_(jobs.c.status == Status.ACTIVE, to_clean_up)
         query = (
             select(func.count()).select_from(jobs).where(jobs.c.base_url == base_url, unfinished)
         )
@@ -150,7 +166,11 @@ def _next(wanted: ColumnElement[bool], base_url: str, now: datetime) -> Select[t
             wanted,
             jobs.c.base_url == base_url,
             jobs.c.lease_token.is_(None),
-            or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now),
+            or_(
+                jobs.c.not_before.is_(None),
+                jobs.c.not_before <= now,
+                jobs.c.not_before > now + _LONGEST_WAIT,
+            ),
         )
         .order_by(jobs.c.priority.desc(), jobs.c.not_before.nulls_first(), jobs.c.id)
         .limit(1)

@@ -30,7 +30,7 @@ _READ_ONLY = ("read_only", "cannot be written", "check its owner, mode and mount
 _CORRUPT = ("corrupt", "is damaged or not a database", "restore a backup, or move it away")
 _FULL = ("disk_full", "has no room to grow", "free space on its disk, then try again")
 _GONE = ("gone", "is gone or cannot be opened", "check the state folder, restart the service")
-_IO = ("io", "cannot be read or written", "the disk answers with errors: check it")
+_IO = ("io", "cannot be read or written", "check its disk: it is full, or answers with errors")
 
 #: By SQLite's primary result code.
 _SQLITE_CAUSES = {
@@ -73,6 +73,17 @@ def store_errors() -> Iterator[None]:
         raise _translated(error.orig) or error from error.orig
     except (sqlite3.Error, OSError) as error:
         raise _translated(error) or error from error
+    except UnicodeDecodeError as error:  # even a damaged schema's error message may be no text
+        raise _store_error(*_CORRUPT) from error
+
+
+@contextlib.contextmanager
+def legible() -> Iterator[None]:
+    """Around reading rows: a value none of ours ever wrote means damage, not a bug."""
+    try:
+        yield
+    except ValueError as error:
+        raise _store_error(*_CORRUPT) from error
 
 
 def _translated(error: BaseException | None) -> StoreError | None:
@@ -80,11 +91,17 @@ def _translated(error: BaseException | None) -> StoreError | None:
         cause = _OS_CAUSES.get(error.errno or 0, _IO)
     else:
         # The low byte is the primary code, the rest says more than a user can use.
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        code = getattr(error, "sqlite_errorcode", _unnumbered(error)) & 0xFF
         if code not in _SQLITE_CAUSES:
             return None
         cause = _SQLITE_CAUSES[code]
     return _store_error(*cause)
+
+
+def _unnumbered(error: BaseException | None) -> int:
+    """Python's own complaint, without a number of SQLite's: text that is not UTF-8."""
+    operational = isinstance(error, sqlite3.OperationalError)
+    return sqlite3.SQLITE_CORRUPT if operational else sqlite3.SQLITE_OK
 
 
 def _store_error(code: str, what: str, hint: str) -> StoreError:

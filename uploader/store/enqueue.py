@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, true
 
 from uploader.core.errors import UsageError
-from uploader.core.job import OPEN_STATUSES, UNKNOWN_ACCOUNT, NewJob, Stage, Status
+from uploader.core.job import OPEN_STATUSES, UNKNOWN_ACCOUNT, Manifest, NewJob, Stage, Status
 from uploader.store.journal import Transaction
 from uploader.store.tables import files, jobs
 
@@ -78,7 +78,7 @@ def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
 
 def insert_job(transaction: Transaction, new: NewJob) -> int:
     """The new job's id, its files and its first event written."""
-    _check_text(new)
+    check_text(new.manifest)
     job_id: int = transaction.run(
         insert(jobs)
         .values(
@@ -99,12 +99,13 @@ def insert_job(transaction: Transaction, new: NewJob) -> int:
         )
         .returning(jobs.c.id)
     ).scalar_one()
-    _insert_files(transaction, job_id, new)
+    insert_files(transaction, job_id, new.manifest)
     transaction.tell(job_id, "enqueued", f"enqueued {new.manifest.root} as {new.model_id}")
     return job_id
 
 
-def _insert_files(transaction: Transaction, job_id: int, new: NewJob) -> None:
+def insert_files(transaction: Transaction, job_id: int, manifest: Manifest) -> None:
+    """A row for each file, nothing of it sent yet."""
     rows = [
         {
             "job_id": job_id,
@@ -113,15 +114,15 @@ def _insert_files(transaction: Transaction, job_id: int, new: NewJob) -> None:
             "mtime_ns": file.mtime_ns,
             "inode": file.inode,
         }
-        for file in new.manifest.files
+        for file in manifest.files
     ]
     if rows:
         transaction.connection.execute(insert(files), rows)
 
 
-def _check_text(new: NewJob) -> None:
+def check_text(manifest: Manifest) -> None:
     """Raises UsageError for names a database cannot keep: bytes that are not UTF-8."""
-    for name in (new.manifest.root, *(file.path for file in new.manifest.files)):
+    for name in (manifest.root, *(file.path for file in manifest.files)):
         try:
             name.encode("utf-8")
         except UnicodeEncodeError:

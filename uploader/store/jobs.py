@@ -16,6 +16,7 @@ from uploader.core.job import Event, FileState, Job, NewJob, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, Transaction, ignore, reason_columns
+from uploader.store.life import begin_life
 from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
 from uploader.store.tables import events, files, jobs
 
@@ -109,7 +110,8 @@ class Jobs:
                 .where(jobs.c.id == job_id)
                 .values(
                     status=status,
-                    delete_remote=delete_remote,
+                    # A replacement that is due stays due, unless the user gives the job up.
+                    delete_remote=delete_remote if verb is Verb.CANCEL else job.delete_remote,
                     not_before=None,
                     updated_at=now,
                     **reason_columns(None),
@@ -118,6 +120,18 @@ class Jobs:
             if verb is Verb.RETRY:
                 _forgive(transaction, job_id)
             transaction.tell(job_id, kind, message)
+            return read_job(transaction.connection, job_id)
+
+    def begin_life(self, job_id: int, new: NewJob, now: datetime, *, replace: bool = False) -> Job:
+        """Start over with the folder as ``new`` saw it: stage create, nothing sent, events kept.
+
+        Only the files, the create body and the findings of ``new`` are taken. Where a model is
+        there already its files are fixed: others need ``replace``, which has the worker delete
+        it first, and only one that this job created. Raises NotFound; UsageError where that
+        does not hold, a worker has the job in hand, or it is closed; then nothing is changed.
+        """
+        with self._journal.writing(now) as transaction:
+            begin_life(transaction, read_job(transaction.connection, job_id), new, replace=replace)
             return read_job(transaction.connection, job_id)
 
     def remove(self, job_id: int, now: datetime) -> None:
@@ -146,7 +160,7 @@ def _check_removable(job: Job) -> None:
             f"job {job.id} is {job.status} and cannot be removed",
             hint=f"`uploader cancel {job.id}` first",
         )
-    if job.lease is not None or job.delete_remote:
+    if job.lease is not None or (job.delete_remote and job.status is Status.CANCELLED):
         raise UsageError(
             f"a worker still has something to do for job {job.id}",
             hint="try again in a moment; `uploader run` does the work",

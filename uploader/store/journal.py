@@ -71,7 +71,7 @@ class Journal:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A consistent view; raises StoreError."""
-        with dialect.store_errors(), self._engine.begin() as connection:
+        with dialect.store_errors(), dialect.legible(), self._engine.begin() as connection:
             yield connection
 
     @contextlib.contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from uploader.core.errors import StoreError
+from uploader.core.errors import NotFound, StoreError, UsageError
 from uploader.store import dialect, locks
 from uploader.store.folder import private_file, private_folder
 
@@ -147,6 +147,33 @@ def _raw(connection: Connection) -> sqlite3.Connection:
     return raw
 
 
+def save(engine: Engine, state_dir: Path, path: Path | None) -> Path:
+    """What `db backup` does: a copy at ``path``, which must not exist yet; where it went.
+
+    Without ``path`` beside the store, in place of the copy made so the last time. Raises
+    UsageError, NotFound and StoreError.
+    """
+    target = path or Path(f"{engine.url.database}.backup")
+    with dialect.store_errors():
+        private_folder(state_dir)
+        # One at a time, and never of a store that is half migrated.
+        with locks.exclusive(state_dir / "migrate.lock"):
+            if path is not None:
+                _refuse_target(path)
+            backup(engine, target)
+    return target
+
+
+def _refuse_target(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UsageError(
+            f"{path} exists already: a backup replaces nothing",
+            hint="choose another name; without one, the last backup made so is replaced",
+        )
+    if not path.parent.is_dir():
+        raise NotFound(f"there is no folder {path.parent}", hint="create it first")
+
+
 def backup(engine: Engine, path: Path) -> None:
     """A consistent copy of the store at ``path`` (0600), while others go on writing.
 
@@ -156,8 +183,15 @@ def backup(engine: Engine, path: Path) -> None:
     with dialect.store_errors():
         part.unlink(missing_ok=True)
         private_file(part)
-        with engine.connect() as connection, contextlib.closing(sqlite3.connect(part)) as copy:
-            _raw(connection).backup(copy)
-            # One file to carry away, without a log beside it.
-            copy.execute("PRAGMA journal_mode = DELETE")
-        os.replace(part, path)  # noqa: PTH105 - Path.replace says "rename"
+        try:
+            _copy(engine, part)
+            os.replace(part, path)  # noqa: PTH105 - Path.replace says "rename"
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _copy(engine: Engine, part: Path) -> None:
+    with engine.connect() as connection, contextlib.closing(sqlite3.connect(part)) as copy:
+        _raw(connection).backup(copy)
+        # One file to carry away, without a log beside it.
+        copy.execute("PRAGMA journal_mode = DELETE")

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, or_, update
+from sqlalchemy import ColumnElement, or_, select, update
 
-from uploader.core.job import FileState, Lease, Mode, Pair, Reason, Status
+from uploader.core.job import FileState, Lease, Mode, Pair, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.store.fence import Fenced, write_file
 from uploader.store.journal import Transaction, plain, reason_columns
@@ -52,6 +52,7 @@ class FileWrites(Fenced):
                 path,
                 **NO_SESSION
                 | {
+                    "mode": Mode.SESSION,
                     "session_uri": uri.reveal(),
                     "session_at": now,
                     "object_path": object_path,
@@ -81,9 +82,10 @@ class FileWrites(Fenced):
         """The file starts over; the file as it is now, with its counters.
 
         ``old``: the session was older than six days. ``mismatch``: the stored object was not
-        our source.
+        our source. Raises ValueError once the job's stage says that every file is stored.
         """
         with self._fenced(lease, now) as transaction:
+            _check_uploading(transaction, lease)
             write_file(
                 transaction,
                 lease,
@@ -173,6 +175,12 @@ class FileWrites(Fenced):
             written = [row for row in rows if _written(transaction, lease, row)]
             if any(row.advanced for row in written):
                 _progressed(transaction, lease)
+
+
+def _check_uploading(transaction: Transaction, lease: Lease) -> None:
+    stage = select(jobs.c.stage).where(jobs.c.id == lease.job_id)
+    if transaction.connection.execute(stage).scalar_one() in (Stage.VALIDATE, Stage.READY):
+        raise ValueError(f"every file of job {lease.job_id} is stored (invariant 4)")
 
 
 def _written(transaction: Transaction, lease: Lease, row: FileProgress) -> bool:

@@ -20,6 +20,7 @@ from uploader.core.job import (
     Status,
 )
 from uploader.core.redact import SessionUri
+from uploader.store.dialect import legible
 from uploader.store.tables import files, jobs
 
 
@@ -51,18 +52,19 @@ JOBS: Select[Any] = (
 
 
 def read_job(connection: Connection, job_id: int) -> Job:
-    """Raises NotFound."""
-    row = connection.execute(JOBS.where(jobs.c.id == job_id)).one_or_none()
-    if row is None:
-        raise NotFound(f"there is no job {job_id}", hint="`uploader status` lists the jobs")
-    return job_of(row)
+    """Raises NotFound, and StoreError for a row that makes no sense."""
+    with legible():
+        row = connection.execute(JOBS.where(jobs.c.id == job_id)).one_or_none()
+        if row is not None:
+            return job_of(row)
+    raise NotFound(f"there is no job {job_id}", hint="`uploader status` lists the jobs")
 
 
 def read_file(connection: Connection, job_id: int, path: str) -> FileState:
-    row = connection.execute(
-        select(files).where(files.c.job_id == job_id, files.c.path == path)
-    ).one()
-    return file_of(row)
+    """Raises StoreError for a row that makes no sense."""
+    query = select(files).where(files.c.job_id == job_id, files.c.path == path)
+    with legible():
+        return file_of(connection.execute(query).one())
 
 
 def job_of(row: Row[Any]) -> Job:
@@ -94,6 +96,7 @@ def job_of(row: Row[Any]) -> Job:
         lease=Lease(row.id, row.lease_owner, row.lease_token) if row.lease_token else None,
         warnings=tuple(row.warnings),
         preflight=tuple(row.preflight),
+        options=row.options,
         # Another database than SQLite sums integers into decimals.
         files_total=int(row.files_total),
         files_stored=int(row.files_stored),

@@ -50,11 +50,21 @@ class Transitions(Fenced):
     def to_upload(self, lease: Lease, now: datetime, *, created: bool) -> None:
         """The model exists: ``created`` by our own answered POST, or found and compatible."""
         ours = {"created_remotely": True} if created else {}
-        with self._moved(lease, now, Stage.UPLOAD, **ours) as transaction:
+        with self._moved(lease, now, Stage.UPLOAD, delete_remote=False, **ours) as transaction:
             if created:
                 transaction.tell(lease.job_id, "created", "the model was created")
             else:
                 transaction.tell(lease.job_id, "adopted", "the model existed and is compatible")
+
+    def deleted(self, lease: Lease, now: datetime) -> None:
+        """The model of an earlier life is gone: whatever bears its name from now on is another.
+
+        So a model that somebody else creates before we do is never deleted as ours.
+        """
+        # A fact, whatever the user made of the job meanwhile.
+        with self._fenced(lease, now, created_remotely=False) as transaction:
+            message = "the model was deleted, to be created again"
+            transaction.tell(lease.job_id, "deleted", message)
 
     def to_validate(self, lease: Lease, now: datetime) -> None:
         """Every file is stored; raises ValueError where one is not (invariant 4)."""
@@ -141,6 +151,11 @@ class Transitions(Fenced):
                 "fell_back",
                 "resumable uploads are refused: sending whole files by plain PUT",
             )
+
+    def sessions_ended(self, lease: Lease, now: datetime) -> None:
+        """A cancelled job has no session left remotely; its model may still have to go."""
+        with self._fenced(lease, now, Status.CANCELLED) as transaction:
+            _erase_sessions(transaction, lease)
 
     def closed(self, lease: Lease, now: datetime) -> None:
         """A cancelled job's remote sessions, and model where asked for, are gone."""

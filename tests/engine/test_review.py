@@ -1,0 +1,310 @@
+"""What a hostile reading of the engine found: each test failed once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import DEADLINE_S, GRANULE, FastClock, Lab
+from uploader.core.errors import StoreError
+from uploader.core.job import Stage, Status
+from uploader.core.lifecycle import Verb
+from uploader.engine.pipeline import Run
+from uploader.engine.urls import UrlBook
+from uploader.engine.worker import Worker
+from uploader.store.claims import Claims
+
+SIZE = 40 * GRANULE
+
+
+def break_times(monkeypatch: pytest.MonkeyPatch, verb: str, calls: range) -> None:
+    """The store refuses ``verb`` at those of its calls."""
+    works, made = getattr(Claims, verb), iter(range(1_000_000))
+
+    def refuse(*of: Any, **facts: Any) -> Any:
+        if next(made) in calls:
+            raise StoreError("the state store has no room to grow", code="disk_full")
+        return works(*of, **facts)
+
+    monkeypatch.setattr(Claims, verb, refuse)
+
+
+def never_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file that starts asks for the whole map again."""
+    monkeypatch.setattr(UrlBook, "fresh", lambda *_: False)
+
+
+def counting(lab: Lab, wanted: str) -> list[str]:
+    seen: list[str] = []
+    lab.boundary = lambda name: seen.append(name) if name == wanted else None
+    return seen
+
+
+def passed(lab: Lab, seconds: float) -> Callable[[], bool]:
+    began_s = lab.clock.boot_s()
+    return lambda: lab.clock.boot_s() - began_s > seconds
+
+
+# -- the worker ----------------------------------------------------------------------------
+
+
+def test_a_drain_in_a_signal_handler_takes_no_lock_of_the_thread_it_interrupts(lab: Lab) -> None:
+    with lab.worker() as worker:
+        with worker.wake._cond:  # type: ignore[attr-defined] # where a signal may come
+            drain = threading.Thread(target=worker.drain, daemon=True)
+            drain.start()
+            drain.join(5)
+            assert not drain.is_alive()
+        assert worker.run() is False
+
+
+def test_an_upload_that_ends_while_the_worker_looks_is_no_error(lab: Lab) -> None:
+    lab.enqueue(lab.model())
+    job = Claims(lab.engine).claim("me", lab.world.base_url, (Stage.CREATE,), lab.clock.now(), 1)
+    assert job is not None
+    looks: Iterator[Any] = iter(())
+
+    class Ending(Run):
+        _upload = property(lambda _: next(looks), lambda *_: None)
+
+    with lab.worker() as worker:
+        run = Ending(worker._tools, job)
+        for verb in ("flush", "stop", "cut"):
+            called: list[str] = []
+            stub = type("Stub", (), {verb: lambda *_, c=called, v=verb: c.append(v)})()
+            looks = iter([stub, None])
+            getattr(run, verb)()
+            assert called == [verb]
+
+
+def test_a_store_that_hiccups_at_the_last_look_does_not_end_the_run(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_times(monkeypatch, "open_count", range(2))
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
+
+
+def test_a_store_that_hiccups_while_healing_is_asked_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_times(monkeypatch, "heal", range(1, 2))
+    lab.key = "fw_wrong_key_000000"
+    lab.enqueue(lab.model())
+
+    def cure() -> bool:
+        if lab.job().status is Status.BLOCKED:
+            lab.key = lab.world.config.api_key
+        return lab.job().status is Status.DONE
+
+    lab.run_until(cure)
+
+
+def test_a_key_that_was_away_and_comes_back_heals_too(lab: Lab) -> None:
+    away: list[bool] = []
+    with lab.worker() as worker:
+        tools = worker._tools
+        worker._tools = replace(tools, key_fingerprint=lambda: None if away else "same")
+        worker._key = "same"
+        away.append(True)
+        worker._heal()
+        lab.enqueue(lab.model())
+        lab.world.config.key_valid = False
+        claimed = tools.claims.claim(
+            tools.owner, tools.base_url, (Stage.CREATE,), lab.clock.now(), 60
+        )
+        assert claimed is not None
+        Run(tools, claimed).drive()
+        assert lab.job().status is Status.BLOCKED
+        away.clear()
+        worker._heal()
+        assert lab.job().status is Status.ACTIVE
+
+
+class SteppingClock(FastClock):
+    """Its wall time can be set."""
+
+    step = timedelta()
+
+    def now(self) -> datetime:
+        return super().now() + self.step
+
+
+def test_a_clock_that_is_set_back_a_day_makes_nobody_wait_a_day(lab: Lab) -> None:
+    lab.clock = clock = SteppingClock()
+    fault = {"do": "status", "status": 503, "retry_after": 20}
+    lab.world.script.add([{"on": "create", **fault}, {"on": "put", **fault}])
+    lab.enqueue(lab.model())
+
+    def set_back() -> bool:
+        waits = (lab.job().not_before, lab.file().not_before)
+        if any(at is not None and at > clock.now() for at in waits):
+            clock.step -= timedelta(days=1)
+        return lab.job().status is not Status.ACTIVE
+
+    lab.run_until(set_back)
+    lab.assert_ready()
+    assert clock.step < timedelta(days=-1)
+
+
+def test_a_worker_does_not_wait_for_ever_for_what_a_cancelled_job_may_not_delete(lab: Lab) -> None:
+    lab.bytes_per_s = GRANULE / 2
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run_until(lambda: lab.job().created_remotely)
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+    lab.world.config.key_valid = False
+    lab.run()
+    lab.world.config.key_valid = True
+    lab.clock.moved_s += 3600  # type: ignore[attr-defined]
+    lab.run()
+    assert lab.world.report()["models"] == {}
+
+
+# -- starting and stopping -----------------------------------------------------------------
+
+
+def test_a_start_that_fails_gives_its_place_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 403, "times": 5}])
+    break_times(monkeypatch, "block", range(5))
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
+
+
+def test_a_thread_that_cannot_be_started_holds_nothing_up(lab: Lab) -> None:
+    start, refused = lab.spawn, iter(range(5))
+
+    def spawn(name: str, run: Callable[[], None]) -> None:
+        if name.endswith("a.bin") and next(refused, None) is not None:
+            raise RuntimeError("can't start new thread")
+        start(name, run)
+
+    lab.spawn = spawn
+    lab.enqueue(lab.model())
+    lab.run()
+    assert lab.job().status is Status.FAILED
+    assert lab.job().lease is None
+    lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+    lab.run()
+    lab.assert_ready()
+
+
+def while_in(lab: Lab, boundary: str, act: Callable[[Worker], None]) -> None:
+    """Act once, in the thread of a worker's run that is in the middle of an exchange."""
+    acted: list[bool] = []
+    with lab.worker() as worker:
+
+        def once(name: str) -> None:
+            if name == boundary and not acted:
+                acted.append(True)
+                act(worker)
+                lab.until(lambda: all(run._stop.stopped for run in worker._runs.values()))
+
+        lab.boundary = once
+        thread = threading.Thread(target=worker.run, daemon=True)
+        thread.start()
+        lab.until(lambda: bool(acted) and not worker._runs)
+        worker.drain()
+        thread.join(DEADLINE_S)
+        assert not thread.is_alive()
+
+
+def test_no_file_starts_once_the_job_was_told_to_stop(lab: Lab) -> None:
+    lab.enqueue(lab.model(a_bin=SIZE))
+
+    def pause(_: Worker) -> None:
+        lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+
+    while_in(lab, "urls after", pause)
+    assert lab.world.sessions == {}
+    assert lab.job().status is Status.PAUSED
+
+
+def test_a_model_created_while_the_worker_drains_is_known_to_be_ours(lab: Lab) -> None:
+    lab.enqueue(lab.model())
+    while_in(lab, "create after", lambda worker: worker.drain())
+    assert lab.job().created_remotely
+    lab.boundary = lambda _: None
+    lab.run()
+    lab.assert_ready()
+
+
+# -- blocked, failed, and the verbs meanwhile ----------------------------------------------
+
+
+def test_a_healed_job_starts_files_again_while_its_live_sessions_go_on(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never_fresh(monkeypatch)
+    lab.bytes_per_s = GRANULE / 4
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 403, "nth": 2}])
+    lab.enqueue(lab.model(a_bin=SIZE, b_bin=GRANULE))
+
+    def cure() -> bool:
+        if lab.job().status is Status.BLOCKED:
+            lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+        return lab.file("b.bin").stored
+
+    lab.run_until(cure)
+    assert not lab.file("a.bin").stored
+    assert lab.object("a.bin")["sessions_started"] == 1
+
+
+def test_a_failure_from_before_a_retry_does_not_undo_it(lab: Lab) -> None:
+    folder = lab.model(a_bin=5, b_bin=5)
+    lab.enqueue(folder)
+    away = folder.rename(folder.with_name("away"))
+    folder.mkdir()
+    with lab.worker() as worker:
+
+        class Events(list[str]):
+            def append(self, kind: str) -> None:
+                if kind == "failed" and away.exists():
+                    (run,) = worker._runs.values()
+                    lab.until(lambda: bool(run._upload and run._upload._outcomes))
+                    folder.rmdir()
+                    away.rename(folder)
+                    lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+
+        lab.events = Events()
+        lab._finish(lambda: worker.run(until_idle=True))
+    lab.assert_ready()
+
+
+def test_refused_urls_wait_for_a_live_session_that_was_cut(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never_fresh(monkeypatch)
+    lab.bytes_per_s = 4.0 * GRANULE
+    cut = {"on": "put", "match": "a.bin", "nth": 3, "do": "status", "status": 503}
+    cut["retry_after"] = 60
+    refused = {"on": "urls", "do": "status", "status": 409, "nth": 2, "times": 0}
+    lab.world.script.add([cut, refused])
+    lab.enqueue(lab.model(a_bin=SIZE, b_bin=GRANULE))
+    lab.run()
+    reason = lab.job().reason
+    assert reason is not None
+    assert reason.code == "urls_refused"
+    assert lab.file("a.bin").stored
+
+
+def test_progress_of_this_very_run_counts_when_it_ends_in_an_unexpected_error(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 503, "times": 6}])
+    broken = iter([ValueError("a bug")])
+
+    def fail_once(*_: object) -> None:
+        for error in broken:
+            raise error
+
+    monkeypatch.setattr("uploader.engine.pipeline.check_sources", fail_once)
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()

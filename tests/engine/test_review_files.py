@@ -1,0 +1,229 @@
+"""What a hostile reading of URLs, transfers and sources found: each test failed once."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import pytest
+
+from tests.engine.conftest import GRANULE, Lab
+from uploader.core.errors import SourceUnreadable
+from uploader.core.job import FileState, Mode, Pair, Status
+from uploader.engine.pipeline import refuse_different
+from uploader.engine.source import open_source
+from uploader.engine.urls import UrlBook
+from uploader.remote.fireworks import Fireworks, RemoteModel
+from uploader.runtime import StopToken
+
+SIZE = 40 * GRANULE
+
+
+def never_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file that starts asks for the whole map again."""
+    monkeypatch.setattr(UrlBook, "fresh", lambda *_: False)
+
+
+def counting(lab: Lab, wanted: str) -> list[str]:
+    seen: list[str] = []
+    lab.boundary = lambda name: seen.append(name) if name == wanted else None
+    return seen
+
+
+def passed(lab: Lab, seconds: float) -> Callable[[], bool]:
+    began_s = lab.clock.boot_s()
+    return lambda: lab.clock.boot_s() - began_s > seconds
+
+
+# -- URLs ----------------------------------------------------------------------------------
+
+
+def test_urls_that_cannot_be_had_are_asked_for_less_and_less(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never_fresh(monkeypatch)
+    lab.bytes_per_s = GRANULE / 16
+    asked = counting(lab, "urls before")
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 503, "nth": 2, "times": 0}])
+    lab.enqueue(lab.model(a_bin=SIZE, b_bin=GRANULE))
+    lab.run_until(passed(lab, 400))
+    assert 3 < len(asked) < 40
+
+
+def test_a_session_the_service_opened_for_us_is_used_once(lab: Lab) -> None:
+    lab.world.config.url_kind = "session"
+    lab.bytes_per_s = GRANULE / 4
+    lab.world.script.add([{"on": "put", "match": "a.bin", "do": "dead-session"}])
+    lab.enqueue(lab.model(a_bin=GRANULE, b_bin=SIZE))
+    lab.run_until(lambda: lab.file("a.bin").stored)
+    assert not lab.file("b.bin").stored
+    assert lab.kinds().count("session_dropped") == 1
+
+
+def test_a_file_goes_the_way_its_latest_url_says(lab: Lab) -> None:
+    lab.world.config.url_kind = "put"
+    later = {"on": "put", "do": "status", "status": 503, "retry_after": 60}
+    lab.world.script.add([later])
+
+    def turn(name: str) -> None:
+        if name == "put before":
+            lab.world.config.url_kind = "resumable"
+
+    lab.boundary = turn
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    lab.assert_ready()
+    assert lab.file().mode is Mode.SESSION
+
+
+def test_a_move_is_noticed_of_a_session_that_was_opened_a_moment_ago(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    never_fresh(monkeypatch)
+    lab.bytes_per_s = 1.0 * GRANULE
+    asked: list[str] = []
+
+    def move(name: str) -> None:
+        asked.extend([name] if name == "urls before" else [])
+        if name == "urls before" and len(asked) == 2:
+            lab.until(lambda: lab.file("a.bin").session is not None)
+            lab.world.config.object_prefix = "elsewhere"
+
+    lab.boundary = move
+    lab.enqueue(lab.model(a_bin=SIZE, b_bin=GRANULE))
+    lab.run()
+    assert lab.job().status is Status.DONE, lab.dump()
+    assert all("elsewhere" in (file.object_path or "") for file in lab.jobs.files(1))
+
+
+def test_a_model_whose_kind_is_not_told_is_not_another_kind(lab: Lab) -> None:
+    lab.enqueue(lab.model())
+    refuse_different(lab.job(), RemoteModel("UPLOADING", "", "", "", None, None, ""))
+
+
+# -- transfers -----------------------------------------------------------------------------
+
+
+def test_a_server_that_keeps_nothing_is_not_sent_the_same_bytes_without_a_pause(lab: Lab) -> None:
+    lab.world.script.add([{"on": "put", "do": "no-range-308", "times": 0}])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run_until(passed(lab, 300))
+    assert 3 < lab.object()["puts"] < 40
+
+
+def test_a_night_without_a_network_does_not_count_against_what_happens_after_it(
+    lab: Lab,
+) -> None:
+    away = {"on": "put", "do": "status", "status": 503, "times": 6}
+    odd = {"on": "start", "do": "status", "status": 403, "nth": 2}
+    dead = {"on": "put", "do": "dead-session", "nth": 7}
+    lab.world.script.add([away, dead, odd])
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
+
+
+def test_a_plain_put_that_no_fresh_url_makes_legal_fails(lab: Lab) -> None:
+    lab.world.config.url_kind = "put"
+    lab.world.script.add([{"on": "put", "do": "status", "status": 403, "times": 0}])
+    lab.enqueue(lab.model())
+    lab.run()
+    assert lab.job().status is Status.FAILED
+    assert lab.file().attempts == 5
+
+
+def test_a_service_that_knows_no_plain_put_is_not_asked_without_a_pause(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.world.config.url_kind = "refused"
+    ask = Fireworks.upload_urls
+
+    def always_resumable(*of: Any, **facts: Any) -> Any:
+        return ask(*of, **facts | {"resumable": True})
+
+    monkeypatch.setattr(Fireworks, "upload_urls", always_resumable)
+    lab.enqueue(lab.model(a_bin=5, b_bin=5))
+    lab.run()
+    assert lab.job().status is Status.FAILED
+    assert lab.kinds().count("fell_back") == 1
+    assert lab.world.report()["urls_calls"] < 20
+
+
+@pytest.mark.parametrize("url_kind", ["resumable", "session", "put", "refused"])
+def test_empty_files_are_stored_by_every_kind_of_url(lab: Lab, url_kind: str) -> None:
+    lab.world.config.url_kind = url_kind
+    lab.enqueue(lab.model(a_bin=0, b_bin=5))
+    lab.run()
+    lab.assert_ready()
+
+
+def state(path: Path, **facts: Any) -> FileState:
+    stat = path.stat()
+    return replace(FileState(1, path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino), **facts)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_touched_empty_file_is_still_the_same(tmp_path: Path, stored: bool) -> None:
+    (tmp_path / "f").touch()
+    file = state(tmp_path / "f", mtime_ns=1, stored=stored, crc32c=0 if stored else None)
+    with open_source(str(tmp_path), file, StopToken()) as source:
+        assert source.identity != file.identity
+
+
+def test_extending_a_crc_keeps_no_memory_of_the_way(tmp_path: Path) -> None:
+    content = os.urandom(SIZE)
+    (tmp_path / "f").write_bytes(content)
+    with open_source(str(tmp_path), state(tmp_path / "f"), StopToken()) as source:
+        assert source.crc_at(SIZE - 7) == Pair(SIZE - 7, google_crc32c.value(content[:-7]))
+        assert len(source.pairs) <= 2
+
+
+def test_a_stale_file_handle_is_a_condition_that_may_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    file = state(tmp_path / "f")
+
+    def stale(_: int) -> os.stat_result:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with open_source(str(tmp_path), file, StopToken()) as source:
+        monkeypatch.setattr("uploader.engine.source.os.fstat", stale)
+        with pytest.raises(SourceUnreadable):
+            source.check()
+        with pytest.raises(SourceUnreadable):
+            open_source(str(tmp_path), file, StopToken())
+        monkeypatch.undo()
+
+
+def test_a_folder_that_comes_back_while_it_is_looked_for_is_no_lost_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+
+    def gone(*_: object) -> int:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    file = state(tmp_path / "f")
+    monkeypatch.setattr("uploader.engine.source.os.open", gone)
+    with pytest.raises(SourceUnreadable):
+        open_source(str(tmp_path), file, StopToken())
+    monkeypatch.undo()
+
+
+# -- validation ----------------------------------------------------------------------------
+
+
+def test_the_patience_with_a_file_not_found_begins_when_it_is_first_not_found(lab: Lab) -> None:
+    lab.world.config.landing_polls = 14
+    body = {"code": 3, "message": "a.bin not found", "details": []}
+    fault = {"on": "validate", "do": "status", "status": 400, "body": body, "nth": 13, "times": 3}
+    lab.world.script.add([fault])
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()

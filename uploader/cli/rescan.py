@@ -1,0 +1,46 @@
+"""`uploader retry --rescan` and `--replace`: the same job, with its folder as it is now."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uploader import wiring
+from uploader.cli.look import tell_findings, tell_left_out
+from uploader.cli.plan import Wanted, make_plan
+from uploader.cli.terminal import say
+from uploader.core.job import Job
+from uploader.core.words import size
+
+if TYPE_CHECKING:
+    from uploader.settings import Settings
+    from uploader.store.jobs import Jobs
+
+
+def start_over(store: Jobs, job: Job, settings: Settings, *, replace: bool) -> Job:
+    """The job in its new life. Raises what enqueueing the folder would, and UsageError."""
+    plan = make_plan(words_of(job), settings)
+    begun = store.begin_life(job.id, plan.new, wiring.clock().now(), replace=replace)
+    tell_left_out(plan.seen.left_out)
+    tell_findings(plan.seen.findings)
+    total = size(begun.bytes_total)
+    say(f"job {begun.id}: starts over with {begun.files_total} files, {total}")
+    return begun
+
+
+def words_of(job: Job) -> Wanted:
+    """The user's words at enqueue, from the job's row (see plan._options)."""
+    said = job.options
+    return Wanted(
+        path=Path(job.path),
+        model_id=job.model_id,
+        account=said.get("account"),
+        kind=said.get("kind", job.kind.value),
+        base_model=said.get("base-model"),
+        display_name=said.get("display-name"),
+        description=said.get("description"),
+        hugging_face_url=said.get("hugging-face-url"),
+        include=tuple(said.get("include", ())),
+        exclude=tuple(said.get("exclude", ())),
+        priority=job.priority,
+    )

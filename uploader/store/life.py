@@ -1,0 +1,126 @@
+"""A new life of a job (design §2): the folder as it is now, from stage `create`, events kept."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import delete, exists, select, update
+
+from uploader.core.errors import UsageError
+from uploader.core.job import Job, NewJob, Stage
+from uploader.core.lifecycle import Verb, advance
+from uploader.store.enqueue import check_text, insert_files
+from uploader.store.journal import Transaction, reason_columns
+from uploader.store.tables import events, files, jobs
+
+_NAMES_SHOWN = 5
+
+
+def begin_life(transaction: Transaction, job: Job, new: NewJob, *, replace: bool) -> None:
+    """Raises UsageError before anything is written."""
+    status = advance(job.status, Verb.RESCAN)
+    _refuse_held(job)
+    _refuse_foreign(job, replace=replace)
+    if not replace:
+        _refuse_others(transaction, job, new)
+    check_text(new.manifest)
+    transaction.run(
+        update(jobs)
+        .where(jobs.c.id == job.id)
+        .values(
+            path=new.manifest.root,
+            create_body=dict(new.create_body),
+            preflight=[dict(finding) for finding in new.preflight],
+            status=status,
+            life=job.life + 1,
+            delete_remote=replace or job.delete_remote,
+            updated_at=transaction.now,
+            **_NEWBORN,
+            **reason_columns(None),
+        )
+    )
+    # With their rows go the session URIs: nobody may use those of an earlier life again.
+    transaction.run(delete(files).where(files.c.job_id == job.id))
+    insert_files(transaction, job.id, new.manifest)
+    transaction.tell(job.id, "replaced" if replace else "rescanned", _told(new, replace=replace))
+
+
+_NEWBORN: dict[str, Any] = {
+    "stage": Stage.CREATE,
+    "attempts": 0,
+    "failures": 0,
+    "not_before": None,
+    "start_accepted": False,
+    "plain_put": False,
+    "polling_s": 0.0,
+    "rate_bps": None,
+    "warnings": [],
+}
+
+
+def _told(new: NewJob, *, replace: bool) -> str:
+    count, total = len(new.manifest.files), new.manifest.size_bytes
+    what = f"a new snapshot of {count} files, {total:,} bytes; every byte is sent again"
+    return f"{what}, to a model that is deleted and created again" if replace else what
+
+
+def _refuse_held(job: Job) -> None:
+    """A worker may have a PUT under way: fencing its rows would not take that back."""
+    if job.lease is not None:
+        raise UsageError(
+            f"a worker has job {job.id} in hand",
+            hint=f"`uploader pause {job.id}`, then try again in a moment;"
+            " where that worker was killed, `uploader run` frees its jobs",
+        )
+
+
+def _refuse_foreign(job: Job, *, replace: bool) -> None:
+    if replace and not (job.created_remotely or job.delete_remote):
+        raise UsageError(
+            f"job {job.id} did not create {job.model}: it is not replaced",
+            hint="`--rescan` takes the folder as it is, where its files have the same names",
+        )
+
+
+def _refuse_others(transaction: Transaction, job: Job, new: NewJob) -> None:
+    """The files of a model that exists are fixed (contract fireworks §1); sizes are not."""
+    if job.delete_remote or not _was_created(transaction, job):
+        return
+    known = set(
+        transaction.connection.scalars(select(files.c.path).where(files.c.job_id == job.id))
+    )
+    names = {file.path for file in new.manifest.files}
+    found = [f"added {_some(names - known)}"] if names - known else []
+    found += [f"gone {_some(known - names)}"] if known - names else []
+    if not found and _adapter(job.create_body) != _adapter(new.create_body):
+        found = ["another base model, rank or target modules"]
+    if found:
+        raise UsageError(
+            f"{job.model} exists and what it consists of is fixed: {'; '.join(found)}",
+            hint=_way_out(job),
+            code="fixed_files",
+        )
+
+
+def _was_created(transaction: Transaction, job: Job) -> bool:
+    """Did any life of the job get beyond stage create? Its history says so."""
+    known = exists().where(events.c.job_id == job.id, events.c.kind.in_(("created", "adopted")))
+    found: bool = transaction.connection.execute(select(known)).scalar_one()
+    return found
+
+
+def _adapter(body: Any) -> Any:
+    """What of a create body depends on more than the files' names and the user's words."""
+    return body.get("model", {}).get("peftDetails")
+
+
+def _way_out(job: Job) -> str:
+    if job.created_remotely:
+        return f"`uploader retry {job.id} --replace` deletes the model and creates it again"
+    return f"`uploader cancel {job.id}`, then enqueue the folder with another --model-id"
+
+
+def _some(names: Collection[str]) -> str:
+    few = ", ".join(sorted(names)[:_NAMES_SHOWN])
+    return f"{few} and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else few
