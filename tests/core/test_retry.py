@@ -63,7 +63,14 @@ ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
     *((where, NO_ANSWER, "", "", V.TRANSIENT) for where in Where),
     *((where, status, "", "", V.TRANSIENT) for where in Where for status in (408, 500, 503, 504)),
     *((where, 599, "", "", V.TRANSIENT) for where in Where),
-    (W.GET, 499, "CANCELLED", "", V.TRANSIENT),
+    *(
+        (W.GET, 400, name, "", V.TRANSIENT)
+        for name in ("INTERNAL", "DEADLINE_EXCEEDED", "CANCELLED")
+    ),
+    (W.GET, 499, "", "", V.TRANSIENT),
+    *((where, 599, "", "", V.TRANSIENT) for where in sorted(STORAGE)),
+    (W.DATA, 600, "", "", V.FAILED),
+    *((W.START, status, "", "expired", V.URL_EXPIRED) for status in (400, 401, 403)),
     (W.CREATE, 409, "ABORTED", "", V.TRANSIENT),
     (W.URLS, 400, "UNAVAILABLE", "", V.TRANSIENT),
     (W.VALIDATE, 412, "", "files are still landing", V.NOT_YET),

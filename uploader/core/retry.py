@@ -102,6 +102,8 @@ _ACCOUNT = r"suspend|billing|payment|budget|spending"
 _QUOTA = r"quota|maximum number|too many models|limit of \d+ models"
 _EXPIRED = r"expired"
 _S = frozenset
+#: A server in trouble, of whatever kind: it passes.
+_TROUBLE = frozenset(range(500, 600))
 
 RULES: tuple[Rule, ...] = (
     # The account, before anything that looks like it.
@@ -118,7 +120,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.TRANSIENT,
         CONTROL,
         "fw §1.3, §8",
-        _S({NO_ANSWER, 408, 499, 500, 502, 503, 504}),
+        _TROUBLE | {NO_ANSWER, 408, 499},
         _S({"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"}),
     ),
     # What each control-plane call may also say.
@@ -137,7 +139,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Verdict.START_REFUSED, _S({Where.START}), "fw §2.3", _S({400, 401, 403, 405, 501})),
     Rule(Verdict.URL_EXPIRED, _S({Where.PUT}), "fw §13.3", _S({401, 403})),
     Rule(Verdict.SESSION_GONE, SESSION, "gcs §1.1, §1.3", _S({404, 410, 499})),
-    Rule(Verdict.TRANSIENT, STORAGE, "gcs §1.4", _S({NO_ANSWER, 408, 429, 500, 502, 503, 504})),
+    Rule(Verdict.TRANSIENT, STORAGE, "gcs §1.4", _TROUBLE | {NO_ANSWER, 408, 429}),
 )
 
 
@@ -145,12 +147,9 @@ def classify(where: Where, status: int, code: str = "", text: str = "") -> Verdi
     """The verdict of the first row that fits; an answer no row knows fails the job.
 
     ``status`` is the HTTP status, or NO_ANSWER; ``code`` a gRPC name where the body has one.
-    Any other 5xx passes, as every server's trouble does.
     """
-    for rule in RULES:
-        if rule.fits(where, status, code, text):
-            return rule.verdict
-    return Verdict.TRANSIENT if status >= 500 else Verdict.FAILED  # noqa: PLR2004 - HTTP's 5xx
+    fitting = (rule.verdict for rule in RULES if rule.fits(where, status, code, text))
+    return next(fitting, Verdict.FAILED)
 
 
 #: A server's wish beyond it (or one that is no number) would stop a job for good.
