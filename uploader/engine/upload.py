@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from uploader.core.errors import (
@@ -54,6 +54,7 @@ class Upload:
         self._running: dict[str, Transfer] = {}
         self._moved: set[str] = set()
         self._outcomes: list[Outcome] = []
+        self._sent: dict[str, int] = {}
         self._urls = UrlBook()
         self._rate = Rate()
         self._stopped = False
@@ -233,12 +234,13 @@ class Upload:
             self.flush()
             self._reload()
             del self._outcomes[0]
-            began = self._running.pop(outcome.path).job
+            ended = self._running.pop(outcome.path)
+            self._sent[outcome.path] = ended.progress.bytes_sent
             if outcome.path in self._moved:
                 self._moved.discard(outcome.path)
                 self._move(outcome.path, self._tools.clock.now())
             elif outcome.error is not None:
-                self._judge(self._files[outcome.path], outcome.error, began)
+                self._judge(self._files[outcome.path], outcome.error, ended.job)
             self._reload()
 
     def _judge(self, file: FileState, error: Exception, began: Job) -> None:
@@ -310,7 +312,13 @@ class Upload:
 
     def _reload(self) -> None:
         self._job = self._tools.jobs.job(self._job.id)
-        self._files = {file.path: file for file in self._tools.jobs.files(self._job.id)}
+        self._files = {
+            file.path: self._counted(file) for file in self._tools.jobs.files(self._job.id)
+        }
+
+    def _counted(self, file: FileState) -> FileState:
+        """With what was sent in this run: the worker's thread may write a row late."""
+        return replace(file, bytes_sent=max(file.bytes_sent, self._sent.get(file.path, 0)))
 
 
 def _urls_error(error: RemoteError | JobError) -> RemoteError | JobError:

@@ -63,6 +63,7 @@ class Worker:
         self._store_broken_since: float | None = None
         self._flushing = Every(1.0)
         self._watching = Every(5.0)
+        self._claiming = Every(1.0)  # a `not_before` passes without anybody writing
         self._renewing = Every(tools.limits.lease_s / 4)
         self._healing = Every(60.0, last_s=tools.clock.boot_s())
 
@@ -78,18 +79,20 @@ class Worker:
         """
         self._tools.claims.heal(self._tools.clock.now())  # a new start tries blocked jobs once
         while not self._draining:
-            self.wake.clear()
-            if self._turn(until_idle=until_idle):
+            if ended := self.wake.is_set():  # a run has: its place is free
+                self.wake.clear()
+            if self._turn(claim=ended, until_idle=until_idle):
                 return True
             self._tools.clock.wait(self.wake, _TICK_S)
         self._drain()
         return False
 
-    def _turn(self, *, until_idle: bool) -> bool:
+    def _turn(self, *, claim: bool, until_idle: bool) -> bool:
         """One look at everything; True where a run ``until_idle`` has come to its end."""
         try:
-            self._tend()
-            self._claim()
+            changed = self._tend()
+            if claim or changed or self._claiming.due(self._tools.clock.boot_s()):
+                self._claim()
             idle = until_idle and self._idle()
         except StoreError as error:
             self._bear(error)
@@ -145,11 +148,12 @@ class Worker:
 
     # -- tending ---------------------------------------------------------------------------
 
-    def _tend(self) -> None:
-        """Leases, verbs of other processes, progress, keys."""
+    def _tend(self) -> bool:
+        """Leases, verbs of other processes, progress, keys; True where anybody wrote a row."""
         tools, boot_s = self._tools, self._tools.clock.boot_s()
         self._mind_the_clock()
-        if self._watching.due(boot_s) or tools.changed():
+        changed = tools.changed()
+        if changed or self._watching.due(boot_s):
             tools.claims.reap(tools.alive, tools.clock.now())
             self._watch(boot_s)
         if self._flushing.due(boot_s):
@@ -159,6 +163,7 @@ class Worker:
         if self._healing.due(boot_s):
             tools.spawn("key", self._heal)  # a key command may take its time
         self._cut_the_slow(boot_s)
+        return changed
 
     def _mind_the_clock(self) -> None:
         """Where the wall clock was set back, nobody waits for a moment in its old future."""
