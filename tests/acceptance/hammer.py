@@ -1,4 +1,4 @@
-"""A user in a hurry: command lines by seed, one after the other, and a line of JSON for each.
+"""A user in a hurry: command lines, one after the other, and a line of JSON for each.
 
 Every command line is the real one, from parsing to exit code, run in this one process: to start
 Python anew for each would test the machine more than the store.
@@ -52,7 +52,8 @@ def carry_out(words: list[str]) -> dict[str, object]:
     return {"words": words, "code": code, "complained": complained.getvalue()}
 
 
-def main(seed: str, seconds: str, *folders: str) -> None:
+def hammer(seed: str, seconds: str, *folders: str) -> None:
+    """By chance, for so long."""
     dice, found = random.Random(int(seed)), [Path(folder) for folder in folders]
     for folder in folders:
         _tell(["enqueue", folder])
@@ -65,6 +66,14 @@ def main(seed: str, seconds: str, *folders: str) -> None:
 
 def _tell(words: list[str]) -> None:
     print(json.dumps(carry_out(words)), flush=True)  # noqa: T201
+
+
+def main(what: str, *of: str) -> None:
+    if what == "hammer":
+        hammer(*of)
+    else:
+        for line in (what, *of):
+            _tell(line.split())
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ class Stress:
         return self.world.state / "uploader.db"
 
     def hammer(self, stack: ExitStack, seed: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, hammer.__file__, str(seed), str(STRESS_S)]
+        command = [sys.executable, hammer.__file__, "hammer", str(seed), str(STRESS_S)]
         output = stack.enter_context((self.world.folder / f"hammer-{seed}").open("wb"))
         process = subprocess.Popen(
             [*command, *map(str, self.folders)], env=self.world.environment, stdout=output

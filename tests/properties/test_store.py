@@ -340,5 +340,5 @@ def machine(tmp_path: Path) -> type[Store]:
 
 def test_any_order_of_verbs_crashes_and_clock_steps(machine: type[Store]) -> None:
     # Unshrunk: every run finds the same failure, and to shrink one outlasts any time limit.
-    bounded = settings(max_examples=40, stateful_step_count=50, phases=[Phase.generate])
+    bounded = settings(max_examples=25, stateful_step_count=50, phases=[Phase.generate])
     run_state_machine_as_test(machine, settings=bounded)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from uploader.core.errors import StoreError
 from uploader.core.job import Stage
 from uploader.store.claims import Claims
-from uploader.store.locks import WorkerLock, any_worker
+from uploader.store.locks import WorkerLock, any_worker, exclusive
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -105,9 +106,9 @@ def test_a_lock_removed_before_it_was_taken_is_made_again(
     real, removed = fcntl.flock, list[Path]()
 
     def flock(fd: int, operation: int) -> None:
-        if not removed:
-            removed.extend((tmp_path / "workers").iterdir())
-            removed[0].unlink()
+        for path in () if removed else (tmp_path / "workers").iterdir():
+            removed.append(path)
+            path.unlink()
         real(fd, operation)
 
     monkeypatch.setattr(fcntl, "flock", flock)
@@ -121,3 +122,18 @@ def test_no_folder_for_locks(tmp_path: Path) -> None:
     (tmp_path / "workers").write_text("")
     with pytest.raises(StoreError):
         WorkerLock(tmp_path)
+
+
+def test_no_worker_begins_to_live_while_the_store_is_migrated(tmp_path: Path) -> None:
+    """Who migrates has asked for living workers before: one that came later would meet, and
+    write to, a schema it does not know."""
+    found: list[WorkerLock] = []
+    with exclusive(tmp_path / "migrate.lock"):
+        thread = threading.Thread(target=lambda: found.append(WorkerLock(tmp_path)))
+        thread.start()
+        thread.join(0.3)
+        assert found == []
+        assert not any_worker(tmp_path)
+    thread.join(10)
+    assert len(found) == 1
+    found[0].close()

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import re
 import shutil
 import sqlite3
@@ -17,8 +19,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
-from uploader.core.errors import StoreError
-from uploader.store import migrate
+from uploader.core.errors import NotFound, StoreError, UsageError
+from uploader.store import locks, migrate
 from uploader.store.dialect import open_engine
 from uploader.store.jobs import Jobs
 from uploader.store.locks import WorkerLock
@@ -32,7 +34,7 @@ def empty(tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
-_NEXT = """
+NEXT_VERSION = """
 from alembic import op
 import sqlalchemy as sa
 revision = "0002"
@@ -49,7 +51,7 @@ def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This program learns a version 0002 that rebuilds the jobs table."""
     scripts = tmp_path / "100% migrations"
     shutil.copytree(migrate.migrations_dir(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_next.py").write_text(_NEXT)
+    (scripts / "versions" / "0002_next.py").write_text(NEXT_VERSION)
     monkeypatch.setattr(migrate, "migrations_dir", lambda: scripts)
     monkeypatch.setattr(migrate, "VERSIONS", ("0001", "0002"))
     monkeypatch.setattr(migrate, "HEAD", "0002")
@@ -92,9 +94,8 @@ def test_the_migrated_schema_is_the_one_of_the_tables(engine: Engine, tmp_path: 
 
 
 def test_at_head_nothing_happens(engine: Engine, tmp_path: Path) -> None:
-    with WorkerLock(tmp_path):
-        migrate.ensure(engine, tmp_path)
-    assert not (tmp_path / "migrate.lock").exists()
+    with WorkerLock(tmp_path), locks.exclusive(tmp_path / locks.MIGRATION_LOCK):
+        migrate.ensure(engine, tmp_path)  # waits for nobody
 
 
 def test_a_newer_store_is_refused(engine: Engine, tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_a_migration_that_breaks_leaves_the_old_version(
 ) -> None:
     enqueue()
     script = migrate.migrations_dir() / "versions" / "0002_next.py"
-    script.write_text(_NEXT + "    raise RuntimeError('half-way')\n")
+    script.write_text(NEXT_VERSION + "    raise RuntimeError('half-way')\n")
     with pytest.raises(RuntimeError, match="half-way"):
         migrate.ensure(engine, tmp_path)
     assert migrate.current_version(engine) == "0001"
@@ -202,3 +203,28 @@ def test_status_never_imports_alembic(database: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", _STATUS, str(database)], check=True, cwd=Path(__file__).parents[2]
     )
+
+
+def test_a_saved_copy_replaces_only_the_last_of_its_own(engine: Engine, tmp_path: Path) -> None:
+    beside = tmp_path / "uploader.db.backup"
+    assert [migrate.save(engine, tmp_path, None) for _ in "ab"] == [beside, beside]
+    named = tmp_path / "mine.db"
+    assert migrate.save(engine, tmp_path, named) == named
+    for taken in (named, tmp_path):
+        with pytest.raises(UsageError, match="exists already"):
+            migrate.save(engine, tmp_path, taken)
+    with pytest.raises(NotFound):
+        migrate.save(engine, tmp_path, tmp_path / "nowhere" / "copy.db")
+
+
+def test_a_copy_that_fails_leaves_nothing(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(StoreError) as raised:
+        migrate.save(engine, tmp_path, None)
+    assert raised.value.code == "disk_full"
+    assert not list(tmp_path.glob("*.backup*"))

@@ -20,7 +20,7 @@ from uploader.store.jobs import Jobs
 #: Of what follows the last whole transaction so much was written: less than a frame.
 TORN_BYTES = 1000
 #: Crash points after which the log is cut, and the machine starts again.
-SAMPLES = int(os.environ.get("UPLOADER_TEST_POWER_LOSSES", "10"))
+SAMPLES = int(os.environ.get("UPLOADER_TEST_POWER_LOSSES", "8"))
 
 
 class PluggedLab(SimLab):
@@ -102,7 +102,7 @@ def test_after_a_power_loss_every_job_goes_on_to_ready(
             folder = tmp_path / f"{number}-{lost}"
             folder.mkdir()
             lab = PluggedLab(folder, source, number, landing_polls=1)
-            _lose_power_and_go_on(lab, crash_at=4 + 7 * number % 75, lost=lost)
+            _lose_power_and_go_on(lab, crash_at=4 + 9 * number % 75, lost=lost)
             lab.close()
             shutil.rmtree(folder)
 

@@ -93,11 +93,11 @@ class Worker:
             changed = self._tend()
             if claim or changed or self._claiming.due(self._tools.clock.boot_s()):
                 self._claim()
+                self._store_broken_since = None  # a turn that claims has used the store
             idle = until_idle and self._idle()
         except StoreError as error:
             self._bear(error)
             return False
-        self._store_broken_since = None
         return idle
 
     def _bear(self, error: StoreError) -> None:

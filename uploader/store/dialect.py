@@ -90,18 +90,21 @@ def _translated(error: BaseException | None) -> StoreError | None:
     if isinstance(error, OSError):
         cause = _OS_CAUSES.get(error.errno or 0, _IO)
     else:
-        # The low byte is the primary code, the rest says more than a user can use.
-        code = getattr(error, "sqlite_errorcode", _unnumbered(error)) & 0xFF
+        code = _primary_code(error)
         if code not in _SQLITE_CAUSES:
             return None
         cause = _SQLITE_CAUSES[code]
     return _store_error(*cause)
 
 
-def _unnumbered(error: BaseException | None) -> int:
-    """Python's own complaint, without a number of SQLite's: text that is not UTF-8."""
-    operational = isinstance(error, sqlite3.OperationalError)
-    return sqlite3.SQLITE_CORRUPT if operational else sqlite3.SQLITE_OK
+def _primary_code(error: BaseException | None) -> int:
+    """SQLite's; the low byte is the cause, the rest says more than a user can use."""
+    if isinstance(error, sqlite3.OperationalError) and (
+        # Without a number it is Python's own complaint, about text that is not UTF-8.
+        not hasattr(error, "sqlite_errorcode") or str(error) == "unsupported file format"
+    ):
+        return sqlite3.SQLITE_CORRUPT
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
 
 
 def _store_error(code: str, what: str, hint: str) -> StoreError:

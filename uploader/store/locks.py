@@ -18,6 +18,9 @@ from typing import Self
 from uploader.store.dialect import store_errors
 from uploader.store.folder import private_folder
 
+#: In the state folder; held while a schema changes, a backup is made, or a worker begins.
+MIGRATION_LOCK = "migrate.lock"
+
 
 class WorkerLock:
     """This worker's proof of life, held until `close`. ``owner`` goes into its leases."""
@@ -27,7 +30,9 @@ class WorkerLock:
         self._folder = state_dir / "workers"
         with store_errors():
             private_folder(self._folder)
-            self.owner, self._fd = _take_new(self._folder)
+            # Who migrates asked for living workers before: none may come to life meanwhile.
+            with exclusive(state_dir / MIGRATION_LOCK):
+                self.owner, self._fd = _take_new(self._folder)
 
     def alive(self, owner: str) -> bool:
         """Does the worker ``owner`` still hold its lock? Always true of this one."""

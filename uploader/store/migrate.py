@@ -78,7 +78,7 @@ def ensure(engine: Engine, state_dir: Path) -> None:
     _refuse_newer(version)
     with dialect.store_errors():
         private_folder(state_dir)
-        with locks.exclusive(state_dir / "migrate.lock"):
+        with locks.exclusive(state_dir / locks.MIGRATION_LOCK):
             _migrate(engine, state_dir)
 
 
@@ -157,7 +157,7 @@ def save(engine: Engine, state_dir: Path, path: Path | None) -> Path:
     with dialect.store_errors():
         private_folder(state_dir)
         # One at a time, and never of a store that is half migrated.
-        with locks.exclusive(state_dir / "migrate.lock"):
+        with locks.exclusive(state_dir / locks.MIGRATION_LOCK):
             if path is not None:
                 _refuse_target(path)
             backup(engine, target)

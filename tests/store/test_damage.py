@@ -1,0 +1,170 @@
+"""Damaged files: whatever was overwritten, a StoreError or an answer, never anything else."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+from tests.engine.conftest import Lab
+from uploader.core.errors import LeaseLost, NotFound, StoreError, UsageError
+from uploader.core.job import Job, Pair, Stage
+from uploader.core.lifecycle import Verb
+from uploader.store import migrate
+from uploader.store.claims import Claims
+from uploader.store.dialect import open_engine, sqlite_url
+from uploader.store.jobs import Jobs
+from uploader.store.progress import FileProgress
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+BASE_URL = "https://api.fireworks.ai"
+SEEDS = int(os.environ.get("UPLOADER_TEST_DAMAGES", "60"))
+PAGE = 4096
+_WRONG_STATEMENT = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT)
+
+
+@pytest.fixture
+def used(engine: Engine, database: Path, claimed: Callable[..., Job], tmp_path: Path) -> Path:
+    """A store with jobs, files and a history, as one file."""
+    for number in range(5):
+        claimed(f"m{number}", sizes={f"{n}.safetensors": 100 for n in range(20)})
+    engine.dispose()
+    return Path(shutil.copy(database, tmp_path / "used.db"))
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    laboratory = Lab(tmp_path)
+    yield laboratory
+    laboratory.close()
+
+
+@pytest.fixture
+def damaged(tmp_path: Path) -> Iterator[Callable[[bytes], Engine]]:
+    engines: list[Engine] = []
+
+    def write(raw: bytes) -> Engine:
+        path = tmp_path / f"damaged-{len(engines)}.db"
+        path.write_bytes(raw)
+        engines.append(open_engine(sqlite_url(path)))
+        return engines[-1]
+
+    yield write
+    for engine in engines:
+        engine.dispose()
+
+
+def _everything(engine: Engine) -> tuple[Callable[[], object], ...]:
+    """What commands and workers ask of a store."""
+    jobs, claims = Jobs(engine), Claims(engine)
+
+    def work() -> None:
+        job = claims.claim("w", BASE_URL, tuple(Stage), NOW, 60)
+        if job is not None and job.lease is not None:
+            row = FileProgress("1.safetensors", 0, Pair(), Pair(), 1)
+            claims.progress(job.lease, [row], None, NOW)
+
+    return (
+        jobs.jobs,
+        lambda: jobs.find("m1"),
+        lambda: [jobs.files(number) for number in range(1, 6)],
+        jobs.events,
+        lambda: jobs.apply(2, Verb.PAUSE, NOW),
+        lambda: claims.reap(lambda _: False, NOW),
+        work,
+        lambda: claims.held("worker"),
+        lambda: claims.heal(NOW),
+    )
+
+
+def _refused(engine: Engine) -> int:
+    """How many requests ended in StoreError; no other error may come."""
+    try:
+        migrate.require_head(engine)  # as every command and worker does first
+    except StoreError:
+        return 1
+    return sum(map(_is_refused, _everything(engine)))
+
+
+def _is_refused(request: Callable[[], object]) -> bool:
+    try:
+        with suppress(NotFound, UsageError, LeaseLost):
+            request()
+    except StoreError:
+        return True
+    except DBAPIError as error:
+        # One letter of the schema is another: to SQLite our statement is wrong, and so to us.
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _WRONG_STATEMENT:
+            raise
+    return False
+
+
+def test_a_store_that_is_gone_for_good_ends_the_worker(lab: Lab) -> None:
+    """Its supervisor starts it again: that is for a human to see, and no loop of its own."""
+    lab.bytes_per_s = 1000.0
+    lab.enqueue(lab.model())
+    with lab.worker() as worker:
+        ended = threading.Event()
+        said: list[StoreError] = []
+
+        def run() -> None:
+            try:
+                worker.run()
+            except StoreError as error:
+                said.append(error)
+            ended.set()
+
+        threading.Thread(target=run, daemon=True).start()
+        lab.until(lambda: "session_opened" in lab.kinds())
+        (lab.state / "uploader.db").unlink()
+        assert ended.wait(30)
+    assert [error.code for error in said] == ["gone"]
+
+
+def test_any_overwritten_bytes(used: Path, damaged: Callable[[bytes], Engine]) -> None:
+    whole, refused = used.read_bytes(), 0
+    for seed in range(SEEDS):
+        dice, raw = random.Random(seed), bytearray(whole)
+        for _ in range(dice.choice((1, 3, 30))):
+            at, length = dice.randrange(len(raw)), dice.choice((1, 8, 200))
+            raw[at : at + length] = dice.randbytes(len(raw[at : at + length]))
+        refused += bool(_refused(damaged(bytes(raw))))
+    assert refused > SEEDS // 10, "the damage was never seen: nothing was tested"
+
+
+@pytest.mark.parametrize("kept", [1, 100, PAGE - 1, PAGE, 3 * PAGE, 3 * PAGE + 7])
+def test_a_file_that_was_cut(used: Path, damaged: Callable[[bytes], Engine], kept: int) -> None:
+    assert _refused(damaged(used.read_bytes()[:kept])) > 0
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("jobs", "stage", "'nowhere'"),
+        ("jobs", "status", "x'ff00fe'"),
+        ("jobs", "create_body", "'{half'"),
+        ("jobs", "updated_at", "'yesterday'"),
+        ("jobs", "kind", "'novel'"),
+        ("jobs", "path", "CAST(x'ff00fe' AS TEXT)"),
+        ("files", "mode", "'pigeon'"),
+        ("events", "at", "'soon'"),
+    ],
+)
+def test_a_row_that_makes_no_sense(
+    used: Path, damaged: Callable[[bytes], Engine], table: str, column: str, value: str
+) -> None:
+    with closing(sqlite3.connect(used, isolation_level=None)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute(f"UPDATE {table} SET {column} = {value}")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert _refused(damaged(used.read_bytes())) > 0
