@@ -92,7 +92,8 @@ def test_a_verb_takes_effect_within_two_seconds(
         assert time.monotonic() - said < PROMISE_S + 0.5
         received = world.received()
         if verb is Verb.CANCEL:
-            until(lambda: all(file.session is None for file in jobs.files(1)))
+            until(lambda: [event.kind for event in jobs.events(1)][-1] == "closed")
+            until(lambda: not jobs.job(1).lease)
             jobs.remove(1, SystemClock().now())
             assert jobs.jobs() == []
         assert world.received() == received

@@ -101,7 +101,12 @@ def test_signals_end_a_waiting_command(
 ) -> None:
     uploader("enqueue", model)
     with subprocess.Popen(
-        [*_UPLOADER, "wait", "1"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*_UPLOADER, "wait", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what it puts in the background with SIGINT ignored: these tests too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     ) as process:
         assert process.stderr is not None
         while not process.stderr.readline().startswith("job 1"):
