@@ -21,25 +21,20 @@ from uploader.core.errors import (
 )
 from uploader.core.resumable import ProtocolError
 from uploader.core.retry import (
-    CONTROL,
     GRPC_NAMES,
     MAX_IN_A_ROW,
     NO_ANSWER,
     RULES,
-    SESSION,
-    SIGNED,
-    STORAGE,
     Backoff,
     Block,
     Fail,
     RetryAt,
     Rule,
-    Verdict,
-    Where,
     classify,
     decide,
     reason_of,
 )
+from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Verdict, Where
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 V, W = Verdict, Where

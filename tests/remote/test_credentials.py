@@ -8,7 +8,7 @@ import pytest
 
 from tests.remote.scripted import everything_said
 from uploader.core.errors import RemoteError
-from uploader.core.retry import Verdict
+from uploader.core.verdict import Verdict
 from uploader.remote.credentials import ApiKeySource
 
 

@@ -13,7 +13,8 @@ from tests.remote.scripted import HandClock, Reply, Server
 from uploader.core.errors import JobRefused, RemoteError, UploaderError, UsageError
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import UrlKind
-from uploader.core.retry import Backoff, Verdict, Where
+from uploader.core.retry import Backoff
+from uploader.core.verdict import Verdict, Where
 from uploader.remote.fireworks import VALIDATE_S, Fireworks, RemoteModel, base_of, pair
 from uploader.remote.gate import Gate
 from uploader.remote.sockets import SocketAdapter

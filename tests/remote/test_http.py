@@ -21,7 +21,7 @@ from tests.remote.scripted import Blocks, HandClock, Reply, everything_said
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.redact import ApiKey, SessionUri
 from uploader.core.resumable import read_url
-from uploader.core.retry import Verdict, Where
+from uploader.core.verdict import Verdict, Where
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
 from uploader.remote.http import ask, open_session, trusted

@@ -8,7 +8,7 @@ import requests
 
 from tests.remote.scripted import HandClock
 from uploader.core.errors import RemoteError
-from uploader.core.retry import Verdict, Where
+from uploader.core.verdict import Verdict, Where
 from uploader.remote.refusals import json_object, refusal
 
 NOW = HandClock().now()

@@ -29,7 +29,7 @@ from uploader.core.resumable import (
     encode_crc32c,
     read_url,
 )
-from uploader.core.retry import Verdict
+from uploader.core.verdict import Verdict
 from uploader.remote.http import CONNECT_S
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage

@@ -38,7 +38,7 @@ def simulated(source: Path, seed: int, **world: Any) -> Iterator[SimLab]:
             try:
                 yield lab
             except BaseException as error:
-                error.add_note(f"seed {seed}, {world}; the last boundaries:\n{lab.replay()}")
+                error.add_note(f"seed {seed}, {world}; the last boundaries:\n{lab.last_steps()}")
                 raise
 
 
@@ -160,5 +160,5 @@ class SimLab(Lab):
         else:
             raise AssertionError(f"not idle: {self.dump()}")
 
-    def replay(self) -> str:
+    def last_steps(self) -> str:
         return "\n".join(self.sim.trace[-40:])

@@ -16,10 +16,15 @@ KINDS = ("resumable", "session", "put", "refused")
 
 def live(source: Path, kind: str, seed: int, *crash_at: int) -> int:
     """One whole life of two jobs, with crashes; how many boundaries its last run had."""
-    with simulated(source, seed, url_kind=kind) as lab:
-        lab.run_through(*crash_at)
-        assert_all_is_well(lab)
-        return lab.sim.boundaries
+    words = ",".join(map(str, (kind, seed, *crash_at)))
+    try:
+        with simulated(source, seed, url_kind=kind) as lab:
+            lab.run_through(*crash_at)
+            assert_all_is_well(lab)
+            return lab.sim.boundaries
+    except BaseException as error:
+        error.add_note(f"again: UPLOADER_TEST_REPLAY={words} pytest {__file__} -k replay")
+        raise
 
 
 #: The enumeration in parts, so that it spreads over processes.
@@ -42,3 +47,9 @@ def test_pairs_of_crash_points(source: Path, kind: str) -> None:
     for _ in range(PAIRS):
         seed = dice.randrange(1 << 30)
         live(source, kind, seed, dice.randrange(1, 90), dice.randrange(1, 90))
+
+
+@pytest.mark.skipif("UPLOADER_TEST_REPLAY" not in os.environ, reason="nothing to replay")
+def test_replay(source: Path) -> None:
+    kind, *numbers = os.environ["UPLOADER_TEST_REPLAY"].split(",")
+    live(source, kind, *map(int, numbers))

@@ -19,10 +19,9 @@ UploaderError
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
-if TYPE_CHECKING:
-    from uploader.core.retry import Verdict, Where
+from uploader.core.verdict import Verdict, Where
 
 
 class UploaderError(Exception):

@@ -15,7 +15,8 @@ from uploader.core.errors import (
     UploaderError,
 )
 from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
-from uploader.core.retry import Block, Decision, Fail, RetryAt, Verdict, Where
+from uploader.core.retry import Block, Decision, Fail, RetryAt
+from uploader.core.verdict import Verdict, Where
 from uploader.engine.tools import Tools
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources

@@ -24,7 +24,7 @@ from uploader.core.resumable import (
     compare,
     next_put,
 )
-from uploader.core.retry import Verdict, Where
+from uploader.core.verdict import Verdict, Where
 from uploader.engine.progress import Progress
 from uploader.engine.source import Body, Source, changed, open_source
 from uploader.engine.tools import Tools

@@ -22,7 +22,8 @@ from uploader.core.errors import (
 )
 from uploader.core.job import FileState, Job, Lease, Status
 from uploader.core.resumable import UploadUrl, UrlKind
-from uploader.core.retry import Block, Fail, RetryAt, Verdict
+from uploader.core.retry import Block, Fail, RetryAt
+from uploader.core.verdict import Verdict
 from uploader.engine.progress import Rate
 from uploader.engine.tools import Tools
 from uploader.engine.transfer import Transfer

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import Job, Lease
-from uploader.core.retry import Verdict
+from uploader.core.verdict import Verdict
 from uploader.engine.source import open_source
 from uploader.engine.tools import Tools
 from uploader.engine.upload import model_gone

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from uploader.core.errors import RemoteError, UploaderError
 from uploader.core.redact import ApiKey
-from uploader.core.retry import Verdict, Where
+from uploader.core.verdict import Verdict, Where
 
 _COMMAND_S = 30.0
 _KEY = re.compile(r"[\x21-\x7e]+")

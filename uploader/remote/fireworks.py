@@ -13,7 +13,7 @@ from requests.adapters import BaseAdapter
 from uploader.core.errors import JobRefused, RemoteError, UsageError
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import UploadUrl, read_url
-from uploader.core.retry import Verdict, Where
+from uploader.core.verdict import Verdict, Where
 from uploader.remote.gate import Gate
 from uploader.remote.http import ANSWER_S, CONNECT_S, Auth, ask, open_session, succeeded, trusted
 from uploader.remote.refusals import grpc_name, json_object, malformed, one_line, refusal

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 
 from uploader.core.errors import RemoteError
-from uploader.core.retry import Backoff, Verdict, Where
+from uploader.core.retry import Backoff
+from uploader.core.verdict import Verdict, Where
 from uploader.runtime import Clock
 
 

@@ -23,7 +23,7 @@ from requests.adapters import BaseAdapter
 
 from uploader import __version__
 from uploader.core.errors import JobRefused, RemoteError
-from uploader.core.retry import Verdict, Where
+from uploader.core.verdict import Verdict, Where
 
 #: Seconds (design §4 Timeouts): to connect; for one block to be accepted, and for an answer.
 CONNECT_S = 10.0

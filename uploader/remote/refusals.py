@@ -20,7 +20,8 @@ import requests
 
 from uploader.core.errors import RemoteError
 from uploader.core.redact import redact
-from uploader.core.retry import GRPC_NAMES, Verdict, Where, classify
+from uploader.core.retry import GRPC_NAMES, classify
+from uploader.core.verdict import Verdict, Where
 
 #: What is kept of a server's words; what is read of a body; the longest wish we follow.
 _WORDS_CHARS = 300

@@ -29,7 +29,7 @@ from uploader.core.resumable import (
     interpret,
     stored_facts,
 )
-from uploader.core.retry import Where
+from uploader.core.verdict import Where
 from uploader.remote.http import ANSWER_S, CONNECT_S, ask, open_session, succeeded, trusted
 from uploader.remote.refusals import malformed, refusal
 from uploader.runtime import Clock
