@@ -5,13 +5,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: demo test check constraints clean
+.PHONY: demo test prove check constraints soak clean
 
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
 
-test: $(VENV)/installed-dev ## everything but the lint and type checks
-	$(BIN)/pytest -n 2 --dist worksteal
+test: $(VENV)/installed-dev ## every test but the long ones; under five minutes
+	$(BIN)/pytest -n 2 --dist worksteal -m "not long"
+
+prove: $(VENV)/installed-dev ## the long ones: every crash point, every fault, the store under stress
+	$(BIN)/pytest -n 2 --dist worksteal -m long
 
 check: $(VENV)/installed-dev ## lint, format, types, import direction
 	$(BIN)/ruff check .
@@ -42,7 +45,6 @@ constraints: ## the newest versions that work together
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
 
-.PHONY: soak
 MINUTES ?= 10
 SEED ?= 1
 soak: $(VENV)/installed-dev ## real processes, killed and cut off for minutes: make soak MINUTES=10 SEED=1

@@ -15,7 +15,7 @@ from uploader.runtime import SystemClock
 from uploader.store.dialect import open_engine, sqlite_url
 from uploader.store.jobs import Jobs
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
 GIB = 1 << 30
 #: The promise; the drill itself costs a little on a busy machine.

@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.conftest import MIB, World, until
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
 LEASE_S = 1.0
 

@@ -19,7 +19,7 @@ import pytest
 from tests.acceptance import hammer
 from tests.acceptance.conftest import MIB, World, until
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 LINUX = sys.platform == "linux"
 LOOKS = ("status", "show 1", "events")
 CHANGES = ("pause 1", "retry 1", "db upgrade", "run --until-idle")

@@ -23,7 +23,7 @@ from tests.acceptance import hammer
 from tests.acceptance.conftest import MIB, World
 from tests.store.wal import rows_of
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
 STRESS_S = float(os.environ.get("UPLOADER_TEST_STRESS_S", "5"))
 KEPT, DROPPED, HAMMERS = 6, 3, 2

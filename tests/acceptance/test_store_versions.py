@@ -15,7 +15,7 @@ from tests.acceptance.conftest import MIB, World, until
 from tests.store.test_migrate import NEXT_VERSION
 from tests.store.wal import rows_of
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 ROOT = Path(__file__).parents[2]
 
 

@@ -33,6 +33,7 @@ PARTS = 8
 PAIRS = int(os.environ.get("UPLOADER_TEST_PAIRS", "12"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_crash_point(source: Path, kind: str, part: int) -> None:

@@ -12,6 +12,8 @@ import pytest
 from tests.simulation.lab import SimLab, simulated
 from tests.simulation.oracle import assert_all_is_well
 
+pytestmark = pytest.mark.long
+
 CONTROL = ("create", "get", "urls", "validate")
 STORAGE = ("start", "put", "query")
 ANYWHERE: tuple[dict[str, Any], ...] = (

@@ -16,6 +16,8 @@ from uploader.core.job import Status
 from uploader.core.lifecycle import Verb
 from uploader.sandbox.script import Script
 
+pytestmark = pytest.mark.long
+
 MODEL = "accounts/sandbox/models/two"
 PARTS = 4
 
