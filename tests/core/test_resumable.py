@@ -18,7 +18,6 @@ from uploader.core.resumable import (
     ProtocolError,
     Reading,
     UrlKind,
-    best_pair_offset,
     compare,
     content_range,
     decode_crc32c,
@@ -297,13 +296,3 @@ def test_a_content_range_is_inclusive_on_the_wire(first: int, second: int, third
         assert header == f"bytes */{size}"
     else:
         assert header == f"bytes {start}-{stop - 1}/{size}"
-
-
-@given(st.lists(st.integers(0, 99)), st.integers(0, 99))
-def test_the_best_pair_is_the_largest_the_server_confirms(
-    offsets: list[int], confirmed: int
-) -> None:
-    best = best_pair_offset(offsets, confirmed)
-    assert best <= confirmed
-    assert best in (0, *offsets)
-    assert not [offset for offset in offsets if best < offset <= confirmed]

@@ -218,8 +218,3 @@ def content_range(start: int, stop: int, size_bytes: int) -> str:
     if start == stop:
         return f"bytes */{size_bytes}"
     return f"bytes {start}-{stop - 1}/{size_bytes}"
-
-
-def best_pair_offset(offsets: list[int], confirmed: int) -> int:
-    """The largest proven offset at or below ``confirmed``, else 0 (design §3)."""
-    return max((offset for offset in offsets if offset <= confirmed), default=0)

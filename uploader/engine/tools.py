@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from uploader.core.retry import Backoff, Decision, decide, doubtful
 from uploader.engine.throttle import Slots, Throttle
@@ -28,12 +27,6 @@ class Limits:
     backoff: Backoff
 
 
-class Liveness(Protocol):
-    """Which workers live; with SQLite a file lock alone decides (design §4 Leases)."""
-
-    def __call__(self, owner: str) -> bool: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Tools:
     """One of each per worker; `control` and `storage` make a client tied to a stop token."""
@@ -48,7 +41,8 @@ class Tools:
     limits: Limits
     slots: Slots
     throttle: Throttle
-    alive: Liveness
+    #: Does that worker live? With SQLite a file lock alone decides (design §4 Leases).
+    alive: Callable[[str], bool]
     changed: Callable[[], bool]
     key_fingerprint: Callable[[], str | None]
     control: Callable[[StopToken], Fireworks]
