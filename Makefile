@@ -13,8 +13,9 @@ demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end 
 test: $(VENV)/installed-dev ## every test but the long ones; under five minutes
 	$(BIN)/pytest -n 2 --dist worksteal -m "not long"
 
+LONG ?= long
 prove: $(VENV)/installed-dev ## the long ones: every crash point, every fault, the store under stress
-	$(BIN)/pytest -n 2 --dist worksteal -m long
+	$(BIN)/pytest -n 2 --dist worksteal -m "$(LONG)"
 
 check: $(VENV)/installed-dev ## lint, format, types, import direction
 	$(BIN)/ruff check .
