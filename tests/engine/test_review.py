@@ -1,4 +1,4 @@
-"""What a hostile reading of the engine found: each test failed once."""
+"""What a hostile reading of the engine found."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""What a hostile reading of URLs, transfers and sources found: each test failed once."""
+"""What a hostile reading of URLs, transfers and sources found."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,31 +12,15 @@ import google_crc32c
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
+from tests.engine.test_review import counting, never_fresh, passed
 from uploader.core.errors import SourceUnreadable
 from uploader.core.job import FileState, Mode, Pair, Status
 from uploader.engine.pipeline import refuse_different
 from uploader.engine.source import open_source
-from uploader.engine.urls import UrlBook
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
 
 SIZE = 40 * GRANULE
-
-
-def never_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file that starts asks for the whole map again."""
-    monkeypatch.setattr(UrlBook, "fresh", lambda *_: False)
-
-
-def counting(lab: Lab, wanted: str) -> list[str]:
-    seen: list[str] = []
-    lab.boundary = lambda name: seen.append(name) if name == wanted else None
-    return seen
-
-
-def passed(lab: Lab, seconds: float) -> Callable[[], bool]:
-    began_s = lab.clock.boot_s()
-    return lambda: lab.clock.boot_s() - began_s > seconds
 
 
 # -- URLs ----------------------------------------------------------------------------------
