@@ -6,6 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.model.adapters import plain
+from uploader.core.job import Kind
+from uploader.model.finding import Finding
+from uploader.model.folder import scan
+from uploader.model.preflight import findings
+
 
 def safetensors(tensors: dict[str, int], *, missing: int = 0, surplus: int = 0) -> bytes:
     """A file with the named tensors of so many bytes, cut or prolonged at its end."""
@@ -23,7 +29,7 @@ BASE: dict[str, bytes] = {
     "config.json": b'{"architectures": ["LlamaForCausalLM"]}',
     "generation_config.json": b"{}",
     "tokenizer.json": b"{}",
-    "tokenizer_config.json": b"{}",
+    "tokenizer_config.json": b'{"chat_template": "{{ messages }}"}',
     "model.safetensors": safetensors({"lm_head.weight": 2048}),
     "README.md": b"# A model\n",
 }
@@ -37,13 +43,25 @@ SHARDED: dict[str, bytes] = {
     INDEX: json.dumps({"weight_map": {"a": SHARDS[0], "b": SHARDS[1]}}).encode(),
 }
 
-LORA: dict[str, bytes] = {
-    "adapter_config.json": b'{"r": 16, "target_modules": ["q_proj", "v_proj"],'
-    b' "base_model_name_or_path": "accounts/fireworks/models/qwen3-4b"}',
-    "adapter_model.safetensors": safetensors(
-        {"base_model.model.layers.0.self_attn.k_proj.lora_A.weight": 8}
-    ),
-}
+LORA = plain("q_proj", "v_proj")
+
+
+def without(files: dict[str, bytes], *names: str) -> dict[str, bytes]:
+    return {name: body for name, body in files.items() if name not in names}
+
+
+Brief = list[tuple[str, str, str | None]]
+
+
+def brief(found: list[Finding]) -> Brief:
+    return [(finding.check, finding.severity, finding.file) for finding in found]
+
+
+def check(root: Path, files: dict[str, bytes], kind: Kind | None = None) -> list[Finding]:
+    """What preflight has to say about the files, written below ``root``."""
+    found = scan(folder(root, files))
+    lora = "adapter_config.json" in files
+    return findings(found, kind or (Kind.LORA if lora else Kind.BASE))
 
 
 def folder(root: Path, files: dict[str, bytes]) -> Path:

@@ -6,71 +6,131 @@ from typing import Any
 
 import pytest
 
-from tests.model.build import BASE, LORA, folder
-from uploader.core.errors import UsageError
+from tests.model.build import BASE, LORA, folder, without
 from uploader.core.job import Kind
-from uploader.model.folder import Folder, scan
-from uploader.model.kinds import create_body, detect_kind, narrow
+from uploader.model.folder import scan
+from uploader.model.kinds import detect_kind, narrow
 
-QWEN = "accounts/fireworks/models/qwen3-4b"
-
-
-def adapter(root: Path, *, weights: bool = True, **config: Any) -> Folder:
-    files = {**LORA, "adapter_config.json": json.dumps(config).encode()}
-    if not weights:
-        files["adapter_model.bin"] = files.pop("adapter_model.safetensors")
-    return scan(folder(root, files))
+MODULES = b'[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Pooling"}]'
 
 
-def test_a_base_model(tmp_path: Path) -> None:
-    found = scan(folder(tmp_path, BASE))
-    assert detect_kind(found) is Kind.BASE
-    assert narrow(found, Kind.BASE) is found
-    assert create_body(found, Kind.BASE, "tiny", hugging_face_url="https://hf.co/a/b") == {
-        "modelId": "tiny",
-        "model": {
-            "kind": "HF_BASE_MODEL",
-            "huggingFaceUrl": "https://hf.co/a/b",
-            "baseModelDetails": {
-                "checkpointFormat": "HUGGINGFACE",
-                "worldSize": 1,
-                "huggingfaceFiles": list(found.names),
-            },
-        },
-    }
+def config(*architectures: str, **entries: Any) -> dict[str, bytes]:
+    named = {"architectures": list(architectures)} if architectures else {}
+    return {**BASE, "config.json": json.dumps({**named, **entries}).encode()}
 
 
-def test_an_adapter_says_what_the_body_needs(tmp_path: Path) -> None:
-    found = scan(folder(tmp_path, LORA))
-    assert detect_kind(found) is Kind.LORA
-    body = create_body(found, Kind.LORA, "tuned", display_name="Tuned", description="by us")
-    assert body == {
-        "modelId": "tuned",
-        "model": {
-            "kind": "HF_PEFT_ADDON",
-            "displayName": "Tuned",
-            "description": "by us",
-            "peftDetails": {"baseModel": QWEN, "r": 16, "targetModules": ["q_proj", "v_proj"]},
-        },
-    }
+#: By what a folder is: its files, and a word of the reason.
+FOLDERS: dict[str, tuple[dict[str, bytes], Kind, str]] = {
+    "adapter": (LORA, Kind.LORA, "there is an adapter_config.json"),
+    "adapter beside a model": ({**BASE, **LORA}, Kind.LORA, "adapter_config.json"),
+    "llama": (BASE, Kind.BASE, "architectures: LlamaForCausalLM"),
+    "no architectures": (config(), Kind.BASE, "no sign of"),
+    "no config": (without(BASE, "config.json"), Kind.BASE, "no sign of"),
+    "broken config": ({**BASE, "config.json": b"{"}, Kind.BASE, "no sign of"),
+    "odd architectures": (config(architectures=[3, None]), Kind.BASE, "no sign of"),
+    "one word": (config(architectures="Qwen3ForCausalLM"), Kind.BASE, "Qwen3ForCausalLM"),
+    "gpt2": (config("GPT2LMHeadModel"), Kind.BASE, "GPT2LMHeadModel"),
+    "chatglm": (config("ChatGLMModel"), Kind.BASE, "ChatGLMModel"),
+    "internvl": (config("InternVLChatModel"), Kind.BASE, "InternVLChatModel"),
+    "dream": (config("DreamModel"), Kind.BASE, "DreamModel"),
+    "nvidia's eagle": (config("Eagle2_5_VLForConditionalGeneration"), Kind.BASE, "Eagle2_5"),
+    "nvidia's first eagle": (
+        config("EagleLlamaForCausalLM", mm_vision_tower="clip"),
+        Kind.BASE,
+        "EagleLlamaForCausalLM",
+    ),
+    "deepseek with mtp layers": (
+        config("DeepseekV3ForCausalLM", num_nextn_predict_layers=1),
+        Kind.BASE,
+        "DeepseekV3ForCausalLM",
+    ),
+    "model with medusa heads": (
+        config("LlamaForCausalLM", medusa_num_heads=4),
+        Kind.BASE,
+        "LlamaForCausalLM",
+    ),
+    "foreign modules.json": ({**BASE, "modules.json": b"[]"}, Kind.BASE, "LlamaForCausalLM"),
+    "mixed": (config("BertModel", "BertForMaskedLM"), Kind.BASE, "BertModel, BertForMaskedLM"),
+    "sentence-transformers": (
+        {**BASE, "modules.json": MODULES},
+        Kind.EMBEDDING,
+        "modules.json is there: sentence-transformers",
+    ),
+    "its config": (
+        {**BASE, "config_sentence_transformers.json": b"{}"},
+        Kind.EMBEDDING,
+        "config_sentence_transformers.json",
+    ),
+    "bert": (config("BertModel"), Kind.EMBEDDING, "architectures: BertModel"),
+    "xlm-roberta": (config("XLMRobertaModel"), Kind.EMBEDDING, "XLMRobertaModel"),
+    "nomic": (config("NomicBertModel"), Kind.EMBEDDING, "NomicBertModel"),
+    "qwen2 without a head": (config("Qwen2Model"), Kind.EMBEDDING, "Qwen2Model"),
+    "mistral without a head": (config("MistralModel"), Kind.EMBEDDING, "MistralModel"),
+    "eagle": (config("EagleLlamaForCausalLM"), Kind.DRAFT, "EagleLlamaForCausalLM"),
+    "eagle3": (config("LlamaForCausalLMEagle3"), Kind.DRAFT, "LlamaForCausalLMEagle3"),
+    "eagle3 of vllm": (config("Eagle3LlamaForCausalLM"), Kind.DRAFT, "Eagle3Llama"),
+    "eagle3 by its vocabulary": (
+        config("LlamaForCausalLM", draft_vocab_size=32000),
+        Kind.DRAFT,
+        "config.json has draft_vocab_size",
+    ),
+    "speculators": (
+        config("Eagle3Speculator", speculators_model_type="eagle3"),
+        Kind.DRAFT,
+        "speculators_model_type",
+    ),
+    "medusa": (config(medusa_num_heads=2), Kind.DRAFT, "medusa_num_heads"),
+    "medusa of vllm": (config("MedusaModel"), Kind.DRAFT, "MedusaModel"),
+    "mlp speculator": (
+        config("MLPSpeculatorPreTrainedModel"),
+        Kind.DRAFT,
+        "MLPSpeculatorPreTrainedModel",
+    ),
+    "mtp": (config("DeepSeekMTPModel"), Kind.DRAFT, "DeepSeekMTPModel"),
+    "nextn": (config("DeepseekV3ForCausalLMNextN"), Kind.DRAFT, "NextN"),
+}
+
+
+@pytest.mark.parametrize(("files", "kind", "why"), FOLDERS.values(), ids=FOLDERS)
+def test_a_folder_says_what_it_is(
+    tmp_path: Path, files: dict[str, bytes], kind: Kind, why: str
+) -> None:
+    found, because = detect_kind(scan(folder(tmp_path, files)))
+    assert found is kind
+    assert why in because
+
+
+def test_marks_that_are_left_out_count(tmp_path: Path) -> None:
+    (folder(tmp_path, BASE) / "1_Pooling").mkdir()
+    kind, because = detect_kind(scan(tmp_path))
+    assert (kind, because) == (Kind.EMBEDDING, "1_Pooling is there: sentence-transformers")
+    (tmp_path / "1_Pooling").rmdir()
+    folder(tmp_path, {"modules.json": MODULES})
+    assert detect_kind(scan(tmp_path, exclude=["modules.json"]))[0] is Kind.EMBEDDING
 
 
 def test_an_adapter_whose_config_is_refused_is_an_adapter_still(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").symlink_to("nowhere")
-    assert detect_kind(scan(tmp_path)) is Kind.LORA
+    assert detect_kind(scan(tmp_path))[0] is Kind.LORA
 
 
 def test_an_adapter_sends_its_own_files_only(tmp_path: Path) -> None:
-    extras = {"README.md": b"x", "tokenizer.json": b"", "adapter_model.bin": b"x"}
+    extras = {"README.md": b"x", "tokenizer.json": b"", "adapter_model.bin": b"xyz"}
     found = scan(folder(tmp_path, {**LORA, **extras, "fireworks.json": b"{}"}))
     narrowed = narrow(found, Kind.LORA)
     assert set(narrowed.names) == {*LORA, "fireworks.json"}
-    assert {left.path: left.why for left in narrowed.left_out} == {
-        "README.md": "not a file of an adapter",
-        "tokenizer.json": "not a file of an adapter",
-        "adapter_model.bin": "adapter_model.safetensors has the same weights",
+    assert {(left.path, left.why, left.size_bytes) for left in narrowed.left_out} == {
+        ("README.md", "not a file of an adapter", 1),
+        ("tokenizer.json", "not a file of an adapter", 0),
+        ("adapter_model.bin", "adapter_model.safetensors has the same weights", 3),
     }
     assert narrow(narrowed, Kind.LORA) == narrowed
+
+
+@pytest.mark.parametrize("kind", [Kind.BASE, Kind.EMBEDDING, Kind.DRAFT])
+def test_any_other_kind_sends_all_of_them(tmp_path: Path, kind: Kind) -> None:
+    found = scan(folder(tmp_path, BASE))
+    assert narrow(found, kind) is found
 
 
 def test_a_problem_of_a_file_that_is_not_sent_is_none(tmp_path: Path) -> None:
@@ -78,71 +138,3 @@ def test_a_problem_of_a_file_that_is_not_sent_is_none(tmp_path: Path) -> None:
     found = scan(tmp_path)
     assert found.findings
     assert narrow(found, Kind.LORA).findings == ()
-
-
-@pytest.mark.parametrize("named", ["Qwen/Qwen3-4B", "/data/qwen", None, 3, "accounts/a/models/"])
-def test_a_base_model_is_asked_for_unless_the_adapter_names_one(tmp_path: Path, named: Any) -> None:
-    found = adapter(tmp_path, r=8, target_modules=["q_proj"], base_model_name_or_path=named)
-    with pytest.raises(UsageError, match="needs --base-model") as caught:
-        create_body(found, Kind.LORA, "m")
-    assert "--base-model accounts/fireworks/models/" in caught.value.hint
-    body = create_body(found, Kind.LORA, "m", base_model=QWEN)
-    assert body["model"]["peftDetails"]["baseModel"] == QWEN
-
-
-def test_a_given_base_model_has_to_be_a_resource_name(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no resource name"):
-        create_body(scan(folder(tmp_path, LORA)), Kind.LORA, "m", base_model="qwen3-4b")
-
-
-def test_a_base_model_has_no_base_model(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="for adapters"):
-        create_body(scan(folder(tmp_path, BASE)), Kind.BASE, "m", base_model=QWEN)
-
-
-PLAIN = [
-    ("q_proj", ["q_proj"]),
-    ("q_proj|v_proj", ["q_proj", "v_proj"]),
-    ("(q_proj|v_proj)", ["q_proj", "v_proj"]),
-    (r".*\.(q_proj|v_proj)$", ["q_proj", "v_proj"]),
-    (r"^.*?\.(?:q_proj|v_proj)", ["q_proj", "v_proj"]),
-    (".*(q_proj|v_proj)", ["q_proj", "v_proj"]),
-]
-PATTERNS = ["all-linear", r"model\.layers\.\d+\..*_proj", ".*_proj"]
-
-
-@pytest.mark.parametrize(("pattern", "names"), PLAIN)
-def test_a_plain_pattern_is_a_list_of_names(tmp_path: Path, pattern: str, names: list[str]) -> None:
-    found = adapter(tmp_path, weights=False, r=8, target_modules=pattern)
-    body = create_body(found, Kind.LORA, "m", base_model=QWEN)
-    assert body["model"]["peftDetails"]["targetModules"] == names
-
-
-@pytest.mark.parametrize("pattern", [*PATTERNS, "q_proj"])
-def test_the_tensors_answer_any_pattern(tmp_path: Path, pattern: str) -> None:
-    found = adapter(tmp_path, r=8, target_modules=pattern)
-    body = create_body(found, Kind.LORA, "m", base_model=QWEN)
-    assert body["model"]["peftDetails"]["targetModules"] == ["k_proj"]
-
-
-@pytest.mark.parametrize("targets", [*PATTERNS, "", None, [], [3], {}])
-def test_targets_nobody_can_name(tmp_path: Path, targets: Any) -> None:
-    found = adapter(tmp_path, weights=False, r=8, target_modules=targets)
-    with pytest.raises(UsageError, match="target_modules") as caught:
-        create_body(found, Kind.LORA, "m", base_model=QWEN)
-    assert "as a list" in caught.value.hint
-
-
-def test_a_config_that_is_no_json(tmp_path: Path) -> None:
-    found = scan(folder(tmp_path, {**LORA, "adapter_config.json": b"{"}))
-    with pytest.raises(UsageError, match=r"adapter_config.json is not JSON"):
-        create_body(found, Kind.LORA, "m", base_model=QWEN)
-
-
-@pytest.mark.parametrize(("option", "most"), [("display_name", 63), ("description", 999)])
-def test_words_have_a_length(tmp_path: Path, option: str, most: int) -> None:
-    found = scan(folder(tmp_path, BASE))
-    words: dict[str, Any] = {option: "x" * most}
-    assert create_body(found, Kind.BASE, "m", **words)
-    with pytest.raises(UsageError, match=f"{most + 1} characters"):
-        create_body(found, Kind.BASE, "m", **{option: "x" * (most + 1)})

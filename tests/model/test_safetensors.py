@@ -5,13 +5,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 from tests.model.build import safetensors
 from uploader.model.reading import Malformed
-from uploader.model.safetensors import MAX_HEADER_BYTES, Tensor, read_header
+from uploader.model.safetensors import MAX_HEADER_BYTES, Tensor, WrongSize, read_header
 
 
 def framed(header: Any, body: bytes = b"") -> bytes:
@@ -19,12 +21,24 @@ def framed(header: Any, body: bytes = b"") -> bytes:
     return len(raw).to_bytes(8, "little") + raw + body
 
 
+def tensor(shape: list[Any], start: int, stop: int, dtype: str = "U8") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
 def test_the_header_tells_every_tensor(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
-    file.write_bytes(safetensors({"a": 8, "b": 4}))
+    both = {"a": tensor([2, 4], 0, 16, "BF16"), "b": tensor([4], 16, 20)}
+    file.write_bytes(framed(both, b"\0" * 20))
     header = read_header(file)
-    assert header.tensors == {"a": Tensor("U8", (8,), 0, 8), "b": Tensor("U8", (4,), 8, 12)}
-    assert header.file_bytes == file.stat().st_size == header.size_bytes + 12
+    assert header.tensors == {"a": Tensor("BF16", (2, 4)), "b": Tensor("U8", (4,))}
+    assert header.tensors_bytes == 20
+
+
+def test_equal_shapes_are_kept_once(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(safetensors({"a": 8, "b": 8}))
+    tensors = read_header(file).tensors
+    assert tensors["a"] is tensors["b"]
 
 
 @pytest.mark.parametrize(
@@ -33,34 +47,67 @@ def test_the_header_tells_every_tensor(tmp_path: Path) -> None:
 def test_odd_but_whole_files(tmp_path: Path, body: bytes) -> None:
     file = tmp_path / "a.safetensors"
     file.write_bytes(body)
-    assert read_header(file).file_bytes == len(body)
+    assert read_header(file).tensors_bytes == 0
 
 
-BROKEN = [
-    (b"", "cut short"),
-    (b"\1\0\0", "cut short"),
-    (safetensors({"a": 8}, missing=1), "cut short"),
+LIBRARY = "the safetensors library refuses"
+CUT_SHORT = [
+    (b"", "is cut short: 0 bytes hold no header"),
+    (b"\1\0\0", "is cut short: 3 bytes"),
+    (safetensors({"a": 8}, missing=1), "is cut short: 7 of 8 bytes"),
     (safetensors({"a": 8}, missing=20), "ends within its header"),
     (safetensors({"a": 8}, surplus=3), "3 bytes behind"),
+    (framed({"a": tensor([1], 0, 1), "b": tensor([1], 1, 2)}, b"1"), "1 of 2 bytes"),
+]
+BROKEN = [
     ((MAX_HEADER_BYTES + 1).to_bytes(8, "little"), "exceed 100 MB"),
     (b"version https://git-lfs", "exceed 100 MB"),
-    (framed(b"{"), "is not JSON"),
-    (framed([]), "is not a JSON object"),
-    (framed(b"[" * 100_000), "is not JSON"),
-    (framed({"a": 3}), "describes the tensor 'a'"),
-    (framed({"a": {"dtype": "U8", "shape": [1], "data_offsets": [1, 0]}}), "tensor 'a'"),
-    (framed({"a": {"dtype": "U8", "shape": [1], "data_offsets": [-1, 0]}}), "tensor 'a'"),
-    (framed({"a": {"dtype": "U8", "shape": ["1"], "data_offsets": [0, 0]}}), "tensor 'a'"),
-    (framed({"a": {"dtype": "U8", "shape": [1], "data_offsets": [0]}}), "tensor 'a'"),
+    *(
+        (framed(header, body), LIBRARY)
+        for header, body in (
+            (b"{", b""),
+            (b"\xff", b""),
+            ([], b""),
+            (b"[" * 100_000, b""),
+            ({"a": 3}, b""),
+            ({"a": tensor([1], 1, 0)}, b""),
+            ({"a": tensor([1], -1, 0)}, b"1"),
+            ({"a": tensor(["1"], 0, 1)}, b"1"),
+            ({"a": {"dtype": "U8", "shape": [1], "data_offsets": [0]}}, b""),
+            ({"a": {"shape": [1], "data_offsets": [0, 1]}}, b"1"),
+            ({"a": tensor([1], 0, 1, "U9")}, b"1"),
+            ({"a": tensor([2], 0, 1)}, b"1"),  # dtype times shape is not the span
+            ({"a": tensor([1 << 40, 1 << 40], 0, 1)}, b"1"),
+            ({"a": tensor([1], 1, 2)}, b"12"),  # a hole
+            ({"a": tensor([2], 0, 2), "b": tensor([2], 1, 3)}, b"123"),  # an overlap
+            (b'{"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}} x', b"1"),
+        )
+    ),
 ]
+
+
+@pytest.mark.parametrize(("body", "message"), CUT_SHORT, ids=range(len(CUT_SHORT)))
+def test_a_file_of_the_wrong_size_says_what_it_lacks(
+    tmp_path: Path, body: bytes, message: str
+) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(body)
+    with pytest.raises(WrongSize, match=message):
+        read_header(file)
 
 
 @pytest.mark.parametrize(("body", "message"), BROKEN, ids=range(len(BROKEN)))
 def test_a_broken_file_says_how(tmp_path: Path, body: bytes, message: str) -> None:
     file = tmp_path / "a.safetensors"
     file.write_bytes(body)
-    with pytest.raises(Malformed, match=message):
+    with pytest.raises(Malformed, match=message) as refused:
         read_header(file)
+    assert not isinstance(refused.value, WrongSize)
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(Malformed, match="cannot be read: No such file"):
+        read_header(tmp_path / "gone.safetensors")
 
 
 @settings(max_examples=60, deadline=None)
@@ -74,4 +121,79 @@ def test_whatever_the_bytes_it_is_read_or_malformed(
     file = tmp_path_factory.getbasetemp() / "fuzzed.safetensors"
     file.write_bytes(body)
     with contextlib.suppress(Malformed):
-        assert read_header(file).file_bytes == len(body)
+        assert read_header(file).tensors_bytes < len(body)
+
+
+def offsets(*shape: int, stop: int, dtype: str = "I32") -> dict[str, Any]:
+    return tensor(list(shape), 0, stop, dtype)
+
+
+#: The cases of the library's own test suite, as far as they are files.
+SUITE_VALID = {
+    "plain": framed({"test": offsets(2, 2, stop=16)}, b"\0" * 16),
+    "no tensor": framed({}),
+    "metadata only": framed({"__metadata__": {"framework": "pt"}}),
+    "a scalar": framed({"test": offsets(stop=4)}, b"\0" * 4),
+    "a tensor of no elements": framed({"test": offsets(2, 0, stop=0)}),
+    "padded with white space": framed(
+        b'{"test":{"dtype":"I32","shape":[2,2],"data_offsets":[0,16]}}\r \t\n', b"\0" * 16
+    ),
+    "white space before": framed(b" {}"),
+    "four bits": framed({"test": offsets(1, 2, stop=1, dtype="F4")}, b"\0"),
+}
+SUITE_REFUSED = {
+    "tensors that share bytes": framed(
+        {f"w{i}": offsets(2, 2, stop=16) for i in range(10)}, b"\0" * 16
+    ),
+    "bytes for another format behind": framed({"t": offsets(2, 2, stop=16)}, b"\0" * 16 + b"PK"),
+    "bytes missing": framed({"t": offsets(2, 2, stop=16)}, b"\0" * 15),
+    "header too large": b"<\0\0\0\0\xff\xff\xff" + b"{}",
+    "header too small": b"",
+    "header length beyond the file": b"<\0\0\0\0\0\0\0",
+    "header no UTF-8": b"\1\0\0\0\0\0\0\0\xff",
+    "header no JSON": b"\1\0\0\0\0\0\0\0{",
+    "shape and span differ": framed({"t": offsets(2, 2, stop=4)}, b"\0" * 4),
+    "a shape that overflows": framed({"t": offsets(2, 2**64 - 2, stop=16)}, b"\0" * 16),
+    "a product that overflows": framed({"t": offsets(2, 2**63, stop=16)}, b"\0" * 16),
+    "half a byte": framed({"t": offsets(1, 3, stop=1, dtype="F4")}, b"\0"),
+}
+
+
+@pytest.mark.parametrize("body", SUITE_VALID.values(), ids=SUITE_VALID)
+def test_what_the_library_takes_is_taken(tmp_path: Path, body: bytes) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(body)
+    read_header(file)
+
+
+@pytest.mark.parametrize("body", SUITE_REFUSED.values(), ids=SUITE_REFUSED)
+def test_what_the_library_refuses_is_refused(tmp_path: Path, body: bytes) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(body)
+    with pytest.raises(Malformed):
+        read_header(file)
+
+
+ARRAYS = st.dictionaries(
+    st.text(min_size=1, max_size=20).filter(lambda name: name != "__metadata__"),
+    st.tuples(
+        st.sampled_from(("bool", "uint8", "int16", "float16", "int32", "float32", "float64")),
+        st.lists(st.integers(0, 4), max_size=4),
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(ARRAYS)
+def test_what_the_library_saves_is_read(
+    tmp_path_factory: pytest.TempPathFactory, wanted: dict[str, tuple[str, list[int]]]
+) -> None:
+    arrays = {name: np.zeros(shape, dtype) for name, (dtype, shape) in wanted.items()}
+    file = tmp_path_factory.getbasetemp() / "saved.safetensors"
+    save_file(arrays, file, {"format": "pt"})
+    header = read_header(file)
+    assert {name: tensor.shape for name, tensor in header.tensors.items()} == {
+        name: tuple(shape) for name, (_, shape) in wanted.items()
+    }
+    assert header.tensors_bytes == sum(array.nbytes for array in arrays.values())

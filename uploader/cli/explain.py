@@ -12,11 +12,10 @@ from uploader.cli.render import event_line, note, speed, timestamp
 from uploader.cli.state import JobArgument, settings_of, store_of
 from uploader.cli.terminal import out, out_wrapped, width
 from uploader.core.job import FileState, Job, Mode, Stage, Status
+from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.words import duration, percent, size
 
 _LAST_EVENTS = 5
-#: A session lives up to a week (contract gcs §1.1).
-_SESSION_LIFE_S = 7 * 86400.0
 
 _DOING: dict[Stage, str] = {
     Stage.CREATE: "the model is to be created on Fireworks first",
@@ -66,7 +65,7 @@ def _slow_sessions(job: Job, files: Sequence[FileState], now: datetime) -> Itera
             continue
         age_s = (now - file.session_at).total_seconds()
         left_s = (file.size_bytes - file.checkpoint.offset) / rate_bps
-        if age_s + left_s > _SESSION_LIFE_S:
+        if age_s + left_s > SESSION_LIFE_S:
             yield (
                 f"Warning: {file.path} needs {duration(left_s)} more at this rate; its session"
                 f" is {duration(age_s)} old and lives a week at most."

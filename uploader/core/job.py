@@ -52,11 +52,21 @@ class Kind(StrEnum):
 
     BASE = "base"
     LORA = "lora"
+    EMBEDDING = "embedding"
+    DRAFT = "draft"
 
     @property
     def remote(self) -> str:
         """The service's name for it (contract fireworks §1.2)."""
-        return {Kind.BASE: "HF_BASE_MODEL", Kind.LORA: "HF_PEFT_ADDON"}[self]
+        return _REMOTE_KINDS[self]
+
+
+_REMOTE_KINDS = {
+    Kind.BASE: "HF_BASE_MODEL",
+    Kind.LORA: "HF_PEFT_ADDON",
+    Kind.EMBEDDING: "EMBEDDING_MODEL",
+    Kind.DRAFT: "DRAFT_ADDON",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from uploader.core.redact import SignedUrl
 
 #: What a session persists in; every data PUT but the last is a multiple of it (gcs §1).
 GRANULE = 256 * 1024
+#: A session lives up to a week (gcs §1.1).
+SESSION_LIFE_S = 7 * 86400.0
 CONTENT_TYPE = "application/octet-stream"
 
 _OK = (200, 201)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +17,23 @@ from uploader.core.job import Manifest, ManifestFile
 from uploader.model.finding import Finding, error, warning
 from uploader.model.names import Role, clean, leftover, matches, role, sendable, shown
 
+#: The checks of this file, as the table of `preflight` has them: what each does, and why.
+SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
+    "unreadable_file": ("refuses", "A file that this user may not read."),
+    "dangling_link": ("refuses", "A link that leads to no file."),
+    "special_file": ("refuses or warns", "A pipe, a socket or a device."),
+    "unsendable_name": ("refuses", "A name with control characters, a backslash or no UTF-8."),
+    "unmatched_pattern": ("warns", "An --include or --exclude that matches no name."),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A name that is not sent, and the words that say why."""
+    """A name that is not sent, and the words that say why; without a size where it has none."""
 
     path: str
     why: str
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +111,7 @@ def _look(
     """What becomes of one name: by its name first, so that nothing unwanted is even opened."""
     why = _unwanted(name, include, exclude)
     if why:
-        return LeftOut(shown(name), why)
+        return LeftOut(shown(name), why, _size_bytes(root / name))
     try:
         found = (root / name).stat()
     except OSError as problem:
@@ -113,6 +123,14 @@ def _look(
     if not sendable(name):
         return _unsendable(name)
     return _open(root, name)
+
+
+def _size_bytes(path: Path) -> int | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def _unwanted(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> str | None:
@@ -134,7 +152,7 @@ def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
     finally:
         os.close(handle)
     if not found.st_size and role(name) is Role.OTHER:
-        return LeftOut(name, "empty")  # the service may refuse empty objects (contract §2.4)
+        return LeftOut(name, "empty", 0)  # the service may refuse empty objects (contract §2.4)
     return ManifestFile(name, found.st_size, found.st_mtime_ns, found.st_ino)
 
 

@@ -9,26 +9,98 @@ from typing import Any
 
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
+from uploader.model.adapter import target_modules
 from uploader.model.folder import Folder, LeftOut
 from uploader.model.names import ADAPTER_CONFIG, ADAPTER_FILES, ADAPTER_WEIGHTS
 from uploader.model.reading import Malformed, read_object
-from uploader.model.safetensors import read_header
 
-#: "Must be fewer than 64 characters long", "… 1000 …" (contract §1.2).
-DISPLAY_NAME_END = 64
-DESCRIPTION_END = 1000
+#: ``accounts/A/models/M`` (contract §1.1).
+RESOURCE_NAME = re.compile(r"accounts/[^/\s]+/models/[^/\s]+")
 
-_RESOURCE_NAME = re.compile(r"accounts/[^/\s]+/models/[^/\s]+")
-# Whole names under any parent: q_proj · q_proj|v_proj · .*\.(q_proj|v_proj)$; not .*_proj
-_PLAIN_PATTERN = re.compile(
-    r"\^?(?:\.\*\??(?:\\?\.|(?=\()))?\(?(?:\?:)?(\w+(?:\|\w+)*)\)?\$?", re.ASCII
+_SENTENCE_TRANSFORMERS = ("config_sentence_transformers.json", "modules.json", "1_Pooling")
+#: Models without a language-model head that make embeddings. Not every name that ends in Model
+#: is one: ChatGLMModel and InternVLChatModel chat, GPT2LMHeadModel is a whole language model.
+_ENCODER = re.compile(
+    r"(?:\w*Bert|XLMRoberta\w*|\w*Roberta|Camembert|MPNet|Electra|Deberta(?:V2)?|M?T5Encoder|New|Gte"
+    r"|Llama(?:Bidirectional)?|Mistral|Qwen[23](?:Moe)?|Gemma[23]?(?:Text)?|Phi3?)Model"
 )
-_ADAPTED = re.compile(r"\.(\w+)\.lora_A\b")
+#: Heads and small models that only draft for another one: EAGLE, Medusa, MTP layers saved by
+#: themselves, what the speculators library saves. A whole model that has such layers as well
+#: (DeepseekV3ForCausalLM with num_nextn_predict_layers) keeps its own architecture.
+_DRAFT = re.compile(
+    r"(?:P?[Ee]agle|EAGLE)3?(?:Model|[A-Z]\w*(?:ForCausalLM|Model))|\w+ForCausalLM(?:Eagle3?|NextN)"
+    r"|Medusa\w*Model|DFlash\w+|\w+_?MTP(?:Model)?|\w*Speculator(?:PreTrained)?(?:Model)?|\w+DraftModel"
+)
+#: Keys of config.json that only drafts have; the second ones only where no architecture is
+#: named, because a model exported together with its heads has them too.
+_DRAFT_KEYS = ("speculators_model_type", "speculators_config", "draft_vocab_size")
+_DRAFT_KEYS_ALONE = ("medusa_num_heads", "eagle_config")
+#: NVIDIA's Eagle are vision models, some with the very name of a draft: EagleLlamaForCausalLM.
+_VISION_KEYS = ("vision_config", "mm_vision_tower", "mm_projector_type")
 
 
-def detect_kind(folder: Folder) -> Kind:
-    """An adapter has an adapter_config.json; everything else is a base model."""
-    return Kind.LORA if ADAPTER_CONFIG in folder.present else Kind.BASE
+def option(field: str) -> str:
+    """The flag of a model's field: ``huggingFaceUrl`` → ``--hugging-face-url``."""
+    return "--" + re.sub(r"[A-Z]", lambda found: f"-{found[0].lower()}", field)
+
+
+def detect_kind(folder: Folder) -> tuple[Kind, str]:
+    """What ``folder`` is, and the words that say why; a base model unless it surely is not."""
+    if ADAPTER_CONFIG in folder.present:
+        return Kind.LORA, f"there is an {ADAPTER_CONFIG}"
+    config = _config(folder)
+    named = _architectures(config)
+    because = f"architectures: {', '.join(named)}"
+    draft = _draft_key(config, named)
+    if draft:
+        return Kind.DRAFT, f"config.json has {draft}"
+    if _all_match(_DRAFT, named) and not config.keys() & {*_VISION_KEYS}:
+        return Kind.DRAFT, because
+    marker = _sentence_transformers(folder)
+    if marker:
+        return Kind.EMBEDDING, f"{marker} is there: sentence-transformers"
+    if _all_match(_ENCODER, named):
+        return Kind.EMBEDDING, because
+    return Kind.BASE, because if named else "no sign of an adapter, an embedding or a draft model"
+
+
+def _config(folder: Folder) -> Mapping[str, Any]:
+    try:
+        return read_object(folder.root / "config.json") if "config.json" in folder.names else {}
+    except Malformed:
+        return {}
+
+
+def _architectures(config: Mapping[str, Any]) -> list[str]:
+    found = config.get("architectures")
+    named = found if isinstance(found, list) else [found]
+    return [name for name in named if isinstance(name, str) and name]
+
+
+def _all_match(pattern: re.Pattern[str], names: list[str]) -> bool:
+    return bool(names) and all(pattern.fullmatch(name) for name in names)
+
+
+def _draft_key(config: Mapping[str, Any], named: list[str]) -> str | None:
+    keys = _DRAFT_KEYS if named else (*_DRAFT_KEYS, *_DRAFT_KEYS_ALONE)
+    return next((key for key in keys if config.get(key)), None)
+
+
+def _sentence_transformers(folder: Folder) -> str | None:
+    """The first of its marks, sent or left out; modules.json has to speak of the library."""
+    there = {*folder.names, *(left.path for left in folder.left_out)}
+    for mark in _SENTENCE_TRANSFORMERS:
+        if mark in there and (mark != "modules.json" or _lists_modules(folder)):
+            return mark
+    return None
+
+
+def _lists_modules(folder: Folder) -> bool:
+    try:
+        with (folder.root / "modules.json").open("rb") as file:
+            return b"sentence_transformers" in file.read(65536)
+    except OSError:
+        return False
 
 
 def narrow(folder: Folder, kind: Kind) -> Folder:
@@ -39,9 +111,10 @@ def narrow(folder: Folder, kind: Kind) -> Folder:
     """
     if kind is not Kind.LORA:
         return folder
+    sizes = {file.path: file.size_bytes for file in folder.manifest.files}
     reasons = {name: _no_adapter_file(name, folder.present) for name in folder.names}
     kept = tuple(file for file in folder.manifest.files if not reasons[file.path])
-    left_out = [LeftOut(name, why) for name, why in reasons.items() if why]
+    left_out = [LeftOut(name, why, sizes[name]) for name, why in reasons.items() if why]
     return Folder(
         replace(folder.manifest, files=kept),
         (*folder.left_out, *left_out),
@@ -56,97 +129,107 @@ def _no_adapter_file(name: str, present: frozenset[str]) -> str | None:
     return f"{preferred} has the same weights" if name == other and preferred in present else None
 
 
-def create_body(  # noqa: PLR0913 - the user's words, each by its name
+def create_body(
     folder: Folder,
     kind: Kind,
     model_id: str,
     *,
     base_model: str | None = None,
-    display_name: str | None = None,
-    description: str | None = None,
-    hugging_face_url: str | None = None,
+    said: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The body of `POST models` (contract §1.2 "Bodies used in practice").
 
-    ``folder`` has no error among its findings. Raises UsageError for words the service would
-    refuse, and where an adapter does not say what the body has to.
+    ``folder`` has no error among its findings; ``said`` are fields of the model as the user
+    gave them, each by itself valid (`fields.merged`). Raises UsageError where the two do not
+    fit together, and where an adapter does not say what the body has to.
     """
-    _check_length("--display-name", display_name, DISPLAY_NAME_END)
-    _check_length("--description", description, DESCRIPTION_END)
-    words = {
-        "displayName": display_name,
-        "description": description,
-        "huggingFaceUrl": hugging_face_url,
-    }
-    model = {"kind": kind.remote} | {name: word for name, word in words.items() if word}
-    return {"modelId": model_id, "model": model | _details(folder, kind, base_model)}
-
-
-def _details(folder: Folder, kind: Kind, base_model: str | None) -> dict[str, Any]:
-    if kind is Kind.LORA:
-        return {"peftDetails": _peft_details(folder, base_model)}
-    if base_model:
+    rest = {**(said or {})}
+    _check_kind(rest.pop("kind", kind.remote), kind)
+    given = {name: rest.pop(name, {}) for name in ("baseModelDetails", "peftDetails")}
+    if base_model and kind is not Kind.LORA:
         hint = "leave --base-model away, or say --kind lora"
-        raise UsageError("--base-model is for adapters; this folder is a base model", hint=hint)
-    details = {
-        "checkpointFormat": "HUGGINGFACE",
-        "worldSize": 1,
-        "huggingfaceFiles": list(folder.names),
-    }
-    return {"baseModelDetails": details}
+        raise UsageError(f"--base-model is for adapters; the kind is {kind}", hint=hint)
+    details: dict[str, Any] = {}
+    if kind is Kind.BASE:
+        details["baseModelDetails"] = _base_details(folder, given.pop("baseModelDetails"))
+    if kind is Kind.LORA:
+        ours = given.pop("peftDetails")
+        details["peftDetails"] = _peft_details(folder, base_model, ours)
+    for name, value in given.items():
+        if value:
+            message = f"--model-json: kind {kind} has no {name}"
+            raise UsageError(message, hint="leave it away (contract fireworks §1.2)")
+    return {"modelId": model_id, "model": {"kind": kind.remote, **rest, **details}}
 
 
-def _peft_details(folder: Folder, base_model: str | None) -> dict[str, Any]:
+def _check_kind(said: str, kind: Kind) -> None:
+    if said != kind.remote:
+        message = f"--kind {kind} is {kind.remote}, --model-json says kind {said}"
+        raise UsageError(message, hint="say it once")
+
+
+def _base_details(folder: Folder, given: Mapping[str, Any]) -> dict[str, Any]:
+    derived = {"checkpointFormat": "HUGGINGFACE", "huggingfaceFiles": list(folder.names)}
+    hint = "leave it away: it follows from the folder, --include and --exclude"
+    _check_derived("baseModelDetails", given, derived, hint)
+    return {"worldSize": 1, **given, **derived}
+
+
+def _peft_details(
+    folder: Folder, base_model: str | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
     try:
         config = read_object(folder.root / ADAPTER_CONFIG)
     except Malformed as problem:
         hint = "save the adapter again with PEFT"
         raise UsageError(f"{ADAPTER_CONFIG} {problem}", hint=hint) from None
-    return {
-        "baseModel": _base_model(config, base_model),
-        "r": config.get("r"),
-        "targetModules": target_modules(folder, config),
-    }
+    if type(config.get("r")) is not int:
+        hint = "write the rank of the adapter there"
+        raise UsageError(f"{ADAPTER_CONFIG}: r is {config.get('r')!r}, not a number", hint=hint)
+    derived = {"r": config["r"], "targetModules": target_modules(folder, config)}
+    hint = f"leave it away: it follows from {ADAPTER_CONFIG}"
+    _check_derived("peftDetails", given, derived, hint)
+    said = given.get("baseModel")
+    if base_model and said and base_model != said:
+        message = f"--base-model is {base_model}, --model-json says peftDetails.baseModel {said}"
+        raise UsageError(message, hint="say it once")
+    return {**given, "baseModel": _base_model(config, base_model or said), **derived}
+
+
+def _check_derived(
+    where: str, given: Mapping[str, Any], derived: Mapping[str, Any], hint: str
+) -> None:
+    """Raises UsageError where the user says something else than the folder."""
+    for name, ours in derived.items():
+        said = given.get(name, ours)
+        same = sorted(said) == sorted(ours) if isinstance(ours, list) else said == ours
+        if not same:
+            message = f"--model-json: {where}.{name} is not what the folder says"
+            raise UsageError(f"{message}: {_brief(said)}, not {_brief(ours)}", hint=hint)
+
+
+def _brief(value: Any) -> str:
+    most = 3
+    if not isinstance(value, list):
+        return str(value)
+    few = ", ".join(value[:most])
+    return f"{few} and {len(value) - most} more" if len(value) > most else few or "none"
+
+
+def base_model_of(folder: Folder, given: str | None) -> str | None:
+    """The resource name of an adapter's base model, as far as anybody has said it."""
+    try:
+        named = given or read_object(folder.root / ADAPTER_CONFIG).get("base_model_name_or_path")
+    except Malformed:
+        return None
+    return named if isinstance(named, str) and RESOURCE_NAME.fullmatch(named) else None
 
 
 def _base_model(config: Mapping[str, Any], given: str | None) -> str:
     named = given or config.get("base_model_name_or_path")
-    if isinstance(named, str) and _RESOURCE_NAME.fullmatch(named):
+    if isinstance(named, str) and RESOURCE_NAME.fullmatch(named):
         return named
     hint = "for example --base-model accounts/fireworks/models/llama-v3p1-8b-instruct"
     if given:
         raise UsageError(f"--base-model {given} is no resource name", hint=hint)
     raise UsageError(f"an adapter needs --base-model ({ADAPTER_CONFIG}: {named!r})", hint=hint)
-
-
-def target_modules(folder: Folder, config: Mapping[str, Any]) -> list[str]:
-    """The names of the adapted modules, which PEFT may also keep as a pattern.
-
-    A pattern ("all-linear", a regular expression) is answered by the adapter's own tensors,
-    else by itself where it is nothing but names. Raises UsageError where neither tells.
-    """
-    found = config.get("target_modules")
-    if isinstance(found, list) and found and all(isinstance(name, str) for name in found):
-        return found
-    if isinstance(found, str):
-        plain = _PLAIN_PATTERN.fullmatch(found)
-        names = _adapted_modules(folder) or (plain[1].split("|") if plain else [])
-        if names:
-            return names
-    message = f"{ADAPTER_CONFIG}: target_modules is no list of module names: {found!r}"
-    hint = f'write them into {ADAPTER_CONFIG} as a list, like ["q_proj", "v_proj"]'
-    raise UsageError(message, hint=hint)
-
-
-def _adapted_modules(folder: Folder) -> list[str]:
-    try:
-        tensors = read_header(folder.root / ADAPTER_WEIGHTS[0]).tensors
-    except (Malformed, OSError):
-        return []
-    return sorted({found[1] for name in tensors if (found := _ADAPTED.search(name))})
-
-
-def _check_length(option: str, text: str | None, end: int) -> None:
-    if text is not None and len(text) >= end:
-        message = f"{option} has {len(text)} characters"
-        raise UsageError(message, hint=f"shorten it to fewer than {end}")

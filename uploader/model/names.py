@@ -11,22 +11,47 @@ ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 ADAPTER_FILES = (ADAPTER_CONFIG, *ADAPTER_WEIGHTS, "fireworks.json")
 
+#: What tools append to the name of a file that is still on its way.
+PARTIAL = ("*.incomplete", "*.part", "*.partial", "*.crdownload", "*.aria2", "*.download", "*.tmp")
+
 #: A name's first matching pattern says why it is left out (contract §6 "Leave out").
 LEFTOVERS: tuple[tuple[str, str], ...] = (
     (".git*", "belongs to git"),
     (".*", "hidden"),
-    ("optimizer.pt", "a leftover of training"),
-    ("optimizer.bin", "a leftover of training"),
-    ("scheduler.pt", "a leftover of training"),
-    ("scaler.pt", "a leftover of training"),
-    ("trainer_state.json", "a leftover of training"),
-    ("training_args.bin", "a leftover of training"),
-    ("rng_state*.pth", "a leftover of training"),
-    ("*.lock", "a leftover of a download"),
-    ("*.metadata", "a leftover of a download"),
-    ("*.gguf", "weights in a format Fireworks does not read"),
-    ("*.onnx", "weights in a format Fireworks does not read"),
-    ("consolidated.*.pth", "weights in a format Fireworks does not read"),
+    *(
+        (glob, "a leftover of training")
+        for glob in (
+            "optimizer*.pt",
+            "optimizer*.bin",
+            "scheduler*.pt",
+            "scheduler*.bin",
+            "scaler.pt",
+            "trainer_state.json",
+            "training_args.*",
+            "rng_state*.pth",
+            "random_states_*.pkl",
+            "events.out.tfevents.*",
+            "*.distcp",
+            "zero_pp_rank_*",
+            "mp_rank_*_model_states.pt",
+        )
+    ),
+    *((glob, "a leftover of a download") for glob in ("*.lock", "*.metadata", *PARTIAL)),
+    *(
+        (glob, "weights in a format Fireworks does not read")
+        for glob in (
+            "*.gguf",
+            "*.onnx",
+            "*.onnx_data",
+            "*.h5",
+            "*.msgpack",
+            "*.ckpt",
+            "*.ot",
+            "*.tflite",
+            "*.pth",
+            "*.pt",
+        )
+    ),
 )
 
 
@@ -67,6 +92,11 @@ def role(name: str) -> Role:
 def leftover(name: str) -> str | None:
     """Why a file of this name is left out by default, None where it is sent."""
     return next((why for glob, why in LEFTOVERS if fnmatchcase(name, glob)), None)
+
+
+def partial(name: str) -> str | None:
+    """The name a download still on its way will have; None for any other name."""
+    return name.rpartition(".")[0] if matches(name, PARTIAL) else None
 
 
 def matches(name: str, globs: tuple[str, ...]) -> bool:

@@ -17,19 +17,22 @@ class Malformed(ValueError):
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``; raises Malformed, for one that cannot be read as well."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_JSON_BYTES + 1)
+        # As text at once: the bytes of a large index are gone before its objects are made.
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(MAX_JSON_BYTES + 1)
     except OSError as problem:
         raise Malformed(f"cannot be read: {problem.strerror}") from None
-    if len(raw) > MAX_JSON_BYTES:
+    except UnicodeDecodeError:
+        raise Malformed("is not JSON") from None
+    if len(text) > MAX_JSON_BYTES:
         raise Malformed("is larger than any file of its kind (100 MB)")
-    return parse_object(raw)
+    return parse_object(text)
 
 
-def parse_object(raw: bytes) -> dict[str, Any]:
-    """``raw`` as a JSON object; raises Malformed."""
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """``text`` as a JSON object; raises Malformed."""
     try:
-        found = json.loads(raw)
+        found = json.loads(text)
     except (ValueError, RecursionError):
         raise Malformed("is not JSON") from None
     if not isinstance(found, dict):

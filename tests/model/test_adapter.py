@@ -1,0 +1,166 @@
+"""What is read out of an adapter: its tensors by kind, its targets by their short names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.model.adapters import ATTENTION, MLP, adapter, lora, paths, plain
+from tests.model.build import folder
+from tests.model.weights import Shape
+from uploader.core.errors import UsageError
+from uploader.model.adapter import (
+    expand,
+    factors,
+    heads_adapt,
+    pattern_rank,
+    short,
+    target_modules,
+)
+from uploader.model.folder import scan
+from uploader.model.safetensors import Tensor
+
+
+def tensors(shapes: dict[str, Shape]) -> dict[str, Tensor]:
+    return {name: Tensor("BF16", shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("infix", ["", ".default"])
+def test_factors_are_found_by_the_path_of_their_module(infix: str) -> None:
+    found = factors(tensors(lora(["model.layers.0.self_attn.q_proj"], 8, infix)))
+    assert found.a == {"model.layers.0.self_attn.q_proj": Tensor("BF16", (8, 32))}
+    assert found.b == {"model.layers.0.self_attn.q_proj": Tensor("BF16", (32, 8))}
+    assert [*found.embeddings, *found.variants, *found.whole] == []
+
+
+def test_what_is_no_factor_is_sorted_too() -> None:
+    names = {
+        "base_model.model.embed_tokens.lora_embedding_A": (8, 4),
+        "base_model.model.embed_tokens.lora_embedding_B.default": (4, 8),
+        "base_model.model.x.q_proj.lora_magnitude_vector": (4,),
+        "base_model.model.x.q_proj.lora_B.bias": (4,),
+        "base_model.model.x.q_proj.lora_B.default.bias": (4,),
+        "base_model.model.embed_tokens.token_adapter.trainable_tokens_delta": (4, 4),
+        "base_model.model.lm_head.weight": (4, 4),
+        "lora_A.weight": (4, 4),
+    }
+    found = factors(tensors(names))
+    assert [*found.modules] == [*found.embeddings] == ["embed_tokens"]
+    assert found.variants == [*names][2:6]
+    assert found.whole == [*names][6:]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("q_proj", "q_proj"),
+        ("model.layers.0.self_attn.q_proj", "q_proj"),
+        ("model.layers.0.block_sparse_moe.gate", "block_sparse_moe.gate"),
+        ("model.layers.0.block_sparse_moe.experts.7.w1", "w1"),
+        ("model.layers.0.mlp.gate", "gate"),
+        ("model.layers.0.mlp.experts.base_layer", "experts"),
+        ("base_layer", "base_layer"),
+        ("q_proj.", "q_proj."),
+    ],
+)
+def test_the_service_knows_a_module_by_its_short_name(path: str, name: str) -> None:
+    assert short(path) == name
+
+
+EXPANDED: dict[str, tuple[Any, dict[str, Shape] | None, list[str]]] = {
+    "list": (["v_proj", "q_proj"], None, ["v_proj", "q_proj"]),
+    "list of paths": (paths("q_proj", "v_proj"), None, ["q_proj", "v_proj"]),
+    "list with a router": (["block_sparse_moe.gate"], None, ["block_sparse_moe.gate"]),
+    "router by its tensors": (
+        ["gate"],
+        lora(["model.layers.0.block_sparse_moe.gate"]),
+        ["block_sparse_moe.gate"],
+    ),
+    "another gate": (["gate"], lora(["model.layers.0.mlp.gate"]), ["gate"]),
+    "all-linear": ("all-linear", lora(paths(*ATTENTION, *MLP)), sorted([*ATTENTION, *MLP])),
+    "all-linear in a list": (["all-linear"], lora(paths("q_proj")), ["q_proj"]),
+    "expression": (r".*layers\.[01]\..*_proj", lora(paths("q_proj", "w1")), ["q_proj", "w1"]),
+    "names without tensors": ("q_proj|v_proj", None, ["q_proj", "v_proj"]),
+    "names with dots": (r".*\.(q_proj|v_proj)$", None, ["q_proj", "v_proj"]),
+    "experts": (
+        "all-linear",
+        lora([f"model.layers.0.block_sparse_moe.experts.{n}.w{w}" for n in (0, 1) for w in (1, 2)]),
+        ["w1", "w2"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("targets", "shapes", "names"), EXPANDED.values(), ids=EXPANDED)
+def test_targets_are_expanded(
+    targets: Any, shapes: dict[str, Shape] | None, names: list[str]
+) -> None:
+    found = factors(tensors(shapes)) if shapes else None
+    assert expand({"target_modules": targets}, found) == names
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ".*_proj", ["all-linear"], [], [""], [3], None])
+def test_targets_that_nothing_tells(targets: Any) -> None:
+    with pytest.raises(UsageError) as refused:
+        expand({"target_modules": targets}, None)
+    assert "as a list" in refused.value.hint
+
+
+def test_the_targets_of_a_folder(tmp_path: Path) -> None:
+    files = adapter("all-linear", lora(paths("q_proj", "v_proj")))
+    found = scan(folder(tmp_path, files))
+    assert target_modules(found, {"target_modules": "all-linear"}) == ["q_proj", "v_proj"]
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"cut")
+    assert target_modules(found, {"target_modules": "q_proj"}) == ["q_proj"]
+    with pytest.raises(UsageError):
+        target_modules(found, {"target_modules": "all-linear"})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "rank"),
+    [
+        ({"q_proj": 8}, 8),
+        ({"layers.0.self_attn.q_proj": 8}, 8),
+        ({r"layers\.\d+\..*": 8}, 8),
+        ({"proj": 8, "q_proj": 32}, 32),
+        ({"k_proj": 8}, None),
+        ({"(": 8}, None),
+        ({}, None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_the_rank_of_a_pattern(pattern: Any, rank: int | None) -> None:
+    path = "model.layers.0.self_attn.q_proj"
+    assert pattern_rank({"rank_pattern": pattern}, path) == rank
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "meta-llama/Llama-3.1-8B",
+        "accounts/fireworks/models/llama-v3p1-8b-instruct",
+        "mistralai/Mistral-7B-v0.3",
+        "Qwen/Qwen2-VL-7B-Instruct",
+        "Qwen/Qwen2.5-7B",
+        "accounts/fireworks/models/kimi-k2p5",
+        "moonshotai/Kimi-K2.5",
+        "kimi_k25",
+        "qwen2_vl",
+    ],
+)
+def test_a_family_whose_head_adapts(name: str) -> None:
+    assert heads_adapt([None, name])
+
+
+@pytest.mark.parametrize(
+    "name", ["Qwen/Qwen3-4B", "Qwen/Qwen-235B", "google/gemma-3-4b-it", "", None]
+)
+def test_a_family_whose_head_does_not(name: str | None) -> None:
+    assert not heads_adapt([name])
+
+
+def test_a_plain_adapter_is_what_its_names_say(tmp_path: Path) -> None:
+    found = scan(folder(tmp_path, plain("q_proj")))
+    assert target_modules(found, {"target_modules": ["q_proj"]}) == ["q_proj"]

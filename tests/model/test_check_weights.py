@@ -1,0 +1,194 @@
+"""Weights and their index: what is cut, doubled, missing or said wrongly."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.model.build import (
+    BASE,
+    INDEX,
+    LORA,
+    SHARDED,
+    SHARDS,
+    Brief,
+    brief,
+    check,
+    safetensors,
+    without,
+)
+from uploader.model.index import read_index
+from uploader.model.reading import Malformed
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+W, E = "warning", "error"
+ST, BIN, BIN_INDEX = "model.safetensors", "pytorch_model.bin", "pytorch_model.bin.index.json"
+BINS = ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")
+ADAPTER = "adapter_model.safetensors"
+
+
+def index(weight_map: dict[str, str], total: float | None = None) -> bytes:
+    metadata = {} if total is None else {"metadata": {"total_size": total}}
+    return json.dumps({**metadata, "weight_map": weight_map}).encode()
+
+
+MAP = {"a": SHARDS[0], "b": SHARDS[1]}
+BIN_MAP = {"a": BINS[0], "b": BINS[1]}
+BINNED = {**without(BASE, ST), **dict.fromkeys(BINS, b"PK"), BIN_INDEX: index(BIN_MAP)}
+
+GOOD = {
+    "whole": BASE,
+    "sharded": SHARDED,
+    "total size": {**SHARDED, INDEX: index(MAP, 16)},
+    "total size as a float": {**SHARDED, INDEX: index(MAP, 16.0)},
+    "total size is no number": {
+        **SHARDED,
+        INDEX: json.dumps({"metadata": {"total_size": "16"}, "weight_map": MAP}).encode(),
+    },
+    "odd metadata": {**SHARDED, INDEX: json.dumps({"metadata": [], "weight_map": MAP}).encode()},
+    "bins": BINNED,
+    "several tensors in a shard": {
+        **SHARDED,
+        SHARDS[0]: safetensors({"a": 8, "c": 1}),
+        INDEX: index({**MAP, "c": SHARDS[0]}),
+    },
+    "a shard has more than the index says": {**SHARDED, SHARDS[0]: safetensors({"a": 8, "c": 1})},
+    "variant": {
+        **without(SHARDED, INDEX),
+        "model.fp16.safetensors.index.json": SHARDED[INDEX],
+    },
+    "one shard of one": {
+        **without(BASE, ST),
+        "model-00001-of-00001.safetensors": safetensors({"a": 1}),
+        INDEX: index({"a": "model-00001-of-00001.safetensors"}),
+    },
+    "nought shards": {**BASE, "x-00000-of-00000.bin": b"x"},
+}
+BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
+    "no weights": (without(BASE, ST), [("no_weights", E, None)]),
+    "cut": ({**BASE, ST: safetensors({"a": 9}, missing=1)}, [("safetensors_size", E, ST)]),
+    "cut in its header": ({**BASE, ST: BASE[ST][:20]}, [("safetensors_size", E, ST)]),
+    "cut in its length": ({**BASE, ST: b"\1"}, [("safetensors_size", E, ST)]),
+    "overlong": ({**BASE, ST: BASE[ST] + b"x"}, [("safetensors_size", E, ST)]),
+    "a pickle": ({**BASE, ST: b"\x80\x02}q\x00." * 4}, [("safetensors_header", E, ST)]),
+    "header no JSON": (
+        {**BASE, ST: (1).to_bytes(8, "little") + b"{"},
+        [("safetensors_header", E, ST)],
+    ),
+    "one shard cut": (
+        {**SHARDED, SHARDS[1]: SHARDED[SHARDS[1]][:-1]},
+        [("safetensors_size", E, SHARDS[1])],
+    ),
+    "adapter weights cut": ({**LORA, ADAPTER: b"cut"}, [("safetensors_size", E, ADAPTER)]),
+    "safetensors and bin": ({**BASE, BIN: b"PK"}, [("two_formats", W, BIN)]),
+    "whole and in shards": (
+        {**SHARDED, ST: safetensors({"z": 1})},
+        [
+            ("two_formats", W, ST),
+            ("orphan_shard", W, ST),
+        ],
+    ),
+    "consolidated beside": (
+        {**BASE, "consolidated.safetensors": safetensors({"z": 1})},
+        [("two_formats", W, "consolidated.safetensors")],
+    ),
+    "bins beside shards": ({**SHARDED, **BINNED}, [("two_formats", W, BINS[0])]),
+    "a tensor twice": (
+        {**SHARDED, SHARDS[1]: safetensors({"a": 8, "b": 8})},
+        [("duplicate_tensor", W, SHARDS[1])],
+    ),
+    "a tensor twice, and differently": (
+        {**SHARDED, SHARDS[1]: safetensors({"a": 9, "b": 8})},
+        [("duplicate_tensor", E, SHARDS[1])],
+    ),
+    "a tensor twice in files of no index": (
+        {**BASE, "more.safetensors": safetensors({"lm_head.weight": 1})},
+        [("duplicate_tensor", W, "more.safetensors")],
+    ),
+    "shard missing": (without(SHARDED, SHARDS[1]), [("missing_shard", E, INDEX)]),
+    "both shards missing": (
+        without(SHARDED, *SHARDS),
+        [("no_weights", E, None), ("missing_shard", E, INDEX)],
+    ),
+    "shard missing without an index": (
+        without(SHARDED, SHARDS[1], INDEX),
+        [("missing_shard", E, SHARDS[0]), ("no_index", W, SHARDS[0])],
+    ),
+    "no index": (without(SHARDED, INDEX), [("no_index", W, SHARDS[0])]),
+    "bin missing": (without(BINNED, BINS[0]), [("missing_shard", E, BIN_INDEX)]),
+    "other format's index": (
+        {**SHARDED, BIN_INDEX: BINNED[BIN_INDEX]},
+        [("missing_shard", W, BIN_INDEX)],
+    ),
+    "index beside a whole file": ({**BASE, INDEX: SHARDED[INDEX]}, [("missing_shard", W, INDEX)]),
+    "index no JSON": ({**SHARDED, INDEX: b"{"}, [("index_json", E, INDEX)]),
+    "index no map": ({**SHARDED, INDEX: b"{}"}, [("index_json", E, INDEX)]),
+    "index empty map": ({**SHARDED, INDEX: b'{"weight_map": {}}'}, [("index_json", E, INDEX)]),
+    "index odd map": (
+        {**SHARDED, INDEX: b'{"weight_map": {"a": 3}}'},
+        [("index_json", E, INDEX)],
+    ),
+    "index empty": ({**SHARDED, INDEX: b""}, [("empty_file", E, INDEX)]),
+    "index pointer": ({**SHARDED, INDEX: POINTER}, [("lfs_pointer", E, INDEX)]),
+    "tensor missing": (
+        {**SHARDED, INDEX: index({**MAP, "c": SHARDS[0]})},
+        [("missing_tensor", E, INDEX)],
+    ),
+    "tensors swapped": (
+        {**SHARDED, INDEX: index({"b": SHARDS[0], "a": SHARDS[1]})},
+        [("missing_tensor", W, INDEX)],
+    ),
+    "orphan": (
+        {**SHARDED, "model-extra.safetensors": safetensors({"z": 1})},
+        [("orphan_shard", W, "model-extra.safetensors")],
+    ),
+    "orphan bin": ({**BINNED, "more.bin": b"PK"}, [("orphan_shard", W, "more.bin")]),
+    "total size": ({**SHARDED, INDEX: index(MAP, 17)}, [("total_size", W, INDEX)]),
+}
+
+
+@pytest.mark.parametrize("files", GOOD.values(), ids=GOOD)
+def test_sound_weights_have_no_finding(tmp_path: Path, files: dict[str, bytes]) -> None:
+    assert check(tmp_path, files) == []
+
+
+@pytest.mark.parametrize(("files", "expected"), BAD.values(), ids=BAD)
+def test_what_is_wrong_is_said_once(
+    tmp_path: Path, files: dict[str, bytes], expected: Brief
+) -> None:
+    found = check(tmp_path, files)
+    assert brief(found) == expected
+    for finding in found:
+        assert finding.hint
+        assert "\n" not in finding.message + finding.hint
+
+
+def test_weights_one_folder_further_down_are_pointed_at(tmp_path: Path) -> None:
+    inner = tmp_path / "final"
+    inner.mkdir()
+    (inner / ST).write_bytes(BASE[ST])
+    (finding,) = check(tmp_path, without(BASE, ST))
+    assert finding.hint == "the folder final has some: is that the model?"
+
+
+def test_the_hint_says_how_much_leaving_one_format_out_saves(tmp_path: Path) -> None:
+    (finding,) = check(tmp_path, {**BASE, BIN: b"x" * 2048})
+    assert finding.hint == "--exclude 'pytorch_model*.bin*' sends 2.0 KiB less"
+
+
+def test_a_tensor_of_an_unreadable_shard_is_not_called_missing(tmp_path: Path) -> None:
+    files = {**SHARDED, INDEX: index({**MAP, "c": SHARDS[1]}), SHARDS[1]: b"\1"}
+    assert brief(check(tmp_path, files)) == [("safetensors_size", E, SHARDS[1])]
+
+
+def test_many_names_are_one_finding(tmp_path: Path) -> None:
+    wanted = {f"t{number}": SHARDS[0] for number in range(7)}
+    (finding,) = check(tmp_path, {**SHARDED, INDEX: index({**MAP, **wanted})})
+    assert finding.message == f"{INDEX} names t0 and 6 more, which no shard holds"
+
+
+def test_an_index_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    with pytest.raises(Malformed, match="cannot be read"):
+        read_index(tmp_path / "gone.json")

@@ -1,0 +1,158 @@
+"""What an adapter's config and tensors say of it (contract fireworks §1.2 peftDetails, §6)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from uploader.core.errors import UsageError
+from uploader.model.folder import Folder
+from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from uploader.model.reading import Malformed
+from uploader.model.safetensors import Tensor, read_header
+
+#: The router of a mixture of experts; elsewhere a module of that name is no target.
+GATE = "block_sparse_moe.gate"
+#: What an adapter may adapt (contract §6); lm_head in some families only.
+LM_HEAD = "lm_head"
+SUPPORTED = frozenset(
+    {"q_proj", "k_proj", "v_proj", "o_proj", GATE, LM_HEAD}
+    | {"up_proj", "w1", "down_proj", "w2", "gate_proj", "w3"}
+)
+#: "Embedding targets are unsupported" (contract §6): their names in common models.
+EMBEDDINGS = frozenset(
+    {"embed_tokens", "embed_in", "wte", "wpe", "word_embeddings", "tok_embeddings"}
+)
+
+_PEFT_ROOT = "base_model.model."
+#: Any linear layer; PEFT means it as a string, some write it as a list.
+_ALL = "all-linear"
+# Whole names under any parent: q_proj · q_proj|v_proj · .*\.(q_proj|v_proj)$; not .*_proj
+_PLAIN_PATTERN = re.compile(
+    r"\^?(?:\.\*\??(?:\\?\.|(?=\()))?\(?(?:\?:)?(\w+(?:\|\w+)*)\)?\$?", re.ASCII
+)
+# "Llama, Mistral, Qwen2, Qwen2-VL, Kimi K2.5" (contract §6), in a name or a config's model_type.
+_LM_HEAD_FAMILY = re.compile(r"llama|mistral|qwen[-_]?2(?!\d)|kimi[-_]?k2[.p_-]?5", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """The tensors of an adapter as PEFT names them, by the module's path in the base model."""
+
+    a: dict[str, Tensor] = field(default_factory=dict)
+    b: dict[str, Tensor] = field(default_factory=dict)
+    #: Paths with lora_embedding_A or lora_embedding_B.
+    embeddings: dict[str, None] = field(default_factory=dict)
+    #: Names of what other kinds of LoRA add, as DoRA's magnitudes.
+    variants: list[str] = field(default_factory=list)
+    #: Names of everything else: whole weights and biases.
+    whole: list[str] = field(default_factory=list)
+
+    @property
+    def modules(self) -> dict[str, None]:
+        """Every adapted module, each once."""
+        return dict.fromkeys((*self.a, *self.b, *self.embeddings))
+
+
+def factors(tensors: Mapping[str, Tensor]) -> Factors:
+    """The tensors sorted by what they are; `lora_A.weight` and `lora_A.default.weight` alike."""
+    found = Factors()
+    sides = {"A": found.a, "B": found.b}
+    for name, tensor in tensors.items():
+        path, lora, rest = name.removeprefix(_PEFT_ROOT).rpartition(".lora_")
+        side, _, last = rest.partition(".")
+        if lora and side in sides and not last.endswith("bias"):
+            sides[side][path] = tensor
+        elif lora and side in {"embedding_A", "embedding_B"}:
+            found.embeddings[path] = None
+        else:
+            variant = lora or ".trainable_tokens" in name
+            (found.variants if variant else found.whole).append(name)
+    return found
+
+
+def is_lora(config: Mapping[str, Any]) -> bool:
+    """Whether the config is of no other method of PEFT."""
+    return str(config.get("peft_type") or "LORA").upper() == "LORA"
+
+
+def target_modules(folder: Folder, config: Mapping[str, Any]) -> list[str]:
+    """The short names of the adapted modules, as the service wants to be told them.
+
+    Raises UsageError where neither the config nor the adapter's tensors tell.
+    """
+    try:
+        found = factors(read_header(folder.root / ADAPTER_WEIGHTS[0]).tensors)
+    except (Malformed, OSError):
+        found = None
+    return expand(config, found)
+
+
+def expand(config: Mapping[str, Any], found: Factors | None) -> list[str]:
+    """The short names of the modules that ``target_modules`` means.
+
+    A pattern ("all-linear", a regular expression) is answered by the adapter's own tensors,
+    ``found``, else by itself where it is nothing but names. Raises UsageError.
+    """
+    adapted = {short(path) for path in found.modules} if found else set()
+    targets = config.get("target_modules")
+    listed = listed_targets(config)
+    if listed:
+        names = (GATE if name == "gate" and GATE in adapted else short(name) for name in listed)
+        return list(dict.fromkeys(names))
+    if has_pattern(config):
+        plain = _PLAIN_PATTERN.fullmatch(str(targets))
+        expanded = sorted(adapted) or (plain[1].split("|") if plain else [])
+        if expanded:
+            return expanded
+    message = f"{ADAPTER_CONFIG}: target_modules is no list of module names: {targets!r}"
+    hint = f'write them into {ADAPTER_CONFIG} as a list, like ["q_proj", "v_proj"]'
+    raise UsageError(message, hint=hint)
+
+
+def has_pattern(config: Mapping[str, Any]) -> bool:
+    """Whether the targets are a pattern, which only a look at the modules answers."""
+    targets = config.get("target_modules")
+    return targets == [_ALL] or (isinstance(targets, str) and bool(targets))
+
+
+def listed_targets(config: Mapping[str, Any]) -> list[str]:
+    """The targets as they are listed, whole paths among them; empty where they are no list."""
+    targets = config.get("target_modules")
+    if not isinstance(targets, list) or has_pattern(config):
+        return []
+    return targets if all(isinstance(name, str) and name for name in targets) else []
+
+
+def short(path: str) -> str:
+    """The name that the service knows a module by: its last part, of a router the last two."""
+    parts = [part for part in path.split(".") if part != "base_layer"] or [path]
+    return GATE if ".".join(parts[-2:]) == GATE else parts[-1] or path
+
+
+def suffixes(path: str) -> list[str]:
+    """The path and what is left of it part by part: what a listed target may call it."""
+    parts = path.split(".")
+    return [".".join(parts[start:]) for start in range(len(parts))]
+
+
+def pattern_rank(config: Mapping[str, Any], path: str) -> object:
+    """The rank that rank_pattern gives the module, None where it gives none."""
+    patterns = config.get("rank_pattern")
+    pairs = patterns.items() if isinstance(patterns, dict) else ()
+    return next((rank for key, rank in pairs if _matches(key, path)), None)
+
+
+def _matches(key: str, path: str) -> bool:
+    """Whether PEFT takes the key of a rank_pattern for the module."""
+    try:
+        return re.match(rf"(.*\.)?({key})$", path) is not None
+    except (re.error, OverflowError, RecursionError):
+        return False
+
+
+def heads_adapt(words: Iterable[object]) -> bool:
+    """Whether any of the words about a base model names a family whose lm_head can be adapted."""
+    return any(_LM_HEAD_FAMILY.search(str(word)) for word in words)

@@ -1,0 +1,141 @@
+"""Checks of a folder's files as such: there, whole, and what their names say."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from uploader.core.words import size
+from uploader.model.contents import Contents
+from uploader.model.finding import Finding, error, warning
+from uploader.model.names import ADAPTER_CONFIG, Role, partial, role
+
+#: "5 TiB is the maximum size of an object" (contract fireworks §8).
+MAX_FILE_BYTES = 5 << 40
+#: Small enough to be parsed; of a longer one only the two ends are looked at.
+_PARSED_BYTES = 4_000_000
+#: Read by loaders though no tokenizer's name says so.
+_READ = frozenset(
+    {
+        "added_tokens.json",
+        "chat_template.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "special_tokens_map.json",
+        "video_preprocessor_config.json",
+    }
+)
+_AGAIN = "download or save it again"
+
+
+def empty_folder(contents: Contents) -> Iterable[Finding]:
+    """There is no file to send."""
+    if not contents.present:
+        hint = "give the folder that holds the model's files themselves"
+        yield error("empty_folder", None, f"{contents.root} holds no file to send", hint)
+
+
+def empty_file(contents: Contents) -> Iterable[Finding]:
+    """A configuration, a tokenizer file or weights of no bytes."""
+    for file in contents.folder.manifest.files:
+        if not file.size_bytes:
+            yield error("empty_file", file.path, f"{file.path} is empty", _AGAIN)
+
+
+def huge_file(contents: Contents) -> Iterable[Finding]:
+    """A file beyond the 5 TiB that one object may have."""
+    for file in contents.folder.manifest.files:
+        if file.size_bytes > MAX_FILE_BYTES:
+            message = f"{file.path} has {size(file.size_bytes)}, an object at most 5 TiB"
+            yield error("huge_file", file.path, message, "save the model in more shards")
+
+
+def lfs_pointer(contents: Contents) -> Iterable[Finding]:
+    """A Git LFS pointer in place of the file."""
+    for name in sorted(contents.pointers):
+        message = f"{name} is a Git LFS pointer, not the file itself"
+        yield error("lfs_pointer", name, message, "run `git lfs pull` in the folder")
+
+
+def partial_download(contents: Contents) -> Iterable[Finding]:
+    """A download that has not ended: `*.incomplete`, `*.part` and the like."""
+    left = (left_out.path for left_out in contents.folder.left_out)
+    for name, whole in ((name, partial(name)) for name in left):
+        if whole is not None:
+            severity = warning if whole in contents.present else error
+            message = f"{name} is a download that has not ended"
+            hint = f"finish the download, or remove {name} if it is an old one"
+            yield severity("partial_download", name, message, hint)
+    unfinished = _unfinished(contents.root)
+    if unfinished:
+        message = f"Hugging Face's cache holds {unfinished} downloads that have not ended"
+        hint = "run the download again: it ends at once where nothing is missing"
+        yield warning("partial_download", None, message, hint)
+
+
+def _unfinished(root: Path) -> int:
+    """Unfinished downloads beside a folder: `--local-dir` and the shared cache keep them apart."""
+    places = [root / ".cache/huggingface/download"]
+    if root.parent.name == "snapshots":
+        places.append(root.parent.parent / "blobs")
+    return sum(1 for place in places for _ in place.glob("*.incomplete"))
+
+
+def name_collision(contents: Contents) -> Iterable[Finding]:
+    """Two names that are one where letters' case, or accents' encoding, do not count."""
+    alike: dict[str, list[str]] = {}
+    for name in contents.folder.names:
+        alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    for first, *others in alike.values():
+        if others:
+            message = f"{first} and {others[0]} differ in letters' case or accents only"
+            hint = "leave one out with --exclude, or rename it"
+            yield warning("name_collision", others[0], message, hint)
+
+
+def config_json(contents: Contents) -> Iterable[Finding]:
+    """config.json is missing or no JSON object."""
+    yield from _needed_object(contents, "config.json", "config_json")
+
+
+def adapter_config(contents: Contents) -> Iterable[Finding]:
+    """adapter_config.json is missing or no JSON object."""
+    yield from _needed_object(contents, ADAPTER_CONFIG, "adapter_config")
+
+
+def _needed_object(contents: Contents, name: str, check: str) -> Iterable[Finding]:
+    if contents.present and name not in contents.present:
+        hint = "every Hugging Face model has one: is this the model's folder?"
+        yield error(check, name, f"{name} is missing", hint)
+    contents.object(name)
+    if name in contents.trouble:
+        yield error(check, name, f"{name} {contents.trouble[name]}", _AGAIN)
+
+
+def broken_json(contents: Contents) -> Iterable[Finding]:
+    """A tokenizer's, generation's or processor's .json that is cut short or no JSON."""
+    for file in contents.folder.manifest.files:
+        name = file.path
+        read = role(name) in (Role.GENERATION, Role.TOKENIZER) or name in _READ
+        if not (read and name.endswith(".json") and name in contents.sound):
+            continue
+        if file.size_bytes <= _PARSED_BYTES:
+            contents.object(name)
+            problem = str(contents.trouble.get(name, ""))
+        else:
+            problem = "" if _has_ends(contents.root / name) else "is cut short"
+        if problem:
+            yield error("broken_json", name, f"{name} {problem}", _AGAIN)
+
+
+def _has_ends(path: Path) -> bool:
+    """Whether a file too long to be parsed begins and ends as a JSON object does."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(16)
+            file.seek(-16, 2)
+            end = file.read()
+    except OSError:
+        return True  # gone since the scan: the engine's own checks will say so
+    return begin.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"{" and end.rstrip()[-1:] == b"}"

@@ -1,0 +1,113 @@
+"""What the files of a folder say: small JSON files and headers of weights, each read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from uploader.core.job import Kind
+from uploader.model.folder import Folder
+from uploader.model.index import Index, read_index
+from uploader.model.names import Role, role
+from uploader.model.reading import Malformed, read_object
+from uploader.model.safetensors import Header, read_header
+
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_POINTER_MAX_BYTES = 1024
+
+
+class Contents:
+    """A folder, narrowed to its ``kind``, as the checks look at it.
+
+    A file that is missing, empty, a pointer or malformed says nothing here: `trouble`,
+    `headerless` and the checks that are about just this tell.
+    """
+
+    def __init__(self, folder: Folder, kind: Kind, base: Folder | None = None) -> None:
+        self.folder = folder
+        self.kind = kind
+        #: The base model of an adapter, where its folder is known.
+        self.base = Contents(base, Kind.BASE) if base else None
+        #: The names to send and those that would be, were they not already refused.
+        self.present = folder.present
+        #: Why a JSON file is no object or no index; by name, once it was read.
+        self.trouble: dict[str, Malformed] = {}
+        self._objects: dict[str, Mapping[str, Any]] = {}
+
+    @property
+    def root(self) -> Path:
+        return self.folder.root
+
+    def named(self, *roles: Role) -> list[str]:
+        """The files of those roles, whatever is in them."""
+        return [name for name in self.folder.names if role(name) in roles]
+
+    @cached_property
+    def pointers(self) -> frozenset[str]:
+        """Small files that Git LFS put in place of the real ones."""
+        small = (f for f in self.folder.manifest.files if f.size_bytes <= _POINTER_MAX_BYTES)
+        return frozenset(file.path for file in small if _is_pointer(self.root / file.path))
+
+    @cached_property
+    def sound(self) -> frozenset[str]:
+        """The files with content of their own: neither empty nor a pointer."""
+        files = self.folder.manifest.files
+        return frozenset(file.path for file in files if file.size_bytes) - self.pointers
+
+    def object(self, name: str) -> Mapping[str, Any]:
+        """The JSON object in the file ``name``; empty where there is none."""
+        if name not in self._objects:
+            self._objects[name] = {}
+            try:
+                if name in self.sound:
+                    self._objects[name] = read_object(self.root / name)
+            except Malformed as problem:
+                self.trouble[name] = problem
+        return self._objects[name]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.object("config.json")
+
+    @property
+    def headers(self) -> Mapping[str, Header]:
+        """The header of every safetensors file that has one, by the file's name."""
+        return self._read_headers[0]
+
+    @property
+    def headerless(self) -> Mapping[str, Malformed]:
+        """What is wrong with every other safetensors file."""
+        return self._read_headers[1]
+
+    @cached_property
+    def _read_headers(self) -> tuple[dict[str, Header], dict[str, Malformed]]:
+        headers, headerless = {}, {}
+        for name in self.folder.names:
+            if name.endswith(".safetensors") and name in self.sound:
+                try:
+                    headers[name] = read_header(self.root / name)
+                except Malformed as problem:
+                    headerless[name] = problem
+        return headers, headerless
+
+    @cached_property
+    def indexes(self) -> Mapping[str, Index]:
+        """Every index of weights that is one, by the file's name."""
+        indexes = {}
+        for name in self.named(Role.INDEX):
+            if name in self.sound:
+                try:
+                    indexes[name] = read_index(self.root / name)
+                except Malformed as problem:
+                    self.trouble[name] = problem
+        return indexes
+
+
+def _is_pointer(path: Path) -> bool:
+    try:
+        with path.open("rb") as opened:
+            return opened.read(len(_POINTER)) == _POINTER
+    except OSError:
+        return False  # gone since the scan: the engine's own checks will say so

@@ -1,0 +1,239 @@
+"""The fields of a model that its user may give (contract fireworks §1.2), and their rules.
+
+Declared with pydantic, which is slow to import: import this file only where it is needed.
+Only what was given is ever sent; null counts as not given, as in protobuf's JSON.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from uploader.core.errors import NotFound, UsageError
+from uploader.core.job import Kind
+from uploader.model.kinds import RESOURCE_NAME, option
+
+FLAG = "--model-json"
+#: A create body is a few KiB; a list of the files of 10 000 shards has half a MiB.
+_MOST_BYTES = 4_000_000
+_INT32_END = 1 << 31
+_INT64_END = 1 << 63
+_MOST_SHOWN = 60
+#: What Fireworks says about a model (contract §4), which nobody else can say.
+_ITS_OWN = frozenset({
+    "name", "state", "status", "createTime", "updateTime", "createdBy", "importedFrom",
+    "encryptionState", "calibrated", "supportedPrecisions", "supportedPrecisionsWithCalibration",
+    "deployedModelRefs", "rlTunable", "baseModelDetails.defaultPrecision",
+    "peftDetails.baseModelType",
+})  # fmt: skip
+#: What belongs beside the fields of a model and not among them.
+_ELSEWHERE = {
+    "modelId": "say it with --model-id",
+    "model": 'give the fields themselves, without "model" around them',
+    "cluster": "uploader sends to Fireworks' own storage only",
+}
+
+
+def _url(text: str) -> str:
+    found = urlsplit(text)
+    if found.scheme not in ("http", "https") or not found.hostname or re.search(r"\s", text):
+        raise ValueError("write a whole URL: https://huggingface.co/ORG/NAME")
+    return text
+
+
+def _resource_name(text: str) -> str:
+    if not RESOURCE_NAME.fullmatch(text):
+        raise ValueError("write a resource name: accounts/ACCOUNT/models/MODEL")
+    return text
+
+
+def _kind(text: str) -> str:
+    known = [kind.remote for kind in Kind]
+    if text not in known:
+        raise ValueError(f"it may be {', '.join(known)}")
+    return text
+
+
+def _int64(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) >= _INT64_END:
+        raise ValueError('write a whole number in quotes, like "8030261248"')
+    return text
+
+
+def _no_teft(_: dict[str, Any]) -> dict[str, Any]:
+    raise ValueError("it is for HF_TEFT_ADDON models, which uploader does not make")
+
+
+Url = Annotated[str, AfterValidator(_url)]
+ResourceName = Annotated[str, AfterValidator(_resource_name)]
+Count = Annotated[int, Field(ge=1, lt=_INT32_END)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class _Fields(BaseModel):
+    """Names as the service spells them, values of exactly their type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel)
+
+
+class BaseModelDetails(_Fields):
+    world_size: Count | None = None
+    checkpoint_format: Literal["HUGGINGFACE"] | None = None
+    huggingface_files: list[Text] | None = None
+    parameter_count: Annotated[str, AfterValidator(_int64)] | None = None
+    moe: bool | None = None
+    tunable: bool | None = None
+    model_type: Text | None = None
+    supports_fireattention: bool | None = None
+    supports_mtp: bool | None = None
+
+
+class PeftDetails(_Fields):
+    base_model: ResourceName | None = None
+    r: Annotated[int, Field(ge=4, le=64)] | None = None
+    target_modules: Annotated[list[Text], Field(min_length=1)] | None = None
+    merge_addon_model_name: ResourceName | None = None
+
+
+class ConversationConfig(_Fields):
+    style: Text
+    system: str | None = None
+    template: str | None = None
+
+
+class Date(_Fields):
+    """google.type.Date: month and day may be 0, which leaves them open."""
+
+    year: Annotated[int, Field(ge=1, le=9999)]
+    month: Annotated[int, Field(ge=0, le=12)] = 0
+    day: Annotated[int, Field(ge=0, le=31)] = 0
+
+    @model_validator(mode="after")
+    def _exists(self) -> Date:
+        if self.day:
+            date(self.year, self.month, self.day)  # its ValueError says what is wrong
+        return self
+
+
+class Fields(_Fields):
+    """Every writable field of a gatewayModel."""
+
+    kind: Annotated[str, AfterValidator(_kind)] | None = None
+    display_name: Annotated[str, Field(max_length=63)] | None = None
+    description: Annotated[str, Field(max_length=999)] | None = None
+    github_url: Url | None = None
+    hugging_face_url: Url | None = None
+    public: bool | None = None
+    conversation_config: ConversationConfig | None = None
+    context_length: Count | None = None
+    training_context_length: Count | None = None
+    supports_image_input: bool | None = None
+    supports_tools: bool | None = None
+    supports_lora: bool | None = None
+    use_hf_apply_chat_template: bool | None = None
+    default_draft_model: ResourceName | None = None
+    default_draft_token_count: Count | None = None
+    deprecation_date: Date | None = None
+    snapshot_type: Literal["FULL_SNAPSHOT", "INCREMENTAL_SNAPSHOT"] | None = None
+    base_model_details: BaseModelDetails | None = None
+    peft_details: PeftDetails | None = None
+    teft_details: Annotated[dict[str, Any], AfterValidator(_no_teft)] | None = None
+
+
+_NESTED: Mapping[str, type[_Fields]] = {
+    "baseModelDetails": BaseModelDetails,
+    "peftDetails": PeftDetails,
+    "conversationConfig": ConversationConfig,
+    "deprecationDate": Date,
+}
+
+
+def read_fields(path: Path) -> dict[str, Any]:
+    """The JSON object in the file ``path``, not yet checked. Raises NotFound, UsageError."""
+    hint = 'it is an object of fields of the model, like {"contextLength": 32768}'
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MOST_BYTES + 1)
+        found = json.loads(raw, object_pairs_hook=_once)
+    except FileNotFoundError:
+        raise NotFound(f"{FLAG}: there is no file {path}", hint="check the path") from None
+    except OSError as problem:
+        message = f"{FLAG}: {path} cannot be read: {problem.strerror}"
+        raise UsageError(message, hint="give a file that this user may read") from None
+    except (ValueError, RecursionError) as problem:
+        message = f"{FLAG}: {path} is not JSON: {str(problem)[:_MOST_SHOWN]}"
+        raise UsageError(message, hint=hint) from None
+    if not isinstance(found, dict) or len(raw) > _MOST_BYTES:
+        raise UsageError(f"{FLAG}: {path} holds no JSON object of a few KiB", hint=hint)
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"{name} is there twice")
+    return {name: value for name, value in pairs if value is not None}
+
+
+def merged(flags: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that flags say and those ``given`` in a file, checked.
+
+    Raises UsageError for the first that is unknown, wrong, or said twice and differently.
+    """
+    for name, value in flags.items():
+        if name in given and (type(value), value) != (type(given[name]), given[name]):
+            message = f"{option(name)} is {value}, {FLAG} says {name} {given[name]}"
+            raise UsageError(message, hint="say it once")
+    said = {**given, **flags}
+    try:
+        Fields.model_validate(said)
+    except ValidationError as problem:
+        raise _refused(problem, flags) from None
+    if "defaultDraftModel" in said and "defaultDraftTokenCount" not in said:
+        hint = "say how many tokens it drafts: --default-draft-token-count"
+        raise UsageError("defaultDraftModel needs defaultDraftTokenCount", hint=hint)
+    return said
+
+
+def _refused(problem: ValidationError, flags: Mapping[str, Any]) -> UsageError:
+    first = problem.errors(include_url=False, include_context=False)[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return UsageError(f"{FLAG}: unknown field {name}", hint=_nearest(name))
+    if first["type"] == "missing":
+        parent = name.rpartition(".")[0]
+        return UsageError(f"{FLAG}: {name} is missing", hint=f"{parent} needs it")
+    where = option(name) if name in flags else f"{FLAG}: {name}"
+    message = f"{where} cannot be {_shown(first['input'])}"
+    return UsageError(message, hint=first["msg"].removeprefix("Value error, "))
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) and value else json.dumps(value)
+    if len(text) <= _MOST_SHOWN:
+        return text
+    return f"{text[:_MOST_SHOWN]}… ({len(text)} characters)"
+
+
+def _nearest(name: str) -> str:
+    """A hint for an unknown field: the most alike of all names, wherever it belongs."""
+    if name in _ITS_OWN:
+        return "Fireworks says it about a model; nobody else can"
+    if name in _ELSEWHERE:
+        return _ELSEWHERE[name]
+    known = {to_camel(field): to_camel(field) for field in Fields.model_fields}
+    for outer, model in _NESTED.items():
+        known |= {to_camel(field): f"{outer}.{to_camel(field)}" for field in model.model_fields}
+    last = name.rpartition(".")[2]
+    near = difflib.get_close_matches(last, known, n=1)
+    return f"did you mean {known[near[0]]}?" if near else "leave it away: there is no such field"
