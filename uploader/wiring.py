@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from uploader.core.job import Event
     from uploader.engine.tools import Limits, Tools
     from uploader.engine.worker import Worker
+    from uploader.remote.credentials import ApiKeySource
+    from uploader.remote.fireworks import Fireworks
     from uploader.settings import Settings
     from uploader.store.jobs import Jobs
     from uploader.store.locks import WorkerLock
@@ -130,7 +132,6 @@ def _tools(
 ) -> Tools:
     from uploader.engine.throttle import Slots, Throttle
     from uploader.engine.tools import Tools
-    from uploader.remote.credentials import ApiKeySource
     from uploader.remote.fireworks import Fireworks, base_of
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
@@ -139,13 +140,7 @@ def _tools(
     from uploader.store.jobs import Jobs
 
     time, limits, own = clock(), _limits(settings), settings.fireworks
-    gate = Gate(time, limits.backoff)
-    key = ApiKeySource(
-        own.api_key.reveal() if own.api_key else None,
-        own.api_key_file,
-        own.api_key_command,
-        settings.auth_ini,
-    )
+    gate, key = Gate(time, limits.backoff), _key(settings)
 
     def control(stop: StopToken) -> Fireworks:
         return Fireworks(own.base_url, key.read, time, gate, SocketAdapter(stop))
@@ -170,6 +165,26 @@ def _tools(
         control=control,
         storage=storage,
     )
+
+
+def _key(settings: Settings) -> ApiKeySource:
+    from uploader.remote.credentials import ApiKeySource
+
+    own = settings.fireworks
+    given = own.api_key.reveal() if own.api_key else None
+    return ApiKeySource(given, own.api_key_file, own.api_key_command, settings.auth_ini)
+
+
+def service(settings: Settings) -> Fireworks:
+    """Fireworks, for a command that asks it once. Raises UsageError."""
+    from uploader.remote.fireworks import Fireworks
+    from uploader.remote.gate import Gate
+    from uploader.remote.sockets import SocketAdapter
+
+    time = clock()
+    gate = Gate(time, _limits(settings).backoff)
+    adapter = SocketAdapter(StopToken())
+    return Fireworks(settings.fireworks.base_url, _key(settings).read, time, gate, adapter)
 
 
 def _limits(settings: Settings) -> Limits:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Command
 from tests.model.build import BASE, LORA, folder
+from uploader.sandbox.creation import check_create_body
 
 
 def test_prints_the_id_alone_and_talks_on_stderr(uploader: Command, model: Path) -> None:
@@ -39,12 +43,18 @@ def test_the_same_again_is_the_same_job(uploader: Command, model: Path, home: Pa
         ("--hugging-face-url", "https://huggingface.co/a/b"),
         ("--exclude", "README.md"),
         ("--include", "*.gguf"),
+        ("--allow", "quantization"),
+        ("--context-length", "4096"),
+        ("--public",),
+        ("--no-preflight",),
+        ("--model-json", "fields.json"),
     ],
 )
 @pytest.mark.usefixtures("store")
 def test_another_word_is_a_conflict_that_names_both(
-    words: tuple[str, str], uploader: Command, model: Path
+    words: tuple[str, ...], uploader: Command, model: Path, home: Path
 ) -> None:
+    (home / "fields.json").write_text('{"public": true}')
     uploader("enqueue", model)
     answer = uploader("enqueue", model, *words)
     assert (answer.code, answer.out) == (2, "")
@@ -91,9 +101,9 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
     answer = uploader("enqueue", model, "--dry-run", "--account", "acme")
     assert answer.code == 0
     assert "model   accounts/acme/models/my-model-3p1" in answer.out
-    assert "kind    base (there is no adapter_config.json)" in answer.out
+    assert "kind    base (architectures: LlamaForCausalLM)" in answer.out
     assert "config.json" in answer.out
-    assert "left out: optimizer.pt (a leftover of training)" in answer.out
+    assert "left out: optimizer.pt (a leftover of training), 1 B" in answer.out
     assert not (home / "state").exists()
     assert not (home / "home").exists()
 
@@ -114,30 +124,10 @@ def test_a_refused_folder_hears_everything_and_leaves_nothing(
     answer = uploader("enqueue", model)
     assert (answer.code, answer.out) == (6, "")
     assert "(config_json)" in answer.err
-    assert "(safetensors)" in answer.err
+    assert "(safetensors_size)" in answer.err
     assert answer.err.splitlines()[-2].startswith("error: ")
     assert answer.err.splitlines()[-1].startswith("hint: ")
     assert not (home / "state").exists()
-
-
-def test_preflight_prints_its_findings(
-    uploader: Command, model: Path, terminal: Callable[[int], None]
-) -> None:
-    (model / "tokenizer.json").unlink()
-    (model / "tokenizer_config.json").unlink()
-    piped = uploader("preflight", model)
-    assert piped.code == 0
-    assert piped.out.split("\t")[:2] == ["no_tokenizer", "warning"]
-    assert uploader("preflight", model, "--json").json["findings"][0]["check"] == "no_tokenizer"
-    terminal(80)
-    assert uploader("preflight", model).out.startswith("warning: there is no tokenizer")
-
-
-def test_preflight_refuses_with_its_document(uploader: Command, home: Path) -> None:
-    (home / "empty").mkdir()
-    answer = uploader("preflight", "empty", "--json")
-    assert answer.code == 6
-    assert answer.json["findings"][0]["check"] == "empty_folder"
 
 
 def test_a_waiting_enqueue_prints_the_job_as_it_ended(
@@ -149,3 +139,103 @@ def test_a_waiting_enqueue_prints_the_job_as_it_ended(
     assert answer.code == 0
     assert json.loads(answer.out)["status"] == "done"
     assert "job 1 my-model-3p1: READY" in answer.err
+
+
+FIELDS = {
+    "displayName": "M",
+    "githubUrl": "https://github.com/a/b",
+    "public": True,
+    "contextLength": 8192,
+    "supportsTools": True,
+    "supportsImageInput": True,
+    "defaultDraftModel": "accounts/a/models/draft",
+    "defaultDraftTokenCount": 3,
+}
+FLAGS = ("--display-name", "M", "--github-url", "https://github.com/a/b", "--public",
+         "--context-length", "8192", "--supports-tools", "--supports-image-input",
+         "--default-draft-model", "accounts/a/models/draft",
+         "--default-draft-token-count", "3")  # fmt: skip
+
+
+def body_of(store: Path) -> Any:
+    with closing(sqlite3.connect(store)) as connection:
+        return json.loads(connection.execute("SELECT create_body FROM jobs").fetchone()[0])
+
+
+def test_fields_by_flag_reach_the_body(uploader: Command, model: Path, store: Path) -> None:
+    assert uploader("enqueue", model, *FLAGS).code == 0
+    body = body_of(store)
+    assert body["model"].items() >= FIELDS.items()
+    check_create_body(body)
+
+
+def test_fields_by_file_reach_the_body(
+    uploader: Command, model: Path, home: Path, store: Path
+) -> None:
+    given = {**FIELDS, "baseModelDetails": {"worldSize": 4}}
+    (home / "fields.json").write_text(json.dumps(given))
+    words = ("enqueue", model, "--model-json", "fields.json", "--display-name", "M")
+    assert uploader(*words).code == 0
+    body = body_of(store)
+    assert body["model"].items() >= FIELDS.items()
+    assert body["model"]["baseModelDetails"]["worldSize"] == 4
+    assert body["model"]["baseModelDetails"]["huggingfaceFiles"]
+    (home / "fields.json").rename(home / "renamed.json")
+    assert uploader(*words[:3], "renamed.json", *words[4:]).out == "1\n"
+    (home / "fields.json").write_text(json.dumps({**given, "contextLength": 4096}))
+    assert uploader(*words).code == 2
+
+
+@pytest.mark.parametrize("kind", ["embedding", "draft"])
+def test_a_kind_is_forced(kind: str, uploader: Command, model: Path, store: Path) -> None:
+    assert uploader("enqueue", model, "--kind", kind, "--json").json["kind"] == kind
+    assert "baseModelDetails" not in body_of(store)["model"]
+
+
+def test_the_file_may_name_the_kind(uploader: Command, model: Path, home: Path) -> None:
+    (home / "fields.json").write_text('{"kind": "DRAFT_ADDON"}')
+    words = ("enqueue", model, "--model-json", "fields.json", "--dry-run", "--json")
+    assert uploader(*words).json["kind"] == "draft"
+    answer = uploader(*words, "--kind", "base")
+    assert answer.code == 2
+    assert "--kind base is HF_BASE_MODEL, --model-json says kind DRAFT_ADDON" in answer.err
+
+
+def test_an_allowed_error_is_a_warning_that_stays(uploader: Command, model: Path) -> None:
+    (model / "config.json").write_text('{"quantization_config": {"quant_method": "gptq"}}')
+    refused = uploader("enqueue", model)
+    assert refused.code == 6
+    assert "--allow CHECK" in refused.err.splitlines()[-1]
+    answer = uploader("enqueue", model, "--allow", "quantization", "--json")
+    assert answer.code == 0
+    assert "warning: " in answer.err
+    kept = {(one["check"], one["severity"]) for one in answer.json["preflight"]}
+    assert ("quantization", "warning") in kept
+
+
+def test_no_preflight_looks_into_no_file(uploader: Command, model: Path) -> None:
+    (model / "model.safetensors").write_bytes(b"no header")
+    (model / "vocab.json").symlink_to("nowhere")
+    assert uploader("enqueue", model).code == 6
+    answer = uploader("enqueue", model, "--no-preflight", "--json")
+    assert answer.code == 0
+    assert [(one["check"], one["severity"]) for one in answer.json["preflight"]] == [
+        ("dangling_link", "warning")
+    ]
+    names = [file["path"] for file in answer.json["files"]]
+    assert "model.safetensors" in names
+    assert "vocab.json" not in names
+    assert "warning: vocab.json leads to no file" in answer.err
+
+
+@pytest.mark.parametrize("word", [("--no-preflight",), ("--allow", "dangling_link")])
+def test_a_folder_without_a_file_is_refused_whatever_is_allowed(
+    word: tuple[str, ...], uploader: Command, home: Path
+) -> None:
+    (home / "empty").mkdir()
+    assert uploader("enqueue", "empty", *word).code == 6
+    (home / "empty" / "config.json").symlink_to("nowhere")
+    answer = uploader("enqueue", "empty", *word)
+    assert answer.code == 6
+    assert "(empty_folder)" in answer.err
+    assert not (home / "state").exists()

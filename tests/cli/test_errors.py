@@ -56,7 +56,7 @@ def test_words_that_are_no_text(uploader: Command, model: Path) -> None:
 
 
 def test_an_adapter_without_its_base_model(uploader: Command, home: Path) -> None:
-    config = b'{"r": 8, "target_modules": ["q_proj"], "base_model_name_or_path": "org/x"}'
+    config = b'{"r": 16, "target_modules": ["q_proj"], "base_model_name_or_path": "org/x"}'
     adapter = folder(home / "adapter", {**LORA, "adapter_config.json": config})
     code, what = refused(uploader, "enqueue", adapter)
     assert code == 2

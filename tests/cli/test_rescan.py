@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command, ScriptedClock
+from tests.model import adapters
 from tests.model.build import LORA, folder, safetensors
 
 Sql = Callable[[str], None]
@@ -136,8 +138,8 @@ def test_an_adapter_of_another_rank_is_another_model(
     adapter = folder(home / "adapter", LORA)
     assert uploader("enqueue", adapter).code == 0
     sql(FAILED)
-    config = adapter / "adapter_config.json"
-    config.write_bytes(config.read_bytes().replace(b"16", b"32"))
+    targets = ["q_proj", "v_proj"]
+    folder(adapter, adapters.adapter(targets, adapters.lora(adapters.paths(*targets), 32), r=32))
     assert "rank" in uploader("retry", "1", "--rescan").err
     sql("UPDATE jobs SET created_remotely = 1")
     assert uploader("retry", "1", "--replace").code == 0
@@ -148,14 +150,44 @@ def test_the_words_of_enqueue_are_said_again(
 ) -> None:
     words = ("--base-model", "accounts/a/models/b", "--display-name", "Ä", "--description", "d",
              "--hugging-face-url", "https://h/f", "--model-id", "x", "--account", "acme",
-             "--exclude", "*.bin", "--exclude", "z*", "--include", "*.onnx")  # fmt: skip
+             "--exclude", "*.bin", "--exclude", "z*", "--include", "*.onnx",
+             "--public", "--context-length", "4096", "--allow", "quantization",
+             "--allow", "lora_rank", "--model-json", home / "fields.json")  # fmt: skip
+    fields = {"supportsTools": True, "peftDetails": {"mergeAddonModelName": "accounts/a/models/c"}}
+    (home / "fields.json").write_text(json.dumps(fields))
     adapter = folder(home / "adapter", LORA)
     assert uploader("enqueue", adapter, *words).code == 0
     body, options = said(store)
     sql(FAILED)
+    (home / "fields.json").rename(home / "away.json")
     assert uploader("retry", "1", "--rescan").code == 0
     assert said(store) == (body, options)
+    (home / "away.json").rename(home / "fields.json")
     assert uploader("enqueue", adapter, *words).out == "1\n"
+
+
+@pytest.mark.parametrize("word", [("--no-preflight",), ("--allow", "safetensors_size")])
+def test_what_was_overruled_stays_overruled(
+    word: tuple[str, ...], uploader: Command, model: Path, store: Path, sql: Sql
+) -> None:
+    del store
+    (model / "model.safetensors").write_bytes(WEIGHTS[:-1])
+    assert uploader("enqueue", model, *word).code == 0
+    sql(FAILED)
+    assert uploader("retry", "1", "--rescan").code == 0
+
+
+def test_a_job_of_an_earlier_version_is_the_same_job(
+    uploader: Command, model: Path, store: Path, sql: Sql
+) -> None:
+    """Its options know only the words there were."""
+    assert uploader("enqueue", model).code == 0
+    assert json.loads(said(store)[1]).keys() == {
+        "model-id", "account", "kind", "base-model", "display-name", "description",
+        "hugging-face-url", "include", "exclude",
+    }  # fmt: skip
+    sql(FAILED)
+    assert uploader("retry", "1", "--rescan").code == 0
 
 
 def said(store: Path) -> tuple[str, str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uploader import wiring
-from uploader.cli.look import tell_findings, tell_left_out
-from uploader.cli.plan import Wanted, make_plan
+from uploader.cli.look import tell_look
+from uploader.cli.plan import FLAGGED, Wanted, field_option, make_plan
 from uploader.cli.terminal import say
 from uploader.core.job import Job
 from uploader.core.words import size
@@ -21,8 +21,7 @@ def start_over(store: Jobs, job: Job, settings: Settings, *, replace: bool) -> J
     """The job in its new life. Raises what enqueueing the folder would, and UsageError."""
     plan = make_plan(words_of(job), settings)
     begun = store.begin_life(job.id, plan.new, wiring.clock().now(), replace=replace)
-    tell_left_out(plan.seen.left_out)
-    tell_findings(plan.seen.findings)
+    tell_look(plan.seen)
     total = size(begun.bytes_total)
     say(f"job {begun.id}: starts over with {begun.files_total} files, {total}")
     return begun
@@ -37,10 +36,11 @@ def words_of(job: Job) -> Wanted:
         account=said.get("account"),
         kind=said.get("kind", job.kind.value),
         base_model=said.get("base-model"),
-        display_name=said.get("display-name"),
-        description=said.get("description"),
-        hugging_face_url=said.get("hugging-face-url"),
+        fields={name: said[key] for name in FLAGGED if said.get(key := field_option(name))},
+        model_json=said.get("model-json", {}),
         include=tuple(said.get("include", ())),
         exclude=tuple(said.get("exclude", ())),
+        allow=tuple(said.get("allow", ())),
+        no_preflight=said.get("no-preflight", False),
         priority=job.priority,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import textwrap
@@ -22,6 +23,8 @@ from uploader.model.names import shown
 _GAP = "  "
 #: A shortened cell keeps at least so much of its text.
 _LEAST = 10
+#: Of the width of a space, in no text that `shown` has seen, and no place to break a line.
+_GLUE = "\x1f"
 
 
 class PipeClosed(Exception):
@@ -46,14 +49,21 @@ def say(line: str) -> None:
 def say_error(error: UploaderError) -> None:
     """One line what, one line what to do; a message may quote a server (invariant 8)."""
     with contextlib.suppress(PipeClosed):  # the exit code still says it
-        say(f"error: {redact(error.message)}")
+        say_wrapped(redact(error.message), "error: ")
         if error.hint:
-            say(f"hint: {redact(error.hint)}")
+            say_wrapped(redact(error.hint), "hint: ")
 
 
 def width() -> int | None:
     """The columns of the terminal that stdout is; None where it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return _columns(sys.stdout)
+
+
+def _columns(stream: TextIO) -> int | None:
+    if not stream.isatty():
+        return None
+    # Where stdout is piped, stderr may be the only terminal there is.
+    return shutil.get_terminal_size(os.get_terminal_size(stream.fileno())).columns
 
 
 def out_table(headings: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> None:
@@ -92,13 +102,30 @@ def out_wrapped(text: str, columns: int | None, lead: str = "") -> None:
 
     A name or path is never broken, so that it can be copied.
     """
+    for line in _wrapped(text, columns, lead):
+        out(line)
+
+
+def say_wrapped(text: str, lead: str = "") -> None:
+    """`out_wrapped` beside the result, as wide as the terminal that stderr is."""
+    for line in _wrapped(text, _columns(sys.stderr), lead):
+        say(line)
+
+
+def _wrapped(text: str, columns: int | None, lead: str) -> list[str]:
     if columns is None:
-        out(lead + text)
-        return
-    room = max(columns - len(lead), _LEAST)
-    for line in textwrap.wrap(shown(text), room, break_on_hyphens=False, break_long_words=False):
-        out(lead + line)
-        lead = " " * len(lead)
+        return [lead + text]
+    # A number stays beside what it counts: 1.9 MiB, 12 errors.
+    glued = re.sub(r"(?<!\S)([\d.]+) (?=[A-Za-z])", rf"\1{_GLUE}", shown(text))
+    lines = textwrap.wrap(
+        glued,
+        max(columns, len(lead) + _LEAST),
+        initial_indent=lead,
+        subsequent_indent=" " * len(lead),
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+    return [line.replace(_GLUE, " ") for line in lines]
 
 
 def _write(stream: TextIO, line: str) -> None:

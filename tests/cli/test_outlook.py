@@ -1,0 +1,222 @@
+"""What preflight says about the upload to come, and what it asks of the service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Answer, Command
+from tests.model import adapters
+from tests.model.build import BASE, folder, without
+from uploader.sandbox.server import Sandbox
+from uploader.sandbox.world import Model
+
+Sql = Callable[[str], None]
+#: As the store has a job that took 100 s from its creation to its last file.
+UPLOADED = (
+    "UPDATE jobs SET account = 'acme', stage = 'ready', status = 'done';"
+    "INSERT INTO events (job_id, at, kind, message) VALUES"
+    " (1, '2026-11-22 10:00:00.000000', 'created', ''),"
+    " (1, '2026-11-22 10:01:40.000000', 'validating', 'every file is stored'),"
+    " (1, '2026-11-22 10:09:00.000000', 'validating', 'still landing');"
+)
+
+
+@pytest.fixture
+def uploaded(uploader: Command, model: Path, store: Path, sql: Sql) -> int:
+    """A job that is done; its size in bytes."""
+    del store
+    assert uploader("enqueue", model).code == 0
+    sql(UPLOADED)
+    size: int = uploader("show", 1, "--json").json["bytes_total"]
+    return size
+
+
+def named(answer: Answer) -> list[tuple[str, str]]:
+    return [(found["check"], found["severity"]) for found in answer.json["findings"]]
+
+
+def test_a_given_rate_tells_how_long_it_takes(uploader: Command, model: Path) -> None:
+    answer = uploader("preflight", model, "--rate", "100B/s")
+    total = sum(map(len, BASE.values()))
+    assert f"{total / 100:.0f}s at 100 B/s (--rate)" in answer.err
+    document = uploader("preflight", model, "--rate", "100B/s", "--json").json
+    assert document["rate_bps"] == 100
+    assert document["expected_s"] == round(total / 100)
+
+
+def test_without_any_rate_nothing_is_said(uploader: Command, model: Path) -> None:
+    document = uploader("preflight", model, "--json").json
+    assert document["rate_bps"] is document["expected_s"] is None
+
+
+@pytest.mark.parametrize("rate", ["fast", "0", "off", ""])
+def test_a_rate_that_is_none(uploader: Command, model: Path, rate: str) -> None:
+    answer = uploader("preflight", model, "--rate", rate)
+    assert answer.code == 2
+    assert "20MB/s" in answer.err
+
+
+def test_the_last_upload_is_the_measure(uploader: Command, model: Path, uploaded: int) -> None:
+    assert uploader("preflight", model, "--json").json["rate_bps"] == round(uploaded / 100)
+    assert "(as job 1 went)" in uploader("preflight", model).err
+    assert "1m40s at" in uploader("enqueue", model, "--dry-run").out
+
+
+@pytest.mark.usefixtures("uploaded")
+def test_a_limit_is_not_exceeded_in_thought(
+    uploader: Command, model: Path, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sql("UPDATE events SET at = '2026-11-22 10:00:00.010000' WHERE message LIKE 'every%'")
+    assert uploader("preflight", model, "--json").json["rate_bps"] > 8192
+    monkeypatch.setenv("UPLOADER_TRANSFER__BANDWIDTH_LIMIT", "8KiB/s")
+    assert uploader("preflight", model, "--json").json["rate_bps"] == 8192
+
+
+def test_a_job_that_is_still_uploading_is_no_measure(
+    uploader: Command, model: Path, store: Path
+) -> None:
+    del store
+    uploader("enqueue", model)
+    assert uploader("preflight", model, "--json").json["rate_bps"] is None
+
+
+def test_a_store_that_cannot_be_read_is_no_reason_to_fail(
+    uploader: Command, model: Path, store: Path
+) -> None:
+    store.write_bytes(b"no database at all")
+    assert uploader("preflight", model).code == 0
+
+
+def test_a_file_may_outlive_its_session(uploader: Command, home: Path) -> None:
+    big = folder(home / "big", without(BASE, "model.safetensors"))
+    for name in ("a.bin", "b.bin"):
+        (big / name).touch()
+        os.truncate(big / name, 1 << 30)
+    week_bps = (1 << 30) / (7 * 86400)
+    assert named(uploader("preflight", big, "--json", "--rate", f"{week_bps * 2.1:.0f}B/s")) == []
+    slow = uploader("preflight", big, "--json", "--rate", f"{week_bps * 1.9:.0f}B/s")
+    assert named(slow) == [("session_life", "warning")]
+    assert slow.code == 0
+
+
+# -- an adapter whose base was uploaded from here ----------------------------------------------
+
+
+@pytest.fixture
+def base(uploader: Command, home: Path, store: Path, sql: Sql) -> Path:
+    """The folder of a base model that was uploaded from here."""
+    del store
+    modules = adapters.paths("q_proj", "v_proj")
+    root = folder(home / "qwen3-4b", {**BASE, **adapters.base_weights(modules)})
+    words = ("--account", "acme", "--no-preflight", "--kind", "base")
+    assert uploader("enqueue", root, *words).code == 0
+    sql("UPDATE jobs SET stage = 'ready', status = 'done'")
+    return root
+
+
+@pytest.fixture
+def misfit(home: Path) -> Path:
+    """An adapter of a layer more than the base has."""
+    tensors = adapters.lora(adapters.paths("q_proj", "v_proj", layers=3))
+    return folder(home / "adapter", adapters.adapter(["q_proj", "v_proj"], tensors))
+
+
+BASED = ("--json", "--base-model", "accounts/acme/models/qwen3-4b")
+
+
+@pytest.mark.usefixtures("base")
+def test_an_adapter_is_compared_with_its_base(uploader: Command, home: Path, misfit: Path) -> None:
+    fit = folder(home / "fit", adapters.plain("q_proj", "v_proj"))
+    assert named(uploader("preflight", fit, *BASED)) == []
+    answer = uploader("preflight", misfit, *BASED)
+    assert (answer.code, named(answer)) == (6, [("lora_base", "error")])
+    assert uploader("enqueue", misfit, *BASED[1:]).code == 6
+
+
+def test_a_base_that_changed_since_is_no_measure(
+    uploader: Command, base: Path, misfit: Path
+) -> None:
+    os.utime(base / "config.json", (1, 1))
+    assert named(uploader("preflight", misfit, *BASED)) == []
+
+
+def test_a_base_that_is_gone_is_no_measure(uploader: Command, base: Path, misfit: Path) -> None:
+    base.rename(base.with_name("elsewhere"))
+    assert named(uploader("preflight", misfit, *BASED)) == []
+
+
+@pytest.mark.usefixtures("base")
+def test_another_base_is_no_measure(uploader: Command, misfit: Path) -> None:
+    assert named(uploader("preflight", misfit, "--json")) == []
+
+
+# -- the service -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    with Sandbox(data_dir=home / "remote") as sandbox:
+        monkeypatch.setenv("FIREWORKS_BASE_URL", sandbox.base_url)
+        monkeypatch.setenv("FIREWORKS_API_KEY", sandbox.api_key)
+        yield sandbox
+
+
+def online(uploader: Command, model: Path, *words: str) -> Answer:
+    return uploader("preflight", model, "--online", "--json", *words)
+
+
+@pytest.mark.usefixtures("service")
+def test_a_free_id_and_a_good_key(uploader: Command, model: Path) -> None:
+    answer = online(uploader, model)
+    assert (answer.code, named(answer)) == (0, [])
+
+
+@pytest.mark.usefixtures("service")
+def test_a_bad_key_is_a_finding(
+    uploader: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw_wrong")
+    answer = online(uploader, model)
+    assert (answer.code, named(answer)) == (6, [("api_key", "error")])
+    assert "fw_wrong" not in answer.out + answer.err
+
+
+@pytest.mark.usefixtures("service")
+def test_a_key_of_another_account_is_warned_of(uploader: Command, model: Path) -> None:
+    assert ("api_key", "warning") in named(online(uploader, model, "--account", "acme"))
+
+
+def test_no_service_at_all(uploader: Command, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIREWORKS_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw_any")
+    answer = online(uploader, model)
+    assert (answer.code, named(answer)) == (6, [("service", "error")])
+    assert online(uploader, model, "--allow", "service").code == 0
+
+
+@pytest.mark.parametrize(
+    ("state", "severity", "code"), [("READY", "error", 6), ("UPLOADING", "warning", 0)]
+)
+def test_an_id_that_is_taken(
+    uploader: Command,
+    model: Path,
+    service: Sandbox,
+    state: str,
+    severity: str,
+    code: int,
+) -> None:
+    there = Model("sandbox", "taken", {"kind": "HF_BASE_MODEL"}, 0.0, state)
+    service.world.models["sandbox", "taken"] = there
+    answer = online(uploader, model, "--model-id", "taken")
+    assert (answer.code, named(answer)) == (code, [("model_id", severity)])
+
+
+def test_everything_is_said_at_once(uploader: Command, model: Path, service: Sandbox) -> None:
+    del service
+    (model / "config.json").unlink()
+    answer = online(uploader, model, "--rate", "1B/s", "--account", "acme")
+    assert {check for check, _ in named(answer)} == {"config_json", "api_key"}
