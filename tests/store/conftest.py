@@ -38,8 +38,44 @@ def database(tmp_path: Path, template: Path) -> Path:
     return Path(shutil.copy(template, tmp_path / "uploader.db"))
 
 
+#: Their tests say what a store does, whichever it is; the others are about one of the two.
+_ABOUT_ANY_STORE = {
+    "test_claims",
+    "test_enqueue",
+    "test_fencing",
+    "test_jobs",
+    "test_progress",
+    "test_transitions",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    about = metafunc.module.__name__.rpartition(".")[2]
+    if about in _ABOUT_ANY_STORE and "engine" in metafunc.fixturenames:
+        metafunc.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def engine(database: Path) -> Iterator[Engine]:
+def backend(request: pytest.FixtureRequest) -> str:
+    kind: str = getattr(request, "param", "sqlite")
+    return kind
+
+
+@pytest.fixture
+def engine(backend: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    name = "postgresql_engine" if backend == "postgresql" else "sqlite_engine"
+    engine: Engine = request.getfixturevalue(name)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def postgresql_engine(postgresql_url: str) -> Engine:
+    return open_engine(postgresql_url)
+
+
+@pytest.fixture
+def sqlite_engine(database: Path) -> Engine:
     engine = open_engine(f"sqlite:///{database}")
 
     @event.listens_for(engine, "connect")
@@ -47,8 +83,7 @@ def engine(database: Path) -> Iterator[Engine]:
         """No test pulls the plug; a sync per commit would only cost time."""
         connection.execute("PRAGMA synchronous = OFF")
 
-    yield engine
-    engine.dispose()
+    return engine
 
 
 @pytest.fixture
