@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, update
+from sqlalchemy import Engine, event, text, update
 
+from tests.postgresql import Cluster
 from uploader.core.job import Event, Job, Kind, Manifest, ManifestFile, NewJob, Stage
 from uploader.store import migrate
 from uploader.store.claims import Claims
-from uploader.store.dialect import open_engine
+from uploader.store.dialect import open_engine, writing
 from uploader.store.jobs import Jobs
 from uploader.store.tables import jobs as jobs_table
 from uploader.store.tables import metadata
@@ -52,7 +53,8 @@ _ABOUT_ANY_STORE = {
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     about = metafunc.module.__name__.rpartition(".")[2]
     if about in _ABOUT_ANY_STORE and "engine" in metafunc.fixturenames:
-        metafunc.parametrize("backend", ["sqlite", "postgresql"], indirect=True)
+        emptied = pytest.param("emptied", id="postgresql")
+        metafunc.parametrize("backend", ["sqlite", emptied], indirect=True)
 
 
 @pytest.fixture
@@ -62,20 +64,36 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def engine(backend: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
-    name = "postgresql_engine" if backend == "postgresql" else "sqlite_engine"
-    engine: Engine = request.getfixturevalue(name)
+def engine(backend: str, request: pytest.FixtureRequest) -> Engine:
+    engine: Engine = request.getfixturevalue(f"{backend}_engine")
+    return engine
+
+
+@pytest.fixture
+def postgresql_engine(postgresql_url: str) -> Iterator[Engine]:
+    engine = open_engine(postgresql_url)
     yield engine
     engine.dispose()
 
 
-@pytest.fixture
-def postgresql_engine(postgresql_url: str) -> Engine:
-    return open_engine(postgresql_url)
+@pytest.fixture(scope="session")
+def _one_database(postgresql: Cluster, migrated: str) -> Iterator[Engine]:
+    with postgresql.database(f"TEMPLATE {migrated}") as name:
+        engine = open_engine(postgresql.url(name))
+        yield engine
+        engine.dispose()
 
 
 @pytest.fixture
-def sqlite_engine(database: Path) -> Engine:
+def emptied_engine(_one_database: Engine) -> Engine:
+    """One database for many tests: a fresh one for each would take longer than they do."""
+    with writing(_one_database).begin() as connection:
+        connection.execute(text("TRUNCATE jobs, files, events RESTART IDENTITY"))
+    return _one_database
+
+
+@pytest.fixture
+def sqlite_engine(database: Path) -> Iterator[Engine]:
     engine = open_engine(f"sqlite:///{database}")
 
     @event.listens_for(engine, "connect")
@@ -83,7 +101,8 @@ def sqlite_engine(database: Path) -> Engine:
         """No test pulls the plug; a sync per commit would only cost time."""
         connection.execute("PRAGMA synchronous = OFF")
 
-    return engine
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture
