@@ -16,9 +16,11 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from tests.engine.conftest import DEADLINE_S, GRANULE, FastClock, Lab
+from tests.engine.conftest import DEADLINE_S, GRANULE, LIMITS, FastClock, Lab
 from tests.postgresql import Cluster
+from uploader.core.errors import StoreError
 from uploader.core.job import Job, Stage, Status
+from uploader.engine.pipeline import Run
 from uploader.engine.progress import Progress
 from uploader.engine.source import Source
 from uploader.engine.tools import Limits, Tools
@@ -151,6 +153,35 @@ def test_after_its_lease_ended_a_holder_sends_nothing_though_nobody_tells_it_to_
     after = happened[happened.index("suspended") + 1 :]
     assert after[0] == "claim", "nothing leaves before the job is claimed anew"
     assert lab.object()["body_bytes_read"] - SIZE <= GRANULE
+
+
+def test_a_holder_that_waits_for_an_answer_at_its_leases_end_is_cut(
+    lab: PostgresqlLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No block is read then, so that nothing but the worker's loop can end the connection."""
+    cut, real_cut, renew = threading.Event(), Run.cut, Claims.renew
+
+    def noted_cut(run: Run) -> None:
+        cut.set()
+        real_cut(run)
+
+    def refused(*of: Any, **facts: Any) -> Any:
+        if not cut.is_set():
+            raise StoreError("the state store is away")
+        return renew(*of, **facts)
+
+    def wait(name: str) -> None:
+        if name == "put after" and not cut.is_set():
+            lab.fast.moved_s += LIMITS.lease_s
+            assert cut.wait(DEADLINE_S)
+
+    monkeypatch.setattr(Run, "cut", noted_cut)
+    monkeypatch.setattr(Claims, "renew", refused)
+    lab.boundary = wait
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run_until(lambda: lab.job().status is Status.DONE)
+    assert cut.is_set()
+    lab.assert_ready()
 
 
 def test_renewals_keep_a_lease_for_as_long_as_it_takes(
