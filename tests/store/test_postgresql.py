@@ -83,6 +83,7 @@ def test_settings_of_every_connection(engine: Engine) -> None:
         "lock_timeout": "30s",
         "idle_in_transaction_session_timeout": "10s",
         "synchronous_commit": "on",
+        "tcp_keepalives_idle": "10",
         "transaction_isolation": "repeatable read",
     }
     with engine.connect() as one, engine.connect() as two:
