@@ -311,6 +311,23 @@ def test_passwords_and_commands_are_masked(config: Path) -> None:
     assert found.fireworks.api_key_file == Path.home() / "key"
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgres://me:canary@host/db", "postgres://***@host/db"),
+        ("postgresql://host/db", "postgresql://host/db"),
+        ("postgresql://me@host/db?password=canary@canary", "postgresql://***"),
+        ("postgresql://me:canary?canary@host/db", "postgresql://***"),
+        ("postgresql:///db?host=/run&password=canary", "postgresql:///db?***"),
+    ],
+)
+def test_of_a_database_url_no_password_is_shown(url: str, shown: str) -> None:
+    found = load(environ={"UPLOADER_DATABASE_URL": url})
+    assert found.database_url == url
+    assert ("database_url", shown, "UPLOADER_DATABASE_URL") in describe(found)
+    assert "canary" not in repr(found)
+
+
 def test_values_with_a_unit_are_described_as_they_were_written(config: Path) -> None:
     found = from_file(config, "[transfer]\nbandwidth_limit = '20 MB/s'\n")
     assert ("transfer.bandwidth_limit", "20 MB/s", str(config)) in describe(found)

@@ -10,7 +10,7 @@ core      decides and never touches disk, network or clock: the words (`job`), t
 runtime   the two injected seams, `Clock` and `spawn`, and the stop token.
 model     knows model folders: a walk makes a manifest, preflight names what is wrong.
 store     the job table: one verb per transition, every worker's write fenced by its lease token,
-          an append-only history. SQLite; Alembic runs only where a migration does.
+          an append-only history. SQLite or PostgreSQL; Alembic runs only where a migration does.
 remote    the two services: `fireworks` (control plane), `storage` (sessions and plain PUT, on
           google-resumable-media), and `http`/`sockets`, which keep keys and sockets in their place.
 engine    the worker loop claims jobs under a lease; a `Run` takes one through its stages; `Upload`

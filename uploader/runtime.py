@@ -15,7 +15,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Protocol
 
-from uploader.core.errors import Stopped
+from uploader.core.errors import LeaseLost, Stopped
 
 
 class Clock(Protocol):
@@ -63,25 +63,29 @@ class StopToken:
     """Stops a thread wherever it is: at its next check, or by ending its sockets.
 
     A thread in `sendall`, or waiting 600 s for an answer, sees no flag; so every connection
-    registers its socket here, and `cut` shuts them down.
+    registers its socket here, and `cut` shuts them down. Once its lease has ``lapsed`` a token
+    stops by itself, whoever might have set it is stuck or cut off (design §4 Leases).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lapsed: Callable[[], bool] = lambda: False) -> None:
         self.event = threading.Event()
+        self._lapsed = lapsed
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
 
     @property
     def stopped(self) -> bool:
-        return self.event.is_set()
+        return self.event.is_set() or self._lapsed()
 
     def stop(self) -> None:
         self.event.set()
 
     def check(self) -> None:
-        """Raises Stopped once `stop` was called."""
+        """Raises Stopped once `stop` was called, LeaseLost once the lease has lapsed."""
         if self.event.is_set():
             raise Stopped
+        if self._lapsed():
+            raise LeaseLost("the lease ended before it could be renewed")
 
     def watch(self, connection: socket.socket) -> None:
         with self._lock:

@@ -235,7 +235,7 @@ class Settings(_Section):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str, info: ValidationInfo) -> str:
-        if not url.startswith(("sqlite:///", "postgresql://", "postgresql+")):
+        if not url.startswith(("sqlite:///", "postgresql://", "postgresql+", "postgres://")):
             raise ValueError("write sqlite:///PATH or postgresql://…")
         return url.replace("STATE_DIR", quote(str(info.data.get("state_dir", ""))))
 
@@ -388,7 +388,8 @@ def _in_force(settings: Settings, key: str) -> str:
     model = getattr(settings, section) if section else settings
     value = getattr(model, name)
     if key == "database_url":
-        return re.sub(r"(?<=://).*(?=@)|(?<=\?).*", MASK, value)
+        # An @ behind the ? may be part of a password in either place: nothing is shown then.
+        return re.sub(r"(?<=://)(?:.*\?.*@.*|.*(?=@))|(?<=\?).*", MASK, value)
     if key in _SECRET:
         return "set" if value else "not set"
     if key.rpartition(".")[2] != name:

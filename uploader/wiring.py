@@ -59,12 +59,9 @@ def db_current(settings: Settings) -> str | None:
 
 
 def _existing(settings: Settings) -> Engine | None:
-    from uploader.store.dialect import database_path, open_engine, store_errors
+    from uploader.store.dialect import exists, open_engine
 
-    with store_errors():  # the folder may be closed to us
-        if not database_path(settings.database_url).exists():
-            return None
-    return open_engine(settings.database_url)
+    return open_engine(settings.database_url) if exists(settings.database_url) else None
 
 
 def db_upgrade(settings: Settings) -> str:
@@ -84,9 +81,11 @@ def db_backup(settings: Settings, path: Path | None) -> Path | None:
 
 
 def worker_alive(settings: Settings) -> bool:
+    """Does any worker of this store live? With PostgreSQL it may be another machine's."""
+    from uploader.store.dialect import worker_connected
     from uploader.store.locks import any_worker
 
-    return any_worker(settings.state_dir)
+    return any_worker(settings.state_dir) or worker_connected(settings.database_url)
 
 
 def _migrated(settings: Settings) -> Engine:
@@ -114,9 +113,9 @@ def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[Wo
 
     engine = _migrated(settings)
     with WorkerLock(settings.state_dir) as lock:
-        migrate.require_head(engine)  # from here on nobody else migrates it
         watch = ChangeWatch(engine)
         try:
+            migrate.require_head(engine)  # from here on nobody else migrates it
             yield Worker(_tools(settings, engine, lock, watch.changed, on_event))
         finally:
             watch.close()

@@ -10,6 +10,7 @@ revision = "0001"
 down_revision = None
 
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_PATH = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _MOMENT = sa.DateTime(timezone=True)
 _ZERO = sa.text("0")
 _OPEN = sa.text("status IN ('active', 'paused', 'blocked', 'failed')")
@@ -74,6 +75,7 @@ def _create_jobs() -> None:
         ["base_url", "account", "model_id"],
         unique=True,
         sqlite_where=_OPEN,
+        postgresql_where=_OPEN,
     )
 
 
@@ -81,7 +83,7 @@ def _create_files() -> None:
     op.create_table(
         "files",
         sa.Column("job_id", _ID, sa.ForeignKey("jobs.id"), primary_key=True),
-        sa.Column("path", sa.Text, primary_key=True),
+        sa.Column("path", _PATH, primary_key=True),
         sa.Column("size_bytes", sa.BigInteger, nullable=False),
         sa.Column("mtime_ns", sa.BigInteger, nullable=False),
         sa.Column("inode", sa.BigInteger, nullable=False),

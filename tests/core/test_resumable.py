@@ -80,6 +80,7 @@ def test_the_three_kinds_of_url(url: str, kind: UrlKind, signed: tuple[str, ...]
 def test_the_object_is_named_without_its_query() -> None:
     first, second = read_url(f"{HOST}/b/a%20b?upload_id=1"), read_url(f"{HOST}/b/a b?upload_id=2")
     assert first.object_path == second.object_path == "storage.googleapis.com/b/a b"
+    assert read_url(f"{HOST}/b/a%00b").object_path == "storage.googleapis.com/b/a%00b"
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,13 @@ class FastClock(SystemClock):
 class Lab:
     """One state folder and one sandbox world; workers come and go."""
 
-    def __init__(self, folder: Path, clock: Clock | None = None, spawn: Spawn = spawn) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock | None = None,
+        spawn: Spawn = spawn,
+        database_url: str | None = None,
+    ) -> None:
         self.folder = folder
         self.clock = clock or FastClock()
         self.spawn = spawn
@@ -86,7 +92,7 @@ class Lab:
         self.world.base_url, self.world.storage_url = "http://127.0.0.1:1", "http://127.0.0.1:2"
         self.state = folder / "state"
         self.state.mkdir(mode=0o700, exist_ok=True)
-        self.engine = open_engine(f"sqlite:///{self.state / 'uploader.db'}")
+        self.engine = open_engine(database_url or f"sqlite:///{self.state / 'uploader.db'}")
         ensure(self.engine, self.state)
         self.jobs = Jobs(self.engine)
         self.events: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -73,7 +74,7 @@ def test_an_upload_that_ends_while_the_worker_looks_is_no_error(lab: Lab) -> Non
         _upload = property(lambda _: next(looks), lambda *_: None)
 
     with lab.worker() as worker:
-        run = Ending(worker._tools, job)
+        run = Ending(worker._tools, job, math.inf)
         for verb in ("flush", "stop", "cut"):
             called: list[str] = []
             stub = type("Stub", (), {verb: lambda *_, c=called, v=verb: c.append(v)})()
@@ -120,7 +121,7 @@ def test_a_key_that_was_away_and_comes_back_heals_too(lab: Lab) -> None:
             tools.owner, tools.base_url, (Stage.CREATE,), lab.clock.now(), 60
         )
         assert claimed is not None
-        Run(tools, claimed).drive()
+        Run(tools, claimed, math.inf).drive()
         assert lab.job().status is Status.BLOCKED
         away.clear()
         worker._heal()

@@ -94,13 +94,15 @@ def test_validate_is_a_get_without_any_body_and_waits_long(
 
 
 def test_the_account_stands_in_a_header(serve: Serve, connect: Connect) -> None:
-    server = serve(Reply(200, {"X-Fireworks-Account-Id": " acme "}, b"whatever"), Reply(200))
+    odd = Reply(200, {"X-Fireworks-Account-Id": "ac\0me"})
+    server = serve(Reply(200, {"X-Fireworks-Account-Id": " acme "}, b"whatever"), Reply(200), odd)
     api = connect(server)
     assert api.account() == "acme"
     assert server.seen[0].target == "/verifyApiKey"
-    with pytest.raises(RemoteError) as caught:
-        api.account()
-    assert (caught.value.verdict, caught.value.code) == (Verdict.BLOCKED, "no_account")
+    for _ in range(2):
+        with pytest.raises(RemoteError) as caught:
+            api.account()
+        assert (caught.value.verdict, caught.value.code) == (Verdict.BLOCKED, "no_account")
 
 
 def test_a_changed_key_is_used_at_the_next_call(

@@ -96,6 +96,7 @@ def test_headers_are_plain(serve: Serve, adapter: SocketAdapter) -> None:
         ("https://", False),
         ("http://[::1", False),
         ("/path", False),
+        ("https://storage/o\0", False),
         ("", False),
     ],
 )

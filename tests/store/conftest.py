@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, update
+from sqlalchemy import Engine, event, text, update
 
+from tests.postgresql import Cluster
 from uploader.core.job import Event, Job, Kind, Manifest, ManifestFile, NewJob, Stage
 from uploader.store import migrate
 from uploader.store.claims import Claims
-from uploader.store.dialect import open_engine
+from uploader.store.dialect import open_engine, writing
 from uploader.store.jobs import Jobs
 from uploader.store.tables import jobs as jobs_table
 from uploader.store.tables import metadata
@@ -38,8 +39,61 @@ def database(tmp_path: Path, template: Path) -> Path:
     return Path(shutil.copy(template, tmp_path / "uploader.db"))
 
 
+#: Their tests say what a store does, whichever it is; the others are about one of the two.
+_ABOUT_ANY_STORE = {
+    "test_claims",
+    "test_enqueue",
+    "test_fencing",
+    "test_jobs",
+    "test_progress",
+    "test_transitions",
+}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    about = metafunc.module.__name__.rpartition(".")[2]
+    if about in _ABOUT_ANY_STORE and "engine" in metafunc.fixturenames:
+        emptied = pytest.param("emptied", id="postgresql")
+        metafunc.parametrize("backend", ["sqlite", emptied], indirect=True)
+
+
 @pytest.fixture
-def engine(database: Path) -> Iterator[Engine]:
+def backend(request: pytest.FixtureRequest) -> str:
+    kind: str = getattr(request, "param", "sqlite")
+    return kind
+
+
+@pytest.fixture
+def engine(backend: str, request: pytest.FixtureRequest) -> Engine:
+    engine: Engine = request.getfixturevalue(f"{backend}_engine")
+    return engine
+
+
+@pytest.fixture
+def postgresql_engine(postgresql_url: str) -> Iterator[Engine]:
+    engine = open_engine(postgresql_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def _one_database(postgresql: Cluster, migrated: str) -> Iterator[Engine]:
+    with postgresql.database(f"TEMPLATE {migrated}") as name:
+        engine = open_engine(postgresql.url(name))
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def emptied_engine(_one_database: Engine) -> Engine:
+    """One database for many tests: a fresh one for each would take longer than they do."""
+    with writing(_one_database).begin() as connection:
+        connection.execute(text("TRUNCATE jobs, files, events RESTART IDENTITY"))
+    return _one_database
+
+
+@pytest.fixture
+def sqlite_engine(database: Path) -> Iterator[Engine]:
     engine = open_engine(f"sqlite:///{database}")
 
     @event.listens_for(engine, "connect")

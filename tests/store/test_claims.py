@@ -123,31 +123,21 @@ def test_release_gives_the_job_back(claims: Claims, claimed: Callable[..., Job])
     assert again.rate_bps is None
 
 
-def test_renew_moves_only_ones_own_leases(
-    claims: Claims, enqueue: Callable[..., int], dump: Callable[[], Any]
+def test_renew_says_which_leases_are_still_held(
+    claims: Claims, enqueue: Callable[..., int]
 ) -> None:
-    enqueue("one")
-    enqueue("two")
-    _claim(claims, owner="me")
+    for name in ("a", "b", "c"):
+        enqueue(name)
+    one, two, _ = (_claim(claims, owner=owner) for owner in ("me", "me", "you"))
+    assert one
+    assert one.lease
+    assert two
+    assert two.lease
+    assert claims.renew("me", LATER, 60) == {one.lease, two.lease}
+    claims.release(one.lease, LATER)
     _claim(claims, owner="you")
-    claims.renew("me", LATER, 60)
-    expires = [row[28] for row in dump()["jobs"]]
-    assert list(jobs_table.c)[28].name == "lease_expires_at"
-    assert expires == [LATER + timedelta(seconds=60), NOW + timedelta(seconds=60)]
-
-
-def test_reap_ends_the_leases_of_the_dead(
-    jobs: Jobs, claims: Claims, enqueue: Callable[..., int], told: list[Event]
-) -> None:
-    one, two, three = (enqueue(name) for name in ("a", "b", "c"))
-    for owner in ("dead", "alive", "dead"):
-        _claim(claims, owner=owner)
-    told.clear()
-    assert claims.reap(lambda owner: owner == "alive", LATER) == [one, three]
-    assert [(event.job_id, event.kind) for event in told] == [(one, "rescued"), (three, "rescued")]
-    assert [job.lease is not None for job in jobs.jobs()] == [False, True, False]
-    assert claims.reap(lambda owner: owner == "alive", LATER) == []
-    assert jobs.job(two).status is Status.ACTIVE
+    assert claims.renew("me", LATER, 60) == {two.lease}
+    assert claims.renew("nobody", LATER, 60) == set()
 
 
 def test_heal_tries_every_blocked_job_and_no_other(

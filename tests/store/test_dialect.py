@@ -67,7 +67,15 @@ def test_pragmas_of_every_connection(database: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://u:hunter2@h/db", "sqlite://", "sqlite:///:memory:", "hunter2 is no url"]
+    "url",
+    [
+        "mysql://u:hunter2@h/db",
+        "postgresql+asyncpg://u:hunter2@h/db",
+        "postgresql://u:hunter2@h:port/db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "hunter2 is no url",
+    ],
 )
 def test_other_databases_are_refused_without_repeating_the_url(url: str) -> None:
     with pytest.raises(UsageError) as raised:

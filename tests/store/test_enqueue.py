@@ -154,6 +154,15 @@ def test_a_name_that_is_not_utf8_is_refused(jobs: Jobs, new: Callable[..., NewJo
     assert jobs.jobs() == []
 
 
+def test_a_create_body_keeps_whatever_a_user_wrote(
+    jobs: Jobs, new: Callable[..., NewJob], put: Callable[..., None]
+) -> None:
+    job_id, _ = jobs.enqueue(new(), NOW)
+    body = {"model": {"description": "nul \0, half a pair \ud800, é, 𝄞"}}
+    put(job_id, create_body=body)
+    assert jobs.job(job_id).create_body == body
+
+
 def test_a_naive_time_is_refused(jobs: Jobs, new: Callable[..., NewJob]) -> None:
     with pytest.raises(Exception, match="without a zone"):
         jobs.enqueue(new(), datetime(2026, 11, 22))  # noqa: DTZ001 - the mistake under test

@@ -19,9 +19,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 
+from tests.postgresql import Cluster
 from uploader.core.errors import NotFound, StoreError, UsageError
-from uploader.store import locks, migrate
-from uploader.store.dialect import open_engine
+from uploader.store import locks, migrate, postgresql
+from uploader.store.dialect import ChangeWatch, open_engine
 from uploader.store.jobs import Jobs
 from uploader.store.locks import WorkerLock
 from uploader.store.tables import metadata
@@ -34,6 +35,8 @@ def empty(tmp_path: Path) -> Iterator[Engine]:
     engine.dispose()
 
 
+on_postgresql = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+
 NEXT_VERSION = """
 from alembic import op
 import sqlalchemy as sa
@@ -41,14 +44,16 @@ revision = "0002"
 down_revision = "0001"
 
 def upgrade():
-    with op.batch_alter_table("jobs", recreate="always") as batch:
+    rebuilt = "always" if op.get_bind().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table("jobs", recreate=rebuilt) as batch:
         batch.add_column(sa.Column("extra", sa.String))
 """
 
 
 @pytest.fixture
-def next_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This program learns a version 0002 that rebuilds the jobs table."""
+def next_version(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This program, once it has a store, learns a version 0002 that rebuilds the jobs table."""
+    del engine
     scripts = tmp_path / "100% migrations"
     shutil.copytree(migrate.migrations_dir(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
     (scripts / "versions" / "0002_next.py").write_text(NEXT_VERSION)
@@ -91,6 +96,37 @@ def test_the_migrated_schema_is_the_one_of_the_tables(engine: Engine, tmp_path: 
     migrated = _schema(Path(str(engine.url.database)))
     del migrated["alembic_version"]
     assert migrated == _schema(tmp_path / "drawn.db")
+
+
+_CONSTRAINTS = text(
+    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
+    " WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text <> :stamp"
+    " UNION SELECT tablename, indexname, indexdef FROM pg_indexes"
+    " WHERE schemaname = 'public' AND tablename <> :stamp"
+    " UNION SELECT table_name, column_name, concat_ws(' ', data_type, collation_name,"
+    " is_nullable, column_default) FROM information_schema.columns"
+    " WHERE table_schema = 'public' AND table_name <> :stamp"
+)
+
+
+def _postgresql_schema(engine: Engine) -> set[tuple[str, ...]]:
+    with engine.begin() as connection:
+        return {
+            tuple(row) for row in connection.execute(_CONSTRAINTS, {"stamp": "alembic_version"})
+        }
+
+
+@on_postgresql
+def test_the_migrated_schema_of_postgresql_is_the_one_of_the_tables(
+    engine: Engine, postgresql: Cluster
+) -> None:
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    with postgresql.database() as name:
+        drawn = open_engine(postgresql.url(name))
+        metadata.create_all(drawn)
+        assert _postgresql_schema(engine) == _postgresql_schema(drawn)
+        drawn.dispose()
 
 
 def test_at_head_nothing_happens(engine: Engine, tmp_path: Path) -> None:
@@ -161,6 +197,73 @@ def test_a_migration_that_breaks_leaves_the_old_version(
     assert len(Jobs(engine).jobs()) == 1
 
 
+@on_postgresql
+@pytest.mark.usefixtures("next_version")
+def test_postgresql_is_migrated_and_says_that_there_is_no_backup(
+    engine: Engine, enqueue: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    job_id = enqueue()
+    migrate.ensure(engine, tmp_path)
+    assert migrate.current_version(engine) == "0002"
+    assert Jobs(engine).job(job_id).files_total == 2
+    assert "pg_dump" in caplog.text
+    assert [path.name for path in tmp_path.glob("*.backup*")] == []
+
+
+@on_postgresql
+@pytest.mark.usefixtures("next_version")
+def test_postgresql_is_left_alone_while_a_worker_lives_on_whatever_machine(
+    engine: Engine, tmp_path: Path
+) -> None:
+    with closing(ChangeWatch(engine)), pytest.raises(StoreError) as raised:
+        migrate.ensure(engine, tmp_path)
+    assert raised.value.code == "older"
+    assert migrate.current_version(engine) == "0001"
+    migrate.ensure(engine, tmp_path)
+    assert migrate.current_version(engine) == "0002"
+
+
+@on_postgresql
+@pytest.mark.usefixtures("next_version")
+def test_who_migrates_waits_for_another_machine_that_does(
+    engine: Engine, postgresql_url: str, tmp_path: Path
+) -> None:
+    hasty = open_engine(postgresql_url, busy_timeout_s=0.05)
+    with postgresql.migrating(engine):
+        with pytest.raises(StoreError) as raised:
+            migrate.ensure(hasty, tmp_path)
+        assert raised.value.code == "locked"
+    migrate.ensure(hasty, tmp_path)
+    hasty.dispose()
+    assert migrate.current_version(engine) == "0002"
+
+
+@on_postgresql
+def test_no_worker_begins_while_another_machine_migrates(
+    engine: Engine, postgresql_url: str
+) -> None:
+    hasty = open_engine(postgresql_url, busy_timeout_s=0.05)
+    with postgresql.migrating(engine) as connection:
+        assert postgresql.keep_workers_out(connection)
+        with pytest.raises(StoreError) as raised:
+            ChangeWatch(hasty)
+        assert raised.value.code == "locked"
+    with closing(ChangeWatch(hasty)) as watch:
+        assert not watch.changed()
+    hasty.dispose()
+
+
+@on_postgresql
+def test_a_worker_that_was_cut_off_during_a_migration_goes_no_further(engine: Engine) -> None:
+    with closing(ChangeWatch(engine)) as watch:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+        for _ in "ab":
+            with pytest.raises(StoreError) as raised:
+                watch.changed()
+            assert (raised.value.code, raised.value.exit_code) == ("newer", 11)
+
+
 def test_a_backup_replaces_an_earlier_one_and_is_a_single_file(
     engine: Engine, tmp_path: Path, enqueue: Callable[..., int]
 ) -> None:
@@ -195,11 +298,11 @@ engine = dialect.open_engine("sqlite:///" + sys.argv[1])
 migrate.require_head(engine)
 Jobs(engine).jobs()
 engine.dispose()
-assert not [name for name in sys.modules if name.startswith("alembic")]
+assert not [name for name in sys.modules if name.startswith(("alembic", "psycopg"))]
 """
 
 
-def test_status_never_imports_alembic(database: Path) -> None:
+def test_status_never_imports_alembic_nor_a_driver_it_does_not_need(database: Path) -> None:
     subprocess.run(
         [sys.executable, "-c", _STATUS, str(database)], check=True, cwd=Path(__file__).parents[2]
     )

@@ -33,7 +33,7 @@ def run(
 
 @db.command()
 def upgrade(context: typer.Context) -> None:
-    """Bring the state store to this program's version, with a backup before."""
+    """Bring the state store to this program's version; a file is backed up before."""
     out(wiring.db_upgrade(settings_of(context)))
 
 

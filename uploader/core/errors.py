@@ -4,7 +4,7 @@ UploaderError
 ├── UsageError            2   a flag, a setting, an illegal id, a conflicting job
 ├── NotFound              4   no such job or path
 ├── PreflightRefused      6   the folder cannot become a model
-├── StoreError           11   the job table is locked, read-only, newer or corrupt
+├── StoreError           11   the job table is locked, out of reach, read-only, newer or corrupt
 ├── LeaseLost             1   this worker no longer owns the job: write nothing more
 ├── Stopped               -   a stop token was set: not a failure, control flow
 ├── SourceUnsettled       -   an open source moved: prove it again before going on

@@ -100,7 +100,9 @@ def read_url(url: str) -> UploadUrl:
         signed = ("content-type", "x-goog-content-length-range")  # the documented script's pair
     expires = query.get("x-goog-expires", "")
     life_s = float(expires) if re.fullmatch(r"\d{1,9}", expires) else None
-    return UploadUrl(SignedUrl(url), kind, parts.netloc + unquote(parts.path), signed, life_s)
+    # Some databases keep no NUL in a text.
+    object_path = parts.netloc + unquote(parts.path).replace("\0", "%00")
+    return UploadUrl(SignedUrl(url), kind, object_path, signed, life_s)
 
 
 @dataclass(frozen=True, slots=True)

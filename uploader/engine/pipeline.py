@@ -29,16 +29,18 @@ _log = logging.getLogger(__name__)
 class Run:
     """What one worker does with one job under one lease."""
 
-    def __init__(self, tools: Tools, job: Job) -> None:
+    def __init__(self, tools: Tools, job: Job, lease_ends_s: float) -> None:
         if job.lease is None:
             raise AssertionError("a run needs a lease")
         self.lease = job.lease
+        #: By boot-time seconds; written by the worker each time it has renewed the lease.
+        self.lease_ends_s = lease_ends_s
         #: Where the run began; a cancelled job's run only cleans up.
         self.stage = job.stage
         self.closing = job.status is Status.CANCELLED
         self._tools = tools
         self._job = job
-        self._stop = StopToken()
+        self._stop = StopToken(self.lapsed)
         self._upload: Upload | None = None
 
     def drive(self) -> None:
@@ -51,6 +53,10 @@ class Run:
         except Exception as error:  # noqa: BLE001 - one bad job never stops another
             self._conclude(error)
         self._release()
+
+    def lapsed(self) -> bool:
+        """Has the lease ended? From then on another worker may send (design §4 Leases)."""
+        return self._tools.clock.boot_s() >= self.lease_ends_s
 
     def stop(self) -> None:
         """Let go at the next block boundary."""
@@ -127,7 +133,7 @@ class Run:
 
     def _send_files(self, control: Fireworks) -> bool:
         """True once every file is stored and every source was checked once more."""
-        self._upload = Upload(self._tools, self._job, self.lease, control)
+        self._upload = Upload(self._tools, self._job, self.lease, control, self.lapsed)
         self._stop.check()
         try:
             if not self._upload.run():

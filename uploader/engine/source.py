@@ -194,13 +194,17 @@ class Body:
         return iter(self.read, b"")
 
     def read(self, _size: int = -1) -> bytes:
-        """The next block, b"" at the end. Raises Stopped, SourceUnsettled, SourceUnreadable."""
+        """The next block, b"" at the end.
+
+        Raises Stopped, LeaseLost, SourceUnsettled, SourceUnreadable.
+        """
         count = min(BLOCK_BYTES, self._stop_at - self._pair.offset)
         if not count:
             return b""
         self._throttle.take(count, self._stop)
         block = self._source.block(self._pair.offset, count)
         self._source.check()  # before it is sent, and before its CRC can prove anything
+        self._stop.check()  # the disk may have taken its time, and the lease have ended
         self._pair = Pair(self._pair.offset + count, google_crc32c.extend(self._pair.crc32c, block))
         self._on_block(self._pair, count)
         return block

@@ -41,14 +41,21 @@ class Transfer:
     """Brings one file to stored, or raises what kept it from getting there.
 
     ``url`` is needed only where the file must start: it has no session, or is a plain PUT.
+    ``stop`` is this transfer's own.
     """
 
     def __init__(
-        self, tools: Tools, job: Job, lease: Lease, file: FileState, url: UploadUrl | None
+        self,
+        tools: Tools,
+        job: Job,
+        lease: Lease,
+        file: FileState,
+        url: UploadUrl | None,
+        stop: StopToken,
     ) -> None:
         self.job = job
         self.file = file
-        self.stop = StopToken()
+        self.stop = stop
         self.progress = Progress(file)
         self._tools = tools
         self._lease = lease

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -29,6 +30,7 @@ from uploader.engine.tools import Tools
 from uploader.engine.transfer import Transfer
 from uploader.engine.urls import UrlBook
 from uploader.remote.fireworks import Fireworks
+from uploader.runtime import StopToken
 
 _TICK_S = 1.0
 _log = logging.getLogger(__name__)
@@ -45,8 +47,17 @@ class Outcome:
 class Upload:
     """Runs the files of one claimed job until all are stored, or nothing more can be done."""
 
-    def __init__(self, tools: Tools, job: Job, lease: Lease, control: Fireworks) -> None:
+    def __init__(
+        self,
+        tools: Tools,
+        job: Job,
+        lease: Lease,
+        control: Fireworks,
+        lapsed: Callable[[], bool],
+    ) -> None:
+        """``lapsed``: has the lease ended? Then no block of any file leaves any more."""
         self.wake = threading.Event()
+        self._lapsed = lapsed
         self._tools = tools
         self._job = job
         self._lease = lease
@@ -147,7 +158,8 @@ class Upload:
             return False
         if url is not None and url.kind is UrlKind.PUT:
             file = self._tools.claims.start_put(self._lease, file.path, self._tools.clock.now())
-        self._send_off(Transfer(self._tools, self._job, self._lease, file, url))
+        stop = StopToken(self._lapsed)
+        self._send_off(Transfer(self._tools, self._job, self._lease, file, url, stop))
         return True
 
     def _send_off(self, transfer: Transfer) -> None:

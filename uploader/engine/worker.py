@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -89,6 +90,7 @@ class Worker:
 
     def _turn(self, *, claim: bool, until_idle: bool) -> bool:
         """One look at everything; True where a run ``until_idle`` has come to its end."""
+        self._cut_the_lapsed()
         try:
             changed = self._tend()
             if claim or changed or self._claiming.due(self._tools.clock.boot_s()):
@@ -117,24 +119,31 @@ class Worker:
         tools = self._tools
         for lane in LANES:
             while self._busy(lane) < tools.limits.max_jobs:
+                ends_s = self._lease_ends_s()
                 job = tools.claims.claim(
                     tools.owner, tools.base_url, lane, tools.clock.now(), tools.limits.lease_s
                 )
                 if job is None:
                     break
                 self.seen.add(job.id)
-                self._start(job)
+                self._start(job, ends_s)
+        ends_s = self._lease_ends_s()
         given_up = tools.claims.claim_cancelled(
             tools.owner, tools.base_url, tools.clock.now(), tools.limits.lease_s
         )
         if given_up is not None:
-            self._start(given_up)
+            self._start(given_up, ends_s)
+
+    def _lease_ends_s(self) -> float:
+        """When a lease that is asked for from now on has surely ended, by boot-time seconds."""
+        tools = self._tools
+        return tools.clock.boot_s() + tools.limits.lease_s if tools.claims.leases_end else math.inf
 
     def _busy(self, lane: frozenset[Stage]) -> int:
         return sum(run.stage in lane for run in tuple(self._runs.values()))
 
-    def _start(self, job: Job) -> None:
-        run = Run(self._tools, job)
+    def _start(self, job: Job, lease_ends_s: float) -> None:
+        run = Run(self._tools, job, lease_ends_s)
         self._runs[run.lease] = run
         self._tools.spawn(f"job {job.id}", lambda: self._drive(run))
 
@@ -159,7 +168,7 @@ class Worker:
         if self._flushing.due(boot_s):
             self._flush()
         if self._renewing.due(boot_s):
-            tools.claims.renew(tools.owner, tools.clock.now(), tools.limits.lease_s)
+            self._renew(boot_s)
         if self._healing.due(boot_s):
             tools.spawn("key", self._heal)  # a key command may take its time
         self._cut_the_slow(boot_s)
@@ -182,6 +191,22 @@ class Worker:
             if lease not in self._runs:
                 with contextlib.suppress(LeaseLost):  # its run has just let go of it
                     self._tools.claims.release(lease, self._tools.clock.now())
+
+    def _renew(self, boot_s: float) -> None:
+        """Each run whose lease is still ours goes on; one that lost it meanwhile stops."""
+        tools, runs, ends_s = self._tools, tuple(self._runs.items()), self._lease_ends_s()
+        renewed = tools.claims.renew(tools.owner, tools.clock.now(), tools.limits.lease_s)
+        for lease, run in runs:
+            if lease in renewed:
+                run.lease_ends_s = ends_s
+            else:
+                self._stop(run, boot_s)
+
+    def _cut_the_lapsed(self) -> None:
+        """Where the store cannot be asked, a lease still ends: then nothing more may be sent."""
+        for run in tuple(self._runs.values()):
+            if run.lapsed():
+                run.cut()
 
     def _stop(self, run: Run, boot_s: float) -> None:
         if run.lease not in self._stopping:

@@ -61,7 +61,7 @@ class Fireworks:
         """The account the key belongs to (fw §7). BLOCKED `no_account` where none is named."""
         answer = self._ask(Where.VERIFY, "GET", "/verifyApiKey")
         account = answer.headers.get("x-fireworks-account-id", "").strip()
-        if not account:
+        if not account or not account.isprintable():
             message = "the service does not say which account the key belongs to"
             hint = "set FIREWORKS_ACCOUNT_ID"
             raise RemoteError(

@@ -39,6 +39,8 @@ def trusted(url: str) -> bool:
         parts = urlsplit(url)
     except ValueError:  # half an IPv6 address
         return False
+    if "\0" in url:  # urlsplit minds no control character
+        return False
     if parts.scheme == "http":
         return _loopback(parts.hostname or "")
     return parts.scheme == "https" and bool(parts.hostname)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Engine, Select, and_, exists, func, or_, select, update
 
-from uploader.core.job import Job, Lease, Stage, Status
+from uploader.core.job import Event, Job, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance, sources
-from uploader.store.journal import reason_columns
+from uploader.store import dialect
+from uploader.store.journal import ignore, reason_columns
 from uploader.store.progress import FileWrites
 from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
@@ -33,6 +34,12 @@ _TO_CLEAN_UP = and_(jobs.c.status == Status.CANCELLED, or_(jobs.c.delete_remote,
 
 class Claims(Transitions, FileWrites):
     """The job table as a worker sees it. Every method raises StoreError."""
+
+    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = ignore) -> None:
+        super().__init__(engine, on_event)
+        self._engine = engine
+        #: Does a lease end by itself? With SQLite a file lock alone decides (design §4 Leases).
+        self.leases_end = not dialect.is_file(engine)
 
     def claim(
         self,
@@ -65,7 +72,7 @@ class Claims(Transitions, FileWrites):
             .values(
                 lease_owner=owner,
                 lease_token=uuid.uuid4().hex,
-                lease_expires_at=now + timedelta(seconds=lease_s),
+                lease_expires_at=dialect.lease_end(self._engine, now, lease_s),
                 updated_at=now,
             )
             .returning(jobs.c.id)
@@ -80,13 +87,13 @@ class Claims(Transitions, FileWrites):
             )
             return read_job(transaction.connection, job_id)
 
-    def renew(self, owner: str, now: datetime, lease_s: float) -> None:
-        """Every lease of ``owner`` for another ``lease_s`` seconds."""
-        expires_at = now + timedelta(seconds=lease_s)
+    def renew(self, owner: str, now: datetime, lease_s: float) -> set[Lease]:
+        """Every lease that ``owner`` still has for another ``lease_s`` seconds; which those are."""
+        ours = update(jobs).where(jobs.c.lease_owner == owner)
+        statement = ours.values(lease_expires_at=dialect.lease_end(self._engine, now, lease_s))
         with self._journal.writing(now) as transaction:
-            transaction.run(
-                update(jobs).where(jobs.c.lease_owner == owner).values(lease_expires_at=expires_at)
-            )
+            rows = transaction.run(statement.returning(jobs.c.id, jobs.c.lease_token))
+            return {Lease(row.id, owner, row.lease_token) for row in rows}
 
     def held(self, owner: str) -> dict[Lease, Status]:
         """The leases of ``owner`` and what users made of those jobs."""
@@ -104,18 +111,31 @@ class Claims(Transitions, FileWrites):
             pass
 
     def reap(self, alive: Callable[[str], bool], now: datetime) -> list[int]:
-        """End the leases of owners that are not ``alive``; the ids of their jobs."""
+        """End the leases that hold no more; the ids of their jobs.
+
+        Those of owners that are not ``alive``; where leases end by themselves, of any owner,
+        the overdue ones (design §4 Leases).
+        """
+        orphaned = self._overdue() if self.leases_end else self._dead(alive)
+        return [] if orphaned is None else self._rescue(orphaned, now)
+
+    def _dead(self, alive: Callable[[str], bool]) -> ColumnElement[bool] | None:
         owners = select(jobs.c.lease_owner).where(jobs.c.lease_owner.is_not(None)).distinct()
         with self._journal.reading() as connection:
             found = connection.scalars(owners).all()
         # Asked outside the transaction; an owner that died never comes back.
         dead = [owner for owner in found if not alive(owner)]
-        return self._rescue(dead, now) if dead else []
+        return jobs.c.lease_owner.in_(dead) if dead else None
 
-    def _rescue(self, owners: list[str], now: datetime) -> list[int]:
-        orphaned = update(jobs).where(jobs.c.lease_owner.in_(owners))
+    def _overdue(self) -> ColumnElement[bool] | None:
+        overdue = jobs.c.lease_expires_at < dialect.overdue()
+        with self._journal.reading() as connection:
+            found = connection.execute(select(exists().where(overdue))).scalar_one()
+        return overdue if found else None
+
+    def _rescue(self, orphaned: ColumnElement[bool], now: datetime) -> list[int]:
         with self._journal.writing(now) as transaction:
-            statement = orphaned.values(updated_at=now, **_NO_LEASE)
+            statement = update(jobs).where(orphaned).values(updated_at=now, **_NO_LEASE)
             rows = transaction.run(statement.returning(jobs.c.id, jobs.c.status)).all()
             for row in rows:
                 if row.status == Status.ACTIVE:  # of the others, only the lease was left

@@ -1,7 +1,7 @@
-"""Everything that is SQLite's: how it is opened, how it begins, what its errors mean.
+"""The one door to the database: SQLite in a file, or PostgreSQL.
 
-WAL with synchronous=FULL, so that a committed row survives a pulled plug; writes begin with
-BEGIN IMMEDIATE, so that no transaction fails half-way for want of the write lock (design §4).
+What differs between the two is in `sqlite.py` and `postgresql.py`; every statement on jobs is
+the same for both.
 """
 
 from __future__ import annotations
@@ -10,58 +10,39 @@ import contextlib
 import errno
 import sqlite3
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, ColumnElement, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.exc import TimeoutError as NoConnection
 
 from uploader.core.errors import StoreError, UsageError
-from uploader.store.folder import private_file, private_folder
+from uploader.store import causes, postgresql, sqlite
+from uploader.store.causes import Cause
 
 #: How long a statement waits for another process's write, in seconds.
 BUSY_TIMEOUT_S = 30.0
 
-_BEGIN = "uploader_begin"
-
-_LOCKED = ("locked", "is locked by another process", "try again; see who has it open")
-_READ_ONLY = ("read_only", "cannot be written", "check its owner, mode and mount")
-_CORRUPT = ("corrupt", "is damaged or not a database", "restore a backup, or move it away")
-_FULL = ("disk_full", "has no room to grow", "free space on its disk, then try again")
-_GONE = ("gone", "is gone or cannot be opened", "check the state folder, restart the service")
-_IO = ("io", "cannot be read or written", "check its disk: it is full, or answers with errors")
-
-#: By SQLite's primary result code.
-_SQLITE_CAUSES = {
-    sqlite3.SQLITE_PERM: _READ_ONLY,
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
-    sqlite3.SQLITE_READONLY: _READ_ONLY,
-    sqlite3.SQLITE_IOERR: _IO,
-    sqlite3.SQLITE_CORRUPT: _CORRUPT,
-    sqlite3.SQLITE_FULL: _FULL,
-    sqlite3.SQLITE_CANTOPEN: _GONE,
-    sqlite3.SQLITE_PROTOCOL: _LOCKED,
-    sqlite3.SQLITE_AUTH: _READ_ONLY,
-    sqlite3.SQLITE_NOTADB: _CORRUPT,
-}
 _OS_CAUSES = {
-    errno.EACCES: _READ_ONLY,
-    errno.EPERM: _READ_ONLY,
-    errno.EROFS: _READ_ONLY,
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
-    errno.EISDIR: _GONE,
-    errno.ENOENT: _GONE,
-    errno.ENOTDIR: _GONE,
-    errno.EEXIST: _GONE,
+    errno.EACCES: causes.READ_ONLY,
+    errno.EPERM: causes.READ_ONLY,
+    errno.EROFS: causes.READ_ONLY,
+    errno.ENOSPC: causes.FULL,
+    errno.EDQUOT: causes.FULL,
+    errno.EISDIR: causes.GONE,
+    errno.ENOENT: causes.GONE,
+    errno.ENOTDIR: causes.GONE,
+    errno.EEXIST: causes.GONE,
 }
+
+
+# -- errors ----------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
-    """The one place where errors of SQLite and of the disk become StoreError (exit 11).
+    """The one place where errors of a database and of the disk become StoreError (exit 11).
 
     A broken constraint and a wrong statement pass through: they are ours to handle, or bugs.
     """
@@ -73,8 +54,10 @@ def store_errors() -> Iterator[None]:
         raise _translated(error.orig) or error from error.orig
     except (sqlite3.Error, OSError) as error:
         raise _translated(error) or error from error
+    except NoConnection as error:  # every one of the pool's is in use
+        raise causes.LOCKED.error() from error
     except UnicodeDecodeError as error:  # even a damaged schema's error message may be no text
-        raise _store_error(*_CORRUPT) from error
+        raise causes.CORRUPT.error() from error
 
 
 @contextlib.contextmanager
@@ -83,32 +66,25 @@ def legible() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise _store_error(*_CORRUPT) from error
+        raise causes.CORRUPT.error() from error
 
 
 def _translated(error: BaseException | None) -> StoreError | None:
+    cause = _cause(error)
+    return None if cause is None else cause.error()
+
+
+def _cause(error: BaseException | None) -> Cause | None:
     if isinstance(error, OSError):
-        cause = _OS_CAUSES.get(error.errno or 0, _IO)
-    else:
-        code = _primary_code(error)
-        if code not in _SQLITE_CAUSES:
-            return None
-        cause = _SQLITE_CAUSES[code]
-    return _store_error(*cause)
+        return _OS_CAUSES.get(error.errno or 0, causes.IO)
+    if error is not None and hasattr(error, "sqlstate"):
+        return postgresql.cause(error)
+    return sqlite.cause(error)
 
 
-def _primary_code(error: BaseException | None) -> int:
-    """SQLite's; the low byte is the cause, the rest says more than a user can use."""
-    if isinstance(error, sqlite3.OperationalError) and (
-        # Without a number it is Python's own complaint, about text that is not UTF-8.
-        not hasattr(error, "sqlite_errorcode") or str(error) == "unsupported file format"
-    ):
-        return sqlite3.SQLITE_CORRUPT
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+# -- opening ---------------------------------------------------------------------------------
 
-
-def _store_error(code: str, what: str, hint: str) -> StoreError:
-    return StoreError(f"the state store {what}", hint=hint, code=code)
+_URL_HINT = "write it as sqlite:////absolute/path/to/uploader.db or postgresql://USER@HOST/DATABASE"
 
 
 def sqlite_url(path: Path) -> str:
@@ -124,22 +100,27 @@ def database_path(database_url: str) -> Path:
     return _path(_parsed(database_url))
 
 
+def exists(database_url: str) -> bool:
+    """Is there a database to look into? PostgreSQL answers for itself, once it is asked.
+
+    Raises UsageError, and StoreError where the folder is closed to us.
+    """
+    url = _parsed(database_url)
+    with store_errors():
+        return url.drivername in postgresql.NAMES or _path(url).exists()
+
+
 def _parsed(database_url: str) -> URL:
     try:
         return make_url(database_url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # The text may hold a password: it is not repeated.
         raise UsageError("the database URL cannot be read", hint=_URL_HINT) from None
 
 
-_URL_HINT = "write it as sqlite:////absolute/path/to/uploader.db"
-
-
 def _path(url: URL) -> Path:
     if url.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise UsageError(
-            f"this version keeps its state in SQLite, not {url.get_backend_name()}", hint=_URL_HINT
-        )
+        raise UsageError("the state is kept in SQLite or PostgreSQL, nowhere else", hint=_URL_HINT)
     name = url.database or ""
     if not name or name == ":memory:" or name.startswith("file:"):
         raise UsageError("the state store must be a file", hint=_URL_HINT)
@@ -149,104 +130,74 @@ def _path(url: URL) -> Path:
 def open_engine(database_url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
     """The store behind ``database_url``; a missing file is created, 0600 in a 0700 folder.
 
-    Raises UsageError for another kind of database or a network file system, StoreError where
-    the file cannot be had. The schema is `migrate.ensure`'s business.
+    Raises UsageError for another kind of database, one without its driver, or a network file
+    system; StoreError where the file cannot be had. The schema is `migrate.ensure`'s business.
     """
-    path = database_path(database_url)
+    url = _parsed(database_url)
+    if url.drivername in postgresql.NAMES:
+        return postgresql.open_database(url, busy_timeout_s)
     with store_errors():
-        private_folder(path.parent)
-        if not path.exists():
-            private_file(path)
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        creator=lambda: _connect(path, busy_timeout_s),
-        # A row may hold a session URI; no exception may print it (invariant 8).
-        hide_parameters=True,
-    )
-    _watch_identity(engine, path)
-    return engine
+        return sqlite.open_file(_path(url), busy_timeout_s)
 
 
-def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
-    # mode=rw: a deleted store is an error, never silently an empty new one.
-    connection = sqlite3.connect(
-        f"{path.as_uri()}?mode=rw",
-        uri=True,
-        timeout=busy_timeout_s,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-    try:
-        _prepare(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+def is_file(engine: Engine) -> bool:
+    """SQLite: one file of this machine, with everything that follows from that."""
+    return engine.dialect.name == "sqlite"
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-        # Two first openers may collide here; one of them wins for both.
-        with contextlib.suppress(sqlite3.OperationalError):
-            connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    # Without it macOS leaves a "synced" page in the drive's cache; elsewhere it does nothing.
-    connection.execute("PRAGMA fullfsync = ON")
-    connection.execute("PRAGMA foreign_keys = ON")
-
-
-def _watch_identity(engine: Engine, path: Path) -> None:
-    """Begin transactions our way, and only on the file that was opened.
-
-    SQLite in WAL mode goes on writing to a deleted file without a word.
-    """
-
-    @event.listens_for(engine, "connect")
-    def remember(connection: Any, entry: ConnectionPoolEntry) -> None:
-        del connection
-        entry.info["identity"] = _identity(path)
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        if connection.info["identity"] != _identity(path):
-            raise _store_error(*_GONE)
-        connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN"))
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_dev, status.st_ino)
+# -- using -----------------------------------------------------------------------------------
 
 
 def writing(engine: Engine) -> Engine:
     """The same pool, its transactions taking the write lock at once."""
-    return engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+    return sqlite.writing(engine) if is_file(engine) else postgresql.writing(engine)
 
 
 class ChangeWatch:
     """Tells whether another connection, of any process, has committed. A hint only."""
 
     def __init__(self, engine: Engine) -> None:
+        """Raises StoreError. With PostgreSQL this worker counts as alive from here on."""
         with store_errors():
-            self._connection = engine.raw_connection()
-        self._seen = self._version()
+            changes = sqlite.Changes if is_file(engine) else postgresql.Changes
+            self._changes = changes(engine)
+            self._seen = self._changes.look()
 
     def changed(self) -> bool:
         """True once per change seen since the last call; raises StoreError."""
-        before, self._seen = self._seen, self._version()
+        before = self._seen
+        with store_errors():
+            self._seen = self._changes.look()
         return before != self._seen
 
     def close(self) -> None:
-        self._connection.close()
+        self._changes.close()
 
-    def _version(self) -> int:
-        # Outside any transaction: inside one the number would stand still.
-        with store_errors(), contextlib.closing(self._connection.cursor()) as cursor:
-            cursor.execute("PRAGMA data_version")
-            version: int = cursor.fetchall()[0][0]
-            return version
+
+def worker_connected(database_url: str) -> bool:
+    """Does PostgreSQL see a worker, on whatever machine? With SQLite only `locks.py` knows.
+
+    Raises StoreError, UsageError.
+    """
+    if _parsed(database_url).drivername not in postgresql.NAMES:
+        return False
+    engine = open_engine(database_url)
+    with store_errors():
+        try:
+            return postgresql.any_worker(engine)
+        finally:
+            engine.dispose()
+
+
+# -- leases ----------------------------------------------------------------------------------
+
+
+def lease_end(engine: Engine, now: datetime, lease_s: float) -> datetime | ColumnElement[datetime]:
+    """When a lease written now ends: by the database's clock where that decides it."""
+    start = now if is_file(engine) else postgresql.CLOCK
+    return start + timedelta(seconds=lease_s)
+
+
+def overdue() -> ColumnElement[datetime]:
+    """Leases that ended before this moment may be taken from their owner (PostgreSQL only)."""
+    return postgresql.CLOCK - timedelta(seconds=postgresql.TAKER_WAITS_S)

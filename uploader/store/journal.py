@@ -25,8 +25,8 @@ def ignore(event: Event) -> None:
 
 
 def plain(text: str) -> str:
-    """``text`` from anywhere as one line that can be kept: no secret, no lone surrogate."""
-    line = " ".join(redact(text).split())[:_MAX_MESSAGE]
+    """``text`` from anywhere as one line that can be kept: no secret, lone surrogate or NUL."""
+    line = " ".join(redact(text).replace("\0", " ").split())[:_MAX_MESSAGE]
     return line.encode("utf-8", "replace").decode("utf-8")
 
 

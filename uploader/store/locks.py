@@ -1,7 +1,8 @@
 """Which workers live: the operating system's locks decide, not a clock (design §4 Leases).
 
 A worker holds an exclusive flock on STATE_DIR/workers/<uuid>.lock. A lock that can be taken
-belongs to nobody: its leases are void at once and its file is removed.
+belongs to nobody: its leases are void at once and its file is removed. With PostgreSQL it decides
+nothing, for a worker may be another machine's: it only tells this machine that one runs.
 """
 
 from __future__ import annotations

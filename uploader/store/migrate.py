@@ -6,15 +6,16 @@ Alembic is imported only where a migration runs: `uploader status` must start fa
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
-import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
 from uploader.core.errors import NotFound, StoreError, UsageError
-from uploader.store import dialect, locks
+from uploader.store import dialect, locks, postgresql, sqlite
 from uploader.store.folder import private_file, private_folder
 
 #: Every revision, oldest first; a test compares them with the scripts.
@@ -22,6 +23,7 @@ VERSIONS = ("0001",)
 HEAD = VERSIONS[-1]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_log = logging.getLogger(__name__)
 
 
 def migrations_dir() -> Path:
@@ -41,7 +43,7 @@ def current_version(engine: Engine) -> str | None:
     if version is None and set(tables) - {"alembic_version"}:
         raise StoreError(
             "the state store holds the tables of another program",
-            hint="set UPLOADER_DATABASE_URL to a file of its own",
+            hint="set UPLOADER_DATABASE_URL to a file, or database, of its own",
             code="foreign",
         )
     return version
@@ -68,9 +70,10 @@ def require_head(engine: Engine) -> None:
 
 
 def ensure(engine: Engine, state_dir: Path) -> None:
-    """Bring the store to HEAD: create an empty one, migrate an older one after a backup.
+    """Bring the store to HEAD: create an empty one, migrate an older one.
 
-    Raises StoreError for a newer store, and for an older one while a worker lives.
+    A file is backed up before; with PostgreSQL that is its own tools' business. Raises
+    StoreError for a newer store, and for an older one while a worker lives.
     """
     version = current_version(engine)
     if version == HEAD:
@@ -78,17 +81,31 @@ def ensure(engine: Engine, state_dir: Path) -> None:
     _refuse_newer(version)
     with dialect.store_errors():
         private_folder(state_dir)
-        with locks.exclusive(state_dir / locks.MIGRATION_LOCK):
-            _migrate(engine, state_dir)
+        with _alone(engine, state_dir) as any_worker:
+            _migrate(engine, any_worker)
 
 
-def _migrate(engine: Engine, state_dir: Path) -> None:
+@contextlib.contextmanager
+def _alone(engine: Engine, state_dir: Path) -> Iterator[Callable[[], bool]]:
+    """Nobody else migrates meanwhile; yields whether any worker lives, for it to be asked."""
+    with locks.exclusive(state_dir / locks.MIGRATION_LOCK):
+        if dialect.is_file(engine):
+            yield partial(locks.any_worker, state_dir)
+            return
+        with postgresql.migrating(engine) as connection:
+            yield lambda: not postgresql.keep_workers_out(connection)
+
+
+def _migrate(engine: Engine, any_worker: Callable[[], bool]) -> None:
     # Asked again: who held the lock before us may have done it.
     version = current_version(engine)
     _refuse_newer(version)
     if version is not None and version != HEAD:
-        _refuse_while_worked_on(version, state_dir)
-        backup(engine, Path(f"{engine.url.database}.backup-{version}"))
+        _refuse_while_worked_on(version, any_worker)
+        if dialect.is_file(engine):
+            backup(engine, Path(f"{engine.url.database}.backup-{version}"))
+        else:
+            _log.warning("migrating from version %s without a backup: that is pg_dump's", version)
     if version != HEAD:
         upgrade(engine)
 
@@ -102,8 +119,8 @@ def _refuse_newer(version: str | None) -> None:
         )
 
 
-def _refuse_while_worked_on(version: str, state_dir: Path) -> None:
-    if locks.any_worker(state_dir):
+def _refuse_while_worked_on(version: str, any_worker: Callable[[], bool]) -> None:
+    if any_worker():
         raise StoreError(
             f"the state store has version {version} and a worker of that version runs",
             hint="restart the service: it migrates the store as it starts",
@@ -113,9 +130,7 @@ def _refuse_while_worked_on(version: str, state_dir: Path) -> None:
 
 def upgrade(engine: Engine) -> None:
     """Run every outstanding migration, each in its own transaction; raises StoreError."""
-    import logging  # noqa: PLC0415 - with Alembic, only where a migration runs
-
-    from alembic import command  # noqa: PLC0415
+    from alembic import command  # noqa: PLC0415 - only where a migration runs
     from alembic.config import Config  # noqa: PLC0415
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
@@ -124,35 +139,19 @@ def upgrade(engine: Engine) -> None:
     config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
     with dialect.store_errors(), dialect.writing(engine).connect() as connection:
         config.attributes["connection"] = connection
-        with _unchecked_keys(connection):
+        unchecked = sqlite.unchecked_keys if dialect.is_file(engine) else contextlib.nullcontext
+        with unchecked(connection):
             command.upgrade(config, "head")
-
-
-@contextlib.contextmanager
-def _unchecked_keys(connection: Connection) -> Iterator[None]:
-    """SQLite alters a table by copying and dropping it, which foreign keys would refuse."""
-    raw = _raw(connection)
-    raw.execute("PRAGMA foreign_keys = OFF")
-    try:
-        yield
-    finally:
-        connection.rollback()
-        raw.execute("PRAGMA foreign_keys = ON")
-
-
-def _raw(connection: Connection) -> sqlite3.Connection:
-    raw = connection.connection.driver_connection
-    if not isinstance(raw, sqlite3.Connection):
-        raise TypeError("not a SQLite connection")
-    return raw
 
 
 def save(engine: Engine, state_dir: Path, path: Path | None) -> Path:
     """What `db backup` does: a copy at ``path``, which must not exist yet; where it went.
 
     Without ``path`` beside the store, in place of the copy made so the last time. Raises
-    UsageError, NotFound and StoreError.
+    UsageError, also for PostgreSQL, NotFound and StoreError.
     """
+    if not dialect.is_file(engine):
+        raise UsageError("the state store is in PostgreSQL", hint="back it up with pg_dump")
     target = path or Path(f"{engine.url.database}.backup")
     with dialect.store_errors():
         private_folder(state_dir)
@@ -184,14 +183,7 @@ def backup(engine: Engine, path: Path) -> None:
         part.unlink(missing_ok=True)
         private_file(part)
         try:
-            _copy(engine, part)
+            sqlite.copy(engine, part)
             os.replace(part, path)  # noqa: PTH105 - Path.replace says "rename"
         finally:
             part.unlink(missing_ok=True)
-
-
-def _copy(engine: Engine, part: Path) -> None:
-    with engine.connect() as connection, contextlib.closing(sqlite3.connect(part)) as copy:
-        _raw(connection).backup(copy)
-        # One file to carry away, without a log beside it.
-        copy.execute("PRAGMA journal_mode = DELETE")

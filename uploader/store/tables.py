@@ -65,6 +65,9 @@ def _words(values: Iterable[str]) -> str:
 #: SQLite gives ids out only once with AUTOINCREMENT, and that wants exactly INTEGER.
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 
+#: By bytes, as SQLite sorts: neither the order nor an index depends on a server's locale.
+_Path = Text().with_variant(Text(collation="C"), "postgresql")
+
 metadata = MetaData()
 
 jobs = Table(
@@ -119,13 +122,14 @@ Index(
     jobs.c.model_id,
     unique=True,
     sqlite_where=_OPEN,
+    postgresql_where=_OPEN,
 )
 
 files = Table(
     "files",
     metadata,
     Column("job_id", _Id, ForeignKey("jobs.id"), primary_key=True),
-    Column("path", Text, primary_key=True),
+    Column("path", _Path, primary_key=True),
     Column("size_bytes", BigInteger, nullable=False),
     Column("mtime_ns", BigInteger, nullable=False),
     Column("inode", BigInteger, nullable=False),
