@@ -58,7 +58,12 @@ def test_a_file_has_an_identity_and_hides_its_session() -> None:
 
 
 def test_kinds_have_the_services_names() -> None:
-    assert {kind.remote for kind in Kind} == {"HF_BASE_MODEL", "HF_PEFT_ADDON"}
+    assert {kind: kind.remote for kind in Kind} == {
+        Kind.BASE: "HF_BASE_MODEL",
+        Kind.LORA: "HF_PEFT_ADDON",
+        Kind.EMBEDDING: "EMBEDDING_MODEL",
+        Kind.DRAFT: "DRAFT_ADDON",
+    }
 
 
 @pytest.mark.parametrize("model_id", ["a", "a-b", "a" * 63, "llama-v3p1-8b"])
