@@ -22,7 +22,6 @@ from uploader.core.errors import (
 from uploader.core.resumable import ProtocolError
 from uploader.core.retry import (
     GRPC_NAMES,
-    MAX_IN_A_ROW,
     NO_ANSWER,
     RULES,
     Backoff,
@@ -50,8 +49,13 @@ ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
     (W.VALIDATE, 412, "", "account is SUSPENDED", V.BLOCKED),
     (W.VALIDATE, 400, "FAILED_PRECONDITION", "billing is off", V.BLOCKED),
     (W.CREATE, 412, "", "no payment method", V.BLOCKED),
+    (W.URLS, 412, "", "over budget", V.BLOCKED),
+    (W.VERIFY, 412, "", "spending limit", V.BLOCKED),
     (W.CREATE, 429, "", "LoRA quota reached", V.BLOCKED),
     (W.CREATE, 429, "RESOURCE_EXHAUSTED", "limit of 100 models", V.BLOCKED),
+    (W.CREATE, 429, "", "maximum number reached", V.BLOCKED),
+    (W.CREATE, 429, "", "too many models", V.BLOCKED),
+    (W.CREATE, 429, "", "limit of many models", V.THROTTLED),
     (W.CREATE, 429, "", "slow down", V.THROTTLED),
     (W.VALIDATE, 429, "", "quota", V.THROTTLED),
     (W.GET, 400, "RESOURCE_EXHAUSTED", "", V.THROTTLED),
@@ -121,11 +125,21 @@ def test_every_row_decides_at_least_one_of_the_answers_above() -> None:
 def test_the_table_speaks_of_known_codes_and_names_its_sources() -> None:
     named = {code for rule in RULES for code in rule.codes}
     assert named - set(GRPC_NAMES) == {"UNAUTHORIZED"}  # the service's own word (fw §1.3)
-    assert len(GRPC_NAMES) == 17
     for rule in RULES:
         assert rule.source.startswith(("fw §", "gcs §"))
         assert rule.where <= CONTROL | STORAGE
         assert rule.statuses
+
+
+GRPC_BY_NUMBER = """
+    OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS
+    PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED
+    INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED
+"""
+
+
+def test_a_grpc_number_is_the_place_of_its_name() -> None:
+    assert list(GRPC_NAMES) == GRPC_BY_NUMBER.split()
 
 
 def test_every_request_belongs_to_one_service() -> None:
@@ -165,8 +179,10 @@ def test_the_servers_wish_is_a_floor(failures: int, jitter: float, wish_s: float
 # --- decide -----------------------------------------------------------------------------------
 
 
-def remote(verdict: Verdict, retry_after_s: float | None = None) -> RemoteError:
-    return RemoteError(verdict, W.DATA, "words", retry_after_s=retry_after_s, hint="do")
+def remote(
+    verdict: Verdict, retry_after_s: float | None = None, where: Where = W.DATA
+) -> RemoteError:
+    return RemoteError(verdict, where, "words", retry_after_s=retry_after_s, hint="do")
 
 
 DECISIONS: list[tuple[Exception, type]] = [
@@ -209,13 +225,18 @@ def test_every_verdict_has_a_decision() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [KeyError("fw_canary00"), ProtocolError("odd"), UsageError("odd"), remote(V.START_REFUSED)],
-    ids=lambda error: type(error).__name__,
+    [
+        KeyError("fw_canary00"),
+        ProtocolError("odd"),
+        UsageError("odd"),
+        remote(V.START_REFUSED, where=W.START),
+        remote(V.URL_EXPIRED, where=W.PUT),
+    ],
+    ids=["a bug", "no rule", "a setting", "a refused start", "a fresh URL"],
 )
-def test_what_should_pass_but_may_not_is_tried_a_few_times(error: Exception) -> None:
-    for failures in range(1, MAX_IN_A_ROW):
-        assert isinstance(decide(error, failures, NOW, 0.5, Backoff()), RetryAt)
-    assert isinstance(decide(error, MAX_IN_A_ROW, NOW, 0.5, Backoff()), Fail)
+def test_what_should_pass_but_may_not_is_tried_four_times(error: Exception) -> None:
+    kinds = [type(decide(error, failures, NOW, 0.5, Backoff())) for failures in range(1, 7)]
+    assert kinds == [RetryAt, RetryAt, RetryAt, RetryAt, Fail, Fail]
 
 
 def test_a_bug_shows_its_type_and_never_its_text() -> None:
