@@ -59,6 +59,8 @@ ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
     (W.CREATE, 429, "", "slow down", V.THROTTLED),
     (W.VALIDATE, 429, "", "quota", V.THROTTLED),
     (W.GET, 400, "RESOURCE_EXHAUSTED", "", V.THROTTLED),
+    (W.GET, 503, "RESOURCE_EXHAUSTED", "", V.THROTTLED),
+    (W.VALIDATE, 503, "FAILED_PRECONDITION", "", V.TRANSIENT),
     *((where, NO_ANSWER, "", "", V.TRANSIENT) for where in Where),
     *((where, status, "", "", V.TRANSIENT) for where in Where for status in (408, 500, 503, 504)),
     *((where, 599, "", "", V.TRANSIENT) for where in Where),
@@ -174,6 +176,11 @@ def test_the_ceiling_doubles_up_to_the_most(failures: int, ceiling_s: int) -> No
 def test_the_servers_wish_is_a_floor(failures: int, jitter: float, wish_s: float) -> None:
     delay_s = Backoff().delay_s(failures, jitter, wish_s)
     assert wish_s <= delay_s <= wish_s + 60.0
+
+
+def test_the_longest_wish_that_is_followed_is_a_day() -> None:
+    assert Backoff().delay_s(1, 0.0, 86_400.0) == 86_400.0
+    assert Backoff().delay_s(1, 0.0, 86_401.0) == 86_400.0
 
 
 # --- decide -----------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ class Rule:
     verdict: Verdict
     where: frozenset[Where]
     source: str
-    statuses: frozenset[int] = frozenset()
+    statuses: frozenset[int]
     codes: frozenset[str] = frozenset()
     text: str = ""
 
@@ -103,7 +103,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def classify(where: Where, status: int, code: str = "", text: str = "") -> Verdict:
+def classify(where: Where, status: int, code: str, text: str) -> Verdict:
     """The verdict of the first row that fits; an answer no row knows fails the job.
 
     ``status`` is the HTTP status, or NO_ANSWER; ``code`` a gRPC name where the body has one.
