@@ -81,11 +81,13 @@ ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
     (W.CREATE, 400, "ALREADY_EXISTS", "", V.EXISTS),
     (W.URLS, 409, "", "", V.EXISTS),
     (W.URLS, 405, "", "", V.EXISTS),
+    (W.URLS, 400, "ALREADY_EXISTS", "", V.EXISTS),
     (W.GET, 409, "", "", V.FAILED),
     (W.GET, 404, "", "", V.ABSENT),
     (W.DELETE, 404, "NOT_FOUND", "", V.ABSENT),
     (W.URLS, 404, "", "", V.ABSENT),
     (W.VALIDATE, 404, "NOT_FOUND", "", V.ABSENT),
+    (W.GET, 400, "NOT_FOUND", "", V.ABSENT),
     (W.CREATE, 404, "NOT_FOUND", "", V.FAILED),
     (W.CREATE, 400, "INVALID_ARGUMENT", "unexpected file", V.FAILED),
     (W.VALIDATE, 400, "", "config.json not found", V.FAILED),
@@ -223,6 +225,12 @@ def test_what_follows_from_an_error(error: Exception, kind: type, failures: int)
     assert type(decision) is kind
     assert decision.reason == reason_of(error)
     assert decision.reason.message == "words"
+
+
+@pytest.mark.parametrize("verdict", [V.TRANSIENT, V.THROTTLED, V.NOT_YET])
+def test_a_job_waits_as_long_as_the_server_wishes(verdict: Verdict) -> None:
+    decision = decide(remote(verdict, 7.0), 1, NOW, 0.25, Backoff())
+    assert decision == RetryAt(NOW + timedelta(seconds=7.25), reason_of(remote(verdict)))
 
 
 def test_every_verdict_has_a_decision() -> None:
