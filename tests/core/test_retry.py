@@ -56,6 +56,7 @@ ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
     (W.CREATE, 429, "", "maximum number reached", V.BLOCKED),
     (W.CREATE, 429, "", "too many models", V.BLOCKED),
     (W.CREATE, 429, "", "limit of many models", V.THROTTLED),
+    (W.CREATE, 400, "RESOURCE_EXHAUSTED", "quota", V.BLOCKED),
     (W.CREATE, 429, "", "slow down", V.THROTTLED),
     (W.VALIDATE, 429, "", "quota", V.THROTTLED),
     (W.GET, 400, "RESOURCE_EXHAUSTED", "", V.THROTTLED),
@@ -164,14 +165,15 @@ JITTER = st.floats(0, 1, exclude_max=True)
 @given(st.integers(0, 10**9), JITTER)
 def test_a_delay_is_part_of_a_doubling_ceiling(failures: int, jitter: float) -> None:
     backoff = Backoff(initial_s=1.0, max_s=60.0)
-    delay_s = backoff.delay_s(failures, jitter)
+    delay_s = backoff.delay_s(failures, jitter, None)
     assert 0.0 <= delay_s <= min(60.0, 2.0 ** min(failures - 1, 7))
-    assert backoff.delay_s(failures, 0.0) == 0.0
+    assert backoff.delay_s(failures, 0.0, None) == 0.0
 
 
 @pytest.mark.parametrize(("failures", "ceiling_s"), [(1, 1), (2, 2), (6, 32), (7, 60), (99, 60)])
 def test_the_ceiling_doubles_up_to_the_most(failures: int, ceiling_s: int) -> None:
-    assert Backoff().delay_s(failures, 0.5) == ceiling_s / 2
+    assert Backoff().delay_s(failures, 0.5, None) == ceiling_s / 2
+    assert Backoff(3.0, 180.0).delay_s(failures, 0.5, None) == 3 * ceiling_s / 2
 
 
 @given(st.integers(1, 99), JITTER, st.floats(0, 86400))
@@ -196,6 +198,7 @@ def remote(
 
 DECISIONS: list[tuple[Exception, type]] = [
     (remote(V.TRANSIENT), RetryAt),
+    (remote(V.TRANSIENT, where=W.PUT), RetryAt),
     (remote(V.THROTTLED), RetryAt),
     (remote(V.NOT_YET), RetryAt),
     (remote(V.URL_EXPIRED), RetryAt),

@@ -123,7 +123,7 @@ class Backoff:
     initial_s: float = 1.0
     max_s: float = 60.0
 
-    def delay_s(self, failures: int, jitter: float, retry_after_s: float | None = None) -> float:
+    def delay_s(self, failures: int, jitter: float, retry_after_s: float | None) -> float:
         """Seconds to wait after the ``failures``-th failure in a row (1 is the first).
 
         ``jitter`` in [0, 1). The server's Retry-After is a floor, spread by the same jitter,
