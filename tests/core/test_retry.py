@@ -275,6 +275,7 @@ def test_a_known_error_becomes_its_reason() -> None:
 @given(st.integers(1, 99), JITTER, st.one_of(st.none(), st.floats()))
 @example(1, 0.0, math.inf)
 @example(1, 0.0, 1e18)
+@example(1, 0.0, -1.0)
 def test_whatever_the_server_wishes_the_next_try_has_a_date(
     failures: int, jitter: float, wish_s: float | None
 ) -> None:
