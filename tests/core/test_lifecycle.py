@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+
 import pytest
 
 from uploader.core.errors import UsageError
@@ -56,6 +59,26 @@ def test_an_illegal_move_says_what_to_do_and_changes_nothing(status: Status, ver
     assert before == TRANSITIONS
 
 
+#: What the hint of a refused verb speaks of: commands, and what is no command.
+ADVICE = {
+    Status.ACTIVE: ["status"],
+    Status.PAUSED: ["resume"],
+    Status.BLOCKED: ["retry"],
+    Status.FAILED: ["retry", "cancel"],
+    Status.CANCELLED: ["enqueue", "remove"],
+    Status.DONE: ["READY", "remove"],
+}
+
+
+@pytest.mark.parametrize(("status", "advice"), ADVICE.items())
+def test_a_refusal_advises_only_what_is_legal(status: Status, advice: list[str]) -> None:
+    refused = next(verb for one, verb in ILLEGAL if one is status)
+    with pytest.raises(UsageError) as caught:
+        advance(status, refused)
+    assert re.findall(r"enqueue|READY|(?<=`uploader )\w+(?=`)", caught.value.hint) == advice
+    assert all((status, verb) in LEGAL for verb in Verb if verb.value in advice)
+
+
 def test_every_status_has_a_row_and_can_be_reached() -> None:
     assert set(TRANSITIONS) == set(Status)
     reached = {Status.ACTIVE}
@@ -77,10 +100,7 @@ def test_the_sources_of_a_verb_are_where_it_is_legal(verb: Verb) -> None:
 
 
 def test_stages_only_move_forward_and_through_all() -> None:
-    walked = [Stage.CREATE]
-    while walked[-1] in NEXT_STAGE:
-        walked.append(NEXT_STAGE[walked[-1]])
-    assert walked == list(Stage)
+    assert dict(pairwise(Stage)) == NEXT_STAGE
 
 
 def test_the_diagram_has_every_edge_and_no_other() -> None:
@@ -88,6 +108,8 @@ def test_the_diagram_has_every_edge_and_no_other() -> None:
     edges = {f"{status} --> {after}: {verb}" for (status, verb), after in LEGAL.items()}
     stages = {f"{stage} --> {after}" for stage, after in NEXT_STAGE.items()}
     drawn = [line for line in lines if "-->" in line]
+    inside = lines[lines.index("state active {") + 1 : lines.index("}")]
+    assert set(inside) == stages
     assert set(drawn) == edges | stages | {"[*] --> active: enqueue"}
     assert len(drawn) == len(set(drawn))
     assert lines[0] == "stateDiagram-v2"

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from uploader.core.errors import JobRefused
 from uploader.core.resumable import (
-    CONTENT_TYPE,
     GRANULE,
     Agreement,
     Ask,
@@ -63,6 +62,7 @@ URLS = [
     ("no headers named", f"{HOST}/b/o?{SIGNED}", UrlKind.PUT, DOCUMENTED),
     ("S3", "https://b.s3.amazonaws.com/o?X-Amz-Signature=ab", UrlKind.PUT, DOCUMENTED),
     ("Azure", "https://b.blob.core.windows.net/c/o?sig=ab", UrlKind.PUT, DOCUMENTED),
+    ("without TLS", "http://127.0.0.1:2/b/o?upload_id=A", UrlKind.SESSION, ()),
     ("bare", f"{HOST}/b/o", UrlKind.PUT, DOCUMENTED),
 ]
 
@@ -81,18 +81,28 @@ def test_the_object_is_named_without_its_query() -> None:
     first, second = read_url(f"{HOST}/b/a%20b?upload_id=1"), read_url(f"{HOST}/b/a b?upload_id=2")
     assert first.object_path == second.object_path == "storage.googleapis.com/b/a b"
     assert read_url(f"{HOST}/b/a%00b").object_path == "storage.googleapis.com/b/a%00b"
+    assert read_url("http://127.0.0.1:2/b/a?upload_id=1").object_path == "127.0.0.1:2/b/a"
 
 
 @pytest.mark.parametrize(
     ("expires", "life_s"),
-    [("3600", 3600.0), ("", None), ("soon", None), ("-1", None), ("9" * 99, None)],
+    [
+        ("3600", 3600.0),
+        ("5", 5.0),
+        ("9" * 9, 999_999_999.0),
+        ("9" * 10, None),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+    ],
 )
 def test_how_long_a_url_lives(expires: str, life_s: float | None) -> None:
     assert read_url(f"{HOST}/b/o?X-Goog-Expires={expires}").life_s == life_s
 
 
 @pytest.mark.parametrize(
-    "url", ["", "b/o", "gs://b/o", "file:///etc/passwd", "https://", "https://[x"]
+    "url",
+    ["", "b/o", "gs://b/o", "file:///etc/passwd", "https://", "https://:443/b/o", "https://[x"],
 )
 def test_what_is_no_upload_url(url: str) -> None:
     with pytest.raises(JobRefused) as caught:
@@ -120,7 +130,7 @@ def headers_of(signed: str, size_bytes: int = 7) -> dict[str, str]:
     ],
 )
 def test_exactly_the_signed_headers_are_sent(signed: str, headers: dict[str, str]) -> None:
-    assert headers_of(signed) == {"content-type": CONTENT_TYPE, **headers}
+    assert headers_of(signed) == {"content-type": "application/octet-stream", **headers}
 
 
 def test_a_signed_header_nobody_knows_is_refused() -> None:
@@ -144,6 +154,10 @@ ANSWERS: dict[str, tuple[int, dict[str, str], bool, Reading | None]] = {
     "no Range after data (cpp#7877)": (308, {}, False, Ask()),
     "no Range after a query": (308, {}, True, Confirmed(0)),
     "odd Range after data": (308, {"range": "bytes=5-9"}, False, Ask()),
+    "two Ranges after data": (308, {"range": "bytes=0-41,50-60"}, False, Ask()),
+    "odd unit after data": (308, {"range": "kilobytes=0-41"}, False, Ask()),
+    "no number after data": (308, {"range": "bytes=0-"}, False, Ask()),
+    "no such number after data": (308, {"range": f"bytes=0-{10**19}"}, False, Ask()),
     "empty Range after data": (308, {"range": ""}, False, Ask()),
     "404": (404, {}, True, None),
     "503 that speaks of content-range": (503, {}, False, None),
@@ -163,8 +177,16 @@ def test_what_an_answer_says(
     [("bytes=0-100", False), ("bytes=0-100", True), ("bytes=1-2", True), ("", True)],
 )
 def test_an_answer_no_rule_explains(text: str, query: bool) -> None:
-    with pytest.raises(ProtocolError):
+    with pytest.raises(ProtocolError) as caught:
         interpret(308, {"range": text}, b"", size_bytes=100, query=query)
+    assert caught.value.code == "protocol"
+
+
+@pytest.mark.parametrize("offset", [10**9 + 1, 10**10 + 1, 10**12, 2**63 - 1])
+def test_a_file_may_be_larger_than_any_disk(offset: int) -> None:
+    headers = {"range": f"bytes=0-{offset - 1}"}
+    assert interpret(308, headers, b"", size_bytes=offset, query=True) == Confirmed(offset)
+    assert stored_facts({"x-goog-stored-content-length": f"{offset}"}, b"") == Finished(offset)
 
 
 HEADER = st.sampled_from(["range", "x-goog-hash", "content-type", "x-goog-stored-content-length"])
@@ -210,14 +232,23 @@ FACTS: list[tuple[dict[str, str], bytes, Finished]] = [
     ({"x-goog-hash": f"crc32c={CRC}"}, b"", Finished(None, 0x12345678)),
     ({"x-goog-hash": f"crc32c={CRC},md5=abc=="}, b"", Finished(None, 0x12345678)),
     ({"x-goog-hash": f"md5=abc==, crc32c={CRC}"}, b"", Finished(None, 0x12345678)),
+    ({"x-goog-hash": f"crc32c={CRC} ,md5=abc=="}, b"", Finished(None, 0x12345678)),
+    ({"x-goog-hash": f"crc32c={CRC} md5"}, b"", Finished()),
+    ({"x-goog-hash": f"x-crc32c={CRC}"}, b"", Finished()),
     ({"x-goog-hash": "md5=abc=="}, b"", Finished()),
     ({"x-goog-hash": "crc32c=AAAA"}, b"", Finished()),
     ({"x-goog-stored-content-length": "7"}, b"", Finished(7)),
-    ({"x-goog-stored-content-length": "seven"}, b"", Finished()),
+    *(
+        ({"x-goog-stored-content-length": odd}, b"", Finished())
+        for odd in ("seven", "", "7 bytes", f"{10**19}")
+    ),
     (JSON, b'{"size": "7", "crc32c": "%s"}' % CRC.encode(), Finished(7, 0x12345678)),
     (JSON, b'{"size": 7}', Finished(7)),
     (JSON, b'{"size": [7], "crc32c": 7}', Finished()),
     (JSON, b"[]", Finished()),
+    (JSON, b"[7]", Finished()),
+    (JSON, b"7", Finished()),
+    ({**JSON, "x-goog-hash": f"crc32c={CRC}"}, b'{"size": 7}', Finished(7, 0x12345678)),
     (JSON, b"<html>", Finished()),
     ({}, b'{"size": "7"}', Finished()),
     ({**JSON, "x-goog-stored-content-length": "8"}, b'{"size": "7"}', Finished(8)),
@@ -234,8 +265,20 @@ def test_a_crc_is_printed_and_read_back(crc: int) -> None:
     assert decode_crc32c(encode_crc32c(crc)) == crc
 
 
+@pytest.mark.parametrize("printed", ["01234w==", "56789Q==", "+/+/+A=="])
+def test_a_hash_header_may_have_any_digit(printed: str) -> None:
+    crc = stored_facts({"x-goog-hash": f"crc32c={printed}"}, b"").crc32c
+    assert crc is not None
+    assert encode_crc32c(crc) == printed
+
+
 def test_a_crc_as_gcs_prints_it() -> None:
     assert encode_crc32c(0xE3069283) == "4waSgw=="  # of b"123456789"
+
+
+@pytest.mark.parametrize("text", ["", "4waSgw", "AAAA", "AAAAAAA=", "4wa!Sgw==", "ä"])
+def test_what_is_no_crc(text: str) -> None:
+    assert decode_crc32c(text) is None
 
 
 @given(st.text())
@@ -266,6 +309,10 @@ def test_a_stored_object_against_ours(finished: Finished, agreement: Agreement) 
 
 SIZES = st.integers(0, 2**45)
 GRANULES = st.integers(1, 2**20).map(GRANULE.__mul__)
+
+
+def test_the_granule_is_the_protocols() -> None:
+    assert GRANULE == 262_144
 
 
 @given(SIZES, st.integers(0, 2**27).map(GRANULE.__mul__), GRANULES)

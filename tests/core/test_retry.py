@@ -22,7 +22,6 @@ from uploader.core.errors import (
 from uploader.core.resumable import ProtocolError
 from uploader.core.retry import (
     GRPC_NAMES,
-    MAX_IN_A_ROW,
     NO_ANSWER,
     RULES,
     Backoff,
@@ -50,11 +49,19 @@ ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
     (W.VALIDATE, 412, "", "account is SUSPENDED", V.BLOCKED),
     (W.VALIDATE, 400, "FAILED_PRECONDITION", "billing is off", V.BLOCKED),
     (W.CREATE, 412, "", "no payment method", V.BLOCKED),
+    (W.URLS, 412, "", "over budget", V.BLOCKED),
+    (W.VERIFY, 412, "", "spending limit", V.BLOCKED),
     (W.CREATE, 429, "", "LoRA quota reached", V.BLOCKED),
     (W.CREATE, 429, "RESOURCE_EXHAUSTED", "limit of 100 models", V.BLOCKED),
+    (W.CREATE, 429, "", "maximum number reached", V.BLOCKED),
+    (W.CREATE, 429, "", "too many models", V.BLOCKED),
+    (W.CREATE, 429, "", "limit of many models", V.THROTTLED),
+    (W.CREATE, 400, "RESOURCE_EXHAUSTED", "quota", V.BLOCKED),
     (W.CREATE, 429, "", "slow down", V.THROTTLED),
     (W.VALIDATE, 429, "", "quota", V.THROTTLED),
     (W.GET, 400, "RESOURCE_EXHAUSTED", "", V.THROTTLED),
+    (W.GET, 503, "RESOURCE_EXHAUSTED", "", V.THROTTLED),
+    (W.VALIDATE, 503, "FAILED_PRECONDITION", "", V.TRANSIENT),
     *((where, NO_ANSWER, "", "", V.TRANSIENT) for where in Where),
     *((where, status, "", "", V.TRANSIENT) for where in Where for status in (408, 500, 503, 504)),
     *((where, 599, "", "", V.TRANSIENT) for where in Where),
@@ -75,11 +82,13 @@ ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
     (W.CREATE, 400, "ALREADY_EXISTS", "", V.EXISTS),
     (W.URLS, 409, "", "", V.EXISTS),
     (W.URLS, 405, "", "", V.EXISTS),
+    (W.URLS, 400, "ALREADY_EXISTS", "", V.EXISTS),
     (W.GET, 409, "", "", V.FAILED),
     (W.GET, 404, "", "", V.ABSENT),
     (W.DELETE, 404, "NOT_FOUND", "", V.ABSENT),
     (W.URLS, 404, "", "", V.ABSENT),
     (W.VALIDATE, 404, "NOT_FOUND", "", V.ABSENT),
+    (W.GET, 400, "NOT_FOUND", "", V.ABSENT),
     (W.CREATE, 404, "NOT_FOUND", "", V.FAILED),
     (W.CREATE, 400, "INVALID_ARGUMENT", "unexpected file", V.FAILED),
     (W.VALIDATE, 400, "", "config.json not found", V.FAILED),
@@ -90,6 +99,8 @@ ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
     (W.PUT, 400, "", "MalformedSecurityHeader", V.FAILED),
     *((W.START, status, "", "refused", V.START_REFUSED) for status in (400, 401, 403, 405, 501)),
     *((where, s, "", "", V.SESSION_GONE) for where in sorted(SESSION) for s in (404, 410, 499)),
+    # Nobody asked to end a start or a PUT: a proxy's word for "the client has gone" passes.
+    *((where, 499, "", "", V.TRANSIENT) for where in sorted(SIGNED)),
     *((where, 429, "", "", V.TRANSIENT) for where in sorted(STORAGE)),
     *((where, 412, "", "", V.FAILED) for where in sorted(STORAGE)),
     *((where, 404, "", "", V.FAILED) for where in sorted(SIGNED)),
@@ -121,11 +132,21 @@ def test_every_row_decides_at_least_one_of_the_answers_above() -> None:
 def test_the_table_speaks_of_known_codes_and_names_its_sources() -> None:
     named = {code for rule in RULES for code in rule.codes}
     assert named - set(GRPC_NAMES) == {"UNAUTHORIZED"}  # the service's own word (fw §1.3)
-    assert len(GRPC_NAMES) == 17
     for rule in RULES:
         assert rule.source.startswith(("fw §", "gcs §"))
         assert rule.where <= CONTROL | STORAGE
         assert rule.statuses
+
+
+GRPC_BY_NUMBER = """
+    OK CANCELLED UNKNOWN INVALID_ARGUMENT DEADLINE_EXCEEDED NOT_FOUND ALREADY_EXISTS
+    PERMISSION_DENIED RESOURCE_EXHAUSTED FAILED_PRECONDITION ABORTED OUT_OF_RANGE UNIMPLEMENTED
+    INTERNAL UNAVAILABLE DATA_LOSS UNAUTHENTICATED
+"""
+
+
+def test_a_grpc_number_is_the_place_of_its_name() -> None:
+    assert list(GRPC_NAMES) == GRPC_BY_NUMBER.split()
 
 
 def test_every_request_belongs_to_one_service() -> None:
@@ -146,14 +167,15 @@ JITTER = st.floats(0, 1, exclude_max=True)
 @given(st.integers(0, 10**9), JITTER)
 def test_a_delay_is_part_of_a_doubling_ceiling(failures: int, jitter: float) -> None:
     backoff = Backoff(initial_s=1.0, max_s=60.0)
-    delay_s = backoff.delay_s(failures, jitter)
+    delay_s = backoff.delay_s(failures, jitter, None)
     assert 0.0 <= delay_s <= min(60.0, 2.0 ** min(failures - 1, 7))
-    assert backoff.delay_s(failures, 0.0) == 0.0
+    assert backoff.delay_s(failures, 0.0, None) == 0.0
 
 
 @pytest.mark.parametrize(("failures", "ceiling_s"), [(1, 1), (2, 2), (6, 32), (7, 60), (99, 60)])
 def test_the_ceiling_doubles_up_to_the_most(failures: int, ceiling_s: int) -> None:
-    assert Backoff().delay_s(failures, 0.5) == ceiling_s / 2
+    assert Backoff().delay_s(failures, 0.5, None) == ceiling_s / 2
+    assert Backoff(3.0, 180.0).delay_s(failures, 0.5, None) == 3 * ceiling_s / 2
 
 
 @given(st.integers(1, 99), JITTER, st.floats(0, 86400))
@@ -162,15 +184,23 @@ def test_the_servers_wish_is_a_floor(failures: int, jitter: float, wish_s: float
     assert wish_s <= delay_s <= wish_s + 60.0
 
 
+def test_the_longest_wish_that_is_followed_is_a_day() -> None:
+    assert Backoff().delay_s(1, 0.0, 86_400.0) == 86_400.0
+    assert Backoff().delay_s(1, 0.0, 86_401.0) == 86_400.0
+
+
 # --- decide -----------------------------------------------------------------------------------
 
 
-def remote(verdict: Verdict, retry_after_s: float | None = None) -> RemoteError:
-    return RemoteError(verdict, W.DATA, "words", retry_after_s=retry_after_s, hint="do")
+def remote(
+    verdict: Verdict, retry_after_s: float | None = None, where: Where = W.DATA
+) -> RemoteError:
+    return RemoteError(verdict, where, "words", retry_after_s=retry_after_s, hint="do")
 
 
 DECISIONS: list[tuple[Exception, type]] = [
     (remote(V.TRANSIENT), RetryAt),
+    (remote(V.TRANSIENT, where=W.PUT), RetryAt),
     (remote(V.THROTTLED), RetryAt),
     (remote(V.NOT_YET), RetryAt),
     (remote(V.URL_EXPIRED), RetryAt),
@@ -202,6 +232,12 @@ def test_what_follows_from_an_error(error: Exception, kind: type, failures: int)
     assert decision.reason.message == "words"
 
 
+@pytest.mark.parametrize("verdict", [V.TRANSIENT, V.THROTTLED, V.NOT_YET])
+def test_a_job_waits_as_long_as_the_server_wishes(verdict: Verdict) -> None:
+    decision = decide(remote(verdict, 7.0), 1, NOW, 0.25, Backoff())
+    assert decision == RetryAt(NOW + timedelta(seconds=7.25), reason_of(remote(verdict)))
+
+
 def test_every_verdict_has_a_decision() -> None:
     decided = {error.verdict for error, _ in DECISIONS if isinstance(error, RemoteError)}
     assert decided == set(Verdict) - {V.START_REFUSED}  # the next test's
@@ -209,13 +245,18 @@ def test_every_verdict_has_a_decision() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [KeyError("fw_canary00"), ProtocolError("odd"), UsageError("odd"), remote(V.START_REFUSED)],
-    ids=lambda error: type(error).__name__,
+    [
+        KeyError("fw_canary00"),
+        ProtocolError("odd"),
+        UsageError("odd"),
+        remote(V.START_REFUSED, where=W.START),
+        remote(V.URL_EXPIRED, where=W.PUT),
+    ],
+    ids=["a bug", "no rule", "a setting", "a refused start", "a fresh URL"],
 )
-def test_what_should_pass_but_may_not_is_tried_a_few_times(error: Exception) -> None:
-    for failures in range(1, MAX_IN_A_ROW):
-        assert isinstance(decide(error, failures, NOW, 0.5, Backoff()), RetryAt)
-    assert isinstance(decide(error, MAX_IN_A_ROW, NOW, 0.5, Backoff()), Fail)
+def test_what_should_pass_but_may_not_is_tried_four_times(error: Exception) -> None:
+    kinds = [type(decide(error, failures, NOW, 0.5, Backoff())) for failures in range(1, 7)]
+    assert kinds == [RetryAt, RetryAt, RetryAt, RetryAt, Fail, Fail]
 
 
 def test_a_bug_shows_its_type_and_never_its_text() -> None:
@@ -236,6 +277,7 @@ def test_a_known_error_becomes_its_reason() -> None:
 @given(st.integers(1, 99), JITTER, st.one_of(st.none(), st.floats()))
 @example(1, 0.0, math.inf)
 @example(1, 0.0, 1e18)
+@example(1, 0.0, -1.0)
 def test_whatever_the_server_wishes_the_next_try_has_a_date(
     failures: int, jitter: float, wish_s: float | None
 ) -> None:

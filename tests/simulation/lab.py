@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event, text
 
 from tests.engine.conftest import GRANULE, Lab
+from tests.simulation.again import command
 from tests.simulation.sim import Sim
 from uploader.store.dialect import open_engine, sqlite_url
 from uploader.store.migrate import upgrade
@@ -39,6 +40,7 @@ def simulated(source: Path, seed: int, **world: Any) -> Iterator[SimLab]:
                 yield lab
             except BaseException as error:
                 error.add_note(f"seed {seed}, {world}; the last boundaries:\n{lab.last_steps()}")
+                error.add_note(f"again: {command()}")
                 raise
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.simulation.again import crash_points, each
 from tests.simulation.lab import simulated
 from tests.simulation.oracle import assert_all_is_well
 
@@ -16,15 +18,10 @@ KINDS = ("resumable", "session", "put", "refused")
 
 def live(source: Path, kind: str, seed: int, *crash_at: int) -> int:
     """One whole life of two jobs, with crashes; how many boundaries its last run had."""
-    words = ",".join(map(str, (kind, seed, *crash_at)))
-    try:
-        with simulated(source, seed, url_kind=kind) as lab:
-            lab.run_through(*crash_at)
-            assert_all_is_well(lab)
-            return lab.sim.boundaries
-    except BaseException as error:
-        error.add_note(f"again: UPLOADER_TEST_REPLAY={words} pytest {__file__} -k replay")
-        raise
+    with simulated(source, seed, url_kind=kind) as lab:
+        lab.run_through(*crash_at)
+        assert_all_is_well(lab)
+        return lab.sim.boundaries
 
 
 #: The enumeration in parts, so that it spreads over processes.
@@ -37,20 +34,15 @@ PAIRS = int(os.environ.get("UPLOADER_TEST_PAIRS", "12"))
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_crash_point(source: Path, kind: str, part: int) -> None:
-    last = live(source, kind, 1)
-    for number in range(1 + part, last + 1, PARTS):
-        live(source, kind, 1, number)
+    one = partial(live, source, kind, 1)
+    each(one, crash_points(one, part, PARTS))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairs_of_crash_points(source: Path, kind: str) -> None:
     dice = random.Random(f"pairs {kind}")
-    for _ in range(PAIRS):
-        seed = dice.randrange(1 << 30)
-        live(source, kind, seed, dice.randrange(1, 90), dice.randrange(1, 90))
-
-
-@pytest.mark.skipif("UPLOADER_TEST_REPLAY" not in os.environ, reason="nothing to replay")
-def test_replay(source: Path) -> None:
-    kind, *numbers = os.environ["UPLOADER_TEST_REPLAY"].split(",")
-    live(source, kind, *map(int, numbers))
+    drawn = (
+        (dice.randrange(1 << 30), dice.randrange(1, 90), dice.randrange(1, 90))
+        for _ in range(PAIRS)
+    )
+    each(partial(live, source, kind), drawn)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.simulation.again import Case, each
 from tests.simulation.lab import SimLab, simulated
 from tests.simulation.oracle import assert_all_is_well
 
@@ -75,19 +79,30 @@ def test_every_fault_first_in_the_middle_and_last(
 ) -> None:
     last = exchanges[fault["on"]]
     assert last > 0
-    for nth in sorted({1, (1 + last) // 2, last}):
+
+    def live(nth: int) -> None:
         with simulated(source, 1) as lab:
             prepare(lab, fault["on"], {**fault, "nth": nth})
             lab.run_through()
             assert_all_is_well(lab, bounded=fault["on"] not in ("put", "query"))
 
+    each(live, ((nth,) for nth in sorted({1, (1 + last) // 2, last})))
+
+
+def storm(source: Path, seed: int, kind: str, *crash_at: int) -> None:
+    """A fault in every fifth exchange, and a crash now and then."""
+    with simulated(source, seed, url_kind=kind, chaos=0.2) as lab:
+        lab.run_through(*crash_at)
+        assert_all_is_well(lab, bounded=False)
+
+
+def storms(dice: random.Random) -> Iterator[Case]:
+    while True:
+        seed, kind = dice.randrange(1 << 30), dice.choice(("resumable", "session", "put"))
+        yield seed, kind, *(dice.randrange(1, 150) for _ in range(3))
+
 
 @pytest.mark.parametrize("part", range(4))
 def test_storms(source: Path, part: int) -> None:
-    """A fault in every fifth exchange, and a crash now and then."""
-    dice = random.Random(f"storm {part}")
-    for _ in range(max(1, STORMS // 4)):
-        seed, kind = dice.randrange(1 << 30), dice.choice(("resumable", "session", "put"))
-        with simulated(source, seed, url_kind=kind, chaos=0.2) as lab:
-            lab.run_through(*(dice.randrange(1, 150) for _ in range(3)))
-            assert_all_is_well(lab, bounded=False)
+    drawn = islice(storms(random.Random(f"storm {part}")), max(1, STORMS // 4))
+    each(partial(storm, source), drawn)

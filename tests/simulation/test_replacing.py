@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.engine.conftest import GRANULE
+from tests.simulation.again import crash_points, each
 from tests.simulation.lab import SimLab, simulated
 from tests.simulation.oracle import assert_no_secret
 from uploader.core.job import Status
@@ -63,6 +65,5 @@ def replaced(source: Path, *crash_at: int) -> int:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_crash_point_of_a_replacement(source: Path, part: int) -> None:
-    last = replaced(source)
-    for number in range(1 + part, last + 1, PARTS):
-        replaced(source, number)
+    one = partial(replaced, source)
+    each(one, crash_points(one, part, PARTS))

@@ -47,7 +47,7 @@ class Rule:
     verdict: Verdict
     where: frozenset[Where]
     source: str
-    statuses: frozenset[int] = frozenset()
+    statuses: frozenset[int]
     codes: frozenset[str] = frozenset()
     text: str = ""
 
@@ -99,11 +99,11 @@ RULES: tuple[Rule, ...] = (
     Rule(Verdict.START_REFUSED, _S({Where.START}), "fw §2.3", _S({400, 401, 403, 405, 501})),
     Rule(Verdict.URL_EXPIRED, _S({Where.PUT}), "fw §13.3", _S({401, 403})),
     Rule(Verdict.SESSION_GONE, SESSION, "gcs §1.1, §1.3", _S({404, 410, 499})),
-    Rule(Verdict.TRANSIENT, STORAGE, "gcs §1.4", _TROUBLE | {NO_ANSWER, 408, 429}),
+    Rule(Verdict.TRANSIENT, STORAGE, "gcs §1.4", _TROUBLE | {NO_ANSWER, 408, 429, 499}),
 )
 
 
-def classify(where: Where, status: int, code: str = "", text: str = "") -> Verdict:
+def classify(where: Where, status: int, code: str, text: str) -> Verdict:
     """The verdict of the first row that fits; an answer no row knows fails the job.
 
     ``status`` is the HTTP status, or NO_ANSWER; ``code`` a gRPC name where the body has one.
@@ -123,7 +123,7 @@ class Backoff:
     initial_s: float = 1.0
     max_s: float = 60.0
 
-    def delay_s(self, failures: int, jitter: float, retry_after_s: float | None = None) -> float:
+    def delay_s(self, failures: int, jitter: float, retry_after_s: float | None) -> float:
         """Seconds to wait after the ``failures``-th failure in a row (1 is the first).
 
         ``jitter`` in [0, 1). The server's Retry-After is a floor, spread by the same jitter,
