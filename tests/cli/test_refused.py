@@ -9,42 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
-from tests.model import (
-    test_check_adapter,
-    test_check_config,
-    test_check_decoder,
-    test_check_files,
-    test_check_text,
-    test_check_weights,
-)
-from tests.model.build import Brief, folder
-from uploader.model.preflight import CHECKS
+from tests.model.build import folder
+from tests.model.cases import BAD, GOOD
 
-MODULES = (
-    test_check_adapter,
-    test_check_config,
-    test_check_decoder,
-    test_check_files,
-    test_check_text,
-    test_check_weights,
-)
-BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
-    f"{module.__name__.rpartition('_')[2]}: {name}": case
-    for module in MODULES
-    for name, case in module.BAD.items()
-}
-GOOD: dict[str, dict[str, bytes]] = {
-    f"{module.__name__.rpartition('_')[2]}: {name}": files
-    for module in MODULES
-    for name, files in module.GOOD.items()
-}
 REFUSED = {
     name: files
     for name, (files, brief) in BAD.items()
     if any(severity == "error" for _, severity, _ in brief)
 }
-#: What takes another folder beside the bad one, or a file of 5 TiB, is tried elsewhere.
-ELSEWHERE = {"huge_file", "lora_base"}
 AS_ADAPTER = ("--base-model", "accounts/fireworks/models/qwen3-4b")
 
 
@@ -82,13 +54,3 @@ def test_a_good_folder_is_taken(uploader: Command, home: Path, files: dict[str, 
     words = AS_ADAPTER if "adapter_config.json" in files else ()
     answer = uploader("enqueue", good, "--dry-run", *words)
     assert answer.code == 0, answer.err
-
-
-def test_every_check_does_what_the_table_says() -> None:
-    seen: dict[str, set[str]] = {}
-    for _, brief in BAD.values():
-        for check, severity, _ in brief:
-            seen.setdefault(check, set()).add(severity)
-    does = {"refuses": {"error"}, "warns": {"warning"}, "refuses or warns": {"error", "warning"}}
-    told = {check.name: does[check.effect] for check in CHECKS if check.name not in ELSEWHERE}
-    assert {name: seen.get(name) for name in told} == told

@@ -16,7 +16,6 @@ from tests.model.published import LLAMA_3, LLAMA_3_CONFIG, PHI_3, TEXTS
 from tests.model.seeing import QWEN_3_VL, QWEN_25_VL, QWEN_25_VL_CONFIG, SEEING
 from uploader.core.job import Kind
 from uploader.model.checks import config as module
-from uploader.model.preflight import CHECKS
 
 CONFIG, TOKENIZER, IMAGES = "config.json", "tokenizer_config.json", "preprocessor_config.json"
 VIDEOS, PROCESSOR = "video_preprocessor_config.json", "processor_config.json"
@@ -170,23 +169,6 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
 }
 
 
-@pytest.mark.parametrize("files", GOOD.values(), ids=GOOD)
-def test_a_sound_config_has_no_finding(tmp_path: Path, files: dict[str, bytes]) -> None:
-    assert check(tmp_path, files) == []
-
-
-@pytest.mark.parametrize(("files", "expected"), BAD.values(), ids=BAD)
-def test_what_is_wrong_is_said_once(
-    tmp_path: Path, files: dict[str, bytes], expected: Brief
-) -> None:
-    found = check(tmp_path, files)
-    assert brief(found) == expected
-    for finding in found:
-        assert finding.hint
-        assert "\n" not in finding.message + finding.hint
-        assert len(finding.message) < 160
-
-
 KEYS = (
     *("architectures", "auto_map", "quantization_config", "text_config", "vision_config"),
     *("hidden_size", "vocab_size", "num_hidden_layers", "num_nextn_predict_layers", "model_type"),
@@ -249,13 +231,3 @@ def test_the_first_missing_file_and_their_number(tmp_path: Path) -> None:
 
 def test_the_decoder_of_a_flat_config_is_the_config() -> None:
     assert module.decoder_config(QWEN_25_VL_CONFIG) is QWEN_25_VL_CONFIG
-
-
-def test_every_check_does_what_its_row_says() -> None:
-    seen: dict[str, set[str]] = {}
-    for _, expected in BAD.values():
-        for name, severity, _ in expected:
-            seen.setdefault(name, set()).add(severity)
-    effects = {"refuses": {E}, "warns": {W}, "refuses or warns": {E, W}}
-    own = {c.name: effects[c.effect] for c in CHECKS if c.run.__module__ == module.__name__}
-    assert own == {name: seen[name] for name in own}

@@ -23,8 +23,6 @@ from tests.model.published import (
 from tests.model.seeing import GEMMA_3, QWEN_25_VL, SEEING
 from tests.model.weights import encode
 from uploader.core.job import Kind
-from uploader.model.checks import decoder as module
-from uploader.model.preflight import CHECKS
 
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
@@ -157,22 +155,6 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
 }
 
 
-@pytest.mark.parametrize("files", GOOD.values(), ids=GOOD)
-def test_weights_that_fit_have_no_finding(tmp_path: Path, files: dict[str, bytes]) -> None:
-    assert check(tmp_path, files) == []
-
-
-@pytest.mark.parametrize(("files", "expected"), BAD.values(), ids=BAD)
-def test_what_does_not_fit_is_said_once(
-    tmp_path: Path, files: dict[str, bytes], expected: Brief
-) -> None:
-    found = check(tmp_path, files)
-    assert brief(found) == expected
-    for finding in found:
-        assert finding.hint
-        assert "\n" not in finding.message + finding.hint
-
-
 @pytest.mark.parametrize("files", QUANTIZED.values(), ids=QUANTIZED)
 def test_of_quantized_weights_only_the_ends_and_the_layers_count(
     tmp_path: Path, files: dict[str, bytes]
@@ -264,9 +246,3 @@ def test_a_draft_shares_what_it_lacks_with_its_target(tmp_path: Path) -> None:
 )
 def test_both_numbers_are_said(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
     assert [finding.message for finding in check(tmp_path, files)] == [message]
-
-
-def test_every_check_does_what_its_row_says() -> None:
-    seen = {name for _, expected in BAD.values() for name, _, _ in expected}
-    own = {c.name: c.effect for c in CHECKS if c.run.__module__ == module.__name__}
-    assert own == dict.fromkeys(seen, "warns")

@@ -97,22 +97,6 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
 }
 
 
-@pytest.mark.parametrize("files", GOOD.values(), ids=GOOD)
-def test_a_sound_folder_has_no_finding(tmp_path: Path, files: dict[str, bytes]) -> None:
-    assert check(tmp_path, files) == []
-
-
-@pytest.mark.parametrize(("files", "expected"), BAD.values(), ids=BAD)
-def test_what_is_wrong_is_said_once(
-    tmp_path: Path, files: dict[str, bytes], expected: Brief
-) -> None:
-    found = check(tmp_path, files)
-    assert brief(found) == expected
-    for finding in found:
-        assert finding.hint
-        assert "\n" not in finding.message + finding.hint
-
-
 def test_an_adapter_without_a_config(tmp_path: Path) -> None:
     found = check(tmp_path, without(LORA, "adapter_config.json"), Kind.LORA)
     assert brief(found) == [("adapter_config", E, "adapter_config.json")]

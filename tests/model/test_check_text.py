@@ -11,7 +11,6 @@ import pytest
 from tests.model.build import BASE, LORA, Brief, brief, check, without
 from uploader.core.job import Kind
 from uploader.model.checks import text as module
-from uploader.model.preflight import CHECKS
 
 CONFIG, TOKENIZER, FIREWORKS = "tokenizer_config.json", "tokenizer.json", "fireworks.json"
 W, E = "warning", "error"
@@ -138,23 +137,6 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
 }
 
 
-@pytest.mark.parametrize("files", GOOD.values(), ids=GOOD)
-def test_a_sound_folder_has_no_finding(tmp_path: Path, files: dict[str, bytes]) -> None:
-    assert check(tmp_path, files) == []
-
-
-@pytest.mark.parametrize(("files", "expected"), BAD.values(), ids=BAD)
-def test_what_is_wrong_is_said_once(
-    tmp_path: Path, files: dict[str, bytes], expected: Brief
-) -> None:
-    found = check(tmp_path, files)
-    assert brief(found) == expected
-    for finding in found:
-        assert finding.hint
-        assert "\n" not in finding.message + finding.hint
-        assert len(finding.message) < 160
-
-
 def test_only_a_base_model_chats(tmp_path: Path) -> None:
     for kind in (Kind.EMBEDDING, Kind.DRAFT):
         assert check(tmp_path / kind, MUTE, kind) == []
@@ -198,13 +180,3 @@ def test_a_hint_names_the_nearest_key(
 ) -> None:
     found = check(tmp_path, files)
     assert [(finding.message, finding.hint) for finding in found] == [(message, hint)]
-
-
-def test_every_check_does_what_its_row_says() -> None:
-    seen: dict[str, set[str]] = {}
-    for _, expected in BAD.values():
-        for name, severity, _ in expected:
-            seen.setdefault(name, set()).add(severity)
-    effects = {"refuses": {E}, "warns": {W}, "refuses or warns": {E, W}}
-    own = {c.name: effects[c.effect] for c in CHECKS if c.run.__module__ == module.__name__}
-    assert own == {name: seen[name] for name in own}

@@ -149,22 +149,6 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
 }
 
 
-@pytest.mark.parametrize("files", GOOD.values(), ids=GOOD)
-def test_sound_weights_have_no_finding(tmp_path: Path, files: dict[str, bytes]) -> None:
-    assert check(tmp_path, files) == []
-
-
-@pytest.mark.parametrize(("files", "expected"), BAD.values(), ids=BAD)
-def test_what_is_wrong_is_said_once(
-    tmp_path: Path, files: dict[str, bytes], expected: Brief
-) -> None:
-    found = check(tmp_path, files)
-    assert brief(found) == expected
-    for finding in found:
-        assert finding.hint
-        assert "\n" not in finding.message + finding.hint
-
-
 def test_weights_one_folder_further_down_are_pointed_at(tmp_path: Path) -> None:
     inner = tmp_path / "final"
     inner.mkdir()
