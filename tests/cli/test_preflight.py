@@ -11,7 +11,8 @@ import pytest
 
 from tests.cli.conftest import Command
 from tests.cli.test_process import in_terminal
-from tests.model.build import BASE, LORA, folder, safetensors, without
+from tests.model import adapters
+from tests.model.build import BASE, LORA, SHARDED, SHARDS, folder, safetensors, without
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 #: Ten faults and more; leftovers too.
@@ -209,3 +210,44 @@ def test_other_commands_do_not_pay_for_it() -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "[]\n"
+
+
+def test_two_hundred_pointers_do_not_fill_the_screen(uploader: Command, home: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n"
+    shards = {f"model-{i:05}-of-00200.safetensors": pointer for i in range(1, 201)}
+    cloned = folder(home / "cloned", {**without(BASE, "model.safetensors"), **shards})
+    answer = uploader("enqueue", cloned)
+    assert answer.code == 6
+    assert "195 more like these (lfs_pointer)" in answer.err
+    assert len(answer.err.splitlines()) < 20
+    assert len(uploader("preflight", cloned, "--json").json["findings"]) > 200
+
+
+def test_an_adapter_without_its_base_shows_its_findings_all_the_same(
+    uploader: Command, home: Path
+) -> None:
+    odd = adapters.plain("q_proj", use_rslora=True, base_model_name_or_path="qwen")
+    adapter = folder(home / "adapter", odd)
+    answer = uploader("preflight", adapter, "--json")
+    assert answer.code == 2
+    assert "--base-model" in answer.err
+    assert [found["check"] for found in answer.json["findings"]] == ["peft_type"]
+
+
+def test_a_waived_link_does_not_stand_for_its_shard(uploader: Command, home: Path) -> None:
+    broken = folder(home / "broken", without(SHARDED, SHARDS[1]))
+    (broken / SHARDS[1]).symlink_to("gone")
+    answer = uploader("enqueue", broken, "--allow", "dangling_link")
+    assert answer.code == 6
+    assert "missing_shard" in answer.err
+
+
+def test_a_service_that_is_down_has_its_own_advice(
+    uploader: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIREWORKS_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw_any")
+    answer = uploader("preflight", model, "--online")
+    assert answer.code == 6
+    assert "by itself" not in answer.err + answer.out
+    assert "--exclude" not in answer.err

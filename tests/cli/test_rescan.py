@@ -196,3 +196,20 @@ def said(store: Path) -> tuple[str, str]:
             "SELECT create_body, options FROM jobs"
         ).fetchone()
         return found
+
+
+def test_a_check_may_be_waived_for_the_new_life(uploader: Command, failed: Path) -> None:
+    (failed / "config.json").write_text("{")
+    refused = uploader("retry", "1", "--rescan")
+    assert refused.code == 6
+    assert "--allow" in refused.err
+    assert uploader("retry", "1", "--rescan", "--allow", "config_json").code == 0
+    found = uploader("show", "1", "--json").json["preflight"]
+    assert [(one["check"], one["severity"]) for one in found] == [("config_json", "warning")]
+
+
+def test_without_a_look_at_the_folder_there_is_nothing_to_waive(
+    uploader: Command, failed: Path
+) -> None:
+    del failed
+    assert uploader("retry", "1", "--allow", "config_json").code == 2

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.model.build import BASE, LORA, Brief, brief, check, without
+from tests.model.build import BASE, LORA, Brief, brief, check, safetensors, without
 from tests.model.packed import KIMI_K2, QUANTIZED
 from tests.model.published import LLAMA_3, LLAMA_3_CONFIG, PHI_3, TEXTS
 from tests.model.seeing import QWEN_3_VL, QWEN_25_VL, QWEN_25_VL_CONFIG, SEEING
@@ -161,6 +161,14 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
             TOKENIZER: b'{"auto_map": ["tokenization_x.Slow", null], "chat_template": "x"}',
         },
         [("remote_code", W, TOKENIZER)],
+    ),
+    "quantized tensors that the config says nothing of": (
+        {**BASE, "model.safetensors": safetensors({"model.layers.0.q_proj.qweight": 8})},
+        [("quantization", W, "model.safetensors")],
+    ),
+    "quantized by a file of its own": (
+        {**BASE, "hf_quant_config.json": b"{}"},
+        [("quantization", W, "hf_quant_config.json")],
     ),
     "code of an odd name": (
         config(auto_map={"AutoModel": "a\nb.Model"}),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.build import BASE, LORA, Brief, brief, cache_snapshot, check, without
+from tests.model.build import BASE, LORA, Brief, brief, cache_snapshot, check, folder, without
 from uploader.core.job import Kind
 from uploader.model.checks import files as module
 from uploader.model.folder import scan
@@ -18,6 +18,13 @@ ST = "model.safetensors"
 LONG = b'{"a": "' + b"x" * 4_000_000 + b'"'
 
 GOOD: dict[str, dict[str, bytes]] = {
+    "download of a leftover": {**BASE, "optimizer.pt.tmp": b"x", "model.gguf.part": b"x"},
+    "download of a note": {**BASE, "notes.tmp": b"x"},
+    "download beside an adapter": {**LORA, "tokenizer.json.incomplete": b"x"},
+    "long tokenizer in white space": {
+        **BASE,
+        "tokenizer.json": b" " * 99 + LONG + b"}" + b"\n" * 99,
+    },
     "byte order mark": {
         **BASE,
         "config.json": b'\xef\xbb\xbf{"architectures": ["LlamaForCausalLM"]}',
@@ -64,9 +71,21 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
         {**BASE, "generation_config.json": b"temperature: 1"},
         [("broken_json", E, "generation_config.json")],
     ),
+    "processor cut": (
+        {**BASE, "preprocessor_config.json": b"["},
+        [("broken_json", E, "preprocessor_config.json")],
+    ),
     "processor no object": (
         {**BASE, "preprocessor_config.json": b"[]"},
-        [("broken_json", E, "preprocessor_config.json")],
+        [("broken_json", W, "preprocessor_config.json")],
+    ),
+    "a pointer that nobody reads": (
+        {**BASE, "paper.pdf": POINTER},
+        [("lfs_pointer", W, "paper.pdf")],
+    ),
+    "a pointer to settings": (
+        {**BASE, "fireworks.json": POINTER},
+        [("lfs_pointer", E, "fireworks.json")],
     ),
     "download under way": (
         {**without(BASE, ST), f"{ST}.incomplete": b"x", "a.safetensors.lock": b""},
@@ -75,6 +94,10 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
     "browser's download": (
         {**BASE, "extra.bin.crdownload": b"x"},
         [("partial_download", E, "extra.bin.crdownload")],
+    ),
+    "adapter's download": (
+        {**LORA, "adapter_model.bin.part": b"x"},
+        [("partial_download", E, "adapter_model.bin.part")],
     ),
     "old download": ({**BASE, f"{ST}.part": b"x"}, [("partial_download", W, f"{ST}.part")]),
     "case collision": ({**BASE, "Config.json": b"{}"}, [("name_collision", W, "Config.json")]),
@@ -112,13 +135,24 @@ def test_unfinished_downloads_of_hugging_face_are_warned_of(tmp_path: Path) -> N
     (hidden / "abc.123.incomplete").touch()
     found = check(tmp_path, BASE)
     assert brief(found) == [("partial_download", W, None)]
-    assert "1 downloads" in found[0].message
+    assert "holds 1 unfinished download" in found[0].message
 
 
 def test_unfinished_blobs_of_the_shared_cache_are_warned_of(tmp_path: Path) -> None:
     snapshot = cache_snapshot(tmp_path, BASE)
     (snapshot.parent.parent / "blobs" / "4d7a.incomplete").touch()
     assert brief(findings(scan(snapshot), Kind.BASE)) == [("partial_download", W, None)]
+
+
+def test_places_that_may_not_be_entered_hold_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> list[str]:
+        raise PermissionError(13, "Permission denied")
+
+    found = scan(folder(tmp_path, BASE))
+    monkeypatch.setattr("uploader.model.checks.files.os.listdir", refuse)
+    assert findings(found, Kind.BASE) == []
 
 
 def test_a_file_that_no_object_can_hold(tmp_path: Path) -> None:

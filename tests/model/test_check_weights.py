@@ -35,6 +35,17 @@ def index(weight_map: dict[str, str], total: float | None = None) -> bytes:
 
 
 MAP = {"a": SHARDS[0], "b": SHARDS[1]}
+LOST = "model.layers.0.mlp.up_proj.weight"
+
+
+def numbered(*names: str) -> dict[str, bytes]:
+    """Shards of those names without an index."""
+    return {
+        **without(BASE, "model.safetensors"),
+        **{name: safetensors({f"t{i}": 1}) for i, name in enumerate(names)},
+    }
+
+
 BIN_MAP = {"a": BINS[0], "b": BINS[1]}
 BINNED = {**without(BASE, ST), **dict.fromkeys(BINS, b"PK"), BIN_INDEX: index(BIN_MAP)}
 
@@ -64,6 +75,18 @@ GOOD = {
         "model-00001-of-00001.safetensors": safetensors({"a": 1}),
         INDEX: index({"a": "model-00001-of-00001.safetensors"}),
     },
+    "one of one, without an index": numbered("model-00001-of-00001.safetensors"),
+    "another set of another precision": {
+        **SHARDED,
+        "model.fp32-00001-of-00002.safetensors": safetensors({"a": 16}),
+        "model.fp32-00002-of-00002.safetensors": safetensors({"b": 16}),
+        "model.fp32.safetensors.index.json": index(
+            {
+                "a": "model.fp32-00001-of-00002.safetensors",
+                "b": "model.fp32-00002-of-00002.safetensors",
+            }
+        ),
+    },
     "nought shards": {**BASE, "x-00000-of-00000.bin": b"x"},
 }
 BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
@@ -84,11 +107,8 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
     "adapter weights cut": ({**LORA, ADAPTER: b"cut"}, [("safetensors_size", E, ADAPTER)]),
     "safetensors and bin": ({**BASE, BIN: b"PK"}, [("two_formats", W, BIN)]),
     "whole and in shards": (
-        {**SHARDED, ST: safetensors({"z": 1})},
-        [
-            ("two_formats", W, ST),
-            ("orphan_shard", W, ST),
-        ],
+        {**SHARDED, ST: safetensors({"a": 8, "b": 8})},
+        [("two_formats", W, ST), ("duplicate_tensor", W, ST), ("orphan_shard", W, ST)],
     ),
     "consolidated beside": (
         {**BASE, "consolidated.safetensors": safetensors({"z": 1})},
@@ -116,6 +136,39 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
         without(SHARDED, SHARDS[1], INDEX),
         [("missing_shard", E, SHARDS[0]), ("no_index", W, SHARDS[0])],
     ),
+    "shards from nought": (
+        numbered("model-00000-of-00002.safetensors", "model-00001-of-00002.safetensors"),
+        [("no_index", W, "model-00000-of-00002.safetensors")],
+    ),
+    "last of the shards from nought missing": (
+        numbered("model-00000-of-00002.safetensors"),
+        [
+            ("missing_shard", E, "model-00000-of-00002.safetensors"),
+            ("no_index", W, "model-00000-of-00002.safetensors"),
+        ],
+    ),
+    "shard missing of three digits and six": (
+        numbered("model-00001-of-000163.safetensors"),
+        [
+            ("missing_shard", E, "model-00001-of-000163.safetensors"),
+            ("no_index", W, "model-00001-of-000163.safetensors"),
+        ],
+    ),
+    "shard missing without noughts": (
+        numbered("model-1-of-61.safetensors"),
+        [
+            ("missing_shard", E, "model-1-of-61.safetensors"),
+            ("no_index", W, "model-1-of-61.safetensors"),
+        ],
+    ),
+    "some stale shards beside a whole file": (
+        {**BASE, "model-00001-of-00003.safetensors": safetensors({"lm_head.weight": 2048})},
+        [
+            ("duplicate_tensor", W, ST),
+            ("missing_shard", W, "model-00001-of-00003.safetensors"),
+            ("no_index", W, "model-00001-of-00003.safetensors"),
+        ],
+    ),
     "no index": (without(SHARDED, INDEX), [("no_index", W, SHARDS[0])]),
     "bin missing": (without(BINNED, BINS[0]), [("missing_shard", E, BIN_INDEX)]),
     "other format's index": (
@@ -133,8 +186,32 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
     "index empty": ({**SHARDED, INDEX: b""}, [("empty_file", E, INDEX)]),
     "index pointer": ({**SHARDED, INDEX: POINTER}, [("lfs_pointer", E, INDEX)]),
     "tensor missing": (
-        {**SHARDED, INDEX: index({**MAP, "c": SHARDS[0]})},
+        {**SHARDED, INDEX: index({**MAP, LOST: SHARDS[0]})},
         [("missing_tensor", E, INDEX)],
+    ),
+    **{
+        f"{name} missing": (
+            {**SHARDED, INDEX: index({**MAP, name: SHARDS[0]})},
+            [("missing_tensor", W, INDEX)],
+        )
+        for name in (
+            "model.layers.0.self_attn.rotary_emb.inv_freq",
+            "model.layers.0.mlp.up_proj.weight_scale_inv",
+            "lm_head.weight",
+            "vision_tower.encoder.layers.0.mlp.weight",
+        )
+    },
+    "layer beyond the last missing": (
+        {
+            **SHARDED,
+            "config.json": b'{"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 61}',
+            INDEX: index({**MAP, "model.layers.61.mlp.up_proj.weight": SHARDS[0]}),
+        },
+        [("missing_tensor", W, INDEX)],
+    ),
+    "only samplers": (
+        {**without(BASE, ST), "sampler.bin": b"x", "openvino_model.bin": b"x"},
+        [("no_weights", E, None)],
     ),
     "tensors swapped": (
         {**SHARDED, INDEX: index({"b": SHARDS[0], "a": SHARDS[1]})},
@@ -168,11 +245,17 @@ def test_a_tensor_of_an_unreadable_shard_is_not_called_missing(tmp_path: Path) -
 
 
 def test_many_names_are_one_finding(tmp_path: Path) -> None:
-    wanted = {f"t{number}": SHARDS[0] for number in range(7)}
+    wanted = {f"{LOST}{number}": SHARDS[0] for number in range(7)}
     (finding,) = check(tmp_path, {**SHARDED, INDEX: index({**MAP, **wanted})})
-    assert finding.message == f"{INDEX} names t0 and 6 more, which no shard holds"
+    assert finding.message == f"{INDEX} names {LOST}0 and 6 more, which no shard holds"
 
 
 def test_an_index_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(Malformed, match="cannot be read"):
         read_index(tmp_path / "gone.json")
+
+
+def test_the_first_missing_number_and_how_many_more(tmp_path: Path) -> None:
+    names = ("model-00001-of-09999.safetensors", "model-00003-of-09999.safetensors")
+    missing = check(tmp_path, numbered(*names))[0]
+    assert "model-00002-of-09999.safetensors and 9996 more" in missing.message

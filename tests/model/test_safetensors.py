@@ -72,6 +72,8 @@ BROKEN = [
             ({"a": 3}, b""),
             ({"a": tensor([1], 1, 0)}, b""),
             ({"a": tensor([1], -1, 0)}, b"1"),
+            (b'{"a": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1e999]}}', b"1"),
+            (b'{"a": {"dtype": "U8", "shape": [1], "data_offsets": "09"}}', b"1"),
             ({"a": tensor(["1"], 0, 1)}, b"1"),
             ({"a": {"dtype": "U8", "shape": [1], "data_offsets": [0]}}, b""),
             ({"a": {"shape": [1], "data_offsets": [0, 1]}}, b"1"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ from uploader.core.errors import PreflightRefused
 from uploader.core.job import Kind, Manifest
 from uploader.core.words import duration, size
 from uploader.model.finding import Finding, error
-from uploader.model.folder import Folder, LeftOut, scan
+from uploader.model.folder import SEEN_BY_SCAN, Folder, LeftOut, scan
 from uploader.model.kinds import detect_kind, narrow
 from uploader.model.outlook import Outlook
-from uploader.model.preflight import findings, overrule
+from uploader.model.preflight import ASKED_FOR, findings, overrule
 
 #: Prints a sentence behind a lead, under which its further lines stand.
 Tell = Callable[[str, str], None]
 
 _EMPTY = "empty_folder"
+_ASKED = frozenset(ASKED_FOR)
 _NAMES_SHOWN = 3
+#: A clone without LFS has a pointer for each of two hundred shards.
+_ALIKE_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Look:
         hint = "mend it, --exclude files, or overrule a check with --allow CHECK"
         if not self.manifest.files:
             hint = "give the folder that holds the model's files"
+        elif {found.check for found in self.findings if found.severity == "error"} <= _ASKED:
+            hint = "mend that, or leave --online away: enqueue needs no network"
         return PreflightRefused(message, hint=hint)
 
     def as_json(self) -> dict[str, Any]:
@@ -112,10 +118,11 @@ def look(
     """
     seen = scan(path, include, exclude)
     kind, because = told or detect_kind(seen)
+    # What the scan itself has to say is about files that cannot be sent, or not by us.
+    waived = {f.check for f in seen.findings} if unchecked else {*allow} & SEEN_BY_SCAN.keys()
+    # Before the checks, for what is allowed to be missing is not there.
+    seen = replace(seen, findings=tuple(overrule(seen.findings, waived)))
     folder = narrow(seen, kind)
-    if unchecked:
-        # What the scan itself has to say is about files that cannot be sent, or not by us.
-        allow = {*allow, *(finding.check for finding in folder.findings)}
     beside = base(seen) if kind is Kind.LORA and not unchecked else None
     found = overrule(folder.findings if unchecked else findings(seen, kind, beside), allow)
     if not folder.names and all(finding.check != _EMPTY for finding in found):
@@ -126,9 +133,14 @@ def look(
 
 def tell_look(seen: Look, tell: Tell = say_wrapped) -> None:
     """Everything that was found: errors, warnings, and what is not sent."""
-    for finding in seen.findings:
-        tell(f"{finding.message} ({finding.check})", f"{finding.severity}: ")
-        tell(finding.hint, "  hint: ")
+    for _, alike in groupby(seen.findings, lambda found: (found.severity, found.check)):
+        found = list(alike)
+        for finding in found[:_ALIKE_SHOWN]:
+            tell(f"{finding.message} ({finding.check})", f"{finding.severity}: ")
+            tell(finding.hint, "  hint: ")
+        more = len(found[_ALIKE_SHOWN:])
+        if more:
+            tell(f"{more} more like these ({found[0].check})", f"{found[0].severity}: ")
     tell_left_out(seen.left_out, tell)
 
 

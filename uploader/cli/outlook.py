@@ -27,21 +27,22 @@ def outlook(rate: str | None, settings: Settings) -> Outlook | None:
 
     Raises UsageError for a rate that is none.
     """
-    from uploader.settings import parse_rate
-
     if rate is not None:
-        try:
-            given = parse_rate(rate)
-        except ValueError as problem:
-            raise UsageError(f"--rate {rate!r} is no rate", hint=str(problem)) from None
-        if not given:
-            raise UsageError("--rate cannot be nothing", hint='write a rate like "20MB/s"')
-        return Outlook(given, "--rate")
+        return Outlook(_given(rate), "--rate")
     measured = _measured(_store(settings))
     limit = settings.transfer.bandwidth_limit_bps
     if limit and (measured is None or measured.rate_bps > limit):
         return Outlook(limit, "transfer.bandwidth_limit")
     return measured
+
+
+def _given(rate: str) -> int:
+    from uploader.settings import parse_rate
+
+    with contextlib.suppress(ValueError):
+        if given := parse_rate(rate):
+            return given
+    raise UsageError(f"--rate {rate!r} is no rate", hint='write a rate like "20MB/s"')
 
 
 def _store(settings: Settings) -> Jobs | None:
@@ -100,8 +101,11 @@ def online(settings: Settings, account: str, model_id: str) -> Iterator[Finding]
         yield from _taken(service.get(name, model_id).state, f"accounts/{name}/models/{model_id}")
     except RemoteError as problem:
         if problem.verdict is not Verdict.ABSENT:  # an id that is free
-            check = "api_key" if problem.verdict is Verdict.BLOCKED else "service"
-            yield error(check, None, problem.message, problem.hint or "try again later")
+            if problem.verdict is Verdict.BLOCKED:
+                yield error("api_key", None, problem.message, problem.hint or "check the key")
+            else:
+                hint = "check the network and FIREWORKS_BASE_URL, then ask again"
+                yield error("service", None, problem.message, hint)
 
 
 def _taken(state: str, model: str) -> Iterable[Finding]:

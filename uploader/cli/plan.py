@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uploader.cli.look import Look, look, tell_look
 from uploader.cli.outlook import online, outlook, uploaded_base
 from uploader.cli.terminal import out, out_wrapped
-from uploader.core.errors import UsageError
+from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import UNKNOWN_ACCOUNT, Kind, NewJob
 from uploader.core.words import size
 from uploader.model.kinds import base_model_of, create_body, option
@@ -77,7 +77,7 @@ class Plan:
 
 
 def make_plan(wanted: Wanted, settings: Settings, tell: Callable[[Look], None] = tell_look) -> Plan:
-    """Raises PreflightRefused once every finding was told; NotFound; UsageError."""
+    """Raises PreflightRefused or UsageError once every finding was told; NotFound."""
     _check_words(wanted)
     said = _said_fields(wanted)
     seen = look(
@@ -90,10 +90,13 @@ def make_plan(wanted: Wanted, settings: Settings, tell: Callable[[Look], None] =
         unchecked=wanted.no_preflight,
     )
     seen = _looked_ahead(wanted, seen, settings)
-    if seen.errors:
+    try:
+        if seen.errors:
+            raise seen.refuse()
+        return Plan(_new_job(wanted, said, seen, settings), seen)
+    except UploaderError:
         tell(seen)
-        raise seen.refuse()
-    return Plan(_new_job(wanted, said, seen, settings), seen)
+        raise
 
 
 def _looked_ahead(wanted: Wanted, seen: Look, settings: Settings) -> Look:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace as changed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +19,15 @@ if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
 
-def start_over(store: Jobs, job: Job, settings: Settings, *, replace: bool) -> Job:
-    """The job in its new life. Raises what enqueueing the folder would, and UsageError."""
-    plan = make_plan(words_of(job), settings)
+def start_over(
+    store: Jobs, job: Job, settings: Settings, allow: Sequence[str], *, replace: bool
+) -> Job:
+    """The job in its new life; ``allow`` waives checks beside those waived at enqueue.
+
+    Raises what enqueueing the folder would, and UsageError.
+    """
+    said = words_of(job)
+    plan = make_plan(changed(said, allow=(*said.allow, *allow)), settings)
     begun = store.begin_life(job.id, plan.new, wiring.clock().now(), replace=replace)
     tell_look(plan.seen)
     total = size(begun.bytes_total)

@@ -11,7 +11,7 @@ from uploader import wiring
 from uploader.cli.rescan import start_over
 from uploader.cli.state import SeveralJobs, settings_of, store_of
 from uploader.cli.terminal import out, say, say_error
-from uploader.core.errors import UploaderError
+from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Job, Mode, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.words import size
@@ -64,12 +64,18 @@ def retry(
             "--replace", help="As --rescan; delete the model first, where this job created it."
         ),
     ] = False,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CHECK", help="With --rescan: take its errors for warnings."),
+    ] = None,
 ) -> None:
     """Try failed, blocked or waiting jobs at once; what is confirmed stays."""
+    if allow and not (rescan or replace):
+        raise UsageError("--allow goes with --rescan or --replace", hint="no folder is looked at")
 
     def one(store: Jobs, job: Job) -> Job:
         if rescan or replace:
-            return start_over(store, job, settings_of(context), replace=replace)
+            return start_over(store, job, settings_of(context), allow or (), replace=replace)
         return _apply(store, job, Verb.RETRY)
 
     _each(context, jobs, one)

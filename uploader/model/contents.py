@@ -9,7 +9,7 @@ from typing import Any
 
 from uploader.core.job import Kind
 from uploader.model.folder import Folder
-from uploader.model.index import Index, read_index
+from uploader.model.index import Index, Shards, indexed, numbered, read_index
 from uploader.model.names import Role, role
 from uploader.model.reading import Malformed, read_object
 from uploader.model.safetensors import Header, read_header
@@ -103,6 +103,14 @@ class Contents:
                 except Malformed as problem:
                     self.trouble[name] = problem
         return indexes
+
+    @cached_property
+    def shards(self) -> tuple[Shards, ...]:
+        """Every set of shards, whole or not: by its index, else by its names."""
+        known = [indexed(name, index, self.present) for name, index in self.indexes.items()]
+        named = {name for index in self.indexes.values() for name in index.shards}
+        others = (name for name in self.named(Role.WEIGHTS) if name not in named)
+        return (*known, *numbered(others))
 
 
 def _is_pointer(path: Path) -> bool:

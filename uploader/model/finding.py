@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Severity = Literal["error", "warning"]
+_MOST = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,18 @@ class Finding:
 
 
 def error(check: str, file: str | None, message: str, hint: str) -> Finding:
-    return Finding(check, "error", file, message, hint)
+    return Finding(check, "error", file, _short(message), _short(hint))
 
 
 def warning(check: str, file: str | None, message: str, hint: str) -> Finding:
-    return Finding(check, "warning", file, message, hint)
+    return Finding(check, "warning", file, _short(message), _short(hint))
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of ``names``, and how many more there are."""
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _short(text: str) -> str:
+    """Names and values are quoted from files: a sentence stays one that can be read."""
+    return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"

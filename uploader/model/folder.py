@@ -15,12 +15,15 @@ from pathlib import Path
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.model.finding import Finding, error, warning
-from uploader.model.names import Role, clean, leftover, matches, role, sendable, shown
+from uploader.model.names import Role, clean, leftover, matches, needed, role, sendable, shown
 
 #: The checks of this file, as the table of `preflight` has them: what each does, and why.
 SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
     "unreadable_file": ("refuses", "A file that this user may not read."),
-    "dangling_link": ("refuses", "A link that leads to no file."),
+    "dangling_link": (
+        "refuses or warns",
+        "A link that leads to no file; in place of one that nobody reads it warns.",
+    ),
     "special_file": ("refuses or warns", "A pipe, a socket or a device."),
     "unsendable_name": ("refuses", "A name with control characters, a backslash or no UTF-8."),
     "unmatched_pattern": ("warns", "An --include or --exclude that matches no name."),
@@ -145,8 +148,7 @@ def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
         # Non-blocking: between stat and open a name may have become a pipe.
         handle = os.open(root / name, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as problem:
-        hint = "let this user read it, or leave it out with --exclude"
-        return error("unreadable_file", name, f"{name} cannot be read: {problem.strerror}", hint)
+        return _unreadable(name, problem)
     try:
         found = os.fstat(handle)
     finally:
@@ -157,14 +159,24 @@ def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
 
 
 def _dangling(name: str, problem: OSError) -> Finding:
+    """A file that nobody reads, as a README is, is not missed."""
+    severity = error if needed(name) else warning
+    if isinstance(problem, PermissionError):
+        return _unreadable(name, problem)
     message = f"{shown(name)} leads to no file: {problem.strerror}"
     hint = "download the model again, or leave it out with --exclude"
-    return error("dangling_link", shown(name), message, hint)
+    return severity("dangling_link", shown(name), message, hint)
+
+
+def _unreadable(name: str, problem: OSError) -> Finding:
+    hint = "let this user read it, or leave it out with --exclude"
+    message = f"{shown(name)} cannot be read: {problem.strerror}"
+    return error("unreadable_file", shown(name), message, hint)
 
 
 def _special(name: str) -> Finding:
     """A pipe in place of weights breaks the model, one beside them does not."""
-    severity = warning if role(name) is Role.OTHER else error
+    severity = error if needed(name) else warning
     message = f"{shown(name)} is a pipe, a socket or a device and is not sent"
     return severity("special_file", shown(name), message, "remove it, or --exclude it")
 

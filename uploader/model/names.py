@@ -34,6 +34,9 @@ LEFTOVERS: tuple[tuple[str, str], ...] = (
             "*.distcp",
             "zero_pp_rank_*",
             "mp_rank_*_model_states.pt",
+            "sampler*.bin",
+            "dl_state_dict.bin",
+            "custom_checkpoint_*.pkl",
         )
     ),
     *((glob, "a leftover of a download") for glob in ("*.lock", "*.metadata", *PARTIAL)),
@@ -41,6 +44,7 @@ LEFTOVERS: tuple[tuple[str, str], ...] = (
         (glob, "weights in a format Fireworks does not read")
         for glob in (
             "*.gguf",
+            "openvino_*.bin",
             "*.onnx",
             "*.onnx_data",
             "*.h5",
@@ -83,6 +87,26 @@ _ROLES: tuple[tuple[str, Role], ...] = (
 )
 
 _UNCLEAN = {"Cc", "Cs", "Zl", "Zp"}  # control, lone surrogates (not UTF-8), line breaks
+
+
+#: Read by loaders or the service though no role says so.
+_READ_TOO = frozenset(
+    {
+        "added_tokens.json",
+        "chat_template.jinja",
+        "chat_template.json",
+        "fireworks.json",
+        "preprocessor_config.json",
+        "processor_config.json",
+        "special_tokens_map.json",
+        "video_preprocessor_config.json",
+    }
+)
+
+
+def needed(name: str) -> bool:
+    """Whether a model is broken without what is in a file of this name."""
+    return role(name) is not Role.OTHER or name in _READ_TOO
 
 
 def role(name: str) -> Role:

@@ -14,6 +14,10 @@ class Malformed(ValueError):
     """A file is not what its name says; the text goes on after the file's name."""
 
 
+class NoObject(Malformed):
+    """JSON, but no object."""
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """The JSON object in ``path``; raises Malformed, for one that cannot be read as well."""
     try:
@@ -36,5 +40,5 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise Malformed("is not JSON") from None
     if not isinstance(found, dict):
-        raise Malformed("is not a JSON object")
+        raise NoObject("is not a JSON object")
     return found

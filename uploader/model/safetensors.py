@@ -97,7 +97,7 @@ def _check_size(raw: bytes, data_bytes: int) -> None:
         entries = parse_object(raw)
         entries.pop("__metadata__", None)
         spans = [_span(*entry["data_offsets"]) for entry in entries.values()]
-    except (Malformed, KeyError, TypeError, ValueError):
+    except (Malformed, KeyError, TypeError):
         return
     end = max((stop for _, stop in spans), default=0)
     if sum(stop - start for start, stop in spans) != end:
@@ -108,5 +108,7 @@ def _check_size(raw: bytes, data_bytes: int) -> None:
         raise WrongSize(f"holds {data_bytes - end} bytes behind its last tensor")
 
 
-def _span(start: int, stop: int) -> tuple[int, int]:
-    return int(start), int(stop)
+def _span(start: Any, stop: Any) -> tuple[int, int]:
+    if type(start) is int and type(stop) is int:
+        return start, stop
+    raise TypeError

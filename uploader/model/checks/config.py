@@ -45,6 +45,10 @@ _REFUSED = (
 #: Formats that models on that list ship in: GPT-OSS, DeepSeek V3, Kimi K2 (contract §6).
 _SERVED = ("compressed-tensors", "fbgemm-fp8", "fp8", "modelopt", "mxfp", "nvfp4")
 
+#: What tools that quantize leave beside a config.json that says nothing of it.
+_QUANTIZERS = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
+_PACKED = (".qweight", ".qzeros")
+
 #: Where models of images and text keep the config of their decoder.
 _DECODERS = ("text_config", "llm_config", "language_config")
 
@@ -102,6 +106,7 @@ def quantization(contents: Contents) -> Iterable[Finding]:
     """A quantization_config: refused for gptq, awq, bitsandbytes and the like."""
     found = quantization_of(contents.config)
     if not found:
+        yield from _silently_quantized(contents)
         return
     method = _method(found)
     unified = method.lower().replace("_", "-")
@@ -113,6 +118,25 @@ def quantization(contents: Contents) -> Iterable[Finding]:
     if unified.startswith(_SERVED):
         message += " as documented, yet serves models in such formats"
     yield severity("quantization", CONFIG, message, hint)
+
+
+def _silently_quantized(contents: Contents) -> Iterable[Finding]:
+    """Older tools say it in files of their own, or by the names of the tensors only."""
+    said = next((name for name in _QUANTIZERS if name in contents.sound), None)
+    tensors = (
+        (name, tensor)
+        for name, header in contents.headers.items()
+        for tensor in header.tensors
+        if tensor.endswith(_PACKED)
+    )
+    packed = next(tensors, None)
+    hint = "upload the model as it was before quantization"
+    if packed:
+        message = f"{packed[0]} holds quantized tensors, which {CONFIG} says nothing of"
+        yield warning("quantization", packed[0], f"{message}: {_brief(packed[1])}", hint)
+    elif said:
+        message = f"{said} speaks of quantization, {CONFIG} does not"
+        yield warning("quantization", said, message, hint)
 
 
 def _method(found: Any) -> str:

@@ -14,7 +14,6 @@ from typing import Any
 
 from uploader.core.words import size
 from uploader.model.checks.config import CONFIG, decoder_config, listed, quantization_of
-from uploader.model.checks.index import missing_shard
 from uploader.model.contents import Contents
 from uploader.model.finding import Finding, warning
 from uploader.model.safetensors import Tensor
@@ -96,7 +95,9 @@ def _decoder(contents: Contents) -> _Decoder | None:
 def _whole(contents: Contents) -> bool:
     """Whether every file of the weights is there and has a header."""
     files = {name for name in contents.present if name.endswith(".safetensors")}
-    return files == contents.headers.keys() and not any(missing_shard(contents))
+    return files == contents.headers.keys() and not any(
+        shards.missing for shards in contents.shards
+    )
 
 
 def _tensor(contents: Contents, name: str) -> Tensor | None:

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from uploader.core.job import Kind
 from uploader.core.words import size
 from uploader.model.contents import Contents
 from uploader.model.finding import Finding, error, warning
-from uploader.model.names import ADAPTER_CONFIG, Role, partial, role
+from uploader.model.names import (
+    ADAPTER_CONFIG,
+    ADAPTER_FILES,
+    Role,
+    leftover,
+    needed,
+    partial,
+    role,
+)
+from uploader.model.reading import NoObject
 
 #: "5 TiB is the maximum size of an object" (contract fireworks §8).
 MAX_FILE_BYTES = 5 << 40
-#: Small enough to be parsed; of a longer one only the two ends are looked at.
+#: Small enough to be parsed; of a longer one only the two ends, so long each, are looked at.
 _PARSED_BYTES = 4_000_000
-#: Read by loaders though no tokenizer's name says so.
-_READ = frozenset(
-    {
-        "added_tokens.json",
-        "chat_template.json",
-        "preprocessor_config.json",
-        "processor_config.json",
-        "special_tokens_map.json",
-        "video_preprocessor_config.json",
-    }
-)
+_END_BYTES = 4096
 _AGAIN = "download or save it again"
 
 
@@ -52,34 +53,51 @@ def huge_file(contents: Contents) -> Iterable[Finding]:
 
 
 def lfs_pointer(contents: Contents) -> Iterable[Finding]:
-    """A Git LFS pointer in place of the file."""
+    """A Git LFS pointer in place of a file; of one that nobody reads it warns."""
     for name in sorted(contents.pointers):
+        severity = error if needed(name) else warning
         message = f"{name} is a Git LFS pointer, not the file itself"
-        yield error("lfs_pointer", name, message, "run `git lfs pull` in the folder")
+        yield severity("lfs_pointer", name, message, "run `git lfs pull` in the folder")
 
 
 def partial_download(contents: Contents) -> Iterable[Finding]:
     """A download that has not ended: `*.incomplete`, `*.part` and the like."""
     left = (left_out.path for left_out in contents.folder.left_out)
     for name, whole in ((name, partial(name)) for name in left):
-        if whole is not None:
+        if whole is not None and _wanted(contents, whole):
             severity = warning if whole in contents.present else error
             message = f"{name} is a download that has not ended"
             hint = f"finish the download, or remove {name} if it is an old one"
             yield severity("partial_download", name, message, hint)
-    unfinished = _unfinished(contents.root)
+    unfinished = sum(map(_unfinished, _caches(contents.root)))
     if unfinished:
-        message = f"Hugging Face's cache holds {unfinished} downloads that have not ended"
+        downloads = (
+            "1 unfinished download" if unfinished == 1 else f"{unfinished} unfinished downloads"
+        )
+        message = f"Hugging Face's cache for this folder holds {downloads}"
         hint = "run the download again: it ends at once where nothing is missing"
         yield warning("partial_download", None, message, hint)
 
 
-def _unfinished(root: Path) -> int:
-    """Unfinished downloads beside a folder: `--local-dir` and the shared cache keep them apart."""
-    places = [root / ".cache/huggingface/download"]
+def _wanted(contents: Contents, whole: str) -> bool:
+    """Whether the file would be sent once it is whole, and is missed until then."""
+    if contents.kind is Kind.LORA:
+        return whole in ADAPTER_FILES
+    return needed(whole) and leftover(whole) is None
+
+
+def _caches(root: Path) -> Iterator[Path]:
+    """Where `--local-dir` and the shared cache keep what is on its way."""
+    yield root / ".cache/huggingface/download"
     if root.parent.name == "snapshots":
-        places.append(root.parent.parent / "blobs")
-    return sum(1 for place in places for _ in place.glob("*.incomplete"))
+        yield root.parent.parent / "blobs"
+
+
+def _unfinished(place: Path) -> int:
+    try:
+        return sum(name.endswith(".incomplete") for name in os.listdir(place))  # noqa: PTH208 - by name only
+    except OSError:
+        return 0  # not there, or somebody else's
 
 
 def name_collision(contents: Contents) -> Iterable[Finding]:
@@ -114,27 +132,34 @@ def _needed_object(contents: Contents, name: str, check: str) -> Iterable[Findin
 
 
 def broken_json(contents: Contents) -> Iterable[Finding]:
-    """A tokenizer's, generation's or processor's .json that is cut short or no JSON."""
+    """A .json that loaders read is cut short or no JSON; one that is no object warns."""
     for file in contents.folder.manifest.files:
         name = file.path
-        read = role(name) in (Role.GENERATION, Role.TOKENIZER) or name in _READ
+        read = needed(name) and role(name) in (Role.GENERATION, Role.TOKENIZER, Role.OTHER)
         if not (read and name.endswith(".json") and name in contents.sound):
             continue
-        if file.size_bytes <= _PARSED_BYTES:
-            contents.object(name)
-            problem = str(contents.trouble.get(name, ""))
-        else:
-            problem = "" if _has_ends(contents.root / name) else "is cut short"
-        if problem:
-            yield error("broken_json", name, f"{name} {problem}", _AGAIN)
+        if name == "fireworks.json":
+            continue  # has a check of its own
+        yield from _broken(contents, name, small=file.size_bytes <= _PARSED_BYTES)
+
+
+def _broken(contents: Contents, name: str, *, small: bool) -> Iterable[Finding]:
+    if not small:
+        if not _has_ends(contents.root / name):
+            yield error("broken_json", name, f"{name} is cut short", _AGAIN)
+        return
+    contents.object(name)
+    if problem := contents.trouble.get(name):
+        severity = warning if isinstance(problem, NoObject) else error
+        yield severity("broken_json", name, f"{name} {problem}", _AGAIN)
 
 
 def _has_ends(path: Path) -> bool:
     """Whether a file too long to be parsed begins and ends as a JSON object does."""
     try:
         with path.open("rb") as file:
-            begin = file.read(16)
-            file.seek(-16, 2)
+            begin = file.read(_END_BYTES)
+            file.seek(-_END_BYTES, os.SEEK_END)
             end = file.read()
     except OSError:
         return True  # gone since the scan: the engine's own checks will say so

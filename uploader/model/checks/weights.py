@@ -7,8 +7,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from uploader.core.words import size
+from uploader.model.checks.index import WHOLE
 from uploader.model.contents import Contents
-from uploader.model.finding import Finding, error, warning
+from uploader.model.finding import Finding, error, some, warning
 from uploader.model.names import Role, role
 from uploader.model.safetensors import WrongSize
 
@@ -57,32 +58,54 @@ def _broken(contents: Contents, check: str, *, wrong_size: bool) -> Iterable[Fin
 def two_formats(contents: Contents) -> Iterable[Finding]:
     """The same weights twice: in two formats, or whole and in shards."""
     sizes = {file.path: file.size_bytes for file in contents.folder.manifest.files}
+    complete = [shards.present for shards in contents.shards if not shards.missing]
+    whole = WHOLE.union(*complete) & sizes.keys()
     for kept, surplus in _SETS:
+        first = [name for name in sizes if fnmatchcase(name, kept) and name in whole]
         double = [name for name in sizes if fnmatchcase(name, surplus)]
         weights = [name for name in double if role(name) is Role.WEIGHTS]
-        if weights and any(fnmatchcase(name, kept) for name in sizes):
+        if first and weights and not _differ(contents, first, weights):
             saved = size(sum(sizes[name] for name in double))
             message = f"{kept} and {surplus} are both there: the same weights twice?"
             hint = f"--exclude '{surplus}' sends {saved} less"
             yield warning("two_formats", weights[0], message, hint)
 
 
+def _differ(contents: Contents, first: list[str], second: list[str]) -> bool:
+    """Whether the headers of two sets tell of different tensors; other formats name them anew."""
+    one, other = (
+        {
+            tensor
+            for name in names
+            if name in contents.headers
+            for tensor in contents.headers[name].tensors
+        }
+        for names in (first, second)
+    )
+    return bool(one and other) and "consolidated" not in second[0] and one.isdisjoint(other)
+
+
 def duplicate_tensor(contents: Contents) -> Iterable[Finding]:
     """A tensor in two files: refused where they are shards of one model and differ."""
-    shards = {shard for index in contents.indexes.values() for shard in index.shards}
     homes: dict[str, str] = {}
     for name, header in contents.headers.items():
         twice = sorted(homes.keys() & header.tensors.keys())
-        if twice:
-            yield _duplicate(contents, twice, (homes[twice[0]], name), shards)
+        if twice and not _variants(contents, homes[twice[0]], name):
+            yield _duplicate(contents, twice, (homes[twice[0]], name))
         homes |= dict.fromkeys(header.tensors, name)
 
 
-def _duplicate(
-    contents: Contents, tensors: list[str], files: tuple[str, str], shards: set[str]
-) -> Finding:
+def _variants(contents: Contents, one: str, other: str) -> bool:
+    """Whether two files are of sets with an index each, as variants of a model are."""
+    sets = [index.shards.keys() for index in contents.indexes.values()]
+    return any(one in s and other not in s for s in sets) and any(
+        other in s and one not in s for s in sets
+    )
+
+
+def _duplicate(contents: Contents, tensors: list[str], files: tuple[str, str]) -> Finding:
     one, other = (contents.headers[file].tensors[tensors[0]] for file in files)
-    severity = error if one != other and shards.issuperset(files) else warning
-    more = f" and {len(tensors) - 1} more" if len(tensors) > 1 else ""
-    message = f"{files[0]} and {files[1]} both hold {tensors[0]}{more}"
+    shards = any(index.shards.keys() >= {*files} for index in contents.indexes.values())
+    severity = error if one != other and shards else warning
+    message = f"{files[0]} and {files[1]} both hold {some(tensors)}"
     return severity("duplicate_tensor", files[1], message, "leave one file out with --exclude")
