@@ -57,6 +57,8 @@ CHECKS = (
     Check(files.name_collision, ALL, WARNS),
     Check(files.broken_json, MODELS, BOTH),
     Check(files.config_json, MODELS, REFUSES),
+    # Before anything that reads headers: what reading a large index leaves free is theirs.
+    Check(index.index_json, MODELS, REFUSES),
     Check(config.architectures, (Kind.BASE,), WARNS),
     Check(config.quantization, MODELS, BOTH),
     Check(config.processor, (Kind.BASE,), WARNS),
@@ -65,8 +67,6 @@ CHECKS = (
     Check(text.chat_template, (Kind.BASE,), WARNS),
     Check(text.fireworks_json, ALL, BOTH),
     Check(weights.no_weights, MODELS, REFUSES),
-    # Before the headers: what reading a large index leaves free is theirs.
-    Check(index.index_json, MODELS, REFUSES),
     Check(weights.safetensors_size, ALL, REFUSES),
     Check(weights.safetensors_header, ALL, REFUSES),
     Check(weights.two_formats, MODELS, WARNS),
