@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.model.adapters import ATTENTION, MLP, adapter, lora, paths, plain
-from tests.model.build import folder
+from tests.model.adapters import ATTENTION, CONFIG, MLP, adapter, lora, paths, plain
+from tests.model.build import brief, check, folder
 from tests.model.weights import Shape
 from uploader.core.errors import UsageError
+from uploader.model import contents
 from uploader.model.adapter import (
+    Factors,
+    RankPattern,
     expand,
     factors,
     heads_adapt,
-    pattern_rank,
     short,
+    suffixes,
     target_modules,
 )
 from uploader.model.folder import scan
@@ -105,6 +110,24 @@ def test_targets_that_nothing_tells(targets: Any) -> None:
     with pytest.raises(UsageError) as refused:
         expand({"target_modules": targets}, None)
     assert "as a list" in refused.value.hint
+    assert "peftDetails.targetModules" in refused.value.hint
+    assert "--allow lora_targets" in refused.value.hint
+
+
+def test_a_pattern_in_a_bin_may_be_answered_by_hand(tmp_path: Path) -> None:
+    files = {CONFIG: adapter("all-linear", {})[CONFIG], "adapter_model.bin": b"PK"}
+    found = check(tmp_path, files)
+    assert brief(found) == [("lora_targets", "error", CONFIG)]
+    hint = "--model-json with peftDetails.targetModules and --allow lora_targets"
+    assert found[0].hint.endswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"),
+    [("q", ["q"]), ("a.b.q", ["q", "b.q", "a.b.q"]), ("", [""]), ("q.", ["", "q."])],
+)
+def test_what_a_target_may_call_a_module(path: str, names: list[str]) -> None:
+    assert [*suffixes(path)] == names
 
 
 def test_the_targets_of_a_folder(tmp_path: Path) -> None:
@@ -118,22 +141,61 @@ def test_the_targets_of_a_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "rank"),
+    ("pattern", "ranks"),
     [
-        ({"q_proj": 8}, 8),
-        ({"layers.0.self_attn.q_proj": 8}, 8),
-        ({r"layers\.\d+\..*": 8}, 8),
-        ({"proj": 8, "q_proj": 32}, 32),
-        ({"k_proj": 8}, None),
-        ({"(": 8}, None),
-        ({}, None),
-        (None, None),
-        ([], None),
+        ({"q_proj": 8}, [8]),
+        ({"layers.0.self_attn.q_proj": 8}, [8]),
+        ({"model.layers.0.self_attn.q_proj": 8}, [8]),
+        ({r"model\.layers\.0\.self_attn\.q_proj": 8}, [8]),
+        ({r"layers\.\d+\..*": 8}, [8]),
+        ({"^model.layers.0.self_attn.q_proj": 8}, [8]),
+        ({"model.layers..*.q_proj": 8}, [8]),
+        ({"q_proj|v_proj": 8}, [8]),
+        ({"proj": 8, "q_proj": 32}, [32]),
+        # PEFT sorts the keys when it saves them: which one came first nobody knows any more.
+        ({r"layers\.\d+\..*": 8, "q_proj": 32}, [32, 8]),
+        ({"self_attn.q_proj": 8, "q_proj": 32}, [32, 8]),
+        ({"k_proj": 8}, []),
+        ({"^q_proj": 8}, []),
+        ({"(": 8, "q_proj": 4}, [4]),
+        ({"(" * 9999: 8}, []),
+        ({"x{99999999999}": 8}, []),
+        ({}, []),
+        (None, []),
+        ([], []),
     ],
 )
-def test_the_rank_of_a_pattern(pattern: Any, rank: int | None) -> None:
+def test_the_ranks_of_a_pattern(pattern: Any, ranks: list[int]) -> None:
     path = "model.layers.0.self_attn.q_proj"
-    assert pattern_rank({"rank_pattern": pattern}, path) == rank
+    assert [*RankPattern({"rank_pattern": pattern}).ranks(path)] == ranks
+
+
+@pytest.mark.parametrize("key", ["{}", r"^{}", r"(?:{})"])
+def test_a_pattern_of_many_keys_is_compiled_once(key: str) -> None:
+    modules = paths(*ATTENTION, *MLP, layers=100)
+    started = time.process_time()
+    found = RankPattern({"rank_pattern": {key.format(path): 8 for path in modules}})
+    assert all(8 in found.ranks(path) for path in modules)
+    assert time.process_time() - started < 3  # 18 s when each key is compiled for each tensor
+
+
+@pytest.mark.parametrize("rank", [8, 32])
+def test_any_key_of_a_pattern_may_have_won(tmp_path: Path, rank: int) -> None:
+    pattern = {r"layers\.\d+\..*": 8, "q_proj": 32}
+    files = adapter(["q_proj"], lora(paths("q_proj"), rank), rank_pattern=pattern)
+    assert brief(check(tmp_path, files)) == [("lora_rank", "warning", CONFIG)]
+
+
+def test_many_tensors_are_sorted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counted(tensors: Mapping[str, Tensor]) -> Factors:
+        calls.append(len(tensors))
+        return factors(tensors)
+
+    monkeypatch.setattr(contents, "factors", counted)
+    check(tmp_path, plain("q_proj"))
+    assert calls == [4]
 
 
 @pytest.mark.parametrize(

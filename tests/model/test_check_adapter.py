@@ -48,6 +48,7 @@ def said(check: str, severity: str, file: str | None = CONFIG) -> Brief:
     return [(check, severity, file)]
 
 
+RANK_AND_TARGETS = said("lora_rank", E) + said("lora_targets", E)
 GOOD: dict[str, dict[str, bytes]] = {
     "list": plain("q_proj", "v_proj"),
     "all of them": plain(*ATTENTION, *MLP),
@@ -115,6 +116,9 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
         adapter(["q_proj"], ADAPTIVE, peft_type="ADALORA"),
         said("peft_type", E),
     ),
+    "an empty config": (as_bin({CONFIG: b"{}"}), RANK_AND_TARGETS),
+    "an empty config and tensors": ({CONFIG: b"{}", WEIGHTS: alike(ONE)}, RANK_AND_TARGETS),
+    "no object": ({CONFIG: b"[]", WEIGHTS: alike(ONE)}, said("adapter_config", E)),
     "method of no name": (plain("q_proj", peft_type=3), said("peft_type", E)),
     "DoRA": (
         adapter(["q_proj"], DORA, use_dora=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,42 @@ def test_a_pattern_becomes_a_list(tmp_path: Path) -> None:
     found = adapter(tmp_path, r=8, target_modules="all-linear")
     body = create_body(found, Kind.LORA, "m", base_model=QWEN)
     assert body["model"]["peftDetails"]["targetModules"] == ["q_proj", "v_proj"]
+
+
+#: In an adapter_model.bin, which nobody reads.
+UNANSWERED: tuple[Any, ...] = ("all-linear", r".*layers\.[0-9]\..*_proj", [], None)
+
+
+@pytest.mark.parametrize("targets", UNANSWERED)
+def test_targets_that_the_folder_cannot_say_may_be_given(tmp_path: Path, targets: Any) -> None:
+    found = adapter(tmp_path, r=8, target_modules=targets)
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    found = scan(tmp_path)
+    peft = {"targetModules": ["v_proj", "q_proj"]}
+    body = create_body(found, Kind.LORA, "m", base_model=QWEN, said={"peftDetails": peft})
+    assert body["model"]["peftDetails"] == {"baseModel": QWEN, "r": 8, **peft}
+    check_create_body(body)
+    with pytest.raises(UsageError, match="no list of module names") as caught:
+        create_body(found, Kind.LORA, "m", base_model=QWEN)
+    assert "--model-json with peftDetails.targetModules" in caught.value.hint
+
+
+def test_weights_that_are_left_out_answer_no_pattern(tmp_path: Path) -> None:
+    adapter(tmp_path, r=8, target_modules="all-linear")
+    (tmp_path / "adapter_model.bin").write_bytes(b"PK")
+    found = scan(tmp_path, exclude=["*.safetensors"])
+    with pytest.raises(UsageError, match="no list of module names"):
+        create_body(found, Kind.LORA, "m", base_model=QWEN)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_pipe_is_never_opened(tmp_path: Path, name: str) -> None:
+    adapter(tmp_path, r=8, target_modules="all-linear")
+    (tmp_path / name).unlink()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(UsageError, match=r"adapter_config\.json"):
+        create_body(scan(tmp_path), Kind.LORA, "m", base_model=QWEN)
 
 
 @pytest.mark.parametrize("rank", [None, "16", True, 16.0])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,14 @@ import pytest
 from tests.model.build import BASE, LORA, folder, without
 from uploader.core.job import Kind
 from uploader.model.folder import scan
-from uploader.model.kinds import detect_kind, narrow
+from uploader.model.kinds import base_model_of, detect_kind, narrow
 
+BASE_CONFIG = {"config.json": BASE["config.json"]}
 MODULES = b'[{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Pooling"}]'
+
+
+CONFIG = {"adapter_config.json": LORA["adapter_config.json"]}
+MERGED = "the adapter_config.json has no adapter weights"
 
 
 def config(*architectures: str, **entries: Any) -> dict[str, bytes]:
@@ -22,7 +28,41 @@ def config(*architectures: str, **entries: Any) -> dict[str, bytes]:
 #: By what a folder is: its files, and a word of the reason.
 FOLDERS: dict[str, tuple[dict[str, bytes], Kind, str]] = {
     "adapter": (LORA, Kind.LORA, "there is an adapter_config.json"),
-    "adapter beside a model": ({**BASE, **LORA}, Kind.LORA, "adapter_config.json"),
+    "adapter beside a model": (
+        {**BASE, **LORA},
+        Kind.LORA,
+        "there is an adapter_config.json; --kind base would take the whole model beside it",
+    ),
+    "model merged in place": (
+        {**BASE, **CONFIG},
+        Kind.BASE,
+        f"architectures: LlamaForCausalLM; {MERGED}",
+    ),
+    "embedding merged in place": (
+        {**config("BertModel"), **CONFIG},
+        Kind.EMBEDDING,
+        f"architectures: BertModel; {MERGED}",
+    ),
+    "adapter in shards": (
+        {**BASE_CONFIG, **CONFIG, "adapter_model-00001-of-00002.safetensors": b"x"},
+        Kind.LORA,
+        "adapter_config.json",
+    ),
+    "adapter of MLX": (
+        {**BASE_CONFIG, **CONFIG, "0000100_adapters.safetensors": b"x"},
+        Kind.LORA,
+        "adapter_config.json",
+    ),
+    "adapter without weights": (
+        {**without(BASE, "model.safetensors"), **CONFIG},
+        Kind.LORA,
+        "adapter_config.json",
+    ),
+    "adapter beside weights only": (
+        {**without(BASE, "config.json"), **CONFIG},
+        Kind.LORA,
+        "adapter_config.json",
+    ),
     "llama": (BASE, Kind.BASE, "architectures: LlamaForCausalLM"),
     "no architectures": (config(), Kind.BASE, "no sign of"),
     "no config": (without(BASE, "config.json"), Kind.BASE, "no sign of"),
@@ -105,8 +145,36 @@ def test_marks_that_are_left_out_count(tmp_path: Path) -> None:
     kind, because = detect_kind(scan(tmp_path))
     assert (kind, because) == (Kind.EMBEDDING, "1_Pooling is there: sentence-transformers")
     (tmp_path / "1_Pooling").rmdir()
+    (tmp_path / "config_sentence_transformers.json").write_bytes(b"{}")
+    assert detect_kind(scan(tmp_path, exclude=["config_s*"]))[0] is Kind.EMBEDDING
+
+
+@pytest.mark.timeout(10)
+def test_what_is_left_out_is_never_opened(tmp_path: Path) -> None:
+    os.mkfifo(folder(tmp_path, BASE) / "modules.json")
+    assert detect_kind(scan(tmp_path, exclude=["modules.json"]))[0] is Kind.BASE
+    (tmp_path / "modules.json").unlink()
     folder(tmp_path, {"modules.json": MODULES})
-    assert detect_kind(scan(tmp_path, exclude=["modules.json"]))[0] is Kind.EMBEDDING
+    assert detect_kind(scan(tmp_path, exclude=["modules.json"]))[0] is Kind.BASE
+    assert detect_kind(scan(tmp_path))[0] is Kind.EMBEDDING
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("exclude", [[], ["adapter_config.json"]])
+def test_a_pipe_names_no_base_model(tmp_path: Path, exclude: list[str]) -> None:
+    os.mkfifo(folder(tmp_path, without(LORA, *CONFIG)) / "adapter_config.json")
+    assert base_model_of(scan(tmp_path, exclude=exclude), None) is None
+
+
+@pytest.mark.parametrize("beside", ["non_lora_trainables.bin", "value_head.safetensors"])
+def test_what_is_trained_beside_an_adapter_is_no_model(tmp_path: Path, beside: str) -> None:
+    seen = scan(folder(tmp_path, {**LORA, **BASE_CONFIG, beside: b"x"}))
+    assert detect_kind(seen) == (Kind.LORA, "there is an adapter_config.json")
+
+
+def test_adapter_weights_that_are_left_out_are_not_there(tmp_path: Path) -> None:
+    seen = scan(folder(tmp_path, {**BASE, **LORA}), exclude=["adapter_model.*"])
+    assert detect_kind(seen)[0] is Kind.BASE
 
 
 def test_an_adapter_whose_config_is_refused_is_an_adapter_still(tmp_path: Path) -> None:

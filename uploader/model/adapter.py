@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from uploader.core.errors import UsageError
 from uploader.model.folder import Folder
-from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from uploader.model.reading import Malformed
+from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, shown
+from uploader.model.reading import Malformed, read_object
 from uploader.model.safetensors import Tensor, read_header
 
 #: The router of a mixture of experts; elsewhere a module of that name is no target.
@@ -35,9 +37,16 @@ _PLAIN_PATTERN = re.compile(
 )
 # "Llama, Mistral, Qwen2, Qwen2-VL, Kimi K2.5" (contract §6), in a name or a config's model_type.
 _LM_HEAD_FAMILY = re.compile(r"llama|mistral|qwen[-_]?2(?!\d)|kimi[-_]?k2[.p_-]?5", re.IGNORECASE)
+# A key of a rank_pattern that is nothing but the end of a path, its dots escaped or not.
+_PLAIN_KEY = re.compile(r"\w+(?:\\?\.\w+)*", re.ASCII)
+
+_LONGEST = 60
+#: Writes down only the beginning of what is long or deep.
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxlong = _REPR.maxother = _LONGEST
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Factors:
     """The tensors of an adapter as PEFT names them, by the module's path in the base model."""
 
@@ -50,7 +59,7 @@ class Factors:
     #: Names of everything else: whole weights and biases.
     whole: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property
     def modules(self) -> dict[str, None]:
         """Every adapted module, each once."""
         return dict.fromkeys((*self.a, *self.b, *self.embeddings))
@@ -78,16 +87,36 @@ def is_lora(config: Mapping[str, Any]) -> bool:
     return str(config.get("peft_type") or "LORA").upper() == "LORA"
 
 
-def target_modules(folder: Folder, config: Mapping[str, Any]) -> list[str]:
+def read_config(folder: Folder) -> dict[str, Any]:
+    """The adapter's config; raises Malformed, for one that is not sent as well."""
+    if ADAPTER_CONFIG not in folder.names:
+        raise Malformed("is not among the files to send")  # a pipe, for one, is never opened
+    return read_object(folder.root / ADAPTER_CONFIG)
+
+
+def target_modules(
+    folder: Folder, config: Mapping[str, Any], said: list[str] | None = None
+) -> list[str]:
     """The short names of the adapted modules, as the service wants to be told them.
 
-    Raises UsageError where neither the config nor the adapter's tensors tell.
+    What the user ``said`` counts where neither the config nor the adapter's tensors tell, as
+    in an adapter_model.bin. Raises UsageError where nobody does.
     """
     try:
-        found = factors(read_header(folder.root / ADAPTER_WEIGHTS[0]).tensors)
+        return expand(config, _factors_of(folder))
+    except UsageError:
+        if not said:
+            raise
+        return said
+
+
+def _factors_of(folder: Folder) -> Factors | None:
+    if ADAPTER_WEIGHTS[0] not in folder.names:
+        return None  # left out, refused, or no file at all: a pipe would never answer
+    try:
+        return factors(read_header(folder.root / ADAPTER_WEIGHTS[0]).tensors)
     except (Malformed, OSError):
-        found = None
-    return expand(config, found)
+        return None
 
 
 def expand(config: Mapping[str, Any], found: Factors | None) -> list[str]:
@@ -107,8 +136,11 @@ def expand(config: Mapping[str, Any], found: Factors | None) -> list[str]:
         expanded = sorted(adapted) or (plain[1].split("|") if plain else [])
         if expanded:
             return expanded
-    message = f"{ADAPTER_CONFIG}: target_modules is no list of module names: {targets!r}"
-    hint = f'write them into {ADAPTER_CONFIG} as a list, like ["q_proj", "v_proj"]'
+    message = f"{ADAPTER_CONFIG}: target_modules is no list of module names: {quoted(targets)}"
+    hint = (
+        f'write them into {ADAPTER_CONFIG} as a list, like ["q_proj", "v_proj"], or give '
+        "--model-json with peftDetails.targetModules and --allow lora_targets"
+    )
     raise UsageError(message, hint=hint)
 
 
@@ -132,27 +164,59 @@ def short(path: str) -> str:
     return GATE if ".".join(parts[-2:]) == GATE else parts[-1] or path
 
 
-def suffixes(path: str) -> list[str]:
-    """The path and what is left of it part by part: what a listed target may call it."""
-    parts = path.split(".")
-    return [".".join(parts[start:]) for start in range(len(parts))]
+def suffixes(path: str) -> Iterator[str]:
+    """What a listed target may call the module: its last part, the last two, … the whole path."""
+    start = len(path)
+    while start >= 0:
+        start = path.rfind(".", 0, start)
+        yield path[start + 1 :]
 
 
-def pattern_rank(config: Mapping[str, Any], path: str) -> object:
-    """The rank that rank_pattern gives the module, None where it gives none."""
-    patterns = config.get("rank_pattern")
-    pairs = patterns.items() if isinstance(patterns, dict) else ()
-    return next((rank for key, rank in pairs if _matches(key, path)), None)
+class RankPattern:
+    """The rank_pattern of a config; there may be a key for every module of a model."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        patterns = config.get("rank_pattern")
+        self._plain: dict[str, list[object]] = {}
+        self._regexes: list[tuple[re.Pattern[str], object]] = []
+        for key, rank in patterns.items() if isinstance(patterns, dict) else ():
+            if _PLAIN_KEY.fullmatch(key):
+                self._plain.setdefault(key.replace("\\", ""), []).append(rank)
+            else:
+                self._regexes += ((regex, rank) for regex in _compiled(key))
+
+    def ranks(self, path: str) -> Iterator[object]:
+        """Every rank that the module may have by it.
+
+        PEFT takes the first key that matches, but sorts the keys when it saves them.
+        """
+        for name in suffixes(path):
+            yield from self._plain.get(name, ())
+        yield from (rank for regex, rank in self._regexes if regex.match(path))
 
 
-def _matches(key: str, path: str) -> bool:
-    """Whether PEFT takes the key of a rank_pattern for the module."""
+def _compiled(key: str) -> list[re.Pattern[str]]:
+    """How PEFT looks for the key in a path; nothing where it is no regular expression."""
     try:
-        return re.match(rf"(.*\.)?({key})$", path) is not None
+        return [re.compile(rf"(.*\.)?({key})$")]
     except (re.error, OverflowError, RecursionError):
-        return False
+        return []
 
 
 def heads_adapt(words: Iterable[object]) -> bool:
     """Whether any of the words about a base model names a family whose lm_head can be adapted."""
     return any(_LM_HEAD_FAMILY.search(str(word)) for word in words)
+
+
+def quoted(value: object) -> str:
+    """A value out of a foreign file as part of one line."""
+    return brief(_REPR.repr(value))
+
+
+def brief(text: str, most: int = _LONGEST) -> str:
+    """``text`` as part of one line: escaped, and without its middle where it is long."""
+    return _cut(shown(_cut(text, most)), most)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: (most - 1) // 2]}…{text[-(most // 2) :]}"

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from uploader.core.job import Kind
+from uploader.model.adapter import Factors, factors
 from uploader.model.folder import Folder
 from uploader.model.index import Index, Shards, indexed, numbered, read_index
-from uploader.model.names import Role, role
+from uploader.model.names import ADAPTER_WEIGHTS, Role, role
 from uploader.model.reading import Malformed, read_object
 from uploader.model.safetensors import Header, read_header
 
@@ -91,6 +92,12 @@ class Contents:
                 except Malformed as problem:
                     headerless[name] = problem
         return headers, headerless
+
+    @cached_property
+    def factors(self) -> Factors | None:
+        """The tensors of an adapter; None where they cannot be read."""
+        header = self.headers.get(ADAPTER_WEIGHTS[0])
+        return factors(header.tensors) if header else None
 
     @cached_property
     def indexes(self) -> Mapping[str, Index]:

@@ -9,34 +9,18 @@ from typing import Any
 
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
-from uploader.model.adapter import target_modules
+from uploader.model.adapter import brief, quoted, read_config, target_modules
 from uploader.model.folder import Folder, LeftOut
-from uploader.model.names import ADAPTER_CONFIG, ADAPTER_FILES, ADAPTER_WEIGHTS
-from uploader.model.reading import Malformed, read_object
+from uploader.model.marks import kind_of_model
+from uploader.model.names import ADAPTER_CONFIG, ADAPTER_FILES, ADAPTER_WEIGHTS, Role, matches, role
+from uploader.model.reading import Malformed
 
 #: ``accounts/A/models/M`` (contract §1.1).
 RESOURCE_NAME = re.compile(r"accounts/[^/\s]+/models/[^/\s]+")
 
-_SENTENCE_TRANSFORMERS = ("config_sentence_transformers.json", "modules.json", "1_Pooling")
-#: Models without a language-model head that make embeddings. Not every name that ends in Model
-#: is one: ChatGLMModel and InternVLChatModel chat, GPT2LMHeadModel is a whole language model.
-_ENCODER = re.compile(
-    r"(?:\w*Bert|XLMRoberta\w*|\w*Roberta|Camembert|MPNet|Electra|Deberta(?:V2)?|M?T5Encoder|New|Gte"
-    r"|Llama(?:Bidirectional)?|Mistral|Qwen[23](?:Moe)?|Gemma[23]?(?:Text)?|Phi3?)Model"
-)
-#: Heads and small models that only draft for another one: EAGLE, Medusa, MTP layers saved by
-#: themselves, what the speculators library saves. A whole model that has such layers as well
-#: (DeepseekV3ForCausalLM with num_nextn_predict_layers) keeps its own architecture.
-_DRAFT = re.compile(
-    r"(?:P?[Ee]agle|EAGLE)3?(?:Model|[A-Z]\w*(?:ForCausalLM|Model))|\w+ForCausalLM(?:Eagle3?|NextN)"
-    r"|Medusa\w*Model|DFlash\w+|\w+_?MTP(?:Model)?|\w*Speculator(?:PreTrained)?(?:Model)?|\w+DraftModel"
-)
-#: Keys of config.json that only drafts have; the second ones only where no architecture is
-#: named, because a model exported together with its heads has them too.
-_DRAFT_KEYS = ("speculators_model_type", "speculators_config", "draft_vocab_size")
-_DRAFT_KEYS_ALONE = ("medusa_num_heads", "eagle_config")
-#: NVIDIA's Eagle are vision models, some with the very name of a draft: EagleLlamaForCausalLM.
-_VISION_KEYS = ("vision_config", "mm_vision_tower", "mm_projector_type")
+#: Weights that are saved beside an adapter and make no model, or are an adapter of other tools:
+#: MLX, LLaVA, PPO, diffusers.
+_NO_MODEL = ("*adapter*", "non_lora*", "pytorch_lora*", "v*_head.*", "mm_projector*")
 
 
 def option(field: str) -> str:
@@ -46,61 +30,21 @@ def option(field: str) -> str:
 
 def detect_kind(folder: Folder) -> tuple[Kind, str]:
     """What ``folder`` is, and the words that say why; a base model unless it surely is not."""
-    if ADAPTER_CONFIG in folder.present:
-        return Kind.LORA, f"there is an {ADAPTER_CONFIG}"
-    config = _config(folder)
-    named = _architectures(config)
-    because = f"architectures: {', '.join(named)}"
-    draft = _draft_key(config, named)
-    if draft:
-        return Kind.DRAFT, f"config.json has {draft}"
-    if _all_match(_DRAFT, named) and not config.keys() & {*_VISION_KEYS}:
-        return Kind.DRAFT, because
-    marker = _sentence_transformers(folder)
-    if marker:
-        return Kind.EMBEDDING, f"{marker} is there: sentence-transformers"
-    if _all_match(_ENCODER, named):
-        return Kind.EMBEDDING, because
-    return Kind.BASE, because if named else "no sign of an adapter, an embedding or a draft model"
+    if ADAPTER_CONFIG not in folder.present:
+        return kind_of_model(folder)
+    found, whole = f"there is an {ADAPTER_CONFIG}", _has_model(folder)
+    if not whole:
+        return Kind.LORA, found
+    if not folder.present.isdisjoint(ADAPTER_WEIGHTS):
+        return Kind.LORA, f"{found}; --kind base would take the whole model beside it"
+    # Merging in place, an adapter's weights go into the model's and its config stays behind.
+    kind, because = kind_of_model(folder)
+    return kind, f"{because}; the {ADAPTER_CONFIG} has no adapter weights"
 
 
-def _config(folder: Folder) -> Mapping[str, Any]:
-    try:
-        return read_object(folder.root / "config.json") if "config.json" in folder.names else {}
-    except Malformed:
-        return {}
-
-
-def _architectures(config: Mapping[str, Any]) -> list[str]:
-    found = config.get("architectures")
-    named = found if isinstance(found, list) else [found]
-    return [name for name in named if isinstance(name, str) and name]
-
-
-def _all_match(pattern: re.Pattern[str], names: list[str]) -> bool:
-    return bool(names) and all(pattern.fullmatch(name) for name in names)
-
-
-def _draft_key(config: Mapping[str, Any], named: list[str]) -> str | None:
-    keys = _DRAFT_KEYS if named else (*_DRAFT_KEYS, *_DRAFT_KEYS_ALONE)
-    return next((key for key in keys if config.get(key)), None)
-
-
-def _sentence_transformers(folder: Folder) -> str | None:
-    """The first of its marks, sent or left out; modules.json has to speak of the library."""
-    there = {*folder.names, *(left.path for left in folder.left_out)}
-    for mark in _SENTENCE_TRANSFORMERS:
-        if mark in there and (mark != "modules.json" or _lists_modules(folder)):
-            return mark
-    return None
-
-
-def _lists_modules(folder: Folder) -> bool:
-    try:
-        with (folder.root / "modules.json").open("rb") as file:
-            return b"sentence_transformers" in file.read(65536)
-    except OSError:
-        return False
+def _has_model(folder: Folder) -> bool:
+    weights = (name for name in folder.present if role(name) is Role.WEIGHTS)
+    return "config.json" in folder.present and not all(matches(name, _NO_MODEL) for name in weights)
 
 
 def narrow(folder: Folder, kind: Kind) -> Folder:
@@ -179,19 +123,27 @@ def _peft_details(
     folder: Folder, base_model: str | None, given: Mapping[str, Any]
 ) -> dict[str, Any]:
     try:
-        config = read_object(folder.root / ADAPTER_CONFIG)
+        config = read_config(folder)
     except Malformed as problem:
         hint = "save the adapter again with PEFT"
         raise UsageError(f"{ADAPTER_CONFIG} {problem}", hint=hint) from None
     if type(config.get("r")) is not int:
         hint = "write the rank of the adapter there"
-        raise UsageError(f"{ADAPTER_CONFIG}: r is {config.get('r')!r}, not a number", hint=hint)
-    derived = {"r": config["r"], "targetModules": target_modules(folder, config)}
+        raise UsageError(
+            f"{ADAPTER_CONFIG}: r is {quoted(config.get('r'))}, not a number", hint=hint
+        )
+    derived = {
+        "r": config["r"],
+        "targetModules": target_modules(folder, config, given.get("targetModules")),
+    }
     hint = f"leave it away: it follows from {ADAPTER_CONFIG}"
     _check_derived("peftDetails", given, derived, hint)
     said = given.get("baseModel")
     if base_model and said and base_model != said:
-        message = f"--base-model is {base_model}, --model-json says peftDetails.baseModel {said}"
+        message = (
+            f"--base-model is {brief(base_model)}, "
+            f"--model-json says peftDetails.baseModel {brief(said)}"
+        )
         raise UsageError(message, hint="say it once")
     return {**given, "baseModel": _base_model(config, base_model or said), **derived}
 
@@ -205,21 +157,21 @@ def _check_derived(
         same = sorted(said) == sorted(ours) if isinstance(ours, list) else said == ours
         if not same:
             message = f"--model-json: {where}.{name} is not what the folder says"
-            raise UsageError(f"{message}: {_brief(said)}, not {_brief(ours)}", hint=hint)
+            raise UsageError(f"{message}: {_few(said)}, not {_few(ours)}", hint=hint)
 
 
-def _brief(value: Any) -> str:
+def _few(value: Any) -> str:
     most = 3
     if not isinstance(value, list):
-        return str(value)
-    few = ", ".join(value[:most])
+        return brief(str(value))
+    few = brief(", ".join(value[:most]))
     return f"{few} and {len(value) - most} more" if len(value) > most else few or "none"
 
 
 def base_model_of(folder: Folder, given: str | None) -> str | None:
     """The resource name of an adapter's base model, as far as anybody has said it."""
     try:
-        named = given or read_object(folder.root / ADAPTER_CONFIG).get("base_model_name_or_path")
+        named = given or read_config(folder).get("base_model_name_or_path")
     except Malformed:
         return None
     return named if isinstance(named, str) and RESOURCE_NAME.fullmatch(named) else None
@@ -231,5 +183,7 @@ def _base_model(config: Mapping[str, Any], given: str | None) -> str:
         return named
     hint = "for example --base-model accounts/fireworks/models/llama-v3p1-8b-instruct"
     if given:
-        raise UsageError(f"--base-model {given} is no resource name", hint=hint)
-    raise UsageError(f"an adapter needs --base-model ({ADAPTER_CONFIG}: {named!r})", hint=hint)
+        raise UsageError(f"--base-model {brief(given)} is no resource name", hint=hint)
+    raise UsageError(
+        f"an adapter needs --base-model ({ADAPTER_CONFIG}: {quoted(named)})", hint=hint
+    )

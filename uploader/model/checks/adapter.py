@@ -14,19 +14,20 @@ from uploader.model.adapter import (
     LM_HEAD,
     SUPPORTED,
     Factors,
+    RankPattern,
+    brief,
     expand,
-    factors,
     has_pattern,
     heads_adapt,
     is_lora,
     listed_targets,
-    pattern_rank,
+    quoted,
     short,
     suffixes,
 )
 from uploader.model.contents import Contents
 from uploader.model.finding import Finding, error, warning
-from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, shown
+from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 #: "Must be between 4 and 64, inclusive" (contract §1.2).
 RANKS = range(4, 65)
@@ -34,6 +35,9 @@ WEIGHTS = ADAPTER_WEIGHTS[0]
 
 #: So many names of modules are listed, more are counted.
 _FEW = 5
+_LONGEST_LIST = 80
+#: Of a path both ends tell, and those of experts are long.
+_LONGEST_PATH = 90
 _AGAIN = "save the adapter again with PEFT"
 _GATHER = "empty tensors: save it again with its weights gathered, as DeepSpeed ZeRO 3 has to"
 #: Fields of a config that make it more than LoRA; the service ignores them (contract §6).
@@ -60,11 +64,11 @@ def adapter_weights(contents: Contents) -> Iterable[Finding]:
 def peft_type(contents: Contents) -> Iterable[Finding]:
     """An adapter of another method than LoRA; a variant of it, as DoRA is, warns."""
     config = contents.object(ADAPTER_CONFIG)
-    found = tensors_of(contents)
+    found = contents.factors
     fields = [name for name in _VARIANTS if config.get(name)]
     hint = "train a plain LoRA, or compare what is served with what was trained"
     if not is_lora(config):
-        message = f"{ADAPTER_CONFIG}: peft_type is {config['peft_type']!r}, not LORA"
+        message = f"{ADAPTER_CONFIG}: peft_type is {quoted(config['peft_type'])}, not LORA"
         yield error("peft_type", ADAPTER_CONFIG, message, "Fireworks serves LoRA adapters only")
     elif fields:
         message = f"{ADAPTER_CONFIG} sets {', '.join(fields)}, documented as ignored by the service"
@@ -77,9 +81,11 @@ def peft_type(contents: Contents) -> Iterable[Finding]:
 def lora_rank(contents: Contents) -> Iterable[Finding]:
     """The rank r is no number from 4 to 64; another rank or alpha for some modules warns."""
     config = _lora_config(contents)
+    if config is None:
+        return
     rank = config.get("r")
-    if config and (type(rank) is not int or rank not in RANKS):
-        message = f"{ADAPTER_CONFIG}: r is {rank!r}, not a number from 4 to 64"
+    if type(rank) is not int or rank not in RANKS:
+        message = f"{ADAPTER_CONFIG}: r is {quoted(rank)}, not a number from 4 to 64"
         yield error("lora_rank", ADAPTER_CONFIG, message, "train the adapter with such a rank")
     for name, common in (("rank_pattern", rank), ("alpha_pattern", config.get("lora_alpha"))):
         patterns = config.get(name)
@@ -91,9 +97,11 @@ def lora_rank(contents: Contents) -> Iterable[Finding]:
 
 def lora_targets(contents: Contents) -> Iterable[Finding]:
     """target_modules names no modules, or some that the service cannot adapt."""
-    config, found = _lora_config(contents), tensors_of(contents)
+    config, found = _lora_config(contents), contents.factors
+    if config is None:
+        return
     try:
-        names = expand(config, found) if config else []
+        names = expand(config, found)
     except UsageError as problem:
         # A pattern is answered by the tensors: that there are none is told by itself.
         if WEIGHTS not in contents.present or not has_pattern(config):
@@ -112,8 +120,9 @@ def lora_targets(contents: Contents) -> Iterable[Finding]:
 
 def _unsupported(names: list[str], what: str) -> Iterable[Finding]:
     if names:
-        all_names = shown(", ".join(names)) if len(names) <= _FEW else some(names)
-        message = f"{ADAPTER_CONFIG} targets {all_names}: {what}, so not supported"
+        few = ", ".join(brief(name) for name in names[:_FEW])
+        listed = few if len(names) <= _FEW and len(few) <= _LONGEST_LIST else some(names)
+        message = f"{ADAPTER_CONFIG} targets {listed}: {what}, so not supported"
         hint = "train on q_proj, k_proj, v_proj, o_proj, up_proj, down_proj, gate_proj"
         yield error("lora_targets", ADAPTER_CONFIG, message, hint)
 
@@ -128,8 +137,8 @@ def _words_about_base(contents: Contents) -> Iterator[object]:
 
 def lora_tensors(contents: Contents) -> Iterable[Finding]:
     """Tensors without their partner, of another rank or of modules that are no target."""
-    config, found = _lora_config(contents), tensors_of(contents)
-    if not config or found is None:
+    config, found = _lora_config(contents), contents.factors
+    if config is None or found is None:
         return
     if not found.modules:
         message = f"{WEIGHTS} holds no LoRA tensor (….lora_A.weight, ….lora_B.weight)"
@@ -162,31 +171,33 @@ def _misranked(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
     rank = config.get("r")
     if type(rank) is not int or rank <= 0:
         return
+    pattern = RankPattern(config)
     wrong = [
         f"{path}.lora_{side} {list(tensor.shape)}"
         for side, axis, tensors in (("A", 0, found.a), ("B", 1, found.b))
         for path, tensor in tensors.items()
-        if not _has_rank(tensor.shape[axis : axis + 1], rank, path, config)
+        if tensor.shape[axis : axis + 1] != (rank,)
+        and not _has_other_rank(tensor.shape[axis : axis + 1], path, config, pattern)
     ]
     if wrong:
-        message = f"{WEIGHTS} is not of rank {rank}: {some(wrong)}"
+        message = f"{WEIGHTS} is not of rank {quoted(rank)}: {some(wrong)}"
         hollow = any(0 in tensor.shape for tensor in {*found.a.values(), *found.b.values()})
         hint = f"put it beside the {ADAPTER_CONFIG} it was trained with"
         yield error("lora_tensors", WEIGHTS, message, _GATHER if hollow else hint)
 
 
-def _has_rank(sizes: tuple[int, ...], rank: int, path: str, config: Mapping[str, Any]) -> bool:
-    """Whether r or rank_pattern explains the size; experts in one parameter share a tensor."""
-    if sizes == (rank,):
-        return True
-    stacked = bool(config.get("target_parameters")) and sizes and sizes[0] % rank == 0
-    return bool(stacked and sizes[0]) or sizes == (pattern_rank(config, path),)
+def _has_other_rank(
+    sizes: tuple[int, ...], path: str, config: Mapping[str, Any], pattern: RankPattern
+) -> bool:
+    """Whether anything else explains the size; experts in one parameter share a tensor."""
+    stacked = config.get("target_parameters") and sizes and sizes[0] and not sizes[0] % config["r"]
+    return bool(stacked) or any(sizes == (rank,) for rank in pattern.ranks(path))
 
 
 def _untouched(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
     untouched = dict.fromkeys(listed_targets(config))
-    for path in found.modules if untouched else ():
-        for name in suffixes(path):
+    for path in found.modules:
+        for name in suffixes(path) if untouched else ():
             untouched.pop(name, None)
     if untouched and found.modules:
         message = f"{WEIGHTS} has no tensors for the target {some(untouched)}"
@@ -213,19 +224,14 @@ def _whole(_config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
         yield warning("lora_tensors", WEIGHTS, message, hint)
 
 
-def tensors_of(contents: Contents) -> Factors | None:
-    """The adapter's tensors; None where they cannot be read."""
-    header = contents.headers.get(WEIGHTS)
-    return factors(header.tensors) if header else None
-
-
-def _lora_config(contents: Contents) -> Mapping[str, Any]:
-    """The adapter's config; empty for a method that `peft_type` refuses."""
+def _lora_config(contents: Contents) -> Mapping[str, Any] | None:
+    """The adapter's config; None where it cannot be read or is of a method that is refused."""
     config = contents.object(ADAPTER_CONFIG)
-    return config if is_lora(config) else {}
+    read = ADAPTER_CONFIG in contents.sound and ADAPTER_CONFIG not in contents.trouble
+    return config if read and is_lora(config) else None
 
 
 def some(names: Collection[str]) -> str:
     """The first of ``names``, and how many more there are."""
     more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{shown(next(iter(names)))}{more}"
+    return f"{brief(next(iter(names)), _LONGEST_PATH)}{more}"

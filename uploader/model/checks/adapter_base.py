@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from uploader.model.adapter import LM_HEAD, Factors, is_lora, short
-from uploader.model.checks.adapter import WEIGHTS, some, tensors_of
+from uploader.model.checks.adapter import WEIGHTS, some
 from uploader.model.contents import Contents
 from uploader.model.finding import Finding, error, warning
 from uploader.model.names import ADAPTER_CONFIG, Role
@@ -24,7 +24,7 @@ def lora_base(contents: Contents) -> Iterable[Finding]:
     The service says so at deployment only: "LoRA keys reference non-existent base model
     parameters" (contract fireworks §4).
     """
-    config, found, base = contents.object(ADAPTER_CONFIG), tensors_of(contents), contents.base
+    config, found, base = contents.object(ADAPTER_CONFIG), contents.factors, contents.base
     # Replicated layers are not in the checkpoint.
     if not base or not found or not is_lora(config) or config.get("layer_replication"):
         return
