@@ -46,7 +46,9 @@ def _given(rate: str) -> int:
 
 
 def _store(settings: Settings) -> Jobs | None:
-    """What was done before is good to know, and no reason to fail."""
+    """What was done before is good to know, and no reason to fail or to load SQLAlchemy."""
+    if not settings.state_dir.exists():
+        return None
     with contextlib.suppress(StoreError, UsageError):
         return wiring.read_jobs(settings)
     return None
