@@ -120,6 +120,17 @@ def test_a_job_that_learned_its_account_is_still_the_same(
         jobs.enqueue(new(account="-", mtime_ns=2), NOW)
 
 
+def test_a_conflict_says_what_leads_on(jobs: Jobs, new: Callable[..., NewJob]) -> None:
+    jobs.enqueue(new(), NOW)
+    for other, advice in (
+        (new(mtime_ns=2), "`uploader retry 1 --rescan` takes the folder"),
+        (new(root="/elsewhere"), "`uploader cancel 1` gives that one up"),
+    ):
+        with pytest.raises(UsageError) as refused:
+            jobs.enqueue(other, NOW)
+        assert refused.value.hint.startswith(advice)
+
+
 def test_a_cancelled_job_makes_room(jobs: Jobs, new: Callable[..., NewJob]) -> None:
     first, _ = jobs.enqueue(new(), NOW)
     jobs.apply(first, Verb.CANCEL, NOW)

@@ -13,6 +13,8 @@ from uploader.core.job import OPEN_STATUSES, UNKNOWN_ACCOUNT, Manifest, NewJob, 
 from uploader.store.journal import Transaction
 from uploader.store.tables import files, jobs
 
+_CHANGED = "changed files"
+
 
 def known_job(connection: Connection, new: NewJob) -> int | None:
     """The id of the same job, open or done; None where ``new`` is news.
@@ -59,7 +61,7 @@ def _difference(connection: Connection, row: Row[Any], new: NewJob) -> str:
         select(files.c.path, files.c.size_bytes, files.c.mtime_ns).where(files.c.job_id == row.id)
     )
     wanted = {(file.path, file.size_bytes, file.mtime_ns) for file in new.manifest.files}
-    return "" if {tuple(file) for file in known} == wanted else "changed files"
+    return "" if {tuple(file) for file in known} == wanted else _CHANGED
 
 
 def _as_json(options: Mapping[str, Any]) -> Any:
@@ -68,10 +70,12 @@ def _as_json(options: Mapping[str, Any]) -> Any:
 
 
 def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
+    cancel = f"`uploader cancel {row.id}` gives that one up"
+    rescan = f"`uploader retry {row.id} --rescan` takes the folder as it is now"
     return UsageError(
         f"cannot enqueue {new.manifest.root} as {new.model_id}: job {row.id} ({row.path}) is "
         f"{row.status} for that model with {difference}",
-        hint=f"`uploader cancel {row.id}` gives that one up; or choose another --model-id",
+        hint=f"{rescan if difference == _CHANGED else cancel}; or choose another --model-id",
         code="conflict",
     )
 
