@@ -112,8 +112,8 @@ def classify(where: Where, status: int, code: str, text: str) -> Verdict:
     return next(fitting, Verdict.FAILED)
 
 
-#: A server's wish beyond it (or one that is no number) would stop a job for good.
-MAX_RETRY_AFTER_S = 86400.0
+#: A server that wishes for more is asked again after so long: it may be well by then.
+MAX_RETRY_AFTER_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Backoff:
         """Seconds to wait after the ``failures``-th failure in a row (1 is the first).
 
         ``jitter`` in [0, 1). The server's Retry-After is a floor, spread by the same jitter,
-        so that many jobs told to wait do not come back together; a day is the most it gets.
+        so that many jobs told to wait do not come back together; an hour is the most it gets.
         """
         ceiling = min(self.max_s, self.initial_s * 2.0 ** min(failures - 1, 32))
         return jitter * ceiling + max(0.0, min(MAX_RETRY_AFTER_S, retry_after_s or 0.0))

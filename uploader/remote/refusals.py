@@ -23,10 +23,9 @@ from uploader.core.redact import redact
 from uploader.core.retry import GRPC_NAMES, classify
 from uploader.core.verdict import Verdict, Where
 
-#: What is kept of a server's words; what is read of a body; the longest wish we follow.
+#: What is kept of a server's words; what is read of a body.
 _WORDS_CHARS = 300
 _BODY_BYTES = 64 * 1024
-_RETRY_AFTER_MAX_S = 3600.0
 
 #: Names that mean something to the retry table; UNAUTHORIZED is the OpenAI-style shape's.
 _NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
@@ -211,12 +210,12 @@ def _redirect_hint(status: int) -> str:
 
 
 def _retry_after_s(text: str, now: datetime) -> float | None:
-    """Seconds to wait, from seconds or an HTTP date; within [0, 1 h], else None."""
+    """Seconds to wait, from seconds or an HTTP date; what is neither is None."""
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text.strip()):
-        return min(float(text), _RETRY_AFTER_MAX_S)
+        return float(text)
     try:
         at = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return min(max(0.0, (at - now).total_seconds()), _RETRY_AFTER_MAX_S)
+    return max(0.0, (at - now).total_seconds())

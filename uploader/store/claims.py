@@ -18,8 +18,8 @@ from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
 from uploader.store.transitions import Transitions
 
-#: No honest wait is longer: a day of backoff on top of a day of Retry-After. What is was written
-#: under a clock that has been set back since.
+#: No honest wait is longer: a day of backoff on top of an hour of Retry-After. What is was
+#: written under a clock that has been set back since.
 _LONGEST_WAIT = timedelta(days=2)
 _NO_LEASE: dict[str, None] = {
     "lease_owner": None,
