@@ -10,6 +10,7 @@ from tests.model.adapters import plain
 from uploader.core.job import Kind
 from uploader.model.finding import Finding
 from uploader.model.folder import scan
+from uploader.model.kinds import detect_kind
 from uploader.model.preflight import findings
 
 
@@ -60,7 +61,7 @@ def brief(found: list[Finding]) -> Brief:
 def check(root: Path, files: dict[str, bytes], kind: Kind | None = None) -> list[Finding]:
     """What preflight has to say about the files, written below ``root``."""
     found = scan(folder(root, files))
-    lora = "adapter_config.json" in files
+    lora = detect_kind(found)[0] is Kind.LORA
     return findings(found, kind or (Kind.LORA if lora else Kind.BASE))
 
 

@@ -39,6 +39,10 @@ GOOD: dict[str, dict[str, bytes]] = {
 BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
     "nothing": ({}, [("empty_folder", E, None)]),
     "only leftovers": ({"optimizer.pt": b"x"}, [("empty_folder", E, None)]),
+    "the config of an adapter that is merged": (
+        {**BASE, "adapter_config.json": LORA["adapter_config.json"]},
+        [("stray_adapter", W, "adapter_config.json")],
+    ),
     "no config": (without(BASE, "config.json"), [("config_json", E, "config.json")]),
     "config no JSON": ({**BASE, "config.json": b"{"}, [("config_json", E, "config.json")]),
     "config no object": ({**BASE, "config.json": b"[]"}, [("config_json", E, "config.json")]),

@@ -90,6 +90,10 @@ GOOD = {
     "nought shards": {**BASE, "x-00000-of-00000.bin": b"x"},
 }
 BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
+    "only weights for Mistral's loader": (
+        {**without(BASE, ST), "consolidated.safetensors": safetensors({"z": 1})},
+        [("no_weights", W, "consolidated.safetensors")],
+    ),
     "no weights": (without(BASE, ST), [("no_weights", E, None)]),
     "cut": ({**BASE, ST: safetensors({"a": 9}, missing=1)}, [("safetensors_size", E, ST)]),
     "cut in its header": ({**BASE, ST: BASE[ST][:20]}, [("safetensors_size", E, ST)]),

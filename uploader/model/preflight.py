@@ -57,6 +57,7 @@ CHECKS = (
     Check(files.name_collision, ALL, WARNS),
     Check(files.broken_json, MODELS, BOTH),
     Check(files.config_json, MODELS, REFUSES),
+    Check(files.stray_adapter, MODELS, WARNS),
     # Before anything that reads headers: what reading a large index leaves free is theirs.
     Check(index.index_json, MODELS, REFUSES),
     Check(config.architectures, (Kind.BASE,), WARNS),
@@ -66,7 +67,7 @@ CHECKS = (
     Check(text.no_tokenizer, TEXT, WARNS),
     Check(text.chat_template, (Kind.BASE,), WARNS),
     Check(text.fireworks_json, ALL, BOTH),
-    Check(weights.no_weights, MODELS, REFUSES),
+    Check(weights.no_weights, MODELS, BOTH),
     Check(weights.safetensors_size, ALL, REFUSES),
     Check(weights.safetensors_header, ALL, REFUSES),
     Check(weights.two_formats, MODELS, WARNS),

@@ -117,6 +117,14 @@ def config_json(contents: Contents) -> Iterable[Finding]:
     yield from _needed_object(contents, "config.json", "config_json")
 
 
+def stray_adapter(contents: Contents) -> Iterable[Finding]:
+    """An adapter_config.json in a whole model, for whose base Transformers would look elsewhere."""
+    if ADAPTER_CONFIG in contents.folder.names:
+        message = f"{ADAPTER_CONFIG} is there, though this is no adapter"
+        hint = f"--exclude {ADAPTER_CONFIG} if the adapter is merged; --kind lora if it is one"
+        yield warning("stray_adapter", ADAPTER_CONFIG, message, hint)
+
+
 def adapter_config(contents: Contents) -> Iterable[Finding]:
     """adapter_config.json is missing or no JSON object."""
     yield from _needed_object(contents, ADAPTER_CONFIG, "adapter_config")

@@ -24,8 +24,13 @@ _SETS = (
 
 
 def no_weights(contents: Contents) -> Iterable[Finding]:
-    """There are no weights: no *.safetensors, no *.bin."""
-    if contents.present and not any(role(name) is Role.WEIGHTS for name in contents.present):
+    """There are no weights: no *.safetensors, no *.bin; only consolidated* of Mistral's warns."""
+    weights = [name for name in contents.present if role(name) is Role.WEIGHTS]
+    if weights and all(fnmatchcase(name, "consolidated*") for name in weights):
+        message = f"{some(sorted(weights))}: named as Mistral's own loader has it, no other"
+        hint = "add the weights as Hugging Face names them: model*.safetensors"
+        yield warning("no_weights", min(weights), message, hint)
+    if contents.present and not weights:
         hint = "Fireworks reads *.safetensors and *.bin"
         inside = next(_folders_with_weights(contents.root), None)
         if inside is not None:
