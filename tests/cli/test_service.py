@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pytest
 from typer.main import get_command
 
-from tests.cli.conftest import Command
+from tests.cli.conftest import Command, ScriptedClock
 from uploader import __version__
 from uploader.cli import app
+from uploader.engine.worker import DRAIN_S, Worker
+from uploader.service import daemon
 
 BANNED = re.compile(r"\b(manager|helper|utils?|handler|data|info|task)s?\b", re.IGNORECASE)
 
@@ -47,6 +51,31 @@ def test_run_ends_as_its_worker_says(uploader: Command, monkeypatch: pytest.Monk
     monkeypatch.setattr("uploader.service.daemon.run", run)
     assert (uploader("run").code, uploader("run", "--until-idle").code) == (8, 8)
     assert seen == [False, True]
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_a_drain_that_the_store_holds_up_is_left(
+    in_time: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, left = threading.Event(), list[int]()
+    clock = ScriptedClock(lambda: None, *([ended.set] if in_time else []))
+    worker = Draining(clock)
+    monkeypatch.setattr("uploader.wiring.clock", lambda: clock)
+    monkeypatch.setattr("uploader.service.daemon.os._exit", left.append)
+    daemon._leave_if_stuck(cast(Worker, worker), ended)
+    assert left == ([] if in_time else [11])
+    assert clock.passed_s >= DRAIN_S
+
+
+class Draining:
+    """A worker that was told to drain a second ago."""
+
+    def __init__(self, clock: ScriptedClock) -> None:
+        self.clock = clock
+
+    @property
+    def draining(self) -> bool:
+        return self.clock.passed_s > 0
 
 
 def test_db(uploader: Command) -> None:

@@ -117,6 +117,15 @@ def test_an_unneeded_empty_file_stays_and_a_needed_one_is_kept_for_preflight(
     assert "tokenizer.model" in found.names
 
 
+def test_a_file_number_of_all_64_bits_fits_a_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder(tmp_path, {"config.json": b"{}"})
+    facts = os.stat_result((0o100644, 2**64 - 1, 1, 1, 0, 0, 2, 0, 0, 0))
+    monkeypatch.setattr("uploader.model.folder.os.fstat", lambda _: facts)
+    assert scan(tmp_path).manifest.files[0].inode == 2**63 - 1
+
+
 def test_a_dangling_link_is_an_error_and_counts_as_present(tmp_path: Path) -> None:
     snapshot = cache_snapshot(tmp_path, BASE)
     (snapshot / "model.safetensors").resolve().unlink()

@@ -131,3 +131,23 @@ def test_a_cut_in_the_midst_of_an_answer_is_stopped_too(
     caller.join(0.2)  # let it get stuck in the second half
     stop.cut()
     assert isinstance(caller.ends_within(2), Stopped)
+
+
+def test_nothing_queued_trickles_in_after_a_cut() -> None:
+    """Another worker may be sending on that session by then (design §4 Stopping, Leases)."""
+    stop = StopToken()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        base = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        storage = Storage(HandClock(), SocketAdapter(stop))
+        caller = Caller(lambda: send(storage, SessionUri(f"{base}/o?upload_id=U")))
+        connection, _ = listening.accept()
+        caller.join(0.5)  # nobody reads: what fits is queued on both sides
+        stop.cut()
+        assert isinstance(caller.ends_within(2), Stopped)
+        with connection, pytest.raises(ConnectionResetError):
+            read_to_the_end(connection)
+
+
+def read_to_the_end(connection: socket.socket) -> None:
+    while connection.recv(1 << 20):
+        pass

@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import Engine, make_url, text
-from sqlalchemy.exc import DBAPIError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from tests.postgresql import PASSWORD, Cluster
 from uploader.core.errors import StoreError, UploaderError, UsageError
@@ -168,6 +169,24 @@ def test_a_bug_prints_no_parameter(engine: Engine) -> None:
     with pytest.raises(ProgrammingError) as raised, store_errors(), engine.begin() as connection:
         connection.execute(text("SELECT :secret FROM nowhere"), {"secret": "hunter2"})
     assert "hunter2" not in str(raised.value)
+
+
+def test_a_row_that_is_refused_is_not_quoted(
+    engine: Engine, jobs: Jobs, new: Callable[..., NewJob]
+) -> None:
+    jobs.enqueue(new(), NOW)
+    wrong = text("UPDATE files SET session_uri = :uri, mode = 'x'")
+    with pytest.raises(IntegrityError) as raised, store_errors(), engine.begin() as connection:
+        connection.execute(wrong, {"uri": "https://hunter2"})
+    assert "files_mode_known" in str(raised.value)
+    assert "hunter2" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_a_user_without_login_and_one_with_too_many_connections(postgresql: Cluster) -> None:
+    postgresql.run("CREATE ROLE asleep NOLOGIN PASSWORD 'canary'")
+    assert _refused(postgresql.url("postgres", user="asleep", password="canary")).code == "refused"
+    postgresql.run("CREATE ROLE busy LOGIN CONNECTION LIMIT 0 PASSWORD 'canary'")
+    assert _refused(postgresql.url("postgres", user="busy", password="canary")).code == "crowded"
 
 
 def test_a_read_only_database_can_be_looked_at(

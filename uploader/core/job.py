@@ -13,6 +13,8 @@ from uploader.core.redact import SessionUri
 
 #: Contract fireworks §1.1.
 MODEL_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+#: Of a file's number as many bits as a database keeps; some file systems hash it into all 64.
+INODE_BITS = 2**63 - 1
 #: A job whose account is asked from the service at its first claim.
 UNKNOWN_ACCOUNT = "-"
 

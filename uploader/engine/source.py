@@ -21,7 +21,7 @@ from uploader.core.errors import (
     SourceUnreadable,
     SourceUnsettled,
 )
-from uploader.core.job import FileState, Identity, Pair
+from uploader.core.job import INODE_BITS, FileState, Identity, Pair
 from uploader.engine.throttle import Throttle
 from uploader.runtime import StopToken
 
@@ -37,7 +37,7 @@ class Source:
         self.path = path
         self.regular = stat.S_ISREG(facts.st_mode)
         self.identity = Identity(facts.st_size, facts.st_mtime_ns)
-        self.inode = facts.st_ino
+        self.inode = facts.st_ino & INODE_BITS
         self.pairs: dict[int, int] = {0: 0}
         self._descriptor = descriptor
         self._stop = stop

@@ -59,6 +59,7 @@ class Worker:
         self._runs: dict[Lease, Run] = {}
         self._stopping: dict[Lease, float] = {}
         self._draining = False
+        self._over = threading.Event()
         self._set_ahead = _ahead(tools.clock)
         self._key = tools.key_fingerprint()
         self._store_broken_since: float | None = None
@@ -78,6 +79,14 @@ class Worker:
 
         Raises StoreError.
         """
+        if self._tools.claims.leases_end:
+            self._tools.spawn("leases", self._mind_the_leases)
+        try:
+            return self._loop(until_idle=until_idle)
+        finally:
+            self._over.set()
+
+    def _loop(self, *, until_idle: bool) -> bool:
         self._tools.claims.heal(self._tools.clock.now())  # a new start tries blocked jobs once
         while not self._draining:
             if ended := self.wake.is_set():  # a run has: its place is free
@@ -88,9 +97,12 @@ class Worker:
         self._drain()
         return False
 
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
     def _turn(self, *, claim: bool, until_idle: bool) -> bool:
         """One look at everything; True where a run ``until_idle`` has come to its end."""
-        self._cut_the_lapsed()
         try:
             changed = self._tend()
             if claim or changed or self._claiming.due(self._tools.clock.boot_s()):
@@ -185,7 +197,8 @@ class Worker:
         """Stop every run whose job a user took away; let go of leases without a run."""
         held = self._tools.claims.held(self._tools.owner)
         for lease, run in tuple(self._runs.items()):
-            if held.get(lease) in (None, Status.PAUSED, Status.CANCELLED) and not run.closing:
+            taken_away = held.get(lease) in (Status.PAUSED, Status.CANCELLED)
+            if lease not in held or (taken_away and not run.closing):
                 self._stop(run, boot_s)
         for lease in held:
             if lease not in self._runs:
@@ -202,11 +215,15 @@ class Worker:
             else:
                 self._stop(run, boot_s)
 
-    def _cut_the_lapsed(self) -> None:
-        """Where the store cannot be asked, a lease still ends: then nothing more may be sent."""
-        for run in tuple(self._runs.values()):
-            if run.lapsed():
-                run.cut()
+    def _mind_the_leases(self) -> None:
+        """Whatever the store does, a lease ends: then nothing more may be sent.
+
+        Beside the loop, which a store that does not answer may hold up for longer than a lease.
+        """
+        while not self._tools.clock.wait(self._over, _TICK_S):
+            for run in tuple(self._runs.values()):
+                if run.lapsed():
+                    run.cut()
 
     def _stop(self, run: Run, boot_s: float) -> None:
         if run.lease not in self._stopping:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
-from uploader.core.job import Manifest, ManifestFile
+from uploader.core.job import INODE_BITS, Manifest, ManifestFile
 from uploader.model.finding import Finding, error, warning
 from uploader.model.names import Role, clean, leftover, matches, needed, role, sendable, shown
 
@@ -155,7 +155,7 @@ def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
         os.close(handle)
     if not found.st_size and role(name) is Role.OTHER:
         return LeftOut(name, "empty", 0)  # the service may refuse empty objects (contract §2.4)
-    return ManifestFile(name, found.st_size, found.st_mtime_ns, found.st_ino)
+    return ManifestFile(name, found.st_size, found.st_mtime_ns, found.st_ino & INODE_BITS)
 
 
 def _dangling(name: str, problem: OSError) -> Finding:

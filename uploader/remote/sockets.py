@@ -6,6 +6,7 @@ Rules: design §4 Stopping and Timeouts, contract gcs-resumable T13.
 from __future__ import annotations
 
 import socket
+import struct
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,8 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from uploader.core.errors import Stopped
 from uploader.remote.http import ANSWER_S, LOST
 from uploader.runtime import StopToken
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class _Watched(HTTPConnection):
@@ -30,6 +33,9 @@ class _Watched(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         connection = super()._new_conn()
+        # Closed, by whomever, it drops what is still queued: after a cut, a lease's end or a
+        # SIGKILL nothing of an old PUT may trickle in beside the next worker's (design §4).
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         # A duplicate stays valid while TLS takes the socket over, so a handshake ends too.
         self._handle = connection.dup()
         self._stop.watch(self._handle)

@@ -20,12 +20,14 @@ from uploader.core.errors import StoreError
 from uploader.core.job import Event, Job, Stage, Status, exit_code
 from uploader.core.redact import redact
 from uploader.core.words import progress_line
+from uploader.engine.worker import DRAIN_S, Worker
 from uploader.model.names import shown
 from uploader.runtime import spawn
 from uploader.settings import Settings
 from uploader.store.jobs import Jobs
 
 PROGRESS_EVERY_S = 30.0
+_LOOK_S = 1.0
 MIXED = 9
 
 _log = logging.getLogger("uploader.worker")
@@ -72,6 +74,7 @@ def run(settings: Settings, *, until_idle: bool) -> int:
         _on_signals(worker.drain)
         jobs = wiring.open_jobs(settings)
         spawn("progress", lambda: _tell_progress(jobs, ended))
+        spawn("drain", lambda: _leave_if_stuck(worker, ended))
         _log.info("worker started, state in %s", settings.state_dir)
         try:
             idle = worker.run(until_idle=until_idle)
@@ -88,6 +91,17 @@ def _on_signals(drain: Callable[[], None]) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, first)
+
+
+def _leave_if_stuck(worker: Worker, ended: threading.Event) -> None:
+    """A drain ends in time also where the store never answers: every row is written, or nothing."""
+    clock = wiring.clock()
+    while not worker.draining:
+        if clock.wait(ended, _LOOK_S):
+            return
+    if not clock.wait(ended, DRAIN_S + _LOOK_S):
+        _log.error("the state store does not answer: leaving without it")
+        os._exit(StoreError.exit_code)
 
 
 def _tell_progress(jobs: Jobs, ended: threading.Event) -> None:

@@ -48,8 +48,8 @@ def store_errors() -> Iterator[None]:
     """
     try:
         yield
-    except IntegrityError:
-        raise
+    except IntegrityError as error:
+        raise _without_the_row(error) from None
     except DBAPIError as error:
         raise _translated(error.orig) or error from error.orig
     except (sqlite3.Error, OSError) as error:
@@ -58,6 +58,12 @@ def store_errors() -> Iterator[None]:
         raise causes.LOCKED.error() from error
     except UnicodeDecodeError as error:  # even a damaged schema's error message may be no text
         raise causes.CORRUPT.error() from error
+
+
+def _without_the_row(error: IntegrityError) -> IntegrityError:
+    """PostgreSQL quotes the whole row behind its first line, session URI and all (invariant 8)."""
+    first = str(error.orig).partition("\n")[0]
+    return IntegrityError(error.statement, None, Exception(first), hide_parameters=True)
 
 
 @contextlib.contextmanager

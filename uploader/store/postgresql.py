@@ -100,7 +100,15 @@ _CAUSES = {
     "XX": _DAMAGED,
 }
 #: The server's words where a connection is refused: libpq hands no SQLSTATE on.
-_REFUSALS = ("authentication", "password", "pg_hba.conf", "does not exist", "permission denied")
+_REFUSALS = (
+    "authentication",
+    "password",
+    "pg_hba.conf",
+    "does not exist",
+    "permission denied",
+    "not permitted to log in",
+)
+_TOO_MANY = ("too many", "connection slots")
 
 
 def cause(error: BaseException) -> Cause | None:
@@ -119,6 +127,8 @@ def _unanswered(error: BaseException) -> Cause | None:
         return _SETTINGS
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return None
+    if any(crowd in words for crowd in _TOO_MANY):
+        return _CROWDED
     return _REFUSED if any(refusal in words for refusal in _REFUSALS) else _UNREACHABLE
 
 
