@@ -220,3 +220,13 @@ def test_everything_is_said_at_once(uploader: Command, model: Path, service: San
     (model / "config.json").unlink()
     answer = online(uploader, model, "--rate", "1B/s", "--account", "acme")
     assert {check for check, _ in named(answer)} == {"config_json", "api_key"}
+
+
+@pytest.mark.usefixtures("service")
+def test_a_folder_whose_name_gives_no_id_shows_its_findings_all_the_same(
+    uploader: Command, home: Path
+) -> None:
+    nameless = folder(home / "---", without(BASE, "config.json"))
+    answer = online(uploader, nameless)
+    assert answer.code == 2
+    assert ("config_json", "error") in named(answer)

@@ -89,8 +89,8 @@ def make_plan(wanted: Wanted, settings: Settings, tell: Callable[[Look], None] =
         base=lambda folder: uploaded_base(base_model_of(folder, wanted.base_model), settings),
         unchecked=wanted.no_preflight,
     )
-    seen = _looked_ahead(wanted, seen, settings)
     try:
+        seen = _looked_ahead(wanted, seen, settings)
         if seen.errors:
             raise seen.refuse()
         return Plan(_new_job(wanted, said, seen, settings), seen)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from uploader.model.adapter import brief
 from uploader.model.contents import Contents
 from uploader.model.finding import Finding, error, warning
-from uploader.model.names import shown
 
 CONFIG = "config.json"
 
@@ -58,8 +58,6 @@ _VIDEO = ("qwen3vl",)
 _IMAGES, _PROCESSOR = "preprocessor_config.json", "processor_config.json"
 _VIDEOS = "video_preprocessor_config.json"
 
-_LONGEST = 60
-
 
 def classes(config: Mapping[str, Any]) -> list[str]:
     """The names in `architectures`; none where that is no list of names."""
@@ -97,7 +95,7 @@ def architectures(contents: Contents) -> Iterable[Finding]:
         hint = 'add the class of the model to it: "architectures": ["LlamaForCausalLM"]'
         yield warning("architectures", CONFIG, message, hint)
     elif not listed(config):
-        message = f"{CONFIG}: {_brief(', '.join(named))} is not on Fireworks' list of models"
+        message = f"{CONFIG}: {brief(', '.join(named))} is not on Fireworks' list of models"
         hint = "the list is not exhaustive: ask Fireworks before a long upload"
         yield warning("architectures", CONFIG, message, hint)
 
@@ -112,7 +110,7 @@ def quantization(contents: Contents) -> Iterable[Finding]:
     unified = method.lower().replace("_", "-")
     severity, hint = error, "upload the model as it was before quantization"
     # In the words of the documentation (contract fireworks §6 "Base model").
-    message = f"Fireworks does not support {CONFIG}'s quantization_config ({_brief(method)})"
+    message = f"Fireworks does not support {CONFIG}'s quantization_config ({brief(method)})"
     if not unified.startswith(_REFUSED):
         severity, hint = warning, f"{hint}, unless Fireworks says it takes this one"
     if unified.startswith(_SERVED):
@@ -133,7 +131,7 @@ def _silently_quantized(contents: Contents) -> Iterable[Finding]:
     hint = "upload the model as it was before quantization"
     if packed:
         message = f"{packed[0]} holds quantized tensors, which {CONFIG} says nothing of"
-        yield warning("quantization", packed[0], f"{message}: {_brief(packed[1])}", hint)
+        yield warning("quantization", packed[0], f"{message}: {brief(packed[1])}", hint)
     elif said:
         message = f"{said} speaks of quantization, {CONFIG} does not"
         yield warning("quantization", said, message, hint)
@@ -178,7 +176,7 @@ def remote_code(contents: Contents) -> Iterable[Finding]:
         missing = sorted(set(code) - contents.present)
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            message = f"{name}: auto_map calls for {_brief(missing[0])}{more}, not in the folder"
+            message = f"{name}: auto_map calls for {brief(missing[0])}{more}, not in the folder"
             hint = "add the file from the model's origin, or remove auto_map if nothing needs it"
             yield warning("remote_code", name, message, hint)
 
@@ -196,8 +194,3 @@ def _code(named: Any) -> Iterator[str]:
 
 def _begins(config: Mapping[str, Any], prefixes: tuple[str, ...]) -> bool:
     return any(name.lower().startswith(prefixes) for name in classes(config))
-
-
-def _brief(text: str) -> str:
-    """``text`` of a foreign file as part of one line."""
-    return shown(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
