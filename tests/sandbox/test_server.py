@@ -95,6 +95,20 @@ def test_a_query_ends_the_put_of_a_client_that_hangs(remote: Remote, content: by
     assert remote.seen()["cuts"] == 1
 
 
+def test_a_cut_is_counted_when_the_bytes_are_lost_not_when_a_stalled_thread_notices(
+    remote: Remote, content: bytes
+) -> None:
+    stall = {"on": "put", "do": "stall", "at_byte": len(content), "seconds": 3600.0}
+    remote.world.script.add([stall])
+    uri, whole = remote.session(len(content)), len(content) // GRANULE * GRANULE
+    with raw_put(uri, content, len(content)):
+        wait_until(lambda: remote.seen()["body_bytes_read"] == len(content) - 1)
+        assert remote.offset(uri) == whole
+        assert remote.seen()["cuts"] == 1
+        assert remote.put(uri, content[whole:], whole, len(content)).status_code == 200
+        assert remote.seen()["cuts"] == 1
+
+
 def test_connections_are_kept_alive(remote: Remote) -> None:
     with connect(remote.world.base_url) as connection:
         for _ in range(2):

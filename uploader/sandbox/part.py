@@ -18,13 +18,15 @@ class Part:
 
     A request that is cut leaves everything received, rounded down to a granule. One request
     writes at a time: the next one on the same upload takes over, and the older one is cut; the
-    block it was just reading is neither kept nor counted.
+    block it was just reading is neither kept nor counted. `cuts` counts a cut at the moment that
+    costs the bytes, however long the older request's thread takes to notice.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.persisted = 0
         self.crc = 0
+        self.cuts = 0
         self._arrived = 0
         self._arrived_crc = 0
         self._file: BinaryIO | None = None
@@ -47,28 +49,21 @@ class Part:
             token.write(block)
             self._advance(block)
 
-    def end(self, token: BinaryIO, *, whole: bool = False) -> bool:
+    def end(self, token: BinaryIO, *, whole: bool = False, cut: bool = False) -> bool:
         """The request is over; `whole` keeps the odd bytes after the last granule, too.
 
-        False if another request has taken over.
+        False if another request has taken over, which counted the cut.
         """
         with self._lock:
             ours = token is self._file
             if ours:
-                self.settle(whole=whole)
+                self._close(whole=whole, cut=cut)
             return ours
 
-    def settle(self, *, whole: bool = False) -> None:
-        """End whoever is writing, and keep what has arrived down to a granule."""
+    def settle(self) -> None:
+        """Cut whoever is writing, and keep what has arrived down to a granule."""
         with self._lock:
-            if self._file is None:
-                return
-            if whole:
-                self.persisted, self.crc = self._arrived, self._arrived_crc
-            self._file.truncate(self.persisted)
-            self._file.close()
-            self._file = None
-            self._arrived, self._arrived_crc = self.persisted, self.crc
+            self._close(whole=False, cut=True)
 
     def move_to(self, path: Path) -> None:
         """The upload is complete: this is the object now."""
@@ -80,6 +75,17 @@ class Part:
             self.settle()
             self.persisted = self.crc = self._arrived = self._arrived_crc = 0
             self.path.unlink(missing_ok=True)
+
+    def _close(self, *, whole: bool, cut: bool) -> None:
+        if self._file is None:
+            return
+        self.cuts += cut
+        if whole:
+            self.persisted, self.crc = self._arrived, self._arrived_crc
+        self._file.truncate(self.persisted)
+        self._file.close()
+        self._file = None
+        self._arrived, self._arrived_crc = self.persisted, self.crc
 
     def _advance(self, block: bytes) -> None:
         stop = self._arrived + len(block)

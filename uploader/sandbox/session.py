@@ -81,8 +81,7 @@ def receive(world: World, target: StorageObject, part: Part, body: Body, span: S
                 target.body_bytes_read += len(block)
         whole = position == span.stop
     finally:
-        ours = part.end(token, whole=whole and span.final)
-        target.cuts += bool(body.unread) or not ours  # taken over at its last byte: cut, too
+        ours = part.end(token, whole=whole and span.final, cut=bool(body.unread))
     return whole and ours
 
 

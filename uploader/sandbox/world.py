@@ -59,18 +59,23 @@ class StorageObject:
     key: str
     path: Path
     stored: Stored | None = None
-    part: Part | None = None
+    #: Where its bytes arrive: one per session or plain PUT, the newest last.
+    parts: list[Part] = field(default_factory=list)
     body_bytes_read: int = 0
     bytes_below_confirmed: int = 0
     sessions_started: int = 0
     puts: int = 0
     queries: int = 0
-    cuts: int = 0
+
+    @property
+    def cuts(self) -> int:
+        """Requests that ended before their last byte was kept."""
+        return sum(part.cuts for part in self.parts)
 
     def report(self) -> dict[str, Any]:
         """The counters; `size` and `crc32c` are null until the object is complete."""
-        stored, part = self.stored, self.part
-        persisted = part.persisted if part else 0
+        stored = self.stored
+        persisted = self.parts[-1].persisted if self.parts else 0
         return {
             "size": stored.size if stored else None,
             "crc32c": stored.crc32c if stored else None,
@@ -175,8 +180,9 @@ class World:
     def new_part(self, target: StorageObject) -> Part:
         with self.lock:
             suffix = f".{self._random.randbytes(4).hex()}.part"
-            target.part = Part(target.path.with_name(target.path.name + suffix))
-            return target.part
+            part = Part(target.path.with_name(target.path.name + suffix))
+            target.parts.append(part)
+            return part
 
     def store(self, target: StorageObject, part: Part) -> Stored:
         """The upload in `part` is complete: make it the object."""
