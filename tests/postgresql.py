@@ -17,8 +17,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from uploader.store import migrate
-from uploader.store.dialect import open_engine
+from uploader.store.database import migrate
+from uploader.store.database.dialect import open_engine
 
 #: Where it must not be missing, as in CI.
 REQUIRED = os.environ.get("UPLOADER_TEST_POSTGRESQL") == "required"

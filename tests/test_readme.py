@@ -11,7 +11,7 @@ from uploader.cli import app, wait
 from uploader.core.errors import UploaderError
 from uploader.core.job import Status, exit_code
 from uploader.core.lifecycle import render_mermaid
-from uploader.model.preflight import render_table
+from uploader.preflight.registry import render_table
 from uploader.service import daemon
 
 ROOT = Path(__file__).parents[1]

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from uploader.remote.credentials import ApiKeySource
     from uploader.remote.fireworks import Fireworks
     from uploader.settings import Settings
+    from uploader.store.database.workers import WorkerLock
     from uploader.store.jobs import Jobs
-    from uploader.store.locks import WorkerLock
 
 
 def clock() -> Clock:
@@ -40,7 +40,7 @@ def open_jobs(settings: Settings) -> Jobs:
 
 def read_jobs(settings: Settings) -> Jobs | None:
     """The job table for looking only; None where there is none yet. Never imports Alembic."""
-    from uploader.store import migrate
+    from uploader.store.database import migrate
     from uploader.store.jobs import Jobs
 
     engine = _existing(settings)
@@ -52,21 +52,21 @@ def read_jobs(settings: Settings) -> Jobs | None:
 
 def db_current(settings: Settings) -> str | None:
     """The store's schema version; None for an empty one, or none at all."""
-    from uploader.store import migrate
+    from uploader.store.database import migrate
 
     engine = _existing(settings)
     return None if engine is None else migrate.current_version(engine)
 
 
 def _existing(settings: Settings) -> Engine | None:
-    from uploader.store.dialect import exists, open_engine
+    from uploader.store.database.dialect import exists, open_engine
 
     return open_engine(settings.database_url) if exists(settings.database_url) else None
 
 
 def db_upgrade(settings: Settings) -> str:
     """Bring the store up to date; the version it has then."""
-    from uploader.store import migrate
+    from uploader.store.database import migrate
 
     _migrated(settings)
     return migrate.HEAD
@@ -74,7 +74,7 @@ def db_upgrade(settings: Settings) -> str:
 
 def db_backup(settings: Settings, path: Path | None) -> Path | None:
     """A copy of the store, at ``path`` or where the last one went; None where there is no store."""
-    from uploader.store import migrate
+    from uploader.store.database import migrate
 
     engine = _existing(settings)
     return None if engine is None else migrate.save(engine, settings.state_dir, path)
@@ -82,15 +82,15 @@ def db_backup(settings: Settings, path: Path | None) -> Path | None:
 
 def worker_alive(settings: Settings) -> bool:
     """Does any worker of this store live? With PostgreSQL it may be another machine's."""
-    from uploader.store.dialect import worker_connected
-    from uploader.store.locks import any_worker
+    from uploader.store.database.dialect import worker_connected
+    from uploader.store.database.workers import any_worker
 
     return any_worker(settings.state_dir) or worker_connected(settings.database_url)
 
 
 def _migrated(settings: Settings) -> Engine:
-    from uploader.store import migrate
-    from uploader.store.dialect import open_engine
+    from uploader.store.database import migrate
+    from uploader.store.database.dialect import open_engine
 
     engine = open_engine(settings.database_url)
     migrate.ensure(engine, settings.state_dir)
@@ -107,9 +107,9 @@ def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[Wo
     Creates or migrates the store first. Raises StoreError, UsageError.
     """
     from uploader.engine.worker import Worker
-    from uploader.store import migrate
-    from uploader.store.dialect import ChangeWatch
-    from uploader.store.locks import WorkerLock
+    from uploader.store.database import migrate
+    from uploader.store.database.dialect import ChangeWatch
+    from uploader.store.database.workers import WorkerLock
 
     engine = _migrated(settings)
     with WorkerLock(settings.state_dir) as lock:

@@ -13,7 +13,7 @@ from uploader.core.errors import UsageError
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.runtime import SystemClock
-from uploader.store.dialect import open_engine, sqlite_url
+from uploader.store.database.dialect import open_engine, sqlite_url
 from uploader.store.jobs import Jobs
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.long]

@@ -29,7 +29,7 @@ class Newer:
         for package in ("uploader", "migrations"):
             shutil.copytree(ROOT / package, self.root / package, ignore=ignored)
         (self.root / "migrations/versions/0002_next.py").write_text(NEXT_VERSION)
-        source = self.root / "uploader/store/migrate.py"
+        source = self.root / "uploader/store/database/migrate.py"
         text = source.read_text()
         assert 'VERSIONS = ("0001",)' in text
         source.write_text(text.replace('VERSIONS = ("0001",)', 'VERSIONS = ("0001", "0002")'))

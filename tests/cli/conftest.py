@@ -18,8 +18,8 @@ import pytest
 from tests.model.build import BASE, folder
 from uploader.cli import app
 from uploader.runtime import SystemClock
-from uploader.store import migrate
-from uploader.store.dialect import open_engine
+from uploader.store.database import migrate
+from uploader.store.database.dialect import open_engine
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Answer, Command
-from tests.model import adapters
 from tests.model.build import BASE, folder, without
+from tests.preflight import adapters
 from uploader.sandbox.server import Sandbox
 from uploader.sandbox.world import Model
 

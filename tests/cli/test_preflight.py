@@ -11,8 +11,8 @@ import pytest
 
 from tests.cli.conftest import Command
 from tests.cli.test_process import in_terminal
-from tests.model import adapters
 from tests.model.build import BASE, LORA, SHARDED, SHARDS, folder, safetensors, without
+from tests.preflight import adapters
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 #: Ten faults and more; leftovers too.

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Command
 from tests.model.build import folder
-from tests.model.cases import BAD, GOOD
+from tests.preflight.cases import BAD, GOOD
 
 REFUSED = {
     name: files

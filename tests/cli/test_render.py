@@ -14,7 +14,7 @@ from uploader.core.job import (
     Job,
     Kind,
     Mode,
-    Pair,
+    PrefixCrc,
     Reason,
     Stage,
     Status,
@@ -42,7 +42,9 @@ JOB = Job(
     bytes_marked=42_000,
     bytes_sent=43_000,
 )
-FILE = FileState(12, "model.safetensors", 1000, 5, 6, checkpoint=Pair(256, 1), crc32c=0xE3069283)
+FILE = FileState(
+    12, "model.safetensors", 1000, 5, 6, checkpoint=PrefixCrc(256, 1), crc32c=0xE3069283
+)
 
 
 def test_a_job_document_has_the_documented_keys_in_order() -> None:
@@ -77,7 +79,7 @@ def test_a_file_has_the_documented_keys_in_order() -> None:
 
 
 def test_a_stored_file_is_confirmed_as_a_whole() -> None:
-    stored = replace(FILE, stored=True, mode=Mode.PUT, checkpoint=Pair())
+    stored = replace(FILE, stored=True, mode=Mode.PUT, checkpoint=PrefixCrc())
     assert render.file_json(stored)["offset"] == 1000
     assert render.file_row(stored, NOW)[3:6] == ("100%", "unverified", "put")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command, ScriptedClock
-from tests.model import adapters
 from tests.model.build import LORA, folder, safetensors
+from tests.preflight import adapters
 
 Sql = Callable[[str], None]
 WEIGHTS = safetensors({"lm_head.weight": 4096})

@@ -33,13 +33,13 @@ from uploader.core.retry import (
     decide,
     reason_of,
 )
-from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Verdict, Where
+from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Call, Verdict
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
-V, W = Verdict, Where
+V, W = Verdict, Call
 
 # where, status, code, text → verdict
-ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
+ANSWERS: list[tuple[Call, int, str, str, Verdict]] = [
     (W.CREATE, 401, "", "", V.BLOCKED),
     (W.GET, 400, "UNAUTHENTICATED", "", V.BLOCKED),
     (W.VERIFY, 403, "UNAUTHORIZED", "The API key you provided is invalid.", V.BLOCKED),
@@ -62,15 +62,15 @@ ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
     (W.GET, 400, "RESOURCE_EXHAUSTED", "", V.THROTTLED),
     (W.GET, 503, "RESOURCE_EXHAUSTED", "", V.THROTTLED),
     (W.VALIDATE, 503, "FAILED_PRECONDITION", "", V.TRANSIENT),
-    *((where, NO_ANSWER, "", "", V.TRANSIENT) for where in Where),
-    *((where, status, "", "", V.TRANSIENT) for where in Where for status in (408, 500, 503, 504)),
-    *((where, 599, "", "", V.TRANSIENT) for where in Where),
+    *((call, NO_ANSWER, "", "", V.TRANSIENT) for call in Call),
+    *((call, status, "", "", V.TRANSIENT) for call in Call for status in (408, 500, 503, 504)),
+    *((call, 599, "", "", V.TRANSIENT) for call in Call),
     *(
         (W.GET, 400, name, "", V.TRANSIENT)
         for name in ("INTERNAL", "DEADLINE_EXCEEDED", "CANCELLED")
     ),
     (W.GET, 499, "", "", V.TRANSIENT),
-    *((where, 599, "", "", V.TRANSIENT) for where in sorted(STORAGE)),
+    *((call, 599, "", "", V.TRANSIENT) for call in sorted(STORAGE)),
     (W.DATA, 600, "", "", V.FAILED),
     *((W.START, status, "", "expired", V.URL_EXPIRED) for status in (400, 401, 403)),
     (W.CREATE, 409, "ABORTED", "", V.TRANSIENT),
@@ -98,30 +98,30 @@ ANSWERS: list[tuple[Where, int, str, str, Verdict]] = [
     (W.PUT, 401, "", "", V.URL_EXPIRED),
     (W.PUT, 400, "", "MalformedSecurityHeader", V.FAILED),
     *((W.START, status, "", "refused", V.START_REFUSED) for status in (400, 401, 403, 405, 501)),
-    *((where, s, "", "", V.SESSION_GONE) for where in sorted(SESSION) for s in (404, 410, 499)),
+    *((call, s, "", "", V.SESSION_GONE) for call in sorted(SESSION) for s in (404, 410, 499)),
     # Nobody asked to end a start or a PUT: a proxy's word for "the client has gone" passes.
-    *((where, 499, "", "", V.TRANSIENT) for where in sorted(SIGNED)),
-    *((where, 429, "", "", V.TRANSIENT) for where in sorted(STORAGE)),
-    *((where, 412, "", "", V.FAILED) for where in sorted(STORAGE)),
-    *((where, 404, "", "", V.FAILED) for where in sorted(SIGNED)),
+    *((call, 499, "", "", V.TRANSIENT) for call in sorted(SIGNED)),
+    *((call, 429, "", "", V.TRANSIENT) for call in sorted(STORAGE)),
+    *((call, 412, "", "", V.FAILED) for call in sorted(STORAGE)),
+    *((call, 404, "", "", V.FAILED) for call in sorted(SIGNED)),
     (W.DATA, 400, "", "CrcMismatch", V.FAILED),
     (W.DATA, 403, "", "expired", V.FAILED),
 ]
 
 
 @pytest.mark.parametrize(
-    ("where", "status", "code", "text", "verdict"),
+    ("call", "status", "code", "text", "verdict"),
     ANSWERS,
     ids=[f"{number}-{row[0]}-{row[1]}" for number, row in enumerate(ANSWERS)],
 )
 def test_what_an_answer_means(
-    where: Where, status: int, code: str, text: str, verdict: Verdict
+    call: Call, status: int, code: str, text: str, verdict: Verdict
 ) -> None:
-    assert classify(where, status, code, text) is verdict
+    assert classify(call, status, code, text) is verdict
 
 
-def first_rule(where: Where, status: int, code: str, text: str) -> Rule | None:
-    return next((rule for rule in RULES if rule.fits(where, status, code, text)), None)
+def first_rule(call: Call, status: int, code: str, text: str) -> Rule | None:
+    return next((rule for rule in RULES if rule.fits(call, status, code, text)), None)
 
 
 def test_every_row_decides_at_least_one_of_the_answers_above() -> None:
@@ -134,7 +134,7 @@ def test_the_table_speaks_of_known_codes_and_names_its_sources() -> None:
     assert named - set(GRPC_NAMES) == {"UNAUTHORIZED"}  # the service's own word (fw §1.3)
     for rule in RULES:
         assert rule.source.startswith(("fw §", "gcs §"))
-        assert rule.where <= CONTROL | STORAGE
+        assert rule.call <= CONTROL | STORAGE
         assert rule.statuses
 
 
@@ -150,13 +150,13 @@ def test_a_grpc_number_is_the_place_of_its_name() -> None:
 
 
 def test_every_request_belongs_to_one_service() -> None:
-    assert set(Where) == CONTROL | STORAGE
+    assert set(Call) == CONTROL | STORAGE
     assert not CONTROL & STORAGE
 
 
-@given(st.sampled_from(Where), st.integers(), st.text(), st.text())
-def test_any_answer_has_a_verdict(where: Where, status: int, code: str, text: str) -> None:
-    assert classify(where, status, code, text) in Verdict
+@given(st.sampled_from(Call), st.integers(), st.text(), st.text())
+def test_any_answer_has_a_verdict(call: Call, status: int, code: str, text: str) -> None:
+    assert classify(call, status, code, text) in Verdict
 
 
 # --- backoff ----------------------------------------------------------------------------------
@@ -193,14 +193,14 @@ def test_the_longest_wish_that_is_followed_is_an_hour() -> None:
 
 
 def remote(
-    verdict: Verdict, retry_after_s: float | None = None, where: Where = W.DATA
+    verdict: Verdict, retry_after_s: float | None = None, call: Call = W.DATA
 ) -> RemoteError:
-    return RemoteError(verdict, where, "words", retry_after_s=retry_after_s, hint="do")
+    return RemoteError(verdict, call, "words", retry_after_s=retry_after_s, hint="do")
 
 
 DECISIONS: list[tuple[Exception, type]] = [
     (remote(V.TRANSIENT), RetryAt),
-    (remote(V.TRANSIENT, where=W.PUT), RetryAt),
+    (remote(V.TRANSIENT, call=W.PUT), RetryAt),
     (remote(V.THROTTLED), RetryAt),
     (remote(V.NOT_YET), RetryAt),
     (remote(V.URL_EXPIRED), RetryAt),
@@ -249,8 +249,8 @@ def test_every_verdict_has_a_decision() -> None:
         KeyError("fw_canary00"),
         ProtocolError("odd"),
         UsageError("odd"),
-        remote(V.START_REFUSED, where=W.START),
-        remote(V.URL_EXPIRED, where=W.PUT),
+        remote(V.START_REFUSED, call=W.START),
+        remote(V.URL_EXPIRED, call=W.PUT),
     ],
     ids=["a bug", "no rule", "a setting", "a refused start", "a fresh URL"],
 )

@@ -35,10 +35,10 @@ from uploader.runtime import Clock, Spawn, StopToken, SystemClock, spawn
 from uploader.sandbox.adapter import InProcessAdapter
 from uploader.sandbox.world import World
 from uploader.store.claims import Claims
-from uploader.store.dialect import ChangeWatch, open_engine
+from uploader.store.database.dialect import ChangeWatch, open_engine
+from uploader.store.database.migrate import ensure
+from uploader.store.database.workers import WorkerLock
 from uploader.store.jobs import Jobs
-from uploader.store.locks import WorkerLock
-from uploader.store.migrate import ensure
 
 GRANULE = 256 * 1024
 DEADLINE_S = 30.0

@@ -12,7 +12,7 @@ from uploader.core.errors import UsageError
 from uploader.core.job import Lease, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
-from uploader.store.locks import WorkerLock
+from uploader.store.database.workers import WorkerLock
 
 SIZE = 40 * GRANULE
 

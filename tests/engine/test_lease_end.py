@@ -20,16 +20,16 @@ from tests.engine.conftest import DEADLINE_S, GRANULE, LIMITS, FastClock, Lab
 from tests.postgresql import Cluster
 from uploader.core.errors import StoreError
 from uploader.core.job import Job, Stage, Status
-from uploader.engine.pipeline import Run
+from uploader.engine.job_run import JobRun
 from uploader.engine.progress import Progress
-from uploader.engine.source import Source
 from uploader.engine.tools import Limits, Tools
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
 from uploader.sandbox.adapter import InProcessAdapter
+from uploader.sources.local import Source
 from uploader.store.claims import Claims
-from uploader.store.locks import WorkerLock
+from uploader.store.database.workers import WorkerLock
 
 SIZE = 24 * GRANULE
 SUSPENDED_S = 3600.0
@@ -159,9 +159,9 @@ def test_a_holder_that_waits_for_an_answer_at_its_leases_end_is_cut(
     lab: PostgresqlLab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No block is read then, so that nothing but the worker's loop can end the connection."""
-    cut, real_cut, renew = threading.Event(), Run.cut, Claims.renew
+    cut, real_cut, renew = threading.Event(), JobRun.cut, Claims.renew
 
-    def noted_cut(run: Run) -> None:
+    def noted_cut(run: JobRun) -> None:
         cut.set()
         real_cut(run)
 
@@ -175,7 +175,7 @@ def test_a_holder_that_waits_for_an_answer_at_its_leases_end_is_cut(
             lab.fast.moved_s += LIMITS.lease_s
             assert cut.wait(DEADLINE_S)
 
-    monkeypatch.setattr(Run, "cut", noted_cut)
+    monkeypatch.setattr(JobRun, "cut", noted_cut)
     monkeypatch.setattr(Claims, "renew", refused)
     lab.boundary = wait
     lab.enqueue(lab.model(a_bin=SIZE))

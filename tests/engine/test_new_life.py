@@ -17,7 +17,7 @@ from uploader.core.lifecycle import Verb
 from uploader.sandbox.script import Script
 from uploader.sandbox.world import Model
 from uploader.store.claims import Claims
-from uploader.store.locks import WorkerLock
+from uploader.store.database.workers import WorkerLock
 
 SIZE = 6 * GRANULE + 7
 MODEL = "accounts/sandbox/models/model"

@@ -15,7 +15,7 @@ from tests.engine.conftest import DEADLINE_S, GRANULE, FastClock, Lab
 from uploader.core.errors import StoreError
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
-from uploader.engine.pipeline import Run
+from uploader.engine.job_run import JobRun
 from uploader.engine.urls import UrlBook
 from uploader.engine.worker import Worker
 from uploader.store.claims import Claims
@@ -70,7 +70,7 @@ def test_an_upload_that_ends_while_the_worker_looks_is_no_error(lab: Lab) -> Non
     assert job is not None
     looks: Iterator[Any] = iter(())
 
-    class Ending(Run):
+    class Ending(JobRun):
         _upload = property(lambda _: next(looks), lambda *_: None)
 
     with lab.worker() as worker:
@@ -121,7 +121,7 @@ def test_a_key_that_was_away_and_comes_back_heals_too(lab: Lab) -> None:
             tools.owner, tools.base_url, (Stage.CREATE,), lab.clock.now(), 60
         )
         assert claimed is not None
-        Run(tools, claimed, math.inf).drive()
+        JobRun(tools, claimed, math.inf).drive()
         assert lab.job().status is Status.BLOCKED
         away.clear()
         worker._heal()
@@ -305,7 +305,7 @@ def test_progress_of_this_very_run_counts_when_it_ends_in_an_unexpected_error(
         for error in broken:
             raise error
 
-    monkeypatch.setattr("uploader.engine.pipeline.check_sources", fail_once)
+    monkeypatch.setattr("uploader.engine.job_run.check_sources", fail_once)
     lab.enqueue(lab.model())
     lab.run()
     lab.assert_ready()

@@ -14,11 +14,11 @@ import pytest
 from tests.engine.conftest import GRANULE, Lab
 from tests.engine.test_review import counting, never_fresh, passed
 from uploader.core.errors import SourceUnreadable
-from uploader.core.job import FileState, Mode, Pair, Status
-from uploader.engine.pipeline import refuse_different
-from uploader.engine.source import open_source
+from uploader.core.job import FileState, Mode, PrefixCrc, Status
+from uploader.engine.job_run import refuse_different
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
+from uploader.sources.local import open_source
 
 SIZE = 40 * GRANULE
 
@@ -162,7 +162,7 @@ def test_extending_a_crc_keeps_no_memory_of_the_way(tmp_path: Path) -> None:
     content = os.urandom(SIZE)
     (tmp_path / "f").write_bytes(content)
     with open_source(str(tmp_path), state(tmp_path / "f"), StopToken()) as source:
-        assert source.crc_at(SIZE - 7) == Pair(SIZE - 7, google_crc32c.value(content[:-7]))
+        assert source.crc_at(SIZE - 7) == PrefixCrc(SIZE - 7, google_crc32c.value(content[:-7]))
         assert len(source.pairs) <= 2
 
 
@@ -176,7 +176,7 @@ def test_a_stale_file_handle_is_a_condition_that_may_pass(
         raise OSError(errno.ESTALE, "Stale file handle")
 
     with open_source(str(tmp_path), file, StopToken()) as source:
-        monkeypatch.setattr("uploader.engine.source.os.fstat", stale)
+        monkeypatch.setattr("uploader.sources.local.os.fstat", stale)
         with pytest.raises(SourceUnreadable):
             source.check()
         with pytest.raises(SourceUnreadable):
@@ -193,7 +193,7 @@ def test_a_folder_that_comes_back_while_it_is_looked_for_is_no_lost_file(
         raise FileNotFoundError(errno.ENOENT, "No such file or directory")
 
     file = state(tmp_path / "f")
-    monkeypatch.setattr("uploader.engine.source.os.open", gone)
+    monkeypatch.setattr("uploader.sources.local.os.open", gone)
     with pytest.raises(SourceUnreadable):
         open_source(str(tmp_path), file, StopToken())
     monkeypatch.undo()

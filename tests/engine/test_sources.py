@@ -12,10 +12,10 @@ import pytest
 
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.errors import SourceChanged, SourceMissing, SourceUnreadable, SourceUnsettled
-from uploader.core.job import FileState, Pair, Status, exit_code
+from uploader.core.job import FileState, PrefixCrc, Status, exit_code
 from uploader.core.lifecycle import Verb
-from uploader.engine.source import open_source
 from uploader.runtime import StopToken
+from uploader.sources.local import open_source
 
 SIZE = 10 * GRANULE + 7
 
@@ -170,7 +170,7 @@ def test_crcs_extend_from_the_nearest_known_pair(tmp_path: Path) -> None:
     path.write_bytes(content)
     with open_source(str(tmp_path), state(path), StopToken()) as source:
         for offset in (len(content), 0, 1, GRANULE, 2 * GRANULE - 1, len(content)):
-            expected = Pair(offset, google_crc32c.value(content[:offset]))
+            expected = PrefixCrc(offset, google_crc32c.value(content[:offset]))
             assert source.crc_at(offset) == expected
         source.confirm(2 * GRANULE - 1)
         assert min(offset for offset in source.pairs if offset) == 2 * GRANULE - 1
@@ -179,9 +179,9 @@ def test_crcs_extend_from_the_nearest_known_pair(tmp_path: Path) -> None:
 def test_a_resume_reads_nothing_that_a_mark_covers(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(os.urandom(2 * GRANULE))
-    file = state(path, mark=Pair(2 * GRANULE, 12345))
+    file = state(path, mark=PrefixCrc(2 * GRANULE, 12345))
     with open_source(str(tmp_path), file, StopToken()) as source:
-        assert source.crc_at(2 * GRANULE) == Pair(2 * GRANULE, 12345)
+        assert source.crc_at(2 * GRANULE) == PrefixCrc(2 * GRANULE, 12345)
 
 
 def test_what_is_not_there_and_what_cannot_be_read(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.model.adapters import plain
+from tests.preflight.adapters import plain
 from uploader.core.job import Kind
 from uploader.model.finding import Finding
 from uploader.model.folder import scan
 from uploader.model.kinds import detect_kind
-from uploader.model.preflight import findings
+from uploader.preflight.registry import findings
 
 
 def safetensors(tensors: dict[str, int], *, missing: int = 0, surplus: int = 0) -> bytes:

@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.model.adapters import ATTENTION, CONFIG, MLP, adapter, lora, paths, plain
 from tests.model.build import brief, check, folder
 from tests.model.weights import Shape
+from tests.preflight.adapters import ATTENTION, CONFIG, MLP, adapter, lora, paths, plain
 from uploader.core.errors import UsageError
-from uploader.model import contents
 from uploader.model.adapter import (
     Factors,
     RankPattern,
@@ -26,6 +25,7 @@ from uploader.model.adapter import (
 )
 from uploader.model.folder import scan
 from uploader.model.safetensors import Tensor
+from uploader.preflight import contents
 
 
 def tensors(shapes: dict[str, Shape]) -> dict[str, Tensor]:

@@ -27,13 +27,13 @@ from sqlalchemy.exc import IntegrityError
 from tests.properties.replay import Snapshot, assert_follows, assert_whole
 from tests.properties.verbs import BASE_URL, FILE_WRITES, SIZES, WRITES, Write, new_job, soon
 from uploader.core.errors import LeaseLost, UsageError
-from uploader.core.job import UNKNOWN_ACCOUNT, FileState, Job, Lease, Pair, Stage, Status
+from uploader.core.job import UNKNOWN_ACCOUNT, FileState, Job, Lease, PrefixCrc, Stage, Status
 from uploader.core.lifecycle import Verb
-from uploader.store import migrate
 from uploader.store.claims import Claims
-from uploader.store.dialect import open_engine, sqlite_url
+from uploader.store.database import migrate
+from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.files import FileProgress
 from uploader.store.jobs import Jobs
-from uploader.store.progress import FileProgress
 from uploader.store.tables import jobs as jobs_table
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -277,7 +277,9 @@ class Store(RuleBasedStateMachine):
         sessions = file.sessions - late if file else 0
         offset, mark = sorted(int(share * SIZES[path]) for share in shares)
         sent = self._sent(lease, path) + 1
-        row = FileProgress(path, sessions, Pair(offset, 1), Pair(mark, 2), sent, advanced=True)
+        row = FileProgress(
+            path, sessions, PrefixCrc(offset, 1), PrefixCrc(mark, 2), sent, advanced=True
+        )
         self.may_advance = not late
         self._write(lease, lambda claims, _, now: claims.progress(lease, [row], 1.0, now))
 

@@ -14,7 +14,7 @@ from uploader.core.errors import JobRefused, RemoteError, UploaderError, UsageEr
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import UrlKind
 from uploader.core.retry import Backoff
-from uploader.core.verdict import Verdict, Where
+from uploader.core.verdict import Call, Verdict
 from uploader.remote.fireworks import VALIDATE_S, Fireworks, RemoteModel, base_of, pair
 from uploader.remote.gate import Gate
 from uploader.remote.sockets import SocketAdapter
@@ -119,7 +119,7 @@ def test_a_changed_key_is_used_at_the_next_call(
 def test_a_missing_key_passes_as_it_was_raised(
     serve: Serve, adapter: SocketAdapter, clock: HandClock, gate: Gate
 ) -> None:
-    missing = RemoteError(Verdict.BLOCKED, Where.VERIFY, "none", code="no_key")
+    missing = RemoteError(Verdict.BLOCKED, Call.VERIFY, "none", code="no_key")
 
     def none() -> ApiKey:
         raise missing
@@ -309,15 +309,15 @@ def test_without_a_wish_the_gate_backs_off_further_each_time(gate: Gate, clock: 
     for _ in range(4):
         gate.close(None)
         with pytest.raises(RemoteError) as caught:
-            gate.check(Where.GET)
+            gate.check(Call.GET)
         waits.append(caught.value.retry_after_s)
         clock.boot += caught.value.retry_after_s or 0
-        gate.check(Where.GET)
+        gate.check(Call.GET)
     assert waits == pytest.approx([1, 2, 4, 8])
     gate.passed()
     gate.close(None)
     with pytest.raises(RemoteError) as caught:
-        gate.check(Where.GET)
+        gate.check(Call.GET)
     assert caught.value.retry_after_s == pytest.approx(1)
 
 
@@ -328,7 +328,7 @@ def test_answers_that_cross_each_other_count_once_and_the_longest_wish_wins(
         gate.close(wish)
     clock.boot += 50
     with pytest.raises(RemoteError) as caught:
-        gate.check(Where.GET)
+        gate.check(Call.GET)
     assert caught.value.retry_after_s == pytest.approx(1)
 
 

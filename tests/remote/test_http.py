@@ -21,7 +21,7 @@ from tests.remote.scripted import Blocks, HandClock, Reply, everything_said
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.redact import ApiKey, SessionUri
 from uploader.core.resumable import read_url
-from uploader.core.verdict import Verdict, Where
+from uploader.core.verdict import Call, Verdict
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
 from uploader.remote.http import ask, open_session, trusted
@@ -167,7 +167,7 @@ def wrapped(error: Exception) -> Callable[[], None]:
 )
 def test_every_cause_has_words_of_ours(error: Exception, words: str) -> None:
     with pytest.raises(RemoteError) as caught:
-        ask(Where.QUERY, "https://h.example/o?upload_id=CANARY", wrapped(error))
+        ask(Call.QUERY, "https://h.example/o?upload_id=CANARY", wrapped(error))
     assert caught.value.verdict is Verdict.TRANSIENT
     assert caught.value.code == "unavailable"
     assert words in caught.value.message
@@ -180,7 +180,7 @@ def test_a_cause_nobody_foresaw_is_transient_too() -> None:
         raise OSError("CANARY")
 
     with pytest.raises(RemoteError, match="the exchange with h failed") as caught:
-        ask(Where.QUERY, "https://h/o", fail)
+        ask(Call.QUERY, "https://h/o", fail)
     assert "CANARY" not in everything_said(caught.value)
 
 
@@ -264,4 +264,4 @@ def test_a_port_where_nobody_listens_refuses_and_does_not_time_out() -> None:
     with contextlib.closing(session):
         url = f"http://127.0.0.1:{port}/"
         with pytest.raises(RemoteError, match="refused the connection"):
-            ask(Where.GET, url, lambda: session.get(url, timeout=5))
+            ask(Call.GET, url, lambda: session.get(url, timeout=5))

@@ -8,7 +8,7 @@ import requests
 
 from tests.remote.scripted import HandClock
 from uploader.core.errors import RemoteError
-from uploader.core.verdict import Verdict, Where
+from uploader.core.verdict import Call, Verdict
 from uploader.remote.refusals import json_object, refusal
 
 NOW = HandClock().now()
@@ -31,71 +31,71 @@ def nested(code: object, message: str = "m") -> dict[str, Any]:
     return {"error": {"message": message, "param": None, "code": code, "type": "error"}}
 
 
-SHAPES: list[tuple[Where, int, Any, Verdict, str]] = [
-    (Where.GET, 404, {"code": 5, "details": [], "message": "m"}, Verdict.ABSENT, "model_gone"),
-    (Where.GET, 404, b"", Verdict.ABSENT, "model_gone"),
-    (Where.GET, 403, nested("UNAUTHORIZED"), Verdict.BLOCKED, "key_rejected"),
-    (Where.GET, 403, {"error": "The API key is invalid"}, Verdict.BLOCKED, "key_rejected"),
-    (Where.GET, 403, {"code": 7, "message": "not yours"}, Verdict.BLOCKED, "permission"),
-    (Where.GET, 401, b"who are you", Verdict.BLOCKED, "key_rejected"),
-    (Where.GET, 402, b"", Verdict.BLOCKED, "account_suspended"),
-    (Where.URLS, 412, {"message": "account is suspended"}, Verdict.BLOCKED, "account_suspended"),
-    (Where.VALIDATE, 400, {"code": 9, "message": "billing"}, Verdict.BLOCKED, "account_suspended"),
-    (Where.CREATE, 429, {"code": 8, "message": "LoRA quota"}, Verdict.BLOCKED, "quota"),
-    (Where.CREATE, 429, {"code": 8, "message": "slow"}, Verdict.THROTTLED, "throttled"),
-    (Where.GET, 429, HTML, Verdict.THROTTLED, "throttled"),
-    (Where.GET, 503, HTML, Verdict.TRANSIENT, "unavailable"),
-    (Where.GET, 599, b"", Verdict.TRANSIENT, "unavailable"),
+SHAPES: list[tuple[Call, int, Any, Verdict, str]] = [
+    (Call.GET, 404, {"code": 5, "details": [], "message": "m"}, Verdict.ABSENT, "model_gone"),
+    (Call.GET, 404, b"", Verdict.ABSENT, "model_gone"),
+    (Call.GET, 403, nested("UNAUTHORIZED"), Verdict.BLOCKED, "key_rejected"),
+    (Call.GET, 403, {"error": "The API key is invalid"}, Verdict.BLOCKED, "key_rejected"),
+    (Call.GET, 403, {"code": 7, "message": "not yours"}, Verdict.BLOCKED, "permission"),
+    (Call.GET, 401, b"who are you", Verdict.BLOCKED, "key_rejected"),
+    (Call.GET, 402, b"", Verdict.BLOCKED, "account_suspended"),
+    (Call.URLS, 412, {"message": "account is suspended"}, Verdict.BLOCKED, "account_suspended"),
+    (Call.VALIDATE, 400, {"code": 9, "message": "billing"}, Verdict.BLOCKED, "account_suspended"),
+    (Call.CREATE, 429, {"code": 8, "message": "LoRA quota"}, Verdict.BLOCKED, "quota"),
+    (Call.CREATE, 429, {"code": 8, "message": "slow"}, Verdict.THROTTLED, "throttled"),
+    (Call.GET, 429, HTML, Verdict.THROTTLED, "throttled"),
+    (Call.GET, 503, HTML, Verdict.TRANSIENT, "unavailable"),
+    (Call.GET, 599, b"", Verdict.TRANSIENT, "unavailable"),
     (
-        Where.GET,
+        Call.GET,
         500,
         {"error": {"code": 500, "status": "INTERNAL"}},
         Verdict.TRANSIENT,
         "unavailable",
     ),
-    (Where.CREATE, 409, {"code": "6", "message": "m"}, Verdict.EXISTS, "already_exists"),
-    (Where.CREATE, 400, {"code": 6, "message": "m"}, Verdict.EXISTS, "already_exists"),
-    (Where.URLS, 405, b"Method Not Allowed", Verdict.EXISTS, "already_exists"),
-    (Where.CREATE, 400, {"code": 3, "message": "bad r"}, Verdict.FAILED, "refused"),
-    (Where.CREATE, 302, b"", Verdict.FAILED, "refused"),
-    (Where.VALIDATE, 400, {"code": 9, "message": "landing"}, Verdict.NOT_YET, "not_yet"),
-    (Where.VALIDATE, 400, nested("FAILED_PRECONDITION"), Verdict.NOT_YET, "not_yet"),
-    (Where.VALIDATE, 400, nested(9), Verdict.NOT_YET, "not_yet"),
-    (Where.VALIDATE, 400, {"status": "FAILED_PRECONDITION"}, Verdict.NOT_YET, "not_yet"),
-    (Where.VALIDATE, 400, {"error": {"status": "failed_precondition"}}, Verdict.NOT_YET, "not_yet"),
-    (Where.VALIDATE, 400, {"error": "FAILED_PRECONDITION: wait"}, Verdict.NOT_YET, "not_yet"),
-    (Where.VALIDATE, 400, b"rpc error: FAILED_PRECONDITION", Verdict.NOT_YET, "not_yet"),
+    (Call.CREATE, 409, {"code": "6", "message": "m"}, Verdict.EXISTS, "already_exists"),
+    (Call.CREATE, 400, {"code": 6, "message": "m"}, Verdict.EXISTS, "already_exists"),
+    (Call.URLS, 405, b"Method Not Allowed", Verdict.EXISTS, "already_exists"),
+    (Call.CREATE, 400, {"code": 3, "message": "bad r"}, Verdict.FAILED, "refused"),
+    (Call.CREATE, 302, b"", Verdict.FAILED, "refused"),
+    (Call.VALIDATE, 400, {"code": 9, "message": "landing"}, Verdict.NOT_YET, "not_yet"),
+    (Call.VALIDATE, 400, nested("FAILED_PRECONDITION"), Verdict.NOT_YET, "not_yet"),
+    (Call.VALIDATE, 400, nested(9), Verdict.NOT_YET, "not_yet"),
+    (Call.VALIDATE, 400, {"status": "FAILED_PRECONDITION"}, Verdict.NOT_YET, "not_yet"),
+    (Call.VALIDATE, 400, {"error": {"status": "failed_precondition"}}, Verdict.NOT_YET, "not_yet"),
+    (Call.VALIDATE, 400, {"error": "FAILED_PRECONDITION: wait"}, Verdict.NOT_YET, "not_yet"),
+    (Call.VALIDATE, 400, b"rpc error: FAILED_PRECONDITION", Verdict.NOT_YET, "not_yet"),
     (
-        Where.VALIDATE,
+        Call.VALIDATE,
         400,
         {"details": [{"reason": "FAILED_PRECONDITION"}]},
         Verdict.NOT_YET,
         "not_yet",
     ),
-    (Where.VALIDATE, 412, b"", Verdict.NOT_YET, "not_yet"),
-    (Where.VALIDATE, 400, {"code": 3, "message": "no config"}, Verdict.FAILED, "refused"),
-    (Where.START, 400, EXPIRED, Verdict.URL_EXPIRED, "url_expired"),
-    (Where.START, 403, SIGNATURE, Verdict.START_REFUSED, "start_refused"),
-    (Where.START, 501, b"", Verdict.START_REFUSED, "start_refused"),
-    (Where.PUT, 403, SIGNATURE, Verdict.URL_EXPIRED, "url_expired"),
-    (Where.PUT, 400, SIGNATURE, Verdict.FAILED, "refused"),
-    (Where.DATA, 404, b"", Verdict.SESSION_GONE, "session_gone"),
-    (Where.QUERY, 410, b"", Verdict.SESSION_GONE, "session_gone"),
-    (Where.DATA, 503, b"content-range is ahead", Verdict.TRANSIENT, "unavailable"),
-    (Where.DATA, 412, b"", Verdict.FAILED, "refused"),
-    (Where.GET, 418, [1, 2], Verdict.FAILED, "refused"),
-    (Where.GET, 400, {"error": {"details": "x", "code": True}}, Verdict.FAILED, "refused"),
-    (Where.GET, 400, b"[" * 60000, Verdict.FAILED, "refused"),
-    (Where.GET, 400, b"\xff\xfe\x00", Verdict.FAILED, "refused"),
+    (Call.VALIDATE, 412, b"", Verdict.NOT_YET, "not_yet"),
+    (Call.VALIDATE, 400, {"code": 3, "message": "no config"}, Verdict.FAILED, "refused"),
+    (Call.START, 400, EXPIRED, Verdict.URL_EXPIRED, "url_expired"),
+    (Call.START, 403, SIGNATURE, Verdict.START_REFUSED, "start_refused"),
+    (Call.START, 501, b"", Verdict.START_REFUSED, "start_refused"),
+    (Call.PUT, 403, SIGNATURE, Verdict.URL_EXPIRED, "url_expired"),
+    (Call.PUT, 400, SIGNATURE, Verdict.FAILED, "refused"),
+    (Call.DATA, 404, b"", Verdict.SESSION_GONE, "session_gone"),
+    (Call.QUERY, 410, b"", Verdict.SESSION_GONE, "session_gone"),
+    (Call.DATA, 503, b"content-range is ahead", Verdict.TRANSIENT, "unavailable"),
+    (Call.DATA, 412, b"", Verdict.FAILED, "refused"),
+    (Call.GET, 418, [1, 2], Verdict.FAILED, "refused"),
+    (Call.GET, 400, {"error": {"details": "x", "code": True}}, Verdict.FAILED, "refused"),
+    (Call.GET, 400, b"[" * 60000, Verdict.FAILED, "refused"),
+    (Call.GET, 400, b"\xff\xfe\x00", Verdict.FAILED, "refused"),
 ]
 
 
-@pytest.mark.parametrize(("where", "status", "body", "verdict", "code"), SHAPES)
+@pytest.mark.parametrize(("call", "status", "body", "verdict", "code"), SHAPES)
 def test_every_shape_of_error_is_read(
-    where: Where, status: int, body: Any, verdict: Verdict, code: str
+    call: Call, status: int, body: Any, verdict: Verdict, code: str
 ) -> None:
-    error = refusal(where, answer(status, body), NOW)
-    assert (error.verdict, error.code, error.where) == (verdict, code, where)
+    error = refusal(call, answer(status, body), NOW)
+    assert (error.verdict, error.code, error.call) == (verdict, code, call)
     assert error.status == status
     assert "\n" not in error.message
     assert len(error.message) < 400
@@ -124,22 +124,22 @@ def test_what_a_person_can_cure_has_a_hint(code: str) -> None:
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> None:
-    assert refusal(Where.GET, answer(429, Retry_After=text), NOW).retry_after_s == seconds
+    assert refusal(Call.GET, answer(429, Retry_After=text), NOW).retry_after_s == seconds
 
 
 def test_words_are_cut_to_one_line() -> None:
-    error = refusal(Where.GET, answer(400, {"message": "a\n b\r\n" * 500}), NOW)
+    error = refusal(Call.GET, answer(400, {"message": "a\n b\r\n" * 500}), NOW)
     assert error.message.startswith("get model was answered 400: a b a b")
     assert len(error.message) < 400
 
 
 def test_pages_of_balancers_lose_their_tags() -> None:
-    assert refusal(Where.GET, answer(502, HTML), NOW).message.endswith("502: Bad & busy")
+    assert refusal(Call.GET, answer(502, HTML), NOW).message.endswith("502: Bad & busy")
 
 
 def test_an_answer_without_words_gives_its_phrase() -> None:
-    assert refusal(Where.GET, answer(502), NOW).message.endswith("502: Bad Gateway")
-    assert refusal(Where.GET, answer(599), NOW).message.endswith("599: no words")
+    assert refusal(Call.GET, answer(502), NOW).message.endswith("502: Bad Gateway")
+    assert refusal(Call.GET, answer(599), NOW).message.endswith("599: no words")
 
 
 def test_what_the_request_carried_is_masked_where_the_server_echoes_it() -> None:
@@ -149,13 +149,13 @@ def test_what_the_request_carried_is_masked_where_the_server_echoes_it() -> None
         "https://h/o?X-Goog-Signature=CANARYSIG",
         headers={"Authorization": "Bearer CANARYKEY"},
     ).prepare()
-    assert "CANARY" not in refusal(Where.GET, response, NOW).message
+    assert "CANARY" not in refusal(Call.GET, response, NOW).message
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff"])
 def test_a_success_that_is_no_json_object_is_transient(body: bytes) -> None:
     with pytest.raises(RemoteError) as caught:
-        json_object(Where.GET, answer(200, body))
+        json_object(Call.GET, answer(200, body))
     assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
     assert caught.value.__context__ is None
 
@@ -165,4 +165,4 @@ def test_a_success_that_is_no_json_object_is_transient(body: bytes) -> None:
 )
 def test_a_refusal_cut_in_mid_json_is_asked_again(kind: str, verdict: Verdict) -> None:
     response = answer(400, b'{"code": 9, "mess', Content_Type=f"application/{kind}")
-    assert refusal(Where.VALIDATE, response, NOW).verdict is verdict
+    assert refusal(Call.VALIDATE, response, NOW).verdict is verdict

@@ -21,10 +21,10 @@ from uploader.core.errors import JobRefused, RemoteError, SourceUnsettled
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import (
     GRANULE,
-    Ask,
     Confirmed,
     Finished,
     ProtocolError,
+    Unclear,
     UploadUrl,
     encode_crc32c,
     read_url,
@@ -202,7 +202,7 @@ def test_t05_a_308_without_range_means_ask_after_data_and_zero_after_a_query(
     serve: Serve, storage: Storage
 ) -> None:
     server = serve(Reply(308), Reply(308))
-    assert storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE) == Ask()
+    assert storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE) == Unclear()
     assert storage.query(session(server), SIZE) == Confirmed(0)
 
 
@@ -363,7 +363,7 @@ def test_t16_another_form_of_range_is_asked_again_never_guessed(
 ) -> None:
     odd = Reply(308, {"Range": "bytes 0-9"})
     server = serve(odd, odd)
-    assert storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE) == Ask()
+    assert storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE) == Unclear()
     with pytest.raises(ProtocolError):
         storage.query(session(server), SIZE)
 

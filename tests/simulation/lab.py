@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, event, text
 from tests.engine.conftest import GRANULE, Lab
 from tests.simulation.again import command
 from tests.simulation.sim import Sim
-from uploader.store.dialect import open_engine, sqlite_url
-from uploader.store.migrate import upgrade
+from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.database.migrate import upgrade
 
 #: Two jobs, five files: several PUTs, a granule exactly, less than one, and a last odd byte.
 FILES = {

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, event, text, update
 
 from tests.postgresql import Cluster
 from uploader.core.job import Event, Job, Kind, Manifest, ManifestFile, NewJob, Stage
-from uploader.store import migrate
 from uploader.store.claims import Claims
-from uploader.store.dialect import open_engine, writing
+from uploader.store.database import migrate
+from uploader.store.database.dialect import open_engine, writing
 from uploader.store.jobs import Jobs
 from uploader.store.tables import jobs as jobs_table
 from uploader.store.tables import metadata

@@ -57,12 +57,12 @@ def test_what_cannot_be_claimed(
 def test_order_is_priority_then_never_delayed_then_age(
     claims: Claims, enqueue: Callable[..., int], put: Callable[..., None]
 ) -> None:
-    late, early, plain, urgent = (enqueue(name) for name in ("a", "b", "c", "d"))
+    late, early, storable, urgent = (enqueue(name) for name in ("a", "b", "c", "d"))
     put(late, not_before=NOW)
     put(early, not_before=NOW - timedelta(seconds=9))
     put(urgent, priority=1, not_before=NOW)
     order = [job.id for _ in range(4) if (job := _claim(claims))]
-    assert order == [urgent, plain, early, late]
+    assert order == [urgent, storable, early, late]
 
 
 def test_eight_threads_share_four_hundred_jobs_without_a_double(

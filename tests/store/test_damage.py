@@ -18,13 +18,13 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.engine.conftest import Lab
 from uploader.core.errors import LeaseLost, NotFound, StoreError, UsageError
-from uploader.core.job import Job, Pair, Stage
+from uploader.core.job import Job, PrefixCrc, Stage
 from uploader.core.lifecycle import Verb
-from uploader.store import migrate
 from uploader.store.claims import Claims
-from uploader.store.dialect import open_engine, sqlite_url
+from uploader.store.database import migrate
+from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.files import FileProgress
 from uploader.store.jobs import Jobs
-from uploader.store.progress import FileProgress
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 BASE_URL = "https://api.fireworks.ai"
@@ -71,7 +71,7 @@ def _everything(engine: Engine) -> tuple[Callable[[], object], ...]:
     def work() -> None:
         job = claims.claim("w", BASE_URL, tuple(Stage), NOW, 60)
         if job is not None and job.lease is not None:
-            row = FileProgress("1.safetensors", 0, Pair(), Pair(), 1)
+            row = FileProgress("1.safetensors", 0, PrefixCrc(), PrefixCrc(), 1)
             claims.progress(job.lease, [row], None, NOW)
 
     return (

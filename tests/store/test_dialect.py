@@ -12,9 +12,15 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from uploader.core.errors import StoreError, UsageError
-from uploader.store import migrate
-from uploader.store.dialect import ChangeWatch, database_path, open_engine, sqlite_url, store_errors
-from uploader.store.folder import private_folder, refuse_network
+from uploader.store.database import migrate
+from uploader.store.database.dialect import (
+    ChangeWatch,
+    database_path,
+    open_engine,
+    sqlite_url,
+    store_errors,
+)
+from uploader.store.database.state_folder import private_folder, refuse_network
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

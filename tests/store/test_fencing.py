@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from uploader.core.errors import LeaseLost
-from uploader.core.job import Event, Job, Lease, Pair, Reason, Stage, Status
+from uploader.core.job import Event, Job, Lease, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.store.claims import Claims
 from uploader.store.fence import Fenced
-from uploader.store.progress import FileProgress
+from uploader.store.files import FileProgress
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=5)
@@ -51,7 +51,7 @@ FACTS: dict[str, Write] = {
     "deleted": lambda claims, lease: claims.deleted(lease, LATER),
     "note": lambda claims, lease: claims.note(lease, "kind", "message", LATER),
     "progress": lambda claims, lease: claims.progress(
-        lease, [FileProgress(PATH, 0, Pair(), Pair(), 1)], 1.0, LATER
+        lease, [FileProgress(PATH, 0, PrefixCrc(), PrefixCrc(), 1)], 1.0, LATER
     ),
 }
 CLOSED: dict[str, Write] = {
@@ -67,7 +67,7 @@ UNFENCED = {
     "held",
     "reap",
     "heal",
-    "wait_no_more",
+    "clear_future_waits",
     "open_count",
 }
 

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from uploader.core.errors import NotFound, UsageError
-from uploader.core.job import Event, Job, Pair, Reason, Status
+from uploader.core.job import Event, Job, PrefixCrc, Reason, Status
 from uploader.core.lifecycle import TRANSITIONS, Verb
 from uploader.core.redact import SessionUri
 from uploader.store.claims import Claims
+from uploader.store.files import FileProgress
 from uploader.store.jobs import Jobs
-from uploader.store.progress import FileProgress
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=5)
@@ -66,7 +66,7 @@ def test_retry_forgives_what_was_counted_and_keeps_offsets(
     )
     claims.file_failed(job.lease, "config.json", REASON, LATER, NOW)
     claims.open_session(job.lease, "config.json", SessionUri("https://s/?upload_id=x"), "o", NOW)
-    seven = Pair(7, 77)
+    seven = PrefixCrc(7, 77)
     claims.progress(job.lease, [FileProgress("config.json", 1, seven, seven, 9)], 1.0, NOW)
     claims.retry_at(job.lease, LATER, REASON, NOW)
     claims.fail(job.lease, REASON, NOW)
@@ -125,7 +125,10 @@ def test_sums_over_files(
     assert job.lease
     claims.open_session(job.lease, "a", SessionUri("u"), None, NOW)
     claims.progress(
-        job.lease, [FileProgress("a", 1, Pair(20, 1), Pair(30, 2), 33, advanced=True)], 7.0, NOW
+        job.lease,
+        [FileProgress("a", 1, PrefixCrc(20, 1), PrefixCrc(30, 2), 33, advanced=True)],
+        7.0,
+        NOW,
     )
     claims.file_stored(job.lease, "b", 5, NOW, bytes_sent=50, verified=True)
     empty = enqueue("n", sizes={})

@@ -141,7 +141,7 @@ def test_who_lost_a_lease_neither_renews_it_nor_writes(
     engine: Engine, claims: Claims, enqueue: Callable[..., int], dump: Callable[[], Any]
 ) -> None:
     enqueue("a")
-    lost = _lease(_claim(claims, "stopped"))
+    lease_lost = _lease(_claim(claims, "stopped"))
     _ended_s_ago(engine, 11)
     claims.reap(_alive, LATER)
     _claim(claims, "taker")
@@ -150,7 +150,7 @@ def test_who_lost_a_lease_neither_renews_it_nor_writes(
     assert claims.renew("stopped", LATER, 60) == {kept}
     before = dump()
     with pytest.raises(LeaseLost):
-        claims.progress(lost, [], 1.0, LATER)
+        claims.progress(lease_lost, [], 1.0, LATER)
     assert dump() == before
 
 

@@ -21,10 +21,11 @@ from sqlalchemy import Engine, text
 
 from tests.postgresql import Cluster
 from uploader.core.errors import NotFound, StoreError, UsageError
-from uploader.store import locks, migrate, postgresql
-from uploader.store.dialect import ChangeWatch, open_engine
+from uploader.store.database import migrate, postgresql
+from uploader.store.database import workers as locks
+from uploader.store.database.dialect import ChangeWatch, open_engine
+from uploader.store.database.workers import WorkerLock
 from uploader.store.jobs import Jobs
-from uploader.store.locks import WorkerLock
 from uploader.store.tables import metadata
 
 
@@ -292,7 +293,7 @@ def test_migrating_is_quiet(
 
 _STATUS = """
 import sys
-from uploader.store import dialect, migrate
+from uploader.store.database import dialect, migrate
 from uploader.store.jobs import Jobs
 engine = dialect.open_engine("sqlite:///" + sys.argv[1])
 migrate.require_head(engine)

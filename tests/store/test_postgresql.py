@@ -20,9 +20,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 from tests.postgresql import PASSWORD, Cluster
 from uploader.core.errors import StoreError, UploaderError, UsageError
 from uploader.core.job import Event, Job, NewJob
-from uploader.store import migrate, postgresql
 from uploader.store.claims import Claims
-from uploader.store.dialect import ChangeWatch, open_engine, store_errors, worker_connected
+from uploader.store.database import migrate, postgresql
+from uploader.store.database.dialect import ChangeWatch, open_engine, store_errors, worker_connected
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -306,8 +306,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from uploader.core.job import Kind, Manifest, ManifestFile, NewJob
-from uploader.store import migrate
-from uploader.store.dialect import open_engine
+from uploader.store.database import migrate
+from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
 engine = open_engine(sys.stdin.readline().strip())
 migrate.ensure(engine, Path(sys.argv[1]))

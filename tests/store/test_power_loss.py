@@ -14,7 +14,7 @@ from sqlalchemy import event
 from tests.properties.replay import Snapshot, assert_whole
 from tests.simulation.lab import FILES, SimLab, template
 from tests.store.wal import Log, Rows, lose_power, rows_of
-from uploader.store.dialect import open_engine, sqlite_url
+from uploader.store.database.dialect import open_engine, sqlite_url
 from uploader.store.jobs import Jobs
 
 #: Of what follows the last whole transaction so much was written: less than a frame.

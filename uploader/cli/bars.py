@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColum
 from rich.table import Column
 
 from uploader.core.job import Job
-from uploader.model.names import shown
+from uploader.core.text import shown
 
 _BAR = 8
 #: A narrower terminal has room for the words alone.

@@ -13,7 +13,7 @@ from uploader.cli.state import JobArgument, settings_of, store_of
 from uploader.cli.terminal import out, out_wrapped, width
 from uploader.core.job import FileState, Job, Mode, Stage, Status
 from uploader.core.resumable import SESSION_LIFE_S
-from uploader.core.words import duration, percent, size
+from uploader.core.text import duration, percent, size
 
 _LAST_EVENTS = 5
 

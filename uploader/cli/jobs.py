@@ -23,7 +23,7 @@ from uploader.cli.render import (
 from uploader.cli.state import AsJson, JobArgument, OptionalJob, jobs_of, settings_of, store_of
 from uploader.cli.terminal import out, out_json, out_table, out_wrapped, width
 from uploader.core.job import FileState, Job
-from uploader.core.words import percent, size
+from uploader.core.text import percent, size
 
 
 def status(context: typer.Context, job: OptionalJob = None, as_json: AsJson = False) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 from uploader.cli.terminal import say_wrapped
 from uploader.core.errors import PreflightRefused
 from uploader.core.job import Kind, Manifest
-from uploader.core.words import duration, size
+from uploader.core.text import duration, size
 from uploader.model.finding import Finding, error
 from uploader.model.folder import SEEN_BY_SCAN, Folder, LeftOut, scan
 from uploader.model.kinds import detect_kind, narrow
-from uploader.model.outlook import Outlook
-from uploader.model.preflight import ASKED_FOR, findings, overrule
+from uploader.preflight.forecast import Outlook
+from uploader.preflight.registry import ASKED_FOR, findings, overrule
 
 #: Prints a sentence behind a lead, under which its further lines stand.
 Tell = Callable[[str, str], None]

@@ -13,7 +13,7 @@ from uploader.core.job import UNKNOWN_ACCOUNT, FileState, Job, Kind, ManifestFil
 from uploader.core.verdict import Verdict
 from uploader.model.finding import Finding, error, warning
 from uploader.model.folder import Folder, scan
-from uploader.model.outlook import Outlook
+from uploader.preflight.forecast import Outlook
 
 if TYPE_CHECKING:
     from uploader.settings import Settings

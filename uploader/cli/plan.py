@@ -13,10 +13,10 @@ from uploader.cli.outlook import online, outlook, uploaded_base
 from uploader.cli.terminal import out, out_wrapped
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import UNKNOWN_ACCOUNT, Kind, NewJob
-from uploader.core.words import size
+from uploader.core.text import size
 from uploader.model.kinds import base_model_of, create_body, option
 from uploader.model.model_id import check_model_id, derive_model_id
-from uploader.model.preflight import overrule
+from uploader.preflight.registry import overrule
 
 if TYPE_CHECKING:
     from uploader.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 
 from uploader.core.job import OPEN_STATUSES, Event, FileState, Job, Stage, Status
 from uploader.core.resumable import encode_crc32c
-from uploader.core.words import duration, percent, size
+from uploader.core.text import duration, percent, size
 
 #: A rate that nobody has written for so long says nothing any more.
 _FRESH = timedelta(seconds=10)

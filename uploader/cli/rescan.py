@@ -12,7 +12,7 @@ from uploader.cli.look import tell_look
 from uploader.cli.plan import FLAGGED, Wanted, field_option, make_plan
 from uploader.cli.terminal import say
 from uploader.core.job import Job
-from uploader.core.words import size
+from uploader.core.text import size
 
 if TYPE_CHECKING:
     from uploader.settings import Settings

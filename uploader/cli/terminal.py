@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.redact import redact
-from uploader.model.names import shown
+from uploader.core.text import shown
 
 _GAP = "  "
 #: A shortened cell keeps at least so much of its text.

@@ -14,7 +14,7 @@ from uploader.cli.terminal import out, say, say_error
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Job, Mode, Status
 from uploader.core.lifecycle import Verb
-from uploader.core.words import size
+from uploader.core.text import size
 
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs

@@ -15,7 +15,7 @@ from uploader.cli.state import SeveralJobs, settings_of, store_of
 from uploader.cli.terminal import say, say_error, shorten
 from uploader.core.errors import UsageError
 from uploader.core.job import Job, Stage, Status, exit_code
-from uploader.core.words import progress_line
+from uploader.core.text import progress_line
 from uploader.runtime import Clock
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from uploader.core.verdict import Verdict, Where
+from uploader.core.verdict import Call, Verdict
 
 
 class UploaderError(Exception):
@@ -139,7 +139,7 @@ class RemoteError(UploaderError):
     def __init__(  # noqa: PLR0913 - the facts of one answer
         self,
         verdict: Verdict,
-        where: Where,
+        call: Call,
         message: str,
         *,
         status: int | None = None,
@@ -149,6 +149,6 @@ class RemoteError(UploaderError):
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.verdict = verdict
-        self.where = where
+        self.call = call
         self.status = status
         self.retry_after_s = retry_after_s

@@ -102,7 +102,7 @@ class Manifest:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class PrefixCrc:
     """A proven fact about a source: the CRC32C of its bytes [0, offset)."""
 
     offset: int = 0
@@ -149,8 +149,8 @@ class FileState:
     object_path: str | None = None
     sessions: int = 0
     old_sessions_lost: int = 0
-    checkpoint: Pair = Pair()
-    mark: Pair = Pair()
+    checkpoint: PrefixCrc = PrefixCrc()
+    mark: PrefixCrc = PrefixCrc()
     bytes_sent: int = 0
     stored: bool = False
     verified: bool = False

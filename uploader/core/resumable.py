@@ -119,11 +119,11 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class Unclear:
     """The answer leaves the offset open: query the session before anything else is sent."""
 
 
-Reading = Confirmed | Finished | Ask
+Reading = Confirmed | Finished | Unclear
 
 
 def interpret(
@@ -140,12 +140,12 @@ def interpret(
         return None
     text = headers.get("range")
     if text is None:  # gcs §1.3: after data it may be a lost word, after a query it means zero
-        return Confirmed(0) if query else Ask()
+        return Confirmed(0) if query else Unclear()
     match = _RANGE.fullmatch(text.strip())
     if match is None:
         if query:
             raise ProtocolError("the storage service's Range header cannot be read")
-        return Ask()
+        return Unclear()
     offset = int(match[1]) + 1
     if offset > size_bytes:
         raise ProtocolError("the storage service claims to hold more bytes than the file has")

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from uploader.core.errors import JobError, RemoteError, StoreError, UploaderError
 from uploader.core.job import Reason
-from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Verdict, Where
+from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Call, Verdict
 
 #: No answer at all: a connection refused, reset, timed out.
 NO_ANSWER = 0
@@ -45,14 +45,14 @@ class Rule:
     """One row: where, which status and/or code, what its text says → the verdict."""
 
     verdict: Verdict
-    where: frozenset[Where]
+    call: frozenset[Call]
     source: str
     statuses: frozenset[int]
     codes: frozenset[str] = frozenset()
     text: str = ""
 
-    def fits(self, where: Where, status: int, code: str, text: str) -> bool:
-        if where not in self.where:
+    def fits(self, call: Call, status: int, code: str, text: str) -> bool:
+        if call not in self.call:
             return False
         answered = status in self.statuses or code in self.codes
         return answered and re.search(self.text, text, re.IGNORECASE) is not None
@@ -72,7 +72,7 @@ RULES: tuple[Rule, ...] = (
     Rule(Verdict.BLOCKED, CONTROL, "fw §1.3", _S({402})),
     Rule(Verdict.BLOCKED, CONTROL, "fw §1.3", _S({412}), _S({"FAILED_PRECONDITION"}), _ACCOUNT),
     Rule(
-        Verdict.BLOCKED, _S({Where.CREATE}), "fw §8", _S({429}), _S({"RESOURCE_EXHAUSTED"}), _QUOTA
+        Verdict.BLOCKED, _S({Call.CREATE}), "fw §8", _S({429}), _S({"RESOURCE_EXHAUSTED"}), _QUOTA
     ),
     # Rates and outages.
     Rule(Verdict.THROTTLED, CONTROL, "fw §8", _S({429}), _S({"RESOURCE_EXHAUSTED"})),
@@ -84,31 +84,31 @@ RULES: tuple[Rule, ...] = (
         _S({"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"}),
     ),
     # What each control-plane call may also say.
-    Rule(Verdict.NOT_YET, _S({Where.VALIDATE}), "fw §3", _S({412}), _S({"FAILED_PRECONDITION"})),
-    Rule(Verdict.EXISTS, _S({Where.CREATE}), "fw §0.7", _S({409}), _S({"ALREADY_EXISTS"})),
-    Rule(Verdict.EXISTS, _S({Where.URLS}), "fw §13.4", _S({405, 409}), _S({"ALREADY_EXISTS"})),
+    Rule(Verdict.NOT_YET, _S({Call.VALIDATE}), "fw §3", _S({412}), _S({"FAILED_PRECONDITION"})),
+    Rule(Verdict.EXISTS, _S({Call.CREATE}), "fw §0.7", _S({409}), _S({"ALREADY_EXISTS"})),
+    Rule(Verdict.EXISTS, _S({Call.URLS}), "fw §13.4", _S({405, 409}), _S({"ALREADY_EXISTS"})),
     Rule(
         Verdict.ABSENT,
-        _S({Where.GET, Where.DELETE, Where.URLS, Where.VALIDATE}),
+        _S({Call.GET, Call.DELETE, Call.URLS, Call.VALIDATE}),
         "fw §1.3",
         _S({404}),
         _S({"NOT_FOUND"}),
     ),
     # Storage. Expiry comes first: it is never a refusal.
     Rule(Verdict.URL_EXPIRED, SIGNED, "fw §13.3", _S({400, 401, 403}), text=_EXPIRED),
-    Rule(Verdict.START_REFUSED, _S({Where.START}), "fw §2.3", _S({400, 401, 403, 405, 501})),
-    Rule(Verdict.URL_EXPIRED, _S({Where.PUT}), "fw §13.3", _S({401, 403})),
+    Rule(Verdict.START_REFUSED, _S({Call.START}), "fw §2.3", _S({400, 401, 403, 405, 501})),
+    Rule(Verdict.URL_EXPIRED, _S({Call.PUT}), "fw §13.3", _S({401, 403})),
     Rule(Verdict.SESSION_GONE, SESSION, "gcs §1.1, §1.3", _S({404, 410, 499})),
     Rule(Verdict.TRANSIENT, STORAGE, "gcs §1.4", _TROUBLE | {NO_ANSWER, 408, 429, 499}),
 )
 
 
-def classify(where: Where, status: int, code: str, text: str) -> Verdict:
+def classify(call: Call, status: int, code: str, text: str) -> Verdict:
     """The verdict of the first row that fits; an answer no row knows fails the job.
 
     ``status`` is the HTTP status, or NO_ANSWER; ``code`` a gRPC name where the body has one.
     """
-    fitting = (rule.verdict for rule in RULES if rule.fits(where, status, code, text))
+    fitting = (rule.verdict for rule in RULES if rule.fits(call, status, code, text))
     return next(fitting, Verdict.FAILED)
 
 
@@ -196,7 +196,7 @@ def doubtful(error: Exception) -> bool:
     """What should pass but may not: a bug, an odd answer, a fresh URL that is refused."""
     if isinstance(error, RemoteError):
         # A plain PUT has no other word for a signature that will never do (fw §13.3).
-        expired = error.verdict is Verdict.URL_EXPIRED and error.where is Where.PUT
+        expired = error.verdict is Verdict.URL_EXPIRED and error.call is Call.PUT
         return expired or error.verdict is Verdict.START_REFUSED
     return not isinstance(error, JobError | StoreError)
 

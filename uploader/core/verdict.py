@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Where(StrEnum):
+class Call(StrEnum):
     """Which request was answered."""
 
     CREATE = "create model"
@@ -21,11 +21,9 @@ class Where(StrEnum):
     PUT = "plain signed PUT"
 
 
-CONTROL = frozenset(
-    {Where.CREATE, Where.GET, Where.DELETE, Where.URLS, Where.VALIDATE, Where.VERIFY}
-)
-SESSION = frozenset({Where.DATA, Where.QUERY, Where.END})
-SIGNED = frozenset({Where.START, Where.PUT})
+CONTROL = frozenset({Call.CREATE, Call.GET, Call.DELETE, Call.URLS, Call.VALIDATE, Call.VERIFY})
+SESSION = frozenset({Call.DATA, Call.QUERY, Call.END})
+SIGNED = frozenset({Call.START, Call.PUT})
 STORAGE = SESSION | SIGNED
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from uploader.core.job import FileState, Pair
-from uploader.store.progress import FileProgress
+from uploader.core.job import FileState, PrefixCrc
+from uploader.store.files import FileProgress
 
 _WINDOW_S = 15.0
 
@@ -32,16 +32,16 @@ class Progress:
         """A new session: earlier confirmations count no more."""
         with self._lock:
             self._sessions = file.sessions
-            self._checkpoint = self._mark = Pair()
+            self._checkpoint = self._mark = PrefixCrc()
 
-    def read(self, pair: Pair, count: int) -> None:
+    def read(self, pair: PrefixCrc, count: int) -> None:
         """A block of ``count`` bytes that ends at ``pair`` goes to the socket."""
         with self._lock:
             self._mark = pair
             self._sent += count
             self._dirty = True
 
-    def confirmed(self, pair: Pair) -> None:
+    def confirmed(self, pair: PrefixCrc) -> None:
         with self._lock:
             self._advanced = self._advanced or pair.offset > self._checkpoint.offset
             self._checkpoint = pair

@@ -11,25 +11,26 @@ from contextlib import closing
 from datetime import timedelta
 
 from uploader.core.errors import Corrupted, JobRefused, RemoteError
-from uploader.core.job import FileState, Job, Lease, Mode, Pair
+from uploader.core.job import FileState, Job, Lease, Mode, PrefixCrc
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import (
     Agreement,
-    Ask,
     Confirmed,
     Finished,
     Reading,
+    Unclear,
     UploadUrl,
     UrlKind,
     compare,
     next_put,
 )
-from uploader.core.verdict import Verdict, Where
+from uploader.core.verdict import Call, Verdict
+from uploader.engine.body import Body
 from uploader.engine.progress import Progress
-from uploader.engine.source import Body, Source, changed, open_source
 from uploader.engine.tools import Tools
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
+from uploader.sources.local import Source, changed, open_source
 
 MAX_MISMATCHES = 3
 #: A session lives a week (gcs §1.1); one lost this late was too short for the link.
@@ -141,11 +142,11 @@ class Transfer:
         self.progress.opened(self.file)
 
     def _step(
-        self, source: Source, storage: Storage, session: SessionUri, reading: Confirmed | Ask
+        self, source: Source, storage: Storage, session: SessionUri, reading: Confirmed | Unclear
     ) -> Reading:
         """One exchange further, from what the server said last."""
         size_bytes = self.file.size_bytes
-        if isinstance(reading, Ask):
+        if isinstance(reading, Unclear):
             return self._query(storage, session)
         source.check()
         self.progress.confirmed(source.confirm(reading.offset))
@@ -168,7 +169,7 @@ class Transfer:
         if isinstance(reading, Finished):
             return reading
         message = "the storage service holds every byte but has not made the object yet"
-        raise RemoteError(Verdict.TRANSIENT, Where.QUERY, message, code="unfinished")
+        raise RemoteError(Verdict.TRANSIENT, Call.QUERY, message, code="unfinished")
 
     def _facts(self, storage: Storage, session: SessionUri, finished: Finished) -> Finished:
         """Neither length nor CRC came with the answer: ask once more, then believe it."""
@@ -205,7 +206,7 @@ class Transfer:
     # -- both ------------------------------------------------------------------------------
 
     def _body(self, source: Source, start: int, stop_at: int) -> Body:
-        def read(pair: Pair, count: int) -> None:
+        def read(pair: PrefixCrc, count: int) -> None:
             if self.file.mode is Mode.PUT:
                 source.pairs = {0: 0}  # one PUT has no confirmations: keep only the last pair
             source.pairs[pair.offset] = pair.crc32c
@@ -220,7 +221,7 @@ class Transfer:
             on_block=read,
         )
 
-    def _settle(self, finished: Finished, whole: Pair) -> None:
+    def _settle(self, finished: Finished, whole: PrefixCrc) -> None:
         """Stored, or a mismatch that starts the file over and, the third time, fails the job."""
         claims, now = self._tools.claims, self._tools.clock.now()
         path, sent = self.file.path, self.progress.bytes_sent
@@ -237,9 +238,9 @@ class Transfer:
             hint = "check memory, disk and proxies of this machine, then `uploader retry` the job"
             message = f"{file.path} arrived damaged {file.mismatches} times"
             raise Corrupted(message, hint=hint)
-        raise RemoteError(Verdict.TRANSIENT, Where.DATA, f"{file.path}: {why}", code="mismatch")
+        raise RemoteError(Verdict.TRANSIENT, Call.DATA, f"{file.path}: {why}", code="mismatch")
 
 
 def _kept_nothing() -> RemoteError:
     message = "the storage service kept nothing of what was sent"
-    return RemoteError(Verdict.TRANSIENT, Where.DATA, message, code="kept_nothing")
+    return RemoteError(Verdict.TRANSIENT, Call.DATA, message, code="kept_nothing")

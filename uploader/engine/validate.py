@@ -11,11 +11,11 @@ from datetime import timedelta
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import Job, Lease
 from uploader.core.verdict import Verdict
-from uploader.engine.source import open_source
 from uploader.engine.tools import Tools
 from uploader.engine.upload import model_gone
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
+from uploader.sources.local import open_source
 
 #: A 400 that names a file we stored is the service's own delay, for so long (fw §13.8).
 NOT_FOUND_GRACE_S = 300.0

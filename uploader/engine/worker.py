@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from uploader.core.errors import LeaseLost, StoreError
 from uploader.core.job import Job, Lease, Stage, Status
-from uploader.engine.pipeline import Run
+from uploader.engine.job_run import JobRun
 from uploader.engine.tools import Tools
 from uploader.runtime import Clock
 
@@ -56,7 +56,7 @@ class Worker:
         self.wake = threading.Event()
         self.seen: set[int] = set()
         self._tools = tools
-        self._runs: dict[Lease, Run] = {}
+        self._runs: dict[Lease, JobRun] = {}
         self._stopping: dict[Lease, float] = {}
         self._draining = False
         self._over = threading.Event()
@@ -80,7 +80,7 @@ class Worker:
         Raises StoreError.
         """
         if self._tools.claims.leases_end:
-            self._tools.spawn("leases", self._mind_the_leases)
+            self._tools.spawn("leases", self._watch_lease_ends)
         try:
             return self._loop(until_idle=until_idle)
         finally:
@@ -104,17 +104,17 @@ class Worker:
     def _turn(self, *, claim: bool, until_idle: bool) -> bool:
         """One look at everything; True where a run ``until_idle`` has come to its end."""
         try:
-            changed = self._tend()
+            changed = self._housekeep()
             if claim or changed or self._claiming.due(self._tools.clock.boot_s()):
                 self._claim()
                 self._store_broken_since = None  # a turn that claims has used the store
             idle = until_idle and self._idle()
         except StoreError as error:
-            self._bear(error)
+            self._tolerate_store_error(error)
             return False
         return idle
 
-    def _bear(self, error: StoreError) -> None:
+    def _tolerate_store_error(self, error: StoreError) -> None:
         now = self._tools.clock.boot_s()
         if self._store_broken_since is None:
             _log.warning("the state store: %s (%s)", error.message, error.hint)
@@ -155,11 +155,11 @@ class Worker:
         return sum(run.stage in lane for run in tuple(self._runs.values()))
 
     def _start(self, job: Job, lease_ends_s: float) -> None:
-        run = Run(self._tools, job, lease_ends_s)
+        run = JobRun(self._tools, job, lease_ends_s)
         self._runs[run.lease] = run
         self._tools.spawn(f"job {job.id}", lambda: self._drive(run))
 
-    def _drive(self, run: Run) -> None:
+    def _drive(self, run: JobRun) -> None:
         """A job's thread."""
         try:
             run.drive()
@@ -169,10 +169,10 @@ class Worker:
 
     # -- tending ---------------------------------------------------------------------------
 
-    def _tend(self) -> bool:
+    def _housekeep(self) -> bool:
         """Leases, verbs of other processes, progress, keys; True where anybody wrote a row."""
         tools, boot_s = self._tools, self._tools.clock.boot_s()
-        self._mind_the_clock()
+        self._handle_clock_set_back()
         changed = tools.changed()
         if changed or self._watching.due(boot_s):
             tools.claims.reap(tools.alive, tools.clock.now())
@@ -183,14 +183,14 @@ class Worker:
             self._renew(boot_s)
         if self._healing.due(boot_s):
             tools.spawn("key", self._heal)  # a key command may take its time
-        self._cut_the_slow(boot_s)
+        self._cut_after_grace(boot_s)
         return changed
 
-    def _mind_the_clock(self) -> None:
+    def _handle_clock_set_back(self) -> None:
         """Where the wall clock was set back, nobody waits for a moment in its old future."""
         ahead = _ahead(self._tools.clock)
         if self._set_ahead - ahead > SET_BACK:
-            self._tools.claims.wait_no_more(self._tools.clock.now())
+            self._tools.claims.clear_future_waits(self._tools.clock.now())
         self._set_ahead = ahead
 
     def _watch(self, boot_s: float) -> None:
@@ -215,7 +215,7 @@ class Worker:
             else:
                 self._stop(run, boot_s)
 
-    def _mind_the_leases(self) -> None:
+    def _watch_lease_ends(self) -> None:
         """Whatever the store does, a lease ends: then nothing more may be sent.
 
         Beside the loop, which a store that does not answer may hold up for longer than a lease.
@@ -225,12 +225,12 @@ class Worker:
                 if run.lapsed():
                     run.cut()
 
-    def _stop(self, run: Run, boot_s: float) -> None:
+    def _stop(self, run: JobRun, boot_s: float) -> None:
         if run.lease not in self._stopping:
             self._stopping[run.lease] = boot_s
             run.stop()
 
-    def _cut_the_slow(self, boot_s: float) -> None:
+    def _cut_after_grace(self, boot_s: float) -> None:
         for lease, since in tuple(self._stopping.items()):
             run = self._runs.get(lease)
             if run is None:
@@ -267,7 +267,7 @@ class Worker:
             self._stop(run, began_s)
         while self._runs and clock.boot_s() - began_s < DRAIN_S:
             self.wake.clear()
-            self._cut_the_slow(clock.boot_s())
+            self._cut_after_grace(clock.boot_s())
             if self._runs:
                 clock.wait(self.wake, _TICK_S)
 

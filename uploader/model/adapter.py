@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from uploader.core.errors import UsageError
+from uploader.core.text import shown
 from uploader.model.folder import Folder
-from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, shown
+from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from uploader.model.reading import Malformed, read_object
 from uploader.model.safetensors import Tensor, read_header
 

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
 from uploader.core.job import INODE_BITS, Manifest, ManifestFile
+from uploader.core.text import shown
 from uploader.model.finding import Finding, error, warning
-from uploader.model.names import Role, clean, leftover, matches, needed, role, sendable, shown
+from uploader.model.names import Role, clean, leftover, matches, needed, role, sendable
 
 #: The checks of this file, as the table of `preflight` has them: what each does, and why.
 SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {

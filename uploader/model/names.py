@@ -135,8 +135,3 @@ def clean(text: str) -> bool:
 def sendable(name: str) -> bool:
     """Whether JSON, a URL and an object's key can all carry the name unchanged."""
     return "\\" not in name and clean(name)
-
-
-def shown(name: str) -> str:
-    """The name with everything that cannot be printed escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

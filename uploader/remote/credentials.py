@@ -11,7 +11,7 @@ from pathlib import Path
 
 from uploader.core.errors import RemoteError, UploaderError
 from uploader.core.redact import ApiKey
-from uploader.core.verdict import Verdict, Where
+from uploader.core.verdict import Call, Verdict
 
 _COMMAND_S = 30.0
 _KEY = re.compile(r"[\x21-\x7e]+")
@@ -63,7 +63,7 @@ class ApiKeySource:
 
 
 def _no_key(message: str) -> RemoteError:
-    return RemoteError(Verdict.BLOCKED, Where.VERIFY, message, hint=_HINT, code="no_key")
+    return RemoteError(Verdict.BLOCKED, Call.VERIFY, message, hint=_HINT, code="no_key")
 
 
 def _key(text: str, source: str) -> ApiKey:

@@ -13,7 +13,7 @@ from requests.adapters import BaseAdapter
 from uploader.core.errors import JobRefused, RemoteError, UsageError
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import UploadUrl, read_url
-from uploader.core.verdict import Verdict, Where
+from uploader.core.verdict import Call, Verdict
 from uploader.remote.gate import Gate
 from uploader.remote.http import ANSWER_S, CONNECT_S, Auth, ask, open_session, succeeded, trusted
 from uploader.remote.refusals import grpc_name, json_object, malformed, one_line, refusal
@@ -59,25 +59,25 @@ class Fireworks:
 
     def account(self) -> str:
         """The account the key belongs to (fw §7). BLOCKED `no_account` where none is named."""
-        answer = self._ask(Where.VERIFY, "GET", "/verifyApiKey")
+        answer = self._ask(Call.VERIFY, "GET", "/verifyApiKey")
         account = answer.headers.get("x-fireworks-account-id", "").strip()
         if not account or not account.isprintable():
             message = "the service does not say which account the key belongs to"
             hint = "set FIREWORKS_ACCOUNT_ID"
             raise RemoteError(
-                Verdict.BLOCKED, Where.VERIFY, message, status=200, hint=hint, code="no_account"
+                Verdict.BLOCKED, Call.VERIFY, message, status=200, hint=hint, code="no_account"
             )
         return account
 
     def create(self, account: str, body: Mapping[str, Any]) -> None:
         """Create the model (fw §1). EXISTS where the name is taken."""
         path = f"/v1/accounts/{quote(account, safe='')}/models"
-        self._ask(Where.CREATE, "POST", path, body)
+        self._ask(Call.CREATE, "POST", path, body)
 
     def get(self, account: str, model_id: str) -> RemoteModel:
         """The model as it stands (fw §4). ABSENT where there is none."""
-        answer = self._ask(Where.GET, "GET", _model(account, model_id))
-        return _read_model(json_object(Where.GET, answer))
+        answer = self._ask(Call.GET, "GET", _model(account, model_id))
+        return _read_model(json_object(Call.GET, answer))
 
     def upload_urls(
         self, account: str, model_id: str, sizes: Mapping[str, int], *, resumable: bool
@@ -89,7 +89,7 @@ class Fireworks:
         """
         path = f"{_model(account, model_id)}:getUploadEndpoint"
         body = {"filenameToSize": dict(sizes), "enableResumableUpload": resumable}
-        found = json_object(Where.URLS, self._ask(Where.URLS, "POST", path, body))
+        found = json_object(Call.URLS, self._ask(Call.URLS, "POST", path, body))
         if found.get("filenameToUnsignedUris"):
             message = "the service wants this model in a bucket of your own (BYOC)"
             raise JobRefused(message, code="byoc_unsupported", hint="upload it with firectl")
@@ -103,13 +103,13 @@ class Fireworks:
         are landing.
         """
         path = f"{_model(account, model_id)}:validateUpload"
-        answer = self._ask(Where.VALIDATE, "GET", path, answer_s=VALIDATE_S)
-        warnings = json_object(Where.VALIDATE, answer).get("warnings")
+        answer = self._ask(Call.VALIDATE, "GET", path, answer_s=VALIDATE_S)
+        warnings = json_object(Call.VALIDATE, answer).get("warnings")
         return tuple(one_line(str(text)) for text in warnings) if isinstance(warnings, list) else ()
 
     def delete(self, account: str, model_id: str) -> None:
         """Delete the model (fw §4). ABSENT where there is none."""
-        self._ask(Where.DELETE, "DELETE", _model(account, model_id))
+        self._ask(Call.DELETE, "DELETE", _model(account, model_id))
 
     def close(self) -> None:
         """End the connection; the next request opens another."""
@@ -117,21 +117,21 @@ class Fireworks:
 
     def _ask(
         self,
-        where: Where,
+        call: Call,
         method: str,
         path: str,
         body: Mapping[str, Any] | None = None,
         answer_s: float = ANSWER_S,
     ) -> requests.Response:
-        self._gate.check(where)
+        self._gate.check(call)
         url, timeout = self._base + path, (CONNECT_S, answer_s)
         answer = ask(
-            where, url, lambda: self._session.request(method, url, json=body, timeout=timeout)
+            call, url, lambda: self._session.request(method, url, json=body, timeout=timeout)
         )
         if succeeded(answer):
             self._gate.passed()
             return answer
-        error = refusal(where, answer, self._clock.now())
+        error = refusal(call, answer, self._clock.now())
         if error.verdict is Verdict.THROTTLED:
             self._gate.close(error.retry_after_s)
         else:
@@ -171,8 +171,8 @@ def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
 
 
 def _mismatch(what: str) -> RemoteError:
-    message = f"{Where.URLS}: the service {one_line(what)}"
-    return RemoteError(Verdict.FAILED, Where.URLS, message, status=200, code="urls_mismatch")
+    message = f"{Call.URLS}: the service {one_line(what)}"
+    return RemoteError(Verdict.FAILED, Call.URLS, message, status=200, code="urls_mismatch")
 
 
 def _usable(url: str) -> UploadUrl:
@@ -185,7 +185,7 @@ def _usable(url: str) -> UploadUrl:
 def _strings(value: object) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(url, str) for url in value.values()):
         return value
-    raise malformed(Where.URLS, "holds no map of upload URLs")
+    raise malformed(Call.URLS, "holds no map of upload URLs")
 
 
 def _model(account: str, model_id: str) -> str:

@@ -6,7 +6,7 @@ import threading
 
 from uploader.core.errors import RemoteError
 from uploader.core.retry import Backoff
-from uploader.core.verdict import Verdict, Where
+from uploader.core.verdict import Call, Verdict
 from uploader.runtime import Clock
 
 
@@ -20,16 +20,16 @@ class Gate:
         self._opens_s = 0.0
         self._closings = 0
 
-    def check(self, where: Where) -> None:
+    def check(self, call: Call) -> None:
         """Raises RemoteError (THROTTLED, with the seconds left) while the gate is closed."""
         with self._lock:
             left_s = self._opens_s - self._clock.boot_s()
         if left_s > 0:
-            message = f"{where} waits: Fireworks asked this process to slow down"
+            message = f"{call} waits: Fireworks asked this process to slow down"
             hint = "uploader goes on by itself"
             raise RemoteError(
                 Verdict.THROTTLED,
-                where,
+                call,
                 message,
                 retry_after_s=left_s,
                 hint=hint,

@@ -23,7 +23,7 @@ from requests.adapters import BaseAdapter
 
 from uploader import __version__
 from uploader.core.errors import JobRefused, RemoteError
-from uploader.core.verdict import Verdict, Where
+from uploader.core.verdict import Call, Verdict
 
 #: Seconds (design §4 Timeouts): to connect; for one block to be accepted, and for an answer.
 CONNECT_S = 10.0
@@ -92,7 +92,7 @@ def open_session(adapter: BaseAdapter, auth: Auth) -> Session:
 LOST = (OSError, HTTPException, transport.HTTPError)
 
 
-def ask(where: Where, url: str, send: Callable[[], _T]) -> _T:
+def ask(call: Call, url: str, send: Callable[[], _T]) -> _T:
     """``send()``, or the RemoteError (TRANSIENT) that says in our words why no answer came.
 
     A function rather than a context manager: the library's exception holds the URL with its
@@ -102,7 +102,7 @@ def ask(where: Where, url: str, send: Callable[[], _T]) -> _T:
     try:
         return send()
     except LOST as error:
-        lost = _no_answer(where, urlsplit(url).hostname or "the service", error)
+        lost = _no_answer(call, urlsplit(url).hostname or "the service", error)
     raise lost
 
 
@@ -159,11 +159,11 @@ _CAUSES: tuple[_Cause, ...] = (
 )
 
 
-def _no_answer(where: Where, host: str, error: BaseException) -> RemoteError:
+def _no_answer(call: Call, host: str, error: BaseException) -> RemoteError:
     chain = tuple(_chain(error))
     cause = next(row for row in _CAUSES if any(row.fits(link) for link in chain))
-    message = f"{where}: {cause.words.format(host=host)}"
-    return RemoteError(Verdict.TRANSIENT, where, message, hint=cause.hint, code="unavailable")
+    message = f"{call}: {cause.words.format(host=host)}"
+    return RemoteError(Verdict.TRANSIENT, call, message, hint=cause.hint, code="unavailable")
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

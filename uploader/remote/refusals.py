@@ -21,7 +21,7 @@ import requests
 from uploader.core.errors import RemoteError
 from uploader.core.redact import redact
 from uploader.core.retry import GRPC_NAMES, classify
-from uploader.core.verdict import Verdict, Where
+from uploader.core.verdict import Call, Verdict
 
 #: What is kept of a server's words; what is read of a body.
 _WORDS_CHARS = 300
@@ -64,21 +64,21 @@ _HINTS = {
 }
 
 
-def refusal(where: Where, response: requests.Response, now: datetime) -> RemoteError:
+def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteError:
     """The error an answer stands for: verdict, stable code, redacted words, hint.
 
     ``now`` is aware UTC, for a Retry-After that is a date. Never raises.
     """
     status = response.status_code
     name, words = _read(_text(response))
-    verdict = classify(where, status, name, words)
+    verdict = classify(call, status, name, words)
     if verdict is Verdict.FAILED and _garbled(response):
         verdict = Verdict.TRANSIENT  # what it meant to say cannot be known: ask again
     code = _CODES.get(verdict) or _blocked_code(status, name, words)
     return RemoteError(
         verdict,
-        where,
-        f"{where} was answered {status}: {_safe(words, response) or _phrase(status)}",
+        call,
+        f"{call} was answered {status}: {_safe(words, response) or _phrase(status)}",
         status=status,
         retry_after_s=_retry_after_s(response.headers.get("Retry-After", ""), now),
         hint=_redirect_hint(status) or _HINTS.get(code, ""),
@@ -86,17 +86,17 @@ def refusal(where: Where, response: requests.Response, now: datetime) -> RemoteE
     )
 
 
-def malformed(where: Where, what: str) -> RemoteError:
+def malformed(call: Call, what: str) -> RemoteError:
     """A success that says nothing usable: asked again, as any broken exchange is."""
-    message = f"{where}: the answer {what}"
-    return RemoteError(Verdict.TRANSIENT, where, message, status=200, code="malformed")
+    message = f"{call}: the answer {what}"
+    return RemoteError(Verdict.TRANSIENT, call, message, status=200, code="malformed")
 
 
-def json_object(where: Where, response: requests.Response) -> dict[str, Any]:
+def json_object(call: Call, response: requests.Response) -> dict[str, Any]:
     """The JSON object of a success. Raises RemoteError (TRANSIENT, `malformed`)."""
     found = _json(response.content.decode("utf-8", "replace"))
     if not isinstance(found, dict):
-        raise malformed(where, "is not the JSON object it should be")
+        raise malformed(call, "is not the JSON object it should be")
     return found
 
 

@@ -29,7 +29,7 @@ from uploader.core.resumable import (
     interpret,
     stored_facts,
 )
-from uploader.core.verdict import Where
+from uploader.core.verdict import Call
 from uploader.remote.http import ANSWER_S, CONNECT_S, ask, open_session, succeeded, trusted
 from uploader.remote.refusals import malformed, refusal
 from uploader.runtime import Clock
@@ -75,10 +75,10 @@ class _Start(_Upload):
 
     def _process_initiate_response(self, response: requests.Response) -> None:
         if response.status_code not in _STORED:
-            raise refusal(Where.START, response, self._clock.now())
+            raise refusal(Call.START, response, self._clock.now())
         location = response.headers.get("location", "")
         if not trusted(location):
-            raise malformed(Where.START, "names no session that can be used")
+            raise malformed(Call.START, "names no session that can be used")
         self._resumable_url = location
 
 
@@ -129,7 +129,7 @@ class Storage:
         """
         start = _Start(url, size_bytes, self._clock)
         initiate = partial(start.initiate, self._session, None, None, CONTENT_TYPE)
-        self._ask(Where.START, start.upload_url, partial(initiate, timeout=_TIMEOUT))
+        self._ask(Call.START, start.upload_url, partial(initiate, timeout=_TIMEOUT))
         return SessionUri(start.resumable_url)
 
     def query(self, session: SessionUri, size_bytes: int) -> Confirmed | Finished:
@@ -139,10 +139,10 @@ class Storage:
         """
         headers = {"content-range": content_range(0, 0, size_bytes)}
         reading = self._request(
-            Where.QUERY,
+            Call.QUERY,
             "PUT",
             session.reveal(),
-            lambda answer: self._read(Where.QUERY, answer, size_bytes),
+            lambda answer: self._read(Call.QUERY, answer, size_bytes),
             headers=headers,
         )
         return cast("Confirmed | Finished", reading)  # a query is never answered Ask
@@ -158,16 +158,16 @@ class Storage:
             session,
             body,
             content_range(start, stop, size_bytes),
-            lambda answer: self._read(Where.DATA, answer, size_bytes),
+            lambda answer: self._read(Call.DATA, answer, size_bytes),
         )
         transmit = partial(upload.transmit_next_chunk, self._session, timeout=_TIMEOUT)
-        self._ask(Where.DATA, session.reveal(), transmit)
+        self._ask(Call.DATA, session.reveal(), transmit)
         return upload.reading
 
     def put(self, url: UploadUrl, body: Body, size_bytes: int) -> Finished:
         """The whole file in one signed PUT, never chunked (fw §2.4, §0.5)."""
         return self._request(
-            Where.PUT,
+            Call.PUT,
             "PUT",
             url.url.reveal(),
             self._read_put,
@@ -177,7 +177,7 @@ class Storage:
 
     def end(self, session: SessionUri) -> None:
         """Cancel a session (gcs §1); one that is gone already is fine."""
-        self._request(Where.END, "DELETE", session.reveal(), self._read_end)
+        self._request(Call.END, "DELETE", session.reveal(), self._read_end)
 
     def close(self) -> None:
         """End the connection; the next request opens another."""
@@ -185,41 +185,41 @@ class Storage:
 
     def _request(
         self,
-        where: Where,
+        call: Call,
         method: str,
         url: str,
         read: Callable[[requests.Response], _T],
         **request: Any,
     ) -> _T:
         return self._ask(
-            where,
+            call,
             url,
             lambda: read(self._session.request(method, url, timeout=_TIMEOUT, **request)),
         )
 
-    def _ask(self, where: Where, url: str, send: Callable[[], _T]) -> _T:
+    def _ask(self, call: Call, url: str, send: Callable[[], _T]) -> _T:
         try:
-            return ask(where, url, send)
+            return ask(call, url, send)
         except BaseException:
             self.close()
             raise
 
-    def _read(self, where: Where, answer: requests.Response, size_bytes: int) -> Reading:
-        headers, query = _lower(answer), where is Where.QUERY
+    def _read(self, call: Call, answer: requests.Response, size_bytes: int) -> Reading:
+        headers, query = _lower(answer), call is Call.QUERY
         status, body = answer.status_code, answer.content
         reading = interpret(status, headers, body, size_bytes=size_bytes, query=query)
         if reading is None:
-            raise refusal(where, answer, self._clock.now())
+            raise refusal(call, answer, self._clock.now())
         return reading
 
     def _read_put(self, answer: requests.Response) -> Finished:
         if answer.status_code not in _STORED:
-            raise refusal(Where.PUT, answer, self._clock.now())
+            raise refusal(Call.PUT, answer, self._clock.now())
         return stored_facts(_lower(answer), answer.content)
 
     def _read_end(self, answer: requests.Response) -> None:
         if not (succeeded(answer) or answer.status_code in _ENDED):
-            raise refusal(Where.END, answer, self._clock.now())
+            raise refusal(Call.END, answer, self._clock.now())
 
 
 def _lower(answer: requests.Response) -> dict[str, str]:

@@ -19,9 +19,8 @@ from uploader import wiring
 from uploader.core.errors import StoreError
 from uploader.core.job import Event, Job, Stage, Status, exit_code
 from uploader.core.redact import redact
-from uploader.core.words import progress_line
+from uploader.core.text import progress_line, shown
 from uploader.engine.worker import DRAIN_S, Worker
-from uploader.model.names import shown
 from uploader.runtime import spawn
 from uploader.settings import Settings
 from uploader.store.jobs import Jobs

@@ -11,9 +11,9 @@ from sqlalchemy import ColumnElement, Engine, Select, and_, exists, func, or_, s
 
 from uploader.core.job import Event, Job, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance, sources
-from uploader.store import dialect
-from uploader.store.journal import ignore, reason_columns
-from uploader.store.progress import FileWrites
+from uploader.store.database import dialect
+from uploader.store.files import FileWrites
+from uploader.store.journal import no_listener, reason_columns
 from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
 from uploader.store.transitions import Transitions
@@ -35,7 +35,7 @@ _TO_CLEAN_UP = and_(jobs.c.status == Status.CANCELLED, or_(jobs.c.delete_remote,
 class Claims(Transitions, FileWrites):
     """The job table as a worker sees it. Every method raises StoreError."""
 
-    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = ignore) -> None:
+    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = no_listener) -> None:
         super().__init__(engine, on_event)
         self._engine = engine
         #: Does a lease end by itself? With SQLite a file lock alone decides (design §4 Leases).
@@ -157,7 +157,7 @@ class Claims(Transitions, FileWrites):
                 transaction.tell(job_id, "healed", "the account is tried again")
             return len(healed)
 
-    def wait_no_more(self, now: datetime) -> None:
+    def clear_future_waits(self, now: datetime) -> None:
         """Whatever waits for a moment after ``now`` is tried at once: the clock was set back."""
         with self._journal.writing(now) as transaction:
             for table in (jobs, files):

@@ -14,14 +14,14 @@ from sqlalchemy import Engine, update
 
 from uploader.core.errors import LeaseLost
 from uploader.core.job import Event, Lease, Status
-from uploader.store.journal import Journal, Transaction, ignore
+from uploader.store.journal import Journal, Transaction, no_listener
 from uploader.store.tables import files, jobs
 
 
 class Fenced:
     """What every writing worker shares: transactions that begin at the fence."""
 
-    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = ignore) -> None:
+    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = no_listener) -> None:
         """``on_event`` is called with each event after its commit."""
         self._journal = Journal(engine, on_event)
 
@@ -39,7 +39,7 @@ class Fenced:
             statement = statement.where(jobs.c.status.in_(statuses))
         with self._journal.writing(now) as transaction:
             if transaction.run(statement.values(updated_at=now, **columns)).rowcount != 1:
-                raise lost(lease)
+                raise lease_lost(lease)
             yield transaction
 
 
@@ -47,8 +47,8 @@ def write_file(transaction: Transaction, lease: Lease, path: str, **columns: Any
     """Write to one file of the fenced job; raises LeaseLost where it has no such file."""
     statement = update(files).where(files.c.job_id == lease.job_id, files.c.path == path)
     if transaction.run(statement.values(**columns)).rowcount != 1:
-        raise lost(lease)
+        raise lease_lost(lease)
 
 
-def lost(lease: Lease) -> LeaseLost:
+def lease_lost(lease: Lease) -> LeaseLost:
     return LeaseLost(f"job {lease.job_id} is no longer this worker's to write")

@@ -15,8 +15,8 @@ from uploader.core.errors import NotFound, UsageError
 from uploader.core.job import Event, FileState, Job, NewJob, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.store.enqueue import insert_job, known_job
-from uploader.store.journal import Journal, Transaction, ignore, reason_columns
-from uploader.store.life import begin_life
+from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
+from uploader.store.restart import begin_life
 from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
 from uploader.store.tables import events, files, jobs
 
@@ -35,7 +35,7 @@ _MAX_ID_DIGITS = 18
 class Jobs:
     """The job table as commands see it. Every method raises StoreError."""
 
-    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = ignore) -> None:
+    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = no_listener) -> None:
         """``on_event`` is called with each event after its commit."""
         self._journal = Journal(engine, on_event)
 

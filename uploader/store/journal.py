@@ -13,18 +13,18 @@ from sqlalchemy.sql.dml import UpdateBase
 
 from uploader.core.job import Event, Reason
 from uploader.core.redact import redact
-from uploader.store import dialect
+from uploader.store.database import dialect
 from uploader.store.tables import events
 
 #: A server may answer with a whole page; a row keeps its beginning.
 _MAX_MESSAGE = 1000
 
 
-def ignore(event: Event) -> None:
+def no_listener(event: Event) -> None:
     """Nobody listens to the events of this store."""
 
 
-def plain(text: str) -> str:
+def storable(text: str) -> str:
     """``text`` from anywhere as one line that can be kept: no secret, lone surrogate or NUL."""
     line = " ".join(redact(text).replace("\0", " ").split())[:_MAX_MESSAGE]
     return line.encode("utf-8", "replace").decode("utf-8")
@@ -36,8 +36,8 @@ def reason_columns(reason: Reason | None) -> dict[str, str | None]:
         return {"reason_code": None, "reason_message": None, "reason_hint": None}
     return {
         "reason_code": reason.code,
-        "reason_message": plain(reason.message),
-        "reason_hint": plain(reason.hint),
+        "reason_message": storable(reason.message),
+        "reason_hint": storable(reason.hint),
     }
 
 
@@ -54,7 +54,7 @@ class Transaction:
 
     def tell(self, job_id: int, kind: str, message: str, path: str | None = None) -> None:
         """Append one event to the job's history; ``message`` is one plain sentence."""
-        message = plain(message)
+        message = storable(message)
         row = {"job_id": job_id, "at": self.now, "kind": kind, "message": message, "path": path}
         seq: int = self.run(insert(events).values(row).returning(events.c.seq)).scalar_one()
         self.told.append(Event(seq, job_id, self.now, kind, message, path))
@@ -71,7 +71,11 @@ class Journal:
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
         """A consistent view; raises StoreError."""
-        with dialect.store_errors(), dialect.legible(), self._engine.begin() as connection:
+        with (
+            dialect.store_errors(),
+            dialect.corrupt_rows_as_store_error(),
+            self._engine.begin() as connection,
+        ):
             yield connection
 
     @contextlib.contextmanager

@@ -14,13 +14,13 @@ from uploader.core.job import (
     Kind,
     Lease,
     Mode,
-    Pair,
+    PrefixCrc,
     Reason,
     Stage,
     Status,
 )
 from uploader.core.redact import SessionUri
-from uploader.store.dialect import legible
+from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.tables import files, jobs
 
 
@@ -53,7 +53,7 @@ JOBS: Select[Any] = (
 
 def read_job(connection: Connection, job_id: int) -> Job:
     """Raises NotFound, and StoreError for a row that makes no sense."""
-    with legible():
+    with corrupt_rows_as_store_error():
         row = connection.execute(JOBS.where(jobs.c.id == job_id)).one_or_none()
         if row is not None:
             return job_of(row)
@@ -63,7 +63,7 @@ def read_job(connection: Connection, job_id: int) -> Job:
 def read_file(connection: Connection, job_id: int, path: str) -> FileState:
     """Raises StoreError for a row that makes no sense."""
     query = select(files).where(files.c.job_id == job_id, files.c.path == path)
-    with legible():
+    with corrupt_rows_as_store_error():
         return file_of(connection.execute(query).one())
 
 
@@ -126,8 +126,8 @@ def file_of(row: Row[Any]) -> FileState:
         object_path=row.object_path,
         sessions=row.sessions,
         old_sessions_lost=row.old_sessions_lost,
-        checkpoint=Pair(row.offset, row.offset_crc32c),
-        mark=Pair(row.mark_bytes, row.mark_crc32c),
+        checkpoint=PrefixCrc(row.offset, row.offset_crc32c),
+        mark=PrefixCrc(row.mark_bytes, row.mark_crc32c),
         bytes_sent=row.bytes_sent,
         stored=row.stored,
         verified=row.verified,

@@ -14,7 +14,7 @@ from uploader.core.errors import UsageError
 from uploader.core.job import Lease, Mode, Reason, Stage, Status
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.store.fence import Fenced
-from uploader.store.journal import Transaction, plain, reason_columns
+from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.tables import files, jobs
 
 #: A file's row without a session, and without anything proven about one.
@@ -81,7 +81,7 @@ class Transitions(Fenced):
             status=advance(Status.ACTIVE, Verb.FINISH),
             ready_at=now,
             rate_bps=None,
-            warnings=[plain(warning) for warning in warnings],
+            warnings=[storable(warning) for warning in warnings],
         ) as transaction:
             _erase_sessions(transaction, lease)
             transaction.tell(lease.job_id, "ready", "the model is READY")
@@ -115,7 +115,7 @@ class Transitions(Fenced):
         ``polling_s`` is the polling time so far, in seconds; no attempt is burned. An event
         only where the message changed.
         """
-        reason = Reason("validating", plain(message))
+        reason = Reason("validating", storable(message))
         with self._fenced(
             lease, now, Status.ACTIVE, not_before=at, polling_s=polling_s
         ) as transaction:

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from uploader.core.errors import StoreError
+from uploader.core.job import Stage
+from uploader.store.claims import Claims
+from uploader.store.database.workers import WorkerLock, any_worker, exclusive
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+
+_WORKER = """
+import sys
+from pathlib import Path
+from uploader.store.database.workers import WorkerLock
+with WorkerLock(Path(sys.argv[1])) as lock:
+    print(lock.owner, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Another process that holds a worker's lock, and its owner's name."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _WORKER, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdout
+        yield process, process.stdout.readline().strip()
+        process.kill()
+
+
+def test_a_lock_is_a_private_file_that_goes_with_its_worker(tmp_path: Path) -> None:
+    with WorkerLock(tmp_path) as lock:
+        path = tmp_path / "workers" / f"{lock.owner}.lock"
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert not os.get_inheritable(lock._fd)
+        assert any_worker(tmp_path)
+        assert lock.alive(lock.owner)
+    assert not path.exists()
+    assert not any_worker(tmp_path)
+
+
+def test_two_workers_of_one_process_see_each_other(tmp_path: Path) -> None:
+    with WorkerLock(tmp_path) as one:
+        with WorkerLock(tmp_path) as two:
+            assert one.owner != two.owner
+            assert one.alive(two.owner)
+            assert two.alive(one.owner)
+        assert not one.alive(two.owner)
+
+
+def test_a_killed_process_is_dead_at_once_and_its_jobs_are_rescued(
+    tmp_path: Path,
+    claims: Claims,
+    enqueue: Callable[..., int],
+    worker: tuple[subprocess.Popen[str], str],
+) -> None:
+    process, owner = worker
+    job_id = enqueue()
+    claims.claim(owner, "https://api.fireworks.ai", tuple(Stage), NOW, 60)
+    with WorkerLock(tmp_path) as lock:
+        assert lock.alive(owner)
+        assert claims.reap(lock.alive, NOW) == []
+        process.kill()
+        process.wait()
+        assert (tmp_path / "workers" / f"{owner}.lock").exists()
+        assert claims.reap(lock.alive, NOW) == [job_id]
+    assert not (tmp_path / "workers" / f"{owner}.lock").exists()
+
+
+def test_any_worker_removes_what_the_dead_left(tmp_path: Path) -> None:
+    assert not any_worker(tmp_path)
+    stale = tmp_path / "workers" / "old.lock"
+    stale.parent.mkdir()
+    stale.touch()
+    with WorkerLock(tmp_path):
+        assert any_worker(tmp_path)
+        assert not stale.exists()
+
+
+def test_an_owner_without_a_file_is_dead(tmp_path: Path) -> None:
+    with WorkerLock(tmp_path) as lock:
+        assert not lock.alive("nobody")
+
+
+def test_a_lock_removed_before_it_was_taken_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process finds the file between its creation and its flock."""
+    import fcntl  # noqa: PLC0415
+
+    real, removed = fcntl.flock, list[Path]()
+
+    def flock(fd: int, operation: int) -> None:
+        for path in () if removed else (tmp_path / "workers").iterdir():
+            removed.append(path)
+            path.unlink()
+        real(fd, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with WorkerLock(tmp_path) as lock:
+        assert lock.owner != removed[0].stem
+        assert lock.alive(lock.owner)
+        assert any_worker(tmp_path)
+
+
+def test_no_folder_for_locks(tmp_path: Path) -> None:
+    (tmp_path / "workers").write_text("")
+    with pytest.raises(StoreError):
+        WorkerLock(tmp_path)
+
+
+def test_no_worker_begins_to_live_while_the_store_is_migrated(tmp_path: Path) -> None:
+    """Who migrates has asked for living workers before: one that came later would meet, and
+    write to, a schema it does not know."""
+    found: list[WorkerLock] = []
+    with exclusive(tmp_path / "migrate.lock"):
+        thread = threading.Thread(target=lambda: found.append(WorkerLock(tmp_path)))
+        thread.start()
+        thread.join(0.3)
+        assert found == []
+        assert not any_worker(tmp_path)
+    thread.join(10)
+    assert len(found) == 1
+    found[0].close()

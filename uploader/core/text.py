@@ -1,0 +1,53 @@
+"""Numbers as people read them: the same in tables, logs and explanations."""
+
+from __future__ import annotations
+
+from uploader.core.job import Job
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_STEP = 1024.0
+_MINUTE = 60
+_HOUR = 3600
+_DAY = 86400
+
+
+def shown(name: str) -> str:
+    """The name with everything that cannot be printed escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def size(count: float) -> str:
+    """``1536`` → ``1.5 KiB``."""
+    for unit in _UNITS[:-1]:
+        if abs(count) < _STEP:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= _STEP
+    return f"{count:.1f} {_UNITS[-1]}"
+
+
+def duration(seconds: float) -> str:
+    """``3720`` → ``1h02m``."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole}s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE}m{whole % _MINUTE:02}s"
+    if whole < _DAY:
+        return f"{whole // _HOUR}h{whole % _HOUR // _MINUTE:02}m"
+    return f"{whole // _DAY}d{whole % _DAY // _HOUR:02}h"
+
+
+def percent(part: int, whole: int) -> str:
+    """Rounded down: 100 % only where nothing is missing."""
+    return f"{100 * part // whole if whole else 100}%"
+
+
+def progress_line(job: Job) -> str:
+    """``3/9 files, 31% of 131.4 GiB confirmed, 62.0 MiB/s, ETA 24m10s``."""
+    done, total = percent(job.bytes_confirmed, job.bytes_total), size(job.bytes_total)
+    line = f"{job.files_stored}/{job.files_total} files, {done} of {total} confirmed"
+    if job.rate_bps:
+        line += f", {size(job.rate_bps)}/s"
+    if job.eta_s is not None:
+        line += f", ETA {duration(job.eta_s)}"
+    return line

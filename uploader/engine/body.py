@@ -1,0 +1,63 @@
+"""The bytes of one PUT as a sized stream, metered, stoppable and summed on their way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import google_crc32c
+
+from uploader.core.job import PrefixCrc
+from uploader.engine.throttle import Throttle
+from uploader.runtime import StopToken
+from uploader.sources.local import BLOCK_BYTES, Source
+
+
+class Body:
+    """The bytes [start, stop_at) as a sized stream, for requests to send (contract gcs §3.1).
+
+    ``read`` ignores the size it is asked for and returns fresh blocks: urllib3 sends a bigger
+    answer as it is, and google_crc32c takes nothing but bytes (T14). ``on_block(pair, count)``
+    hears of every block that goes to the socket.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        start: int,
+        stop_at: int,
+        *,
+        throttle: Throttle,
+        stop: StopToken,
+        on_block: Callable[[PrefixCrc, int], None],
+    ) -> None:
+        self._source = source
+        self._pair = source.crc_at(start)
+        self._length = stop_at - start
+        self._stop_at = stop_at
+        self._throttle = throttle
+        self._stop = stop
+        self._on_block = on_block
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read, b"")
+
+    def read(self, _size: int = -1) -> bytes:
+        """The next block, b"" at the end.
+
+        Raises Stopped, LeaseLost, SourceUnsettled, SourceUnreadable.
+        """
+        count = min(BLOCK_BYTES, self._stop_at - self._pair.offset)
+        if not count:
+            return b""
+        self._throttle.take(count, self._stop)
+        block = self._source.block(self._pair.offset, count)
+        self._source.check()  # before it is sent, and before its CRC can prove anything
+        self._stop.check()  # the disk may have taken its time, and the lease have ended
+        self._pair = PrefixCrc(
+            self._pair.offset + count, google_crc32c.extend(self._pair.crc32c, block)
+        )
+        self._on_block(self._pair, count)
+        return block

@@ -1,0 +1,241 @@
+"""One claimed job, stage by stage: create → upload → validate → ready."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from datetime import timedelta
+
+from uploader.core.errors import (
+    JobRefused,
+    LeaseLost,
+    RemoteError,
+    Stopped,
+    StoreError,
+    UploaderError,
+)
+from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
+from uploader.core.retry import Block, Decision, Fail, RetryAt
+from uploader.core.verdict import Call, Verdict
+from uploader.engine.tools import Tools
+from uploader.engine.upload import Upload
+from uploader.engine.validate import Validation, check_sources
+from uploader.remote.fireworks import Fireworks, RemoteModel
+from uploader.runtime import StopToken
+
+_log = logging.getLogger(__name__)
+
+
+class JobRun:
+    """What one worker does with one job under one lease."""
+
+    def __init__(self, tools: Tools, job: Job, lease_ends_s: float) -> None:
+        if job.lease is None:
+            raise AssertionError("a run needs a lease")
+        self.lease = job.lease
+        #: By boot-time seconds; written by the worker each time it has renewed the lease.
+        self.lease_ends_s = lease_ends_s
+        #: Where the run began; a cancelled job's run only cleans up.
+        self.stage = job.stage
+        self.closing = job.status is Status.CANCELLED
+        self._tools = tools
+        self._job = job
+        self._stop = StopToken(self.lapsed)
+        self._upload: Upload | None = None
+
+    def drive(self) -> None:
+        """As far as the job gets now; never raises. What stopped it is in the job's row."""
+        try:
+            with closing(self._tools.control(self._stop)) as control:
+                self._advance(control)
+        except (LeaseLost, Stopped) as end:
+            _log.debug("job %d: %s", self.lease.job_id, end.message)
+        except Exception as error:  # noqa: BLE001 - one bad job never stops another
+            self._conclude(error)
+        self._release()
+
+    def lapsed(self) -> bool:
+        """Has the lease ended? From then on another worker may send (design §4 Leases)."""
+        return self._tools.clock.boot_s() >= self.lease_ends_s
+
+    def stop(self) -> None:
+        """Let go at the next block boundary."""
+        self._stop.stop()
+        if upload := self._upload:  # looked up once: the job's thread may let go of it
+            upload.stop()
+
+    def cut(self) -> None:
+        """Let go now: end every connection."""
+        self._stop.cut()
+        if upload := self._upload:
+            upload.cut()
+
+    def flush(self) -> None:
+        """Write progress; called by the worker once a second. Raises LeaseLost, StoreError."""
+        if upload := self._upload:
+            upload.flush()
+
+    # -- stages ----------------------------------------------------------------------------
+
+    def _advance(self, control: Fireworks) -> None:
+        if self.closing:
+            self._clean_up(control)
+            return
+        self._refuse_another_account()
+        if self._job.stage is Stage.CREATE:
+            self._create(control)
+        if self._job.stage is Stage.UPLOAD and not self._send_files(control):
+            return
+        validation = Validation(self._tools, self._job, self.lease, control)
+        if self.stage is not Stage.VALIDATE or not validation.ready_already():
+            validation.poll()
+
+    def _refuse_another_account(self) -> None:
+        configured, own = self._tools.account, self._job.account
+        if configured is None or own in (UNKNOWN_ACCOUNT, configured):
+            return
+        message = f"this job belongs to account {own}; the worker is configured for {configured}"
+        hint = f"run a worker with FIREWORKS_ACCOUNT_ID={own} and that account's key"
+        raise RemoteError(Verdict.BLOCKED, Call.CREATE, message, hint=hint, code="other_account")
+
+    def _create(self, control: Fireworks) -> None:
+        """POST the model; a 409 is a success where what is there fits (design §3 create)."""
+        if self._job.account == UNKNOWN_ACCOUNT:
+            account = self._tools.account or control.account()
+            self._tools.claims.adopt_account(self.lease, account, self._tools.clock.now())
+            self._reload()
+        if self._job.delete_remote:
+            self._replace(control)
+        created = True
+        try:
+            control.create(self._job.account, self._job.create_body)
+        except RemoteError as error:
+            if error.verdict is not Verdict.EXISTS:
+                raise
+            refuse_different(self._job, control.get(self._job.account, self._job.model_id))
+            created = False
+        self._tools.claims.to_upload(self.lease, self._tools.clock.now(), created=created)
+        self._reload()
+
+    def _replace(self, control: Fireworks) -> None:
+        """A new life with other files: the model this job created makes room, once."""
+        if self._job.created_remotely:
+            self._delete(control)
+            self._tools.claims.deleted(self.lease, self._tools.clock.now())
+            self._stop.check()
+
+    def _delete(self, control: Fireworks) -> None:
+        try:
+            control.delete(self._job.account, self._job.model_id)
+        except RemoteError as error:
+            if error.verdict is not Verdict.ABSENT:
+                raise
+
+    def _send_files(self, control: Fireworks) -> bool:
+        """True once every file is stored and every source was checked once more."""
+        self._upload = Upload(self._tools, self._job, self.lease, control, self.lapsed)
+        self._stop.check()
+        try:
+            if not self._upload.run():
+                return False
+        finally:
+            self._upload = None
+        check_sources(self._tools, self._job, self.lease, self._stop)
+        self._tools.claims.to_validate(self.lease, self._tools.clock.now())
+        self._reload()
+        return True
+
+    def _clean_up(self, control: Fireworks) -> None:
+        """A cancelled job's sessions end remotely, and its model where that was asked for."""
+        with closing(self._tools.storage(self._stop)) as storage:
+            for file in self._tools.jobs.files(self._job.id):
+                if file.session is not None:
+                    storage.end(file.session)
+        self._tools.claims.sessions_ended(self.lease, self._tools.clock.now())
+        if self._job.delete_remote and self._job.created_remotely:
+            self._delete(control)
+        self._tools.claims.closed(self.lease, self._tools.clock.now())
+
+    # -- ends ------------------------------------------------------------------------------
+
+    def _conclude(self, error: Exception) -> None:
+        """Write what follows from an error: wait, blocked or failed."""
+        if not isinstance(error, UploaderError):
+            _log.error("job %d: unexpected error", self._job.id, exc_info=error)
+        claims, now = self._tools.claims, self._tools.clock.now()
+        try:
+            self._reload()  # progress of this run has ended an earlier run of failures
+            decision = self._tools.decide(error, self._job.failures + 1, self._job.id)
+            if self.closing:
+                self._clean_up_later(decision)
+            elif isinstance(decision, RetryAt):
+                claims.retry_at(self.lease, decision.at, decision.reason, now)
+            elif isinstance(decision, Block):
+                claims.block(self.lease, decision.reason, now)
+            else:
+                claims.fail(self.lease, decision.reason, now)
+        except UploaderError as end:
+            _log.warning("job %d: %s", self._job.id, end.message)
+
+    def _clean_up_later(self, decision: Decision) -> None:
+        """What a cancelled job left remotely is tried again, unless the service refuses it."""
+        claims, now = self._tools.claims, self._tools.clock.now()
+        if isinstance(decision, Fail):
+            claims.note(self.lease, "left_open", decision.reason.message, now)
+            claims.closed(self.lease, now)
+        else:
+            at = now + timedelta(seconds=self._tools.limits.backoff.max_s)
+            claims.wait_until(self.lease, at, now)
+
+    def _release(self) -> None:
+        try:
+            self._tools.claims.release(self.lease, self._tools.clock.now())
+        except (LeaseLost, StoreError) as end:
+            _log.debug("job %d: %s", self.lease.job_id, end.message)
+
+    def _reload(self) -> None:
+        self._job = self._tools.jobs.job(self._job.id)
+
+
+def refuse_different(job: Job, model: RemoteModel) -> None:
+    """Raises JobRefused unless an existing model is this job's, still waiting for its files."""
+    if model.state == "READY":
+        raise JobRefused(
+            f"{job.model} already exists and is READY",
+            code="already_exists",
+            hint="choose another --model-id, or delete that model first",
+        )
+    differences = [*_differences(job, model)]
+    if differences:
+        raise JobRefused(
+            f"{job.model} exists and differs: {'; '.join(differences)}",
+            code="exists_differently",
+            hint="`uploader retry --replace` deletes it and creates it again"
+            if job.created_remotely
+            else "choose another --model-id, or delete that model first",
+        )
+
+
+def _differences(job: Job, model: RemoteModel) -> list[str]:
+    found = []
+    if model.state == "FAILED":
+        found.append(f"its state is FAILED ({model.status_message or 'no reason given'})")
+    if model.kind not in ("", job.kind.remote):
+        found.append(f"its kind is {model.kind}, ours {job.kind.remote}")
+    ours = set(job.create_body["model"].get("baseModelDetails", {}).get("huggingfaceFiles", ()))
+    theirs = set(model.huggingface_files or ours)
+    if ours - theirs:
+        found.append(f"it lacks {_some(ours - theirs)}")
+    if theirs - ours:
+        found.append(f"it also expects {_some(theirs - ours)}")
+    if model.encryption_state not in ("", *_PLAIN):
+        found.append("it is encrypted with a customer's key, which uploader cannot do")
+    return found
+
+
+_PLAIN = ("ENCRYPTION_STATE_UNSPECIFIED", "ENCRYPTION_STATE_PLAINTEXT")
+
+
+def _some(names: set[str]) -> str:
+    few = sorted(names)[:5]
+    return ", ".join(few) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004

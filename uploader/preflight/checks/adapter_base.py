@@ -1,0 +1,119 @@
+"""The check of an adapter against the base model, where that was uploaded from here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from uploader.model.adapter import LM_HEAD, Factors, is_lora, short
+from uploader.model.finding import Finding, error, warning
+from uploader.model.names import ADAPTER_CONFIG, Role
+from uploader.model.safetensors import Tensor
+from uploader.preflight.checks.adapter import WEIGHTS, some
+from uploader.preflight.contents import Contents
+
+_MATRIX = 2
+#: What begins the name of a dtype with one number in each element.
+_UNPACKED = ("F64", "F32", "F16", "BF16", "F8_")
+#: Weights whose shape says nothing, in the words of GPTQ, AWQ and compressed-tensors.
+_PACKED = frozenset({"qweight", "weight_packed"})
+
+
+def lora_base(contents: Contents) -> Iterable[Finding]:
+    """Modules that the base model, where it is here, does not have or has in another shape.
+
+    The service says so at deployment only: "LoRA keys reference non-existent base model
+    parameters" (contract fireworks §4).
+    """
+    config, found, base = contents.object(ADAPTER_CONFIG), contents.factors, contents.base
+    # Replicated layers are not in the checkpoint.
+    if not base or not found or not is_lora(config) or config.get("layer_replication"):
+        return
+    modules = _BaseModules(found.modules)
+    for header in base.headers.values():
+        for name, tensor in header.tensors.items():
+            modules.add(name, tensor)
+    if _whole(base):
+        yield from _missing(base, found, modules)
+    if not config.get("fan_in_fan_out"):
+        yield from _misshapen(base, found, modules)
+
+
+def _whole(base: Contents) -> bool:
+    """Whether every tensor of the base is known: its headers, of safetensors, are all there."""
+    shards = {shard for index in base.indexes.values() for shard in index.shards}
+    return bool(base.headers) and base.headers.keys() >= {*base.named(Role.WEIGHTS), *shards}
+
+
+def _missing(base: Contents, found: Factors, modules: _BaseModules) -> Iterable[Finding]:
+    """Not the head, which may be tied to the embeddings, nor experts, which may be fused."""
+    named = (path for path in found.modules if short(path) != LM_HEAD)
+    missing = [p for p in named if "experts" not in p.split(".") and not modules.has(p)]
+    if missing:
+        severity = error if modules.akin else warning
+        message = f"{WEIGHTS} adapts what the base model lacks: {some(missing)}"
+        yield severity("lora_base", WEIGHTS, message, _hint(base))
+
+
+def _misshapen(base: Contents, found: Factors, modules: _BaseModules) -> Iterable[Finding]:
+    wrong = []
+    for path, b in found.b.items():
+        a = found.a.get(path)
+        if a and len(a.shape) == len(b.shape) == _MATRIX:
+            adapted = (b.shape[0], a.shape[1])
+            other = modules.other_shape(path, adapted)
+            if other:
+                wrong.append(f"{path} {list(adapted)} on {list(other)}")
+    if wrong:
+        message = f"{WEIGHTS} does not fit the base model: {some(wrong)}"
+        yield error("lora_base", WEIGHTS, message, _hint(base))
+
+
+def _hint(base: Contents) -> str:
+    return f"is {base.root} the model it was trained on?"
+
+
+class _BaseModules:
+    """The modules of a base model that an adapter means, whatever stands before their layers.
+
+    Transformers loads some checkpoints under other names than they were saved by, so that
+    "model.language_model.layers.0.…" may well be "model.layers.0.…".
+    """
+
+    def __init__(self, paths: Collection[str]) -> None:
+        self._keys = {path: (path, _tail(path)) for path in paths}
+        self._wanted = {key for keys in self._keys.values() for key in keys}
+        self._parents = {tail.rpartition(".")[0] for _, tail in self._keys.values()} - {""}
+        self._shapes: dict[str, set[tuple[int, ...] | None]] = {}  # None for a packed one
+        #: Whether the base names its layers as the adapter does.
+        self.akin = False
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """One more of the base's tensors."""
+        path, _, last = name.rpartition(".")
+        tail = _tail(path)
+        for key in self._wanted.intersection((path, tail)):
+            shapes = self._shapes.setdefault(key, set())
+            if last == "weight" or last in _PACKED:
+                shapes.add(tensor.shape if _comparable(tensor) else None)
+        self.akin = self.akin or tail in self._wanted or tail.rpartition(".")[0] in self._parents
+
+    def has(self, path: str) -> bool:
+        return any(key in self._shapes for key in self._keys[path])
+
+    def other_shape(self, path: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        """What the base has in place of the shape; None where it fits or nobody can tell."""
+        keys = (key for key in self._keys[path] if key in self._shapes)
+        shapes = self._shapes[next(keys)] if self.has(path) else set()
+        return None if {None, shape} & shapes else next(iter(shapes), None)
+
+
+def _comparable(tensor: Tensor) -> bool:
+    """Whether the tensor has one number per element: packed weights have another shape."""
+    return len(tensor.shape) == _MATRIX and tensor.dtype.startswith(_UNPACKED)
+
+
+def _tail(path: str) -> str:
+    """The path from the first list of layers on, else its last part."""
+    parts = path.split(".")
+    first = next((place for place, part in enumerate(parts) if part.isdecimal()), len(parts))
+    return ".".join(parts[max(first - 1, 0) :])

@@ -1,0 +1,196 @@
+"""Checks of config.json by itself: what the service lists, and the files that it calls for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from uploader.model.adapter import brief
+from uploader.model.finding import Finding, error, warning
+from uploader.preflight.contents import Contents
+
+CONFIG = "config.json"
+
+#: The families on the vendor's list (contract fireworks §6 "Architectures"), by how the names
+#: of their classes begin, without regard to case. Prefixes, for each family grows heads and
+#: variants faster than any list. Solar's first models and Pythia's are of others' classes.
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "DBRX": ("dbrx",),
+    "DeepSeek V1, V2, V3": ("deepseek",),
+    "Falcon": ("falconfor", "rwfor"),  # not FalconMamba, not FalconH1
+    "Gemma": ("gemma",),
+    "GLM 4.X": ("glm", "chatglm"),
+    "GPT NeoX, Pythia": ("gptneoxfor",),
+    "GPT-OSS": ("gptoss",),
+    "Idefics3": ("idefics3",),
+    "Kimi K2": ("kimi",),  # K2 itself is a DeepseekV3ForCausalLM
+    "Llama 1, 2, 3, 3.1, 4": ("llama",),
+    "LLaVA": ("llava",),
+    "Mistral & Mixtral": ("mistral", "mixtral", "ministral"),
+    "Phi, Phi-3, Phi-3V, Phi-4": ("phi",),
+    "Qwen, Qwen2, Qwen2.5, Qwen2.5-VL, Qwen3": ("qwen",),
+    "Solar": ("solar",),
+    "StableLM": ("stablelm",),
+    "Starcoder & Starcoder2": ("gptbigcode", "starcoder"),
+    "Vision Llama": ("mllama",),
+}
+_LISTED = tuple(prefix for prefixes in FAMILIES.values() for prefix in prefixes)
+
+#: Methods that no model on the vendor's own list ships in, as their names begin.
+_REFUSED = (
+    *("aqlm", "auto-gptq", "auto-round", "autoround", "awq", "bitsandbytes", "bnb", "eetq"),
+    *("exl2", "exl3", "gguf", "gptq", "higgs", "hqq", "intel/auto-round", "marlin", "omniquant"),
+    *("quanto", "quip", "spqr", "squeezellm", "vptq"),
+)
+#: Formats that models on that list ship in: GPT-OSS, DeepSeek V3, Kimi K2 (contract §6).
+_SERVED = ("compressed-tensors", "fbgemm-fp8", "fp8", "modelopt", "mxfp", "nvfp4")
+
+#: What tools that quantize leave beside a config.json that says nothing of it.
+_QUANTIZERS = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
+_PACKED = (".qweight", ".qzeros")
+
+#: Where models of images and text keep the config of their decoder.
+_DECODERS = ("text_config", "llm_config", "language_config")
+
+#: Classes that see though their config may not say so; those of video need both files (§6).
+_VISION = ("idefics3", "llavafor", "llavanext", "mllama", "qwen2vl", "qwen2_5_vl", "qwen3vl")
+_VIDEO = ("qwen3vl",)
+_IMAGES, _PROCESSOR = "preprocessor_config.json", "processor_config.json"
+_VIDEOS = "video_preprocessor_config.json"
+
+
+def classes(config: Mapping[str, Any]) -> list[str]:
+    """The names in `architectures`; none where that is no list of names."""
+    named = config.get("architectures")
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        return []
+    return named
+
+
+def listed(config: Mapping[str, Any]) -> bool:
+    """Whether a class of the model is of a family that the vendor lists."""
+    return _begins(config, _LISTED)
+
+
+def decoder_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What config.json says of the part that reads and writes text."""
+    parts = (config.get(key) for key in _DECODERS)
+    return next((part for part in parts if isinstance(part, dict) and part), config)
+
+
+def quantization_of(config: Mapping[str, Any]) -> Any:
+    """The quantization_config of the model or of its decoder; nothing where it has none."""
+    key = "quantization_config"
+    return config.get(key) or decoder_config(config).get(key)
+
+
+def architectures(contents: Contents) -> Iterable[Finding]:
+    """config.json names no architecture, or none that Fireworks lists."""
+    config = contents.config
+    if CONFIG not in contents.sound or CONFIG in contents.trouble:
+        return
+    named = classes(config)
+    if not named:
+        message = f"{CONFIG} names no architectures"
+        hint = 'add the class of the model to it: "architectures": ["LlamaForCausalLM"]'
+        yield warning("architectures", CONFIG, message, hint)
+    elif not listed(config):
+        message = f"{CONFIG}: {brief(', '.join(named))} is not on Fireworks' list of models"
+        hint = "the list is not exhaustive: ask Fireworks before a long upload"
+        yield warning("architectures", CONFIG, message, hint)
+
+
+def quantization(contents: Contents) -> Iterable[Finding]:
+    """A quantization_config: refused for gptq, awq, bitsandbytes and the like."""
+    found = quantization_of(contents.config)
+    if not found:
+        yield from _silently_quantized(contents)
+        return
+    method = _method(found)
+    unified = method.lower().replace("_", "-")
+    severity, hint = error, "upload the model as it was before quantization"
+    # In the words of the documentation (contract fireworks §6 "Base model").
+    message = f"Fireworks does not support {CONFIG}'s quantization_config ({brief(method)})"
+    if not unified.startswith(_REFUSED):
+        severity, hint = warning, f"{hint}, unless Fireworks says it takes this one"
+    if unified.startswith(_SERVED):
+        message += " as documented, yet serves models in such formats"
+    yield severity("quantization", CONFIG, message, hint)
+
+
+def _silently_quantized(contents: Contents) -> Iterable[Finding]:
+    """Older tools say it in files of their own, or by the names of the tensors only."""
+    said = next((name for name in _QUANTIZERS if name in contents.sound), None)
+    tensors = (
+        (name, tensor)
+        for name, header in contents.headers.items()
+        for tensor in header.tensors
+        if tensor.endswith(_PACKED)
+    )
+    packed = next(tensors, None)
+    hint = "upload the model as it was before quantization"
+    if packed:
+        message = f"{packed[0]} holds quantized tensors, which {CONFIG} says nothing of"
+        yield warning("quantization", packed[0], f"{message}: {brief(packed[1])}", hint)
+    elif said:
+        message = f"{said} speaks of quantization, {CONFIG} does not"
+        yield warning("quantization", said, message, hint)
+
+
+def _method(found: Any) -> str:
+    if not isinstance(found, dict):
+        return "unknown"
+    if found.get("load_in_4bit") or found.get("load_in_8bit"):
+        return "bitsandbytes"
+    method = found.get("quant_method")
+    return method if isinstance(method, str) and method else "unknown"
+
+
+def processor(contents: Contents) -> Iterable[Finding]:
+    """A model of images, or of video, without the files that prepare them."""
+    config = contents.config
+    if not (_sees(config) or _begins(config, _VISION)):
+        return
+    if contents.present.isdisjoint((_IMAGES, _PROCESSOR)):
+        yield _unprepared(_IMAGES, "images")
+    together = contents.object(_PROCESSOR).get("video_processor")
+    if _begins(config, _VIDEO) and _VIDEOS not in contents.present and not together:
+        yield _unprepared(_VIDEOS, "videos")
+
+
+def _unprepared(name: str, seen: str) -> Finding:
+    message = f"{name} is missing: the model reads {seen}, and its deployment would fail"
+    hint = f"add {name} from the model's origin"
+    return warning("processor", name, message, hint)
+
+
+def _sees(config: Mapping[str, Any]) -> bool:
+    vision = config.get("vision_config")
+    return isinstance(vision, dict) and bool(vision)
+
+
+def remote_code(contents: Contents) -> Iterable[Finding]:
+    """auto_map names a Python file that is not in the folder."""
+    for name in (CONFIG, "tokenizer_config.json"):
+        code = _code(contents.object(name).get("auto_map"))
+        missing = sorted(set(code) - contents.present)
+        if missing:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            message = f"{name}: auto_map calls for {brief(missing[0])}{more}, not in the folder"
+            hint = "add the file from the model's origin, or remove auto_map if nothing needs it"
+            yield warning("remote_code", name, message, hint)
+
+
+def _code(named: Any) -> Iterator[str]:
+    """The files of this folder that an auto_map names; "other/model--file.Class" is elsewhere."""
+    if isinstance(named, dict):
+        for value in named.values():
+            yield from _code(value if isinstance(value, str | list) else None)
+    elif isinstance(named, list):
+        yield from (file for value in named if isinstance(value, str) for file in _code(value))
+    elif isinstance(named, str) and named.count(".") == 1 and "--" not in named:
+        yield f"{named.partition('.')[0]}.py"
+
+
+def _begins(config: Mapping[str, Any], prefixes: tuple[str, ...]) -> bool:
+    return any(name.lower().startswith(prefixes) for name in classes(config))

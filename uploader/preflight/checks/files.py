@@ -1,0 +1,174 @@
+"""Checks of a folder's files as such: there, whole, and what their names say."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from uploader.core.job import Kind
+from uploader.core.text import size
+from uploader.model.finding import Finding, error, warning
+from uploader.model.names import (
+    ADAPTER_CONFIG,
+    ADAPTER_FILES,
+    Role,
+    leftover,
+    needed,
+    partial,
+    role,
+)
+from uploader.model.reading import NoObject
+from uploader.preflight.contents import Contents
+
+#: "5 TiB is the maximum size of an object" (contract fireworks §8).
+MAX_FILE_BYTES = 5 << 40
+#: Small enough to be parsed; of a longer one only the two ends, so long each, are looked at.
+_PARSED_BYTES = 4_000_000
+_END_BYTES = 4096
+_AGAIN = "download or save it again"
+
+
+def empty_folder(contents: Contents) -> Iterable[Finding]:
+    """There is no file to send."""
+    if not contents.present:
+        hint = "give the folder that holds the model's files themselves"
+        yield error("empty_folder", None, f"{contents.root} holds no file to send", hint)
+
+
+def empty_file(contents: Contents) -> Iterable[Finding]:
+    """A configuration, a tokenizer file or weights of no bytes."""
+    for file in contents.folder.manifest.files:
+        if not file.size_bytes:
+            yield error("empty_file", file.path, f"{file.path} is empty", _AGAIN)
+
+
+def huge_file(contents: Contents) -> Iterable[Finding]:
+    """A file beyond the 5 TiB that one object may have."""
+    for file in contents.folder.manifest.files:
+        if file.size_bytes > MAX_FILE_BYTES:
+            message = f"{file.path} has {size(file.size_bytes)}, an object at most 5 TiB"
+            yield error("huge_file", file.path, message, "save the model in more shards")
+
+
+def lfs_pointer(contents: Contents) -> Iterable[Finding]:
+    """A Git LFS pointer in place of a file; of one that nobody reads it warns."""
+    for name in sorted(contents.pointers):
+        severity = error if needed(name) else warning
+        message = f"{name} is a Git LFS pointer, not the file itself"
+        yield severity("lfs_pointer", name, message, "run `git lfs pull` in the folder")
+
+
+def partial_download(contents: Contents) -> Iterable[Finding]:
+    """A download that has not ended: `*.incomplete`, `*.part` and the like."""
+    left = (left_out.path for left_out in contents.folder.left_out)
+    for name, whole in ((name, partial(name)) for name in left):
+        if whole is not None and _wanted(contents, whole):
+            severity = warning if whole in contents.present else error
+            message = f"{name} is a download that has not ended"
+            hint = f"finish the download, or remove {name} if it is an old one"
+            yield severity("partial_download", name, message, hint)
+    unfinished = sum(map(_unfinished, _caches(contents.root)))
+    if unfinished:
+        downloads = (
+            "1 unfinished download" if unfinished == 1 else f"{unfinished} unfinished downloads"
+        )
+        message = f"Hugging Face's cache for this folder holds {downloads}"
+        hint = "run the download again: it ends at once where nothing is missing"
+        yield warning("partial_download", None, message, hint)
+
+
+def _wanted(contents: Contents, whole: str) -> bool:
+    """Whether the file would be sent once it is whole, and is missed until then."""
+    if contents.kind is Kind.LORA:
+        return whole in ADAPTER_FILES
+    return needed(whole) and leftover(whole) is None
+
+
+def _caches(root: Path) -> Iterator[Path]:
+    """Where `--local-dir` and the shared cache keep what is on its way."""
+    yield root / ".cache/huggingface/download"
+    if root.parent.name == "snapshots":
+        yield root.parent.parent / "blobs"
+
+
+def _unfinished(place: Path) -> int:
+    try:
+        return sum(name.endswith(".incomplete") for name in os.listdir(place))  # noqa: PTH208 - by name only
+    except OSError:
+        return 0  # not there, or somebody else's
+
+
+def name_collision(contents: Contents) -> Iterable[Finding]:
+    """Two names that are one where letters' case, or accents' encoding, do not count."""
+    alike: dict[str, list[str]] = {}
+    for name in contents.folder.names:
+        alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    for first, *others in alike.values():
+        if others:
+            message = f"{first} and {others[0]} differ in letters' case or accents only"
+            hint = "leave one out with --exclude, or rename it"
+            yield warning("name_collision", others[0], message, hint)
+
+
+def config_json(contents: Contents) -> Iterable[Finding]:
+    """config.json is missing or no JSON object."""
+    yield from _needed_object(contents, "config.json", "config_json")
+
+
+def stray_adapter(contents: Contents) -> Iterable[Finding]:
+    """An adapter_config.json in a whole model, for whose base Transformers would look elsewhere."""
+    if ADAPTER_CONFIG in contents.folder.names:
+        message = f"{ADAPTER_CONFIG} is there, though this is no adapter"
+        hint = f"--exclude {ADAPTER_CONFIG} if the adapter is merged; --kind lora if it is one"
+        yield warning("stray_adapter", ADAPTER_CONFIG, message, hint)
+
+
+def adapter_config(contents: Contents) -> Iterable[Finding]:
+    """adapter_config.json is missing or no JSON object."""
+    yield from _needed_object(contents, ADAPTER_CONFIG, "adapter_config")
+
+
+def _needed_object(contents: Contents, name: str, check: str) -> Iterable[Finding]:
+    if contents.present and name not in contents.present:
+        hint = "every Hugging Face model has one: is this the model's folder?"
+        yield error(check, name, f"{name} is missing", hint)
+    contents.object(name)
+    if name in contents.trouble:
+        yield error(check, name, f"{name} {contents.trouble[name]}", _AGAIN)
+
+
+def broken_json(contents: Contents) -> Iterable[Finding]:
+    """A .json that loaders read is cut short or no JSON; one that is no object warns."""
+    for file in contents.folder.manifest.files:
+        name = file.path
+        read = needed(name) and role(name) in (Role.GENERATION, Role.TOKENIZER, Role.OTHER)
+        if not (read and name.endswith(".json") and name in contents.sound):
+            continue
+        if name == "fireworks.json":
+            continue  # has a check of its own
+        yield from _broken(contents, name, small=file.size_bytes <= _PARSED_BYTES)
+
+
+def _broken(contents: Contents, name: str, *, small: bool) -> Iterable[Finding]:
+    if not small:
+        if not _has_ends(contents.root / name):
+            yield error("broken_json", name, f"{name} is cut short", _AGAIN)
+        return
+    contents.object(name)
+    if problem := contents.trouble.get(name):
+        severity = warning if isinstance(problem, NoObject) else error
+        yield severity("broken_json", name, f"{name} {problem}", _AGAIN)
+
+
+def _has_ends(path: Path) -> bool:
+    """Whether a file too long to be parsed begins and ends as a JSON object does."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(_END_BYTES)
+            file.seek(-_END_BYTES, os.SEEK_END)
+            end = file.read()
+    except OSError:
+        return True  # gone since the scan: the engine's own checks will say so
+    return begin.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"{" and end.rstrip()[-1:] == b"}"

@@ -1,0 +1,159 @@
+"""Checks of what a model needs to read and write text: tokenizer, chat template, defaults."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from uploader.core.text import shown
+from uploader.model.finding import Finding, error, warning
+from uploader.model.names import Role, role
+from uploader.preflight.contents import Contents
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
+#: An optional file of the service's own; what it says goes first (contract fireworks §6).
+FIREWORKS = "fireworks.json"
+
+_LONGEST = 60
+
+
+def _string(found: Any) -> bool:
+    return isinstance(found, str)
+
+
+def _strings(found: Any) -> bool:
+    return isinstance(found, str) or (isinstance(found, list) and all(map(_string, found)))
+
+
+def _number(found: Any) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool)
+
+
+def _integer(found: Any) -> bool:
+    return _number(found) and found == found // 1
+
+
+def _flag(found: Any) -> bool:
+    return isinstance(found, bool)
+
+
+def _object(found: Any) -> bool:
+    return isinstance(found, dict)
+
+
+_Kind = tuple[str, Callable[[Any], bool]]
+_TEXT: _Kind = ("a string", _string)
+_TEXTS: _Kind = ("a string or a list of strings", _strings)
+_NUMBER: _Kind = ("a number", _number)
+_INTEGER: _Kind = ("a whole number", _integer)
+_FLAG: _Kind = ("true or false", _flag)
+_OBJECT: _Kind = ("an object", _object)
+
+#: The keys of fireworks.json, all optional, any of them null (contract §6); the last one is
+#: of older documentation.
+KEYS: Mapping[str, _Kind] = {
+    "defaults": _OBJECT,
+    "model_arch": _TEXT,
+    "model_config_name": _TEXT,
+    "has_lora": _FLAG,
+    "has_teft": _FLAG,
+    "conversation_config": _OBJECT,
+}
+DEFAULTS: Mapping[str, _Kind] = {
+    "stop": _TEXTS,
+    "max_tokens": _INTEGER,
+    "temperature": _NUMBER,
+    "top_k": _INTEGER,
+    "top_p": _NUMBER,
+    "min_p": _NUMBER,
+    "typical_p": _NUMBER,
+    "frequency_penalty": _NUMBER,
+    "presence_penalty": _NUMBER,
+    "repetition_penalty": _NUMBER,
+}
+#: `args` holds the template; the other names are those of the create body (contract §1.2).
+CONVERSATION: Mapping[str, _Kind] = {
+    "style": _TEXT,
+    "args": _OBJECT,
+    "system": _TEXT,
+    "template": _TEXT,
+}
+
+
+def no_tokenizer(contents: Contents) -> Iterable[Finding]:
+    """There is no tokenizer.
+
+    An adapter may have none (the service rejects it, contract §0.9): its base model's counts.
+    So does a draft's target's, whose tokens it proposes.
+    """
+    if contents.present and not _has_tokenizer(contents):
+        message = "there is no tokenizer: the service may refuse the model or not serve text"
+        yield warning("no_tokenizer", None, message, "add tokenizer.json or tokenizer.model")
+
+
+def _has_tokenizer(contents: Contents) -> bool:
+    return any(role(name) is Role.TOKENIZER for name in contents.present)
+
+
+def chat_template(contents: Contents) -> Iterable[Finding]:
+    """There is no chat template, which chat needs and completions do not."""
+    if not _has_tokenizer(contents) or _has_template(contents):
+        return
+    if contents.trouble.keys() & {TOKENIZER_CONFIG, FIREWORKS}:
+        return
+    message = "there is no chat template: chat needs one, completions do not"
+    hint = f"if the model is to chat, add chat_template to {TOKENIZER_CONFIG}"
+    yield warning("chat_template", TOKENIZER_CONFIG, message, hint)
+
+
+def _has_template(contents: Contents) -> bool:
+    """In one of the places where a template may be, or a file of them that cannot be read."""
+    files = {"chat_template.jinja", "chat_template.json"}
+    unread = {TOKENIZER_CONFIG, FIREWORKS} & contents.present - contents.sound
+    keys = ((TOKENIZER_CONFIG, "chat_template"), (FIREWORKS, "conversation_config"))
+    older = contents.object("processor_config.json").get("chat_template")
+    found = [contents.object(name).get(key) for name, key in keys]
+    return any((files & contents.present, unread, older, *found))
+
+
+def fireworks_json(contents: Contents) -> Iterable[Finding]:
+    """fireworks.json is no JSON object, or has keys or values that the service does not know."""
+    found = contents.object(FIREWORKS)
+    if FIREWORKS in contents.trouble:
+        message = f"{FIREWORKS} {contents.trouble[FIREWORKS]}"
+        yield error("fireworks_json", FIREWORKS, message, "mend it, or --exclude fireworks.json")
+    parts = (
+        (found, "", KEYS),
+        (found.get("defaults"), "defaults.", DEFAULTS),
+        (found.get("conversation_config"), "conversation_config.", CONVERSATION),
+    )
+    for part, path, keys in parts:
+        if isinstance(part, dict):
+            yield from _unknown(part, path, keys)
+            yield from _wrong(part, path, keys)
+
+
+def _unknown(part: Mapping[str, Any], path: str, keys: Mapping[str, _Kind]) -> Iterable[Finding]:
+    names = [name for name in part if name not in keys]
+    if not names:
+        return
+    first = names[0][:_LONGEST]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    message = f"{FIREWORKS}: {path}{shown(first)}{more} is not a known key"
+    yield warning("fireworks_json", FIREWORKS, message, _meant(first, path, keys))
+
+
+def _meant(name: str, path: str, keys: Mapping[str, _Kind]) -> str:
+    if keys is KEYS and name in DEFAULTS:
+        return "move it into defaults"
+    near = difflib.get_close_matches(name, keys, n=1)
+    return f"did you mean {path}{near[0]}?" if near else f"known are {', '.join(keys)}"
+
+
+def _wrong(part: Mapping[str, Any], path: str, keys: Mapping[str, _Kind]) -> Iterable[Finding]:
+    for name, (words, fits) in keys.items():
+        if part.get(name) is not None and not fits(part[name]):
+            message = f"{FIREWORKS}: {path}{name} is not {words}"
+            hint = "correct it, or remove it: every key is optional"
+            yield warning("fireworks_json", FIREWORKS, message, hint)

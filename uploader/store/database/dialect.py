@@ -1,0 +1,209 @@
+"""The one door to the database: SQLite in a file, or PostgreSQL.
+
+What differs between the two is in `sqlite.py` and `postgresql.py`; every statement on jobs is
+the same for both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sqlite3
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import URL, ColumnElement, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as NoConnection
+
+from uploader.core.errors import StoreError, UsageError
+from uploader.store.database import causes, postgresql, sqlite
+from uploader.store.database.causes import Cause
+
+#: How long a statement waits for another process's write, in seconds.
+BUSY_TIMEOUT_S = 30.0
+
+_OS_CAUSES = {
+    errno.EACCES: causes.READ_ONLY,
+    errno.EPERM: causes.READ_ONLY,
+    errno.EROFS: causes.READ_ONLY,
+    errno.ENOSPC: causes.FULL,
+    errno.EDQUOT: causes.FULL,
+    errno.EISDIR: causes.GONE,
+    errno.ENOENT: causes.GONE,
+    errno.ENOTDIR: causes.GONE,
+    errno.EEXIST: causes.GONE,
+}
+
+
+# -- errors ----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def store_errors() -> Iterator[None]:
+    """The one place where errors of a database and of the disk become StoreError (exit 11).
+
+    A broken constraint and a wrong statement pass through: they are ours to handle, or bugs.
+    """
+    try:
+        yield
+    except IntegrityError as error:
+        raise _without_the_row(error) from None
+    except DBAPIError as error:
+        raise _translated(error.orig) or error from error.orig
+    except (sqlite3.Error, OSError) as error:
+        raise _translated(error) or error from error
+    except NoConnection as error:  # every one of the pool's is in use
+        raise causes.LOCKED.error() from error
+    except UnicodeDecodeError as error:  # even a damaged schema's error message may be no text
+        raise causes.CORRUPT.error() from error
+
+
+def _without_the_row(error: IntegrityError) -> IntegrityError:
+    """PostgreSQL quotes the whole row behind its first line, session URI and all (invariant 8)."""
+    first = str(error.orig).partition("\n")[0]
+    return IntegrityError(error.statement, None, Exception(first), hide_parameters=True)
+
+
+@contextlib.contextmanager
+def corrupt_rows_as_store_error() -> Iterator[None]:
+    """Around reading rows: a value none of ours ever wrote means damage, not a bug."""
+    try:
+        yield
+    except ValueError as error:
+        raise causes.CORRUPT.error() from error
+
+
+def _translated(error: BaseException | None) -> StoreError | None:
+    cause = _cause(error)
+    return None if cause is None else cause.error()
+
+
+def _cause(error: BaseException | None) -> Cause | None:
+    if isinstance(error, OSError):
+        return _OS_CAUSES.get(error.errno or 0, causes.IO)
+    if error is not None and hasattr(error, "sqlstate"):
+        return postgresql.cause(error)
+    return sqlite.cause(error)
+
+
+# -- opening ---------------------------------------------------------------------------------
+
+_URL_HINT = "write it as sqlite:////absolute/path/to/uploader.db or postgresql://USER@HOST/DATABASE"
+
+
+def sqlite_url(path: Path) -> str:
+    """The database URL of a SQLite file, whatever characters its path has."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def database_path(database_url: str) -> Path:
+    """The file behind ``database_url``, whether or not it exists.
+
+    Raises UsageError for anything but a SQLite database in a file.
+    """
+    return _path(_parsed(database_url))
+
+
+def exists(database_url: str) -> bool:
+    """Is there a database to look into? PostgreSQL answers for itself, once it is asked.
+
+    Raises UsageError, and StoreError where the folder is closed to us.
+    """
+    url = _parsed(database_url)
+    with store_errors():
+        return url.drivername in postgresql.NAMES or _path(url).exists()
+
+
+def _parsed(database_url: str) -> URL:
+    try:
+        return make_url(database_url)
+    except (ArgumentError, ValueError):
+        # The text may hold a password: it is not repeated.
+        raise UsageError("the database URL cannot be read", hint=_URL_HINT) from None
+
+
+def _path(url: URL) -> Path:
+    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise UsageError("the state is kept in SQLite or PostgreSQL, nowhere else", hint=_URL_HINT)
+    name = url.database or ""
+    if not name or name == ":memory:" or name.startswith("file:"):
+        raise UsageError("the state store must be a file", hint=_URL_HINT)
+    return Path(name).absolute()
+
+
+def open_engine(database_url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
+    """The store behind ``database_url``; a missing file is created, 0600 in a 0700 folder.
+
+    Raises UsageError for another kind of database, one without its driver, or a network file
+    system; StoreError where the file cannot be had. The schema is `migrate.ensure`'s business.
+    """
+    url = _parsed(database_url)
+    if url.drivername in postgresql.NAMES:
+        return postgresql.open_database(url, busy_timeout_s)
+    with store_errors():
+        return sqlite.open_file(_path(url), busy_timeout_s)
+
+
+def is_file(engine: Engine) -> bool:
+    """SQLite: one file of this machine, with everything that follows from that."""
+    return engine.dialect.name == "sqlite"
+
+
+# -- using -----------------------------------------------------------------------------------
+
+
+def writing(engine: Engine) -> Engine:
+    """The same pool, its transactions taking the write lock at once."""
+    return sqlite.writing(engine) if is_file(engine) else postgresql.writing(engine)
+
+
+class ChangeWatch:
+    """Tells whether another connection, of any process, has committed. A hint only."""
+
+    def __init__(self, engine: Engine) -> None:
+        """Raises StoreError. With PostgreSQL this worker counts as alive from here on."""
+        with store_errors():
+            changes = sqlite.Changes if is_file(engine) else postgresql.Changes
+            self._changes = changes(engine)
+            self._seen = self._changes.look()
+
+    def changed(self) -> bool:
+        """True once per change seen since the last call; raises StoreError."""
+        before = self._seen
+        with store_errors():
+            self._seen = self._changes.look()
+        return before != self._seen
+
+    def close(self) -> None:
+        self._changes.close()
+
+
+def worker_connected(database_url: str) -> bool:
+    """Does PostgreSQL see a worker, on whatever machine? With SQLite only `locks.py` knows.
+
+    Raises StoreError, UsageError.
+    """
+    if _parsed(database_url).drivername not in postgresql.NAMES:
+        return False
+    engine = open_engine(database_url)
+    with store_errors():
+        try:
+            return postgresql.any_worker(engine)
+        finally:
+            engine.dispose()
+
+
+# -- leases ----------------------------------------------------------------------------------
+
+
+def lease_end(engine: Engine, now: datetime, lease_s: float) -> datetime | ColumnElement[datetime]:
+    """When a lease written now ends: by the database's clock where that decides it."""
+    start = now if is_file(engine) else postgresql.CLOCK
+    return start + timedelta(seconds=lease_s)
+
+
+def overdue() -> ColumnElement[datetime]:
+    """Leases that ended before this moment may be taken from their owner (PostgreSQL only)."""
+    return postgresql.CLOCK - timedelta(seconds=postgresql.TAKER_WAITS_S)

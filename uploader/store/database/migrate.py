@@ -1,0 +1,190 @@
+"""The schema's version: read by plain SQL, raised by Alembic (design §4 Migrations).
+
+Alembic is imported only where a migration runs: `uploader status` must start fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, inspect, text
+
+from uploader.core.errors import NotFound, StoreError, UsageError
+from uploader.store.database import dialect, postgresql, sqlite
+from uploader.store.database import workers as locks
+from uploader.store.database.state_folder import private_file, private_folder
+
+#: Every revision, oldest first; a test compares them with the scripts.
+VERSIONS = ("0001",)
+HEAD = VERSIONS[-1]
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+_log = logging.getLogger(__name__)
+
+
+def migrations_dir() -> Path:
+    """Inside the installed package, or beside it in a source checkout."""
+    installed = _PACKAGE / "migrations"
+    return installed if installed.is_dir() else _PACKAGE.parent / "migrations"
+
+
+def current_version(engine: Engine) -> str | None:
+    """The store's revision, None for an empty one.
+
+    Raises StoreError, also for a database that belongs to another program.
+    """
+    with dialect.store_errors(), engine.begin() as connection:
+        tables = inspect(connection).get_table_names()
+        version = _stamp(connection) if "alembic_version" in tables else None
+    if version is None and set(tables) - {"alembic_version"}:
+        raise StoreError(
+            "the state store holds the tables of another program",
+            hint="set UPLOADER_DATABASE_URL to a file, or database, of its own",
+            code="foreign",
+        )
+    return version
+
+
+def _stamp(connection: Connection) -> str | None:
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
+
+
+def require_head(engine: Engine) -> None:
+    """Raises StoreError unless this program and the store speak of the same schema."""
+    version = current_version(engine)
+    if version == HEAD:
+        return
+    if version is None:
+        raise StoreError("the state store is empty", hint="enqueue a folder first", code="empty")
+    _refuse_newer(version)
+    raise StoreError(
+        f"the state store has version {version}, this program needs {HEAD}",
+        hint="restart the service, or run `uploader db upgrade` while it is stopped",
+        code="older",
+    )
+
+
+def ensure(engine: Engine, state_dir: Path) -> None:
+    """Bring the store to HEAD: create an empty one, migrate an older one.
+
+    A file is backed up before; with PostgreSQL that is its own tools' business. Raises
+    StoreError for a newer store, and for an older one while a worker lives.
+    """
+    version = current_version(engine)
+    if version == HEAD:
+        return
+    _refuse_newer(version)
+    with dialect.store_errors():
+        private_folder(state_dir)
+        with _alone(engine, state_dir) as any_worker:
+            _migrate(engine, any_worker)
+
+
+@contextlib.contextmanager
+def _alone(engine: Engine, state_dir: Path) -> Iterator[Callable[[], bool]]:
+    """Nobody else migrates meanwhile; yields whether any worker lives, for it to be asked."""
+    with locks.exclusive(state_dir / locks.MIGRATION_LOCK):
+        if dialect.is_file(engine):
+            yield partial(locks.any_worker, state_dir)
+            return
+        with postgresql.migrating(engine) as connection:
+            yield lambda: not postgresql.keep_workers_out(connection)
+
+
+def _migrate(engine: Engine, any_worker: Callable[[], bool]) -> None:
+    # Asked again: who held the lock before us may have done it.
+    version = current_version(engine)
+    _refuse_newer(version)
+    if version is not None and version != HEAD:
+        _refuse_while_worked_on(version, any_worker)
+        if dialect.is_file(engine):
+            backup(engine, Path(f"{engine.url.database}.backup-{version}"))
+        else:
+            _log.warning("migrating from version %s without a backup: that is pg_dump's", version)
+    if version != HEAD:
+        upgrade(engine)
+
+
+def _refuse_newer(version: str | None) -> None:
+    if version is not None and version not in VERSIONS:
+        raise StoreError(
+            f"the state store has version {version}, newer than this program's {HEAD}",
+            hint="install the newer uploader again, or restore a backup",
+            code="newer",
+        )
+
+
+def _refuse_while_worked_on(version: str, any_worker: Callable[[], bool]) -> None:
+    if any_worker():
+        raise StoreError(
+            f"the state store has version {version} and a worker of that version runs",
+            hint="restart the service: it migrates the store as it starts",
+            code="older",
+        )
+
+
+def upgrade(engine: Engine) -> None:
+    """Run every outstanding migration, each in its own transaction; raises StoreError."""
+    from alembic import command  # noqa: PLC0415 - only where a migration runs
+    from alembic.config import Config  # noqa: PLC0415
+
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = Config()
+    # ConfigParser reads a lone % as the start of a variable.
+    config.set_main_option("script_location", str(migrations_dir()).replace("%", "%%"))
+    with dialect.store_errors(), dialect.writing(engine).connect() as connection:
+        config.attributes["connection"] = connection
+        unchecked = sqlite.unchecked_keys if dialect.is_file(engine) else contextlib.nullcontext
+        with unchecked(connection):
+            command.upgrade(config, "head")
+
+
+def save(engine: Engine, state_dir: Path, path: Path | None) -> Path:
+    """What `db backup` does: a copy at ``path``, which must not exist yet; where it went.
+
+    Without ``path`` beside the store, in place of the copy made so the last time. Raises
+    UsageError, also for PostgreSQL, NotFound and StoreError.
+    """
+    if not dialect.is_file(engine):
+        raise UsageError("the state store is in PostgreSQL", hint="back it up with pg_dump")
+    target = path or Path(f"{engine.url.database}.backup")
+    with dialect.store_errors():
+        private_folder(state_dir)
+        # One at a time, and never of a store that is half migrated.
+        with locks.exclusive(state_dir / locks.MIGRATION_LOCK):
+            if path is not None:
+                _refuse_target(path)
+            backup(engine, target)
+    return target
+
+
+def _refuse_target(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UsageError(
+            f"{path} exists already: a backup replaces nothing",
+            hint="choose another name; without one, the last backup made so is replaced",
+        )
+    if not path.parent.is_dir():
+        raise NotFound(f"there is no folder {path.parent}", hint="create it first")
+
+
+def backup(engine: Engine, path: Path) -> None:
+    """A consistent copy of the store at ``path`` (0600), while others go on writing.
+
+    Replaces an earlier copy only once the new one is whole. Raises StoreError.
+    """
+    part = path.with_name(f"{path.name}.part")
+    with dialect.store_errors():
+        part.unlink(missing_ok=True)
+        private_file(part)
+        try:
+            sqlite.copy(engine, part)
+            os.replace(part, path)  # noqa: PTH105 - Path.replace says "rename"
+        finally:
+            part.unlink(missing_ok=True)

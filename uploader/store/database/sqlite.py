@@ -1,0 +1,176 @@
+"""Everything that is SQLite's: how it is opened, how it begins, what its errors mean.
+
+WAL with synchronous=FULL, so that a committed row survives a pulled plug; writes begin with
+BEGIN IMMEDIATE, so that no transaction fails half-way for want of the write lock (design §4).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from uploader.store.database import causes
+from uploader.store.database.state_folder import private_file, private_folder
+
+#: The execution option that says how a connection's transactions begin.
+BEGIN = "uploader_begin"
+
+#: By SQLite's primary result code.
+_CAUSES = {
+    sqlite3.SQLITE_PERM: causes.READ_ONLY,
+    sqlite3.SQLITE_BUSY: causes.LOCKED,
+    sqlite3.SQLITE_LOCKED: causes.LOCKED,
+    sqlite3.SQLITE_READONLY: causes.READ_ONLY,
+    sqlite3.SQLITE_IOERR: causes.IO,
+    sqlite3.SQLITE_CORRUPT: causes.CORRUPT,
+    sqlite3.SQLITE_FULL: causes.FULL,
+    sqlite3.SQLITE_CANTOPEN: causes.GONE,
+    sqlite3.SQLITE_PROTOCOL: causes.LOCKED,
+    sqlite3.SQLITE_AUTH: causes.READ_ONLY,
+    sqlite3.SQLITE_NOTADB: causes.CORRUPT,
+}
+
+
+def cause(error: BaseException | None) -> causes.Cause | None:
+    """What an error of SQLite means; None for a wrong statement, which is a bug."""
+    return _CAUSES.get(_primary_code(error))
+
+
+def _primary_code(error: BaseException | None) -> int:
+    """SQLite's; the low byte is the cause, the rest says more than a user can use."""
+    if isinstance(error, sqlite3.OperationalError) and (
+        # Without a number it is Python's own complaint, about text that is not UTF-8.
+        not hasattr(error, "sqlite_errorcode") or str(error) == "unsupported file format"
+    ):
+        return sqlite3.SQLITE_CORRUPT
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+
+
+def open_file(path: Path, busy_timeout_s: float) -> Engine:
+    """The store at ``path``; a missing file is created, 0600 in a 0700 folder.
+
+    Raises UsageError for a network file system, and OSError.
+    """
+    private_folder(path.parent)
+    if not path.exists():
+        private_file(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        creator=lambda: _connect(path, busy_timeout_s),
+        # A row may hold a session URI; no exception may print it (invariant 8).
+        hide_parameters=True,
+    )
+    _watch_identity(engine, path)
+    return engine
+
+
+def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+    # mode=rw: a deleted store is an error, never silently an empty new one.
+    connection = sqlite3.connect(
+        f"{path.as_uri()}?mode=rw",
+        uri=True,
+        timeout=busy_timeout_s,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        _prepare(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        # Two first openers may collide here; one of them wins for both.
+        with contextlib.suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    # Without it macOS leaves a "synced" page in the drive's cache; elsewhere it does nothing.
+    connection.execute("PRAGMA fullfsync = ON")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _watch_identity(engine: Engine, path: Path) -> None:
+    """Begin transactions our way, and only on the file that was opened.
+
+    SQLite in WAL mode goes on writing to a deleted file without a word.
+    """
+
+    @event.listens_for(engine, "connect")
+    def remember(connection: Any, entry: ConnectionPoolEntry) -> None:
+        del connection
+        entry.info["identity"] = _identity(path)
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if connection.info["identity"] != _identity(path):
+            raise causes.GONE.error()
+        connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)
+
+
+def writing(engine: Engine) -> Engine:
+    """The same pool, its transactions taking the write lock at once."""
+    return engine.execution_options(**{BEGIN: "BEGIN IMMEDIATE"})
+
+
+class Changes:
+    """A number that another connection's commit moves: one PRAGMA on one connection."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._connection = engine.raw_connection()
+
+    def look(self) -> int:
+        # Outside any transaction: inside one the number would stand still.
+        with contextlib.closing(self._connection.cursor()) as cursor:
+            cursor.execute("PRAGMA data_version")
+            version: int = cursor.fetchall()[0][0]
+            return version
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextlib.contextmanager
+def unchecked_keys(connection: Connection) -> Iterator[None]:
+    """SQLite alters a table by copying and dropping it, which foreign keys would refuse."""
+    raw = _raw(connection)
+    raw.execute("PRAGMA foreign_keys = OFF")
+    try:
+        yield
+    finally:
+        connection.rollback()
+        raw.execute("PRAGMA foreign_keys = ON")
+
+
+def _raw(connection: Connection) -> sqlite3.Connection:
+    raw = connection.connection.driver_connection
+    if not isinstance(raw, sqlite3.Connection):
+        raise TypeError("not a SQLite connection")
+    return raw
+
+
+def copy(engine: Engine, target: Path) -> None:
+    """A consistent copy into the empty file ``target``, while others go on writing."""
+    with engine.connect() as connection, contextlib.closing(sqlite3.connect(target)) as found:
+        _raw(connection).backup(found)
+        # One file to carry away, without a log beside it.
+        found.execute("PRAGMA journal_mode = DELETE")

@@ -1,0 +1,110 @@
+"""Which workers live: the operating system's locks decide, not a clock (design §4 Leases).
+
+A worker holds an exclusive flock on STATE_DIR/workers/<uuid>.lock. A lock that can be taken
+belongs to nobody: its leases are void at once and its file is removed. With PostgreSQL it decides
+nothing, for a worker may be another machine's: it only tells this machine that one runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from uploader.store.database.dialect import store_errors
+from uploader.store.database.state_folder import private_folder
+
+#: In the state folder; held while a schema changes, a backup is made, or a worker begins.
+MIGRATION_LOCK = "migrate.lock"
+
+
+class WorkerLock:
+    """This worker's proof of life, held until `close`. ``owner`` goes into its leases."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Raises StoreError, and UsageError for a state folder on a network."""
+        self._folder = state_dir / "workers"
+        with store_errors():
+            private_folder(self._folder)
+            # Who migrates asked for living workers before: none may come to life meanwhile.
+            with exclusive(state_dir / MIGRATION_LOCK):
+                self.owner, self._fd = _take_new(self._folder)
+
+    def alive(self, owner: str) -> bool:
+        """Does the worker ``owner`` still hold its lock? Always true of this one."""
+        with store_errors():
+            return owner == self.owner or _held(_lock_path(self._folder, owner))
+
+    def close(self) -> None:
+        # Removed while still held, so that nobody can meet it as a stale one.
+        _lock_path(self._folder, self.owner).unlink(missing_ok=True)
+        os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def any_worker(state_dir: Path) -> bool:
+    """Does any worker, of any process, live? Removes stale locks; raises StoreError."""
+    with store_errors():
+        # Every lock is asked, so that every stale one goes.
+        held = [_held(path) for path in (state_dir / "workers").glob("*.lock")]
+        return any(held)
+
+
+def _lock_path(folder: Path, owner: str) -> Path:
+    return folder / f"{owner}.lock"
+
+
+def _take_new(folder: Path) -> tuple[str, int]:
+    while True:
+        owner = uuid.uuid4().hex
+        path = _lock_path(folder, owner)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        # Between open and flock another process may have taken it for stale and removed it.
+        # A name is never used twice, so what is found here is ours.
+        if path.exists():
+            return owner, fd
+        os.close(fd)
+
+
+def _held(path: Path) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared: two who ask at once must not take each other for the worker.
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        path.unlink(missing_ok=True)
+        return False
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold an exclusive flock on ``path`` (created 0600), waiting for it; raises OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
