@@ -46,8 +46,8 @@ FILE_WRITES: dict[str, FileWrite] = {
     "mismatch": lambda claims, lease, path, sent, now: claims.drop_session(
         lease, path, WHY, now, bytes_sent=sent, mismatch=True
     ),
-    "file_failed": lambda claims, lease, path, _, now: claims.file_failed(
-        lease, path, REASON, soon(now), now
+    "file_failed": lambda claims, lease, path, sent, now: claims.file_failed(
+        lease, path, REASON, soon(now), now, bytes_sent=sent
     ),
     "reidentify": lambda claims, lease, path, _, now: claims.reidentify(lease, path, 2, 3, now),
 }

@@ -211,8 +211,8 @@ def test_a_clock_set_back_by_years_strands_no_job(
     """A machine that starts with a wrong date writes waits that end when it should long be done."""
     job, wrong = claimed(), NOW + timedelta(days=3650)
     assert job.lease
-    claims.file_failed(job.lease, "config.json", Reason("net", "reset"), wrong, wrong)
-    claims.file_failed(job.lease, "a.safetensors", Reason("net", "reset"), LATER, NOW)
+    claims.file_failed(job.lease, "config.json", Reason("net", "reset"), wrong, wrong, bytes_sent=9)
+    claims.file_failed(job.lease, "a.safetensors", Reason("net", "reset"), LATER, NOW, bytes_sent=9)
     claims.retry_at(job.lease, wrong, Reason("net", "reset"), wrong)
     claims.release(job.lease, wrong)
     again = _claim(claims)

@@ -46,7 +46,9 @@ FACTS: dict[str, Write] = {
     "file_stored": lambda claims, lease: claims.file_stored(
         lease, PATH, 1, LATER, bytes_sent=50, verified=True
     ),
-    "file_failed": lambda claims, lease: claims.file_failed(lease, PATH, REASON, None, LATER),
+    "file_failed": lambda claims, lease: claims.file_failed(
+        lease, PATH, REASON, None, LATER, bytes_sent=9
+    ),
     "reidentify": lambda claims, lease: claims.reidentify(lease, PATH, 2, 3, LATER),
     "deleted": lambda claims, lease: claims.deleted(lease, LATER),
     "note": lambda claims, lease: claims.note(lease, "kind", "message", LATER),

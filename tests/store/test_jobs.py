@@ -64,7 +64,7 @@ def test_retry_forgives_what_was_counted_and_keeps_offsets(
     claims.drop_session(
         job.lease, "config.json", "lost", NOW, bytes_sent=0, old=True, mismatch=True
     )
-    claims.file_failed(job.lease, "config.json", REASON, LATER, NOW)
+    claims.file_failed(job.lease, "config.json", REASON, LATER, NOW, bytes_sent=9)
     claims.open_session(job.lease, "config.json", SessionUri("https://s/?upload_id=x"), "o", NOW)
     seven = PrefixCrc(7, 77)
     claims.progress(job.lease, [FileProgress("config.json", 1, seven, seven, 9)], 1.0, NOW)

@@ -67,7 +67,7 @@ def test_stored_is_the_whole_file(
     jobs: Jobs, claims: Claims, lease: Lease, told: list[Event], verified: bool
 ) -> None:
     claims.open_session(lease, PATH, URI, "b/k", NOW)
-    claims.file_failed(lease, PATH, REASON, LATER, NOW)
+    claims.file_failed(lease, PATH, REASON, LATER, NOW, bytes_sent=9)
     claims.retry_at(lease, LATER, REASON, NOW)
     claims.file_stored(lease, PATH, 2**32 - 1, NOW, bytes_sent=50, verified=verified)
     file = jobs.files(lease.job_id)[0]
@@ -80,15 +80,11 @@ def test_stored_is_the_whole_file(
 
 
 def test_file_failed_counts(jobs: Jobs, claims: Claims, lease: Lease, told: list[Event]) -> None:
-    claims.file_failed(lease, PATH, REASON, LATER, NOW)
-    claims.file_failed(lease, PATH, REASON, LATER, NOW)
+    claims.file_failed(lease, PATH, REASON, LATER, NOW, bytes_sent=9)
+    claims.file_failed(lease, PATH, REASON, LATER, NOW, bytes_sent=9)
     file = jobs.files(lease.job_id)[0]
-    assert (file.attempts, file.failures, file.not_before, file.last_error) == (
-        2,
-        2,
-        LATER,
-        "reset",
-    )
+    assert (file.attempts, file.failures, file.bytes_sent) == (2, 2, 9)
+    assert (file.not_before, file.last_error) == (LATER, "reset")
     assert told[-1].kind == "retrying"
     assert jobs.job(lease.job_id).failures == 0
 
@@ -108,7 +104,7 @@ def test_progress_writes_pairs_and_ends_a_run_of_failures(
     jobs: Jobs, claims: Claims, lease: Lease, told: list[Event]
 ) -> None:
     claims.open_session(lease, PATH, URI, "b/k", NOW)
-    claims.file_failed(lease, PATH, REASON, None, NOW)
+    claims.file_failed(lease, PATH, REASON, None, NOW, bytes_sent=9)
     claims.retry_at(lease, NOW, REASON, NOW)
     told.clear()
     claims.progress(lease, [_row(advanced=False)], 3.5, NOW)

@@ -218,7 +218,7 @@ def test_messages_never_hold_a_secret(
     claims.retry_at(lease, NOW, Reason("net", secret, secret), NOW)
     claims.poll_again(lease, NOW, 1.0, secret, NOW)
     claims.note(lease, "said", secret, NOW, "config.json")
-    claims.file_failed(lease, "config.json", Reason("net", secret), None, NOW)
+    claims.file_failed(lease, "config.json", Reason("net", secret), None, NOW, bytes_sent=9)
     claims.open_session(lease, "config.json", SessionUri(secret), "b/k", NOW)
     claims.drop_session(lease, "config.json", secret, NOW, bytes_sent=50)
     claims.fail(lease, Reason("net", secret, secret), NOW)

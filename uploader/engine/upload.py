@@ -253,23 +253,26 @@ class Upload:
                 self._moved.discard(outcome.path)
                 self._move(outcome.path, self._tools.clock.now())
             elif outcome.error is not None:
-                self._judge(self._files[outcome.path], outcome.error, ended.job)
+                self._judge(self._files[outcome.path], outcome.error, ended)
             self._reload()
 
-    def _judge(self, file: FileState, error: Exception, began: Job) -> None:
-        """What follows from a transfer that did not store its file; ``began`` as it saw the job."""
+    def _judge(self, file: FileState, error: Exception, ended: Transfer) -> None:
+        """What follows from a transfer that did not store its file."""
         now = self._tools.clock.now()
         if isinstance(error, LeaseLost):
             raise error
         if isinstance(error, Stopped):
             return
-        if isinstance(error, RemoteError) and self._urls_at_fault(error, began):
+        if isinstance(error, RemoteError) and self._urls_at_fault(error, ended.job):
             return
         if not isinstance(error, UploaderError):
             _log.error("job %d, %s: unexpected error", self._job.id, file.path, exc_info=error)
         decision = self._tools.decide(error, file.failures + 1, self._job.id, file.path)
         at = decision.at if isinstance(decision, RetryAt) else None
-        self._tools.claims.file_failed(self._lease, file.path, decision.reason, at, now)
+        sent = ended.progress.bytes_sent
+        self._tools.claims.file_failed(
+            self._lease, file.path, decision.reason, at, now, bytes_sent=sent
+        )
         if isinstance(decision, Fail):
             self._fail(decision, error)
 

@@ -135,7 +135,14 @@ class FileWrites(Fenced):
             transaction.tell(lease.job_id, "stored", message, path)
 
     def file_failed(
-        self, lease: Lease, path: str, reason: Reason, not_before: datetime | None, now: datetime
+        self,
+        lease: Lease,
+        path: str,
+        reason: Reason,
+        not_before: datetime | None,
+        now: datetime,
+        *,
+        bytes_sent: int,
     ) -> None:
         """A transfer failed; the file's next attempt not before ``not_before``."""
         with self._fenced(lease, now) as transaction:
@@ -143,6 +150,7 @@ class FileWrites(Fenced):
                 transaction,
                 lease,
                 path,
+                bytes_sent=bytes_sent,
                 attempts=files.c.attempts + 1,
                 failures=files.c.failures + 1,
                 not_before=not_before,
