@@ -11,7 +11,6 @@ from uploader.cli import app, wait
 from uploader.core.errors import UploaderError
 from uploader.core.job import Status, exit_code
 from uploader.core.lifecycle import render_mermaid
-from uploader.preflight.registry import render_table
 from uploader.service import daemon
 
 ROOT = Path(__file__).parents[1]
@@ -22,12 +21,6 @@ def test_the_diagram_is_drawn_from_the_table() -> None:
     found = re.search(r"```mermaid\n(.*?)\n```", README, re.DOTALL)
     assert found is not None
     assert found[1] == render_mermaid()
-
-
-def test_the_table_of_checks_is_the_programs() -> None:
-    found = re.search(r"\| check \| kinds .*?(?=\n\n)", README, re.DOTALL)
-    assert found is not None
-    assert found[0] == render_table()
 
 
 def test_every_command_shown_exists() -> None:

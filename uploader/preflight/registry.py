@@ -32,7 +32,7 @@ TEXT = (Kind.BASE, Kind.EMBEDDING)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check by its function; its name and its row in the README are the function's."""
+    """A check by its function; its name and its row in docs/preflight.md are the function's."""
 
     run: Callable[[Contents], Iterable[Finding]]
     kinds: tuple[Kind, ...]
@@ -139,7 +139,7 @@ def _check_name(name: str) -> None:
 
 
 def render_table() -> str:
-    """The table of checks, as the README shows it."""
+    """The table of checks, as docs/preflight.md shows it."""
     scanned = ((name, ALL, effect, about) for name, (effect, about) in SEEN_BY_SCAN.items())
     checked = ((check.name, check.kinds, check.effect, check.about) for check in CHECKS)
     asked = ((name, ALL, effect, about) for name, (effect, about) in ASKED_FOR.items())

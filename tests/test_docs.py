@@ -1,0 +1,87 @@
+"""The documents say what is there: links, sections, paths, commands, and the tables of the code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from uploader.preflight.registry import render_table
+from uploader.settings import KEYS
+
+ROOT = Path(__file__).parents[1]
+DOCS = {page.name: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
+PAGES = {f"docs/{name}": text for name, text in DOCS.items()} | {
+    name: (ROOT / name).read_text() for name in ("README.md", "CHANGELOG.md")
+}
+_SECTION = re.compile(r"^#{2,3} (\d+(?:\.\d+)?)\.? \S", re.MULTILINE)
+_TRAP = re.compile(r"^\| (T\d+) \|", re.MULTILINE)
+#: A link to another page with the sections that are meant of it, or a section of this page.
+_REFERENCE = re.compile(r"(?:\[([\w-]+\.md)\]\([^)]+\)\s+)?((?:§|\bT)\d[\d.]*\b)")
+
+
+def places(page: str) -> set[str]:
+    """What may be cited of a page: its numbered sections, and the numbers of its traps."""
+    text = DOCS.get(page, "")
+    return {f"§{number}" for number in _SECTION.findall(text)} | set(_TRAP.findall(text))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_link_leads_to_a_file(name: str) -> None:
+    prose = re.sub(r"`[^`]*`", "", PAGES[name])
+    targets = re.findall(r"\]\(([^)#:]+)[^)]*\)", prose)
+    folder = (ROOT / name).parent
+    assert [target for target in targets if not (folder / target).exists()] == []
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_every_section_that_a_page_names_exists(name: str) -> None:
+    named = [(page or name, place) for page, place in _REFERENCE.findall(DOCS[name])]
+    assert [(page, place) for page, place in named if place not in places(page)] == []
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_no_section_has_the_number_of_another(name: str) -> None:
+    numbers = _SECTION.findall(DOCS[name])
+    assert sorted(set(numbers)) == sorted(numbers)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_path_and_make_target_that_a_page_names_exists(name: str) -> None:
+    paths = re.findall(r"`((?:uploader|tests|migrations|bench)/[\w./-]*(?:/|\.py))`", PAGES[name])
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"`make ([a-z-]+)[^`]*`", PAGES[name])) <= set(targets)
+
+
+def test_every_invariant_names_the_tests_that_fail_without_it() -> None:
+    _, *parts = re.split(r"^## \d+\. ", DOCS["invariants.md"], flags=re.MULTILINE)
+    assert len(parts) == 10
+    assert [part for part in parts if not re.search(r"^Tests: `tests/", part, re.MULTILINE)] == []
+
+
+def test_the_table_of_checks_is_the_programs() -> None:
+    found = re.search(r"\| check \| kinds .*?(?=\n\n|\n\Z)", DOCS["preflight.md"], re.DOTALL)
+    assert found is not None
+    assert found[0] == render_table()
+
+
+def test_the_table_of_settings_names_each_of_them() -> None:
+    assert sorted(first_column(DOCS["configuration.md"])) == sorted(KEYS)
+
+
+def test_the_table_of_commands_names_each_of_them() -> None:
+    asked = [sys.executable, "-m", "uploader", "--help"]
+    helped = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    shown = {words.split()[0] for row in first_column(DOCS["cli.md"]) for words in row.split(", ")}
+    assert shown == set(re.findall(r"^  ([a-z]+)  ", helped, re.MULTILINE))
+
+
+def first_column(text: str) -> Iterator[str]:
+    """What stands in backticks in the first cell of each row, spread over a few cells or one."""
+    for cell in re.findall(r"^\| (`[^|]+`[^|]*) \|", text, re.MULTILINE):
+        yield ", ".join(re.findall(r"`([^`]+)`", cell))
