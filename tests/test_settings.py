@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uploader import settings
 from uploader.core.errors import UsageError
 from uploader.core.redact import ApiKey
-from uploader.settings import KEYS, VARIABLES, Settings, describe, find_config, load
+from uploader.settings import load as loading
+from uploader.settings import units
+from uploader.settings.load import KEYS, VARIABLES, describe, find_config, load
+from uploader.settings.schema import Settings
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
@@ -27,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(settings, "SYSTEM_CONFIG", tmp_path / "etc" / "config.toml")
+    monkeypatch.setattr(loading, "SYSTEM_CONFIG", tmp_path / "etc" / "config.toml")
     return tmp_path
 
 
@@ -358,7 +360,7 @@ SIZES = [
 
 @pytest.mark.parametrize(("text", "size"), SIZES)
 def test_sizes_read_like_people_write_them(text: object, size: int) -> None:
-    assert settings.parse_size(text) == size
+    assert units.parse_size(text) == size
 
 
 @pytest.mark.parametrize(
@@ -366,7 +368,7 @@ def test_sizes_read_like_people_write_them(text: object, size: int) -> None:
 )
 def test_a_size_that_can_be_misread_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="64MiB"):
-        settings.parse_size(text)
+        units.parse_size(text)
 
 
 @pytest.mark.parametrize(
@@ -374,7 +376,7 @@ def test_a_size_that_can_be_misread_is_refused(text: object) -> None:
     [("off", None), ("0B/s", None), (0, None), ("20MB/s", 20_000_000), ("20MB", 20_000_000)],
 )
 def test_rates(text: object, rate: int | None) -> None:
-    assert settings.parse_rate(text) == rate
+    assert units.parse_rate(text) == rate
 
 
 @pytest.mark.parametrize(
@@ -394,7 +396,7 @@ def test_rates(text: object, rate: int | None) -> None:
     ],
 )
 def test_durations_read_like_people_write_them(text: object, seconds: float) -> None:
-    assert settings.parse_duration(text) == seconds
+    assert units.parse_duration(text) == seconds
 
 
 @pytest.mark.parametrize(
@@ -402,19 +404,19 @@ def test_durations_read_like_people_write_them(text: object, seconds: float) -> 
 )
 def test_a_duration_that_can_be_misread_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="30s"):
-        settings.parse_duration(text)
+        units.parse_duration(text)
 
 
 @given(st.decimals(0, 10**6, places=3), st.sampled_from(["B", "kB", "KiB", "MB", "GiB", "TB"]))
 def test_a_size_is_its_number_times_its_unit(number: Decimal, unit: str) -> None:
     power = {"B": 0, "k": 1, "K": 1, "M": 2, "G": 3, "T": 4}[unit[0]]
     base = 1024 if "i" in unit else 1000
-    assert settings.parse_size(f"{number}{unit}") == int(number * base**power)
+    assert units.parse_size(f"{number}{unit}") == int(number * base**power)
 
 
 @given(st.one_of(st.text(), st.floats(), st.integers(), st.booleans(), st.none()))
 def test_any_words_give_a_value_or_a_value_error(value: object) -> None:
-    for parse in (settings.parse_size, settings.parse_rate, settings.parse_duration):
+    for parse in (units.parse_size, units.parse_rate, units.parse_duration):
         try:
             parse(value)
         except ValueError as problem:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uploader.engine.worker import Worker
     from uploader.remote.credentials import ApiKeySource
     from uploader.remote.fireworks import Fireworks
-    from uploader.settings import Settings
+    from uploader.settings.schema import Settings
     from uploader.store.database.workers import WorkerLock
     from uploader.store.jobs import Jobs
 
@@ -131,7 +131,7 @@ def _tools(
 ) -> Tools:
     from uploader.engine.throttle import Slots, Throttle
     from uploader.engine.tools import Tools
-    from uploader.remote.fireworks import Fireworks, base_of
+    from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
     from uploader.remote.storage import Storage
@@ -149,7 +149,7 @@ def _tools(
 
     return Tools(
         owner=lock.owner,
-        base_url=base_of(own.base_url),
+        base_url=own.base_url,
         account=own.account_id,
         jobs=Jobs(engine),
         claims=Claims(engine, on_event),

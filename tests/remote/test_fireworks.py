@@ -10,12 +10,12 @@ import pytest
 
 from tests.remote.conftest import Serve
 from tests.remote.scripted import HandClock, Reply, Server
-from uploader.core.errors import JobRefused, RemoteError, UploaderError, UsageError
+from uploader.core.errors import JobRefused, RemoteError, UploaderError
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import UrlKind
 from uploader.core.retry import Backoff
 from uploader.core.verdict import Call, Verdict
-from uploader.remote.fireworks import VALIDATE_S, Fireworks, RemoteModel, base_of, pair
+from uploader.remote.fireworks import VALIDATE_S, Fireworks, RemoteModel, pair
 from uploader.remote.gate import Gate
 from uploader.remote.sockets import SocketAdapter
 
@@ -38,9 +38,7 @@ def gate(clock: HandClock) -> Gate:
 
 @pytest.fixture
 def connect(adapter: SocketAdapter, clock: HandClock, gate: Gate) -> Callable[[Server], Fireworks]:
-    return lambda server: Fireworks(
-        f"{server.base}/v1", lambda: ApiKey("fw_key"), clock, gate, adapter
-    )
+    return lambda server: Fireworks(server.base, lambda: ApiKey("fw_key"), clock, gate, adapter)
 
 
 Connect = Callable[[Server], Fireworks]
@@ -129,30 +127,6 @@ def test_a_missing_key_passes_as_it_was_raised(
         Fireworks(server.base, none, clock, gate, adapter).get("a", "m")
     assert caught.value is missing
     assert not server.seen
-
-
-@pytest.mark.parametrize(
-    ("url", "base"),
-    [
-        ("https://api.fireworks.ai", "https://api.fireworks.ai"),
-        (" https://api.fireworks.ai/ ", "https://api.fireworks.ai"),
-        ("https://api.fireworks.ai/v1", "https://api.fireworks.ai"),
-        ("https://api.fireworks.ai/v1/", "https://api.fireworks.ai"),
-        ("https://api.fireworks.ai/inference/v1", "https://api.fireworks.ai"),
-        ("https://corp.example/fw/v1", "https://corp.example/fw"),
-        ("http://localhost:8080/v1", "http://localhost:8080"),
-    ],
-)
-def test_a_base_url_is_tolerated_as_people_write_it(url: str, base: str) -> None:
-    assert base_of(url) == base
-
-
-@pytest.mark.parametrize(
-    "url", ["", "api.fireworks.ai", "http://api.fireworks.ai", "https://u:p@h", "https://h?x=1"]
-)
-def test_a_base_url_that_would_give_the_key_away_is_refused(url: str) -> None:
-    with pytest.raises(UsageError):
-        base_of(url)
 
 
 # --- reading a model

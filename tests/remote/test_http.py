@@ -18,13 +18,14 @@ import urllib3.exceptions as transport
 
 from tests.remote.conftest import Serve
 from tests.remote.scripted import Blocks, HandClock, Reply, everything_said
+from uploader.core.addresses import trusted
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.redact import ApiKey, SessionUri
 from uploader.core.resumable import read_url
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
-from uploader.remote.http import ask, open_session, trusted
+from uploader.remote.http import ask, open_session
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken

@@ -18,7 +18,7 @@ from uploader.cli.wait import wait_for
 from uploader.core.job import Job, Status
 
 if TYPE_CHECKING:
-    from uploader.settings import Settings
+    from uploader.settings.schema import Settings
 
 
 Priority = Annotated[int, typer.Option(metavar="N", min=-1000, max=1000, help="Higher is sooner.")]

@@ -15,7 +15,7 @@ from uploader.cli.terminal import out, out_json
 from uploader.core.job import Event
 
 if TYPE_CHECKING:
-    from uploader.settings import Settings
+    from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
 
 _POLL_S = 0.5

@@ -16,7 +16,7 @@ from uploader.model.folder import Folder, scan
 from uploader.preflight.forecast import Outlook
 
 if TYPE_CHECKING:
-    from uploader.settings import Settings
+    from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
 
 _STORED = (Stage.VALIDATE, Stage.READY)
@@ -37,7 +37,7 @@ def outlook(rate: str | None, settings: Settings) -> Outlook | None:
 
 
 def _given(rate: str) -> int:
-    from uploader.settings import parse_rate
+    from uploader.settings.units import parse_rate
 
     with contextlib.suppress(ValueError):
         if given := parse_rate(rate):

@@ -19,7 +19,7 @@ from uploader.model.model_id import check_model_id, derive_model_id
 from uploader.preflight.registry import overrule
 
 if TYPE_CHECKING:
-    from uploader.settings import Settings
+    from uploader.settings.schema import Settings
 
 _ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 #: Fields of a model with a flag of their own, by the service's names; firectl has these too

@@ -15,7 +15,7 @@ from uploader.core.job import Job
 from uploader.core.text import size
 
 if TYPE_CHECKING:
-    from uploader.settings import Settings
+    from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
 
 

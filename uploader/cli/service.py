@@ -63,7 +63,7 @@ def backup(
 @config.command("show")
 def show_config(context: typer.Context) -> None:
     """Every setting, its value and where it comes from; secrets are masked."""
-    from uploader.settings import describe  # as in state.py
+    from uploader.settings.load import describe  # as in state.py
 
     rows, columns = describe(settings_of(context)), width()
     if columns is not None:

@@ -11,7 +11,7 @@ from uploader.core.errors import NotFound
 from uploader.core.job import Job
 
 if TYPE_CHECKING:
-    from uploader.settings import Settings
+    from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
 
 JOB_HELP = "A job's id, or a model id that only one job has."
@@ -29,7 +29,7 @@ Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on as more happ
 
 def settings_of(context: typer.Context) -> Settings:
     """Flag > environment > file > default; raises UsageError."""
-    from uploader.settings import load  # pydantic is slow to import
+    from uploader.settings.load import load  # pydantic is slow to import
 
     return load(context.obj)
 

@@ -54,7 +54,7 @@ def wait(
 
 
 def _seconds(text: str | None) -> float | None:
-    from uploader.settings import parse_duration  # as in state.py
+    from uploader.settings.units import parse_duration  # as in state.py
 
     if text is None:
         return None

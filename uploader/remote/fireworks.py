@@ -10,12 +10,13 @@ from urllib.parse import quote
 import requests
 from requests.adapters import BaseAdapter
 
-from uploader.core.errors import JobRefused, RemoteError, UsageError
+from uploader.core.addresses import trusted
+from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.gate import Gate
-from uploader.remote.http import ANSWER_S, CONNECT_S, Auth, ask, open_session, succeeded, trusted
+from uploader.remote.http import ANSWER_S, CONNECT_S, Auth, ask, open_session, succeeded
 from uploader.remote.refusals import grpc_name, json_object, malformed, one_line, refusal
 from uploader.runtime import Clock
 
@@ -40,8 +41,8 @@ class Fireworks:
     """The calls a job needs. Each is one request, or none while the gate is closed.
 
     Each raises RemoteError with the verdict of core/retry.py, and Stopped. The key is asked
-    for at every request, so that a changed one is used, and goes to ``base_url`` only.
-    Raises UsageError for a base URL that is neither https nor loopback.
+    for at every request, so that a changed one is used, and goes to ``base_url`` only, which is
+    as `core.addresses.base_url` spells it.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Fireworks:
         gate: Gate,
         adapter: BaseAdapter,
     ) -> None:
-        self._base = base_of(base_url)
+        self._base = base_url
         self._clock = clock
         self._gate = gate
         self._session = open_session(adapter, _bearer(key))
@@ -137,19 +138,6 @@ class Fireworks:
         else:
             self._gate.passed()
         raise error
-
-
-def base_of(url: str) -> str:
-    """The base URL without /v1 or /inference/v1 (fw §7).
-
-    Raises UsageError where it is neither https nor loopback, or holds more than a place.
-    """
-    url = url.strip()
-    if not trusted(url) or set("@?#") & set(url):
-        message = "the Fireworks base URL must be a plain https:// address"
-        raise UsageError(message, hint="set FIREWORKS_BASE_URL, e.g. https://api.fireworks.ai")
-    base = url.rstrip("/")
-    return base.removesuffix("/v1").removesuffix("/inference").rstrip("/")
 
 
 def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:

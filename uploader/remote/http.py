@@ -7,7 +7,6 @@ the seam for tests and simulations is the transport adapter below it (`sockets.S
 from __future__ import annotations
 
 import errno
-import ipaddress
 import logging
 import socket
 import ssl
@@ -22,6 +21,7 @@ import urllib3.exceptions as transport
 from requests.adapters import BaseAdapter
 
 from uploader import __version__
+from uploader.core.addresses import trusted
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.verdict import Call, Verdict
 
@@ -31,26 +31,6 @@ ANSWER_S = 120.0
 
 Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 _T = TypeVar("_T")
-
-
-def trusted(url: str) -> bool:
-    """Whether a secret may go to ``url``: absolute https, or http on this very machine."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # half an IPv6 address
-        return False
-    if "\0" in url:  # urlsplit minds no control character
-        return False
-    if parts.scheme == "http":
-        return _loopback(parts.hostname or "")
-    return parts.scheme == "https" and bool(parts.hostname)
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def succeeded(answer: requests.Response) -> bool:

@@ -17,6 +17,7 @@ from google.resumable_media.common import RetryStrategy
 from google.resumable_media.requests import ResumableUpload
 from requests.adapters import BaseAdapter
 
+from uploader.core.addresses import trusted
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import (
     CONTENT_TYPE,
@@ -30,7 +31,7 @@ from uploader.core.resumable import (
     stored_facts,
 )
 from uploader.core.verdict import Call
-from uploader.remote.http import ANSWER_S, CONNECT_S, ask, open_session, succeeded, trusted
+from uploader.remote.http import ANSWER_S, CONNECT_S, ask, open_session, succeeded
 from uploader.remote.refusals import malformed, refusal
 from uploader.runtime import Clock
 

@@ -22,7 +22,7 @@ from uploader.core.redact import redact
 from uploader.core.text import progress_line, shown
 from uploader.engine.worker import DRAIN_S, Worker
 from uploader.runtime import spawn
-from uploader.settings import Settings
+from uploader.settings.schema import Settings
 from uploader.store.jobs import Jobs
 
 PROGRESS_EVERY_S = 30.0

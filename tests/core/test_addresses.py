@@ -1,0 +1,112 @@
+"""One spelling for one place, and no way for a secret to leave in clear."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from uploader.core.addresses import base_url, is_loopback, trusted
+
+HOME = "https://api.fireworks.ai"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        HOME,
+        f" {HOME}/ ",
+        f"{HOME}/v1",
+        f"{HOME}/v1/",
+        f"{HOME}/v1/v1",
+        f"{HOME}/inference",
+        f"{HOME}/inference/",
+        f"{HOME}/inference/v1",
+        f"{HOME}//inference//v1//",
+        "HTTPS://API.Fireworks.AI/v1",
+        f"{HOME}:443",
+        f"{HOME}:443/inference",
+    ],
+)
+def test_one_place_has_one_spelling(text: str) -> None:
+    assert base_url(text) == HOME
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("https://corp.example/fw/v1", "https://corp.example/fw"),
+        ("https://corp.example/FW/v1beta", "https://corp.example/FW/v1beta"),
+        ("http://localhost:8080/v1", "http://localhost:8080"),
+        ("http://[::1]:80/v1", "http://[::1]"),
+        ("https://host:8443", "https://host:8443"),
+    ],
+)
+def test_what_belongs_to_the_place_stays(text: str, place: str) -> None:
+    assert base_url(text) == place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "api.fireworks.ai",
+        "http://api.fireworks.ai",
+        "https://u:p@h",
+        "https://@h",
+        "https://h?x=1",
+        "https://h?",
+        "https://h#f",
+        "https://h:0",
+        "https://h:99999",
+        "https://[h",
+        "https://h/a b",
+        "https://h/\0",
+        "https:\\\\h",
+        "https:///v1",
+        "ftp://h",
+    ],
+)
+def test_what_is_not_a_plain_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        base_url(text)
+
+
+@given(
+    st.text(max_size=30)
+    | st.builds(
+        "".join,
+        st.lists(
+            st.sampled_from(
+                [
+                    "https:",
+                    "http:",
+                    "//",
+                    "/",
+                    "v1",
+                    "inference",
+                    "h",
+                    "localhost",
+                    ":443",
+                    "@",
+                    "?",
+                ]
+            )
+        ),
+    )
+)
+def test_a_place_is_its_own_spelling_and_a_safe_one(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        place = base_url(text)
+        assert base_url(place) == place
+        assert trusted(place)
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [("localhost", True), ("127.0.0.9", True), ("::1", True), ("10.0.0.1", False), ("", False)],
+)
+def test_this_machine_is_told_from_others(host: str, here: bool) -> None:
+    assert is_loopback(host) is here

@@ -1,0 +1,60 @@
+"""Where a secret may go: the one reading of an address, for the settings and for every request."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+#: What other tools append to the same address (contract fireworks §7).
+_APPENDED = frozenset({"", "v1", "inference"})
+_DEFAULT_PORTS = {"https": 443, "http": 80}
+_WHOLE = "write a whole URL: https://api.fireworks.ai"
+
+
+def trusted(url: str) -> bool:
+    """Whether a secret may go to ``url``: absolute https, or http on this very machine."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # half an IPv6 address
+        return False
+    if "\0" in url:  # urlsplit accepts every control character
+        return False
+    if parts.scheme == "http":
+        return is_loopback(parts.hostname or "")
+    return parts.scheme == "https" and bool(parts.hostname)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host``, a name or an address without brackets, is this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def base_url(text: str) -> str:
+    """The address of the control plane in its one spelling, which job rows and workers compare.
+
+    Lower case, without a default port, a trailing slash or what other tools append: `/v1`,
+    `/inference`, `/inference/v1`, also repeated. Raises ValueError with what to write instead.
+    """
+    text = text.strip()
+    found = urlsplit(text)  # its ValueError says what is wrong
+    if found.username is not None or found.password is not None or set("?#") & set(text):
+        raise ValueError("write only scheme, host and port: https://api.fireworks.ai")
+    if not text.isprintable() or " " in text or "\\" in text:
+        raise ValueError("it has blanks, backslashes or control characters")
+    if not found.hostname or found.port == 0:
+        raise ValueError(_WHOLE)
+    if not trusted(text):
+        raise ValueError("only https keeps the API key safe; http is for this machine alone")
+    host = f"[{found.hostname}]" if ":" in found.hostname else found.hostname
+    port = "" if found.port in (None, _DEFAULT_PORTS[found.scheme]) else f":{found.port}"
+    return f"{found.scheme}://{host}{port}{_place(found.path)}"
+
+
+def _place(path: str) -> str:
+    parts = path.split("/")
+    while parts and parts[-1] in _APPENDED:
+        parts.pop()
+    return "/".join(parts)

@@ -1,0 +1,1 @@
+"""The configuration: its settings (`schema`), their origins (`load`), how values read (`units`)."""

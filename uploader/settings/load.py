@@ -1,0 +1,190 @@
+"""TOML + environment → one frozen Settings; the only reader of the environment.
+
+Flag > environment > file > default; an empty variable counts as not set.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import platformdirs
+from pydantic import ValidationError
+
+from uploader.core.errors import UsageError
+from uploader.core.redact import MASK, ApiKey, redact
+from uploader.settings.schema import (
+    Fireworks,
+    Given,
+    Lease,
+    Retry,
+    Section,
+    Settings,
+    Transfer,
+    Validation,
+)
+
+SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
+
+
+class _Words(NamedTuple):
+    """One key somebody set, as it stands there."""
+
+    key: str
+    value: object
+    origin: str
+
+
+_SECTIONS: Mapping[str, type[Section]] = {
+    "fireworks": Fireworks,
+    "transfer": Transfer,
+    "validation": Validation,
+    "retry": Retry,
+    "lease": Lease,
+}
+_API_KEY = "fireworks.api_key"
+_TOP = ("state_dir", "database_url")
+
+
+def _attributes() -> Iterator[tuple[str, str]]:
+    yield from ((key, key) for key in _TOP)
+    for section, model in _SECTIONS.items():
+        for name, field in model.model_fields.items():
+            if not field.exclude:
+                yield f"{section}.{field.alias}", f"{section}.{name}"
+
+
+#: Every key a file or the environment may set, and the attribute it sets.
+KEYS: Mapping[str, str] = dict(_attributes())
+#: The environment's name of every key.
+VARIABLES: dict[str, str] = {f"UPLOADER_{k.upper().replace('.', '__')}": k for k in KEYS}
+#: Names other Fireworks tools use (contract fireworks §7), the weakest first.
+_ALIASES: dict[str, str] = {
+    "FIREWORKS_API_BASE": "fireworks.base_url",
+    "FIREWORKS_API_BASE_URL": "fireworks.base_url",
+    "FIREWORKS_BASE_URL": "fireworks.base_url",
+    "FIREWORKS_ACCOUNT_ID": "fireworks.account_id",
+}
+_CONFIG = "UPLOADER_CONFIG"
+#: Never in a message: a password, a key, a command line that may hold one.
+_SECRET = frozenset({_API_KEY, "database_url", "fireworks.api_key_command"})
+
+
+def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The settings of this process; ``config`` is the flag's file.
+
+    Raises UsageError for an unknown key or variable, a bad value, a file that cannot be read.
+    """
+    file = find_config(config, environ)
+    words = [*(_from_file(file) if file else ()), *_from_environment(environ)]
+    for word in words:
+        if word.key not in KEYS and not isinstance(word.value, ApiKey):
+            raise _unknown("setting", word.key, word.origin, [*KEYS, *_SECTIONS])
+    given = {word.key: Given(_shown(word), word.origin) for word in words}
+    tree: dict[str, Any] = {"config_file": file, "given": given}
+    for key, value, _ in words:
+        section, _, name = key.rpartition(".")
+        (tree.setdefault(section, {}) if section else tree)[name] = value
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as problem:
+        raise _refused(problem, given) from None
+
+
+def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The file in force: the flag's, the environment's, the user's, the machine's, or none.
+
+    Raises UsageError where one was named and is not there.
+    """
+    named = config or environ.get(_CONFIG)
+    if named:
+        file = Path(os.path.expanduser(named)).absolute()  # noqa: PTH111 - as in _path
+        if not file.is_file():
+            hint = "check --config" if config else f"check {_CONFIG}"
+            raise UsageError(f"there is no configuration file {file}", hint=hint)
+        return file
+    usual = (platformdirs.user_config_path("uploader") / "config.toml", SYSTEM_CONFIG)
+    return next((file for file in usual if os.path.isfile(file)), None)  # noqa: PTH113 - no raise
+
+
+def describe(settings: Settings) -> list[tuple[str, str, str]]:
+    """(name, value, origin) of every setting; origin is `default`, a file, or a variable."""
+    return [
+        (key, _in_force(settings, key), settings.given.get(key, Given("", "default")).origin)
+        for key in (*KEYS, _API_KEY)
+    ]
+
+
+def _from_file(file: Path) -> Iterator[_Words]:
+    try:
+        document = tomllib.loads(file.read_text("utf-8"))
+    except OSError as problem:
+        hint = "let this user read it"
+        raise UsageError(f"{file} cannot be read: {problem.strerror}", hint=hint) from None
+    except ValueError as problem:  # TOML's and UTF-8's own
+        raise UsageError(f"{file} is not TOML: {redact(str(problem))}", hint="correct it") from None
+    for name, value in document.items():
+        if name not in _SECTIONS:
+            yield _Words(name, value, str(file))
+        elif isinstance(value, dict):
+            yield from (_Words(f"{name}.{key}", one, str(file)) for key, one in value.items())
+        else:
+            raise UsageError(f"{file}: '{name}' is a section", hint=f"write it as [{name}]")
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[_Words]:
+    for name in environ:
+        if name.startswith("UPLOADER_") and name not in VARIABLES and name != _CONFIG:
+            raise _unknown("variable", name, "the environment", list(VARIABLES))
+    for name, key in (_ALIASES | VARIABLES).items():
+        if environ.get(name):
+            yield _Words(key, environ[name], name)
+    api_key = environ.get("FIREWORKS_API_KEY", "").strip()
+    if api_key:
+        if not re.fullmatch(r"[!-~]+", api_key):  # a header carries nothing else
+            hint = "copy it again: one word of ASCII"
+            raise UsageError("FIREWORKS_API_KEY cannot be an API key", hint=hint)
+        yield _Words(_API_KEY, ApiKey(api_key), "FIREWORKS_API_KEY")
+
+
+def _unknown(what: str, name: str, origin: str, known: list[str]) -> UsageError:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "config.example.toml lists every setting"
+    return UsageError(f"unknown {what} {name} in {origin}", hint=hint)
+
+
+def _refused(problem: ValidationError, given: Mapping[str, Given]) -> UsageError:
+    first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = [str(part) for part in first["loc"]]
+    key = ".".join(place[: 2 if place[0] in _SECTIONS else 1])
+    text, origin = given.get(key, Given("its default", "default"))
+    message = f"{key} cannot be {text} (from {origin})"
+    return UsageError(message, hint=first["msg"].removeprefix("Value error, "))
+
+
+def _shown(word: _Words) -> str:
+    has_password = word.key == "fireworks.base_url" and "@" in str(word.value)
+    if word.key in _SECRET or has_password:
+        return MASK
+    return redact(str(word.value))
+
+
+def _in_force(settings: Settings, key: str) -> str:
+    """A value as it is now; one with a unit as it was written."""
+    section, _, name = KEYS.get(key, key).rpartition(".")
+    model = getattr(settings, section) if section else settings
+    value = getattr(model, name)
+    if key == "database_url":
+        # An @ behind the ? may be part of a password in either place: nothing is shown then.
+        return re.sub(r"(?<=://)(?:.*\?.*@.*|.*(?=@))|(?<=\?).*", MASK, value)
+    if key in _SECRET:
+        return "set" if value else "not set"
+    if key.rpartition(".")[2] != name:
+        default = str(type(model).model_fields[name].default)
+        return settings.given.get(key, Given(default, "")).text
+    return "" if value is None else str(value)

@@ -1,0 +1,175 @@
+"""Every setting with its type, its bounds and its default.
+
+An attribute is named as its key and, if it has one, its unit: `chunk_size` →
+`transfer.chunk_size_bytes`. Sizes are bytes, durations seconds, rates bytes per second.
+Defaults are written as people write them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+from urllib.parse import quote
+
+import platformdirs
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationInfo,
+    field_validator,
+)
+
+from uploader.core import addresses
+from uploader.core.redact import ApiKey
+from uploader.core.resumable import GRANULE
+from uploader.settings.units import parse_duration, parse_rate, parse_size
+
+_MAX_COUNT = 256
+
+
+def _within(low: str, high: str, parse: Callable[[object], float | None]) -> AfterValidator:
+    def check(value: float | None) -> float | None:
+        if value is not None and not (parse(low) or 0) <= value <= (parse(high) or 0):
+            raise ValueError(f"it may be from {low} to {high}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _granular(size_bytes: int) -> int:
+    if size_bytes % GRANULE:
+        raise ValueError("it must be a multiple of 256KiB, which the storage service persists in")
+    return size_bytes
+
+
+def _count(value: object) -> int:
+    text = str(value).strip() if type(value) in (int, str) else ""
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= _MAX_COUNT:
+        raise ValueError(f"write a whole number from 1 to {_MAX_COUNT}")
+    return int(text)
+
+
+def _text(value: object) -> object:
+    return value.strip() or None if isinstance(value, str) else value
+
+
+def _path(value: object) -> object:
+    """An absolute path, so that a daemon's working folder does not matter later."""
+    text = _text(value)
+    if not isinstance(text, str):
+        return value if isinstance(value, Path) else text
+    expanded = os.path.expanduser(text)  # noqa: PTH111 - Path's raises where nobody has a home
+    if expanded.startswith("~"):
+        raise ValueError("there is no such home folder: write the whole path")
+    return Path(expanded).absolute()
+
+
+def _account_id(text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
+        raise ValueError("it is the short id in accounts/ID, no e-mail address")
+    return text
+
+
+Count = Annotated[int, BeforeValidator(_count)]
+Text = Annotated[str | None, BeforeValidator(_text)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_path)]
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+
+
+def _written(text: str) -> Any:
+    """A default in the words of config.example.toml; validation makes a value of it."""
+    return Field(text)
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        hide_input_in_errors=True,
+        alias_generator=lambda name: re.sub(r"_(?:bytes|bps|s)$", "", name),
+    )
+
+
+class Fireworks(Section):
+    """The service. Order of keys: the environment's, the file's, the command's, auth.ini's."""
+
+    base_url: Annotated[str, AfterValidator(addresses.base_url)] = "https://api.fireworks.ai"
+    account_id: Annotated[Text, AfterValidator(_account_id)] = None
+    api_key_file: OptionalPath = None
+    api_key_command: Text = Field(default=None, repr=False)
+    api_key: InstanceOf[ApiKey] | None = Field(default=None, exclude=True)
+
+
+class Transfer(Section):
+    max_jobs: Count = 2
+    max_files: Count = 4
+    chunk_size_bytes: Annotated[
+        int,
+        BeforeValidator(parse_size),
+        _within("256KiB", "5TiB", parse_size),
+        AfterValidator(_granular),
+    ] = _written("256MiB")
+    bandwidth_limit_bps: Annotated[
+        int | None, BeforeValidator(parse_rate), _within("8KiB/s", "1TB/s", parse_rate)
+    ] = _written("off")
+
+
+class Validation(Section):
+    poll_interval_s: Annotated[Duration, _within("10ms", "1h", parse_duration)] = _written("30s")
+    deadline_s: Annotated[Duration, _within("1s", "30d", parse_duration)] = _written("60min")
+
+
+class Retry(Section):
+    initial_delay_s: Annotated[Duration, _within("1ms", "1h", parse_duration)] = _written("1s")
+    max_delay_s: Annotated[Duration, _within("1ms", "1d", parse_duration)] = _written("60s")
+
+    @field_validator("max_delay_s")
+    @classmethod
+    def _not_below_the_first(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("initial_delay_s", 0.0):
+            raise ValueError("it may not be shorter than retry.initial_delay")
+        return value
+
+
+class Lease(Section):
+    duration_s: Annotated[Duration, _within("1s", "1h", parse_duration)] = _written("60s")
+
+
+class Given(NamedTuple):
+    """A setting somebody made: the words, masked where secret, and where they stand."""
+
+    text: str
+    origin: str
+
+
+class Settings(Section):
+    """Everything configurable, and where each of it comes from."""
+
+    state_dir: Annotated[Path, BeforeValidator(_path)] = Field(
+        default_factory=lambda: platformdirs.user_state_path("uploader")
+    )
+    database_url: str = Field("sqlite:///STATE_DIR/uploader.db", repr=False)
+    fireworks: Fireworks = Fireworks()
+    transfer: Transfer = Transfer()
+    validation: Validation = Validation()
+    retry: Retry = Retry()
+    lease: Lease = Lease()
+
+    auth_ini: Annotated[Path, BeforeValidator(_path)] = _written("~/.fireworks/auth.ini")
+    config_file: Path | None = Field(default=None, exclude=True)
+    given: Mapping[str, Given] = Field(default_factory=dict, exclude=True, repr=False)
+
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, url: str, info: ValidationInfo) -> str:
+        if not url.startswith(("sqlite:///", "postgresql://", "postgresql+", "postgres://")):
+            raise ValueError("write sqlite:///PATH or postgresql://…")
+        return url.replace("STATE_DIR", quote(str(info.data.get("state_dir", ""))))
