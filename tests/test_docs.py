@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from uploader.preflight.registry import render_table
-from uploader.settings import KEYS
+from uploader.settings.load import KEYS
 
 ROOT = Path(__file__).parents[1]
 DOCS = {page.name: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
