@@ -11,12 +11,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import FrameType
 
 from uploader import wiring
-from uploader.core.errors import StoreError
+from uploader.core.errors import StoreError, UsageError
 from uploader.core.job import Event, Job, Stage, Status, exit_code
 from uploader.core.redact import redact
 from uploader.core.text import progress_line, shown
@@ -80,7 +80,7 @@ def run(settings: Settings, *, until_idle: bool) -> int:
         finally:
             ended.set()
         _log.info("worker is idle" if idle else "worker drained")
-        return _result(jobs, worker.seen) if idle else 0
+        return _result(jobs.jobs(), worker.seen, settings.fireworks.base_url) if idle else 0
 
 
 def _on_signals(drain: Callable[[], None]) -> None:
@@ -114,7 +114,19 @@ def _uploading(job: Job) -> bool:
     return job.status is Status.ACTIVE and job.stage is Stage.UPLOAD and job.lease is not None
 
 
-def _result(jobs: Jobs, seen: set[int]) -> int:
-    """One code for the jobs of this run: theirs where they agree, else mixed."""
-    codes = {exit_code(job.status, job.reason) for job in jobs.jobs() if job.id in seen}
+def _result(jobs: Sequence[Job], seen: set[int], base_url: str) -> int:
+    """One code for the jobs of this run: theirs if they agree, else mixed.
+
+    A job that this configuration passes by is a wrong configuration, or a job too many.
+    """
+    codes = {exit_code(job.status, job.reason) for job in jobs if job.id in seen}
+    for job in jobs:
+        if job.status is Status.ACTIVE and job.base_url != base_url:
+            codes.add(UsageError.exit_code)
+            _log.warning(
+                "job %d is for %s: a worker configured for %s does not take it",
+                job.id,
+                job.base_url,
+                base_url,
+            )
     return MIXED if len(codes) > 1 else next(iter(codes), 0)
