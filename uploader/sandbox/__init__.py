@@ -2,6 +2,7 @@
 
 It is a second, independent reading of the contracts and imports nothing of the client.
 
+    kinds     what can go wrong, where, and with which fields
     script    faults as JSON: which exchange, which time, what goes wrong
     wire      Request in, Response out; ConnectionCut instead of an answer
     config    the switches of one world
@@ -13,6 +14,6 @@ It is a second, independent reading of the contracts and imports nothing of the 
     models    the verbs of the control plane     control   its routes, key and rate limit
     storage   signed URLs: start, plain PUT      session   the resumable session
     switchboard  report, faults and switches at run time
-    faults    how a fault bends an exchange
+    faults    how a fault bends an exchange: bodies on their way in, answers on their way out
     server    both ports on real sockets         adapter   both ports inside one process
 """

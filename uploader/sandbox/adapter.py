@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import BaseAdapter
+import urllib3
+from requests.adapters import BaseAdapter, HTTPAdapter
 
 from uploader.sandbox import control, storage
 from uploader.sandbox.faults import exchange
@@ -94,6 +96,8 @@ def _texts(headers: Mapping[str, str | bytes]) -> list[tuple[str, str]]:
 
 
 def _received(request: requests.PreparedRequest, answer: Response) -> requests.Response:
+    if answer.raw is not None:
+        return _parsed(request, answer.raw)
     response = requests.Response()
     response.status_code = answer.status
     response.headers.update({**answer.headers, "content-length": str(len(answer.body))})
@@ -101,3 +105,42 @@ def _received(request: requests.PreparedRequest, answer: Response) -> requests.R
     response.url = request.url or ""
     response.request = request
     return response
+
+
+def _parsed(request: requests.PreparedRequest, raw: Iterator[bytes]) -> requests.Response:
+    """What a client on a socket would read out of these bytes."""
+    reply = HTTPResponse(_Wire(raw), method=request.method)  # type: ignore[arg-type]
+    try:
+        reply.begin()
+    except HTTPException as error:
+        raise ConnectionError(error) from error
+    body = urllib3.HTTPResponse(
+        body=reply,
+        headers=dict(reply.msg.items()),
+        status=reply.status,
+        preload_content=False,
+        decode_content=False,
+        request_method=request.method,
+    )
+    return HTTPAdapter().build_response(request, body)
+
+
+class _Wire(io.RawIOBase):
+    """Bytes from an iterator, as the socket that http.client asks for a file."""
+
+    def __init__(self, raw: Iterator[bytes]) -> None:
+        self._raw = raw
+        self._left_over = b""
+
+    def makefile(self, *_: Any) -> io.BufferedReader:
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left_over:
+            self._left_over = next(self._raw, b"")
+        count = min(len(buffer), len(self._left_over))
+        buffer[:count], self._left_over = self._left_over[:count], self._left_over[count:]
+        return count

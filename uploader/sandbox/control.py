@@ -41,15 +41,21 @@ def _call_route(call: Call, on: str, run: Callable[[Call], Response]) -> Route:
 
 def _answer(call: Call, run: Callable[[Call], Response], *, parsed: bool) -> Response:
     with call.world.lock:
-        try:
-            _admit(call)
-            if not parsed:
-                raise invalid("the body is not a JSON object")
-            return run(call)
-        except Refused as refused:
-            if refused.violation:
-                call.world.refuse(refused.violation)
-            return refused.response
+        response = _outcome(call, run, parsed=parsed)
+        refusals.stamp_control(response, call.world.next_id())
+        return response
+
+
+def _outcome(call: Call, run: Callable[[Call], Response], *, parsed: bool) -> Response:
+    try:
+        _admit(call)
+        if not parsed:
+            raise invalid("the body is not a JSON object")
+        return run(call)
+    except Refused as refused:
+        if refused.violation:
+            call.world.refuse(refused.violation)
+        return refused.response
 
 
 def _admit(call: Call) -> None:

@@ -97,6 +97,8 @@ def upload_endpoint(call: Call) -> Response:
         status = HTTPStatus.METHOD_NOT_ALLOWED if model.wedged else world.config.ready_urls_status
         raise Refused(refusals.grpc_by_status(status, "no upload endpoint for this model"))
     prefix = f"{world.config.object_prefix}/" if world.config.object_prefix else ""
+    if call.request.suffers("other-paths"):
+        prefix += f"path-{world.counts['urls_calls']}/"
     model.files = files
     model.keys = {name: f"{prefix}{model.account}/{model.model_id}/{name}" for name in files}
     by_path = world.config.url_keys == "path"

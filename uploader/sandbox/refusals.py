@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from uploader.sandbox.wire import Response, json_response
 
 INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS = 3, 5, 6
@@ -22,15 +24,34 @@ class Refused(Exception):
         self.violation = violation
 
 
-def grpc(code: int, message: str, http: int | None = None) -> Response:
-    """The numeric gRPC-gateway shape."""
-    document = {"code": code, "message": message, "details": []}
+def grpc(code: int, message: str, http: int | None = None, reason: str = "") -> Response:
+    """The numeric gRPC-gateway shape; with a `reason`, google.rpc.ErrorInfo in its details."""
+    document = {"code": code, "message": message, "details": _details(reason)}
     return json_response(http or _HTTP[code], document)
 
 
-def grpc_by_status(http: int, message: str) -> Response:
+def grpc_by_status(http: int, message: str, reason: str = "") -> Response:
     """The numeric shape, the code following from the HTTP status."""
-    return grpc(_CODES.get(http, _INTERNAL), message, http)
+    return grpc(_CODES.get(http, _INTERNAL), message, http, reason)
+
+
+def _details(reason: str) -> list[dict[str, Any]]:
+    """What Fireworks' own client calls the only source for an error's reason (§14)."""
+    if not reason:
+        return []
+    kind = "type.googleapis.com/google.rpc.ErrorInfo"
+    return [{"@type": kind, "reason": reason, "domain": "fireworks.ai", "metadata": {}}]
+
+
+def stamp_control(response: Response, request_id: str) -> None:
+    """The headers by which the vendor's support finds a request again."""
+    response.headers.setdefault("x-request-id", request_id)
+
+
+def stamp_storage(response: Response, request_id: str) -> None:
+    """The headers that every answer of the storage service has, and no proxy's."""
+    response.headers.setdefault("server", "UploadServer")
+    response.headers.setdefault("x-guploader-uploadid", request_id)
 
 
 def bad_key(http: int) -> Response:

@@ -4,37 +4,28 @@
 
 `on` is the kind of exchange, `match` a substring of its name (`account/model` on the control
 plane, `account/model/file` on storage). Matching exchanges are counted per fault: it fires from
-the `nth` on, `times` times (0 = for ever). Every fault counts; the first that fires is applied.
+the `nth` on, `times` times (0 = for ever). `"from": 2` is short for `"nth": 2, "times": 0`.
+Every fault counts; the first that fires is applied. The kinds are in `kinds`.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_CONTROL = ("create", "list", "get", "delete", "urls", "validate", "verify")
-_STORAGE = ("start", "put", "query", "cancel")
-_ANYWHERE = {"reset-before", "reset-after", "lost-answer", "status", "latency"}
-_ONLY_ON = {
-    "malformed-json": _CONTROL,
-    "expired-url": ("start", "put"),
-    "cut": ("put",),
-    "stall": ("put",),
-    "drip": ("put",),
-    "short-308": ("put",),
-    "no-range-308": ("put",),
-    "no-finish": ("put",),
-    "dead-session": ("put", "query"),
-    "wrong-hash": ("put", "query"),
-    "growing-ack": ("query",),
-}
+from uploader.sandbox.kinds import ANYWHERE, COMMON, KINDS
+
 _CHAOS = ("reset-before", "reset-after", "lost-answer", "status")
 _CHAOS_ON = {"put": (*_CHAOS, "cut", "short-308", "no-range-308", "no-finish")}
 _CHAOS_REACH_BYTES = 1 << 20
+_LARGEST_SCRIPT_BYTES = 1 << 20
+_SHOWN = 200
+_LONGEST_S = 1e9
+_FIELDS = {*COMMON, *(field for kind in KINDS.values() for field in kind.fields)}
 
 
 class ScriptError(ValueError):
@@ -45,9 +36,10 @@ class ScriptError(ValueError):
 class Fault:
     """One fault, and how many matching exchanges it has seen.
 
-    `at_byte` counts body bytes of the request; `seconds` is the length of a stall, a latency or,
-    for `drip`, the pause before each block of 8 KiB; `retry_after` is in seconds; `body` is the
-    answer's body as text or JSON. `dead-session` takes `status` 410 (default), 404 or 499.
+    `at_byte` counts body bytes of the request (for `dead-session`, bytes of the object); `seconds`
+    is the length of a stall or a latency, or the pause between two pieces of what comes slowly;
+    `retry_after` is in seconds; `body` is the answer's body as text or JSON; `reason` becomes a
+    google.rpc.ErrorInfo in its details; `size` is in bytes.
     """
 
     on: str
@@ -60,6 +52,9 @@ class Fault:
     retry_after: float | None = None
     seconds: float = 1.0
     body: Any = None
+    reason: str = ""
+    size: int = 64 << 20
+    bytes_per_s: int = 1 << 20
     seen: int = 0
 
     def fires(self, on: str, name: str) -> bool:
@@ -89,8 +84,7 @@ class Script:
         fired = [fault for fault in self._faults if fault.fires(on, name)]
         if fired:
             return fired[0]
-        known = on in (*_CONTROL, *_STORAGE)
-        if chaos and known and self._random.random() < chaos:
+        if chaos and on in ANYWHERE and self._random.random() < chaos:
             return self._invent(on)
         return None
 
@@ -100,40 +94,108 @@ class Script:
 
 
 def parse(faults: Iterable[dict[str, Any]]) -> list[Fault]:
-    """Faults from JSON objects. Raises ScriptError naming what is wrong."""
+    """Faults from JSON objects. Raises ScriptError that says what is there and what may be."""
     return [_fault(entry) for entry in faults]
 
 
 def read_script(source: str | Path | None) -> list[dict[str, Any]]:
     """The script from a file or from JSON text itself; none without a source.
 
-    Raises ScriptError where it is not a JSON list, OSError where the file cannot be read.
+    Raises ScriptError if it is not a JSON list, OSError if the file cannot be read.
     """
     if not source:
         return []
     text = str(source)
-    if not text.lstrip().startswith("["):
-        text = Path(text).read_text(encoding="utf-8")
+    if not text.lstrip().startswith(("[", "{")):
+        text = _file_text(Path(text))
     try:
         script = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ScriptError(f"the fault script is not JSON: {error}") from error
     if not isinstance(script, list):
         raise ScriptError("the fault script is not a JSON list")
     return script
 
 
+def _file_text(path: Path) -> str:
+    with path.open("rb") as file:
+        content = file.read(_LARGEST_SCRIPT_BYTES + 1)
+    if len(content) > _LARGEST_SCRIPT_BYTES:
+        raise ScriptError(f"the fault script is larger than {_LARGEST_SCRIPT_BYTES:,} bytes")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ScriptError("the fault script is not text in UTF-8") from error
+
+
 def _fault(entry: Any) -> Fault:
-    known = {field.name for field in fields(Fault)} - {"seen"}
     if not isinstance(entry, dict) or not {"on", "do"} <= entry.keys():
-        raise ScriptError(f'a fault is an object with "on" and "do", not {entry!r}')
-    if unknown := sorted(entry.keys() - known):
-        raise ScriptError(f"unknown fields in a fault: {', '.join(unknown)}")
-    fault = Fault(**entry)
-    if not all(type(number) is int for number in (fault.nth, fault.times, fault.at_byte)):
-        raise ScriptError("nth, times and at_byte are integers")
-    if fault.do not in _ANYWHERE | _ONLY_ON.keys():
-        raise ScriptError(f"unknown fault {fault.do!r}")
-    if fault.on not in _ONLY_ON.get(fault.do, (*_CONTROL, *_STORAGE)):
-        raise ScriptError(f"{fault.do!r} cannot happen on {fault.on!r}")
-    return fault
+        raise ScriptError(f'a fault is an object with "on" and "do", not {_shown(entry)}')
+    on, do = _name(entry["on"]), _name(entry["do"])
+    if do not in KINDS:
+        raise ScriptError(f"unknown fault {do!r}; known are: {', '.join(KINDS)}")
+    kind = KINDS[do]
+    if on not in kind.on:
+        raise ScriptError(f"{do!r} cannot happen on {on!r}; it can on: {', '.join(kind.on)}")
+    if unknown := sorted(str(name) for name in entry.keys() - _FIELDS):
+        taken = ", ".join((*COMMON, *kind.fields))
+        raise ScriptError(f"unknown fields in a fault: {', '.join(unknown)}; {do!r} takes: {taken}")
+    return Fault(**{**_counters(entry), **_checked(entry), "on": on, "do": do})
+
+
+def _name(value: Any) -> str:
+    """The name of an exchange or a fault; `_` may stand for `-`."""
+    if not isinstance(value, str):
+        raise ScriptError(f'"on" and "do" of a fault are names, not {_shown(value)}')
+    return _cut(value).replace("_", "-")
+
+
+def _counters(entry: Mapping[str, Any]) -> dict[str, int]:
+    if "from" not in entry:
+        return {}
+    if {"nth", "times"} & entry.keys():
+        raise ScriptError('"from" is short for "nth" and "times", and excludes them')
+    return {"nth": _number(entry, "from"), "times": 0}
+
+
+_WHOLE = {"nth": 1, "times": 0, "at_byte": 0, "size": 0, "bytes_per_s": 1, "from": 1}
+
+
+def _number(entry: Mapping[str, Any], field: str) -> int:
+    value = entry[field]
+    if type(value) is not int or value < _WHOLE[field]:
+        raise ScriptError(
+            f'"{field}" of a fault is an integer from {_WHOLE[field]} on, not {_shown(value)}'
+        )
+    return value
+
+
+def _checked(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a fault but the counters, each of its type."""
+    values = {name: _number(entry, name) for name in _WHOLE.keys() & entry.keys() if name != "from"}
+    for name in {"match", "reason"} & entry.keys():
+        values[name] = _fitting(entry, name, "text", isinstance(entry[name], str))
+    for name in {"seconds", "retry_after"} & entry.keys():
+        value = entry[name]
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        values[name] = _fitting(
+            entry, name, "a number from 0 on", number and 0 <= value < _LONGEST_S
+        )
+    if "status" in entry and entry["status"] is not None:
+        legal = type(entry["status"]) is int and 200 <= entry["status"] < 600  # noqa: PLR2004
+        values["status"] = _fitting(entry, "status", "an HTTP status from 200 to 599", legal)
+    return values | ({"body": entry["body"]} if "body" in entry else {})
+
+
+def _fitting(entry: Mapping[str, Any], field: str, what: str, fits: bool) -> Any:  # noqa: FBT001
+    if not fits:
+        raise ScriptError(f'"{field}" of a fault is {what}, not {_shown(entry[field])}')
+    return entry[field]
+
+
+def _shown(value: Any) -> str:
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

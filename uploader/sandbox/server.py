@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
@@ -28,6 +28,7 @@ from uploader.sandbox.wire import (
     Request,
     Response,
     Route,
+    head,
 )
 from uploader.sandbox.world import World
 
@@ -170,9 +171,14 @@ class _Connection(BaseHTTPRequestHandler):
         except ConnectionCut as cut:
             self._cut(reset=cut.reset)
             return
+        if response.raw is not None:
+            self._stream(response.raw)
+            return
         unread = body.unread > _DRAIN_BYTES or "transfer-encoding" in request.headers
-        self._send(response, close=unread)
-        if unread:
+        self._send(response, close=unread or response.abrupt)
+        if response.abrupt:
+            self._cut(reset=False)
+        elif unread:
             self._linger()
         else:
             body.drain()
@@ -183,13 +189,14 @@ class _Connection(BaseHTTPRequestHandler):
         """Nothing: a target may hold a secret."""
 
     def _send(self, response: Response, *, close: bool) -> None:
-        phrase = self.responses.get(response.status, ("",))[0]
-        headers = {**response.headers, "content-length": str(len(response.body))}
-        if close:
-            headers["connection"] = "close"
-        head = [f"HTTP/1.1 {response.status} {phrase}"]
-        head += [f"{name}: {value}" for name, value in headers.items()]
-        self.wfile.write("\r\n".join([*head, "", ""]).encode() + response.body)
+        length = len(response.body)
+        self.wfile.write(head(response, length=length, close=close) + response.body)
+
+    def _stream(self, raw: Iterator[bytes]) -> None:
+        self.close_connection = True
+        with suppress(ConnectionError):
+            for block in raw:
+                self.wfile.write(block)
 
     def _cut(self, *, reset: bool) -> None:
         self.close_connection = True

@@ -111,6 +111,8 @@ def _take_in(world: World, session: Session, request: Request, span: Span) -> Re
     kept = Span(span.start, _kept_stop(request, span), span.total)
     complete = receive(world, session.target, session.part, request.body, kept)
     session.unseen = 0
+    _kill_if_wanted(session, request)
+    _check_alive(world, session)
     if complete and span.final and not request.suffers("no-finish"):
         return _finish(world, session, request)
     answer = _incomplete(session)
@@ -218,7 +220,9 @@ def _ahead(session: Session) -> Refused:
 
 
 def _kill_if_wanted(session: Session, request: Request) -> None:
-    if request.suffers("dead-session") and request.fault:
+    if not request.suffers("dead-session") or not request.fault:
+        return
+    if session.part.persisted >= request.fault.at_byte:
         session.gone = request.fault.status or 410
         session.part.discard()
 

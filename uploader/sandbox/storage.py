@@ -6,7 +6,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from uploader.sandbox import session
-from uploader.sandbox.refusals import Refused, malformed, xml
+from uploader.sandbox.refusals import Refused, malformed, stamp_storage, xml
 from uploader.sandbox.session import Span
 from uploader.sandbox.signing import check_signature, signed_url
 from uploader.sandbox.wire import Request, Response, Route
@@ -64,11 +64,14 @@ def _verb(request: Request) -> tuple[str, _Run]:
 def _answer(world: World, request: Request, key: str, run: _Run) -> Response:
     try:
         _admit(world, request)
-        return run(world, request, key)
+        response = run(world, request, key)
     except Refused as refused:
         if refused.violation:
             world.refuse(refused.violation)
-        return refused.response
+        response = refused.response
+    # The real service's id of an upload is the secret part of its session's URI, too.
+    stamp_storage(response, request.query.get("upload_id") or world.next_id())
+    return response
 
 
 def _admit(world: World, request: Request) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from http.client import responses
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -77,11 +78,17 @@ class Request:
 
 @dataclass
 class Response:
-    """One answer; Content-Length is added by whoever puts it on the wire."""
+    """One answer; Content-Length is added by whoever puts it on the wire.
+
+    `raw` replaces it on the wire, byte for byte, for answers that no server in order gives; the
+    connection ends after it. `abrupt`: the connection ends at once, with whatever was not read.
+    """
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
+    raw: Iterator[bytes] | None = None
+    abrupt: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,18 @@ class Route:
     on: str
     name: str
     answer: Callable[[Request], Response]
+
+
+def head(response: Response, *, length: int | None, close: bool = True) -> bytes:
+    """Status line and headers; without a `length` the body ends with the connection."""
+    headers = dict(response.headers)
+    if length is not None:
+        headers["content-length"] = str(length)
+    if close:
+        headers["connection"] = "close"
+    lines = [f"HTTP/1.1 {response.status} {responses.get(response.status, '')}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
 
 
 def json_response(status: int, document: Any, **headers: str) -> Response:

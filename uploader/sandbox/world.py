@@ -150,6 +150,13 @@ class World:
         self._random = random.Random(f"world {seed}")
         self.secret = self._random.randbytes(32)
         self._generation = 0
+        self._exchanges = 0
+
+    def next_id(self) -> str:
+        """The id of one more exchange; the same life of a world gives the same ids."""
+        with self.lock:
+            self._exchanges += 1
+            return f"sandbox-{self._exchanges:06}"
 
     def now(self) -> float:
         """Epoch seconds by the clock of the services."""

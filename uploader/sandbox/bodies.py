@@ -1,0 +1,93 @@
+"""Request bodies as faults bend them: interrupted, dripping, or handed on by a slow proxy."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from collections.abc import Callable
+
+from uploader.sandbox.script import Fault
+from uploader.sandbox.wire import Body, ConnectionCut
+from uploader.sandbox.world import World
+
+_DRIP_BYTES = 8 * 1024
+_FORWARDED_BYTES = 64 * 1024
+_SPOOLED_BYTES = 8 << 20
+
+
+def bend(world: World, fault: Fault, body: Body) -> Body:
+    """The body as the service gets to see it."""
+    if fault.do == "cut":
+        return _Interrupted(body, fault.at_byte, _reset)
+    if fault.do == "stall":
+        return _Interrupted(body, fault.at_byte, lambda: world.sleep(fault.seconds))
+    if fault.do == "drip":
+        return _Dripping(body, lambda: world.sleep(fault.seconds))
+    if fault.do == "store-and-forward":
+        return _Forwarded(body, fault.bytes_per_s, world)
+    return body
+
+
+def _reset() -> None:
+    raise ConnectionCut(reset=True)
+
+
+class _Bent(Body):
+    def __init__(self, body: Body) -> None:
+        super().__init__(body.length)
+        self._body = body
+
+
+class _Interrupted(_Bent):
+    """Calls `act` once, after exactly `at_byte` bytes or, in a shorter body, just before its end.
+
+    Just before, because a whole body that was cut would be a finished upload.
+    """
+
+    def __init__(self, body: Body, at_byte: int, act: Callable[[], object]) -> None:
+        super().__init__(body)
+        self._left: int | None = min(at_byte, max(0, body.length - 1))
+        self._act = act
+
+    def _next(self, limit: int) -> bytes:
+        if self._left == 0:
+            self._left = None
+            self._act()
+        block = self._body.read(limit if self._left is None else min(limit, self._left))
+        if self._left is not None:
+            self._left -= len(block)
+        return block
+
+
+class _Dripping(_Bent):
+    """Reads little, and pauses before each block."""
+
+    def __init__(self, body: Body, pause: Callable[[], object]) -> None:
+        super().__init__(body)
+        self._pause = pause
+
+    def _next(self, limit: int) -> bytes:
+        self._pause()
+        return self._body.read(min(limit, _DRIP_BYTES))
+
+
+class _Forwarded(_Bent):
+    """Takes the whole body from the client at once, and hands it on at its own rate."""
+
+    def __init__(self, body: Body, bytes_per_s: int, world: World) -> None:
+        super().__init__(body)
+        self._bytes_per_s = bytes_per_s
+        self._world = world
+        self._store = tempfile.SpooledTemporaryFile(max_size=_SPOOLED_BYTES)  # noqa: SIM115
+        weakref.finalize(self, self._store.close)
+
+    def _next(self, limit: int) -> bytes:
+        if self._body.unread:
+            while block := self._body.read():
+                self._store.write(block)
+            self._store.seek(0)
+        block = self._store.read(min(limit, _FORWARDED_BYTES))
+        self._world.sleep(len(block) / self._bytes_per_s)
+        if self._world.stopping.is_set():
+            raise ConnectionCut(reset=True)
+        return block

@@ -1,0 +1,86 @@
+"""The kinds of faults: what each does, where it can happen, and which fields it takes.
+
+One table for the parser, for `--faults help` and for docs/sandbox.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CONTROL = ("create", "list", "get", "delete", "urls", "validate", "verify")
+STORAGE = ("start", "put", "query", "cancel")
+ANYWHERE = (*CONTROL, *STORAGE)
+#: Fields that every fault takes.
+COMMON = ("on", "do", "match", "nth", "times", "from")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of fault; `fields` are those it takes beyond the common ones."""
+
+    does: str
+    on: tuple[str, ...] = ANYWHERE
+    fields: tuple[str, ...] = ()
+
+
+_ANSWER = ("status", "retry_after", "body", "reason")
+KINDS: dict[str, Kind] = {
+    "reset-before": Kind("the connection is reset; nothing has happened"),
+    "reset-after": Kind("it happens, then the connection is reset instead of an answer"),
+    "lost-answer": Kind("it happens, then the connection closes without an answer"),
+    "status": Kind(
+        "nothing happens; the answer is `status` (503). 200 and 201 have an empty body and come "
+        "after the whole request was read; with `at_byte`, others come after so many bytes of "
+        "it, and the connection closes at once",
+        fields=(*_ANSWER, "at_byte"),
+    ),
+    "status-after": Kind("it happens, but the answer is `status` (503)", fields=_ANSWER),
+    "middle-box": Kind(
+        "nothing happens; a proxy answers `status` (403) in HTML, without a header of the services",
+        fields=("status", "retry_after", "body"),
+    ),
+    "latency": Kind("it happens after `seconds`", fields=("seconds",)),
+    "slow-answer": Kind(
+        "it happens; each byte of the answer's body comes `seconds` after the last",
+        fields=("seconds",),
+    ),
+    "hanging-headers": Kind(
+        "it happens; one more header line of the answer comes every `seconds`, for ever",
+        fields=("seconds",),
+    ),
+    "endless-answer": Kind("it happens; the answer's body never ends"),
+    "oversize-answer": Kind(
+        "it happens; the answer's body is padded with `size` blanks", fields=("size",)
+    ),
+    "gzip-answer": Kind(
+        "it happens; the answer is padded with `size` blanks and comes as gzip that nobody "
+        "asked for",
+        fields=("size",),
+    ),
+    "malformed-json": Kind("it happens; the answer is broken JSON", on=CONTROL),
+    "other-paths": Kind("the URLs of this answer lead to new object paths", on=("urls",)),
+    "expired-url": Kind("nothing happens; the signed URL has expired", ("start", "put")),
+    "cut": Kind(
+        "the connection is reset after `at_byte` bytes of the body", ("put",), ("at_byte",)
+    ),
+    "stall": Kind("a pause of `seconds` after `at_byte` bytes", ("put",), ("at_byte", "seconds")),
+    "drip": Kind("a pause of `seconds` before each 8 KiB of the body", ("put",), ("seconds",)),
+    "store-and-forward": Kind(
+        "a proxy takes the whole body at once and hands it on at `bytes_per_s`",
+        ("put",),
+        ("bytes_per_s",),
+    ),
+    "short-308": Kind("only the first `at_byte` bytes are kept", ("put",), ("at_byte",)),
+    "no-range-308": Kind("nothing is kept: 308 without a Range", ("put",)),
+    "no-finish": Kind("all is kept, but the object is not finished", ("put",)),
+    "dead-session": Kind(
+        "the session is gone: `status` 410, 404 or 499. With `at_byte`, only once the object has "
+        "so many bytes",
+        ("put", "query"),
+        ("status", "at_byte"),
+    ),
+    "wrong-hash": Kind("the hash in the answer is another one", ("put", "query")),
+    "growing-ack": Kind(
+        "`at_byte` bytes less are confirmed than are stored", ("query",), ("at_byte",)
+    ),
+}
