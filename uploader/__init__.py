@@ -1,41 +1,28 @@
 """uploader: a local folder of Hugging Face model files becomes READY on Fireworks AI.
 
-The architecture in forty lines. Imports point one way, and a tool checks it:
+Rooms, from the top; imports go down only, and a tool checks it:
 
-    cli → service → wiring → engine → store | remote | model | settings → runtime → core
+    cli        parse, call, print
+    service    what lives as long as a daemon       sandbox    a stand-in for both services
+    wiring     settings in, working parts out
+    intake     a folder becomes a job               engine     worker, job and file on their way
+    preflight  the named checks                     sources    the files of a model, as bytes
+    remote     the two services, over HTTP
+    store      the job table, in SQL                model      Hugging Face folders
+    settings   TOML and environment
+    runtime    clock, threads, stop token
+    core       decides, and touches neither disk, network nor clock
 
-core      decides and never touches disk, network or clock: the words (`job`), the life of a job
-          as one table (`lifecycle`), the upload protocol sans-I/O (`resumable`), what each answer
-          means (`retry`), what can go wrong (`errors`), what must not be printed (`redact`).
-runtime   the two injected seams, `Clock` and `spawn`, and the stop token.
-model     knows model folders: a walk makes a manifest, preflight names what is wrong.
-store     the job table: one verb per transition, every worker's write fenced by its lease token,
-          an append-only history. SQLite or PostgreSQL; Alembic runs only where a migration does.
-remote    the two services: `fireworks` (control plane), `storage` (sessions and plain PUT, on
-          google-resumable-media), and `http`/`sockets`, which keep keys and sockets in their place.
-engine    the worker loop claims jobs under a lease; a `Run` takes one through its stages; `Upload`
-          sends its files a few at a time; a `Transfer` brings one file to stored.
-wiring    the composition root. service: `uploader run`. cli: parse → call → print → exit code.
-sandbox   a stand-in for both services; it imports nothing of the above.
+A line goes to the lowest room that has all it needs handed in. docs/architecture.md says where a
+new check, fault, field, reason, source, route, setting or command goes, and describes threads,
+stopping, durability and leases. docs/life.md follows a job, docs/invariants.md says what is always
+true, docs/fireworks.md and docs/gcs-resumable.md say what the services answer.
 
-A job: `enqueue` writes rows and sends nothing. A worker claims the job (owner, token, a file lock
-that proves the owner lives), POSTs the model, asks for signed URLs as a whole map, opens a session
-per file and commits its URI before the first byte leaves.
-
-A byte: disk → `Source` (256 KiB blocks, CRC32C, throttle, stop flag) → the streamed body of
-google-resumable-media's request → requests → TLS → server. Memory does not grow with file size.
-
-An offset is what the server confirmed, never what was sent. Once a second the (offset, CRC) pairs
-of all files go into one transaction. After any doubt, a restart or a lost answer, the server is
-asked where it stands; its answer wins over the row; the CRC up to there comes from the largest
-known pair, extended by reading. So a cut costs what the server had not persisted, and the finished
-object is compared with the source without reading it twice.
-
-An error becomes a verdict (the retry table), a verdict a decision: `RetryAt` (an active job that
-waits; no thread is held), `Block` (the account needs a human; heals), `Fail` (this job does).
-
-Verbs of users (`pause`, `cancel`, …) change a status and nothing else; the worker sees it within a
-second, stops at a block boundary, and after one second more shuts the job's sockets down.
+A job: `enqueue` writes rows and sends nothing. A worker claims the job, creates the model, asks for
+signed URLs as a whole map, and opens a session per file, whose URI is committed before the first
+byte leaves. After any doubt the server is asked where it stands, and its answer wins over the row.
+An error becomes a verdict by the retry table, a verdict a decision: try again later, block (the
+account needs a human), or fail (this job does).
 """
 
 __version__ = "0.1.0"
