@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import MIB, World, until
-from uploader.core.errors import UsageError
+from uploader.core.errors import VerbRefused
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.runtime import SystemClock
@@ -66,7 +66,7 @@ def removed(jobs: Jobs) -> bool:
     """True once a worker has ended what the cancelled job left open."""
     try:
         jobs.remove(1, SystemClock().now())
-    except UsageError:
+    except VerbRefused:
         return False
     return not jobs.jobs()
 

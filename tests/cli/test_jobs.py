@@ -116,11 +116,32 @@ def test_the_verbs(uploader: Command) -> None:
 
 @pytest.mark.usefixtures("enqueued")
 def test_a_verb_does_all_it_can_and_reports_the_rest(uploader: Command) -> None:
-    answer = uploader("pause", "7", "1", "1")
+    answer = uploader("pause", "7", "1")
     assert (answer.code, answer.out) == (4, "1\tpaused\n")
     assert "error: there is no job 7" in answer.err
-    assert "error: a paused job cannot be changed by 'pause'" in answer.err
-    assert uploader("pause", "1", "7").code == 2
+    answer = uploader("retry", "1", "7")
+    assert "error: a paused job cannot be changed by 'retry'" in answer.err
+    assert answer.code == 5
+
+
+@pytest.mark.usefixtures("enqueued")
+@pytest.mark.parametrize(
+    ("verb", "status"), [("resume", "active"), ("pause", "paused"), ("cancel", "cancelled")]
+)
+def test_a_verb_said_twice_succeeds_and_does_nothing_more(
+    uploader: Command, verb: str, status: str
+) -> None:
+    uploader(verb, "1")
+    before = uploader("events").out, uploader("status", "--json").out
+    again = uploader(verb, "1")
+    assert (again.code, again.out) == (0, f"1\t{status}\n")
+    assert f"job 1 is already {status}" in again.err
+    assert (uploader("events").out, uploader("status", "--json").out) == before
+
+
+@pytest.mark.usefixtures("enqueued")
+def test_remove_of_a_job_that_is_not_over_exits_5(uploader: Command) -> None:
+    assert uploader("remove", "1").code == 5
 
 
 @pytest.mark.usefixtures("enqueued")

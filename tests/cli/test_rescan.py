@@ -114,7 +114,7 @@ def test_a_job_in_hand_or_closed_is_refused(
 ) -> None:
     sql(f"UPDATE jobs SET {state}")
     answer = uploader("retry", "1", "--rescan")
-    assert answer.code == 2
+    assert answer.code == 5
     assert said in answer.err
 
 

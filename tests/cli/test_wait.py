@@ -58,13 +58,13 @@ def test_results_that_differ_are_mixed(uploader: Command, sql: Sql) -> None:
 
 @pytest.mark.usefixtures("two")
 @pytest.mark.parametrize(("text", "seconds"), [("2.5", 2.5), ("0", 0.0), ("1min", 60.0)])
-def test_the_time_is_over(
+def test_a_wait_that_times_out(
     text: str, seconds: float, uploader: Command, clock: ScriptedClock, sql: Sql
 ) -> None:
     sql(ended("failed", job=2))
     answer = uploader("wait", "1", "2", "--timeout", text)
     assert (answer.code, clock.passed_s) == (10, seconds)
-    assert "the time is over for job 1\n" in answer.err
+    assert "timed out waiting for job 1\n" in answer.err
 
 
 @pytest.mark.usefixtures("two")

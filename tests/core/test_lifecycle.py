@@ -5,13 +5,16 @@ from itertools import pairwise
 
 import pytest
 
-from uploader.core.errors import UsageError
-from uploader.core.job import OPEN_STATUSES, Reason, Stage, Status, exit_code
+from uploader.core.errors import VerbRefused
+from uploader.core.exits import Exit
+from uploader.core.job import OPEN_STATUSES, Stage, Status
 from uploader.core.lifecycle import (
+    GOALS,
     NEXT_STAGE,
     TRANSITIONS,
     Verb,
     advance,
+    already,
     render_mermaid,
     sources,
 )
@@ -25,8 +28,10 @@ LEGAL = {
         ("active", "finish", "done"),
         ("active", "pause", "paused"),
         ("active", "cancel", "cancelled"),
+        ("active", "resume", "active"),
         ("active", "retry", "active"),
         ("active", "rescan", "active"),
+        ("paused", "pause", "paused"),
         ("paused", "resume", "active"),
         ("paused", "rescan", "active"),
         ("paused", "cancel", "cancelled"),
@@ -38,6 +43,7 @@ LEGAL = {
         ("failed", "retry", "active"),
         ("failed", "rescan", "active"),
         ("failed", "cancel", "cancelled"),
+        ("cancelled", "cancel", "cancelled"),
     )
 }
 ILLEGAL = [(status, verb) for status in Status for verb in Verb if (status, verb) not in LEGAL]
@@ -51,11 +57,12 @@ def test_a_legal_move(move: tuple[Status, Verb], after: Status) -> None:
 @pytest.mark.parametrize(("status", "verb"), ILLEGAL)
 def test_an_illegal_move_says_what_to_do_and_changes_nothing(status: Status, verb: Verb) -> None:
     before = {one: dict(row) for one, row in TRANSITIONS.items()}
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(VerbRefused) as caught:
         advance(status, verb)
     assert f"{status} job" in caught.value.message
     assert f"'{verb}'" in caught.value.message
     assert caught.value.hint
+    assert caught.value.exit_code is Exit.VERB_REFUSED
     assert before == TRANSITIONS
 
 
@@ -73,10 +80,25 @@ ADVICE = {
 @pytest.mark.parametrize(("status", "advice"), ADVICE.items())
 def test_a_refusal_advises_only_what_is_legal(status: Status, advice: list[str]) -> None:
     refused = next(verb for one, verb in ILLEGAL if one is status)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(VerbRefused) as caught:
         advance(status, refused)
     assert re.findall(r"enqueue|READY|(?<=`uploader )\w+(?=`)", caught.value.hint) == advice
     assert all((status, verb) in LEGAL for verb in Verb if verb.value in advice)
+
+
+@pytest.mark.parametrize(("verb", "goal"), GOALS.items())
+@pytest.mark.parametrize("status", Status)
+def test_a_verb_that_asks_for_a_status_succeeds_a_second_time(
+    status: Status, verb: Verb, goal: Status
+) -> None:
+    if (status, verb) in LEGAL:
+        assert already(advance(status, verb), verb)
+        assert advance(goal, verb) is goal
+    assert already(status, verb) is (status is goal)
+
+
+def test_another_try_is_never_there_already() -> None:
+    assert not any(already(status, verb) for status in Status for verb in set(Verb) - set(GOALS))
 
 
 def test_every_status_has_a_row_and_can_be_reached() -> None:
@@ -113,20 +135,3 @@ def test_the_diagram_has_every_edge_and_no_other() -> None:
     assert set(drawn) == edges | stages | {"[*] --> active: enqueue"}
     assert len(drawn) == len(set(drawn))
     assert lines[0] == "stateDiagram-v2"
-
-
-@pytest.mark.parametrize(
-    ("status", "code", "expected"),
-    [
-        (Status.DONE, None, 0),
-        (Status.BLOCKED, "remote", 8),
-        (Status.FAILED, "source_changed", 12),
-        (Status.FAILED, "source_missing", 12),
-        (Status.FAILED, "corrupted", 12),
-        (Status.FAILED, "model_gone", 7),
-        (Status.FAILED, None, 7),
-        (Status.CANCELLED, None, 7),
-    ],
-)
-def test_how_a_waiting_command_ends(status: Status, code: str | None, expected: int) -> None:
-    assert exit_code(status, Reason(code, "words") if code else None) == expected

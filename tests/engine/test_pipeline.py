@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader.core.job import Kind, Mode, Stage, Status, exit_code
+from uploader.core.exits import exit_of
+from uploader.core.job import Kind, Mode, Stage, Status
 from uploader.core.lifecycle import Verb
 
 
@@ -146,7 +147,7 @@ def test_a_model_that_is_ready_already_fails_the_job(lab: Lab) -> None:
     job = lab.job(again)
     assert job.reason is not None
     assert job.reason.code == "already_exists"
-    assert exit_code(job.status, job.reason) == 7
+    assert exit_of(job.status, job.reason) == 7
 
 
 def test_a_create_whose_answer_is_lost_is_not_called_ours(lab: Lab) -> None:
@@ -282,7 +283,7 @@ def test_a_bad_key_blocks_and_a_new_start_tries_again(lab: Lab) -> None:
     lab.run()
     job = lab.job()
     assert job.status is Status.BLOCKED
-    assert exit_code(job.status, job.reason) == 8
+    assert exit_of(job.status, job.reason) == 8
     lab.world.config.key_valid = True
     lab.run()
     lab.assert_ready()

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader.core.job import Status, exit_code
+from uploader.core.exits import exit_of
+from uploader.core.job import Status
 from uploader.engine.throttle import Slots
 from uploader.engine.tools import Tools
 from uploader.sandbox.script import Script
@@ -303,7 +304,7 @@ def assert_refused(lab: Lab, code: str) -> None:
     assert job.status is Status.FAILED, lab.dump()
     assert job.reason is not None
     assert job.reason.code == code
-    assert exit_code(job.status, job.reason) == 12
+    assert exit_of(job.status, job.reason) == 12
     assert lab.world.report()["validate_calls"] == 0
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.errors import SourceChanged, SourceMissing, SourceUnreadable, SourceUnsettled
-from uploader.core.job import FileState, PrefixCrc, Status, exit_code
+from uploader.core.exits import exit_of
+from uploader.core.job import FileState, PrefixCrc, Status
 from uploader.core.lifecycle import Verb
 from uploader.runtime import StopToken
 from uploader.sources.local import open_source
@@ -36,7 +37,7 @@ def assert_refused(lab: Lab, code: str = "source_changed") -> None:
     assert job.status is Status.FAILED, lab.dump()
     assert job.reason is not None
     assert job.reason.code == code
-    assert exit_code(job.status, job.reason) == 12
+    assert exit_of(job.status, job.reason) == 12
     assert lab.world.report()["validate_calls"] == 0
 
 

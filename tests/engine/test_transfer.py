@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader.core.job import Mode, Status, exit_code
+from uploader.core.exits import exit_of
+from uploader.core.job import Mode, Status
 
 SIZE = 10 * GRANULE + 7
 
@@ -89,7 +90,7 @@ def test_the_third_wrong_hash_fails_the_job(lab: Lab) -> None:
     lab.run()
     job = lab.job()
     assert job.status is Status.FAILED
-    assert exit_code(job.status, job.reason) == 12
+    assert exit_of(job.status, job.reason) == 12
     assert lab.file().mismatches == 3
     assert lab.world.report()["early_validations"] == 0
 

@@ -26,7 +26,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.properties.replay import Snapshot, assert_follows, assert_whole
 from tests.properties.verbs import BASE_URL, FILE_WRITES, SIZES, WRITES, Write, new_job, soon
-from uploader.core.errors import LeaseLost, UsageError
+from uploader.core.errors import LeaseLost, UsageError, VerbRefused
 from uploader.core.job import UNKNOWN_ACCOUNT, FileState, Job, Lease, PrefixCrc, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
@@ -126,7 +126,7 @@ class Store(RuleBasedStateMachine):
     )
     def user_verb(self, pick: int, verb: Verb, delete_remote: bool) -> None:
         job_id = _one_of(sorted(self.before.jobs), pick)
-        with contextlib.suppress(UsageError):
+        with contextlib.suppress(UsageError, VerbRefused):
             self.jobs.apply(job_id, verb, self.now, delete_remote=delete_remote)
 
     @precondition(lambda self: self.before.jobs)
@@ -136,7 +136,7 @@ class Store(RuleBasedStateMachine):
         new = new_job(job.model_id, job.account, job.path)
         try:
             after = self.jobs.begin_life(job.id, new, self.now, replace=replace)
-        except UsageError:
+        except (UsageError, VerbRefused):
             return
         assert after.life == job.life + 1
         assert job.id not in self.live
@@ -147,7 +147,7 @@ class Store(RuleBasedStateMachine):
         job_id = _one_of(sorted(self.before.jobs), pick)
         try:
             self.jobs.remove(job_id, self.now)
-        except UsageError:
+        except (UsageError, VerbRefused):
             return
         assert job_id not in self.live
 

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from tests.engine.conftest import Lab
-from uploader.core.errors import LeaseLost, NotFound, StoreError, UsageError
+from uploader.core.errors import LeaseLost, NotFound, StoreError, UsageError, VerbRefused
 from uploader.core.job import Job, PrefixCrc, Stage
 from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
@@ -98,7 +98,7 @@ def _refused(engine: Engine) -> int:
 
 def _is_refused(request: Callable[[], object]) -> bool:
     try:
-        with suppress(NotFound, UsageError, LeaseLost):
+        with suppress(NotFound, UsageError, VerbRefused, LeaseLost):
             request()
     except StoreError:
         return True

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from uploader.core.errors import NotFound, UsageError
+from uploader.core.errors import NotFound, UsageError, VerbRefused
 from uploader.core.job import Event, Job, PrefixCrc, Reason, Status
-from uploader.core.lifecycle import TRANSITIONS, Verb
+from uploader.core.lifecycle import TRANSITIONS, Verb, already
 from uploader.core.redact import SessionUri
 from uploader.store.claims import Claims
 from uploader.store.files import FileProgress
@@ -40,9 +40,12 @@ def test_a_user_verb_does_exactly_what_the_table_says(
     expected = TRANSITIONS[status].get(verb)
     before = dump()
     if expected is None:
-        with pytest.raises(UsageError) as raised:
+        with pytest.raises(VerbRefused) as raised:
             jobs.apply(job.id, verb, LATER)
         assert raised.value.hint
+        assert dump() == before
+    elif already(status, verb):
+        assert jobs.apply(job.id, verb, LATER) == jobs.job(job.id)
         assert dump() == before
     else:
         after = jobs.apply(job.id, verb, LATER)
@@ -96,6 +99,20 @@ def test_only_a_model_this_job_created_is_deleted(
     assert dump() == before
     put(job_id, created_remotely=True)
     assert jobs.apply(job_id, Verb.CANCEL, NOW, delete_remote=True).delete_remote
+    assert jobs.apply(job_id, Verb.CANCEL, NOW).delete_remote
+    assert jobs.apply(job_id, Verb.CANCEL, NOW, delete_remote=True).delete_remote
+
+
+def test_a_model_whose_job_was_cancelled_before_is_not_deleted(
+    jobs: Jobs, enqueue: Callable[..., int], put: Callable[..., None], dump: Callable[[], Any]
+) -> None:
+    job_id = enqueue()
+    put(job_id, created_remotely=True)
+    jobs.apply(job_id, Verb.CANCEL, NOW)
+    before = dump()
+    with pytest.raises(VerbRefused, match="cancelled before"):
+        jobs.apply(job_id, Verb.CANCEL, LATER, delete_remote=True)
+    assert dump() == before
 
 
 def test_find_takes_ids_and_unique_model_ids(jobs: Jobs, enqueue: Callable[..., int]) -> None:
@@ -177,7 +194,7 @@ def test_remove_takes_only_what_is_over(
         jobs.remove(job_id, NOW)
         assert dump() == {"jobs": [], "files": [], "events": []}
     else:
-        with pytest.raises(UsageError) as raised:
+        with pytest.raises(VerbRefused) as raised:
             jobs.remove(job_id, NOW)
         assert raised.value.hint
 
@@ -190,7 +207,7 @@ def test_remove_waits_for_the_worker(
 ) -> None:
     job_id = enqueue()
     put(job_id, status=Status.CANCELLED, **columns)
-    with pytest.raises(UsageError, match="a worker still"):
+    with pytest.raises(VerbRefused, match="a worker still"):
         jobs.remove(job_id, NOW)
 
 

@@ -20,12 +20,8 @@ from uploader import __version__
 from uploader.cli import enqueue, explain, history, jobs, service, verbs, wait
 from uploader.cli.terminal import PipeClosed, out, say, say_error
 from uploader.core.errors import UploaderError, UsageError
+from uploader.core.exits import Exit
 from uploader.core.redact import redact
-
-BUG = 1
-INTERRUPTED = 130
-PIPE_CLOSED = 141
-TERMINATED = 143
 
 app = typer.Typer(
     help="A local folder of Hugging Face model files becomes READY on Fireworks AI.",
@@ -96,9 +92,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         say_error(error)
         return error.exit_code
     except PipeClosed:
-        return PIPE_CLOSED
+        return Exit.PIPE_CLOSED
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last one to see it
         return _report_bug(error)
 
@@ -125,7 +121,7 @@ def _report_bug(error: Exception) -> int:
         say(line)
     hint = "please report it with the lines above"
     say_error(UploaderError(f"this is a bug: unexpected {type(error).__name__}", hint=hint))
-    return BUG
+    return Exit.BUG
 
 
 def refuse_windows(platform: str) -> None:
@@ -159,4 +155,4 @@ def _open_closed_streams() -> None:
 def _terminate(number: int, frame: FrameType | None) -> None:
     """Leave through every `finally`, so that a hidden cursor comes back."""
     del number, frame
-    sys.exit(TERMINATED)
+    sys.exit(Exit.TERMINATED)

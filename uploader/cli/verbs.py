@@ -13,7 +13,7 @@ from uploader.cli.state import SeveralJobs, settings_of, store_of
 from uploader.cli.terminal import out, say, say_error
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Job, Mode, Status
-from uploader.core.lifecycle import Verb
+from uploader.core.lifecycle import Verb, already
 from uploader.core.text import size
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ def pause(context: typer.Context, jobs: SeveralJobs) -> None:
     """Hold jobs where they are; `uploader resume` lets them go on, at the right byte."""
 
     def one(store: Jobs, job: Job) -> Job:
-        _tell_discarded(store, job)
+        if not already(job.status, Verb.PAUSE):
+            _tell_discarded(store, job)
         return _apply(store, job, Verb.PAUSE)
 
     _each(context, jobs, one)
@@ -91,6 +92,8 @@ def remove(context: typer.Context, jobs: SeveralJobs) -> None:
 
 
 def _apply(store: Jobs, job: Job, verb: Verb, *, delete_remote: bool = False) -> Job:
+    if already(job.status, verb):
+        say(f"job {job.id} is already {job.status}")
     return store.apply(job.id, verb, wiring.clock().now(), delete_remote=delete_remote)
 
 

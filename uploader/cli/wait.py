@@ -14,15 +14,13 @@ from uploader import wiring
 from uploader.cli.state import SeveralJobs, settings_of, store_of
 from uploader.cli.terminal import say, say_error, shorten
 from uploader.core.errors import UsageError
-from uploader.core.job import Job, Stage, Status, exit_code
+from uploader.core.exits import Exit, combined, exit_of
+from uploader.core.job import Job, Stage, Status
 from uploader.core.text import progress_line
 from uploader.runtime import Clock
 
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
-
-MIXED = 9
-TIMED_OUT = 10
 
 _POLL_S = 1.0
 _LINE_EVERY_S = 30.0
@@ -42,7 +40,7 @@ def wait(
 ) -> None:
     """Wait until each job is done, or needs a human; the exit code says which.
 
-    0 done, 7 failed, 8 blocked, 12 integrity, 9 several of these, 10 the time is over.
+    0 done, 7 failed, 8 blocked, 12 integrity, 9 several of these, 10 timed out.
     """
     settings = settings_of(context)
     timeout_s = _seconds(timeout)
@@ -65,7 +63,7 @@ def _seconds(text: str | None) -> float | None:
         raise UsageError(f"--timeout cannot be {text!r}", hint=str(problem)) from None
 
 
-def wait_for(store: Jobs, ids: Sequence[int], clock: Clock, timeout_s: float | None = None) -> int:
+def wait_for(store: Jobs, ids: Sequence[int], clock: Clock, timeout_s: float | None = None) -> Exit:
     """The exit code of the jobs' results, or of having waited ``timeout_s`` in vain."""
     never, began_s = threading.Event(), clock.boot_s()
     with _progress(clock) as show:
@@ -81,19 +79,18 @@ def wait_for(store: Jobs, ids: Sequence[int], clock: Clock, timeout_s: float | N
     return _result(jobs)
 
 
-def _timed_out(jobs: Sequence[Job]) -> int:
+def _timed_out(jobs: Sequence[Job]) -> Exit:
     waiting = [str(job.id) for job in jobs if job.status not in _ENDS]
     hint = "the jobs go on: wait again, or see `uploader status`"
-    say_error(UsageError(f"the time is over for job {', '.join(waiting)}", hint=hint))
-    return TIMED_OUT
+    say_error(UsageError(f"timed out waiting for job {', '.join(waiting)}", hint=hint))
+    return Exit.TIMED_OUT
 
 
-def _result(jobs: Sequence[Job]) -> int:
+def _result(jobs: Sequence[Job]) -> Exit:
     for job in jobs:
         if job.status is not Status.DONE and job.reason is not None and job.reason.hint:
             say(f"hint: job {job.id}: {job.reason.hint}")
-    codes = {exit_code(job.status, job.reason) for job in jobs}
-    return MIXED if len(codes) > 1 else codes.pop()
+    return combined(exit_of(job.status, job.reason) for job in jobs)
 
 
 def line(job: Job, columns: int | None = None) -> str:

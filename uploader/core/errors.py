@@ -3,6 +3,7 @@
 UploaderError
 ├── UsageError            2   a flag, a setting, an illegal id, a conflicting job
 ├── NotFound              4   no such job or path
+├── VerbRefused           5   a verb that the job's state refuses
 ├── PreflightRefused      6   the folder cannot become a model
 ├── StoreError           11   the job table is locked, out of reach, read-only, newer or corrupt
 ├── LeaseLost             1   this worker no longer owns the job: write nothing more
@@ -21,13 +22,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from uploader.core.exits import Exit
 from uploader.core.verdict import Call, Verdict
 
 
 class UploaderError(Exception):
     """One line of what, one line of what to do; neither ever holds a secret."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[Exit] = Exit.BUG
     code: str = "error"
 
     def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
@@ -40,28 +42,35 @@ class UploaderError(Exception):
 class UsageError(UploaderError):
     """The command line, the configuration or the environment is wrong."""
 
-    exit_code = 2
+    exit_code = Exit.USAGE
     code = "usage"
 
 
 class NotFound(UploaderError):
     """No such job, or no such path."""
 
-    exit_code = 4
+    exit_code = Exit.NOT_FOUND
     code = "not_found"
+
+
+class VerbRefused(UploaderError):
+    """The job's state refuses the verb; nothing was changed."""
+
+    exit_code = Exit.VERB_REFUSED
+    code = "verb_refused"
 
 
 class PreflightRefused(UploaderError):
     """The folder cannot become a model; nothing was sent."""
 
-    exit_code = 6
+    exit_code = Exit.PREFLIGHT
     code = "preflight"
 
 
 class StoreError(UploaderError):
     """The state store cannot be used as it is."""
 
-    exit_code = 11
+    exit_code = Exit.STORE
     code = "store"
 
 
@@ -83,21 +92,21 @@ class Stopped(UploaderError):
 class JobError(UploaderError):
     """Ends a job's attempt. ``transient`` ones are tried again, the others fail the job."""
 
-    exit_code = 7
+    exit_code = Exit.FAILED
     transient: ClassVar[bool] = False
 
 
 class SourceChanged(JobError):
     """A source is not what the manifest promised and cannot be proven (invariant 6)."""
 
-    exit_code = 12
+    exit_code = Exit.INTEGRITY
     code = "source_changed"
 
 
 class SourceMissing(JobError):
     """A source file is gone while its folder is still there."""
 
-    exit_code = 12
+    exit_code = Exit.INTEGRITY
     code = "source_missing"
 
 
@@ -118,7 +127,7 @@ class SourceUnsettled(JobError):
 class Corrupted(JobError):
     """The service stored something else than the source, again and again."""
 
-    exit_code = 12
+    exit_code = Exit.INTEGRITY
     code = "corrupted"
 
 
@@ -133,7 +142,7 @@ class RemoteError(UploaderError):
     the server's own wish in seconds.
     """
 
-    exit_code = 7
+    exit_code = Exit.FAILED
     code = "remote"
 
     def __init__(  # noqa: PLR0913 - the facts of one answer

@@ -244,14 +244,3 @@ class NewJob:
     options: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
     preflight: tuple[Mapping[str, str], ...] = ()
-
-
-def exit_code(status: Status, reason: Reason | None) -> int:
-    """How a command that waited for a job ends (design §5)."""
-    if status is Status.DONE:
-        return 0
-    if status is Status.BLOCKED:
-        return 8
-    if reason is not None and reason.code in ("source_changed", "source_missing", "corrupted"):
-        return 12
-    return 7

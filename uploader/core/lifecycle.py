@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from uploader.core.errors import UsageError
+from uploader.core.errors import VerbRefused
 from uploader.core.job import Stage, Status
 
 
@@ -32,11 +32,13 @@ TRANSITIONS: dict[Status, dict[Verb, Status]] = {
         Verb.FAIL: Status.FAILED,
         Verb.FINISH: Status.DONE,
         Verb.PAUSE: Status.PAUSED,
+        Verb.RESUME: Status.ACTIVE,
         Verb.CANCEL: Status.CANCELLED,
         Verb.RETRY: Status.ACTIVE,
         Verb.RESCAN: Status.ACTIVE,
     },
     Status.PAUSED: {
+        Verb.PAUSE: Status.PAUSED,
         Verb.RESUME: Status.ACTIVE,
         Verb.RESCAN: Status.ACTIVE,
         Verb.CANCEL: Status.CANCELLED,
@@ -53,8 +55,18 @@ TRANSITIONS: dict[Status, dict[Verb, Status]] = {
         Verb.RESCAN: Status.ACTIVE,
         Verb.CANCEL: Status.CANCELLED,
     },
-    Status.CANCELLED: {},
+    Status.CANCELLED: {
+        Verb.CANCEL: Status.CANCELLED,
+    },
     Status.DONE: {},
+}
+
+#: The verbs that ask for a status. A job that has it already is left as it is: said twice, such a
+#: verb succeeds twice and does its work once.
+GOALS: dict[Verb, Status] = {
+    Verb.PAUSE: Status.PAUSED,
+    Verb.RESUME: Status.ACTIVE,
+    Verb.CANCEL: Status.CANCELLED,
 }
 
 #: Within one life the stage only moves forward; RESCAN begins another at `create`.
@@ -76,12 +88,17 @@ _HINTS: dict[Status, str] = {
 
 
 def advance(status: Status, verb: Verb) -> Status:
-    """The status after ``verb``; raises UsageError where the table has no such move."""
+    """The status after ``verb``; raises VerbRefused if the table has no such move."""
     try:
         return TRANSITIONS[status][verb]
     except KeyError:
         message = f"a {status} job cannot be changed by '{verb}'"
-        raise UsageError(message, hint=_HINTS[status]) from None
+        raise VerbRefused(message, hint=_HINTS[status]) from None
+
+
+def already(status: Status, verb: Verb) -> bool:
+    """Whether a job with ``status`` is what ``verb`` asks for: there is nothing to do."""
+    return GOALS.get(verb) is status
 
 
 def sources(verb: Verb) -> tuple[Status, ...]:

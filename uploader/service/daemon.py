@@ -16,8 +16,9 @@ from datetime import UTC, datetime
 from types import FrameType
 
 from uploader import wiring
-from uploader.core.errors import StoreError, UsageError
-from uploader.core.job import Event, Job, Stage, Status, exit_code
+from uploader.core.errors import StoreError
+from uploader.core.exits import Exit, combined, exit_of
+from uploader.core.job import Event, Job, Stage, Status
 from uploader.core.redact import redact
 from uploader.core.text import progress_line, shown
 from uploader.engine.worker import DRAIN_S, Worker
@@ -27,7 +28,6 @@ from uploader.store.jobs import Jobs
 
 PROGRESS_EVERY_S = 30.0
 _LOOK_S = 1.0
-MIXED = 9
 
 _log = logging.getLogger("uploader.worker")
 _events = logging.getLogger("uploader.events")
@@ -80,7 +80,7 @@ def run(settings: Settings, *, until_idle: bool) -> int:
         finally:
             ended.set()
         _log.info("worker is idle" if idle else "worker drained")
-        return _result(jobs.jobs(), worker.seen, settings.fireworks.base_url) if idle else 0
+        return _result(jobs.jobs(), worker.seen, settings.fireworks.base_url) if idle else Exit.OK
 
 
 def _on_signals(drain: Callable[[], None]) -> None:
@@ -100,7 +100,7 @@ def _leave_if_stuck(worker: Worker, ended: threading.Event) -> None:
             return
     if not clock.wait(ended, DRAIN_S + _LOOK_S):
         _log.error("the state store does not answer: leaving without it")
-        os._exit(StoreError.exit_code)
+        os._exit(Exit.STORE)
 
 
 def _tell_progress(jobs: Jobs, ended: threading.Event) -> None:
@@ -114,19 +114,19 @@ def _uploading(job: Job) -> bool:
     return job.status is Status.ACTIVE and job.stage is Stage.UPLOAD and job.lease is not None
 
 
-def _result(jobs: Sequence[Job], seen: set[int], base_url: str) -> int:
-    """One code for the jobs of this run: theirs if they agree, else mixed.
+def _result(jobs: Sequence[Job], seen: set[int], base_url: str) -> Exit:
+    """One code for the jobs of this run.
 
     A job that this configuration passes by is a wrong configuration, or a job too many.
     """
-    codes = {exit_code(job.status, job.reason) for job in jobs if job.id in seen}
+    exits = {exit_of(job.status, job.reason) for job in jobs if job.id in seen}
     for job in jobs:
         if job.status is Status.ACTIVE and job.base_url != base_url:
-            codes.add(UsageError.exit_code)
+            exits.add(Exit.USAGE)
             _log.warning(
                 "job %d is for %s: a worker configured for %s does not take it",
                 job.id,
                 job.base_url,
                 base_url,
             )
-    return MIXED if len(codes) > 1 else next(iter(codes), 0)
+    return combined(exits)

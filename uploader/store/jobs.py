@@ -11,9 +11,9 @@ from datetime import datetime
 
 from sqlalchemy import Engine, delete, select, update
 
-from uploader.core.errors import NotFound, UsageError
+from uploader.core.errors import NotFound, UsageError, VerbRefused
 from uploader.core.job import Event, FileState, Job, NewJob, Status
-from uploader.core.lifecycle import Verb, advance
+from uploader.core.lifecycle import Verb, advance, already
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
 from uploader.store.restart import begin_life
@@ -96,8 +96,9 @@ class Jobs:
     def apply(self, job_id: int, verb: Verb, now: datetime, *, delete_remote: bool = False) -> Job:
         """Carry out pause, resume, cancel or retry as `core/lifecycle.py` allows.
 
-        ``delete_remote`` goes with cancel and only for a model this job created. Raises
-        NotFound, and UsageError for an illegal move; then nothing is changed.
+        A job that is already what ``verb`` asks for is left as it is. ``delete_remote`` goes with
+        cancel and only for a model this job created. Raises NotFound, VerbRefused for an illegal
+        move, and UsageError for a model that is not ours; then nothing is changed.
         """
         kind, message = _TOLD[verb]
         with self._journal.writing(now) as transaction:
@@ -105,6 +106,8 @@ class Jobs:
             status = advance(job.status, verb)
             if delete_remote:
                 _check_deletable(job, verb)
+            if already(job.status, verb):
+                return job
             transaction.run(
                 update(jobs)
                 .where(jobs.c.id == job_id)
@@ -127,8 +130,9 @@ class Jobs:
 
         Only the files, the create body and the findings of ``new`` are taken. Where a model is
         there already its files are fixed: others need ``replace``, which has the worker delete
-        it first, and only one that this job created. Raises NotFound; UsageError where that
-        does not hold, a worker has the job in hand, or it is closed; then nothing is changed.
+        it first, and only one that this job created. Raises NotFound; UsageError if that
+        does not hold, VerbRefused if a worker has the job in hand or it is closed; then nothing
+        is changed.
         """
         with self._journal.writing(now) as transaction:
             begin_life(transaction, read_job(transaction.connection, job_id), new, replace=replace)
@@ -137,7 +141,7 @@ class Jobs:
     def remove(self, job_id: int, now: datetime) -> None:
         """Forget a done, cancelled or failed job that no worker holds.
 
-        Raises NotFound, and UsageError for any other job.
+        Raises NotFound, and VerbRefused for any other job.
         """
         with self._journal.writing(now) as transaction:
             _check_removable(read_job(transaction.connection, job_id))
@@ -152,16 +156,21 @@ def _check_deletable(job: Job, verb: Verb) -> None:
             f"job {job.id} did not create {job.model}: it is not deleted",
             hint="cancel without --delete-remote",
         )
+    if job.status is Status.CANCELLED and not job.delete_remote:
+        raise VerbRefused(
+            f"job {job.id} was cancelled before: {job.model} is not deleted any more",
+            hint="somebody else may use that name by now: look at it with Fireworks",
+        )
 
 
 def _check_removable(job: Job) -> None:
     if job.status not in _REMOVABLE:
-        raise UsageError(
+        raise VerbRefused(
             f"job {job.id} is {job.status} and cannot be removed",
             hint=f"`uploader cancel {job.id}` first",
         )
     if job.lease is not None or (job.delete_remote and job.status is Status.CANCELLED):
-        raise UsageError(
+        raise VerbRefused(
             f"a worker still has something to do for job {job.id}",
             hint="try again in a moment; `uploader run` does the work",
         )

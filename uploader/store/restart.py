@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import delete, exists, select, update
 
-from uploader.core.errors import UsageError
+from uploader.core.errors import UsageError, VerbRefused
 from uploader.core.job import Job, NewJob, Stage
 from uploader.core.lifecycle import Verb, advance
 from uploader.store.enqueue import check_text, insert_files
@@ -18,7 +18,7 @@ _NAMES_SHOWN = 5
 
 
 def begin_life(transaction: Transaction, job: Job, new: NewJob, *, replace: bool) -> None:
-    """Raises UsageError before anything is written."""
+    """Raises UsageError or VerbRefused before anything is written."""
     status = advance(job.status, Verb.RESCAN)
     _refuse_held(job)
     _refuse_foreign(job, replace=replace)
@@ -68,7 +68,7 @@ def _told(new: NewJob, *, replace: bool) -> str:
 def _refuse_held(job: Job) -> None:
     """A worker may have a PUT under way: fencing its rows would not take that back."""
     if job.lease is not None:
-        raise UsageError(
+        raise VerbRefused(
             f"a worker has job {job.id} in hand",
             hint=f"`uploader pause {job.id}`, then try again in a moment;"
             " where that worker was killed, `uploader run` frees its jobs",
