@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader.core.errors import UsageError, VerbRefused
+from uploader.core.errors import UploaderError, UsageError, VerbRefused
 from uploader.core.job import Job, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.sandbox.script import Script
@@ -63,7 +63,7 @@ def rows(lab: Lab) -> list[Any]:
         ]
 
 
-def refused(lab: Lab, folder: Path, **how: bool) -> UsageError | VerbRefused:
+def refused(lab: Lab, folder: Path, **how: bool) -> UploaderError:
     """The error of a rescan that must not write anything."""
     before = rows(lab)
     with pytest.raises((UsageError, VerbRefused)) as caught:
