@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uploader.core.redact import SessionUri
+
+if TYPE_CHECKING:  # the protocol's errors end in reasons, which are words of this room
+    from uploader.core.resumable import UploadUrl
 
 #: Contract fireworks §1.1.
 MODEL_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -134,7 +137,8 @@ class Lease:
 class FileState:
     """One file of a job as its row says.
 
-    ``checkpoint`` is what the server confirmed, ``mark`` what went to a socket. ``sessions``
+    ``checkpoint`` is what the server confirmed, ``mark`` what went to a socket. ``url`` is kept
+    until the file has a session, so that a crash before that costs nothing. ``sessions``
     counts the sessions opened in this life and fences late progress of an earlier one.
     """
 
@@ -146,6 +150,7 @@ class FileState:
     mode: Mode = Mode.SESSION
     session: SessionUri | None = None
     session_at: datetime | None = None
+    url: UploadUrl | None = None
     object_path: str | None = None
     sessions: int = 0
     old_sessions_lost: int = 0

@@ -1,0 +1,279 @@
+"""What the upload of one job does next. Pure: no thread, no clock, no request.
+
+`Backlog` keeps the job's files by what each of them needs next, so that an event costs the
+same however many files there are; `next_step` reads it and decides. The caller carries the
+step out, tells the backlog what came of it, and asks again.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from uploader.core.job import FileState, Status
+from uploader.core.resumable import UrlKind
+
+# -- the gate: may getUploadEndpoint be asked? ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """The map of URLs may be asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """``error`` was the last answer, the ``failures``-th in a row: ask again at ``at``."""
+
+    at: datetime
+    error: Exception
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shut:
+    """No URL is to be had, because of ``error``. Sessions that are open need none and go on.
+
+    ``status`` is the one that the job was given for it, or None if it was given none yet. A
+    failed job starts nothing at all.
+    """
+
+    error: Exception
+    status: Status | None = None
+
+
+Gate = Open | Later | Shut
+
+# -- the steps -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """Open a session for this file by its URL."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send this file on its session or, if its URL is for one, in a plain PUT."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class AskUrls:
+    """Ask for the whole map of URLs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep:
+    """Nothing to do before ``until`` (None: nothing at all) unless something else happens."""
+
+    until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Every file is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """Nothing runs, nothing waits, nothing may start: the ``gate`` says why."""
+
+    gate: Later | Shut
+
+
+Step = OpenSession | Send | AskUrls | Sleep | Stored | GiveUp
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What may start besides that which runs; ``running``: does anything run?"""
+
+    running: bool = False
+    send: bool = True
+    open: bool = True
+    ask: bool = True
+
+
+def next_step(files: Backlog, gate: Gate, room: Room, now: datetime, *, urls_fresh: bool) -> Step:
+    """The one thing to do next.
+
+    Sending comes first, because it is what everything else is for. Then sessions are opened for
+    the files whose turn comes later, as long as the URLs live: a session lives for a week and
+    needs neither URL nor key. The map of URLs is asked for only if a file cannot do without.
+    """
+    files.wake(now)
+    if not files.unstored and not room.running:
+        return Stored()
+    if not _failed(gate):
+        sendable = (Need.SLOT, Need.PUT) if urls_fresh else (Need.SLOT,)
+        urlless = (Need.URL,) if urls_fresh else (Need.URL, Need.PUT, Need.SESSION)
+        if room.send and (path := files.first(*sendable)) is not None:
+            return Send(path)
+        if urls_fresh and room.open and (path := files.first(Need.SESSION)) is not None:
+            return OpenSession(path)
+        if room.ask and _may_ask(gate, now) and files.first(*urlless) is not None:
+            return AskUrls()
+    return _rest(files, gate, room, urls_fresh=urls_fresh)
+
+
+def _rest(files: Backlog, gate: Gate, room: Room, *, urls_fresh: bool) -> Step:
+    """Nothing may start now: until when?"""
+    with_session = files.first_wait(with_session=True)
+    waits = [with_session, files.first_wait(with_session=False)]
+    if room.running:
+        asked_again = gate.at if isinstance(gate, Later) else None
+        return Sleep(_first(*waits, asked_again))
+    if isinstance(gate, Shut) and gate.status is not None:
+        return GiveUp(gate)
+    startable = (Need.SLOT, Need.PUT, Need.SESSION) if urls_fresh else (Need.SLOT,)
+    if files.first(*startable) is not None:
+        return Sleep(None)  # other jobs have all the room
+    if isinstance(gate, Open):
+        return Sleep(_first(*waits))
+    # A live session has its turn before the job gives up.
+    return Sleep(with_session) if with_session else GiveUp(gate)
+
+
+def _first(*moments: datetime | None) -> datetime | None:
+    return min((moment for moment in moments if moment is not None), default=None)
+
+
+def _failed(gate: Gate) -> bool:
+    return isinstance(gate, Shut) and gate.status is Status.FAILED
+
+
+def _may_ask(gate: Gate, now: datetime) -> bool:
+    return isinstance(gate, Open) or (isinstance(gate, Later) and gate.at <= now)
+
+
+#: A clock set back by more than this would keep files waiting; less costs nobody anything.
+_SET_BACK = timedelta(minutes=1)
+
+# -- the files -----------------------------------------------------------------------------------
+
+
+class Need(StrEnum):
+    """What a file that may start needs first."""
+
+    SLOT = "slot"  #: it has a session: it needs nothing but a slot to be sent
+    PUT = "put"  #: a slot too, but only as long as its URL lives
+    SESSION = "session"  #: a session is to be opened by its URL
+    URL = "url"  #: it has neither session nor URL
+
+
+def need_of(file: FileState) -> Need:
+    """What a file that is not stored needs first."""
+    if file.session is not None:
+        return Need.SLOT
+    if file.url is None:
+        return Need.URL
+    return Need.PUT if file.url.kind is UrlKind.PUT else Need.SESSION
+
+
+class Backlog:
+    """The files of a job, each in the queue of what it needs; O(log n) for each event.
+
+    A file is in one queue, or under way, or waits for its `not_before`, or is stored.
+    """
+
+    def __init__(self, files: Iterable[FileState]) -> None:
+        self.unstored = 0
+        self._files: dict[str, FileState] = {}
+        self._queues = {need: OrderedDict[str, None]() for need in Need}
+        self._under_way: set[str] = set()
+        self._now: datetime | None = None
+        #: By session or not; an entry counts only while it is what the file says.
+        self._waiting: dict[bool, list[tuple[datetime, str]]] = {True: [], False: []}
+        for file in files:
+            self.put(file)
+
+    def __getitem__(self, path: str) -> FileState:
+        return self._files[path]
+
+    def __iter__(self) -> Iterator[FileState]:
+        return iter(self._files.values())
+
+    def put(self, file: FileState) -> None:
+        """The file is like this now.
+
+        A URL that only starts sessions stays useful after its row has let go of it: it is kept
+        here, in memory, should the session be lost while the URL lives.
+        """
+        before = self._files.get(file.path)
+        if before is not None:
+            self._unqueue(before)
+            if file.url is None and before.url is not None and before.url.kind is UrlKind.START:
+                file = replace(file, url=before.url)
+        was_unstored = before is not None and not before.stored
+        self.unstored += (not file.stored) - was_unstored
+        self._files[file.path] = file
+        self._queue(file)
+
+    def begin(self, path: str) -> FileState:
+        """The file is under way: it is in no queue until `end`."""
+        file = self._files[path]
+        self._unqueue(file)
+        self._under_way.add(path)
+        return file
+
+    def end(self, path: str) -> None:
+        """The file is no longer under way."""
+        self._under_way.discard(path)
+        self._queue(self._files[path])
+
+    def forget_urls(self) -> None:
+        """No URL of any file is good for anything any more."""
+        for file in tuple(self._files.values()):
+            if file.url is not None:
+                self._unqueue(file)
+                self._files[file.path] = replace(file, url=None)
+                self._queue(self._files[file.path])
+
+    def first(self, *needs: Need) -> str | None:
+        """The file that was queued first for one of the ``needs``, tried in that order."""
+        for need in needs:
+            if self._queues[need]:
+                return next(iter(self._queues[need]))
+        return None
+
+    def wake(self, now: datetime) -> None:
+        """Queue the files whose wait is over; all, if the clock was set back meanwhile."""
+        set_back = self._now is not None and self._now - now > _SET_BACK
+        self._now = now
+        for with_session in (True, False):
+            heap = self._waiting[with_session]
+            while (at := self.first_wait(with_session=with_session)) and (set_back or at <= now):
+                file = self._files[heapq.heappop(heap)[1]]
+                self._queues[need_of(file)][file.path] = None
+
+    def first_wait(self, *, with_session: bool) -> datetime | None:
+        """When the first of the files that wait is due; None if none waits."""
+        heap = self._waiting[with_session]
+        while heap and not self._waits(*heap[0], with_session=with_session):
+            heapq.heappop(heap)
+        return heap[0][0] if heap else None
+
+    def _waits(self, at: datetime, path: str, *, with_session: bool) -> bool:
+        file = self._files[path]
+        ours = (file.not_before, file.session is not None) == (at, with_session)
+        return ours and not file.stored and path not in self._under_way
+
+    def _queue(self, file: FileState) -> None:
+        if file.stored or file.path in self._under_way:
+            return
+        if file.not_before is None:
+            self._queues[need_of(file)][file.path] = None
+        else:
+            entry = (file.not_before, file.path)
+            heapq.heappush(self._waiting[file.session is not None], entry)
+
+    def _unqueue(self, file: FileState) -> None:
+        self._queues[need_of(file)].pop(file.path, None)
