@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import base64
+import json
 import traceback
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uploader.core.redact import MASK, ApiKey, Secret, SessionUri, SignedUrl, redact
+from tests.linear import assert_linear
+from uploader.core.redact import MASK, ApiKey, Secret, SessionUri, SignedUrl, foreign_line, redact
 
 CANARY = "cAnArY0123456789"
 KINDS = (Secret, SessionUri, SignedUrl, ApiKey)
@@ -111,3 +115,64 @@ def test_secrets_compare_by_kind_and_value() -> None:
     kinds: list[Secret] = [SessionUri("a"), SignedUrl("a"), ApiKey("a"), Secret("a")]
     assert len(set(kinds)) == len(kinds)
     assert len({ApiKey("a"), ApiKey("a")}) == 1
+
+
+KEY = "Zq3CanarySecret+0123/abc"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        KEY.upper(),
+        quote(KEY, safe=""),
+        quote(KEY, safe="").lower(),
+        "".join(f"%{ord(char):02X}" for char in KEY),
+        "".join(f"\\u{ord(char):04x}" for char in KEY),
+        json.dumps(KEY).replace("/", "\\/"),
+        KEY.encode().hex(),
+        f"{KEY[:9]}\r\n{KEY[9:]}",
+        f"{KEY[:9]}\\n{KEY[9:]}",
+    ],
+)
+def test_a_known_secret_is_found_however_it_is_written(written: str) -> None:
+    line = foreign_line(f"you sent {written} to us", 300, KEY)
+    assert line.replace('"', "") == f"you sent {MASK} to us"
+
+
+@pytest.mark.parametrize("before", ["", "x", "xy", "user:"])
+@pytest.mark.parametrize("after", ["", "z", "zz", "zzz"])
+def test_a_known_secret_is_found_inside_base64(before: str, after: str) -> None:
+    encoded = base64.b64encode(f"{before}{KEY}{after}".encode()).decode()
+    left = foreign_line(encoded, 300, KEY)
+    assert MASK in left
+    assert len(left) < 2 * (len(before) + len(after)) + 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"see {HOST}?page=2&x={CANARY} there", f"at /b/o?{CANARY} there", f"GET ?a={CANARY} there"],
+)
+def test_of_a_strangers_address_every_query_is_masked(text: str) -> None:
+    line = foreign_line(text, 300)
+    assert CANARY not in line
+    assert line.endswith(f"?{MASK} there")
+
+
+@given(st.integers(1, 12))
+def test_a_secret_that_the_cut_goes_through_leaves_nothing(kept: int) -> None:
+    text = " " * (8 * 1024 - kept) + KEY
+    assert KEY[:kept] not in foreign_line(text, 300, KEY)
+
+
+def test_a_strangers_words_are_one_short_line() -> None:
+    assert foreign_line("a\n b\0c\t" + "d" * 900, 20) == "a b c " + "d" * 13 + "…"
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["?", "?a=", "&", "<", "'", " ", "\n", "%", "%66", "\\u0066", "=", "bearer ", "signature=",
+     "upload_id=", "fw_", "fw_a", "AKIA", "/", "x?", "://", KEY[:8], KEY[0], KEY[0] + " "],
+)  # fmt: skip
+def test_redaction_takes_time_in_proportion_to_the_text(unit: str) -> None:
+    assert_linear(lambda text: redact(text, KEY), unit)
+    assert_linear(lambda text: foreign_line(text, 300, KEY), unit)

@@ -1,36 +1,109 @@
 """The one list of secret patterns, and the type that does not print its secret.
 
-Two layers (invariant 8): values known to be secret travel as `Secret`; text that came from
-elsewhere (a server's message, a library's exception) passes `redact` before it is kept.
+Two layers (docs/invariants.md, no. 8): values known to be secret travel as `Secret`; text that
+came from elsewhere (a server's message, a file's name, a library's exception) passes
+`foreign_line` before it is kept, and `redact` before it is printed. Both take time in proportion
+to the text, whatever it says: a stranger chooses it.
 """
 
 from __future__ import annotations
 
+import base64
+import functools
 import re
 from dataclasses import dataclass
 
 MASK = "***"
 
-#: Query strings of signed URLs and session URIs, bearer headers, Fireworks keys.
+#: Of a stranger's text no more is looked at.
+_MAX_FOREIGN_CHARS = 8 * 1024
+#: A shorter secret may be an ordinary word in another spelling.
+_MIN_SPELLED_CHARS = 8
+#: A longer one (a whole URL) is only looked for as it is: its parts are secrets of their own.
+_MAX_SPELLED_CHARS = 1024
+
+_RUN = re.compile(r"[^\s\"'<>]+")
+_SECRET_PARAMETER = re.compile(
+    r"upload_id|x-goog-|x-amz-|signature|sig=|token|credential|api_?key", re.IGNORECASE
+)
+#: Session ids and signatures without their URL, bearer headers, keys of Fireworks and others.
 _PATTERNS: tuple[re.Pattern[str], ...] = (
-    re.compile(
-        r"(?<=\?)[^\s\"'<>]*(?:upload_id|x-goog-|x-amz-|signature|sig)=?[^\s\"'<>]*", re.IGNORECASE
-    ),
     re.compile(r"(?<=upload_id=)[^\s&\"'<>]+", re.IGNORECASE),
     re.compile(r"(?<=signature=)[^\s&\"'<>]+", re.IGNORECASE),
     re.compile(r"(?<=bearer )[^\s\"',]+", re.IGNORECASE),
-    re.compile(r"\bfw_[A-Za-z0-9_-]{6,}"),
+    re.compile(r"\b(?:fw|hf)_[A-Za-z0-9_-]{6,}"),
+    re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"),
 )
 
 
 def redact(text: str, *known: str) -> str:
-    """``text`` without signed queries, session ids, keys and any of the ``known`` secrets."""
-    for secret in known:
-        if secret:
-            text = text.replace(secret, MASK)
+    """``text`` without signed queries, session ids, keys and any of the ``known`` secrets.
+
+    A known secret is found in every spelling: percent-encoded, as JSON escapes it, in base64 or
+    hexadecimal, in other case, broken over lines.
+    """
+    return _masked(text, known, every_query=False)
+
+
+def foreign_line(text: str, max_chars: int, *known: str) -> str:
+    """A stranger's words as one printable line of at most ``max_chars``, cut and redacted.
+
+    Every query string of an address is masked, whatever its parameters are called.
+    """
+    cut = len(text) > _MAX_FOREIGN_CHARS
+    masked = _masked(text[:_MAX_FOREIGN_CHARS], known, every_query=True)
+    line = " ".join(masked.replace("\0", " ").split())
+    if cut and len(line) <= max_chars:  # of a secret that the cut goes through, nothing may stay
+        line = line.rpartition(" ")[0]
+    return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
+
+
+def _masked(text: str, known: tuple[str, ...], *, every_query: bool) -> str:
+    for secret in sorted(filter(None, known), key=len, reverse=True):
+        text = text.replace(secret, MASK)
+        for spelling in _spellings(secret):
+            text = spelling.sub(MASK, text)
+    text = _RUN.sub(lambda run: _without_query(run[0], every=every_query), text)
     for pattern in _PATTERNS:
         text = pattern.sub(MASK, text)
     return text
+
+
+def _without_query(run: str, *, every: bool) -> str:
+    place, mark, query = run.partition("?")
+    address = every and ("=" in query or "://" in place or place.startswith("/"))
+    if query and (address or _SECRET_PARAMETER.search(query)):
+        return f"{place}{mark}{MASK}"
+    return run
+
+
+@functools.lru_cache(maxsize=32)
+def _spellings(secret: str) -> tuple[re.Pattern[str], ...]:
+    if not _MIN_SPELLED_CHARS <= len(secret) <= _MAX_SPELLED_CHARS or not secret.isascii():
+        return ()
+    # Each character has its own ways of being written, and a line may break between any two.
+    broken = r"(?:\s|\\[nrt]){0,2}".join(map(_written, secret))
+    encoded = "|".join(map(re.escape, sorted(_base64_forms(secret.encode()))))
+    return (
+        re.compile(broken, re.IGNORECASE),
+        re.compile(re.escape(secret.encode().hex()), re.IGNORECASE),
+        re.compile(encoded),
+    )
+
+
+def _written(char: str) -> str:
+    number = ord(char)
+    return rf"(?:\\?{re.escape(char)}|%{number:02x}|\\u{number:04x})"
+
+
+def _base64_forms(secret: bytes) -> set[str]:
+    """What ``secret`` surely looks like inside base64, wherever in it the secret begins."""
+    forms = set()
+    for shift in range(3):
+        text = base64.b64encode(bytes(shift) + secret).decode("ascii")
+        sure = text[(shift * 8 + 5) // 6 : (shift + len(secret)) * 8 // 6]
+        forms |= {sure, sure.replace("+", "-").replace("/", "_")}
+    return forms
 
 
 @dataclass(frozen=True, slots=True, repr=False)

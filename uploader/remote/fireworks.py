@@ -17,7 +17,8 @@ from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.gate import Gate
 from uploader.remote.http import ANSWER_S, CONNECT_S, Auth, ask, open_session, succeeded
-from uploader.remote.refusals import grpc_name, json_object, malformed, one_line, refusal
+from uploader.remote.refusals import grpc_name, json_object, malformed, refusal
+from uploader.remote.words import kept
 from uploader.runtime import Clock
 
 #: Seconds: validateUpload reads whole models (contract fireworks §3).
@@ -106,7 +107,11 @@ class Fireworks:
         path = f"{_model(account, model_id)}:validateUpload"
         answer = self._ask(Call.VALIDATE, "GET", path, answer_s=VALIDATE_S)
         warnings = json_object(Call.VALIDATE, answer).get("warnings")
-        return tuple(one_line(str(text)) for text in warnings) if isinstance(warnings, list) else ()
+        return (
+            tuple(kept(str(text), answer) for text in warnings)
+            if isinstance(warnings, list)
+            else ()
+        )
 
     def delete(self, account: str, model_id: str) -> None:
         """Delete the model (fw §4). ABSENT where there is none."""
@@ -159,7 +164,7 @@ def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
 
 
 def _mismatch(what: str) -> RemoteError:
-    message = f"{Call.URLS}: the service {one_line(what)}"
+    message = f"{Call.URLS}: the service {kept(what)}"
     return RemoteError(Verdict.FAILED, Call.URLS, message, status=200, code="urls_mismatch")
 
 
@@ -186,10 +191,10 @@ def _read_model(found: Mapping[str, Any]) -> RemoteModel:
     )
     files = base.get("huggingfaceFiles")
     return RemoteModel(
-        state=_string(found.get("state")),
+        state=kept(_string(found.get("state"))),
         status_code=grpc_name(status.get("code")),
-        status_message=one_line(_string(status.get("message"))),
-        kind=_string(found.get("kind")),
+        status_message=kept(_string(status.get("message"))),
+        kind=kept(_string(found.get("kind"))),
         huggingface_files=tuple(map(str, files)) if isinstance(files, list) and files else None,
         peft_base_model=_string(peft.get("baseModel")) or None,
         encryption_state=_string(found.get("encryptionState")),

@@ -6,33 +6,41 @@ plain text), contract/gcs-resumable.md §1.4 and fireworks §0.4 (XML of the sto
 
 from __future__ import annotations
 
-import html
-import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
 from uploader.core.errors import RemoteError
-from uploader.core.redact import redact
 from uploader.core.retry import GRPC_NAMES, classify
 from uploader.core.verdict import Call, Verdict
-
-#: What is kept of a server's words; what is read of a body.
-_WORDS_CHARS = 300
-_BODY_BYTES = 64 * 1024
+from uploader.remote.words import body_text, json_value, kept, plain_words, request_id
 
 #: Names that mean something to the retry table; UNAUTHORIZED is the OpenAI-style shape's.
 _NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
+#: Longer than any date that HTTP knows.
+_MAX_RETRY_AFTER_CHARS = 64
 _NAME_IN_TEXT = re.compile(r"\b(?:[A-Z]+_[A-Z_]+|UNAUTHENTICATED|UNAUTHORIZED)\b")
-_XML = re.compile(r"<(Code|Message|Details)>(.*?)</\1>", re.DOTALL)
-_TAG = re.compile(r"<(?:style|script).*?</(?:style|script)>|<[^>]*>", re.DOTALL | re.IGNORECASE)
-_SECRET_QUERY = re.compile(r"signature|sig$|upload_id|token|credential", re.IGNORECASE)
+
+#: Reasons of google.rpc.ErrorInfo (docs/fireworks.md §1.3) as the gRPC code they specify.
+_REASONS = {
+    "API_KEY_INVALID": "UNAUTHENTICATED",
+    "API_KEY_EXPIRED": "UNAUTHENTICATED",
+    "ACCESS_TOKEN_EXPIRED": "UNAUTHENTICATED",
+    "CREDENTIALS_MISSING": "UNAUTHENTICATED",
+    "ACCOUNT_STATE_INVALID": "PERMISSION_DENIED",
+    "BILLING_DISABLED": "PERMISSION_DENIED",
+    "CONSUMER_SUSPENDED": "PERMISSION_DENIED",
+    "IAM_PERMISSION_DENIED": "PERMISSION_DENIED",
+    "SERVICE_DISABLED": "PERMISSION_DENIED",
+    "USER_PROJECT_DENIED": "PERMISSION_DENIED",
+    "RATE_LIMIT_EXCEEDED": "RESOURCE_EXHAUSTED",
+    "RESOURCE_QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED",
+}
 
 _CODES = {
     Verdict.TRANSIENT: "unavailable",
@@ -70,7 +78,7 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
     ``now`` is aware UTC, for a Retry-After that is a date. Never raises.
     """
     status = response.status_code
-    name, words = _read(_text(response))
+    name, words = _read(body_text(response))
     verdict = classify(call, status, name, words)
     if verdict is Verdict.FAILED and _garbled(response):
         verdict = Verdict.TRANSIENT  # what it meant to say cannot be known: ask again
@@ -78,7 +86,8 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
     return RemoteError(
         verdict,
         call,
-        f"{call} was answered {status}: {_safe(words, response) or _phrase(status)}",
+        f"{call} was answered {status}: {kept(words, response) or _phrase(status)}"
+        + _support(verdict, response),
         status=status,
         retry_after_s=_retry_after_s(response.headers.get("Retry-After", ""), now),
         hint=_redirect_hint(status) or _HINTS.get(code, ""),
@@ -94,16 +103,10 @@ def malformed(call: Call, what: str) -> RemoteError:
 
 def json_object(call: Call, response: requests.Response) -> dict[str, Any]:
     """The JSON object of a success. Raises RemoteError (TRANSIENT, `malformed`)."""
-    found = _json(response.content.decode("utf-8", "replace"))
+    found = json_value(response.content.decode("utf-8", "replace"))
     if not isinstance(found, dict):
         raise malformed(call, "is not the JSON object it should be")
     return found
-
-
-def one_line(text: str) -> str:
-    """A server's words as they may be kept: redacted, on one line, cut."""
-    line = " ".join(redact(text).split())
-    return line if len(line) <= _WORDS_CHARS else line[: _WORDS_CHARS - 1] + "…"
 
 
 def grpc_name(value: object) -> str:
@@ -117,31 +120,20 @@ def grpc_name(value: object) -> str:
     return text if text in _NAMES else ""
 
 
-def _text(response: requests.Response) -> str:
-    return response.content[:_BODY_BYTES].decode("utf-8", "replace")
-
-
 def _garbled(response: requests.Response) -> bool:
     """It calls itself JSON and is none."""
     is_json = "json" in response.headers.get("Content-Type", "")
-    return is_json and _json(_text(response)) is None
-
-
-def _json(text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+    return is_json and json_value(body_text(response)) is None
 
 
 def _read(text: str) -> tuple[str, str]:
     """The gRPC name, where there is one, and the server's words."""
-    body = _json(text)
+    body = json_value(text)
     if isinstance(body, dict):
         words = _message(body) or text
         named = next(filter(None, map(grpc_name, _candidates(body))), "")
     else:
-        words = _plain(text)
+        words = plain_words(text)
         named = ""
     return named or next(filter(_NAMES.__contains__, _NAME_IN_TEXT.findall(words)), ""), words
 
@@ -154,26 +146,21 @@ def _parts(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _candidates(body: dict[str, Any]) -> Iterator[object]:
-    """Where a code may stand, in the contract's order (fw §13.6)."""
-    for part in _parts(body):
-        yield part.get("code")
-        yield part.get("status")
+    """Where a code may stand, in the contract's order (fw §13.6): ErrorInfo's reason first."""
     for part in _parts(body):
         details = part.get("details")
         for detail in details if isinstance(details, list) else ():
-            yield detail.get("reason") if isinstance(detail, dict) else None
+            if isinstance(detail, dict) and isinstance(reason := detail.get("reason"), str):
+                yield _REASONS.get(reason.strip().upper(), reason)
+    for part in _parts(body):
+        yield part.get("code")
+        yield part.get("status")
 
 
 def _message(body: dict[str, Any]) -> str:
     found = [part.get("message") for part in _parts(body)]
     found += [body.get("error"), body.get("detail")]
     return next((text for text in found if isinstance(text, str) and text), "")
-
-
-def _plain(text: str) -> str:
-    """The words of an XML error, of a balancer's HTML page, or of plain text."""
-    told = [html.unescape(value) for _, value in _XML.findall(text)]
-    return ": ".join(dict.fromkeys(told)) if told else html.unescape(_TAG.sub(" ", text)).strip()
 
 
 def _blocked_code(status: int, name: str, words: str) -> str:
@@ -186,15 +173,10 @@ def _blocked_code(status: int, name: str, words: str) -> str:
     return "key_rejected" if "api key" in words.lower() else "permission"
 
 
-def _safe(words: str, response: requests.Response) -> str:
-    """The words without what this very request carried, should the server have echoed it."""
-    request: requests.PreparedRequest | None = response.request
-    if request is None:
-        return one_line(words)
-    url = request.url or ""
-    values = [value for name, value in parse_qsl(urlsplit(url).query) if _SECRET_QUERY.search(name)]
-    bearer = str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
-    return one_line(redact(words, url, urlsplit(url).query, bearer, *values))
+def _support(verdict: Verdict, response: requests.Response) -> str:
+    """What support asks for; polling goes on, so there the same message is no news."""
+    found = "" if verdict is Verdict.NOT_YET else request_id(response)
+    return f" (request {found})" if found else ""
 
 
 def _phrase(status: int) -> str:
@@ -211,7 +193,8 @@ def _redirect_hint(status: int) -> str:
 
 def _retry_after_s(text: str, now: datetime) -> float | None:
     """Seconds to wait, from seconds or an HTTP date; what is neither is None."""
-    if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text.strip()):
+    text = text.strip()[:_MAX_RETRY_AFTER_CHARS]
+    if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text):
         return float(text)
     try:
         at = parsedate_to_datetime(text)

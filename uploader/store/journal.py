@@ -17,7 +17,7 @@ from uploader.store.database import dialect
 from uploader.store.tables import events
 
 #: A server may answer with a whole page; a row keeps its beginning.
-_MAX_MESSAGE = 1000
+_MAX_MESSAGE_CHARS = 1000
 
 
 def no_listener(event: Event) -> None:
@@ -26,8 +26,8 @@ def no_listener(event: Event) -> None:
 
 def storable(text: str) -> str:
     """``text`` from anywhere as one line that can be kept: no secret, lone surrogate or NUL."""
-    line = " ".join(redact(text).replace("\0", " ").split())[:_MAX_MESSAGE]
-    return line.encode("utf-8", "replace").decode("utf-8")
+    line = " ".join(redact(text[: 8 * _MAX_MESSAGE_CHARS]).replace("\0", " ").split())
+    return line[:_MAX_MESSAGE_CHARS].encode("utf-8", "replace").decode("utf-8")
 
 
 def reason_columns(reason: Reason | None) -> dict[str, str | None]:

@@ -1,0 +1,111 @@
+"""A server's words: found in JSON, XML, HTML or plain text, and made fit to be kept.
+
+Whoever answers chooses these words: each function takes time in proportion to what it reads and
+raises nothing. Sources: docs/fireworks.md, docs/gcs-resumable.md (shapes of an error).
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from urllib.parse import parse_qsl, urlsplit
+
+import requests
+
+from uploader.core.redact import foreign_line
+
+#: What is kept of a server's words; what is read of a body for them.
+_MAX_WORDS_CHARS = 300
+_MAX_READ_BYTES = 64 * 1024
+#: Python refuses to read a longer number, which an entity may hold.
+_MAX_MARKUP_CHARS = 4096
+
+_SECRET_PARAMETER = re.compile(r"signature|sig$|upload_id|token|credential", re.IGNORECASE)
+_UNREAD = ("style", "script")
+#: The names of the parts of a storage error that speak to people.
+_XML_PARTS = ("Code", "Message", "Details")
+#: Names under which support finds a request again.
+_REQUEST_IDS = ("x-request-id", "x-fireworks-request-id", "cf-ray", "x-guploader-uploadid")
+
+
+def body_text(response: requests.Response) -> str:
+    """The beginning of a body, as text."""
+    return response.content[:_MAX_READ_BYTES].decode("utf-8", "replace")
+
+
+def json_value(text: str) -> object:
+    """``text`` as JSON; None if it is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def plain_words(text: str) -> str:
+    """The words of an XML error, of a balancer's HTML page, or of plain text."""
+    found = [*_xml_parts(text)]
+    words = ": ".join(dict.fromkeys(found)) if found else _without_tags(text)
+    return html.unescape(words[:_MAX_MARKUP_CHARS]).strip()
+
+
+def _xml_parts(text: str) -> Iterator[str]:
+    found: list[tuple[int, str]] = []
+    for name in _XML_PARTS:
+        opening, closing = f"<{name}>", f"</{name}>"
+        at = text.find(opening)
+        while at >= 0:
+            start = at + len(opening)
+            end = text.find(closing, start)
+            if end < 0:
+                break
+            found.append((at, text[start:end]))
+            at = text.find(opening, end)
+    yield from (part for _, part in sorted(found))
+
+
+def _without_tags(text: str) -> str:
+    """Text between tags; an unclosed tag is text, the content of style and script is not."""
+    words, skipped = [], ""
+    for number, piece in enumerate(text.split("<")):
+        tag, closed, after = piece.partition(">")
+        name = tag.lower()
+        if skipped:
+            if not name.startswith(f"/{skipped}"):
+                continue
+            skipped = ""
+        if number and closed:
+            skipped = next((word for word in _UNREAD if name.startswith(word)), "")
+            words.append("" if skipped else after)
+        else:
+            words.append(f"<{piece}" if number else piece)
+    return " ".join(words)
+
+
+def kept(words: str, response: requests.Response | None = None) -> str:
+    """``words`` as they may be kept: one short line without what this very request carried."""
+    secrets = () if response is None else secrets_of(response.request)
+    return foreign_line(words, _MAX_WORDS_CHARS, *secrets)
+
+
+def secrets_of(request: requests.PreparedRequest | None) -> tuple[str, ...]:
+    """What of a request is secret: its URL, the secret values in it, and its bearer token.
+
+    A session's id may be the last part of its path.
+    """
+    if request is None:
+        return ()
+    url = request.url or ""
+    parts = urlsplit(url)
+    values = [v for name, v in parse_qsl(parts.query) if _SECRET_PARAMETER.search(name)]
+    bearer = str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
+    session = [] if parts.query or bearer else [parts.path.rpartition("/")[2]]
+    whole = [url, parts.query] if parts.query else []
+    return tuple(filter(None, [*whole, bearer, *values, *session]))
+
+
+def request_id(response: requests.Response) -> str:
+    """The name under which the service's support finds this exchange; empty if it gave none."""
+    found = next(filter(None, map(response.headers.get, _REQUEST_IDS)), "")
+    return foreign_line(found, 100, *secrets_of(response.request))
