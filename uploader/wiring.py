@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from uploader.core.errors import NotFound, StoreError, UsageError
 from uploader.runtime import Clock, StopToken, SystemClock, spawn
 
 if TYPE_CHECKING:
@@ -31,95 +32,126 @@ def clock() -> Clock:
 # -- the store -------------------------------------------------------------------------------
 
 
-def open_jobs(settings: Settings) -> Jobs:
-    """The job table, created or migrated as design §4 says. Raises StoreError, UsageError."""
-    from uploader.store.jobs import Jobs
+class Store:
+    """The state store of one command: opened once at most, when it is first needed, and closed.
 
-    return Jobs(_migrated(settings))
+    Every method raises StoreError, and UsageError for an address that means no store.
+    """
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine: Engine | None = None
 
-def read_jobs(settings: Settings) -> Jobs | None:
-    """The job table for looking only; None where there is none yet. Never imports Alembic."""
-    from uploader.store.database import migrate
-    from uploader.store.jobs import Jobs
+    def __enter__(self) -> Self:
+        return self
 
-    engine = _existing(settings)
-    if engine is None or migrate.current_version(engine) is None:
+    def __exit__(self, *error: object) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+
+    def find(self) -> Jobs | None:
+        """The job table; None if there is none yet. Creates nothing and never imports Alembic."""
+        from uploader.store.database import migrate
+        from uploader.store.jobs import Jobs
+
+        if self.version() is None:
+            return None
+        engine = self._opened()
+        migrate.require_head(engine)
+        return Jobs(engine)
+
+    def need(self) -> Jobs:
+        """The job table. Raises NotFound if there is none yet."""
+        jobs = self.find()
+        if jobs is None:
+            raise NotFound("there are no jobs yet", hint="`uploader enqueue PATH` makes one")
+        return jobs
+
+    def glimpse(self) -> Jobs | None:
+        """The job table, for what is good to know: None too if it cannot be used as it is.
+
+        Without a state folder not even SQLAlchemy is loaded.
+        """
+        if not self._settings.state_dir.exists():
+            return None
+        with contextlib.suppress(StoreError, UsageError):
+            return self.find()
         return None
-    migrate.require_head(engine)
-    return Jobs(engine)
 
+    def create(self) -> Jobs:
+        """The job table, created or migrated first (docs/architecture.md)."""
+        from uploader.store.jobs import Jobs
 
-def db_current(settings: Settings) -> str | None:
-    """The store's schema version; None for an empty one, or none at all."""
-    from uploader.store.database import migrate
+        self.upgrade()
+        return Jobs(self._opened())
 
-    engine = _existing(settings)
-    return None if engine is None else migrate.current_version(engine)
+    def worker_alive(self) -> bool:
+        """Does any worker of this store live? With PostgreSQL it may be another machine's."""
+        from uploader.store.database.dialect import worker_connected
+        from uploader.store.database.workers import any_worker
 
+        connected = self._engine is not None and worker_connected(self._engine)
+        return any_worker(self._settings.state_dir) or connected
 
-def _existing(settings: Settings) -> Engine | None:
-    from uploader.store.database.dialect import exists, open_engine
+    def version(self) -> str | None:
+        """The version of its schema; None if it is empty or not there at all."""
+        from uploader.store.database import migrate
+        from uploader.store.database.dialect import exists
 
-    return open_engine(settings.database_url) if exists(settings.database_url) else None
+        if self._engine is None and not exists(self._settings.database_url):
+            return None
+        return migrate.current_version(self._opened())
 
+    def upgrade(self) -> str:
+        """Bring the store up to date; the version it has then."""
+        from uploader.store.database import migrate
 
-def db_upgrade(settings: Settings) -> str:
-    """Bring the store up to date; the version it has then."""
-    from uploader.store.database import migrate
+        migrate.ensure(self._opened(), self._settings.state_dir)
+        return migrate.HEAD
 
-    _migrated(settings)
-    return migrate.HEAD
+    def backup(self, path: Path | None) -> Path | None:
+        """A copy, at ``path`` or where the last one went; None if there is no store."""
+        from uploader.store.database import migrate
+        from uploader.store.database.dialect import exists
 
+        if not exists(self._settings.database_url):
+            return None
+        return migrate.save(self._opened(), self._settings.state_dir, path)
 
-def db_backup(settings: Settings, path: Path | None) -> Path | None:
-    """A copy of the store, at ``path`` or where the last one went; None where there is no store."""
-    from uploader.store.database import migrate
+    def _opened(self) -> Engine:
+        from uploader.store.database.dialect import open_engine
 
-    engine = _existing(settings)
-    return None if engine is None else migrate.save(engine, settings.state_dir, path)
-
-
-def worker_alive(settings: Settings) -> bool:
-    """Does any worker of this store live? With PostgreSQL it may be another machine's."""
-    from uploader.store.database.dialect import worker_connected
-    from uploader.store.database.workers import any_worker
-
-    return any_worker(settings.state_dir) or worker_connected(settings.database_url)
-
-
-def _migrated(settings: Settings) -> Engine:
-    from uploader.store.database import migrate
-    from uploader.store.database.dialect import open_engine
-
-    engine = open_engine(settings.database_url)
-    migrate.ensure(engine, settings.state_dir)
-    return engine
+        if self._engine is None:
+            self._engine = open_engine(self._settings.database_url)
+        return self._engine
 
 
 # -- the worker ------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[Worker]:
-    """A worker that lives, to all others, as long as the context lasts.
+def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[tuple[Worker, Jobs]]:
+    """A worker that lives, to all others, as long as the context lasts, and its job table.
 
     Creates or migrates the store first. Raises StoreError, UsageError.
     """
     from uploader.engine.worker import Worker
     from uploader.store.database import migrate
-    from uploader.store.database.dialect import ChangeWatch
+    from uploader.store.database.dialect import ChangeWatch, open_engine
     from uploader.store.database.workers import WorkerLock
+    from uploader.store.jobs import Jobs
 
-    engine = _migrated(settings)
-    with WorkerLock(settings.state_dir) as lock:
-        watch = ChangeWatch(engine)
-        try:
+    engine = open_engine(settings.database_url)
+    try:
+        migrate.ensure(engine, settings.state_dir)
+        with (
+            WorkerLock(settings.state_dir) as lock,
+            contextlib.closing(ChangeWatch(engine)) as watch,
+        ):
             migrate.require_head(engine)  # from here on nobody else migrates it
-            yield Worker(_tools(settings, engine, lock, watch.changed, on_event))
-        finally:
-            watch.close()
-            engine.dispose()
+            yield Worker(_tools(settings, engine, lock, watch.changed, on_event)), Jobs(engine)
+    finally:
+        engine.dispose()
 
 
 def _tools(

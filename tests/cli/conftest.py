@@ -101,7 +101,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let stdout pass for a terminal of so many columns."""
 
     def of(columns: int) -> None:
-        for module in ("terminal", "jobs", "explain", "enqueue", "service"):
+        for module in ("terminal", "status", "show", "explain", "enqueue", "preflight", "config"):
             monkeypatch.setattr(f"uploader.cli.{module}.width", lambda: columns)
 
     return of

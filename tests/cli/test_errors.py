@@ -129,7 +129,7 @@ def test_a_bug_is_called_one_and_keeps_secrets(
     def broken(_: object) -> None:
         raise ValueError(f"https://x/y?X-Goog-Signature=abc {CANARY} \x1b[2J")
 
-    monkeypatch.setattr("uploader.wiring.read_jobs", broken)
+    monkeypatch.setattr("uploader.wiring.Store.find", broken)
     answer = uploader("status")
     assert (answer.code, answer.out) == (1, "")
     assert "error: this is a bug: unexpected ValueError" in answer.err
@@ -142,7 +142,7 @@ def test_ctrl_c_is_no_bug(uploader: Command, monkeypatch: pytest.MonkeyPatch) ->
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("uploader.wiring.read_jobs", interrupted)
+    monkeypatch.setattr("uploader.wiring.Store.find", interrupted)
     answer = uploader("status")
     assert (answer.code, answer.err.strip()) == (130, "")
 

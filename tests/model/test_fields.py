@@ -12,12 +12,10 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
 from tests.model.test_create_body import EVERYTHING
-from uploader.cli.plan import FLAGGED
 from uploader.core.errors import NotFound, UsageError
 from uploader.core.job import Kind
 from uploader.model import fields
 from uploader.model.fields import merged, read_fields
-from uploader.model.kinds import option
 
 MODEL = "accounts/a/models/m"
 
@@ -210,8 +208,3 @@ def test_the_sdk_has_no_field_that_cannot_be_given() -> None:
     for ours, theirs in pairs:
         names = {to_camel(name) for name in ours.model_fields}
         assert {to_camel(name) for name in get_type_hints(theirs)} <= names
-
-
-def test_every_flag_is_of_a_field() -> None:
-    assert {*FLAGGED} < {to_camel(name) for name in fields.Fields.model_fields}
-    assert option("huggingFaceUrl") == "--hugging-face-url"

@@ -364,9 +364,9 @@ def test_change_watch_sees_others_and_stays_calm_otherwise(
 def test_a_watch_whose_connection_broke_connects_again_and_its_worker_still_counts(
     engine: Engine, postgresql_url: str
 ) -> None:
-    assert not worker_connected(postgresql_url)
+    assert not worker_connected(engine)
     with closing(ChangeWatch(engine)) as watch:
-        assert worker_connected(postgresql_url)
+        assert worker_connected(engine)
         with psycopg.connect(postgresql_url, autocommit=True) as other:
             other.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
@@ -374,8 +374,8 @@ def test_a_watch_whose_connection_broke_connects_again_and_its_worker_still_coun
             )
         assert watch.changed()
         assert not watch.changed()
-        assert worker_connected(postgresql_url)
-    assert not worker_connected(postgresql_url)
+        assert worker_connected(engine)
+    assert not worker_connected(engine)
 
 
 # -- text ------------------------------------------------------------------------------------

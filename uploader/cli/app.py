@@ -17,7 +17,21 @@ from typer import TyperException
 from typer.main import get_command
 
 from uploader import __version__
-from uploader.cli import enqueue, explain, history, jobs, service, verbs, wait
+from uploader.cli import (
+    config,
+    db,
+    demo,
+    enqueue,
+    explain,
+    history,
+    preflight,
+    sandbox,
+    show,
+    status,
+    verbs,
+    wait,
+)
+from uploader.cli.run import run as work
 from uploader.cli.terminal import PipeClosed, out, say, say_error
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.exits import Exit
@@ -32,9 +46,9 @@ app = typer.Typer(
 
 COMMANDS: tuple[Callable[..., None], ...] = (
     enqueue.enqueue,
-    service.run,
-    jobs.status,
-    jobs.show,
+    work,
+    status.status,
+    show.show,
     explain.explain,
     wait.wait,
     verbs.pause,
@@ -42,16 +56,16 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     verbs.cancel,
     verbs.retry,
     verbs.remove,
-    enqueue.preflight,
+    preflight.preflight,
     history.logs,
     history.events,
-    service.sandbox,
-    service.demo,
+    sandbox.sandbox,
+    demo.demo,
 )
 for _command in COMMANDS:
     app.command()(_command)
-app.add_typer(service.config, name="config")
-app.add_typer(service.db, name="db")
+app.add_typer(config.config, name="config")
+app.add_typer(db.db, name="db")
 
 
 def _print_version(wanted: bool) -> None:
@@ -79,7 +93,7 @@ def start(
     """
     context.obj = config
     if context.invoked_subcommand is None:
-        jobs.status(context)
+        status.status(context)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

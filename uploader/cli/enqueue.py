@@ -1,76 +1,129 @@
-"""`uploader enqueue` and `uploader preflight`: a folder becomes a job, or hears why not."""
+"""`uploader enqueue`: a folder becomes a job, or hears why not."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uploader import wiring
-from uploader.cli.look import Look, tell_left_out, tell_look
-from uploader.cli.options import AHEAD, FIELDS, WORDS, Folder, flag, taking, wanted
-from uploader.cli.plan import Plan, make_plan, show_look, show_plan
+from uploader.cli import options as o
+from uploader.cli.findings import print_findings, print_plan
 from uploader.cli.render import job_document
-from uploader.cli.state import AsJson, settings_of
-from uploader.cli.terminal import out, out_json, say, say_wrapped, width
-from uploader.cli.wait import wait_for
+from uploader.cli.settings import settings_of
+from uploader.cli.terminal import out, out_json, say, width
+from uploader.cli.wait import exit_code_of
+from uploader.core.errors import UploaderError
+from uploader.core.exits import Exit
 from uploader.core.job import Job, Status
+from uploader.intake.request import EnqueueRequest, ModelFields
 
 if TYPE_CHECKING:
+    from uploader.intake.plan import Plan
     from uploader.settings.schema import Settings
+    from uploader.store.jobs import Jobs
 
-
-Priority = Annotated[int, typer.Option(metavar="N", min=-1000, max=1000, help="Higher is sooner.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be; write nothing.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Then wait, as `uploader wait` does.")]
-NO_PREFLIGHT = {"no_preflight": flag("--no-preflight", "Look into no file.")}
 
 
-@taking(WORDS, NO_PREFLIGHT, FIELDS)
 def enqueue(
     context: typer.Context,
-    path: Folder,
+    path: o.Folder,
     *,
-    words: Mapping[str, Any],
-    priority: Priority = 0,
+    model_id: o.ModelId = None,
+    account: o.Account = None,
+    kind: o.KindOption = o.KindWord.AUTO,
+    base_model: o.BaseModel = None,
+    model_json: o.ModelJson = None,
+    include: o.Include = None,
+    exclude: o.Exclude = None,
+    allow: o.Allow = None,
+    no_preflight: o.NoPreflight = False,
+    display_name: o.DisplayName = None,
+    description: o.Description = None,
+    hugging_face_url: o.HuggingFaceUrl = None,
+    github_url: o.GithubUrl = None,
+    public: o.Public = False,
+    context_length: o.ContextLength = None,
+    supports_tools: o.SupportsTools = False,
+    supports_image_input: o.SupportsImageInput = False,
+    default_draft_model: o.DefaultDraftModel = None,
+    default_draft_token_count: o.DefaultDraftTokenCount = None,
+    priority: o.Priority = 0,
     dry_run: DryRun = False,
     wait: Wait = False,
-    as_json: AsJson = False,
+    as_json: o.AsJson = False,
 ) -> None:
     """Make a job of a model folder and print its id.
 
     Nothing is sent: `uploader run` does that. The same folder with the same options is the same
     job.
     """
-    asked = wanted(path, words, priority)
+    fields = ModelFields(
+        display_name=display_name,
+        description=description,
+        hugging_face_url=hugging_face_url,
+        github_url=github_url,
+        public=public,
+        context_length=context_length,
+        supports_tools=supports_tools,
+        supports_image_input=supports_image_input,
+        default_draft_model=default_draft_model,
+        default_draft_token_count=default_draft_token_count,
+    )
+    request = EnqueueRequest(
+        path=path,
+        model_id=model_id,
+        account=account,
+        kind=kind.kind,
+        base_model=base_model,
+        fields=fields,
+        model_json=o.read_model_json(model_json),
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        allow=tuple(allow or ()),
+        no_preflight=no_preflight,
+        priority=priority,
+    )
     settings = settings_of(context)
-    plan = make_plan(asked, settings)
-    if not dry_run:
-        raise typer.Exit(_enqueue(settings, plan, wait=wait, as_json=as_json))
+    with wiring.Store(settings) as store:
+        plan = planned(request, settings, store.glimpse())
+        if not dry_run:
+            raise typer.Exit(_enqueue(store, plan, wait=wait, as_json=as_json))
     if as_json:
         out_json(plan.as_json())
     else:
-        show_plan(plan, width())
+        print_plan(plan, width())
 
 
-def _enqueue(settings: Settings, plan: Plan, *, wait: bool, as_json: bool) -> int:
-    clock = wiring.clock()
-    jobs = wiring.open_jobs(settings)
+def planned(request: EnqueueRequest, settings: Settings, jobs: Jobs | None) -> Plan:
+    """The job that the folder would be; if it is none, everything found is printed first."""
+    from uploader.intake import plan as intake  # reads headers, and checks many things
+
+    seen = intake.inspect(request, settings, jobs)
+    try:
+        return intake.plan(request, seen, settings)
+    except UploaderError:
+        print_findings(seen)
+        raise
+
+
+def _enqueue(store: wiring.Store, plan: Plan, *, wait: bool, as_json: bool) -> Exit:
+    clock, jobs = wiring.clock(), store.create()
     job_id, created = jobs.enqueue(plan.new, clock.now())
-    job = jobs.job(job_id)
-    _tell(plan, job, created=created, working=wiring.worker_alive(settings))
+    _print_outcome(plan, jobs.job(job_id), created=created, working=store.worker_alive())
     if not as_json:
         out(str(job_id))
-    code = wait_for(jobs, [job_id], clock) if wait else 0
+    code = exit_code_of(jobs, [job_id], clock) if wait else Exit.OK
     if as_json:
         out_json(job_document(jobs.job(job_id), jobs.files(job_id), clock.now()))
     return code
 
 
-def _tell(plan: Plan, job: Job, *, created: bool, working: bool) -> None:
+def _print_outcome(plan: Plan, job: Job, *, created: bool, working: bool) -> None:
     if created:
-        tell_look(plan.seen)
+        print_findings(plan.seen)
         say(f"job {job.id} will be {job.model}")
     else:
         say(f"already enqueued: job {job.id} is {job.status} in stage {job.stage}")
@@ -78,34 +131,3 @@ def _tell(plan: Plan, job: Job, *, created: bool, working: bool) -> None:
             say(f"job {job.id} keeps its priority {job.priority}")
     if job.status is Status.ACTIVE and not working:
         say("no worker runs: start `uploader run`")
-
-
-@taking(WORDS, AHEAD)
-def preflight(
-    context: typer.Context, path: Folder, *, words: Mapping[str, Any], as_json: AsJson = False
-) -> None:
-    """Look at a model folder for what Fireworks would refuse.
-
-    Needs no network, and reads of the weights their headers only.
-    """
-
-    def show(seen: Look) -> None:
-        if as_json:
-            out_json({"schema": "uploader.preflight/1", **seen.as_json()})
-        else:
-            _show(seen, width())
-
-    plan = make_plan(wanted(path, words), settings_of(context), show)
-    show(plan.seen)
-    counts = f"; {plan.seen.counts}" if plan.seen.findings else ""
-    what = f"{plan.seen.manifest.root} can become {plan.seen.what}"
-    say_wrapped(f"{what} ({plan.seen.because}): {plan.seen.total}{counts}")
-
-
-def _show(seen: Look, columns: int | None) -> None:
-    if columns is not None:
-        show_look(seen, columns)
-        return
-    for finding in seen.findings:
-        out(*finding.as_json().values())
-    tell_left_out(seen.left_out)

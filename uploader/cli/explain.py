@@ -8,8 +8,9 @@ from datetime import datetime
 import typer
 
 from uploader import wiring
+from uploader.cli.options import JobArgument
 from uploader.cli.render import event_line, note, speed, timestamp
-from uploader.cli.state import JobArgument, settings_of, store_of
+from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_wrapped, width
 from uploader.core.job import FileState, Job, Mode, Stage, Status
 from uploader.core.resumable import SESSION_LIFE_S
@@ -27,11 +28,11 @@ _DOING: dict[Stage, str] = {
 
 def explain(context: typer.Context, job: JobArgument) -> None:
     """What happened to a job, what it waits for, and what there is to do."""
-    settings = settings_of(context)
-    store, now, columns = store_of(settings), wiring.clock().now(), width()
-    found = store.find(job)
-    files = store.files(found.id)
-    working = wiring.worker_alive(settings)
+    settings, now, columns = settings_of(context), wiring.clock().now(), width()
+    with wiring.Store(settings) as store:
+        jobs, working = store.need(), store.worker_alive()
+        found = jobs.find(job)
+        files, history = jobs.files(found.id), jobs.events(found.id)
     for sentence in (
         *_stands(found, now),
         *_slow_sessions(found, files, now),
@@ -40,7 +41,7 @@ def explain(context: typer.Context, job: JobArgument) -> None:
     ):
         out_wrapped(sentence, columns)
     out("What happened last:")
-    for event in store.events(found.id)[-_LAST_EVENTS:]:
+    for event in history[-_LAST_EVENTS:]:
         out_wrapped(event_line(event), columns, "  ")
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader import wiring
+from uploader.cli.options import Follow, OptionalJob
 from uploader.cli.render import event_json, event_line
-from uploader.cli.state import Follow, OptionalJob, settings_of, store_of
+from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json
 from uploader.core.job import Event
 
 if TYPE_CHECKING:
-    from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
 
 _POLL_S = 0.5
@@ -24,9 +24,9 @@ _PAGE = 500
 
 def logs(context: typer.Context, job: OptionalJob = None, follow: Follow = False) -> None:
     """What happened to a job, or to all of them, one line each."""
-    settings = settings_of(context)
-    job_id = None if job is None else store_of(settings).find(job).id
-    _each(settings, lambda event: out(event_line(event)), job_id=job_id, follow=follow)
+    with wiring.Store(settings_of(context)) as store:
+        job_id = None if job is None else store.need().find(job).id
+        _each(store, lambda event: out(event_line(event)), job_id=job_id, follow=follow)
 
 
 def events(
@@ -40,16 +40,17 @@ def events(
 
     Each has a sequence number `seq`; a reader that stopped goes on with --since.
     """
-    _each(
-        settings_of(context),
-        lambda event: out_json(event_json(event), indent=None),
-        since=since,
-        follow=follow,
-    )
+    with wiring.Store(settings_of(context)) as store:
+        _each(
+            store,
+            lambda event: out_json(event_json(event), indent=None),
+            since=since,
+            follow=follow,
+        )
 
 
 def _each(
-    settings: Settings,
+    store: wiring.Store,
     show: Callable[[Event], None],
     *,
     job_id: int | None = None,
@@ -60,7 +61,7 @@ def _each(
     clock, never = wiring.clock(), threading.Event()
     jobs: Jobs | None = None
     while True:
-        jobs = jobs or wiring.read_jobs(settings)  # with --follow the store may yet appear
+        jobs = jobs or store.find()  # with --follow the store may yet appear
         found = jobs.events(job_id, since, _PAGE) if jobs else []
         for event in found:
             show(event)

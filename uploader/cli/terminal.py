@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from uploader.cli.flags import spelled, spelled_document
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.redact import redact
 from uploader.core.text import shown
@@ -38,7 +39,8 @@ def out(*cells: str) -> None:
 
 def out_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
     """One JSON document; ASCII, so that nothing in it can steer a terminal."""
-    _write(sys.stdout, json.dumps(document, indent=indent).replace("\x7f", "\\u007f"))
+    text = json.dumps(spelled_document(document), indent=indent)
+    _write(sys.stdout, text.replace("\x7f", "\\u007f"))
 
 
 def say(line: str) -> None:
@@ -49,9 +51,9 @@ def say(line: str) -> None:
 def say_error(error: UploaderError) -> None:
     """One line what, one line what to do; a message may quote a server (invariant 8)."""
     with contextlib.suppress(PipeClosed):  # the exit code still says it
-        say_wrapped(redact(error.message), "error: ")
+        say_wrapped(redact(spelled(error.message)), "error: ")
         if error.hint:
-            say_wrapped(redact(error.hint), "hint: ")
+            say_wrapped(redact(spelled(error.hint)), "hint: ")
 
 
 def width() -> int | None:

@@ -3,37 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace as changed
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uploader import wiring
-from uploader.cli.rescan import start_over
-from uploader.cli.state import SeveralJobs, settings_of, store_of
+from uploader.cli.enqueue import planned
+from uploader.cli.findings import print_findings
+from uploader.cli.options import SeveralJobs
+from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, say, say_error
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Job, Mode, Status
 from uploader.core.lifecycle import Verb, already
 from uploader.core.text import size
+from uploader.intake.request import EnqueueRequest
 
 if TYPE_CHECKING:
+    from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
 
 
 def pause(context: typer.Context, jobs: SeveralJobs) -> None:
     """Hold jobs where they are; `uploader resume` lets them go on, at the right byte."""
 
-    def one(store: Jobs, job: Job) -> Job:
+    def one(jobs: Jobs, job: Job) -> Job:
         if not already(job.status, Verb.PAUSE):
-            _tell_discarded(store, job)
-        return _apply(store, job, Verb.PAUSE)
+            _print_discarded(jobs, job)
+        return _apply(jobs, job, Verb.PAUSE)
 
-    _each(context, jobs, one)
+    _each(settings_of(context), jobs, one)
 
 
 def resume(context: typer.Context, jobs: SeveralJobs) -> None:
     """Let paused jobs go on."""
-    _each(context, jobs, lambda store, job: _apply(store, job, Verb.RESUME))
+    _each(settings_of(context), jobs, lambda jobs, job: _apply(jobs, job, Verb.RESUME))
 
 
 def cancel(
@@ -46,10 +51,10 @@ def cancel(
 ) -> None:
     """Give jobs up; a worker ends what is open remotely."""
 
-    def one(store: Jobs, job: Job) -> Job:
-        return _apply(store, job, Verb.CANCEL, delete_remote=delete_remote)
+    def one(jobs: Jobs, job: Job) -> Job:
+        return _apply(jobs, job, Verb.CANCEL, delete_remote=delete_remote)
 
-    _each(context, jobs, one)
+    _each(settings_of(context), jobs, one)
 
 
 def retry(
@@ -73,50 +78,60 @@ def retry(
     """Try failed, blocked or waiting jobs at once; what is confirmed stays."""
     if allow and not (rescan or replace):
         raise UsageError("--allow goes with --rescan or --replace", hint="no folder is looked at")
+    settings = settings_of(context)
 
-    def one(store: Jobs, job: Job) -> Job:
+    def one(jobs: Jobs, job: Job) -> Job:
         if rescan or replace:
-            return start_over(store, job, settings_of(context), allow or (), replace=replace)
-        return _apply(store, job, Verb.RETRY)
+            return _start_over(jobs, job, settings, allow or (), replace=replace)
+        return _apply(jobs, job, Verb.RETRY)
 
-    _each(context, jobs, one)
+    _each(settings, jobs, one)
+
+
+def _start_over(
+    jobs: Jobs, job: Job, settings: Settings, allow: Sequence[str], *, replace: bool
+) -> Job:
+    """The job in its new run; ``allow`` waives checks on top of those waived at enqueue."""
+    request = EnqueueRequest.from_options(job)
+    plan = planned(changed(request, allow=(*request.allow, *allow)), settings, jobs)
+    begun = jobs.begin_life(job.id, plan.new, wiring.clock().now(), replace=replace)
+    print_findings(plan.seen)
+    total = size(begun.bytes_total)
+    say(f"job {begun.id}: starts over with {begun.files_total} files, {total}")
+    return begun
 
 
 def remove(context: typer.Context, jobs: SeveralJobs) -> None:
     """Forget done, failed or cancelled jobs; models on Fireworks stay as they are."""
 
-    def one(store: Jobs, job: Job) -> None:
-        store.remove(job.id, wiring.clock().now())
+    def one(jobs: Jobs, job: Job) -> None:
+        jobs.remove(job.id, wiring.clock().now())
 
-    _each(context, jobs, one)
+    _each(settings_of(context), jobs, one)
 
 
-def _apply(store: Jobs, job: Job, verb: Verb, *, delete_remote: bool = False) -> Job:
+def _apply(jobs: Jobs, job: Job, verb: Verb, *, delete_remote: bool = False) -> Job:
     if already(job.status, verb):
         say(f"job {job.id} is already {job.status}")
-    return store.apply(job.id, verb, wiring.clock().now(), delete_remote=delete_remote)
+    return jobs.apply(job.id, verb, wiring.clock().now(), delete_remote=delete_remote)
 
 
-def _each(
-    context: typer.Context, refs: Sequence[str], one: Callable[[Jobs, Job], Job | None]
-) -> None:
+def _each(settings: Settings, refs: Sequence[str], one: Callable[[Jobs, Job], Job | None]) -> None:
     """Every job in turn; the exit code is the first failure's."""
-    settings = settings_of(context)
-    store_of(settings)  # a verb creates no store
-    store = wiring.open_jobs(settings)
-    working = wiring.worker_alive(settings)
     failures: list[int] = []
-    for ref in refs:
-        try:
-            job = store.find(ref)
-            _tell(job, one(store, job), working=working)
-        except UploaderError as error:
-            say_error(error)
-            failures.append(error.exit_code)
+    with wiring.Store(settings) as store:
+        jobs, working = store.need(), store.worker_alive()
+        for ref in refs:
+            try:
+                job = jobs.find(ref)
+                _print_outcome(job, one(jobs, job), working=working)
+            except UploaderError as error:
+                say_error(error)
+                failures.append(error.exit_code)
     raise typer.Exit(next(iter(failures), 0))
 
 
-def _tell(before: Job, after: Job | None, *, working: bool) -> None:
+def _print_outcome(before: Job, after: Job | None, *, working: bool) -> None:
     """The new status on stdout; on stderr what is yet to come of it."""
     out(str(before.id), after.status if after else "removed")
     if after is None:
@@ -130,9 +145,9 @@ def _tell(before: Job, after: Job | None, *, working: bool) -> None:
         say(f"job {after.id}: a worker will delete {after.model}{then}")
 
 
-def _tell_discarded(store: Jobs, job: Job) -> None:
+def _print_discarded(jobs: Jobs, job: Job) -> None:
     """A plain PUT confirms nothing before its end: what it sent is sent again (design §3)."""
-    for file in store.files(job.id):
+    for file in jobs.files(job.id):
         if file.mode is Mode.PUT and not file.stored and file.mark.offset:
             sent = size(file.mark.offset)
             say(f"job {job.id}: {sent} of {file.path} went by plain PUT and will be sent again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Annotated
@@ -11,22 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader import wiring
-from uploader.cli.state import SeveralJobs, settings_of, store_of
-from uploader.cli.terminal import say, say_error, shorten
+from uploader.cli.options import SeveralJobs
+from uploader.cli.settings import settings_of
+from uploader.cli.terminal import say, shorten
 from uploader.core.errors import UsageError
 from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Job, Stage, Status
 from uploader.core.text import progress_line
 from uploader.runtime import Clock
+from uploader.store.wait import ENDS, wait_for
 
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
-_POLL_S = 1.0
 _LINE_EVERY_S = 30.0
 _LEAST_NAME = 8
-#: Nothing but a human moves a job on from these; a paused one its user holds on purpose.
-_ENDS = (Status.DONE, Status.FAILED, Status.BLOCKED, Status.CANCELLED)
 
 Show = Callable[[Sequence[Job]], None]
 
@@ -44,15 +42,17 @@ def wait(
     """
     settings = settings_of(context)
     timeout_s = _seconds(timeout)
-    store = store_of(settings)
-    found = [store.find(ref) for ref in jobs]
-    if any(job.status is Status.ACTIVE for job in found) and not wiring.worker_alive(settings):
-        say("no worker runs: start `uploader run`")
-    raise typer.Exit(wait_for(store, [job.id for job in found], wiring.clock(), timeout_s))
+    with wiring.Store(settings) as store:
+        table = store.need()
+        found = [table.find(ref) for ref in jobs]
+        if any(job.status is Status.ACTIVE for job in found) and not store.worker_alive():
+            say("no worker runs: start `uploader run`")
+        ids = [job.id for job in found]
+        raise typer.Exit(exit_code_of(table, ids, wiring.clock(), timeout_s))
 
 
 def _seconds(text: str | None) -> float | None:
-    from uploader.settings.units import parse_duration  # as in state.py
+    from uploader.settings.units import parse_duration  # pydantic is slow to import
 
     if text is None:
         return None
@@ -63,27 +63,13 @@ def _seconds(text: str | None) -> float | None:
         raise UsageError(f"--timeout cannot be {text!r}", hint=str(problem)) from None
 
 
-def wait_for(store: Jobs, ids: Sequence[int], clock: Clock, timeout_s: float | None = None) -> Exit:
-    """The exit code of the jobs' results, or of having waited ``timeout_s`` in vain."""
-    never, began_s = threading.Event(), clock.boot_s()
+def exit_code_of(
+    jobs: Jobs, ids: Sequence[int], clock: Clock, timeout_s: float | None = None
+) -> Exit:
+    """Wait, and show how it goes; the exit code of the jobs' results. Raises WaitTimedOut."""
     with _progress(clock) as show:
-        while True:
-            jobs = [store.job(job_id) for job_id in dict.fromkeys(ids)]
-            show(jobs)
-            if all(job.status in _ENDS for job in jobs):
-                break
-            left_s = _POLL_S if timeout_s is None else began_s + timeout_s - clock.boot_s()
-            if left_s <= 0:
-                return _timed_out(jobs)
-            clock.wait(never, min(_POLL_S, left_s))
-    return _result(jobs)
-
-
-def _timed_out(jobs: Sequence[Job]) -> Exit:
-    waiting = [str(job.id) for job in jobs if job.status not in _ENDS]
-    hint = "the jobs go on: wait again, or see `uploader status`"
-    say_error(UsageError(f"timed out waiting for job {', '.join(waiting)}", hint=hint))
-    return Exit.TIMED_OUT
+        ended = wait_for(jobs, ids, clock, timeout_s, show)
+    return _result(ended)
 
 
 def _result(jobs: Sequence[Job]) -> Exit:
@@ -129,7 +115,7 @@ class Lines:
         for job in jobs:
             told, at_s = self._told.get(job.id, (None, now_s))
             state = (job.stage, job.status, job.reason and job.reason.message)
-            late = now_s - at_s >= _LINE_EVERY_S and job.status not in _ENDS
+            late = now_s - at_s >= _LINE_EVERY_S and job.status not in ENDS
             if state != told or late:
                 say(line(job))
                 self._told[job.id] = (state, now_s)

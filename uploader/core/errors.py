@@ -5,6 +5,7 @@ UploaderError
 ├── NotFound              4   no such job or path
 ├── VerbRefused           5   a verb that the job's state refuses
 ├── PreflightRefused      6   the folder cannot become a model
+├── WaitTimedOut         10   the jobs that were waited for have not ended in time
 ├── StoreError           11   the job table is locked, out of reach, read-only, newer or corrupt
 ├── LeaseLost             1   this worker no longer owns the job: write nothing more
 ├── Stopped               -   a stop token was set: not a failure, control flow
@@ -65,6 +66,13 @@ class PreflightRefused(UploaderError):
 
     exit_code = Exit.PREFLIGHT
     code = "preflight"
+
+
+class WaitTimedOut(UploaderError):
+    """Jobs that were waited for go on."""
+
+    exit_code = Exit.TIMED_OUT
+    code = "timed_out"
 
 
 class StoreError(UploaderError):

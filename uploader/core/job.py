@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # the protocol's errors end in reasons, which are words of th
 
 #: Contract fireworks §1.1.
 MODEL_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
+#: The short id in accounts/ID.
+ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 #: Of a file's number as many bits as a database keeps; some file systems hash it into all 64.
 INODE_BITS = 2**63 - 1
 #: A job whose account is asked from the service at its first claim.

@@ -18,13 +18,11 @@ from uploader.preflight.checks import (
     config,
     decoder,
     files,
-    hollow,
     index,
     text,
     weights,
 )
 from uploader.preflight.contents import Contents
-from uploader.preflight.forecast import SESSION_LIFE
 
 ALL = tuple(Kind)
 MODELS = (Kind.BASE, Kind.EMBEDDING, Kind.DRAFT)
@@ -56,7 +54,6 @@ CHECKS = (
     Check(files.lfs_pointer, ALL, BOTH),
     Check(files.partial_download, ALL, BOTH),
     Check(files.name_collision, ALL, WARNS),
-    Check(files.key_file, ALL, WARNS),
     Check(files.broken_json, MODELS, BOTH),
     Check(files.config_json, MODELS, REFUSES),
     Check(files.stray_adapter, MODELS, WARNS),
@@ -72,10 +69,6 @@ CHECKS = (
     Check(weights.no_weights, MODELS, BOTH),
     Check(weights.safetensors_size, ALL, REFUSES),
     Check(weights.safetensors_header, ALL, REFUSES),
-    Check(hollow.hollow_weights, ALL, BOTH),
-    Check(hollow.pickled_weights, ALL, BOTH),
-    Check(hollow.unread_weights, MODELS, WARNS),
-    Check(hollow.small_shards, MODELS, WARNS),
     Check(weights.two_formats, MODELS, WARNS),
     Check(weights.duplicate_tensor, MODELS, BOTH),
     Check(index.missing_shard, MODELS, BOTH),
@@ -96,9 +89,12 @@ CHECKS = (
     Check(adapter_base.lora_base, (Kind.LORA,), BOTH),
 )
 
-#: Checks that somebody asks for: `--rate` and `--online` (cli/outlook.py).
+#: Checks that somebody asks for: `--rate` and `--online` (intake/forecast.py, intake/online.py).
 ASKED_FOR: Mapping[str, tuple[str, str]] = {
-    "session_life": (WARNS, SESSION_LIFE),
+    "session_life": (
+        WARNS,
+        "A file that could not be sent within the week that a session lives (--rate).",
+    ),
     "api_key": (BOTH, "The service refuses the API key, or it is another account's (--online)."),
     "model_id": (BOTH, "A model of that id exists already (--online)."),
     "service": (REFUSES, "The service cannot be asked (--online)."),

@@ -18,7 +18,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from uploader.sandbox import control, storage
-from uploader.sandbox.doors import own_hosts, refusal
 from uploader.sandbox.faults import exchange
 from uploader.sandbox.script import read_script
 from uploader.sandbox.wire import (
@@ -49,12 +48,9 @@ class Sandbox:
 
     def __init__(self, *, port: int = 0, **world_options: Any) -> None:
         self.world = World(**world_options)
-        world = self.world
-        self._servers = [
-            _Server(port, world, control.route, lambda: world.base_url),
-            _Server(0, world, storage.route, lambda: world.storage_url),
-        ]
-        world.base_url, world.storage_url = (server.url for server in self._servers)
+        self._servers = [_Server(port, self.world, control.route)]
+        self._servers.append(_Server(0, self.world, storage.route))
+        self.world.base_url, self.world.storage_url = (server.url for server in self._servers)
         self._threads = [
             threading.Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True)
             for server in self._servers
@@ -75,11 +71,6 @@ class Sandbox:
     @property
     def account_id(self) -> str:
         return self.world.config.account_id
-
-    @property
-    def control_token(self) -> str:
-        """What `/_sandbox/` wants as a bearer token."""
-        return self.world.control_token
 
     def report(self) -> dict[str, Any]:
         """The counters of World.report()."""
@@ -113,8 +104,7 @@ def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; call it in the main thread.
 
-    Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id,
-    control_token.
+    Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id.
     Raises OSError where the port is taken, ScriptError or ValueError for wrong options.
     """
     ended = threading.Event()
@@ -122,7 +112,7 @@ def serve(
         signal.signal(number, lambda *_: ended.set())
     options = {"data_dir": data_dir, "faults": faults, "seed": seed, **switches}
     with Sandbox(port=port, **options) as box:
-        names = ("base_url", "storage_url", "api_key", "account_id", "control_token")
+        names = ("base_url", "storage_url", "api_key", "account_id")
         sys.stdout.write(json.dumps({name: getattr(box, name) for name in names}) + "\n")
         sys.stdout.flush()
         ended.wait()
@@ -132,15 +122,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(
-        self, port: int, world: World, routing: _Routing, announced: Callable[[], str]
-    ) -> None:
+    def __init__(self, port: int, world: World, routing: _Routing) -> None:
         super().__init__(("127.0.0.1", port), _Connection)
         self.world = world
         self.routing = routing
-        self.announced = announced
-        self.port: int = self.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self._live: set[socket.socket] = set()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -180,7 +166,8 @@ class _Connection(BaseHTTPRequestHandler):
         body = _SocketBody(self.rfile, int(length))
         request = Request(self.command, self.path, Headers(self.headers.items()), body)
         try:
-            response = self._answer(request)
+            world = self.server.world
+            response = exchange(world, self.server.routing(world, request), request)
         except ConnectionCut as cut:
             self._cut(reset=cut.reset)
             return
@@ -195,12 +182,6 @@ class _Connection(BaseHTTPRequestHandler):
             self._linger()
         else:
             body.drain()
-
-    def _answer(self, request: Request) -> Response:
-        server = self.server
-        if refused := refusal(request.headers, own_hosts(server.port, server.announced())):
-            return refused
-        return exchange(server.world, server.routing(server.world, request), request)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _exchange  # noqa: N815
 

@@ -69,9 +69,8 @@ def run(settings: Settings, *, until_idle: bool) -> int:
     """
     log_to_stderr()
     ended = threading.Event()
-    with wiring.worker(settings, log_event) as worker:
+    with wiring.worker(settings, log_event) as (worker, jobs):
         _on_signals(worker.drain)
-        jobs = wiring.open_jobs(settings)
         spawn("progress", lambda: _tell_progress(jobs, ended))
         spawn("drain", lambda: _leave_if_stuck(worker, ended))
         _log.info("worker started, state in %s", settings.state_dir)

@@ -27,6 +27,7 @@ from pydantic import (
 )
 
 from uploader.core import addresses
+from uploader.core.job import ACCOUNT_ID
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import GRANULE
 from uploader.settings.units import parse_duration, parse_rate, parse_size
@@ -72,8 +73,8 @@ def _path(value: object) -> object:
 
 
 def _account_id(text: str | None) -> str | None:
-    if text is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text):
-        raise ValueError("it is the short id in accounts/ID, no e-mail address")
+    if text is not None and not ACCOUNT_ID.fullmatch(text):
+        raise ValueError("it is the short id in accounts/ID, not an e-mail address")
     return text
 
 

@@ -180,19 +180,15 @@ class ChangeWatch:
         self._changes.close()
 
 
-def worker_connected(database_url: str) -> bool:
-    """Does PostgreSQL see a worker, on whatever machine? With SQLite only `locks.py` knows.
+def worker_connected(engine: Engine) -> bool:
+    """Does PostgreSQL see a worker, on any machine? With SQLite only `workers.py` knows.
 
-    Raises StoreError, UsageError.
+    Raises StoreError.
     """
-    if _parsed(database_url).drivername not in postgresql.NAMES:
+    if is_file(engine):
         return False
-    engine = open_engine(database_url)
     with store_errors():
-        try:
-            return postgresql.any_worker(engine)
-        finally:
-            engine.dispose()
+        return postgresql.any_worker(engine)
 
 
 # -- leases ----------------------------------------------------------------------------------

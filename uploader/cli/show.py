@@ -1,4 +1,4 @@
-"""`uploader status` and `uploader show`: where jobs stand."""
+"""`uploader show`: one job with all its files."""
 
 from __future__ import annotations
 
@@ -8,57 +8,29 @@ from datetime import datetime
 import typer
 
 from uploader import wiring
+from uploader.cli.flags import spelled
+from uploader.cli.options import AsJson, JobArgument
 from uploader.cli.render import (
     FILE_HEADINGS,
-    JOB_HEADINGS,
     file_columns,
     file_row,
-    job_columns,
     job_document,
-    job_row,
-    jobs_document,
     note,
     timestamp,
 )
-from uploader.cli.state import AsJson, JobArgument, OptionalJob, jobs_of, settings_of, store_of
+from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_table, out_wrapped, width
 from uploader.core.job import FileState, Job
 from uploader.core.text import percent, size
 
 
-def status(context: typer.Context, job: OptionalJob = None, as_json: AsJson = False) -> None:
-    """Every job, or one, in a table."""
-    settings = settings_of(context)
-    now, jobs = wiring.clock().now(), jobs_of(settings, job)
-    base_url, columns = settings.fireworks.base_url, width()
-    if as_json:
-        out_json(jobs_document(jobs, now))
-    elif not jobs:
-        out("no jobs")
-    elif columns is None:
-        for one in jobs:
-            out(*job_columns(one, base_url, now))
-    else:
-        _show_table(jobs, base_url, now, columns)
-
-
-def _show_table(jobs: Sequence[Job], base_url: str, now: datetime, columns: int) -> None:
-    out_table(JOB_HEADINGS, [job_row(job, now) for job in jobs], columns)
-    for job in jobs:
-        said = note(job, base_url, now)
-        if said:
-            out()
-            out_wrapped(f"job {job.id} {job.status}: {said}", columns)
-        if said and job.reason is not None and job.reason.hint:
-            out_wrapped(f"hint: {job.reason.hint}", columns, "  ")
-
-
 def show(context: typer.Context, job: JobArgument, as_json: AsJson = False) -> None:
     """One job with all its files."""
-    settings = settings_of(context)
-    store, now = store_of(settings), wiring.clock().now()
-    found = store.find(job)
-    files = store.files(found.id)
+    settings, now = settings_of(context), wiring.clock().now()
+    with wiring.Store(settings) as store:
+        jobs = store.need()
+        found = jobs.find(job)
+        files = jobs.files(found.id)
     if as_json:
         out_json(job_document(found, files, now))
         return
@@ -89,7 +61,7 @@ def _facts(job: Job, base_url: str, now: datetime) -> list[tuple[str, str]]:
         ("enqueued", timestamp(job.created_at)),
         ("ready", timestamp(job.ready_at) if job.ready_at else ""),
         *(("warning", warning) for warning in job.warnings),
-        *(("preflight", finding.get("message", "")) for finding in job.preflight),
+        *(("preflight", spelled(finding.get("message", ""))) for finding in job.preflight),
     ]
     return [(name, value) for name, value in facts if value]
 

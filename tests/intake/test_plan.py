@@ -1,0 +1,74 @@
+"""The use cases without a terminal: from a request and an open store, or none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.model.build import BASE, folder, without
+from uploader.core.errors import UsageError
+from uploader.intake.inspect import FolderRefused
+from uploader.intake.plan import inspect, plan
+from uploader.intake.request import EnqueueRequest
+from uploader.settings.load import load
+from uploader.settings.schema import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load(None, {"UPLOADER_STATE_DIR": str(tmp_path / "state")})
+
+
+def test_a_folder_and_a_request_become_a_job(
+    tmp_path: Path, settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    request = EnqueueRequest(folder(tmp_path / "My-Model", BASE), priority=7)
+    made = plan(request, inspect(request, settings, None), settings)
+    assert made.model == "accounts/-/models/my-model"
+    assert made.new.priority == 7
+    assert made.new.base_url == settings.fireworks.base_url
+    assert {file.path for file in made.new.manifest.files} == set(BASE)
+    assert not settings.state_dir.exists()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_refusal_carries_everything_that_was_found(
+    tmp_path: Path, settings: Settings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = folder(tmp_path / "bad", without(BASE, "config.json"))
+    (root / "optimizer.pt").write_text("x")
+    request = EnqueueRequest(root)
+    with pytest.raises(FolderRefused) as raised:
+        plan(request, inspect(request, settings, None), settings)
+    seen = raised.value.inspection
+    assert [found.check for found in seen.findings if found.severity == "error"] == ["config_json"]
+    assert [left.path for left in seen.left_out] == ["optimizer.pt"]
+    assert (raised.value.code, raised.value.exit_code) == ("preflight", 6)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_does_not_fit_the_folder_names_the_field(tmp_path: Path, settings: Settings) -> None:
+    request = EnqueueRequest(folder(tmp_path / "base", BASE), base_model="accounts/a/models/b")
+    seen = inspect(request, settings, None)
+    with pytest.raises(UsageError):
+        plan(request, seen, settings)
+    assert not seen.errors
+
+
+def test_a_given_rate_comes_before_the_limit(tmp_path: Path, settings: Settings) -> None:
+    request = EnqueueRequest(folder(tmp_path / "base", BASE))
+    limited = load(
+        None,
+        {
+            "UPLOADER_STATE_DIR": str(tmp_path / "state"),
+            "UPLOADER_TRANSFER__BANDWIDTH_LIMIT": "8KiB/s",
+        },
+    )
+    by_limit = inspect(request, limited, None).forecast
+    by_rate = inspect(request, limited, None, rate_bps=100_000).forecast
+    assert by_limit
+    assert by_limit.rate_bps == 8192
+    assert by_rate
+    assert by_rate.rate_bps == 100_000
+    assert inspect(request, settings, None).forecast is None

@@ -1,0 +1,40 @@
+"""`uploader config`: the settings in force, and where each of them comes from."""
+
+from __future__ import annotations
+
+import typer
+
+from uploader.cli.settings import settings_of
+from uploader.cli.terminal import out, out_table, say, width
+
+config = typer.Typer(help="The configuration.", rich_markup_mode=None)
+
+
+@config.command("show")
+def show_config(context: typer.Context) -> None:
+    """Every setting, its value and where it comes from; secrets are masked."""
+    from uploader.settings.load import describe  # pydantic is slow to import
+
+    rows, columns = describe(settings_of(context)), width()
+    if columns is not None:
+        out_table(("SETTING", "VALUE", "FROM"), rows, columns)
+        return
+    for row in rows:
+        out(*row)
+
+
+@config.command("path")
+def config_path(context: typer.Context) -> None:
+    """Print the file in force."""
+    file = settings_of(context).config_file
+    if file is None:
+        say("there is no configuration file: environment and defaults are in force")
+    else:
+        out(str(file))
+
+
+@config.command("check")
+def check_config(context: typer.Context) -> None:
+    """Read every setting as a worker would; exit 2 where one is wrong."""
+    settings_of(context)
+    out("ok")

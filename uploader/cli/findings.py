@@ -1,0 +1,77 @@
+"""What intake found, for people: sentences on stderr, or on stdout where they are the result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from uploader.cli.flags import spelled
+from uploader.cli.terminal import out, out_wrapped, say_wrapped
+from uploader.core.text import duration, size
+from uploader.model.finding import Finding
+
+if TYPE_CHECKING:
+    from uploader.intake.inspect import Inspection
+    from uploader.intake.plan import Plan
+    from uploader.model.folder import LeftOut
+
+#: Prints a sentence after a lead, under which its further lines stand.
+Print = Callable[[str, str], None]
+
+_NAMES_SHOWN = 3
+#: A clone without LFS has a pointer for each of two hundred shards.
+_ALIKE_SHOWN = 5
+
+
+def print_findings(seen: Inspection, print_: Print = say_wrapped) -> None:
+    """Everything that was found: errors, warnings, and what is not sent."""
+    for _, alike in groupby(seen.findings, lambda found: (found.severity, found.check)):
+        found = list(alike)
+        for finding in map(in_flags, found[:_ALIKE_SHOWN]):
+            print_(f"{finding.message} ({finding.check})", f"{finding.severity}: ")
+            print_(finding.hint, "  hint: ")
+        more = len(found[_ALIKE_SHOWN:])
+        if more:
+            print_(f"{more} more like these ({found[0].check})", f"{found[0].severity}: ")
+    print_left_out(seen.left_out, print_)
+
+
+def in_flags(finding: Finding) -> Finding:
+    return replace(finding, message=spelled(finding.message), hint=spelled(finding.hint))
+
+
+def print_left_out(left_out: Iterable[LeftOut], print_: Print = say_wrapped) -> None:
+    """A line for each reason: its first names and what all of its files come to."""
+    reasons: dict[str, list[LeftOut]] = {}
+    for left in left_out:
+        reasons.setdefault(left.why, []).append(left)
+    for why, alike in reasons.items():
+        names = ", ".join(left.path for left in alike[:_NAMES_SHOWN])
+        more = f" and {len(alike) - _NAMES_SHOWN} more" if len(alike) > _NAMES_SHOWN else ""
+        total = sum(left.size_bytes or 0 for left in alike)
+        sizes = f", {size(total)}" if total else ""
+        print_(f"{names}{more} ({spelled(why)}){sizes}", "left out: ")
+
+
+def print_plan(plan: Plan, columns: int | None) -> None:
+    """On stdout, which is a terminal of so many columns or none; `--json` is for programs."""
+    manifest = plan.new.manifest
+    out(f"model   {plan.model}")
+    out(f"folder  {manifest.root}")
+    out(f"kind    {plan.new.kind} ({spelled(plan.seen.because)})")
+    out(f"total   {total_of(plan.seen)}")
+    for file in manifest.files:
+        out(f"{size(file.size_bytes):>12}  {file.path}")
+    print_findings(plan.seen, lambda text, lead: out_wrapped(text, columns, lead))
+
+
+def total_of(seen: Inspection) -> str:
+    """``12 files, 3.4 GiB, 2m50s at 20.0 MiB/s (--rate)``."""
+    count, ahead = len(seen.manifest.files), seen.forecast
+    total = f"{count} file{'s' * (count != 1)}, {size(seen.manifest.size_bytes)}"
+    if ahead is None:
+        return total
+    takes = duration(ahead.takes_s(seen.manifest))
+    return f"{total}, {takes} at {size(ahead.rate_bps)}/s ({spelled(ahead.because)})"

@@ -1,0 +1,44 @@
+"""The flag of a field. Below the command line messages name fields, in backticks; here, flags."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from uploader.intake.request import MODEL_FIELDS, EnqueueRequest, remote_name
+
+#: Options that are not part of a request.
+_OTHERS = ("rate", "online", "delete_remote", "rescan", "replace")
+#: The keys of JSON documents whose values are sentences.
+_SENTENCES = frozenset({"message", "hint", "why", "kind_because"})
+_NAMES = (*(one.name for one in fields(EnqueueRequest)), *MODEL_FIELDS, *_OTHERS)
+
+
+def flag(name: str) -> str:
+    """``hugging_face_url`` → ``--hugging-face-url``."""
+    return "--" + name.replace("_", "-")
+
+
+_FLAGS = {
+    **{name: flag(name) for name in _NAMES if name not in ("path", "fields")},
+    **{remote_name(name): flag(name) for name in MODEL_FIELDS},
+}
+
+
+def spelled(text: str) -> str:
+    """``text`` with the flag in place of every field that it names in backticks."""
+    return re.sub(r"`([A-Za-z_]+)`", lambda found: _FLAGS.get(found[1], found[0]), text)
+
+
+def spelled_document(value: Any) -> Any:
+    """A JSON document with flags in its sentences; names and paths stay as they are."""
+    if isinstance(value, list):
+        return [spelled_document(one) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: spelled(one) if key in _SENTENCES and isinstance(one, str) else spelled_document(one)
+        for key, one in value.items()
+    }

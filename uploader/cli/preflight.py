@@ -1,0 +1,114 @@
+"""`uploader preflight`: what Fireworks would refuse of a folder, told before anything is sent."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from uploader import wiring
+from uploader.cli import options as o
+from uploader.cli.findings import in_flags, print_findings, print_left_out, total_of
+from uploader.cli.flags import spelled
+from uploader.cli.settings import settings_of
+from uploader.cli.terminal import out, out_json, out_wrapped, say_wrapped, width
+from uploader.core.errors import UsageError
+from uploader.intake.request import EnqueueRequest
+
+if TYPE_CHECKING:
+    from uploader.intake.inspect import Inspection
+
+Rate = Annotated[
+    str | None,
+    typer.Option(
+        metavar="R",
+        help='How fast it would go, like "20MB/s". Default: as the last upload went.',
+    ),
+]
+Online = Annotated[
+    bool, typer.Option("--online", help="Ask Fireworks, too: does the key work, is the id free?")
+]
+
+
+def preflight(
+    context: typer.Context,
+    path: o.Folder,
+    *,
+    model_id: o.ModelId = None,
+    account: o.Account = None,
+    kind: o.KindOption = o.KindWord.AUTO,
+    base_model: o.BaseModel = None,
+    model_json: o.ModelJson = None,
+    include: o.Include = None,
+    exclude: o.Exclude = None,
+    allow: o.Allow = None,
+    rate: Rate = None,
+    online: Online = False,
+    as_json: o.AsJson = False,
+) -> None:
+    """Look at a model folder for what Fireworks would refuse.
+
+    Needs no network, and reads of the weights their headers only.
+    """
+    request = EnqueueRequest(
+        path=path,
+        model_id=model_id,
+        account=account,
+        kind=kind.kind,
+        base_model=base_model,
+        model_json=o.read_model_json(model_json),
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        allow=tuple(allow or ()),
+    )
+    seen = _inspect(context, request, rate_bps=_rate(rate), online=online, as_json=as_json)
+    counts = f"; {seen.counts}" if seen.findings else ""
+    what = f"{seen.manifest.root} can become {seen.what}"
+    say_wrapped(f"{what} ({spelled(seen.because)}): {total_of(seen)}{counts}")
+
+
+def _inspect(
+    context: typer.Context,
+    request: EnqueueRequest,
+    *,
+    rate_bps: int | None,
+    online: bool,
+    as_json: bool,
+) -> Inspection:
+    """What was found, printed whether or not the folder can become a model."""
+    from uploader.intake import plan as intake  # reads headers, and checks many things
+
+    settings = settings_of(context)
+    with wiring.Store(settings) as store:
+        seen = intake.inspect(request, settings, store.glimpse(), rate_bps=rate_bps)
+    try:
+        if online:
+            seen = intake.ask(request, seen, settings, wiring.service(settings))
+        intake.plan(request, seen, settings)
+    finally:
+        if as_json:
+            out_json({"schema": "uploader.preflight/1", **seen.as_json()})
+        else:
+            _print(seen, width())
+    return seen
+
+
+def _rate(text: str | None) -> int | None:
+    if text is None:
+        return None
+    from uploader.settings.units import parse_rate
+
+    with contextlib.suppress(ValueError):
+        if given := parse_rate(text):
+            return given
+    raise UsageError(f"--rate {text!r} is not a rate", hint='write a rate like "20MB/s"')
+
+
+def _print(seen: Inspection, columns: int | None) -> None:
+    if columns is not None:
+        print_findings(seen, lambda text, lead: out_wrapped(text, columns, lead))
+        return
+    for finding in seen.findings:
+        out(*in_flags(finding).as_json().values())
+    print_left_out(seen.left_out)

@@ -1,0 +1,17 @@
+"""The settings of a command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from uploader.settings.schema import Settings
+
+
+def settings_of(context: typer.Context) -> Settings:
+    """Flag > environment > file > default; raises UsageError."""
+    from uploader.settings.load import load  # pydantic is slow to import
+
+    return load(context.obj)

@@ -1,0 +1,50 @@
+"""`uploader status`: where jobs stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import typer
+
+from uploader import wiring
+from uploader.cli.options import AsJson, OptionalJob
+from uploader.cli.render import JOB_HEADINGS, job_columns, job_row, jobs_document, note
+from uploader.cli.settings import settings_of
+from uploader.cli.terminal import out, out_json, out_table, out_wrapped, width
+from uploader.core.job import Job
+
+
+def status(context: typer.Context, job: OptionalJob = None, as_json: AsJson = False) -> None:
+    """Every job, or one, in a table."""
+    settings, now = settings_of(context), wiring.clock().now()
+    with wiring.Store(settings) as store:
+        jobs = _jobs(store, job)
+    base_url, columns = settings.fireworks.base_url, width()
+    if as_json:
+        out_json(jobs_document(jobs, now))
+    elif not jobs:
+        out("no jobs")
+    elif columns is None:
+        for one in jobs:
+            out(*job_columns(one, base_url, now))
+    else:
+        _show_table(jobs, base_url, now, columns)
+
+
+def _jobs(store: wiring.Store, ref: str | None) -> list[Job]:
+    if ref is not None:
+        return [store.need().find(ref)]
+    jobs = store.find()
+    return jobs.jobs() if jobs is not None else []
+
+
+def _show_table(jobs: Sequence[Job], base_url: str, now: datetime, columns: int) -> None:
+    out_table(JOB_HEADINGS, [job_row(job, now) for job in jobs], columns)
+    for job in jobs:
+        said = note(job, base_url, now)
+        if said:
+            out()
+            out_wrapped(f"job {job.id} {job.status}: {said}", columns)
+        if said and job.reason is not None and job.reason.hint:
+            out_wrapped(f"hint: {job.reason.hint}", columns, "  ")

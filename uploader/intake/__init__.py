@@ -1,0 +1,1 @@
+"""A folder and a request become a job. Prints nothing: whoever stands at the door does that."""

@@ -1,0 +1,75 @@
+"""What an upload would take, at a rate that was given or measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from uploader.core.job import Job, Manifest, Stage
+from uploader.core.resumable import SESSION_LIFE_S
+from uploader.core.text import duration, size
+from uploader.model.finding import Finding, warning
+
+if TYPE_CHECKING:
+    from uploader.store.jobs import Jobs
+
+_STORED = (Stage.VALIDATE, Stage.READY)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """A rate in bytes per second, and in words where it is from."""
+
+    rate_bps: float
+    because: str
+
+    def takes_s(self, manifest: Manifest) -> float:
+        return manifest.size_bytes / self.rate_bps
+
+    def session_life(self, manifest: Manifest, max_files: int) -> Iterable[Finding]:
+        """A warning if the largest file, sharing the rate with ``max_files``, is too slow."""
+        if not manifest.files:
+            return
+        largest = max(manifest.files, key=lambda file: file.size_bytes)
+        sharing = min(max_files, len(manifest.files))
+        # Alone it is faster; the whole upload's time is the longest that any file can take.
+        needs_s = min(largest.size_bytes * sharing / self.rate_bps, self.takes_s(manifest))
+        if needs_s > SESSION_LIFE_S:
+            message = (
+                f"{largest.path} needs up to {duration(needs_s)} at {size(self.rate_bps)}/s; "
+                "a session lives a week"
+            )
+            hint = "save the model in smaller shards, or lower transfer.max_files"
+            yield warning("session_life", largest.path, message, hint)
+
+
+def forecast(given_bps: float | None, limit_bps: int | None, jobs: Jobs | None) -> Forecast | None:
+    """By the given rate, else as the last upload went but within the limit; None without any."""
+    if given_bps is not None:
+        return Forecast(given_bps, "`rate`")
+    measured = _measured(jobs) if jobs else None
+    if limit_bps and (measured is None or measured.rate_bps > limit_bps):
+        return Forecast(limit_bps, "transfer.bandwidth_limit")
+    return measured
+
+
+def _measured(jobs: Jobs) -> Forecast | None:
+    """As the last upload went, its pauses and waits included: the next one may have them too."""
+    uploaded = [job for job in jobs.jobs() if job.stage in _STORED]
+    if not uploaded:
+        return None
+    last = max(uploaded, key=lambda job: job.updated_at)
+    took_s = _took_s(jobs, last)
+    return Forecast(last.bytes_total / took_s, f"as job {last.id} went") if took_s else None
+
+
+def _took_s(jobs: Jobs, job: Job) -> float | None:
+    """From the model being there to the last file being stored, in the job's present run."""
+    began = ended = None
+    for event in jobs.events(job.id):
+        if event.kind in ("created", "adopted"):
+            began, ended = event.at, None
+        elif event.kind == "validating":
+            ended = ended or event.at
+    return (ended - began).total_seconds() if began and ended else None

@@ -1,0 +1,142 @@
+"""A folder as one kind of model, and everything there is to say about it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from uploader.core.errors import PreflightRefused, UploaderError
+from uploader.core.job import FileState, Kind, Manifest, ManifestFile
+from uploader.intake.forecast import Forecast
+from uploader.intake.request import EnqueueRequest
+from uploader.model.finding import Finding, error
+from uploader.model.folder import SEEN_BY_SCAN, Folder, LeftOut, scan
+from uploader.model.kinds import base_model_of, detect_kind, narrow
+from uploader.preflight.registry import ASKED_FOR, findings, overrule
+
+if TYPE_CHECKING:
+    from uploader.store.jobs import Jobs
+
+_EMPTY = "empty_folder"
+_ASKED = frozenset(ASKED_FOR)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What was found; ``because`` says in words why the folder is of that kind."""
+
+    folder: Folder
+    kind: Kind
+    because: str
+    findings: tuple[Finding, ...]
+    forecast: Forecast | None = None
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.folder.manifest
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        return self.folder.left_out
+
+    @property
+    def errors(self) -> int:
+        return sum(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def counts(self) -> str:
+        """``7 errors, 1 warning``; empty without any."""
+        counts = {"error": self.errors, "warning": len(self.findings) - self.errors}
+        return ", ".join(count_of(count, word) for word, count in counts.items() if count)
+
+    @property
+    def what(self) -> str:
+        """``an embedding model``."""
+        return f"{'an' if self.kind is Kind.EMBEDDING else 'a'} {self.kind} model"
+
+    def as_json(self) -> dict[str, Any]:
+        """What the documents of a plan and of a preflight have in common."""
+        files, ahead = self.manifest.files, self.forecast
+        return {
+            "path": self.manifest.root,
+            "kind": self.kind.value,
+            "kind_because": self.because,
+            "files_total": len(files),
+            "bytes_total": self.manifest.size_bytes,
+            "rate_bps": round(ahead.rate_bps) if ahead else None,
+            "expected_s": round(ahead.takes_s(self.manifest)) if ahead else None,
+            "files": [{"path": file.path, "size_bytes": file.size_bytes} for file in files],
+            "left_out": [
+                {"path": left.path, "why": left.why, "size_bytes": left.size_bytes}
+                for left in self.left_out
+            ],
+            "findings": [finding.as_json() for finding in self.findings],
+        }
+
+
+class FolderRefused(PreflightRefused):
+    """The folder was inspected and cannot become a model; ``inspection`` says why."""
+
+    def __init__(self, inspection: Inspection) -> None:
+        root, what = inspection.manifest.root, inspection.what
+        message = f"{root} cannot become {what}: {inspection.counts}"
+        super().__init__(message, hint=_way_out(inspection))
+        self.inspection = inspection
+
+
+def _way_out(inspection: Inspection) -> str:
+    if not inspection.manifest.files:
+        return "give the folder that holds the model's files"
+    if {found.check for found in inspection.findings if found.severity == "error"} <= _ASKED:
+        return "mend that, or leave `online` away: enqueue needs no network"
+    return "mend it, `exclude` files, or overrule a check with `allow` CHECK"
+
+
+def inspect_folder(
+    request: EnqueueRequest,
+    kind: tuple[Kind, str] | None = None,
+    base: Callable[[Folder], Folder | None] = lambda _: None,
+) -> Inspection:
+    """Everything the files say; ``kind`` is what somebody called the folder, and who.
+
+    ``base`` finds the folder of an adapter's base model. Raises NotFound, UsageError;
+    PreflightRefused if the folder cannot be listed.
+    """
+    seen = scan(request.path, request.include, request.exclude)
+    named, because = kind or detect_kind(seen)
+    unchecked, allow = request.no_preflight, request.allow
+    # What the scan itself has to say is about files that cannot be sent, or not by us.
+    waived = {f.check for f in seen.findings} if unchecked else {*allow} & SEEN_BY_SCAN.keys()
+    # Before the checks, for what is allowed to be missing is not there.
+    seen = replace(seen, findings=tuple(overrule(seen.findings, waived)))
+    folder = narrow(seen, named)
+    beside = base(seen) if named is Kind.LORA and not unchecked else None
+    found = overrule(folder.findings if unchecked else findings(seen, named, beside), allow)
+    if not folder.names and all(finding.check != _EMPTY for finding in found):
+        hint = "mend the files that cannot be sent"
+        found = [error(_EMPTY, None, f"{folder.root} holds no file to send", hint), *found]
+    return Inspection(folder, named, because, tuple(found))
+
+
+def uploaded_base(folder: Folder, given: str | None, jobs: Jobs | None) -> Folder | None:
+    """The folder of an adapter's base model, if it was uploaded from here and is as it was then."""
+    model = base_model_of(folder, given)
+    for job in reversed(jobs.jobs()) if model and jobs else ():
+        if job.model == model and job.kind is Kind.BASE and jobs:
+            with contextlib.suppress(UploaderError):
+                found = scan(Path(job.path))
+                if _facts(found.manifest.files) >= _facts(jobs.files(job.id)):
+                    return found
+    return None
+
+
+def _facts(files: Iterable[ManifestFile | FileState]) -> set[tuple[str, int, int]]:
+    return {(file.path, file.size_bytes, file.mtime_ns) for file in files}
+
+
+def count_of(count: int, word: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -1,0 +1,41 @@
+"""What the service says to a job before it is one: does the key work, is the id free?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from uploader.core.errors import RemoteError
+from uploader.core.job import UNKNOWN_ACCOUNT
+from uploader.core.verdict import Verdict
+from uploader.model.finding import Finding, error, warning
+
+if TYPE_CHECKING:
+    from uploader.remote.fireworks import Fireworks
+
+
+def ask(service: Fireworks, account: str, model_id: str) -> Iterator[Finding]:
+    """Two calls at most. An answer that cannot be had is a finding too."""
+    try:
+        owner = service.account()
+        if account not in (UNKNOWN_ACCOUNT, owner):
+            message = f"the key belongs to the account {owner}, the job to {account}"
+            yield warning("api_key", None, message, "check FIREWORKS_ACCOUNT_ID or `account`")
+        name = owner if account == UNKNOWN_ACCOUNT else account
+        yield from _taken(service.get(name, model_id).state, f"accounts/{name}/models/{model_id}")
+    except RemoteError as problem:
+        if problem.verdict is not Verdict.ABSENT:  # an id that is free
+            if problem.verdict is Verdict.BLOCKED:
+                yield error("api_key", None, problem.message, problem.hint or "check the key")
+            else:
+                hint = "check the network and FIREWORKS_BASE_URL, then ask again"
+                yield error("service", None, problem.message, hint)
+
+
+def _taken(state: str, model: str) -> Iterable[Finding]:
+    if state == "UPLOADING":
+        hint = "the upload goes on with it if kind and files are the same"
+        yield warning("model_id", None, f"{model} exists and waits for its files", hint)
+    else:
+        hint = "choose another `model_id`, or delete that model first"
+        yield error("model_id", None, f"{model} exists already: it is {state or 'there'}", hint)

@@ -1,0 +1,123 @@
+"""The use cases of a folder: `inspect` it, `ask` the service, `plan` the job it would be.
+
+None of them writes or prints anything. The settings are the defaults of a request; the job
+table, if there is one, tells how earlier uploads went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from uploader.core.job import UNKNOWN_ACCOUNT, Kind, NewJob
+from uploader.intake import online
+from uploader.intake.forecast import forecast
+from uploader.intake.inspect import FolderRefused, Inspection, inspect_folder, uploaded_base
+from uploader.intake.request import EnqueueRequest
+from uploader.model.fields import merged
+from uploader.model.finding import Finding
+from uploader.model.kinds import create_body
+from uploader.model.model_id import derive_model_id
+from uploader.preflight.registry import overrule
+
+if TYPE_CHECKING:
+    from uploader.remote.fireworks import Fireworks
+    from uploader.settings.schema import Settings
+    from uploader.store.jobs import Jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A folder that may become a model, and the job it would be."""
+
+    new: NewJob
+    seen: Inspection
+
+    @property
+    def model(self) -> str:
+        return f"accounts/{self.new.account}/models/{self.new.model_id}"
+
+    def as_json(self) -> dict[str, Any]:
+        return {"schema": "uploader.plan/1", "model": self.model, **self.seen.as_json()}
+
+
+def inspect(
+    request: EnqueueRequest,
+    settings: Settings,
+    jobs: Jobs | None,
+    *,
+    rate_bps: float | None = None,
+) -> Inspection:
+    """Everything the folder says, and what an upload at ``rate_bps`` would take; errors first.
+
+    Raises UsageError, NotFound; PreflightRefused if the folder cannot be listed.
+    """
+    request.check()
+    said = _said(request)
+    seen = inspect_folder(
+        request,
+        _called(request.kind, said),
+        lambda folder: uploaded_base(folder, request.base_model, jobs),
+    )
+    ahead = forecast(rate_bps, settings.transfer.bandwidth_limit_bps, jobs)
+    found = [*ahead.session_life(seen.manifest, settings.transfer.max_files)] if ahead else []
+    return _with(replace(seen, forecast=ahead), found, request)
+
+
+def ask(
+    request: EnqueueRequest, seen: Inspection, settings: Settings, service: Fireworks
+) -> Inspection:
+    """``seen`` with what the service says to it. Raises UsageError."""
+    account, model_id = _account(request, settings), _model_id(request, seen)
+    return _with(seen, online.ask(service, account, model_id), request)
+
+
+def _with(seen: Inspection, found: Iterable[Finding], request: EnqueueRequest) -> Inspection:
+    return replace(seen, findings=tuple(overrule([*seen.findings, *found], request.allow)))
+
+
+def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
+    """The job that ``seen``, which `inspect` made of the same request, would be.
+
+    Raises FolderRefused for a folder with errors, UsageError for a request that does not fit it.
+    """
+    if seen.errors:
+        raise FolderRefused(seen)
+    model_id = _model_id(request, seen)
+    body = create_body(
+        seen.folder, seen.kind, model_id, base_model=request.base_model, said=_said(request)
+    )
+    new = NewJob(
+        base_url=settings.fireworks.base_url,
+        account=_account(request, settings),
+        model_id=model_id,
+        kind=seen.kind,
+        manifest=seen.manifest,
+        create_body=body,
+        options=request.as_options(model_id, seen.kind),
+        priority=request.priority,
+        preflight=tuple(finding.as_json() for finding in seen.findings),
+    )
+    return Plan(new, seen)
+
+
+def _said(request: EnqueueRequest) -> dict[str, Any]:
+    return merged(request.fields.as_remote(), request.model_json)
+
+
+def _called(kind: Kind | None, said: Mapping[str, Any]) -> tuple[Kind, str] | None:
+    """What somebody calls the folder, and how; the two are compared later."""
+    if kind:
+        return kind, f"`kind` {kind}"
+    found = next((one for one in Kind if one.remote == said.get("kind")), None)
+    return (found, "`model_json` says so") if found else None
+
+
+def _account(request: EnqueueRequest, settings: Settings) -> str:
+    return request.account or settings.fireworks.account_id or UNKNOWN_ACCOUNT
+
+
+def _model_id(request: EnqueueRequest, seen: Inspection) -> str:
+    # Of the real path, so that a link to a folder is the same job.
+    return request.model_id or derive_model_id(seen.folder.root)

@@ -1,0 +1,150 @@
+"""What is to become of a folder: one typed request, whoever makes it (CLI, Python, HTTP)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from uploader.core.errors import UsageError
+from uploader.core.job import ACCOUNT_ID, Job, Kind
+from uploader.model.model_id import check_model_id
+
+#: In the options of every job, given or not; any other one only if it was given, so that a job
+#: of an earlier version, which did not know it, is still the same job.
+_ALWAYS = frozenset({
+    "model_id", "account", "kind", "base_model",
+    "display_name", "description", "hugging_face_url", "include", "exclude",
+})  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFields:
+    """The fields of a model that can be given by name; any other one goes into `model_json`.
+
+    None, False and an empty text are not given. This is the only list of them: the service's
+    names, the flags and the keys of a job's options all follow from these (docs/fireworks.md).
+    """
+
+    display_name: str | None = None
+    description: str | None = None
+    hugging_face_url: str | None = None
+    github_url: str | None = None
+    public: bool = False
+    context_length: int | None = None
+    supports_tools: bool = False
+    supports_image_input: bool = False
+    default_draft_model: str | None = None
+    default_draft_token_count: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The fields that were given, by their names here."""
+        return {name: value for name, value in asdict(self).items() if _is_given(value)}
+
+    def as_remote(self) -> dict[str, Any]:
+        """The fields that were given, by the service's names."""
+        return {remote_name(name): value for name, value in self.given().items()}
+
+
+#: The names of `ModelFields`, in their order.
+MODEL_FIELDS: tuple[str, ...] = tuple(one.name for one in fields(ModelFields))
+
+
+def _is_given(value: object) -> bool:
+    return value is not None and value is not False and value != ""
+
+
+def remote_name(name: str) -> str:
+    """A model's field as the service spells it: ``hugging_face_url`` → ``huggingFaceUrl``."""
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
+
+
+@dataclass(frozen=True, slots=True)
+class EnqueueRequest:
+    """A folder, and what somebody asked for. Relative paths are of the current folder.
+
+    ``kind`` None: as the folder looks. ``model_json`` holds fields of the model by the
+    service's names. ``include`` and ``exclude`` are globs on names. The errors of the checks in
+    ``allow`` become warnings; with ``no_preflight`` no file is looked into.
+    """
+
+    path: Path
+    model_id: str | None = None
+    account: str | None = None
+    kind: Kind | None = None
+    base_model: str | None = None
+    fields: ModelFields = ModelFields()
+    model_json: Mapping[str, Any] = field(default_factory=dict)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    no_preflight: bool = False
+    priority: int = 0
+
+    def check(self) -> None:
+        """Raises UsageError for a text that no folder could make right."""
+        for name, text in self._texts():
+            if any("\ud800" <= char <= "\udfff" for char in text):
+                hint = "check the terminal's encoding"
+                raise UsageError(f"`{name}` is not valid UTF-8", hint=hint)
+        if self.model_id is not None:
+            check_model_id(self.model_id)
+        if self.account is not None and not ACCOUNT_ID.fullmatch(self.account):
+            hint = "it is the short id in accounts/ID, not an e-mail address"
+            raise UsageError(f"`account` cannot be {self.account!r}", hint=hint)
+
+    def _texts(self) -> Iterator[tuple[str, str]]:
+        words = {
+            "model_id": self.model_id,
+            "account": self.account,
+            "base_model": self.base_model,
+            **self.fields.given(),
+        }
+        yield from ((name, word) for name, word in words.items() if isinstance(word, str))
+
+    def as_options(self, model_id: str, kind: Kind) -> dict[str, Any]:
+        """What makes a job another job (docs/life.md), as its row keeps it.
+
+        Id and kind as they were understood: to spell out what is derived anyway makes no
+        difference. `from_options` reads it.
+        """
+        words = {
+            "model_id": model_id,
+            "account": self.account,
+            "kind": kind.value,
+            "base_model": self.base_model,
+            **dict.fromkeys(MODEL_FIELDS),
+            **self.fields.given(),
+            "model_json": dict(self.model_json),
+            "include": sorted(set(self.include)),
+            "exclude": sorted(set(self.exclude)),
+            "allow": sorted(set(self.allow)),
+            "no_preflight": self.no_preflight,
+        }
+        return {_key(name): word for name, word in words.items() if word or name in _ALWAYS}
+
+    @classmethod
+    def from_options(cls, job: Job) -> Self:
+        """The request that made ``job``."""
+        said = job.options
+        given = {name: said[_key(name)] for name in MODEL_FIELDS if said.get(_key(name))}
+        return cls(
+            path=Path(job.path),
+            model_id=job.model_id,
+            account=said.get("account"),
+            kind=Kind(said.get("kind", job.kind)),
+            base_model=said.get("base-model"),
+            fields=ModelFields(**given),
+            model_json=said.get("model-json", {}),
+            include=tuple(said.get("include", ())),
+            exclude=tuple(said.get("exclude", ())),
+            allow=tuple(said.get("allow", ())),
+            no_preflight=said.get("no-preflight", False),
+            priority=job.priority,
+        )
+
+
+def _key(name: str) -> str:
+    return name.replace("_", "-")

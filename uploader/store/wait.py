@@ -1,0 +1,48 @@
+"""Waiting for jobs: until each of them is done, or needs a human."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from uploader.core.errors import WaitTimedOut
+from uploader.core.job import Job, Status
+from uploader.runtime import Clock
+
+if TYPE_CHECKING:
+    from uploader.store.jobs import Jobs  # SQLAlchemy is slow to import
+
+#: Only a human moves a job on from these; a paused one its user holds on purpose.
+ENDS = (Status.DONE, Status.FAILED, Status.BLOCKED, Status.CANCELLED)
+
+_POLL_S = 1.0
+
+
+def wait_for(
+    jobs: Jobs,
+    ids: Sequence[int],
+    clock: Clock,
+    timeout_s: float | None = None,
+    show: Callable[[Sequence[Job]], None] = lambda _: None,
+) -> list[Job]:
+    """The jobs as they ended; ``show`` is called with them about once a second.
+
+    Raises WaitTimedOut after ``timeout_s`` seconds, NotFound, StoreError.
+    """
+    never, began_s = threading.Event(), clock.boot_s()
+    while True:
+        found = [jobs.job(job_id) for job_id in dict.fromkeys(ids)]
+        show(found)
+        if all(job.status in ENDS for job in found):
+            return found
+        left_s = _POLL_S if timeout_s is None else began_s + timeout_s - clock.boot_s()
+        if left_s <= 0:
+            raise _timed_out(found)
+        clock.wait(never, min(_POLL_S, left_s))
+
+
+def _timed_out(jobs: Sequence[Job]) -> WaitTimedOut:
+    waiting = ", ".join(str(job.id) for job in jobs if job.status not in ENDS)
+    hint = "the jobs go on: wait again, or see `uploader status`"
+    return WaitTimedOut(f"timed out waiting for job {waiting}", hint=hint)
