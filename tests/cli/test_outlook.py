@@ -92,11 +92,11 @@ def test_a_store_that_cannot_be_read_is_no_reason_to_fail(
 
 
 def test_a_file_may_outlive_its_session(uploader: Command, home: Path) -> None:
-    big = folder(home / "big", without(BASE, "model.safetensors"))
-    for name in ("a.bin", "b.bin"):
+    big = folder(home / "big", BASE)
+    for name in ("a.dat", "b.dat"):
         (big / name).touch()
         os.truncate(big / name, 1 << 30)
-    week_bps = (1 << 30) / (7 * 86400)
+    week_bps = ((1 << 30) + 4096) / (7 * 86400)
     assert named(uploader("preflight", big, "--json", "--rate", f"{week_bps * 2.1:.0f}B/s")) == []
     slow = uploader("preflight", big, "--json", "--rate", f"{week_bps * 1.9:.0f}B/s")
     assert named(slow) == [("session_life", "warning")]

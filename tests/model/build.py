@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,19 @@ def safetensors(tensors: dict[str, int], *, missing: int = 0, surplus: int = 0) 
     raw = json.dumps(header).encode()
     body = len(raw).to_bytes(8, "little") + raw + b"\7" * stop
     return body[: len(body) - missing] + b"\0" * surplus
+
+
+def zipped(tensors: dict[str, int], *, cut: int = 0) -> bytes:
+    """A .bin as torch.save writes it, without a pickle that anybody could load."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("archive/data.pkl", b"never unpickled: " + " ".join(tensors).encode())
+        file.writestr("archive/byteorder", b"little")
+        for number, length in enumerate(tensors.values()):
+            file.writestr(f"archive/data/{number}", b"\7" * length)
+        file.writestr("archive/version", b"3\n")
+    body = archive.getvalue()
+    return body[: len(body) - cut]
 
 
 BASE: dict[str, bytes] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.model.build import brief, check, folder
+from tests.model.build import brief, check, folder, zipped
 from tests.model.weights import Shape
 from tests.preflight.adapters import ATTENTION, CONFIG, MLP, adapter, lora, paths, plain
 from uploader.core.errors import UsageError
@@ -115,7 +115,7 @@ def test_targets_that_nothing_tells(targets: Any) -> None:
 
 
 def test_a_pattern_in_a_bin_may_be_answered_by_hand(tmp_path: Path) -> None:
-    files = {CONFIG: adapter("all-linear", {})[CONFIG], "adapter_model.bin": b"PK"}
+    files = {CONFIG: adapter("all-linear", {})[CONFIG], "adapter_model.bin": zipped({"w": 8})}
     found = check(tmp_path, files)
     assert brief(found) == [("lora_targets", "error", CONFIG)]
     hint = "--model-json with peftDetails.targetModules and --allow lora_targets"

@@ -70,6 +70,18 @@ LEFT_OUT = [
     ("rng_state_0.pth", "a leftover of training"),
     ("model.safetensors.lock", "a leftover of a download"),
     ("config.json.metadata", "a leftover of a download"),
+    *(
+        (name, "left by a system, an editor or a sync tool")
+        for name in (
+            *("desktop.ini", "Thumbs.db", "config.json~", "model.safetensors:Zone.Identifier"),
+            *("tokenizer.sync-conflict-20261101-1.json", "tokenizer.json.bak", "a.swp", "~$a.docx"),
+            *("config (conflicted copy).json", "modeling.pyc", "config.json.orig"),
+        )
+    ),
+    *(
+        (name, "output of a program that ran here")
+        for name in ("nohup.out", "slurm-123.out", "train.log", "core.4711")
+    ),
     ("model.Q4_K_M.gguf", "weights in a format Fireworks does not read"),
     ("model.onnx", "weights in a format Fireworks does not read"),
     ("consolidated.00.pth", "weights in a format Fireworks does not read"),
@@ -167,14 +179,17 @@ def test_a_device_behind_a_link(tmp_path: Path) -> None:
     assert the_finding(scan(tmp_path)).check == "special_file"
 
 
-def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("name", "severity"), [("config.json", "error"), ("notes", "warning")])
+def test_an_unreadable_file_refuses_if_it_is_needed(
+    tmp_path: Path, name: str, severity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def denied(*_: object) -> int:
         raise PermissionError(13, "Permission denied")
 
-    folder(tmp_path, {"config.json": b"{}"})
+    folder(tmp_path, {name: b"{}"})
     monkeypatch.setattr(os, "open", denied)
     finding = the_finding(scan(tmp_path))
-    assert (finding.check, finding.severity) == ("unreadable_file", "error")
+    assert (finding.check, finding.severity) == ("unreadable_file", severity)
     assert "Permission denied" in finding.message
 
 
@@ -188,12 +203,22 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("a\u2028b.json".encode(), "a\\u2028b.json"),
     ],
 )
-def test_a_name_that_cannot_travel(tmp_path: Path, name: bytes, shown: str) -> None:
+def test_a_name_that_cannot_travel_refuses_weights_and_warns_of_what_nobody_needs(
+    tmp_path: Path, name: bytes, shown: str
+) -> None:
     folder(tmp_path, BASE)
-    Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_bytes(b"x")
-    finding = the_finding(scan(tmp_path))
-    assert (finding.check, finding.severity, finding.file) == ("unsendable_name", "error", shown)
-    assert shown in finding.message
+    for suffix, severity in ((b"", "warning"), (b".safetensors", "error")):
+        path = Path(os.fsdecode(bytes(tmp_path) + b"/" + name + suffix))
+        path.write_bytes(b"x")
+        finding = the_finding(scan(tmp_path))
+        file = shown + suffix.decode()
+        assert (finding.check, finding.severity, finding.file) == (
+            "unsendable_name",
+            severity,
+            file,
+        )
+        assert file in finding.message
+        path.unlink()
 
 
 @pytest.mark.parametrize("name", ["a b.json", "%41?#&.json", "模型.json", "café.json", "a👩‍🚀.txt"])

@@ -8,6 +8,7 @@ from tests.preflight import (
     test_check_config,
     test_check_decoder,
     test_check_files,
+    test_check_hollow,
     test_check_text,
     test_check_weights,
 )
@@ -17,6 +18,7 @@ _MODULES = {
     "config": test_check_config,
     "decoder": test_check_decoder,
     "files": test_check_files,
+    "hollow": test_check_hollow,
     "text": test_check_text,
     "weights": test_check_weights,
 }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.build import BASE, Brief, brief, folder, without
+from tests.model.build import BASE, Brief, brief, folder, without, zipped
 from tests.model.weights import alike
 from tests.preflight.adapters import (
     ATTENTION,
@@ -48,10 +48,10 @@ FITTING: dict[str, tuple[dict[str, bytes], dict[str, bytes]]] = {
     "under another root": (adapter(["q_proj"], lora(RENAMED)), base_weights(LAYERS)),
     "with a tower": (plain("q_proj"), base_weights([*LAYERS, *VISION])),
     "bin of the adapter": (
-        {CONFIG: DEEPER[CONFIG], "adapter_model.bin": b"PK"},
+        {CONFIG: DEEPER[CONFIG], "adapter_model.bin": zipped({"w": 8})},
         base_weights(LAYERS),
     ),
-    "bin of the base": (DEEPER, {"pytorch_model.bin": b"PK"}),
+    "bin of the base": (DEEPER, {"pytorch_model.bin": zipped({"w": 8})}),
     "a broken base": (DEEPER, base_weights(LAYERS) | {"x.safetensors": b"cut"}),
     "fused experts": (
         adapter(["q_proj", "w1"], lora([*paths("q_proj"), "model.layers.0.mlp.experts.0.w1"])),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.model.build import Brief, brief, check, without
+from tests.model.build import Brief, brief, check, without, zipped
 from tests.model.weights import encode
 from tests.preflight.decoders import HIDDEN, VOCAB, WEIGHTS, Tensors, plain
 from tests.preflight.packed import DEEPSEEK_V3, KIMI_K2, QUANTIZED
@@ -191,7 +191,7 @@ SILENT: dict[str, tuple[dict[str, bytes], set[str]]] = {
     "no class": (says(WRONG, architectures=[3]), {"architectures"}),
     "packed by another tool": (says(typed("I32"), hidden_size=64, num_attention_heads=16), set()),
     "not read": (
-        {**without(WRONG, WEIGHTS), "pytorch_model.bin": b"PK"},
+        {**without(WRONG, WEIGHTS), "pytorch_model.bin": zipped({"w": 8})},
         set(),
     ),
 }

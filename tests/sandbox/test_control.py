@@ -110,9 +110,10 @@ def test_an_id_that_exists_is_a_conflict(remote: Remote) -> None:
     assert remote.world.report()["creates"] == 1
 
 
-@pytest.mark.parametrize("key", [None, "Bearer wrong", "fw_sandbox_0000000000000000"])
+@pytest.mark.parametrize("key", [None, "Bearer wrong", "Bearer é", "naked"])
 def test_a_bad_key_is_403_in_openai_style(remote: Remote, key: str | None) -> None:
-    headers = {"Authorization": key} if key else {}
+    key = remote.world.config.api_key if key == "naked" else key
+    headers = {"Authorization": key.encode()} if key else {}
     answer = remote.http.get(f"{remote.world.base_url}/verifyApiKey", headers=headers)
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "UNAUTHORIZED")
 
@@ -191,6 +192,11 @@ def test_sizes_may_be_numbers_or_strings(remote: Remote) -> None:
         {"filenameToSize": {"../f": 1}},
         {"filenameToSize": {"/f": 1}},
         {"filenameToSize": {"": 1}},
+        {"filenameToSize": {"a\n/../../../f": 1}},
+        {"filenameToSize": {"a\\..\\f": 1}},
+        {"filenameToSize": {"a\0": 1}},
+        {"filenameToSize": {"\ud800": 1}},
+        {"filenameToSize": {"x" * 256: 1}},
         {"filenameToSize": {"f": 1}, "enableResumableUpload": "true"},
         {"filename_to_size": {"f": 1}},
     ],
@@ -309,6 +315,7 @@ def test_the_rate_is_limited_per_minute(make: Make) -> None:
 def test_the_switchboard(remote: Remote) -> None:
     base = f"{remote.world.base_url}/_sandbox"
     fault = {"on": "list", "do": "status", "times": 0}
+    remote.http.headers["Authorization"] = f"Bearer {remote.world.control_token}"
     assert remote.http.post(f"{base}/faults", json=[fault]).json() == {}
     assert remote.call("GET", "/models").status_code == 503
     assert remote.http.delete(f"{base}/faults").ok
@@ -326,6 +333,13 @@ def test_the_switchboard(remote: Remote) -> None:
         ("config", {"key_valid": 1}, 400),
         ("config", {"url_kind": "magic"}, 400),
         ("config", {"colour": "red"}, 400),
+        ("config", {"account_id": "../../etc"}, 400),
+        ("config", {"object_prefix": "a/../.."}, 400),
+        ("config", {"object_prefix": "/etc"}, 400),
+        ("config", {"api_key": "a\r\nb"}, 400),
+        ("config", {"clock_skew_s": 1e300}, 400),
+        ("config", {"chaos": 2}, 400),
+        ("config", {"warnings": [1]}, 400),
         ("config", [], 404),
         ("nothing", {}, 404),
     ],
@@ -333,6 +347,31 @@ def test_the_switchboard(remote: Remote) -> None:
 def test_the_switchboard_names_what_it_does_not_know(
     remote: Remote, path: str, body: Any, status: int
 ) -> None:
-    answer = remote.http.post(f"{remote.world.base_url}/_sandbox/{path}", json=body)
+    token = {"Authorization": f"Bearer {remote.world.control_token}"}
+    url = f"{remote.world.base_url}/_sandbox/{path}"
+    answer = remote.http.post(url, json=body, headers=token)
     assert answer.status_code == status
     assert answer.json()["error"]
+
+
+@pytest.mark.parametrize("token", [None, "Bearer wrong", "key"])
+def test_the_switchboard_wants_its_token(remote: Remote, token: str | None) -> None:
+    token = f"Bearer {remote.world.config.api_key}" if token == "key" else token
+    headers = {"Authorization": token} if token else {}
+    for method, path in (("GET", "report"), ("POST", "config"), ("DELETE", "faults")):
+        url = f"{remote.world.base_url}/_sandbox/{path}"
+        answer = remote.http.request(method, url, headers=headers, json={"key_valid": False})
+        assert answer.status_code == 403
+    assert remote.world.config.key_valid
+
+
+def test_secrets_owe_nothing_to_the_seed(make: Make) -> None:
+    first, second = make(seed=1), make(seed=1)
+    pairs = [
+        (first.world.secret, second.world.secret),
+        (first.world.control_token, second.world.control_token),
+        (first.world.config.api_key, second.world.config.api_key),
+        (first.session(1), second.session(1)),
+    ]
+    assert all(one != other for one, other in pairs)
+    assert min(len(first.world.secret), len(first.world.control_token)) >= 32

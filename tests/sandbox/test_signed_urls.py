@@ -135,12 +135,10 @@ def test_a_refreshed_url_may_point_elsewhere(remote: Remote, tmp_path: Path) -> 
     assert (tmp_path / "moved/sandbox/m/f").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize(
-    "leak", [{"Authorization": "Bearer x"}, {"x-anything": "fw_sandbox_0000000000000000"}]
-)
-def test_a_credential_sent_to_storage_is_counted(remote: Remote, leak: dict[str, str]) -> None:
+@pytest.mark.parametrize("leak", ["Authorization", "x-anything"])
+def test_a_credential_sent_to_storage_is_counted(remote: Remote, leak: str) -> None:
     uri = remote.session(1)
-    headers = {"Content-Range": "bytes */1", **leak}
+    headers = {"Content-Range": "bytes */1", leak: remote.world.config.api_key}
     assert remote.http.put(uri, headers=headers).status_code == 400
     assert remote.world.report()["leaked_keys"] == 1
 

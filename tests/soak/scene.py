@@ -31,7 +31,7 @@ class Scene:
         self.faults = Faults(seed)
         box.world.script = self.faults
         self.lines = [Line(urlsplit(url).port or 0) for url in (box.base_url, box.storage_url)]
-        box.world.storage_url = self.lines[1].url
+        box.world.base_url, box.world.storage_url = (line.url for line in self.lines)
         self.longest_command_s = 0.0
         self.meanwhile: Callable[[], object] = lambda: None
         foreign = ("UPLOADER_", "FIREWORKS_")

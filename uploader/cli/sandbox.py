@@ -22,7 +22,8 @@ def sandbox(
 ) -> None:
     """A local stand-in for Fireworks and its storage, to try things out.
 
-    Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id.
+    Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id,
+    control_token.
     """
     from uploader.sandbox.script import read_script  # no part of the client
     from uploader.sandbox.server import serve

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,13 +20,19 @@ from uploader.model.names import Role, clean, leftover, matches, needed, role, s
 
 #: The checks of this file, as the table of `preflight` has them: what each does, and why.
 SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
-    "unreadable_file": ("refuses", "A file that this user may not read."),
+    "unreadable_file": (
+        "refuses or warns",
+        "A file that this user may not read; one that nobody needs warns and is not sent.",
+    ),
     "dangling_link": (
         "refuses or warns",
         "A link that leads to no file; in place of one that nobody reads it warns.",
     ),
     "special_file": ("refuses or warns", "A pipe, a socket or a device."),
-    "unsendable_name": ("refuses", "A name with control characters, a backslash or no UTF-8."),
+    "unsendable_name": (
+        "refuses or warns",
+        "A name with control characters, a backslash or no UTF-8; of a file nobody needs it warns.",
+    ),
     "unmatched_pattern": ("warns", "An --include or --exclude that matches no name."),
 }
 
@@ -161,7 +167,7 @@ def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
 
 def _dangling(name: str, problem: OSError) -> Finding:
     """A file that nobody reads, as a README is, is not missed."""
-    severity = error if needed(name) else warning
+    severity = _severity(name)
     if isinstance(problem, PermissionError):
         return _unreadable(name, problem)
     message = f"{shown(name)} leads to no file: {problem.strerror}"
@@ -169,15 +175,20 @@ def _dangling(name: str, problem: OSError) -> Finding:
     return severity("dangling_link", shown(name), message, hint)
 
 
+def _severity(name: str) -> Callable[[str, str, str, str], Finding]:
+    """A model can do without a file that nobody needs: it is not sent, and that is said."""
+    return error if needed(name) else warning
+
+
 def _unreadable(name: str, problem: OSError) -> Finding:
     hint = "let this user read it, or leave it out with --exclude"
     message = f"{shown(name)} cannot be read: {problem.strerror}"
-    return error("unreadable_file", shown(name), message, hint)
+    return _severity(name)("unreadable_file", shown(name), message, hint)
 
 
 def _special(name: str) -> Finding:
     """A pipe in place of weights breaks the model, one beside them does not."""
-    severity = error if needed(name) else warning
+    severity = _severity(name)
     message = f"{shown(name)} is a pipe, a socket or a device and is not sent"
     return severity("special_file", shown(name), message, "remove it, or --exclude it")
 
@@ -185,7 +196,7 @@ def _special(name: str) -> Finding:
 def _unsendable(name: str) -> Finding:
     message = f"the name {shown(name)} cannot be sent: control characters, backslash or no UTF-8"
     hint = "rename the file, or leave it out with --exclude"
-    return error("unsendable_name", shown(name), message, hint)
+    return _severity(name)("unsendable_name", shown(name), message, hint)
 
 
 def _unmatched(names: list[str], globs: Sequence[str], option: str) -> Iterable[Finding]:

@@ -41,6 +41,18 @@ LEFTOVERS: tuple[tuple[str, str], ...] = (
     ),
     *((glob, "a leftover of a download") for glob in ("*.lock", "*.metadata", *PARTIAL)),
     *(
+        (glob, "left by a system, an editor or a sync tool")
+        for glob in (
+            *("[Dd]esktop.ini", "[Tt]humbs.db", "ehthumbs.db", "Icon\r", "*:Zone.Identifier"),
+            *("*:com.dropbox.*", "*.sync-conflict-*", "*conflicted copy*", "*.nfs????*"),
+            *("*~", "~$*", "#*#", "*.bak", "*.orig", "*.rej", "*.swp", "*.swo", "*.pyc"),
+        )
+    ),
+    *(
+        (glob, "output of a program that ran here")
+        for glob in ("nohup.out", "slurm-*.out", "core.[0-9]*", "*.log", "*.pid", "*.prof")
+    ),
+    *(
         (glob, "weights in a format Fireworks does not read")
         for glob in (
             "*.gguf",
@@ -86,6 +98,20 @@ _ROLES: tuple[tuple[str, Role], ...] = (
     ("*.bin", Role.WEIGHTS),
 )
 
+#: What a tokenizer is read from; its settings, as tokenizer_config.json, and copies are none.
+TOKENIZERS = (
+    *("tokenizer.json", "tokenizer.model", "tokenizer.model.v[0-9]*", "tekken.json", "*.tiktoken"),
+    *("*.model", "*.spm", "vocab.json", "vocab.txt", "vocab.bpe", "bpe.codes", "dict.txt"),
+)
+#: Names that keys and passwords usually have; compared in lower case.
+_SECRETS = (
+    *("*.pem", "*.key", "*.p12", "*.pfx", "*.ppk", "*.jks", "*.keystore", "*.kdbx", "*.gpg"),
+    *("id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", "authorized_keys", "auth.ini"),
+    *("*credential*", "secret*", "*_secret.*", "*service[-_]account*.json", "kaggle.json"),
+    *(".env*", "*.env", "env.local", ".netrc", "_netrc", ".pgpass", ".htpasswd", ".npmrc"),
+    *(".pypirc", "hf_token*", "*api_key*", "*apikey*", "passwords*", ".git-credentials"),
+)
+
 _UNCLEAN = {"Cc", "Cs", "Zl", "Zp"}  # control, lone surrogates (not UTF-8), line breaks
 
 
@@ -111,6 +137,16 @@ def needed(name: str) -> bool:
 
 def role(name: str) -> Role:
     return next((role for glob, role in _ROLES if fnmatchcase(name, glob)), Role.OTHER)
+
+
+def is_tokenizer(name: str) -> bool:
+    """Whether a tokenizer can be read from a file of this name."""
+    return matches(name, TOKENIZERS)
+
+
+def looks_secret(name: str) -> bool:
+    """Whether a file of this name usually holds a key or a password."""
+    return matches(name.lower(), _SECRETS)
 
 
 def leftover(name: str) -> str | None:

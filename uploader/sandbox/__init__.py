@@ -8,6 +8,7 @@ It is a second, independent reading of the contracts and imports nothing of the 
     config    the switches of one world
     refusals  error answers of both services
     signing   signed URLs that expire and insist on their headers
+    folder    where objects are kept, and nothing ever outside of it
     part      the file an upload arrives in, rounded down to granules at a cut
     world     accounts, models, objects, sessions, counters, the report
     creation  what a create body must look like

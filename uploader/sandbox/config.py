@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -13,13 +15,21 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "bad_key_status": (401, 403),
     "ready_urls_status": (405, 409),
 }
+_NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+_NAMES = {
+    "account_id": re.compile(_NAME),
+    "object_prefix": re.compile(rf"({_NAME}(/{_NAME}){{0,3}})?"),
+    "api_key": re.compile(r"[!-~]{8,200}"),
+}
+_TEN_YEARS_S = 10 * 365 * 86400
+_LIMITS = {"chaos": (0, 1), "clock_skew_s": (-_TEN_YEARS_S, _TEN_YEARS_S)}
 
 
 @dataclass
 class Config:
     """What the stand-in is like; each value follows the contract unless a test changes it."""
 
-    api_key: str = "fw_sandbox_0000000000000000"
+    api_key: str = field(default_factory=lambda: f"fw_sandbox_{secrets.token_hex(16)}")
     account_id: str = "sandbox"
     #: False: every control-plane call is answered as with a bad key.
     key_valid: bool = True
@@ -56,10 +66,23 @@ class Config:
         for name, value in switches.items():
             if name not in current:
                 raise ValueError(f"unknown switch {name!r}")
-            if not _fits(value, current[name]) or value not in _CHOICES.get(name, (value,)):
-                raise ValueError(f"switch {name!r} cannot be {value!r}")
+            if not _fits(value, current[name]) or not _is_allowed(name, value):
+                raise ValueError(f"switch {name!r} cannot be {value!r:.200}")
         for name, value in switches.items():
             setattr(self, name, value)
+
+
+def _is_allowed(name: str, value: Any) -> bool:
+    if name in _CHOICES:
+        return value in _CHOICES[name]
+    if name in _NAMES:
+        return _NAMES[name].fullmatch(value) is not None
+    if name == "warnings":
+        return all(isinstance(entry, str) for entry in value)
+    if isinstance(value, (int, float)):
+        low, high = _LIMITS.get(name, (0, _TEN_YEARS_S))
+        return low <= value <= high
+    return True
 
 
 def _fits(value: Any, current: Any) -> bool:

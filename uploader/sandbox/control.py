@@ -9,7 +9,7 @@ from http import HTTPStatus
 from uploader.sandbox import models, refusals, switchboard
 from uploader.sandbox.models import Call
 from uploader.sandbox.refusals import Refused, grpc, invalid
-from uploader.sandbox.wire import Request, Response, Route, read_json
+from uploader.sandbox.wire import Request, Response, Route, carries, read_json
 from uploader.sandbox.world import World
 
 
@@ -61,8 +61,7 @@ def _outcome(call: Call, run: Callable[[Call], Response], *, parsed: bool) -> Re
 def _admit(call: Call) -> None:
     """Key, rate limit and account, in this order."""
     config, world = call.world.config, call.world
-    key = call.request.headers.get("authorization")
-    if key != f"Bearer {config.api_key}" or not config.key_valid:
+    if not carries(call.request, config.api_key) or not config.key_valid:
         raise Refused(refusals.bad_key(config.bad_key_status))
     if config.requests_per_minute:
         _limit_rate(world)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -10,6 +10,7 @@ from typing import Any
 
 from uploader.sandbox import refusals, storage
 from uploader.sandbox.creation import check_create_body, int64
+from uploader.sandbox.folder import IllegalKey, check_key
 from uploader.sandbox.refusals import Refused, grpc, invalid
 from uploader.sandbox.wire import Request, Response, json_response
 from uploader.sandbox.world import Model, World
@@ -17,7 +18,6 @@ from uploader.sandbox.world import Model, World
 _ADAPTER_FILES = {"adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"}
 _ADAPTER_FILES |= {"fireworks.json"}
 _VALIDATE_QUERY = {"skipHfConfigValidation", "trustRemoteCode", "configOnly"}
-_FILE_NAME = re.compile(r"(?!.*(^|/)\.{1,2}(/|$))[^/\\\0]+(/[^/\\\0]+)*")
 _PAGE_SIZE, _LARGEST_PAGE_SIZE = 50, 200
 
 
@@ -99,8 +99,9 @@ def upload_endpoint(call: Call) -> Response:
     prefix = f"{world.config.object_prefix}/" if world.config.object_prefix else ""
     if call.request.suffers("other-paths"):
         prefix += f"path-{world.counts['urls_calls']}/"
-    model.files = files
-    model.keys = {name: f"{prefix}{model.account}/{model.model_id}/{name}" for name in files}
+    keys = {name: f"{prefix}{model.account}/{model.model_id}/{name}" for name in files}
+    _check_keys(keys.values())
+    model.files, model.keys = files, keys
     by_path = world.config.url_keys == "path"
     urls = {
         model.keys[name] if by_path else name: storage.issue_url(
@@ -117,12 +118,20 @@ def _checked_files(sizes: Any, model: Model) -> dict[str, int]:
     files: dict[str, int] = {}
     for name, value in sizes.items():
         size = int64(value)
-        if size is None or not _FILE_NAME.fullmatch(name):
+        if size is None:
             raise invalid("filenameToSize maps file names to sizes")
         if model.fields["kind"] == "HF_PEFT_ADDON" and name not in _ADAPTER_FILES:
             raise invalid(f"unexpected file {name!r}")
         files[name] = size
     return files
+
+
+def _check_keys(keys: Iterable[str]) -> None:
+    try:
+        for key in keys:
+            check_key(key)
+    except IllegalKey as error:
+        raise invalid(f"an illegal file name: {error}") from error
 
 
 def validate_upload(call: Call) -> Response:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-from typing import BinaryIO
+from io import FileIO
 
 import google_crc32c
 
+from uploader.sandbox.folder import DataFolder
 from uploader.sandbox.wire import ConnectionCut
 
 GRANULE_BYTES = 256 * 1024
@@ -22,26 +22,26 @@ class Part:
     costs the bytes, however long the older request's thread takes to notice.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, folder: DataFolder, key: str) -> None:
+        self.key = key
+        self._folder = folder
         self.persisted = 0
         self.crc = 0
         self.cuts = 0
         self._arrived = 0
         self._arrived_crc = 0
-        self._file: BinaryIO | None = None
+        self._file: FileIO | None = None
         self._lock = threading.RLock()
 
-    def begin(self) -> BinaryIO:
+    def begin(self) -> FileIO:
         """Take over; returns the token (the open file) that `write` and `end` ask for."""
         with self._lock:
             self.settle()
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open("r+b" if self.path.exists() else "w+b", buffering=0)
+            self._file = self._folder.open(self.key)
             self._file.seek(self.persisted)
             return self._file
 
-    def write(self, token: BinaryIO, block: bytes) -> None:
+    def write(self, token: FileIO, block: bytes) -> None:
         """Append a block. Raises ConnectionCut if another request has taken over."""
         with self._lock:
             if token is not self._file:
@@ -49,7 +49,7 @@ class Part:
             token.write(block)
             self._advance(block)
 
-    def end(self, token: BinaryIO, *, whole: bool = False, cut: bool = False) -> bool:
+    def end(self, token: FileIO, *, whole: bool = False, cut: bool = False) -> bool:
         """The request is over; `whole` keeps the odd bytes after the last granule, too.
 
         False if another request has taken over, which counted the cut.
@@ -65,16 +65,16 @@ class Part:
         with self._lock:
             self._close(whole=False, cut=True)
 
-    def move_to(self, path: Path) -> None:
+    def move_to(self, key: str) -> None:
         """The upload is complete: this is the object now."""
-        self.path.replace(path)
+        self._folder.move(self.key, key)
 
     def discard(self) -> None:
         """The upload is given up: nothing of it is left."""
         with self._lock:
             self.settle()
             self.persisted = self.crc = self._arrived = self._arrived_crc = 0
-            self.path.unlink(missing_ok=True)
+            self._folder.remove(self.key)
 
     def _close(self, *, whole: bool, cut: bool) -> None:
         if self._file is None:

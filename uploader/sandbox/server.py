@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from uploader.sandbox import control, storage
+from uploader.sandbox.doors import own_hosts, refusal
 from uploader.sandbox.faults import exchange
 from uploader.sandbox.script import read_script
 from uploader.sandbox.wire import (
@@ -48,9 +49,12 @@ class Sandbox:
 
     def __init__(self, *, port: int = 0, **world_options: Any) -> None:
         self.world = World(**world_options)
-        self._servers = [_Server(port, self.world, control.route)]
-        self._servers.append(_Server(0, self.world, storage.route))
-        self.world.base_url, self.world.storage_url = (server.url for server in self._servers)
+        world = self.world
+        self._servers = [
+            _Server(port, world, control.route, lambda: world.base_url),
+            _Server(0, world, storage.route, lambda: world.storage_url),
+        ]
+        world.base_url, world.storage_url = (server.url for server in self._servers)
         self._threads = [
             threading.Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True)
             for server in self._servers
@@ -71,6 +75,11 @@ class Sandbox:
     @property
     def account_id(self) -> str:
         return self.world.config.account_id
+
+    @property
+    def control_token(self) -> str:
+        """What `/_sandbox/` wants as a bearer token."""
+        return self.world.control_token
 
     def report(self) -> dict[str, Any]:
         """The counters of World.report()."""
@@ -104,7 +113,8 @@ def serve(
 ) -> None:
     """Serve until SIGINT or SIGTERM; call it in the main thread.
 
-    Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id.
+    Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id,
+    control_token.
     Raises OSError where the port is taken, ScriptError or ValueError for wrong options.
     """
     ended = threading.Event()
@@ -112,7 +122,7 @@ def serve(
         signal.signal(number, lambda *_: ended.set())
     options = {"data_dir": data_dir, "faults": faults, "seed": seed, **switches}
     with Sandbox(port=port, **options) as box:
-        names = ("base_url", "storage_url", "api_key", "account_id")
+        names = ("base_url", "storage_url", "api_key", "account_id", "control_token")
         sys.stdout.write(json.dumps({name: getattr(box, name) for name in names}) + "\n")
         sys.stdout.flush()
         ended.wait()
@@ -122,11 +132,15 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(self, port: int, world: World, routing: _Routing) -> None:
+    def __init__(
+        self, port: int, world: World, routing: _Routing, announced: Callable[[], str]
+    ) -> None:
         super().__init__(("127.0.0.1", port), _Connection)
         self.world = world
         self.routing = routing
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+        self.announced = announced
+        self.port: int = self.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self._live: set[socket.socket] = set()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -166,8 +180,7 @@ class _Connection(BaseHTTPRequestHandler):
         body = _SocketBody(self.rfile, int(length))
         request = Request(self.command, self.path, Headers(self.headers.items()), body)
         try:
-            world = self.server.world
-            response = exchange(world, self.server.routing(world, request), request)
+            response = self._answer(request)
         except ConnectionCut as cut:
             self._cut(reset=cut.reset)
             return
@@ -182,6 +195,12 @@ class _Connection(BaseHTTPRequestHandler):
             self._linger()
         else:
             body.drain()
+
+    def _answer(self, request: Request) -> Response:
+        server = self.server
+        if refused := refusal(request.headers, own_hosts(server.port, server.announced())):
+            return refused
+        return exchange(server.world, server.routing(server.world, request), request)
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _exchange  # noqa: N815
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from uploader.sandbox import session
+from uploader.sandbox.folder import IllegalKey, check_key
 from uploader.sandbox.refusals import Refused, malformed, stamp_storage, xml
 from uploader.sandbox.session import Span
 from uploader.sandbox.signing import check_signature, signed_url
@@ -64,14 +65,26 @@ def _verb(request: Request) -> tuple[str, _Run]:
 def _answer(world: World, request: Request, key: str, run: _Run) -> Response:
     try:
         _admit(world, request)
+        _check_name(key)
         response = run(world, request, key)
     except Refused as refused:
         if refused.violation:
             world.refuse(refused.violation)
         response = refused.response
+    except ConnectionError:
+        raise
+    except OSError:
+        response = xml(500, "InternalError", "the data folder does not take it")
     # The real service's id of an upload is the secret part of its session's URI, too.
     stamp_storage(response, request.query.get("upload_id") or world.next_id())
     return response
+
+
+def _check_name(key: str) -> None:
+    try:
+        check_key(key)
+    except IllegalKey as error:
+        raise malformed(f"an illegal object name: {error}", "InvalidObjectName") from error
 
 
 def _admit(world: World, request: Request) -> None:

@@ -4,16 +4,21 @@
 - POST   /_sandbox/faults   a JSON list of faults, appended to the script
 - DELETE /_sandbox/faults   forget all faults
 - POST   /_sandbox/config   an object of Config switches, such as {"key_valid": false}
+
+Each wants `Authorization: Bearer TOKEN`, the `control_token` that the sandbox prints.
 """
 
 from __future__ import annotations
 
-from uploader.sandbox.wire import Request, Response, Route, json_response, read_json
+from uploader.sandbox.wire import Request, Response, Route, carries, json_response, read_json
 from uploader.sandbox.world import World
 
 
 def route(world: World, request: Request) -> Route:
     """Never faulted, never counted; a wrong fault or switch is 400 with the reason."""
+    if not carries(request, world.control_token):
+        refused = json_response(403, {"error": "this wants the sandbox's control_token"})
+        return Route("sandbox", request.path, lambda _: refused)
     document = read_json(request)
 
     def answer(_: Request) -> Response:

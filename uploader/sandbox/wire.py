@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -110,6 +111,12 @@ def head(response: Response, *, length: int | None, close: bool = True) -> bytes
     lines = [f"HTTP/1.1 {response.status} {responses.get(response.status, '')}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode()
+
+
+def carries(request: Request, token: str) -> bool:
+    """True if the request shows this bearer token."""
+    shown = request.headers.get("authorization", "")
+    return hmac.compare_digest(shown.encode(), f"Bearer {token}".encode())
 
 
 def json_response(status: int, document: Any, **headers: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import random
+import secrets
 import shutil
 import tempfile
 import threading
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from uploader.sandbox.config import Config
+from uploader.sandbox.folder import DataFolder
 from uploader.sandbox.part import Part
 from uploader.sandbox.script import Script
 from uploader.sandbox.wire import Request
@@ -136,7 +137,7 @@ class World:
         self.lock = threading.RLock()
         self.base_url = "http://127.0.0.1:1"
         self.storage_url = "http://127.0.0.1:2"
-        self.root = Path(data_dir) if data_dir else self._temporary_folder()
+        self.folder = DataFolder(Path(data_dir) if data_dir else self._temporary_folder())
         self.models: dict[tuple[str, str], Model] = {}
         self.objects: dict[str, StorageObject] = {}
         self.sessions: dict[str, Session] = {}
@@ -147,8 +148,9 @@ class World:
         self.refused: list[str] = []
         self.call_times: list[float] = []
         self._now = now
-        self._random = random.Random(f"world {seed}")
-        self.secret = self._random.randbytes(32)
+        self.secret = secrets.token_bytes(32)
+        #: What a caller of `/_sandbox/` must show.
+        self.control_token = secrets.token_urlsafe(32)
         self._generation = 0
         self._exchanges = 0
 
@@ -173,12 +175,12 @@ class World:
 
     def object_at(self, key: str) -> StorageObject:
         with self.lock:
-            return self.objects.setdefault(key, StorageObject(key, self.root / key))
+            return self.objects.setdefault(key, StorageObject(key, self.folder.root / key))
 
     def new_session(self, target: StorageObject, limits: tuple[int, int]) -> str:
         """Start a session; returns its upload id."""
         with self.lock:
-            upload_id = self._random.randbytes(24).hex()
+            upload_id = secrets.token_urlsafe(32)
             session = Session(target, self.now(), limits, self.new_part(target))
             target.sessions_started += 1
             self.sessions[upload_id] = session
@@ -186,15 +188,15 @@ class World:
 
     def new_part(self, target: StorageObject) -> Part:
         with self.lock:
-            suffix = f".{self._random.randbytes(4).hex()}.part"
-            part = Part(target.path.with_name(target.path.name + suffix))
+            place = target.key.rpartition("/")[0]
+            part = Part(self.folder, f"{place}/{secrets.token_hex(8)}.part")
             target.parts.append(part)
             return part
 
     def store(self, target: StorageObject, part: Part) -> Stored:
         """The upload in `part` is complete: make it the object."""
-        part.move_to(target.path)
-        md5 = _md5(target.path) if self.config.md5 else None
+        part.move_to(target.key)
+        md5 = self._md5(target.key) if self.config.md5 else None
         with self.lock:
             self._generation += 1
             crc32c = base64.b64encode(part.crc.to_bytes(4, "big")).decode()
@@ -206,7 +208,7 @@ class World:
         folder = f"/{model.account}/{model.model_id}/"
         for key in [key for key in self.objects if folder in f"/{key}"]:
             gone = self.objects.pop(key)
-            gone.path.unlink(missing_ok=True)
+            self.folder.remove(gone.key)
             for upload_id in [i for i, s in self.sessions.items() if s.target is gone]:
                 self.sessions.pop(upload_id).part.discard()
 
@@ -229,12 +231,11 @@ class World:
         sent = " ".join([request.target, *request.headers.values()])
         return "authorization" in request.headers or self.config.api_key in sent
 
+    def _md5(self, key: str) -> str:
+        with self.folder.open(key) as file:
+            return base64.b64encode(hashlib.file_digest(file, "md5").digest()).decode()
+
     def _temporary_folder(self) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="uploader-sandbox-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return base64.b64encode(hashlib.file_digest(file, "md5").digest()).decode()

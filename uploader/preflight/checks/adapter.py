@@ -26,6 +26,7 @@ from uploader.model.adapter import (
     suffixes,
 )
 from uploader.model.finding import Finding, error, warning
+from uploader.model.meant import meant
 from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from uploader.preflight.contents import Contents
 
@@ -39,7 +40,6 @@ _LONGEST_LIST = 80
 #: Of a path both ends tell, and those of experts are long.
 _LONGEST_PATH = 90
 _AGAIN = "save the adapter again with PEFT"
-_GATHER = "empty tensors: save it again with its weights gathered, as DeepSpeed ZeRO 3 has to"
 #: Fields of a config that make it more than LoRA; the service ignores them (contract §6).
 _VARIANTS = (
     "use_dora",
@@ -58,7 +58,7 @@ def adapter_weights(contents: Contents) -> Iterable[Finding]:
     """There is no adapter_model.safetensors and no adapter_model.bin."""
     if contents.present and contents.present.isdisjoint(ADAPTER_WEIGHTS):
         message = f"{contents.root} holds neither {' nor '.join(ADAPTER_WEIGHTS)}"
-        yield error("adapter_weights", None, message, _AGAIN)
+        yield error("adapter_weights", None, message, str(meant(contents.root) or _AGAIN))
 
 
 def peft_type(contents: Contents) -> Iterable[Finding]:
@@ -176,14 +176,14 @@ def _misranked(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
         f"{path}.lora_{side} {list(tensor.shape)}"
         for side, axis, tensors in (("A", 0, found.a), ("B", 1, found.b))
         for path, tensor in tensors.items()
-        if tensor.shape[axis : axis + 1] != (rank,)
+        if 0 not in tensor.shape  # `hollow_weights` refuses those
+        and tensor.shape[axis : axis + 1] != (rank,)
         and not _has_other_rank(tensor.shape[axis : axis + 1], path, config, pattern)
     ]
     if wrong:
         message = f"{WEIGHTS} is not of rank {quoted(rank)}: {some(wrong)}"
-        hollow = any(0 in tensor.shape for tensor in {*found.a.values(), *found.b.values()})
         hint = f"put it beside the {ADAPTER_CONFIG} it was trained with"
-        yield error("lora_tensors", WEIGHTS, message, _GATHER if hollow else hint)
+        yield error("lora_tensors", WEIGHTS, message, hint)
 
 
 def _has_other_rank(

@@ -10,11 +10,13 @@ from pathlib import Path
 from uploader.core.job import Kind
 from uploader.core.text import size
 from uploader.model.finding import Finding, error, warning
+from uploader.model.meant import meant
 from uploader.model.names import (
     ADAPTER_CONFIG,
     ADAPTER_FILES,
     Role,
     leftover,
+    looks_secret,
     needed,
     partial,
     role,
@@ -33,7 +35,7 @@ _AGAIN = "download or save it again"
 def empty_folder(contents: Contents) -> Iterable[Finding]:
     """There is no file to send."""
     if not contents.present:
-        hint = "give the folder that holds the model's files themselves"
+        hint = str(meant(contents.root) or "give the folder that holds the model's files")
         yield error("empty_folder", None, f"{contents.root} holds no file to send", hint)
 
 
@@ -110,6 +112,14 @@ def name_collision(contents: Contents) -> Iterable[Finding]:
             message = f"{first} and {others[0]} differ in letters' case or accents only"
             hint = "leave one out with --exclude, or rename it"
             yield warning("name_collision", others[0], message, hint)
+
+
+def key_file(contents: Contents) -> Iterable[Finding]:
+    """A file to send that has the name of a key or of credentials: `*.pem`, `*.key`, `.env`."""
+    for name in contents.folder.names:
+        if role(name) is Role.OTHER and looks_secret(name):
+            message = f"{name} looks like a key or credentials, and would be sent"
+            yield warning("key_file", name, message, f"--exclude '{name}'")
 
 
 def config_json(contents: Contents) -> Iterable[Finding]:

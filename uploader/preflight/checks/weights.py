@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from uploader.core.text import size
 from uploader.model.finding import Finding, error, some, warning
-from uploader.model.names import Role, role
+from uploader.model.meant import meant
+from uploader.model.names import Role, leftover, role
 from uploader.model.safetensors import WrongSize
 from uploader.preflight.checks.index import WHOLE
 from uploader.preflight.contents import Contents
@@ -22,6 +22,18 @@ _SETS = (
     ("pytorch_model-*.bin", "pytorch_model.bin"),
 )
 
+#: By the suffix of weights that are not sent: what they are, and how others are made of them.
+_CURES = {
+    "gguf": "GGUF, made of weights that are to be uploaded instead",
+    "onnx": "ONNX, exported from weights that are to be uploaded instead",
+    "h5": "TensorFlow's: load it with from_tf=True and save_pretrained",
+    "msgpack": "Flax's: load it with from_flax=True and save_pretrained",
+    "ckpt": "a training checkpoint: save it with save_pretrained",
+    "pth": "of PyTorch's own form: convert it with the model's conversion script",
+    "pt": "of PyTorch's own form: save it with save_pretrained",
+    "distcp": "a sharded checkpoint: merge it (accelerate merge-weights)",
+}
+
 
 def no_weights(contents: Contents) -> Iterable[Finding]:
     """There are no weights: no *.safetensors, no *.bin; only consolidated* of Mistral's warns."""
@@ -31,17 +43,17 @@ def no_weights(contents: Contents) -> Iterable[Finding]:
         hint = "add the weights as Hugging Face names them: model*.safetensors"
         yield warning("no_weights", min(weights), message, hint)
     if contents.present and not weights:
-        hint = "Fireworks reads *.safetensors and *.bin"
-        inside = next(_folders_with_weights(contents.root), None)
-        if inside is not None:
-            hint = f"the folder {inside.name} has some: is that the model?"
+        hint = str(meant(contents.root) or _cure(contents))
         yield error("no_weights", None, f"{contents.root} holds no weights", hint)
 
 
-def _folders_with_weights(root: Path) -> Iterator[Path]:
-    for folder in sorted(root.glob("[!.]*/")):
-        if any(role(path.name) is Role.WEIGHTS for path in folder.glob("*.*")):
-            yield folder
+def _cure(contents: Contents) -> str:
+    """What makes weights that Fireworks reads out of those that are there."""
+    formats = {left.path: left.path.rpartition(".")[2] for left in contents.folder.left_out}
+    for name, suffix in formats.items():
+        if suffix in _CURES and leftover(name):
+            return f"{name} is {_CURES[suffix]}; Fireworks reads *.safetensors and *.bin"
+    return "Fireworks reads *.safetensors and *.bin"
 
 
 def safetensors_size(contents: Contents) -> Iterable[Finding]:

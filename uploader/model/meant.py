@@ -1,0 +1,109 @@
+"""The folder that was meant, where the one given holds models instead of being one.
+
+The root of an entry of Hugging Face's cache, a run with only its checkpoints, a folder of several
+adapters. Only names are read, and so many of them at most.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from uploader.core.text import shown
+from uploader.model.names import ADAPTER_CONFIG, Role, role
+
+_MAX_NAMES = 10_000
+_CHECKPOINT = re.compile(
+    r"(?:.*[-_])?(?:checkpoint|global_step|step|epoch)[-_]?(\d{1,18})", re.IGNORECASE
+)
+_ENTRY = "models--"
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """A path below the folder that was given, and what it is among."""
+
+    path: Path
+    among: str
+
+    def __str__(self) -> str:
+        return f"did you mean {shown(str(self.path))}? ({self.among})"
+
+
+def meant(root: Path) -> Meant | None:
+    """The model below ``root`` that is most likely meant; None if there is no sign of any."""
+    folders = _folders(root)
+    names = {folder.name for folder in folders}
+    if "snapshots" in names:
+        return _snapshot(root)
+    entries = [folder for folder in folders if folder.name.startswith(_ENTRY)]
+    if entries:
+        inner = _snapshot(_newest(entries))
+        return inner and Meant(inner.path, f"the newest of {len(entries)} models in the cache")
+    found = [folder for folder in folders if _holds_model(folder)]
+    checkpoints = {f: int(m[1]) for f in found if (m := _CHECKPOINT.fullmatch(f.name))}
+    if len(checkpoints) == len(found) > 1:
+        last = max(checkpoints, key=lambda folder: checkpoints[folder])
+        return Meant(last, f"the last of {len(found)} checkpoints")
+    if len(found) > 1:
+        adapters = all((folder / ADAPTER_CONFIG).is_file() for folder in found)
+        what = "adapters" if adapters else "models"
+        return Meant(_newest(found), f"the newest of {len(found)} {what}")
+    return Meant(found[0], "it holds weights") if found else None
+
+
+def _snapshot(root: Path) -> Meant | None:
+    """The revision of `main` in a cache entry, else the newest one."""
+    revisions = [folder for folder in _folders(root / "snapshots") if _files(folder)]
+    if not revisions:
+        return None
+    main = root / "snapshots" / _main(root)
+    if main in revisions:
+        return Meant(main, "the revision of main in Hugging Face's cache")
+    return Meant(_newest(revisions), "the newest revision in Hugging Face's cache")
+
+
+def _main(root: Path) -> str:
+    longest = 100
+    try:
+        with (root / "refs" / "main").open(encoding="ascii") as file:
+            return file.read(longest).strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _holds_model(folder: Path) -> bool:
+    names = _files(folder)
+    return ADAPTER_CONFIG in names or any(role(name) is Role.WEIGHTS for name in names)
+
+
+def _folders(root: Path) -> list[Path]:
+    return [Path(entry) for entry in _entries(root) if entry.name[0] != "." and entry.is_dir()]
+
+
+def _files(root: Path) -> set[str]:
+    return {entry.name for entry in _entries(root) if not entry.is_dir()}
+
+
+def _entries(root: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(root) as entries:
+            found = list(islice(entries, _MAX_NAMES))
+    except OSError:
+        return []  # not there, or somebody else's
+    return sorted(found, key=lambda entry: entry.name)
+
+
+def _newest(folders: Iterable[Path]) -> Path:
+    return max(folders, key=_mtime_ns)
+
+
+def _mtime_ns(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
