@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from uploader.core.job import Event
-    from uploader.engine.tools import Limits, Tools
+    from uploader.engine.context import Limits, WorkerContext
     from uploader.engine.worker import Worker
     from uploader.remote.credentials import ApiKeySource
     from uploader.remote.fireworks import Fireworks
@@ -149,20 +149,21 @@ def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[tu
             contextlib.closing(ChangeWatch(engine)) as watch,
         ):
             migrate.require_head(engine)  # from here on nobody else migrates it
-            yield Worker(_tools(settings, engine, lock, watch.changed, on_event)), Jobs(engine)
+            context = _context(settings, engine, lock, watch.changed, on_event)
+            yield Worker(context), Jobs(engine)
     finally:
         engine.dispose()
 
 
-def _tools(
+def _context(
     settings: Settings,
     engine: Engine,
     lock: WorkerLock,
     changed: Callable[[], bool],
     on_event: Callable[[Event], None],
-) -> Tools:
+) -> WorkerContext:
+    from uploader.engine.context import WorkerContext
     from uploader.engine.throttle import Slots, Throttle
-    from uploader.engine.tools import Tools
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
@@ -179,12 +180,12 @@ def _tools(
     def storage(stop: StopToken) -> Storage:
         return Storage(time, SocketAdapter(stop))
 
-    return Tools(
+    return WorkerContext(
         owner=lock.owner,
         base_url=own.base_url,
         account=own.account_id,
         jobs=Jobs(engine),
-        claims=Claims(engine, on_event),
+        claims=Claims(engine, time.now, on_event),
         clock=time,
         spawn=spawn,
         limits=limits,
@@ -220,7 +221,7 @@ def service(settings: Settings) -> Fireworks:
 
 def _limits(settings: Settings) -> Limits:
     from uploader.core.retry import Backoff
-    from uploader.engine.tools import Limits
+    from uploader.engine.context import Limits
 
     return Limits(
         max_jobs=settings.transfer.max_jobs,

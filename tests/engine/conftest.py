@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from uploader.core.job import (
+    Event,
     FileState,
     Job,
     Kind,
@@ -25,8 +26,8 @@ from uploader.core.job import (
 )
 from uploader.core.redact import ApiKey
 from uploader.core.retry import Backoff
+from uploader.engine.context import Limits, WorkerContext
 from uploader.engine.throttle import Slots, Throttle
-from uploader.engine.tools import Limits, Tools
 from uploader.engine.worker import Worker
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
@@ -143,14 +144,16 @@ class Lab:
         with WorkerLock(self.state) as lock:
             watch = ChangeWatch(self.engine)
             try:
-                yield Worker(self.tools(lock, watch.changed, replace(LIMITS, **limits)))
+                yield Worker(self.context(lock, watch.changed, replace(LIMITS, **limits)))
             finally:
                 watch.close()
 
     def _at_boundary(self, name: str) -> object:
         return self.boundary(name)  # as it is then, not as it was when a session was opened
 
-    def tools(self, lock: WorkerLock, changed: Callable[[], bool], limits: Limits) -> Tools:
+    def context(
+        self, lock: WorkerLock, changed: Callable[[], bool], limits: Limits
+    ) -> WorkerContext:
         gate = Gate(self.clock)
 
         def adapter() -> InProcessAdapter:
@@ -161,12 +164,12 @@ class Lab:
                 self.world.base_url, lambda: ApiKey(self.key), self.clock, gate, adapter()
             )
 
-        return Tools(
+        return WorkerContext(
             owner=lock.owner,
             base_url=self.world.base_url,
             account=self.account,
             jobs=self.jobs,
-            claims=Claims(self.engine, lambda event: self.events.append(event.kind)),
+            claims=Claims(self.engine, self.clock.now, self._heard),
             clock=self.clock,
             spawn=self.spawn,
             limits=limits,
@@ -178,6 +181,9 @@ class Lab:
             control=control,
             storage=lambda _: Storage(self.clock, adapter()),
         )
+
+    def _heard(self, event: Event) -> None:
+        self.events.append(event.kind)
 
     def run(self, **limits: Any) -> None:
         """One worker until idle."""

@@ -114,11 +114,10 @@ def test_a_drained_worker_gives_its_leases_back_and_writes_where_it_stands(lab: 
 
 def test_leases_of_a_dead_worker_are_void_at_once(lab: Lab) -> None:
     lab.enqueue(lab.model())
-    claims = Claims(lab.engine)
+    claims = Claims(lab.engine, lab.clock.now)
     with WorkerLock(lab.state) as dead:
         stages = (Stage.CREATE,)
-        job = claims.claim(dead.owner, lab.world.base_url, stages, lab.clock.now(), 1e9)
-        assert job is not None
+        assert claims.claim(dead.owner, lab.world.base_url, stages, 1e9)
     lab.run()
     lab.assert_ready()
     assert "rescued" in lab.kinds()
@@ -126,15 +125,15 @@ def test_leases_of_a_dead_worker_are_void_at_once(lab: Lab) -> None:
 
 def test_leases_of_a_living_worker_are_left_alone_whatever_the_clock_says(lab: Lab) -> None:
     lab.enqueue(lab.model())
-    claims = Claims(lab.engine)
+    claims = Claims(lab.engine, lab.clock.now)
     with WorkerLock(lab.state) as other:
-        job = claims.claim(other.owner, lab.world.base_url, (Stage.CREATE,), lab.clock.now(), 1.0)
-        assert job is not None
+        held = claims.claim(other.owner, lab.world.base_url, (Stage.CREATE,), 1.0)
+        assert held is not None
         assert isinstance(lab.clock, FastClock)
         lab.clock.moved_s += 86_400
         began_s = lab.clock.boot_s()
         lab.run_until(lambda: lab.clock.boot_s() - began_s > 30)
-        assert lab.job().lease == job.lease
+        assert lab.job().lease == held.lease
         assert lab.world.report()["creates"] == 0
 
 
@@ -159,10 +158,9 @@ def test_a_worker_that_lost_its_lease_writes_nothing_more(lab: Lab) -> None:
     thief = Lease(1, "thief", "t")
 
     def steal() -> None:
-        claims = Claims(lab.engine)
         lease = lab.job().lease
         assert lease is not None
-        claims.release(lease, lab.clock.now())
+        Claims(lab.engine, lab.clock.now).release([lease])
         lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
 
     act_while_sending(lab, steal, lambda: lab.job().status is Status.PAUSED)

@@ -19,10 +19,10 @@ from sqlalchemy import text
 from tests.engine.conftest import DEADLINE_S, GRANULE, LIMITS, FastClock, Lab
 from tests.postgresql import Cluster
 from uploader.core.errors import StoreError
-from uploader.core.job import Job, Stage, Status
+from uploader.core.job import Stage, Status
+from uploader.engine.context import Limits, WorkerContext
 from uploader.engine.job_run import JobRun
 from uploader.engine.progress import Progress
-from uploader.engine.tools import Limits, Tools
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
@@ -30,6 +30,7 @@ from uploader.sandbox.adapter import InProcessAdapter
 from uploader.sources.local import Source
 from uploader.store.claims import Claims
 from uploader.store.database.workers import WorkerLock
+from uploader.store.held import Held
 
 SIZE = 24 * GRANULE
 SUSPENDED_S = 3600.0
@@ -48,8 +49,10 @@ class _Stoppable(InProcessAdapter):
 class PostgresqlLab(Lab):
     """Several laboratories may share one database."""
 
-    def tools(self, lock: WorkerLock, changed: Callable[[], bool], limits: Limits) -> Tools:
-        tools = super().tools(lock, changed, limits)
+    def context(
+        self, lock: WorkerLock, changed: Callable[[], bool], limits: Limits
+    ) -> WorkerContext:
+        context = super().context(lock, changed, limits)
 
         def stoppable(client: Any, stop: StopToken) -> Any:
             for adapter in client._session.adapters.values():
@@ -57,14 +60,14 @@ class PostgresqlLab(Lab):
             return client
 
         def control(stop: StopToken) -> Fireworks:
-            client: Fireworks = stoppable(tools.control(stop), stop)
+            client: Fireworks = stoppable(context.control(stop), stop)
             return client
 
         def storage(stop: StopToken) -> Storage:
-            client: Storage = stoppable(tools.storage(stop), stop)
+            client: Storage = stoppable(context.storage(stop), stop)
             return client
 
-        return replace(tools, control=control, storage=storage)
+        return replace(context, control=control, storage=storage)
 
     @property
     def fast(self) -> FastClock:
@@ -85,11 +88,11 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     log: list[str] = []
     claim, read = Claims.claim, Progress.read
 
-    def noted_claim(*of: Any, **facts: Any) -> Job | None:
-        job = claim(*of, **facts)
-        if job is not None:
+    def noted_claim(*of: Any, **facts: Any) -> Held | None:
+        held = claim(*of, **facts)
+        if held is not None:
             log.append("claim")
-        return job
+        return held
 
     def noted_block(*of: Any) -> None:
         log.append("block")
@@ -199,17 +202,17 @@ def test_renewals_keep_a_lease_for_as_long_as_it_takes(
     lab.close()
 
 
-def _take_away(lab: Lab, owner: str) -> Job:
+def _take_away(lab: Lab, owner: str) -> Held:
     """As another machine does once the lease is overdue by the database's clock."""
     with lab.engine.begin() as connection:
         connection.execute(
             text("UPDATE jobs SET lease_expires_at = clock_timestamp() - interval '11 seconds'")
         )
-    claims = Claims(lab.engine)
-    assert claims.reap(lambda _: True, lab.clock.now()) == [1]
-    job = claims.claim(owner, lab.world.base_url, tuple(Stage), lab.clock.now(), 1e6)
-    assert job is not None
-    return job
+    claims = Claims(lab.engine, lab.clock.now)
+    assert claims.reap(lambda _: True) == [1]
+    held = claims.claim(owner, lab.world.base_url, tuple(Stage), 1e6)
+    assert held is not None
+    return held
 
 
 def test_a_lease_that_was_taken_is_not_resumed_by_the_old_holder(lab: PostgresqlLab) -> None:
@@ -231,8 +234,7 @@ def test_a_lease_that_was_taken_is_not_resumed_by_the_old_holder(lab: Postgresql
         worker.drain()
         thread.join(DEADLINE_S)
         assert not thread.is_alive()
-    assert taken.lease is not None
-    Claims(lab.engine).release(taken.lease, lab.clock.now())
+    taken.release()
     lab.bytes_per_s = None
     lab.run()
     lab.assert_ready()

@@ -162,8 +162,8 @@ def test_a_job_in_the_hands_of_a_worker_is_left_to_it(lab: Lab) -> None:
     folder = lab.model()
     lab.enqueue(folder)
     with WorkerLock(lab.state) as lock:
-        claims = Claims(lab.engine)
-        claims.claim(lock.owner, lab.world.base_url, tuple(Stage), lab.clock.now(), 60.0)
+        claims = Claims(lab.engine, lab.clock.now)
+        claims.claim(lock.owner, lab.world.base_url, tuple(Stage), 60.0)
         assert "uploader pause 1" in refused(lab, folder).hint
 
 

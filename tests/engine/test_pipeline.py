@@ -106,7 +106,7 @@ def test_a_job_of_another_service_is_left_alone(lab: Lab) -> None:
 def create_remotely(lab: Lab, body: dict[str, Any]) -> None:
     """As another program would have."""
     with lab.worker() as worker:
-        control = worker._tools.control(None)  # type: ignore[arg-type]
+        control = worker._context.control(None)  # type: ignore[arg-type]
         control.create("sandbox", body)
         control.close()
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.engine.conftest import GRANULE, Lab
 from uploader.engine.progress import Progress
-from uploader.store.files import FileProgress
+from uploader.store.held_files import FileProgress
 
 SIZE = 10 * GRANULE
 

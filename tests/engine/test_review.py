@@ -19,20 +19,23 @@ from uploader.engine.job_run import JobRun
 from uploader.engine.urls import UrlBook
 from uploader.engine.worker import Worker
 from uploader.store.claims import Claims
+from uploader.store.held import Held
 
 SIZE = 40 * GRANULE
 
 
-def break_times(monkeypatch: pytest.MonkeyPatch, verb: str, calls: range) -> None:
+def break_times(
+    monkeypatch: pytest.MonkeyPatch, kind: type[Claims | Held], verb: str, calls: range
+) -> None:
     """The store refuses ``verb`` at those of its calls."""
-    works, made = getattr(Claims, verb), iter(range(1_000_000))
+    works, made = getattr(kind, verb), iter(range(1_000_000))
 
     def refuse(*of: Any, **facts: Any) -> Any:
         if next(made) in calls:
             raise StoreError("the state store has no room to grow", code="disk_full")
         return works(*of, **facts)
 
-    monkeypatch.setattr(Claims, verb, refuse)
+    monkeypatch.setattr(kind, verb, refuse)
 
 
 def never_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,15 +69,16 @@ def test_a_drain_in_a_signal_handler_takes_no_lock_of_the_thread_it_interrupts(l
 
 def test_an_upload_that_ends_while_the_worker_looks_is_no_error(lab: Lab) -> None:
     lab.enqueue(lab.model())
-    job = Claims(lab.engine).claim("me", lab.world.base_url, (Stage.CREATE,), lab.clock.now(), 1)
-    assert job is not None
+    claims = Claims(lab.engine, lab.clock.now)
+    held = claims.claim("me", lab.world.base_url, (Stage.CREATE,), 1)
+    assert held is not None
     looks: Iterator[Any] = iter(())
 
     class Ending(JobRun):
         _upload = property(lambda _: next(looks), lambda *_: None)
 
     with lab.worker() as worker:
-        run = Ending(worker._tools, job, math.inf)
+        run = Ending(worker._context, held, math.inf)
         for verb in ("flush", "stop", "cut"):
             called: list[str] = []
             stub = type("Stub", (), {verb: lambda *_, c=called, v=verb: c.append(v)})()
@@ -86,7 +90,7 @@ def test_an_upload_that_ends_while_the_worker_looks_is_no_error(lab: Lab) -> Non
 def test_a_store_that_hiccups_at_the_last_look_does_not_end_the_run(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_times(monkeypatch, "open_count", range(2))
+    break_times(monkeypatch, Claims, "open_count", range(2))
     lab.enqueue(lab.model())
     lab.run()
     lab.assert_ready()
@@ -95,7 +99,7 @@ def test_a_store_that_hiccups_at_the_last_look_does_not_end_the_run(
 def test_a_store_that_hiccups_while_healing_is_asked_again(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_times(monkeypatch, "heal", range(1, 2))
+    break_times(monkeypatch, Claims, "heal", range(1, 2))
     lab.key = "fw_wrong_key_000000"
     lab.enqueue(lab.model())
 
@@ -110,18 +114,16 @@ def test_a_store_that_hiccups_while_healing_is_asked_again(
 def test_a_key_that_was_away_and_comes_back_heals_too(lab: Lab) -> None:
     away: list[bool] = []
     with lab.worker() as worker:
-        tools = worker._tools
-        worker._tools = replace(tools, key_fingerprint=lambda: None if away else "same")
+        context = worker._context
+        worker._context = replace(context, key_fingerprint=lambda: None if away else "same")
         worker._key = "same"
         away.append(True)
         worker._heal()
         lab.enqueue(lab.model())
         lab.world.config.key_valid = False
-        claimed = tools.claims.claim(
-            tools.owner, tools.base_url, (Stage.CREATE,), lab.clock.now(), 60
-        )
+        claimed = context.claims.claim(context.owner, context.base_url, (Stage.CREATE,), 60)
         assert claimed is not None
-        JobRun(tools, claimed, math.inf).drive()
+        JobRun(context, claimed, math.inf).drive()
         assert lab.job().status is Status.BLOCKED
         away.clear()
         worker._heal()
@@ -172,7 +174,7 @@ def test_a_worker_does_not_wait_for_ever_for_what_a_cancelled_job_may_not_delete
 
 def test_a_start_that_fails_gives_its_place_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.world.script.add([{"on": "urls", "do": "status", "status": 403, "times": 5}])
-    break_times(monkeypatch, "block", range(5))
+    break_times(monkeypatch, Held, "block", range(5))
     lab.enqueue(lab.model())
     lab.run()
     lab.assert_ready()

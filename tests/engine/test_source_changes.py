@@ -16,8 +16,8 @@ import pytest
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.exits import exit_of
 from uploader.core.job import Status
+from uploader.engine.context import WorkerContext
 from uploader.engine.throttle import Slots
-from uploader.engine.tools import Tools
 from uploader.sandbox.script import Script
 
 #: In blocks of a granule: `a.bin` is blocks 1 to 8, `b.bin` goes after it.
@@ -28,8 +28,8 @@ STOPPED_AT = 3 * GRANULE
 class OneByOne(Lab):
     """One file at a time, in the order of their names, so that moments are blocks."""
 
-    def tools(self, *parts: Any) -> Tools:
-        return replace(super().tools(*parts), slots=Slots(1))
+    def context(self, *parts: Any) -> WorkerContext:
+        return replace(super().context(*parts), slots=Slots(1))
 
 
 @pytest.fixture

@@ -32,7 +32,8 @@ from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
 from uploader.store.database.dialect import open_engine, sqlite_url
-from uploader.store.files import FileProgress
+from uploader.store.held import Held
+from uploader.store.held_files import FileProgress
 from uploader.store.jobs import Jobs
 from uploader.store.tables import jobs as jobs_table
 
@@ -50,12 +51,12 @@ class Store(RuleBasedStateMachine):
         super().__init__()
         self.engine = self._open()
         self.jobs = Jobs(self.engine)
-        self.claims = Claims(self.engine)
         self.now = NOON
+        self.claims = Claims(self.engine, lambda: self.now)
         self.born = 0
         self.alive: set[str] = set()
-        #: Every lease ever given, and those that hold.
-        self.given: list[Lease] = []
+        #: Every job ever claimed, and the leases that hold.
+        self.given: list[Held] = []
         self.live: dict[int, Lease] = {}
         self.may_advance = False
         self.before = self._look()
@@ -161,11 +162,11 @@ class Store(RuleBasedStateMachine):
             self.before = self._look()
         owner = _one_of(sorted(self.alive), pick)
         wanted = [job for job in self.before.jobs.values() if self._claimable(job)]
-        job = self.claims.claim(owner, BASE_URL, tuple(Stage), self.now, 60)
-        assert (job is None) == (not wanted)
-        if job is not None:
-            assert job.id in {each.id for each in wanted}
-            self._took(job, owner)
+        held = self.claims.claim(owner, BASE_URL, tuple(Stage), 60)
+        assert (held is None) == (not wanted)
+        if held is not None:
+            assert held.job.id in {each.id for each in wanted}
+            self._took(held, owner)
 
     def _claimable(self, job: Job) -> bool:
         wait_s = (job.not_before - self.now).total_seconds() if job.not_before else 0.0
@@ -176,25 +177,25 @@ class Store(RuleBasedStateMachine):
     @rule(pick=st.integers(0, 99))
     def claim_cancelled(self, pick: int) -> None:
         owner = _one_of(sorted(self.alive), pick)
-        job = self.claims.claim_cancelled(owner, BASE_URL, self.now, 60)
-        if job is not None:
-            assert job.status is Status.CANCELLED
-            self._took(job, owner)
+        held = self.claims.claim_cancelled(owner, BASE_URL, 60)
+        if held is not None:
+            assert held.job.status is Status.CANCELLED
+            self._took(held, owner)
 
-    def _took(self, job: Job, owner: str) -> None:
-        assert job.id not in self.live, "a double claim"
-        assert job.lease is not None
-        assert job.lease.owner == owner
-        assert job.lease not in self.given
-        self.given.append(job.lease)
-        self.live[job.id] = job.lease
+    def _took(self, held: Held, owner: str) -> None:
+        assert held.job.id not in self.live, "a double claim"
+        assert held.job.lease == held.lease
+        assert held.lease.owner == owner
+        assert held.lease not in {earlier.lease for earlier in self.given}
+        self.given.append(held)
+        self.live[held.job.id] = held.lease
 
     @precondition(lambda self: self.alive)
     @rule()
     def reap(self) -> None:
         dead = {id_ for id_, lease in self.live.items() if lease.owner not in self.alive}
         self._outlive(dead)
-        assert self.claims.reap(self.alive.__contains__, self.now) == sorted(dead)
+        assert self.claims.reap(self.alive.__contains__) == sorted(dead)
         for job_id in dead:
             del self.live[job_id]
 
@@ -203,12 +204,12 @@ class Store(RuleBasedStateMachine):
     def renew(self, pick: int) -> None:
         owner = _one_of(sorted(self.alive), pick)
         mine = {lease for lease in self.live.values() if lease.owner == owner}
-        assert self.claims.renew(owner, self.now, 60) == mine
-        assert self.claims.held(owner).keys() == mine
+        assert self.claims.renew(owner, 60) == mine
+        assert self.claims.leases_of(owner).keys() == mine
 
     @rule()
     def heal(self) -> None:
-        self.claims.heal(self.now)
+        self.claims.heal()
 
     @precondition(lambda self: self.given)
     @rule(pick=st.integers(0, 99), name=st.sampled_from(sorted(WRITES)))
@@ -220,23 +221,24 @@ class Store(RuleBasedStateMachine):
     def go_on(self, pick: int, steps: int) -> None:
         """What a worker would do next: without it chance seldom gets as far as READY."""
         owner = _one_of(sorted(self.alive), pick)
-        mine = [lease for lease in self.live.values() if lease.owner == owner]
+        live = self.live.values()
+        mine = [held for held in self.given if held.lease in live and held.lease.owner == owner]
         if not mine:
             self.claim(pick)
-        for lease in mine[:1]:
+        for held in mine[:1]:
             for _ in range(steps):
-                self._next_step(lease)
+                self._next_step(held)
                 self.the_store_is_right()
 
-    def _next_step(self, lease: Lease) -> None:
-        job = self.before.jobs[lease.job_id]
+    def _next_step(self, held: Held) -> None:
+        job = self.before.jobs[held.job.id]
         unstored = [file for file in self._files_of(job) if not file.stored]
         if job.stage is Stage.CREATE:
-            self._write(lease, WRITES["to_upload"])
+            self._write(held, WRITES["enter_upload"])
         elif unstored:
-            self._store(lease, unstored[0].path)
+            self._store(held, unstored[0].path)
         else:
-            self._write(lease, WRITES["to_validate" if job.stage is Stage.UPLOAD else "finish"])
+            self._write(held, WRITES["enter_validate" if job.stage is Stage.UPLOAD else "finish"])
 
     def _files_of(self, job: Job) -> list[FileState]:
         return [file for file in self.before.files.values() if file.job_id == job.id]
@@ -244,12 +246,10 @@ class Store(RuleBasedStateMachine):
     @precondition(lambda self: self.given)
     @rule(pick=st.integers(0, 99))
     def poll_again(self, pick: int) -> None:
-        lease = _one_of(self.given, pick)
-        job = self.before.jobs.get(lease.job_id)
+        held = _one_of(self.given, pick)
+        job = self.before.jobs.get(held.job.id)
         if job is not None and job.stage is Stage.VALIDATE:
-            self._write(
-                lease, lambda claims, _, now: claims.poll_again(lease, soon(now), 1.0, "wait", now)
-            )
+            self._write(held, lambda _, now: held.poll_again(soon(now), 1.0, "wait"))
 
     # -- files -----------------------------------------------------------------------------
 
@@ -260,9 +260,9 @@ class Store(RuleBasedStateMachine):
         name=st.sampled_from(sorted(FILE_WRITES)),
     )
     def file_write(self, pick: int, path: str, name: str) -> None:
-        lease = _one_of(self.given, pick)
-        sent = self._sent(lease, path)
-        self._write(lease, lambda claims, _, now: FILE_WRITES[name](claims, lease, path, sent, now))
+        held = _one_of(self.given, pick)
+        sent = self._sent(held, path)
+        self._write(held, lambda _, now: FILE_WRITES[name](held, path, sent, now))
 
     @precondition(lambda self: self.given)
     @rule(
@@ -272,45 +272,42 @@ class Store(RuleBasedStateMachine):
         late=st.integers(0, 1),
     )
     def progress(self, pick: int, path: str, shares: tuple[float, float], late: int) -> None:
-        lease = _one_of(self.given, pick)
-        file = self.before.files.get((lease.job_id, path))
+        held = _one_of(self.given, pick)
+        file = self.before.files.get((held.job.id, path))
         sessions = file.sessions - late if file else 0
         offset, mark = sorted(int(share * SIZES[path]) for share in shares)
-        sent = self._sent(lease, path) + 1
+        sent = self._sent(held, path) + 1
         row = FileProgress(
             path, sessions, PrefixCrc(offset, 1), PrefixCrc(mark, 2), sent, advanced=True
         )
         self.may_advance = not late
-        self._write(lease, lambda claims, _, now: claims.progress(lease, [row], 1.0, now))
+        self._write(held, lambda *_: held.files.report_progress([row], 1.0))
 
     @precondition(lambda self: self.given)
     @rule(pick=st.integers(0, 99), path=st.sampled_from(sorted(SIZES)))
     def file_stored(self, pick: int, path: str) -> None:
         self._store(_one_of(self.given, pick), path)
 
-    def _store(self, lease: Lease, path: str) -> None:
-        sent = self._sent(lease, path)
+    def _store(self, held: Held, path: str) -> None:
+        sent = self._sent(held, path)
         self.may_advance = True
         self._write(
-            lease,
-            lambda claims, _, now: claims.file_stored(
-                lease, path, 5, now, bytes_sent=sent, verified=True
-            ),
+            held, lambda *_: held.files.mark_stored(path, 5, bytes_sent=sent, verified=True)
         )
 
-    def _sent(self, lease: Lease, path: str) -> int:
-        file = self.before.files.get((lease.job_id, path))
+    def _sent(self, held: Held, path: str) -> int:
+        file = self.before.files.get((held.job.id, path))
         return file.bytes_sent if file else 0
 
-    def _write(self, lease: Lease, write: Write) -> None:
+    def _write(self, held: Held, write: Write) -> None:
         """One worker write: all or nothing, and nothing at all under a stale token."""
-        holds = self.live.get(lease.job_id) == lease
+        holds = self.live.get(held.job.id) == held.lease
         try:
-            write(self.claims, lease, self.now)
+            write(held, self.now)
         except LeaseLost:
             assert self._look() == self.before, "a refused write changed something"
-            status = self.before.jobs[lease.job_id].status if holds else None
-            assert status is not Status.ACTIVE or write is WRITES["closed"]
+            status = self.before.jobs[held.job.id].status if holds else None
+            assert status is not Status.ACTIVE or write is WRITES["close"]
         except (ValueError, UsageError, IntegrityError):
             # The database itself refuses to take a stored file for one without its bytes.
             assert holds
@@ -318,7 +315,7 @@ class Store(RuleBasedStateMachine):
         else:
             assert holds, "a stale token wrote"
             if write is WRITES["release"]:
-                del self.live[lease.job_id]
+                del self.live[held.job.id]
 
     # -- what always holds -----------------------------------------------------------------
 

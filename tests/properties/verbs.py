@@ -5,51 +5,49 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
-from uploader.core.job import Kind, Lease, Manifest, ManifestFile, NewJob, Reason
+from uploader.core.job import Kind, Manifest, ManifestFile, NewJob, Reason
 from uploader.core.redact import SessionUri
-from uploader.store.claims import Claims
+from uploader.store.held import Held
 
 BASE_URL = "https://api.fireworks.ai"
 REASON = Reason("net", "the connection was reset", "wait")
 SIZES = {"a.bin": 100, "b.bin": 7}
-#: What a worker does of its own accord, whatever became of its lease meanwhile.
-Write = Callable[[Claims, Lease, datetime], object]
+#: What a worker does of its own accord at a moment, whatever became of its lease meanwhile.
+Write = Callable[[Held, datetime], object]
 
 WRITES: dict[str, Write] = {
-    "adopt_account": lambda claims, lease, now: claims.adopt_account(lease, "acme", now),
-    "to_upload": lambda claims, lease, now: claims.to_upload(lease, now, created=True),
-    "adopted": lambda claims, lease, now: claims.to_upload(lease, now, created=False),
-    "to_validate": lambda claims, lease, now: claims.to_validate(lease, now),
-    "finish": lambda claims, lease, now: claims.finish(lease, now, ["odd"]),
-    "retry_at": lambda claims, lease, now: claims.retry_at(lease, soon(now), REASON, now),
-    "wait_until": lambda claims, lease, now: claims.wait_until(lease, soon(now), now),
-    "block": lambda claims, lease, now: claims.block(lease, REASON, now),
-    "fail": lambda claims, lease, now: claims.fail(lease, REASON, now),
-    "fall_back_to_put": lambda claims, lease, now: claims.fall_back_to_put(lease, now),
-    "deleted": lambda claims, lease, now: claims.deleted(lease, now),
-    "closed": lambda claims, lease, now: claims.closed(lease, now),
-    "note": lambda claims, lease, now: claims.note(lease, "left_open", "something", now),
-    "release": lambda claims, lease, now: claims.release(lease, now),
+    "adopt_account": lambda held, _: held.adopt_account("acme"),
+    "enter_upload": lambda held, _: held.enter_upload(created=True),
+    "adopted": lambda held, _: held.enter_upload(created=False),
+    "enter_validate": lambda held, _: held.enter_validate(),
+    "finish": lambda held, _: held.finish(["odd"]),
+    "retry_at": lambda held, now: held.retry_at(soon(now), REASON),
+    "wait_until": lambda held, now: held.wait_until(soon(now)),
+    "block": lambda held, _: held.block(REASON),
+    "fail": lambda held, _: held.fail(REASON),
+    "fall_back_to_put": lambda held, _: held.fall_back_to_put(),
+    "mark_deleted": lambda held, _: held.mark_deleted(),
+    "close": lambda held, _: held.close(),
+    "add_event": lambda held, _: held.add_event("left_open", "something"),
+    "release": lambda held, _: held.release(),
 }
-FileWrite = Callable[[Claims, Lease, str, int, datetime], object]
+FileWrite = Callable[[Held, str, int, datetime], object]
 URI = SessionUri("https://storage.example/o?upload_id=1")
 WHY = "the service no longer knows it"
 
 FILE_WRITES: dict[str, FileWrite] = {
-    "open_session": lambda claims, lease, path, _, now: claims.open_session(
-        lease, path, URI, "b/k", now
+    "open_session": lambda held, path, *_: held.files.open_session(path, URI, "b/k"),
+    "start_put": lambda held, path, *_: held.files.start_put(path),
+    "lose_session": lambda held, path, sent, _: held.files.drop_session(
+        path, WHY, bytes_sent=sent, old=True
     ),
-    "start_put": lambda claims, lease, path, _, now: claims.start_put(lease, path, now),
-    "lose_session": lambda claims, lease, path, sent, now: claims.drop_session(
-        lease, path, WHY, now, bytes_sent=sent, old=True
+    "mismatch": lambda held, path, sent, _: held.files.drop_session(
+        path, WHY, bytes_sent=sent, mismatch=True
     ),
-    "mismatch": lambda claims, lease, path, sent, now: claims.drop_session(
-        lease, path, WHY, now, bytes_sent=sent, mismatch=True
+    "mark_failed": lambda held, path, sent, now: held.files.mark_failed(
+        path, REASON, soon(now), bytes_sent=sent
     ),
-    "file_failed": lambda claims, lease, path, sent, now: claims.file_failed(
-        lease, path, REASON, soon(now), now, bytes_sent=sent
-    ),
-    "reidentify": lambda claims, lease, path, _, now: claims.reidentify(lease, path, 2, 3, now),
+    "reidentify": lambda held, path, *_: held.files.reidentify(path, 2, 3),
 }
 
 

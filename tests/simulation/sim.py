@@ -42,7 +42,7 @@ class Strand:
 
 
 class Sim:
-    """A Clock and a `spawn` for Tools; `crash_at` numbers the boundary that ends it all."""
+    """A Clock and a `spawn` for WorkerContext; `crash_at` numbers the boundary that ends it all."""
 
     def __init__(self, seed: int, crash_at: int | None = None, began_s: float = 0.0) -> None:
         self.crash_at = crash_at

@@ -13,16 +13,27 @@ import pytest
 from sqlalchemy import Engine, event, text, update
 
 from tests.postgresql import Cluster
-from uploader.core.job import Event, Job, Kind, Manifest, ManifestFile, NewJob, Stage
+from uploader.core.job import Event, Kind, Manifest, ManifestFile, NewJob, Stage
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
 from uploader.store.database.dialect import open_engine, writing
+from uploader.store.held import Held
 from uploader.store.jobs import Jobs
 from uploader.store.tables import jobs as jobs_table
 from uploader.store.tables import metadata
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 BASE_URL = "https://api.fireworks.ai"
+
+
+class Hands:
+    """A wall clock whose hands a test sets."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def __call__(self) -> datetime:
+        return self.at
 
 
 @pytest.fixture(scope="session")
@@ -116,8 +127,13 @@ def jobs(engine: Engine, told: list[Event]) -> Jobs:
 
 
 @pytest.fixture
-def claims(engine: Engine, told: list[Event]) -> Claims:
-    return Claims(engine, told.append)
+def clock() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def claims(engine: Engine, clock: Hands, told: list[Event]) -> Claims:
+    return Claims(engine, clock, told.append)
 
 
 def _new(
@@ -157,15 +173,15 @@ def enqueue(jobs: Jobs) -> Callable[..., int]:
 
 
 @pytest.fixture
-def claimed(claims: Claims, enqueue: Callable[..., int]) -> Callable[..., Job]:
+def claimed(claims: Claims, enqueue: Callable[..., int]) -> Callable[..., Held]:
     """A fresh job in the hands of a worker."""
 
-    def claim(*args: Any, **fields: Any) -> Job:
+    def claim(*args: Any, **fields: Any) -> Held:
         job_id = enqueue(*args, **fields)
-        job = claims.claim("worker", BASE_URL, tuple(Stage), NOW, 60)
-        assert job is not None
-        assert job.id == job_id
-        return job
+        held = claims.claim("worker", BASE_URL, tuple(Stage), 60)
+        assert held is not None
+        assert held.job.id == job_id
+        return held
 
     return claim
 

@@ -18,12 +18,13 @@ from sqlalchemy.exc import DBAPIError
 
 from tests.engine.conftest import Lab
 from uploader.core.errors import LeaseLost, NotFound, StoreError, UsageError, VerbRefused
-from uploader.core.job import Job, PrefixCrc, Stage
+from uploader.core.job import PrefixCrc, Stage
 from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
 from uploader.store.database.dialect import open_engine, sqlite_url
-from uploader.store.files import FileProgress
+from uploader.store.held import Held
+from uploader.store.held_files import FileProgress
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -34,7 +35,7 @@ _WRONG_STATEMENT = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CONSTRAINT)
 
 
 @pytest.fixture
-def used(engine: Engine, database: Path, claimed: Callable[..., Job], tmp_path: Path) -> Path:
+def used(engine: Engine, database: Path, claimed: Callable[..., Held], tmp_path: Path) -> Path:
     """A store with jobs, files and a history, as one file."""
     for number in range(5):
         claimed(f"m{number}", sizes={f"{n}.safetensors": 100 for n in range(20)})
@@ -66,13 +67,13 @@ def damaged(tmp_path: Path) -> Iterator[Callable[[bytes], Engine]]:
 
 def _everything(engine: Engine) -> tuple[Callable[[], object], ...]:
     """What commands and workers ask of a store."""
-    jobs, claims = Jobs(engine), Claims(engine)
+    jobs, claims = Jobs(engine), Claims(engine, lambda: NOW)
 
     def work() -> None:
-        job = claims.claim("w", BASE_URL, tuple(Stage), NOW, 60)
-        if job is not None and job.lease is not None:
+        held = claims.claim("w", BASE_URL, tuple(Stage), 60)
+        if held is not None:
             row = FileProgress("1.safetensors", 0, PrefixCrc(), PrefixCrc(), 1)
-            claims.progress(job.lease, [row], None, NOW)
+            held.files.report_progress([row], None)
 
     return (
         jobs.jobs,
@@ -80,10 +81,10 @@ def _everything(engine: Engine) -> tuple[Callable[[], object], ...]:
         lambda: [jobs.files(number) for number in range(1, 6)],
         jobs.events,
         lambda: jobs.apply(2, Verb.PAUSE, NOW),
-        lambda: claims.reap(lambda _: False, NOW),
+        lambda: claims.reap(lambda _: False),
         work,
-        lambda: claims.held("worker"),
-        lambda: claims.heal(NOW),
+        lambda: claims.leases_of("worker"),
+        claims.heal,
     )
 
 

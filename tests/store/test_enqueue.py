@@ -9,9 +9,9 @@ from sqlalchemy import Engine, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from uploader.core.errors import UsageError
-from uploader.core.job import Event, Job, NewJob, Stage, Status
+from uploader.core.job import Event, NewJob, Stage, Status
 from uploader.core.lifecycle import Verb
-from uploader.store.claims import Claims
+from uploader.store.held import Held
 from uploader.store.jobs import Jobs
 from uploader.store.tables import jobs as jobs_table
 
@@ -110,12 +110,11 @@ def test_other_accounts_and_base_urls_are_other_models(
 
 
 def test_a_job_that_learned_its_account_is_still_the_same(
-    jobs: Jobs, claims: Claims, claimed: Callable[..., Job], new: Callable[..., NewJob]
+    jobs: Jobs, claimed: Callable[..., Held], new: Callable[..., NewJob]
 ) -> None:
-    job = claimed(account="-")
-    assert job.lease
-    claims.adopt_account(job.lease, "acme", NOW)
-    assert jobs.enqueue(new(account="-"), NOW) == (job.id, False)
+    held = claimed(account="-")
+    held.adopt_account("acme")
+    assert jobs.enqueue(new(account="-"), NOW) == (held.job.id, False)
     with pytest.raises(UsageError, match="changed files"):
         jobs.enqueue(new(account="-", mtime_ns=2), NOW)
 

@@ -3,70 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from tests.store.conftest import BASE_URL, NOW, Hands
 from uploader.core.errors import LeaseLost
-from uploader.core.job import Event, Job, Lease, PrefixCrc, Reason, Stage, Status
+from uploader.core.job import Event, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.store.claims import Claims
-from uploader.store.fence import Fenced
-from uploader.store.files import FileProgress
+from uploader.store.held import Held
+from uploader.store.held_files import FileProgress, HeldFiles
 
-NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=5)
 REASON = Reason("net", "reset")
 PATH = "config.json"
+ROW = FileProgress(PATH, 0, PrefixCrc(), PrefixCrc(), 1)
 
-Write = Callable[[Claims, Lease], Any]
+Write = Callable[[Held], Any]
 
 TRANSITIONS: dict[str, Write] = {
-    "adopt_account": lambda claims, lease: claims.adopt_account(lease, "beta", LATER),
-    "to_upload": lambda claims, lease: claims.to_upload(lease, LATER, created=True),
-    "to_validate": lambda claims, lease: claims.to_validate(lease, LATER),
-    "finish": lambda claims, lease: claims.finish(lease, LATER, ["w"]),
-    "retry_at": lambda claims, lease: claims.retry_at(lease, LATER, REASON, LATER),
-    "wait_until": lambda claims, lease: claims.wait_until(lease, LATER, LATER),
-    "poll_again": lambda claims, lease: claims.poll_again(lease, LATER, 1.0, "m", LATER),
-    "block": lambda claims, lease: claims.block(lease, REASON, LATER),
-    "fail": lambda claims, lease: claims.fail(lease, REASON, LATER),
-    "fall_back_to_put": lambda claims, lease: claims.fall_back_to_put(lease, LATER),
+    "adopt_account": lambda held: held.adopt_account("beta"),
+    "enter_upload": lambda held: held.enter_upload(created=True),
+    "enter_validate": lambda held: held.enter_validate(),
+    "finish": lambda held: held.finish(["w"]),
+    "retry_at": lambda held: held.retry_at(LATER, REASON),
+    "wait_until": lambda held: held.wait_until(LATER),
+    "poll_again": lambda held: held.poll_again(LATER, 1.0, "m"),
+    "block": lambda held: held.block(REASON),
+    "fail": lambda held: held.fail(REASON),
+    "fall_back_to_put": lambda held: held.fall_back_to_put(),
 }
 FACTS: dict[str, Write] = {
-    "release": lambda claims, lease: claims.release(lease, LATER),
-    "open_session": lambda claims, lease: claims.open_session(
-        lease, PATH, SessionUri("u"), "b/k", LATER
-    ),
-    "start_put": lambda claims, lease: claims.start_put(lease, PATH, LATER),
-    "drop_session": lambda claims, lease: claims.drop_session(
-        lease, PATH, "why", LATER, bytes_sent=50
-    ),
-    "file_stored": lambda claims, lease: claims.file_stored(
-        lease, PATH, 1, LATER, bytes_sent=50, verified=True
-    ),
-    "file_failed": lambda claims, lease: claims.file_failed(
-        lease, PATH, REASON, None, LATER, bytes_sent=9
-    ),
-    "reidentify": lambda claims, lease: claims.reidentify(lease, PATH, 2, 3, LATER),
-    "deleted": lambda claims, lease: claims.deleted(lease, LATER),
-    "note": lambda claims, lease: claims.note(lease, "kind", "message", LATER),
-    "progress": lambda claims, lease: claims.progress(
-        lease, [FileProgress(PATH, 0, PrefixCrc(), PrefixCrc(), 1)], 1.0, LATER
-    ),
+    "release": lambda held: held.release(),
+    "mark_deleted": lambda held: held.mark_deleted(),
+    "add_event": lambda held: held.add_event("kind", "message"),
+}
+FILES: dict[str, Write] = {
+    "open_session": lambda held: held.files.open_session(PATH, SessionUri("u"), "b/k"),
+    "start_put": lambda held: held.files.start_put(PATH),
+    "drop_session": lambda held: held.files.drop_session(PATH, "why", bytes_sent=50),
+    "mark_stored": lambda held: held.files.mark_stored(PATH, 1, bytes_sent=50, verified=True),
+    "mark_failed": lambda held: held.files.mark_failed(PATH, REASON, None, bytes_sent=50),
+    "reidentify": lambda held: held.files.reidentify(PATH, 2, 3),
+    "report_progress": lambda held: held.files.report_progress([ROW], 1.0),
 }
 CLOSED: dict[str, Write] = {
-    "sessions_ended": lambda claims, lease: claims.sessions_ended(lease, LATER),
-    "closed": lambda claims, lease: claims.closed(lease, LATER),
+    "end_sessions": lambda held: held.end_sessions(),
+    "close": lambda held: held.close(),
 }
-ALL = TRANSITIONS | FACTS | CLOSED
-#: These are fenced by the owner, or by the row's own condition.
+ALL = TRANSITIONS | FACTS | FILES | CLOSED
+#: These are fenced by the owner, by the tokens given, or by the row's own condition.
 UNFENCED = {
     "claim",
     "claim_cancelled",
     "renew",
-    "held",
+    "leases_of",
+    "release",
     "reap",
     "heal",
     "clear_future_waits",
@@ -74,62 +68,72 @@ UNFENCED = {
 }
 
 
+def _verbs(kind: type) -> set[str]:
+    return {name for name in vars(kind) if not name.startswith("_")} - {"lease"}
+
+
 def test_every_verb_is_in_these_tables() -> None:
-    verbs = {name for name in dir(Claims) if not name.startswith("_")} - set(dir(Fenced))
-    assert verbs == set(ALL) | UNFENCED
+    assert _verbs(Held) == set(TRANSITIONS | FACTS | CLOSED)
+    assert _verbs(HeldFiles) == set(FILES)
+    assert _verbs(Claims) == UNFENCED
+
+
+@pytest.fixture
+def stale(claims: Claims, claimed: Callable[..., Held]) -> Held:
+    """Another worker has the job by now."""
+    held = claimed()
+    held.release()
+    assert claims.claim("successor", BASE_URL, tuple(Stage), 60)
+    return held
 
 
 @pytest.mark.parametrize("verb", ALL)
 def test_a_stale_token_changes_nothing(
-    claims: Claims,
-    claimed: Callable[..., Job],
+    stale: Held,
+    clock: Hands,
     put: Callable[..., None],
     dump: Callable[[], Any],
     told: list[Event],
     verb: str,
 ) -> None:
-    stale = claimed().lease
-    assert stale
-    claims.release(stale, NOW)
-    # The successor's job stands exactly where the verb would be legal.
-    claims.claim("successor", "https://api.fireworks.ai", tuple(Stage), NOW, 60)
-    put(stale.job_id, status=Status.CANCELLED if verb in CLOSED else Status.ACTIVE)
+    # The job stands exactly where the verb would be legal.
+    put(stale.job.id, status=Status.CANCELLED if verb in CLOSED else Status.ACTIVE)
     told.clear()
-    before = dump()
+    before, clock.at = dump(), LATER
     with pytest.raises(LeaseLost):
-        ALL[verb](claims, stale)
+        ALL[verb](stale)
     assert dump() == before
     assert told == []
 
 
 @pytest.mark.parametrize("verb", ALL)
 def test_a_transition_needs_the_status_it_starts_from(
-    claims: Claims,
-    claimed: Callable[..., Job],
+    claimed: Callable[..., Held],
+    clock: Hands,
     put: Callable[..., None],
     dump: Callable[[], Any],
     verb: str,
 ) -> None:
-    stage = {"to_validate": Stage.UPLOAD, "finish": Stage.VALIDATE}.get(verb, Stage.CREATE)
+    stage = {"enter_validate": Stage.UPLOAD, "finish": Stage.VALIDATE}.get(verb, Stage.CREATE)
     for status in reversed(Status):
-        lease = claimed(f"m-{status}").lease
-        assert lease
-        if verb == "to_validate":
+        clock.at = NOW
+        held = claimed(f"m-{status}")
+        if verb == "enter_validate":
             for path in ("a.safetensors", PATH):
-                claims.file_stored(lease, path, 1, NOW, bytes_sent=50, verified=True)
-        put(lease.job_id, status=status, stage=stage)
-        before = dump()
+                held.files.mark_stored(path, 1, bytes_sent=50, verified=True)
+        put(held.job.id, status=status, stage=stage)
+        before, clock.at = dump(), LATER
         if status in _legal(verb):
-            ALL[verb](claims, lease)
+            ALL[verb](held)
             assert dump() != before, status
         else:
             with pytest.raises(LeaseLost):
-                ALL[verb](claims, lease)
+                ALL[verb](held)
             assert dump() == before, status
 
 
 def _legal(verb: str) -> set[Status]:
-    if verb in FACTS:
+    if verb in FACTS | FILES:
         return set(Status)
     if verb in CLOSED:
         return {Status.CANCELLED}

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from uploader.core.errors import NotFound, UsageError, VerbRefused
-from uploader.core.job import Event, Job, PrefixCrc, Reason, Status
+from uploader.core.job import Event, PrefixCrc, Reason, Status
 from uploader.core.lifecycle import TRANSITIONS, Verb, already
 from uploader.core.redact import SessionUri
-from uploader.store.claims import Claims
-from uploader.store.files import FileProgress
+from uploader.store.held import Held
+from uploader.store.held_files import FileProgress
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -29,27 +29,27 @@ REASON = Reason("urls_refused", "no", "delete it")
 @pytest.mark.parametrize("status", [*Status])
 def test_a_user_verb_does_exactly_what_the_table_says(
     jobs: Jobs,
-    claimed: Callable[..., Job],
+    claimed: Callable[..., Held],
     put: Callable[..., None],
     dump: Callable[[], Any],
     status: Status,
     verb: Verb,
 ) -> None:
-    job = claimed()
-    put(job.id, status=status)
+    held = claimed()
+    put(held.job.id, status=status)
     expected = TRANSITIONS[status].get(verb)
     before = dump()
     if expected is None:
         with pytest.raises(VerbRefused) as raised:
-            jobs.apply(job.id, verb, LATER)
+            jobs.apply(held.job.id, verb, LATER)
         assert raised.value.hint
         assert dump() == before
     elif already(status, verb):
-        assert jobs.apply(job.id, verb, LATER) == jobs.job(job.id)
+        assert jobs.apply(held.job.id, verb, LATER) == jobs.job(held.job.id)
         assert dump() == before
     else:
-        after = jobs.apply(job.id, verb, LATER)
-        assert (after.status, after.stage, after.lease) == (expected, job.stage, job.lease)
+        after = jobs.apply(held.job.id, verb, LATER)
+        assert (after.status, after.stage, after.lease) == (expected, held.job.stage, held.lease)
         assert after.updated_at == LATER
         assert jobs.events()[-1].kind == USER_VERBS[verb]
 
@@ -60,26 +60,23 @@ def test_a_worker_verb_is_not_for_users(jobs: Jobs, enqueue: Callable[..., int])
 
 
 def test_retry_forgives_what_was_counted_and_keeps_offsets(
-    jobs: Jobs, claims: Claims, claimed: Callable[..., Job], put: Callable[..., None]
+    jobs: Jobs, claimed: Callable[..., Held], put: Callable[..., None]
 ) -> None:
-    job = claimed()
-    assert job.lease
-    claims.drop_session(
-        job.lease, "config.json", "lost", NOW, bytes_sent=0, old=True, mismatch=True
-    )
-    claims.file_failed(job.lease, "config.json", REASON, LATER, NOW, bytes_sent=9)
-    claims.open_session(job.lease, "config.json", SessionUri("https://s/?upload_id=x"), "o", NOW)
+    held = claimed()
+    held.files.drop_session("config.json", "lost", bytes_sent=0, old=True, mismatch=True)
+    held.files.mark_failed("config.json", REASON, LATER, bytes_sent=9)
+    held.files.open_session("config.json", SessionUri("https://s/?upload_id=x"), "o")
     seven = PrefixCrc(7, 77)
-    claims.progress(job.lease, [FileProgress("config.json", 1, seven, seven, 9)], 1.0, NOW)
-    claims.retry_at(job.lease, LATER, REASON, NOW)
-    claims.fail(job.lease, REASON, NOW)
-    put(job.id, polling_s=30.0)
+    held.files.report_progress([FileProgress("config.json", 1, seven, seven, 9)], 1.0)
+    held.retry_at(LATER, REASON)
+    held.fail(REASON)
+    put(held.job.id, polling_s=30.0)
 
-    retried = jobs.apply(job.id, Verb.RETRY, LATER)
+    retried = jobs.apply(held.job.id, Verb.RETRY, LATER)
 
     assert (retried.status, retried.reason, retried.not_before) == (Status.ACTIVE, None, None)
     assert (retried.failures, retried.attempts, retried.polling_s) == (0, 1, 0.0)
-    file = jobs.files(job.id)[1]
+    file = jobs.files(held.job.id)[1]
     assert (file.failures, file.not_before, file.mismatches, file.old_sessions_lost) == (
         0,
         None,
@@ -136,18 +133,14 @@ def test_find_of_nothing(jobs: Jobs, ref: str) -> None:
 
 
 def test_sums_over_files(
-    jobs: Jobs, claims: Claims, claimed: Callable[..., Job], enqueue: Callable[..., int]
+    jobs: Jobs, claimed: Callable[..., Held], enqueue: Callable[..., int]
 ) -> None:
-    job = claimed(sizes={"a": 100, "b": 50, "c": 10})
-    assert job.lease
-    claims.open_session(job.lease, "a", SessionUri("u"), None, NOW)
-    claims.progress(
-        job.lease,
-        [FileProgress("a", 1, PrefixCrc(20, 1), PrefixCrc(30, 2), 33, advanced=True)],
-        7.0,
-        NOW,
+    held = claimed(sizes={"a": 100, "b": 50, "c": 10})
+    held.files.open_session("a", SessionUri("u"), None)
+    held.files.report_progress(
+        [FileProgress("a", 1, PrefixCrc(20, 1), PrefixCrc(30, 2), 33, advanced=True)], 7.0
     )
-    claims.file_stored(job.lease, "b", 5, NOW, bytes_sent=50, verified=True)
+    held.files.mark_stored("b", 5, bytes_sent=50, verified=True)
     empty = enqueue("n", sizes={})
     first, second = jobs.jobs()
     assert (first.files_total, first.files_stored, first.bytes_total) == (3, 1, 160)
@@ -170,13 +163,12 @@ def test_events_in_order_from_anywhere(jobs: Jobs, enqueue: Callable[..., int]) 
 
 
 def test_events_are_told_after_their_commit_and_only_then(
-    claims: Claims, claimed: Callable[..., Job], told: list[Event]
+    claimed: Callable[..., Held], told: list[Event]
 ) -> None:
-    job = claimed()
-    assert job.lease
+    held = claimed()
     told.clear()
     with pytest.raises(ValueError, match="cannot go"):
-        claims.to_validate(job.lease, NOW)
+        held.enter_validate()
     assert told == []
 
 

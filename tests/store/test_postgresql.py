@@ -19,10 +19,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from tests.postgresql import PASSWORD, Cluster
 from uploader.core.errors import StoreError, UploaderError, UsageError
-from uploader.core.job import Event, Job, NewJob
-from uploader.store.claims import Claims
+from uploader.core.job import Event, NewJob
 from uploader.store.database import migrate, postgresql
 from uploader.store.database.dialect import ChangeWatch, open_engine, store_errors, worker_connected
+from uploader.store.held import Held
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -381,12 +381,9 @@ def test_a_watch_whose_connection_broke_connects_again_and_its_worker_still_coun
 # -- text ------------------------------------------------------------------------------------
 
 
-def test_what_a_server_says_breaks_no_write(
-    jobs: Jobs, claims: Claims, claimed: Callable[..., Job]
-) -> None:
-    job = claimed()
-    assert job.lease
-    claims.note(job.lease, "kind", "a\0b \ud800 é", NOW)
+def test_what_a_server_says_breaks_no_write(jobs: Jobs, claimed: Callable[..., Held]) -> None:
+    held = claimed()
+    held.add_event("kind", "a\0b \ud800 é")
     assert jobs.events()[-1].message == "a b ? é"
 
 

@@ -71,14 +71,14 @@ def test_a_killed_process_is_dead_at_once_and_its_jobs_are_rescued(
 ) -> None:
     process, owner = worker
     job_id = enqueue()
-    claims.claim(owner, "https://api.fireworks.ai", tuple(Stage), NOW, 60)
+    claims.claim(owner, "https://api.fireworks.ai", tuple(Stage), 60)
     with WorkerLock(tmp_path) as lock:
         assert lock.alive(owner)
-        assert claims.reap(lock.alive, NOW) == []
+        assert claims.reap(lock.alive) == []
         process.kill()
         process.wait()
         assert (tmp_path / "workers" / f"{owner}.lock").exists()
-        assert claims.reap(lock.alive, NOW) == [job_id]
+        assert claims.reap(lock.alive) == [job_id]
     assert not (tmp_path / "workers" / f"{owner}.lock").exists()
 
 

@@ -17,11 +17,12 @@ from uploader.core.errors import (
 from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
 from uploader.core.retry import Block, Decision, Fail, RetryAt
 from uploader.core.verdict import Call, Verdict
-from uploader.engine.tools import Tools
+from uploader.engine.context import WorkerContext
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
+from uploader.store.held import Held
 
 _log = logging.getLogger(__name__)
 
@@ -29,34 +30,32 @@ _log = logging.getLogger(__name__)
 class JobRun:
     """What one worker does with one job under one lease."""
 
-    def __init__(self, tools: Tools, job: Job, lease_ends_s: float) -> None:
-        if job.lease is None:
-            raise AssertionError("a run needs a lease")
-        self.lease = job.lease
+    def __init__(self, context: WorkerContext, held: Held, lease_ends_s: float) -> None:
+        self.held = held
         #: By boot-time seconds; written by the worker each time it has renewed the lease.
         self.lease_ends_s = lease_ends_s
         #: Where the run began; a cancelled job's run only cleans up.
-        self.stage = job.stage
-        self.closing = job.status is Status.CANCELLED
-        self._tools = tools
-        self._job = job
+        self.stage = held.job.stage
+        self.closing = held.job.status is Status.CANCELLED
+        self._context = context
+        self._job = held.job
         self._stop = StopToken(self.lapsed)
         self._upload: Upload | None = None
 
     def drive(self) -> None:
         """As far as the job gets now; never raises. What stopped it is in the job's row."""
         try:
-            with closing(self._tools.control(self._stop)) as control:
+            with closing(self._context.control(self._stop)) as control:
                 self._advance(control)
         except (LeaseLost, Stopped) as end:
-            _log.debug("job %d: %s", self.lease.job_id, end.message)
+            _log.debug("job %d: %s", self._job.id, end.message)
         except Exception as error:  # noqa: BLE001 - one bad job never stops another
             self._conclude(error)
         self._release()
 
     def lapsed(self) -> bool:
         """Has the lease ended? From then on another worker may send (design §4 Leases)."""
-        return self._tools.clock.boot_s() >= self.lease_ends_s
+        return self._context.clock.boot_s() >= self.lease_ends_s
 
     def stop(self) -> None:
         """Let go at the next block boundary."""
@@ -86,12 +85,12 @@ class JobRun:
             self._create(control)
         if self._job.stage is Stage.UPLOAD and not self._send_files(control):
             return
-        validation = Validation(self._tools, self._job, self.lease, control)
+        validation = Validation(self._context, self._job, self.held, control)
         if self.stage is not Stage.VALIDATE or not validation.ready_already():
             validation.poll()
 
     def _refuse_another_account(self) -> None:
-        configured, own = self._tools.account, self._job.account
+        configured, own = self._context.account, self._job.account
         if configured is None or own in (UNKNOWN_ACCOUNT, configured):
             return
         message = f"this job belongs to account {own}; the worker is configured for {configured}"
@@ -101,9 +100,8 @@ class JobRun:
     def _create(self, control: Fireworks) -> None:
         """POST the model; a 409 is a success where what is there fits (design §3 create)."""
         if self._job.account == UNKNOWN_ACCOUNT:
-            account = self._tools.account or control.account()
-            self._tools.claims.adopt_account(self.lease, account, self._tools.clock.now())
-            self._reload()
+            account = self._context.account or control.account()
+            self._job = self.held.adopt_account(account)
         if self._job.delete_remote:
             self._replace(control)
         created = True
@@ -114,14 +112,13 @@ class JobRun:
                 raise
             refuse_different(self._job, control.get(self._job.account, self._job.model_id))
             created = False
-        self._tools.claims.to_upload(self.lease, self._tools.clock.now(), created=created)
-        self._reload()
+        self._job = self.held.enter_upload(created=created)
 
     def _replace(self, control: Fireworks) -> None:
         """A new life with other files: the model this job created makes room, once."""
         if self._job.created_remotely:
             self._delete(control)
-            self._tools.claims.deleted(self.lease, self._tools.clock.now())
+            self.held.mark_deleted()
             self._stop.check()
 
     def _delete(self, control: Fireworks) -> None:
@@ -133,28 +130,27 @@ class JobRun:
 
     def _send_files(self, control: Fireworks) -> bool:
         """True once every file is stored and every source was checked once more."""
-        self._upload = Upload(self._tools, self._job, self.lease, control, self.lapsed)
+        self._upload = Upload(self._context, self._job, self.held, control, self.lapsed)
         self._stop.check()
         try:
             if not self._upload.run():
                 return False
         finally:
             self._upload = None
-        check_sources(self._tools, self._job, self.lease, self._stop)
-        self._tools.claims.to_validate(self.lease, self._tools.clock.now())
-        self._reload()
+        check_sources(self._context, self._job, self.held, self._stop)
+        self._job = self.held.enter_validate()
         return True
 
     def _clean_up(self, control: Fireworks) -> None:
         """A cancelled job's sessions end remotely, and its model where that was asked for."""
-        with closing(self._tools.storage(self._stop)) as storage:
-            for file in self._tools.jobs.files(self._job.id):
+        with closing(self._context.storage(self._stop)) as storage:
+            for file in self._context.jobs.files(self._job.id):
                 if file.session is not None:
                     storage.end(file.session)
-        self._tools.claims.sessions_ended(self.lease, self._tools.clock.now())
+        self.held.end_sessions()
         if self._job.delete_remote and self._job.created_remotely:
             self._delete(control)
-        self._tools.claims.closed(self.lease, self._tools.clock.now())
+        self.held.close()
 
     # -- ends ------------------------------------------------------------------------------
 
@@ -162,39 +158,35 @@ class JobRun:
         """Write what follows from an error: wait, blocked or failed."""
         if not isinstance(error, UploaderError):
             _log.error("job %d: unexpected error", self._job.id, exc_info=error)
-        claims, now = self._tools.claims, self._tools.clock.now()
         try:
-            self._reload()  # progress of this run has ended an earlier run of failures
-            decision = self._tools.decide(error, self._job.failures + 1, self._job.id)
+            # Progress of this run has ended an earlier run of failures.
+            self._job = self._context.jobs.job(self._job.id)
+            decision = self._context.decide(error, self._job.failures + 1, self._job.id)
             if self.closing:
                 self._clean_up_later(decision)
             elif isinstance(decision, RetryAt):
-                claims.retry_at(self.lease, decision.at, decision.reason, now)
+                self.held.retry_at(decision.at, decision.reason)
             elif isinstance(decision, Block):
-                claims.block(self.lease, decision.reason, now)
+                self.held.block(decision.reason)
             else:
-                claims.fail(self.lease, decision.reason, now)
+                self.held.fail(decision.reason)
         except UploaderError as end:
             _log.warning("job %d: %s", self._job.id, end.message)
 
     def _clean_up_later(self, decision: Decision) -> None:
         """What a cancelled job left remotely is tried again, unless the service refuses it."""
-        claims, now = self._tools.claims, self._tools.clock.now()
         if isinstance(decision, Fail):
-            claims.note(self.lease, "left_open", decision.reason.message, now)
-            claims.closed(self.lease, now)
+            self.held.add_event("left_open", decision.reason.message)
+            self.held.close()
         else:
-            at = now + timedelta(seconds=self._tools.limits.backoff.max_s)
-            claims.wait_until(self.lease, at, now)
+            wait = timedelta(seconds=self._context.limits.backoff.max_s)
+            self.held.wait_until(self._context.clock.now() + wait)
 
     def _release(self) -> None:
         try:
-            self._tools.claims.release(self.lease, self._tools.clock.now())
+            self.held.release()
         except (LeaseLost, StoreError) as end:
-            _log.debug("job %d: %s", self.lease.job_id, end.message)
-
-    def _reload(self) -> None:
-        self._job = self._tools.jobs.job(self._job.id)
+            _log.debug("job %d: %s", self._job.id, end.message)
 
 
 def refuse_different(job: Job, model: RemoteModel) -> None:

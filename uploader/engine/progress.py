@@ -6,7 +6,7 @@ import threading
 from collections import deque
 
 from uploader.core.job import FileState, PrefixCrc
-from uploader.store.files import FileProgress
+from uploader.store.held_files import FileProgress
 
 _WINDOW_S = 15.0
 

@@ -11,7 +11,7 @@ from contextlib import closing
 from datetime import timedelta
 
 from uploader.core.errors import Corrupted, JobRefused, RemoteError
-from uploader.core.job import FileState, Job, Lease, Mode, PrefixCrc
+from uploader.core.job import FileState, Job, Mode, PrefixCrc
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import (
     Agreement,
@@ -26,11 +26,12 @@ from uploader.core.resumable import (
 )
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.body import Body
+from uploader.engine.context import WorkerContext
 from uploader.engine.progress import Progress
-from uploader.engine.tools import Tools
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
 from uploader.sources.local import Source, changed, open_source
+from uploader.store.held import Held
 
 MAX_MISMATCHES = 3
 #: A session lives a week (gcs §1.1); one lost this late was too short for the link.
@@ -47,9 +48,9 @@ class Transfer:
 
     def __init__(
         self,
-        tools: Tools,
+        context: WorkerContext,
         job: Job,
-        lease: Lease,
+        held: Held,
         file: FileState,
         url: UploadUrl | None,
         stop: StopToken,
@@ -58,8 +59,8 @@ class Transfer:
         self.file = file
         self.stop = stop
         self.progress = Progress(file)
-        self._tools = tools
-        self._lease = lease
+        self._context = context
+        self._held = held
         self._url = url
         self._sent_from: int | None = None
 
@@ -67,7 +68,7 @@ class Transfer:
         """Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
         with (
             open_source(self.job.path, self.file, self.stop) as source,
-            closing(self._tools.storage(self.stop)) as storage,
+            closing(self._context.storage(self.stop)) as storage,
         ):
             if self._url is not None and self._url.kind is UrlKind.PUT:
                 finished = self._put(self._url, source, storage)
@@ -117,15 +118,13 @@ class Transfer:
             raise changed(self.file.path)
         self._adopt(source)
         message = f"the server holds {held:,} of {self.file.size_bytes:,} bytes; going on there"
-        now = self._tools.clock.now()
-        self._tools.claims.note(self._lease, "resumed", message, now, self.file.path)
+        self._held.add_event("resumed", message, self.file.path)
 
     def _adopt(self, source: Source) -> None:
         """Take a proven new identity, or another inode, into the row."""
         if source.identity != self.file.identity or source.inode != self.file.inode:
-            path, mtime_ns = self.file.path, source.identity.mtime_ns
-            now = self._tools.clock.now()
-            self._tools.claims.reidentify(self._lease, path, mtime_ns, source.inode, now)
+            mtime_ns = source.identity.mtime_ns
+            self._held.files.reidentify(self.file.path, mtime_ns, source.inode)
 
     def _needed_url(self) -> UploadUrl:
         if self._url is None:
@@ -135,10 +134,7 @@ class Transfer:
     def _open(self, source: Source, session: SessionUri, url: UploadUrl) -> None:
         """Commit the session before the first byte leaves (invariant 1)."""
         self._adopt(source)
-        now = self._tools.clock.now()
-        self.file = self._tools.claims.open_session(
-            self._lease, self.file.path, session, url.object_path, now
-        )
+        self.file = self._held.files.open_session(self.file.path, session, url.object_path)
         self.progress.opened(self.file)
 
     def _step(
@@ -155,7 +151,7 @@ class Transfer:
         if self._sent_from is not None and reading.offset <= self._sent_from:
             raise _kept_nothing()  # so that the next try waits
         self._sent_from = reading.offset
-        start, stop_at = next_put(reading.offset, size_bytes, self._tools.limits.max_put_bytes)
+        start, stop_at = next_put(reading.offset, size_bytes, self._context.limits.max_put_bytes)
         body = self._body(source, start, stop_at)
         return storage.send(session, body, start, stop_at, size_bytes)
 
@@ -182,12 +178,12 @@ class Transfer:
 
     def _lose_session(self) -> None:
         """That file alone starts over; twice after six days, the link is too slow for it."""
-        now = self._tools.clock.now()
+        now = self._context.clock.now()
         opened_at = self.file.session_at
         old = opened_at is not None and now - opened_at > OLD_SESSION
         why = "the storage service no longer knows the session; the file starts over"
-        self.file = self._tools.claims.drop_session(
-            self._lease, self.file.path, why, now, bytes_sent=self.progress.bytes_sent, old=old
+        self.file = self._held.files.drop_session(
+            self.file.path, why, bytes_sent=self.progress.bytes_sent, old=old
         )
         if self.file.old_sessions_lost >= MAX_OLD_SESSIONS:
             raise JobRefused(
@@ -216,29 +212,26 @@ class Transfer:
             source,
             start,
             stop_at,
-            throttle=self._tools.throttle,
+            throttle=self._context.throttle,
             stop=self.stop,
             on_block=read,
         )
 
     def _settle(self, finished: Finished, whole: PrefixCrc) -> None:
         """Stored, or a mismatch that starts the file over and, the third time, fails the job."""
-        claims, now = self._tools.claims, self._tools.clock.now()
-        path, sent = self.file.path, self.progress.bytes_sent
+        files, path, sent = self._held.files, self.file.path, self.progress.bytes_sent
         agreement = compare(finished, whole.offset, whole.crc32c)
         if agreement is not Agreement.MISMATCH:
             verified = agreement is Agreement.VERIFIED
-            claims.file_stored(
-                self._lease, path, whole.crc32c, now, bytes_sent=sent, verified=verified
-            )
+            self.file = files.mark_stored(path, whole.crc32c, bytes_sent=sent, verified=verified)
             return
         why = "the stored object differs from the source; the file starts over"
-        file = claims.drop_session(self._lease, path, why, now, bytes_sent=sent, mismatch=True)
-        if file.mismatches >= MAX_MISMATCHES:
+        self.file = files.drop_session(path, why, bytes_sent=sent, mismatch=True)
+        if self.file.mismatches >= MAX_MISMATCHES:
             hint = "check memory, disk and proxies of this machine, then `uploader retry` the job"
-            message = f"{file.path} arrived damaged {file.mismatches} times"
+            message = f"{path} arrived damaged {self.file.mismatches} times"
             raise Corrupted(message, hint=hint)
-        raise RemoteError(Verdict.TRANSIENT, Call.DATA, f"{file.path}: {why}", code="mismatch")
+        raise RemoteError(Verdict.TRANSIENT, Call.DATA, f"{path}: {why}", code="mismatch")
 
 
 def _kept_nothing() -> RemoteError:

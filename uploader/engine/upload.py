@@ -21,16 +21,17 @@ from uploader.core.errors import (
     Stopped,
     UploaderError,
 )
-from uploader.core.job import FileState, Job, Lease, Status
+from uploader.core.job import FileState, Job, Status
 from uploader.core.resumable import UploadUrl, UrlKind
 from uploader.core.retry import Block, Fail, RetryAt
 from uploader.core.verdict import Verdict
+from uploader.engine.context import WorkerContext
 from uploader.engine.progress import Rate
-from uploader.engine.tools import Tools
 from uploader.engine.transfer import Transfer
 from uploader.engine.urls import UrlBook
 from uploader.remote.fireworks import Fireworks
 from uploader.runtime import StopToken
+from uploader.store.held import Held
 
 _TICK_S = 1.0
 _log = logging.getLogger(__name__)
@@ -49,18 +50,18 @@ class Upload:
 
     def __init__(
         self,
-        tools: Tools,
+        context: WorkerContext,
         job: Job,
-        lease: Lease,
+        held: Held,
         control: Fireworks,
         lapsed: Callable[[], bool],
     ) -> None:
         """``lapsed``: has the lease ended? Then no block of any file leaves any more."""
         self.wake = threading.Event()
         self._lapsed = lapsed
-        self._tools = tools
+        self._context = context
         self._job = job
-        self._lease = lease
+        self._held = held
         self._control = control
         self._files: dict[str, FileState] = {}
         self._running: dict[str, Transfer] = {}
@@ -91,7 +92,7 @@ class Upload:
                 self._start_ready()
                 if not self._running and not self._ready():
                     return self._conclude()
-                self._tools.clock.wait(self.wake, _TICK_S)
+                self._context.clock.wait(self.wake, _TICK_S)
         finally:
             self._quiet()
 
@@ -117,8 +118,8 @@ class Upload:
         resting = (file for path, file in self._files.items() if path not in running)
         sent = sum(file.bytes_sent for file in resting)
         sent += sum(transfer.progress.bytes_sent for transfer in running.values())
-        rate_bps = self._rate.add(self._tools.clock.boot_s(), sent)
-        self._tools.claims.progress(self._lease, rows, rate_bps, self._tools.clock.now())
+        rate_bps = self._rate.add(self._context.clock.boot_s(), sent)
+        self._held.files.report_progress(rows, rate_bps)
 
     # -- starting --------------------------------------------------------------------------
 
@@ -126,7 +127,7 @@ class Upload:
         """Files that may start now, those on a live session first."""
         if self._stopped or self._written:
             return []
-        now = self._tools.clock.now()
+        now = self._context.clock.now()
         may_ask = self._ending is None and (self._urls_after is None or self._urls_after <= now)
         ready = [
             file
@@ -140,14 +141,14 @@ class Upload:
 
     def _start_ready(self) -> None:
         for file in self._ready():
-            if not self._tools.slots.take():
+            if not self._context.slots.take():
                 return
             started = False
             try:
                 started = self._start(file)
             finally:
                 if not started:
-                    self._tools.slots.give()
+                    self._context.slots.give()
             if not started:
                 return
 
@@ -157,14 +158,14 @@ class Upload:
         if self._stopped or (file.session is None and url is None):
             return False
         if url is not None and url.kind is UrlKind.PUT:
-            file = self._tools.claims.start_put(self._lease, file.path, self._tools.clock.now())
+            file = self._held.files.start_put(file.path)
         stop = StopToken(self._lapsed)
-        self._send_off(Transfer(self._tools, self._job, self._lease, file, url, stop))
+        self._send_off(Transfer(self._context, self._job, self._held, file, url, stop))
         return True
 
     def _send_off(self, transfer: Transfer) -> None:
         name = f"job {self._job.id} {transfer.file.path}"
-        self._tools.spawn(name, lambda: self._carry(transfer))
+        self._context.spawn(name, lambda: self._carry(transfer))
         self._running[transfer.file.path] = transfer
         if self._stopped:  # `stop` may have looked just before it was there to be seen
             transfer.stop.stop()
@@ -177,7 +178,7 @@ class Upload:
         except Exception as caught:  # noqa: BLE001 - judged by the thread that decides
             error = caught
         finally:
-            self._tools.slots.give()
+            self._context.slots.give()
             self._outcomes.append(Outcome(transfer.file.path, error))
             self.wake.set()
 
@@ -185,7 +186,7 @@ class Upload:
 
     def _url_for(self, path: str) -> UploadUrl | None:
         """A usable URL, or None where none can be had now, or no file may start."""
-        if not self._urls.fresh(path, self._tools.clock.boot_s()):
+        if not self._urls.fresh(path, self._context.clock.boot_s()):
             try:
                 self._refresh_urls()
             except (RemoteError, JobError) as error:
@@ -194,20 +195,20 @@ class Upload:
         return self._urls.take(path)
 
     def _refresh_urls(self) -> None:
-        job, now = self._job, self._tools.clock.now()
+        job = self._job
         sizes = {file.path: file.size_bytes for file in self._files.values()}
         urls = self._control.upload_urls(
             job.account, job.model_id, sizes, resumable=not job.plain_put
         )
-        self._urls.fill(urls, self._tools.clock.boot_s())
+        self._urls.fill(urls, self._context.clock.boot_s())
         self._urls_error, self._urls_after, self._urls_failures = None, None, 0
         self._reload()  # a session may have been opened since the last look
         for path, file in self._files.items():
             if file.object_path not in (None, urls[path].object_path):
-                self._move(path, now)
+                self._move(path)
         self._reload()
 
-    def _move(self, path: str, now: datetime) -> None:
+    def _move(self, path: str) -> None:
         """The object lives elsewhere now: what an old session completes would be lost."""
         if path in self._running:
             self._moved.add(path)
@@ -215,18 +216,17 @@ class Upload:
             return
         why = "the service moved the object to another path; the file starts over"
         sent = self._files[path].bytes_sent
-        self._tools.claims.drop_session(self._lease, path, why, now, bytes_sent=sent)
+        self._held.files.drop_session(path, why, bytes_sent=sent)
 
     def _postpone(self, error: RemoteError | JobError) -> None:
         """No URL to be had: ask later, or start nothing any more."""
-        now = self._tools.clock.now()
         self._urls_failures += 1
         failures = self._job.failures + self._urls_failures
-        decision = self._tools.decide(_urls_error(error), failures, self._job.id)
+        decision = self._context.decide(_urls_error(error), failures, self._job.id)
         if isinstance(decision, RetryAt):
             self._urls_error, self._urls_after = error, decision.at
         elif isinstance(decision, Block):
-            self._tools.claims.block(self._lease, decision.reason, now)
+            self._held.block(decision.reason)
             self._ending, self._written = error, Status.BLOCKED
         else:
             self._ending = _urls_error(error)
@@ -251,14 +251,13 @@ class Upload:
             self._sent[outcome.path] = ended.progress.bytes_sent
             if outcome.path in self._moved:
                 self._moved.discard(outcome.path)
-                self._move(outcome.path, self._tools.clock.now())
+                self._move(outcome.path)
             elif outcome.error is not None:
                 self._judge(self._files[outcome.path], outcome.error, ended)
             self._reload()
 
     def _judge(self, file: FileState, error: Exception, ended: Transfer) -> None:
         """What follows from a transfer that did not store its file."""
-        now = self._tools.clock.now()
         if isinstance(error, LeaseLost):
             raise error
         if isinstance(error, Stopped):
@@ -267,12 +266,10 @@ class Upload:
             return
         if not isinstance(error, UploaderError):
             _log.error("job %d, %s: unexpected error", self._job.id, file.path, exc_info=error)
-        decision = self._tools.decide(error, file.failures + 1, self._job.id, file.path)
+        decision = self._context.decide(error, file.failures + 1, self._job.id, file.path)
         at = decision.at if isinstance(decision, RetryAt) else None
         sent = ended.progress.bytes_sent
-        self._tools.claims.file_failed(
-            self._lease, file.path, decision.reason, at, now, bytes_sent=sent
-        )
+        self._held.files.mark_failed(file.path, decision.reason, at, bytes_sent=sent)
         if isinstance(decision, Fail):
             self._fail(decision, error)
 
@@ -284,14 +281,14 @@ class Upload:
         if error.verdict is Verdict.URL_EXPIRED or self._job.start_accepted or began.plain_put:
             return False
         if not self._job.plain_put:
-            self._tools.claims.fall_back_to_put(self._lease, self._tools.clock.now())
+            self._held.fall_back_to_put()
             self._reload()
         return True
 
     def _fail(self, decision: Fail, error: Exception) -> None:
         if self._written is not None:  # once is enough; a user may have asked for a retry since
             return
-        self._tools.claims.fail(self._lease, decision.reason, self._tools.clock.now())
+        self._held.fail(decision.reason)
         self._ending, self._written = error, Status.FAILED
         for transfer in self._running.values():
             transfer.stop.stop()
@@ -315,7 +312,7 @@ class Upload:
         ]
         if error is not None and not waiting:  # else a live session has its turn first
             raise error
-        self._tools.claims.wait_until(self._lease, min(waiting), self._tools.clock.now())
+        self._held.wait_until(min(waiting))
         return False
 
     def _quiet(self) -> None:
@@ -323,13 +320,13 @@ class Upload:
         if self._running and not self._stopped:
             self.cut()
         while len(self._outcomes) < len(self._running):
-            self._tools.clock.wait(self.wake, _TICK_S)
+            self._context.clock.wait(self.wake, _TICK_S)
             self.wake.clear()
 
     def _reload(self) -> None:
-        self._job = self._tools.jobs.job(self._job.id)
+        self._job = self._context.jobs.job(self._job.id)
         self._files = {
-            file.path: self._counted(file) for file in self._tools.jobs.files(self._job.id)
+            file.path: self._counted(file) for file in self._context.jobs.files(self._job.id)
         }
 
     def _counted(self, file: FileState) -> FileState:

@@ -9,39 +9,39 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from uploader.core.errors import JobRefused, RemoteError
-from uploader.core.job import Job, Lease
+from uploader.core.job import Job
 from uploader.core.verdict import Verdict
-from uploader.engine.tools import Tools
+from uploader.engine.context import WorkerContext
 from uploader.engine.upload import model_gone
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
 from uploader.sources.local import open_source
+from uploader.store.held import Held
 
 #: A 400 that names a file we stored is the service's own delay, for so long (fw §13.8).
 NOT_FOUND_GRACE_S = 300.0
 MIN_POLLS = 3
 
 
-def check_sources(tools: Tools, job: Job, lease: Lease, stop: StopToken) -> None:
+def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken) -> None:
     """Every file once more before the first validateUpload (invariant 6).
 
     One that was touched is read again as a whole. Raises SourceChanged, SourceMissing,
     SourceUnreadable, Stopped.
     """
-    for file in tools.jobs.files(job.id):
+    for file in context.jobs.files(job.id):
         with open_source(job.path, file, stop) as source:
             if source.identity != file.identity:
-                mtime_ns, now = source.identity.mtime_ns, tools.clock.now()
-                tools.claims.reidentify(lease, file.path, mtime_ns, source.inode, now)
+                held.files.reidentify(file.path, source.identity.mtime_ns, source.inode)
 
 
 class Validation:
     """One claim's look at a model whose files are all stored."""
 
-    def __init__(self, tools: Tools, job: Job, lease: Lease, control: Fireworks) -> None:
-        self._tools = tools
+    def __init__(self, context: WorkerContext, job: Job, held: Held, control: Fireworks) -> None:
+        self._context = context
         self._job = job
-        self._lease = lease
+        self._held = held
         self._control = control
 
     def ready_already(self) -> bool:
@@ -53,8 +53,8 @@ class Validation:
 
     def poll(self) -> None:
         """Ask once: the job ends done, or waits for its next poll. Raises RemoteError, JobError."""
-        started_s = self._tools.clock.boot_s()
-        self._tools.polls[self._job.id] += 1
+        started_s = self._context.clock.boot_s()
+        self._context.polls[self._job.id] += 1
         try:
             warnings = self._control.validate(self._job.account, self._job.model_id)
         except RemoteError as error:
@@ -83,10 +83,10 @@ class Validation:
         raise error
 
     def _names_a_stored_file(self, error: RemoteError) -> bool:
-        files = self._tools.jobs.files(self._job.id)
+        files = self._context.jobs.files(self._job.id)
         if error.status != 400 or not any(file.path in error.message for file in files):  # noqa: PLR2004
             return False
-        polling_s, missed_s = self._job.polling_s, self._tools.missed_s
+        polling_s, missed_s = self._job.polling_s, self._context.missed_s
         # A retry by the user counts polling time anew.
         missed_s[self._job.id] = min(polling_s, missed_s.get(self._job.id, polling_s))
         return polling_s - missed_s[self._job.id] < NOT_FOUND_GRACE_S
@@ -104,18 +104,18 @@ class Validation:
         return model
 
     def _finish(self, warnings: Sequence[str]) -> None:
-        self._tools.claims.finish(self._lease, self._tools.clock.now(), warnings)
+        self._held.finish(warnings)
 
     def _wait(self, message: str, started_s: float) -> None:
         """Poll again later; past the deadline of polling time, fail with our own ledger."""
-        clock, limits = self._tools.clock, self._tools.limits
+        clock, limits = self._context.clock, self._context.limits
         interval_s = limits.poll_interval_s * (0.9 + 0.2 * clock.jitter())
         polling_s = self._job.polling_s + clock.boot_s() - started_s + interval_s
-        enough = self._tools.polls[self._job.id] >= MIN_POLLS
+        enough = self._context.polls[self._job.id] >= MIN_POLLS
         if polling_s > limits.deadline_s and enough:
             raise self._too_late(message)
         at = clock.now() + timedelta(seconds=interval_s)
-        self._tools.claims.poll_again(self._lease, at, polling_s, message, clock.now())
+        self._held.poll_again(at, polling_s, message)
 
     def _too_late(self, message: str) -> JobRefused:
         job = self._job

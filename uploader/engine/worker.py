@@ -6,7 +6,6 @@ and this loop notices, within a second, what users asked for from other processe
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
@@ -14,10 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from uploader.core.errors import LeaseLost, StoreError
-from uploader.core.job import Job, Lease, Stage, Status
+from uploader.core.job import Lease, Stage, Status
+from uploader.engine.context import WorkerContext
 from uploader.engine.job_run import JobRun
-from uploader.engine.tools import Tools
 from uploader.runtime import Clock
+from uploader.store.held import Held
 
 _TICK_S = 0.25
 #: A stopped thread gets so long to reach a block boundary before its sockets are shut down.
@@ -52,22 +52,22 @@ class Every:
 class Worker:
     """Drives every claimable job until it is told to drain."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, context: WorkerContext) -> None:
         self.wake = threading.Event()
         self.seen: set[int] = set()
-        self._tools = tools
+        self._context = context
         self._runs: dict[Lease, JobRun] = {}
         self._stopping: dict[Lease, float] = {}
         self._draining = False
         self._over = threading.Event()
-        self._set_ahead = _ahead(tools.clock)
-        self._key = tools.key_fingerprint()
+        self._set_ahead = _ahead(context.clock)
+        self._key = context.key_fingerprint()
         self._store_broken_since: float | None = None
         self._flushing = Every(1.0)
         self._watching = Every(5.0)
         self._claiming = Every(1.0)  # a `not_before` passes without anybody writing
-        self._renewing = Every(tools.limits.lease_s / 4)
-        self._healing = Every(60.0, last_s=tools.clock.boot_s())
+        self._renewing = Every(context.limits.lease_s / 4)
+        self._healing = Every(60.0, last_s=context.clock.boot_s())
 
     def drain(self) -> None:
         """Stop claiming, stop at a block boundary, persist, return. Safe in a signal handler."""
@@ -79,21 +79,21 @@ class Worker:
 
         Raises StoreError.
         """
-        if self._tools.claims.leases_end:
-            self._tools.spawn("leases", self._watch_lease_ends)
+        if self._context.claims.leases_end:
+            self._context.spawn("leases", self._watch_lease_ends)
         try:
             return self._loop(until_idle=until_idle)
         finally:
             self._over.set()
 
     def _loop(self, *, until_idle: bool) -> bool:
-        self._tools.claims.heal(self._tools.clock.now())  # a new start tries blocked jobs once
+        self._context.claims.heal()  # a new start tries blocked jobs once
         while not self._draining:
             if ended := self.wake.is_set():  # a run has: its place is free
                 self.wake.clear()
             if self._turn(claim=ended, until_idle=until_idle):
                 return True
-            self._tools.clock.wait(self.wake, _TICK_S)
+            self._context.clock.wait(self.wake, _TICK_S)
         self._drain()
         return False
 
@@ -105,7 +105,7 @@ class Worker:
         """One look at everything; True where a run ``until_idle`` has come to its end."""
         try:
             changed = self._housekeep()
-            if claim or changed or self._claiming.due(self._tools.clock.boot_s()):
+            if claim or changed or self._claiming.due(self._context.clock.boot_s()):
                 self._claim()
                 self._store_broken_since = None  # a turn that claims has used the store
             idle = until_idle and self._idle()
@@ -115,7 +115,7 @@ class Worker:
         return idle
 
     def _tolerate_store_error(self, error: StoreError) -> None:
-        now = self._tools.clock.boot_s()
+        now = self._context.clock.boot_s()
         if self._store_broken_since is None:
             _log.warning("the state store: %s (%s)", error.message, error.hint)
             self._store_broken_since = now
@@ -123,92 +123,94 @@ class Worker:
             raise error
 
     def _idle(self) -> bool:
-        return not self._runs and not self._tools.claims.open_count(self._tools.base_url)
+        return not self._runs and not self._context.claims.open_count(self._context.base_url)
 
     # -- claiming --------------------------------------------------------------------------
 
     def _claim(self) -> None:
-        tools = self._tools
+        context = self._context
         for lane in LANES:
-            while self._busy(lane) < tools.limits.max_jobs:
+            while self._busy(lane) < context.limits.max_jobs:
                 ends_s = self._lease_ends_s()
-                job = tools.claims.claim(
-                    tools.owner, tools.base_url, lane, tools.clock.now(), tools.limits.lease_s
+                held = context.claims.claim(
+                    context.owner, context.base_url, lane, context.limits.lease_s
                 )
-                if job is None:
+                if held is None:
                     break
-                self.seen.add(job.id)
-                self._start(job, ends_s)
+                self.seen.add(held.job.id)
+                self._start(held, ends_s)
         ends_s = self._lease_ends_s()
-        given_up = tools.claims.claim_cancelled(
-            tools.owner, tools.base_url, tools.clock.now(), tools.limits.lease_s
+        given_up = context.claims.claim_cancelled(
+            context.owner, context.base_url, context.limits.lease_s
         )
         if given_up is not None:
             self._start(given_up, ends_s)
 
     def _lease_ends_s(self) -> float:
         """When a lease that is asked for from now on has surely ended, by boot-time seconds."""
-        tools = self._tools
-        return tools.clock.boot_s() + tools.limits.lease_s if tools.claims.leases_end else math.inf
+        context = self._context
+        return (
+            context.clock.boot_s() + context.limits.lease_s
+            if context.claims.leases_end
+            else math.inf
+        )
 
     def _busy(self, lane: frozenset[Stage]) -> int:
         return sum(run.stage in lane for run in tuple(self._runs.values()))
 
-    def _start(self, job: Job, lease_ends_s: float) -> None:
-        run = JobRun(self._tools, job, lease_ends_s)
-        self._runs[run.lease] = run
-        self._tools.spawn(f"job {job.id}", lambda: self._drive(run))
+    def _start(self, held: Held, lease_ends_s: float) -> None:
+        run = JobRun(self._context, held, lease_ends_s)
+        self._runs[held.lease] = run
+        self._context.spawn(f"job {held.job.id}", lambda: self._drive(run))
 
     def _drive(self, run: JobRun) -> None:
         """A job's thread."""
         try:
             run.drive()
         finally:
-            del self._runs[run.lease]
+            del self._runs[run.held.lease]
             self.wake.set()
 
     # -- tending ---------------------------------------------------------------------------
 
     def _housekeep(self) -> bool:
         """Leases, verbs of other processes, progress, keys; True where anybody wrote a row."""
-        tools, boot_s = self._tools, self._tools.clock.boot_s()
+        context, boot_s = self._context, self._context.clock.boot_s()
         self._handle_clock_set_back()
-        changed = tools.changed()
+        changed = context.changed()
         if changed or self._watching.due(boot_s):
-            tools.claims.reap(tools.alive, tools.clock.now())
+            context.claims.reap(context.alive)
             self._watch(boot_s)
         if self._flushing.due(boot_s):
             self._flush()
         if self._renewing.due(boot_s):
             self._renew(boot_s)
         if self._healing.due(boot_s):
-            tools.spawn("key", self._heal)  # a key command may take its time
+            context.spawn("key", self._heal)  # a key command may take its time
         self._cut_after_grace(boot_s)
         return changed
 
     def _handle_clock_set_back(self) -> None:
         """Where the wall clock was set back, nobody waits for a moment in its old future."""
-        ahead = _ahead(self._tools.clock)
+        ahead = _ahead(self._context.clock)
         if self._set_ahead - ahead > SET_BACK:
-            self._tools.claims.clear_future_waits(self._tools.clock.now())
+            self._context.claims.clear_future_waits()
         self._set_ahead = ahead
 
     def _watch(self, boot_s: float) -> None:
         """Stop every run whose job a user took away; let go of leases without a run."""
-        held = self._tools.claims.held(self._tools.owner)
+        leases = self._context.claims.leases_of(self._context.owner)
         for lease, run in tuple(self._runs.items()):
-            taken_away = held.get(lease) in (Status.PAUSED, Status.CANCELLED)
-            if lease not in held or (taken_away and not run.closing):
+            taken_away = leases.get(lease) in (Status.PAUSED, Status.CANCELLED)
+            if lease not in leases or (taken_away and not run.closing):
                 self._stop(run, boot_s)
-        for lease in held:
-            if lease not in self._runs:
-                with contextlib.suppress(LeaseLost):  # its run has just let go of it
-                    self._tools.claims.release(lease, self._tools.clock.now())
+        if orphaned := [lease for lease in leases if lease not in self._runs]:
+            self._context.claims.release(orphaned)
 
     def _renew(self, boot_s: float) -> None:
         """Each run whose lease is still ours goes on; one that lost it meanwhile stops."""
-        tools, runs, ends_s = self._tools, tuple(self._runs.items()), self._lease_ends_s()
-        renewed = tools.claims.renew(tools.owner, tools.clock.now(), tools.limits.lease_s)
+        context, runs, ends_s = self._context, tuple(self._runs.items()), self._lease_ends_s()
+        renewed = context.claims.renew(context.owner, context.limits.lease_s)
         for lease, run in runs:
             if lease in renewed:
                 run.lease_ends_s = ends_s
@@ -220,14 +222,14 @@ class Worker:
 
         Beside the loop, which a store that does not answer may hold up for longer than a lease.
         """
-        while not self._tools.clock.wait(self._over, _TICK_S):
+        while not self._context.clock.wait(self._over, _TICK_S):
             for run in tuple(self._runs.values()):
                 if run.lapsed():
                     run.cut()
 
     def _stop(self, run: JobRun, boot_s: float) -> None:
-        if run.lease not in self._stopping:
-            self._stopping[run.lease] = boot_s
+        if run.held.lease not in self._stopping:
+            self._stopping[run.held.lease] = boot_s
             run.stop()
 
     def _cut_after_grace(self, boot_s: float) -> None:
@@ -243,16 +245,16 @@ class Worker:
             try:
                 run.flush()
             except LeaseLost:
-                self._stop(run, self._tools.clock.boot_s())
+                self._stop(run, self._context.clock.boot_s())
 
     def _heal(self) -> None:
         """A changed key tries blocked jobs once. Runs beside the loop."""
-        key = self._tools.key_fingerprint()
+        key = self._context.key_fingerprint()
         if key == self._key:
             return
         try:
             if key is not None:
-                self._tools.claims.heal(self._tools.clock.now())
+                self._context.claims.heal()
         except StoreError as error:
             _log.warning("the state store: %s", error.message)
         else:
@@ -261,7 +263,7 @@ class Worker:
     # -- draining --------------------------------------------------------------------------
 
     def _drain(self) -> None:
-        clock = self._tools.clock
+        clock = self._context.clock
         began_s = clock.boot_s()
         for run in tuple(self._runs.values()):
             self._stop(run, began_s)

@@ -1,4 +1,4 @@
-"""What a worker does: take jobs for a while, keep them, give them back (design §4 Leases)."""
+"""What a worker does with many jobs: take, keep and free them (design §4 Leases)."""
 
 from __future__ import annotations
 
@@ -9,69 +9,70 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, and_, exists, func, or_, select, update
 
-from uploader.core.job import Event, Job, Lease, Stage, Status
+from uploader.core.job import Event, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance, sources
 from uploader.store.database import dialect
-from uploader.store.files import FileWrites
-from uploader.store.journal import no_listener, reason_columns
+from uploader.store.fence import Fence
+from uploader.store.held import NO_LEASE, Held
+from uploader.store.journal import Journal, no_listener, reason_columns
 from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
-from uploader.store.transitions import Transitions
 
 #: No honest wait is longer: a day of backoff on top of an hour of Retry-After. What is was
 #: written under a clock that has been set back since.
 _LONGEST_WAIT = timedelta(days=2)
-_NO_LEASE: dict[str, None] = {
-    "lease_owner": None,
-    "lease_token": None,
-    "lease_expires_at": None,
-    "rate_bps": None,
-}
 _HAS_SESSIONS = exists().where(files.c.job_id == jobs.c.id, files.c.session_uri.is_not(None))
 #: A cancelled job whose sessions, or model, still exist remotely.
 _TO_CLEAN_UP = and_(jobs.c.status == Status.CANCELLED, or_(jobs.c.delete_remote, _HAS_SESSIONS))
 
 
-class Claims(Transitions, FileWrites):
-    """The job table as a worker sees it. Every method raises StoreError."""
+class Claims:
+    """The job table as a worker sees it. Every method raises StoreError.
 
-    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = no_listener) -> None:
-        super().__init__(engine, on_event)
+    What is about one job is a method of the `Held` that `claim` returns.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        now: Callable[[], datetime],
+        on_event: Callable[[Event], None] = no_listener,
+    ) -> None:
+        """``now`` is the wall clock; ``on_event`` is called with each event after its commit."""
         self._engine = engine
+        self._now = now
+        self._journal = Journal(engine, on_event)
         #: Does a lease end by itself? With SQLite a file lock alone decides (design §4 Leases).
         self.leases_end = not dialect.is_file(engine)
 
     def claim(
-        self,
-        owner: str,
-        base_url: str,
-        stages: Collection[Stage],
-        now: datetime,
-        lease_s: float,
-    ) -> Job | None:
+        self, owner: str, base_url: str, stages: Collection[Stage], lease_s: float
+    ) -> Held | None:
         """The next job that may run now, leased to ``owner`` for ``lease_s`` seconds.
 
         By priority, then those never delayed, then by age.
         """
         ready = and_(jobs.c.status == Status.ACTIVE, jobs.c.stage.in_(stages))
-        return self._claim(_next(ready, base_url, now), owner, now, lease_s)
+        return self._claim(ready, owner, base_url, lease_s)
 
-    def claim_cancelled(
-        self, owner: str, base_url: str, now: datetime, lease_s: float
-    ) -> Job | None:
+    def claim_cancelled(self, owner: str, base_url: str, lease_s: float) -> Held | None:
         """The next cancelled job that left something open remotely."""
-        return self._claim(_next(_TO_CLEAN_UP, base_url, now), owner, now, lease_s)
+        return self._claim(_TO_CLEAN_UP, owner, base_url, lease_s)
 
     def _claim(
-        self, wanted: Select[tuple[int]], owner: str, now: datetime, lease_s: float
-    ) -> Job | None:
+        self, wanted: ColumnElement[bool], owner: str, base_url: str, lease_s: float
+    ) -> Held | None:
+        now, token = self._now(), uuid.uuid4().hex
         statement = (
             update(jobs)
-            # The second condition is for databases that let two writers choose at once.
-            .where(jobs.c.id == wanted.scalar_subquery(), jobs.c.lease_token.is_(None))
+            .where(
+                jobs.c.id == _next(wanted, base_url, now).scalar_subquery(),
+                # For databases that let two writers choose at once.
+                jobs.c.lease_token.is_(None),
+            )
             .values(
                 lease_owner=owner,
-                lease_token=uuid.uuid4().hex,
+                lease_token=token,
                 lease_expires_at=dialect.lease_end(self._engine, now, lease_s),
                 updated_at=now,
             )
@@ -85,17 +86,19 @@ class Claims(Transitions, FileWrites):
             transaction.run(
                 update(files).where(files.c.job_id == job_id, late).values(not_before=None)
             )
-            return read_job(transaction.connection, job_id)
+            job = read_job(transaction.connection, job_id)
+        return Held(job, Fence(Lease(job_id, owner, token), self._journal, self._now))
 
-    def renew(self, owner: str, now: datetime, lease_s: float) -> set[Lease]:
+    def renew(self, owner: str, lease_s: float) -> set[Lease]:
         """Every lease that ``owner`` still has for another ``lease_s`` seconds; which those are."""
+        now = self._now()
         ours = update(jobs).where(jobs.c.lease_owner == owner)
         statement = ours.values(lease_expires_at=dialect.lease_end(self._engine, now, lease_s))
         with self._journal.writing(now) as transaction:
             rows = transaction.run(statement.returning(jobs.c.id, jobs.c.lease_token))
             return {Lease(row.id, owner, row.lease_token) for row in rows}
 
-    def held(self, owner: str) -> dict[Lease, Status]:
+    def leases_of(self, owner: str) -> dict[Lease, Status]:
         """The leases of ``owner`` and what users made of those jobs."""
         columns = (jobs.c.id, jobs.c.lease_token, jobs.c.status)
         query = select(*columns).where(jobs.c.lease_owner == owner)
@@ -105,19 +108,22 @@ class Claims(Transitions, FileWrites):
                 for row in connection.execute(query)
             }
 
-    def release(self, lease: Lease, now: datetime) -> None:
-        """Give the job back; raises LeaseLost where it was not held any more."""
-        with self._fenced(lease, now, **_NO_LEASE):
-            pass
+    def release(self, leases: Collection[Lease]) -> None:
+        """Give those jobs back; one whose lease has ended already is left alone."""
+        tokens = [lease.token for lease in leases]
+        now = self._now()
+        with self._journal.writing(now) as transaction:
+            held = update(jobs).where(jobs.c.lease_token.in_(tokens))
+            transaction.run(held.values(updated_at=now, **NO_LEASE))
 
-    def reap(self, alive: Callable[[str], bool], now: datetime) -> list[int]:
+    def reap(self, alive: Callable[[str], bool]) -> list[int]:
         """End the leases that hold no more; the ids of their jobs.
 
-        Those of owners that are not ``alive``; where leases end by themselves, of any owner,
-        the overdue ones (design §4 Leases).
+        Those of owners that are not ``alive``; if leases end by themselves, the overdue ones
+        of any owner (design §4 Leases).
         """
         orphaned = self._overdue() if self.leases_end else self._dead(alive)
-        return [] if orphaned is None else self._rescue(orphaned, now)
+        return [] if orphaned is None else self._rescue(orphaned)
 
     def _dead(self, alive: Callable[[str], bool]) -> ColumnElement[bool] | None:
         owners = select(jobs.c.lease_owner).where(jobs.c.lease_owner.is_not(None)).distinct()
@@ -133,17 +139,19 @@ class Claims(Transitions, FileWrites):
             found = connection.execute(select(exists().where(overdue))).scalar_one()
         return overdue if found else None
 
-    def _rescue(self, orphaned: ColumnElement[bool], now: datetime) -> list[int]:
+    def _rescue(self, orphaned: ColumnElement[bool]) -> list[int]:
+        now = self._now()
         with self._journal.writing(now) as transaction:
-            statement = update(jobs).where(orphaned).values(updated_at=now, **_NO_LEASE)
+            statement = update(jobs).where(orphaned).values(updated_at=now, **NO_LEASE)
             rows = transaction.run(statement.returning(jobs.c.id, jobs.c.status)).all()
             for row in rows:
                 if row.status == Status.ACTIVE:  # of the others, only the lease was left
                     transaction.tell(row.id, "rescued", "its worker is gone: the job goes on")
             return sorted(row.id for row in rows)
 
-    def heal(self, now: datetime) -> int:
+    def heal(self) -> int:
         """Try every blocked job once more; how many there were."""
+        now = self._now()
         blocked = update(jobs).where(jobs.c.status.in_(sources(Verb.HEAL)))
         values: dict[str, Any] = {
             "status": advance(Status.BLOCKED, Verb.HEAL),
@@ -157,8 +165,9 @@ class Claims(Transitions, FileWrites):
                 transaction.tell(job_id, "healed", "the account is tried again")
             return len(healed)
 
-    def clear_future_waits(self, now: datetime) -> None:
-        """Whatever waits for a moment after ``now`` is tried at once: the clock was set back."""
+    def clear_future_waits(self) -> None:
+        """Whatever waits for a moment to come is tried at once: the clock was set back."""
+        now = self._now()
         with self._journal.writing(now) as transaction:
             for table in (jobs, files):
                 late = update(table).where(table.c.not_before > now)

@@ -60,13 +60,6 @@ def read_job(connection: Connection, job_id: int) -> Job:
     raise NotFound(f"there is no job {job_id}", hint="`uploader status` lists the jobs")
 
 
-def read_file(connection: Connection, job_id: int, path: str) -> FileState:
-    """Raises StoreError for a row that makes no sense."""
-    query = select(files).where(files.c.job_id == job_id, files.c.path == path)
-    with corrupt_rows_as_store_error():
-        return file_of(connection.execute(query).one())
-
-
 def job_of(row: Row[Any]) -> Job:
     return Job(
         id=row.id,

@@ -1,4 +1,4 @@
-"""What the engine works with: the store, the two services, time, threads and limits."""
+"""What a worker works with: the store, the two services, time, threads and limits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class WorkerContext:
     """One of each per worker; `control` and `storage` make a client tied to a stop token."""
 
     owner: str

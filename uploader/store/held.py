@@ -1,0 +1,222 @@
+"""A job in the hands of a worker: the only way to write about it (docs/life.md).
+
+Each verb of `Held` is one transaction and raises LeaseLost, with nothing written, unless the
+lease holds; those that say so also need the job to be active.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import exists, select, update
+from sqlalchemy.exc import IntegrityError
+
+from uploader.core.errors import UsageError
+from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
+from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
+from uploader.store.fence import Fence
+from uploader.store.held_files import NO_SESSION, HeldFiles
+from uploader.store.journal import Transaction, reason_columns, storable
+from uploader.store.rows import read_job
+from uploader.store.tables import files, jobs
+
+#: What a job's row says of a lease when nobody holds it.
+NO_LEASE: dict[str, None] = {
+    "lease_owner": None,
+    "lease_token": None,
+    "lease_expires_at": None,
+    "rate_bps": None,
+}
+
+
+class Held:
+    """One claimed job; `Claims.claim` hands it out.
+
+    ``job`` is the job as it was claimed, ``files`` writes about its files.
+    """
+
+    def __init__(self, job: Job, fence: Fence) -> None:
+        self.job = job
+        self.files = HeldFiles(fence)
+        self._fence = fence
+
+    @property
+    def lease(self) -> Lease:
+        return self._fence.lease
+
+    # -- stages ----------------------------------------------------------------------------
+
+    def adopt_account(self, account: str) -> Job:
+        """Write the account the service named; the active job as it is now.
+
+        Raises UsageError "conflict" if another open job is for that model already.
+        """
+        try:
+            with self._fence.writing(Status.ACTIVE, account=account) as transaction:
+                self._tell(transaction, "account", f"the account is {account}")
+                return self._job(transaction)
+        except IntegrityError:
+            raise UsageError(
+                f"another open job uploads the same model of account {account}",
+                hint="`uploader status` lists both: cancel one",
+                code="conflict",
+            ) from None
+
+    def enter_upload(self, *, created: bool) -> Job:
+        """The model exists: ``created`` by our own answered POST, or found and compatible."""
+        ours = {"created_remotely": True} if created else {}
+        with self._entered(Stage.UPLOAD, delete_remote=False, **ours) as transaction:
+            if created:
+                self._tell(transaction, "created", "the model was created")
+            else:
+                self._tell(transaction, "adopted", "the model existed and is compatible")
+            return self._job(transaction)
+
+    def mark_deleted(self) -> None:
+        """The model of an earlier run is gone: whatever bears its name from now on is another.
+
+        So a model that somebody else creates before we do is never deleted as ours. A fact,
+        whatever the user has made of the job meanwhile.
+        """
+        with self._fence.writing(created_remotely=False) as transaction:
+            self._tell(transaction, "deleted", "the model was deleted, to be created again")
+
+    def enter_validate(self) -> Job:
+        """Every file is stored; raises ValueError if one is not (invariant 4)."""
+        with self._entered(Stage.VALIDATE) as transaction:
+            self._check_all_stored(transaction)
+            self._tell(transaction, "validating", "every file is stored")
+            return self._job(transaction)
+
+    def finish(self, warnings: Sequence[str] = ()) -> None:
+        """The service calls the model READY; ``warnings`` are validateUpload's words."""
+        with self._entered(
+            Stage.READY,
+            status=advance(Status.ACTIVE, Verb.FINISH),
+            ready_at=jobs.c.updated_at,  # the fence has just written it
+            rate_bps=None,
+            warnings=[storable(warning) for warning in warnings],
+        ) as transaction:
+            self._erase_sessions(transaction)
+            self._tell(transaction, "ready", "the model is READY")
+
+    @contextlib.contextmanager
+    def _entered(self, stage: Stage, **columns: Any) -> Iterator[Transaction]:
+        """One stage forward; raises ValueError if ``stage`` is not the next one."""
+        job_id = self.lease.job_id
+        with self._fence.writing(
+            Status.ACTIVE, failures=0, not_before=None, **reason_columns(None)
+        ) as transaction:
+            this = jobs.c.id == job_id
+            found = Stage(
+                transaction.connection.execute(select(jobs.c.stage).where(this)).scalar_one()
+            )
+            if NEXT_STAGE.get(found) is not stage:
+                raise ValueError(f"job {job_id} cannot go from {found} to {stage}")
+            transaction.run(update(jobs).where(this).values(stage=stage, **columns))
+            yield transaction
+
+    def _check_all_stored(self, transaction: Transaction) -> None:
+        job_id = self.lease.job_id
+        unstored = exists().where(files.c.job_id == job_id, files.c.stored.is_(False))
+        if transaction.connection.execute(select(unstored)).scalar_one():
+            raise ValueError(f"job {job_id} has files that are not stored")
+
+    # -- waiting ---------------------------------------------------------------------------
+
+    def retry_at(self, at: datetime, reason: Reason) -> None:
+        """An attempt of an active job failed; the next one not before ``at``."""
+        with self._fence.writing(
+            Status.ACTIVE,
+            attempts=jobs.c.attempts + 1,
+            failures=jobs.c.failures + 1,
+            not_before=at,
+            **reason_columns(reason),
+        ) as transaction:
+            self._tell(transaction, "retrying", reason.message)
+
+    def wait_until(self, at: datetime) -> None:
+        """Nothing to do before ``at``; no attempt is burned.
+
+        Legal for an active job, and for a cancelled one: its remote clean-up may have to wait.
+        """
+        with self._fence.writing(Status.ACTIVE, Status.CANCELLED, not_before=at):
+            pass
+
+    def poll_again(self, at: datetime, polling_s: float, message: str) -> None:
+        """The files of an active job are still landing, says the server's ``message``.
+
+        ``polling_s`` is the polling time so far, in seconds; no attempt is burned. An event
+        only if the message is another one.
+        """
+        reason = Reason("validating", storable(message))
+        with self._fence.writing(Status.ACTIVE, not_before=at, polling_s=polling_s) as transaction:
+            this = jobs.c.id == self.lease.job_id
+            news = update(jobs).where(this, jobs.c.reason_message.is_distinct_from(reason.message))
+            if transaction.run(news.values(**reason_columns(reason))).rowcount:
+                self._tell(transaction, "validating", reason.message)
+
+    def block(self, reason: Reason) -> None:
+        """The account needs a human. The lease stays: live sessions finish under it."""
+        self._stand_still(Verb.BLOCK, "blocked", reason)
+
+    def fail(self, reason: Reason) -> None:
+        """This job needs a human. The lease and every offset stay."""
+        self._stand_still(Verb.FAIL, "failed", reason)
+
+    def _stand_still(self, verb: Verb, kind: str, reason: Reason) -> None:
+        status = advance(Status.ACTIVE, verb)
+        with self._fence.writing(
+            Status.ACTIVE, status=status, not_before=None, **reason_columns(reason)
+        ) as transaction:
+            self._tell(transaction, kind, reason.message)
+
+    # -- the rest --------------------------------------------------------------------------
+
+    def fall_back_to_put(self) -> None:
+        """No resumable start is accepted: what is not stored goes by plain signed PUT."""
+        unstored = (files.c.job_id == self.lease.job_id, files.c.stored.is_(False))
+        with self._fence.writing(Status.ACTIVE, plain_put=True) as transaction:
+            transaction.run(update(files).where(*unstored).values(mode=Mode.PUT, **NO_SESSION))
+            message = "resumable uploads are refused: sending whole files by plain PUT"
+            self._tell(transaction, "fell_back", message)
+
+    def add_event(self, kind: str, message: str, path: str | None = None) -> None:
+        """One event and nothing else."""
+        with self._fence.writing() as transaction:
+            self._tell(transaction, kind, message, path)
+
+    def end_sessions(self) -> None:
+        """A cancelled job has no session left remotely; its model may still have to go."""
+        with self._fence.writing(Status.CANCELLED) as transaction:
+            self._erase_sessions(transaction)
+
+    def close(self) -> None:
+        """A cancelled job's remote sessions, and model if that was asked for, are gone."""
+        with self._fence.writing(Status.CANCELLED, delete_remote=False) as transaction:
+            self._erase_sessions(transaction)
+            self._tell(transaction, "closed", "nothing of this job is left open remotely")
+
+    def release(self) -> None:
+        """Give the job back; nothing can be written with this object any more."""
+        with self._fence.writing(**NO_LEASE):
+            pass
+
+    def _erase_sessions(self, transaction: Transaction) -> None:
+        """A session URI is a bearer secret: it is kept no longer than it is of use."""
+        transaction.run(
+            update(files)
+            .where(files.c.job_id == self.lease.job_id)
+            .values(session_uri=None, session_at=None)
+        )
+
+    def _job(self, transaction: Transaction) -> Job:
+        return read_job(transaction.connection, self.lease.job_id)
+
+    def _tell(
+        self, transaction: Transaction, kind: str, message: str, path: str | None = None
+    ) -> None:
+        transaction.tell(self.lease.job_id, kind, message, path)
