@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,13 @@ def test_every_invariant_names_the_tests_that_fail_without_it() -> None:
     _, *parts = re.split(r"^## \d+\. ", DOCS["invariants.md"], flags=re.MULTILINE)
     assert len(parts) == 10
     assert [part for part in parts if not re.search(r"^Tests: `tests/", part, re.MULTILINE)] == []
+
+
+def test_the_table_of_rooms_is_the_one_that_imports_obey() -> None:
+    rows = re.findall(r"^\| (\d+) \| `(\w+)(?:/|\.py)` \|", DOCS["architecture.md"], re.MULTILINE)
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    layers = enumerate(contracts["contracts"][0]["layers"], start=1)
+    assert set(rows) == {(str(layer), room) for layer, line in layers for room in line.split(" | ")}
 
 
 def test_the_table_of_checks_is_the_programs() -> None:
