@@ -9,6 +9,8 @@ from tests.preflight import (
     test_check_decoder,
     test_check_files,
     test_check_hollow,
+    test_check_json,
+    test_check_newer,
     test_check_text,
     test_check_weights,
 )
@@ -19,6 +21,8 @@ _MODULES = {
     "decoder": test_check_decoder,
     "files": test_check_files,
     "hollow": test_check_hollow,
+    "json": test_check_json,
+    "newer": test_check_newer,
     "text": test_check_text,
     "weights": test_check_weights,
 }

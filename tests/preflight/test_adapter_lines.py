@@ -58,7 +58,7 @@ def test_a_short_value_is_quoted_whole() -> None:
 #: By the checks that are to refuse them.
 FOLDERS: dict[str, tuple[dict[str, bytes], set[str]]] = {
     "rank": (plain("q_proj", r=LONG), {"lora_rank"}),
-    "ranks": (plain("q_proj", r=[[LONG] * 99] * 99), {"lora_rank"}),
+    "ranks": (plain("q_proj", r=[[LONG] * 9] * 9), {"lora_rank"}),
     "method": (plain("q_proj", peft_type=LONG), {"peft_type"}),
     "methods": (plain("q_proj", peft_type=LONG_LIST), {"peft_type"}),
     "targets": (adapter([[LONG]], ONE), {"lora_targets"}),

@@ -35,12 +35,7 @@ GOOD: dict[str, dict[str, bytes]] = {
         **BASE,
         "tokenizer.json": b" " * 99 + LONG + b"}" + b"\n" * 99,
     },
-    "byte order mark": {
-        **BASE,
-        "config.json": b'\xef\xbb\xbf{"architectures": ["LlamaForCausalLM"]}',
-    },
     "long tokenizer": {**BASE, "tokenizer.json": LONG + b"}\n"},
-    "long tokenizer with a mark": {**BASE, "tokenizer.json": b"\xef\xbb\xbf " + LONG + b"}"},
     "other JSON": {**BASE, "results.json": b"[1", "vocab.txt": b"x"},
     "names that differ": {**BASE, "readme.txt": b"x"},
     "empty extra": {**BASE, "NOTES": b""},

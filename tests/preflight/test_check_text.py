@@ -11,6 +11,7 @@ import pytest
 from tests.model.build import BASE, LORA, Brief, brief, check, without
 from uploader.core.job import Kind
 from uploader.preflight.checks import text as module
+from uploader.preflight.registry import overrule
 
 CONFIG, TOKENIZER, FIREWORKS = "tokenizer_config.json", "tokenizer.json", "fireworks.json"
 W, E = "warning", "error"
@@ -60,9 +61,20 @@ GOOD: dict[str, dict[str, bytes]] = {
         "merges.txt": b"x",
     },
     "named templates": {**BASE, CONFIG: json.dumps({"chat_template": TEMPLATES}).encode()},
-    "template in a file": {**MUTE, "chat_template.jinja": b"{{ messages }}"},
-    "template in an object": {**MUTE, "chat_template.json": b'{"chat_template": "x"}'},
-    "template of a processor": {**MUTE, "processor_config.json": b'{"chat_template": "x"}'},
+    "template in both places": {**BASE, "chat_template.jinja": b"{{ messages }}"},
+    **{
+        f"tokenizer in {name}": {**without(BASE, TOKENIZER), name: b"x"}
+        for name in (
+            *("tokenizer.model.v3", "tekken.json", "qwen.tiktoken", "spiece.model", "vocab.txt"),
+            *("sentencepiece.bpe.model", "source.spm"),
+        )
+        if name != "tekken.json"
+    },
+    "tokenizer of Mistral": {**without(BASE, TOKENIZER), "tekken.json": b"{}"},
+    "tokenizer of bytes": {
+        **without(BASE, TOKENIZER),
+        CONFIG: b'{"tokenizer_class": "ByT5Tokenizer", "chat_template": "x"}',
+    },
     "template in fireworks.json": fireworks(OLDER, MUTE),
     "fireworks as documented": fireworks(DOCUMENTED),
     "fireworks as documented before": fireworks(OLDER),
@@ -70,13 +82,45 @@ GOOD: dict[str, dict[str, bytes]] = {
     "fireworks of nulls": fireworks(
         {"defaults": dict.fromkeys(module.DEFAULTS), "conversation_config": None}
     ),
-    "fireworks with a mark": {**BASE, FIREWORKS: b'\xef\xbb\xbf{"defaults": {}}'},
     "one word to stop at": defaults(stop="</s>"),
     "a whole number as a float": defaults(max_tokens=1024.0),
     "an adapter's": fireworks({"has_lora": True}, LORA),
 }
 BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
-    "no tokenizer": (without(BASE, TOKENIZER, CONFIG), [("no_tokenizer", W, None)]),
+    # "tokenizer file(s) such as tokenizer.model, tokenizer.json" (the vendor's list of what a
+    # base model must have); what reads text into tokens is in none of these.
+    "no tokenizer": (without(BASE, TOKENIZER, CONFIG), [("no_tokenizer", E, None)]),
+    **{
+        f"{name} for a tokenizer": (
+            {**without(BASE, TOKENIZER), name: b"{}"},
+            [("no_tokenizer", E, None)],
+        )
+        for name in (
+            *("tokenizer.json.bak", "tokenizer_old.json", "tokenizer (1).json", "merges.txt"),
+            *("special_tokens_map.json", "added_tokens.json", "tokenizer.json~"),
+        )
+    },
+    "a tokenizer by code of its own": (
+        {
+            **without(BASE, TOKENIZER),
+            "tokenization_x.py": b"x",
+            CONFIG: b'{"auto_map": {"AutoTokenizer": ["tokenization_x.X", null]},'
+            b' "chat_template": "x"}',
+        },
+        [("no_tokenizer", W, None)],
+    ),
+    "template in a file": (
+        {**MUTE, "chat_template.jinja": b"{{ messages }}"},
+        [("chat_template", W, "chat_template.jinja")],
+    ),
+    "template in an object": (
+        {**MUTE, "chat_template.json": b'{"chat_template": "x"}'},
+        [("chat_template", W, "chat_template.json")],
+    ),
+    "template of a processor": (
+        {**MUTE, "processor_config.json": b'{"chat_template": "x"}'},
+        [("chat_template", W, "processor_config.json")],
+    ),
     "no template": (MUTE, [("chat_template", W, CONFIG)]),
     "no settings of a tokenizer": (without(BASE, CONFIG), [("chat_template", W, CONFIG)]),
     **{
@@ -124,12 +168,15 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
             "stop with a number": defaults(stop=["x", 3]),
             "tokens no number": defaults(max_tokens="1024"),
             "tokens in parts": defaults(max_tokens=10.5),
-            "tokens without end": {**BASE, FIREWORKS: b'{"defaults": {"max_tokens": Infinity}}'},
             "a flag for a number": defaults(top_p=True),
             "a string for a number": defaults(temperature="0.7"),
             "a list for a number": defaults(repetition_penalty=[1.0]),
         }.items()
     },
+    "fireworks tokens without end": (
+        {**BASE, FIREWORKS: b'{"defaults": {"max_tokens": Infinity}}'},
+        [("json_dialect", W, FIREWORKS), ("fireworks_json", W, FIREWORKS)],
+    ),
     "fireworks wrong in three ways": (
         fireworks({"has_lora": 1, "defaults": {"top_k": "x", "topp": 1}}),
         [("fireworks_json", W, FIREWORKS)] * 3,
@@ -148,6 +195,12 @@ def test_an_adapter_and_a_draft_have_the_tokenizer_of_another_model(tmp_path: Pa
     assert check(tmp_path / "lora", LORA) == []
     embedding = check(tmp_path / "embedding", files, Kind.EMBEDDING)
     assert brief(embedding) == [("no_tokenizer", W, None)]
+
+
+def test_a_base_model_without_a_tokenizer_can_be_allowed(tmp_path: Path) -> None:
+    found = check(tmp_path, without(BASE, TOKENIZER))
+    assert "only its settings" in found[0].message
+    assert brief(overrule(found, {"no_tokenizer"})) == [("no_tokenizer", W, None)]
 
 
 @pytest.mark.parametrize(

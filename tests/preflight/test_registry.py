@@ -56,8 +56,8 @@ def test_everything_is_said_at_once_and_errors_first(tmp_path: Path) -> None:
     found = check(tmp_path, {"config.json": b"", "a.safetensors": b"cut"})
     assert brief(found) == [
         ("empty_file", E, "config.json"),
+        ("no_tokenizer", E, None),
         ("safetensors_size", E, "a.safetensors"),
-        ("no_tokenizer", W, None),
         ("unread_weights", W, "a.safetensors"),
     ]
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uploader.model.reading import Malformed, read_object
+from uploader.model.reading import Malformed, parse_object, read_text
 
+#: The index of a model of a trillion parameters has 20 MB.
+MAX_INDEX_BYTES = 100_000_000
 _NUMBERED = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})\.(safetensors|bin)", re.ASCII)
 
 
@@ -60,7 +62,7 @@ def numbered(names: Iterable[str]) -> Iterator[Shards]:
 
 def read_index(path: Path) -> Index:
     """The index in ``path``; raises Malformed."""
-    found = read_object(path)
+    found = parse_object(read_text(path, MAX_INDEX_BYTES))
     weight_map = found.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise Malformed("has no weight_map")

@@ -6,37 +6,60 @@ import json
 from pathlib import Path
 from typing import Any
 
-#: Far above the largest real one: the index of a model of a trillion parameters has 20 MB.
-MAX_JSON_BYTES = 100_000_000
+#: Far above any but an index and a tokenizer's vocabulary.
+MAX_JSON_BYTES = 10_000_000
+_NOT_UTF_8 = "is UTF-16: loaders read UTF-8 only"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Malformed(ValueError):
     """A file is not what its name says; the text goes on after the file's name."""
 
 
+class TooLong(Malformed):
+    """Nothing is known of it but its length."""
+
+
 class NoObject(Malformed):
     """JSON, but no object."""
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """The JSON object in ``path``; raises Malformed, for one that cannot be read as well."""
+def read_object(path: Path, constants: list[str] | None = None) -> dict[str, Any]:
+    """The JSON object in ``path``; raises Malformed, for one that cannot be read as well.
+
+    ``constants`` takes what only Python calls JSON: NaN, Infinity, -Infinity.
+    """
+    return parse_object(read_text(path, MAX_JSON_BYTES), constants)
+
+
+def read_text(path: Path, most: int) -> str:
+    """The text of a JSON file of at most ``most`` characters; raises Malformed, TooLong."""
     try:
         # As text at once: the bytes of a large index are gone before its objects are made.
         with path.open(encoding="utf-8-sig") as file:
-            text = file.read(MAX_JSON_BYTES + 1)
+            text = file.read(most + 1)
     except OSError as problem:
         raise Malformed(f"cannot be read: {problem.strerror}") from None
-    except UnicodeDecodeError:
-        raise Malformed("is not JSON") from None
-    if len(text) > MAX_JSON_BYTES:
-        raise Malformed("is larger than any file of its kind (100 MB)")
-    return parse_object(text)
+    except UnicodeDecodeError as problem:
+        utf_16 = problem.object.startswith(_UTF_16)
+        raise Malformed(_NOT_UTF_8 if utf_16 else "is not JSON: it is not UTF-8") from None
+    if "\0" in text[:2]:
+        raise Malformed(_NOT_UTF_8)
+    if len(text) > most:
+        raise TooLong(f"is longer than any file of its kind ({most // 1_000_000} MB)")
+    return text
 
 
-def parse_object(text: str | bytes) -> dict[str, Any]:
-    """``text`` as a JSON object; raises Malformed."""
+def parse_object(text: str | bytes, constants: list[str] | None = None) -> dict[str, Any]:
+    """``text`` as a JSON object; raises Malformed. ``constants`` is that of `read_object`."""
+
+    def constant(word: str) -> float:
+        if constants is not None:
+            constants.append(word)
+        return float(word)
+
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_constant=constant)
     except (ValueError, RecursionError):
         raise Malformed("is not JSON") from None
     if not isinstance(found, dict):

@@ -35,6 +35,8 @@ class Contents:
         self.present = folder.present
         #: Why a JSON file is no object or no index; by name, once it was read.
         self.trouble: dict[str, Malformed] = {}
+        #: The words in a JSON file that are none of JSON's: NaN, Infinity; once it was read.
+        self.constants: dict[str, list[str]] = {}
         self._objects: dict[str, Mapping[str, Any]] = {}
 
     @property
@@ -63,7 +65,9 @@ class Contents:
             self._objects[name] = {}
             try:
                 if name in self.sound:
-                    self._objects[name] = read_object(self.root / name)
+                    words: list[str] = []
+                    self._objects[name] = read_object(self.root / name, words)
+                    self.constants[name] = words
             except Malformed as problem:
                 self.trouble[name] = problem
         return self._objects[name]

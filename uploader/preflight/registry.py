@@ -20,6 +20,8 @@ from uploader.preflight.checks import (
     files,
     hollow,
     index,
+    json_files,
+    newer,
     text,
     weights,
 )
@@ -56,7 +58,8 @@ CHECKS = (
     Check(files.partial_download, ALL, BOTH),
     Check(files.name_collision, ALL, WARNS),
     Check(files.key_file, ALL, WARNS),
-    Check(files.broken_json, MODELS, BOTH),
+    Check(json_files.broken_json, MODELS, BOTH),
+    Check(json_files.json_dialect, ALL, BOTH),
     Check(files.config_json, MODELS, REFUSES),
     Check(files.stray_adapter, MODELS, WARNS),
     # Before anything that reads headers: what reading a large index leaves free is theirs.
@@ -65,7 +68,8 @@ CHECKS = (
     Check(config.quantization, MODELS, BOTH),
     Check(config.processor, (Kind.BASE,), WARNS),
     Check(config.remote_code, MODELS, WARNS),
-    Check(text.no_tokenizer, TEXT, WARNS),
+    Check(newer.newer_format, MODELS, WARNS),
+    Check(text.no_tokenizer, TEXT, BOTH),
     Check(text.chat_template, (Kind.BASE,), WARNS),
     Check(text.fireworks_json, ALL, BOTH),
     Check(weights.no_weights, MODELS, BOTH),

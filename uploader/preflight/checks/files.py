@@ -21,14 +21,10 @@ from uploader.model.names import (
     partial,
     role,
 )
-from uploader.model.reading import NoObject
 from uploader.preflight.contents import Contents
 
 #: "5 TiB is the maximum size of an object" (contract fireworks §8).
 MAX_FILE_BYTES = 5 << 40
-#: Small enough to be parsed; of a longer one only the two ends, so long each, are looked at.
-_PARSED_BYTES = 4_000_000
-_END_BYTES = 4096
 _AGAIN = "download or save it again"
 
 
@@ -147,38 +143,3 @@ def _needed_object(contents: Contents, name: str, check: str) -> Iterable[Findin
     contents.object(name)
     if name in contents.trouble:
         yield error(check, name, f"{name} {contents.trouble[name]}", _AGAIN)
-
-
-def broken_json(contents: Contents) -> Iterable[Finding]:
-    """A .json that loaders read is cut short or no JSON; one that is no object warns."""
-    for file in contents.folder.manifest.files:
-        name = file.path
-        read = needed(name) and role(name) in (Role.GENERATION, Role.TOKENIZER, Role.OTHER)
-        if not (read and name.endswith(".json") and name in contents.sound):
-            continue
-        if name == "fireworks.json":
-            continue  # has a check of its own
-        yield from _broken(contents, name, small=file.size_bytes <= _PARSED_BYTES)
-
-
-def _broken(contents: Contents, name: str, *, small: bool) -> Iterable[Finding]:
-    if not small:
-        if not _has_ends(contents.root / name):
-            yield error("broken_json", name, f"{name} is cut short", _AGAIN)
-        return
-    contents.object(name)
-    if problem := contents.trouble.get(name):
-        severity = warning if isinstance(problem, NoObject) else error
-        yield severity("broken_json", name, f"{name} {problem}", _AGAIN)
-
-
-def _has_ends(path: Path) -> bool:
-    """Whether a file too long to be parsed begins and ends as a JSON object does."""
-    try:
-        with path.open("rb") as file:
-            begin = file.read(_END_BYTES)
-            file.seek(-_END_BYTES, os.SEEK_END)
-            end = file.read()
-    except OSError:
-        return True  # gone since the scan: the engine's own checks will say so
-    return begin.lstrip(b"\xef\xbb\xbf \r\n\t")[:1] == b"{" and end.rstrip()[-1:] == b"}"

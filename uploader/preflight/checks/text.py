@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from uploader.core.job import Kind
 from uploader.core.text import shown
 from uploader.model.finding import Finding, error, warning
-from uploader.model.names import Role, role
+from uploader.model.names import is_tokenizer
 from uploader.preflight.contents import Contents
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -16,6 +17,9 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 FIREWORKS = "fireworks.json"
 
 _LONGEST = 60
+_PROCESSOR = "processor_config.json"
+#: Tokenizers that read bytes or characters and have no file of their own.
+_OF_BYTES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
 def _string(found: Any) -> bool:
@@ -82,39 +86,56 @@ CONVERSATION: Mapping[str, _Kind] = {
 
 
 def no_tokenizer(contents: Contents) -> Iterable[Finding]:
-    """There is no tokenizer.
+    """There is no tokenizer file; its settings alone are none. A base model is refused.
 
     An adapter may have none (the service rejects it, contract §0.9): its base model's counts.
-    So does a draft's target's, whose tokens it proposes.
+    So does a draft's target's, whose tokens it proposes. The vendor lists a tokenizer among what a
+    base model must have; one whose own code makes it (`auto_map`) only warns.
     """
-    if contents.present and not _has_tokenizer(contents):
-        message = "there is no tokenizer: the service may refuse the model or not serve text"
-        yield warning("no_tokenizer", None, message, "add tokenizer.json or tokenizer.model")
+    if not contents.present or _has_tokenizer(contents):
+        return
+    own_code = contents.object(TOKENIZER_CONFIG).get("auto_map")
+    severity = error if contents.kind is Kind.BASE and not own_code else warning
+    message = "there is no tokenizer: Fireworks lists one among what a base model must have"
+    if TOKENIZER_CONFIG in contents.present:
+        message = f"there is no tokenizer: {TOKENIZER_CONFIG} is only its settings"
+    hint = "add tokenizer.json or tokenizer.model from the model that was trained"
+    yield severity("no_tokenizer", None, message, hint)
 
 
 def _has_tokenizer(contents: Contents) -> bool:
-    return any(role(name) is Role.TOKENIZER for name in contents.present)
+    if any(map(is_tokenizer, contents.present)):
+        return True
+    return contents.object(TOKENIZER_CONFIG).get("tokenizer_class") in _OF_BYTES
 
 
 def chat_template(contents: Contents) -> Iterable[Finding]:
-    """There is no chat template, which chat needs and completions do not."""
+    """No chat template, or none in tokenizer_config.json: chat needs it, completions do not."""
     if not _has_tokenizer(contents) or _has_template(contents):
         return
     if contents.trouble.keys() & {TOKENIZER_CONFIG, FIREWORKS}:
         return
     message = "there is no chat template: chat needs one, completions do not"
     hint = f"if the model is to chat, add chat_template to {TOKENIZER_CONFIG}"
-    yield warning("chat_template", TOKENIZER_CONFIG, message, hint)
+    elsewhere = next(_template_elsewhere(contents), None)
+    if elsewhere:
+        message = f"the chat template is in {elsewhere} only: Fireworks documents another place"
+        hint = f"copy it into {TOKENIZER_CONFIG}, as the string chat_template"
+    yield warning("chat_template", elsewhere or TOKENIZER_CONFIG, message, hint)
 
 
 def _has_template(contents: Contents) -> bool:
-    """In one of the places where a template may be, or a file of them that cannot be read."""
-    files = {"chat_template.jinja", "chat_template.json"}
+    """In a place that the service documents, or a file of them that cannot be read."""
     unread = {TOKENIZER_CONFIG, FIREWORKS} & contents.present - contents.sound
     keys = ((TOKENIZER_CONFIG, "chat_template"), (FIREWORKS, "conversation_config"))
-    older = contents.object("processor_config.json").get("chat_template")
-    found = [contents.object(name).get(key) for name, key in keys]
-    return any((files & contents.present, unread, older, *found))
+    return any((unread, *(contents.object(name).get(key) for name, key in keys)))
+
+
+def _template_elsewhere(contents: Contents) -> Iterator[str]:
+    """The files in which newer and older releases of Transformers keep a template."""
+    yield from sorted({"chat_template.jinja", "chat_template.json"} & contents.present)
+    if contents.object(_PROCESSOR).get("chat_template"):
+        yield _PROCESSOR
 
 
 def fireworks_json(contents: Contents) -> Iterable[Finding]:
