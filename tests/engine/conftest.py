@@ -1,18 +1,27 @@
-"""A laboratory: the whole engine in this process against the sandbox's core, on fast time."""
+"""A laboratory: the whole engine in this process against the sandbox's core.
+
+Time is simulated: threads run one at a time and change hands at an exchange, a block, a
+transaction or a wait, in an order that a seed decides, so a test's outcome does not depend on the
+machine. If real threads are the subject, `FastLab` runs them on a clock a hundred times as fast.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, Engine, event, text
 
+from tests.simulation.sim import EPOCH, Sim
 from uploader.core.job import (
     Event,
     FileState,
@@ -36,14 +45,18 @@ from uploader.runtime import Clock, Spawn, StopToken, SystemClock, spawn
 from uploader.sandbox.adapter import InProcessAdapter
 from uploader.sandbox.world import World
 from uploader.store.claims import Claims
-from uploader.store.database.dialect import ChangeWatch, open_engine
-from uploader.store.database.migrate import ensure
+from uploader.store.database.dialect import ChangeWatch, open_engine, sqlite_url
+from uploader.store.database.migrate import ensure, upgrade
 from uploader.store.database.workers import WorkerLock
 from uploader.store.jobs import Jobs
 
 GRANULE = 256 * 1024
-DEADLINE_S = 30.0
-EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
+#: For what real threads do; generous, since only a failing test waits for it.
+DEADLINE_S = 60.0
+#: For what simulated threads do, by their clock.
+SIMULATED_DEADLINE_S = 4 * 3600.0
+#: Another one is another order of threads: all tests hold with each.
+SEED = int(os.environ.get("UPLOADER_TEST_SEED", "1"))
 LIMITS = Limits(
     max_jobs=2,
     max_put_bytes=4 * GRANULE,
@@ -73,18 +86,13 @@ class FastClock(SystemClock):
 
 
 class Lab:
-    """One state folder and one sandbox world; workers come and go."""
+    """One state folder and one sandbox world; workers come and go, on simulated time."""
 
     def __init__(
-        self,
-        folder: Path,
-        clock: Clock | None = None,
-        spawn: Spawn = spawn,
-        database_url: str | None = None,
+        self, folder: Path, clock: Clock | None = None, database_url: str | None = None
     ) -> None:
         self.folder = folder
-        self.clock = clock or FastClock()
-        self.spawn = spawn
+        self.clock = clock or Sim(SEED)
         self.world = World(
             data_dir=folder / "objects",
             now=lambda: EPOCH.timestamp() + self.clock.boot_s(),
@@ -93,14 +101,48 @@ class Lab:
         self.world.base_url, self.world.storage_url = "http://127.0.0.1:1", "http://127.0.0.1:2"
         self.state = folder / "state"
         self.state.mkdir(mode=0o700, exist_ok=True)
-        self.engine = open_engine(database_url or f"sqlite:///{self.state / 'uploader.db'}")
+        database = self.state / "uploader.db"
+        if database_url is None:
+            database.write_bytes(empty_store())
+        self.engine = open_engine(database_url or sqlite_url(database))
         ensure(self.engine, self.state)
         self.jobs = Jobs(self.engine)
         self.events: list[str] = []
         self.key = self.world.config.api_key
         self.account: str | None = None
+        self.spawn: Spawn = self._spawn
         self.boundary: Callable[[str], object] = lambda _: None
         self.bytes_per_s: float | None = None
+        self._simulating = False
+        self._crossed = threading.Event()
+        if isinstance(self.clock, Sim):
+            self._hook(self.engine)
+
+    @property
+    def sim(self) -> Sim:
+        assert isinstance(self.clock, Sim)
+        return self.clock
+
+    def _hook(self, engine: Engine) -> None:
+        """Threads change hands before a transaction begins, never within one."""
+        seen: dict[int, int] = {}
+
+        @event.listens_for(engine, "connect")
+        def quick(connection: Any, _: object) -> None:
+            connection.execute("PRAGMA synchronous = OFF")
+
+        @event.listens_for(engine, "before_cursor_execute")
+        def begin(*of: Any) -> None:
+            if self._simulating and of[2].startswith("BEGIN"):
+                self.sim.turn()  # once it has begun, nobody else could write
+
+        @event.listens_for(engine, "commit")
+        def commit(connection: Connection) -> None:
+            raw = connection.connection.driver_connection
+            changes = getattr(raw, "total_changes", 0)
+            if self._simulating and seen.get(id(raw), 0) != changes:
+                self.sim.effect("commit")
+            seen[id(raw)] = changes
 
     def close(self) -> None:
         self.engine.dispose()
@@ -148,8 +190,10 @@ class Lab:
             finally:
                 watch.close()
 
-    def _at_boundary(self, name: str) -> object:
-        return self.boundary(name)  # as it is then, not as it was when a session was opened
+    def _at_boundary(self, name: str) -> None:
+        self.boundary(name)  # as it is then, not as it was when a session was opened
+        self._crossed.set()
+        self.sim.boundary(name)
 
     def context(
         self, lock: WorkerLock, changed: Callable[[], bool], limits: Limits
@@ -188,30 +232,62 @@ class Lab:
     def run(self, **limits: Any) -> None:
         """One worker until idle."""
         with self.worker(**limits) as worker:
-            self._finish(lambda: worker.run(until_idle=True))
+            self.finish(lambda: worker.run(until_idle=True))
 
     def run_until(self, reached: Callable[[], bool], **limits: Any) -> None:
         """One worker that is drained as soon as ``reached``."""
         with self.worker(**limits) as worker:
-            thread = threading.Thread(target=worker.run, daemon=True)
-            thread.start()
+            self.drive(worker, reached)
+
+    def drive(self, worker: Worker, reached: Callable[[], bool]) -> None:
+        """The worker runs in a thread of its own, and is drained as soon as ``reached``."""
+
+        def watch() -> None:
             self.until(reached)
             worker.drain()
-            thread.join(DEADLINE_S)
-            assert not thread.is_alive()
 
-    def _finish(self, run: Callable[[], object]) -> None:
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(DEADLINE_S)
-        assert not thread.is_alive(), self.dump()
+        self.finish(worker.run, watch)
+
+    def finish(self, *runs: Callable[[], object]) -> None:
+        """All of them at once, each in a thread of its own, to their ends."""
+
+        def body() -> None:
+            over = [self._start(run) for run in runs]
+            self.until(lambda: all(ended.is_set() for ended in over))
+
+        self._simulate(body)
+
+    def _simulate(self, body: Callable[[], object]) -> bool:
+        self._simulating = True
+        try:
+            return self.sim.run(body)
+        finally:
+            self._simulating = False
+
+    def _spawn(self, name: str, run: Callable[[], None]) -> None:
+        self.sim.spawn(name, run)
+
+    def _start(self, run: Callable[[], object]) -> threading.Event:
+        """Run it in a thread of its own; the event is set once it has ended."""
+        ended = threading.Event()
+
+        def body() -> None:
+            try:
+                run()
+            finally:
+                ended.set()
+                self._crossed.set()
+
+        self._spawn("test", body)
+        return ended
 
     def until(self, reached: Callable[[], bool]) -> None:
-        give_up, pause = threading.Event(), SystemClock()
-        began_s = pause.boot_s()
+        """Looks after each exchange and block of any thread, and four times a second."""
+        give_up_s = self.clock.boot_s() + SIMULATED_DEADLINE_S
         while not reached():
-            assert pause.boot_s() - began_s < DEADLINE_S, self.dump()
-            pause.wait(give_up, 0.005)
+            assert self.clock.boot_s() < give_up_s, self.dump()
+            self._crossed.clear()
+            self.clock.wait(self._crossed, 0.25)
 
     # -- oracle ----------------------------------------------------------------------------
 
@@ -245,6 +321,51 @@ class Lab:
         assert report["early_validations"] == report["leaked_keys"] == 0
         assert report["bytes_below_confirmed"] == 0
         assert report["models"][job.model] == "READY"
+
+
+class FastLab(Lab):
+    """The same with real threads, on a clock that is fast."""
+
+    def __init__(
+        self, folder: Path, clock: FastClock | None = None, database_url: str | None = None
+    ) -> None:
+        super().__init__(folder, clock or FastClock(), database_url)
+        self.spawn = spawn
+
+    @property
+    def fast(self) -> FastClock:
+        assert isinstance(self.clock, FastClock)
+        return self.clock
+
+    def _at_boundary(self, name: str) -> None:
+        self.boundary(name)
+
+    def _simulate(self, body: Callable[[], object]) -> bool:
+        body()
+        return True
+
+    def _spawn(self, name: str, run: Callable[[], None]) -> None:
+        spawn(name, run)
+
+    def until(self, reached: Callable[[], bool]) -> None:
+        give_up, pause = threading.Event(), SystemClock()
+        began_s = pause.boot_s()
+        while not reached():
+            assert pause.boot_s() - began_s < DEADLINE_S, self.dump()
+            pause.wait(give_up, 0.005)
+
+
+@functools.cache
+def empty_store() -> bytes:
+    """A migrated SQLite file without jobs."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "uploader.db"
+        engine = open_engine(sqlite_url(path))
+        upgrade(engine)
+        with engine.connect() as connection:
+            connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        engine.dispose()
+        return path.read_bytes()
 
 
 @pytest.fixture

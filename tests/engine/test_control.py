@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from tests.engine.conftest import DEADLINE_S, GRANULE, FastClock, Lab
+from tests.engine.conftest import GRANULE, Lab
 from uploader.core.errors import UsageError
 from uploader.core.job import Lease, Stage, Status
 from uploader.core.lifecycle import Verb
@@ -129,8 +129,7 @@ def test_leases_of_a_living_worker_are_left_alone_whatever_the_clock_says(lab: L
     with WorkerLock(lab.state) as other:
         held = claims.claim(other.owner, lab.world.base_url, (Stage.CREATE,), 1.0)
         assert held is not None
-        assert isinstance(lab.clock, FastClock)
-        lab.clock.moved_s += 86_400
+        lab.sim.suspend(86_400)
         began_s = lab.clock.boot_s()
         lab.run_until(lambda: lab.clock.boot_s() - began_s > 30)
         assert lab.job().lease == held.lease
@@ -141,12 +140,7 @@ def test_two_workers_share_the_jobs_and_no_session(lab: Lab) -> None:
     for number in range(6):
         lab.enqueue(lab.model(f"model-{number}", a_bin=6 * GRANULE, b_bin=GRANULE))
     with lab.worker() as one, lab.worker() as two:
-        threads = [threading.Thread(target=w.run, kwargs={"until_idle": True}) for w in (one, two)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(DEADLINE_S)
-            assert not thread.is_alive(), lab.dump()
+        lab.finish(*(partial(worker.run, until_idle=True) for worker in (one, two)))
         assert one.seen | two.seen == set(range(1, 7))
     for job_id in range(1, 7):
         lab.assert_ready(job_id)

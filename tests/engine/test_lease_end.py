@@ -16,7 +16,7 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from tests.engine.conftest import DEADLINE_S, GRANULE, LIMITS, FastClock, Lab
+from tests.engine.conftest import DEADLINE_S, GRANULE, LIMITS, FastClock, FastLab, Lab
 from tests.postgresql import Cluster
 from uploader.core.errors import StoreError
 from uploader.core.job import Stage, Status
@@ -46,7 +46,7 @@ class _Stoppable(InProcessAdapter):
         return super().send(*of, **options)
 
 
-class PostgresqlLab(Lab):
+class PostgresqlLab(FastLab):
     """Several laboratories may share one database."""
 
     def context(
@@ -68,11 +68,6 @@ class PostgresqlLab(Lab):
             return client
 
         return replace(context, control=control, storage=storage)
-
-    @property
-    def fast(self) -> FastClock:
-        assert isinstance(self.clock, FastClock)
-        return self.clock
 
 
 @pytest.fixture

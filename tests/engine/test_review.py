@@ -6,12 +6,11 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.engine.conftest import DEADLINE_S, GRANULE, FastClock, Lab
+from tests.engine.conftest import GRANULE, Lab
 from uploader.core.errors import StoreError
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
@@ -22,6 +21,7 @@ from uploader.store.claims import Claims
 from uploader.store.held import Held
 
 SIZE = 40 * GRANULE
+DAY_S = 86_400.0
 
 
 def break_times(
@@ -130,30 +130,20 @@ def test_a_key_that_was_away_and_comes_back_heals_too(lab: Lab) -> None:
         assert lab.job().status is Status.ACTIVE
 
 
-class SteppingClock(FastClock):
-    """Its wall time can be set."""
-
-    step = timedelta()
-
-    def now(self) -> datetime:
-        return super().now() + self.step
-
-
 def test_a_clock_that_is_set_back_a_day_makes_nobody_wait_a_day(lab: Lab) -> None:
-    lab.clock = clock = SteppingClock()
     fault = {"do": "status", "status": 503, "retry_after": 20}
     lab.world.script.add([{"on": "create", **fault}, {"on": "put", **fault}])
     lab.enqueue(lab.model())
 
     def set_back() -> bool:
         waits = (lab.job().not_before, lab.file().not_before)
-        if any(at is not None and at > clock.now() for at in waits):
-            clock.step -= timedelta(days=1)
+        if any(at is not None and at > lab.clock.now() for at in waits):
+            lab.sim.stepped_s -= DAY_S
         return lab.job().status is not Status.ACTIVE
 
     lab.run_until(set_back)
     lab.assert_ready()
-    assert clock.step < timedelta(days=-1)
+    assert lab.sim.stepped_s < -DAY_S
 
 
 def test_a_worker_does_not_wait_for_ever_for_what_a_cancelled_job_may_not_delete(lab: Lab) -> None:
@@ -164,7 +154,7 @@ def test_a_worker_does_not_wait_for_ever_for_what_a_cancelled_job_may_not_delete
     lab.world.config.key_valid = False
     lab.run()
     lab.world.config.key_valid = True
-    lab.clock.moved_s += 3600  # type: ignore[attr-defined]
+    lab.sim.suspend(3600)
     lab.run()
     assert lab.world.report()["models"] == {}
 
@@ -210,12 +200,7 @@ def while_in(lab: Lab, boundary: str, act: Callable[[Worker], None]) -> None:
                 lab.until(lambda: all(run._stop.stopped for run in worker._runs.values()))
 
         lab.boundary = once
-        thread = threading.Thread(target=worker.run, daemon=True)
-        thread.start()
-        lab.until(lambda: bool(acted) and not worker._runs)
-        worker.drain()
-        thread.join(DEADLINE_S)
-        assert not thread.is_alive()
+        lab.drive(worker, lambda: bool(acted) and not worker._runs)
 
 
 def test_no_file_starts_once_the_job_was_told_to_stop(lab: Lab) -> None:
@@ -276,7 +261,7 @@ def test_a_failure_from_before_a_retry_does_not_undo_it(lab: Lab) -> None:
                     lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
 
         lab.events = Events()
-        lab._finish(lambda: worker.run(until_idle=True))
+        lab.finish(lambda: worker.run(until_idle=True))
     lab.assert_ready()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -11,13 +10,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event, text
-
 from tests.engine.conftest import GRANULE, Lab
 from tests.simulation.again import command
 from tests.simulation.sim import Sim
-from uploader.store.database.dialect import open_engine, sqlite_url
-from uploader.store.database.migrate import upgrade
 
 #: Two jobs, five files: several PUTs, a granule exactly, less than one, and a last odd byte.
 FILES = {
@@ -32,7 +27,7 @@ RESTART_S = 5.0
 def simulated(source: Path, seed: int, **world: Any) -> Iterator[SimLab]:
     """A laboratory with both jobs enqueued; what goes wrong in it says how to replay it."""
     with tempfile.TemporaryDirectory() as folder:
-        lab = SimLab(Path(folder), source, seed, **{"landing_polls": 1, **world})
+        lab = SimLab(Path(folder), seed, **{"landing_polls": 1, **world})
         with closing(lab):
             for name in FILES:
                 lab.enqueue(source / name)
@@ -45,12 +40,7 @@ def simulated(source: Path, seed: int, **world: Any) -> Iterator[SimLab]:
 
 
 def template(folder: Path) -> Path:
-    """A migrated, empty database and two model folders, to be copied for each run."""
-    engine = open_engine(sqlite_url(folder / "uploader.db"))
-    upgrade(engine)
-    with engine.connect() as connection:
-        connection.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-    engine.dispose()
+    """Two model folders for all runs."""
     dice = random.Random(1)
     for name, sizes in FILES.items():
         (folder / name).mkdir()
@@ -62,42 +52,12 @@ def template(folder: Path) -> Path:
 class SimLab(Lab):
     """The engine, its database and its services under one `Sim` at a time."""
 
-    def __init__(self, folder: Path, source: Path, seed: int, **world: Any) -> None:
+    def __init__(self, folder: Path, seed: int, **world: Any) -> None:
         self.seed = seed
-        self.source = source
         self.crashes = 0
-        self._simulating = False
         self.at_boundary: Callable[[str], None] = self.sim_boundary
-        (folder / "state").mkdir(mode=0o700)
-        shutil.copyfile(source / "uploader.db", folder / "state" / "uploader.db")
         super().__init__(folder, Sim(seed))
         self.world.config.change(world)
-        self._hook(self.engine)
-
-    @property
-    def sim(self) -> Sim:
-        assert isinstance(self.clock, Sim)
-        return self.clock
-
-    def _hook(self, engine: Engine) -> None:
-        seen: dict[int, int] = {}
-
-        @event.listens_for(engine, "connect")
-        def quick(connection: Any, _: object) -> None:
-            connection.execute("PRAGMA synchronous = OFF")
-
-        @event.listens_for(engine, "before_cursor_execute")
-        def begin(*of: Any) -> None:
-            if self._simulating and of[2].startswith("BEGIN"):
-                self.sim.turn()  # once it has begun, nobody else could write
-
-        @event.listens_for(engine, "commit")
-        def commit(connection: Connection) -> None:
-            raw = connection.connection.driver_connection
-            changes = getattr(raw, "total_changes", 0)
-            if self._simulating and seen.get(id(raw), 0) != changes:
-                self.sim.effect("commit")
-            seen[id(raw)] = changes
 
     def run_once(
         self, crash_at: int | None = None, off_s: float = RESTART_S, **limits: Any
@@ -118,19 +78,13 @@ class SimLab(Lab):
 
     def _begin(self, crash_at: int | None, off_s: float) -> None:
         self.clock = Sim(self.seed + self.crashes, crash_at, self.clock.boot_s() + off_s)
-        self.spawn = self.sim.spawn
-        self.boundary = self._cross
 
     def _simulate(self, body: Callable[[], object]) -> bool:
-        self._simulating = True
-        try:
-            whole = self.sim.run(body)
-        finally:
-            self._simulating = False
+        whole = super()._simulate(body)
         self.crashes += not whole
         return whole
 
-    def _cross(self, name: str) -> None:
+    def _at_boundary(self, name: str) -> None:
         self.at_boundary(name)  # as it is then: tests change it under way
 
     def sim_boundary(self, name: str) -> None:

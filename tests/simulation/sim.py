@@ -11,10 +11,9 @@ import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from tests.engine.conftest import EPOCH
-
+EPOCH = datetime(2026, 11, 1, tzinfo=UTC)
 #: A simulated worker that has not finished by then never will.
 MAX_SIMULATED_S = 60 * 86_400.0
 
@@ -93,7 +92,12 @@ class Sim:
         except BaseException as error:  # noqa: BLE001 - told by `run`
             self._errors.append(error)
         strand.done = True
-        self._hand_over(self._pick())
+        try:
+            self._hand_over(self._pick())
+        except Stuck as error:
+            self._errors.append(error)
+            self._dead = True
+            self._hand_over(self._pick())
 
     def run(self, body: Callable[[], object]) -> bool:
         """Run ``body`` in this thread to its end; False where the crash came first."""
@@ -105,8 +109,10 @@ class Sim:
         self._dead = True  # whatever is left, a daemon thread, ends with the process
         while any(not strand.done for strand in self._strands if strand is not self._strands[0]):
             self._switch(None, 0.0, dying=True)
-        if self._errors:
-            raise self._errors[0]
+        errors, self._errors = self._errors, []
+        self._strands, self._dead = [self._current], False  # what it left behind has ended
+        if errors:
+            raise errors[0]
         return not crashed
 
     def boundary(self, name: str) -> None:

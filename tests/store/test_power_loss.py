@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from tests.engine.conftest import empty_store
 from tests.properties.replay import Snapshot, assert_whole
 from tests.simulation.lab import FILES, SimLab, template
 from tests.store.wal import Log, Rows, lose_power, rows_of
@@ -26,8 +27,9 @@ SAMPLES = int(os.environ.get("UPLOADER_TEST_POWER_LOSSES", "8"))
 class PluggedLab(SimLab):
     """Nothing is ever moved from the log into the database: the log holds the whole life."""
 
-    def __init__(self, *args: Any, **world: Any) -> None:
-        super().__init__(*args, **world)
+    def __init__(self, folder: Path, source: Path, seed: int, **world: Any) -> None:
+        self.source = source
+        super().__init__(folder, seed, **world)
         event.listen(self.engine, "connect", _keep_the_log)
         self.engine.dispose()
         for name in FILES:
@@ -55,7 +57,10 @@ def _keep_the_log(connection: Any, _: object) -> None:
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return template(tmp_path_factory.mktemp("source"))
+    """Two model folders, and the database that a laboratory starts with."""
+    folder = template(tmp_path_factory.mktemp("source"))
+    (folder / "uploader.db").write_bytes(empty_store())
+    return folder
 
 
 def _snapshot(database: Path) -> Snapshot:
