@@ -118,7 +118,7 @@ def test_a_worker_stopped_in_the_middle_goes_on_at_the_confirmed_byte(lab: Lab) 
     lab.assert_ready()
     assert lab.object()["sessions_started"] == 1
     assert lab.object()["body_bytes_read"] - SIZE <= GRANULE
-    assert "resumed" in lab.kinds()
+    assert "session_resumed" in lab.kinds()
 
 
 def test_a_session_is_committed_before_its_first_byte_leaves(lab: Lab) -> None:

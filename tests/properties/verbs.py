@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from uploader.core.events import EventKind
 from uploader.core.job import Kind, Manifest, ManifestFile, NewJob, Reason
 from uploader.core.redact import SessionUri
 from uploader.store.held import Held
@@ -28,7 +29,7 @@ WRITES: dict[str, Write] = {
     "fall_back_to_put": lambda held, _: held.fall_back_to_put(),
     "mark_deleted": lambda held, _: held.mark_deleted(),
     "close": lambda held, _: held.close(),
-    "add_event": lambda held, _: held.add_event("left_open", "something"),
+    "add_event": lambda held, _: held.add_event(EventKind.LEFT_OPEN, "something"),
     "release": lambda held, _: held.release(),
 }
 FileWrite = Callable[[Held, str, int, datetime], object]

@@ -19,7 +19,7 @@ WORKERS = 2
 DRAIN_S = 10.0
 #: Lines of a worker's log that say that it holds a job and got on with it.
 _PROGRESS = re.compile(
-    r" job \d+ (?:created|adopted|session_opened|resumed|stored|validating|ready):"
+    r" job \d+ (?:created|adopted|session_opened|session_resumed|stored|validating|ready):"
 )
 _SECRETS = re.compile(r"fw_sandbox_|upload_id=|X-Goog-Signature=")
 _PAUSES_S = (0.0, 0.2, 1.0, 3.0)

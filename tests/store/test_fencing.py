@@ -10,6 +10,7 @@ import pytest
 
 from tests.store.conftest import BASE_URL, NOW, Hands
 from uploader.core.errors import LeaseLost
+from uploader.core.events import EventKind
 from uploader.core.job import Event, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.store.claims import Claims
@@ -38,7 +39,7 @@ TRANSITIONS: dict[str, Write] = {
 FACTS: dict[str, Write] = {
     "release": lambda held: held.release(),
     "mark_deleted": lambda held: held.mark_deleted(),
-    "add_event": lambda held: held.add_event("kind", "message"),
+    "add_event": lambda held: held.add_event(EventKind.LEFT_OPEN, "message"),
 }
 FILES: dict[str, Write] = {
     "open_session": lambda held: held.files.open_session(PATH, SessionUri("u"), "b/k"),

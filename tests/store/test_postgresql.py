@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from tests.postgresql import PASSWORD, Cluster
 from uploader.core.errors import StoreError, UploaderError, UsageError
+from uploader.core.events import EventKind
 from uploader.core.job import Event, NewJob
 from uploader.store.database import migrate, postgresql
 from uploader.store.database.dialect import ChangeWatch, open_engine, store_errors, worker_connected
@@ -383,7 +384,7 @@ def test_a_watch_whose_connection_broke_connects_again_and_its_worker_still_coun
 
 def test_what_a_server_says_breaks_no_write(jobs: Jobs, claimed: Callable[..., Held]) -> None:
     held = claimed()
-    held.add_event("kind", "a\0b \ud800 é")
+    held.add_event(EventKind.LEFT_OPEN, "a\0b \ud800 é")
     assert jobs.events()[-1].message == "a b ? é"
 
 

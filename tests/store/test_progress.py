@@ -11,6 +11,7 @@ from sqlalchemy import event as sa_event
 
 from tests.store.conftest import Hands
 from uploader.core.errors import LeaseLost
+from uploader.core.events import EventKind
 from uploader.core.job import Event, FileState, Mode, PrefixCrc, Reason
 from uploader.core.redact import SessionUri
 from uploader.store.held import Held
@@ -88,18 +89,18 @@ def test_file_failed_counts(jobs: Jobs, held: Held, told: list[Event]) -> None:
     file = jobs.files(held.job.id)[0]
     assert (file.attempts, file.failures, file.bytes_sent) == (2, 2, 9)
     assert (file.not_before, file.last_error) == (LATER, "reset")
-    assert told[-1].kind == "retrying"
+    assert told[-1].kind == "file_failed"
     assert jobs.job(held.job.id).failures == 0
 
 
 def test_reidentify_and_add_event(jobs: Jobs, held: Held, told: list[Event]) -> None:
     held.files.reidentify(PATH, 77, 88)
-    held.add_event("session_old", "six days old", PATH)
+    held.add_event(EventKind.SESSION_RESUMED, "at byte 5", PATH)
     file = jobs.files(held.job.id)[0]
     assert (file.mtime_ns, file.inode) == (77, 88)
     assert [(event.kind, event.path) for event in told] == [
         ("reidentified", PATH),
-        ("session_old", PATH),
+        ("session_resumed", PATH),
     ]
 
 

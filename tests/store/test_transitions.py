@@ -7,6 +7,7 @@ import pytest
 
 from tests.store.conftest import Hands
 from uploader.core.errors import UsageError
+from uploader.core.events import EventKind
 from uploader.core.job import Event, Mode, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.store.held import Held
@@ -62,7 +63,7 @@ def test_the_pipeline_to_ready(jobs: Jobs, held: Held, clock: Hands, told: list[
         None,
     )
     assert job.lease == held.lease
-    assert _kinds(told)[-3:] == ["validating", "validating", "ready"]
+    assert _kinds(told)[-3:] == ["validating", "not_ready_yet", "ready"]
 
 
 def test_finish_erases_every_session(jobs: Jobs, held: Held, put: Callable[..., None]) -> None:
@@ -191,7 +192,7 @@ def test_adopting_an_account_taken_by_an_open_job_conflicts(
 def test_a_message_is_kept_as_one_short_line(
     jobs: Jobs, held: Held, message: str, kept: str
 ) -> None:
-    held.add_event("server", message)
+    held.add_event(EventKind.LEFT_OPEN, message)
     assert jobs.events()[-1].message == kept
 
 
@@ -199,7 +200,7 @@ def test_messages_never_hold_a_secret(jobs: Jobs, held: Held, told: list[Event])
     secret = "https://s/o?upload_id=hunter2"
     held.retry_at(NOW, Reason("net", secret, secret))
     held.poll_again(NOW, 1.0, secret)
-    held.add_event("said", secret, "config.json")
+    held.add_event(EventKind.LEFT_OPEN, secret, "config.json")
     held.files.mark_failed("config.json", Reason("net", secret), None, bytes_sent=9)
     held.files.open_session("config.json", SessionUri(secret), "b/k")
     held.files.drop_session("config.json", secret, bytes_sent=50)

@@ -14,6 +14,7 @@ from uploader.core.errors import (
     StoreError,
     UploaderError,
 )
+from uploader.core.events import EventKind
 from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
 from uploader.core.retry import Block, Decision, Fail, RetryAt
 from uploader.core.verdict import Call, Verdict
@@ -176,7 +177,7 @@ class JobRun:
     def _clean_up_later(self, decision: Decision) -> None:
         """What a cancelled job left remotely is tried again, unless the service refuses it."""
         if isinstance(decision, Fail):
-            self.held.add_event("left_open", decision.reason.message)
+            self.held.add_event(EventKind.LEFT_OPEN, decision.reason.message)
             self.held.close()
         else:
             wait = timedelta(seconds=self._context.limits.backoff.max_s)

@@ -11,6 +11,7 @@ from contextlib import closing
 from datetime import timedelta
 
 from uploader.core.errors import Corrupted, JobRefused, RemoteError
+from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, PrefixCrc
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import (
@@ -118,7 +119,7 @@ class Transfer:
             raise changed(self.file.path)
         self._adopt(source)
         message = f"the server holds {held:,} of {self.file.size_bytes:,} bytes; going on there"
-        self._held.add_event("resumed", message, self.file.path)
+        self._held.add_event(EventKind.SESSION_RESUMED, message, self.file.path)
 
     def _adopt(self, source: Source) -> None:
         """Take a proven new identity, or another inode, into the row."""

@@ -203,7 +203,7 @@ def _run_to_the_end(command: _Command, box: Sandbox, total: int) -> list[_Report
         if process.returncode:
             raise DemoFailed(f"uploader run ended with {process.returncode}")
     events = [json.loads(line) for line in command("events").splitlines()]
-    resumed = [e for e in events if e["kind"] == "resumed"]
+    resumed = [e for e in events if e["kind"] == "session_resumed"]
     for event in resumed:
         _say(f"     {Path(event['path']).stem}: {event['message'].partition(';')[0]}")
     if set(box.report()["models"].values()) != {"READY"}:

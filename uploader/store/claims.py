@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Engine, Select, and_, exists, func, or_, select, update
 
+from uploader.core.events import EventKind
 from uploader.core.job import Event, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance, sources
 from uploader.store.database import dialect
@@ -146,7 +147,9 @@ class Claims:
             rows = transaction.run(statement.returning(jobs.c.id, jobs.c.status)).all()
             for row in rows:
                 if row.status == Status.ACTIVE:  # of the others, only the lease was left
-                    transaction.tell(row.id, "rescued", "its worker is gone: the job goes on")
+                    transaction.tell(
+                        row.id, EventKind.RESCUED, "its worker is gone: the job goes on"
+                    )
             return sorted(row.id for row in rows)
 
     def heal(self) -> int:
@@ -162,7 +165,7 @@ class Claims:
             statement = blocked.values(**values, **reason_columns(None)).returning(jobs.c.id)
             healed = sorted(transaction.run(statement).scalars())
             for job_id in healed:
-                transaction.tell(job_id, "healed", "the account is tried again")
+                transaction.tell(job_id, EventKind.HEALED, "the account is tried again")
             return len(healed)
 
     def clear_future_waits(self) -> None:

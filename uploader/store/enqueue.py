@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, true
 
 from uploader.core.errors import UsageError
+from uploader.core.events import EventKind
 from uploader.core.job import OPEN_STATUSES, UNKNOWN_ACCOUNT, Manifest, NewJob, Stage, Status
 from uploader.store.journal import Transaction
 from uploader.store.tables import files, jobs
@@ -104,7 +105,7 @@ def insert_job(transaction: Transaction, new: NewJob) -> int:
         .returning(jobs.c.id)
     ).scalar_one()
     insert_files(transaction, job_id, new.manifest)
-    transaction.tell(job_id, "enqueued", f"enqueued {new.manifest.root} as {new.model_id}")
+    transaction.tell(job_id, EventKind.ENQUEUED, f"enqueued {new.manifest.root} as {new.model_id}")
     return job_id
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import exists, select, update
 from sqlalchemy.exc import IntegrityError
 
 from uploader.core.errors import UsageError
+from uploader.core.events import EventKind
 from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.store.fence import Fence
@@ -56,7 +57,7 @@ class Held:
         """
         try:
             with self._fence.writing(Status.ACTIVE, account=account) as transaction:
-                self._tell(transaction, "account", f"the account is {account}")
+                self._tell(transaction, EventKind.ACCOUNT, f"the account is {account}")
                 return self._job(transaction)
         except IntegrityError:
             raise UsageError(
@@ -70,9 +71,9 @@ class Held:
         ours = {"created_remotely": True} if created else {}
         with self._entered(Stage.UPLOAD, delete_remote=False, **ours) as transaction:
             if created:
-                self._tell(transaction, "created", "the model was created")
+                self._tell(transaction, EventKind.CREATED, "the model was created")
             else:
-                self._tell(transaction, "adopted", "the model existed and is compatible")
+                self._tell(transaction, EventKind.ADOPTED, "the model existed and is compatible")
             return self._job(transaction)
 
     def mark_deleted(self) -> None:
@@ -82,13 +83,13 @@ class Held:
         whatever the user has made of the job meanwhile.
         """
         with self._fence.writing(created_remotely=False) as transaction:
-            self._tell(transaction, "deleted", "the model was deleted, to be created again")
+            self._tell(transaction, EventKind.DELETED, "the model was deleted, to be created again")
 
     def enter_validate(self) -> Job:
         """Every file is stored; raises ValueError if one is not (invariant 4)."""
         with self._entered(Stage.VALIDATE) as transaction:
             self._check_all_stored(transaction)
-            self._tell(transaction, "validating", "every file is stored")
+            self._tell(transaction, EventKind.VALIDATING, "every file is stored")
             return self._job(transaction)
 
     def finish(self, warnings: Sequence[str] = ()) -> None:
@@ -101,7 +102,7 @@ class Held:
             warnings=[storable(warning) for warning in warnings],
         ) as transaction:
             self._erase_sessions(transaction)
-            self._tell(transaction, "ready", "the model is READY")
+            self._tell(transaction, EventKind.READY, "the model is READY")
 
     @contextlib.contextmanager
     def _entered(self, stage: Stage, **columns: Any) -> Iterator[Transaction]:
@@ -136,7 +137,7 @@ class Held:
             not_before=at,
             **reason_columns(reason),
         ) as transaction:
-            self._tell(transaction, "retrying", reason.message)
+            self._tell(transaction, EventKind.RETRYING, reason.message)
 
     def wait_until(self, at: datetime) -> None:
         """Nothing to do before ``at``; no attempt is burned.
@@ -157,17 +158,17 @@ class Held:
             this = jobs.c.id == self.lease.job_id
             news = update(jobs).where(this, jobs.c.reason_message.is_distinct_from(reason.message))
             if transaction.run(news.values(**reason_columns(reason))).rowcount:
-                self._tell(transaction, "validating", reason.message)
+                self._tell(transaction, EventKind.NOT_READY_YET, reason.message)
 
     def block(self, reason: Reason) -> None:
         """The account needs a human. The lease stays: live sessions finish under it."""
-        self._stand_still(Verb.BLOCK, "blocked", reason)
+        self._stand_still(Verb.BLOCK, EventKind.BLOCKED, reason)
 
     def fail(self, reason: Reason) -> None:
         """This job needs a human. The lease and every offset stay."""
-        self._stand_still(Verb.FAIL, "failed", reason)
+        self._stand_still(Verb.FAIL, EventKind.FAILED, reason)
 
-    def _stand_still(self, verb: Verb, kind: str, reason: Reason) -> None:
+    def _stand_still(self, verb: Verb, kind: EventKind, reason: Reason) -> None:
         status = advance(Status.ACTIVE, verb)
         with self._fence.writing(
             Status.ACTIVE, status=status, not_before=None, **reason_columns(reason)
@@ -182,9 +183,9 @@ class Held:
         with self._fence.writing(Status.ACTIVE, plain_put=True) as transaction:
             transaction.run(update(files).where(*unstored).values(mode=Mode.PUT, **NO_SESSION))
             message = "resumable uploads are refused: sending whole files by plain PUT"
-            self._tell(transaction, "fell_back", message)
+            self._tell(transaction, EventKind.FELL_BACK, message)
 
-    def add_event(self, kind: str, message: str, path: str | None = None) -> None:
+    def add_event(self, kind: EventKind, message: str, path: str | None = None) -> None:
         """One event and nothing else."""
         with self._fence.writing() as transaction:
             self._tell(transaction, kind, message, path)
@@ -198,7 +199,7 @@ class Held:
         """A cancelled job's remote sessions, and model if that was asked for, are gone."""
         with self._fence.writing(Status.CANCELLED, delete_remote=False) as transaction:
             self._erase_sessions(transaction)
-            self._tell(transaction, "closed", "nothing of this job is left open remotely")
+            self._tell(transaction, EventKind.CLOSED, "nothing of this job is left open remotely")
 
     def release(self) -> None:
         """Give the job back; nothing can be written with this object any more."""
@@ -217,6 +218,6 @@ class Held:
         return read_job(transaction.connection, self.lease.job_id)
 
     def _tell(
-        self, transaction: Transaction, kind: str, message: str, path: str | None = None
+        self, transaction: Transaction, kind: EventKind, message: str, path: str | None = None
     ) -> None:
         transaction.tell(self.lease.job_id, kind, message, path)

@@ -14,6 +14,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, or_, select, update
 
+from uploader.core.events import EventKind
 from uploader.core.job import FileState, Mode, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.store.database.dialect import corrupt_rows_as_store_error
@@ -69,7 +70,7 @@ class HeldFiles:
                 "sessions": files.c.sessions + 1,
             }
             file = self._write(transaction, path, **columns)
-            self._tell(transaction, "session_opened", "an upload session was opened", path)
+            self._tell(transaction, EventKind.SESSION_OPENED, "an upload session was opened", path)
             return file
 
     def start_put(self, path: str) -> FileState:
@@ -98,7 +99,7 @@ class HeldFiles:
                 old_sessions_lost=files.c.old_sessions_lost + int(old),
                 mismatches=files.c.mismatches + int(mismatch),
             )
-            self._tell(transaction, "session_dropped", why, path)
+            self._tell(transaction, EventKind.SESSION_DROPPED, why, path)
             return file
 
     def mark_stored(self, path: str, crc32c: int, *, bytes_sent: int, verified: bool) -> FileState:
@@ -122,7 +123,7 @@ class HeldFiles:
             )
             self._end_failures(transaction)
             message = "stored and verified" if verified else "stored; the server named no checksum"
-            self._tell(transaction, "stored", message, path)
+            self._tell(transaction, EventKind.STORED, message, path)
             return file
 
     def mark_failed(
@@ -139,7 +140,7 @@ class HeldFiles:
                 not_before=not_before,
                 last_error=storable(reason.message),
             )
-            self._tell(transaction, "retrying", reason.message, path)
+            self._tell(transaction, EventKind.FILE_FAILED, reason.message, path)
             return file
 
     def reidentify(self, path: str, mtime_ns: int, inode: int) -> FileState:
@@ -147,7 +148,7 @@ class HeldFiles:
         with self._fence.writing() as transaction:
             file = self._write(transaction, path, mtime_ns=mtime_ns, inode=inode)
             message = "the file was touched or replaced by the same bytes"
-            self._tell(transaction, "reidentified", message, path)
+            self._tell(transaction, EventKind.REIDENTIFIED, message, path)
             return file
 
     def report_progress(self, rows: Sequence[FileProgress], rate_bps: float | None) -> None:
@@ -172,7 +173,7 @@ class HeldFiles:
                 return file_of(row)
         raise self._fence.lost()
 
-    def _tell(self, transaction: Transaction, kind: str, message: str, path: str) -> None:
+    def _tell(self, transaction: Transaction, kind: EventKind, message: str, path: str) -> None:
         transaction.tell(self._job_id, kind, message, path)
 
     def _check_uploading(self, transaction: Transaction) -> None:

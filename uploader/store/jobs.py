@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import Engine, delete, select, update
 
 from uploader.core.errors import NotFound, UsageError, VerbRefused
+from uploader.core.events import EventKind
 from uploader.core.job import Event, FileState, Job, NewJob, Status
 from uploader.core.lifecycle import Verb, advance, already
 from uploader.store.enqueue import insert_job, known_job
@@ -21,11 +22,11 @@ from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
 from uploader.store.tables import events, files, jobs
 
 #: The event of each user verb: its kind and what it says.
-_TOLD: dict[Verb, tuple[str, str]] = {
-    Verb.PAUSE: ("paused", "paused by the user"),
-    Verb.RESUME: ("resumed", "resumed by the user"),
-    Verb.CANCEL: ("cancelled", "cancelled by the user"),
-    Verb.RETRY: ("retried", "the user asked for another try"),
+_TOLD: dict[Verb, tuple[EventKind, str]] = {
+    Verb.PAUSE: (EventKind.PAUSED, "paused by the user"),
+    Verb.RESUME: (EventKind.RESUMED, "resumed by the user"),
+    Verb.CANCEL: (EventKind.CANCELLED, "cancelled by the user"),
+    Verb.RETRY: (EventKind.RETRIED, "the user asked for another try"),
 }
 _REMOVABLE = (Status.DONE, Status.CANCELLED, Status.FAILED)
 #: Longer numbers are no id, and SQLite has no room for them.

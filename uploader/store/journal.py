@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, Engine, insert
 from sqlalchemy.sql.dml import UpdateBase
 
+from uploader.core.events import EventKind
 from uploader.core.job import Event, Reason
 from uploader.core.redact import redact
 from uploader.store.database import dialect
@@ -52,7 +53,7 @@ class Transaction:
     def run(self, statement: UpdateBase) -> CursorResult[Any]:
         return self.connection.execute(statement)
 
-    def tell(self, job_id: int, kind: str, message: str, path: str | None = None) -> None:
+    def tell(self, job_id: int, kind: EventKind, message: str, path: str | None = None) -> None:
         """Append one event to the job's history; ``message`` is one plain sentence."""
         message = storable(message)
         row = {"job_id": job_id, "at": self.now, "kind": kind, "message": message, "path": path}

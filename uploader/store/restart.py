@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import delete, exists, select, update
 
 from uploader.core.errors import UsageError, VerbRefused
+from uploader.core.events import EventKind
 from uploader.core.job import Job, NewJob, Stage
 from uploader.core.lifecycle import Verb, advance
 from uploader.store.enqueue import check_text, insert_files
@@ -43,7 +44,8 @@ def begin_life(transaction: Transaction, job: Job, new: NewJob, *, replace: bool
     # With their rows go the session URIs: nobody may use those of an earlier life again.
     transaction.run(delete(files).where(files.c.job_id == job.id))
     insert_files(transaction, job.id, new.manifest)
-    transaction.tell(job.id, "replaced" if replace else "rescanned", _told(new, replace=replace))
+    kind = EventKind.REPLACED if replace else EventKind.RESCANNED
+    transaction.tell(job.id, kind, _told(new, replace=replace))
 
 
 _NEWBORN: dict[str, Any] = {

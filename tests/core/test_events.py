@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+from uploader.core.events import EventKind, Teller, render_table
+
+ROOT = Path(__file__).parents[2] / "uploader"
+#: Written out once more: the history of a store keeps every word that was ever told.
+WORDS = (
+    *("enqueued", "paused", "resumed", "cancelled", "retried", "rescanned", "replaced"),
+    *("account", "deleted", "created", "adopted", "fell_back", "validating", "not_ready_yet"),
+    *("ready", "retrying", "blocked", "failed", "left_open", "closed"),
+    *("session_opened", "session_resumed", "session_dropped", "stored", "file_failed"),
+    *("reidentified", "rescued", "healed"),
+)
+
+
+def test_the_kinds_are_the_words_that_readers_of_a_history_know() -> None:
+    assert tuple(map(str, EventKind)) == WORDS
+
+
+def test_every_kind_is_told_at_exactly_one_place() -> None:
+    """A kind that two verbs tell means two things."""
+    told = [
+        node.attr
+        for path in sorted(ROOT.rglob("*.py"))
+        if path.name != "events.py"
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "EventKind"
+    ]
+    assert sorted(told) == sorted(EventKind.__members__)
+
+
+def test_every_kind_says_who_tells_it_and_when() -> None:
+    assert {kind.teller for kind in EventKind} == set(Teller)
+    for kind in EventKind:
+        assert f"| `{kind}` | {kind.teller} | {kind.when} |" in render_table()
+        assert len(kind.when) > 15

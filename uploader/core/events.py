@@ -1,0 +1,92 @@
+"""What a job's history can say: the only home of the kinds of events.
+
+`docs/events.md` is generated from here. Kinds are only ever added: stores keep the words of
+earlier versions. An event is for people and for programs that follow along; nothing that
+uploader decides depends on one.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+
+class Teller(StrEnum):
+    """Who writes an event."""
+
+    USER = "user"  #: a command
+    JOB = "worker"  #: the worker that holds the job
+    FILE = "worker, for one file"  #: as JOB; the event has a path
+    ANY_WORKER = "any worker"  #: one that does not hold the job
+
+
+class EventKind(StrEnum):
+    """One kind of event, with who tells it and when."""
+
+    teller: Teller
+    when: str
+
+    def __new__(cls, word: str, teller: Teller, when: str) -> Self:
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.teller = teller
+        member.when = when
+        return member
+
+    # -- users ---------------------------------------------------------------------------
+
+    ENQUEUED = "enqueued", Teller.USER, "the job was written; always its first event"
+    PAUSED = "paused", Teller.USER, "`pause` took effect"
+    RESUMED = "resumed", Teller.USER, "`resume` took effect"
+    CANCELLED = "cancelled", Teller.USER, "`cancel` took effect; a worker may still clean up"
+    RETRIED = "retried", Teller.USER, "`retry` took effect"
+    RESCANNED = "rescanned", Teller.USER, "`retry --rescan` began a new run with a new manifest"
+    REPLACED = "replaced", Teller.USER, "`retry --replace` began a new run with a new model"
+
+    # -- the job -------------------------------------------------------------------------
+
+    ACCOUNT = "account", Teller.JOB, "the service named the account that the key belongs to"
+    DELETED = "deleted", Teller.JOB, "the model of an earlier run was deleted, for a replacement"
+    CREATED = "created", Teller.JOB, "this job created the model; stage `upload` begins"
+    ADOPTED = "adopted", Teller.JOB, "the model existed and fits; stage `upload` begins"
+    FELL_BACK = "fell_back", Teller.JOB, "resumable starts are refused: plain PUT from now on"
+    VALIDATING = "validating", Teller.JOB, "every file is stored; stage `validate` begins"
+    NOT_READY_YET = (
+        "not_ready_yet",
+        Teller.JOB,
+        "validateUpload gave a new reason to wait; older stores say `validating` again",
+    )
+    READY = "ready", Teller.JOB, "the service called the model READY; the job is done"
+    RETRYING = "retrying", Teller.JOB, "a step failed and is tried again later"
+    BLOCKED = "blocked", Teller.JOB, "the account needs a human"
+    FAILED = "failed", Teller.JOB, "this job needs a human"
+    LEFT_OPEN = "left_open", Teller.JOB, "the service refuses to delete what a cancelled job left"
+    CLOSED = "closed", Teller.JOB, "a cancelled job has nothing left open remotely"
+
+    # -- files ---------------------------------------------------------------------------
+
+    SESSION_OPENED = "session_opened", Teller.FILE, "a resumable session was opened"
+    SESSION_RESUMED = (
+        "session_resumed",
+        Teller.FILE,
+        "a session goes on at the server's offset; older stores say `resumed`, with a path",
+    )
+    SESSION_DROPPED = "session_dropped", Teller.FILE, "the file starts over; the message says why"
+    STORED = "stored", Teller.FILE, "the server has the whole object"
+    FILE_FAILED = (
+        "file_failed",
+        Teller.FILE,
+        "a try at the file failed; older stores say `retrying`, with a path",
+    )
+    REIDENTIFIED = "reidentified", Teller.FILE, "the file was touched; its bytes are the same"
+
+    # -- other workers -------------------------------------------------------------------
+
+    RESCUED = "rescued", Teller.ANY_WORKER, "the lease of a worker that is gone was ended"
+    HEALED = "healed", Teller.ANY_WORKER, "a blocked job is tried again: new start or new key"
+
+
+def render_table() -> str:
+    """The table of `docs/events.md`."""
+    rows = [f"| `{kind}` | {kind.teller} | {kind.when} |" for kind in EventKind]
+    return "\n".join(["| kind | told by | when |", "|---|---|---|", *rows])
