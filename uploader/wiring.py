@@ -164,21 +164,30 @@ def _context(
 ) -> WorkerContext:
     from uploader.engine.context import WorkerContext
     from uploader.engine.throttle import Slots, Throttle
+    from uploader.remote.answers import MAX_CONTROL_BYTES
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
     from uploader.remote.storage import Storage
+    from uploader.remote.trust import context
     from uploader.store.claims import Claims
     from uploader.store.jobs import Jobs
 
     time, limits, own = clock(), _limits(settings), settings.fireworks
+    tls = context(own.ca_bundle)
     gate, key = Gate(time, limits.backoff), _key(settings)
 
     def control(stop: StopToken) -> Fireworks:
-        return Fireworks(own.base_url, key.read, time, gate, SocketAdapter(stop))
+        return Fireworks(
+            own.base_url,
+            key.read,
+            time,
+            gate,
+            SocketAdapter(stop, tls, max_answer_bytes=MAX_CONTROL_BYTES),
+        )
 
     def storage(stop: StopToken) -> Storage:
-        return Storage(time, SocketAdapter(stop))
+        return Storage(time, SocketAdapter(stop, tls))
 
     return WorkerContext(
         owner=lock.owner,
@@ -209,13 +218,16 @@ def _key(settings: Settings) -> ApiKeySource:
 
 def service(settings: Settings) -> Fireworks:
     """Fireworks, for a command that asks it once. Raises UsageError."""
+    from uploader.remote.answers import MAX_CONTROL_BYTES
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
+    from uploader.remote.trust import context
 
     time = clock()
     gate = Gate(time, _limits(settings).backoff)
-    adapter = SocketAdapter(StopToken())
+    tls = context(settings.fireworks.ca_bundle)
+    adapter = SocketAdapter(StopToken(), tls, max_answer_bytes=MAX_CONTROL_BYTES)
     return Fireworks(settings.fireworks.base_url, _key(settings).read, time, gate, adapter)
 
 

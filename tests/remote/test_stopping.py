@@ -16,6 +16,7 @@ from uploader.core.errors import Stopped
 from uploader.core.redact import SessionUri
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
+from uploader.remote.trust import context
 from uploader.runtime import StopToken
 
 SIZE = 64 * 1024 * 1024
@@ -57,15 +58,11 @@ def test_a_cut_ends_a_thread_in_sendall_and_one_waiting_for_an_answer(
     call: Call,
     secure: bool,
     request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    tls: ssl.SSLContext | None = None
-    if secure:
-        certificate: Path = request.getfixturevalue("certificate")
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-        tls = request.getfixturevalue("tls")
+    certificate: Path | None = request.getfixturevalue("certificate") if secure else None
+    tls: ssl.SSLContext | None = request.getfixturevalue("tls") if secure else None
     stop, server = StopToken(), serve(STALLS, tls=tls)
-    adapter = SocketAdapter(stop)
+    adapter = SocketAdapter(stop, context(certificate))
     storage, session = Storage(HandClock(), adapter), SessionUri(f"{server.base}/o?upload_id=U")
     caller = Caller(lambda: call(storage, session))
     assert server.arrived.wait(10)

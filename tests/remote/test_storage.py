@@ -33,6 +33,7 @@ from uploader.core.verdict import Verdict
 from uploader.remote.http import CONNECT_S
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
+from uploader.remote.trust import context
 from uploader.runtime import StopToken
 
 SIZE = 3 * GRANULE
@@ -342,20 +343,16 @@ def test_t13_a_stalled_reader_times_out_as_transient(serve: Serve, stop: StopTok
     assert time.monotonic() - began < CONNECT_S / 2  # urllib3 would have taken CONNECT_S
 
 
-def test_t15_the_ca_of_the_environment_is_honoured(
-    serve: Serve,
-    storage: Storage,
-    tls: ssl.SSLContext,
-    certificate: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_t15_only_the_given_authorities_are_trusted(
+    serve: Serve, storage: Storage, tls: ssl.SSLContext, certificate: Path, stop: StopToken
 ) -> None:
     server = serve(Reply(200), tls=tls)
     with pytest.raises(RemoteError) as caught:
         storage.query(session(server), SIZE)
     assert "not trusted" in caught.value.message
     assert "REQUESTS_CA_BUNDLE" in caught.value.hint
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
-    assert storage.query(session(server), SIZE) == Finished()
+    trusting = Storage(HandClock(), SocketAdapter(stop, context(certificate)))
+    assert trusting.query(session(server), SIZE) == Finished()
 
 
 def test_t16_another_form_of_range_is_asked_again_never_guessed(

@@ -21,9 +21,10 @@ import urllib3.exceptions as transport
 from requests.adapters import BaseAdapter
 
 from uploader import __version__
-from uploader.core.addresses import trusted
+from uploader.core.addresses import is_loopback, trusted
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.verdict import Call, Verdict
+from uploader.remote.answers import AnswerEncoded, AnswerTooLarge
 
 #: Seconds (design §4 Timeouts): to connect; for one block to be accepted, and for an answer.
 CONNECT_S = 10.0
@@ -48,6 +49,8 @@ class Session(requests.Session):
         if not trusted(request.url or ""):
             message = "an address without https was refused before anything was sent"
             raise JobRefused(message, code="insecure_url", hint="use an https:// address")
+        if is_loopback(urlsplit(request.url or "").hostname or ""):
+            kwargs["proxies"] = {}  # what is on this machine needs none, and may be in clear
         return super().send(request, **kwargs)
 
 
@@ -94,6 +97,7 @@ class _Cause:
     words: str
     hint: str = "uploader tries again by itself"
     errnos: tuple[int, ...] = ()
+    code: str = "unavailable"
 
     def fits(self, error: BaseException) -> bool:
         if isinstance(error, self.kinds):
@@ -102,6 +106,8 @@ class _Cause:
 
 
 _CAUSES: tuple[_Cause, ...] = (
+    _Cause((AnswerTooLarge,), "{host} sent more than an answer may hold", code="malformed"),
+    _Cause((AnswerEncoded,), "{host} packed its answer, which nobody asked for", code="malformed"),
     _Cause(
         (transport.ProxyError, requests.exceptions.InvalidProxyURL),
         "the proxy on the way to {host} does not let us through",
@@ -130,9 +136,9 @@ _CAUSES: tuple[_Cause, ...] = (
     _Cause((transport.ConnectTimeoutError,), "connecting to {host} timed out"),
     _Cause((transport.TimeoutError, TimeoutError), "{host} stalled and the exchange timed out"),
     _Cause(
-        (FileNotFoundError, requests.exceptions.InvalidSchema),
-        "{host} cannot be reached with the proxy or CA settings in force",
-        "check HTTPS_PROXY and REQUESTS_CA_BUNDLE",
+        (requests.exceptions.InvalidSchema, ImportError),
+        "{host} is to be reached by a SOCKS proxy, for which a part is not installed",
+        "pip install 'uploader[socks]', or unset ALL_PROXY and HTTPS_PROXY",
     ),
     _Cause((HTTPException, transport.HTTPError), "{host} gave no whole answer"),
     _Cause((BaseException,), "the exchange with {host} failed", ""),
@@ -143,7 +149,7 @@ def _no_answer(call: Call, host: str, error: BaseException) -> RemoteError:
     chain = tuple(_chain(error))
     cause = next(row for row in _CAUSES if any(row.fits(link) for link in chain))
     message = f"{call}: {cause.words.format(host=host)}"
-    return RemoteError(Verdict.TRANSIENT, call, message, hint=cause.hint, code="unavailable")
+    return RemoteError(Verdict.TRANSIENT, call, message, hint=cause.hint, code=cause.code)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

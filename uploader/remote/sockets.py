@@ -5,34 +5,45 @@ Rules: design §4 Stopping and Timeouts, contract gcs-resumable T13.
 
 from __future__ import annotations
 
+import errno
 import socket
+import ssl
 import struct
 from functools import partial
 from typing import Any
 
 import requests
+import urllib3.exceptions as transport
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from uploader.core.errors import Stopped
-from uploader.remote.http import ANSWER_S, LOST
-from uploader.runtime import StopToken
+from uploader.remote import trust
+from uploader.remote.answers import MAX_STORAGE_BYTES, BoundedAnswer, read_whole
+from uploader.remote.dial import addresses, dial
+from uploader.remote.http import ANSWER_S, CONNECT_S, LOST
+from uploader.runtime import StopToken, SystemClock
 
+_CLOCK = SystemClock().boot_s
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class _Watched(HTTPConnection):
     """A connection that its job's stop token can end, with a timeout per block sent."""
 
-    def __init__(self, stop: StopToken, send_timeout_s: float, **kwargs: Any) -> None:
+    def __init__(
+        self, stop: StopToken, send_timeout_s: float, max_answer_bytes: int, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        bounded = partial(BoundedAnswer, max_bytes=max_answer_bytes, now_s=_CLOCK)
+        self.response_class = bounded  # type: ignore[assignment] # http.client only calls it
         self._stop = stop
         self._send_timeout_s = send_timeout_s
         self._handle: socket.socket | None = None
 
     def _new_conn(self) -> socket.socket:
-        connection = super()._new_conn()
+        connection = self._connected()
         # Closed, by whomever, it drops what is still queued: after a cut, a lease's end or a
         # SIGKILL nothing of an old PUT may trickle in beside the next worker's (design §4).
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
@@ -44,12 +55,31 @@ class _Watched(HTTPConnection):
             raise Stopped
         return connection
 
+    def _connected(self) -> socket.socket:
+        try:
+            places = addresses(self._dns_host, self.port)
+            options = self.socket_options or ()
+            return dial(places, CONNECT_S, _CLOCK, self._stop.check, options)
+        except socket.gaierror as error:
+            raise transport.NameResolutionError(self.host, self, error) from error
+        except (UnicodeError, ValueError) as error:
+            raise transport.LocationParseError(self.host) from error
+        except TimeoutError as error:
+            raise transport.ConnectTimeoutError(self, "timed out") from error
+        except OSError as error:
+            raise transport.NewConnectionError(self, "no connection") from error
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
             self.connect()
         # urllib3 would apply the connect timeout to every send (gcs T13).
         self.timeout = self._send_timeout_s
-        super().request(*args, **kwargs)
+        try:
+            super().request(*args, **kwargs)
+        except ssl.SSLError as error:
+            # urllib3 reads the answer that may be there after a reset, but not after TLS's own
+            # word for one: a server that refuses early, and closes, would never be heard.
+            raise ConnectionResetError(errno.ECONNRESET, "closed while sending") from error
 
     def close(self) -> None:
         super().close()
@@ -63,38 +93,84 @@ class _WatchedTls(_Watched, HTTPSConnection):
     pass
 
 
+def _through_socks(kind: type[_Watched]) -> type[_Watched]:
+    """``kind`` by way of a SOCKS proxy: PySocks connects, and the rest is as ever.
+
+    Raises requests' InvalidSchema, as requests itself does, if PySocks is not installed.
+    """
+    try:
+        from urllib3.contrib.socks import SOCKSConnection  # noqa: PLC0415 - an extra
+    except ImportError as problem:
+        raise requests.exceptions.InvalidSchema("no SOCKS") from problem
+
+    class Socks(kind):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any, _socks_options: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self._socks_options = _socks_options
+
+        def _connected(self) -> socket.socket:
+            found: socket.socket = SOCKSConnection._new_conn(self)  # noqa: SLF001 - its one seam
+            return found
+
+    return Socks
+
+
 class SocketAdapter(HTTPAdapter):
     """Real sockets: exactly one try per request, ended by ``stop``, stalled after a while.
 
-    ``send_timeout_s`` seconds for each block of a body: slow is not stalled (design §4).
-    Raises Stopped where the token was set, whatever the socket then said.
+    ``max_answer_bytes`` of each answer, headers included; ``send_timeout_s`` seconds for each
+    block of a body: slow is not stalled (design §4). Servers are trusted as ``tls`` says. Raises
+    Stopped if the token was set, whatever the socket then said.
     """
 
-    def __init__(self, stop: StopToken, send_timeout_s: float = ANSWER_S) -> None:
+    def __init__(
+        self,
+        stop: StopToken,
+        tls: ssl.SSLContext | None = None,
+        *,
+        max_answer_bytes: int = MAX_STORAGE_BYTES,
+        send_timeout_s: float = ANSWER_S,
+    ) -> None:
         self._stop = stop
-        self._pools = {
-            "http": partial(_pool, HTTPConnectionPool, partial(_Watched, stop, send_timeout_s)),
-            "https": partial(
-                _pool, HTTPSConnectionPool, partial(_WatchedTls, stop, send_timeout_s)
-            ),
-        }
+        self._tls = tls or trust.context(None)
+        self._watching = (stop, send_timeout_s, max_answer_bytes)
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools
+        self.poolmanager.pool_classes_by_scheme = self._pools(_Watched, _WatchedTls)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         pools = super().proxy_manager_for(proxy, **kwargs)
-        if not proxy.lower().startswith("socks"):  # PySocks brings connections of its own
-            pools.pool_classes_by_scheme = self._pools
+        plain, tls = (
+            (_through_socks(_Watched), _through_socks(_WatchedTls))
+            if proxy.lower().startswith("socks")
+            else (_Watched, _WatchedTls)
+        )
+        pools.pool_classes_by_scheme = self._pools(plain, tls)
         return pools
+
+    def _pools(self, plain: type[_Watched], tls: type[_Watched]) -> dict[str, Any]:
+        return {
+            "http": partial(_pool, HTTPConnectionPool, partial(plain, *self._watching)),
+            "https": partial(_pool, HTTPSConnectionPool, partial(tls, *self._watching)),
+        }
+
+    def build_connection_pool_key_attributes(
+        self, request: requests.PreparedRequest, verify: Any, cert: Any = None
+    ) -> tuple[Any, Any]:
+        """One context for all connections: reading the authorities costs more than a request."""
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {"ssl_context": self._tls, "cert_reqs": "CERT_REQUIRED"}
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the context has it all."""
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         self._stop.check()
         try:
             response = super().send(*args, **kwargs)
-            response.content  # noqa: B018 - a stalled answer is part of the exchange
+            read_whole(response)  # a stalled answer is part of the exchange
         except LOST:
             if not self._stop.stopped:
                 raise

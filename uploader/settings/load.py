@@ -63,12 +63,15 @@ def _attributes() -> Iterator[tuple[str, str]]:
 KEYS: Mapping[str, str] = dict(_attributes())
 #: The environment's name of every key.
 VARIABLES: dict[str, str] = {f"UPLOADER_{k.upper().replace('.', '__')}": k for k in KEYS}
-#: Names other Fireworks tools use (contract fireworks §7), the weakest first.
+#: Names other tools use (contract fireworks §7; curl, requests, OpenSSL), the weakest first.
 _ALIASES: dict[str, str] = {
     "FIREWORKS_API_BASE": "fireworks.base_url",
     "FIREWORKS_API_BASE_URL": "fireworks.base_url",
     "FIREWORKS_BASE_URL": "fireworks.base_url",
     "FIREWORKS_ACCOUNT_ID": "fireworks.account_id",
+    "SSL_CERT_FILE": "fireworks.ca_bundle",
+    "CURL_CA_BUNDLE": "fireworks.ca_bundle",
+    "REQUESTS_CA_BUNDLE": "fireworks.ca_bundle",
 }
 _CONFIG = "UPLOADER_CONFIG"
 #: Never in a message: a password, a key, a command line that may hold one.

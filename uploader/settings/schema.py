@@ -106,6 +106,7 @@ class Fireworks(Section):
     account_id: Annotated[Text, AfterValidator(_account_id)] = None
     api_key_file: OptionalPath = None
     api_key_command: Text = Field(default=None, repr=False)
+    ca_bundle: OptionalPath = None
     api_key: InstanceOf[ApiKey] | None = Field(default=None, exclude=True)
 
 

@@ -1,0 +1,161 @@
+"""Whatever a server sends, an answer ends: in memory, in time, and without a surprise inside."""
+
+from __future__ import annotations
+
+import gzip
+import resource
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.remote.conftest import Serve
+from tests.remote.scripted import HandClock, Reply
+from uploader.core.errors import RemoteError
+from uploader.core.redact import SessionUri
+from uploader.core.verdict import Verdict
+from uploader.remote.sockets import SocketAdapter
+from uploader.remote.storage import Storage
+from uploader.remote.trust import context
+from uploader.runtime import StopToken
+
+MIB = 1 << 20
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+class Flood:
+    """Answers each request with ``pieces`` until the client hangs up; ``sent`` counts bytes."""
+
+    def __init__(self, pieces: Callable[[], Iterator[bytes]], pause_s: float = 0.0) -> None:
+        self.sent = 0
+        self._pieces = pieces
+        self._pause_s = pause_s
+        self._end = threading.Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    @property
+    def session(self) -> SessionUri:
+        return SessionUri(f"http://127.0.0.1:{self._listener.getsockname()[1]}/o?upload_id=U")
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            for piece in self._pieces():
+                connection.sendall(piece)
+                self.sent += len(piece)
+                if self._end.wait(self._pause_s):
+                    return
+
+    def close(self) -> None:
+        self._end.set()
+        self._listener.close()
+        self._thread.join(10)
+
+
+def without_end(start: bytes, piece: bytes) -> Callable[[], Iterator[bytes]]:
+    def pieces() -> Iterator[bytes]:
+        yield start
+        while True:
+            yield piece
+
+    return pieces
+
+
+FLOODS = {
+    "a body without an end": without_end(HEAD + b"\r\n", b"x" * 65536),
+    "a body as long as it says": without_end(
+        HEAD + b"Content-Length: 99999999999999\r\n\r\n", b"x" * 65536
+    ),
+    "chunks without an end": without_end(
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    ),
+    "a chunk's size without an end": without_end(
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0" * 65536
+    ),
+    "a header without an end": without_end(HEAD + b"A: ", b"x" * 65536),
+    "headers without an end": without_end(HEAD, b"A: " + b"x" * 60000 + b"\r\n"),
+    "interim answers without an end": without_end(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000),
+    "a status without an end": without_end(b"HTTP/1.1 200 ", b"x" * 65536),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_no_answer_fills_the_memory(flood: str, stop: StopToken) -> None:
+    server = Flood(FLOODS[flood])
+    storage = Storage(HandClock(), SocketAdapter(stop))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RemoteError) as caught:
+        storage.query(server.session, 1)
+    assert caught.value.verdict is Verdict.TRANSIENT
+    server.close()
+    assert server.sent < 16 * MIB  # the cap, and what the two sockets hold
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+@pytest.mark.parametrize(
+    "start",
+    [HEAD + b"\r\n", HEAD + b"Content-Length: 999999\r\n\r\n", HEAD + b"A: ", b"HTTP/1.1 200 "],
+    ids=["body", "long body", "header", "status"],
+)
+def test_an_answer_that_drips_ends_in_time(
+    start: bytes, stop: StopToken, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploader.remote.storage._TIMEOUT", (1.0, 0.4))
+    server = Flood(without_end(start, b"x"), pause_s=0.05)
+    began_s = time.monotonic()
+    with pytest.raises(RemoteError) as caught:
+        Storage(HandClock(), SocketAdapter(stop)).query(server.session, 1)
+    assert 0.4 < time.monotonic() - began_s < 8
+    assert caught.value.verdict is Verdict.TRANSIENT
+    server.close()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "zstd", "gzip, identity"])
+def test_a_packed_answer_is_not_unpacked(serve: Serve, storage: Storage, encoding: str) -> None:
+    bomb = gzip.compress(b"x" * 64 * MIB)
+    server = serve(Reply(200, {"Content-Encoding": encoding}, bomb))
+    with pytest.raises(RemoteError) as caught:
+        storage.query(SessionUri(f"{server.base}/o?upload_id=U"), 1)
+    assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
+
+
+def test_identity_is_no_packing(serve: Serve, storage: Storage) -> None:
+    server = serve(Reply(308, {"Content-Encoding": "identity"}))
+    storage.query(SessionUri(f"{server.base}/o?upload_id=U"), 1)
+
+
+def test_an_early_refusal_is_heard_through_tls(
+    serve: Serve, tls: ssl.SSLContext, certificate: Path, stop: StopToken
+) -> None:
+    """The server reads 64 KiB of a large PUT, answers, says goodbye, and waits to be left."""
+    server = serve(Reply(413, body=b"too large", read=65536, close=True), tls=tls)
+    storage = Storage(HandClock(), SocketAdapter(stop, context(certificate)))
+    with pytest.raises(RemoteError) as caught:
+        storage.send(
+            SessionUri(f"{server.base}/o?upload_id=U"), Zeros(64 * MIB), 0, 64 * MIB, 64 * MIB
+        )
+    assert caught.value.status == 413
+
+
+class Zeros:
+    def __init__(self, length: int) -> None:
+        self._left = self._length = length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, _size: int = -1) -> bytes:
+        count = min(self._left, 1 << 18)
+        self._left -= count
+        return bytes(count)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.read, b"")

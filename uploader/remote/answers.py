@@ -1,0 +1,85 @@
+"""How an answer is read: in so many bytes and seconds at most, whatever the server sends.
+
+The bound lies below HTTP, so that it counts everything that arrives: status lines, headers,
+interim answers without end, chunk sizes, trailers, and the body as it is on the wire.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from http.client import HTTPResponse
+from typing import Any
+
+import requests
+
+#: Storage says little, the control plane sends one signed URL of some 1.5 KB per file.
+MAX_STORAGE_BYTES = 1 << 20
+MAX_CONTROL_BYTES = 32 << 20
+#: A whole answer may take so many times as long as its first byte may.
+_WHOLE_FACTOR = 2.0
+_BLOCK_BYTES = 64 * 1024
+
+
+class AnswerTooLarge(OSError):
+    """More arrived than any honest answer has."""
+
+
+class AnswerEncoded(OSError):
+    """A body in an encoding that was not asked for: it could unpack to any size."""
+
+
+class BoundedAnswer(HTTPResponse):
+    """http.client's answer on a stream that ends by itself."""
+
+    def __init__(
+        self, sock: Any, *args: Any, max_bytes: int, now_s: Callable[[], float], **kwargs: Any
+    ) -> None:
+        super().__init__(sock, *args, **kwargs)
+        raw = self.fp.detach()
+        self.fp = io.BufferedReader(_BoundedStream(raw, sock, max_bytes, now_s))
+
+
+class _BoundedStream(io.RawIOBase):
+    """Raises AnswerTooLarge after ``max_bytes``, TimeoutError once its time is over."""
+
+    def __init__(
+        self, raw: io.RawIOBase, sock: Any, max_bytes: int, now_s: Callable[[], float]
+    ) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._left_bytes = max_bytes
+        self._now_s = now_s
+        self._wait_s: float | None = sock.gettimeout()
+        self._ends_s = None if self._wait_s is None else now_s() + _WHOLE_FACTOR * self._wait_s
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._ends_s is not None and self._wait_s is not None:
+            left_s = self._ends_s - self._now_s()
+            if left_s <= 0:
+                raise TimeoutError("the answer did not end in time")
+            self._sock.settimeout(min(self._wait_s, left_s))
+        count = self._raw.readinto(buffer)
+        self._left_bytes -= count or 0
+        if self._left_bytes < 0:
+            raise AnswerTooLarge
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def read_whole(response: requests.Response) -> None:
+    """Take the body off the wire as it is. Raises AnswerEncoded."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
+        response.close()
+        raise AnswerEncoded
+    blocks = response.raw.stream(_BLOCK_BYTES, decode_content=False)
+    # What requests would do, but never a single read of as many bytes as a server announces.
+    response._content = b"".join(blocks)  # noqa: SLF001 - `iter_content` would decode
+    response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001

@@ -1,0 +1,37 @@
+"""Which authorities a server's certificate may come from."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+from pathlib import Path
+
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from uploader.core.errors import UsageError
+
+
+@functools.cache
+def context(bundle: Path | None) -> ssl.SSLContext:
+    """The authorities in ``bundle`` alone; without one, the machine's and Mozilla's.
+
+    A bundle is a file, or a folder as OpenSSL hashes it. Made once per process: reading the
+    authorities takes longer than a request. Raises UsageError for a bundle that cannot be used.
+    """
+    if bundle is None:
+        made = ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
+        made.load_default_certs()
+        return made
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if bundle.is_dir():
+            made.load_verify_locations(capath=bundle)
+        else:
+            made.load_verify_locations(cafile=bundle)
+    except OSError as problem:  # TLS's own errors are of that kind
+        why = "holds no certificate" if isinstance(problem, ssl.SSLError) else problem.strerror
+        raise UsageError(
+            f"fireworks.ca_bundle cannot be {bundle}: {why}",
+            hint="give a file of PEM certificates; REQUESTS_CA_BUNDLE and SSL_CERT_FILE set it too",
+        ) from None
+    return made
