@@ -111,14 +111,14 @@ def test_targets_that_nothing_tells(targets: Any) -> None:
         expand({"target_modules": targets}, None)
     assert "as a list" in refused.value.hint
     assert "peftDetails.targetModules" in refused.value.hint
-    assert "--allow lora_targets" in refused.value.hint
+    assert "`allow` lora_targets" in refused.value.hint
 
 
 def test_a_pattern_in_a_bin_may_be_answered_by_hand(tmp_path: Path) -> None:
     files = {CONFIG: adapter("all-linear", {})[CONFIG], "adapter_model.bin": zipped({"w": 8})}
     found = check(tmp_path, files)
     assert brief(found) == [("lora_targets", "error", CONFIG)]
-    hint = "--model-json with peftDetails.targetModules and --allow lora_targets"
+    hint = "`model_json` with peftDetails.targetModules and `allow` lora_targets"
     assert found[0].hint.endswith(hint)
 
 

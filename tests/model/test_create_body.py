@@ -117,7 +117,7 @@ def test_details_are_merged(tmp_path: Path) -> None:
 
 #: What a user may say that the folder, or another word of his, contradicts.
 CONTRADICTIONS: dict[str, tuple[Kind, str | None, dict[str, Any], str]] = {
-    "kind": (Kind.BASE, None, {"kind": "DRAFT_ADDON"}, "--kind base .* says kind DRAFT_ADDON"),
+    "kind": (Kind.BASE, None, {"kind": "DRAFT_ADDON"}, "`kind` base .* says kind DRAFT_ADDON"),
     "files": (
         Kind.BASE,
         None,
@@ -135,7 +135,7 @@ CONTRADICTIONS: dict[str, tuple[Kind, str | None, dict[str, Any], str]] = {
         Kind.LORA,
         QWEN,
         {"peftDetails": {"baseModel": "accounts/a/models/b"}},
-        f"--base-model is {QWEN}, .* accounts/a/models/b",
+        f"`base_model` is {QWEN}, .* accounts/a/models/b",
     ),
     "details of a base": (
         Kind.EMBEDDING,
@@ -171,9 +171,9 @@ def test_a_contradiction_names_both(
 @pytest.mark.parametrize("named", ["Qwen/Qwen3-4B", "/data/qwen", None, 3, "accounts/a/models/"])
 def test_a_base_model_is_asked_for_unless_the_adapter_names_one(tmp_path: Path, named: Any) -> None:
     found = adapter(tmp_path, r=8, target_modules=["q_proj"], base_model_name_or_path=named)
-    with pytest.raises(UsageError, match="needs --base-model") as caught:
+    with pytest.raises(UsageError, match="needs `base_model`") as caught:
         create_body(found, Kind.LORA, "m")
-    assert "--base-model accounts/fireworks/models/" in caught.value.hint
+    assert "`base_model` accounts/fireworks/models/" in caught.value.hint
     body = create_body(found, Kind.LORA, "m", base_model=QWEN)
     assert body["model"]["peftDetails"]["baseModel"] == QWEN
 
@@ -204,7 +204,7 @@ def test_targets_that_the_folder_cannot_say_may_be_given(tmp_path: Path, targets
     check_create_body(body)
     with pytest.raises(UsageError, match="no list of module names") as caught:
         create_body(found, Kind.LORA, "m", base_model=QWEN)
-    assert "--model-json with peftDetails.targetModules" in caught.value.hint
+    assert "`model_json` with peftDetails.targetModules" in caught.value.hint
 
 
 def test_weights_that_are_left_out_answer_no_pattern(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "on the wrong level": ({"worldSize": 2}, "worldSize", "baseModelDetails.worldSize?"),
     "unheard of": ({"zzz": 1}, "zzz", "no such field"),
     "the whole body": ({"model": {}}, "unknown field model", 'without "model" around'),
-    "the id": ({"modelId": "x"}, "modelId", "--model-id"),
+    "the id": ({"modelId": "x"}, "modelId", "`model_id`"),
     "a cluster": ({"cluster": "x"}, "cluster", "own storage only"),
     "Fireworks' own": ({"state": "READY"}, "state", "Fireworks says it"),
     "its precision": (
@@ -106,7 +106,7 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "draft without tokens": (
         {"defaultDraftModel": MODEL},
         "needs defaultDraftTokenCount",
-        "--default-draft-token-count",
+        "`default_draft_token_count`",
     ),
     "date no year": ({"deprecationDate": {"month": 3}}, "deprecationDate.year", "needs it"),
     "date text": ({"deprecationDate": "2030-01-01"}, "deprecationDate cannot be 2030", "dict"),
@@ -190,12 +190,12 @@ def test_flags_and_file_may_agree() -> None:
 
 @pytest.mark.parametrize(("flag", "file"), [("A", "B"), (True, False), (True, 1), (1, True)])
 def test_flags_and_file_may_not_differ(flag: Any, file: Any) -> None:
-    with pytest.raises(UsageError, match=f"--display-name is {flag}, --model-json says .* {file}"):
+    with pytest.raises(UsageError, match=f"`displayName` is {flag}, `model_json` says .* {file}"):
         merged({"displayName": flag}, {"displayName": file})
 
 
 def test_a_bad_flag_is_called_by_its_name() -> None:
-    with pytest.raises(UsageError, match=r"^--hugging-face-url cannot be org/name$"):
+    with pytest.raises(UsageError, match=r"^`huggingFaceUrl` cannot be org/name$"):
         merged({"huggingFaceUrl": "org/name"}, {})
 
 

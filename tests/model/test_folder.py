@@ -112,7 +112,7 @@ def test_subfolders_stay(tmp_path: Path, name: str) -> None:
 def test_exclude_wins_over_include(tmp_path: Path) -> None:
     folder(tmp_path, {**BASE, "a.gguf": b"x"})
     found = scan(tmp_path, include=["*.gguf"], exclude=["README*", "a.*"])
-    assert reasons(found) == {"README.md": "--exclude", "a.gguf": "--exclude"}
+    assert reasons(found) == {"README.md": "`exclude`", "a.gguf": "`exclude`"}
 
 
 def test_a_glob_that_matches_nothing_is_a_likely_typo(tmp_path: Path) -> None:

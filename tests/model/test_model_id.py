@@ -50,7 +50,7 @@ def test_a_relative_path_has_a_name_too(tmp_path: Path, monkeypatch: pytest.Monk
 def test_nothing_legal_is_left(path: str) -> None:
     with pytest.raises(UsageError) as caught:
         derive_model_id(Path(path))
-    assert "--model-id" in caught.value.hint
+    assert "`model_id`" in caught.value.hint
 
 
 BROKEN = [
@@ -73,7 +73,7 @@ def test_an_illegal_id_is_told_which_rule_it_breaks(text: str, rule: str, sugges
     with pytest.raises(UsageError) as caught:
         check_model_id(text)
     assert rule in caught.value.message
-    assert caught.value.hint.endswith(f"--model-id {suggestion}")
+    assert caught.value.hint.endswith(f"`model_id` {suggestion}")
     assert caught.value.exit_code == 2
 
 

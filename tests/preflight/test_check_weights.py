@@ -236,7 +236,7 @@ def test_weights_one_folder_further_down_are_pointed_at(tmp_path: Path) -> None:
 
 def test_the_hint_says_how_much_leaving_one_format_out_saves(tmp_path: Path) -> None:
     (finding,) = check(tmp_path, {**BASE, BIN: zipped({"w": 2048})})
-    assert finding.hint == "--exclude 'pytorch_model*.bin*' sends 2.5 KiB less"
+    assert finding.hint == "`exclude` 'pytorch_model*.bin*' sends 2.5 KiB less"
 
 
 def test_a_tensor_of_an_unreadable_shard_is_not_called_missing(tmp_path: Path) -> None:

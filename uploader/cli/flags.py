@@ -10,7 +10,7 @@ from typing import Any
 from uploader.intake.request import MODEL_FIELDS, EnqueueRequest, remote_name
 
 #: Options that are not part of a request.
-_OTHERS = ("rate", "online", "delete_remote", "rescan", "replace")
+_OTHERS = ("rate", "online", "delete_remote", "rescan", "replace", "config")
 #: The keys of JSON documents whose values are sentences.
 _SENTENCES = frozenset({"message", "hint", "why", "kind_because"})
 _NAMES = (*(one.name for one in fields(EnqueueRequest)), *MODEL_FIELDS, *_OTHERS)

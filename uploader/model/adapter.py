@@ -140,7 +140,7 @@ def expand(config: Mapping[str, Any], found: Factors | None) -> list[str]:
     message = f"{ADAPTER_CONFIG}: target_modules is no list of module names: {quoted(targets)}"
     hint = (
         f'write them into {ADAPTER_CONFIG} as a list, like ["q_proj", "v_proj"], or give '
-        "--model-json with peftDetails.targetModules and --allow lora_targets"
+        "`model_json` with peftDetails.targetModules and `allow` lora_targets"
     )
     raise UsageError(message, hint=hint)
 

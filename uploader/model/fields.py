@@ -21,9 +21,9 @@ from pydantic.alias_generators import to_camel
 
 from uploader.core.errors import NotFound, UsageError
 from uploader.core.job import Kind
-from uploader.model.kinds import RESOURCE_NAME, option
+from uploader.model.kinds import RESOURCE_NAME
 
-FLAG = "--model-json"
+_FILE = "`model_json`"
 #: A create body is a few KiB; a list of the files of 10 000 shards has half a MiB.
 _MOST_BYTES = 4_000_000
 _INT32_END = 1 << 31
@@ -38,7 +38,7 @@ _ITS_OWN = frozenset({
 })  # fmt: skip
 #: What belongs beside the fields of a model and not among them.
 _ELSEWHERE = {
-    "modelId": "say it with --model-id",
+    "modelId": "say it with `model_id`",
     "model": 'give the fields themselves, without "model" around them',
     "cluster": "uploader sends to Fireworks' own storage only",
 }
@@ -166,15 +166,15 @@ def read_fields(path: Path) -> dict[str, Any]:
             raw = file.read(_MOST_BYTES + 1)
         found = json.loads(raw, object_pairs_hook=_once)
     except FileNotFoundError:
-        raise NotFound(f"{FLAG}: there is no file {path}", hint="check the path") from None
+        raise NotFound(f"{_FILE}: there is no file {path}", hint="check the path") from None
     except OSError as problem:
-        message = f"{FLAG}: {path} cannot be read: {problem.strerror}"
+        message = f"{_FILE}: {path} cannot be read: {problem.strerror}"
         raise UsageError(message, hint="give a file that this user may read") from None
     except (ValueError, RecursionError) as problem:
-        message = f"{FLAG}: {path} is not JSON: {str(problem)[:_MOST_SHOWN]}"
+        message = f"{_FILE}: {path} is not JSON: {str(problem)[:_MOST_SHOWN]}"
         raise UsageError(message, hint=hint) from None
     if not isinstance(found, dict) or len(raw) > _MOST_BYTES:
-        raise UsageError(f"{FLAG}: {path} holds no JSON object of a few KiB", hint=hint)
+        raise UsageError(f"{_FILE}: {path} holds no JSON object of a few KiB", hint=hint)
     return found
 
 
@@ -192,7 +192,7 @@ def merged(flags: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
     """
     for name, value in flags.items():
         if name in given and (type(value), value) != (type(given[name]), given[name]):
-            message = f"{option(name)} is {value}, {FLAG} says {name} {given[name]}"
+            message = f"`{name}` is {value}, {_FILE} says {name} {given[name]}"
             raise UsageError(message, hint="say it once")
     said = {**given, **flags}
     try:
@@ -200,7 +200,7 @@ def merged(flags: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
     except ValidationError as problem:
         raise _refused(problem, flags) from None
     if "defaultDraftModel" in said and "defaultDraftTokenCount" not in said:
-        hint = "say how many tokens it drafts: --default-draft-token-count"
+        hint = "say how many tokens it drafts: `default_draft_token_count`"
         raise UsageError("defaultDraftModel needs defaultDraftTokenCount", hint=hint)
     return said
 
@@ -209,11 +209,11 @@ def _refused(problem: ValidationError, flags: Mapping[str, Any]) -> UsageError:
     first = problem.errors(include_url=False, include_context=False)[0]
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        return UsageError(f"{FLAG}: unknown field {name}", hint=_nearest(name))
+        return UsageError(f"{_FILE}: unknown field {name}", hint=_nearest(name))
     if first["type"] == "missing":
         parent = name.rpartition(".")[0]
-        return UsageError(f"{FLAG}: {name} is missing", hint=f"{parent} needs it")
-    where = option(name) if name in flags else f"{FLAG}: {name}"
+        return UsageError(f"{_FILE}: {name} is missing", hint=f"{parent} needs it")
+    where = f"`{name}`" if name in flags else f"{_FILE}: {name}"
     message = f"{where} cannot be {_shown(first['input'])}"
     return UsageError(message, hint=first["msg"].removeprefix("Value error, "))
 

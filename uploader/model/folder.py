@@ -33,7 +33,7 @@ SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
         "refuses or warns",
         "A name with control characters, a backslash or no UTF-8; of a file nobody needs it warns.",
     ),
-    "unmatched_pattern": ("warns", "An --include or --exclude that matches no name."),
+    "unmatched_pattern": ("warns", "An `include` or `exclude` that matches no name."),
 }
 
 
@@ -86,8 +86,8 @@ def scan(path: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -
         tuple(one for one in seen if isinstance(one, LeftOut)),
         (
             *(one for one in seen if isinstance(one, Finding)),
-            *_unmatched(names, include, "--include"),
-            *_unmatched(names, exclude, "--exclude"),
+            *_unmatched(names, include, "`include`"),
+            *_unmatched(names, exclude, "`exclude`"),
         ),
     )
 
@@ -145,7 +145,7 @@ def _size_bytes(path: Path) -> int | None:
 
 def _unwanted(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> str | None:
     if matches(name, exclude):
-        return "--exclude"
+        return "`exclude`"
     return None if matches(name, include) else leftover(name)
 
 
@@ -171,7 +171,7 @@ def _dangling(name: str, problem: OSError) -> Finding:
     if isinstance(problem, PermissionError):
         return _unreadable(name, problem)
     message = f"{shown(name)} leads to no file: {problem.strerror}"
-    hint = "download the model again, or leave it out with --exclude"
+    hint = "download the model again, or leave it out with `exclude`"
     return severity("dangling_link", shown(name), message, hint)
 
 
@@ -181,7 +181,7 @@ def _severity(name: str) -> Callable[[str, str, str, str], Finding]:
 
 
 def _unreadable(name: str, problem: OSError) -> Finding:
-    hint = "let this user read it, or leave it out with --exclude"
+    hint = "let this user read it, or leave it out with `exclude`"
     message = f"{shown(name)} cannot be read: {problem.strerror}"
     return _severity(name)("unreadable_file", shown(name), message, hint)
 
@@ -190,12 +190,12 @@ def _special(name: str) -> Finding:
     """A pipe in place of weights breaks the model, one beside them does not."""
     severity = _severity(name)
     message = f"{shown(name)} is a pipe, a socket or a device and is not sent"
-    return severity("special_file", shown(name), message, "remove it, or --exclude it")
+    return severity("special_file", shown(name), message, "remove it, or `exclude` it")
 
 
 def _unsendable(name: str) -> Finding:
     message = f"the name {shown(name)} cannot be sent: control characters, backslash or no UTF-8"
-    hint = "rename the file, or leave it out with --exclude"
+    hint = "rename the file, or leave it out with `exclude`"
     return _severity(name)("unsendable_name", shown(name), message, hint)
 
 

@@ -23,11 +23,6 @@ RESOURCE_NAME = re.compile(r"accounts/[^/\s]+/models/[^/\s]+")
 _NO_MODEL = ("*adapter*", "non_lora*", "pytorch_lora*", "v*_head.*", "mm_projector*")
 
 
-def option(field: str) -> str:
-    """The flag of a model's field: ``huggingFaceUrl`` → ``--hugging-face-url``."""
-    return "--" + re.sub(r"[A-Z]", lambda found: f"-{found[0].lower()}", field)
-
-
 def detect_kind(folder: Folder) -> tuple[Kind, str]:
     """What ``folder`` is, and the words that say why; a base model unless it surely is not."""
     if ADAPTER_CONFIG not in folder.present:
@@ -36,7 +31,7 @@ def detect_kind(folder: Folder) -> tuple[Kind, str]:
     if not whole:
         return Kind.LORA, found
     if not folder.present.isdisjoint(ADAPTER_WEIGHTS):
-        return Kind.LORA, f"{found}; --kind base would take the whole model beside it"
+        return Kind.LORA, f"{found}; `kind` base would take the whole model beside it"
     # Merging in place, an adapter's weights go into the model's and its config stays behind.
     kind, because = kind_of_model(folder)
     return kind, f"{because}; the {ADAPTER_CONFIG} has no adapter weights"
@@ -91,8 +86,8 @@ def create_body(
     _check_kind(rest.pop("kind", kind.remote), kind)
     given = {name: rest.pop(name, {}) for name in ("baseModelDetails", "peftDetails")}
     if base_model and kind is not Kind.LORA:
-        hint = "leave --base-model away, or say --kind lora"
-        raise UsageError(f"--base-model is for adapters; the kind is {kind}", hint=hint)
+        hint = "leave `base_model` away, or say `kind` lora"
+        raise UsageError(f"`base_model` is for adapters; the kind is {kind}", hint=hint)
     details: dict[str, Any] = {}
     if kind is Kind.BASE:
         details["baseModelDetails"] = _base_details(folder, given.pop("baseModelDetails"))
@@ -101,20 +96,20 @@ def create_body(
         details["peftDetails"] = _peft_details(folder, base_model, ours)
     for name, value in given.items():
         if value:
-            message = f"--model-json: kind {kind} has no {name}"
+            message = f"`model_json`: kind {kind} has no {name}"
             raise UsageError(message, hint="leave it away (contract fireworks §1.2)")
     return {"modelId": model_id, "model": {"kind": kind.remote, **rest, **details}}
 
 
 def _check_kind(said: str, kind: Kind) -> None:
     if said != kind.remote:
-        message = f"--kind {kind} is {kind.remote}, --model-json says kind {said}"
+        message = f"`kind` {kind} is {kind.remote}, `model_json` says kind {said}"
         raise UsageError(message, hint="say it once")
 
 
 def _base_details(folder: Folder, given: Mapping[str, Any]) -> dict[str, Any]:
     derived = {"checkpointFormat": "HUGGINGFACE", "huggingfaceFiles": list(folder.names)}
-    hint = "leave it away: it follows from the folder, --include and --exclude"
+    hint = "leave it away: it follows from the folder, `include` and `exclude`"
     _check_derived("baseModelDetails", given, derived, hint)
     return {"worldSize": 1, **given, **derived}
 
@@ -141,8 +136,8 @@ def _peft_details(
     said = given.get("baseModel")
     if base_model and said and base_model != said:
         message = (
-            f"--base-model is {brief(base_model)}, "
-            f"--model-json says peftDetails.baseModel {brief(said)}"
+            f"`base_model` is {brief(base_model)}, "
+            f"`model_json` says peftDetails.baseModel {brief(said)}"
         )
         raise UsageError(message, hint="say it once")
     return {**given, "baseModel": _base_model(config, base_model or said), **derived}
@@ -156,7 +151,7 @@ def _check_derived(
         said = given.get(name, ours)
         same = sorted(said) == sorted(ours) if isinstance(ours, list) else said == ours
         if not same:
-            message = f"--model-json: {where}.{name} is not what the folder says"
+            message = f"`model_json`: {where}.{name} is not what the folder says"
             raise UsageError(f"{message}: {_few(said)}, not {_few(ours)}", hint=hint)
 
 
@@ -181,9 +176,9 @@ def _base_model(config: Mapping[str, Any], given: str | None) -> str:
     named = given or config.get("base_model_name_or_path")
     if isinstance(named, str) and RESOURCE_NAME.fullmatch(named):
         return named
-    hint = "for example --base-model accounts/fireworks/models/llama-v3p1-8b-instruct"
+    hint = "for example `base_model` accounts/fireworks/models/llama-v3p1-8b-instruct"
     if given:
-        raise UsageError(f"--base-model {brief(given)} is no resource name", hint=hint)
+        raise UsageError(f"`base_model` {brief(given)} is no resource name", hint=hint)
     raise UsageError(
-        f"an adapter needs --base-model ({ADAPTER_CONFIG}: {quoted(named)})", hint=hint
+        f"an adapter needs `base_model` ({ADAPTER_CONFIG}: {quoted(named)})", hint=hint
     )

@@ -24,7 +24,7 @@ def derive_model_id(path: Path) -> str:
     folder = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
     found = _name_of(folder)
     if not found:
-        hint = "choose an id with --model-id"
+        hint = "choose an id with `model_id`"
         raise UsageError(f"no model id can be made of the folder's name '{folder.name}'", hint=hint)
     return found
 
@@ -34,7 +34,7 @@ def check_model_id(text: str) -> str:
     if MODEL_ID.fullmatch(text):
         return text
     suggestion = _legal(text)
-    hint = f"try --model-id {suggestion}" if suggestion else "for example --model-id my-model"
+    hint = f"try `model_id` {suggestion}" if suggestion else "for example `model_id` my-model"
     raise UsageError(f"the model id {text!r} {_broken_rule(text)}", hint=hint)
 
 

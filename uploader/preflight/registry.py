@@ -99,15 +99,15 @@ CHECKS = (
     Check(adapter_base.lora_base, (Kind.LORA,), BOTH),
 )
 
-#: Checks that somebody asks for: `--rate` and `--online` (intake/forecast.py, intake/online.py).
+#: Checks that somebody asks for with `rate` and `online` (intake/forecast.py, intake/online.py).
 ASKED_FOR: Mapping[str, tuple[str, str]] = {
     "session_life": (
         WARNS,
-        "A file that could not be sent within the week that a session lives (--rate).",
+        "A file that could not be sent within the week that a session lives (`rate`).",
     ),
-    "api_key": (BOTH, "The service refuses the API key, or it is another account's (--online)."),
-    "model_id": (BOTH, "A model of that id exists already (--online)."),
-    "service": (REFUSES, "The service cannot be asked (--online)."),
+    "api_key": (BOTH, "The service refuses the API key, or it is another account's (`online`)."),
+    "model_id": (BOTH, "A model of that id exists already (`online`)."),
+    "service": (REFUSES, "The service cannot be asked (`online`)."),
 }
 _KINDS = {ALL: "all", MODELS: "all but lora"}
 

@@ -108,7 +108,7 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     if named:
         file = Path(os.path.expanduser(named)).absolute()  # noqa: PTH111 - as in _path
         if not file.is_file():
-            hint = "check --config" if config else f"check {_CONFIG}"
+            hint = "check `config`" if config else f"check {_CONFIG}"
             raise UsageError(f"there is no configuration file {file}", hint=hint)
         return file
     usual = (platformdirs.user_config_path("uploader") / "config.toml", SYSTEM_CONFIG)

@@ -76,7 +76,7 @@ def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
     return UsageError(
         f"cannot enqueue {new.manifest.root} as {new.model_id}: job {row.id} ({row.path}) is "
         f"{row.status} for that model with {difference}",
-        hint=f"{rescan if difference == _CHANGED else cancel}; or choose another --model-id",
+        hint=f"{rescan if difference == _CHANGED else cancel}; or choose another `model_id`",
         code="conflict",
     )
 

@@ -155,7 +155,7 @@ def _check_deletable(job: Job, verb: Verb) -> None:
     if verb is not Verb.CANCEL or not job.created_remotely:
         raise UsageError(
             f"job {job.id} did not create {job.model}: it is not deleted",
-            hint="cancel without --delete-remote",
+            hint="cancel without `delete_remote`",
         )
     if job.status is Status.CANCELLED and not job.delete_remote:
         raise VerbRefused(

@@ -81,7 +81,7 @@ def _refuse_foreign(job: Job, *, replace: bool) -> None:
     if replace and not (job.created_remotely or job.delete_remote):
         raise UsageError(
             f"job {job.id} did not create {job.model}: it is not replaced",
-            hint="`--rescan` takes the folder as it is, where its files have the same names",
+            hint="`rescan` takes the folder as it is, where its files have the same names",
         )
 
 
@@ -120,7 +120,7 @@ def _adapter(body: Any) -> Any:
 def _way_out(job: Job) -> str:
     if job.created_remotely:
         return f"`uploader retry {job.id} --replace` deletes the model and creates it again"
-    return f"`uploader cancel {job.id}`, then enqueue the folder with another --model-id"
+    return f"`uploader cancel {job.id}`, then enqueue the folder with another `model_id`"
 
 
 def _some(names: Collection[str]) -> str:

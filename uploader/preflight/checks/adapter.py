@@ -142,7 +142,7 @@ def lora_tensors(contents: Contents) -> Iterable[Finding]:
         return
     if not found.modules:
         message = f"{WEIGHTS} holds no LoRA tensor (….lora_A.weight, ….lora_B.weight)"
-        hint = "save the adapter with PEFT; a merged model goes up as --kind base"
+        hint = "save the adapter with PEFT; a merged model goes up as `kind` base"
         yield error("lora_tensors", WEIGHTS, message, hint)
     for look in (_unpaired, _embedded, _misranked, _untouched, _untargeted, _whole):
         yield from look(config, found)

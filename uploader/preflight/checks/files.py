@@ -106,7 +106,7 @@ def name_collision(contents: Contents) -> Iterable[Finding]:
     for first, *others in alike.values():
         if others:
             message = f"{first} and {others[0]} differ in letters' case or accents only"
-            hint = "leave one out with --exclude, or rename it"
+            hint = "leave one out with `exclude`, or rename it"
             yield warning("name_collision", others[0], message, hint)
 
 
@@ -115,7 +115,7 @@ def key_file(contents: Contents) -> Iterable[Finding]:
     for name in contents.folder.names:
         if role(name) is Role.OTHER and looks_secret(name):
             message = f"{name} looks like a key or credentials, and would be sent"
-            yield warning("key_file", name, message, f"--exclude '{name}'")
+            yield warning("key_file", name, message, f"`exclude` '{name}'")
 
 
 def config_json(contents: Contents) -> Iterable[Finding]:
@@ -127,7 +127,7 @@ def stray_adapter(contents: Contents) -> Iterable[Finding]:
     """An adapter_config.json in a whole model, for whose base Transformers would look elsewhere."""
     if ADAPTER_CONFIG in contents.folder.names:
         message = f"{ADAPTER_CONFIG} is there, though this is no adapter"
-        hint = f"--exclude {ADAPTER_CONFIG} if the adapter is merged; --kind lora if it is one"
+        hint = f"`exclude` {ADAPTER_CONFIG} if the adapter is merged; `kind` lora if it is one"
         yield warning("stray_adapter", ADAPTER_CONFIG, message, hint)
 
 

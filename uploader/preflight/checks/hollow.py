@@ -32,7 +32,7 @@ def hollow_weights(contents: Contents) -> Iterable[Finding]:
         if not header.tensors and name not in ADAPTER_WEIGHTS:  # `lora_tensors` tells of those
             severity = warning if any(h.tensors for h in contents.headers.values()) else error
             message = f"{name} holds no tensor at all"
-            yield severity("hollow_weights", name, message, "save it again, or --exclude it")
+            yield severity("hollow_weights", name, message, "save it again, or `exclude` it")
         hollow = [tensor for tensor, (_, shape) in header.tensors.items() if not prod(shape)]
         weights = [tensor for tensor in hollow if not tensor.endswith(_MAY_BE_EMPTY)]
         if weights:
@@ -49,7 +49,7 @@ def pickled_weights(contents: Contents) -> Iterable[Finding]:
         try:
             check_pickled(contents.root / name)
         except Unfamiliar as problem:
-            hint = "leave it out with --exclude unless the model's own code reads it"
+            hint = "leave it out with `exclude` unless the model's own code reads it"
             yield warning("pickled_weights", name, f"{name} {problem}", hint)
         except ValueError as problem:
             hint = "download or save it again"

@@ -39,7 +39,7 @@ def missing_shard(contents: Contents) -> Iterable[Finding]:
             severity = warning if whole else error
             more = f" and {shards.missing_count - 1} more" if shards.missing_count > 1 else ""
             message = f"{shards.source} calls for {shards.missing}{more}, not in the folder"
-            hint = f"download the missing shards, or --exclude {shards.source}"
+            hint = f"download the missing shards, or `exclude` {shards.source}"
             yield severity("missing_shard", shards.source, message, hint)
 
 
@@ -95,7 +95,7 @@ def orphan_shard(contents: Contents) -> Iterable[Finding]:
         orphans = sorted(alike - named)
         if orphans and alike & index.shards.keys():
             message = f"{some(orphans)}: not named by {name}"
-            hint = "leave them out with --exclude if the model does not need them"
+            hint = "leave them out with `exclude` if the model does not need them"
             yield warning("orphan_shard", orphans[0], message, hint)
             return
 

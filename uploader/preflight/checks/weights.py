@@ -84,7 +84,7 @@ def two_formats(contents: Contents) -> Iterable[Finding]:
         if first and weights and not _differ(contents, first, weights):
             saved = size(sum(sizes[name] for name in double))
             message = f"{kept} and {surplus} are both there: the same weights twice?"
-            hint = f"--exclude '{surplus}' sends {saved} less"
+            hint = f"`exclude` '{surplus}' sends {saved} less"
             yield warning("two_formats", weights[0], message, hint)
 
 
@@ -125,4 +125,4 @@ def _duplicate(contents: Contents, tensors: list[str], files: tuple[str, str]) -
     shards = any(index.shards.keys() >= {*files} for index in contents.indexes.values())
     severity = error if one != other and shards else warning
     message = f"{files[0]} and {files[1]} both hold {some(tensors)}"
-    return severity("duplicate_tensor", files[1], message, "leave one file out with --exclude")
+    return severity("duplicate_tensor", files[1], message, "leave one file out with `exclude`")
