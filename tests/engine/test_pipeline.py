@@ -234,6 +234,16 @@ def test_a_400_that_names_a_stored_file_is_waited_for(lab: Lab) -> None:
     lab.assert_ready()
 
 
+def test_what_is_waited_for_is_said_in_our_words_and_not_as_an_error(lab: Lab) -> None:
+    lab.world.config.landing_polls = 10_000
+    lab.enqueue(lab.model())
+    lab.run_until(lambda: lab.job().reason is not None)
+    reason = lab.job().reason
+    assert reason is not None
+    assert reason.code == "validating"
+    assert reason.message == "waiting for Fireworks to finish receiving the files"
+
+
 def test_a_400_that_names_a_stored_file_for_ever_fails(lab: Lab) -> None:
     body = {"code": 3, "message": "a.bin not found", "details": []}
     fault = {"on": "validate", "do": "status", "status": 400, "body": body, "times": 0}

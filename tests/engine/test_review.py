@@ -14,6 +14,7 @@ from tests.engine.conftest import GRANULE, Lab
 from uploader.core.errors import StoreError
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
+from uploader.core.reasons import Code
 from uploader.engine.job_run import JobRun
 from uploader.engine.urls import UrlBook
 from uploader.engine.worker import Worker
@@ -32,7 +33,7 @@ def break_times(
 
     def refuse(*of: Any, **facts: Any) -> Any:
         if next(made) in calls:
-            raise StoreError("the state store has no room to grow", code="disk_full")
+            raise StoreError("the state store has no room to grow", code=Code.DISK_FULL)
         return works(*of, **facts)
 
     monkeypatch.setattr(kind, verb, refuse)

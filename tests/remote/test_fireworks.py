@@ -11,6 +11,7 @@ import pytest
 from tests.remote.conftest import Serve
 from tests.remote.scripted import HandClock, Reply, Server
 from uploader.core.errors import JobRefused, RemoteError, UploaderError
+from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import UrlKind
 from uploader.core.retry import Backoff
@@ -117,7 +118,7 @@ def test_a_changed_key_is_used_at_the_next_call(
 def test_a_missing_key_passes_as_it_was_raised(
     serve: Serve, adapter: SocketAdapter, clock: HandClock, gate: Gate
 ) -> None:
-    missing = RemoteError(Verdict.BLOCKED, Call.VERIFY, "none", code="no_key")
+    missing = RemoteError(Verdict.BLOCKED, Call.VERIFY, "none", code=Code.NO_KEY)
 
     def none() -> ApiKey:
         raise missing

@@ -126,7 +126,7 @@ def test_a_wrong_password_a_missing_database_and_no_server_are_told_apart(
         "port": _refused("postgresql://u:canary@127.0.0.1:1/db").code,
         "host": _refused("postgresql://u:canary@nowhere.invalid/db").code,
     }
-    assert codes == dict.fromkeys(("password", "user", "database", "setting"), "refused") | {
+    assert codes == dict.fromkeys(("password", "user", "database", "setting"), "login_refused") | {
         "port": "unreachable",
         "host": "unreachable",
     }
@@ -138,8 +138,8 @@ def test_a_wrong_password_a_missing_database_and_no_server_are_told_apart(
         ("08006", "unreachable"),
         ("25006", "read_only"),
         ("25P03", "locked"),
-        ("28P01", "refused"),
-        ("3D000", "refused"),
+        ("28P01", "login_refused"),
+        ("3D000", "login_refused"),
         ("40001", "locked"),
         ("40P01", "locked"),
         ("42501", "read_only"),
@@ -185,7 +185,10 @@ def test_a_row_that_is_refused_is_not_quoted(
 
 def test_a_user_without_login_and_one_with_too_many_connections(postgresql: Cluster) -> None:
     postgresql.run("CREATE ROLE asleep NOLOGIN PASSWORD 'canary'")
-    assert _refused(postgresql.url("postgres", user="asleep", password="canary")).code == "refused"
+    assert (
+        _refused(postgresql.url("postgres", user="asleep", password="canary")).code
+        == "login_refused"
+    )
     postgresql.run("CREATE ROLE busy LOGIN CONNECTION LIMIT 0 PASSWORD 'canary'")
     assert _refused(postgresql.url("postgres", user="busy", password="canary")).code == "crowded"
 

@@ -24,74 +24,78 @@ from __future__ import annotations
 from typing import ClassVar
 
 from uploader.core.exits import Exit
+from uploader.core.reasons import Code
 from uploader.core.verdict import Call, Verdict
 
 
 class UploaderError(Exception):
-    """One line of what, one line of what to do; neither ever holds a secret."""
+    """One line of what, one line of what to do; neither ever holds a secret.
+
+    ``code`` is the class's own unless given, ``hint`` the code's own unless given.
+    """
 
     exit_code: ClassVar[Exit] = Exit.BUG
-    code: str = "error"
+    code: Code = Code.BUG
 
-    def __init__(self, message: str, *, hint: str = "", code: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", code: Code | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
         self.code = code or self.code
+        self.hint = hint or self.code.hint
 
 
 class UsageError(UploaderError):
     """The command line, the configuration or the environment is wrong."""
 
     exit_code = Exit.USAGE
-    code = "usage"
+    code = Code.USAGE
 
 
 class NotFound(UploaderError):
     """No such job, or no such path."""
 
     exit_code = Exit.NOT_FOUND
-    code = "not_found"
+    code = Code.NOT_FOUND
 
 
 class VerbRefused(UploaderError):
     """The job's state refuses the verb; nothing was changed."""
 
     exit_code = Exit.VERB_REFUSED
-    code = "verb_refused"
+    code = Code.VERB_REFUSED
 
 
 class PreflightRefused(UploaderError):
     """The folder cannot become a model; nothing was sent."""
 
     exit_code = Exit.PREFLIGHT
-    code = "preflight"
+    code = Code.PREFLIGHT
 
 
 class WaitTimedOut(UploaderError):
     """Jobs that were waited for go on."""
 
     exit_code = Exit.TIMED_OUT
-    code = "timed_out"
+    code = Code.TIMED_OUT
 
 
 class StoreError(UploaderError):
     """The state store cannot be used as it is."""
 
     exit_code = Exit.STORE
-    code = "store"
+    code = Code.STORE
 
 
 class LeaseLost(UploaderError):
     """A fenced write matched no row: another worker, or a user, owns the job now."""
 
-    code = "lease_lost"
+    code = Code.LEASE_LOST
 
 
 class Stopped(UploaderError):
     """The stop token of this job or of the whole worker was set."""
 
-    code = "stopped"
+    code = Code.STOPPED
 
     def __init__(self) -> None:
         super().__init__("stopped")
@@ -108,27 +112,27 @@ class SourceChanged(JobError):
     """A source is not what the manifest promised and cannot be proven (invariant 6)."""
 
     exit_code = Exit.INTEGRITY
-    code = "source_changed"
+    code = Code.SOURCE_CHANGED
 
 
 class SourceMissing(JobError):
     """A source file is gone while its folder is still there."""
 
     exit_code = Exit.INTEGRITY
-    code = "source_missing"
+    code = Code.SOURCE_MISSING
 
 
 class SourceUnreadable(JobError):
     """The folder is away (unmounted) or the disk fails: a condition that may pass."""
 
-    code = "source_unreadable"
+    code = Code.SOURCE_UNREADABLE
     transient = True
 
 
 class SourceUnsettled(JobError):
     """An open source was written to: it has to be opened, and proven, again."""
 
-    code = "source_unsettled"
+    code = Code.SOURCE_UNSETTLED
     transient = True
 
 
@@ -136,11 +140,14 @@ class Corrupted(JobError):
     """The service stored something else than the source, again and again."""
 
     exit_code = Exit.INTEGRITY
-    code = "corrupted"
+    code = Code.CORRUPTED
 
 
 class JobRefused(JobError):
-    """This job cannot go on as it is; ``code`` says which rule of design §3 ended it."""
+    """This job cannot go on as it is; ``code`` says why."""
+
+    def __init__(self, message: str, *, code: Code, hint: str = "") -> None:
+        super().__init__(message, hint=hint, code=code)
 
 
 class RemoteError(UploaderError):
@@ -151,7 +158,6 @@ class RemoteError(UploaderError):
     """
 
     exit_code = Exit.FAILED
-    code = "remote"
 
     def __init__(  # noqa: PLR0913 - the facts of one answer
         self,
@@ -162,7 +168,7 @@ class RemoteError(UploaderError):
         status: int | None = None,
         retry_after_s: float | None = None,
         hint: str = "",
-        code: str = "",
+        code: Code,
     ) -> None:
         super().__init__(message, hint=hint, code=code)
         self.verdict = verdict

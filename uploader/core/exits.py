@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import Self
 
 from uploader.core.job import Reason, Status
+from uploader.core.reasons import DAMAGED
 
 
 class Exit(IntEnum):
@@ -46,16 +47,13 @@ class Exit(IntEnum):
     TERMINATED = 143, "terminated by SIGTERM", "whoever terminated it"
 
 
-_DAMAGED = frozenset({"source_changed", "source_missing", "corrupted"})
-
-
 def exit_of(status: Status, reason: Reason | None) -> Exit:
     """How a command that waited for a job ends."""
     if status is Status.DONE:
         return Exit.OK
     if status is Status.BLOCKED:
         return Exit.BLOCKED
-    if reason is not None and reason.code in _DAMAGED:
+    if reason is not None and reason.code in DAMAGED:
         return Exit.INTEGRITY
     return Exit.FAILED
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from uploader.core.errors import JobRefused, UploaderError
+from uploader.core.reasons import Code
 from uploader.core.redact import SignedUrl
 
 #: What a session persists in; every data PUT but the last is a multiple of it (gcs §1).
@@ -32,7 +33,7 @@ _CRC32C = re.compile(r"(?:^|,)\s*crc32c=([^,]*)")
 class ProtocolError(UploaderError):
     """An answer that no rule of the protocol explains; asking again is the only cure."""
 
-    code = "protocol"
+    code = Code.PROTOCOL
 
 
 class UrlKind(StrEnum):
@@ -67,8 +68,8 @@ class UploadUrl:
         unknown = [name for name in self.signed_headers if name not in known.keys() | by_transport]
         if unknown:
             names = ", ".join(unknown)
-            message = f"the upload URL demands headers nobody gave us: {names}"
-            raise JobRefused(message, code="url_unusable", hint="update uploader, or report this")
+            message = f"the upload URL demands headers that the service did not give: {names}"
+            raise JobRefused(message, code=Code.URL_UNUSABLE)
         signed = {name: known[name] for name in self.signed_headers if name in known}
         return {"content-type": CONTENT_TYPE, **signed}
 
@@ -83,7 +84,7 @@ def read_url(url: str) -> UploadUrl:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise JobRefused("the service sent an upload URL that is none", code="url_unusable")
+        raise JobRefused("the service sent an upload URL that is not a URL", code=Code.URL_UNUSABLE)
     query = {name.lower(): value for name, value in parse_qsl(parts.query)}
     signed = tuple(
         name for name in query.get("x-goog-signedheaders", "").lower().split(";") if name

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from uploader.core.errors import JobError, RemoteError, StoreError, UploaderError
 from uploader.core.job import Reason
+from uploader.core.reasons import Code
 from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Call, Verdict
 
 #: No answer at all: a connection refused, reset, timed out.
@@ -205,5 +206,4 @@ def reason_of(error: Exception) -> Reason:
     """The error as a job's reason; an unexpected one shows its type, never its text."""
     if isinstance(error, UploaderError):
         return Reason(error.code, error.message, error.hint)
-    hint = "this is a bug: please report it with `uploader logs JOB`"
-    return Reason("bug", f"unexpected {type(error).__name__}", hint)
+    return Reason(Code.BUG, f"unexpected {type(error).__name__}", Code.BUG.hint)

@@ -16,6 +16,7 @@ from uploader.core.errors import (
 )
 from uploader.core.events import EventKind
 from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
+from uploader.core.reasons import Code
 from uploader.core.retry import Block, Decision, Fail, RetryAt
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
@@ -96,7 +97,7 @@ class JobRun:
             return
         message = f"this job belongs to account {own}; the worker is configured for {configured}"
         hint = f"run a worker with FIREWORKS_ACCOUNT_ID={own} and that account's key"
-        raise RemoteError(Verdict.BLOCKED, Call.CREATE, message, hint=hint, code="other_account")
+        raise RemoteError(Verdict.BLOCKED, Call.CREATE, message, hint=hint, code=Code.OTHER_ACCOUNT)
 
     def _create(self, control: Fireworks) -> None:
         """POST the model; a 409 is a success where what is there fits (design §3 create)."""
@@ -195,17 +196,16 @@ def refuse_different(job: Job, model: RemoteModel) -> None:
     if model.state == "READY":
         raise JobRefused(
             f"{job.model} already exists and is READY",
-            code="already_exists",
-            hint="choose another --model-id, or delete that model first",
+            code=Code.ALREADY_EXISTS,
         )
     differences = [*_differences(job, model)]
     if differences:
         raise JobRefused(
             f"{job.model} exists and differs: {'; '.join(differences)}",
-            code="exists_differently",
+            code=Code.EXISTS_DIFFERENTLY,
             hint="`uploader retry --replace` deletes it and creates it again"
             if job.created_remotely
-            else "choose another --model-id, or delete that model first",
+            else Code.ALREADY_EXISTS.hint,
         )
 
 

@@ -13,6 +13,7 @@ from datetime import timedelta
 from uploader.core.errors import Corrupted, JobRefused, RemoteError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, PrefixCrc
+from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import (
     Agreement,
@@ -166,7 +167,7 @@ class Transfer:
         if isinstance(reading, Finished):
             return reading
         message = "the storage service holds every byte but has not made the object yet"
-        raise RemoteError(Verdict.TRANSIENT, Call.QUERY, message, code="unfinished")
+        raise RemoteError(Verdict.TRANSIENT, Call.QUERY, message, code=Code.UNFINISHED)
 
     def _facts(self, storage: Storage, session: SessionUri, finished: Finished) -> Finished:
         """Neither length nor CRC came with the answer: ask once more, then believe it."""
@@ -189,8 +190,7 @@ class Transfer:
         if self.file.old_sessions_lost >= MAX_OLD_SESSIONS:
             raise JobRefused(
                 f"{self.file.path} cannot be sent within the week a session lives",
-                code="session_too_short",
-                hint="use a faster link, or save the model in smaller shards",
+                code=Code.SESSION_TOO_SHORT,
             )
 
     # -- put -------------------------------------------------------------------------------
@@ -229,12 +229,10 @@ class Transfer:
         why = "the stored object differs from the source; the file starts over"
         self.file = files.drop_session(path, why, bytes_sent=sent, mismatch=True)
         if self.file.mismatches >= MAX_MISMATCHES:
-            hint = "check memory, disk and proxies of this machine, then `uploader retry` the job"
-            message = f"{path} arrived damaged {self.file.mismatches} times"
-            raise Corrupted(message, hint=hint)
-        raise RemoteError(Verdict.TRANSIENT, Call.DATA, f"{path}: {why}", code="mismatch")
+            raise Corrupted(f"{path} arrived damaged {self.file.mismatches} times")
+        raise RemoteError(Verdict.TRANSIENT, Call.DATA, f"{path}: {why}", code=Code.MISMATCH)
 
 
 def _kept_nothing() -> RemoteError:
     message = "the storage service kept nothing of what was sent"
-    return RemoteError(Verdict.TRANSIENT, Call.DATA, message, code="kept_nothing")
+    return RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.KEPT_NOTHING)

@@ -22,6 +22,7 @@ from uploader.core.errors import (
     UploaderError,
 )
 from uploader.core.job import FileState, Job, Status
+from uploader.core.reasons import Code
 from uploader.core.resumable import UploadUrl, UrlKind
 from uploader.core.retry import Block, Fail, RetryAt
 from uploader.core.verdict import Verdict
@@ -340,8 +341,7 @@ def _urls_error(error: RemoteError | JobError) -> RemoteError | JobError:
     if verdict is Verdict.EXISTS:
         return JobRefused(
             f"the service takes no more files for this model: {error.message}",
-            code="urls_refused",
-            hint="`uploader retry --replace` deletes the model and creates it again",
+            code=Code.URLS_REFUSED,
         )
     if verdict is Verdict.ABSENT:
         return model_gone()
@@ -350,8 +350,4 @@ def _urls_error(error: RemoteError | JobError) -> RemoteError | JobError:
 
 def model_gone() -> JobRefused:
     """404 on the model once it was created."""
-    return JobRefused(
-        "the model no longer exists on the service",
-        code="model_gone",
-        hint="`uploader retry --replace` creates it again (`--rescan`, had another made it)",
-    )
+    return JobRefused("the model no longer exists on the service", code=Code.MODEL_GONE)

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import Job
+from uploader.core.reasons import Code
 from uploader.core.verdict import Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.upload import model_gone
@@ -33,6 +34,9 @@ def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken)
         with open_source(job.path, file, stop) as source:
             if source.identity != file.identity:
                 held.files.reidentify(file.path, source.identity.mtime_ns, source.inode)
+
+
+_RECEIVING = "waiting for Fireworks to finish receiving the files"
 
 
 class Validation:
@@ -72,14 +76,11 @@ class Validation:
         if error.verdict is Verdict.TRANSIENT and self.ready_already():  # fw §13.9
             return
         if error.verdict is Verdict.NOT_YET or self._names_a_stored_file(error):
-            self._wait(error.message, started_s)
+            self._wait(_RECEIVING, started_s, answer=error.message)
             return
         if error.verdict is Verdict.FAILED:
-            raise JobRefused(
-                f"the service refuses the model: {error.message}",
-                code="validation_failed",
-                hint="mend the folder, then `uploader retry --replace`: a model's files are fixed",
-            ) from None
+            message = f"the service refuses the model: {error.message}"
+            raise JobRefused(message, code=Code.VALIDATION_FAILED) from None
         raise error
 
     def _names_a_stored_file(self, error: RemoteError) -> bool:
@@ -100,20 +101,20 @@ class Validation:
             raise
         if model.state == "FAILED":
             message = f"the service calls the model FAILED: {model.status_message or 'no reason'}"
-            raise JobRefused(message, code="validation_failed", hint="see the service's message")
+            raise JobRefused(message, code=Code.VALIDATION_FAILED)
         return model
 
     def _finish(self, warnings: Sequence[str]) -> None:
         self._held.finish(warnings)
 
-    def _wait(self, message: str, started_s: float) -> None:
+    def _wait(self, message: str, started_s: float, *, answer: str = "") -> None:
         """Poll again later; past the deadline of polling time, fail with our own ledger."""
         clock, limits = self._context.clock, self._context.limits
         interval_s = limits.poll_interval_s * (0.9 + 0.2 * clock.jitter())
         polling_s = self._job.polling_s + clock.boot_s() - started_s + interval_s
         enough = self._context.polls[self._job.id] >= MIN_POLLS
         if polling_s > limits.deadline_s and enough:
-            raise self._too_late(message)
+            raise self._too_late(answer or message)
         at = clock.now() + timedelta(seconds=interval_s)
         self._held.poll_again(at, polling_s, message)
 
@@ -122,6 +123,5 @@ class Validation:
         return JobRefused(
             f"not READY after {job.polling_s / 60:.0f} min of polling: {message}"
             f" (our ledger: {job.files_stored} of {job.files_total} files stored)",
-            code="validation_timeout",
-            hint="`uploader retry` polls on; if it never ends, ask Fireworks about the model",
+            code=Code.VALIDATION_TIMEOUT,
         )

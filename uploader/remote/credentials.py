@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uploader.core.errors import RemoteError, UploaderError
+from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey
 from uploader.core.verdict import Call, Verdict
 
@@ -19,11 +20,6 @@ _SECTION = re.compile(r"\[\s*(?P<name>[^\]]*?)\s*\]")
 _SETTING = re.compile(r"(?P<name>[A-Za-z_]+)\s*[=:]\s*(?P<value>.*)")
 _QUOTED = re.compile(r"(?P<quote>[\"'])(?P<value>.*?)(?P=quote)\s*(?:[#;].*)?")
 _COMMENT = re.compile(r"(?:^|\s)[#;].*")
-
-_HINT = (
-    "set FIREWORKS_API_KEY, fireworks.api_key_file or fireworks.api_key_command, "
-    "or run `firectl set-api-key`"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ class ApiKeySource:
 
 
 def _no_key(message: str) -> RemoteError:
-    return RemoteError(Verdict.BLOCKED, Call.VERIFY, message, hint=_HINT, code="no_key")
+    return RemoteError(Verdict.BLOCKED, Call.VERIFY, message, code=Code.NO_KEY)
 
 
 def _key(text: str, source: str) -> ApiKey:

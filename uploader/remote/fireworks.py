@@ -12,6 +12,7 @@ from requests.adapters import BaseAdapter
 
 from uploader.core.addresses import trusted
 from uploader.core.errors import JobRefused, RemoteError
+from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
@@ -65,9 +66,8 @@ class Fireworks:
         account = answer.headers.get("x-fireworks-account-id", "").strip()
         if not account or not account.isprintable():
             message = "the service does not say which account the key belongs to"
-            hint = "set FIREWORKS_ACCOUNT_ID"
             raise RemoteError(
-                Verdict.BLOCKED, Call.VERIFY, message, status=200, hint=hint, code="no_account"
+                Verdict.BLOCKED, Call.VERIFY, message, status=200, code=Code.NO_ACCOUNT
             )
         return account
 
@@ -94,7 +94,7 @@ class Fireworks:
         found = json_object(Call.URLS, self._ask(Call.URLS, "POST", path, body))
         if found.get("filenameToUnsignedUris"):
             message = "the service wants this model in a bucket of your own (BYOC)"
-            raise JobRefused(message, code="byoc_unsupported", hint="upload it with firectl")
+            raise JobRefused(message, code=Code.BYOC_UNSUPPORTED)
         urls = pair(sizes, _strings(found.get("filenameToSignedUrls")))
         return {name: _usable(url) for name, url in urls.items()}
 
@@ -165,13 +165,13 @@ def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
 
 def _mismatch(what: str) -> RemoteError:
     message = f"{Call.URLS}: the service {kept(what)}"
-    return RemoteError(Verdict.FAILED, Call.URLS, message, status=200, code="urls_mismatch")
+    return RemoteError(Verdict.FAILED, Call.URLS, message, status=200, code=Code.URLS_MISMATCH)
 
 
 def _usable(url: str) -> UploadUrl:
     if not trusted(url):
-        message = "the service sent an upload URL that is no https:// address"
-        raise JobRefused(message, code="insecure_url", hint="nothing was sent to it")
+        message = "the service sent an upload URL that is not an https:// address"
+        raise JobRefused(message, code=Code.INSECURE_URL, hint="nothing was sent to it")
     return read_url(url)
 
 

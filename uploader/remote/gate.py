@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 from uploader.core.errors import RemoteError
+from uploader.core.reasons import Code
 from uploader.core.retry import Backoff
 from uploader.core.verdict import Call, Verdict
 from uploader.runtime import Clock
@@ -26,14 +27,12 @@ class Gate:
             left_s = self._opens_s - self._clock.boot_s()
         if left_s > 0:
             message = f"{call} waits: Fireworks asked this process to slow down"
-            hint = "uploader goes on by itself"
             raise RemoteError(
                 Verdict.THROTTLED,
                 call,
                 message,
                 retry_after_s=left_s,
-                hint=hint,
-                code="throttled",
+                code=Code.THROTTLED,
             )
 
     def close(self, retry_after_s: float | None) -> None:

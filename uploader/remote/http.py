@@ -23,6 +23,7 @@ from requests.adapters import BaseAdapter
 from uploader import __version__
 from uploader.core.addresses import is_loopback, trusted
 from uploader.core.errors import JobRefused, RemoteError
+from uploader.core.reasons import Code
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.answers import AnswerEncoded, AnswerTooLarge
 
@@ -48,7 +49,7 @@ class Session(requests.Session):
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         if not trusted(request.url or ""):
             message = "an address without https was refused before anything was sent"
-            raise JobRefused(message, code="insecure_url", hint="use an https:// address")
+            raise JobRefused(message, code=Code.INSECURE_URL)
         if is_loopback(urlsplit(request.url or "").hostname or ""):
             kwargs["proxies"] = {}  # what is on this machine needs none, and may be in clear
         return super().send(request, **kwargs)
@@ -97,7 +98,7 @@ class _Cause:
     words: str
     hint: str = "uploader tries again by itself"
     errnos: tuple[int, ...] = ()
-    code: str = "unavailable"
+    code: Code = Code.UNAVAILABLE
 
     def fits(self, error: BaseException) -> bool:
         if isinstance(error, self.kinds):
@@ -106,8 +107,10 @@ class _Cause:
 
 
 _CAUSES: tuple[_Cause, ...] = (
-    _Cause((AnswerTooLarge,), "{host} sent more than an answer may hold", code="malformed"),
-    _Cause((AnswerEncoded,), "{host} packed its answer, which nobody asked for", code="malformed"),
+    _Cause((AnswerTooLarge,), "{host} sent more than an answer may hold", code=Code.MALFORMED),
+    _Cause(
+        (AnswerEncoded,), "{host} packed its answer, which nobody asked for", code=Code.MALFORMED
+    ),
     _Cause(
         (transport.ProxyError, requests.exceptions.InvalidProxyURL),
         "the proxy on the way to {host} does not let us through",

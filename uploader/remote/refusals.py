@@ -16,6 +16,7 @@ from typing import Any
 import requests
 
 from uploader.core.errors import RemoteError
+from uploader.core.reasons import Code
 from uploader.core.retry import GRPC_NAMES, classify
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.words import body_text, json_value, kept, plain_words, request_id
@@ -42,33 +43,17 @@ _REASONS = {
     "RESOURCE_QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED",
 }
 
-_CODES = {
-    Verdict.TRANSIENT: "unavailable",
-    Verdict.THROTTLED: "throttled",
-    Verdict.NOT_YET: "not_yet",
-    Verdict.EXISTS: "already_exists",
-    Verdict.ABSENT: "model_gone",
-    Verdict.SESSION_GONE: "session_gone",
-    Verdict.URL_EXPIRED: "url_expired",
-    Verdict.START_REFUSED: "start_refused",
-    Verdict.FAILED: "refused",
-}
-
-_HINTS = {
-    "key_rejected": (
-        "check FIREWORKS_API_KEY, or the key file, key command or ~/.fireworks/auth.ini in use"
-    ),
-    "permission": "the key is known but may not do this: check its account and its role",
-    "account_suspended": "check billing and the account's state with Fireworks; jobs then go on",
-    "quota": "delete models you no longer need, or ask Fireworks for a higher quota",
-    "throttled": "uploader slows down and goes on by itself",
-    "unavailable": "uploader tries again by itself",
-    "not_yet": "the service is still looking at the files; uploader asks again by itself",
-    "already_exists": "choose another --model-id, or delete the model at Fireworks",
-    "model_gone": "`uploader retry --replace` creates the model again",
-    "session_gone": "this file starts over by itself",
-    "url_expired": "uploader asks for a fresh URL by itself",
-    "start_refused": "uploader falls back to plain PUT where it may",
+#: The code of each verdict but BLOCKED, whose code depends on the answer.
+CODES = {
+    Verdict.TRANSIENT: Code.UNAVAILABLE,
+    Verdict.THROTTLED: Code.THROTTLED,
+    Verdict.NOT_YET: Code.VALIDATING,
+    Verdict.EXISTS: Code.ALREADY_EXISTS,
+    Verdict.ABSENT: Code.MODEL_GONE,
+    Verdict.SESSION_GONE: Code.SESSION_GONE,
+    Verdict.URL_EXPIRED: Code.URL_EXPIRED,
+    Verdict.START_REFUSED: Code.START_REFUSED,
+    Verdict.FAILED: Code.REFUSED,
 }
 
 
@@ -82,7 +67,7 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
     verdict = classify(call, status, name, words)
     if verdict is Verdict.FAILED and _garbled(response):
         verdict = Verdict.TRANSIENT  # what it meant to say cannot be known: ask again
-    code = _CODES.get(verdict) or _blocked_code(status, name, words)
+    code = CODES.get(verdict) or _blocked_code(status, name, words)
     return RemoteError(
         verdict,
         call,
@@ -90,7 +75,7 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
         + _support(verdict, response),
         status=status,
         retry_after_s=_retry_after_s(response.headers.get("Retry-After", ""), now),
-        hint=_redirect_hint(status) or _HINTS.get(code, ""),
+        hint=_redirect_hint(status),
         code=code,
     )
 
@@ -98,7 +83,7 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
 def malformed(call: Call, what: str) -> RemoteError:
     """A success that says nothing usable: asked again, as any broken exchange is."""
     message = f"{call}: the answer {what}"
-    return RemoteError(Verdict.TRANSIENT, call, message, status=200, code="malformed")
+    return RemoteError(Verdict.TRANSIENT, call, message, status=200, code=Code.MALFORMED)
 
 
 def json_object(call: Call, response: requests.Response) -> dict[str, Any]:
@@ -163,14 +148,14 @@ def _message(body: dict[str, Any]) -> str:
     return next((text for text in found if isinstance(text, str) and text), "")
 
 
-def _blocked_code(status: int, name: str, words: str) -> str:
+def _blocked_code(status: int, name: str, words: str) -> Code:
     if status == HTTPStatus.UNAUTHORIZED or name in ("UNAUTHENTICATED", "UNAUTHORIZED"):
-        return "key_rejected"
+        return Code.KEY_REJECTED
     if status == HTTPStatus.TOO_MANY_REQUESTS or name == "RESOURCE_EXHAUSTED":
-        return "quota"
+        return Code.QUOTA
     if status != HTTPStatus.FORBIDDEN and name != "PERMISSION_DENIED":
-        return "account_suspended"
-    return "key_rejected" if "api key" in words.lower() else "permission"
+        return Code.ACCOUNT_SUSPENDED
+    return Code.KEY_REJECTED if "api key" in words.lower() else Code.PERMISSION
 
 
 def _support(verdict: Verdict, response: requests.Response) -> str:

@@ -142,18 +142,12 @@ def best_pair(file: FileState) -> PrefixCrc:
 
 def changed(path: str) -> SourceChanged:
     """The refusal to splice: what is on disk is not what was enqueued."""
-    return SourceChanged(
-        f"{path} is not the file that was enqueued",
-        hint="put the original back and `uploader retry` the job; or `uploader retry --rescan`"
-        " takes the folder as it is now and sends all of it again",
-    )
+    return SourceChanged(f"{path} is not the file that was enqueued")
 
 
 def _unreadable(path: Path, error: OSError) -> SourceMissing | SourceUnreadable:
     # Looked at in this order, a folder that comes back meanwhile is not taken for a lost file.
     if isinstance(error, FileNotFoundError) and path.parent.is_dir() and not path.exists():
-        hint = "put it back, then `uploader retry` the job"
-        return SourceMissing(f"{path.name} is gone from {path.parent}", hint=hint)
+        return SourceMissing(f"{path.name} is gone from {path.parent}")
     words = error.strerror or type(error).__name__
-    hint = "mount the folder again, or mend its permissions; the job goes on by itself"
-    return SourceUnreadable(f"cannot read {path}: {words}", hint=hint)
+    return SourceUnreadable(f"cannot read {path}: {words}")

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, true
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
 from uploader.core.job import OPEN_STATUSES, UNKNOWN_ACCOUNT, Manifest, NewJob, Stage, Status
+from uploader.core.reasons import Code
 from uploader.store.journal import Transaction
 from uploader.store.tables import files, jobs
 
@@ -77,7 +78,7 @@ def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
         f"cannot enqueue {new.manifest.root} as {new.model_id}: job {row.id} ({row.path}) is "
         f"{row.status} for that model with {difference}",
         hint=f"{rescan if difference == _CHANGED else cancel}; or choose another `model_id`",
-        code="conflict",
+        code=Code.CONFLICT,
     )
 
 

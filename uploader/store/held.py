@@ -18,6 +18,7 @@ from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
 from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
+from uploader.core.reasons import Code
 from uploader.store.fence import Fence
 from uploader.store.held_files import NO_SESSION, HeldFiles
 from uploader.store.journal import Transaction, reason_columns, storable
@@ -63,7 +64,7 @@ class Held:
             raise UsageError(
                 f"another open job uploads the same model of account {account}",
                 hint="`uploader status` lists both: cancel one",
-                code="conflict",
+                code=Code.CONFLICT,
             ) from None
 
     def enter_upload(self, *, created: bool) -> Job:
@@ -153,7 +154,7 @@ class Held:
         ``polling_s`` is the polling time so far, in seconds; no attempt is burned. An event
         only if the message is another one.
         """
-        reason = Reason("validating", storable(message))
+        reason = Reason(Code.VALIDATING, storable(message), Code.VALIDATING.hint)
         with self._fence.writing(Status.ACTIVE, not_before=at, polling_s=polling_s) as transaction:
             this = jobs.c.id == self.lease.job_id
             news = update(jobs).where(this, jobs.c.reason_message.is_distinct_from(reason.message))

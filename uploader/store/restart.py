@@ -11,6 +11,7 @@ from uploader.core.errors import UsageError, VerbRefused
 from uploader.core.events import EventKind
 from uploader.core.job import Job, NewJob, Stage
 from uploader.core.lifecycle import Verb, advance
+from uploader.core.reasons import Code
 from uploader.store.enqueue import check_text, insert_files
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.tables import events, files, jobs
@@ -101,7 +102,7 @@ def _refuse_others(transaction: Transaction, job: Job, new: NewJob) -> None:
         raise UsageError(
             f"{job.model} exists and what it consists of is fixed: {'; '.join(found)}",
             hint=_way_out(job),
-            code="fixed_files",
+            code=Code.FIXED_FILES,
         )
 
 

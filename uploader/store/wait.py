@@ -44,5 +44,4 @@ def wait_for(
 
 def _timed_out(jobs: Sequence[Job]) -> WaitTimedOut:
     waiting = ", ".join(str(job.id) for job in jobs if job.status not in ENDS)
-    hint = "the jobs go on: wait again, or see `uploader status`"
-    return WaitTimedOut(f"timed out waiting for job {waiting}", hint=hint)
+    return WaitTimedOut(f"timed out waiting for job {waiting}")

@@ -5,22 +5,28 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from uploader.core.errors import StoreError
+from uploader.core.reasons import Code
 
 
 class Cause(NamedTuple):
-    """One row: a stable code, what is wrong, what to do. None ever names a URL."""
+    """One row: a code, what is wrong, what to do if the code does not say it.
 
-    code: str
+    None ever names a URL.
+    """
+
+    code: Code
     what: str
-    hint: str
+    hint: str = ""
 
     def error(self) -> StoreError:
         return StoreError(f"the state store {self.what}", hint=self.hint, code=self.code)
 
 
-LOCKED = Cause("locked", "is locked by another process", "try again; see who has it open")
-READ_ONLY = Cause("read_only", "cannot be written", "check its owner, mode and mount")
-CORRUPT = Cause("corrupt", "is damaged or not a database", "restore a backup, or move it away")
-FULL = Cause("disk_full", "has no room to grow", "free space on its disk, then try again")
-GONE = Cause("gone", "is gone or cannot be opened", "check the state folder, restart the service")
-IO = Cause("io", "cannot be read or written", "check its disk: it is full, or answers with errors")
+LOCKED = Cause(Code.LOCKED, "is locked by another process", "try again; see who has it open")
+READ_ONLY = Cause(Code.READ_ONLY, "cannot be written", "check its owner, mode and mount")
+CORRUPT = Cause(Code.CORRUPT, "is damaged or not a database")
+FULL = Cause(Code.DISK_FULL, "has no room to grow", "free space on its disk, then try again")
+GONE = Cause(Code.GONE, "is gone or cannot be opened")
+IO = Cause(
+    Code.IO, "cannot be read or written", "check its disk: it is full, or answers with errors"
+)

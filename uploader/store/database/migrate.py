@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from uploader.core.errors import NotFound, StoreError, UsageError
+from uploader.core.reasons import Code
 from uploader.store.database import dialect, postgresql, sqlite
 from uploader.store.database import workers as locks
 from uploader.store.database.state_folder import private_file, private_folder
@@ -44,8 +45,7 @@ def current_version(engine: Engine) -> str | None:
     if version is None and set(tables) - {"alembic_version"}:
         raise StoreError(
             "the state store holds the tables of another program",
-            hint="set UPLOADER_DATABASE_URL to a file, or database, of its own",
-            code="foreign",
+            code=Code.FOREIGN,
         )
     return version
 
@@ -61,12 +61,12 @@ def require_head(engine: Engine) -> None:
     if version == HEAD:
         return
     if version is None:
-        raise StoreError("the state store is empty", hint="enqueue a folder first", code="empty")
+        raise StoreError("the state store is empty", code=Code.EMPTY)
     _refuse_newer(version)
     raise StoreError(
         f"the state store has version {version}, this program needs {HEAD}",
         hint="restart the service, or run `uploader db upgrade` while it is stopped",
-        code="older",
+        code=Code.OLDER,
     )
 
 
@@ -116,7 +116,7 @@ def _refuse_newer(version: str | None) -> None:
         raise StoreError(
             f"the state store has version {version}, newer than this program's {HEAD}",
             hint="install the newer uploader again, or restore a backup",
-            code="newer",
+            code=Code.NEWER,
         )
 
 
@@ -125,7 +125,7 @@ def _refuse_while_worked_on(version: str, any_worker: Callable[[], bool]) -> Non
         raise StoreError(
             f"the state store has version {version} and a worker of that version runs",
             hint="restart the service: it migrates the store as it starts",
-            code="older",
+            code=Code.OLDER,
         )
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import URL, Connection, DateTime, Engine, create_engine, event, 
 from sqlalchemy.exc import DBAPIError
 
 from uploader.core.errors import UsageError
+from uploader.core.reasons import Code
 from uploader.store.database.causes import Cause
 
 DRIVER = "postgresql+psycopg"
@@ -45,41 +46,41 @@ _CONNECTING: dict[str, Any] = {
 }
 
 _UNREACHABLE = Cause(
-    "unreachable",
+    Code.UNREACHABLE,
     "cannot be reached: PostgreSQL does not answer",
-    "check that the server runs and what database_url says of host, port and user",
 )
 _REFUSED = Cause(
-    "refused",
+    Code.LOGIN_REFUSED,
     "cannot be entered: PostgreSQL refuses this user, password or database",
     "check user, password and database in database_url, and the server's pg_hba.conf",
 )
 _SETTINGS = Cause(
-    "refused",
+    Code.LOGIN_REFUSED,
     "cannot be entered: the database URL has a setting that PostgreSQL does not know",
     "check what follows the ? in database_url",
 )
 _READ_ONLY = Cause(
-    "read_only",
+    Code.READ_ONLY,
     "cannot be written: PostgreSQL allows this user, or this server, only to read",
     "grant the user its database; a standby cannot be written to",
 )
 _LOCKED = Cause(
-    "locked",
+    Code.LOCKED,
     "was held up by another session for too long",
     "try again; pg_stat_activity shows who holds it",
 )
-_FULL = Cause("disk_full", "has no room to grow", "free space on PostgreSQL's disk, then try again")
+_FULL = Cause(
+    Code.DISK_FULL, "has no room to grow", "free space on PostgreSQL's disk, then try again"
+)
 _CROWDED = Cause(
-    "crowded",
+    Code.CROWDED,
     "cannot be used: PostgreSQL is out of connections or memory",
-    "try again; raise max_connections, or run fewer workers",
 )
 _DAMAGED = Cause(
-    "io", "cannot be read or written: PostgreSQL reports damage", "see the server's own log"
+    Code.IO, "cannot be read or written: PostgreSQL reports damage", "see the server's own log"
 )
 _MIGRATED = Cause(
-    "newer", "was migrated while this worker was cut off from it", "restart the service"
+    Code.NEWER, "was migrated while this worker was cut off from it", "restart the service"
 )
 
 #: By SQLSTATE, else by its class, the first two characters.

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from uploader.core.errors import (
+    Corrupted,
+    JobError,
+    JobRefused,
+    RemoteError,
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+    SourceUnsettled,
+    UploaderError,
+)
+from uploader.core.exits import Exit, exit_of
+from uploader.core.job import Reason, Status
+from uploader.core.reasons import DAMAGED, Code
+from uploader.core.resumable import ProtocolError
+from uploader.core.retry import Backoff, Block, Fail, RetryAt, decide
+from uploader.core.verdict import Call, Verdict
+from uploader.remote import refusals
+
+SOURCE = Path(__file__).parents[2] / "uploader"
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+#: The sandbox is another program; its answers have codes of their own.
+FILES = [
+    file
+    for file in sorted(SOURCE.rglob("*.py"))
+    if "sandbox" not in file.parts and file != SOURCE / "core/reasons.py"
+]
+
+
+@pytest.mark.parametrize("code", Code)
+def test_every_code_says_what_it_means_and_what_to_do(code: Code) -> None:
+    assert re.fullmatch(r"[a-z]+(_[a-z]+)*", code)
+    assert code == code.name.lower()
+    assert code.meaning.endswith(".")
+    assert bool(code.hint) is not bool(code.made)
+    assert not re.search(r"[.:] *$", code.hint + code.made)
+    assert code.leads_to in (Status.ACTIVE, Status.BLOCKED, Status.FAILED, None)
+
+
+# -- no other home -----------------------------------------------------------------------------
+
+
+def codes_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Every string literal that stands where a code does, or that can be nothing else."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.keyword(arg="code", value=ast.Constant(value=str(text))):
+                yield node.value.lineno, text
+            case ast.Call(
+                func=ast.Name(id="Reason" | "Cause"), args=[ast.Constant(value=str(text)), *_]
+            ):
+                yield node.lineno, text
+            case ast.Assign(targets=[ast.Name(id="code")], value=ast.Constant(value=str(text))):
+                yield node.lineno, text
+            case ast.AnnAssign(target=ast.Name(id="code"), value=ast.Constant(value=str(text))):
+                yield node.lineno, text
+            case ast.Constant(value=str(text)) if "_" in text and text in {*Code}:
+                yield node.lineno, text
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(SOURCE)))
+def test_no_code_is_spelled_outside_its_home(file: Path) -> None:
+    assert [*codes_in(ast.parse(file.read_text()))] == []
+
+
+def test_a_code_spelled_elsewhere_is_found() -> None:
+    loose = (
+        'f(code="x")\nReason("y", "m")\nclass E:\n    code = "z"\n    code: str = "v"\n'
+        'if reason == "model_gone": ...\nsay("quota")'
+    )
+    assert [text for _, text in codes_in(ast.parse(loose))] == ["y", "z", "v", "x", "model_gone"]
+
+
+def test_every_code_is_used() -> None:
+    used = {
+        node.attr
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Code"
+    }
+    assert {code.name for code in Code} - used == set()
+
+
+# -- the errors keep to it ---------------------------------------------------------------------
+
+
+def kinds(of: type[UploaderError]) -> Iterator[type[UploaderError]]:
+    for kind in of.__subclasses__():
+        yield kind
+        yield from kinds(kind)
+
+
+def test_every_error_that_has_no_code_of_its_own_demands_one() -> None:
+    own = {kind for kind in kinds(UploaderError) if "code" in vars(kind)}
+    assert {*kinds(UploaderError)} - own == {JobError, JobRefused, RemoteError}
+    with pytest.raises(TypeError, match="code"):
+        JobRefused("words")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="code"):
+        RemoteError(Verdict.FAILED, Call.GET, "words")  # type: ignore[call-arg]
+
+
+def test_an_error_has_the_hint_of_its_code_unless_it_knows_better() -> None:
+    assert JobRefused("words", code=Code.MODEL_GONE).hint == Code.MODEL_GONE.hint
+    assert JobRefused("words", code=Code.MODEL_GONE, hint="do").hint == "do"
+
+
+FAMILIES: list[Exception] = [
+    SourceChanged("words"),
+    SourceMissing("words"),
+    SourceUnreadable("words"),
+    SourceUnsettled("words"),
+    Corrupted("words"),
+    ProtocolError("words"),
+    KeyError("a bug"),
+    *(
+        RemoteError(verdict, Call.GET, "words", code=refusals.CODES[verdict])
+        for verdict in Verdict
+        if verdict in refusals.CODES
+    ),
+    *(
+        RemoteError(Verdict.BLOCKED, Call.GET, "words", code=code)
+        for code in Code
+        if code.leads_to is Status.BLOCKED
+    ),
+]
+
+
+@pytest.mark.parametrize("error", FAMILIES, ids=lambda error: getattr(error, "code", "bug"))
+def test_an_error_leads_where_its_code_says(error: Exception) -> None:
+    decision = decide(error, 1, NOW, 0.5, Backoff())
+    leads = {RetryAt: Status.ACTIVE, Block: Status.BLOCKED, Fail: Status.FAILED}
+    assert {str(code): code.leads_to for code in Code}[decision.reason.code] is leads[
+        type(decision)
+    ]
+
+
+def test_whatever_refuses_a_job_fails_it() -> None:
+    raised = {
+        ast.unparse(keyword.value)
+        for file in FILES
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "JobRefused"
+        for keyword in node.keywords
+        if keyword.arg == "code"
+    }
+    by_name = {f"Code.{code.name}": code for code in Code}
+    assert raised
+    assert {by_name[name].leads_to for name in raised} == {Status.FAILED}
+
+
+def test_damage_ends_in_an_exit_code_of_its_own() -> None:
+    for code in Code:
+        ends = exit_of(Status.FAILED, Reason(code, "words"))
+        assert ends is (Exit.INTEGRITY if code in DAMAGED else Exit.FAILED)

@@ -1,0 +1,392 @@
+"""Why a job stands still, or a command is refused: the only home of every code.
+
+A code is a word that scripts rely on: codes are only ever added. Whoever raises an error names a
+member; its hint stands here, unless it depends on what was found. `docs/reasons.md` is generated
+from this table, in this order.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from uploader.core.job import Status
+
+
+class Made(str):
+    """What the line that raises the error puts into its hint, which depends on what it found."""
+
+    __slots__ = ()
+
+
+class Code(StrEnum):
+    """One code. ``leads_to`` is the job's status after it, None if no job is concerned.
+
+    ``hint`` is what to do about it; if the raising line has to make it, ``hint`` is empty and
+    ``made`` says of what.
+    """
+
+    meaning: str
+    leads_to: Status | None
+    hint: str
+    made: str
+
+    def __new__(cls, code: str, leads_to: Status | None, meaning: str, hint: str | Made) -> Self:
+        member = str.__new__(cls, code)
+        member._value_ = code
+        member.leads_to = leads_to
+        member.meaning = meaning
+        member.hint = "" if isinstance(hint, Made) else hint
+        member.made = hint if isinstance(hint, Made) else ""
+        return member
+
+    # -- the account needs a human ---------------------------------------------------------
+
+    NO_KEY = (
+        "no_key",
+        Status.BLOCKED,
+        "No usable API key was found where the configuration says it is.",
+        "set FIREWORKS_API_KEY or fireworks.api_key_file, or run `firectl set-api-key`",
+    )
+    KEY_REJECTED = (
+        "key_rejected",
+        Status.BLOCKED,
+        "The service does not accept the API key.",
+        "check FIREWORKS_API_KEY, or the key file, key command or ~/.fireworks/auth.ini in use",
+    )
+    PERMISSION = (
+        "permission",
+        Status.BLOCKED,
+        "The service knows the API key, which may not do this.",
+        "the key is known but may not do this: check its account and its role",
+    )
+    ACCOUNT_SUSPENDED = (
+        "account_suspended",
+        Status.BLOCKED,
+        "The account is suspended, or its billing or budget stops it.",
+        "check billing and the account's state with Fireworks; jobs then go on",
+    )
+    QUOTA = (
+        "quota",
+        Status.BLOCKED,
+        "The account may have no more models.",
+        "delete models you no longer need, or ask Fireworks for a higher quota",
+    )
+    NO_ACCOUNT = (
+        "no_account",
+        Status.BLOCKED,
+        "The service does not say which account the API key belongs to.",
+        "set FIREWORKS_ACCOUNT_ID",
+    )
+    OTHER_ACCOUNT = (
+        "other_account",
+        Status.BLOCKED,
+        "The job belongs to another account than the worker's.",
+        Made("the account to configure a worker for"),
+    )
+
+    # -- passes by itself ------------------------------------------------------------------
+
+    UNAVAILABLE = (
+        "unavailable",
+        Status.ACTIVE,
+        "A service cannot be reached, does not answer, or is in trouble.",
+        "uploader tries again by itself",
+    )
+    THROTTLED = (
+        "throttled",
+        Status.ACTIVE,
+        "The service asked for fewer requests.",
+        "uploader slows down and goes on by itself",
+    )
+    MALFORMED = (
+        "malformed",
+        Status.ACTIVE,
+        "A success whose answer cannot be read. After five in a row the job fails.",
+        "uploader asks again by itself",
+    )
+    PROTOCOL = (
+        "protocol",
+        Status.ACTIVE,
+        "The storage service broke its own protocol. After five in a row the job fails.",
+        "uploader asks for the offset again by itself",
+    )
+    VALIDATING = (
+        "validating",
+        Status.ACTIVE,
+        "Every file is stored; Fireworks has not finished receiving or checking them.",
+        "uploader asks again by itself",
+    )
+    URL_EXPIRED = (
+        "url_expired",
+        Status.ACTIVE,
+        "An upload URL has expired.",
+        "uploader asks for a fresh URL by itself",
+    )
+    START_REFUSED = (
+        "start_refused",
+        Status.ACTIVE,
+        "A fresh upload URL does not allow a resumable upload. After five in a row the job fails.",
+        "uploader falls back to plain PUT if it may",
+    )
+    SESSION_GONE = (
+        "session_gone",
+        Status.ACTIVE,
+        "The storage service no longer knows the upload session of a file.",
+        "this file starts over by itself",
+    )
+    UNFINISHED = (
+        "unfinished",
+        Status.ACTIVE,
+        "The storage service holds every byte of a file and has not made the object yet.",
+        "uploader asks again by itself",
+    )
+    KEPT_NOTHING = (
+        "kept_nothing",
+        Status.ACTIVE,
+        "The storage service accepted bytes and kept none of them.",
+        "uploader sends them again by itself",
+    )
+    MISMATCH = (
+        "mismatch",
+        Status.ACTIVE,
+        "A stored object differs from its source. The third time the job fails, `corrupted`.",
+        "this file starts over by itself",
+    )
+    SOURCE_UNREADABLE = (
+        "source_unreadable",
+        Status.ACTIVE,
+        "The folder is not mounted, a file may not be read, or the disk answers with errors.",
+        "mount the folder again, or fix its permissions; the job goes on by itself",
+    )
+    SOURCE_UNSETTLED = (
+        "source_unsettled",
+        Status.ACTIVE,
+        "A file was written to while it was open. It is opened, and proven, again.",
+        "uploader reads the file again by itself",
+    )
+    BUG = (
+        "bug",
+        Status.ACTIVE,
+        "A bug in uploader. After five in a row the job fails.",
+        "this is a bug: please report it with `uploader logs JOB`",
+    )
+
+    # -- this job needs a human ------------------------------------------------------------
+
+    ALREADY_EXISTS = (
+        "already_exists",
+        Status.FAILED,
+        "A model with this id exists and is READY.",
+        "choose another `model_id`, or delete that model first",
+    )
+    EXISTS_DIFFERENTLY = (
+        "exists_differently",
+        Status.FAILED,
+        "A model with this id exists; its kind, its files or its state are not this job's.",
+        Made("`uploader retry --replace` if this job created the model, else another id"),
+    )
+    MODEL_GONE = (
+        "model_gone",
+        Status.FAILED,
+        "The model no longer exists on the service.",
+        "`uploader retry --replace` creates it again (`--rescan` if this job had not created it)",
+    )
+    URLS_REFUSED = (
+        "urls_refused",
+        Status.FAILED,
+        "The service takes no more files for this model while some are not stored.",
+        "`uploader retry --replace` deletes the model and creates it again",
+    )
+    URLS_MISMATCH = (
+        "urls_mismatch",
+        Status.FAILED,
+        "The service's upload URLs and the job's files do not match one to one.",
+        "`uploader retry` asks again; if it stays so, ask Fireworks about the model",
+    )
+    URL_UNUSABLE = (
+        "url_unusable",
+        Status.FAILED,
+        "An upload URL is not a URL, or demands what this program does not know.",
+        "update uploader, or report this",
+    )
+    INSECURE_URL = (
+        "insecure_url",
+        Status.FAILED,
+        "An address without https, which would send data or a key in the clear.",
+        "use an https:// address",
+    )
+    BYOC_UNSUPPORTED = (
+        "byoc_unsupported",
+        Status.FAILED,
+        "The service wants the model in a bucket of the customer's own.",
+        "upload it with firectl",
+    )
+    SESSION_TOO_SHORT = (
+        "session_too_short",
+        Status.FAILED,
+        "A file cannot be sent within the week that a session lives.",
+        "use a faster link, or save the model in smaller shards",
+    )
+    REFUSED = (
+        "refused",
+        Status.FAILED,
+        "The service refuses a request for a reason that waiting does not cure.",
+        Made("what to check after a redirect; otherwise the service's own words say it"),
+    )
+    VALIDATION_FAILED = (
+        "validation_failed",
+        Status.FAILED,
+        "Fireworks looked at the files and refuses the model.",
+        "fix the folder, then `uploader retry --replace`: a model's files are fixed",
+    )
+    VALIDATION_TIMEOUT = (
+        "validation_timeout",
+        Status.FAILED,
+        "The model is not READY after `validation.deadline` of asking.",
+        "`uploader retry` polls on; if it never ends, ask Fireworks about the model",
+    )
+    SOURCE_CHANGED = (
+        "source_changed",
+        Status.FAILED,
+        "A file is not the file that was enqueued.",
+        "put the original back and `uploader retry`; or `--rescan` sends the folder as it is now",
+    )
+    SOURCE_MISSING = (
+        "source_missing",
+        Status.FAILED,
+        "A file is gone while its folder is still there.",
+        "put it back, then `uploader retry` the job",
+    )
+    CORRUPTED = (
+        "corrupted",
+        Status.FAILED,
+        "One file arrived damaged three times.",
+        "check memory, disk and proxies of this machine, then `uploader retry` the job",
+    )
+
+    # -- a command is refused --------------------------------------------------------------
+
+    USAGE = (
+        "usage",
+        None,
+        "The command line, a field of a request, or the configuration is wrong.",
+        Made("what may stand there"),
+    )
+    CONFLICT = (
+        "conflict",
+        None,
+        "Another open job is for the same model.",
+        Made("the commands that end the other job or take over its folder"),
+    )
+    FIXED_FILES = (
+        "fixed_files",
+        None,
+        "The model exists, and the folder now has other files than it was created with.",
+        Made("`uploader retry --replace` if this job created the model, else another id"),
+    )
+    NOT_FOUND = (
+        "not_found",
+        None,
+        "There is no such job, file or folder.",
+        Made("what to look at"),
+    )
+    VERB_REFUSED = (
+        "verb_refused",
+        None,
+        "The job's state refuses the verb; nothing was changed.",
+        Made("what the job allows"),
+    )
+    PREFLIGHT = (
+        "preflight",
+        None,
+        "The folder cannot become a model; nothing was sent.",
+        Made("what to do about the findings"),
+    )
+    TIMED_OUT = (
+        "timed_out",
+        None,
+        "The jobs did not end in the time given.",
+        "the jobs go on: wait again, or see `uploader status`",
+    )
+
+    # -- the state store -------------------------------------------------------------------
+
+    STORE = ("store", None, "The state store cannot be used as it is.", Made("what to check"))
+    LOCKED = (
+        "locked",
+        None,
+        "Another process holds the state store for too long.",
+        Made("how to find who holds it"),
+    )
+    READ_ONLY = ("read_only", None, "The state store cannot be written.", Made("what to check"))
+    CORRUPT = (
+        "corrupt",
+        None,
+        "The state store is damaged, or not a database.",
+        "restore a backup, or move it away",
+    )
+    DISK_FULL = (
+        "disk_full",
+        None,
+        "The state store has no room to grow.",
+        Made("which disk needs space"),
+    )
+    GONE = (
+        "gone",
+        None,
+        "The state store is gone or cannot be opened.",
+        "check the state folder, restart the service",
+    )
+    IO = ("io", None, "The state store cannot be read or written.", Made("what to check"))
+    UNREACHABLE = (
+        "unreachable",
+        None,
+        "PostgreSQL does not answer.",
+        "check that the server runs and what database_url says of host, port and user",
+    )
+    LOGIN_REFUSED = (
+        "login_refused",
+        None,
+        "PostgreSQL refuses the user, the password, the database or a setting of the URL.",
+        Made("which part of the URL to check"),
+    )
+    CROWDED = (
+        "crowded",
+        None,
+        "PostgreSQL is out of connections or memory.",
+        "try again; raise max_connections, or run fewer workers",
+    )
+    FOREIGN = (
+        "foreign",
+        None,
+        "The database holds the tables of another program.",
+        "set UPLOADER_DATABASE_URL to a file, or database, of its own",
+    )
+    EMPTY = ("empty", None, "The state store holds nothing yet.", "enqueue a folder first")
+    OLDER = (
+        "older",
+        None,
+        "The state store was written by an earlier version.",
+        Made("how to migrate it"),
+    )
+    NEWER = (
+        "newer",
+        None,
+        "The state store was written by a later version.",
+        Made("what to install or restart"),
+    )
+
+    # -- never shown: control flow ---------------------------------------------------------
+
+    LEASE_LOST = (
+        "lease_lost",
+        None,
+        "A worker no longer owns a job, and writes nothing more about it.",
+        "nothing: whoever owns the job goes on with it",
+    )
+    STOPPED = ("stopped", None, "A job was asked to stop.", "nothing: it stops")
+
+
+#: A source or a stored object is not what was promised: these end in an exit code of their own.
+DAMAGED = frozenset({Code.SOURCE_CHANGED, Code.SOURCE_MISSING, Code.CORRUPTED})
