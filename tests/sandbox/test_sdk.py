@@ -9,7 +9,6 @@ import fireworks
 import httpx
 import pytest
 import requests
-from google import resumable_media
 from google.resumable_media.requests import ResumableUpload
 
 from uploader.sandbox.server import Sandbox
@@ -106,10 +105,10 @@ def test_errors_are_those_of_the_sdk(sdk: fireworks.Fireworks, box: Sandbox) -> 
         sdk.models.get("m")
 
 
-def test_the_start_of_google_resumable_media_is_refused(
+def test_google_resumable_media_uploads_from_start_to_finish(
     sdk: fireworks.Fireworks, box: Sandbox, tmp_path: Path
 ) -> None:
-    """It posts `{}` where the XML API wants Content-Length: 0 (gcs-resumable.md §2)."""
+    """Its start posts `{}` where the XML API wants no body (gcs-resumable.md §2)."""
     create(sdk)
     name = "model.safetensors"
     size = len(FILES[name])
@@ -118,9 +117,74 @@ def test_the_start_of_google_resumable_media_is_refused(
     with requests.Session() as http, (tmp_path / "source").open("rb") as stream:
         http.trust_env = False
         upload = ResumableUpload(urls(sdk, resumable=True)[name], 262144, headers=signed)
-        with pytest.raises(resumable_media.InvalidResponse):
-            upload.initiate(http, stream, {}, "application/octet-stream", total_bytes=size)
-    assert box.report()["refused"] == ["the start of a session needs Content-Length: 0"]
+        upload.initiate(http, stream, {}, "application/octet-stream", total_bytes=size)
+        while not upload.finished:
+            upload.transmit_next_chunk(http)
+    assert (tmp_path / "sandbox/m" / name).read_bytes() == FILES[name]
+    assert box.report()["refused"] == []
+
+
+def ready(sdk: fireworks.Fireworks, box: Sandbox) -> None:
+    box.world.config.change({"landing_polls": 0})
+    create(sdk)
+    for name, url in urls(sdk, resumable=False).items():
+        upload(url, FILES[name], resumable=False)
+    sdk.models.validate_upload("m")
+
+
+def test_what_is_ready_can_be_read_back(sdk: fireworks.Fireworks, box: Sandbox) -> None:
+    ready(sdk, box)
+    found = sdk.models.get_download_endpoint("m").filename_to_signed_urls
+    assert found is not None
+    assert found.keys() == {f"sandbox/m/{name}" for name in FILES}
+    with requests.Session() as http:
+        http.trust_env = False
+        for key, url in found.items():
+            assert http.get(url).content == FILES[Path(key).name]
+            assert (
+                http.get(url.replace("X-Goog-Signature=", "X-Goog-Signature=0")).status_code == 403
+            )
+
+
+def test_a_model_can_be_updated(sdk: fireworks.Fireworks) -> None:
+    create(sdk)
+    updated = sdk.models.update("m", display_name="Mine", context_length=4096)
+    assert (updated.display_name, updated.context_length) == ("Mine", 4096)
+    assert updated.kind == "HF_BASE_MODEL"
+    updated = sdk.models.update("m", description="all fields are replaced")
+    assert (updated.display_name, updated.description) == ("", "all fields are replaced")
+    with pytest.raises(fireworks.BadRequestError, match="kind is immutable"):
+        sdk.models.update("m", kind="CUSTOM_MODEL")
+    with pytest.raises(fireworks.BadRequestError, match="fewer than 64"):
+        sdk.models.update("m", display_name="x" * 64)
+
+
+def test_a_ready_model_can_be_prepared(sdk: fireworks.Fireworks, box: Sandbox) -> None:
+    create(sdk)
+    with pytest.raises(fireworks.BadRequestError, match="not READY"):
+        sdk.models.prepare("m", precision="FP8")
+    sdk.models.delete("m")
+    ready(sdk, box)
+    sdk.models.prepare("m", precision="FP8")
+    assert sdk.models.get("m").supported_precisions == ["FP8"]
+
+
+def test_the_account_is_listed(sdk: fireworks.Fireworks) -> None:
+    assert [account.name for account in sdk.accounts.list()] == ["accounts/sandbox"]
+    account = sdk.accounts.get(account_id="sandbox")
+    assert (account.state, account.suspend_state) == ("READY", "UNSUSPENDED")
+    with pytest.raises(fireworks.NotFoundError):
+        sdk.accounts.get(account_id="other")
+
+
+def test_lists_go_through_pages_filters_and_order(sdk: fireworks.Fireworks) -> None:
+    for number in range(7):
+        model = {"kind": "HF_BASE_MODEL", "baseModelDetails": DETAILS, "displayName": f"{number}"}
+        sdk.models.create(model_id=f"m-{number}", extra_body={"model": model})
+    names = [model.display_name for model in sdk.models.list(page_size=2, order_by="name desc")]
+    assert names == ["6", "5", "4", "3", "2", "1", "0"]
+    found = sdk.models.list(filter='display_name = "3" AND state = UPLOADING')
+    assert [model.name for model in found] == ["accounts/sandbox/models/m-3"]
 
 
 def test_the_data_of_google_resumable_media_is_taken(

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+import google_crc32c
 import pytest
+
+GRANULE = 256 * 1024
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Make, Remote
@@ -29,9 +34,12 @@ def test_a_start_answers_201_and_the_session_uri(remote: Remote) -> None:
     assert list(parse_qs(uri.query)) == ["upload_id"]
 
 
-def test_a_start_has_no_body(remote: Remote) -> None:
-    assert remote.start(remote.url(10), 10, data=b"{}").status_code == 400
-    assert remote.world.report()["refused"] == ["the start of a session needs Content-Length: 0"]
+def test_a_start_has_no_body_or_the_two_bytes_of_google_s_library(remote: Remote) -> None:
+    assert remote.start(remote.url(10), 10, data=b"{}").status_code == 201
+    assert remote.world.report()["refused"] == []
+    for body in (b"x", b"[]", b"{ }", b'{"a": 1}'):
+        assert remote.start(remote.url(10), 10, data=body).status_code == 400
+    assert {*remote.world.report()["refused"]} == {"the start of a session has no body, or `{}`"}
 
 
 @pytest.mark.parametrize(
@@ -84,6 +92,52 @@ def test_a_plain_put_stores_the_object(remote: Remote, content: bytes, tmp_path:
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["x-goog-stored-content-length"] == str(size)
     assert (tmp_path / "sandbox/m/f").read_bytes() == content
+
+
+def test_a_put_url_signs_what_was_seen_live(remote: Remote) -> None:
+    query = parse_qs(urlsplit(remote.url(10, resumable=False)).query)
+    assert query["X-Goog-SignedHeaders"] == ["content-type;host;x-goog-content-length-range"]
+
+
+def crc32c(content: bytes) -> str:
+    return base64.b64encode(google_crc32c.value(content).to_bytes(4, "big")).decode()
+
+
+def test_a_hash_that_is_right_is_taken(remote: Remote, content: bytes) -> None:
+    md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
+    hashes = {"x-goog-hash": f"crc32c={crc32c(content)},md5={md5}"}
+    span = {"Content-Range": f"bytes 0-{len(content) - 1}/{len(content)}"}
+    uri = remote.session(len(content))
+    assert remote.http.put(uri, data=content, headers={**span, **hashes}).status_code == 200
+    url = remote.url(len(content), resumable=False)
+    signed = {**remote.signed(len(content)), **hashes}
+    assert remote.http.put(url, data=content, headers=signed).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("hashes", "code"),
+    [("crc32c=AAAAAA==", "BadDigest"), ("md5=AAAA", "BadDigest"), ("sha1=AA", "InvalidDigest")],
+)
+def test_a_wrong_hash_is_refused_and_nothing_is_stored(
+    remote: Remote, content: bytes, hashes: str, code: str
+) -> None:
+    size, wrong = len(content), {"x-goog-hash": hashes}
+    url = remote.url(size, resumable=False)
+    answer = remote.http.put(url, data=content, headers={**remote.signed(size), **wrong})
+    assert (answer.status_code, f"<Code>{code}</Code>" in answer.text) == (400, True)
+    uri = remote.session(size)
+    first = {"Content-Range": f"bytes 0-{GRANULE - 1}/{size}", **wrong}
+    assert remote.http.put(uri, data=content[:GRANULE], headers=first).status_code == 308
+    last = {"Content-Range": f"bytes {GRANULE}-{size - 1}/{size}", **wrong}
+    answer = remote.http.put(uri, data=content[GRANULE:], headers=last)
+    assert (answer.status_code, f"<Code>{code}</Code>" in answer.text) == (400, True)
+    assert remote.query(uri).status_code == 410
+    assert remote.seen()["size"] is None
+
+
+def test_a_wrong_hash_with_the_finishing_query_is_refused(remote: Remote) -> None:
+    headers = {"Content-Range": "bytes */0", "x-goog-hash": "crc32c=BBBBBB=="}
+    assert remote.http.put(remote.session(0), headers=headers).status_code == 400
 
 
 def test_a_plain_put_keeps_to_the_signed_size(remote: Remote, content: bytes) -> None:

@@ -11,8 +11,12 @@ It is a second, independent reading of the contracts and imports nothing of the 
     folder    where objects are kept, and nothing ever outside of it
     part      the file an upload arrives in, rounded down to granules at a cut
     world     accounts, models, objects, sessions, counters, the report
-    creation  what a create body must look like
-    models    the verbs of the control plane     control   its routes, key and rate limit
+    creation  what a create or an update body must look like
+    control   the routes of the control plane, its key and rate limit
+    call      one call of it                     models    verbs on models and accounts
+    uploads   upload URLs and validation         documents how models are printed
+    listing   pages, order, filters              seeding   models made long ago
+    doors     who may talk to a port
     storage   signed URLs: start, plain PUT      session   the resumable session
     switchboard  report, faults and switches at run time
     faults    how a fault bends an exchange: bodies on their way in, answers on their way out

@@ -11,7 +11,7 @@ from typing import Any
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "url_kind": ("resumable", "session", "put", "refused"),
     "url_keys": ("name", "path"),
-    "precondition_shape": ("numeric", "named", "text", "http-412"),
+    "precondition_shape": ("status", "numeric", "named", "text", "http-412"),
     "bad_key_status": (401, 403),
     "ready_urls_status": (405, 409),
 }
@@ -45,7 +45,7 @@ class Config:
     object_prefix: str = ""
     #: FAILED_PRECONDITION answers after the last file landed, and how they look (§11).
     landing_polls: int = 2
-    precondition_shape: str = "numeric"
+    precondition_shape: str = "status"
     warnings: list[str] = field(default_factory=list)
     #: getUploadEndpoint on a READY model (fireworks.md §13.4).
     ready_urls_status: int = 409

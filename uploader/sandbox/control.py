@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable
 from http import HTTPStatus
 
-from uploader.sandbox import models, refusals, switchboard
-from uploader.sandbox.models import Call
+from uploader.sandbox import models, refusals, switchboard, uploads
+from uploader.sandbox.call import Call
 from uploader.sandbox.refusals import Refused, grpc, invalid
 from uploader.sandbox.wire import Request, Response, Route, carries, read_json
 from uploader.sandbox.world import World
@@ -82,14 +82,20 @@ def _limit_rate(world: World) -> None:
     raise Refused(response)
 
 
-_MODELS = r"/v1/accounts/(?P<account>[^/]+)/models"
+_ACCOUNT = r"/v1/accounts/(?P<account>[^/]+)"
+_MODELS = rf"{_ACCOUNT}/models"
 _ONE = rf"{_MODELS}/(?P<model_id>[^/:]+)"
 _ROUTES: list[tuple[str, re.Pattern[str], str, Callable[[Call], Response]]] = [
     ("GET", re.compile("/verifyApiKey"), "verify", models.verify_key),
+    ("GET", re.compile("/v1/accounts"), "accounts", models.list_accounts),
+    ("GET", re.compile(_ACCOUNT), "accounts", models.get_account),
     ("POST", re.compile(_MODELS), "create", models.create_model),
     ("GET", re.compile(_MODELS), "list", models.list_models),
     ("GET", re.compile(_ONE), "get", models.get_model),
+    ("PATCH", re.compile(_ONE), "update", models.update_model),
     ("DELETE", re.compile(_ONE), "delete", models.delete_model),
-    ("POST", re.compile(f"{_ONE}:getUploadEndpoint"), "urls", models.upload_endpoint),
-    ("GET", re.compile(f"{_ONE}:validateUpload"), "validate", models.validate_upload),
+    ("POST", re.compile(f"{_ONE}:prepare"), "prepare", models.prepare_model),
+    ("POST", re.compile(f"{_ONE}:getUploadEndpoint"), "urls", uploads.upload_endpoint),
+    ("GET", re.compile(f"{_ONE}:validateUpload"), "validate", uploads.validate_upload),
+    ("GET", re.compile(f"{_ONE}:getDownloadEndpoint"), "download", uploads.download_endpoint),
 ]

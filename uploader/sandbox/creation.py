@@ -14,6 +14,14 @@ _KINDS = {"HF_BASE_MODEL", "HF_PEFT_ADDON", "HF_TEFT_ADDON", "FLUMINA_BASE_MODEL
 _KINDS |= {"FLUMINA_ADDON", "DRAFT_ADDON", "FIRE_AGENT", "LIVE_MERGE", "CUSTOM_MODEL"}
 _KINDS |= {"EMBEDDING_MODEL", "SNAPSHOT_MODEL", "KIND_UNSPECIFIED"}
 _RANKS = range(4, 65)
+_DIGITS = re.compile(r"[0-9]{1,19}")
+_LARGEST_INT64 = 2**63 - 1
+_SNAPSHOTS = {"FULL_SNAPSHOT", "INCREMENTAL_SNAPSHOT"}
+_PRECISIONS = {"FP16", "FP8", "FP8_MM", "FP8_AR", "FP8_MM_KV_ATTN", "FP8_KV", "FP8_MM_V2"}
+_PRECISIONS |= {"FP8_V2", "FP8_MM_KV_ATTN_V2", "NF4", "FP4", "BF16", "FP4_BLOCKSCALED_MM"}
+_PRECISIONS |= {"FP4_MX_MOE"}
+#: Fixed once a model is created (fireworks.md §1.2).
+_IMMUTABLE = ("kind", "baseModelDetails", "peftDetails", "teftDetails", "conversationConfig")
 _FORMATS = {"CHECKPOINT_FORMAT_UNSPECIFIED", "NATIVE", "HUGGINGFACE", "UNINITIALIZED"}
 
 _BODY = {"modelId": str, "model": dict, "cluster": str}
@@ -33,6 +41,8 @@ _BASE_DETAILS: dict[str, type] = {
     **dict.fromkeys(("moe", "tunable", "supportsFireattention", "supportsMtp"), bool),
     "huggingfaceFiles": list,
 }
+_CONVERSATION: dict[str, type] = dict.fromkeys(("style", "system", "template"), str)
+_DATE: dict[str, type] = dict.fromkeys(("year", "month", "day"), int)
 _PEFT_DETAILS: dict[str, type] = {
     "baseModel": str,
     "r": int,
@@ -44,25 +54,58 @@ _PEFT_DETAILS: dict[str, type] = {
 def check_create_body(body: Mapping[str, Any]) -> dict[str, Any]:
     """The model fields, `kind` filled in. Raises Refused (INVALID_ARGUMENT) for a wrong one."""
     _check_fields("", body, _BODY)
-    if not _MODEL_ID.fullmatch(body.get("modelId", "")):
-        raise invalid(f"illegal modelId {body.get('modelId', '')!r}")
+    if not is_model_id(body.get("modelId")):
+        raise invalid(f"illegal modelId {body.get('modelId', '')!r:.100}")
     model = dict(body.get("model", {}))
     _check_fields("model.", model, _MODEL)
     if model.get("kind", "KIND_UNSPECIFIED") == "KIND_UNSPECIFIED":
         model["kind"] = "HF_PEFT_ADDON"
     if model["kind"] not in _KINDS:
-        raise invalid(f"unknown kind {model['kind']!r}")
-    _check_lengths(model)
+        raise invalid(f"unknown kind {model['kind']!r:.100}")
+    _check_values(model)
     _check_base_details(model)
     _check_peft_details(model)
     return model
 
 
+def is_model_id(value: Any) -> bool:
+    """True for an id as §1.1 wants it."""
+    return isinstance(value, str) and _MODEL_ID.fullmatch(value) is not None
+
+
+def check_update_body(
+    body: Mapping[str, Any], current: Mapping[str, Any], mask: str
+) -> dict[str, Any]:
+    """The fields of a model after an update. Raises Refused (INVALID_ARGUMENT).
+
+    `mask` names the fields to take over; without one, all that may change are replaced.
+    """
+    _check_fields("", body, _MODEL)
+    _check_values(body)
+    for name in _IMMUTABLE:
+        if name in body and body[name] != current.get(name):
+            raise invalid(f"{name} is immutable")
+    named = {name.strip() for name in mask.split(",")} if mask not in ("", "*") else None
+    if named is None:
+        named = _MODEL.keys() - set(_IMMUTABLE)
+    if unknown := named - _MODEL.keys():
+        raise invalid(f"updateMask names an unknown field {min(unknown)!r:.100}")
+    kept = {name: value for name, value in current.items() if name not in named}
+    return {**kept, **{name: value for name, value in body.items() if name in named}}
+
+
+def check_precision(value: Any) -> str:
+    """A precision that a model can be prepared for. Raises Refused (INVALID_ARGUMENT)."""
+    if not isinstance(value, str) or value not in _PRECISIONS:
+        raise invalid("unknown precision")
+    return value
+
+
 def int64(value: Any) -> int | None:
     """A non-negative integer as proto3 JSON writes it, a number or a string; else None."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, str) and _DIGITS.fullmatch(value):
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_INT64:
         return value
     return None
 
@@ -76,7 +119,15 @@ def _check_fields(where: str, fields: Mapping[str, Any], known: Mapping[str, typ
             raise invalid(f"wrong type of {where}{name}")
 
 
-def _check_lengths(model: Mapping[str, Any]) -> None:
+def _check_values(model: Mapping[str, Any]) -> None:
+    _check_fields("conversationConfig.", model.get("conversationConfig", {}), _CONVERSATION)
+    _check_fields("deprecationDate.", model.get("deprecationDate", {}), _DATE)
+    if model.get("snapshotType", "FULL_SNAPSHOT") not in _SNAPSHOTS:
+        raise invalid("unknown snapshotType")
+    if "style" not in model.get("conversationConfig", {"style": ""}):
+        raise invalid("conversationConfig.style is required")
+    if model.get("defaultDraftModel") and not int64(model.get("defaultDraftTokenCount")):
+        raise invalid("defaultDraftTokenCount is required with defaultDraftModel")
     for name, limit in (("displayName", 64), ("description", 1000)):
         if len(model.get(name, "")) >= limit:
             raise invalid(f"{name} must be fewer than {limit} characters long")

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CONTROL = ("create", "list", "get", "delete", "urls", "validate", "verify")
-STORAGE = ("start", "put", "query", "cancel")
+_UPLOAD = ("create", "list", "get", "delete", "urls", "validate", "verify")
+CONTROL = (*_UPLOAD, "update", "prepare", "download", "accounts")
+STORAGE = ("start", "put", "query", "cancel", "read")
 ANYWHERE = (*CONTROL, *STORAGE)
 #: Fields that every fault takes.
 COMMON = ("on", "do", "match", "nth", "times", "from")

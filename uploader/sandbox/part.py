@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import threading
 from io import FileIO
 
@@ -32,6 +33,11 @@ class Part:
         self._arrived_crc = 0
         self._file: FileIO | None = None
         self._lock = threading.RLock()
+
+    @property
+    def crc32c(self) -> str:
+        """The CRC32C of bytes [0, persisted) as the services print it."""
+        return base64.b64encode(self.crc.to_bytes(4, "big")).decode()
 
     def begin(self) -> FileIO:
         """Take over; returns the token (the open file) that `write` and `end` ask for."""

@@ -62,7 +62,14 @@ def bad_key(http: int) -> Response:
 
 
 def failed_precondition(shape: str, message: str) -> Response:
-    """FAILED_PRECONDITION as `numeric`, `named`, `text` or `http-412` (fireworks.md §11)."""
+    """FAILED_PRECONDITION as `status`, `numeric`, `named`, `text` or `http-412` (§11).
+
+    `status` is the numeric code with its name beside it: the vendor's own page looks for the name
+    in the text of the answer.
+    """
+    if shape == "status":
+        document = {"code": 9, "message": message, "status": "FAILED_PRECONDITION", "details": []}
+        return json_response(400, document)
     if shape == "named":
         error = {"code": "FAILED_PRECONDITION", "message": message}
         return json_response(400, {"error": error})

@@ -93,6 +93,18 @@ def check_limits(size: int, limits: tuple[int, int]) -> None:
     raise malformed(f"{size} bytes are outside of the signed content length range", code)
 
 
+def check_hash(world: World, part: Part, request: Request) -> None:
+    """Refuse a finished body if `x-goog-hash` says that other bytes were meant (§1.2)."""
+    for entry in request.headers.get("x-goog-hash", "").split(","):
+        name, _, meant = entry.strip().partition("=")
+        if not entry.strip():
+            continue
+        if name not in ("crc32c", "md5"):
+            raise malformed(f"x-goog-hash knows no {name!r:.20}", "InvalidDigest")
+        if meant != (part.crc32c if name == "crc32c" else world.md5(part.key)):
+            raise malformed(f"the {name} of x-goog-hash is not that of the bytes", "BadDigest")
+
+
 def stored_response(stored: Stored, request: Request) -> Response:
     """200 with an empty body; the facts are in headers (§1.2)."""
     crc32c = _WRONG_CRC32C if request.suffers("wrong-hash") else stored.crc32c
@@ -160,8 +172,18 @@ def _finish(world: World, session: Session, request: Request) -> Response:
     with world.lock:
         if session.finished is None:
             part.end(part.begin())  # an object without bytes has no file yet
+            _check_hash_or_die(world, session, request)
             session.finished = world.store(session.target, part)
         return stored_response(session.finished, request)
+
+
+def _check_hash_or_die(world: World, session: Session, request: Request) -> None:
+    try:
+        check_hash(world, session.part, request)
+    except Refused:
+        session.gone = 410  # a session dies of bad data
+        session.part.discard()
+        raise
 
 
 def _incomplete(session: Session) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
 from uploader.sandbox import session
@@ -10,11 +10,18 @@ from uploader.sandbox.folder import IllegalKey, check_key
 from uploader.sandbox.refusals import Refused, malformed, stamp_storage, xml
 from uploader.sandbox.session import Span
 from uploader.sandbox.signing import check_signature, signed_url
-from uploader.sandbox.wire import Request, Response, Route
+from uploader.sandbox.wire import BLOCK_BYTES, Request, Response, Route, head, read_body
 from uploader.sandbox.world import World
 
 _CONTENT_TYPE = "application/octet-stream"
 _LENGTH_RANGE = "x-goog-content-length-range"
+_DOWNLOAD_LIFE_S = 599
+_START_BODIES = (b"", b"{}")
+
+
+def download_url(world: World, key: str) -> str:
+    """The URL by which an object can be read for a while (fireworks.md §2.2)."""
+    return signed_url(world.secret, _address(world, key), "GET", {}, world.now(), _DOWNLOAD_LIFE_S)
 
 
 def issue_url(world: World, key: str, size: int, *, resumable: bool) -> str:
@@ -59,6 +66,8 @@ def _verb(request: Request) -> tuple[str, _Run]:
         return "cancel", _session_verb
     if request.method == "POST" and not in_session:
         return "start", _start
+    if request.method == "GET" and not in_session:
+        return "read", _read
     return "unknown", _not_allowed
 
 
@@ -99,8 +108,10 @@ def _admit(world: World, request: Request) -> None:
 def _start(world: World, request: Request, key: str) -> Response:
     """Start a session: 201 and its URI in Location (gcs-resumable.md §1)."""
     check_signature(world.secret, request, world.now())
-    if request.headers.get("content-length") != "0":
-        raise malformed("the start of a session needs Content-Length: 0")
+    # Google's own library posts `{}` (gcs-resumable.md §2).
+    small = "content-length" in request.headers and request.body.length <= len(b"{}")
+    if not small or read_body(request.body) not in _START_BODIES:
+        raise malformed("the start of a session has no body, or `{}`")
     upload_id = world.new_session(world.object_at(key), _limits(request))
     return Response(201, {"location": f"{_address(world, key)}?upload_id={upload_id}"})
 
@@ -116,10 +127,30 @@ def _plain_put(world: World, request: Request, key: str) -> Response:
     part = world.new_part(target)
     try:
         session.receive(world, target, part, request.body, Span(0, size, size))
+        session.check_hash(world, part, request)
     except BaseException:
         part.discard()
         raise
     return session.stored_response(world.store(target, part), request)
+
+
+def _read(world: World, request: Request, key: str) -> Response:
+    """The bytes of a stored object."""
+    check_signature(world.secret, request, world.now())
+    stored = world.object_at(key).stored
+    if stored is None:
+        raise Refused(xml(404, "NoSuchKey"))
+    response = session.stored_response(stored, request)
+    response.headers["content-type"] = _CONTENT_TYPE
+    response.raw = _content(world, key, response, stored.size)
+    return response
+
+
+def _content(world: World, key: str, response: Response, size: int) -> Iterator[bytes]:
+    yield head(response, length=size)
+    with world.folder.open(key) as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block
 
 
 def _session_verb(world: World, request: Request, key: str) -> Response:

@@ -4,12 +4,14 @@
 - POST   /_sandbox/faults   a JSON list of faults, appended to the script
 - DELETE /_sandbox/faults   forget all faults
 - POST   /_sandbox/config   an object of Config switches, such as {"key_valid": false}
+- POST   /_sandbox/models   a model made long ago: {"modelId": …, "model": {…}, "state": …}
 
 Each wants `Authorization: Bearer TOKEN`, the `control_token` that the sandbox prints.
 """
 
 from __future__ import annotations
 
+from uploader.sandbox.seeding import seed_model
 from uploader.sandbox.wire import Request, Response, Route, carries, json_response, read_json
 from uploader.sandbox.world import World
 
@@ -39,6 +41,8 @@ def _answer(world: World, request: Request, document: object) -> Response:
             world.script.add(document)
         case "DELETE", "/_sandbox/faults", _:
             world.script.clear()
+        case "POST", "/_sandbox/models", dict():
+            seed_model(world, document)
         case "POST", "/_sandbox/config", dict():
             world.config.change(document)
         case _:

@@ -126,11 +126,16 @@ def json_response(status: int, document: Any, **headers: str) -> Response:
     return Response(status, {"content-type": "application/json", **named}, body)
 
 
+def read_body(body: Body) -> bytes:
+    """All that is left of a body whose length was found to be bearable."""
+    return b"".join(iter(body.read, b""))
+
+
 def read_json(request: Request) -> Any:
     """The parsed body: {} for an empty one, None for one that is no JSON or far too long."""
     if request.body.length > _LARGEST_JSON_BYTES:
         return None
-    content = b"".join(iter(request.body.read, b""))
+    content = read_body(request.body)
     try:
         return json.loads(content) if content else {}
     except ValueError:

@@ -37,6 +37,9 @@ class Model:
     polls: int = 0
     #: validateUpload was called too early: it stays UPLOADING for ever (fireworks.md §0.8).
     wedged: bool = False
+    updated_at: float | None = None
+    #: What it was prepared for (`:prepare`).
+    precisions: list[str] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -196,11 +199,10 @@ class World:
     def store(self, target: StorageObject, part: Part) -> Stored:
         """The upload in `part` is complete: make it the object."""
         part.move_to(target.key)
-        md5 = self._md5(target.key) if self.config.md5 else None
+        md5 = self.md5(target.key) if self.config.md5 else None
         with self.lock:
             self._generation += 1
-            crc32c = base64.b64encode(part.crc.to_bytes(4, "big")).decode()
-            target.stored = Stored(part.persisted, crc32c, self._generation, md5)
+            target.stored = Stored(part.persisted, part.crc32c, self._generation, md5)
             return target.stored
 
     def forget_objects(self, model: Model) -> None:
@@ -231,7 +233,8 @@ class World:
         sent = " ".join([request.target, *request.headers.values()])
         return "authorization" in request.headers or self.config.api_key in sent
 
-    def _md5(self, key: str) -> str:
+    def md5(self, key: str) -> str:
+        """The MD5 of a file in the data folder, in base64."""
         with self.folder.open(key) as file:
             return base64.b64encode(hashlib.file_digest(file, "md5").digest()).decode()
 

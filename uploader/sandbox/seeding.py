@@ -1,0 +1,41 @@
+"""Models that are there before anybody creates one, however they were made (fireworks.md §14)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from uploader.sandbox.creation import is_model_id
+from uploader.sandbox.world import Model, World
+
+_STATE = re.compile(r"[A-Z][A-Z_]{0,49}")
+
+
+def seed_model(world: World, document: Mapping[str, Any]) -> Model:
+    """Add a model as it stands, without the checks of create, or replace it.
+
+    `document` has a `modelId` and may have `model`, the fields (`kind` CUSTOM_MODEL unless it is
+    among them), and `state` (UPLOADING). Raises ValueError for anything else.
+    """
+    known: dict[str, Any] = {"modelId": None, "model": {}, "state": "UPLOADING"}
+    if unknown := sorted(document.keys() - known.keys()):
+        raise ValueError(f"unknown fields of a model: {', '.join(unknown)}")
+    given = {**known, **document}
+    model_id, fields, state = given["modelId"], given["model"], given["state"]
+    if not is_model_id(model_id):
+        raise ValueError(f"illegal modelId {model_id!r:.100}")
+    if not _are_objects(fields, "baseModelDetails", "peftDetails"):
+        raise ValueError("the model and its details are objects")
+    if not isinstance(state, str) or not _STATE.fullmatch(state):
+        raise ValueError(f"illegal state {state!r:.100}")
+    account = world.config.account_id
+    model = Model(account, model_id, {"kind": "CUSTOM_MODEL", **fields}, world.now(), state)
+    world.models[account, model_id] = model
+    return model
+
+
+def _are_objects(fields: Any, *details: str) -> bool:
+    return isinstance(fields, dict) and all(
+        isinstance(fields.get(name) or {}, dict) for name in details
+    )
