@@ -1,4 +1,4 @@
-"""Time, threads and stopping: the two injected seams (design §4) and the stop token.
+"""Time, threads and stopping: the two injected seams (docs/architecture.md §3) and the stop token.
 
 The only file that may read a clock, sleep, start a thread or roll dice. Production uses
 `SystemClock` and `spawn`; a simulation passes its own of both.
@@ -55,7 +55,7 @@ Spawn = Callable[[str, Callable[[], None]], None]
 
 
 def spawn(name: str, run: Callable[[], None]) -> None:
-    """Start ``run`` in a daemon thread: a drain never has to join one (design §4)."""
+    """Start ``run`` in a daemon thread: a drain never has to join one (docs/architecture.md §5)."""
     threading.Thread(target=run, name=name, daemon=True).start()
 
 
@@ -64,7 +64,7 @@ class StopToken:
 
     A thread in `sendall`, or waiting 600 s for an answer, sees no flag; so every connection
     registers its socket here, and `cut` shuts them down. Once its lease has ``lapsed`` a token
-    stops by itself, whoever might have set it is stuck or cut off (design §4 Leases).
+    stops by itself, whoever might have set it is stuck or cut off (docs/architecture.md §9).
     """
 
     def __init__(self, lapsed: Callable[[], bool] = lambda: False) -> None:

@@ -1,4 +1,7 @@
-"""A worker that is stopped, not dead: its lock is held, so its leases are valid (design §4)."""
+"""A worker that is stopped, not dead: its lock is held, so its leases are valid.
+
+See docs/architecture.md §9.
+"""
 
 from __future__ import annotations
 

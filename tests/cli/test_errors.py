@@ -1,4 +1,4 @@
-"""Every way a command can end that needs no network (design §5), and what it may not say."""
+"""Every way a command can end that needs no network, and what it may not say."""
 
 from __future__ import annotations
 

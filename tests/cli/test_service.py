@@ -32,7 +32,7 @@ def commands() -> list[tuple[str, ...]]:
 def test_help_works_and_uses_our_words(command: tuple[str, ...], uploader: Command) -> None:
     answer = uploader(*command, "--help")
     assert (answer.code, answer.err) == (0, "")
-    text = answer.out.replace("--data-dir", "")  # design §5 names it so
+    text = answer.out.replace("--data-dir", "")
     assert not BANNED.findall(text)
     assert answer.out == uploader(*command, "-h").out
 

@@ -60,7 +60,7 @@ def assert_whole(now: Snapshot) -> None:
     for job in now.jobs.values():
         assert job.bytes_confirmed <= job.bytes_total
         if job.stage in (Stage.VALIDATE, Stage.READY):
-            assert job.files_stored == job.files_total, "invariant 4"
+            assert job.files_stored == job.files_total, "docs/invariants.md §4"
         assert (job.status is Status.DONE) == (job.stage is Stage.READY)
         assert replayed(now.history(job.id)) == (job.stage, job.status)
         assert now.history(job.id)[0].kind == "enqueued"

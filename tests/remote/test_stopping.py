@@ -1,4 +1,4 @@
-"""`StopToken.cut` ends a thread wherever it is (design §4 Stopping), on real sockets."""
+"""`StopToken.cut` ends a thread wherever it is (docs/architecture.md §6), on real sockets."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_a_cut_in_the_midst_of_an_answer_is_stopped_too(
 
 
 def test_nothing_queued_trickles_in_after_a_cut() -> None:
-    """Another worker may be sending on that session by then (design §4 Stopping, Leases)."""
+    """Another worker may be sending on that session by then (docs/architecture.md §6, §9)."""
     stop = StopToken()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         base = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""The traps T1-T18 of contract/gcs-resumable.md §2.1, each against a scripted server."""
+"""The traps of docs/gcs-resumable.md §2.1, T1 to T18, each against a scripted server."""
 
 from __future__ import annotations
 

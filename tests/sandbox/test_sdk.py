@@ -39,7 +39,7 @@ def sdk(box: Sandbox) -> Iterator[fireworks.Fireworks]:
 
 
 def create(sdk: fireworks.Fireworks) -> None:
-    # huggingfaceFiles is missing from the SDK's types (fireworks.md §1.2).
+    # huggingfaceFiles is missing from the SDK's types (docs/fireworks.md §1.2).
     model = {"kind": "HF_BASE_MODEL", "baseModelDetails": DETAILS}
     created = sdk.models.create(model_id="m", extra_body={"model": model})
     assert (created.name, created.state) == ("accounts/sandbox/models/m", "UPLOADING")
@@ -108,7 +108,7 @@ def test_errors_are_those_of_the_sdk(sdk: fireworks.Fireworks, box: Sandbox) -> 
 def test_google_resumable_media_uploads_from_start_to_finish(
     sdk: fireworks.Fireworks, box: Sandbox, tmp_path: Path
 ) -> None:
-    """Its start posts `{}` where the XML API wants no body (gcs-resumable.md §2)."""
+    """Its start posts `{}` where the XML API wants no body (docs/gcs-resumable.md §2)."""
     create(sdk)
     name = "model.safetensors"
     size = len(FILES[name])

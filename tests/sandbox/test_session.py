@@ -1,4 +1,4 @@
-"""The resumable session, answer by answer (gcs-resumable.md §1)."""
+"""The resumable session, answer by answer (docs/gcs-resumable.md §1)."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The command line: parse → call → print → exit code (design §5)."""
+"""The command line: parse → call → print → exit code."""

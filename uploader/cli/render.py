@@ -1,4 +1,4 @@
-"""A job, a file, an event as others read them: the JSON documents of design §7, and rows."""
+"""A job, a file, an event as others read them: the JSON documents, and rows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _whole(number: float | None) -> int | None:
 
 
 def job_json(job: Job, now: datetime) -> dict[str, Any]:
-    """Job of design §7, its keys in that order."""
+    """A job's document; fields are only ever added."""
     rate_bps, eta_s = speed(job, now)
     return {
         "id": job.id,
@@ -75,7 +75,7 @@ def job_json(job: Job, now: datetime) -> dict[str, Any]:
 
 
 def file_json(file: FileState) -> dict[str, Any]:
-    """File of design §7, its keys in that order."""
+    """A file's document; fields are only ever added."""
     return {
         "path": file.path,
         "size_bytes": file.size_bytes,

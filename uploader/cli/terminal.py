@@ -49,7 +49,7 @@ def say(line: str) -> None:
 
 
 def say_error(error: UploaderError) -> None:
-    """One line what, one line what to do; a message may quote a server (invariant 8)."""
+    """One line what, one line what to do; a message may quote a server (docs/invariants.md §8)."""
     with contextlib.suppress(PipeClosed):  # the exit code still says it
         say_wrapped(redact(spelled(error.message)), "error: ")
         if error.hint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-#: What other tools append to the same address (contract fireworks §7).
+#: What other tools append to the same address (docs/fireworks.md §7).
 _APPENDED = frozenset({"", "v1", "inference"})
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _WHOLE = "write a whole URL: https://api.fireworks.ai"

@@ -1,4 +1,4 @@
-"""The life of a job as one table (design §3).
+"""The life of a job as one table (docs/life.md).
 
 Everything that affects which status or stage may follow which lives in this file; the store's
 verbs and the README's diagram obey it. A missing key is an illegal move and changes nothing.

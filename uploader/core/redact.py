@@ -122,11 +122,14 @@ class Secret:
 
 
 class SessionUri(Secret):
-    """A GCS resumable session: a bearer secret that lives up to a week (contract gcs §1.1)."""
+    """A GCS resumable session: a bearer secret that lives up to a week.
+
+    See docs/gcs-resumable.md §1.1.
+    """
 
 
 class SignedUrl(Secret):
-    """A signed upload URL: a bearer secret until it expires (contract fireworks §2)."""
+    """A signed upload URL: a bearer secret until it expires (docs/fireworks.md §2)."""
 
 
 class ApiKey(Secret):

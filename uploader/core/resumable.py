@@ -1,6 +1,6 @@
 """The GCS upload protocol without I/O: kinds of URL, what to send next, what an answer says.
 
-Sources: contract/fireworks.md §2.3 (kinds of URL), contract/gcs-resumable.md §1 (answers).
+Sources: docs/fireworks.md §2.3 (kinds of URL), docs/gcs-resumable.md §1 (answers).
 Ranges are half-open here and inclusive only in header text.
 """
 
@@ -18,9 +18,10 @@ from uploader.core.errors import JobRefused, UploaderError
 from uploader.core.reasons import Code
 from uploader.core.redact import SignedUrl
 
-#: What a session persists in; every data PUT but the last is a multiple of it (gcs §1).
+#: What a session persists in; every data PUT but the last is a multiple of it
+#: (docs/gcs-resumable.md §1).
 GRANULE = 256 * 1024
-#: A session lives up to a week (gcs §1.1).
+#: A session lives up to a week (docs/gcs-resumable.md §1.1).
 SESSION_LIFE_S = 7 * 86400.0
 CONTENT_TYPE = "application/octet-stream"
 
@@ -57,7 +58,7 @@ class UploadUrl:
     def headers(self, size_bytes: int) -> dict[str, str]:
         """Exactly the headers the signature covers, with the values it expects.
 
-        Raises JobRefused where it covers one whose value nobody told us (contract §2.4).
+        Raises JobRefused where it covers one whose value nobody told us (docs/fireworks.md §2.4).
         """
         known = {
             "content-type": CONTENT_TYPE,
@@ -75,7 +76,7 @@ class UploadUrl:
 
 
 def read_url(url: str) -> UploadUrl:
-    """Tell the three kinds apart by the detection rule of contract fireworks §2.3.
+    """Tell the three kinds apart by the detection rule of docs/fireworks.md §2.3.
 
     Raises JobRefused for anything but an absolute http(s) URL.
     """
@@ -140,7 +141,8 @@ def interpret(
     if status != _RESUME_INCOMPLETE:
         return None
     text = headers.get("range")
-    if text is None:  # gcs §1.3: after data it may be a lost word, after a query it means zero
+    # docs/gcs-resumable.md §1.3: after data it may be a lost word, after a query it means zero
+    if text is None:
         return Confirmed(0) if query else Unclear()
     match = _RANGE.fullmatch(text.strip())
     if match is None:
@@ -154,7 +156,10 @@ def interpret(
 
 
 def stored_facts(headers: Mapping[str, str], body: bytes) -> Finished:
-    """Length and CRC32C of a finished object, from XML headers or a JSON body (gcs §1.2)."""
+    """Length and CRC32C of a finished object, from XML headers or a JSON body.
+
+    See docs/gcs-resumable.md §1.2.
+    """
     size: object = headers.get("x-goog-stored-content-length")
     found = _CRC32C.search(headers.get("x-goog-hash", ""))
     crc: object = found[1].strip() if found else None
@@ -210,8 +215,8 @@ def compare(finished: Finished, size_bytes: int, crc32c: int) -> Agreement:
 def next_put(offset: int, size_bytes: int, max_put_bytes: int) -> tuple[int, int]:
     """The half-open range of the next data PUT, granule-long unless it ends the file.
 
-    ``max_put_bytes`` is a multiple of GRANULE (gcs T18: one PUT is capped, so that an early
-    refusal is seen).
+    ``max_put_bytes`` is a multiple of GRANULE (docs/gcs-resumable.md T18: one PUT is capped, so
+    that an early refusal is seen).
     """
     return offset, min(size_bytes, offset + max_put_bytes)
 

@@ -13,11 +13,13 @@ from uploader.sources.local import BLOCK_BYTES, Source
 
 
 class Body:
-    """The bytes [start, stop_at) as a sized stream, for requests to send (contract gcs §3.1).
+    """The bytes [start, stop_at) as a sized stream, for requests to send.
+
+    See docs/gcs-resumable.md §3.1.
 
     ``read`` ignores the size it is asked for and returns fresh blocks: urllib3 sends a bigger
-    answer as it is, and google_crc32c takes nothing but bytes (T14). ``on_block(pair, count)``
-    hears of every block that goes to the socket.
+    answer as it is, and google_crc32c takes nothing but bytes (docs/gcs-resumable.md T14).
+    ``on_block(pair, count)`` hears of every block that goes to the socket.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The fields of a model that its user may give (contract fireworks §1.2), and their rules.
+"""The fields of a model that its user may give (docs/fireworks.md §1.2), and their rules.
 
 Declared with pydantic, which is slow to import: import this file only where it is needed.
 Only what was given is ever sent; null counts as not given, as in protobuf's JSON.
@@ -29,7 +29,7 @@ _MOST_BYTES = 4_000_000
 _INT32_END = 1 << 31
 _INT64_END = 1 << 63
 _MOST_SHOWN = 60
-#: What Fireworks says about a model (contract §4), which nobody else can say.
+#: What Fireworks says about a model (docs/fireworks.md §4), which nobody else can say.
 _ITS_OWN = frozenset({
     "name", "state", "status", "createTime", "updateTime", "createdBy", "importedFrom",
     "encryptionState", "calibrated", "supportedPrecisions", "supportedPrecisionsWithCalibration",

@@ -1,4 +1,4 @@
-"""What a folder becomes, and the body that creates it (contract fireworks §1.2, §6)."""
+"""What a folder becomes, and the body that creates it (docs/fireworks.md §1.2, §6)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uploader.model.marks import kind_of_model
 from uploader.model.names import ADAPTER_CONFIG, ADAPTER_FILES, ADAPTER_WEIGHTS, Role, matches, role
 from uploader.model.reading import Malformed
 
-#: ``accounts/A/models/M`` (contract §1.1).
+#: ``accounts/A/models/M`` (docs/fireworks.md §1.1).
 RESOURCE_NAME = re.compile(r"accounts/[^/\s]+/models/[^/\s]+")
 
 #: Weights that are saved beside an adapter and make no model, or are an adapter of other tools:
@@ -45,8 +45,8 @@ def _has_model(folder: Folder) -> bool:
 def narrow(folder: Folder, kind: Kind) -> Folder:
     """``folder`` with only the files that ``kind`` may have, each other one left out.
 
-    The service rejects an adapter with any file beside its own (contract §0.9, §13.18), and
-    one set of weights is enough. Narrowing twice changes nothing.
+    The service rejects an adapter with any file beside its own (docs/fireworks.md §0.9, §13.18),
+    and one set of weights is enough. Narrowing twice changes nothing.
     """
     if kind is not Kind.LORA:
         return folder
@@ -76,7 +76,7 @@ def create_body(
     base_model: str | None = None,
     said: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The body of `POST models` (contract §1.2 "Bodies used in practice").
+    """The body of `POST models` (docs/fireworks.md §1.2).
 
     ``folder`` has no error among its findings; ``said`` are fields of the model as the user
     gave them, each by itself valid (`fields.merged`). Raises UsageError where the two do not
@@ -97,7 +97,7 @@ def create_body(
     for name, value in given.items():
         if value:
             message = f"`model_json`: kind {kind} has no {name}"
-            raise UsageError(message, hint="leave it away (contract fireworks §1.2)")
+            raise UsageError(message, hint="leave it out")
     return {"modelId": model_id, "model": {"kind": kind.remote, **rest, **details}}
 
 

@@ -1,4 +1,7 @@
-"""Model ids: the rules of contract fireworks §1.1, and an id from a folder's name (design §5)."""
+"""Model ids: the rules of docs/fireworks.md §1.1, and an id from a folder's name.
+
+See docs/cli.md §3.
+"""
 
 from __future__ import annotations
 

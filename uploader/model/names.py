@@ -1,4 +1,4 @@
-"""What the names in a model folder mean (contract fireworks §6, seeds of Hugging Face)."""
+"""What the names in a model folder mean (docs/fireworks.md §6)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import unicodedata
 from enum import IntEnum
 from fnmatch import fnmatchcase
 
-#: The files an adapter is made of; the service rejects any other (contract §0.9, §13.18).
+#: The files an adapter is made of; the service rejects any other (docs/fireworks.md §0.9, §13.18).
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 ADAPTER_FILES = (ADAPTER_CONFIG, *ADAPTER_WEIGHTS, "fireworks.json")
@@ -14,7 +14,7 @@ ADAPTER_FILES = (ADAPTER_CONFIG, *ADAPTER_WEIGHTS, "fireworks.json")
 #: What tools append to the name of a file that is still on its way.
 PARTIAL = ("*.incomplete", "*.part", "*.partial", "*.crdownload", "*.aria2", "*.download", "*.tmp")
 
-#: A name's first matching pattern says why it is left out (contract §6 "Leave out").
+#: A name's first matching pattern says why it is left out (docs/fireworks.md §6).
 LEFTOVERS: tuple[tuple[str, str], ...] = (
     (".git*", "belongs to git"),
     (".*", "hidden"),
@@ -72,7 +72,7 @@ LEFTOVERS: tuple[tuple[str, str], ...] = (
 
 
 class Role(IntEnum):
-    """What a file is for; the order is the order of sending (contract §6 "Order hint")."""
+    """What a file is for; the order is the order of sending (docs/fireworks.md §6)."""
 
     CONFIG = 0
     GENERATION = 1

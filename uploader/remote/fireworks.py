@@ -1,4 +1,4 @@
-"""The control plane of Fireworks (contract fireworks §1-§4, §7), call by call."""
+"""The control plane of Fireworks (docs/fireworks.md), call by call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from uploader.remote.refusals import grpc_name, json_object, malformed, refusal
 from uploader.remote.words import kept
 from uploader.runtime import Clock
 
-#: Seconds: validateUpload reads whole models (contract fireworks §3).
+#: Seconds: validateUpload reads whole models (docs/fireworks.md §3).
 VALIDATE_S = 600.0
 
 
@@ -61,7 +61,10 @@ class Fireworks:
         self._session = open_session(adapter, _bearer(key))
 
     def account(self) -> str:
-        """The account the key belongs to (fw §7). BLOCKED `no_account` where none is named."""
+        """The account the key belongs to. BLOCKED `no_account` where none is named.
+
+        See docs/fireworks.md §7.
+        """
         answer = self._ask(Call.VERIFY, "GET", "/verifyApiKey")
         account = answer.headers.get("x-fireworks-account-id", "").strip()
         if not account or not account.isprintable():
@@ -72,19 +75,21 @@ class Fireworks:
         return account
 
     def create(self, account: str, body: Mapping[str, Any]) -> None:
-        """Create the model (fw §1). EXISTS where the name is taken."""
+        """Create the model (docs/fireworks.md §1). EXISTS where the name is taken."""
         path = f"/v1/accounts/{quote(account, safe='')}/models"
         self._ask(Call.CREATE, "POST", path, body)
 
     def get(self, account: str, model_id: str) -> RemoteModel:
-        """The model as it stands (fw §4). ABSENT where there is none."""
+        """The model as it stands (docs/fireworks.md §4). ABSENT where there is none."""
         answer = self._ask(Call.GET, "GET", _model(account, model_id))
         return _read_model(json_object(Call.GET, answer))
 
     def upload_urls(
         self, account: str, model_id: str, sizes: Mapping[str, int], *, resumable: bool
     ) -> dict[str, UploadUrl]:
-        """One URL for every file of ``sizes`` (name → bytes): always the whole map (fw §0.3).
+        """One URL for every file of ``sizes`` (name → bytes): always the whole map.
+
+        See docs/fireworks.md §0.3.
 
         Raises JobRefused for a bucket of the customer's own, for URLs that cannot be used,
         and RemoteError (FAILED, `urls_mismatch`) where names and URLs do not pair up.
@@ -99,7 +104,9 @@ class Fireworks:
         return {name: _usable(url) for name, url in urls.items()}
 
     def validate(self, account: str, model_id: str) -> tuple[str, ...]:
-        """Ask the service to look at the files (fw §3); its warnings. May take 600 s.
+        """Ask the service to look at the files; its warnings. May take 600 s.
+
+        See docs/fireworks.md §3.
 
         A GET without a body: with one, Google's front end answers 400. NOT_YET while files
         are landing.
@@ -114,7 +121,7 @@ class Fireworks:
         )
 
     def delete(self, account: str, model_id: str) -> None:
-        """Delete the model (fw §4). ABSENT where there is none."""
+        """Delete the model (docs/fireworks.md §4). ABSENT where there is none."""
         self._ask(Call.DELETE, "DELETE", _model(account, model_id))
 
     def close(self) -> None:
@@ -146,7 +153,7 @@ class Fireworks:
 
 
 def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
-    """Each name's URL: keys match exactly first, else by unique suffix (fw §2.2).
+    """Each name's URL: keys match exactly first, else by unique suffix (docs/fireworks.md §2.2).
 
     Long names choose first, so that `sub/a.json` is not taken for `a.json`.
     """

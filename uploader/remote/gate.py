@@ -1,4 +1,7 @@
-"""The gate before the control plane: one rate limit per process (design §3 blocked, fw §8)."""
+"""The gate before the control plane: one rate limit per process.
+
+See docs/life.md §6, docs/fireworks.md §8.
+"""
 
 from __future__ import annotations
 

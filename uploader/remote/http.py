@@ -1,6 +1,6 @@
 """Sessions, timeouts, and what it means that no answer came.
 
-Both services are spoken to through a `requests` session of their own (design invariant 7);
+Both services are spoken to through a `requests` session of their own (docs/invariants.md §7);
 the seam for tests and simulations is the transport adapter below it (`sockets.SocketAdapter`).
 """
 
@@ -27,7 +27,7 @@ from uploader.core.reasons import Code
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.answers import AnswerEncoded, AnswerTooLarge
 
-#: Seconds (design §4 Timeouts): to connect; for one block to be accepted, and for an answer.
+#: Seconds (docs/architecture.md §7): to connect; for one block to be accepted, and for an answer.
 CONNECT_S = 10.0
 ANSWER_S = 120.0
 
@@ -41,7 +41,10 @@ def succeeded(answer: requests.Response) -> bool:
 
 
 class Session(requests.Session):
-    """Follows no redirect under any status (gcs T11) and speaks https only, or to loopback."""
+    """Follows no redirect under any status and speaks https only, or to loopback.
+
+    See docs/gcs-resumable.md T11.
+    """
 
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         return None
@@ -59,7 +62,7 @@ def open_session(adapter: BaseAdapter, auth: Auth) -> Session:
     """A session that authenticates by ``auth`` alone; proxy and CA variables are honoured.
 
     With an ``auth`` of its own, requests never consults netrc, whose `default` line would
-    replace our header and give credentials to the storage host (design invariant 7).
+    replace our header and give credentials to the storage host (docs/invariants.md §7).
     """
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its lines hold whole URLs
     session = Session()

@@ -1,7 +1,7 @@
 """Reads an answer that is an error: its gRPC code, its words, and what they mean for a job.
 
-Sources: contract/fireworks.md §0.6, §1.3, §13.6 (two JSON shapes, numeric and named codes,
-plain text), contract/gcs-resumable.md §1.4 and fireworks §0.4 (XML of the storage service).
+Sources: docs/fireworks.md §0.6, §1.3, §13.6 (two JSON shapes, numeric and named codes,
+plain text), docs/gcs-resumable.md §1.4 and docs/fireworks.md §0.4 (XML of the storage service).
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _parts(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _candidates(body: dict[str, Any]) -> Iterator[object]:
-    """Where a code may stand, in the contract's order (fw §13.6): ErrorInfo's reason first."""
+    """Where a code may stand, in order (docs/fireworks.md §13.6): ErrorInfo's reason first."""
     for part in _parts(body):
         details = part.get("details")
         for detail in details if isinstance(details, list) else ():

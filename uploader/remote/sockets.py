@@ -1,6 +1,6 @@
 """The production transport: connections that a stop token ends and that stall per block.
 
-Rules: design §4 Stopping and Timeouts, contract gcs-resumable T13.
+Rules: docs/architecture.md §6 and §7, docs/gcs-resumable.md T13.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class _Watched(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         connection = self._connected()
         # Closed, by whomever, it drops what is still queued: after a cut, a lease's end or a
-        # SIGKILL nothing of an old PUT may trickle in beside the next worker's (design §4).
+        # SIGKILL nothing of an old PUT may trickle in alongside the next worker's
+        # (docs/architecture.md §6).
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         # A duplicate stays valid while TLS takes the socket over, so a handshake ends too.
         self._handle = connection.dup()
@@ -72,7 +73,7 @@ class _Watched(HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
             self.connect()
-        # urllib3 would apply the connect timeout to every send (gcs T13).
+        # urllib3 would apply the connect timeout to every send (docs/gcs-resumable.md T13).
         self.timeout = self._send_timeout_s
         try:
             super().request(*args, **kwargs)
@@ -119,8 +120,8 @@ class SocketAdapter(HTTPAdapter):
     """Real sockets: exactly one try per request, ended by ``stop``, stalled after a while.
 
     ``max_answer_bytes`` of each answer, headers included; ``send_timeout_s`` seconds for each
-    block of a body: slow is not stalled (design §4). Servers are trusted as ``tls`` says. Raises
-    Stopped if the token was set, whatever the socket then said.
+    block of a body: slow is not stalled (docs/architecture.md §7). Servers are trusted as ``tls``
+    says. Raises Stopped if the token was set, whatever the socket then said.
     """
 
     def __init__(

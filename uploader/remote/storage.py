@@ -1,7 +1,7 @@
 """The storage behind Fireworks: a small adapter on google-resumable-media, and plain PUT.
 
 The library makes the requests; the parts in which it reads answers or retries otherwise than
-contract/gcs-resumable.md §2.1 asks (T1-T18) are replaced here. The private attributes used
+docs/gcs-resumable.md §2.1 asks (T1 to T18) are replaced here. The private attributes used
 are pinned in tests/remote. One `Storage` serves one thread and holds one connection per host.
 """
 
@@ -45,19 +45,25 @@ class Body(Protocol):
     """What a PUT sends: exactly ``len(body)`` bytes, in blocks of at most 256 KiB.
 
     A body that cannot keep that promise raises: fewer bytes would leave the server waiting
-    (T17). Its UploaderErrors reach the caller unchanged.
+    (docs/gcs-resumable.md T17). Its UploaderErrors reach the caller unchanged.
     """
 
     def __len__(self) -> int: ...
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next block as fresh ``bytes``, whatever ``size`` says; b"" at the end (T13)."""
+        """The next block as fresh ``bytes``, whatever ``size`` says; b"" at the end.
+
+        See docs/gcs-resumable.md T13.
+        """
 
     def __iter__(self) -> Iterator[bytes]: ...
 
 
 class _Upload(ResumableUpload):
-    """The library's upload with exactly one request per call (T8); no checksum (T2, T3)."""
+    """The library's upload with exactly one request per call, no checksum.
+
+    See docs/gcs-resumable.md T2, T3, T8.
+    """
 
     def __init__(self, url: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(url, GRANULE, headers=headers)  # type: ignore[no-untyped-call]
@@ -65,7 +71,10 @@ class _Upload(ResumableUpload):
 
 
 class _Start(_Upload):
-    """The library's start, with exactly the signed headers and an empty body (gcs §2)."""
+    """The library's start, with exactly the signed headers and an empty body.
+
+    See docs/gcs-resumable.md §2.
+    """
 
     def __init__(self, url: UploadUrl, size_bytes: int, clock: Clock) -> None:
         super().__init__(url.url.reveal(), url.headers(size_bytes))
@@ -84,7 +93,10 @@ class _Start(_Upload):
 
 
 class _Data(_Upload):
-    """The library's data PUT with a streamed body and our reading (T1-T7, T12)."""
+    """The library's data PUT with a streamed body and our reading.
+
+    See docs/gcs-resumable.md T1 to T7, T12.
+    """
 
     reading: Reading
 
@@ -115,7 +127,7 @@ class Storage:
     Every method raises RemoteError with the verdict of core/retry.py (TRANSIENT where no
     answer came), JobRefused for an address that is no https, Stopped, and what the body
     raised. After any of them the connection is ended, before the next request opens another
-    (design §4 Stopping).
+    (docs/architecture.md §6).
     """
 
     def __init__(self, clock: Clock, adapter: BaseAdapter) -> None:
@@ -123,7 +135,9 @@ class Storage:
         self._session = open_session(adapter, _anonymous)
 
     def start(self, url: UploadUrl, size_bytes: int) -> SessionUri:
-        """Open a session for a file of ``size_bytes`` (gcs §1, fw §2.3 rule 2).
+        """Open a session for a file of ``size_bytes``.
+
+        See docs/gcs-resumable.md §1, docs/fireworks.md §2.3.
 
         Raises RemoteError with START_REFUSED or URL_EXPIRED as core/retry.py has them, and
         TRANSIENT `malformed` where the answer names no usable session.
@@ -134,7 +148,9 @@ class Storage:
         return SessionUri(start.resumable_url)
 
     def query(self, session: SessionUri, size_bytes: int) -> Confirmed | Finished:
-        """What the server holds; also the finish of a session that holds all (gcs §1, T1, T7).
+        """What the server holds; also the finish of a session that holds all.
+
+        See docs/gcs-resumable.md §1, T1, T7.
 
         Raises ProtocolError, unchanged, where the answer confirms more than ``size_bytes``.
         """
@@ -166,7 +182,7 @@ class Storage:
         return upload.reading
 
     def put(self, url: UploadUrl, body: Body, size_bytes: int) -> Finished:
-        """The whole file in one signed PUT, never chunked (fw §2.4, §0.5)."""
+        """The whole file in one signed PUT, never chunked (docs/fireworks.md §2.4, §0.5)."""
         return self._request(
             Call.PUT,
             "PUT",
@@ -177,7 +193,7 @@ class Storage:
         )
 
     def end(self, session: SessionUri) -> None:
-        """Cancel a session (gcs §1); one that is gone already is fine."""
+        """Cancel a session (docs/gcs-resumable.md §1); one that is gone already is fine."""
         self._request(Call.END, "DELETE", session.reveal(), self._read_end)
 
     def close(self) -> None:

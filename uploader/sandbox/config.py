@@ -34,20 +34,21 @@ class Config:
     #: False: every control-plane call is answered as with a bad key.
     key_valid: bool = True
     bad_key_status: int = 403
-    #: What `enableResumableUpload: true` returns (fireworks.md §2.3); `refused` looks like
+    #: What `enableResumableUpload: true` returns (docs/fireworks.md §2.3); `refused` looks like
     #: `resumable`, but the start is answered 403.
     url_kind: str = "resumable"
-    #: Keys of filenameToSignedUrls: file names, or full object paths (fireworks.md §2.2).
+    #: Keys of filenameToSignedUrls: file names, or full object paths (docs/fireworks.md §2.2).
     url_keys: str = "name"
     url_life_s: int = 3600
     session_life_s: float = 7 * 86400
     #: Put before every object's path; changed at run time, refreshed URLs point elsewhere.
     object_prefix: str = ""
-    #: FAILED_PRECONDITION answers after the last file landed, and how they look (§11).
+    #: FAILED_PRECONDITION answers after the last file landed, and how they look
+    #: (docs/fireworks.md §11).
     landing_polls: int = 2
     precondition_shape: str = "status"
     warnings: list[str] = field(default_factory=list)
-    #: getUploadEndpoint on a READY model (fireworks.md §13.4).
+    #: getUploadEndpoint on a READY model (docs/fireworks.md §13.4).
     ready_urls_status: int = 409
     #: Whether the model shows its huggingfaceFiles (a UI_ONLY field).
     shows_files: bool = True

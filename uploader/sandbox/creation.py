@@ -1,4 +1,4 @@
-"""What the body of `POST models` must look like (fireworks.md §1)."""
+"""What the body of `POST models` must look like (docs/fireworks.md §1)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SNAPSHOTS = {"FULL_SNAPSHOT", "INCREMENTAL_SNAPSHOT"}
 _PRECISIONS = {"FP16", "FP8", "FP8_MM", "FP8_AR", "FP8_MM_KV_ATTN", "FP8_KV", "FP8_MM_V2"}
 _PRECISIONS |= {"FP8_V2", "FP8_MM_KV_ATTN_V2", "NF4", "FP4", "BF16", "FP4_BLOCKSCALED_MM"}
 _PRECISIONS |= {"FP4_MX_MOE"}
-#: Fixed once a model is created (fireworks.md §1.2).
+#: Fixed once a model is created (docs/fireworks.md §1.2).
 _IMMUTABLE = ("kind", "baseModelDetails", "peftDetails", "teftDetails", "conversationConfig")
 _FORMATS = {"CHECKPOINT_FORMAT_UNSPECIFIED", "NATIVE", "HUGGINGFACE", "UNINITIALIZED"}
 
@@ -69,7 +69,7 @@ def check_create_body(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_model_id(value: Any) -> bool:
-    """True for an id as §1.1 wants it."""
+    """True for an id as docs/fireworks.md §1.1 wants it."""
     return isinstance(value, str) and _MODEL_ID.fullmatch(value) is not None
 
 

@@ -1,4 +1,4 @@
-"""Models and accounts as the gateway prints them (fireworks.md §11)."""
+"""Models and accounts as the gateway prints them (docs/fireworks.md §11)."""
 
 from __future__ import annotations
 

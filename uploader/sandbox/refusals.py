@@ -10,7 +10,7 @@ INVALID_ARGUMENT, NOT_FOUND, ALREADY_EXISTS = 3, 5, 6
 RESOURCE_EXHAUSTED, FAILED_PRECONDITION = 8, 9
 _INTERNAL = 13
 
-#: HTTP status by gRPC code and back, as far as they occur here (fireworks.md §1.3).
+#: HTTP status by gRPC code and back, as far as they occur here (docs/fireworks.md §1.3).
 _HTTP = {3: 400, 5: 404, 6: 409, 8: 429, 9: 400}
 _CODES = {400: 3, 401: 16, 403: 7, 404: 5, 405: 12, 409: 6, 412: 9, 429: 8, 503: 14, 504: 4}
 
@@ -36,7 +36,10 @@ def grpc_by_status(http: int, message: str, reason: str = "") -> Response:
 
 
 def _details(reason: str) -> list[dict[str, Any]]:
-    """What Fireworks' own client calls the only source for an error's reason (§14)."""
+    """What Fireworks' own client calls the only source for an error's reason.
+
+    See docs/fireworks.md §1.3.
+    """
     if not reason:
         return []
     kind = "type.googleapis.com/google.rpc.ErrorInfo"
@@ -62,7 +65,9 @@ def bad_key(http: int) -> Response:
 
 
 def failed_precondition(shape: str, message: str) -> Response:
-    """FAILED_PRECONDITION as `status`, `numeric`, `named`, `text` or `http-412` (§11).
+    """FAILED_PRECONDITION as `status`, `numeric`, `named`, `text` or `http-412`.
+
+    See docs/fireworks.md §11.
 
     `status` is the numeric code with its name beside it: the vendor's own page looks for the name
     in the text of the answer.

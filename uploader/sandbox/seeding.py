@@ -1,4 +1,7 @@
-"""Models that are there before anybody creates one, however they were made (fireworks.md §14)."""
+"""Models that are there before anybody creates one, however they were made.
+
+See docs/fireworks.md §1.2.
+"""
 
 from __future__ import annotations
 

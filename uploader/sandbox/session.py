@@ -1,4 +1,4 @@
-"""The resumable session: data, status query, finish, cancel (gcs-resumable.md §1)."""
+"""The resumable session: data, status query, finish, cancel (docs/gcs-resumable.md §1)."""
 
 from __future__ import annotations
 
@@ -94,7 +94,10 @@ def check_limits(size: int, limits: tuple[int, int]) -> None:
 
 
 def check_hash(world: World, part: Part, request: Request) -> None:
-    """Refuse a finished body if `x-goog-hash` says that other bytes were meant (§1.2)."""
+    """Refuse a finished body if `x-goog-hash` says that other bytes were meant.
+
+    See docs/gcs-resumable.md §1.2.
+    """
     for entry in request.headers.get("x-goog-hash", "").split(","):
         name, _, meant = entry.strip().partition("=")
         if not entry.strip():
@@ -106,7 +109,7 @@ def check_hash(world: World, part: Part, request: Request) -> None:
 
 
 def stored_response(stored: Stored, request: Request) -> Response:
-    """200 with an empty body; the facts are in headers (§1.2)."""
+    """200 with an empty body; the facts are in headers (docs/gcs-resumable.md §1.2)."""
     crc32c = _WRONG_CRC32C if request.suffers("wrong-hash") else stored.crc32c
     hashes = f"crc32c={crc32c}" + (f",md5={stored.md5}" if stored.md5 else "")
     headers = {

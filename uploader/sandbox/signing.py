@@ -43,7 +43,7 @@ def check_signature(secret: bytes, request: Request, now: float) -> None:
     """Refuse a request that its signed URL does not allow.
 
     Raises Refused: 403 SignatureDoesNotMatch, 400 MalformedSecurityHeader for a signed header
-    that was not sent, 400 ExpiredToken (gcs-resumable.md §1.1).
+    that was not sent, 400 ExpiredToken (docs/gcs-resumable.md §1.1).
     """
     query = request.query
     if "X-Goog-Signature" not in query:

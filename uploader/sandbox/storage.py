@@ -20,14 +20,14 @@ _START_BODIES = (b"", b"{}")
 
 
 def download_url(world: World, key: str) -> str:
-    """The URL by which an object can be read for a while (fireworks.md §2.2)."""
+    """The URL by which an object can be read for a while (docs/fireworks.md §2.2)."""
     return signed_url(world.secret, _address(world, key), "GET", {}, world.now(), _DOWNLOAD_LIFE_S)
 
 
 def issue_url(world: World, key: str, size: int, *, resumable: bool) -> str:
     """The upload URL of one file, of the kind that the world is configured for.
 
-    Without `resumable` it is always a plain signed PUT (fireworks.md §2.3, §2.4).
+    Without `resumable` it is always a plain signed PUT (docs/fireworks.md §2.3, §2.4).
     """
     address = _address(world, key)
     kind = world.config.url_kind if resumable else "put"
@@ -106,9 +106,9 @@ def _admit(world: World, request: Request) -> None:
 
 
 def _start(world: World, request: Request, key: str) -> Response:
-    """Start a session: 201 and its URI in Location (gcs-resumable.md §1)."""
+    """Start a session: 201 and its URI in Location (docs/gcs-resumable.md §1)."""
     check_signature(world.secret, request, world.now())
-    # Google's own library posts `{}` (gcs-resumable.md §2).
+    # Google's own library posts `{}` (docs/gcs-resumable.md §2).
     small = "content-length" in request.headers and request.body.length <= len(b"{}")
     if not small or read_body(request.body) not in _START_BODIES:
         raise malformed("the start of a session has no body, or `{}`")

@@ -35,7 +35,7 @@ class Model:
     files: dict[str, int] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     polls: int = 0
-    #: validateUpload was called too early: it stays UPLOADING for ever (fireworks.md §0.8).
+    #: validateUpload was called too early: it stays UPLOADING for ever (docs/fireworks.md §0.8).
     wedged: bool = False
     updated_at: float | None = None
     #: What it was prepared for (`:prepare`).
@@ -104,7 +104,8 @@ class Session:
     total: int | None = None
     finished: Stored | None = None
     gone: int | None = None
-    #: Persisted, but not yet admitted to: the persisted count grows after a query (§1.3).
+    #: Persisted, but not yet admitted to: the persisted count grows after a query
+    #: (docs/gcs-resumable.md §1.3).
     unseen: int = 0
 
     @property

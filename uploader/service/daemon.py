@@ -35,7 +35,7 @@ _progress = logging.getLogger("uploader.progress")
 
 
 class _Formatter(logging.Formatter):
-    """One line per record, UTC, and the backstop of invariant 8 for text from elsewhere."""
+    """One line per record, UTC, and a second look for secrets (docs/invariants.md §8)."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds")
@@ -63,7 +63,7 @@ def log_event(event: Event) -> None:
 
 
 def run(settings: Settings, *, until_idle: bool) -> int:
-    """`uploader run` until drained, or idle; its exit code (design §5).
+    """`uploader run` until drained, or idle; its exit code (docs/cli.md §4).
 
     Raises StoreError and UsageError.
     """

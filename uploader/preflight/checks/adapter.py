@@ -1,4 +1,4 @@
-"""Checks of LoRA adapters (contract fireworks §1.2 peftDetails, §6 LoRA).
+"""Checks of LoRA adapters (docs/fireworks.md §1.2, §6).
 
 An adapter_model.bin cannot be read: what its tensors would tell is not told.
 """
@@ -30,7 +30,7 @@ from uploader.model.meant import meant
 from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from uploader.preflight.contents import Contents
 
-#: "Must be between 4 and 64, inclusive" (contract §1.2).
+#: "Must be between 4 and 64, inclusive" (docs/fireworks.md §1.2).
 RANKS = range(4, 65)
 WEIGHTS = ADAPTER_WEIGHTS[0]
 
@@ -40,7 +40,7 @@ _LONGEST_LIST = 80
 #: Of a path both ends tell, and those of experts are long.
 _LONGEST_PATH = 90
 _AGAIN = "save the adapter again with PEFT"
-#: Fields of a config that make it more than LoRA; the service ignores them (contract §6).
+#: Fields of a config that make it more than LoRA; the service ignores them (docs/fireworks.md §6).
 _VARIANTS = (
     "use_dora",
     "use_rslora",

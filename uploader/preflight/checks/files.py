@@ -23,7 +23,7 @@ from uploader.model.names import (
 )
 from uploader.preflight.contents import Contents
 
-#: "5 TiB is the maximum size of an object" (contract fireworks §8).
+#: "5 TiB is the maximum size of an object" (docs/fireworks.md §8).
 MAX_FILE_BYTES = 5 << 40
 _AGAIN = "download or save it again"
 

@@ -13,7 +13,7 @@ from uploader.model.names import is_tokenizer
 from uploader.preflight.contents import Contents
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
-#: An optional file of the service's own; what it says goes first (contract fireworks §6).
+#: An optional file of the service's own; what it says goes first (docs/fireworks.md §6).
 FIREWORKS = "fireworks.json"
 
 _LONGEST = 60
@@ -54,8 +54,8 @@ _INTEGER: _Kind = ("a whole number", _integer)
 _FLAG: _Kind = ("true or false", _flag)
 _OBJECT: _Kind = ("an object", _object)
 
-#: The keys of fireworks.json, all optional, any of them null (contract §6); the last one is
-#: of older documentation.
+#: The keys of fireworks.json, all optional, any of them null (docs/fireworks.md §6); the last one
+#: is of older documentation.
 KEYS: Mapping[str, _Kind] = {
     "defaults": _OBJECT,
     "model_arch": _TEXT,
@@ -76,7 +76,7 @@ DEFAULTS: Mapping[str, _Kind] = {
     "presence_penalty": _NUMBER,
     "repetition_penalty": _NUMBER,
 }
-#: `args` holds the template; the other names are those of the create body (contract §1.2).
+#: `args` holds the template; the other names are those of the create body (docs/fireworks.md §1.2).
 CONVERSATION: Mapping[str, _Kind] = {
     "style": _TEXT,
     "args": _OBJECT,
@@ -88,9 +88,9 @@ CONVERSATION: Mapping[str, _Kind] = {
 def no_tokenizer(contents: Contents) -> Iterable[Finding]:
     """There is no tokenizer file; its settings alone are none. A base model is refused.
 
-    An adapter may have none (the service rejects it, contract §0.9): its base model's counts.
-    So does a draft's target's, whose tokens it proposes. The vendor lists a tokenizer among what a
-    base model must have; one whose own code makes it (`auto_map`) only warns.
+    An adapter may have none (the service rejects it, docs/fireworks.md §0.9): its base model's
+    counts. So does a draft's target's, whose tokens it proposes. The vendor lists a tokenizer among
+    what a base model must have; one whose own code makes it (`auto_map`) only warns.
     """
     if not contents.present or _has_tokenizer(contents):
         return

@@ -61,7 +61,10 @@ def store_errors() -> Iterator[None]:
 
 
 def _without_the_row(error: IntegrityError) -> IntegrityError:
-    """PostgreSQL quotes the whole row behind its first line, session URI and all (invariant 8)."""
+    """PostgreSQL quotes the whole row behind its first line, session URI and all.
+
+    See docs/invariants.md §8.
+    """
     first = str(error.orig).partition("\n")[0]
     return IntegrityError(error.statement, None, Exception(first), hide_parameters=True)
 

@@ -21,7 +21,7 @@ from uploader.store.database.causes import Cause
 DRIVER = "postgresql+psycopg"
 #: How people write it.
 NAMES = ("postgresql", "postgres", DRIVER)
-#: The taker of an expired lease waits so much longer, in seconds (design §4 Leases).
+#: The taker of an expired lease waits so much longer, in seconds (docs/architecture.md §9).
 TAKER_WAITS_S = 10.0
 #: The clock that decides leases; unlike now() it does not stand still in a transaction.
 CLOCK = func.clock_timestamp(type_=DateTime(timezone=True))
@@ -142,7 +142,7 @@ def open_database(url: URL, lock_timeout_s: float) -> Engine:
             # One consistent view; `writing` has its own.
             isolation_level="REPEATABLE READ",
             pool_pre_ping=True,
-            # A row may hold a session URI; no exception may print it (invariant 8).
+            # A row may hold a session URI; no exception may print it (docs/invariants.md §8).
             hide_parameters=True,
             use_native_hstore=False,
         )
@@ -201,7 +201,8 @@ def _alone(engine: Engine) -> Connection:
 class Changes:
     """What another process's commit moves, on a connection that shows that this worker lives.
 
-    The lock it shares goes with the connection: who migrates asks for it (design §4 Migrations).
+    The lock it shares goes with the connection: who migrates asks for it
+    (docs/architecture.md §10).
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -1,7 +1,8 @@
 """Everything that is SQLite's: how it is opened, how it begins, what its errors mean.
 
 WAL with synchronous=FULL, so that a committed row survives a pulled plug; writes begin with
-BEGIN IMMEDIATE, so that no transaction fails half-way for want of the write lock (design §4).
+BEGIN IMMEDIATE, so that no transaction fails half-way for want of the write lock
+(docs/architecture.md §8).
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def open_file(path: Path, busy_timeout_s: float) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         creator=lambda: _connect(path, busy_timeout_s),
-        # A row may hold a session URI; no exception may print it (invariant 8).
+        # A row may hold a session URI; no exception may print it (docs/invariants.md §8).
         hide_parameters=True,
     )
     _watch_identity(engine, path)

@@ -1,4 +1,4 @@
-"""The state folder: private, and on a disk of this machine (design §4 Leases)."""
+"""The state folder: private, and on a disk of this machine (docs/architecture.md §9)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MOUNTS = Path("/proc/mounts")
 def private_folder(path: Path) -> None:
     """Create ``path`` and its missing parents, 0700 each; an existing one keeps its mode.
 
-    Raises UsageError for a folder on a network file system (design §4), and OSError.
+    Raises UsageError for a folder on a network file system (docs/architecture.md §9), and OSError.
     """
     refuse_network(path)
     for folder in reversed((path, *path.parents)):

@@ -1,4 +1,4 @@
-"""Which workers live: the operating system's locks decide, not a clock (design §4 Leases).
+"""Which workers live: the operating system's locks decide, not a clock (docs/architecture.md §9).
 
 A worker holds an exclusive flock on STATE_DIR/workers/<uuid>.lock. A lock that can be taken
 belongs to nobody: its leases are void at once and its file is removed. With PostgreSQL it decides
