@@ -9,7 +9,6 @@ import pytest
 from uploader.cli import render
 from uploader.cli.terminal import out, out_json, out_table, shorten
 from uploader.core.job import (
-    Event,
     FileState,
     Job,
     Kind,
@@ -47,72 +46,9 @@ FILE = FileState(
 )
 
 
-def test_a_job_document_has_the_documented_keys_in_order() -> None:
-    document = render.job_document(JOB, [FILE], NOW)
-    assert " ".join(document) == (
-        "schema id model path kind stage status reason files_total files_stored bytes_total"
-        " bytes_confirmed bytes_sent rate_bps eta_s attempts not_before priority created_at"
-        " updated_at ready_at warnings preflight files"
-    )
-    assert document["schema"] == "uploader.job/1"
-    assert document["model"] == "accounts/acme/models/llama-70b-ft-v3"
-    assert document["created_at"] == "2026-11-22T11:00:30.123Z"
-    assert (document["rate_bps"], document["eta_s"]) == (1001, 89)
-    assert document["reason"] is None
-
-
-def test_a_file_has_the_documented_keys_in_order() -> None:
-    assert render.file_json(FILE) == {
-        "path": "model.safetensors",
-        "size_bytes": 1000,
-        "offset": 256,
-        "stored": False,
-        "verified": False,
-        "crc32c": "4waSgw==",
-        "mode": "session",
-        "attempts": 0,
-        "last_error": None,
-    }
-    assert " ".join(render.file_json(FILE)) == (
-        "path size_bytes offset stored verified crc32c mode attempts last_error"
-    )
-
-
 def test_a_stored_file_is_confirmed_as_a_whole() -> None:
     stored = replace(FILE, stored=True, mode=Mode.PUT, checkpoint=PrefixCrc())
-    assert render.file_json(stored)["offset"] == 1000
     assert render.file_row(stored, NOW)[3:6] == ("100%", "unverified", "put")
-
-
-def test_a_list_of_jobs() -> None:
-    document = render.jobs_document([JOB], NOW)
-    assert list(document) == ["schema", "jobs"]
-    assert document["schema"] == "uploader.jobs/1"
-    assert document["jobs"] == [render.job_json(JOB, NOW)]
-
-
-def test_a_reason_has_three_fields() -> None:
-    blocked = replace(JOB, status=Status.BLOCKED, reason=Reason("key", "no key", "set one"))
-    assert render.job_json(blocked, NOW)["reason"] == {
-        "code": "key",
-        "message": "no key",
-        "hint": "set one",
-    }
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"status": Status.PAUSED},
-        {"stage": Stage.VALIDATE},
-        {"updated_at": NOW - timedelta(seconds=11)},
-        {"rate_bps": None},
-        {"rate_bps": 0.0},
-    ],
-)
-def test_a_rate_that_is_over_is_not_told(change: dict[str, Any]) -> None:
-    document = render.job_json(replace(JOB, **change), NOW)
-    assert (document["rate_bps"], document["eta_s"]) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -139,11 +75,6 @@ def test_the_columns_of_a_job_are_for_programs() -> None:
         *("12", "accounts/acme/models/llama-70b-ft-v3", "upload", "active"),
         *("9", "31", "41000", "131000", "1001", "89", ""),
     )
-
-
-def test_an_event_in_words() -> None:
-    event = Event(3, 12, NOW, "resumed", "at byte 5", "a.bin")
-    assert render.event_line(event) == "2026-11-22T12:00:30Z job 12 resumed: a.bin: at byte 5"
 
 
 @pytest.mark.parametrize("columns", [40, 60, 80, 200])

@@ -10,16 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Command
 from tests.cli.test_process import DEADLINE_S, in_terminal
-from tests.cli.test_render import JOB, NOW
+from tests.cli.test_render import JOB
 from tests.model.build import BASE, folder
-from uploader.cli import render
 from uploader.cli.terminal import out_wrapped
 from uploader.cli.wait import line
 from uploader.sandbox import demo
@@ -179,15 +177,6 @@ def test_a_log_line_cannot_steer_the_terminal() -> None:
 def test_names_that_people_copy_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
     out_wrapped("It is accounts/acme/models/a-rather-long-model-name-v2 by now.", 40, "model ")
     assert "accounts/acme/models/a-rather-long-model-name-v2\n" in capsys.readouterr().out
-
-
-# -- what is told of a job ---------------------------------------------------------------------
-
-
-def test_a_wait_that_is_over_is_no_wait() -> None:
-    past, future = NOW - timedelta(seconds=1), NOW + timedelta(seconds=1)
-    assert render.job_json(replace(JOB, not_before=past), NOW)["not_before"] is None
-    assert render.job_json(replace(JOB, not_before=future), NOW)["not_before"] is not None
 
 
 FIGURES = ("9/31 files", "31% of 127.9 KiB", "1001 B/s", "ETA 1m29s")

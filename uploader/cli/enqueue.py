@@ -9,10 +9,10 @@ import typer
 from uploader import wiring
 from uploader.cli import options as o
 from uploader.cli.findings import print_findings, print_plan
-from uploader.cli.render import job_document
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, say, width
 from uploader.cli.wait import exit_code_of
+from uploader.core.documents import job_document
 from uploader.core.errors import UploaderError
 from uploader.core.exits import Exit
 from uploader.core.job import Job, Status

@@ -9,12 +9,13 @@ import typer
 
 from uploader import wiring
 from uploader.cli.options import JobArgument
-from uploader.cli.render import event_line, note, speed, timestamp
+from uploader.cli.render import note
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_wrapped, width
+from uploader.core.documents import speed
 from uploader.core.job import FileState, Job, Mode, Stage, Status
 from uploader.core.resumable import SESSION_LIFE_S
-from uploader.core.text import duration, percent, size
+from uploader.core.text import duration, event_line, percent, size, timestamp
 
 _LAST_EVENTS = 5
 
@@ -42,7 +43,7 @@ def explain(context: typer.Context, job: JobArgument) -> None:
         out_wrapped(sentence, columns)
     out("What happened last:")
     for event in history[-_LAST_EVENTS:]:
-        out_wrapped(event_line(event), columns, "  ")
+        out_wrapped(f"{timestamp(event.at)} {event_line(event)}", columns, "  ")
 
 
 def _stands(job: Job, now: datetime) -> Iterator[str]:

@@ -10,10 +10,11 @@ import typer
 
 from uploader import wiring
 from uploader.cli.options import Follow, OptionalJob
-from uploader.cli.render import event_json, event_line
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json
+from uploader.core.documents import event_json
 from uploader.core.job import Event
+from uploader.core.text import event_line, timestamp
 
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
@@ -26,7 +27,11 @@ def logs(context: typer.Context, job: OptionalJob = None, follow: Follow = False
     """What happened to a job, or to all of them, one line each."""
     with wiring.Store(settings_of(context)) as store:
         job_id = None if job is None else store.need().find(job).id
-        _each(store, lambda event: out(event_line(event)), job_id=job_id, follow=follow)
+        _each(store, _print, job_id=job_id, follow=follow)
+
+
+def _print(event: Event) -> None:
+    out(f"{timestamp(event.at)} {event_line(event)}")
 
 
 def events(

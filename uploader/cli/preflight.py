@@ -13,6 +13,7 @@ from uploader.cli.findings import in_flags, print_findings, print_left_out, tota
 from uploader.cli.flags import spelled
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_wrapped, say_wrapped, width
+from uploader.core.documents import preflight_document
 from uploader.core.errors import UsageError
 from uploader.intake.request import EnqueueRequest
 
@@ -88,7 +89,7 @@ def _inspect(
         intake.plan(request, seen, settings)
     finally:
         if as_json:
-            out_json({"schema": "uploader.preflight/1", **seen.as_json()})
+            out_json(preflight_document(seen.as_json()))
         else:
             _print(seen, width())
     return seen
@@ -110,5 +111,5 @@ def _print(seen: Inspection, columns: int | None) -> None:
         print_findings(seen, lambda text, lead: out_wrapped(text, columns, lead))
         return
     for finding in seen.findings:
-        out(*in_flags(finding).as_json().values())
+        out(*map(str, in_flags(finding).as_json().values()))
     print_left_out(seen.left_out)

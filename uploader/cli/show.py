@@ -14,14 +14,13 @@ from uploader.cli.render import (
     FILE_HEADINGS,
     file_columns,
     file_row,
-    job_document,
     note,
-    timestamp,
 )
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_table, out_wrapped, width
+from uploader.core.documents import job_document
 from uploader.core.job import FileState, Job
-from uploader.core.text import percent, size
+from uploader.core.text import percent, size, timestamp
 
 
 def show(context: typer.Context, job: JobArgument, as_json: AsJson = False) -> None:

@@ -9,9 +9,10 @@ import typer
 
 from uploader import wiring
 from uploader.cli.options import AsJson, OptionalJob
-from uploader.cli.render import JOB_HEADINGS, job_columns, job_row, jobs_document, note
+from uploader.cli.render import JOB_HEADINGS, job_columns, job_row, note
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_table, out_wrapped, width
+from uploader.core.documents import jobs_document
 from uploader.core.job import Job
 
 

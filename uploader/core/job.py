@@ -122,9 +122,6 @@ class Reason:
     message: str
     hint: str = ""
 
-    def as_json(self) -> dict[str, str]:
-        return {"code": self.code, "message": self.message, "hint": self.hint}
-
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -204,7 +201,7 @@ class Job:
     ready_at: datetime | None = None
     lease: Lease | None = None
     warnings: tuple[str, ...] = ()
-    preflight: tuple[Mapping[str, str], ...] = ()
+    preflight: tuple[Mapping[str, Any], ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     files_total: int = 0
     files_stored: int = 0
@@ -250,4 +247,4 @@ class NewJob:
     create_body: Mapping[str, Any]
     options: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
-    preflight: tuple[Mapping[str, str], ...] = ()
+    preflight: tuple[Mapping[str, Any], ...] = ()

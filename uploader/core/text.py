@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from uploader.core.job import Job
+from datetime import UTC, datetime
+
+from uploader.core.job import Event, Job
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024.0
@@ -40,6 +42,17 @@ def duration(seconds: float) -> str:
 def percent(part: int, whole: int) -> str:
     """Rounded down: 100 % only where nothing is missing."""
     return f"{100 * part // whole if whole else 100}%"
+
+
+def timestamp(at: datetime) -> str:
+    """RFC 3339 in UTC, to the second."""
+    return at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def event_line(event: Event) -> str:
+    """``job 12 stored: a.bin: 3.4 GiB``: an event in words, without its time."""
+    where = f" {event.path}:" if event.path else ""
+    return f"job {event.job_id} {event.kind}:{where} {event.message}"
 
 
 def progress_line(job: Job) -> str:

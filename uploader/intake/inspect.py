@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from uploader.core.documents import InspectionJson
 from uploader.core.errors import PreflightRefused, UploaderError
 from uploader.core.job import FileState, Kind, Manifest, ManifestFile
 from uploader.intake.forecast import Forecast
@@ -57,7 +58,7 @@ class Inspection:
         """``an embedding model``."""
         return f"{'an' if self.kind is Kind.EMBEDDING else 'a'} {self.kind} model"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> InspectionJson:
         """What the documents of a plan and of a preflight have in common."""
         files, ahead = self.manifest.files, self.forecast
         return {

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from uploader.core.documents import PlanDocument, plan_document
 from uploader.core.job import UNKNOWN_ACCOUNT, Kind, NewJob
 from uploader.intake import online
 from uploader.intake.forecast import forecast
@@ -38,8 +39,8 @@ class Plan:
     def model(self) -> str:
         return f"accounts/{self.new.account}/models/{self.new.model_id}"
 
-    def as_json(self) -> dict[str, Any]:
-        return {"schema": "uploader.plan/1", "model": self.model, **self.seen.as_json()}
+    def as_json(self) -> PlanDocument:
+        return plan_document(self.model, self.seen.as_json())
 
 
 def inspect(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from uploader.core.documents import FindingJson
+
 Severity = Literal["error", "warning"]
 _MOST = 600
 
@@ -23,7 +25,7 @@ class Finding:
     message: str
     hint: str
 
-    def as_json(self) -> dict[str, str]:
+    def as_json(self) -> FindingJson:
         """The shape of a job's ``preflight`` entries (design §7); no file is an empty one."""
         return {
             "check": self.check,

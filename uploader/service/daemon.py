@@ -20,7 +20,7 @@ from uploader.core.errors import StoreError
 from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Event, Job, Stage, Status
 from uploader.core.redact import redact
-from uploader.core.text import progress_line, shown
+from uploader.core.text import event_line, progress_line, shown, timestamp
 from uploader.engine.worker import DRAIN_S, Worker
 from uploader.runtime import spawn
 from uploader.settings.schema import Settings
@@ -38,9 +38,9 @@ class _Formatter(logging.Formatter):
     """One line per record, UTC, and a second look for secrets (docs/invariants.md §8)."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="seconds")
+        at = timestamp(datetime.fromtimestamp(record.created, UTC))
         said = shown(record.getMessage())  # a server's words may try to steer the terminal
-        line = f"{at.replace('+00:00', 'Z')} {record.levelname.lower():7} {said}"
+        line = f"{at} {record.levelname.lower():7} {said}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return redact(line)
@@ -58,8 +58,7 @@ def log_to_stderr(level: int = logging.INFO) -> None:
 
 def log_event(event: Event) -> None:
     """Every event of every job, in words."""
-    where = f" {event.path}:" if event.path else ""
-    _events.info("job %d %s:%s %s", event.job_id, event.kind, where, event.message)
+    _events.info("%s", event_line(event))
 
 
 def run(settings: Settings, *, until_idle: bool) -> int:

@@ -1,0 +1,247 @@
+"""The JSON documents that others read: every field, its type and what it means.
+
+`docs/json.md` is generated from the types here, in their order. Fields are only ever added, and
+bytes are integers, durations seconds, times RFC 3339 in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal, NewType, TypedDict, cast
+
+from uploader.core.job import Event, FileState, Job, Reason, Stage, Status
+from uploader.core.resumable import encode_crc32c
+
+Time = NewType("Time", str)
+
+#: A rate that nobody has written for so long says nothing any more.
+_FRESH = timedelta(seconds=10)
+
+
+class ReasonJson(TypedDict):
+    """Why a job stands still, or waits."""
+
+    code: Annotated[str, "A stable word: see [reasons.md](reasons.md)."]
+    message: Annotated[str, "One sentence: what happened."]
+    hint: Annotated[str, "One sentence: what to do about it. May be empty."]
+
+
+class FindingJson(TypedDict):
+    """One thing that preflight has to say about a folder."""
+
+    check: Annotated[str, "The name of the check: see [preflight.md](preflight.md)."]
+    severity: Annotated[Literal["error", "warning"], "An error refuses the folder."]
+    file: Annotated[str, "The file it is about; empty if it is the folder as a whole."]
+    message: Annotated[str, "One sentence: what was found."]
+    hint: Annotated[str, "One sentence: what to do about it."]
+
+
+class FileJson(TypedDict):
+    """One file of a job."""
+
+    path: Annotated[str, "Its path below the job's folder."]
+    size_bytes: Annotated[int, "Its size when it was enqueued."]
+    offset: Annotated[int, "How many of its bytes the server has confirmed."]
+    stored: Annotated[bool, "The server has the whole object."]
+    verified: Annotated[bool, "Stored, and the server's CRC32C was compared with ours."]
+    crc32c: Annotated[str | None, "CRC32C of the whole file in base64, once it was read."]
+    mode: Annotated[Literal["session", "put"], "Resumable, or one plain PUT of the whole file."]
+    attempts: Annotated[int, "Tries that failed."]
+    last_error: Annotated[str | None, "Why the last of them failed."]
+
+
+class JobJson(TypedDict):
+    """One job."""
+
+    id: Annotated[int, "Its number in this store."]
+    model: Annotated[str, "The resource name: `accounts/ACCOUNT/models/MODEL`."]
+    path: Annotated[str, "The folder, as a real path."]
+    kind: Annotated[Literal["base", "lora", "embedding", "draft"], "What the folder becomes."]
+    stage: Annotated[Literal["create", "upload", "validate", "ready"], "Where it stands."]
+    status: Annotated[
+        Literal["active", "paused", "blocked", "failed", "cancelled", "done"],
+        "Whether it may run: see [life.md](life.md).",
+    ]
+    reason: Annotated[ReasonJson | None, "Why it stands still, or waits."]
+    files_total: Annotated[int, "Files of the manifest."]
+    files_stored: Annotated[int, "Files that the server has as a whole."]
+    bytes_total: Annotated[int, "The size of all files together."]
+    bytes_confirmed: Annotated[int, "Bytes that the server said it holds."]
+    bytes_sent: Annotated[int, "Bytes handed to sockets in this run, those sent again included."]
+    rate_bps: Annotated[int | None, "Bytes per second, while it uploads."]
+    eta_s: Annotated[int | None, "Seconds until the last byte leaves at that rate."]
+    attempts: Annotated[int, "Tries of the job itself that failed."]
+    not_before: Annotated[Time | None, "It does not run before; null if it does not wait."]
+    priority: Annotated[int, "Higher is sooner."]
+    created_at: Annotated[Time, "When it was enqueued."]
+    updated_at: Annotated[Time, "When its row was last written."]
+    ready_at: Annotated[Time | None, "When the service called the model READY."]
+    warnings: Annotated[list[str], "What validateUpload warned of, in the service's words."]
+    preflight: Annotated[list[FindingJson], "What preflight found and did not refuse."]
+
+
+class JobDocument(JobJson):
+    """`uploader show --json`, `uploader enqueue --json`: one job with its files."""
+
+    schema: Annotated[Literal["uploader.job/1"], "The name and version of this document."]
+    files: Annotated[list[FileJson], "Its files by path."]
+
+
+class JobsDocument(TypedDict):
+    """`uploader status --json`: the jobs of a store."""
+
+    schema: Annotated[Literal["uploader.jobs/1"], "The name and version of this document."]
+    jobs: Annotated[list[JobJson], "The jobs by id."]
+
+
+class EventJson(TypedDict):
+    """`uploader events`: one object per line."""
+
+    seq: Annotated[int, "Its place in the history of this store. Read on with `--since`."]
+    job: Annotated[int, "The job's id."]
+    at: Annotated[Time, "When it was written."]
+    kind: Annotated[str, "What happened: see [events.md](events.md)."]
+    message: Annotated[str, "The same in one sentence."]
+    path: Annotated[str | None, "The file it is about; null if it is the job as a whole."]
+
+
+class PlannedFileJson(TypedDict):
+    """A file that would be sent."""
+
+    path: Annotated[str, "Its path below the folder."]
+    size_bytes: Annotated[int, "Its size."]
+
+
+class LeftOutJson(TypedDict):
+    """A file or folder that would not be sent."""
+
+    path: Annotated[str, "Its path below the folder."]
+    why: Annotated[str, "Why, in a few words."]
+    size_bytes: Annotated[int | None, "Its size; null if it has none."]
+
+
+class InspectionJson(TypedDict):
+    """What a plan and a preflight have in common."""
+
+    path: Annotated[str, "The folder, as a real path."]
+    kind: Annotated[Literal["base", "lora", "embedding", "draft"], "What it would become."]
+    kind_because: Annotated[str, "What says so."]
+    files_total: Annotated[int, "How many files would be sent."]
+    bytes_total: Annotated[int, "Their size together."]
+    rate_bps: Annotated[int | None, "Bytes per second, given or as earlier uploads went."]
+    expected_s: Annotated[int | None, "Seconds that the upload would take at that rate."]
+    files: Annotated[list[PlannedFileJson], "What would be sent."]
+    left_out: Annotated[list[LeftOutJson], "What would not."]
+    findings: Annotated[list[FindingJson], "Everything that preflight found."]
+
+
+class PlanDocument(InspectionJson):
+    """`uploader enqueue --dry-run --json`: the job that a folder would be."""
+
+    schema: Annotated[Literal["uploader.plan/1"], "The name and version of this document."]
+    model: Annotated[str, "The resource name: `accounts/ACCOUNT/models/MODEL`."]
+
+
+class PreflightDocument(InspectionJson):
+    """`uploader preflight --json`: what was found, printed also if it refuses the folder."""
+
+    schema: Annotated[Literal["uploader.preflight/1"], "The name and version of this document."]
+
+
+def job_json(job: Job, now: datetime) -> JobJson:
+    rate_bps, eta_s = speed(job, now)
+    return {
+        "id": job.id,
+        "model": job.model,
+        "path": job.path,
+        "kind": job.kind.value,
+        "stage": job.stage.value,
+        "status": job.status.value,
+        "reason": reason_json(job.reason) if job.reason else None,
+        "files_total": job.files_total,
+        "files_stored": job.files_stored,
+        "bytes_total": job.bytes_total,
+        "bytes_confirmed": job.bytes_confirmed,
+        "bytes_sent": job.bytes_sent,
+        "rate_bps": None if rate_bps is None else round(rate_bps),
+        "eta_s": None if eta_s is None else round(eta_s),
+        "attempts": job.attempts,
+        "not_before": _time(job.not_before) if job.not_before and waits(job, now) else None,
+        "priority": job.priority,
+        "created_at": _time(job.created_at),
+        "updated_at": _time(job.updated_at),
+        "ready_at": _time(job.ready_at) if job.ready_at else None,
+        "warnings": list(job.warnings),
+        "preflight": [cast(FindingJson, dict(finding)) for finding in job.preflight],
+    }
+
+
+def reason_json(reason: Reason) -> ReasonJson:
+    return {"code": reason.code, "message": reason.message, "hint": reason.hint}
+
+
+def file_json(file: FileState) -> FileJson:
+    return {
+        "path": file.path,
+        "size_bytes": file.size_bytes,
+        "offset": offset(file),
+        "stored": file.stored,
+        "verified": file.verified,
+        "crc32c": None if file.crc32c is None else encode_crc32c(file.crc32c),
+        "mode": file.mode.value,
+        "attempts": file.attempts,
+        "last_error": file.last_error,
+    }
+
+
+def event_json(event: Event) -> EventJson:
+    return {
+        "seq": event.seq,
+        "job": event.job_id,
+        "at": _time(event.at),
+        "kind": event.kind,
+        "message": event.message,
+        "path": event.path,
+    }
+
+
+def job_document(job: Job, files: Sequence[FileState], now: datetime) -> JobDocument:
+    listed = [file_json(file) for file in files]
+    return {"schema": "uploader.job/1", **job_json(job, now), "files": listed}
+
+
+def jobs_document(jobs: Sequence[Job], now: datetime) -> JobsDocument:
+    return {"schema": "uploader.jobs/1", "jobs": [job_json(job, now) for job in jobs]}
+
+
+def plan_document(model: str, inspection: InspectionJson) -> PlanDocument:
+    return {"schema": "uploader.plan/1", "model": model, **inspection}
+
+
+def preflight_document(inspection: InspectionJson) -> PreflightDocument:
+    return {"schema": "uploader.preflight/1", **inspection}
+
+
+def speed(job: Job, now: datetime) -> tuple[float | None, float | None]:
+    """(rate_bps, eta_s) of a job that is uploading right now; else neither."""
+    uploading = job.status is Status.ACTIVE and job.stage is Stage.UPLOAD
+    if not uploading or not job.rate_bps or now - job.updated_at > _FRESH:
+        return None, None
+    return job.rate_bps, job.eta_s
+
+
+def waits(job: Job, now: datetime) -> bool:
+    """Whether there is a time before which the job does not run."""
+    return job.not_before is not None and job.not_before > now
+
+
+def offset(file: FileState) -> int:
+    """The bytes the server has confirmed: all of them once the file is stored."""
+    return file.size_bytes if file.stored else file.checkpoint.offset
+
+
+def _time(at: datetime) -> Time:
+    """To the millisecond."""
+    exact = at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return Time(exact.replace("+00:00", "Z"))
