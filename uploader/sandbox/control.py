@@ -9,12 +9,16 @@ from http import HTTPStatus
 from uploader.sandbox import models, refusals, switchboard, uploads
 from uploader.sandbox.call import Call
 from uploader.sandbox.refusals import Refused, grpc, invalid
-from uploader.sandbox.wire import Request, Response, Route, carries, read_json
+from uploader.sandbox.wire import Request, Response, Route, carries, is_too_long, read_json
 from uploader.sandbox.world import World
 
 
 def route(world: World, request: Request) -> Route:
     """Where a control-plane request leads. Raises ConnectionError if its body never ends."""
+    if is_too_long(request):
+        status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        too_long = refusals.grpc_by_status(status, "the body is too long")
+        return Route("unknown", request.path, lambda _: too_long)
     if request.path.startswith("/_sandbox/"):
         return switchboard.route(world, request)
     allowed = [entry for entry in _ROUTES if entry[1].fullmatch(request.path)]

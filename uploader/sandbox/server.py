@@ -20,16 +20,17 @@ from typing import Any, Self
 from uploader.sandbox import control, storage
 from uploader.sandbox.doors import own_hosts, refusal
 from uploader.sandbox.faults import exchange
+from uploader.sandbox.reading import Nonsense, body_length, check_target, read_fields
 from uploader.sandbox.script import read_script
 from uploader.sandbox.wire import (
     BLOCK_BYTES,
     Body,
     ConnectionCut,
-    Headers,
     Request,
     Response,
     Route,
     head,
+    json_response,
 )
 from uploader.sandbox.world import World
 
@@ -173,12 +174,13 @@ class _Connection(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def _exchange(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
-            self._send(Response(400), close=True)
+        try:
+            request = self._request()
+        except Nonsense as error:
+            self._send(json_response(400, {"error": str(error)}), close=True)
+            self._linger()
             return
-        body = _SocketBody(self.rfile, int(length))
-        request = Request(self.command, self.path, Headers(self.headers.items()), body)
+        body = request.body
         try:
             response = self._answer(request)
         except ConnectionCut as cut:
@@ -194,7 +196,17 @@ class _Connection(BaseHTTPRequestHandler):
         elif unread:
             self._linger()
         else:
-            body.drain()
+            while body.read():
+                pass
+
+    def _request(self) -> Request:
+        """What was asked for. Raises Nonsense."""
+        if self.request_version == "HTTP/0.9" or self.headers.defects:
+            raise Nonsense("the head of the request is malformed")
+        check_target(self.path)
+        headers = read_fields(self.headers.items())
+        body = _SocketBody(self.rfile, body_length(headers))
+        return Request(self.command, self.path, headers, body)
 
     def _answer(self, request: Request) -> Response:
         server = self.server
@@ -240,10 +252,6 @@ class _SocketBody(Body):
     def _next(self, limit: int) -> bytes:
         # One recv at most: what has arrived is counted before a cut can take it away.
         return self._stream.read1(limit)
-
-    def drain(self) -> None:
-        while self.read():
-            pass
 
 
 def main() -> None:

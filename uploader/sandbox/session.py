@@ -10,7 +10,7 @@ from uploader.sandbox.refusals import Refused, malformed, xml
 from uploader.sandbox.wire import Body, Request, Response
 from uploader.sandbox.world import Session, StorageObject, Stored, World
 
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (?:([0-9]{1,19})-([0-9]{1,19})|\*)/([0-9]{1,19}|\*)")
 _WRONG_CRC32C = "AAAAAA=="
 
 
@@ -41,6 +41,7 @@ def put(world: World, session: Session, request: Request) -> Response:
     session.target.puts += 1
     span = _span(request)
     _check_total(session, span.total)
+    check_limits(span.stop, (0, session.limits[1]))
     if session.finished or span.start < session.confirmed:
         _note_resent(session, span)
     if session.finished:

@@ -55,7 +55,7 @@ def check_signature(secret: bytes, request: Request, now: float) -> None:
     sent = {name: request.headers[name] for name in names}
     path = urlsplit(request.target).path
     expected = _signature(secret, request.method, path, query, sent)
-    if not hmac.compare_digest(expected, query["X-Goog-Signature"]):
+    if not hmac.compare_digest(expected.encode(), query["X-Goog-Signature"].encode()):
         raise Refused(xml(403, "SignatureDoesNotMatch"), "signature does not match")
     issued = datetime.strptime(query["X-Goog-Date"], _DATE).replace(tzinfo=UTC)
     if now > issued.timestamp() + int(query["X-Goog-Expires"]):

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from uploader.sandbox.script import Fault
 
 BLOCK_BYTES = 256 * 1024
-_LARGEST_JSON_BYTES = 64 << 20
+_LARGEST_JSON_BYTES = 16 << 20
 
 
 class ConnectionCut(ConnectionError):
@@ -132,11 +132,26 @@ def read_body(body: Body) -> bytes:
 
 
 def read_json(request: Request) -> Any:
-    """The parsed body: {} for an empty one, None for one that is no JSON or far too long."""
-    if request.body.length > _LARGEST_JSON_BYTES:
-        return None
+    """The parsed body: {} for an empty one, None for one that is not strict JSON in UTF-8."""
     content = read_body(request.body)
     try:
-        return json.loads(content) if content else {}
-    except ValueError:
+        text = content.decode()
+        return json.loads(text, parse_constant=_refuse, object_pairs_hook=_object) if text else {}
+    except (ValueError, RecursionError):
         return None
+
+
+def is_too_long(request: Request) -> bool:
+    """True for a body that no call of the control plane has."""
+    return request.body.length > _LARGEST_JSON_BYTES
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) < len(pairs):
+        raise ValueError("a name comes twice")
+    return document
