@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: demo test prove check constraints soak clean
+.PHONY: demo test prove check constraints docs soak clean
 
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
@@ -42,6 +42,9 @@ constraints: ## the newest versions that work together
 	PIP_CONSTRAINT= $(PIP) install --editable . --group dev
 	(sed -n 1p constraints.txt; $(BIN)/pip freeze --all --exclude-editable | grep -v ' @ ' | sort -f) > constraints.new
 	mv constraints.new constraints.txt
+
+docs: $(VENV)/installed-dev ## the pages that are generated from the code
+	$(BIN)/python -m tests.docs
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -62,9 +62,3 @@ def combined(exits: Iterable[Exit]) -> Exit:
     """One code for several jobs: theirs if they agree, else mixed; OK if there are none."""
     found = set(exits)
     return Exit.MIXED if len(found) > 1 else next(iter(found), Exit.OK)
-
-
-def render_table() -> str:
-    """The table of `docs/exit-codes.md`."""
-    rows = [f"| {code.value} | {code.meaning} | {code.turn} |" for code in Exit]
-    return "\n".join(["| exit code | meaning | whose turn it is |", "|---|---|---|", *rows])
