@@ -199,16 +199,72 @@ def test_a_mistake_is_one_line_with_its_cure(
 @pytest.mark.parametrize(
     ("name", "nearest"),
     [
+        ("UPLOADER_TRANSFER__MAX_FILE", "UPLOADER_TRANSFER__MAX_FILES"),
+        ("UPLOADER_LEASE__DURATIONS", "UPLOADER_LEASE__DURATION"),
+    ],
+)
+def test_an_unknown_variable_of_a_section_is_refused_with_the_nearest(
+    config: Path, name: str, nearest: str
+) -> None:
+    error = refusal(config, "", **{name: "canary"})
+    assert name in error.message
+    assert nearest in error.hint
+    assert "canary" not in error.message + error.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
         ("UPLOADER_MAX_FILES", "UPLOADER_TRANSFER__MAX_FILES"),
         ("UPLOADER_TRANSFER_CHUNK_SIZE", "UPLOADER_TRANSFER__CHUNK_SIZE"),
         ("UPLOADER_STATEDIR", "UPLOADER_STATE_DIR"),
     ],
 )
-def test_an_unknown_variable_names_the_nearest(config: Path, name: str, nearest: str) -> None:
-    error = refusal(config, "", **{name: "canary"})
-    assert name in error.message
-    assert nearest in error.hint
-    assert "canary" not in error.message + error.hint
+def test_another_unknown_variable_is_warned_of(name: str, nearest: str) -> None:
+    (warning,) = load(environ={name: "canary"}).warnings
+    assert name in warning
+    assert nearest in warning
+    assert "canary" not in warning
+
+
+@pytest.mark.parametrize("service", ["UPLOADER", "UPLOADER_API", "UPLOADER_TRANSFER"])
+def test_a_service_of_that_name_in_the_cluster_stops_nothing_and_is_not_worth_a_word(
+    service: str,
+) -> None:
+    web = ["PORT_80_TCP", "PORT_80_TCP_ADDR", "PORT_80_TCP_PORT", "PORT_80_TCP_PROTO"]
+    links = [*web, "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "NAME", "ENV_PATH"]
+    found = load(environ={f"{service}_{link}": "tcp://10.0.0.1:80" for link in links})
+    assert found.warnings == ()
+
+
+def _homeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container with a numeric user: no HOME, and no line in /etc/passwd."""
+    for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", _nobody)
+
+
+def _nobody(uid: int) -> None:
+    raise KeyError(uid)
+
+
+def test_without_a_home_the_state_folder_is_all_that_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _homeless(monkeypatch)
+    found = load(environ={"UPLOADER_STATE_DIR": "/var/lib/uploader"})
+    assert found.state_dir == Path("/var/lib/uploader")
+    assert found.auth_ini is None
+    assert found.config_file is None
+
+
+def test_without_a_home_and_a_state_folder_the_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _homeless(monkeypatch)
+    with pytest.raises(UsageError) as caught:
+        load(environ={})
+    assert "UPLOADER_STATE_DIR" in caught.value.hint
 
 
 def test_a_bad_variable_is_named(config: Path) -> None:
@@ -227,7 +283,7 @@ def test_a_file_that_is_no_utf8_or_unreadable(
     def denied(*_: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_text", denied)
+    monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(UsageError, match="cannot be read: Permission denied"):
         load(config, {})
 
@@ -272,12 +328,42 @@ def test_of_several_names_for_one_setting_the_first_wins() -> None:
 
 
 def test_the_key_is_kept_and_never_shown() -> None:
-    found = load(environ={"FIREWORKS_API_KEY": f" {KEY}\n", "FIREWORKS_ACCOUNT_ID": "acme"})
+    found = load(environ={"FIREWORKS_API_KEY": f" {KEY}\t", "FIREWORKS_ACCOUNT_ID": "acme"})
     assert found.fireworks.api_key == ApiKey(KEY)
     assert found.fireworks.account_id == "acme"
     shown = [repr(found), str(found), str(describe(found)), found.model_dump_json()]
     assert not [text for text in shown if KEY in text]
     assert ("fireworks.api_key", "set", "FIREWORKS_API_KEY") in describe(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["#" * 1_000_001, "a = " + "[" * 200_000, "a." * 100_000 + "b = 1", "a = '" + "x" * 9 + "\0'"],
+    ids=["too large", "nested arrays", "nested keys", "no TOML"],
+)
+def test_a_file_that_nobody_wrote_by_hand_is_refused(config: Path, text: str) -> None:
+    assert refusal(config, text).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("key", "flaw"),
+    [
+        (f'"{KEY}"', "quotes"),
+        (f"'{KEY}'", "quotes"),
+        (f"“{KEY}”", "quotes"),
+        (f"Bearer {KEY}", "Bearer"),
+        (f"FIREWORKS_API_KEY={KEY}", "its variable"),
+        (f"export FIREWORKS_API_KEY={KEY}", "its variable"),
+        (f"api_key: {KEY}", "its variable"),
+        (f"{KEY}\n", "line end"),
+        (f"{KEY}\r\n", "line end"),
+        ("k" * 5000, "longer"),
+    ],
+)
+def test_what_people_paste_along_with_a_key_is_named(config: Path, key: str, flaw: str) -> None:
+    error = refusal(config, "", FIREWORKS_API_KEY=key)
+    assert flaw in error.message
+    assert KEY not in error.message + error.hint
 
 
 @pytest.mark.parametrize("key", ["two words", "tab\there", "schlüssel", "new\nline"])

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from uploader.cli.terminal import say
+
 if TYPE_CHECKING:
     from uploader.settings.schema import Settings
 
@@ -14,4 +16,7 @@ def settings_of(context: typer.Context) -> Settings:
     """Flag > environment > file > default; raises UsageError."""
     from uploader.settings.load import load  # pydantic is slow to import
 
-    return load(context.obj)
+    settings = load(context.obj)
+    for sentence in settings.warnings:
+        say(f"warning: {sentence}")
+    return settings

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import shlex
 import subprocess
+import threading
+from configparser import Error as ConfigParserError
+from configparser import RawConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from uploader.core.api_key import flaw_of_api_key
 from uploader.core.errors import RemoteError, UploaderError
 from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey
 from uploader.core.verdict import Call, Verdict
 
 _COMMAND_S = 30.0
-_KEY = re.compile(r"[\x21-\x7e]+")
-_SECTION = re.compile(r"\[\s*(?P<name>[^\]]*?)\s*\]")
-_SETTING = re.compile(r"(?P<name>[A-Za-z_]+)\s*[=:]\s*(?P<value>.*)")
-_QUOTED = re.compile(r"(?P<quote>[\"'])(?P<value>.*?)(?P=quote)\s*(?:[#;].*)?")
-_COMMENT = re.compile(r"(?:^|\s)[#;].*")
+_SECTIONS = ("default", "fireworks")
+#: Of a key file, of auth.ini, and of what a command prints.
+_MAX_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class ApiKeySource:
     env_key: str | None = field(repr=False)
     file: Path | None
     command: str | None
-    auth_ini: Path
+    auth_ini: Path | None
 
     def read(self) -> ApiKey:
         """The key as it is now. Raises RemoteError (BLOCKED, `no_key`); may wait 30 s."""
@@ -44,10 +45,11 @@ class ApiKeySource:
             return _key(_text(self.file), f"the key file {self.file}")
         if self.command:
             return _key(_output(self.command), "the key command")
-        found = _ini_key(_text(self.auth_ini)) if self.auth_ini.is_file() else ""
+        ini = self.auth_ini if self.auth_ini and self.auth_ini.is_file() else None
+        found = _ini_key(_text(ini)) if ini else ""
         if not found:
             raise _no_key("no Fireworks API key was found")
-        return _key(found, str(self.auth_ini))
+        return _key(found, str(ini))
 
     def fingerprint(self) -> str | None:
         """SHA-256 of the key in hex, to notice a change; None where there is no key."""
@@ -63,17 +65,16 @@ def _no_key(message: str) -> RemoteError:
 
 
 def _key(text: str, source: str) -> ApiKey:
-    key = text.strip()
-    if not key:
-        raise _no_key(f"{source} holds no API key")
-    if not _KEY.fullmatch(key):
-        raise _no_key(f"the API key from {source} has blanks, control or non-ASCII characters")
+    key = text.strip()  # every file ends in a line end
+    if flaw := flaw_of_api_key(key):
+        raise _no_key(f"the API key from {source} {flaw}")
     return ApiKey(key)
 
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text("utf-8-sig")
+        with path.open("rb") as file:
+            return file.read(_MAX_BYTES).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         why = type(error).__name__
     raise _no_key(f"{path} cannot be read: {why}")
@@ -82,38 +83,62 @@ def _text(path: Path) -> str:
 def _output(command: str) -> str:
     """What the command prints. Neither its words nor its output are ever repeated."""
     try:
-        done = subprocess.run(  # noqa: S603 - the user's own command, without a shell
-            shlex.split(command),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_COMMAND_S,
-            check=True,
-        )
-        return done.stdout.decode("utf-8")
+        return _run(shlex.split(command)).decode("utf-8")
     except subprocess.CalledProcessError as error:
         why = f"exit code {error.returncode}"
-    except subprocess.TimeoutExpired:
+    except TimeoutError:
         why = f"no answer within {_COMMAND_S:.0f} s"
     except (OSError, ValueError, IndexError) as error:
         why = type(error).__name__
     raise _no_key(f"the key command failed: {why}")
 
 
+def _run(command: list[str]) -> bytes:
+    """What ``command`` prints, in bounded time and memory. Raises OSError, CalledProcessError."""
+    with subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as process:
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(_COMMAND_S, end)
+        timer.start()
+        try:
+            printed = process.stdout.read(_MAX_BYTES) if process.stdout else b""
+            if len(printed) == _MAX_BYTES:
+                raise ValueError  # no key is that long
+            code = process.wait()
+        finally:
+            timer.cancel()
+            process.kill()
+    if late.is_set():
+        raise TimeoutError
+    if code:
+        raise subprocess.CalledProcessError(code, "")
+    return printed
+
+
 def _ini_key(text: str) -> str:
     """``api_key`` of an ini file, outside sections or in [fireworks] or [DEFAULT]."""
-    section = "default"
-    for line in map(str.strip, text.splitlines()):
-        if header := _SECTION.match(line):
-            section = header["name"].lower()
-        setting = _SETTING.match(line)
-        if setting and setting["name"].lower() == "api_key" and section in _SECTIONS:
-            return _value(setting["value"])
-    return ""
+    parser = RawConfigParser(
+        strict=False,
+        allow_no_value=True,
+        inline_comment_prefixes=("#", ";"),
+        default_section="",
+        empty_lines_in_values=False,
+    )
+    try:
+        parser.read_string(f"[default]\n{text}")
+    except ConfigParserError:
+        return ""
+    named = [name for name in parser.sections() if name.strip().lower() in _SECTIONS]
+    found = (parser.get(name, "api_key", fallback="") or "" for name in named)
+    return _unquoted(next(filter(None, found), ""))
 
 
-_SECTIONS = ("default", "fireworks")
-
-
-def _value(text: str) -> str:
-    quoted = _QUOTED.fullmatch(text.strip())
-    return quoted["value"] if quoted else _COMMENT.sub("", text).strip()
+def _unquoted(value: str) -> str:
+    quoted = value[:1] in ("'", '"') and value[-1:] == value[:1]
+    return value[1:-1] if quoted and len(value) > 1 else value

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 import platformdirs
 from pydantic import ValidationError
 
+from uploader.core.api_key import flaw_of_api_key
 from uploader.core.errors import UsageError
-from uploader.core.redact import MASK, ApiKey, redact
+from uploader.core.redact import MASK, ApiKey, foreign_line, redact
 from uploader.settings.schema import (
     Fireworks,
     Given,
@@ -27,9 +28,14 @@ from uploader.settings.schema import (
     Settings,
     Transfer,
     Validation,
+    at_home,
 )
 
 SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
+_MAX_FILE_BYTES = 1_000_000
+#: A key of a hundred thousand parts would take the parser minutes.
+_MAX_LINE_BYTES = 2048
+_MAX_WORDS_CHARS = 300
 
 
 class _Words(NamedTuple):
@@ -74,6 +80,9 @@ _ALIASES: dict[str, str] = {
     "REQUESTS_CA_BUNDLE": "fireworks.ca_bundle",
 }
 _CONFIG = "UPLOADER_CONFIG"
+_IN_A_SECTION = tuple(f"UPLOADER_{section.upper()}__" for section in _SECTIONS)
+#: What Kubernetes and Docker set beside a service, or container, that is called `uploader…`.
+_SERVICE_LINK = re.compile(r"UPLOADER_(?:\w+_)?(?:SERVICE_(?:HOST|PORT)|PORT|NAME|ENV)(?:_|$)")
 #: Never in a message: a password, a key, a command line that may hold one.
 _SECRET = frozenset({_API_KEY, "database_url", "fireworks.api_key_command"})
 
@@ -81,7 +90,8 @@ _SECRET = frozenset({_API_KEY, "database_url", "fireworks.api_key_command"})
 def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
     """The settings of this process; ``config`` is the flag's file.
 
-    Raises UsageError for an unknown key or variable, a bad value, a file that cannot be read.
+    Raises UsageError for an unknown key, an unknown variable of a known section, a bad value, a
+    file that cannot be read.
     """
     file = find_config(config, environ)
     words = [*(_from_file(file) if file else ()), *_from_environment(environ)]
@@ -89,7 +99,11 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         if word.key not in KEYS and not isinstance(word.value, ApiKey):
             raise _unknown("setting", word.key, word.origin, [*KEYS, *_SECTIONS])
     given = {word.key: Given(_shown(word), word.origin) for word in words}
-    tree: dict[str, Any] = {"config_file": file, "given": given}
+    tree: dict[str, Any] = {
+        "config_file": file,
+        "given": given,
+        "warnings": tuple(_strangers(environ)),
+    }
     for key, value, _ in words:
         section, _, name = key.rpartition(".")
         (tree.setdefault(section, {}) if section else tree)[name] = value
@@ -111,8 +125,10 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
             hint = "check `config`" if config else f"check {_CONFIG}"
             raise UsageError(f"there is no configuration file {file}", hint=hint)
         return file
-    usual = (platformdirs.user_config_path("uploader") / "config.toml", SYSTEM_CONFIG)
-    return next((file for file in usual if os.path.isfile(file)), None)  # noqa: PTH113 - no raise
+    own = at_home(platformdirs.user_config_path)
+    usual = (own / "config.toml", SYSTEM_CONFIG) if own else (SYSTEM_CONFIG,)
+    # One in a closed folder is none, where `Path.is_file` would raise.
+    return next((file for file in usual if os.path.isfile(file)), None)  # noqa: PTH113
 
 
 def describe(settings: Settings) -> list[tuple[str, str, str]]:
@@ -124,14 +140,7 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
 
 
 def _from_file(file: Path) -> Iterator[_Words]:
-    try:
-        document = tomllib.loads(file.read_text("utf-8"))
-    except OSError as problem:
-        hint = "let this user read it"
-        raise UsageError(f"{file} cannot be read: {problem.strerror}", hint=hint) from None
-    except ValueError as problem:  # TOML's and UTF-8's own
-        raise UsageError(f"{file} is not TOML: {redact(str(problem))}", hint="correct it") from None
-    for name, value in document.items():
+    for name, value in _document(file).items():
         if name not in _SECTIONS:
             yield _Words(name, value, str(file))
         elif isinstance(value, dict):
@@ -140,25 +149,57 @@ def _from_file(file: Path) -> Iterator[_Words]:
             raise UsageError(f"{file}: '{name}' is a section", hint=f"write it as [{name}]")
 
 
+def _document(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as opened:
+            text = opened.read(_MAX_FILE_BYTES + 1)
+        if len(text) > _MAX_FILE_BYTES:
+            raise UsageError(f"{file} is larger than any configuration", hint="is it the file?")
+        if max(map(len, text.splitlines()), default=0) > _MAX_LINE_BYTES:
+            raise UsageError(f"{file} has a line longer than any setting", hint="is it the file?")
+        return tomllib.loads(text.decode("utf-8"))
+    except OSError as problem:
+        hint = "let this user read it"
+        raise UsageError(f"{file} cannot be read: {problem.strerror}", hint=hint) from None
+    except ValueError as problem:  # TOML's and UTF-8's own
+        why = foreign_line(str(problem), _MAX_WORDS_CHARS)
+        raise UsageError(f"{file} is not TOML: {why}", hint="correct it") from None
+    except RecursionError:
+        raise UsageError(f"{file} is not TOML: it nests too deeply", hint="correct it") from None
+
+
 def _from_environment(environ: Mapping[str, str]) -> Iterator[_Words]:
     for name in environ:
-        if name.startswith("UPLOADER_") and name not in VARIABLES and name != _CONFIG:
+        if name.startswith(_IN_A_SECTION) and name not in VARIABLES:
             raise _unknown("variable", name, "the environment", list(VARIABLES))
     for name, key in (_ALIASES | VARIABLES).items():
         if environ.get(name):
             yield _Words(key, environ[name], name)
-    api_key = environ.get("FIREWORKS_API_KEY", "").strip()
-    if api_key:
-        if not re.fullmatch(r"[!-~]+", api_key):  # a header carries nothing else
-            hint = "copy it again: one word of ASCII"
-            raise UsageError("FIREWORKS_API_KEY cannot be an API key", hint=hint)
-        yield _Words(_API_KEY, ApiKey(api_key), "FIREWORKS_API_KEY")
+    key = environ.get("FIREWORKS_API_KEY", "").strip(" \t")
+    if key:
+        if flaw := flaw_of_api_key(key):
+            message = f"FIREWORKS_API_KEY cannot be an API key: it {flaw}"
+            raise UsageError(message, hint="set it to the key alone, one word")
+        yield _Words(_API_KEY, ApiKey(key), "FIREWORKS_API_KEY")
+
+
+def _strangers(environ: Mapping[str, str]) -> Iterator[str]:
+    """A sentence on each variable that looks like a setting: a slip, or somebody else's."""
+    for name in environ:
+        known = name in VARIABLES or name == _CONFIG
+        if name.startswith("UPLOADER_") and not known and not _SERVICE_LINK.match(name):
+            near = _nearest(name, list(VARIABLES))
+            yield f"{name} is not a setting and changes nothing" + (near and f"; {near}")
 
 
 def _unknown(what: str, name: str, origin: str, known: list[str]) -> UsageError:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "config.example.toml lists every setting"
+    hint = _nearest(name, known) or "config.example.toml lists every setting"
     return UsageError(f"unknown {what} {name} in {origin}", hint=hint)
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name[:_MAX_WORDS_CHARS], known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else ""
 
 
 def _refused(problem: ValidationError, given: Mapping[str, Given]) -> UsageError:

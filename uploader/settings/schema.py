@@ -72,6 +72,28 @@ def _path(value: object) -> object:
     return Path(expanded).absolute()
 
 
+def at_home(place: Callable[[str], Path]) -> Path | None:
+    """Our folder in a user's ``place``; None for a user without a home."""
+    try:
+        found = place("uploader")
+    except RuntimeError:
+        return None
+    return found if found.is_absolute() else None
+
+
+def _path_at_home(value: object) -> object:
+    try:
+        return _path(value)
+    except ValueError:
+        return None
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("this user has no home folder: set UPLOADER_STATE_DIR to a folder")
+    return path
+
+
 def _account_id(text: str | None) -> str | None:
     if text is not None and not ACCOUNT_ID.fullmatch(text):
         raise ValueError("it is the short id in accounts/ID, not an e-mail address")
@@ -155,8 +177,8 @@ class Given(NamedTuple):
 class Settings(Section):
     """Everything configurable, and where each of it comes from."""
 
-    state_dir: Annotated[Path, BeforeValidator(_path)] = Field(
-        default_factory=lambda: platformdirs.user_state_path("uploader")
+    state_dir: Annotated[Path, BeforeValidator(_path), AfterValidator(_absolute)] = Field(
+        default_factory=lambda: at_home(platformdirs.user_state_path) or Path("~")
     )
     database_url: str = Field("sqlite:///STATE_DIR/uploader.db", repr=False)
     fireworks: Fireworks = Fireworks()
@@ -165,7 +187,12 @@ class Settings(Section):
     retry: Retry = Retry()
     lease: Lease = Lease()
 
-    auth_ini: Annotated[Path, BeforeValidator(_path)] = _written("~/.fireworks/auth.ini")
+    #: None if this user has no home.
+    auth_ini: Annotated[Path | None, BeforeValidator(_path_at_home)] = _written(
+        "~/.fireworks/auth.ini"
+    )
+    #: Sentences about the environment that stop nothing.
+    warnings: tuple[str, ...] = Field(default=(), exclude=True)
     config_file: Path | None = Field(default=None, exclude=True)
     given: Mapping[str, Given] = Field(default_factory=dict, exclude=True, repr=False)
 
