@@ -23,7 +23,7 @@ from uploader.store.database.dialect import open_engine
 #: Where it must not be missing, as in CI.
 REQUIRED = os.environ.get("UPLOADER_TEST_POSTGRESQL") == "required"
 PASSWORD = "canary-of-the-database"
-_DEADLINE_S = 30.0
+_DEADLINE_S = 60.0
 
 
 def binaries() -> Path | None:
@@ -45,9 +45,12 @@ class Cluster:
             shutil.chown(folder, self._user, self._user)
         self._process: subprocess.Popen[bytes] | None = None
         self._numbers = itertools.count()
-        self.port = _free_port()
         self._initialise()
-        self.start()
+        for _ in range(3):  # somebody else may have the port by the time it is bound
+            self.port = _free_port()
+            if self._starts():
+                return
+        raise AssertionError(self._log.read_text())
 
     def _initialise(self) -> None:
         word = self._folder / "password"
@@ -65,8 +68,16 @@ class Cluster:
     def _data(self) -> Path:
         return self._folder / "data"
 
+    @property
+    def _log(self) -> Path:
+        return self._folder / "log"
+
     def start(self) -> None:
-        """Raises AssertionError where it does not answer in time."""
+        """On the port it had. Raises AssertionError if it ends, or does not answer in time."""
+        assert self._starts(), self._log.read_text()
+
+    def _starts(self) -> bool:
+        """False if it ended by itself. Raises AssertionError if it does not answer in time."""
         settings = {
             "port": self.port,
             "listen_addresses": "127.0.0.1",
@@ -75,7 +86,7 @@ class Cluster:
             "max_connections": 200,
         }
         words = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        with (self._folder / "log").open("ab") as log:
+        with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", self._data, *words],
                 user=self._user,
@@ -85,9 +96,12 @@ class Cluster:
             )
         pause, give_up = threading.Event(), time.monotonic() + _DEADLINE_S
         while not self._answers():
-            assert self._process.poll() is None, (self._folder / "log").read_text()
+            if self._process.poll() is not None:
+                self._process = None
+                return False
             assert time.monotonic() < give_up, "PostgreSQL does not start"
             pause.wait(0.05)
+        return True
 
     def _answers(self) -> bool:
         with contextlib.suppress(psycopg.OperationalError):

@@ -57,6 +57,8 @@ DEADLINE_S = 60.0
 SIMULATED_DEADLINE_S = 4 * 3600.0
 #: Another one is another order of threads: all tests hold with each.
 SEED = int(os.environ.get("UPLOADER_TEST_SEED", "1"))
+#: What takes the write lock: SQLite's own, and what stands for it on PostgreSQL.
+_BEGINNINGS = ("BEGIN", "SELECT pg_advisory_xact_lock")
 LIMITS = Limits(
     max_jobs=2,
     max_put_bytes=4 * GRANULE,
@@ -127,13 +129,15 @@ class Lab:
         """Threads change hands before a transaction begins, never within one."""
         seen: dict[int, int] = {}
 
-        @event.listens_for(engine, "connect")
         def quick(connection: Any, _: object) -> None:
             connection.execute("PRAGMA synchronous = OFF")
 
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", quick)
+
         @event.listens_for(engine, "before_cursor_execute")
         def begin(*of: Any) -> None:
-            if self._simulating and of[2].startswith("BEGIN"):
+            if self._simulating and of[2].startswith(_BEGINNINGS):
                 self.sim.turn()  # once it has begun, nobody else could write
 
         @event.listens_for(engine, "commit")
@@ -289,6 +293,11 @@ class Lab:
             self._crossed.clear()
             self.clock.wait(self._crossed, 0.25)
 
+    def passed(self, seconds: float) -> Callable[[], bool]:
+        """For `until`: has so much time passed since now?"""
+        began_s = self.clock.boot_s()
+        return lambda: self.clock.boot_s() - began_s > seconds
+
     # -- oracle ----------------------------------------------------------------------------
 
     def job(self, job_id: int = 1) -> Job:
@@ -331,11 +340,6 @@ class FastLab(Lab):
     ) -> None:
         super().__init__(folder, clock or FastClock(), database_url)
         self.spawn = spawn
-
-    @property
-    def fast(self) -> FastClock:
-        assert isinstance(self.clock, FastClock)
-        return self.clock
 
     def _at_boundary(self, name: str) -> None:
         self.boundary(name)

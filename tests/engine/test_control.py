@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import GRANULE, Lab
+from tests.engine.conftest import GRANULE, FastLab, Lab
 from uploader.core.errors import UsageError
 from uploader.core.job import Lease, Stage, Status
 from uploader.core.lifecycle import Verb
@@ -21,8 +22,16 @@ def sending(lab: Lab) -> bool:
     return any(entry["persisted"] for entry in lab.world.report()["objects"].values())
 
 
+@pytest.fixture(params=[Lab, FastLab])
+def any_lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """Also with real threads: what two writers at once would spoil."""
+    laboratory: Lab = request.param(tmp_path)
+    yield laboratory
+    laboratory.close()
+
+
 def slow_job(lab: Lab) -> None:
-    lab.bytes_per_s = GRANULE / 2
+    lab.bytes_per_s = GRANULE / 20  # so that nobody is too late to act
     lab.enqueue(lab.model(a_bin=SIZE))
 
 
@@ -53,7 +62,8 @@ def test_pause_lets_go_at_once_and_resume_goes_on_at_the_byte(lab: Lab) -> None:
     assert lab.object()["body_bytes_read"] - SIZE <= GRANULE
 
 
-def test_pause_and_resume_at_once_never_make_two_writers(lab: Lab) -> None:
+def test_pause_and_resume_at_once_never_make_two_writers(any_lab: Lab) -> None:
+    lab = any_lab
     slow_job(lab)
 
     def twice() -> None:
@@ -136,7 +146,8 @@ def test_leases_of_a_living_worker_are_left_alone_whatever_the_clock_says(lab: L
         assert lab.world.report()["creates"] == 0
 
 
-def test_two_workers_share_the_jobs_and_no_session(lab: Lab) -> None:
+def test_two_workers_share_the_jobs_and_no_session(any_lab: Lab) -> None:
+    lab = any_lab
     for number in range(6):
         lab.enqueue(lab.model(f"model-{number}", a_bin=6 * GRANULE, b_bin=GRANULE))
     with lab.worker() as one, lab.worker() as two:

@@ -1,7 +1,7 @@
 """Where leases end by themselves (PostgreSQL): what a holder does at its lease's end.
 
-The holder's clock is the laboratory's, fast and moved by hand; the database's is real, so that no
-lease ends there unless a test says so in SQL.
+The holder's clock is the laboratory's, simulated; the database's is real, so that no lease ends
+there unless a test says so in SQL.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from tests.engine.conftest import DEADLINE_S, GRANULE, LIMITS, FastClock, FastLab, Lab
+from tests.engine.conftest import GRANULE, LIMITS, Lab
 from tests.postgresql import Cluster
 from uploader.core.errors import StoreError
 from uploader.core.job import Stage, Status
@@ -46,7 +46,7 @@ class _Stoppable(InProcessAdapter):
         return super().send(*of, **options)
 
 
-class PostgresqlLab(FastLab):
+class PostgresqlLab(Lab):
     """Several laboratories may share one database."""
 
     def context(
@@ -99,7 +99,7 @@ def happened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def _stuck_renewals(
-    monkeypatch: pytest.MonkeyPatch, once: Callable[[], bool]
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, once: Callable[[], bool]
 ) -> tuple[threading.Event, threading.Event]:
     """From ``once`` on the first renewal hangs, as on a dead network: (it hangs, let it go)."""
     hangs, let_go, renew = threading.Event(), threading.Event(), Claims.renew
@@ -107,7 +107,7 @@ def _stuck_renewals(
     def stuck(*of: Any, **facts: Any) -> Any:
         if once() and not let_go.is_set():
             hangs.set()
-            assert let_go.wait(DEADLINE_S)
+            lab.until(let_go.is_set)
         return renew(*of, **facts)
 
     monkeypatch.setattr(Claims, "renew", stuck)
@@ -120,7 +120,7 @@ def test_after_its_lease_ended_a_holder_sends_nothing_though_nobody_tells_it_to_
 ) -> None:
     """The machine is suspended at ``moment`` while the worker's loop hangs in the store."""
     begun: list[bool] = []
-    hangs, let_go = _stuck_renewals(monkeypatch, lambda: bool(begun))
+    hangs, let_go = _stuck_renewals(lab, monkeypatch, lambda: bool(begun))
     blocks_before = 0 if "before" in moment else 3
     read_block = Source.block
 
@@ -128,9 +128,9 @@ def test_after_its_lease_ended_a_holder_sends_nothing_though_nobody_tells_it_to_
         if name != moment or happened.count("block") < blocks_before or "suspended" in happened:
             return
         begun.append(True)
-        assert hangs.wait(DEADLINE_S)
+        lab.until(hangs.is_set)
         happened.append("suspended")
-        lab.fast.moved_s += SUSPENDED_S
+        lab.sim.suspend(SUSPENDED_S)
 
     def block(self: Source, start: int, count: int) -> bytes:
         found = read_block(self, start, count)
@@ -170,8 +170,8 @@ def test_a_holder_that_waits_for_an_answer_at_its_leases_end_is_cut(
 
     def wait(name: str) -> None:
         if name == "put after" and not cut.is_set():
-            lab.fast.moved_s += LIMITS.lease_s
-            assert cut.wait(DEADLINE_S)
+            lab.sim.suspend(LIMITS.lease_s)
+            lab.until(cut.is_set)
 
     monkeypatch.setattr(JobRun, "cut", noted_cut)
     monkeypatch.setattr(Claims, "renew", refused)
@@ -183,9 +183,8 @@ def test_a_holder_that_waits_for_an_answer_at_its_leases_end_is_cut(
 
 
 def test_renewals_keep_a_lease_for_as_long_as_it_takes(
-    tmp_path: Path, postgresql_url: str, happened: list[str]
+    lab: PostgresqlLab, happened: list[str]
 ) -> None:
-    lab = PostgresqlLab(tmp_path, FastClock(5.0), database_url=postgresql_url)
     lab.bytes_per_s = GRANULE
     began_s = lab.clock.boot_s()
     lab.enqueue(lab.model(a_bin=SIZE))
@@ -194,7 +193,6 @@ def test_renewals_keep_a_lease_for_as_long_as_it_takes(
     assert happened.count("block") == SIZE / GRANULE
     sending = happened[: SIZE // GRANULE + 1]
     assert sending.count("claim") == 1, lab.dump()
-    lab.close()
 
 
 def _take_away(lab: Lab, owner: str) -> Held:
@@ -213,23 +211,23 @@ def _take_away(lab: Lab, owner: str) -> Held:
 def test_a_lease_that_was_taken_is_not_resumed_by_the_old_holder(lab: PostgresqlLab) -> None:
     lab.bytes_per_s = GRANULE / 2
     lab.enqueue(lab.model(a_bin=SIZE))
+    taken: list[Held] = []
     with lab.worker() as worker:
-        thread = threading.Thread(target=worker.run, daemon=True)
-        thread.start()
-        lab.until(lambda: lab.jobs.jobs()[0].bytes_marked > 0)
-        taken = _take_away(lab, "another machine")
-        lab.until(lambda: not worker._runs)
-        before, held = lab.jobs.events(1), lab.object()["body_bytes_read"]
-        # Its loop goes on: it looks, renews and claims several times.
-        looked_s = lab.clock.boot_s()
-        lab.until(lambda: lab.clock.boot_s() - looked_s > 60)
-        assert lab.job().lease == taken.lease
-        assert lab.jobs.events(1) == before
-        assert lab.object()["body_bytes_read"] == held
-        worker.drain()
-        thread.join(DEADLINE_S)
-        assert not thread.is_alive()
-    taken.release()
+
+        def steal() -> None:
+            lab.until(lambda: lab.jobs.jobs()[0].bytes_marked > 0)
+            taken.append(_take_away(lab, "another machine"))
+            lab.until(lambda: not worker._runs)
+            before, read = lab.jobs.events(1), lab.object()["body_bytes_read"]
+            # Its loop goes on: it looks, renews and claims several times.
+            lab.until(lab.passed(60))
+            assert lab.job().lease == taken[0].lease
+            assert lab.jobs.events(1) == before
+            assert lab.object()["body_bytes_read"] == read
+            worker.drain()
+
+        lab.finish(worker.run, steal)
+    taken[0].release()
     lab.bytes_per_s = None
     lab.run()
     lab.assert_ready()
@@ -238,10 +236,10 @@ def test_a_lease_that_was_taken_is_not_resumed_by_the_old_holder(lab: Postgresql
 def test_without_its_store_a_holder_sends_until_the_end_of_its_lease_and_goes_on_when_it_is_back(
     tmp_path: Path, own_postgresql: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lease_s, slack_s = 10.0, 5.0  # fast seconds; slack for threads that are not scheduled
+    lease_s = 10.0
     sent_s: list[float] = []
     read = Progress.read
-    lab = PostgresqlLab(tmp_path, FastClock(10.0), database_url=own_postgresql.url("postgres"))
+    lab = PostgresqlLab(tmp_path, database_url=own_postgresql.url("postgres"))
 
     def noted(*of: Any) -> None:
         sent_s.append(lab.clock.boot_s())
@@ -251,19 +249,18 @@ def test_without_its_store_a_holder_sends_until_the_end_of_its_lease_and_goes_on
     lab.bytes_per_s = 2 * GRANULE
     lab.enqueue(lab.model(a_bin=100 * GRANULE))
     with lab.worker(lease_s=lease_s) as worker:
-        thread = threading.Thread(target=worker.run, daemon=True)
-        thread.start()
-        lab.until(lambda: len(sent_s) > 8)
-        own_postgresql.stop()
-        gone_s = lab.clock.boot_s()
-        lab.until(lambda: lab.clock.boot_s() - gone_s > 2 * lease_s)
-        assert [at for at in sent_s if at > gone_s + lease_s + slack_s] == []
-        assert thread.is_alive(), "it goes on trying"
-        own_postgresql.start()
-        lab.bytes_per_s = None
-        lab.until(lambda: lab.job().status is Status.DONE)
-        worker.drain()
-        thread.join(DEADLINE_S)
-        assert not thread.is_alive()
+
+        def take_the_store_away() -> None:
+            lab.until(lambda: len(sent_s) > 8)
+            own_postgresql.stop()
+            gone_s = lab.clock.boot_s()
+            lab.until(lab.passed(2 * lease_s))
+            assert [at for at in sent_s if at > gone_s + lease_s] == []
+            own_postgresql.start()
+            lab.bytes_per_s = None
+            lab.until(lambda: lab.job().status is Status.DONE)
+            worker.drain()
+
+        lab.finish(worker.run, take_the_store_away)
     lab.assert_ready()
     lab.close()

@@ -50,11 +50,6 @@ def counting(lab: Lab, wanted: str) -> list[str]:
     return seen
 
 
-def passed(lab: Lab, seconds: float) -> Callable[[], bool]:
-    began_s = lab.clock.boot_s()
-    return lambda: lab.clock.boot_s() - began_s > seconds
-
-
 # -- the worker ----------------------------------------------------------------------------
 
 

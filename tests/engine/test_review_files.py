@@ -12,7 +12,7 @@ import google_crc32c
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from tests.engine.test_review import counting, never_fresh, passed
+from tests.engine.test_review import counting, never_fresh
 from uploader.core.errors import SourceUnreadable
 from uploader.core.job import FileState, Mode, PrefixCrc, Status
 from uploader.engine.job_run import refuse_different
@@ -34,7 +34,7 @@ def test_urls_that_cannot_be_had_are_asked_for_less_and_less(
     asked = counting(lab, "urls before")
     lab.world.script.add([{"on": "urls", "do": "status", "status": 503, "nth": 2, "times": 0}])
     lab.enqueue(lab.model(a_bin=SIZE, b_bin=GRANULE))
-    lab.run_until(passed(lab, 400))
+    lab.run_until(lab.passed(400))
     assert 3 < len(asked) < 40
 
 
@@ -95,7 +95,7 @@ def test_a_model_whose_kind_is_not_told_is_not_another_kind(lab: Lab) -> None:
 def test_a_server_that_keeps_nothing_is_not_sent_the_same_bytes_without_a_pause(lab: Lab) -> None:
     lab.world.script.add([{"on": "put", "do": "no-range-308", "times": 0}])
     lab.enqueue(lab.model(a_bin=SIZE))
-    lab.run_until(passed(lab, 300))
+    lab.run_until(lab.passed(300))
     assert 3 < lab.object()["puts"] < 40
 
 
