@@ -25,4 +25,77 @@ An error becomes a verdict by the retry table, a verdict a decision: try again l
 account needs a human), or fail (this job does).
 """
 
+import importlib
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+#: What `import uploader` offers (docs/python.md); each is loaded when it is first used.
+__all__ = [
+    "Event",
+    "File",
+    "Finding",
+    "Job",
+    "JobWithFiles",
+    "Kind",
+    "Mode",
+    "NotFound",
+    "PreflightRefused",
+    "Reason",
+    "Stage",
+    "Status",
+    "StoreError",
+    "UploaderError",
+    "UsageError",
+    "VerbRefused",
+    "WaitTimedOut",
+    "cancel",
+    "enqueue",
+    "events",
+    "job",
+    "jobs",
+    "pause",
+    "remove",
+    "resume",
+    "retry",
+    "wait",
+]
+
+if TYPE_CHECKING:
+    from uploader.api import (
+        Event,
+        File,
+        Finding,
+        Job,
+        JobWithFiles,
+        Kind,
+        Mode,
+        NotFound,
+        PreflightRefused,
+        Reason,
+        Stage,
+        Status,
+        StoreError,
+        UploaderError,
+        UsageError,
+        VerbRefused,
+        WaitTimedOut,
+        cancel,
+        enqueue,
+        events,
+        job,
+        jobs,
+        pause,
+        remove,
+        resume,
+        retry,
+        wait,
+    )
+else:
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module("uploader.api"), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

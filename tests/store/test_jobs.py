@@ -124,6 +124,24 @@ def test_find_names_the_jobs_that_share_a_model_id(jobs: Jobs, enqueue: Callable
         jobs.find("m")
 
 
+def test_find_takes_the_resource_name(jobs: Jobs, enqueue: Callable[..., int]) -> None:
+    first, second = enqueue(), enqueue(account="beta")
+    assert jobs.find(jobs.job(first).model).id == first
+    assert jobs.find("accounts/beta/models/m").id == second
+    with pytest.raises(NotFound):
+        jobs.find("accounts/gamma/models/m")
+
+
+def test_find_means_the_job_that_has_not_ended(jobs: Jobs, enqueue: Callable[..., int]) -> None:
+    first = enqueue()
+    jobs.apply(first, Verb.CANCEL, LATER)
+    second = enqueue()
+    assert jobs.find("m").id == second
+    jobs.apply(second, Verb.CANCEL, LATER)
+    with pytest.raises(NotFound, match=rf"{first} \(cancelled\), {second} \(cancelled\)"):
+        jobs.find("m")
+
+
 @pytest.mark.parametrize("ref", ["7", "nobody", "9" * 40, "²", ""])
 def test_find_of_nothing(jobs: Jobs, ref: str) -> None:
     with pytest.raises(NotFound) as raised:

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from uploader.core.errors import NotFound
 from uploader.core.job import Kind
+from uploader.intake.request import PRIORITIES, folder_of
 
 _COUNT_MAX = 2**31 - 1
 
@@ -27,13 +27,6 @@ class KindWord(StrEnum):
     @property
     def kind(self) -> Kind | None:
         return None if self is KindWord.AUTO else Kind(self.value)
-
-
-def _folder(word: str) -> Path:
-    """``word`` as a path. An empty one is an unset variable, not the folder we stand in."""
-    if not word:
-        raise NotFound("the path is empty", hint="check the variable it comes from")
-    return Path(word)
 
 
 def _text(metavar: str, about: str) -> Any:
@@ -58,7 +51,7 @@ def read_model_json(path: Path | None) -> Mapping[str, Any]:
 Folder = Annotated[
     Path,
     typer.Argument(
-        metavar="PATH", help="The folder of a model.", show_default=False, parser=_folder
+        metavar="PATH", help="The folder of a model.", show_default=False, parser=folder_of
     ),
 ]
 ModelId = Annotated[str | None, _text("ID", "Default: the folder's name.")]
@@ -70,7 +63,9 @@ Include = Annotated[list[str] | None, _text("G", "Send what is left out by defau
 Exclude = Annotated[list[str] | None, _text("G", "Leave more files out.")]
 Allow = Annotated[list[str] | None, _text("CHECK", "Take the errors of this check for warnings.")]
 NoPreflight = Annotated[bool, typer.Option("--no-preflight", help="Look into no file.")]
-Priority = Annotated[int, typer.Option(metavar="N", min=-1000, max=1000, help="Higher is sooner.")]
+Priority = Annotated[
+    int, typer.Option(metavar="N", min=PRIORITIES[0], max=PRIORITIES[-1], help="Higher is sooner.")
+]
 
 # -- the fields of a model that are asked for most (intake/request.py ModelFields) --------------
 

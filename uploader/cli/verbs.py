@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace as changed
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,8 +91,7 @@ def _start_over(
     jobs: Jobs, job: Job, settings: Settings, allow: Sequence[str], *, replace: bool
 ) -> Job:
     """The job in its new run; ``allow`` waives checks on top of those waived at enqueue."""
-    request = EnqueueRequest.from_options(job)
-    plan = planned(changed(request, allow=(*request.allow, *allow)), settings, jobs)
+    plan = planned(EnqueueRequest.from_options(job, allow=allow), settings, jobs)
     begun = jobs.begin_life(job.id, plan.new, wiring.clock().now(), replace=replace)
     print_findings(plan.seen)
     total = size(begun.bytes_total)

@@ -21,9 +21,11 @@ UploaderError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from uploader.core.exits import Exit
+from uploader.core.finding import Finding
 from uploader.core.reasons import Code
 from uploader.core.verdict import Call, Verdict
 
@@ -66,10 +68,14 @@ class VerbRefused(UploaderError):
 
 
 class PreflightRefused(UploaderError):
-    """The folder cannot become a model; nothing was sent."""
+    """The folder cannot become a model, as its ``findings`` say; nothing was sent."""
 
     exit_code = Exit.PREFLIGHT
     code = Code.PREFLIGHT
+
+    def __init__(self, message: str, *, hint: str = "", findings: Sequence[Finding] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.findings = tuple(findings)
 
 
 class WaitTimedOut(UploaderError):

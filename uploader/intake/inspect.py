@@ -84,7 +84,7 @@ class FolderRefused(PreflightRefused):
     def __init__(self, inspection: Inspection) -> None:
         root, what = inspection.manifest.root, inspection.what
         message = f"{root} cannot become {what}: {inspection.counts}"
-        super().__init__(message, hint=_way_out(inspection))
+        super().__init__(message, hint=_way_out(inspection), findings=inspection.findings)
         self.inspection = inspection
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from uploader.core.errors import UsageError
+from uploader.core.errors import NotFound, UsageError
 from uploader.core.job import ACCOUNT_ID, Job, Kind
 from uploader.model.model_id import check_model_id
 
+PRIORITIES = range(-1000, 1001)
 #: In the options of every job, given or not; any other one only if it was given, so that a job
 #: of an earlier version, which did not know it, is still the same job.
 _ALWAYS = frozenset({
@@ -84,7 +85,7 @@ class EnqueueRequest:
     priority: int = 0
 
     def check(self) -> None:
-        """Raises UsageError for a text that no folder could make right."""
+        """Raises UsageError for a value that no folder could make right."""
         for name, text in self._texts():
             if any("\ud800" <= char <= "\udfff" for char in text):
                 hint = "check the terminal's encoding"
@@ -94,6 +95,9 @@ class EnqueueRequest:
         if self.account is not None and not ACCOUNT_ID.fullmatch(self.account):
             hint = "it is the short id in accounts/ID, not an e-mail address"
             raise UsageError(f"`account` cannot be {self.account!r}", hint=hint)
+        if self.priority not in PRIORITIES:
+            hint = f"write a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}"
+            raise UsageError(f"`priority` cannot be {self.priority!r}", hint=hint)
 
     def _texts(self) -> Iterator[tuple[str, str]]:
         words = {
@@ -126,8 +130,8 @@ class EnqueueRequest:
         return {_key(name): word for name, word in words.items() if word or name in _ALWAYS}
 
     @classmethod
-    def from_options(cls, job: Job) -> Self:
-        """The request that made ``job``."""
+    def from_options(cls, job: Job, *, allow: Sequence[str] = ()) -> Self:
+        """The request that made ``job``; ``allow`` waives checks on top of those it waived."""
         said = job.options
         given = {name: said[_key(name)] for name in MODEL_FIELDS if said.get(_key(name))}
         return cls(
@@ -140,10 +144,17 @@ class EnqueueRequest:
             model_json=said.get("model-json", {}),
             include=tuple(said.get("include", ())),
             exclude=tuple(said.get("exclude", ())),
-            allow=tuple(said.get("allow", ())),
+            allow=(*said.get("allow", ()), *allow),
             no_preflight=said.get("no-preflight", False),
             priority=job.priority,
         )
+
+
+def folder_of(word: str) -> Path:
+    """``word`` as a path. Raises NotFound for an empty one: an unset variable, not this folder."""
+    if not word:
+        raise NotFound("the path is empty", hint="check the variable it comes from")
+    return Path(word)
 
 
 def _key(name: str) -> str:

@@ -3,37 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from uploader.core.documents import FindingJson
+from uploader.core.finding import Finding
 
-Severity = Literal["error", "warning"]
+__all__ = ["Finding", "error", "some", "warning"]
+
 _MOST = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing about a folder. ``check`` is its stable name; an ``error`` refuses the folder.
-
-    ``file`` is a name as it can be printed, None where the folder as a whole is meant.
-    """
-
-    check: str
-    severity: Severity
-    file: str | None
-    message: str
-    hint: str
-
-    def as_json(self) -> FindingJson:
-        """The shape of a job's ``preflight`` entries (design §7); no file is an empty one."""
-        return {
-            "check": self.check,
-            "severity": self.severity,
-            "file": self.file or "",
-            "message": self.message,
-            "hint": self.hint,
-        }
 
 
 def error(check: str, file: str | None, message: str, hint: str) -> Finding:

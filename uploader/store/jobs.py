@@ -6,14 +6,15 @@ Their verbs change a job's status only; a lease stays with its worker until that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import ColumnElement, Engine, and_, delete, select, update
 
 from uploader.core.errors import NotFound, UsageError, VerbRefused
 from uploader.core.events import EventKind
-from uploader.core.job import Event, FileState, Job, NewJob, Status
+from uploader.core.job import OPEN_STATUSES, Event, FileState, Job, NewJob, Status
 from uploader.core.lifecycle import Verb, advance, already
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
@@ -29,6 +30,8 @@ _TOLD: dict[Verb, tuple[EventKind, str]] = {
     Verb.RETRY: (EventKind.RETRIED, "the user asked for another try"),
 }
 _REMOVABLE = (Status.DONE, Status.CANCELLED, Status.FAILED)
+#: As `Job.model` has it (docs/fireworks.md).
+_RESOURCE_NAME = re.compile(r"accounts/([^/]+)/models/([^/]+)")
 #: Longer numbers are no id, and SQLite has no room for them.
 _MAX_ID_DIGITS = 18
 
@@ -58,20 +61,26 @@ class Jobs:
             return read_job(connection, job_id)
 
     def find(self, ref: str) -> Job:
-        """The job a user means by an id or a unique model id.
+        """The job a user means by its id, its model's id or its model's resource name.
 
-        Raises NotFound, and UsageError where several jobs have that model id.
+        Of a model's jobs the one that has not ended is meant. Raises NotFound, also if several
+        have ended and none is open, and UsageError if several are open.
         """
         if ref.isdecimal() and len(ref) <= _MAX_ID_DIGITS:
             return self.job(int(ref))
         with self._journal.reading() as connection:
-            found = [job_of(row) for row in connection.execute(JOBS.where(jobs.c.model_id == ref))]
-        if not found:
+            found = [job_of(row) for row in connection.execute(JOBS.where(_model_is(ref)))]
+        still_open = [job for job in found if job.status in OPEN_STATUSES]
+        meant = still_open or found
+        if not meant:
             raise NotFound(f"there is no job {ref}", hint="`uploader status` lists the jobs")
-        if len(found) > 1:
-            ids = ", ".join(str(job.id) for job in found)
+        if len(meant) == 1:
+            return meant[0]
+        if still_open:
+            ids = ", ".join(str(job.id) for job in still_open)
             raise UsageError(f"{ref} is the model of several jobs: {ids}", hint="give the id")
-        return found[0]
+        ended = ", ".join(f"{job.id} ({job.status})" for job in found)
+        raise NotFound(f"every job of {ref} has ended: {ended}", hint="give the id")
 
     def jobs(self) -> list[Job]:
         """Every job with the sums over its files, by id."""
@@ -149,6 +158,13 @@ class Jobs:
             for table in (events, files):
                 transaction.run(delete(table).where(table.c.job_id == job_id))
             transaction.run(delete(jobs).where(jobs.c.id == job_id))
+
+
+def _model_is(ref: str) -> ColumnElement[bool]:
+    named = _RESOURCE_NAME.fullmatch(ref)
+    if named is None:
+        return jobs.c.model_id == ref
+    return and_(jobs.c.account == named[1], jobs.c.model_id == named[2])
 
 
 def _check_deletable(job: Job, verb: Verb) -> None:

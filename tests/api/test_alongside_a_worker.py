@@ -1,0 +1,67 @@
+"""The calls while a daemon works, and the examples of docs/python.md as they stand there."""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import uploader
+from tests.acceptance.conftest import World, world
+
+__all__ = ["world"]
+pytestmark = pytest.mark.acceptance
+DEADLINE_S = 60
+PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+
+
+@pytest.fixture
+def daemon(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A worker alongside this process, which has the same settings."""
+    for name, value in world.environment.items():
+        if name.startswith(("UPLOADER_", "FIREWORKS_", "HOME", "XDG_")):
+            monkeypatch.setenv(name, value)
+    monkeypatch.chdir(world.folder)
+    with world.worker():
+        yield world
+
+
+def test_from_a_folder_to_ready_in_another_thread(
+    daemon: World, capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = daemon.model("weights", model_bin=1 << 20)
+    before = [signal.getsignal(number) for number in signal.valid_signals()]
+    ended: list[uploader.JobWithFiles] = []
+
+    def call() -> None:
+        job = uploader.enqueue(root, allow="no_weights")
+        ended.append(uploader.wait(job.id, timeout=DEADLINE_S))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join(DEADLINE_S)
+    (job,) = ended
+    assert (job.status, job.stage) == ("done", "ready")
+    assert all(file.stored and file.verified for file in job.files)
+    assert [signal.getsignal(number) for number in signal.valid_signals()] == before
+    assert capfd.readouterr() == ("", "")
+    daemon.assert_identical(root)
+
+
+def test_the_examples_of_the_page_run_as_they_stand(daemon: World) -> None:
+    daemon.model("my-model", model_bin=1 << 16)
+    examples = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    assert len(examples) >= 5
+    names: dict[str, object] = {}
+    for example in examples:
+        exec(compile(example, "docs/python.md", "exec"), names)
+    assert uploader.jobs() == []
+
+
+def test_the_page_names_every_call_and_value() -> None:
+    missing = [name for name in uploader.__all__ if f"`{name}" not in PAGE]
+    assert missing == []

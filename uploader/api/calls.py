@@ -1,0 +1,292 @@
+"""The product as functions. Each call reads the settings and opens the store, and closes it.
+
+Nothing is printed, no signal is handled and no thread is started, so each call works in any
+thread and alongside a worker. Ctrl-C is KeyboardInterrupt; jobs stay. Errors are UploaderError
+with a ``code`` and a ``hint``. Imports wait inside the functions: `import uploader` is cheap.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from uploader import wiring
+from uploader.api.results import Event, Job, JobWithFiles, event_of, job_of, job_with_files_of
+from uploader.core.errors import UsageError
+from uploader.core.job import Job as StoredJob
+from uploader.core.job import Kind
+from uploader.core.lifecycle import Verb
+
+if TYPE_CHECKING:
+    from uploader.intake.plan import Plan
+    from uploader.intake.request import EnqueueRequest
+    from uploader.settings.schema import Settings
+    from uploader.store.jobs import Jobs
+
+Ref = int | str
+Names = Sequence[str]
+
+
+def enqueue(  # noqa: PLR0913 - the options of `uploader enqueue`
+    path: str | os.PathLike[str],
+    *,
+    model_id: str | None = None,
+    account: str | None = None,
+    kind: str = "auto",
+    base_model: str | None = None,
+    display_name: str | None = None,
+    description: str | None = None,
+    hugging_face_url: str | None = None,
+    github_url: str | None = None,
+    public: bool = False,
+    context_length: int | None = None,
+    supports_tools: bool = False,
+    supports_image_input: bool = False,
+    default_draft_model: str | None = None,
+    default_draft_token_count: int | None = None,
+    model_json: Mapping[str, Any] | None = None,
+    include: Names = (),
+    exclude: Names = (),
+    allow: Names = (),
+    no_preflight: bool = False,
+    priority: int = 0,
+) -> JobWithFiles:
+    """Make a job of the model folder ``path``; nothing is sent before a worker runs.
+
+    The same folder with the same options is the same job. The options are those of
+    `uploader enqueue`; ``model_json`` holds any field of the model by the service's name.
+
+        job = uploader.enqueue("checkpoints/final", model_id="my-model")
+        print(job.id, job.model, job.status)
+
+    Raises PreflightRefused, whose ``findings`` say what is wrong with the folder; NotFound,
+    UsageError, StoreError.
+    """
+    from uploader.intake.request import EnqueueRequest, ModelFields, folder_of
+
+    fields = ModelFields(
+        display_name=display_name,
+        description=description,
+        hugging_face_url=hugging_face_url,
+        github_url=github_url,
+        public=public,
+        context_length=context_length,
+        supports_tools=supports_tools,
+        supports_image_input=supports_image_input,
+        default_draft_model=default_draft_model,
+        default_draft_token_count=default_draft_token_count,
+    )
+    request = EnqueueRequest(
+        path=folder_of(os.fspath(path)),
+        model_id=model_id,
+        account=account,
+        kind=_kind(kind),
+        base_model=base_model,
+        fields=fields,
+        model_json=model_json or {},
+        include=_names(include),
+        exclude=_names(exclude),
+        allow=_names(allow),
+        no_preflight=no_preflight,
+        priority=priority,
+    )
+    with _opened() as (settings, store):
+        plan = _planned(request, settings, store.glimpse())
+        table = store.create()
+        job_id, _ = table.enqueue(plan.new, wiring.clock().now())
+        return _with_files(table, table.job(job_id))
+
+
+def jobs() -> list[Job]:
+    """Every job, by id.
+
+    waiting = [job for job in uploader.jobs() if job.status == "active"]
+
+    Raises StoreError, UsageError.
+    """
+    from uploader.core.documents import job_json
+
+    with _opened() as (_, store):
+        table, now = store.find(), wiring.clock().now()
+        return [job_of(job_json(job, now)) for job in table.jobs()] if table else []
+
+
+def job(ref: Ref) -> JobWithFiles:
+    """One job with its files, by id, model id or resource name.
+
+        for file in uploader.job("my-model").files:
+            print(file.path, file.offset, file.size_bytes)
+
+    Raises NotFound, StoreError, UsageError.
+    """
+    with _found(ref) as (table, found):
+        return _with_files(table, found)
+
+
+def wait(
+    ref: Ref,
+    *,
+    timeout: float | None = None,
+    progress: Callable[[Job], object] | None = None,
+) -> JobWithFiles:
+    """The job once it is done, or needs a human: look at its ``status`` and ``reason``.
+
+    ``timeout`` is in seconds. ``progress`` is called with the job about once a second.
+
+        job = uploader.wait("my-model", timeout=3600)
+        if job.status != "done":
+            raise SystemExit(f"{job.reason.message}: {job.reason.hint}")
+
+    Raises WaitTimedOut, after which the job goes on; NotFound, StoreError, UsageError, and
+    what ``progress`` raises.
+    """
+    from uploader.core.documents import job_json
+    from uploader.store.wait import wait_for
+
+    clock = wiring.clock()
+
+    def show(found: Sequence[StoredJob]) -> None:
+        if progress:
+            progress(job_of(job_json(found[0], clock.now())))
+
+    with _found(ref) as (table, found):
+        (ended,) = wait_for(table, [found.id], clock, timeout, show)
+        return _with_files(table, ended)
+
+
+def events(since: int = 0) -> list[Event]:
+    """What happened to all jobs after the event with the number ``since``, oldest first.
+
+        seen = 0
+        for event in uploader.events(seen):
+            print(event.at, event.job, event.message)
+            seen = event.seq
+
+    Raises StoreError, UsageError.
+    """
+    from uploader.core.documents import event_json
+
+    with _opened() as (_, store):
+        table = store.find()
+        return [event_of(event_json(one)) for one in table.events(since=since)] if table else []
+
+
+def pause(ref: Ref) -> JobWithFiles:
+    """Hold a job where it is; its worker stops at the next block.
+
+    uploader.pause("my-model")
+
+    Raises VerbRefused if its state does not allow that, NotFound, StoreError, UsageError.
+    """
+    return _apply(ref, Verb.PAUSE)
+
+
+def resume(ref: Ref) -> JobWithFiles:
+    """Let a paused job go on, at the right byte.
+
+    uploader.resume("my-model")
+
+    Raises VerbRefused if its state does not allow that, NotFound, StoreError, UsageError.
+    """
+    return _apply(ref, Verb.RESUME)
+
+
+def cancel(ref: Ref, *, delete_remote: bool = False) -> JobWithFiles:
+    """Give a job up; with ``delete_remote`` its model too, if this job created it.
+
+    uploader.cancel("my-model")
+
+    Raises VerbRefused if its state does not allow that, NotFound, StoreError, UsageError.
+    """
+    return _apply(ref, Verb.CANCEL, delete_remote=delete_remote)
+
+
+def retry(
+    ref: Ref, *, rescan: bool = False, replace: bool = False, allow: Names = ()
+) -> JobWithFiles:
+    """Try a failed, blocked or waiting job at once; what is confirmed stays.
+
+    With ``rescan`` it starts over with the folder as it is now; with ``replace`` its model is
+    deleted first, if this job created it. ``allow`` waives checks of that new look.
+
+        uploader.retry("my-model", rescan=True)
+
+    Raises VerbRefused if its state does not allow that, PreflightRefused, NotFound,
+    StoreError, UsageError.
+    """
+    from uploader.intake.request import EnqueueRequest
+
+    if not (rescan or replace):
+        if allow:
+            raise UsageError("`allow` goes with `rescan` or `replace`", hint="leave it away")
+        return _apply(ref, Verb.RETRY)
+    with _opened() as (settings, store):
+        table = store.need()
+        found = table.find(str(ref))
+        request = EnqueueRequest.from_options(found, allow=_names(allow))
+        plan = _planned(request, settings, table)
+        now = wiring.clock().now()
+        return _with_files(table, table.begin_life(found.id, plan.new, now, replace=replace))
+
+
+def remove(ref: Ref) -> None:
+    """Forget a done, failed or cancelled job; its model on Fireworks stays as it is.
+
+    uploader.remove("my-model")
+
+    Raises VerbRefused for any other job, NotFound, StoreError, UsageError.
+    """
+    with _found(ref) as (table, found):
+        table.remove(found.id, wiring.clock().now())
+
+
+@contextlib.contextmanager
+def _opened() -> Iterator[tuple[Settings, wiring.Store]]:
+    from uploader.settings.load import load
+
+    settings = load()
+    with wiring.Store(settings) as store:
+        yield settings, store
+
+
+@contextlib.contextmanager
+def _found(ref: Ref) -> Iterator[tuple[Jobs, StoredJob]]:
+    with _opened() as (_, store):
+        table = store.need()
+        yield table, table.find(str(ref))
+
+
+def _apply(ref: Ref, verb: Verb, *, delete_remote: bool = False) -> JobWithFiles:
+    with _found(ref) as (table, found):
+        now = wiring.clock().now()
+        after = table.apply(found.id, verb, now, delete_remote=delete_remote)
+        return _with_files(table, after)
+
+
+def _planned(request: EnqueueRequest, settings: Settings, table: Jobs | None) -> Plan:
+    from uploader.intake.plan import inspect, plan
+
+    return plan(request, inspect(request, settings, table), settings)
+
+
+def _with_files(table: Jobs, found: StoredJob) -> JobWithFiles:
+    from uploader.core.documents import job_document
+
+    document = job_document(found, table.files(found.id), wiring.clock().now())
+    return job_with_files_of(document)
+
+
+def _kind(word: str) -> Kind | None:
+    if word == "auto":
+        return None
+    known = [kind.value for kind in Kind]
+    if word not in known:
+        raise UsageError(f"`kind` cannot be {word!r}", hint=f"it may be auto, {', '.join(known)}")
+    return Kind(word)
+
+
+def _names(names: Names) -> tuple[str, ...]:
+    """A text alone is one name, not its letters."""
+    return (names,) if isinstance(names, str) else tuple(names)
