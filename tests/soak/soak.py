@@ -1,7 +1,7 @@
 """`make soak`: real processes over sockets, killed, cut off and lied to for minutes on end.
 
-Rounds of a few jobs each are uploaded by two workers on one state folder while the weather of
-the round lasts. Everything left to chance comes from the seed. What is promised is checked
+Rounds of a few jobs each are uploaded by two workers on one state folder while the disturbances of
+the round last. Everything left to chance comes from the seed. What is promised is checked
 against the sandbox's own counts and byte for byte; one broken promise, and the exit code is 1.
 """
 
@@ -19,15 +19,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.soak.books import Books
-from tests.soak.crew import Crew
-from tests.soak.dice import MIB, Dice, ModelPlan, RoundPlan
-from tests.soak.scene import Scene, scene
-from tests.soak.weather import Weather
+from tests.soak.disturbances import Disturbances
+from tests.soak.ledger import Ledger
+from tests.soak.plan import MIB, ModelPlan, Planner, RoundPlan
+from tests.soak.stage import Stage, set_up
+from tests.soak.workers import Workers
 
 _TICK_S = 0.05
 _LOOK_EVERY_S = 8.0
-#: Once the weather is calm all jobs have to be done within this time.
+#: Once nothing disturbs them any more all jobs have to be done within this time.
 _CALM_S = 180.0
 #: Exit codes of a verb: done, or illegal by now (the job has moved on).
 _VERB_CODES = (0, 2)
@@ -49,39 +49,39 @@ class Job:
 class Recovery:
     """From the first start after nobody lived to the first progress of anybody."""
 
-    def __init__(self, stage: Scene, crew: Crew, weather: Weather) -> None:
-        self._stage, self._crew, self._weather = stage, crew, weather
+    def __init__(self, stage: Stage, workers: Workers, disturbances: Disturbances) -> None:
+        self._stage, self._workers, self._disturbances = stage, workers, disturbances
         self._nobody = True
         self._since: float | None = None
         self._received = 0
 
-    def watch(self, books: Books, *, work: bool) -> None:
+    def watch(self, ledger: Ledger, *, work: bool) -> None:
         """Call it often; ``work`` says whether there is anything to go on with."""
-        now, live = time.monotonic(), bool(self._crew.live)
-        if not live or not work or self._weather.lasting:
+        now, live = time.monotonic(), bool(self._workers.live)
+        if not live or not work or self._disturbances.lasting:
             self._since = None
         elif self._nobody:
             self._since, self._received = now, self._stage.received()
         elif self._since is not None and self._progressed(self._since):
-            books.recoveries_s.append(now - self._since)
+            ledger.recoveries_s.append(now - self._since)
             self._since = None
         self._nobody = not live
 
     def _progressed(self, since: float) -> bool:
-        told = self._crew.last_progress() > since
+        told = self._workers.last_progress() > since
         return told or self._stage.received() > self._received
 
 
 class Soak:
-    """One run; `books` are what it saw."""
+    """One run; `ledger` are what it saw."""
 
-    def __init__(self, stage: Scene, seed: int, largest: int) -> None:
-        self.books = Books()
+    def __init__(self, stage: Stage, seed: int, largest: int) -> None:
+        self.ledger = Ledger()
         self.stage = stage
-        self.crew = Crew(stage.folder, seed, stage.environment, self.books)
-        self._dice = Dice(seed, largest)
-        self._weather = Weather(seed, self.crew, stage.lines, self._verb)
-        self._recovery = Recovery(stage, self.crew, self._weather)
+        self.workers = Workers(stage.folder, seed, stage.environment, self.ledger)
+        self._dice = Planner(seed, largest)
+        self._disturbances = Disturbances(seed, self.workers, stage.proxies, self._verb)
+        self._recovery = Recovery(stage, self.workers, self._disturbances)
         self._pause = threading.Event()
         self._jobs: list[Job] = []
         stage.meanwhile = self._attend
@@ -91,19 +91,19 @@ class Soak:
         """Rounds until the time is over; then the last one has to end well."""
         began = time.monotonic()
         self._tell_at, self._tell_every_s, self._began = began + tell_every_s, tell_every_s, began
-        while time.monotonic() < began + seconds and not self.books.broken:
+        while time.monotonic() < began + seconds and not self.ledger.broken:
             self._round(self._dice.round(), began + seconds)
-        self.crew.drain()
-        self.books.judge(self.stage.box)
+        self.workers.drain()
+        self.ledger.judge(self.stage.box)
 
     # -- a round -----------------------------------------------------------------------------
 
     def _round(self, plan: RoundPlan, ends_at: float) -> None:
-        self._weather.clear()
-        self._weather.kind = plan.weather
+        self._disturbances.clear()
+        self._disturbances.kind = plan.disturbances
         self.stage.prepare(plan)
-        self._jobs, kills = [], self.books.kills
-        self.books.rounds[plan.url_kind] += 1
+        self._jobs, kills = [], self.ledger.kills
+        self.ledger.rounds[plan.url_kind] += 1
         for model in plan.models:
             if not self._jobs or time.monotonic() < ends_at:
                 self._enqueue(model)
@@ -112,11 +112,11 @@ class Soak:
             self._storm_on(plan)
         if self._open():
             self._end_calmly(plan)
-        if plan.weather == "kills":
-            self.books.alone.kills += self.books.kills - kills
+        if plan.disturbances == "kills":
+            self.ledger.alone.kills += self.ledger.kills - kills
 
     def _storm_on(self, plan: RoundPlan) -> None:
-        self._weather.tend(self.books, [job.number for job in self._open()])
+        self._disturbances.tend(self.ledger, [job.number for job in self._open()])
         self._tick(plan)
 
     def _enqueue(self, model: ModelPlan) -> None:
@@ -127,14 +127,14 @@ class Soak:
         if done.returncode:
             raise AssertionError(f"uploader enqueue ended with {done.returncode}: {done.stderr}")
         self._jobs.append(Job(int(done.stdout), model, source))
-        self.books.jobs_enqueued += 1
+        self.ledger.jobs_enqueued += 1
 
     def _end_calmly(self, plan: RoundPlan) -> None:
         """No more trouble: whatever is open now has no excuse."""
-        self._weather.clear()
+        self._disturbances.clear()
         self.stage.calm()
         give_up_at = time.monotonic() + _CALM_S
-        while self._open() and time.monotonic() < give_up_at and not self.books.broken:
+        while self._open() and time.monotonic() < give_up_at and not self.ledger.broken:
             self._tick(plan)
         for job in self._open():
             self._break(job, f"job {job.number} is not done after {_CALM_S:.0f} s of calm")
@@ -152,12 +152,12 @@ class Soak:
         if now >= self._tell_at:
             self._tell_at = now + self._tell_every_s
             faults = len(self.stage.faults.fired)
-            say(f"{now - self._began:5.0f} s, round {plan.number}: {self.books.line(faults)}")
+            say(f"{now - self._began:5.0f} s, round {plan.number}: {self.ledger.line(faults)}")
 
     def _attend(self) -> None:
         """What cannot wait, not even for a command of ours."""
-        self.crew.tend()
-        self._recovery.watch(self.books, work=not self._all_ready())
+        self.workers.tend()
+        self._recovery.watch(self.ledger, work=not self._all_ready())
 
     def _all_ready(self) -> bool:
         return all(self.stage.ready(job.plan.model_id) for job in self._open())
@@ -167,7 +167,7 @@ class Soak:
     def _look(self, plan: RoundPlan) -> None:
         """The job table beside the sandbox: nothing further along, nothing failed."""
         shown = self.stage.jobs()
-        self.books.looks += 1
+        self.ledger.looks += 1
         for job in self._open():
             row = shown[job.number]
             self._check_claims(plan, job, row["bytes_confirmed"], row["status"])
@@ -175,7 +175,7 @@ class Soak:
                 job.done = True
                 model = self.stage.box.world.models[self.stage.box.account_id, job.plan.model_id]
                 wasted = self.stage.faults.wasted
-                self.books.settle(self.stage.box, plan, model, job.source, wasted)
+                self.ledger.settle(self.stage.box, plan, model, job.source, wasted)
             elif row["status"] in ("failed", "blocked", "cancelled"):
                 job.done = True
                 self._break(job, f"job {job.number} is {row['status']}: {row['reason']}")
@@ -184,19 +184,19 @@ class Soak:
         """Read after the table was: the sandbox can only be further along by now."""
         early = status == "done" and not self.stage.ready(job.plan.model_id)
         # A fault that makes the sandbox forget bytes leaves the table ahead until the next query.
-        told_back = plan.weather in ("faults", "storm")
+        told_back = plan.disturbances in ("faults", "storm")
         if early or (confirmed > self.stage.confirmed(job.plan.model_id) and not told_back):
-            self.books.claims_beyond += 1
+            self.ledger.claims_beyond += 1
             self._break(job, f"job {job.number} is shown further along than it is")
 
     def _verb(self, verb: str, job: int) -> None:
         done = self.stage.uploader(verb, job)
         if done.returncode not in _VERB_CODES:
             said = f"`uploader {verb}` ended with {done.returncode}: {done.stderr.strip()}"
-            self.books.broken.append(said)
+            self.ledger.broken.append(said)
 
     def _break(self, job: Job, what: str) -> None:
-        self.books.broken.append(what)
+        self.ledger.broken.append(what)
         history = self.stage.uploader("logs", job.number).stdout.splitlines()
         for line in history[-20:]:
             say(f"  | {line}")
@@ -217,7 +217,7 @@ def main(words: list[str] | None = None) -> int:
     say(f"soak: {options.minutes:g} minutes, seed {options.seed}")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _folder(options.keep) as folder, scene(folder, options.seed) as stage:
+        with _folder(options.keep) as folder, set_up(folder, options.seed) as stage:
             return _soak(stage, options)
     except KeyboardInterrupt:
         say("ended by a signal; nothing was judged")
@@ -226,24 +226,24 @@ def main(words: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, before)
 
 
-def _soak(stage: Scene, options: argparse.Namespace) -> int:
+def _soak(stage: Stage, options: argparse.Namespace) -> int:
     soak = Soak(stage, options.seed, options.largest * MIB)
     began = time.monotonic()
     try:
         soak.run(options.minutes * 60, options.every)
     finally:
-        soak.crew.close()
-    books = soak.books
+        soak.workers.close()
+    ledger = soak.ledger
     say(f"\n{time.monotonic() - began:.0f} s, seed {options.seed}")
-    for line in books.table(stage.box, stage.faults.fired):
+    for line in ledger.table(stage.box, stage.faults.fired):
         say(line)
     say(f"  {'longest command':34}{stage.longest_command_s:.1f} s")
     say(f"  {'load of the machine':34}{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    for what in books.broken:
+    for what in ledger.broken:
         say(f"broken: {what}")
     replay = f"make soak MINUTES={options.minutes:g} SEED={options.seed}"
-    say(f"replay: {replay}" if books.broken else f"every promise was kept ({replay})")
-    return 1 if books.broken else 0
+    say(f"replay: {replay}" if ledger.broken else f"every promise was kept ({replay})")
+    return 1 if ledger.broken else 0
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak.books import different_bytes
+from tests.soak.ledger import different_bytes
 from tests.soak.soak import main
 
 pytestmark = pytest.mark.acceptance

@@ -1,4 +1,4 @@
-"""A sandbox behind two lines, a state folder, and `uploader` commands that use both."""
+"""A sandbox behind two proxies, a state folder, and `uploader` commands that use both."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tests.soak.dice import Faults, RoundPlan
-from tests.soak.line import Line
+from tests.soak.plan import Faults, RoundPlan
+from tests.soak.proxy import Proxy
 from uploader.sandbox.server import Sandbox
 from uploader.sandbox.world import StorageObject
 
@@ -22,7 +22,7 @@ _PATIENCE_S = 60.0
 _TICK_S = 0.05
 
 
-class Scene:
+class Stage:
     """Everything but the workers."""
 
     def __init__(self, box: Sandbox, folder: Path, seed: int) -> None:
@@ -30,8 +30,8 @@ class Scene:
         self.folder = folder
         self.faults = Faults(seed)
         box.world.script = self.faults
-        self.lines = [Line(urlsplit(url).port or 0) for url in (box.base_url, box.storage_url)]
-        box.world.base_url, box.world.storage_url = (line.url for line in self.lines)
+        self.proxies = [Proxy(urlsplit(url).port or 0) for url in (box.base_url, box.storage_url)]
+        box.world.base_url, box.world.storage_url = (proxy.url for proxy in self.proxies)
         self.longest_command_s = 0.0
         self.meanwhile: Callable[[], object] = lambda: None
         foreign = ("UPLOADER_", "FIREWORKS_")
@@ -44,7 +44,7 @@ class Scene:
             "UPLOADER_VALIDATION__POLL_INTERVAL": "200ms",
             "UPLOADER_RETRY__INITIAL_DELAY": "100ms",
             "UPLOADER_RETRY__MAX_DELAY": "4s",
-            "FIREWORKS_BASE_URL": self.lines[0].url,
+            "FIREWORKS_BASE_URL": self.proxies[0].url,
             "FIREWORKS_API_KEY": box.api_key,
             "FIREWORKS_ACCOUNT_ID": box.account_id,
             "NO_PROXY": "127.0.0.1",
@@ -117,11 +117,11 @@ class Scene:
 
 
 @contextmanager
-def scene(folder: Path, seed: int) -> Iterator[Scene]:
+def set_up(folder: Path, seed: int) -> Iterator[Stage]:
     with Sandbox(data_dir=folder / "objects", seed=seed) as box:
-        found = Scene(box, folder, seed)
+        found = Stage(box, folder, seed)
         try:
             yield found
         finally:
-            for line in found.lines:
-                line.close()
+            for proxy in found.proxies:
+                proxy.close()

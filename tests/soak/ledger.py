@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 
-from tests.soak.dice import GRANULE, MIB, RoundPlan
+from tests.soak.plan import GRANULE, MIB, RoundPlan
 from uploader.sandbox.server import Sandbox
 from uploader.sandbox.world import Model, StorageObject
 
@@ -32,7 +32,7 @@ class Cost:
 
 
 @dataclass
-class Books:
+class Ledger:
     kills: int = 0
     events: Counter[str] = field(default_factory=Counter)
     rounds: Counter[str] = field(default_factory=Counter)
@@ -63,7 +63,7 @@ class Books:
             self._compare(file, found.path)
             self.bytes_below_confirmed += found.bytes_below_confirmed
             if plan.url_kind != "put" and found.key not in wasted:
-                cost = self.alone if plan.weather == "kills" else self.mixed
+                cost = self.alone if plan.disturbances == "kills" else self.mixed
                 self._count(cost, file.stat().st_size, found)
         self.jobs_done += 1
         with box.world.lock:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from tests.soak.books import Books
+from tests.soak.ledger import Ledger
 
 WORKERS = 2
 DRAIN_S = 10.0
@@ -29,7 +29,7 @@ _BANDWIDTHS = ("8MiB/s", "24MiB/s", "off")
 
 
 class Worker:
-    """One place in the crew: a process, or the gap until the next one."""
+    """The place of one worker: a process, or the gap until the next one."""
 
     def __init__(
         self, number: int, dice: random.Random, environment: Mapping[str, str], log: IO[str]
@@ -50,7 +50,7 @@ class Worker:
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def start(self, books: Books) -> None:
+    def start(self, ledger: Ledger) -> None:
         self.expected = ()
         chosen = {
             "UPLOADER_TRANSFER__CHUNK_SIZE": self.dice.choice(_CHUNKS),
@@ -64,7 +64,7 @@ class Worker:
             errors="replace",
             process_group=0,  # Ctrl-C is for the soak, which then ends its workers itself
         )
-        self._reader = threading.Thread(target=self._read, args=(self.process, books), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(self.process, ledger), daemon=True)
         self._reader.start()
 
     def signal(self, number: int, *expected: int) -> None:
@@ -83,29 +83,29 @@ class Worker:
             self._reader.join()
         return code
 
-    def _read(self, process: subprocess.Popen[str], books: Books) -> None:
+    def _read(self, process: subprocess.Popen[str], ledger: Ledger) -> None:
         """Its log, as it comes: progress, and what must not be there."""
         for line in process.stderr or ():
             if _PROGRESS.search(line):
                 self.progress_at = time.monotonic()
             if "Traceback" in line or "unexpected error" in line:
-                books.broken.append(f"worker {self.number} met a bug: {line.strip()}")
+                ledger.broken.append(f"worker {self.number} met a bug: {line.strip()}")
             if _SECRETS.search(line):
-                books.broken.append(f"worker {self.number} logged a secret")
+                ledger.broken.append(f"worker {self.number} logged a secret")
             self._log.write(f"{self.number} {line}")
         if process.stderr:
             process.stderr.close()
 
 
-class Crew:
+class Workers:
     """Two workers on one state folder. Ends with `close`, whatever state they are in."""
 
     def __init__(
-        self, folder: Path, seed: int, environment: Mapping[str, str], books: Books
+        self, folder: Path, seed: int, environment: Mapping[str, str], ledger: Ledger
     ) -> None:
         self._log = (folder / "workers.log").open("a", buffering=1)
-        self._books = books
-        self.workers = [
+        self._ledger = ledger
+        self.all = [
             Worker(number, random.Random(f"soak {seed} worker {number}"), environment, self._log)
             for number in range(1, WORKERS + 1)
         ]
@@ -113,26 +113,26 @@ class Crew:
 
     @property
     def live(self) -> list[Worker]:
-        return [worker for worker in self.workers if worker.alive]
+        return [worker for worker in self.all if worker.alive]
 
     def tend(self) -> None:
         """Start again whoever is gone, at once or after a pause that the dice choose."""
         now = time.monotonic()
-        for worker in self.workers:
+        for worker in self.all:
             if worker.process is not None and not worker.alive:
                 self._bury(worker, now + worker.dice.choice(_PAUSES_S))
             if worker.process is None and now >= worker.start_at:
-                worker.start(self._books)
+                worker.start(self._ledger)
         self._count_nobody(now)
 
     def kill(self, worker: Worker) -> None:
         """SIGKILL, and the process is gone."""
         worker.signal(signal.SIGKILL, -signal.SIGKILL)
         worker.wait()
-        self._books.kills += 1
+        self._ledger.kills += 1
 
     def last_progress(self) -> float:
-        return max(worker.progress_at for worker in self.workers)
+        return max(worker.progress_at for worker in self.all)
 
     def drain(self) -> None:
         """SIGTERM for all, and nobody starts again; who takes too long breaks a promise."""
@@ -144,11 +144,11 @@ class Crew:
             try:
                 worker.wait(DRAIN_S)
             except subprocess.TimeoutExpired:
-                self._books.broken.append(f"worker {worker.number} did not drain in {DRAIN_S} s")
-        self._books.longest_drain_s = time.monotonic() - began
+                self._ledger.broken.append(f"worker {worker.number} did not drain in {DRAIN_S} s")
+        self._ledger.longest_drain_s = time.monotonic() - began
 
     def close(self) -> None:
-        for worker in self.workers:
+        for worker in self.all:
             if worker.process is not None:
                 worker.process.kill()
                 worker.wait()
@@ -158,7 +158,7 @@ class Crew:
         process, worker.process, worker.start_at = worker.process, None, start_at
         code = process.returncode if process else None
         if code not in worker.expected:
-            self._books.broken.append(f"worker {worker.number} ended by itself with {code}")
+            self._ledger.broken.append(f"worker {worker.number} ended by itself with {code}")
 
     def _count_nobody(self, now: float) -> None:
         if self.live:
@@ -166,4 +166,4 @@ class Crew:
             return
         self._nobody_since = self._nobody_since or now
         gap = now - self._nobody_since
-        self._books.longest_without_worker_s = max(self._books.longest_without_worker_s, gap)
+        self._ledger.longest_without_worker_s = max(self._ledger.longest_without_worker_s, gap)

@@ -15,19 +15,19 @@ _POLL_S = 0.05
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
-class Line:
+class Proxy:
     """Passes bytes on until it is told to cut, hold, slow down or refuse them."""
 
     def __init__(self, target_port: int) -> None:
         self.target_port = target_port
-        #: Bound and never listening: the port stays ours while the line refuses connections.
+        #: Bound and never listening: the port stays ours while the proxy refuses connections.
         self._reserved = _bound(0)
         self.port: int = self._reserved.getsockname()[1]
         self.flowing = threading.Event()
         self.flowing.set()
         #: Bytes per second of each connection; 0 = as they come.
         self.pace_bps = 0
-        self.wires: set[_Wire] = set()
+        self.connections: set[_Connection] = set()
         self._listener: _Listener | None = None
         self.reopen()
 
@@ -37,10 +37,10 @@ class Line:
 
     def cut(self, *, reset: bool) -> int:
         """End every connection; how many there were."""
-        wires = list(self.wires)
-        for wire in wires:
-            wire.end(reset=reset)
-        return len(wires)
+        connections = list(self.connections)
+        for connection in connections:
+            connection.end(reset=reset)
+        return len(connections)
 
     def refuse(self) -> int:
         """From now on connections are refused, and those that were open have ended."""
@@ -60,10 +60,10 @@ class Line:
 
 
 class _Listener:
-    def __init__(self, line: Line) -> None:
-        self._line = line
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
         self._closed = threading.Event()
-        self._socket = _bound(line.port)
+        self._socket = _bound(proxy.port)
         self._socket.listen(128)
         self._socket.settimeout(_POLL_S)  # closing a socket does not wake who accepts on it
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -78,26 +78,26 @@ class _Listener:
         while not self._closed.is_set():
             with suppress(TimeoutError):
                 client, _ = self._socket.accept()
-                _connect(self._line, client)
+                _connect(self._proxy, client)
 
 
-def _connect(line: Line, client: socket.socket) -> None:
+def _connect(proxy: Proxy, client: socket.socket) -> None:
     try:
-        server = socket.create_connection(("127.0.0.1", line.target_port))
+        server = socket.create_connection(("127.0.0.1", proxy.target_port))
     except OSError:
         client.close()
         return
     for end in (client, server):
         end.settimeout(None)
         end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    _Wire(line, client, server).start()
+    _Connection(proxy, client, server).start()
 
 
-class _Wire:
+class _Connection:
     """One connection: two sockets, and a thread for each direction."""
 
-    def __init__(self, line: Line, client: socket.socket, server: socket.socket) -> None:
-        self._line = line
+    def __init__(self, proxy: Proxy, client: socket.socket, server: socket.socket) -> None:
+        self._proxy = proxy
         self._client = client
         self._server = server
         self._ended = threading.Event()
@@ -105,7 +105,7 @@ class _Wire:
         self._directions = 2
 
     def start(self) -> None:
-        self._line.wires.add(self)
+        self._proxy.connections.add(self)
         for ends in ((self._client, self._server), (self._server, self._client)):
             threading.Thread(target=self._pass_on, args=ends, daemon=True).start()
 
@@ -136,11 +136,11 @@ class _Wire:
             self._leave()
 
     def _wait(self, count: int) -> None:
-        """Held back as long as the line is; raises ConnectionError where it was cut."""
-        pace_bps = self._line.pace_bps
+        """Held back as long as the proxy is; raises ConnectionError where it was cut."""
+        pace_bps = self._proxy.pace_bps
         if pace_bps:
             self._ended.wait(count / pace_bps)
-        while not self._line.flowing.wait(_POLL_S) and not self._ended.is_set():
+        while not self._proxy.flowing.wait(_POLL_S) and not self._ended.is_set():
             pass
         if self._ended.is_set():
             raise ConnectionResetError
@@ -149,7 +149,7 @@ class _Wire:
         with self._lock:
             self._directions -= 1
             if not self._directions:
-                self._line.wires.discard(self)
+                self._proxy.connections.discard(self)
                 self._client.close()
                 self._server.close()
 

@@ -1,4 +1,4 @@
-"""Everything a seed decides about a round: its jobs, their files, its faults, its weather."""
+"""Everything a seed decides about a round: its jobs, their files, its faults, its disturbances."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRANULE = 256 * KIB
 
 #: What may happen in a round besides SIGKILL. Where nothing else does, bytes that are sent again
 #: are the price of the kills alone.
-WEATHER = ("kills", "network", "faults", "storm")
+KINDS = ("kills", "network", "faults", "storm")
 _ROUND_BYTES = 512 * MIB
 #: A plain PUT starts over at each cut: large files would take for ever.
 _LARGEST = {"resumable": 64 * MIB, "session": 64 * MIB, "put": 12 * MIB}
@@ -68,14 +68,14 @@ class ModelPlan:
 @dataclass(frozen=True)
 class RoundPlan:
     number: int
-    weather: str
+    disturbances: str
     url_kind: str
     switches: dict[str, Any]
     faults: list[dict[str, Any]]
     models: list[ModelPlan]
 
 
-class Dice:
+class Planner:
     """The seed's choices, in order; nothing that processes do changes them."""
 
     def __init__(self, seed: int, largest: int) -> None:
@@ -86,12 +86,12 @@ class Dice:
 
     def round(self) -> RoundPlan:
         dice, self._rounds = self._random, self._rounds + 1
-        # Every weather in turn, so that a short soak sees each.
-        weather = WEATHER[(self._rounds + self._seed) % len(WEATHER)]
-        kinds = ("resumable",) if weather == "kills" else ("resumable", "session", "put")
+        # Every kind in turn, so that a short soak sees each.
+        disturbances = KINDS[(self._rounds + self._seed) % len(KINDS)]
+        kinds = ("resumable",) if disturbances == "kills" else ("resumable", "session", "put")
         url_kind = dice.choices(kinds, (6, 2, 2)[: len(kinds)])[0]
         models = self._models(url_kind)
-        faulty = weather in ("faults", "storm")
+        faulty = disturbances in ("faults", "storm")
         switches = {
             "url_kind": url_kind,
             "url_keys": dice.choice(("name", "path")),
@@ -100,7 +100,7 @@ class Dice:
             "chaos": dice.choice((0.02, 0.05, 0.1)) if faulty else 0.0,
         }
         faults = self._faults(models, url_kind) if faulty else []
-        return RoundPlan(self._rounds, weather, url_kind, switches, faults, models)
+        return RoundPlan(self._rounds, disturbances, url_kind, switches, faults, models)
 
     def _models(self, url_kind: str) -> list[ModelPlan]:
         left, models = _ROUND_BYTES, []
