@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from uploader.cli.flags import spelled
 from uploader.cli.terminal import out, out_wrapped, say_wrapped
-from uploader.core.text import duration, size
+from uploader.core.text import duration, size, some
 from uploader.model.finding import Finding
 
 if TYPE_CHECKING:
@@ -48,11 +48,10 @@ def print_left_out(left_out: Iterable[LeftOut], print_: Print = say_wrapped) -> 
     for left in left_out:
         reasons.setdefault(left.why, []).append(left)
     for why, alike in reasons.items():
-        names = ", ".join(left.path for left in alike[:_NAMES_SHOWN])
-        more = f" and {len(alike) - _NAMES_SHOWN} more" if len(alike) > _NAMES_SHOWN else ""
+        names = some([left.path for left in alike], _NAMES_SHOWN)
         total = sum(left.size_bytes or 0 for left in alike)
         sizes = f", {size(total)}" if total else ""
-        print_(f"{names}{more} ({spelled(why)}){sizes}", "left out: ")
+        print_(f"{names} ({spelled(why)}){sizes}", "left out: ")
 
 
 def print_plan(plan: Plan, columns: int | None) -> None:

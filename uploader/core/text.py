@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from uploader.core.job import Event, Job
@@ -16,6 +17,15 @@ _DAY = 86400
 def shown(name: str) -> str:
     """The name with everything that cannot be printed escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def some(names: Sequence[str], most: int = 1, *, of: int | None = None) -> str:
+    """``a, b and 3 more``: the first ``most`` of ``names``, and how many more there are.
+
+    ``of`` counts them all if ``names`` holds only the first.
+    """
+    more = (len(names) if of is None else of) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def size(count: float) -> str:

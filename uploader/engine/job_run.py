@@ -18,6 +18,7 @@ from uploader.core.events import EventKind
 from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.retry import Block, Decision, Fail, RetryAt
+from uploader.core.text import some
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.upload import Upload
@@ -218,17 +219,13 @@ def _differences(job: Job, model: RemoteModel) -> list[str]:
     ours = set(job.create_body["model"].get("baseModelDetails", {}).get("huggingfaceFiles", ()))
     theirs = set(model.huggingface_files or ours)
     if ours - theirs:
-        found.append(f"it lacks {_some(ours - theirs)}")
+        found.append(f"it lacks {some(sorted(ours - theirs), _NAMES_SHOWN)}")
     if theirs - ours:
-        found.append(f"it also expects {_some(theirs - ours)}")
+        found.append(f"it also expects {some(sorted(theirs - ours), _NAMES_SHOWN)}")
     if model.encryption_state not in ("", *_PLAIN):
         found.append("it is encrypted with a customer's key, which uploader cannot do")
     return found
 
 
+_NAMES_SHOWN = 5
 _PLAIN = ("ENCRYPTION_STATE_UNSPECIFIED", "ENCRYPTION_STATE_PLAINTEXT")
-
-
-def _some(names: set[str]) -> str:
-    few = sorted(names)[:5]
-    return ", ".join(few) + (f" and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from uploader.core.finding import Finding
 
-__all__ = ["Finding", "error", "some", "warning"]
+__all__ = ["Finding", "error", "warning"]
 
 _MOST = 600
 
@@ -17,11 +15,6 @@ def error(check: str, file: str | None, message: str, hint: str) -> Finding:
 
 def warning(check: str, file: str | None, message: str, hint: str) -> Finding:
     return Finding(check, "warning", file, _short(message), _short(hint))
-
-
-def some(names: Sequence[str]) -> str:
-    """The first of ``names``, and how many more there are."""
-    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _short(text: str) -> str:

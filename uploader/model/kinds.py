@@ -9,6 +9,7 @@ from typing import Any
 
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
+from uploader.core.text import some
 from uploader.model.adapter import brief, quoted, read_config, target_modules
 from uploader.model.folder import Folder, LeftOut
 from uploader.model.marks import kind_of_model
@@ -159,8 +160,8 @@ def _few(value: Any) -> str:
     most = 3
     if not isinstance(value, list):
         return brief(str(value))
-    few = brief(", ".join(value[:most]))
-    return f"{few} and {len(value) - most} more" if len(value) > most else few or "none"
+    together = brief(", ".join(value[:most]))  # one short line, however long each is
+    return some([together], of=len(value) - most + 1) or "none"
 
 
 def base_model_of(folder: Folder, given: str | None) -> str | None:

@@ -175,7 +175,7 @@ def _check_deletable(job: Job, verb: Verb) -> None:
         )
     if job.status is Status.CANCELLED and not job.delete_remote:
         raise VerbRefused(
-            f"job {job.id} was cancelled before: {job.model} is not deleted any more",
+            f"job {job.id} was cancelled before: {job.model} is left as it is",
             hint="somebody else may use that name by now: look at it with Fireworks",
         )
 

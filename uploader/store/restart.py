@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import delete, exists, select, update
@@ -12,6 +11,7 @@ from uploader.core.events import EventKind
 from uploader.core.job import Job, NewJob, Stage
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
+from uploader.core.text import some
 from uploader.store.enqueue import check_text, insert_files
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.tables import events, files, jobs
@@ -94,8 +94,8 @@ def _refuse_others(transaction: Transaction, job: Job, new: NewJob) -> None:
         transaction.connection.scalars(select(files.c.path).where(files.c.job_id == job.id))
     )
     names = {file.path for file in new.manifest.files}
-    found = [f"added {_some(names - known)}"] if names - known else []
-    found += [f"gone {_some(known - names)}"] if known - names else []
+    found = [f"added {some(sorted(names - known), _NAMES_SHOWN)}"] if names - known else []
+    found += [f"gone {some(sorted(known - names), _NAMES_SHOWN)}"] if known - names else []
     if not found and _adapter(job.create_body) != _adapter(new.create_body):
         found = ["another base model, rank or target modules"]
     if found:
@@ -122,8 +122,3 @@ def _way_out(job: Job) -> str:
     if job.created_remotely:
         return f"`uploader retry {job.id} --replace` deletes the model and creates it again"
     return f"`uploader cancel {job.id}`, then enqueue the folder with another `model_id`"
-
-
-def _some(names: Collection[str]) -> str:
-    few = ", ".join(sorted(names)[:_NAMES_SHOWN])
-    return f"{few} and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else few

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from uploader.core.errors import UsageError
+from uploader.core.text import some
 from uploader.model.adapter import (
     EMBEDDINGS,
     LM_HEAD,
@@ -74,7 +75,7 @@ def peft_type(contents: Contents) -> Iterable[Finding]:
         message = f"{ADAPTER_CONFIG} sets {', '.join(fields)}, documented as ignored by the service"
         yield warning("peft_type", ADAPTER_CONFIG, message, hint)
     elif found and found.modules and found.variants:
-        message = f"{WEIGHTS} holds more than LoRA has: {some(found.variants)}"
+        message = f"{WEIGHTS} holds more than LoRA has: {brief_some(found.variants)}"
         yield warning("peft_type", WEIGHTS, message, hint)
 
 
@@ -121,7 +122,7 @@ def lora_targets(contents: Contents) -> Iterable[Finding]:
 def _unsupported(names: list[str], what: str) -> Iterable[Finding]:
     if names:
         few = ", ".join(brief(name) for name in names[:_FEW])
-        listed = few if len(names) <= _FEW and len(few) <= _LONGEST_LIST else some(names)
+        listed = few if len(names) <= _FEW and len(few) <= _LONGEST_LIST else brief_some(names)
         message = f"{ADAPTER_CONFIG} targets {listed}: {what}, so not supported"
         hint = "train on q_proj, k_proj, v_proj, o_proj, up_proj, down_proj, gate_proj"
         yield error("lora_targets", ADAPTER_CONFIG, message, hint)
@@ -152,7 +153,7 @@ def _unpaired(_config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
     for missing, there, other in (("A", found.b, found.a), ("B", found.a, found.b)):
         alone = [path for path in there if path not in other]
         if alone:
-            message = f"{WEIGHTS} has no lora_{missing} for {some(alone)}"
+            message = f"{WEIGHTS} has no lora_{missing} for {brief_some(alone)}"
             yield error("lora_tensors", WEIGHTS, message, _AGAIN)
 
 
@@ -163,7 +164,7 @@ def _embedded(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
         return  # a pattern was expanded from these very tensors
     embedded = [path for path in found.embeddings if short(path) not in told]
     if embedded:
-        message = f"{WEIGHTS} adapts embeddings: {some(embedded)}; not supported"
+        message = f"{WEIGHTS} adapts embeddings: {brief_some(embedded)}; not supported"
         yield error("lora_tensors", WEIGHTS, message, "train without embedding targets")
 
 
@@ -181,7 +182,7 @@ def _misranked(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
         and not _has_other_rank(tensor.shape[axis : axis + 1], path, config, pattern)
     ]
     if wrong:
-        message = f"{WEIGHTS} is not of rank {quoted(rank)}: {some(wrong)}"
+        message = f"{WEIGHTS} is not of rank {quoted(rank)}: {brief_some(wrong)}"
         hint = f"put it beside the {ADAPTER_CONFIG} it was trained with"
         yield error("lora_tensors", WEIGHTS, message, hint)
 
@@ -200,7 +201,7 @@ def _untouched(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
         for name in suffixes(path) if untouched else ():
             untouched.pop(name, None)
     if untouched and found.modules:
-        message = f"{WEIGHTS} has no tensors for the target {some(untouched)}"
+        message = f"{WEIGHTS} has no tensors for the target {brief_some(untouched)}"
         hint = "harmless where the base model has no such module"
         yield warning("lora_tensors", WEIGHTS, message, hint)
 
@@ -212,14 +213,14 @@ def _untargeted(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
     adapted = (path for path in found.modules if path not in found.embeddings)
     untargeted = [path for path in adapted if targets.isdisjoint(suffixes(path))]
     if untargeted:
-        message = f"{WEIGHTS} adapts what is no target: {some(untargeted)}"
+        message = f"{WEIGHTS} adapts what is no target: {brief_some(untargeted)}"
         hint = f"name them in target_modules of {ADAPTER_CONFIG}"
         yield warning("lora_tensors", WEIGHTS, message, hint)
 
 
 def _whole(_config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
     if found.whole and found.modules:
-        message = f"{WEIGHTS} holds weights that are no LoRA: {some(found.whole)}"
+        message = f"{WEIGHTS} holds weights that are no LoRA: {brief_some(found.whole)}"
         hint = "the service may refuse them: train without modules_to_save and biases"
         yield warning("lora_tensors", WEIGHTS, message, hint)
 
@@ -231,7 +232,6 @@ def _lora_config(contents: Contents) -> Mapping[str, Any] | None:
     return config if read and is_lora(config) else None
 
 
-def some(names: Collection[str]) -> str:
-    """The first of ``names``, and how many more there are."""
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return f"{brief(next(iter(names)), _LONGEST_PATH)}{more}"
+def brief_some(names: Collection[str]) -> str:
+    """The first of ``names``, cut if it is long, and how many more there are."""
+    return some([brief(next(iter(names)), _LONGEST_PATH)], of=len(names))

@@ -8,7 +8,7 @@ from uploader.model.adapter import LM_HEAD, Factors, is_lora, short
 from uploader.model.finding import Finding, error, warning
 from uploader.model.names import ADAPTER_CONFIG, Role
 from uploader.model.safetensors import Tensor
-from uploader.preflight.checks.adapter import WEIGHTS, some
+from uploader.preflight.checks.adapter import WEIGHTS, brief_some
 from uploader.preflight.contents import Contents
 
 _MATRIX = 2
@@ -50,7 +50,7 @@ def _missing(base: Contents, found: Factors, modules: _BaseModules) -> Iterable[
     missing = [p for p in named if "experts" not in p.split(".") and not modules.has(p)]
     if missing:
         severity = error if modules.akin else warning
-        message = f"{WEIGHTS} adapts what the base model lacks: {some(missing)}"
+        message = f"{WEIGHTS} adapts what the base model lacks: {brief_some(missing)}"
         yield severity("lora_base", WEIGHTS, message, _hint(base))
 
 
@@ -64,7 +64,7 @@ def _misshapen(base: Contents, found: Factors, modules: _BaseModules) -> Iterabl
             if other:
                 wrong.append(f"{path} {list(adapted)} on {list(other)}")
     if wrong:
-        message = f"{WEIGHTS} does not fit the base model: {some(wrong)}"
+        message = f"{WEIGHTS} does not fit the base model: {brief_some(wrong)}"
         yield error("lora_base", WEIGHTS, message, _hint(base))
 
 
@@ -75,7 +75,7 @@ def _hint(base: Contents) -> str:
 class _BaseModules:
     """The modules of a base model that an adapter means, whatever stands before their layers.
 
-    Transformers loads some checkpoints under other names than they were saved by, so that
+    Transformers loads brief_some checkpoints under other names than they were saved by, so that
     "model.language_model.layers.0.…" may well be "model.layers.0.…".
     """
 

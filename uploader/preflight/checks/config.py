@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from uploader.core.text import some
 from uploader.model.adapter import brief
 from uploader.model.finding import Finding, error, warning
 from uploader.preflight.contents import Contents
@@ -175,8 +176,8 @@ def remote_code(contents: Contents) -> Iterable[Finding]:
         code = _code(contents.object(name).get("auto_map"))
         missing = sorted(set(code) - contents.present)
         if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            message = f"{name}: auto_map calls for {brief(missing[0])}{more}, not in the folder"
+            lost = some([brief(missing[0])], of=len(missing))
+            message = f"{name}: auto_map calls for {lost}, not in the folder"
             hint = "add the file from the model's origin, or remove auto_map if nothing needs it"
             yield warning("remote_code", name, message, hint)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from uploader.core.text import size
+from uploader.core.text import size, some
 from uploader.model.finding import Finding, warning
 from uploader.model.safetensors import Tensor
 from uploader.preflight.checks.config import CONFIG, decoder_config, listed, quantization_of
@@ -148,8 +148,8 @@ def config_layers(contents: Contents) -> Iterable[Finding]:
     lacking = count - sum(1 for layer in layers if layer < count)
     if layers and lacking:
         first = next(layer for layer in range(count) if layer not in layers)
-        more = f" and {lacking - 1} more" if lacking > 1 else ""
-        message = f"{CONFIG}: {key} is {count}, the weights lack layer {first}{more}"
+        lost = some([f"layer {first}"], of=lacking)
+        message = f"{CONFIG}: {key} is {count}, the weights lack {lost}"
         yield warning("config_layers", CONFIG, message, _OTHER)
     elif last >= count + spare:
         message = f"{CONFIG}: {key} is {count}, the weights go on to layer {last}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import prod
 
-from uploader.core.text import size
-from uploader.model.finding import Finding, error, some, warning
+from uploader.core.text import size, some
+from uploader.model.finding import Finding, error, warning
 from uploader.model.names import ADAPTER_WEIGHTS, Role, role
 from uploader.model.pickled import Unfamiliar, check_pickled
 from uploader.preflight.contents import Contents

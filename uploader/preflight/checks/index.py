@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from uploader.model.finding import Finding, error, some, warning
+from uploader.core.text import some
+from uploader.model.finding import Finding, error, warning
 from uploader.model.names import Role, role
 from uploader.preflight.contents import Contents
 
@@ -37,8 +38,8 @@ def missing_shard(contents: Contents) -> Iterable[Finding]:
     for shards in contents.shards:
         if shards.missing:
             severity = warning if whole else error
-            more = f" and {shards.missing_count - 1} more" if shards.missing_count > 1 else ""
-            message = f"{shards.source} calls for {shards.missing}{more}, not in the folder"
+            lost = some([shards.missing], of=shards.missing_count)
+            message = f"{shards.source} calls for {lost}, not in the folder"
             hint = f"download the missing shards, or `exclude` {shards.source}"
             yield severity("missing_shard", shards.source, message, hint)
 

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from uploader.model.finding import Finding, error, some, warning
+from uploader.core.text import some
+from uploader.model.finding import Finding, error, warning
 from uploader.model.names import Role, needed, role
 from uploader.model.reading import NoObject
 from uploader.preflight.checks.text import FIREWORKS

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from uploader.core.job import Kind
-from uploader.core.text import shown
+from uploader.core.text import shown, some
 from uploader.model.finding import Finding, error, warning
 from uploader.model.names import is_tokenizer
 from uploader.preflight.contents import Contents
@@ -160,8 +160,8 @@ def _unknown(part: Mapping[str, Any], path: str, keys: Mapping[str, _Kind]) -> I
     if not names:
         return
     first = names[0][:_LONGEST]
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    message = f"{FIREWORKS}: {path}{shown(first)}{more} is not a known key"
+    unknown = some([path + shown(first)], of=len(names))
+    message = f"{FIREWORKS}: {unknown} is not a known key"
     yield warning("fireworks_json", FIREWORKS, message, _meant(first, path, keys))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from uploader.core.text import size
-from uploader.model.finding import Finding, error, some, warning
+from uploader.core.text import size, some
+from uploader.model.finding import Finding, error, warning
 from uploader.model.meant import meant
 from uploader.model.names import Role, leftover, role
 from uploader.model.safetensors import WrongSize
