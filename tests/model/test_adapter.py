@@ -24,7 +24,7 @@ from uploader.model.adapter import (
     target_modules,
 )
 from uploader.model.folder import scan
-from uploader.model.safetensors import Tensor
+from uploader.model.tensors import Tensor
 from uploader.preflight import contents
 
 

@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 
 from tests.model.build import safetensors
 from uploader.model.reading import Malformed
-from uploader.model.safetensors import MAX_HEADER_BYTES, Tensor, WrongSize, read_header
+from uploader.model.safetensors import MAX_HEADER_BYTES, WrongSize, read_header
+from uploader.model.tensors import Tensor
 
 
 def framed(header: Any, body: bytes = b"") -> bytes:

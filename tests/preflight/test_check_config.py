@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.model.build import BASE, LORA, Brief, brief, check, safetensors, without
+from tests.model.weights import Tensors, encode
 from tests.preflight.packed import KIMI_K2, QUANTIZED
 from tests.preflight.published import LLAMA_3, LLAMA_3_CONFIG, PHI_3, TEXTS
 from tests.preflight.seeing import QWEN_3_VL, QWEN_25_VL, QWEN_25_VL_CONFIG, SEEING
@@ -29,6 +30,15 @@ def config(name: str | None = "LlamaForCausalLM", **entries: Any) -> dict[str, b
 
 def quantized(found: Any, **entries: Any) -> dict[str, bytes]:
     return config(quantization_config=found, **entries)
+
+
+NONE: dict[str, Any] = {}
+UNQUANTIZED: Tensors = {"a": ("BF16", (2, 2)), "b": ("F32", (2,))}
+
+
+def left_over(method: str, tensors: Tensors = UNQUANTIZED, **entries: Any) -> dict[str, bytes]:
+    files = quantized({"quant_method": method, **entries})
+    return {**files, "model.safetensors": encode(tensors)}
 
 
 GOOD: dict[str, dict[str, bytes]] = {
@@ -170,6 +180,35 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
         {**BASE, "hf_quant_config.json": b"{}"},
         [("quantization", W, "hf_quant_config.json")],
     ),
+    # unsloth#105, unsloth#1601: merged into 16 bits, and the config still says how it was loaded.
+    **{
+        f"left over from {method}": (left_over(method, **more), [("quantization", E, CONFIG)])
+        for method, more in {
+            **dict.fromkeys(("bitsandbytes", "gptq", "awq", "fp8", "fbgemm_fp8", "mxfp4"), NONE),
+            "compressed-tensors": {"format": "float-quantized", "config_groups": {"g": {}}},
+        }.items()
+    },
+    **{
+        f"may quantize nothing: {method} {more}": (
+            left_over(method, **more),
+            [("quantization", W, CONFIG)],
+        )
+        for method, more in (
+            ("bitnet", {"quantization_mode": "online"}),
+            ("torchao", {}),
+            ("compressed-tensors", {"format": "dense", "config_groups": {"g": {}}}),
+            ("compressed-tensors", {"kv_cache_scheme": {"num_bits": 8}}),
+            ("modelopt", {"kv_cache_quant_algo": "FP8"}),
+        )
+    },
+    "a type of its own in one tensor": (
+        left_over("fp8", tensors={"a": ("BF16", (2, 2)), "b": ("F8_E4M3", (2, 2))}),
+        [("quantization", W, CONFIG)],
+    ),
+    "scales in one tensor": (
+        left_over("fp8", tensors={"a": ("BF16", (2, 2)), "a.weight_scale_inv": ("F32", (1,))}),
+        [("quantization", W, CONFIG)],
+    ),
     "code of an odd name": (
         config(auto_map={"AutoModel": "a\nb.Model"}),
         [("remote_code", W, CONFIG)],
@@ -201,6 +240,22 @@ def test_no_config_is_too_odd(
     for finding in check(tmp_path_factory.mktemp("odd"), files):
         assert finding.severity == W or finding.check == "quantization"
         assert "\n" not in finding.message
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "fp8"])
+def test_the_cure_of_what_is_left_over_is_to_remove_it(tmp_path: Path, method: str) -> None:
+    (finding,) = check(tmp_path, left_over(method))
+    assert finding.message == (
+        f"config.json has a quantization_config ({method}), no tensor is quantized"
+    )
+    assert finding.hint.startswith("remove quantization_config from config.json")
+
+
+def test_nothing_is_called_left_over_while_a_shard_is_missing(tmp_path: Path) -> None:
+    files = left_over("fp8")
+    index = json.dumps({"weight_map": {"a": "model.safetensors", "b": "more.safetensors"}})
+    found = check(tmp_path, {**files, "model.safetensors.index.json": index.encode()})
+    assert ("quantization", W, CONFIG) in brief(found)
 
 
 @pytest.mark.parametrize("kind", [Kind.EMBEDDING, Kind.DRAFT])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,27 @@ def numbered(*names: str) -> dict[str, bytes]:
         **{name: safetensors({f"t{i}": 1}) for i, name in enumerate(names)},
     }
 
+
+LLAMA, VL = "LlamaForCausalLM", "Gemma3ForConditionalGeneration"
+#: What no shard holds, in a model of which class and config, and whether that refuses it. How
+#: it is known that a loader needs or does not need it stands with each rule in spared.py.
+SPARED: tuple[tuple[str, str, dict[str, Any], str], ...] = (
+    ("model.norm.weight", LLAMA, {}, E),
+    ("model.layers.0.self_attn.q_proj.bias", LLAMA, {}, E),
+    ("model.layers.1.self_attn.q_proj.bias", LLAMA, {"attention_bias": False}, W),
+    ("model.layers.0.mlp.up_proj.bias", LLAMA, {"mlp_bias": False}, W),
+    ("model.embed_tokens.weight", LLAMA, {"tie_word_embeddings": False}, E),
+    ("model.lm_head.weight", LLAMA, {"tie_word_embeddings": False}, E),
+    ("model.lm_head.weight", VL, {"text_config": {"tie_word_embeddings": False}}, E),
+    ("language_model.lm_head.weight", LLAMA, {"tie_word_embeddings": True}, W),
+    ("model.layers.0.x.weight_scale", LLAMA, {}, W),
+    ("visual.blocks.0.attn.qkv.weight", VL, {}, E),
+    ("visual.blocks.1.attn.qkv.weight", LLAMA, {}, W),
+    ("v_head.summary.weight", LLAMA, {}, W),
+    ("mtp.layers.0.mlp.up_proj.weight", LLAMA, {}, W),
+    ("model.layers.2.mlp.up_proj.weight", LLAMA, {"num_hidden_layers": 2}, W),
+    ("model.layers.3.mlp.up_proj.weight", LLAMA, {"num_hidden_layers": 4}, E),
+)
 
 BIN_MAP = {"a": BINS[0], "b": BINS[1]}
 BINNED = {**without(BASE, ST), **dict.fromkeys(BINS, zipped({"w": 8})), BIN_INDEX: index(BIN_MAP)}
@@ -201,6 +223,34 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
             "vision_tower.encoder.layers.0.mlp.weight",
         )
     },
+    **{
+        f"{name} missing": (
+            {
+                **SHARDED,
+                "config.json": json.dumps({"architectures": [named], **entries}).encode(),
+                INDEX: index({**MAP, name: SHARDS[0]}),
+            },
+            [("missing_tensor", severity, INDEX)],
+        )
+        for name, named, entries, severity in SPARED
+    },
+    "too many shards for any model": (
+        {**BASE, INDEX: index({f"t{n}": f"s{n}" for n in range(10_001)})},
+        [("index_json", W, INDEX)],
+    ),
+    "a header too long to be looked into": (
+        {**BASE, ST: (16_000_002).to_bytes(8, "little") + b"{}" + b" " * 16_000_000},
+        [("safetensors_header", W, ST)],
+    ),
+    "a long header, and a cut file": (
+        {
+            **BASE,
+            ST: (16_000_100).to_bytes(8, "little")
+            + b'{"a":{"dtype":"U8","shape":[9],"data_offsets":[0,9]}}'.ljust(16_000_100)
+            + b"12345678",
+        },
+        [("safetensors_size", E, ST)],
+    ),
     "layer beyond the last missing": (
         {
             **SHARDED,

@@ -14,7 +14,8 @@ from uploader.core.text import shown
 from uploader.model.folder import Folder
 from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from uploader.model.reading import Malformed, read_object
-from uploader.model.safetensors import Tensor, read_header
+from uploader.model.safetensors import read_header
+from uploader.model.tensors import Tensor
 
 #: The router of a mixture of experts; elsewhere a module of that name is no target.
 GATE = "block_sparse_moe.gate"

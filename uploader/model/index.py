@@ -8,10 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uploader.model.reading import Malformed, parse_object, read_text
+from uploader.model.json_text import JsonText
+from uploader.model.reading import Malformed, TooLong, read_text
+from uploader.model.tensors import Names
 
-#: The index of a model of a trillion parameters has 20 MB.
-MAX_INDEX_BYTES = 100_000_000
+#: The index of a model of a trillion parameters, quantized, has 25 MB.
+MAX_INDEX_BYTES = 40_000_000
+_MAX_SHARDS = 10_000
+_PACKED_AT = 400_000
 _NUMBERED = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})\.(safetensors|bin)", re.ASCII)
 
 
@@ -19,7 +23,7 @@ _NUMBERED = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})\.(safetensors|bin)", re.ASC
 class Index:
     """The tensors each shard should hold; ``total_bytes`` is None where not written."""
 
-    shards: Mapping[str, frozenset[str]]
+    shards: Mapping[str, Names]
     total_bytes: int | None
 
 
@@ -61,18 +65,59 @@ def numbered(names: Iterable[str]) -> Iterator[Shards]:
 
 
 def read_index(path: Path) -> Index:
-    """The index in ``path``; raises Malformed."""
-    found = parse_object(read_text(path, MAX_INDEX_BYTES))
-    weight_map = found.get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    """The index in ``path``; raises Malformed, TooLong.
+
+    Pair by pair: as the objects that `json` makes, 40 MB of it may take twenty times as much.
+    """
+    text = JsonText(read_text(path, MAX_INDEX_BYTES))
+    try:
+        return _read(text)
+    except Malformed:
+        raise
+    except (ValueError, IndexError, RecursionError):
+        raise Malformed("is not JSON") from None
+
+
+def _read(text: JsonText) -> Index:
+    shards: dict[str, Names] = {}
+    total_bytes = None
+    if not text.at("{"):
+        raise Malformed("is not a JSON object")
+    for key in text.members():
+        if key == "weight_map" and text.at("{"):
+            shards = _weight_map(text)
+        else:
+            value = text.value()
+            total_bytes = _total_bytes(value) if key == "metadata" else total_bytes
+    text.end()
+    if not shards:
         raise Malformed("has no weight_map")
-    shards: dict[str, list[str]] = {}
-    for tensor, shard in weight_map.items():
-        if not isinstance(shard, str):
+    return Index(shards, total_bytes)
+
+
+def _weight_map(text: JsonText) -> dict[str, Names]:
+    """The names by shard, packed as soon as there are many."""
+    packed: dict[str, Names] = {}
+    loose: dict[str, list[str]] = {}
+    for count, tensor in enumerate(text.members(), start=1):
+        if not text.at('"'):
             raise Malformed("names shards that are no names")
-        shards.setdefault(shard, []).append(tensor)
-    sets = {shard: frozenset(tensors) for shard, tensors in shards.items()}
-    return Index(sets, _total_bytes(found.get("metadata")))
+        loose.setdefault(text.string(), []).append(tensor)
+        if count % _PACKED_AT == 0:
+            _pack(loose, packed)
+    _pack(loose, packed)
+    return packed
+
+
+def _pack(loose: dict[str, list[str]], packed: dict[str, Names]) -> None:
+    if len(packed.keys() | loose.keys()) > _MAX_SHARDS:
+        raise TooLong(f"names more than {_MAX_SHARDS} shards")
+    for shard, names in loose.items():
+        if shard in packed:
+            packed[shard].add(Names(names))
+        else:
+            packed[shard] = Names(names)
+    loose.clear()
 
 
 def _total_bytes(metadata: Any) -> int | None:

@@ -12,11 +12,15 @@ from uploader.model.adapter import Factors, factors
 from uploader.model.folder import Folder
 from uploader.model.index import Index, Shards, indexed, numbered, read_index
 from uploader.model.names import ADAPTER_WEIGHTS, Role, role
-from uploader.model.reading import Malformed, read_object
+from uploader.model.reading import Malformed, TooLong, read_object
 from uploader.model.safetensors import Header, read_header
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_MAX_BYTES = 1024
+#: Sixteen bytes are kept of each: more than any model has, and no more than fit beside it.
+_MAX_TENSORS = 3_000_000
+_KEPT_BYTES = 200_000
+_MAX_WORDS = 10
 
 
 class Contents:
@@ -37,6 +41,7 @@ class Contents:
         self.trouble: dict[str, Malformed] = {}
         #: The words in a JSON file that are none of JSON's: NaN, Infinity; once it was read.
         self.constants: dict[str, list[str]] = {}
+        self._sizes = {file.path: file.size_bytes for file in folder.manifest.files}
         self._objects: dict[str, Mapping[str, Any]] = {}
 
     @property
@@ -60,17 +65,23 @@ class Contents:
         return frozenset(file.path for file in files if file.size_bytes) - self.pointers
 
     def object(self, name: str) -> Mapping[str, Any]:
-        """The JSON object in the file ``name``; empty where there is none."""
-        if name not in self._objects:
-            self._objects[name] = {}
-            try:
-                if name in self.sound:
-                    words: list[str] = []
-                    self._objects[name] = read_object(self.root / name, words)
-                    self.constants[name] = words
-            except Malformed as problem:
-                self.trouble[name] = problem
-        return self._objects[name]
+        """The JSON object in the file ``name``; empty where there is none.
+
+        A large one is read anew each time: as objects it takes thirty times its bytes.
+        """
+        if name in self._objects:
+            return self._objects[name]
+        found: Mapping[str, Any] = {}
+        words: list[str] = []
+        try:
+            if name in self.sound:
+                found = read_object(self.root / name, words)
+                self.constants[name] = words[:_MAX_WORDS]
+        except Malformed as problem:
+            self.trouble[name] = problem
+        if self._sizes.get(name, 0) <= _KEPT_BYTES:
+            self._objects[name] = found
+        return found
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -88,11 +99,16 @@ class Contents:
 
     @cached_property
     def _read_headers(self) -> tuple[dict[str, Header], dict[str, Malformed]]:
-        headers, headerless = {}, {}
+        headers: dict[str, Header] = {}
+        headerless: dict[str, Malformed] = {}
+        left = _MAX_TENSORS
         for name in self.folder.names:
             if name.endswith(".safetensors") and name in self.sound:
                 try:
+                    if left < 0:
+                        raise TooLong(f"is not looked into: {_MAX_TENSORS} tensors are enough")
                     headers[name] = read_header(self.root / name)
+                    left -= len(headers[name].tensors)
                 except Malformed as problem:
                     headerless[name] = problem
         return headers, headerless
@@ -114,6 +130,12 @@ class Contents:
                 except Malformed as problem:
                     self.trouble[name] = problem
         return indexes
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether every file of the weights is there and has a header."""
+        files = {name for name in self.present if name.endswith(".safetensors")}
+        return files == self.headers.keys() and not any(s.missing for s in self.shards)
 
     @cached_property
     def shards(self) -> tuple[Shards, ...]:

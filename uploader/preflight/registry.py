@@ -63,7 +63,7 @@ CHECKS = (
     Check(files.config_json, MODELS, REFUSES),
     Check(files.stray_adapter, MODELS, WARNS),
     # Before anything that reads headers: what reading a large index leaves free is theirs.
-    Check(index.index_json, MODELS, REFUSES),
+    Check(index.index_json, MODELS, BOTH),
     Check(config.architectures, (Kind.BASE,), WARNS),
     Check(config.quantization, MODELS, BOTH),
     Check(config.processor, (Kind.BASE,), WARNS),
@@ -74,7 +74,7 @@ CHECKS = (
     Check(text.fireworks_json, ALL, BOTH),
     Check(weights.no_weights, MODELS, BOTH),
     Check(weights.safetensors_size, ALL, REFUSES),
-    Check(weights.safetensors_header, ALL, REFUSES),
+    Check(weights.safetensors_header, ALL, BOTH),
     Check(hollow.hollow_weights, ALL, BOTH),
     Check(hollow.pickled_weights, ALL, BOTH),
     Check(hollow.unread_weights, MODELS, WARNS),

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from uploader.model.adapter import LM_HEAD, Factors, is_lora, short
 from uploader.model.finding import Finding, error, warning
 from uploader.model.names import ADAPTER_CONFIG, Role
-from uploader.model.safetensors import Tensor
+from uploader.model.tensors import Tensor
 from uploader.preflight.checks.adapter import WEIGHTS, brief_some
 from uploader.preflight.contents import Contents
 

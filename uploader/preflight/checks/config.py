@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -45,6 +46,13 @@ _REFUSED = (
 )
 #: Formats that models on that list ship in: GPT-OSS, DeepSeek V3, Kimi K2 (contract §6).
 _SERVED = ("compressed-tensors", "fbgemm-fp8", "fp8", "modelopt", "mxfp", "nvfp4")
+
+#: Those of them that leave a tensor of each quantized layer in another type, or scales.
+_ALL_WEIGHTS = ("compressed-tensors", "fbgemm-fp8", "fp8", "mxfp", "nvfp4")
+_PLAIN = frozenset({"BF16", "F16", "F32", "F64"})
+_SCALED = re.compile(
+    r".*(?:scales?|scale_inv|zero_point|qweight|qzeros|packed|blocks|absmax|quant_map|SCB|CB)"
+)
 
 #: What tools that quantize leave beside a config.json that says nothing of it.
 _QUANTIZERS = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
@@ -102,13 +110,22 @@ def architectures(contents: Contents) -> Iterable[Finding]:
 
 
 def quantization(contents: Contents) -> Iterable[Finding]:
-    """A quantization_config: refused for gptq, awq, bitsandbytes and the like."""
+    """A quantization_config: refused for gptq, awq, bitsandbytes, and if no tensor is quantized.
+
+    One that stays behind when weights are merged in 16 bits breaks every loader: it looks for
+    scales that are not there (unsloth#105, unsloth#1601).
+    """
     found = quantization_of(contents.config)
     if not found:
         yield from _silently_quantized(contents)
         return
     method = _method(found)
     unified = method.lower().replace("_", "-")
+    if _left_over(contents, found, unified):
+        message = f"{CONFIG} has a quantization_config ({brief(method)}), no tensor is quantized"
+        hint = f"remove quantization_config from {CONFIG}: it is left over from before a merge"
+        yield error("quantization", CONFIG, message, hint)
+        return
     severity, hint = error, "upload the model as it was before quantization"
     # In the words of the documentation (contract fireworks §6 "Base model").
     message = f"Fireworks does not support {CONFIG}'s quantization_config ({brief(method)})"
@@ -117,6 +134,25 @@ def quantization(contents: Contents) -> Iterable[Finding]:
     if unified.startswith(_SERVED):
         message += " as documented, yet serves models in such formats"
     yield severity("quantization", CONFIG, message, hint)
+
+
+def _left_over(contents: Contents, found: Any, unified: str) -> bool:
+    """Whether every weight is there, and surely as no tool that quantizes leaves it.
+
+    Not told of formats that may quantize nothing but a cache, or while they are loaded.
+    """
+    if not isinstance(found, dict) or not unified.startswith((*_REFUSED, *_ALL_WEIGHTS)):
+        return False
+    if unified.startswith("compressed-tensors"):
+        format_ = found.get("format")
+        if not found.get("config_groups") or format_ in (None, "dense"):
+            return False
+    if not contents.headers or not contents.whole:
+        return False
+    headers = contents.headers.values()
+    return all(dtype in _PLAIN for header in headers for dtype, _ in header.tensors.kinds) and (
+        not any(_SCALED.fullmatch(name) for header in headers for name in header.tensors)
+    )
 
 
 def _silently_quantized(contents: Contents) -> Iterable[Finding]:

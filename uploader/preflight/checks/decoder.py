@@ -14,7 +14,7 @@ from typing import Any
 
 from uploader.core.text import size, some
 from uploader.model.finding import Finding, warning
-from uploader.model.safetensors import Tensor
+from uploader.model.tensors import Tensor
 from uploader.preflight.checks.config import CONFIG, decoder_config, listed, quantization_of
 from uploader.preflight.contents import Contents
 
@@ -83,21 +83,13 @@ class _Decoder:
 
 
 def _decoder(contents: Contents) -> _Decoder | None:
-    if not listed(contents.config) or not _whole(contents):
+    if not listed(contents.config) or not contents.whole:
         return None
     config = decoder_config(contents.config)
     for embedding, norm, layers in _LAYOUTS:
         if _tensor(contents, embedding) and _tensor(contents, norm):
             return _Decoder(contents, config, embedding, norm, layers)
     return None
-
-
-def _whole(contents: Contents) -> bool:
-    """Whether every file of the weights is there and has a header."""
-    files = {name for name in contents.present if name.endswith(".safetensors")}
-    return files == contents.headers.keys() and not any(
-        shards.missing for shards in contents.shards
-    )
 
 
 def _tensor(contents: Contents, name: str) -> Tensor | None:
@@ -199,13 +191,13 @@ def config_dtype(contents: Contents) -> Iterable[Finding]:
     """Most weights are F32 where config.json says 16 bits: twice the bytes."""
     config = contents.config
     wanted = _dtype(config) or _dtype(decoder_config(config))
-    if wanted not in _HALVES or quantization_of(config) or not _whole(contents):
+    if wanted not in _HALVES or quantization_of(config) or not contents.whole:
         return
     elements: Counter[str] = Counter()
     for header in contents.headers.values():
-        for dtype, shape in header.tensors.values():
+        for (dtype, shape), count in header.tensors.counts():
             if len(shape) > 1:
-                elements[dtype] += prod(shape)
+                elements[dtype] += prod(shape) * count
     if elements["F32"] > elements.total() - elements["F32"]:
         saved = size(elements["F32"] * 2)
         message = f"{CONFIG} says {wanted}, most weights are F32: {saved} more than needed"

@@ -33,6 +33,8 @@ def hollow_weights(contents: Contents) -> Iterable[Finding]:
             severity = warning if any(h.tensors for h in contents.headers.values()) else error
             message = f"{name} holds no tensor at all"
             yield severity("hollow_weights", name, message, "save it again, or `exclude` it")
+        if all(prod(shape) for _, shape in header.tensors.kinds):
+            continue
         hollow = [tensor for tensor, (_, shape) in header.tensors.items() if not prod(shape)]
         weights = [tensor for tensor in hollow if not tensor.endswith(_MAY_BE_EMPTY)]
         if weights:

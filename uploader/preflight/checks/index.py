@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from uploader.core.text import some
 from uploader.model.finding import Finding, error, warning
 from uploader.model.names import Role, role
+from uploader.model.reading import TooLong
+from uploader.preflight.checks.spared import spared
 from uploader.preflight.contents import Contents
 
 _AGAIN = "download or save it again"
 #: Weights that are whole without an index, as Hugging Face names them.
 WHOLE = frozenset({"model.safetensors", "pytorch_model.bin"})
-_LAYER = re.compile(
-    r"(?:model\.|transformer\.|gpt_neox\.|language_model\.|decoder\.)*(?:layers|h|blocks)"
-    r"\.(\d{1,5})\..*weight\d?",
-    re.ASCII,
-)
 
 
 def index_json(contents: Contents) -> Iterable[Finding]:
-    """An index that is no JSON object or has no weight_map."""
+    """An index that is no JSON object or has no weight_map; one that is too long to read warns."""
     for name in contents.named(Role.INDEX):
         if name not in contents.indexes and name in contents.trouble:
-            yield error("index_json", name, f"{name} {contents.trouble[name]}", _AGAIN)
+            problem = contents.trouble[name]
+            severity = warning if isinstance(problem, TooLong) else error
+            yield severity("index_json", name, f"{name} {problem}", _AGAIN)
 
 
 def missing_shard(contents: Contents) -> Iterable[Finding]:
@@ -60,31 +57,26 @@ def _has_index(contents: Contents, suffix: str) -> bool:
 
 
 def missing_tensor(contents: Contents) -> Iterable[Finding]:
-    """A tensor of the index that no shard holds.
+    """A tensor of the index that no shard holds; one that loaders do not need warns.
 
-    Refuses a model that lacks weights of a layer. Loaders take from the index which files there
-    are, and no harm comes of a tensor they find elsewhere or do without: buffers, tied heads,
-    scales of a model that is not quantized any more.
+    Loaders take from the index which files there are: no harm comes of a tensor in another shard
+    than the index says. What no shard holds is left as it was made, with random numbers.
     """
     for name, index in contents.indexes.items():
         held = {s: contents.headers[s].tensors for s in index.shards if s in contents.headers}
-        absent = {tensor for s in held for tensor in index.shards[s] - held[s].keys()}
-        elsewhere = {tensor for tensors in held.values() for tensor in absent & tensors.keys()}
-        if len(held) == len(index.shards) and (lost := sorted(absent - elsewhere)):
-            weights = [tensor for tensor in lost if _of_a_layer(tensor, contents.config)]
+        absent = [t for s in held for t in index.shards[s].beyond(held[s].names)]
+        hashes = {*map(hash, absent)}
+        known = {h for tensors in held.values() for h in hashes.intersection(tensors.names.hashes)}
+        elsewhere = sorted(tensor for tensor in absent if hash(tensor) in known)
+        lost = sorted(tensor for tensor in absent if hash(tensor) not in known)
+        if lost and len(held) == len(index.shards):
+            weights = [tensor for tensor in lost if not spared(tensor, contents.config)]
             severity = error if weights else warning
             message = f"{name} names {some(weights or lost)}, which no shard holds"
             yield severity("missing_tensor", name, message, _AGAIN)
         if elsewhere:
-            message = f"{name} names the wrong shard for {some(sorted(elsewhere))}"
+            message = f"{name} names the wrong shard for {some(elsewhere)}"
             yield warning("missing_tensor", name, message, _AGAIN)
-
-
-def _of_a_layer(tensor: str, config: Mapping[str, Any]) -> bool:
-    """Whether it is a weight of one of the decoder's layers; others, and MTP's, may be absent."""
-    found = _LAYER.fullmatch(tensor)
-    layers = config.get("num_hidden_layers")
-    return found is not None and (type(layers) is not int or int(found[1]) < layers)
 
 
 def orphan_shard(contents: Contents) -> Iterable[Finding]:

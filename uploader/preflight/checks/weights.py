@@ -9,11 +9,12 @@ from uploader.core.text import size, some
 from uploader.model.finding import Finding, error, warning
 from uploader.model.meant import meant
 from uploader.model.names import Role, leftover, role
+from uploader.model.reading import TooLong
 from uploader.model.safetensors import WrongSize
 from uploader.preflight.checks.index import WHOLE
 from uploader.preflight.contents import Contents
 
-_AGAIN = "download or save it again"
+_REFUSED = (error, "download or save it again")
 #: Sets of the same weights, as they are saved beside each other; the first one is to stay.
 _SETS = (
     ("model*.safetensors", "pytorch_model*.bin*"),
@@ -62,14 +63,16 @@ def safetensors_size(contents: Contents) -> Iterable[Finding]:
 
 
 def safetensors_header(contents: Contents) -> Iterable[Finding]:
-    """A header that the safetensors library refuses: offsets, overlaps, shapes, JSON."""
+    """A header that the library refuses: offsets, overlaps, shapes, JSON; one too long warns."""
     return _broken(contents, "safetensors_header", wrong_size=False)
 
 
 def _broken(contents: Contents, check: str, *, wrong_size: bool) -> Iterable[Finding]:
     for name, problem in contents.headerless.items():
         if isinstance(problem, WrongSize) is wrong_size:
-            yield error(check, name, f"{name} {problem}", _AGAIN)
+            unread = isinstance(problem, TooLong)
+            severity, hint = (warning, "nothing is said of its tensors") if unread else _REFUSED
+            yield severity(check, name, f"{name} {problem}", hint)
 
 
 def two_formats(contents: Contents) -> Iterable[Finding]:
@@ -92,10 +95,10 @@ def _differ(contents: Contents, first: list[str], second: list[str]) -> bool:
     """Whether the headers of two sets tell of different tensors; other formats name them anew."""
     one, other = (
         {
-            tensor
+            known
             for name in names
             if name in contents.headers
-            for tensor in contents.headers[name].tensors
+            for known in contents.headers[name].tensors.names.hashes
         }
         for names in (first, second)
     )
@@ -104,12 +107,15 @@ def _differ(contents: Contents, first: list[str], second: list[str]) -> bool:
 
 def duplicate_tensor(contents: Contents) -> Iterable[Finding]:
     """A tensor in two files: refused where they are shards of one model and differ."""
-    homes: dict[str, str] = {}
+    seen: set[int] = set()
     for name, header in contents.headers.items():
-        twice = sorted(homes.keys() & header.tensors.keys())
-        if twice and not _variants(contents, homes[twice[0]], name):
-            yield _duplicate(contents, twice, (homes[twice[0]], name))
-        homes |= dict.fromkeys(header.tensors, name)
+        known = seen.intersection(header.tensors.names.hashes)
+        seen.update(header.tensors.names.hashes)
+        if known:
+            twice = sorted(tensor for tensor in header.tensors if hash(tensor) in known)
+            home = next(f for f, other in contents.headers.items() if twice[0] in other.tensors)
+            if not _variants(contents, home, name):
+                yield _duplicate(contents, twice, (home, name))
 
 
 def _variants(contents: Contents, one: str, other: str) -> bool:

@@ -1,0 +1,104 @@
+"""What a folder of another's making may cost: 400 MB at most, whatever is in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.model.build import BASE, INDEX, folder, without
+
+MAX_RSS_MB = 400
+LOOK = """
+import resource, sys
+from pathlib import Path
+from uploader.core.job import Kind
+from uploader.model.folder import scan
+from uploader.preflight.registry import findings
+found = findings(scan(Path(sys.argv[1])), Kind(sys.argv[2]))
+for finding in found[:20]:
+    print(finding.severity, finding.check)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+_KIB_PER_MB = 1024 * (1 if sys.platform == "linux" else 1024)
+
+
+def look(root: Path, kind: str = "base") -> tuple[set[str], float]:
+    """What a preflight of the folder says, and its largest memory in MB.
+
+    Begun by a shell: what this process had at its own peak is counted for those it begins.
+    """
+    command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", LOOK, str(root), kind]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    *said, peak = done.stdout.splitlines()
+    return {*said}, int(peak) / _KIB_PER_MB
+
+
+def write_shard(path: Path, names: list[str]) -> None:
+    """A sparse file of tensors of a byte each, so that its header is all that takes room."""
+    with path.open("wb") as file:
+        file.write(bytes(8) + b"{")
+        entries = (
+            f'"{name}":{{"dtype":"U8","shape":[1],"data_offsets":[{number},{number + 1}]}}'
+            for number, name in enumerate(names)
+        )
+        file.write(",".join(entries).encode() + b"}")
+        length = file.tell() - 8
+        file.seek(0)
+        file.write(length.to_bytes(8, "little"))
+        file.truncate(8 + length + len(names))
+
+
+def many_tensors(root: Path) -> None:
+    for number in range(200):
+        names = [f"model.layers.{number}.mlp.experts.{n}.up_proj.weight" for n in range(10_000)]
+        write_shard(root / f"model-{number + 1:05}-of-00200.safetensors", names)
+
+
+def long_header(root: Path) -> None:
+    write_shard(root / "model.safetensors", [f"{n:x}" for n in range(1_490_000)])
+    assert (root / "model.safetensors").stat().st_size > 95_000_000
+
+
+def longest_that_is_read(root: Path) -> None:
+    write_shard(root / "model.safetensors", [f"{n:x}" for n in range(245_000)])
+
+
+def deep(root: Path) -> None:
+    (root / "config.json").write_bytes(b'{"a": ' + b"[" * 9_900_000)
+
+
+def wide(root: Path) -> None:
+    """The object that takes the most memory for its bytes, in each file that is read."""
+    body = b'{"a": [' + b'{"":0},' * 1_420_000 + b"0]}"
+    for name in ("config.json", "tokenizer_config.json"):
+        (root / name).write_bytes(body)
+
+
+def long_index(root: Path) -> None:
+    pairs = ",".join(f'"{n:x}":"m"' for n in range(3_000_000))
+    (root / INDEX).write_text(f'{{"weight_map": {{{pairs}}}}}')
+
+
+CASES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "200 shards of 10 000 tensors": (many_tensors, "warning small_shards"),
+    "a header of 100 MB": (long_header, "warning safetensors_header"),
+    "the longest header that is read": (longest_that_is_read, ""),
+    "a deep JSON": (deep, "error config_json"),
+    "JSON of ten megabytes twice": (wide, ""),
+    "an index of 40 MB": (long_index, ""),
+}
+
+
+@pytest.mark.parametrize(("write", "said"), CASES.values(), ids=CASES)
+def test_a_preflight_takes_no_more_than_400_mb(
+    tmp_path: Path, write: Callable[[Path], None], said: str
+) -> None:
+    files = without(BASE, "model.safetensors") if write is not wide else BASE
+    write(folder(tmp_path, files))
+    found, peak_mb = look(tmp_path)
+    assert not said or said in found
+    assert peak_mb < MAX_RSS_MB
