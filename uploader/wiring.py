@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from uploader.settings.schema import Settings
     from uploader.store.database.workers import WorkerLock
     from uploader.store.jobs import Jobs
+
+_log = logging.getLogger(__name__)
 
 
 def clock() -> Clock:
@@ -149,10 +152,33 @@ def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[tu
             contextlib.closing(ChangeWatch(engine)) as watch,
         ):
             migrate.require_head(engine)  # from here on nobody else migrates it
+            for concern in concerns(settings, engine):
+                _log.warning("%s", concern)
             context = _context(settings, engine, lock, watch.changed, on_event)
             yield Worker(context), Jobs(engine)
     finally:
         engine.dispose()
+
+
+def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
+    """What about this machine slows a worker down or endangers its store, a sentence each.
+
+    Raises StoreError if the store, on a disk that nobody vouches for, is damaged already.
+    """
+    import google_crc32c
+
+    from uploader.store.database import dialect, mounts, sqlite
+
+    doubts = mounts.doubts(settings.state_dir)
+    if doubts and dialect.is_file(engine):
+        with dialect.store_errors():
+            sqlite.quick_check(engine)
+        yield doubts
+    if google_crc32c.implementation == "python":
+        yield (
+            "CRC32C is computed in pure Python, a hundred times slower:"
+            " `pip install --force-reinstall google-crc32c` on a platform with wheels"
+        )
 
 
 def _context(

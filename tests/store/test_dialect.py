@@ -20,7 +20,7 @@ from uploader.store.database.dialect import (
     sqlite_url,
     store_errors,
 )
-from uploader.store.database.state_folder import private_folder, refuse_network
+from uploader.store.database.state_folder import private_folder
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -198,42 +198,6 @@ def test_change_watch_sees_others_and_stays_calm_otherwise(
         enqueue()
         assert watch.changed()
         assert not watch.changed()
-
-
-MOUNTS = """\
-/dev/sda / ext4 rw 0 0
-server:/home /home nfs4 rw 0 0
-/dev/sdb /home/me/disk ext4 rw 0 0
-//nas/x /mnt/with\\040space cifs rw 0 0
-"""
-
-
-@pytest.mark.parametrize(
-    ("path", "refused"),
-    [
-        ("/var/lib/uploader", False),
-        ("/home/me/.local/state", True),
-        ("/home/me/disk/state", False),
-        ("/mnt/with space/state", True),
-        ("/mnt/with", False),
-    ],
-)
-def test_a_network_file_system_is_refused(tmp_path: Path, path: str, refused: bool) -> None:
-    mounts = tmp_path / "mounts"
-    mounts.write_text(MOUNTS)
-    if refused:
-        with pytest.raises(UsageError) as raised:
-            refuse_network(Path(path), mounts)
-        assert raised.value.exit_code == 2
-        assert raised.value.hint
-    else:
-        refuse_network(Path(path), mounts)
-
-
-def test_where_mounts_are_unknown_every_folder_is_accepted(tmp_path: Path) -> None:
-    refuse_network(Path("/home"), tmp_path / "absent")
-    (tmp_path / "empty").write_text("")
-    refuse_network(Path("/home"), tmp_path / "empty")
 
 
 def test_an_existing_folder_keeps_its_mode(tmp_path: Path) -> None:

@@ -357,6 +357,12 @@ class Code(StrEnum):
         "PostgreSQL is out of connections or memory.",
         "try again; raise max_connections, or run fewer workers",
     )
+    SQLITE_TOO_OLD = (
+        "sqlite_too_old",
+        None,
+        "The SQLite of this Python lacks what the state store needs.",
+        "use a newer Python, or one built with a newer SQLite (`python3 -m sqlite3 --version`)",
+    )
     FOREIGN = (
         "foreign",
         None,

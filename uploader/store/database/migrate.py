@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from uploader.core.errors import NotFound, StoreError, UsageError
 from uploader.core.reasons import Code
 from uploader.store.database import dialect, postgresql, sqlite
 from uploader.store.database import workers as locks
-from uploader.store.database.state_folder import private_file, private_folder
+from uploader.store.database.state_folder import new_private_file, private_folder
 
 #: Every revision, oldest first; a test compares them with the scripts.
 VERSIONS = ("0001",)
@@ -42,6 +43,11 @@ def current_version(engine: Engine) -> str | None:
     with dialect.store_errors(), engine.begin() as connection:
         tables = inspect(connection).get_table_names()
         version = _stamp(connection) if "alembic_version" in tables else None
+        strangers = sqlite.strangers(connection) if dialect.is_file(engine) else []
+    if strangers:
+        raise StoreError(
+            f"the state store holds a view or a trigger ({strangers[0]!r})", code=Code.FOREIGN
+        )
     if version is None and set(tables) - {"alembic_version"}:
         raise StoreError(
             "the state store holds the tables of another program",
@@ -179,10 +185,9 @@ def backup(engine: Engine, path: Path) -> None:
 
     Replaces an earlier copy only once the new one is whole. Raises StoreError.
     """
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # nobody can be there before us
     with dialect.store_errors():
-        part.unlink(missing_ok=True)
-        private_file(part)
+        new_private_file(part)
         try:
             sqlite.copy(engine, part)
             os.replace(part, path)  # noqa: PTH105 - Path.replace says "rename"

@@ -17,11 +17,16 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from uploader.core.errors import StoreError
+from uploader.core.reasons import Code
 from uploader.store.database import causes
-from uploader.store.database.state_folder import private_file, private_folder
+from uploader.store.database.state_folder import our_file, private_folder
 
 #: The execution option that says how a connection's transactions begin.
 BEGIN = "uploader_begin"
+
+#: The first with RETURNING.
+_OLDEST = (3, 35, 0)
 
 #: By SQLite's primary result code.
 _CAUSES = {
@@ -57,11 +62,14 @@ def _primary_code(error: BaseException | None) -> int:
 def open_file(path: Path, busy_timeout_s: float) -> Engine:
     """The store at ``path``; a missing file is created, 0600 in a 0700 folder.
 
-    Raises UsageError for a network file system, and OSError.
+    Raises UsageError for a file system that breaks a database and for a folder or file that is
+    not this user's alone, StoreError for a SQLite that is too old, and OSError.
     """
+    refuse_old(sqlite3.sqlite_version_info)
     private_folder(path.parent)
-    if not path.exists():
-        private_file(path)
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
+        if name == path.name or path.with_name(name).exists():
+            our_file(path.with_name(name))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
     engine = create_engine(
@@ -72,6 +80,16 @@ def open_file(path: Path, busy_timeout_s: float) -> Engine:
     )
     _watch_identity(engine, path)
     return engine
+
+
+def refuse_old(version: tuple[int, ...]) -> None:
+    """Raises StoreError for a SQLite without the statements that the store is written in."""
+    if version < _OLDEST:
+        found, needed = (".".join(map(str, numbers)) for numbers in (version, _OLDEST))
+        raise StoreError(
+            f"this Python has SQLite {found}, the state store needs {needed} or newer",
+            code=Code.SQLITE_TOO_OLD,
+        )
 
 
 def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
@@ -100,6 +118,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
     # Without it macOS leaves a "synced" page in the drive's cache; elsewhere it does nothing.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA foreign_keys = ON")
+    # What stands in the file may be a stranger's: no function of its schema runs, and a page that
+    # makes no sense is an error.
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
 
 
 def _watch_identity(engine: Engine, path: Path) -> None:
@@ -160,6 +182,22 @@ def unchecked_keys(connection: Connection) -> Iterator[None]:
     finally:
         connection.rollback()
         raw.execute("PRAGMA foreign_keys = ON")
+
+
+def quick_check(engine: Engine) -> None:
+    """Read the whole file once for damage; raises StoreError."""
+    with engine.connect() as connection:
+        if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() != "ok":
+            raise causes.CORRUPT.error()
+
+
+def strangers(connection: Connection) -> list[str]:
+    """Views, triggers and virtual tables: none is ours, and each could act on our writes."""
+    query = (
+        "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
+        " OR sql LIKE 'create virtual%'"
+    )
+    return [str(name) for (name,) in connection.exec_driver_sql(query)]
 
 
 def _raw(connection: Connection) -> sqlite3.Connection:

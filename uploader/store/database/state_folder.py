@@ -1,80 +1,70 @@
-"""The state folder: private, and on a disk of this machine (docs/architecture.md §9)."""
+"""The state folder and its files: ours alone, and on a disk of this machine.
+
+What stands in them decides which files are sent where, so whoever may write them may send any
+file of this user: a folder or a database that is not ours, or that others may write, is refused.
+"""
 
 from __future__ import annotations
 
 import os
-import re
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from uploader.core.errors import UsageError
+from uploader.store.database.mounts import refuse_bad
 
-#: File systems whose locks or shared memory cannot be trusted between machines.
-NETWORK_FILESYSTEMS = frozenset(
-    {
-        "9p",
-        "afs",
-        "beegfs",
-        "ceph",
-        "cifs",
-        "fuse.gcsfuse",
-        "fuse.glusterfs",
-        "fuse.rclone",
-        "fuse.s3fs",
-        "fuse.sshfs",
-        "glusterfs",
-        "gpfs",
-        "lustre",
-        "ncpfs",
-        "nfs",
-        "nfs4",
-        "smb3",
-        "smbfs",
-    }
-)
-_MOUNTS = Path("/proc/mounts")
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = 0o077
 
 
 def private_folder(path: Path) -> None:
     """Create ``path`` and its missing parents, 0700 each; an existing one keeps its mode.
 
-    Raises UsageError for a folder on a network file system (docs/architecture.md §9), and OSError.
+    Raises UsageError for a folder that others may write, that is not this user's, or that is on
+    a file system that breaks a database; and OSError.
     """
-    refuse_network(path)
+    refuse_bad(path)
     for folder in reversed((path, *path.parents)):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
+    _refuse_strangers("state folder", path, path.stat())
 
 
-def private_file(path: Path) -> None:
-    """Create ``path`` empty with mode 0600 where it is missing; raises OSError."""
-    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+def new_private_file(path: Path) -> None:
+    """Create ``path`` empty, 0600 from its first moment; raises FileExistsError, OSError.
 
-
-def refuse_network(path: Path, mounts: Path = _MOUNTS) -> None:
-    """Raises UsageError where ``mounts`` says that ``path`` is on a network file system.
-
-    Where the system has no such list (macOS), or it names no mount above ``path``, accept.
+    A link that somebody put there is not followed.
     """
-    filesystem = _filesystem(path.resolve(), mounts)
-    if filesystem in NETWORK_FILESYSTEMS:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    os.close(os.open(path, flags, 0o600))
+
+
+def our_file(path: Path) -> None:
+    """``path`` exists, is ours alone, and whoever opens it next gets just that.
+
+    A missing one is created; one that others may read, as a restored copy is, is made private.
+    Raises UsageError for one that is not ours or that others may write, and OSError.
+    """
+    with suppress(FileExistsError):
+        new_private_file(path)
+        return
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        return  # what opens it next says what is wrong
+    _refuse_strangers("state store", path, facts)
+    if facts.st_mode & _OTHERS:
+        path.chmod(0o600)
+
+
+def _refuse_strangers(what: str, path: Path, facts: os.stat_result) -> None:
+    if facts.st_uid != os.geteuid():
         raise UsageError(
-            f"the state folder {path} is on a network file system ({filesystem})",
-            hint="set UPLOADER_STATE_DIR to a folder on a local disk",
+            f"the {what} {path} is another user's (uid {facts.st_uid}, we are {os.geteuid()})",
+            hint="run as that user, or set UPLOADER_STATE_DIR to a new folder of your own",
         )
-
-
-def _filesystem(path: Path, mounts: Path) -> str:
-    if not mounts.is_file():
-        return ""
-    found = (0, "")
-    for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
-        _, where, kind, *_ = line.split(" ")
-        folder = Path(_unescaped(where))
-        # The longest mount point wins; of equal ones the last mounted hides the others.
-        if path.is_relative_to(folder) and len(folder.parts) >= found[0]:
-            found = (len(folder.parts), kind)
-    return found[1]
-
-
-def _unescaped(field: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
+    if facts.st_mode & _OTHERS_WRITE:
+        raise UsageError(
+            f"the {what} {path} may be written by others (mode {stat.S_IMODE(facts.st_mode):04o})",
+            hint=f"if nobody did, `chmod go-w {path}`; else set UPLOADER_STATE_DIR to a new folder",
+        )

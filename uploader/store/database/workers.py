@@ -10,15 +10,22 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from uploader.core.errors import StoreError
+from uploader.core.reasons import Code
+from uploader.runtime import SystemClock
 from uploader.store.database.dialect import store_errors
 from uploader.store.database.state_folder import private_folder
 
+#: A migration of a large store, or its backup, may take a while.
+LOCK_PATIENCE_S = 60.0
+_LOOK_S = 0.1
 #: In the state folder; held while a schema changes, a backup is made, or a worker begins.
 MIGRATION_LOCK = "migrate.lock"
 
@@ -100,11 +107,40 @@ def _held(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path) -> Iterator[None]:
-    """Hold an exclusive flock on ``path`` (created 0600), waiting for it; raises OSError."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def exclusive(path: Path, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]:
+    """Hold an exclusive flock on ``path`` (created 0600), waiting ``patience_s`` for it.
+
+    Raises StoreError that names the process which holds it, and OSError.
+    """
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _take(fd, path, patience_s)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)  # for those who wait
         yield
     finally:
         os.close(fd)
+
+
+def _take(fd: int, path: Path, patience_s: float) -> None:
+    clock, never = SystemClock(), threading.Event()
+    ends_s = clock.boot_s() + patience_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.boot_s() >= ends_s:
+                raise _held_by(fd, path) from None
+            clock.wait(never, _LOOK_S)
+        else:
+            return
+
+
+def _held_by(fd: int, path: Path) -> StoreError:
+    written = os.pread(fd, 20, 0).decode("ascii", "replace")
+    who = f"process {written}" if written.isdecimal() else "another process"
+    return StoreError(
+        f"{who} has held {path} for too long",
+        hint=f"see what it does (`ps -p {written}`)" if written.isdecimal() else f"fuser {path}",
+        code=Code.LOCKED,
+    )

@@ -1,0 +1,212 @@
+"""The state is ours alone and on a real disk, or nothing is done with it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from uploader.core.errors import StoreError, UsageError
+from uploader.core.reasons import Code
+from uploader.store.database import migrate, mounts, sqlite
+from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.database.state_folder import new_private_file, private_folder
+from uploader.store.database.workers import exclusive
+
+MOUNTS = """\
+/dev/sda / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+/dev/sdb /home/me/disk xfs rw 0 0
+//nas/x /mnt/with\\040space cifs rw 0 0
+shared /mnt/host virtiofs rw 0 0
+shared /mnt/box vboxsf rw 0 0
+union /mnt/union fuse.mergerfs rw 0 0
+odd /mnt/odd fuse.something rw 0 0
+tmp /run tmpfs rw 0 0
+layers /container overlay rw 0 0
+"""
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    found = tmp_path / "mounts"
+    found.write_text(MOUNTS)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/home/me/.local/state", "/mnt/with space/state", "/mnt/box/s", "/mnt/union"],
+)
+def test_a_file_system_that_breaks_a_database_is_refused(table: Path, path: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        mounts.refuse_bad(Path(path), table)
+    assert raised.value.exit_code == 2
+    assert "UPLOADER_STATE_DIR" in raised.value.hint
+
+
+@pytest.mark.parametrize("path", ["/mnt/host/state", "/mnt/odd"])
+def test_one_that_only_looks_like_a_disk_is_doubted(table: Path, path: str) -> None:
+    mounts.refuse_bad(Path(path), table)
+    assert path in mounts.doubts(Path(path), table)
+
+
+@pytest.mark.parametrize(
+    "path", ["/var/lib/uploader", "/home/me/disk/state", "/mnt/with", "/run/x", "/container/y"]
+)
+def test_a_local_disk_is_taken_without_a_word(table: Path, path: str) -> None:
+    mounts.refuse_bad(Path(path), table)
+    assert mounts.doubts(Path(path), table) == ""
+
+
+def test_if_mounts_are_unknown_every_folder_is_accepted(tmp_path: Path) -> None:
+    mounts.refuse_bad(Path("/home"), tmp_path / "absent")
+    (tmp_path / "empty").write_text("")
+    mounts.refuse_bad(Path("/home"), tmp_path / "empty")
+    assert mounts.doubts(Path("/home"), tmp_path / "empty") == ""
+
+
+@pytest.mark.parametrize("bits", [0o020, 0o002, 0o022])
+def test_a_folder_that_others_may_write_is_refused(tmp_path: Path, bits: int) -> None:
+    state = tmp_path / "state"
+    state.mkdir()
+    state.chmod(0o755 | bits)
+    with pytest.raises(UsageError) as raised:
+        private_folder(state)
+    assert str(state) in raised.value.message
+    assert "chmod go-w" in raised.value.hint
+    assert not [*state.iterdir()]
+
+
+def test_a_folder_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(UsageError, match="another user's"):
+        private_folder(tmp_path)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    folder = tmp_path / "state"
+    engine = open_engine(sqlite_url(folder / "uploader.db"))
+    migrate.ensure(engine, folder)
+    engine.dispose()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["uploader.db", "uploader.db-wal", "uploader.db-shm"])
+def test_a_store_that_others_may_write_is_refused(state: Path, name: str) -> None:
+    (state / name).touch()
+    (state / name).chmod(0o666)
+    with pytest.raises(UsageError, match="may be written by others"):
+        open_engine(sqlite_url(state / "uploader.db"))
+
+
+def test_a_restored_copy_is_made_private(state: Path) -> None:
+    (state / "uploader.db").chmod(0o644)
+    open_engine(sqlite_url(state / "uploader.db")).dispose()
+    assert mode(state / "uploader.db") == 0o600
+
+
+def test_a_new_file_is_nobodys_link(tmp_path: Path) -> None:
+    target = tmp_path / "precious"
+    target.write_text("mine")
+    (tmp_path / "link").symlink_to(target)
+    for name in ("precious", "link"):
+        with pytest.raises(FileExistsError):
+            new_private_file(tmp_path / name)
+    assert target.read_text() == "mine"
+
+
+def test_a_backup_follows_no_link_that_waits_for_it(state: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    copy = tmp_path / "copy.db"
+    (tmp_path / "copy.db.part").symlink_to(precious)
+    migrate.backup(open_engine(sqlite_url(state / "uploader.db")), copy)
+    assert precious.read_text() == "mine"
+    assert (mode(copy), copy.is_symlink()) == (0o600, False)
+    assert not [*tmp_path.glob("copy.db.*.part")]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE TRIGGER t AFTER UPDATE ON jobs BEGIN UPDATE jobs SET path = '/etc'; END",
+        "CREATE TEMP TRIGGER t AFTER UPDATE ON jobs BEGIN SELECT 1; END",
+        "CREATE VIRTUAL TABLE f USING fts5(x)",
+    ],
+)
+def test_a_store_with_a_program_in_it_is_refused(state: Path, statement: str) -> None:
+    with closing(sqlite3.connect(state / "uploader.db")) as connection:
+        connection.execute(statement)
+        connection.commit()
+    engine = open_engine(sqlite_url(state / "uploader.db"))
+    if "TEMP" in statement:  # lives with its connection only
+        migrate.require_head(engine)
+        return
+    with pytest.raises(StoreError) as raised:
+        migrate.require_head(engine)
+    assert raised.value.code == Code.FOREIGN
+
+
+def test_the_schema_is_not_trusted(engine: Engine) -> None:
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA trusted_schema").scalar() == 0
+        assert connection.exec_driver_sql("PRAGMA cell_size_check").scalar() == 1
+
+
+def test_an_old_sqlite_is_told_with_the_cure() -> None:
+    sqlite.refuse_old(sqlite3.sqlite_version_info)
+    with pytest.raises(StoreError) as raised:
+        sqlite.refuse_old((3, 34, 1))
+    assert "3.34.1" in raised.value.message
+    assert "newer Python" in raised.value.hint
+    assert raised.value.exit_code == 11
+
+
+def test_a_check_of_the_whole_file_finds_it_whole(engine: Engine) -> None:
+    sqlite.quick_check(engine)
+
+
+HOLD = "import sys, fcntl; f = open(sys.argv[1], 'r+'); fcntl.flock(f, 2); print(); input()"
+
+
+def test_a_lock_has_an_end_and_names_who_holds_it(tmp_path: Path) -> None:
+    lock = tmp_path / "migrate.lock"
+    with exclusive(lock):
+        pass
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        lock.write_text(str(holder.pid))
+        with pytest.raises(StoreError) as raised, exclusive(lock, patience_s=0.3):
+            pass
+        holder.kill()
+    assert (raised.value.code, raised.value.exit_code) == (Code.LOCKED, 11)
+    assert f"process {holder.pid}" in raised.value.message
+    with exclusive(lock, patience_s=10):
+        pass
+
+
+def test_words_in_a_lock_are_not_repeated(tmp_path: Path) -> None:
+    lock = tmp_path / "migrate.lock"
+    with exclusive(lock):
+        lock.write_text("; rm -rf /")
+        with pytest.raises(StoreError) as raised, exclusive(lock, patience_s=0.0):
+            pass
+    assert "rm" not in raised.value.message + raised.value.hint

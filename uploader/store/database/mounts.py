@@ -1,0 +1,129 @@
+"""On which kind of disk is the state folder? SQLite needs locks and shared memory that hold.
+
+Three answers: a local disk, one that surely breaks a database, and all others, which may only
+look like a disk (docs/field.md).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from uploader.core.errors import UsageError
+
+_MOUNTS = Path("/proc/mounts")
+
+#: Disks of this machine.
+LOCAL = frozenset(
+    {
+        "apfs",
+        "bcachefs",
+        "btrfs",
+        "ext2",
+        "ext3",
+        "ext4",
+        "f2fs",
+        "hfs",
+        "jfs",
+        "nilfs2",
+        "overlay",
+        "ramfs",
+        "reiserfs",
+        "tmpfs",
+        "ubifs",
+        "ufs",
+        "xfs",
+        "zfs",
+    }
+)
+#: Shared between machines, or without what SQLite's log needs.
+BAD = frozenset(
+    {
+        "9p",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "fhgfs",
+        "fuse.alluxio-fuse",
+        "fuse.blobfuse",
+        "fuse.blobfuse2",
+        "fuse.davfs",
+        "fuse.davfs2",
+        "fuse.gcsfuse",
+        "fuse.geesefs",
+        "fuse.glusterfs",
+        "fuse.goofys",
+        "fuse.juicefs",
+        "fuse.mergerfs",
+        "fuse.mfs",
+        "fuse.mount-s3",
+        "fuse.mountpoint-s3",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.seaweedfs",
+        "fuse.sshfs",
+        "fuse.unionfs",
+        "fuse.unionfs-fuse",
+        "fuse.vmhgfs-fuse",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "juicefs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "prl_fs",
+        "pvfs2",
+        "smb3",
+        "smbfs",
+        "vboxsf",
+        "vmhgfs",
+        "wekafs",
+    }
+)
+
+
+def refuse_bad(path: Path, mounts: Path = _MOUNTS) -> None:
+    """Raises UsageError if ``mounts`` says that a database at ``path`` would break.
+
+    If the system has no such list (macOS), or it names no mount above ``path``, accept.
+    """
+    kind = file_system(path, mounts)
+    if kind in BAD:
+        raise UsageError(
+            f"the state folder {path} is on a file system that breaks a database ({kind})",
+            hint="set UPLOADER_STATE_DIR to a folder on a local disk",
+        )
+
+
+def doubts(path: Path, mounts: Path = _MOUNTS) -> str:
+    """A sentence on a file system that nobody vouches for; empty for a local one."""
+    kind = file_system(path, mounts)
+    if not kind or kind in LOCAL | BAD:
+        return ""
+    return (
+        f"the state folder {path} is on {kind}, which may only look like a disk:"
+        " a folder on a local disk is safer"
+    )
+
+
+def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
+    """What is mounted at ``path``; empty if that cannot be known."""
+    if not mounts.is_file():
+        return ""
+    path, found = path.resolve(), (0, "")
+    for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
+        _, place, kind, *_ = line.split(" ")
+        folder = Path(_unescaped(place))
+        # The longest mount point wins; of equal ones the last mounted hides the others.
+        if path.is_relative_to(folder) and len(folder.parts) >= found[0]:
+            found = (len(folder.parts), kind)
+    return found[1]
+
+
+def _unescaped(field: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
