@@ -160,13 +160,18 @@ def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[tu
         engine.dispose()
 
 
+def slowness() -> str:
+    """A sentence on what makes every upload from this machine slow; empty if nothing does."""
+    from uploader.sources import checksum
+
+    return checksum.slowness()
+
+
 def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
     """What about this machine slows a worker down or endangers its store, a sentence each.
 
     Raises StoreError if the store, on a disk that nobody vouches for, is damaged already.
     """
-    import google_crc32c
-
     from uploader.store.database import dialect, mounts, sqlite
 
     doubts = mounts.doubts(settings.state_dir)
@@ -174,11 +179,8 @@ def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
         with dialect.store_errors():
             sqlite.quick_check(engine)
         yield doubts
-    if google_crc32c.implementation == "python":
-        yield (
-            "CRC32C is computed in pure Python, a hundred times slower:"
-            " `pip install --force-reinstall google-crc32c` on a platform with wheels"
-        )
+    if slow := slowness():
+        yield slow
 
 
 def _context(

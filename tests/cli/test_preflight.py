@@ -251,3 +251,11 @@ def test_a_service_that_is_down_has_its_own_advice(
     assert answer.code == 6
     assert "by itself" not in answer.err + answer.out
     assert "--exclude" not in answer.err
+
+
+def test_a_machine_with_a_slow_checksum_is_told(
+    uploader: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "pure Python" not in uploader("preflight", str(model)).err
+    monkeypatch.setattr("google_crc32c.implementation", "python")
+    assert "pure Python" in uploader("preflight", str(model)).err

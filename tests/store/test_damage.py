@@ -158,6 +158,9 @@ def test_a_file_that_was_cut(used: Path, damaged: Callable[[bytes], Engine], kep
         ("jobs", "kind", "'novel'"),
         ("jobs", "path", "CAST(x'ff00fe' AS TEXT)"),
         ("files", "mode", "'pigeon'"),
+        ("files", "path", "'../../etc/shadow' || rowid"),
+        ("files", "path", "'/etc/shadow' || rowid"),
+        ("files", "path", "'sub/model.safetensors' || rowid"),
         ("events", "at", "'soon'"),
     ],
 )

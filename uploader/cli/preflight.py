@@ -67,6 +67,8 @@ def preflight(
     counts = f"; {seen.counts}" if seen.findings else ""
     what = f"{seen.manifest.root} can become {seen.what}"
     say_wrapped(f"{what} ({spelled(seen.because)}): {total_of(seen)}{counts}")
+    if slow := wiring.slowness():
+        say_wrapped(f"warning: {slow}")
 
 
 def _inspect(

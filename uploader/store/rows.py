@@ -107,6 +107,9 @@ def _reason_of(row: Row[Any]) -> Reason | None:
 
 
 def file_of(row: Row[Any]) -> FileState:
+    """Raises ValueError for a name that no scan ever found: it would lead out of the folder."""
+    if "/" in row.path or "\0" in row.path or row.path in ("", ".", ".."):
+        raise ValueError("a file's path is not a plain name")
     return FileState(
         job_id=row.job_id,
         path=row.path,
