@@ -7,29 +7,59 @@ from typing import Annotated
 
 import typer
 
+from uploader.cli.terminal import out
 from uploader.core.errors import UsageError
+
+_Port = Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="0 = any free one.")]
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 = any free one.")] = 0,
+    *,
+    port: _Port = 0,
+    storage_port: _Port = 0,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where objects appear as files.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Where objects appear as files, and what is kept for the next start.",
+            show_default=False,
+        ),
     ] = None,
     faults: Annotated[
-        str | None, typer.Option(metavar="F", help="A fault script: a file, or the JSON itself.")
+        str | None,
+        typer.Option(metavar="F", help="A fault script: a file, the JSON itself, or `help`."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of everything left to chance.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Of the faults left to chance.")] = 0,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Speak TLS; `ca_file` is what a client must trust.")
+    ] = False,
+    env: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write lines for a shell: `. FILE`, and uploader uses this sandbox.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """A local stand-in for Fireworks and its storage, to try things out.
 
     Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id,
-    control_token.
+    control_token, and with --tls ca_file.
     """
-    from uploader.sandbox.script import read_script  # no part of the client
+    from uploader.sandbox.kinds import help_text  # no part of the client
+    from uploader.sandbox.script import ScriptError, read_script
     from uploader.sandbox.server import serve
 
+    if faults == "help":
+        out(help_text().rstrip())
+        return
     try:
-        serve(port, data_dir, read_script(faults), seed)
+        script = read_script(faults)
+        serve(port, data_dir, script, seed, storage_port=storage_port, tls=tls, env_file=env)
+    except ScriptError as problem:
+        hint = "`uploader sandbox --faults help` lists them"
+        raise UsageError(f"the sandbox cannot start: {problem}", hint=hint) from None
     except (OSError, ValueError) as problem:
-        hint = "another --port, --data-dir or --faults helps"
+        hint = "try another --port, --storage-port, --data-dir or --env"
         raise UsageError(f"the sandbox cannot start: {problem}", hint=hint) from None

@@ -63,6 +63,26 @@ class DataFolder:
                 return _plain(os.open(name, made, 0o600, dir_fd=folder))
             return _plain(os.open(name, os.O_RDWR | _FILE, dir_fd=folder))
 
+    def read(self, key: str) -> bytes:
+        """The bytes of a file; none of one that is not there."""
+        try:
+            with self._parent(key) as (folder, name):
+                descriptor = os.open(name, os.O_RDWR | _FILE, dir_fd=folder)
+        except FileNotFoundError:
+            return b""
+        with _plain(descriptor) as file:
+            return file.readall()
+
+    def write(self, key: str, content: bytes) -> None:
+        """Make a file hold these bytes: all of them or, after a crash, what it held before."""
+        scratch = f"{key}.new"
+        self.remove(scratch)
+        with self.open(scratch) as file:
+            left = memoryview(content)
+            while left:
+                left = left[file.write(left) :]
+        self.move(scratch, key)
+
     def move(self, key: str, to: str) -> None:
         """Rename a file; what has the name already is replaced, a link by itself."""
         with self._parent(key) as (old, name), self._parent(to, create=True) as (new, wanted):

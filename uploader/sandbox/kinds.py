@@ -85,3 +85,34 @@ KINDS: dict[str, Kind] = {
         "`at_byte` bytes less are confirmed than are stored", ("query",), ("at_byte",)
     ),
 }
+
+
+def help_text() -> str:
+    """What `--faults help` prints, and docs/sandbox.md holds."""
+    lines = ["| fault | can happen on | takes | what it does |", "|---|---|---|---|"]
+    for do, kind in KINDS.items():
+        on = "every exchange" if kind.on == ANYWHERE else _code(kind.on)
+        on = "every call of the control plane" if kind.on == CONTROL else on
+        lines.append(f"| `{do}` | {on} | {_code(kind.fields) or '-'} | {kind.does} |")
+    return "\n".join((_FORMAT, *lines, ""))
+
+
+def _code(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+_FORMAT = f"""A fault script is a JSON list of objects:
+
+    [{{"on": "put", "match": "model-00001", "nth": 2, "times": 1, "do": "cut", "at_byte": 700000}}]
+
+Every object has `on`, the exchange it waits for, and `do`, the fault. It fires on the `nth`
+matching exchange (1) and `times` in all (1; 0 = for ever); `"from": 2` is short for `"nth": 2,
+"times": 0`. `match` is a part of the exchange's name: `account/model` on the control plane,
+`account/model/file` on storage. Each fault counts for itself; the first one that fires is applied.
+
+Exchanges of the control plane: {_code(CONTROL)}.
+Exchanges of storage: {_code(STORAGE)}; a `put` carries data, a `query` asks for the offset.
+
+`at_byte` and `size` are bytes, `seconds` and `retry_after` seconds, `status` an HTTP status, `body`
+text or JSON. `reason` comes as a google.rpc.ErrorInfo in the details of an error.
+"""

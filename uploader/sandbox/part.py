@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from io import FileIO
 
@@ -38,6 +39,19 @@ class Part:
     def crc32c(self) -> str:
         """The CRC32C of bytes [0, persisted) as the services print it."""
         return base64.b64encode(self.crc.to_bytes(4, "big")).decode()
+
+    def recover(self, persisted: int) -> None:
+        """After a restart: hold what the file holds, down to a granule but `persisted` at least."""
+        with self._folder.open(self.key) as file:
+            size = file.seek(0, os.SEEK_END)
+            granules = size // GRANULE_BYTES * GRANULE_BYTES
+            self.persisted = max(min(persisted, size), granules)
+            file.seek(0)
+            left, self.crc = self.persisted, 0
+            while left and (block := file.read(min(left, GRANULE_BYTES))):
+                self.crc = google_crc32c.extend(self.crc, block)
+                left -= len(block)
+        self._arrived, self._arrived_crc = self.persisted, self.crc
 
     def begin(self) -> FileIO:
         """Take over; returns the token (the open file) that `write` and `end` ask for."""

@@ -4,57 +4,62 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
 import signal
-import socket
-import struct
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from io import BufferedIOBase
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from uploader.sandbox import control, storage
-from uploader.sandbox.doors import own_hosts, refusal
-from uploader.sandbox.faults import exchange
-from uploader.sandbox.reading import Nonsense, body_length, check_target, read_fields
+from uploader.sandbox.kinds import help_text
 from uploader.sandbox.script import read_script
-from uploader.sandbox.wire import (
-    BLOCK_BYTES,
-    Body,
-    ConnectionCut,
-    Request,
-    Response,
-    Route,
-    head,
-    json_response,
-)
+from uploader.sandbox.sockets import Server
+from uploader.sandbox.state import StateFile
+from uploader.sandbox.tls import Authority
 from uploader.sandbox.world import World
 
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_DRAIN_BYTES = 1 << 20
-_LINGER_S = 2.0
 _POLL_S = 0.01
-_Routing = Callable[[World, Request], Route]
 
 
 class Sandbox:
     """Both services in threads of this process, for as long as the context lasts.
 
-    `port` is the control port (0 = any free one); storage takes any free port. The rest is
-    World's: `data_dir`, `faults`, `seed`, `now`, `sleep` and the switches of Config.
+    `port` is the control port and `storage_port` the other one (0 = any free one). `tls`: both
+    speak TLS, and `ca_file` is the file of a certificate authority made for this sandbox. `keep`:
+    the state is taken from the data folder and kept in it. The rest is World's: `data_dir`,
+    `faults`, `seed`, `now`, `sleep` and the switches of Config.
     """
 
-    def __init__(self, *, port: int = 0, **world_options: Any) -> None:
-        self.world = World(**world_options)
-        world = self.world
-        self._servers = [
-            _Server(port, world, control.route, lambda: world.base_url),
-            _Server(0, world, storage.route, lambda: world.storage_url),
-        ]
+    def __init__(
+        self,
+        *,
+        port: int = 0,
+        storage_port: int = 0,
+        tls: bool = False,
+        keep: bool = False,
+        **world_options: Any,
+    ) -> None:
+        self.world = world = World(**world_options)
+        with ExitStack() as opened:
+            state = StateFile(world, fixed=world_options.keys()) if keep else None
+            if state:
+                opened.callback(state.close)
+            authority = Authority(world.folder) if tls else None
+            context = authority.server_context() if authority else None
+            roles = (
+                (port, control.route, lambda: world.base_url),
+                (storage_port, storage.route, lambda: world.storage_url),
+            )
+            self._servers = [opened.enter_context(Server(world, *role, context)) for role in roles]
+            self._opened = opened.pop_all()
+        self.ca_file = authority.file if authority else None
+        for server in self._servers:
+            server.after = state.save if state else server.after
         world.base_url, world.storage_url = (server.url for server in self._servers)
         self._threads = [
             threading.Thread(target=server.serve_forever, args=(_POLL_S,), daemon=True)
@@ -86,6 +91,23 @@ class Sandbox:
         """The counters of World.report()."""
         return self.world.report()
 
+    def facts(self) -> dict[str, str]:
+        """What a client has to know."""
+        names = ("base_url", "storage_url", "api_key", "account_id", "control_token")
+        known = {name: str(getattr(self, name)) for name in names}
+        return known | ({"ca_file": str(self.ca_file)} if self.ca_file else {})
+
+    def exports(self) -> str:
+        """Lines for a shell by which `uploader` finds this sandbox."""
+        variables = {
+            "FIREWORKS_BASE_URL": self.base_url,
+            "FIREWORKS_API_KEY": self.api_key,
+            "FIREWORKS_ACCOUNT_ID": self.account_id,
+        }
+        if self.ca_file:
+            variables["REQUESTS_CA_BUNDLE"] = str(self.ca_file)
+        return exports(variables)
+
     def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
@@ -102,168 +124,77 @@ class Sandbox:
             server.shutdown()
             thread.join()
             server.disconnect()
-            server.server_close()
+        self._opened.close()
 
 
-def serve(
+def serve(  # noqa: PLR0913  # one parameter per option of the command
     port: int = 0,
     data_dir: Path | str | None = None,
     faults: Iterable[dict[str, Any]] | None = None,
     seed: int = 0,
+    *,
+    storage_port: int = 0,
+    tls: bool = False,
+    env_file: Path | None = None,
     **switches: Any,
 ) -> None:
     """Serve until SIGINT or SIGTERM; call it in the main thread.
 
     Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id,
-    control_token.
-    Raises OSError where the port is taken, ScriptError or ValueError for wrong options.
+    control_token, and over TLS ca_file. With `data_dir` the state is kept in it for the next
+    time. `env_file` gets lines for a shell by which `uploader` finds this sandbox.
+    Raises OSError if a port is taken, ScriptError or ValueError for wrong options.
     """
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    options = {"data_dir": data_dir, "faults": faults, "seed": seed, **switches}
-    with Sandbox(port=port, **options) as box:
-        names = ("base_url", "storage_url", "api_key", "account_id", "control_token")
-        sys.stdout.write(json.dumps({name: getattr(box, name) for name in names}) + "\n")
+    world_options = {"data_dir": data_dir, "faults": faults, "seed": seed, **switches}
+    ports = {"port": port, "storage_port": storage_port}
+    with Sandbox(**ports, tls=tls, keep=data_dir is not None, **world_options) as box:
+        if env_file is not None:
+            write_private(env_file, box.exports())
+        sys.stdout.write(json.dumps(box.facts()) + "\n")
         sys.stdout.flush()
         ended.wait()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False
-    request_queue_size = 128
-
-    def __init__(
-        self, port: int, world: World, routing: _Routing, announced: Callable[[], str]
-    ) -> None:
-        super().__init__(("127.0.0.1", port), _Connection)
-        self.world = world
-        self.routing = routing
-        self.announced = announced
-        self.port: int = self.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self._live: set[socket.socket] = set()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self._live.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        self._live.discard(request)
-        if any(request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET_ON_CLOSE))):
-            request.close()  # without the FIN of an orderly shutdown: a reset
-        else:
-            super().shutdown_request(request)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
-
-    def disconnect(self) -> None:
-        """End every connection, so that the threads serving them end."""
-        for connection in list(self._live):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its user may read; what was there is replaced, not written to."""
+    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
+    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    scratch.replace(path)
 
 
-class _Connection(BaseHTTPRequestHandler):
-    """One client connection; requests are answered by the pure core."""
-
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def _exchange(self) -> None:
-        try:
-            request = self._request()
-        except Nonsense as error:
-            self._send(json_response(400, {"error": str(error)}), close=True)
-            self._linger()
-            return
-        body = request.body
-        try:
-            response = self._answer(request)
-        except ConnectionCut as cut:
-            self._cut(reset=cut.reset)
-            return
-        if response.raw is not None:
-            self._stream(response.raw)
-            return
-        unread = body.unread > _DRAIN_BYTES or "transfer-encoding" in request.headers
-        self._send(response, close=unread or response.abrupt)
-        if response.abrupt:
-            self._cut(reset=False)
-        elif unread:
-            self._linger()
-        else:
-            while body.read():
-                pass
-
-    def _request(self) -> Request:
-        """What was asked for. Raises Nonsense."""
-        if self.request_version == "HTTP/0.9" or self.headers.defects:
-            raise Nonsense("the head of the request is malformed")
-        check_target(self.path)
-        headers = read_fields(self.headers.items())
-        body = _SocketBody(self.rfile, body_length(headers))
-        return Request(self.command, self.path, headers, body)
-
-    def _answer(self, request: Request) -> Response:
-        server = self.server
-        if refused := refusal(request.headers, own_hosts(server.port, server.announced())):
-            return refused
-        return exchange(server.world, server.routing(server.world, request), request)
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _exchange  # noqa: N815
-
-    def log_message(self, *_: object) -> None:
-        """Nothing: a target may hold a secret."""
-
-    def _send(self, response: Response, *, close: bool) -> None:
-        length = len(response.body)
-        self.wfile.write(head(response, length=length, close=close) + response.body)
-
-    def _stream(self, raw: Iterator[bytes]) -> None:
-        self.close_connection = True
-        with suppress(ConnectionError):
-            for block in raw:
-                self.wfile.write(block)
-
-    def _cut(self, *, reset: bool) -> None:
-        self.close_connection = True
-        if reset:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-
-    def _linger(self) -> None:
-        """Let a client that is still sending read the answer instead of a reset."""
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_WR)
-        self.connection.settimeout(_LINGER_S)
-        with suppress(TimeoutError):
-            while self.rfile.read1(BLOCK_BYTES):
-                pass
-
-
-class _SocketBody(Body):
-    def __init__(self, stream: BufferedIOBase, length: int) -> None:
-        super().__init__(length)
-        self._stream = stream
-
-    def _next(self, limit: int) -> bytes:
-        # One recv at most: what has arrived is counted before a cut can take it away.
-        return self._stream.read1(limit)
+def exports(variables: Mapping[str, str]) -> str:
+    """Lines for a shell."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
 def main() -> None:
     """The command line of `python -m uploader.sandbox.server`."""
     parser = argparse.ArgumentParser(prog="uploader.sandbox", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="control port; 0 = any free one")
+    parser.add_argument("--storage-port", type=int, default=0, help="0 = any free one")
     parser.add_argument("--data-dir", type=Path, help="where objects appear as files")
-    parser.add_argument("--faults", help="a file with a fault script, or the JSON itself")
+    parser.add_argument("--faults", help="a file with a fault script, the JSON itself, or `help`")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tls", action="store_true", help="speak TLS")
+    parser.add_argument("--env", type=Path, help="a file for lines that a shell can read")
     options = parser.parse_args()
+    if options.faults == "help":
+        parser.exit(message=help_text())
     try:
-        serve(options.port, options.data_dir, read_script(options.faults), options.seed)
+        serve(
+            options.port,
+            options.data_dir,
+            read_script(options.faults),
+            options.seed,
+            storage_port=options.storage_port,
+            tls=options.tls,
+            env_file=options.env,
+        )
     except (OSError, ValueError) as error:
         parser.error(str(error))
 

@@ -70,11 +70,13 @@ class StorageObject:
     sessions_started: int = 0
     puts: int = 0
     queries: int = 0
+    #: Of parts that a restart has forgotten.
+    earlier_cuts: int = 0
 
     @property
     def cuts(self) -> int:
         """Requests that ended before their last byte was kept."""
-        return sum(part.cuts for part in self.parts)
+        return self.earlier_cuts + sum(part.cuts for part in self.parts)
 
     def report(self) -> dict[str, Any]:
         """The counters; `size` and `crc32c` are null until the object is complete."""
@@ -155,7 +157,7 @@ class World:
         self.secret = secrets.token_bytes(32)
         #: What a caller of `/_sandbox/` must show.
         self.control_token = secrets.token_urlsafe(32)
-        self._generation = 0
+        self.generation = 0
         self._exchanges = 0
 
     def next_id(self) -> str:
@@ -202,8 +204,8 @@ class World:
         part.move_to(target.key)
         md5 = self.md5(target.key) if self.config.md5 else None
         with self.lock:
-            self._generation += 1
-            target.stored = Stored(part.persisted, part.crc32c, self._generation, md5)
+            self.generation += 1
+            target.stored = Stored(part.persisted, part.crc32c, self.generation, md5)
             return target.stored
 
     def forget_objects(self, model: Model) -> None:

@@ -1,0 +1,185 @@
+"""What a sandbox remembers when it is started again on the same folder and ports."""
+
+from __future__ import annotations
+
+import json
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from uploader.sandbox.server import Sandbox
+
+if TYPE_CHECKING:
+    from tests.sandbox.conftest import Remote
+
+GRANULE = 256 * 1024
+DEADLINE_S = 10.0
+Start = Callable[..., "Remote"]
+
+
+@pytest.fixture
+def start(tmp_path: Path, over: type[Remote]) -> Iterator[Start]:
+    """Start a sandbox that keeps its state; an earlier one has ended by then."""
+    with ExitStack() as stack:
+
+        def build(**options: Any) -> Remote:
+            stack.close()
+            http = stack.enter_context(requests.Session())
+            http.trust_env = False
+            box = stack.enter_context(Sandbox(data_dir=tmp_path / "data", keep=True, **options))
+            return over(box.world, http)
+
+        yield build
+
+
+def ports(remote: Remote) -> dict[str, int]:
+    urls = {"port": remote.world.base_url, "storage_port": remote.world.storage_url}
+    return {name: urlsplit(url).port or 0 for name, url in urls.items()}
+
+
+def test_an_upload_goes_on_after_a_restart(start: Start, content: bytes, tmp_path: Path) -> None:
+    remote = start()
+    url, size = remote.url(len(content)), len(content)
+    uri = remote.start(url, size).headers["Location"]
+    remote.put(uri, content[:GRANULE], 0, size)
+    key, before = remote.world.config.api_key, remote.world.report()
+    remote = start(**ports(remote))
+    assert remote.world.config.api_key == key
+    assert remote.world.report() == before
+    assert remote.offset(uri) == GRANULE
+    assert remote.put(uri, content[GRANULE:], GRANULE, size).status_code == 200
+    assert remote.start(url, size).status_code == 201  # the signed URL is still good
+    remote = start(**ports(remote))
+    assert remote.query(uri).headers["x-goog-stored-content-length"] == str(size)
+    assert (tmp_path / "data/sandbox/m/f").read_bytes() == content
+    for _ in range(2):
+        assert remote.validate().status_code == 400
+    assert remote.validate().ok
+    assert start().call("GET", "/models/m").json()["state"] == "READY"
+
+
+def test_a_session_that_is_gone_stays_gone(start: Start) -> None:
+    remote = start()
+    uri = remote.session(10)
+    remote.http.delete(uri, headers={"Content-Length": "0"})
+    assert start(**ports(remote)).query(uri).status_code == 499
+
+
+def test_a_switch_that_is_given_wins_over_what_was_kept(start: Start) -> None:
+    start()
+    assert start(api_key="fw_another_key").world.config.api_key == "fw_another_key"
+
+
+def test_nothing_is_kept_unless_asked_for(tmp_path: Path) -> None:
+    with Sandbox(data_dir=tmp_path) as box:
+        key = box.api_key
+    with Sandbox(data_dir=tmp_path) as box:
+        assert box.api_key != key
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_sandboxes_do_not_share_a_folder(start: Start, tmp_path: Path) -> None:
+    start()
+    with pytest.raises(ValueError, match="another sandbox is using"):
+        Sandbox(data_dir=tmp_path / "data", keep=True)
+
+
+def test_a_port_that_is_taken_leaves_the_folder_to_the_next(start: Start, tmp_path: Path) -> None:
+    remote = start()
+    with pytest.raises(OSError, match="in use"):
+        Sandbox(data_dir=tmp_path / "other", keep=True, port=ports(remote)["port"])
+    with Sandbox(data_dir=tmp_path / "other", keep=True):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "{}", '{"version": 2}', '{"version": 1, "api_key": 7}', "[" * 100_000, "\udc80"],
+)
+def test_a_state_that_is_none_is_told(tmp_path: Path, content: str) -> None:
+    (tmp_path / ".sandbox.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(ValueError, match="not a state of the sandbox"):
+        Sandbox(data_dir=tmp_path, keep=True)
+
+
+def test_a_state_cannot_lead_out_of_the_folder(start: Start, tmp_path: Path) -> None:
+    start().session(10)
+    file = tmp_path / "data/.sandbox.json"
+    start()
+    state = json.loads(file.read_text())
+    for session in state["sessions"].values():
+        session["part"] = "../outside"
+    text = json.dumps(state)
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy/.sandbox.json").write_text(text)
+    with pytest.raises(ValueError, match="not a state of the sandbox"):
+        Sandbox(data_dir=tmp_path / "copy", keep=True)
+    assert not (tmp_path / "outside").exists()
+
+
+@contextmanager
+def process(*options: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+    command = [sys.executable, "-m", "uploader.sandbox.server", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        try:
+            assert started.stdout
+            yield started, json.loads(started.stdout.readline())
+        finally:
+            started.kill()
+
+
+def test_a_killed_sandbox_goes_on_as_if_nothing_had_been(
+    tmp_path: Path, content: bytes, over: type[Remote]
+) -> None:
+    env = tmp_path / "env"
+    options = ["--data-dir", str(tmp_path / "data"), "--env", str(env)]
+    size = len(content)
+    with requests.Session() as http:
+        http.trust_env = False
+        with process(*options) as (started, told):
+            remote = over(None, http)  # type: ignore[arg-type]  # it is in another process
+            headers = {"Authorization": f"Bearer {told['api_key']}"}
+            account = f"{told['base_url']}/v1/accounts/sandbox/models"
+            details = {"checkpointFormat": "HUGGINGFACE", "huggingfaceFiles": ["f"]}
+            model = {"kind": "HF_BASE_MODEL", "baseModelDetails": details}
+            body = {"modelId": "m", "model": model}
+            assert http.post(account, json=body, headers=headers).ok
+            wish = {"filenameToSize": {"f": size}, "enableResumableUpload": True}
+            urls = http.post(f"{account}/m:getUploadEndpoint", json=wish, headers=headers).json()
+            uri = remote.start(urls["filenameToSignedUrls"]["f"], size).headers["Location"]
+            remote.put(uri, content[:GRANULE], 0, size)
+            started.send_signal(signal.SIGKILL)
+            started.wait(DEADLINE_S)
+        same = ["--port", "--storage-port"]
+        for name, url in zip(same, (told["base_url"], told["storage_url"]), strict=True):
+            options += [name, str(urlsplit(url).port)]
+        with process(*options) as (_, again):
+            assert again == told
+            assert remote.offset(uri) == GRANULE
+            assert remote.put(uri, content[GRANULE:], GRANULE, size).status_code == 200
+    assert (tmp_path / "data/sandbox/m/f").read_bytes() == content
+    assert stat.S_IMODE(env.stat().st_mode) == 0o600
+    assert env.read_text() == (
+        f"export FIREWORKS_BASE_URL={told['base_url']}\n"
+        f"export FIREWORKS_API_KEY={told['api_key']}\n"
+        "export FIREWORKS_ACCOUNT_ID=sandbox\n"
+    )
+
+
+def test_an_env_file_replaces_what_was_there_and_follows_no_link(tmp_path: Path) -> None:
+    victim, env = tmp_path / "victim", tmp_path / "env"
+    victim.write_text("mine")
+    env.symlink_to(victim)
+    with process("--env", str(env)):
+        assert not env.is_symlink()
+        assert stat.S_IMODE(env.stat().st_mode) == 0o600
+    assert victim.read_text() == "mine"

@@ -1,0 +1,182 @@
+"""One port of the sandbox on real sockets, loopback only, in clear or over TLS."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
+from typing import Any
+
+from uploader.sandbox.doors import own_hosts, refusal
+from uploader.sandbox.faults import exchange
+from uploader.sandbox.reading import Nonsense, body_length, check_target, read_fields
+from uploader.sandbox.wire import (
+    BLOCK_BYTES,
+    Body,
+    ConnectionCut,
+    Request,
+    Response,
+    Route,
+    head,
+    json_response,
+)
+from uploader.sandbox.world import World
+
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_DRAIN_BYTES = 1 << 20
+_LINGER_S = 2.0
+Routing = Callable[[World, Request], Route]
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = False
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        world: World,
+        port: int,
+        routing: Routing,
+        announced: Callable[[], str],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        super().__init__(("127.0.0.1", port), _Connection)
+        self._tls = tls
+        #: Called once the effect of an exchange has happened, before its answer goes out.
+        self.after: Callable[[], object] = lambda: None
+        self.world = world
+        self.routing = routing
+        self.announced = announced
+        self.port: int = self.server_address[1]
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self._live: set[socket.socket] = set()
+
+    def get_request(self) -> Any:
+        connection, address = super().get_request()
+        if self._tls is not None:
+            # The handshake is left to the connection's own thread: it may never come.
+            connection = self._tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._live.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._live.discard(request)
+        if any(request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET_ON_CLOSE))):
+            request.close()  # without the FIN of an orderly shutdown: a reset
+        else:
+            super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+    def disconnect(self) -> None:
+        """End every connection, so that the threads serving them end."""
+        for connection in list(self._live):
+            with suppress(OSError):
+                # Not the TLS socket's own: that one's thread is still reading from it.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
+class _Connection(BaseHTTPRequestHandler):
+    """One client connection; requests are answered by the pure core."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def _exchange(self) -> None:
+        try:
+            request = self._request()
+        except Nonsense as error:
+            self._send(json_response(400, {"error": str(error)}), close=True)
+            self._linger()
+            return
+        body = request.body
+        try:
+            response = self._answer(request)
+        except ConnectionCut as cut:
+            self._cut(reset=cut.reset)
+            return
+        if response.raw is not None:
+            self._stream(response.raw)
+            return
+        unread = body.unread > _DRAIN_BYTES or "transfer-encoding" in request.headers
+        self._send(response, close=unread or response.abrupt)
+        if response.abrupt:
+            self._cut(reset=False)
+        elif unread:
+            self._linger()
+        else:
+            while body.read():
+                pass
+
+    def _request(self) -> Request:
+        """What was asked for. Raises Nonsense."""
+        if self.request_version == "HTTP/0.9" or self.headers.defects:
+            raise Nonsense("the head of the request is malformed")
+        check_target(self.path)
+        headers = read_fields(self.headers.items())
+        body = _SocketBody(self.rfile, body_length(headers))
+        return Request(self.command, self.path, headers, body)
+
+    def _answer(self, request: Request) -> Response:
+        server = self.server
+        if refused := refusal(request.headers, own_hosts(server.port, server.announced())):
+            return refused
+        try:
+            return exchange(server.world, server.routing(server.world, request), request)
+        finally:
+            server.after()
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _exchange  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Nothing: a target may hold a secret."""
+
+    def _send(self, response: Response, *, close: bool) -> None:
+        length = len(response.body)
+        self.wfile.write(head(response, length=length, close=close) + response.body)
+
+    def _stream(self, raw: Iterator[bytes]) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            for block in raw:
+                self.wfile.write(block)
+
+    def _cut(self, *, reset: bool) -> None:
+        self.close_connection = True
+        if reset:
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+
+    def _linger(self) -> None:
+        """Let a client that is still sending read the answer instead of a reset."""
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_WR)
+        self.connection.settimeout(_LINGER_S)
+        with suppress(OSError):
+            while self.rfile.read1(BLOCK_BYTES):
+                pass
+
+
+class _SocketBody(Body):
+    def __init__(self, stream: BufferedIOBase, length: int) -> None:
+        super().__init__(length)
+        self._stream = stream
+
+    def _next(self, limit: int) -> bytes:
+        # One recv at most: what has arrived is counted before a cut can take it away.
+        try:
+            return self._stream.read1(limit)
+        except ssl.SSLError as error:
+            raise ConnectionCut(reset=True) from error
