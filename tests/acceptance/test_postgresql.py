@@ -9,6 +9,7 @@ import pytest
 
 from tests.acceptance.conftest import GRANULE, MIB, World, until
 from tests.postgresql import PASSWORD, Cluster
+from uploader.store.database.migrate import HEAD
 
 pytestmark = pytest.mark.acceptance
 
@@ -87,7 +88,7 @@ def test_commands_on_postgresql_say_what_they_do_and_never_the_password(
     shared: World, postgresql: Cluster
 ) -> None:
     assert shared.uploader("db", "current").stdout == "empty\n"
-    assert shared.uploader("db", "upgrade").stdout == "0001\n"
+    assert shared.uploader("db", "upgrade").stdout == f"{HEAD}\n"
     said = [shared.uploader("config", "show"), shared.uploader("db", "backup", expect=2)]
     assert "pg_dump" in said[1].stderr
     shared.environment["UPLOADER_DATABASE_URL"] = postgresql.url("nowhere")

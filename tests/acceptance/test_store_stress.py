@@ -37,7 +37,7 @@ WHEN OLD.lease_token IS NOT NEW.lease_token BEGIN
     INSERT INTO audit VALUES ('lease', NEW.id, OLD.lease_token, NEW.lease_token);
 END;
 CREATE TRIGGER audit_stages AFTER UPDATE OF stage ON jobs
-WHEN OLD.stage <> NEW.stage AND OLD.life = NEW.life AND NEW.lease_token IS NULL BEGIN
+WHEN OLD.stage <> NEW.stage AND OLD.run_number = NEW.run_number AND NEW.lease_token IS NULL BEGIN
     INSERT INTO audit VALUES ('stage without a lease', NEW.id, OLD.stage, NEW.stage);
 END;
 CREATE TRIGGER audit_files AFTER UPDATE ON files

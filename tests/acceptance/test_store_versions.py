@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import MIB, World, until
-from tests.store.test_migrate import NEXT_VERSION
+from tests.store.test_migrate import NEXT, NEXT_VERSION
 from tests.store.wal import rows_of
+from uploader.store.database.migrate import HEAD
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 ROOT = Path(__file__).parents[2]
@@ -28,11 +29,11 @@ class Newer:
         ignored = shutil.ignore_patterns("__pycache__")
         for package in ("uploader", "migrations"):
             shutil.copytree(ROOT / package, self.root / package, ignore=ignored)
-        (self.root / "migrations/versions/0002_next.py").write_text(NEXT_VERSION)
+        (self.root / "migrations/versions/next.py").write_text(NEXT_VERSION)
         source = self.root / "uploader/store/database/migrate.py"
         text = source.read_text()
-        assert 'VERSIONS = ("0001",)' in text
-        source.write_text(text.replace('VERSIONS = ("0001",)', 'VERSIONS = ("0001", "0002")'))
+        assert f'"{HEAD}")' in text
+        source.write_text(text.replace(f'"{HEAD}")', f'"{HEAD}", "{NEXT}")'))
 
     def uploader(self, *words: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -74,12 +75,12 @@ def test_a_newer_program_backs_up_migrates_and_goes_on(world: World) -> None:
     newer.uploader("run", "--until-idle")
     world.assert_identical(model)
     world.assert_kept_every_promise()
-    assert newer.uploader("db", "current").stdout == "0002\n"
+    assert newer.uploader("db", "current").stdout == f"{NEXT}\n"
     assert "newer" in world.uploader("status", expect=11).stderr
 
-    backup = world.state / "uploader.db.backup-0001"
+    backup = world.state / f"uploader.db.backup-{HEAD}"
     assert backup.stat().st_mode & 0o077 == 0
-    assert _version(backup) == "0001"
+    assert _version(backup) == HEAD
     _restore(world, backup)
     assert world.job()["stage"] == "upload"
     world.finish()  # the service has gone on: it is asked, and its word wins

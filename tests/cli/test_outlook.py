@@ -17,11 +17,9 @@ from uploader.sandbox.world import Model
 Sql = Callable[[str], None]
 #: As the store has a job that took 100 s from its creation to its last file.
 UPLOADED = (
-    "UPDATE jobs SET account = 'acme', stage = 'ready', status = 'done';"
-    "INSERT INTO events (job_id, at, kind, message) VALUES"
-    " (1, '2026-11-22 10:00:00.000000', 'created', ''),"
-    " (1, '2026-11-22 10:01:40.000000', 'validating', 'every file is stored'),"
-    " (1, '2026-11-22 10:09:00.000000', 'validating', 'still landing');"
+    "UPDATE jobs SET account = 'acme', stage = 'ready', status = 'done',"
+    " upload_started_at = '2026-11-22 10:00:00.000000',"
+    " uploaded_at = '2026-11-22 10:01:40.000000'"
 )
 
 
@@ -70,7 +68,7 @@ def test_the_last_upload_is_the_measure(uploader: Command, model: Path, uploaded
 def test_a_limit_is_not_exceeded_in_thought(
     uploader: Command, model: Path, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sql("UPDATE events SET at = '2026-11-22 10:00:00.010000' WHERE message LIKE 'every%'")
+    sql("UPDATE jobs SET uploaded_at = '2026-11-22 10:00:00.010000'")
     assert uploader("preflight", model, "--json").json["rate_bps"] > 8192
     monkeypatch.setenv("UPLOADER_TRANSFER__BANDWIDTH_LIMIT", "8KiB/s")
     assert uploader("preflight", model, "--json").json["rate_bps"] == 8192

@@ -42,7 +42,7 @@ JOB = Job(
     bytes_sent=43_000,
 )
 FILE = FileState(
-    12, "model.safetensors", 1000, 5, 6, checkpoint=PrefixCrc(256, 1), crc32c=0xE3069283
+    12, "model.safetensors", 1000, "x", checkpoint=PrefixCrc(256, 1), crc32c=0xE3069283
 )
 
 

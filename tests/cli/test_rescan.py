@@ -19,10 +19,10 @@ WEIGHTS = safetensors({"lm_head.weight": 4096})
 #: As a worker leaves a job whose source changed half-way.
 FAILED = (
     "UPDATE jobs SET account = 'acme', stage = 'upload', status = 'failed', attempts = 3,"
-    " reason_code = 'source_changed', reason_message = 'changed', reason_hint = '';"
+    " reason_code = 'source_changed', reason_message = 'changed', reason_hint = '',"
+    " model_exists = 1;"
     "UPDATE files SET session_uri = 'https://secret', stored = (path = 'config.json'),"
     " \"offset\" = iif(path = 'config.json', size_bytes, 0), bytes_sent = 7;"
-    "INSERT INTO events (job_id, at, kind, message) VALUES (1, '2026-11-22', 'created', '')"
 )
 
 

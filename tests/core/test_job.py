@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from uploader.core.job import (
     MODEL_ID,
     FileState,
-    Identity,
     Job,
     Kind,
     Manifest,
@@ -46,14 +45,13 @@ def test_an_eta_needs_a_rate(rate_bps: float | None, eta_s: float | None) -> Non
 
 
 def test_a_manifest_has_a_size() -> None:
-    files = (ManifestFile("a", 3, 1, 1), ManifestFile("b", 4, 1, 2))
+    files = (ManifestFile("a", 3, "x"), ManifestFile("b", 4, "y"))
     assert Manifest("/models/tiny", files).size_bytes == 7
     assert Manifest("/models/tiny", ()).size_bytes == 0
 
 
-def test_a_file_has_an_identity_and_hides_its_session() -> None:
-    file = FileState(1, "a", 3, 9, 1, session=SessionUri("https://h/o?upload_id=canary"))
-    assert file.identity == Identity(3, 9)
+def test_a_file_hides_its_session() -> None:
+    file = FileState(1, "a", 3, "x", session=SessionUri("https://h/o?upload_id=canary"))
     assert "canary" not in repr(file)
 
 
@@ -74,3 +72,16 @@ def test_legal_ids(model_id: str) -> None:
 @pytest.mark.parametrize("model_id", ["", "A", "a_b", "1a", "-a", "a-", "a.b", "a" * 64, "a\n"])
 def test_illegal_ids(model_id: str) -> None:
     assert not MODEL_ID.fullmatch(model_id)
+
+
+@pytest.mark.parametrize(
+    ("began_s", "ended_s", "took_s"), [(None, None, None), (5, None, None), (5, 105, 100.0)]
+)
+def test_an_upload_took_as_long_as_its_stage(
+    began_s: int | None, ended_s: int | None, took_s: float | None
+) -> None:
+    began, ended = (
+        JOB.created_at + timedelta(seconds=at_s) if at_s is not None else None
+        for at_s in (began_s, ended_s)
+    )
+    assert replace(JOB, upload_started_at=began, uploaded_at=ended).upload_s == took_s

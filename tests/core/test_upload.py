@@ -40,7 +40,7 @@ def url(kind: UrlKind) -> UploadUrl:
 
 
 def file(path: str, **facts: Any) -> FileState:
-    return FileState(1, path, 10, 1, 1, **facts)
+    return FileState(1, path, 10, "x", **facts)
 
 
 NEW = file("new")

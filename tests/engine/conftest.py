@@ -38,6 +38,7 @@ from uploader.core.retry import Backoff
 from uploader.engine.context import Limits, WorkerContext
 from uploader.engine.throttle import Slots, Throttle
 from uploader.engine.worker import Worker
+from uploader.model.fingerprint import fingerprint_of, same
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
 from uploader.remote.storage import Storage
@@ -165,8 +166,7 @@ class Lab:
         """What enqueueing the folder as it is now would write."""
         stats = {path.name: path.stat() for path in sorted(folder.iterdir())}
         files = tuple(
-            ManifestFile(name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
-            for name, stat in stats.items()
+            ManifestFile(name, stat.st_size, fingerprint_of(stat)) for name, stat in stats.items()
         )
         details = {"checkpointFormat": "HUGGINGFACE", "huggingfaceFiles": list(stats)}
         model = {"kind": Kind.BASE.remote, "baseModelDetails": {"worldSize": 1, **details}}
@@ -175,7 +175,7 @@ class Lab:
             account="sandbox",
             model_id=folder.name,
             kind=Kind.BASE,
-            manifest=Manifest(str(folder), files),
+            manifest=Manifest(str(folder), files, same),
             create_body={"modelId": folder.name, "model": model},
         )
 

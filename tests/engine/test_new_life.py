@@ -51,7 +51,7 @@ def rewrite(path: Path, size: int) -> None:
 
 
 def rescan(lab: Lab, folder: Path, **how: bool) -> Job:
-    return lab.jobs.begin_life(1, lab.new_job(folder), lab.clock.now(), **how)
+    return lab.jobs.restart(1, lab.new_job(folder), lab.clock.now(), **how)
 
 
 def rows(lab: Lab) -> list[Any]:
@@ -82,7 +82,12 @@ def test_a_rescan_brings_the_new_bytes_to_the_same_model(lab: Lab, size: int) ->
     rewrite(folder / "a.bin", size)
     old_uris = list(lab.world.sessions)
     job = rescan(lab, folder)
-    assert (job.status, job.stage, job.life, job.reason) == (Status.ACTIVE, Stage.CREATE, 2, None)
+    assert (job.status, job.stage, job.run_number, job.reason) == (
+        Status.ACTIVE,
+        Stage.CREATE,
+        2,
+        None,
+    )
     assert (job.bytes_sent, job.bytes_confirmed, job.files_stored, job.attempts) == (0, 0, 0, 0)
     assert job.bytes_total == size + 9
     assert job.created_remotely
@@ -127,7 +132,7 @@ def test_other_names_are_fine_where_no_model_was_created_yet(lab: Lab) -> None:
     lab.key = lab.world.config.api_key
     lab.run()
     lab.assert_ready()
-    assert lab.job().life == 3
+    assert lab.job().run_number == 3
 
 
 def test_another_adapter_is_refused(lab: Lab) -> None:
@@ -136,7 +141,7 @@ def test_another_adapter_is_refused(lab: Lab) -> None:
     model = new.create_body["model"] | {"peftDetails": {"r": 8}}
     other = replace(new, create_body={"modelId": "model", "model": model})
     with pytest.raises(UsageError, match="rank"):
-        lab.jobs.begin_life(1, other, lab.clock.now())
+        lab.jobs.restart(1, other, lab.clock.now())
 
 
 @pytest.mark.parametrize("verb", [None, Verb.PAUSE])
@@ -181,13 +186,13 @@ def assert_replaced(lab: Lab) -> None:
     fields = lab.world.models["sandbox", "model"].fields
     assert fields["baseModelDetails"]["huggingfaceFiles"] == ["b.bin"]
     assert list(lab.world.report()["objects"]) == ["sandbox/model/b.bin"]
-    assert not lab.job().delete_remote
+    assert not lab.job().replace_first
 
 
 def test_replace_deletes_the_model_and_creates_it_again(lab: Lab) -> None:
     folder = failed(lab)
     other_files(folder)
-    assert rescan(lab, folder, replace=True).delete_remote
+    assert rescan(lab, folder, replace=True).replace_first
     lab.run()
     assert_replaced(lab)
     assert lab.world.report()["creates"] == 2

@@ -15,6 +15,7 @@ from uploader.core.errors import SourceChanged, SourceMissing, SourceUnreadable,
 from uploader.core.exits import exit_of
 from uploader.core.job import FileState, PrefixCrc, Status
 from uploader.core.lifecycle import Verb
+from uploader.model.fingerprint import fingerprint_of
 from uploader.runtime import StopToken
 from uploader.sources.local import open_source
 
@@ -84,6 +85,7 @@ def test_a_file_replaced_by_the_same_bytes_goes_on(lab: Lab) -> None:
     copy.rename(path)
     lab.run()
     lab.assert_ready()
+    assert "reidentified" in lab.kinds()
 
 
 def test_a_file_touched_before_its_first_byte_proves_nothing(lab: Lab) -> None:
@@ -161,7 +163,7 @@ def test_a_file_written_to_while_it_is_sent_is_never_completed(lab: Lab) -> None
 
 def state(path: Path, **facts: object) -> FileState:
     stat = path.stat()
-    known = FileState(1, path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+    known = FileState(1, path.name, stat.st_size, fingerprint_of(stat))
     return replace(known, **facts)  # type: ignore[arg-type]
 
 
@@ -186,7 +188,7 @@ def test_a_resume_reads_nothing_that_a_mark_covers(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_and_what_cannot_be_read(tmp_path: Path) -> None:
-    file = FileState(1, "f", 1, 1, 1)
+    file = FileState(1, "f", 1, "local:1:1")
     with pytest.raises(SourceMissing):
         open_source(str(tmp_path), file, StopToken())
     with pytest.raises(SourceUnreadable):
@@ -196,7 +198,7 @@ def test_what_is_not_there_and_what_cannot_be_read(tmp_path: Path) -> None:
 def test_a_fifo_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "f")
     with pytest.raises(SourceChanged):
-        open_source(str(tmp_path), FileState(1, "f", 0, 1, 1), StopToken())
+        open_source(str(tmp_path), FileState(1, "f", 0, "local:1:1"), StopToken())
 
 
 def test_a_file_that_shrinks_while_open_is_unsettled(tmp_path: Path) -> None:

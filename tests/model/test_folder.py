@@ -9,6 +9,7 @@ import pytest
 from tests.model.build import BASE, INDEX, SHARDED, SHARDS, cache_snapshot, folder
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
 from uploader.model.finding import Finding
+from uploader.model.fingerprint import fingerprint_of, same
 from uploader.model.folder import Folder, scan
 
 
@@ -38,8 +39,8 @@ def test_a_manifest_is_what_stat_says_in_the_order_of_sending(tmp_path: Path) ->
     assert found.manifest.root == os.path.realpath(tmp_path)
     for file in found.manifest.files:
         stat = (tmp_path / file.path).stat()
-        seen = (file.size_bytes, file.mtime_ns, file.inode)
-        assert seen == (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        assert (file.size_bytes, file.fingerprint) == (stat.st_size, fingerprint_of(stat))
+    assert found.manifest.same is same
     assert (found.left_out, found.findings) == ((), ())
 
 
@@ -127,15 +128,6 @@ def test_an_unneeded_empty_file_stays_and_a_needed_one_is_kept_for_preflight(
     found = scan(folder(tmp_path, {**BASE, "NOTICE": b"", "tokenizer.model": b""}))
     assert reasons(found) == {"NOTICE": "empty"}
     assert "tokenizer.model" in found.names
-
-
-def test_a_file_number_of_all_64_bits_fits_a_database(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder(tmp_path, {"config.json": b"{}"})
-    facts = os.stat_result((0o100644, 2**64 - 1, 1, 1, 0, 0, 2, 0, 0, 0))
-    monkeypatch.setattr("uploader.model.folder.os.fstat", lambda _: facts)
-    assert scan(tmp_path).manifest.files[0].inode == 2**63 - 1
 
 
 def test_a_dangling_link_is_an_error_and_counts_as_present(tmp_path: Path) -> None:

@@ -77,16 +77,16 @@ def assert_follows(before: Snapshot, now: Snapshot, *, may_advance: bool) -> Non
     for job_id in before.jobs.keys() & now.jobs.keys():
         _assert_moved_along_the_tables(before.jobs[job_id], now.jobs[job_id])
     for name in before.files.keys() & now.files.keys():
-        same_life = now.jobs[name[0]].life == before.jobs[name[0]].life
-        if same_life and not may_advance:
+        same_run = now.jobs[name[0]].run_number == before.jobs[name[0]].run_number
+        if same_run and not may_advance:
             assert now.files[name].checkpoint.offset <= before.files[name].checkpoint.offset
     _assert_appended(before, now)
 
 
 def _assert_moved_along_the_tables(before: Job, now: Job) -> None:
     assert now.status in (before.status, *TRANSITIONS[before.status].values())
-    assert now.life - before.life in (0, 1)
-    if now.life == before.life:
+    assert now.run_number - before.run_number in (0, 1)
+    if now.run_number == before.run_number:
         assert now.stage in (before.stage, NEXT_STAGE.get(before.stage))
         assert now.bytes_sent >= before.bytes_sent
     else:

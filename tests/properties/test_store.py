@@ -132,14 +132,14 @@ class Store(RuleBasedStateMachine):
 
     @precondition(lambda self: self.before.jobs)
     @rule(pick=st.integers(0, 99), replace=st.booleans())
-    def begin_life(self, pick: int, replace: bool) -> None:
+    def restart(self, pick: int, replace: bool) -> None:
         job = self.before.jobs[_one_of(sorted(self.before.jobs), pick)]
         new = new_job(job.model_id, job.account, job.path)
         try:
-            after = self.jobs.begin_life(job.id, new, self.now, replace=replace)
+            after = self.jobs.restart(job.id, new, self.now, replace=replace)
         except (UsageError, VerbRefused):
             return
-        assert after.life == job.life + 1
+        assert after.run_number == job.run_number + 1
         assert job.id not in self.live
 
     @precondition(lambda self: len(self.before.jobs) > 1)

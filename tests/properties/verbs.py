@@ -48,7 +48,7 @@ FILE_WRITES: dict[str, FileWrite] = {
     "mark_failed": lambda held, path, sent, now: held.files.mark_failed(
         path, REASON, soon(now), bytes_sent=sent
     ),
-    "reidentify": lambda held, path, *_: held.files.reidentify(path, 2, 3),
+    "reidentify": lambda held, path, *_: held.files.reidentify(path, "made:2"),
 }
 
 
@@ -57,5 +57,5 @@ def soon(now: datetime) -> datetime:
 
 
 def new_job(model_id: str, account: str, root: str) -> NewJob:
-    files = tuple(ManifestFile(path, size, 1, 1) for path, size in SIZES.items())
+    files = tuple(ManifestFile(path, size, "made:1") for path, size in SIZES.items())
     return NewJob(BASE_URL, account, model_id, Kind.BASE, Manifest(root, files), {})

@@ -31,7 +31,7 @@ def replacing(source: Path) -> Iterator[SimLab]:
         lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
         folder = lab.folder / "two"
         shutil.copytree(source / "two", folder)
-        lab.jobs.begin_life(2, lab.new_job(folder), lab.clock.now())
+        lab.jobs.restart(2, lab.new_job(folder), lab.clock.now())
         lab.world.script.add([{"on": "start", "match": "d.bin", "do": "status", "status": 400,
                                "times": 0}, {"on": "put", "match": "d.bin", "do": "status",
                                "status": 400, "times": 0}])  # fmt: skip
@@ -40,7 +40,7 @@ def replacing(source: Path) -> Iterator[SimLab]:
         lab.world.script = Script()
         (folder / "a.bin").unlink()
         (folder / "b.bin").write_bytes(bytes(range(256)) * (GRANULE // 128))
-        lab.jobs.begin_life(2, lab.new_job(folder), lab.clock.now(), replace=True)
+        lab.jobs.restart(2, lab.new_job(folder), lab.clock.now(), replace=True)
         yield lab
 
 
@@ -56,7 +56,7 @@ def replaced(source: Path, *crash_at: int) -> int:
         fields = lab.world.models["sandbox", "two"].fields
         assert fields["baseModelDetails"]["huggingfaceFiles"] == ["b.bin", "d.bin"]
         assert sorted(report["objects"]) == ["sandbox/two/b.bin", "sandbox/two/d.bin"]
-        assert not lab.job(2).delete_remote
+        assert not lab.job(2).replace_first
         # As at any create: an answer that got lost leaves it unproven whose model it is.
         assert lab.job(2).created_remotely or "adopted" in lab.kinds(2)
         assert_no_secret(lab)

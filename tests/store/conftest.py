@@ -143,14 +143,11 @@ def _new(
     account: str = "acme",
     base_url: str = BASE_URL,
     sizes: dict[str, int] | None = None,
-    mtime_ns: int = 1,
+    fingerprint: str = "made:1",
     **fields: Any,
 ) -> NewJob:
     sizes = {"a.safetensors": 100, "config.json": 10} if sizes is None else sizes
-    files = tuple(
-        ManifestFile(path, size, mtime_ns, inode)
-        for inode, (path, size) in enumerate(sizes.items())
-    )
+    files = tuple(ManifestFile(path, size, fingerprint) for path, size in sizes.items())
     return NewJob(
         base_url=base_url,
         account=account,

@@ -182,7 +182,7 @@ def test_a_cancelled_job_is_claimed_until_nothing_is_left_open(
 
     again = claims.claim_cancelled("w", BASE_URL, 60)
     assert again
-    assert again.job.delete_remote == (left_open == "model")
+    assert again.job.delete_on_cancel == (left_open == "model")
     again.wait_until(LATER)
     again.release()
     assert claims.claim_cancelled("w", BASE_URL, 60) is None

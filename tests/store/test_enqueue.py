@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,7 +71,7 @@ def test_another_inode_alone_is_the_same_job(jobs: Jobs, new: Callable[..., NewJ
         {"root": "/models/other"},
         {"sizes": {"a.safetensors": 101, "config.json": 10}},
         {"sizes": {"a.safetensors": 100}},
-        {"mtime_ns": 2},
+        {"fingerprint": "made:2"},
         {"options": {"kind": "lora"}},
     ],
 )
@@ -92,10 +93,10 @@ def test_of_done_jobs_only_the_last_one_counts(
 ) -> None:
     first, _ = jobs.enqueue(new(), NOW)
     put(first, status=Status.DONE)
-    second, created = jobs.enqueue(new(mtime_ns=2), NOW)
+    second, created = jobs.enqueue(new(fingerprint="made:2"), NOW)
     assert created
     put(second, status=Status.DONE)
-    assert jobs.enqueue(new(mtime_ns=2), NOW) == (second, False)
+    assert jobs.enqueue(new(fingerprint="made:2"), NOW) == (second, False)
     assert jobs.enqueue(new(), NOW)[1]
 
 
@@ -116,13 +117,13 @@ def test_a_job_that_learned_its_account_is_still_the_same(
     held.adopt_account("acme")
     assert jobs.enqueue(new(account="-"), NOW) == (held.job.id, False)
     with pytest.raises(UsageError, match="changed files"):
-        jobs.enqueue(new(account="-", mtime_ns=2), NOW)
+        jobs.enqueue(new(account="-", fingerprint="made:2"), NOW)
 
 
 def test_a_conflict_says_what_leads_on(jobs: Jobs, new: Callable[..., NewJob]) -> None:
     jobs.enqueue(new(), NOW)
     for other, advice in (
-        (new(mtime_ns=2), "`uploader retry 1 --rescan` takes the folder"),
+        (new(fingerprint="made:2"), "`uploader retry 1 --rescan` takes the folder"),
         (new(root="/elsewhere"), "`uploader cancel 1` gives that one up"),
     ):
         with pytest.raises(UsageError) as refused:
@@ -176,3 +177,19 @@ def test_a_create_body_keeps_whatever_a_user_wrote(
 def test_a_naive_time_is_refused(jobs: Jobs, new: Callable[..., NewJob]) -> None:
     with pytest.raises(Exception, match="without a zone"):
         jobs.enqueue(new(), datetime(2026, 11, 22))  # noqa: DTZ001 - the mistake under test
+
+
+def test_who_made_the_fingerprints_says_whether_a_file_is_another(
+    jobs: Jobs, new: Callable[..., NewJob]
+) -> None:
+    job_id, _ = jobs.enqueue(new(), NOW)
+    asked: list[tuple[str, str]] = []
+
+    def lenient(known: str, found: str) -> bool:
+        asked.append((known, found))
+        return True
+
+    other = new(fingerprint="made:2")
+    other = replace(other, manifest=replace(other.manifest, same=lenient))
+    assert jobs.enqueue(other, NOW) == (job_id, False)
+    assert asked == [("made:1", "made:2")] * 2

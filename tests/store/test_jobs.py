@@ -95,9 +95,9 @@ def test_only_a_model_this_job_created_is_deleted(
         jobs.apply(job_id, Verb.CANCEL, NOW, delete_remote=True)
     assert dump() == before
     put(job_id, created_remotely=True)
-    assert jobs.apply(job_id, Verb.CANCEL, NOW, delete_remote=True).delete_remote
-    assert jobs.apply(job_id, Verb.CANCEL, NOW).delete_remote
-    assert jobs.apply(job_id, Verb.CANCEL, NOW, delete_remote=True).delete_remote
+    assert jobs.apply(job_id, Verb.CANCEL, NOW, delete_remote=True).delete_on_cancel
+    assert jobs.apply(job_id, Verb.CANCEL, NOW).delete_on_cancel
+    assert jobs.apply(job_id, Verb.CANCEL, NOW, delete_remote=True).delete_on_cancel
 
 
 def test_a_model_whose_job_was_cancelled_before_is_not_deleted(
@@ -210,7 +210,7 @@ def test_remove_takes_only_what_is_over(
 
 
 @pytest.mark.parametrize(
-    "columns", [{"lease_owner": "w", "lease_token": "t"}, {"delete_remote": True}]
+    "columns", [{"lease_owner": "w", "lease_token": "t"}, {"delete_on_cancel": True}]
 )
 def test_remove_waits_for_the_worker(
     jobs: Jobs, enqueue: Callable[..., int], put: Callable[..., None], columns: dict[str, Any]

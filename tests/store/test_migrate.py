@@ -38,11 +38,13 @@ def empty(tmp_path: Path) -> Iterator[Engine]:
 
 on_postgresql = pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
 
-NEXT_VERSION = """
+#: The version of this program, and one that comes after it.
+BEFORE, NEXT = migrate.HEAD, "next"
+NEXT_VERSION = f"""
 from alembic import op
 import sqlalchemy as sa
-revision = "0002"
-down_revision = "0001"
+revision = "{NEXT}"
+down_revision = "{migrate.HEAD}"
 
 def upgrade():
     rebuilt = "always" if op.get_bind().dialect.name == "sqlite" else "never"
@@ -53,20 +55,28 @@ def upgrade():
 
 @pytest.fixture
 def next_version(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This program, once it has a store, learns a version 0002 that rebuilds the jobs table."""
+    """This program, once it has a store, learns one more version, which rebuilds the jobs table."""
     del engine
     scripts = tmp_path / "100% migrations"
     shutil.copytree(migrate.migrations_dir(), scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0002_next.py").write_text(NEXT_VERSION)
+    (scripts / "versions" / "next.py").write_text(NEXT_VERSION)
     monkeypatch.setattr(migrate, "migrations_dir", lambda: scripts)
-    monkeypatch.setattr(migrate, "VERSIONS", ("0001", "0002"))
-    monkeypatch.setattr(migrate, "HEAD", "0002")
+    monkeypatch.setattr(migrate, "VERSIONS", (*migrate.VERSIONS, NEXT))
+    monkeypatch.setattr(migrate, "HEAD", NEXT)
 
 
-def _schema(path: Path) -> dict[str, str]:
+def _schema(path: Path) -> dict[str, list[str]]:
+    """The words of each table and index; what stands between its commas, in any order."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
-        return {name: re.sub(r"\s+", " ", sql) for name, sql in rows}
+        return {name: _parts(sql) for name, sql in rows}
+
+
+def _parts(sql: str) -> list[str]:
+    head, _, body = re.sub(r"\s+", " ", sql.replace('"', "")).partition("(")
+    # A comma within brackets parts nothing.
+    parts = re.split(r",\s*(?![^()]*\))", body.rpartition(")")[0])
+    return [head.strip(), *sorted(part.strip() for part in parts)]
 
 
 def test_the_versions_are_those_of_the_scripts() -> None:
@@ -162,13 +172,13 @@ def test_an_older_store_is_backed_up_and_migrated(
         migrate.require_head(engine)
     assert raised.value.code == "older"
     migrate.ensure(engine, tmp_path)
-    assert migrate.current_version(engine) == "0002"
+    assert migrate.current_version(engine) == NEXT
     assert Jobs(engine).job(job_id).files_total == 2
-    assert "extra" in _schema(database)["jobs"]
+    assert "extra VARCHAR" in _schema(database)["jobs"]
 
-    backup = database.with_name("uploader.db.backup-0001")
+    backup = database.with_name(f"uploader.db.backup-{BEFORE}")
     old = open_engine(f"sqlite:///{backup}")
-    assert migrate.current_version(old) == "0001"
+    assert migrate.current_version(old) == BEFORE
     assert [job.id for job in Jobs(old).jobs()] == [job_id]
     old.dispose()
     assert not list(tmp_path.glob("*.part"))
@@ -181,7 +191,7 @@ def test_an_older_store_is_left_alone_while_a_worker_lives(engine: Engine, tmp_p
     with WorkerLock(tmp_path), pytest.raises(StoreError) as raised:
         migrate.ensure(engine, tmp_path)
     assert "restart" in raised.value.hint
-    assert migrate.current_version(engine) == "0001"
+    assert migrate.current_version(engine) == BEFORE
     assert not list(tmp_path.glob("*.backup-*"))
 
 
@@ -190,11 +200,11 @@ def test_a_migration_that_breaks_leaves_the_old_version(
     engine: Engine, tmp_path: Path, enqueue: Callable[..., int]
 ) -> None:
     enqueue()
-    script = migrate.migrations_dir() / "versions" / "0002_next.py"
+    script = migrate.migrations_dir() / "versions" / "next.py"
     script.write_text(NEXT_VERSION + "    raise RuntimeError('half-way')\n")
     with pytest.raises(RuntimeError, match="half-way"):
         migrate.ensure(engine, tmp_path)
-    assert migrate.current_version(engine) == "0001"
+    assert migrate.current_version(engine) == BEFORE
     assert len(Jobs(engine).jobs()) == 1
 
 
@@ -205,7 +215,7 @@ def test_postgresql_is_migrated_and_says_that_there_is_no_backup(
 ) -> None:
     job_id = enqueue()
     migrate.ensure(engine, tmp_path)
-    assert migrate.current_version(engine) == "0002"
+    assert migrate.current_version(engine) == NEXT
     assert Jobs(engine).job(job_id).files_total == 2
     assert "pg_dump" in caplog.text
     assert [path.name for path in tmp_path.glob("*.backup*")] == []
@@ -219,9 +229,9 @@ def test_postgresql_is_left_alone_while_a_worker_lives_on_whatever_machine(
     with closing(ChangeWatch(engine)), pytest.raises(StoreError) as raised:
         migrate.ensure(engine, tmp_path)
     assert raised.value.code == "older"
-    assert migrate.current_version(engine) == "0001"
+    assert migrate.current_version(engine) == BEFORE
     migrate.ensure(engine, tmp_path)
-    assert migrate.current_version(engine) == "0002"
+    assert migrate.current_version(engine) == NEXT
 
 
 @on_postgresql
@@ -236,7 +246,7 @@ def test_who_migrates_waits_for_another_machine_that_does(
         assert raised.value.code == "locked"
     migrate.ensure(hasty, tmp_path)
     hasty.dispose()
-    assert migrate.current_version(engine) == "0002"
+    assert migrate.current_version(engine) == NEXT
 
 
 @on_postgresql
@@ -258,7 +268,7 @@ def test_no_worker_begins_while_another_machine_migrates(
 def test_a_worker_that_was_cut_off_during_a_migration_goes_no_further(engine: Engine) -> None:
     with closing(ChangeWatch(engine)) as watch:
         with engine.begin() as connection:
-            connection.execute(text("UPDATE alembic_version SET version_num = '0002'"))
+            connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         for _ in "ab":
             with pytest.raises(StoreError) as raised:
                 watch.changed()

@@ -315,7 +315,7 @@ from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
 engine = open_engine(sys.stdin.readline().strip())
 migrate.ensure(engine, Path(sys.argv[1]))
-manifest = Manifest("/models/m", (ManifestFile("a.bin", 1, 2, 3),))
+manifest = Manifest("/models/m", (ManifestFile("a.bin", 1, "made:1"),))
 sys.stdin.readline()
 for number in range(10):
     new = NewJob("https://x", "acme", f"m{number}", Kind.BASE, manifest, {"kind": "x"})

@@ -9,6 +9,7 @@ from tests.store.conftest import Hands
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
 from uploader.core.job import Event, Mode, Reason, Stage, Status
+from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
@@ -123,7 +124,7 @@ def test_polling_tells_only_news(jobs: Jobs, held: Held, told: list[Event]) -> N
         held.poll_again(LATER, polling_s, message)
     job = jobs.job(held.job.id)
     assert (job.polling_s, job.attempts, job.not_before) == (3.0, 0, LATER)
-    assert job.reason == Reason("validating", "nearly")
+    assert job.reason == Reason(Code.VALIDATING, "nearly", Code.VALIDATING.hint)
     assert [event.message for event in told] == ["landing", "nearly"]
 
 

@@ -228,7 +228,7 @@ def retry(
         request = EnqueueRequest.from_options(found, allow=_names(allow))
         plan = _planned(request, settings, table)
         now = wiring.clock().now()
-        return _with_files(table, table.begin_life(found.id, plan.new, now, replace=replace))
+        return _with_files(table, table.restart(found.id, plan.new, now, replace=replace))
 
 
 def remove(ref: Ref) -> None:

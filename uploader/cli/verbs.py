@@ -92,7 +92,7 @@ def _start_over(
 ) -> Job:
     """The job in its new run; ``allow`` waives checks on top of those waived at enqueue."""
     plan = planned(EnqueueRequest.from_options(job, allow=allow), settings, jobs)
-    begun = jobs.begin_life(job.id, plan.new, wiring.clock().now(), replace=replace)
+    begun = jobs.restart(job.id, plan.new, wiring.clock().now(), replace=replace)
     print_findings(plan.seen)
     total = size(begun.bytes_total)
     say(f"job {begun.id}: starts over with {begun.files_total} files, {total}")
@@ -138,8 +138,8 @@ def _print_outcome(before: Job, after: Job | None, *, working: bool) -> None:
         say("no worker runs: start `uploader run`")
     if after.status is not Status.ACTIVE and after.lease is not None and working:
         say(f"job {after.id}: its worker stops at the next block")
-    if after.delete_remote and after.created_remotely:
-        then = "" if after.status is Status.CANCELLED else " and create it again"
+    if after.created_remotely and (after.delete_on_cancel or after.replace_first):
+        then = " and create it again" if after.replace_first else ""
         say(f"job {after.id}: a worker will delete {after.model}{then}")
 
 

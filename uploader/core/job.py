@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -18,8 +19,6 @@ if TYPE_CHECKING:  # the protocol's errors end in reasons, which are words of th
 MODEL_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 #: The short id in accounts/ID.
 ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
-#: Of a file's number as many bits as a database keeps; some file systems hash it into all 64.
-INODE_BITS = 2**63 - 1
 #: A job whose account is asked from the service at its first claim.
 UNKNOWN_ACCOUNT = "-"
 
@@ -77,29 +76,27 @@ _REMOTE_KINDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
-    """What makes an open file the file of the manifest (invariant 6)."""
-
-    size_bytes: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """One file of the snapshot; ``path`` is relative to the manifest's root."""
+    """One file of the snapshot; ``path`` is relative to the manifest's root.
+
+    ``fingerprint`` is opaque: only who made it can compare it with another (invariant 6).
+    """
 
     path: str
     size_bytes: int
-    mtime_ns: int
-    inode: int
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The snapshot taken at enqueue. ``root`` is a real path."""
+    """The snapshot taken at enqueue. ``root`` is a real path.
+
+    ``same`` is how whoever made the fingerprints compares a known one with a new one.
+    """
 
     root: str
     files: tuple[ManifestFile, ...]
+    same: Callable[[str, str], bool] = field(default=operator.eq, compare=False, repr=False)
 
     @property
     def size_bytes(self) -> int:
@@ -138,14 +135,13 @@ class FileState:
 
     ``checkpoint`` is what the server confirmed, ``mark`` what went to a socket. ``url`` is kept
     until the file has a session, so that a crash before that costs nothing. ``sessions``
-    counts the sessions opened in this life and fences late progress of an earlier one.
+    counts the sessions opened in this run and fences late progress of an earlier one.
     """
 
     job_id: int
     path: str
     size_bytes: int
-    mtime_ns: int
-    inode: int
+    fingerprint: str
     mode: Mode = Mode.SESSION
     session: SessionUri | None = None
     session_at: datetime | None = None
@@ -165,10 +161,6 @@ class FileState:
     not_before: datetime | None = None
     last_error: str | None = None
 
-    @property
-    def identity(self) -> Identity:
-        return Identity(self.size_bytes, self.mtime_ns)
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -187,15 +179,23 @@ class Job:
     updated_at: datetime
     reason: Reason | None = None
     priority: int = 0
-    life: int = 1
+    #: `retry --rescan` and `--replace` begin another run.
+    run_number: int = 1
     attempts: int = 0
     failures: int = 0
     not_before: datetime | None = None
+    #: Is the model known to exist remotely? ``created_remotely``: this job's own POST made it.
+    model_exists: bool = False
     created_remotely: bool = False
     start_accepted: bool = False
     plain_put: bool = False
-    #: Of a cancelled job: its model goes too. At `create`: no model is there, or it goes first.
-    delete_remote: bool = False
+    #: Of a cancelled job: its model goes, too.
+    delete_on_cancel: bool = False
+    #: At `create`: a model of an earlier run goes first.
+    replace_first: bool = False
+    #: When this run's stage `upload` began, and when its last file was stored.
+    upload_started_at: datetime | None = None
+    uploaded_at: datetime | None = None
     polling_s: float = 0.0
     rate_bps: float | None = None
     ready_at: datetime | None = None
@@ -214,6 +214,13 @@ class Job:
     def model(self) -> str:
         """The resource name (contract fireworks §1.1)."""
         return f"accounts/{self.account}/models/{self.model_id}"
+
+    @property
+    def upload_s(self) -> float | None:
+        """Seconds that this run's stage `upload` took, pauses included; None before its end."""
+        if self.upload_started_at is None or self.uploaded_at is None:
+            return None
+        return (self.uploaded_at - self.upload_started_at).total_seconds()
 
     @property
     def eta_s(self) -> float | None:

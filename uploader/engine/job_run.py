@@ -105,7 +105,7 @@ class JobRun:
         if self._job.account == UNKNOWN_ACCOUNT:
             account = self._context.account or control.account()
             self._job = self.held.adopt_account(account)
-        if self._job.delete_remote:
+        if self._job.replace_first:
             self._replace(control)
         created = True
         try:
@@ -151,7 +151,7 @@ class JobRun:
                 if file.session is not None:
                     storage.end(file.session)
         self.held.end_sessions()
-        if self._job.delete_remote and self._job.created_remotely:
+        if self._job.delete_on_cancel and self._job.created_remotely:
             self._delete(control)
         self.held.close()
 

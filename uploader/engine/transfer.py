@@ -115,18 +115,16 @@ class Transfer:
         """
         held = reading.offset if isinstance(reading, Confirmed) else self.file.size_bytes
         told = isinstance(reading, Finished) and reading.crc32c is not None
-        touched = source.identity != self.file.identity
-        if touched and not told and held > max(source.pairs):
+        if source.touched and not told and held > max(source.pairs):
             raise changed(self.file.path)
         self._adopt(source)
         message = f"the server holds {held:,} of {self.file.size_bytes:,} bytes; going on there"
         self._held.add_event(EventKind.SESSION_RESUMED, message, self.file.path)
 
     def _adopt(self, source: Source) -> None:
-        """Take a proven new identity, or another inode, into the row."""
-        if source.identity != self.file.identity or source.inode != self.file.inode:
-            mtime_ns = source.identity.mtime_ns
-            self._held.files.reidentify(self.file.path, mtime_ns, source.inode)
+        """Take a proven new fingerprint into the row."""
+        if source.fingerprint != self.file.fingerprint:
+            self.file = self._held.files.reidentify(self.file.path, source.fingerprint)
 
     def _needed_url(self) -> UploadUrl:
         if self._url is None:

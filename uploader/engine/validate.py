@@ -32,8 +32,8 @@ def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken)
     """
     for file in context.jobs.files(job.id):
         with open_source(job.path, file, stop) as source:
-            if source.identity != file.identity:
-                held.files.reidentify(file.path, source.identity.mtime_ns, source.inode)
+            if source.touched:
+                held.files.reidentify(file.path, source.fingerprint)
 
 
 _RECEIVING = "waiting for Fireworks to finish receiving the files"

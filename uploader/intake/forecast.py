@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from uploader.core.job import Job, Manifest, Stage
+from uploader.core.job import Manifest, Stage
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.text import duration, size
 from uploader.model.finding import Finding, warning
@@ -60,16 +60,5 @@ def _measured(jobs: Jobs) -> Forecast | None:
     if not uploaded:
         return None
     last = max(uploaded, key=lambda job: job.updated_at)
-    took_s = _took_s(jobs, last)
+    took_s = last.upload_s
     return Forecast(last.bytes_total / took_s, f"as job {last.id} went") if took_s else None
-
-
-def _took_s(jobs: Jobs, job: Job) -> float | None:
-    """From the model being there to the last file being stored, in the job's present run."""
-    began = ended = None
-    for event in jobs.events(job.id):
-        if event.kind in ("created", "adopted"):
-            began, ended = event.at, None
-        elif event.kind == "validating":
-            ended = ended or event.at
-    return (ended - began).total_seconds() if began and ended else None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from uploader.core.documents import InspectionJson
 from uploader.core.errors import PreflightRefused, UploaderError
-from uploader.core.job import FileState, Kind, Manifest, ManifestFile
+from uploader.core.job import FileState, Kind, Manifest
 from uploader.intake.forecast import Forecast
 from uploader.intake.request import EnqueueRequest
 from uploader.model.finding import Finding, error
@@ -129,13 +129,20 @@ def uploaded_base(folder: Folder, given: str | None, jobs: Jobs | None) -> Folde
         if job.model == model and job.kind is Kind.BASE and jobs:
             with contextlib.suppress(UploaderError):
                 found = scan(Path(job.path))
-                if _facts(found.manifest.files) >= _facts(jobs.files(job.id)):
+                if _holds(found.manifest, jobs.files(job.id)):
                     return found
     return None
 
 
-def _facts(files: Iterable[ManifestFile | FileState]) -> set[tuple[str, int, int]]:
-    return {(file.path, file.size_bytes, file.mtime_ns) for file in files}
+def _holds(manifest: Manifest, known: Iterable[FileState]) -> bool:
+    """Is every one of the ``known`` files there still, and as it was?"""
+    by_path = {file.path: file for file in manifest.files}
+    return all(
+        (now := by_path.get(file.path)) is not None
+        and now.size_bytes == file.size_bytes
+        and manifest.same(file.fingerprint, now.fingerprint)
+        for file in known
+    )
 
 
 def count_of(count: int, word: str) -> str:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
-from uploader.core.job import INODE_BITS, Manifest, ManifestFile
+from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import shown
 from uploader.model.finding import Finding, error, warning
+from uploader.model.fingerprint import fingerprint_of, same
 from uploader.model.names import Role, clean, leftover, matches, needed, role, sendable
 
 #: The checks of this file, as the table of `preflight` has them: what each does, and why.
@@ -81,8 +82,9 @@ def scan(path: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -
     names = _listing(root)
     seen = [_look(root, name, tuple(include), tuple(exclude)) for name in names]
     files = (one for one in seen if isinstance(one, ManifestFile))
+    ordered = sorted(files, key=lambda file: (role(file.path), file.path))
     return Folder(
-        Manifest(str(root), tuple(sorted(files, key=lambda file: (role(file.path), file.path)))),
+        Manifest(str(root), tuple(ordered), same),
         tuple(one for one in seen if isinstance(one, LeftOut)),
         (
             *(one for one in seen if isinstance(one, Finding)),
@@ -150,7 +152,7 @@ def _unwanted(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> 
 
 
 def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
-    """Size, mtime and inode of the file that opens: what is readable now, not what is listed."""
+    """Size and fingerprint of the file that opens: what is readable now, not what is listed."""
     try:
         # Non-blocking: between stat and open a name may have become a pipe.
         handle = os.open(root / name, os.O_RDONLY | os.O_NONBLOCK)
@@ -162,7 +164,7 @@ def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
         os.close(handle)
     if not found.st_size and role(name) is Role.OTHER:
         return LeftOut(name, "empty", 0)  # the service may refuse empty objects (contract §2.4)
-    return ManifestFile(name, found.st_size, found.st_mtime_ns, found.st_ino & INODE_BITS)
+    return ManifestFile(name, found.st_size, fingerprint_of(found))
 
 
 def _dangling(name: str, problem: OSError) -> Finding:

@@ -20,7 +20,8 @@ from uploader.core.errors import (
     SourceUnreadable,
     SourceUnsettled,
 )
-from uploader.core.job import INODE_BITS, FileState, Identity, PrefixCrc
+from uploader.core.job import FileState, PrefixCrc
+from uploader.model.fingerprint import fingerprint_of, same
 from uploader.runtime import StopToken
 
 #: Measured: 128 KiB to 1 MiB are equal; the granule makes every block a possible offset.
@@ -34,8 +35,10 @@ class Source:
         facts = os.fstat(descriptor)
         self.path = path
         self.regular = stat.S_ISREG(facts.st_mode)
-        self.identity = Identity(facts.st_size, facts.st_mtime_ns)
-        self.inode = facts.st_ino & INODE_BITS
+        self.size_bytes = facts.st_size
+        self.fingerprint = fingerprint_of(facts)
+        #: Was it proven by its bytes, for its fingerprint is another one?
+        self.touched = False
         self.pairs: dict[int, int] = {0: 0}
         self._descriptor = descriptor
         self._stop = stop
@@ -57,7 +60,8 @@ class Source:
             facts = os.fstat(self._descriptor)
         except OSError as error:  # the handle of a network filesystem went stale
             raise _unreadable(self.path, error) from None
-        if Identity(facts.st_size, facts.st_mtime_ns) != self.identity:
+        untouched = same(self.fingerprint, fingerprint_of(facts))
+        if facts.st_size != self.size_bytes or not untouched:
             raise SourceUnsettled(f"{self.path.name} was written to while it was being sent")
 
     def block(self, start: int, count: int) -> bytes:
@@ -124,11 +128,12 @@ def open_source(root: str, file: FileState, stop: StopToken) -> Source:
 
 def _prove(source: Source, file: FileState) -> None:
     proof = best_pair(file)
-    same = source.regular and source.identity.size_bytes == file.size_bytes
-    if same and source.identity != file.identity:
+    proven = source.regular and source.size_bytes == file.size_bytes
+    source.touched = not same(file.fingerprint, source.fingerprint)
+    if proven and source.touched:
         # An empty prefix proves nothing, except of an empty file.
-        same = (proof.offset > 0 or not file.size_bytes) and source.matches(proof)
-    if not same:
+        proven = (proof.offset > 0 or not file.size_bytes) and source.matches(proof)
+    if not proven:
         raise changed(file.path)
     source.pairs |= {pair.offset: pair.crc32c for pair in (file.checkpoint, file.mark)}
 

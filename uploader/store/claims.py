@@ -24,7 +24,7 @@ from uploader.store.tables import files, jobs
 _LONGEST_WAIT = timedelta(days=2)
 _HAS_SESSIONS = exists().where(files.c.job_id == jobs.c.id, files.c.session_uri.is_not(None))
 #: A cancelled job whose sessions, or model, still exist remotely.
-_TO_CLEAN_UP = and_(jobs.c.status == Status.CANCELLED, or_(jobs.c.delete_remote, _HAS_SESSIONS))
+_TO_CLEAN_UP = and_(jobs.c.status == Status.CANCELLED, or_(jobs.c.delete_on_cancel, _HAS_SESSIONS))
 
 
 class Claims:

@@ -59,11 +59,16 @@ def _difference(connection: Connection, row: Row[Any], new: NewJob) -> str:
         return "another folder"
     if row.options != _as_json(new.options):
         return "other options"
-    known = connection.execute(
-        select(files.c.path, files.c.size_bytes, files.c.mtime_ns).where(files.c.job_id == row.id)
+    columns = (files.c.path, files.c.size_bytes, files.c.fingerprint)
+    rows = connection.execute(select(*columns).where(files.c.job_id == row.id)).all()
+    known = {file.path: file for file in rows}
+    wanted = {file.path: file for file in new.manifest.files}
+    unchanged = known.keys() == wanted.keys() and all(
+        wanted[path].size_bytes == file.size_bytes
+        and new.manifest.same(file.fingerprint, wanted[path].fingerprint)
+        for path, file in known.items()
     )
-    wanted = {(file.path, file.size_bytes, file.mtime_ns) for file in new.manifest.files}
-    return "" if {tuple(file) for file in known} == wanted else _CHANGED
+    return "" if unchanged else _CHANGED
 
 
 def _as_json(options: Mapping[str, Any]) -> Any:
@@ -117,8 +122,7 @@ def insert_files(transaction: Transaction, job_id: int, manifest: Manifest) -> N
             "job_id": job_id,
             "path": file.path,
             "size_bytes": file.size_bytes,
-            "mtime_ns": file.mtime_ns,
-            "inode": file.inode,
+            "fingerprint": file.fingerprint,
         }
         for file in manifest.files
     ]

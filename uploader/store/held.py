@@ -70,7 +70,13 @@ class Held:
     def enter_upload(self, *, created: bool) -> Job:
         """The model exists: ``created`` by our own answered POST, or found and compatible."""
         ours = {"created_remotely": True} if created else {}
-        with self._entered(Stage.UPLOAD, delete_remote=False, **ours) as transaction:
+        with self._entered(
+            Stage.UPLOAD,
+            model_exists=True,
+            replace_first=False,
+            upload_started_at=jobs.c.updated_at,  # the fence has just written it
+            **ours,
+        ) as transaction:
             if created:
                 self._tell(transaction, EventKind.CREATED, "the model was created")
             else:
@@ -83,12 +89,12 @@ class Held:
         So a model that somebody else creates before we do is never deleted as ours. A fact,
         whatever the user has made of the job meanwhile.
         """
-        with self._fence.writing(created_remotely=False) as transaction:
+        with self._fence.writing(model_exists=False, created_remotely=False) as transaction:
             self._tell(transaction, EventKind.DELETED, "the model was deleted, to be created again")
 
     def enter_validate(self) -> Job:
         """Every file is stored; raises ValueError if one is not (invariant 4)."""
-        with self._entered(Stage.VALIDATE) as transaction:
+        with self._entered(Stage.VALIDATE, uploaded_at=jobs.c.updated_at) as transaction:
             self._check_all_stored(transaction)
             self._tell(transaction, EventKind.VALIDATING, "every file is stored")
             return self._job(transaction)
@@ -98,7 +104,7 @@ class Held:
         with self._entered(
             Stage.READY,
             status=advance(Status.ACTIVE, Verb.FINISH),
-            ready_at=jobs.c.updated_at,  # the fence has just written it
+            ready_at=jobs.c.updated_at,
             rate_bps=None,
             warnings=[storable(warning) for warning in warnings],
         ) as transaction:
@@ -198,7 +204,7 @@ class Held:
 
     def close(self) -> None:
         """A cancelled job's remote sessions, and model if that was asked for, are gone."""
-        with self._fence.writing(Status.CANCELLED, delete_remote=False) as transaction:
+        with self._fence.writing(Status.CANCELLED, delete_on_cancel=False) as transaction:
             self._erase_sessions(transaction)
             self._tell(transaction, EventKind.CLOSED, "nothing of this job is left open remotely")
 

@@ -143,10 +143,10 @@ class HeldFiles:
             self._tell(transaction, EventKind.FILE_FAILED, reason.message, path)
             return file
 
-    def reidentify(self, path: str, mtime_ns: int, inode: int) -> FileState:
-        """The same bytes under another mtime or inode, proven by the caller (invariant 6)."""
+    def reidentify(self, path: str, fingerprint: str) -> FileState:
+        """The same bytes under another fingerprint, proven by the caller (invariant 6)."""
         with self._fence.writing() as transaction:
-            file = self._write(transaction, path, mtime_ns=mtime_ns, inode=inode)
+            file = self._write(transaction, path, fingerprint=fingerprint)
             message = "the file was touched or replaced by the same bytes"
             self._tell(transaction, EventKind.REIDENTIFIED, message, path)
             return file

@@ -18,7 +18,7 @@ from uploader.core.job import OPEN_STATUSES, Event, FileState, Job, NewJob, Stat
 from uploader.core.lifecycle import Verb, advance, already
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
-from uploader.store.restart import begin_life
+from uploader.store.restart import restart
 from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
 from uploader.store.tables import events, files, jobs
 
@@ -47,7 +47,7 @@ class Jobs:
         """The job's id, and whether it was created now.
 
         Idempotent (design §5): same real path, manifest and options, also of a done job, is the
-        same id. Raises UsageError "conflict" where an open job of that model differs.
+        same id. Raises UsageError "conflict" if an open job of that model differs.
         """
         with self._journal.writing(now) as transaction:
             known = known_job(transaction.connection, new)
@@ -123,8 +123,9 @@ class Jobs:
                 .where(jobs.c.id == job_id)
                 .values(
                     status=status,
+                    delete_on_cancel=delete_remote,
                     # A replacement that is due stays due, unless the user gives the job up.
-                    delete_remote=delete_remote if verb is Verb.CANCEL else job.delete_remote,
+                    replace_first=job.replace_first and verb is not Verb.CANCEL,
                     not_before=None,
                     updated_at=now,
                     **reason_columns(None),
@@ -135,7 +136,7 @@ class Jobs:
             transaction.tell(job_id, kind, message)
             return read_job(transaction.connection, job_id)
 
-    def begin_life(self, job_id: int, new: NewJob, now: datetime, *, replace: bool = False) -> Job:
+    def restart(self, job_id: int, new: NewJob, now: datetime, *, replace: bool = False) -> Job:
         """Start over with the folder as ``new`` saw it: stage create, nothing sent, events kept.
 
         Only the files, the create body and the findings of ``new`` are taken. Where a model is
@@ -145,7 +146,7 @@ class Jobs:
         is changed.
         """
         with self._journal.writing(now) as transaction:
-            begin_life(transaction, read_job(transaction.connection, job_id), new, replace=replace)
+            restart(transaction, read_job(transaction.connection, job_id), new, replace=replace)
             return read_job(transaction.connection, job_id)
 
     def remove(self, job_id: int, now: datetime) -> None:
@@ -173,7 +174,7 @@ def _check_deletable(job: Job, verb: Verb) -> None:
             f"job {job.id} did not create {job.model}: it is not deleted",
             hint="cancel without `delete_remote`",
         )
-    if job.status is Status.CANCELLED and not job.delete_remote:
+    if job.status is Status.CANCELLED and not job.delete_on_cancel:
         raise VerbRefused(
             f"job {job.id} was cancelled before: {job.model} is left as it is",
             hint="somebody else may use that name by now: look at it with Fireworks",
@@ -186,7 +187,7 @@ def _check_removable(job: Job) -> None:
             f"job {job.id} is {job.status} and cannot be removed",
             hint=f"`uploader cancel {job.id}` first",
         )
-    if job.lease is not None or (job.delete_remote and job.status is Status.CANCELLED):
+    if job.lease is not None or job.delete_on_cancel:
         raise VerbRefused(
             f"a worker still has something to do for job {job.id}",
             hint="try again in a moment; `uploader run` does the work",

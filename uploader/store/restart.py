@@ -1,10 +1,10 @@
-"""A new life of a job (design §2): the folder as it is now, from stage `create`, events kept."""
+"""A new run of a job (design §2): the folder as it is now, from stage `create`, events kept."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, select, update
 
 from uploader.core.errors import UsageError, VerbRefused
 from uploader.core.events import EventKind
@@ -14,12 +14,12 @@ from uploader.core.reasons import Code
 from uploader.core.text import some
 from uploader.store.enqueue import check_text, insert_files
 from uploader.store.journal import Transaction, reason_columns
-from uploader.store.tables import events, files, jobs
+from uploader.store.tables import files, jobs
 
 _NAMES_SHOWN = 5
 
 
-def begin_life(transaction: Transaction, job: Job, new: NewJob, *, replace: bool) -> None:
+def restart(transaction: Transaction, job: Job, new: NewJob, *, replace: bool) -> None:
     """Raises UsageError or VerbRefused before anything is written."""
     status = advance(job.status, Verb.RESCAN)
     _refuse_held(job)
@@ -35,14 +35,14 @@ def begin_life(transaction: Transaction, job: Job, new: NewJob, *, replace: bool
             create_body=dict(new.create_body),
             preflight=[dict(finding) for finding in new.preflight],
             status=status,
-            life=job.life + 1,
-            delete_remote=replace or job.delete_remote,
+            run_number=job.run_number + 1,
+            replace_first=replace or job.replace_first,
             updated_at=transaction.now,
             **_NEWBORN,
             **reason_columns(None),
         )
     )
-    # With their rows go the session URIs: nobody may use those of an earlier life again.
+    # With their rows go the session URIs: nobody may use those of an earlier run again.
     transaction.run(delete(files).where(files.c.job_id == job.id))
     insert_files(transaction, job.id, new.manifest)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED
@@ -56,6 +56,8 @@ _NEWBORN: dict[str, Any] = {
     "not_before": None,
     "start_accepted": False,
     "plain_put": False,
+    "upload_started_at": None,
+    "uploaded_at": None,
     "polling_s": 0.0,
     "rate_bps": None,
     "warnings": [],
@@ -79,7 +81,7 @@ def _refuse_held(job: Job) -> None:
 
 
 def _refuse_foreign(job: Job, *, replace: bool) -> None:
-    if replace and not (job.created_remotely or job.delete_remote):
+    if replace and not (job.created_remotely or job.replace_first):
         raise UsageError(
             f"job {job.id} did not create {job.model}: it is not replaced",
             hint="`rescan` takes the folder as it is, where its files have the same names",
@@ -88,7 +90,7 @@ def _refuse_foreign(job: Job, *, replace: bool) -> None:
 
 def _refuse_others(transaction: Transaction, job: Job, new: NewJob) -> None:
     """The files of a model that exists are fixed (contract fireworks §1); sizes are not."""
-    if job.delete_remote or not _was_created(transaction, job):
+    if job.replace_first or not job.model_exists:
         return
     known = set(
         transaction.connection.scalars(select(files.c.path).where(files.c.job_id == job.id))
@@ -104,13 +106,6 @@ def _refuse_others(transaction: Transaction, job: Job, new: NewJob) -> None:
             hint=_way_out(job),
             code=Code.FIXED_FILES,
         )
-
-
-def _was_created(transaction: Transaction, job: Job) -> bool:
-    """Did any life of the job get beyond stage create? Its history says so."""
-    known = exists().where(events.c.job_id == job.id, events.c.kind.in_(("created", "adopted")))
-    found: bool = transaction.connection.execute(select(known)).scalar_one()
-    return found
 
 
 def _adapter(body: Any) -> Any:

@@ -1,0 +1,77 @@
+"""What history, or one column with two meanings, stood in for gets columns of its own.
+
+Spelled out, as 0001: nothing here follows `uploader.store.tables` when that moves on. Columns
+are added, renamed and dropped in place, which keeps constraints and SQLite's numbering of ids.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+_MOMENT = sa.DateTime(timezone=True)
+
+
+def upgrade() -> None:
+    _add_columns()
+    for statement in (*_JOBS, _FILES):
+        op.execute(statement)
+    _drop_columns()
+
+
+def _add_columns() -> None:
+    for name in ("model_exists", "delete_on_cancel", "replace_first"):
+        column = sa.Column(name, sa.Boolean, nullable=False, server_default=sa.false())
+        op.add_column("jobs", column)
+    op.add_column("jobs", sa.Column("upload_started_at", _MOMENT))
+    op.add_column("jobs", sa.Column("uploaded_at", _MOMENT))
+    op.add_column(
+        "files", sa.Column("fingerprint", sa.Text, nullable=False, server_default=sa.text("''"))
+    )
+
+
+#: History is asked for the last time: is the model there, and how long did the upload take?
+_JOBS = (
+    """
+    UPDATE jobs SET
+        delete_on_cancel = (delete_remote AND status = 'cancelled'),
+        replace_first = (delete_remote AND status <> 'cancelled'),
+        model_exists = (
+            stage <> 'create'
+            OR coalesce((
+                SELECT kind <> 'deleted' FROM events
+                WHERE job_id = jobs.id AND kind IN ('created', 'adopted', 'deleted')
+                ORDER BY seq DESC LIMIT 1
+            ), false)
+        )
+    """,
+    """
+    UPDATE jobs SET upload_started_at = (
+        SELECT at FROM events
+        WHERE job_id = jobs.id AND kind IN ('created', 'adopted')
+        ORDER BY seq DESC LIMIT 1
+    ) WHERE stage <> 'create'
+    """,
+    """
+    UPDATE jobs SET uploaded_at = (
+        SELECT at FROM events
+        WHERE job_id = jobs.id AND kind = 'validating' AND seq > (
+            SELECT max(seq) FROM events
+            WHERE job_id = jobs.id AND kind IN ('created', 'adopted')
+        )
+        ORDER BY seq LIMIT 1
+    ) WHERE stage IN ('validate', 'ready')
+    """,
+)
+_FILES = """
+    UPDATE files
+    SET fingerprint = 'local:' || CAST(mtime_ns AS TEXT) || ':' || CAST(inode AS TEXT)
+"""
+
+
+def _drop_columns() -> None:
+    op.execute("ALTER TABLE jobs RENAME COLUMN life TO run_number")
+    op.execute("ALTER TABLE jobs DROP COLUMN delete_remote")
+    for name in ("mtime_ns", "inode"):
+        op.execute(f"ALTER TABLE files DROP COLUMN {name}")

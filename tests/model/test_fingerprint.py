@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from uploader.model.fingerprint import fingerprint_of, same
+
+
+def facts(mtime_ns: int, inode: int) -> os.stat_result:
+    return os.stat_result((0o100644, inode, 1, 1, 0, 0, 2, 0, 0, 0, 0.0, 0.0, 0.0, 0, mtime_ns, 0))
+
+
+def test_a_fingerprint_is_the_text_that_older_stores_were_given() -> None:
+    """Migration 0002 spells it out once more."""
+    assert fingerprint_of(facts(1_700_000_000_123_456_789, 42)) == "local:1700000000123456789:42"
+
+
+def test_a_file_number_of_all_64_bits_is_kept_whole(tmp_path: Path) -> None:
+    del tmp_path
+    assert fingerprint_of(facts(-5, 2**64 - 1)) == f"local:-5:{2**64 - 1}"
+
+
+@pytest.mark.parametrize(
+    ("mtime_ns", "inode", "expected"), [(7, 9, True), (7, 10, True), (8, 9, False), (-7, 9, False)]
+)
+def test_another_time_is_another_file_and_another_inode_is_not(
+    mtime_ns: int, inode: int, expected: bool
+) -> None:
+    known, found = fingerprint_of(facts(7, 9)), fingerprint_of(facts(mtime_ns, inode))
+    assert same(known, found) == same(found, known) == expected
