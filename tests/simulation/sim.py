@@ -1,8 +1,8 @@
 """One thread at a time, in seeded order, on a fake clock: the engine as a repeatable experiment.
 
-Threads change hands only where the outside world could tell (design §4): at an HTTP exchange, a
-block read, the start of a transaction, or a wait. Each effect is a numbered boundary; a crash at
-number k ends every thread there: nothing after it reaches the services or the database.
+Threads change hands only where the outside world could tell (docs/architecture.md §11): at an HTTP
+exchange, a block read, the start of a transaction, or a wait. Each effect is a numbered boundary; a
+crash at number k ends every thread there: nothing after it reaches the services or the database.
 """
 
 from __future__ import annotations

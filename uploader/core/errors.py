@@ -1,4 +1,4 @@
-"""Every error a user or a server can cause, and the exit code it ends in (design §5).
+"""Every error a user or a server can cause, and the exit code it ends in (docs/exit-codes.md).
 
 UploaderError
 ├── UsageError            2   a flag, a setting, an illegal id, a conflicting job
@@ -115,7 +115,7 @@ class JobError(UploaderError):
 
 
 class SourceChanged(JobError):
-    """A source is not what the manifest promised and cannot be proven (invariant 6)."""
+    """A source is not what the manifest promised and cannot be proven (docs/invariants.md §6)."""
 
     exit_code = Exit.INTEGRITY
     code = Code.SOURCE_CHANGED

@@ -1,4 +1,4 @@
-"""The named checks of a folder, before anything is created or sent (contract fireworks §6)."""
+"""The named checks of a folder, before anything is created or sent (docs/fireworks.md §6)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Where the API key comes from (design §6, contract fireworks §7). It is never printed."""
+"""Where the API key comes from. It is never printed.
+
+See docs/configuration.md §5, docs/fireworks.md §7.
+"""
 
 from __future__ import annotations
 

@@ -56,7 +56,10 @@ def list_models(call: Call) -> Response:
 
 
 def update_model(call: Call) -> Response:
-    """Update: without an updateMask, all fields that may change are replaced (§4)."""
+    """Update: without an updateMask, all fields that may change are replaced.
+
+    See docs/fireworks.md §4.
+    """
     model = call.model()
     mask = call.query("updateMask").get("updateMask", "")
     model.fields = check_update_body(call.body, model.fields, mask)
@@ -73,7 +76,7 @@ def delete_model(call: Call) -> Response:
 
 
 def prepare_model(call: Call) -> Response:
-    """Prepare: one more precision that a READY model can be served in (§4)."""
+    """Prepare: one more precision that a READY model can be served in (docs/fireworks.md §4)."""
     call.query()
     model = call.model()
     check_names("field", call.body.keys(), {"precision", "readMask"})

@@ -23,7 +23,7 @@ _SWITCHED = {(name, value) for name in _VALIDATE_QUERY for value in ("true", "fa
 
 
 def upload_endpoint(call: Call) -> Response:
-    """Upload URLs: the map of this call replaces the registered files (§0.3)."""
+    """Upload URLs: the map of this call replaces the registered files (docs/fireworks.md §0.3)."""
     world, model = call.world, call.model()
     world.count("urls_calls")
     call.query()
@@ -75,7 +75,7 @@ def _check_keys(keys: Iterable[str]) -> None:
 
 
 def validate_upload(call: Call) -> Response:
-    """Validate (§3): READY once all has landed and enough polls were answered."""
+    """Validate (docs/fireworks.md §3): READY once all has landed and enough polls were answered."""
     world, model = call.world, call.model()
     world.count("validate_calls")
     if call.request.body.length:
@@ -116,7 +116,10 @@ def _check_declared_files(model: Model) -> None:
 
 
 def download_endpoint(call: Call) -> Response:
-    """Signed URLs to read a READY model's files, under their full object paths (§2.2)."""
+    """Signed URLs to read a READY model's files, under their full object paths.
+
+    See docs/fireworks.md §2.2.
+    """
     world, model = call.world, call.model()
     mask = call.query("readMask").get("readMask", "")
     if model.state != "READY":

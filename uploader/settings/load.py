@@ -69,7 +69,7 @@ def _attributes() -> Iterator[tuple[str, str]]:
 KEYS: Mapping[str, str] = dict(_attributes())
 #: The environment's name of every key.
 VARIABLES: dict[str, str] = {f"UPLOADER_{k.upper().replace('.', '__')}": k for k in KEYS}
-#: Names other tools use (contract fireworks §7; curl, requests, OpenSSL), the weakest first.
+#: Names other tools use (docs/fireworks.md §7; curl, requests, OpenSSL), the weakest first.
 _ALIASES: dict[str, str] = {
     "FIREWORKS_API_BASE": "fireworks.base_url",
     "FIREWORKS_API_BASE_URL": "fireworks.base_url",

@@ -22,7 +22,7 @@ def lora_base(contents: Contents) -> Iterable[Finding]:
     """Modules that the base model, where it is here, does not have or has in another shape.
 
     The service says so at deployment only: "LoRA keys reference non-existent base model
-    parameters" (contract fireworks §4).
+    parameters" (docs/fireworks.md §4).
     """
     config, found, base = contents.object(ADAPTER_CONFIG), contents.factors, contents.base
     # Replicated layers are not in the checkpoint.

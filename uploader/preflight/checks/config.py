@@ -13,7 +13,7 @@ from uploader.preflight.contents import Contents
 
 CONFIG = "config.json"
 
-#: The families on the vendor's list (contract fireworks §6 "Architectures"), by how the names
+#: The families on the vendor's list (docs/fireworks.md §6), by how the names
 #: of their classes begin, without regard to case. Prefixes, for each family grows heads and
 #: variants faster than any list. Solar's first models and Pythia's are of others' classes.
 FAMILIES: Mapping[str, tuple[str, ...]] = {
@@ -44,7 +44,7 @@ _REFUSED = (
     *("exl2", "exl3", "gguf", "gptq", "higgs", "hqq", "intel/auto-round", "marlin", "omniquant"),
     *("quanto", "quip", "spqr", "squeezellm", "vptq"),
 )
-#: Formats that models on that list ship in: GPT-OSS, DeepSeek V3, Kimi K2 (contract §6).
+#: Formats that models on that list ship in: GPT-OSS, DeepSeek V3, Kimi K2 (docs/fireworks.md §6).
 _SERVED = ("compressed-tensors", "fbgemm-fp8", "fp8", "modelopt", "mxfp", "nvfp4")
 
 #: Those of them that leave a tensor of each quantized layer in another type, or scales.
@@ -61,7 +61,8 @@ _PACKED = (".qweight", ".qzeros")
 #: Where models of images and text keep the config of their decoder.
 _DECODERS = ("text_config", "llm_config", "language_config")
 
-#: Classes that see though their config may not say so; those of video need both files (§6).
+#: Classes that see though their config may not say so; those of video need both files
+#: (docs/fireworks.md §6).
 _VISION = ("idefics3", "llavafor", "llavanext", "mllama", "qwen2vl", "qwen2_5_vl", "qwen3vl")
 _VIDEO = ("qwen3vl",)
 _IMAGES, _PROCESSOR = "preprocessor_config.json", "processor_config.json"
@@ -127,7 +128,7 @@ def quantization(contents: Contents) -> Iterable[Finding]:
         yield error("quantization", CONFIG, message, hint)
         return
     severity, hint = error, "upload the model as it was before quantization"
-    # In the words of the documentation (contract fireworks §6 "Base model").
+    # In the words of the documentation (docs/fireworks.md §6).
     message = f"Fireworks does not support {CONFIG}'s quantization_config ({brief(method)})"
     if not unified.startswith(_REFUSED):
         severity, hint = warning, f"{hint}, unless Fireworks says it takes this one"
