@@ -13,6 +13,7 @@ from tests.model.build import brief, check, folder, zipped
 from tests.model.weights import Shape
 from tests.preflight.adapters import ATTENTION, CONFIG, MLP, adapter, lora, paths, plain
 from uploader.core.errors import UsageError
+from uploader.core.job import Kind
 from uploader.model.adapter import (
     Factors,
     RankPattern,
@@ -26,6 +27,7 @@ from uploader.model.adapter import (
 from uploader.model.folder import scan
 from uploader.model.tensors import Tensor
 from uploader.preflight import contents
+from uploader.preflight.registry import findings
 
 
 def tensors(shapes: dict[str, Shape]) -> dict[str, Tensor]:
@@ -157,9 +159,11 @@ def test_the_targets_of_a_folder(tmp_path: Path) -> None:
         ({"self_attn.q_proj": 8, "q_proj": 32}, [32, 8]),
         ({"k_proj": 8}, []),
         ({"^q_proj": 8}, []),
-        ({"(": 8, "q_proj": 4}, [4]),
-        ({"(" * 9999: 8}, []),
-        ({"x{99999999999}": 8}, []),
+        ({r"^model\.layers\.0\.self_attn\.q_proj$": 8}, [8]),
+        # What is no path may be meant for any module.
+        ({"(": 8, "q_proj": 4}, [4, 8]),
+        ({"(" * 9999: 8}, [8]),
+        ({"x{99999999999}": 8, "y*": 8, "z+": 4}, [8, 4]),
         ({}, []),
         (None, []),
         ([], []),
@@ -177,6 +181,25 @@ def test_a_pattern_of_many_keys_is_compiled_once(key: str) -> None:
     found = RankPattern({"rank_pattern": {key.format(path): 8 for path in modules}})
     assert all(8 in found.ranks(path) for path in modules)
     assert time.process_time() - started < 3  # 18 s when each key is compiled for each tensor
+
+
+def test_an_expression_of_a_stranger_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`re` would take longer than anybody waits: the second one doubles with every letter."""
+
+    def compiled(pattern: object, *_: object) -> None:
+        raise AssertionError(pattern)
+
+    keys = ("(.*.*)*x", "(a|a)*" * 20 + "b", r"(\w+\.?)+!")
+    path = f"model.{'layers.' * 40}q_proj"
+    files = adapter(
+        "(.*.*)*x", lora([path, *paths("q_proj")], 8), rank_pattern=dict.fromkeys(keys, 8)
+    )
+    seen = scan(folder(tmp_path, files))
+    monkeypatch.setattr("re.compile", compiled)
+    found = findings(seen, Kind.LORA)
+    assert brief(found) == [("lora_rank", "warning", CONFIG)]
 
 
 @pytest.mark.parametrize("rank", [8, 32])

@@ -39,10 +39,12 @@ _PLAIN_PATTERN = re.compile(
 )
 # "Llama, Mistral, Qwen2, Qwen2-VL, Kimi K2.5" (contract §6), in a name or a config's model_type.
 _LM_HEAD_FAMILY = re.compile(r"llama|mistral|qwen[-_]?2(?!\d)|kimi[-_]?k2[.p_-]?5", re.IGNORECASE)
-# A key of a rank_pattern that is nothing but the end of a path, its dots escaped or not.
-_PLAIN_KEY = re.compile(r"\w+(?:\\?\.\w+)*", re.ASCII)
+# A key of a rank_pattern that is nothing but the end of a path, or with ^ the whole of it.
+_PLAIN_KEY = re.compile(r"(\^?)(\w+(?:\\?\.\w+)*)\$?", re.ASCII)
 
 _LONGEST = 60
+#: Longer is no module's path: its many ends would take the square of its length.
+_LONGEST_NAME = 2000
 #: Writes down only the beginning of what is long or deep.
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxlong = _REPR.maxother = _LONGEST
@@ -169,23 +171,33 @@ def short(path: str) -> str:
 def suffixes(path: str) -> Iterator[str]:
     """What a listed target may call the module: its last part, the last two, … the whole path."""
     start = len(path)
+    if start > _LONGEST_NAME:
+        yield path
+        return
     while start >= 0:
         start = path.rfind(".", 0, start)
         yield path[start + 1 :]
 
 
 class RankPattern:
-    """The rank_pattern of a config; there may be a key for every module of a model."""
+    """The rank_pattern of a config; there may be a key for every module of a model.
+
+    A key that is no plain end of a path is a regular expression of a stranger's. None is ever run,
+    for some take hours for one line: its rank counts as one that any module may have.
+    """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         patterns = config.get("rank_pattern")
-        self._plain: dict[str, list[object]] = {}
-        self._regexes: list[tuple[re.Pattern[str], object]] = []
+        self._ends: dict[str, list[object]] = {}
+        self._whole: dict[str, list[object]] = {}
+        self._anywhere: list[object] = []
         for key, rank in patterns.items() if isinstance(patterns, dict) else ():
-            if _PLAIN_KEY.fullmatch(key):
-                self._plain.setdefault(key.replace("\\", ""), []).append(rank)
-            else:
-                self._regexes += ((regex, rank) for regex in _compiled(key))
+            plain = _PLAIN_KEY.fullmatch(key)
+            if plain:
+                places = self._whole if plain[1] else self._ends
+                places.setdefault(plain[2].replace("\\", ""), []).append(rank)
+            elif rank not in self._anywhere:
+                self._anywhere.append(rank)
 
     def ranks(self, path: str) -> Iterator[object]:
         """Every rank that the module may have by it.
@@ -193,16 +205,9 @@ class RankPattern:
         PEFT takes the first key that matches, but sorts the keys when it saves them.
         """
         for name in suffixes(path):
-            yield from self._plain.get(name, ())
-        yield from (rank for regex, rank in self._regexes if regex.match(path))
-
-
-def _compiled(key: str) -> list[re.Pattern[str]]:
-    """How PEFT looks for the key in a path; nothing where it is no regular expression."""
-    try:
-        return [re.compile(rf"(.*\.)?({key})$")]
-    except (re.error, OverflowError, RecursionError):
-        return []
+            yield from self._ends.get(name, ())
+        yield from self._whole.get(path, ())
+        yield from self._anywhere
 
 
 def heads_adapt(words: Iterable[object]) -> bool:

@@ -51,7 +51,7 @@ _SERVED = ("compressed-tensors", "fbgemm-fp8", "fp8", "modelopt", "mxfp", "nvfp4
 _ALL_WEIGHTS = ("compressed-tensors", "fbgemm-fp8", "fp8", "mxfp", "nvfp4")
 _PLAIN = frozenset({"BF16", "F16", "F32", "F64"})
 _SCALED = re.compile(
-    r".*(?:scales?|scale_inv|zero_point|qweight|qzeros|packed|blocks|absmax|quant_map|SCB|CB)"
+    r"(?s).*(?:scales?|scale_inv|zero_point|qweight|qzeros|packed|blocks|absmax|quant_map|SCB|CB)"
 )
 
 #: What tools that quantize leave beside a config.json that says nothing of it.

@@ -9,15 +9,17 @@ from typing import Any
 from uploader.preflight.checks.config import decoder_config, quantization_of
 
 #: Buffers that every class computes from its config when it is made.
-_COMPUTED = re.compile(r".*(?:rotary_emb\..*|inv_freq|position_ids|masked_bias|attn\.bias)")
+_COMPUTED = re.compile(r"(?s).*(?:rotary_emb\..*|inv_freq|position_ids|masked_bias|attn\.bias)")
 #: Numbers of a quantized layer, which a layer that is not quantized has no parameter for.
-_SCALE = re.compile(r".*(?:scale|scale_inv|scales|zero_point|qzeros|g_idx|absmax|quant_map|SCB)")
+_SCALE = re.compile(
+    r"(?s).*(?:scale|scale_inv|scales|zero_point|qzeros|g_idx|absmax|quant_map|SCB)"
+)
 #: Heads that are trained beside a language model, and that its class does not have.
-_OTHER_HEAD = re.compile(r"(?:.*\.)?(?:v_head|value_head|reward_head|score|classifier)\..*")
+_OTHER_HEAD = re.compile(r"(?s)(?:.*\.)?(?:v_head|value_head|reward_head|score|classifier)\..*")
 #: Parts that see or hear, which a class that only reads has not.
-_SENSES = re.compile(r"(?:.*\.)?(?:vision|visual|image|audio|multi_modal|mm_projector)\w*\..*")
-_ENDS = re.compile(r"(?:.*\.)?(?:lm_head|embed_out|embed_tokens|wte|embed_in)\.weight")
-_LAYER = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d{1,5})\..*", re.ASCII)
+_SENSES = re.compile(r"(?s)(?:.*\.)?(?:vision|visual|image|audio|multi_modal|mm_projector)\w*\..*")
+_ENDS = re.compile(r"(?s)(?:.*\.)?(?:lm_head|embed_out|embed_tokens|wte|embed_in)\.weight")
+_LAYER = re.compile(r"(?s)(?:.*\.)?(?:layers|h|blocks)\.(\d{1,5})\..*", re.ASCII)
 _BIASES = {"attention_bias": ".self_attn.", "mlp_bias": ".mlp."}
 
 
