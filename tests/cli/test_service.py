@@ -119,6 +119,27 @@ def test_a_sandbox_with_wrong_faults(faults: str, uploader: Command) -> None:
     assert "error: the sandbox cannot start" in answer.err
 
 
+def test_a_fault_that_is_none_is_told_with_what_there_is(uploader: Command) -> None:
+    answer = uploader("sandbox", "--faults", '[{"on": "put", "do": {"status": 503}}]')
+    assert answer.code == 2
+    assert "are names, not {'status': 503}" in answer.err
+    assert "--faults help" in answer.err
+
+
+def test_the_sandbox_lists_its_faults(uploader: Command) -> None:
+    answer = uploader("sandbox", "--faults", "help")
+    assert (answer.code, answer.err) == (0, "")
+    assert "| `store-and-forward` | `put` | `bytes_per_s` |" in answer.out
+
+
 def test_the_demo_ends_as_it_says(uploader: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("uploader.sandbox.demo.main", lambda: 1)
+    told: list[dict[str, object]] = []
+
+    def main(**options: object) -> int:
+        told.append(options)
+        return 1
+
+    monkeypatch.setattr("uploader.sandbox.demo.main", main)
     assert uploader("demo").code == 1
+    assert uploader("demo", "--keep", "--pace", "2.5").code == 1
+    assert told == [{"keep": False, "pace_s": 0.0}, {"keep": True, "pace_s": 2.5}]

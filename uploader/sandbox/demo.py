@@ -1,7 +1,8 @@
 """`uploader demo`: an upload is killed with SIGKILL, goes on by itself and ends in READY.
 
 Drives `python -m uploader` as real processes against a sandbox in this one, the way a user and a
-supervisor would, and believes only what the sandbox counted. Leaves nothing behind.
+supervisor would, and believes only what the sandbox counted. Leaves nothing behind unless it is
+told to keep what it made.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from uploader.sandbox.server import Sandbox
+from uploader.sandbox.server import Sandbox, exports, write_private
 
 MIB = 1 << 20
 GRANULE = 256 * 1024
@@ -39,16 +42,26 @@ class DemoFailed(Exception):
     """The demo saw something else than it promises."""
 
 
-def main() -> int:
-    """Run the demo; 0 where every promise was kept, else 1."""
+def main(*, keep: bool = False, pace_s: float = 0.0) -> int:
+    """Run the demo; 0 if every promise was kept, else 1.
+
+    `pace_s`: stop for so many seconds before the upload, after the kill and at the end, for a look
+    from another terminal. `keep`: leave the sandbox running until SIGINT or SIGTERM, and the
+    folder for good.
+    """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _leave)
+    scratch = Path(tempfile.mkdtemp(prefix="uploader-demo-"))
     try:
-        with tempfile.TemporaryDirectory(prefix="uploader-demo-") as scratch:
-            _demo(Path(scratch))
+        _demo(scratch, keep=keep, pace_s=pace_s)
     except DemoFailed as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
+    finally:
+        if keep:
+            _say(f"Kept: {scratch}")
+        else:
+            shutil.rmtree(scratch)
     return 0
 
 
@@ -58,21 +71,53 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def _demo(scratch: Path) -> None:
+def _demo(scratch: Path, *, keep: bool, pace_s: float) -> None:
     started = time.monotonic()
     model, objects = scratch / "tiny-llama", scratch / "objects"
     _say("An upload that is killed in the middle and goes on by itself.\n")
     total = make_model(model)
     _say(f"1. a model folder: {SHARDS} shards, config, index, tokenizer; {_mib(total)}")
-    with Sandbox(data_dir=objects) as box:
+    with Sandbox(data_dir=objects, keep=keep) as box:
         _say("2. a sandbox on loopback stands in for Fireworks and its storage")
         command = _command(box, scratch)
         job = command("enqueue", str(model)).strip()
         _say(f"3. uploader enqueue {model.name}  ->  job {job}, nothing sent yet")
+        env = _write_env(scratch, command.environment)
+        _stop(pace_s, env)
         killed = _run_and_kill(command.environment, box, total)
+        _stop(pace_s, env)
         resumed = _run_to_the_end(command, box, total)
         _compare(model, objects / box.account_id / model.name)
         _summary(box.report(), killed, resumed, total, time.monotonic() - started)
+        _stop(pace_s, env)
+        if keep:
+            _until_told(env)
+
+
+# -- a look from another terminal --------------------------------------------------------------
+
+
+def _write_env(scratch: Path, environment: Mapping[str, str]) -> Path:
+    """A file for a shell that wants to see the same jobs and the same sandbox."""
+    ours = ("UPLOADER_", "FIREWORKS_", "XDG_CONFIG_HOME", "NO_PROXY")
+    variables = {name: value for name, value in environment.items() if name.startswith(ours)}
+    path = scratch / "env"
+    write_private(path, exports(variables))
+    return path
+
+
+def _stop(pace_s: float, env: Path) -> None:
+    if pace_s:
+        _say(f"   {pace_s:g} s for a look from another terminal: . {env}; uploader status")
+        time.sleep(pace_s)
+
+
+def _until_told(env: Path) -> None:
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    _say(f"\nThe sandbox goes on until Ctrl-C. In another terminal: . {env}")
+    ended.wait()
 
 
 # -- the model -------------------------------------------------------------------------------

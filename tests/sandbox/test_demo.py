@@ -1,0 +1,71 @@
+"""`uploader demo --keep --pace`: it can be stopped at, looked at and left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+PATIENCE_S = 90.0
+COMMAND = [sys.executable, "-m", "uploader"]
+
+
+@contextmanager
+def demo(*options: str) -> Iterator[subprocess.Popen[str]]:
+    """The demo as a process, killed if it takes too long."""
+    with subprocess.Popen(
+        [*COMMAND, "demo", *options], stdout=subprocess.PIPE, text=True
+    ) as process:
+        timer = threading.Timer(PATIENCE_S, process.kill)
+        timer.start()
+        try:
+            yield process
+        finally:
+            timer.cancel()
+            process.kill()
+
+
+def status(env: Path) -> list[str]:
+    """The states of the jobs, as another terminal sees them."""
+    script = f'. "{env}"; exec "$0" -m uploader status --json'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, sys.executable],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    return [job["status"] for job in json.loads(done.stdout)["jobs"]]
+
+
+@pytest.mark.acceptance
+def test_a_demo_that_is_kept_can_be_looked_at_and_goes_on_until_ctrl_c() -> None:
+    looks: list[list[str]] = []
+    kept = None
+    with demo("--keep", "--pace", "4") as process:
+        assert process.stdout
+        for line in process.stdout:
+            if "another terminal: . " in line:
+                env = Path(line.split(" . ")[1].split(";")[0].strip())
+                looks.append(status(env))
+                assert stat.S_IMODE(env.stat().st_mode) == 0o600
+            if "until Ctrl-C" in line:
+                process.send_signal(signal.SIGINT)
+            if line.startswith("Kept: "):
+                kept = Path(line.removeprefix("Kept: ").strip())
+        assert process.wait(PATIENCE_S) == 0
+    assert kept is not None
+    assert (kept / "objects/sandbox/tiny-llama/config.json").is_file()
+    shutil.rmtree(kept)
+    assert looks == [["active"], ["active"], ["done"], ["done"]]
