@@ -82,11 +82,11 @@ def test_explain_says_what_to_do(
     waiting = uploader("explain", "1").out
     assert "It waits until 2026-11-22T12:02:00Z." in waiting
     assert "Why: waits 2m00s: the service answered 503." in waiting
-    sql("UPDATE jobs SET status = 'failed', not_before = NULL, reason_hint = 'mend it'")
+    sql("UPDATE jobs SET status = 'failed', not_before = NULL, reason_hint = 'fix it'")
     terminal(72)
     failed = uploader("explain", "1").out
     assert "It is failed in stage create" in failed
-    assert "To do: mend it." in failed
+    assert "To do: fix it." in failed
     assert "`uploader retry 1`" in failed
     assert "job 1 enqueued: enqueued" in failed
     wrapped = [line for line in failed.splitlines() if len(line.split()) > 1]

@@ -77,7 +77,7 @@ def test_the_last_words_are_the_counts(uploader: Command, ruin: Path) -> None:
     errors, warnings = severities.count("error"), severities.count("warning")
     assert what.endswith(f": {errors} errors, {warnings} warning" + "s" * (warnings > 1))
     assert errors >= 10
-    assert hint == "hint: mend it, --exclude files, or overrule a check with --allow CHECK"
+    assert hint == "hint: fix it, --exclude files, or overrule a check with --allow CHECK"
 
 
 @pytest.mark.usefixtures("store")

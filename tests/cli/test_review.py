@@ -207,12 +207,12 @@ def test_bars_are_never_cut(columns: int, uploader: Command, home: Path, sql: Sq
 
 
 def test_a_demo_that_fails_quotes_its_worker(home: Path) -> None:
-    environment = {**os.environ, "HOME": str(home), "UPLOADER_NO_SUCH": "x"}
+    environment = {**os.environ, "HOME": str(home), "UPLOADER_TRANSFER__MAX_FILES": "x"}
     worker = contextlib.ExitStack()
     process = worker.enter_context(demo._worker(environment))
     assert process.wait(DEADLINE_S) == 2
     worker.callback(_fail)
-    with pytest.raises(demo.DemoFailed, match="unknown variable UPLOADER_NO_SUCH"):
+    with pytest.raises(demo.DemoFailed, match="UPLOADER_TRANSFER__MAX_FILES"):
         worker.close()
 
 

@@ -22,7 +22,7 @@ def two(uploader: Command, home: Path, store: Path) -> None:
 def ended(status: str, code: str = "any", job: int = 1) -> str:
     return (
         f"UPDATE jobs SET status = '{status}', reason_code = '{code}', reason_message = 'so',"
-        f" reason_hint = 'mend' WHERE id = {job};"
+        f" reason_hint = 'fix it' WHERE id = {job};"
     )
 
 
@@ -53,7 +53,7 @@ def test_results_that_differ_are_mixed(uploader: Command, sql: Sql) -> None:
     assert answer.code == 9
     assert "job 1 one: failed: so" in answer.err
     assert "job 2 two: READY" in answer.err
-    assert "hint: job 1: mend" in answer.err
+    assert "hint: job 1: fix it" in answer.err
 
 
 @pytest.mark.usefixtures("two")

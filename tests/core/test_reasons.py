@@ -91,6 +91,26 @@ def test_every_code_is_used() -> None:
     assert {code.name for code in Code} - used == set()
 
 
+def raised() -> Iterator[tuple[str, Code, bool]]:
+    """Each error that is made: where, under which code, and whether with a hint of its own."""
+    classes = {kind.__name__: kind for kind in kinds(UploaderError)}
+    by_name = {f"Code.{code.name}": code for code in Code}
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in classes:
+                given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+                own = classes[ast.unparse(node.func)].code
+                code = by_name.get(given["code"]) if "code" in given else own
+                if code is not None:  # else it is a variable's
+                    yield f"{file.relative_to(SOURCE)}:{node.lineno}", code, "hint" in given
+
+
+def test_a_hint_that_has_to_be_made_is_made_wherever_the_error_is() -> None:
+    found = [*raised()]
+    assert len(found) > 50
+    assert [place for place, code, hinted in found if code.made and not hinted] == []
+
+
 # -- the errors keep to it ---------------------------------------------------------------------
 
 

@@ -94,6 +94,6 @@ def _to_do(job: Job, *, working: bool) -> Iterator[str]:
     if job.status is Status.PAUSED:
         yield f"To do: `uploader resume {job.id}` lets it go on."
     if job.status is Status.FAILED:
-        yield f"To do: once it is mended, `uploader retry {job.id}`."
+        yield f"To do: after a fix, `uploader retry {job.id}`."
     if job.status is Status.DONE:
         yield "There is nothing to do."

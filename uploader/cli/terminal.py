@@ -141,7 +141,9 @@ def _write(stream: TextIO, line: str) -> None:
         _silence(stream)
         if stream is sys.stderr:
             return  # there is nobody to tell, and the result matters more
-        raise UsageError(f"the output cannot be written: {problem.strerror}") from None
+        hint = "check where standard output goes, and whether its disk is full"
+        message = f"the output cannot be written: {problem.strerror}"
+        raise UsageError(message, hint=hint) from None
 
 
 def _silence(stream: TextIO) -> None:

@@ -98,7 +98,7 @@ class JobsDocument(TypedDict):
 class EventJson(TypedDict):
     """`uploader events`: one object per line."""
 
-    seq: Annotated[int, "Its place in the history of this store. Read on with `--since`."]
+    seq: Annotated[int, "Its place in the history of this store; it only grows."]
     job: Annotated[int, "The job's id."]
     at: Annotated[Time, "When it was written."]
     kind: Annotated[str, "What happened: see [events.md](events.md)."]

@@ -190,7 +190,7 @@ class Code(StrEnum):
         "model_gone",
         Status.FAILED,
         "The model no longer exists on the service.",
-        "`uploader retry --replace` creates it again (`--rescan` if this job had not created it)",
+        "`uploader retry --replace` creates it again, `uploader retry --rescan` if not of this job",
     )
     URLS_REFUSED = (
         "urls_refused",
@@ -232,7 +232,7 @@ class Code(StrEnum):
         "refused",
         Status.FAILED,
         "The service refuses a request for a reason that waiting does not cure.",
-        Made("what to check after a redirect; otherwise the service's own words say it"),
+        "the service says why; after a fix, `uploader retry` tries again",
     )
     VALIDATION_FAILED = (
         "validation_failed",
@@ -250,7 +250,7 @@ class Code(StrEnum):
         "source_changed",
         Status.FAILED,
         "A file is not the file that was enqueued.",
-        "put the original back and `uploader retry`; or `--rescan` sends the folder as it is now",
+        "put the original back, then `uploader retry`; or `uploader retry --rescan` sends it anew",
     )
     SOURCE_MISSING = (
         "source_missing",

@@ -113,7 +113,7 @@ def classify(call: Call, status: int, code: str, text: str) -> Verdict:
     return next(fitting, Verdict.FAILED)
 
 
-#: A server that wishes for more is asked again after so long: it may be well by then.
+#: Retry-After is honoured up to one hour.
 MAX_RETRY_AFTER_S = 3600.0
 
 

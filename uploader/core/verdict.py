@@ -32,7 +32,7 @@ class Verdict(StrEnum):
 
     TRANSIENT = "transient"  #: ask again later
     THROTTLED = "throttled"  #: a rate limit: every control-plane call slows down
-    NOT_YET = "not yet"  #: files are still landing: poll on
+    NOT_YET = "not yet"  #: the service is still receiving the files: poll on
     EXISTS = "exists"  #: the name is taken, or its uploads are closed
     ABSENT = "absent"  #: the model is not there
     BLOCKED = "blocked"  #: the account needs a human

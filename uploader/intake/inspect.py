@@ -92,8 +92,8 @@ def _way_out(inspection: Inspection) -> str:
     if not inspection.manifest.files:
         return "give the folder that holds the model's files"
     if {found.check for found in inspection.findings if found.severity == "error"} <= _ASKED:
-        return "mend that, or leave `online` away: enqueue needs no network"
-    return "mend it, `exclude` files, or overrule a check with `allow` CHECK"
+        return "fix that, or leave out `online`: enqueue needs no network"
+    return "fix it, `exclude` files, or overrule a check with `allow` CHECK"
 
 
 def inspect_folder(
@@ -117,7 +117,7 @@ def inspect_folder(
     beside = base(seen) if named is Kind.LORA and not unchecked else None
     found = overrule(folder.findings if unchecked else findings(seen, named, beside), allow)
     if not folder.names and all(finding.check != _EMPTY for finding in found):
-        hint = "mend the files that cannot be sent"
+        hint = "fix the files that cannot be sent"
         found = [error(_EMPTY, None, f"{folder.root} holds no file to send", hint), *found]
     return Inspection(folder, named, because, tuple(found))
 

@@ -155,7 +155,7 @@ class Held:
             pass
 
     def poll_again(self, at: datetime, polling_s: float, message: str) -> None:
-        """The files of an active job are still landing, says the server's ``message``.
+        """Fireworks is still receiving the files of an active job; ``message`` says it.
 
         ``polling_s`` is the polling time so far, in seconds; no attempt is burned. An event
         only if the message is another one.

@@ -143,7 +143,7 @@ def fireworks_json(contents: Contents) -> Iterable[Finding]:
     found = contents.object(FIREWORKS)
     if FIREWORKS in contents.trouble:
         message = f"{FIREWORKS} {contents.trouble[FIREWORKS]}"
-        yield error("fireworks_json", FIREWORKS, message, "mend it, or `exclude` fireworks.json")
+        yield error("fireworks_json", FIREWORKS, message, "fix it, or `exclude` fireworks.json")
     parts = (
         (found, "", KEYS),
         (found.get("defaults"), "defaults.", DEFAULTS),
