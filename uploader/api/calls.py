@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -247,6 +248,8 @@ def _opened() -> Iterator[tuple[Settings, wiring.Store]]:
     from uploader.settings.load import load
 
     settings = load()
+    for sentence in settings.warnings:
+        warnings.warn(sentence, stacklevel=2)
     with wiring.Store(settings) as store:
         yield settings, store
 

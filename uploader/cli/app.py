@@ -32,7 +32,7 @@ from uploader.cli import (
     wait,
 )
 from uploader.cli.run import run as work
-from uploader.cli.terminal import PipeClosed, out, say, say_error
+from uploader.cli.terminal import PipeClosed, out, print_error, print_note
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.exits import Exit
 from uploader.core.redact import redact
@@ -103,7 +103,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except UploaderError as error:
-        say_error(error)
+        print_error(error)
         return error.exit_code
     except PipeClosed:
         return Exit.PIPE_CLOSED
@@ -132,9 +132,9 @@ def _misused(error: TyperException) -> UsageError:
 
 def _report_bug(error: Exception) -> int:
     for line in redact("".join(traceback.format_exception(error))).splitlines():
-        say(line)
+        print_note(line)
     hint = "please report it with the lines above"
-    say_error(UploaderError(f"this is a bug: unexpected {type(error).__name__}", hint=hint))
+    print_error(UploaderError(f"this is a bug: unexpected {type(error).__name__}", hint=hint))
     return Exit.BUG
 
 
@@ -154,7 +154,7 @@ def main() -> NoReturn:
     try:
         refuse_windows(sys.platform)
     except UsageError as error:
-        say_error(error)
+        print_error(error)
         sys.exit(error.exit_code)
     sys.exit(run())
 

@@ -16,7 +16,7 @@ from uploader.core.text import shown
 
 _BAR = 8
 #: A narrower terminal has room for the words alone.
-_ENOUGH = 72
+_MIN_WIDTH_WITH_BAR = 72
 
 
 class Bars:
@@ -27,7 +27,7 @@ class Bars:
         # What does not fit goes on in the next line: a figure cut off tells nothing.
         words = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
         columns: list[ProgressColumn] = [words]
-        if console.width >= _ENOUGH:
+        if console.width >= _MIN_WIDTH_WITH_BAR:
             columns.insert(0, BarColumn(_BAR))
         self._room = console.width - (_BAR + 1) * (len(columns) - 1)
         self._line = line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_table, say, width
+from uploader.cli.terminal import out, out_table, print_note, width
 
 config = typer.Typer(help="The configuration.", rich_markup_mode=None)
 
@@ -28,13 +28,13 @@ def config_path(context: typer.Context) -> None:
     """Print the file in force."""
     file = settings_of(context).config_file
     if file is None:
-        say("there is no configuration file: environment and defaults are in force")
+        print_note("there is no configuration file: environment and defaults are in force")
     else:
         out(str(file))
 
 
 @config.command("check")
 def check_config(context: typer.Context) -> None:
-    """Read every setting as a worker would; exit 2 where one is wrong."""
+    """Read every setting as a worker would; exit 2 if one is wrong."""
     settings_of(context)
     out("ok")

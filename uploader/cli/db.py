@@ -38,7 +38,7 @@ def backup(
 ) -> None:
     """Copy the state store while workers go on, and print where to.
 
-    Without PATH the copy is kept beside the store and takes the place of the last one.
+    Without PATH the copy is kept next to the store and takes the place of the last one.
     """
     with wiring.Store(settings_of(context)) as store:
         written = store.backup(path and path.absolute())

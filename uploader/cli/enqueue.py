@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader import wiring
-from uploader.cli import options as o
+from uploader.cli import options
 from uploader.cli.findings import print_findings, print_plan
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_json, say, width
+from uploader.cli.terminal import out, out_json, print_note, width
 from uploader.cli.wait import exit_code_of
 from uploader.core.documents import job_document
 from uploader.core.errors import UploaderError
@@ -29,31 +29,31 @@ Wait = Annotated[bool, typer.Option("--wait", help="Then wait, as `uploader wait
 
 def enqueue(
     context: typer.Context,
-    path: o.Folder,
+    path: options.Folder,
     *,
-    model_id: o.ModelId = None,
-    account: o.Account = None,
-    kind: o.KindOption = o.KindWord.AUTO,
-    base_model: o.BaseModel = None,
-    model_json: o.ModelJson = None,
-    include: o.Include = None,
-    exclude: o.Exclude = None,
-    allow: o.Allow = None,
-    no_preflight: o.NoPreflight = False,
-    display_name: o.DisplayName = None,
-    description: o.Description = None,
-    hugging_face_url: o.HuggingFaceUrl = None,
-    github_url: o.GithubUrl = None,
-    public: o.Public = False,
-    context_length: o.ContextLength = None,
-    supports_tools: o.SupportsTools = False,
-    supports_image_input: o.SupportsImageInput = False,
-    default_draft_model: o.DefaultDraftModel = None,
-    default_draft_token_count: o.DefaultDraftTokenCount = None,
-    priority: o.Priority = 0,
+    model_id: options.ModelId = None,
+    account: options.Account = None,
+    kind: options.KindOption = options.KindWord.AUTO,
+    base_model: options.BaseModel = None,
+    model_json: options.ModelJson = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    allow: options.Allow = None,
+    no_preflight: options.NoPreflight = False,
+    display_name: options.DisplayName = None,
+    description: options.Description = None,
+    hugging_face_url: options.HuggingFaceUrl = None,
+    github_url: options.GithubUrl = None,
+    public: options.Public = False,
+    context_length: options.ContextLength = None,
+    supports_tools: options.SupportsTools = False,
+    supports_image_input: options.SupportsImageInput = False,
+    default_draft_model: options.DefaultDraftModel = None,
+    default_draft_token_count: options.DefaultDraftTokenCount = None,
+    priority: options.Priority = 0,
     dry_run: DryRun = False,
     wait: Wait = False,
-    as_json: o.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Make a job of a model folder and print its id.
 
@@ -79,7 +79,7 @@ def enqueue(
         kind=kind.kind,
         base_model=base_model,
         fields=fields,
-        model_json=o.read_model_json(model_json),
+        model_json=options.read_model_json(model_json),
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         allow=tuple(allow or ()),
@@ -124,10 +124,10 @@ def _enqueue(store: wiring.Store, plan: Plan, *, wait: bool, as_json: bool) -> E
 def _print_outcome(plan: Plan, job: Job, *, created: bool, working: bool) -> None:
     if created:
         print_findings(plan.seen)
-        say(f"job {job.id} will be {job.model}")
+        print_note(f"job {job.id} will be {job.model}")
     else:
-        say(f"already enqueued: job {job.id} is {job.status} in stage {job.stage}")
+        print_note(f"already enqueued: job {job.id} is {job.status} in stage {job.stage}")
         if job.priority != plan.new.priority:
-            say(f"job {job.id} keeps its priority {job.priority}")
+            print_note(f"job {job.id} keeps its priority {job.priority}")
     if job.status is Status.ACTIVE and not working:
-        say("no worker runs: start `uploader run`")
+        print_note("no worker runs: start `uploader run`")

@@ -60,7 +60,7 @@ def _stands(job: Job, now: datetime) -> Iterator[str]:
 
 
 def _slow_sessions(job: Job, files: Sequence[FileState], now: datetime) -> Iterator[str]:
-    """Warn where the present rate says that a session ends before its file does."""
+    """Warn if the present rate says that a session ends before its file does."""
     rate_bps, _ = speed(job, now)
     for file in files:
         if not rate_bps or file.stored or file.session_at is None or file.mode is Mode.PUT:
@@ -77,9 +77,9 @@ def _slow_sessions(job: Job, files: Sequence[FileState], now: datetime) -> Itera
 def _waits_for(job: Job, base_url: str, now: datetime, *, working: bool) -> Iterator[str]:
     if job.status is Status.ACTIVE and job.not_before is not None and job.not_before > now:
         yield f"It waits until {timestamp(job.not_before)}."
-    said = note(job, base_url, now)
-    if said:
-        yield f"Why: {said.rstrip('.')}."
+    message = note(job, base_url, now)
+    if message:
+        yield f"Why: {message.rstrip('.')}."
     if job.lease is not None and working:
         yield "A worker has it in hand."
     elif job.status is Status.PAUSED:

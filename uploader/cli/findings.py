@@ -1,4 +1,4 @@
-"""What intake found, for people: sentences on stderr, or on stdout where they are the result."""
+"""What intake found, for people: sentences on stderr, or on stdout if they are the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from uploader.cli.flags import spelled
-from uploader.cli.terminal import out, out_wrapped, say_wrapped
+from uploader.cli.terminal import out, out_wrapped, print_note_wrapped
 from uploader.core.text import duration, size, some
 from uploader.model.finding import Finding
 
@@ -25,7 +25,7 @@ _NAMES_SHOWN = 3
 _ALIKE_SHOWN = 5
 
 
-def print_findings(seen: Inspection, print_: Print = say_wrapped) -> None:
+def print_findings(seen: Inspection, print_: Print = print_note_wrapped) -> None:
     """Everything that was found: errors, warnings, and what is not sent."""
     for _, alike in groupby(seen.findings, lambda found: (found.severity, found.check)):
         found = list(alike)
@@ -42,7 +42,7 @@ def in_flags(finding: Finding) -> Finding:
     return replace(finding, message=spelled(finding.message), hint=spelled(finding.hint))
 
 
-def print_left_out(left_out: Iterable[LeftOut], print_: Print = say_wrapped) -> None:
+def print_left_out(left_out: Iterable[LeftOut], print_: Print = print_note_wrapped) -> None:
     """A line for each reason: its first names and what all of its files come to."""
     reasons: dict[str, list[LeftOut]] = {}
     for left in left_out:

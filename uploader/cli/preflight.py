@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader import wiring
-from uploader.cli import options as o
+from uploader.cli import options
 from uploader.cli.findings import in_flags, print_findings, print_left_out, total_of
 from uploader.cli.flags import spelled
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_json, out_wrapped, say_wrapped, width
+from uploader.cli.terminal import out, out_json, out_wrapped, print_note_wrapped, width
 from uploader.core.documents import preflight_document
 from uploader.core.errors import UsageError
 from uploader.intake.request import EnqueueRequest
@@ -34,19 +34,19 @@ Online = Annotated[
 
 def preflight(
     context: typer.Context,
-    path: o.Folder,
+    path: options.Folder,
     *,
-    model_id: o.ModelId = None,
-    account: o.Account = None,
-    kind: o.KindOption = o.KindWord.AUTO,
-    base_model: o.BaseModel = None,
-    model_json: o.ModelJson = None,
-    include: o.Include = None,
-    exclude: o.Exclude = None,
-    allow: o.Allow = None,
+    model_id: options.ModelId = None,
+    account: options.Account = None,
+    kind: options.KindOption = options.KindWord.AUTO,
+    base_model: options.BaseModel = None,
+    model_json: options.ModelJson = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    allow: options.Allow = None,
     rate: Rate = None,
     online: Online = False,
-    as_json: o.AsJson = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Look at a model folder for what Fireworks would refuse.
 
@@ -58,7 +58,7 @@ def preflight(
         account=account,
         kind=kind.kind,
         base_model=base_model,
-        model_json=o.read_model_json(model_json),
+        model_json=options.read_model_json(model_json),
         include=tuple(include or ()),
         exclude=tuple(exclude or ()),
         allow=tuple(allow or ()),
@@ -66,9 +66,9 @@ def preflight(
     seen = _inspect(context, request, rate_bps=_rate(rate), online=online, as_json=as_json)
     counts = f"; {seen.counts}" if seen.findings else ""
     what = f"{seen.manifest.root} can become {seen.what}"
-    say_wrapped(f"{what} ({spelled(seen.because)}): {total_of(seen)}{counts}")
+    print_note_wrapped(f"{what} ({spelled(seen.because)}): {total_of(seen)}{counts}")
     if slow := wiring.slowness():
-        say_wrapped(f"warning: {slow}")
+        print_note_wrapped(f"warning: {slow}")
 
 
 def _inspect(

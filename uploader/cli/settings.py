@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from uploader.cli.terminal import say
+from uploader.cli.terminal import print_note
 
 if TYPE_CHECKING:
     from uploader.settings.schema import Settings
@@ -18,5 +18,5 @@ def settings_of(context: typer.Context) -> Settings:
 
     settings = load(context.obj)
     for sentence in settings.warnings:
-        say(f"warning: {sentence}")
+        print_note(f"warning: {sentence}")
     return settings

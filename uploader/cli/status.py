@@ -43,9 +43,9 @@ def _jobs(store: wiring.Store, ref: str | None) -> list[Job]:
 def _show_table(jobs: Sequence[Job], base_url: str, now: datetime, columns: int) -> None:
     out_table(JOB_HEADINGS, [job_row(job, now) for job in jobs], columns)
     for job in jobs:
-        said = note(job, base_url, now)
-        if said:
+        message = note(job, base_url, now)
+        if message:
             out()
-            out_wrapped(f"job {job.id} {job.status}: {said}", columns)
-        if said and job.reason is not None and job.reason.hint:
+            out_wrapped(f"job {job.id} {job.status}: {message}", columns)
+        if message and job.reason is not None and job.reason.hint:
             out_wrapped(f"hint: {job.reason.hint}", columns, "  ")

@@ -23,7 +23,7 @@ from uploader.core.text import shown
 
 _GAP = "  "
 #: A shortened cell keeps at least so much of its text.
-_LEAST = 10
+_MIN_CELL_WIDTH = 10
 #: Of the width of a space, in no text that `shown` has seen, and no place to break a line.
 _GLUE = "\x1f"
 
@@ -43,21 +43,21 @@ def out_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
     _write(sys.stdout, text.replace("\x7f", "\\u007f"))
 
 
-def say(line: str) -> None:
-    """One line for a person, beside the result."""
+def print_note(line: str) -> None:
+    """One line for a person, alongside the result, on stderr."""
     _write(sys.stderr, shown(line))
 
 
-def say_error(error: UploaderError) -> None:
+def print_error(error: UploaderError) -> None:
     """One line what, one line what to do; a message may quote a server (docs/invariants.md §8)."""
     with contextlib.suppress(PipeClosed):  # the exit code still says it
-        say_wrapped(redact(spelled(error.message)), "error: ")
+        print_note_wrapped(redact(spelled(error.message)), "error: ")
         if error.hint:
-            say_wrapped(redact(spelled(error.hint)), "hint: ")
+            print_note_wrapped(redact(spelled(error.hint)), "hint: ")
 
 
 def width() -> int | None:
-    """The columns of the terminal that stdout is; None where it is none."""
+    """The columns of the terminal that stdout is; None if it is not one."""
     return _columns(sys.stdout)
 
 
@@ -78,10 +78,10 @@ def out_table(headings: Sequence[str], rows: Sequence[Sequence[str]], columns: i
     kept = [i for i in range(len(headings)) if any(row[i] for row in rows)]
     widths = {i: max(len(shown(line[i])) for line in lines) for i in kept}
     flexible = kept[1]
-    while len(kept) > 2 and _total(kept, widths | {flexible: _LEAST}) > columns:  # noqa: PLR2004
+    while len(kept) > 2 and _total(kept, widths | {flexible: _MIN_CELL_WIDTH}) > columns:  # noqa: PLR2004
         kept.pop()
     room = columns - _total(kept, widths | {flexible: 0})
-    widths[flexible] = min(widths[flexible], max(room, _LEAST))
+    widths[flexible] = min(widths[flexible], max(room, _MIN_CELL_WIDTH))
     for line in lines:
         cells = (shorten(shown(line[i]), widths[i]).ljust(widths[i]) for i in kept)
         out(_GAP.join(cells).rstrip())
@@ -108,20 +108,20 @@ def out_wrapped(text: str, columns: int | None, lead: str = "") -> None:
         out(line)
 
 
-def say_wrapped(text: str, lead: str = "") -> None:
-    """`out_wrapped` beside the result, as wide as the terminal that stderr is."""
+def print_note_wrapped(text: str, lead: str = "") -> None:
+    """`out_wrapped` on stderr, as wide as the terminal that stderr is."""
     for line in _wrapped(text, _columns(sys.stderr), lead):
-        say(line)
+        print_note(line)
 
 
 def _wrapped(text: str, columns: int | None, lead: str) -> list[str]:
     if columns is None:
         return [lead + text]
-    # A number stays beside what it counts: 1.9 MiB, 12 errors.
+    # A number stays with what it counts: 1.9 MiB, 12 errors.
     glued = re.sub(r"(?<!\S)([\d.]+) (?=[A-Za-z])", rf"\1{_GLUE}", shown(text))
     lines = textwrap.wrap(
         glued,
-        max(columns, len(lead) + _LEAST),
+        max(columns, len(lead) + _MIN_CELL_WIDTH),
         initial_indent=lead,
         subsequent_indent=" " * len(lead),
         break_on_hyphens=False,

@@ -12,7 +12,7 @@ from uploader.cli.enqueue import planned
 from uploader.cli.findings import print_findings
 from uploader.cli.options import SeveralJobs
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, say, say_error
+from uploader.cli.terminal import out, print_error, print_note
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Job, Mode, Status
 from uploader.core.lifecycle import Verb, already
@@ -45,7 +45,7 @@ def cancel(
     jobs: SeveralJobs,
     delete_remote: Annotated[
         bool,
-        typer.Option("--delete-remote", help="Delete the model too, where this job created it."),
+        typer.Option("--delete-remote", help="Delete the model too, if this job created it."),
     ] = False,
 ) -> None:
     """Give jobs up; a worker ends what is open remotely."""
@@ -66,7 +66,7 @@ def retry(
     replace: Annotated[
         bool,
         typer.Option(
-            "--replace", help="As --rescan; delete the model first, where this job created it."
+            "--replace", help="As --rescan; delete the model first, if this job created it."
         ),
     ] = False,
     allow: Annotated[
@@ -95,7 +95,7 @@ def _start_over(
     begun = jobs.restart(job.id, plan.new, wiring.clock().now(), replace=replace)
     print_findings(plan.seen)
     total = size(begun.bytes_total)
-    say(f"job {begun.id}: starts over with {begun.files_total} files, {total}")
+    print_note(f"job {begun.id}: starts over with {begun.files_total} files, {total}")
     return begun
 
 
@@ -110,7 +110,7 @@ def remove(context: typer.Context, jobs: SeveralJobs) -> None:
 
 def _apply(jobs: Jobs, job: Job, verb: Verb, *, delete_remote: bool = False) -> Job:
     if already(job.status, verb):
-        say(f"job {job.id} is already {job.status}")
+        print_note(f"job {job.id} is already {job.status}")
     return jobs.apply(job.id, verb, wiring.clock().now(), delete_remote=delete_remote)
 
 
@@ -124,7 +124,7 @@ def _each(settings: Settings, refs: Sequence[str], one: Callable[[Jobs, Job], Jo
                 job = jobs.find(ref)
                 _print_outcome(job, one(jobs, job), working=working)
             except UploaderError as error:
-                say_error(error)
+                print_error(error)
                 failures.append(error.exit_code)
     raise typer.Exit(next(iter(failures), 0))
 
@@ -135,12 +135,12 @@ def _print_outcome(before: Job, after: Job | None, *, working: bool) -> None:
     if after is None:
         return
     if after.status is Status.ACTIVE and not working:
-        say("no worker runs: start `uploader run`")
+        print_note("no worker runs: start `uploader run`")
     if after.status is not Status.ACTIVE and after.lease is not None and working:
-        say(f"job {after.id}: its worker stops at the next block")
+        print_note(f"job {after.id}: its worker stops at the next block")
     if after.created_remotely and (after.delete_on_cancel or after.replace_first):
         then = " and create it again" if after.replace_first else ""
-        say(f"job {after.id}: a worker will delete {after.model}{then}")
+        print_note(f"job {after.id}: a worker will delete {after.model}{then}")
 
 
 def _print_discarded(jobs: Jobs, job: Job) -> None:
@@ -148,4 +148,6 @@ def _print_discarded(jobs: Jobs, job: Job) -> None:
     for file in jobs.files(job.id):
         if file.mode is Mode.PUT and not file.stored and file.mark.offset:
             sent = size(file.mark.offset)
-            say(f"job {job.id}: {sent} of {file.path} went by plain PUT and will be sent again")
+            print_note(
+                f"job {job.id}: {sent} of {file.path} went by plain PUT and will be sent again"
+            )

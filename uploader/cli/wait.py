@@ -12,7 +12,7 @@ import typer
 from uploader import wiring
 from uploader.cli.options import SeveralJobs
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import say, shorten
+from uploader.cli.terminal import print_note, shorten
 from uploader.core.errors import UsageError
 from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Job, Stage, Status
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
 _LINE_EVERY_S = 30.0
-_LEAST_NAME = 8
+_MIN_NAME_WIDTH = 8
 
 Show = Callable[[Sequence[Job]], None]
 
@@ -46,7 +46,7 @@ def wait(
         table = store.need()
         found = [table.find(ref) for ref in jobs]
         if any(job.status is Status.ACTIVE for job in found) and not store.worker_alive():
-            say("no worker runs: start `uploader run`")
+            print_note("no worker runs: start `uploader run`")
         ids = [job.id for job in found]
         raise typer.Exit(exit_code_of(table, ids, wiring.clock(), timeout_s))
 
@@ -75,17 +75,17 @@ def exit_code_of(
 def _result(jobs: Sequence[Job]) -> Exit:
     for job in jobs:
         if job.status is not Status.DONE and job.reason is not None and job.reason.hint:
-            say(f"hint: job {job.id}: {job.reason.hint}")
+            print_note(f"hint: job {job.id}: {job.reason.hint}")
     return combined(exit_of(job.status, job.reason) for job in jobs)
 
 
 def line(job: Job, columns: int | None = None) -> str:
-    """Where a job stands, in one line; beside a bar the name gives way to the figures."""
+    """Where a job stands, in one line; next to a bar the name gives way to the figures."""
     stands, name = _stands(job), f" {job.model_id}"
     if columns is not None:
         stands = stands.replace(" confirmed", "")  # as everything is that a bar shows
         room = columns - len(f"job {job.id}: {stands}")
-        name = shorten(name, room) if room >= _LEAST_NAME else ""
+        name = shorten(name, room) if room >= _MIN_NAME_WIDTH else ""
     return f"job {job.id}{name}: {stands}"
 
 
@@ -108,17 +108,17 @@ class Lines:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._told: dict[int, tuple[object, float]] = {}
+        self._printed: dict[int, tuple[object, float]] = {}
 
     def __call__(self, jobs: Sequence[Job]) -> None:
         now_s = self._clock.boot_s()
         for job in jobs:
-            told, at_s = self._told.get(job.id, (None, now_s))
+            before, at_s = self._printed.get(job.id, (None, now_s))
             state = (job.stage, job.status, job.reason and job.reason.message)
             late = now_s - at_s >= _LINE_EVERY_S and job.status not in ENDS
-            if state != told or late:
-                say(line(job))
-                self._told[job.id] = (state, now_s)
+            if state != before or late:
+                print_note(line(job))
+                self._printed[job.id] = (state, now_s)
 
 
 def _bars() -> AbstractContextManager[Show]:

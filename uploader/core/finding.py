@@ -15,7 +15,7 @@ Severity = Literal["error", "warning"]
 class Finding:
     """One thing about a folder. ``check`` is its stable name; an ``error`` refuses the folder.
 
-    ``file`` is a name as it can be printed, None where the folder as a whole is meant.
+    ``file`` is a name as it can be printed, None if it is about the folder as a whole.
     """
 
     check: str
@@ -25,7 +25,7 @@ class Finding:
     hint: str
 
     def as_json(self) -> FindingJson:
-        """The shape of a job's ``preflight`` entries (docs/cli.md); no file is an empty one."""
+        """The shape of a job's ``preflight`` entries (docs/json.md); no file is an empty one."""
         return {
             "check": self.check,
             "severity": self.severity,

@@ -114,8 +114,8 @@ def inspect_folder(
     # Before the checks, for what is allowed to be missing is not there.
     seen = replace(seen, findings=tuple(overrule(seen.findings, waived)))
     folder = narrow(seen, named)
-    beside = base(seen) if named is Kind.LORA and not unchecked else None
-    found = overrule(folder.findings if unchecked else findings(seen, named, beside), allow)
+    base_folder = base(seen) if named is Kind.LORA and not unchecked else None
+    found = overrule(folder.findings if unchecked else findings(seen, named, base_folder), allow)
     if not folder.names and all(finding.check != _EMPTY for finding in found):
         hint = "fix the files that cannot be sent"
         found = [error(_EMPTY, None, f"{folder.root} holds no file to send", hint), *found]

@@ -55,10 +55,10 @@ def inspect(
     Raises UsageError, NotFound; PreflightRefused if the folder cannot be listed.
     """
     request.check()
-    said = _said(request)
+    fields = _fields_of(request)
     seen = inspect_folder(
         request,
-        _called(request.kind, said),
+        _kind_named(request.kind, fields),
         lambda folder: uploaded_base(folder, request.base_model, jobs),
     )
     ahead = forecast(rate_bps, settings.transfer.bandwidth_limit_bps, jobs)
@@ -87,7 +87,7 @@ def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
         raise FolderRefused(seen)
     model_id = _model_id(request, seen)
     body = create_body(
-        seen.folder, seen.kind, model_id, base_model=request.base_model, said=_said(request)
+        seen.folder, seen.kind, model_id, base_model=request.base_model, said=_fields_of(request)
     )
     new = NewJob(
         base_url=settings.fireworks.base_url,
@@ -103,15 +103,15 @@ def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
     return Plan(new, seen)
 
 
-def _said(request: EnqueueRequest) -> dict[str, Any]:
+def _fields_of(request: EnqueueRequest) -> dict[str, Any]:
     return merged(request.fields.as_remote(), request.model_json)
 
 
-def _called(kind: Kind | None, said: Mapping[str, Any]) -> tuple[Kind, str] | None:
+def _kind_named(kind: Kind | None, fields: Mapping[str, Any]) -> tuple[Kind, str] | None:
     """What somebody calls the folder, and how; the two are compared later."""
     if kind:
         return kind, f"`kind` {kind}"
-    found = next((one for one in Kind if one.remote == said.get("kind")), None)
+    found = next((one for one in Kind if one.remote == fields.get("kind")), None)
     return (found, "`model_json` says so") if found else None
 
 

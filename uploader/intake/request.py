@@ -132,20 +132,20 @@ class EnqueueRequest:
     @classmethod
     def from_options(cls, job: Job, *, allow: Sequence[str] = ()) -> Self:
         """The request that made ``job``; ``allow`` waives checks on top of those it waived."""
-        said = job.options
-        given = {name: said[_key(name)] for name in MODEL_FIELDS if said.get(_key(name))}
+        options = job.options
+        given = {name: options[_key(name)] for name in MODEL_FIELDS if options.get(_key(name))}
         return cls(
             path=Path(job.path),
             model_id=job.model_id,
-            account=said.get("account"),
-            kind=Kind(said.get("kind", job.kind)),
-            base_model=said.get("base-model"),
+            account=options.get("account"),
+            kind=Kind(options.get("kind", job.kind)),
+            base_model=options.get("base-model"),
             fields=ModelFields(**given),
-            model_json=said.get("model-json", {}),
-            include=tuple(said.get("include", ())),
-            exclude=tuple(said.get("exclude", ())),
-            allow=(*said.get("allow", ()), *allow),
-            no_preflight=said.get("no-preflight", False),
+            model_json=options.get("model-json", {}),
+            include=tuple(options.get("include", ())),
+            exclude=tuple(options.get("exclude", ())),
+            allow=(*options.get("allow", ()), *allow),
+            no_preflight=options.get("no-preflight", False),
             priority=job.priority,
         )
 
