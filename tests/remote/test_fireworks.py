@@ -151,6 +151,11 @@ def test_a_missing_key_passes_as_it_was_raised(
             ),
         ),
         (
+            {"baseModelDetails": {"defaultPrecision": "FP8_MM"}, "supportsLora": False},
+            RemoteModel("", "", "", "", None, None, "", "FP8_MM", supports_lora=False),
+        ),
+        ({"baseModelDetails": {"defaultPrecision": 8}, "supportsLora": "no"}, BARE),
+        (
             {
                 "state": "FAILED",
                 "status": {"code": 9, "message": "bad\nconfig"},

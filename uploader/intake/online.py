@@ -9,13 +9,26 @@ from uploader.core.errors import RemoteError
 from uploader.core.job import UNKNOWN_ACCOUNT
 from uploader.core.verdict import Verdict
 from uploader.model.finding import Finding, error, warning
+from uploader.preflight.serving import base_not_found, lora_serving
 
 if TYPE_CHECKING:
     from uploader.remote.fireworks import Fireworks
 
 
-def ask(service: Fireworks, account: str, model_id: str) -> Iterator[Finding]:
-    """Two calls at most. An answer that cannot be had is a finding too."""
+def ask(
+    service: Fireworks, account: str, model_id: str, base_model: str | None = None
+) -> Iterator[Finding]:
+    """Three calls at most. An answer that cannot be had is a finding too.
+
+    ``base_model`` is the resource name of an adapter's base, if it is known.
+    """
+    refused = [*_ask_about_id(service, account, model_id)]
+    yield from refused
+    if base_model and all(finding.severity != "error" for finding in refused):
+        yield from _ask_about_base(service, base_model)
+
+
+def _ask_about_id(service: Fireworks, account: str, model_id: str) -> Iterator[Finding]:
     try:
         owner = service.account()
         if account not in (UNKNOWN_ACCOUNT, owner):
@@ -25,11 +38,27 @@ def ask(service: Fireworks, account: str, model_id: str) -> Iterator[Finding]:
         yield from _taken(service.get(name, model_id).state, f"accounts/{name}/models/{model_id}")
     except RemoteError as problem:
         if problem.verdict is not Verdict.ABSENT:  # an id that is free
-            if problem.verdict is Verdict.BLOCKED:
-                yield error("api_key", None, problem.message, problem.hint or "check the key")
-            else:
-                hint = "check the network and FIREWORKS_BASE_URL, then ask again"
-                yield error("service", None, problem.message, hint)
+            yield _unanswered(problem)
+
+
+def _ask_about_base(service: Fireworks, base_model: str) -> Iterator[Finding]:
+    _, account, _, model_id = base_model.split("/")
+    try:
+        base = service.get(account, model_id)
+    except RemoteError as problem:
+        absent = problem.verdict is Verdict.ABSENT
+        yield base_not_found(base_model) if absent else _unanswered(problem)
+    else:
+        yield from lora_serving(
+            base_model, base.default_precision, supports_lora=base.supports_lora
+        )
+
+
+def _unanswered(problem: RemoteError) -> Finding:
+    if problem.verdict is Verdict.BLOCKED:
+        return error("api_key", None, problem.message, problem.hint or "check the key")
+    hint = "check the network and FIREWORKS_BASE_URL, then ask again"
+    return error("service", None, problem.message, hint)
 
 
 def _taken(state: str, model: str) -> Iterable[Finding]:

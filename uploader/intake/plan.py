@@ -18,7 +18,7 @@ from uploader.intake.inspect import FolderRefused, Inspection, inspect_folder, u
 from uploader.intake.request import EnqueueRequest
 from uploader.model.fields import merged
 from uploader.model.finding import Finding
-from uploader.model.kinds import create_body
+from uploader.model.kinds import base_model_of, create_body
 from uploader.model.model_id import derive_model_id
 from uploader.preflight.registry import overrule
 
@@ -71,7 +71,8 @@ def ask(
 ) -> Inspection:
     """``seen`` with what the service says to it. Raises UsageError."""
     account, model_id = _account(request, settings), _model_id(request, seen)
-    return _with(seen, online.ask(service, account, model_id), request)
+    base = base_model_of(seen.folder, _base_named(request)) if seen.kind is Kind.LORA else None
+    return _with(seen, online.ask(service, account, model_id, base), request)
 
 
 def _with(seen: Inspection, found: Iterable[Finding], request: EnqueueRequest) -> Inspection:
@@ -105,6 +106,11 @@ def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
 
 def _fields_of(request: EnqueueRequest) -> dict[str, Any]:
     return merged(request.fields.as_remote(), request.model_json)
+
+
+def _base_named(request: EnqueueRequest) -> str | None:
+    details = _fields_of(request).get("peftDetails")
+    return request.base_model or (details.get("baseModel") if isinstance(details, dict) else None)
 
 
 def _kind_named(kind: Kind | None, fields: Mapping[str, Any]) -> tuple[Kind, str] | None:

@@ -26,6 +26,7 @@ from uploader.preflight.checks import (
     weights,
 )
 from uploader.preflight.contents import Contents
+from uploader.preflight.serving import LORA_SERVING
 
 ALL = tuple(Kind)
 MODELS = (Kind.BASE, Kind.EMBEDDING, Kind.DRAFT)
@@ -107,6 +108,7 @@ ASKED_FOR: Mapping[str, tuple[str, str]] = {
     ),
     "api_key": (BOTH, "The service refuses the API key, or it is another account's (`online`)."),
     "model_id": (BOTH, "A model of that id exists already (`online`)."),
+    "lora_serving": (WARNS, LORA_SERVING),
     "service": (REFUSES, "The service cannot be asked (`online`)."),
 }
 _KINDS = {ALL: "all", MODELS: "all but lora"}

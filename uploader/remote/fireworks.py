@@ -37,6 +37,8 @@ class RemoteModel:
     huggingface_files: tuple[str, ...] | None
     peft_base_model: str | None
     encryption_state: str
+    default_precision: str = ""
+    supports_lora: bool | None = None
 
 
 class Fireworks:
@@ -205,6 +207,8 @@ def _read_model(found: Mapping[str, Any]) -> RemoteModel:
         huggingface_files=tuple(map(str, files)) if isinstance(files, list) and files else None,
         peft_base_model=_string(peft.get("baseModel")) or None,
         encryption_state=_string(found.get("encryptionState")),
+        default_precision=kept(_string(base.get("defaultPrecision"))),
+        supports_lora=lora if isinstance(lora := found.get("supportsLora"), bool) else None,
     )
 
 
