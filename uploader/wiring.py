@@ -7,12 +7,14 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Self
 
+from uploader.core.addresses import is_plain
 from uploader.core.errors import NotFound, StoreError, UsageError
 from uploader.runtime import Clock, StopToken, SystemClock, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from ssl import SSLContext
 
     from sqlalchemy import Engine
 
@@ -160,6 +162,13 @@ def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[tu
         engine.dispose()
 
 
+def trust(settings: Settings) -> SSLContext:
+    """The authorities that servers are believed by; raises UsageError for a bad bundle."""
+    from uploader.remote.trust import context
+
+    return context(settings.fireworks.ca_bundle)
+
+
 def slowness() -> str:
     """A sentence on what makes every upload from this machine slow; empty if nothing does."""
     from uploader.sources import checksum
@@ -197,12 +206,11 @@ def _context(
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
     from uploader.remote.storage import Storage
-    from uploader.remote.trust import context
     from uploader.store.claims import Claims
     from uploader.store.jobs import Jobs
 
     time, limits, own = clock(), _limits(settings), settings.fireworks
-    tls = context(own.ca_bundle)
+    tls = trust(settings)
     gate, key = Gate(time, limits.backoff), _key(settings)
 
     def control(stop: StopToken) -> Fireworks:
@@ -215,7 +223,7 @@ def _context(
         )
 
     def storage(stop: StopToken) -> Storage:
-        return Storage(time, SocketAdapter(stop, tls))
+        return Storage(time, SocketAdapter(stop, tls), plain=is_plain(own.base_url))
 
     return WorkerContext(
         owner=lock.owner,
@@ -250,11 +258,10 @@ def service(settings: Settings) -> Fireworks:
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
-    from uploader.remote.trust import context
 
     time = clock()
     gate = Gate(time, _limits(settings).backoff)
-    tls = context(settings.fireworks.ca_bundle)
+    tls = trust(settings)
     adapter = SocketAdapter(StopToken(), tls, max_answer_bytes=MAX_CONTROL_BYTES)
     return Fireworks(settings.fireworks.base_url, _key(settings).read, time, gate, adapter)
 

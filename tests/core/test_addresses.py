@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uploader.core.addresses import base_url, is_loopback, trusted
+from uploader.core.addresses import base_url, doubts, is_loopback, is_plain, trusted
 
 HOME = "https://api.fireworks.ai"
 
@@ -101,7 +101,7 @@ def test_a_place_is_its_own_spelling_and_a_safe_one(text: str) -> None:
     with contextlib.suppress(ValueError):
         place = base_url(text)
         assert base_url(place) == place
-        assert trusted(place)
+        assert trusted(place, plain=True)
 
 
 @pytest.mark.parametrize(
@@ -110,3 +110,50 @@ def test_a_place_is_its_own_spelling_and_a_safe_one(text: str) -> None:
 )
 def test_this_machine_is_told_from_others(host: str, here: bool) -> None:
     assert is_loopback(host) is here
+
+
+@pytest.mark.parametrize(
+    ("url", "with_plain", "without"),
+    [
+        ("https://h/o", True, True),
+        ("http://localhost/o", True, False),
+        ("http://[::1]:9/o", True, False),
+        ("http://h/o", False, False),
+        ("https://user@h/o", False, False),
+        ("https://user:secret@h/o", False, False),
+        ("http://127.0.0.1@evil.example/o", False, False),
+        ("https://", False, False),
+        ("//h/o", False, False),
+    ],
+)
+def test_http_is_for_this_machine_and_only_under_a_plain_base_url(
+    url: str, with_plain: bool, without: bool
+) -> None:
+    assert (trusted(url, plain=True), trusted(url, plain=False)) == (with_plain, without)
+
+
+def test_a_base_url_in_clear_is_plain() -> None:
+    assert is_plain(base_url("http://localhost:1/v1"))
+    assert not is_plain(base_url("https://localhost:1/v1"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.firew0rks.ai",
+        "https://api.fireworks.ai.evil.example",
+        "https://api-fireworks.ai",
+        "https://api.fireworks.a\u0456",
+        "https://xn--api.example",
+        "https://api.fireworks.al",
+    ],
+)
+def test_a_name_that_only_looks_alike_is_told(url: str) -> None:
+    assert "gets the API key" in doubts(url)
+
+
+@pytest.mark.parametrize(
+    "url", [HOME, "http://localhost:8080", "https://gateway.corp.example", "https://10.0.0.7"]
+)
+def test_other_names_are_nobodys_business(url: str) -> None:
+    assert doubts(url) == ""

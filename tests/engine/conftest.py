@@ -227,7 +227,7 @@ class Lab:
             changed=changed,
             key_fingerprint=lambda: self.key,
             control=control,
-            storage=lambda _: Storage(self.clock, adapter()),
+            storage=lambda _: Storage(self.clock, adapter(), plain=True),
         )
 
     def _heard(self, event: Event) -> None:

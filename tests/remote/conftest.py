@@ -54,7 +54,7 @@ def adapter(stop: StopToken) -> Iterator[SocketAdapter]:
 
 @pytest.fixture
 def storage(adapter: SocketAdapter) -> Storage:
-    return Storage(HandClock(), adapter)
+    return Storage(HandClock(), adapter, plain=True)
 
 
 @pytest.fixture(scope="session")

@@ -90,7 +90,7 @@ FLOODS = {
 @pytest.mark.parametrize("flood", FLOODS)
 def test_no_answer_fills_the_memory(flood: str, stop: StopToken) -> None:
     server = Flood(FLOODS[flood])
-    storage = Storage(HandClock(), SocketAdapter(stop))
+    storage = Storage(HandClock(), SocketAdapter(stop), plain=True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(RemoteError) as caught:
         storage.query(server.session, 1)
@@ -112,7 +112,7 @@ def test_an_answer_that_drips_ends_in_time(
     server = Flood(without_end(start, b"x"), pause_s=0.05)
     began_s = time.monotonic()
     with pytest.raises(RemoteError) as caught:
-        Storage(HandClock(), SocketAdapter(stop)).query(server.session, 1)
+        Storage(HandClock(), SocketAdapter(stop), plain=True).query(server.session, 1)
     assert 0.4 < time.monotonic() - began_s < 8
     assert caught.value.verdict is Verdict.TRANSIENT
     server.close()
@@ -137,7 +137,7 @@ def test_an_early_refusal_is_heard_through_tls(
 ) -> None:
     """The server reads 64 KiB of a large PUT, answers, says goodbye, and waits to be left."""
     server = serve(Reply(413, body=b"too large", read=65536, close=True), tls=tls)
-    storage = Storage(HandClock(), SocketAdapter(stop, context(certificate)))
+    storage = Storage(HandClock(), SocketAdapter(stop, context(certificate)), plain=True)
     with pytest.raises(RemoteError) as caught:
         storage.send(
             SessionUri(f"{server.base}/o?upload_id=U"), Zeros(64 * MIB), 0, 64 * MIB, 64 * MIB

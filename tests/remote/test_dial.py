@@ -180,4 +180,4 @@ def test_the_error_numbers_have_names() -> None:
 
 def test_a_socket_adapter_reads_the_authorities_once(stop: StopToken) -> None:
     assert SocketAdapter(stop)._tls is SocketAdapter(stop)._tls
-    assert Storage(HandClock(), SocketAdapter(stop))
+    assert Storage(HandClock(), SocketAdapter(stop), plain=True)

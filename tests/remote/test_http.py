@@ -58,7 +58,7 @@ def test_a_default_line_in_netrc_changes_nothing(
 def test_the_key_never_reaches_storage(serve: Serve, adapter: SocketAdapter) -> None:
     control = serve(Reply(302, {"Location": "http://127.0.0.1:9/"}), Reply(200, body=b"{}"))
     store = serve(Reply(200), Reply(308), Reply(200), Reply(404))
-    api, storage = fireworks(control.base, adapter), Storage(HandClock(), adapter)
+    api, storage = fireworks(control.base, adapter), Storage(HandClock(), adapter, plain=True)
     with pytest.raises(RemoteError):
         api.get("a", "m")
     api.get("a", "m")
@@ -102,11 +102,11 @@ def test_headers_are_plain(serve: Serve, adapter: SocketAdapter) -> None:
     ],
 )
 def test_a_secret_goes_to_https_or_to_this_machine(url: str, good: bool) -> None:
-    assert trusted(url) is good
+    assert trusted(url, plain=True) is good
 
 
 def test_a_session_speaks_to_nothing_else(adapter: SocketAdapter) -> None:
-    session = open_session(adapter, lambda request: request)
+    session = open_session(adapter, lambda request: request, plain=True)
     with pytest.raises(JobRefused) as caught:
         session.get("http://example.com/?upload_id=CANARY")
     assert caught.value.code == "insecure_url"
@@ -239,7 +239,7 @@ def test_no_error_and_no_log_line_holds_a_secret(
     base = serve(reply).base if reply else "http://127.0.0.1:1"
     adapter = Impatient(stop, send_timeout_s=0.2)
     clock = HandClock()
-    storage, api = Storage(clock, adapter), fireworks(base, adapter)
+    storage, api = Storage(clock, adapter, plain=True), fireworks(base, adapter)
     query = "X-Goog-SignedHeaders=host;x-goog-resumable&X-Goog-Signature=SIGCANARY"
     session = SessionUri(f"{base}/o?upload_id=SESSIONCANARY")
     calls: dict[str, Callable[[], object]] = {
@@ -264,7 +264,7 @@ def test_no_error_and_no_log_line_holds_a_secret(
 def test_a_port_where_nobody_listens_refuses_and_does_not_time_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    session = open_session(SocketAdapter(StopToken()), lambda request: request)
+    session = open_session(SocketAdapter(StopToken()), lambda request: request, plain=True)
     with contextlib.closing(session):
         url = f"http://127.0.0.1:{port}/"
         with pytest.raises(RemoteError, match="refused the connection"):

@@ -63,7 +63,10 @@ def test_a_cut_ends_a_thread_in_sendall_and_one_waiting_for_an_answer(
     tls: ssl.SSLContext | None = request.getfixturevalue("tls") if secure else None
     stop, server = StopToken(), serve(STALLS, tls=tls)
     adapter = SocketAdapter(stop, context(certificate))
-    storage, session = Storage(HandClock(), adapter), SessionUri(f"{server.base}/o?upload_id=U")
+    storage, session = (
+        Storage(HandClock(), adapter, plain=True),
+        SessionUri(f"{server.base}/o?upload_id=U"),
+    )
     caller = Caller(lambda: call(storage, session))
     assert server.arrived.wait(10)
     caller.join(0.2)  # let it get stuck in the send or in the wait
@@ -79,7 +82,7 @@ def test_a_cut_ends_a_tls_handshake(stop: StopToken, adapter: SocketAdapter) -> 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         session = SessionUri(f"https://127.0.0.1:{port}/o?upload_id=U")
-        caller = Caller(lambda: query(Storage(HandClock(), adapter), session))
+        caller = Caller(lambda: query(Storage(HandClock(), adapter, plain=True), session))
         accepted, _ = silent.accept()
         with accepted:
             assert accepted.recv(1)  # the hello
@@ -94,7 +97,7 @@ def test_a_cut_while_connecting_is_not_missed(
     monkeypatch.setattr(stop, "watch", lambda _: stop.cut())
     adapter = SocketAdapter(stop)
     with pytest.raises(Stopped):
-        query(Storage(HandClock(), adapter), SessionUri(f"{server.base}/o"))
+        query(Storage(HandClock(), adapter, plain=True), SessionUri(f"{server.base}/o"))
     assert not server.seen
 
 
@@ -135,7 +138,7 @@ def test_nothing_queued_trickles_in_after_a_cut() -> None:
     stop = StopToken()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         base = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        storage = Storage(HandClock(), SocketAdapter(stop))
+        storage = Storage(HandClock(), SocketAdapter(stop), plain=True)
         caller = Caller(lambda: send(storage, SessionUri(f"{base}/o?upload_id=U")))
         connection, _ = listening.accept()
         caller.join(0.5)  # nobody reads: what fits is queued on both sides

@@ -328,7 +328,9 @@ def test_t13_the_timeout_covers_a_block_and_not_the_whole_body(
     small_buffers(adapter)
     body = Blocks(bytes(128 * 1024), block)
     with contextlib.nullcontext() if arrives else pytest.raises(RemoteError, match="timed out"):
-        Storage(HandClock(), adapter).send(session(server), body, 0, len(body), len(body))
+        Storage(HandClock(), adapter, plain=True).send(
+            session(server), body, 0, len(body), len(body)
+        )
     adapter.close()
 
 
@@ -338,7 +340,9 @@ def test_t13_a_stalled_reader_times_out_as_transient(serve: Serve, stop: StopTok
     small_buffers(adapter)
     began = time.monotonic()
     with pytest.raises(RemoteError, match="timed out") as caught:
-        Storage(HandClock(), adapter).send(session(server), Blocks(CONTENT), 0, SIZE, SIZE)
+        Storage(HandClock(), adapter, plain=True).send(
+            session(server), Blocks(CONTENT), 0, SIZE, SIZE
+        )
     assert caught.value.verdict is Verdict.TRANSIENT
     assert time.monotonic() - began < CONNECT_S / 2  # urllib3 would have taken CONNECT_S
 
@@ -351,7 +355,7 @@ def test_t15_only_the_given_authorities_are_trusted(
         storage.query(session(server), SIZE)
     assert "not trusted" in caught.value.message
     assert "REQUESTS_CA_BUNDLE" in caught.value.hint
-    trusting = Storage(HandClock(), SocketAdapter(stop, context(certificate)))
+    trusting = Storage(HandClock(), SocketAdapter(stop, context(certificate)), plain=True)
     assert trusting.query(session(server), SIZE) == Finished()
 
 

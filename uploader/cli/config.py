@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import typer
 
+from uploader import wiring
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_table, print_note, width
+from uploader.core import addresses
 
 config = typer.Typer(help="The configuration.", rich_markup_mode=None)
 
@@ -36,5 +38,8 @@ def config_path(context: typer.Context) -> None:
 @config.command("check")
 def check_config(context: typer.Context) -> None:
     """Read every setting as a worker would; exit 2 if one is wrong."""
-    settings_of(context)
+    settings = settings_of(context)
+    wiring.trust(settings)
+    if doubts := addresses.doubts(settings.fireworks.base_url):
+        print_note(f"warning: {doubts}")
     out("ok")

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 from urllib.parse import urlsplit
 
 #: What other tools append to the same address (docs/fireworks.md §7).
 _APPENDED = frozenset({"", "v1", "inference"})
+HOME = "api.fireworks.ai"
+#: From here on two names are taken for each other at a glance.
+_ALIKE = 0.75
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _WHOLE = "write a whole URL: https://api.fireworks.ai"
 
 
-def trusted(url: str) -> bool:
-    """Whether a secret may go to ``url``: absolute https, or http on this very machine."""
+def trusted(url: str, *, plain: bool) -> bool:
+    """Whether a secret may go to ``url``: absolute https, and with ``plain`` http to this machine.
+
+    Never one with a user in it, who would be a credential of somebody else's choice.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:  # half an IPv6 address
         return False
-    if "\0" in url:  # urlsplit accepts every control character
+    if "\0" in url or "@" in parts.netloc:  # urlsplit accepts every control character
         return False
     if parts.scheme == "http":
-        return is_loopback(parts.hostname or "")
+        return plain and is_loopback(parts.hostname or "")
     return parts.scheme == "https" and bool(parts.hostname)
 
 
@@ -46,7 +53,7 @@ def base_url(text: str) -> str:
         raise ValueError("it has blanks, backslashes or control characters")
     if not found.hostname or found.port == 0:
         raise ValueError(_WHOLE)
-    if not trusted(text):
+    if not trusted(text, plain=True):
         raise ValueError("only https keeps the API key safe; http is for this machine alone")
     host = f"[{found.hostname}]" if ":" in found.hostname else found.hostname
     port = "" if found.port in (None, _DEFAULT_PORTS[found.scheme]) else f":{found.port}"
@@ -58,3 +65,20 @@ def _place(path: str) -> str:
     while parts and parts[-1] in _APPENDED:
         parts.pop()
     return "/".join(parts)
+
+
+def is_plain(base_url: str) -> bool:
+    """Whether the control plane is spoken to in clear: only then may storage be, too."""
+    return base_url.startswith("http:")
+
+
+def doubts(base_url: str) -> str:
+    """A sentence on an address that only looks like Fireworks; empty if it does not."""
+    host = urlsplit(base_url).hostname or ""
+    if host == HOME or is_loopback(host):
+        return ""
+    strange = not host.isascii() or "xn--" in host
+    near = difflib.SequenceMatcher(None, host, HOME).ratio() >= _ALIKE
+    if strange or near or "fireworks" in host:
+        return f"{host} is not {HOME}, but looks like it: is it yours? It gets the API key"
+    return ""

@@ -10,8 +10,9 @@ from urllib.parse import quote
 import requests
 from requests.adapters import BaseAdapter
 
-from uploader.core.addresses import trusted
+from uploader.core.addresses import is_plain, trusted
 from uploader.core.errors import JobRefused, RemoteError
+from uploader.core.job import ACCOUNT_ID
 from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import UploadUrl, read_url
@@ -60,7 +61,7 @@ class Fireworks:
         self._base = base_url
         self._clock = clock
         self._gate = gate
-        self._session = open_session(adapter, _bearer(key))
+        self._session = open_session(adapter, _bearer(key), plain=is_plain(base_url))
 
     def account(self) -> str:
         """The account the key belongs to. BLOCKED `no_account` where none is named.
@@ -69,7 +70,7 @@ class Fireworks:
         """
         answer = self._ask(Call.VERIFY, "GET", "/verifyApiKey")
         account = answer.headers.get("x-fireworks-account-id", "").strip()
-        if not account or not account.isprintable():
+        if not ACCOUNT_ID.fullmatch(account):
             message = "the service does not say which account the key belongs to"
             raise RemoteError(
                 Verdict.BLOCKED, Call.VERIFY, message, status=200, code=Code.NO_ACCOUNT
@@ -103,7 +104,13 @@ class Fireworks:
             message = "the service wants this model in a bucket of your own (BYOC)"
             raise JobRefused(message, code=Code.BYOC_UNSUPPORTED)
         urls = pair(sizes, _strings(found.get("filenameToSignedUrls")))
-        return {name: _usable(url) for name, url in urls.items()}
+        return {name: self._usable(url) for name, url in urls.items()}
+
+    def _usable(self, url: str) -> UploadUrl:
+        if not trusted(url, plain=is_plain(self._base)):
+            message = "the service sent an upload URL that is not an https:// address"
+            raise JobRefused(message, code=Code.INSECURE_URL, hint="nothing was sent to it")
+        return read_url(url)
 
     def validate(self, account: str, model_id: str) -> tuple[str, ...]:
         """Ask the service to look at the files; its warnings. May take 600 s.
@@ -175,13 +182,6 @@ def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
 def _mismatch(what: str) -> RemoteError:
     message = f"{Call.URLS}: the service {kept(what)}"
     return RemoteError(Verdict.FAILED, Call.URLS, message, status=200, code=Code.URLS_MISMATCH)
-
-
-def _usable(url: str) -> UploadUrl:
-    if not trusted(url):
-        message = "the service sent an upload URL that is not an https:// address"
-        raise JobRefused(message, code=Code.INSECURE_URL, hint="nothing was sent to it")
-    return read_url(url)
 
 
 def _strings(value: object) -> dict[str, str]:

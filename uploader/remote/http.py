@@ -46,11 +46,13 @@ class Session(requests.Session):
     See docs/gcs-resumable.md T11.
     """
 
+    plain = False
+
     def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
         return None
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        if not trusted(request.url or ""):
+        if not trusted(request.url or "", plain=self.plain):
             message = "an address without https was refused before anything was sent"
             raise JobRefused(message, code=Code.INSECURE_URL)
         if is_loopback(urlsplit(request.url or "").hostname or ""):
@@ -58,14 +60,17 @@ class Session(requests.Session):
         return super().send(request, **kwargs)
 
 
-def open_session(adapter: BaseAdapter, auth: Auth) -> Session:
-    """A session that authenticates by ``auth`` alone; proxy and CA variables are honoured.
+def open_session(adapter: BaseAdapter, auth: Auth, *, plain: bool) -> Session:
+    """A session that authenticates by ``auth`` alone; proxy variables are honoured.
+
+    With ``plain`` it also speaks http to this machine.
 
     With an ``auth`` of its own, requests never consults netrc, whose `default` line would
     replace our header and give credentials to the storage host (docs/invariants.md §7).
     """
     logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its lines hold whole URLs
     session = Session()
+    session.plain = plain
     session.auth = auth
     session.headers.clear()
     session.headers.update({"User-Agent": f"uploader/{__version__}", "Accept-Encoding": "identity"})

@@ -76,9 +76,10 @@ class _Start(_Upload):
     See docs/gcs-resumable.md §2.
     """
 
-    def __init__(self, url: UploadUrl, size_bytes: int, clock: Clock) -> None:
+    def __init__(self, url: UploadUrl, size_bytes: int, clock: Clock, *, plain: bool) -> None:
         super().__init__(url.url.reveal(), url.headers(size_bytes))
         self._clock = clock
+        self._plain = plain
 
     def _prepare_initiate_request(self, *_: Any, **__: Any) -> tuple[str, str, bytes, Any]:
         return "POST", self.upload_url, b"", self._headers
@@ -87,7 +88,7 @@ class _Start(_Upload):
         if response.status_code not in _STORED:
             raise refusal(Call.START, response, self._clock.now())
         location = response.headers.get("location", "")
-        if not trusted(location):
+        if not trusted(location, plain=self._plain):
             raise malformed(Call.START, "names no session that can be used")
         self._resumable_url = location
 
@@ -130,9 +131,11 @@ class Storage:
     (docs/architecture.md §6).
     """
 
-    def __init__(self, clock: Clock, adapter: BaseAdapter) -> None:
+    def __init__(self, clock: Clock, adapter: BaseAdapter, *, plain: bool) -> None:
+        """With ``plain`` it also speaks http to this machine."""
         self._clock = clock
-        self._session = open_session(adapter, _anonymous)
+        self._plain = plain
+        self._session = open_session(adapter, _anonymous, plain=plain)
 
     def start(self, url: UploadUrl, size_bytes: int) -> SessionUri:
         """Open a session for a file of ``size_bytes``.
@@ -142,7 +145,7 @@ class Storage:
         Raises RemoteError with START_REFUSED or URL_EXPIRED as core/retry.py has them, and
         TRANSIENT `malformed` where the answer names no usable session.
         """
-        start = _Start(url, size_bytes, self._clock)
+        start = _Start(url, size_bytes, self._clock, plain=self._plain)
         initiate = partial(start.initiate, self._session, None, None, CONTENT_TYPE)
         self._ask(Call.START, start.upload_url, partial(initiate, timeout=_TIMEOUT))
         return SessionUri(start.resumable_url)
