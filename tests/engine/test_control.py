@@ -94,6 +94,10 @@ def test_cancel_deletes_a_model_this_job_created_where_asked(lab: Lab) -> None:
 
     act_while_sending(lab, cancel, lambda: "closed" in lab.kinds())
     assert lab.world.report()["models"] == {}
+    told = lab.kinds()
+    cancel()  # said twice, done once
+    assert lab.kinds() == told
+    assert not lab.job().delete_on_cancel
 
 
 def test_a_cancelled_job_is_cleaned_up_by_the_next_worker(lab: Lab) -> None:

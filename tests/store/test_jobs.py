@@ -104,7 +104,7 @@ def test_a_model_whose_job_was_cancelled_before_is_not_deleted(
     jobs: Jobs, enqueue: Callable[..., int], put: Callable[..., None], dump: Callable[[], Any]
 ) -> None:
     job_id = enqueue()
-    put(job_id, created_remotely=True)
+    put(job_id, created_remotely=True, model_exists=True)
     jobs.apply(job_id, Verb.CANCEL, NOW)
     before = dump()
     with pytest.raises(VerbRefused, match="cancelled before"):

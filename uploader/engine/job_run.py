@@ -151,9 +151,10 @@ class JobRun:
                 if file.session is not None:
                     storage.end(file.session)
         self.held.end_sessions()
-        if self._job.delete_on_cancel and self._job.created_remotely:
+        deletes = self._job.delete_on_cancel and self._job.created_remotely
+        if deletes:
             self._delete(control)
-        self.held.close()
+        self.held.close(deleted=deletes)
 
     # -- ends ------------------------------------------------------------------------------
 

@@ -202,9 +202,10 @@ class Held:
         with self._fence.writing(Status.CANCELLED) as transaction:
             self._erase_sessions(transaction)
 
-    def close(self) -> None:
-        """A cancelled job's remote sessions, and model if that was asked for, are gone."""
-        with self._fence.writing(Status.CANCELLED, delete_on_cancel=False) as transaction:
+    def close(self, *, deleted: bool = False) -> None:
+        """A cancelled job's remote sessions are gone; so is its model if ``deleted``."""
+        gone = {"model_exists": False} if deleted else {}
+        with self._fence.writing(Status.CANCELLED, delete_on_cancel=False, **gone) as transaction:
             self._erase_sessions(transaction)
             self._tell(transaction, EventKind.CLOSED, "nothing of this job is left open remotely")
 

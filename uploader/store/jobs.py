@@ -174,7 +174,7 @@ def _check_deletable(job: Job, verb: Verb) -> None:
             f"job {job.id} did not create {job.model}: it is not deleted",
             hint="cancel without `delete_remote`",
         )
-    if job.status is Status.CANCELLED and not job.delete_on_cancel:
+    if job.status is Status.CANCELLED and job.model_exists and not job.delete_on_cancel:
         raise VerbRefused(
             f"job {job.id} was cancelled before: {job.model} is left as it is",
             hint="somebody else may use that name by now: look at it with Fireworks",
