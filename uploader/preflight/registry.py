@@ -22,6 +22,7 @@ from uploader.preflight.checks import (
     index,
     json_files,
     newer,
+    signature,
     text,
     weights,
 )
@@ -91,6 +92,7 @@ CHECKS = (
     Check(decoder.config_layers, TEXT, WARNS),
     Check(decoder.config_heads, TEXT, WARNS),
     Check(decoder.config_dtype, MODELS, WARNS),
+    Check(signature.model_sig, ALL, BOTH),
     Check(files.adapter_config, (Kind.LORA,), REFUSES),
     Check(adapter.adapter_weights, (Kind.LORA,), REFUSES),
     Check(adapter.peft_type, (Kind.LORA,), BOTH),

@@ -1,0 +1,129 @@
+"""A model.sig: its list of digests against the files, with `model-signing` and without."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, Self
+
+import pytest
+
+from tests.model.build import BASE, LORA, Brief, brief, check
+from uploader.preflight.checks.signature import SIGNATURE
+
+W, E = "warning", "error"
+
+
+def signature(files: dict[str, bytes], **serialization: str) -> bytes:
+    """A bundle as `model_signing sign` writes it, without what only its signer can make."""
+    resources = [
+        {"name": name, "algorithm": "sha256", "digest": hashlib.sha256(body).hexdigest()}
+        for name, body in files.items()
+    ]
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {
+            "resources": resources,
+            "serialization": {"method": "files", "hash_type": "sha256", **serialization},
+        },
+    }
+    payload = base64.b64encode(json.dumps(statement).encode()).decode()
+    return json.dumps({"dsseEnvelope": {"payload": payload, "signatures": []}}).encode()
+
+
+def signed(files: dict[str, bytes], **serialization: str) -> dict[str, bytes]:
+    return {**files, SIGNATURE: signature(files, **serialization)}
+
+
+class Config:
+    """What is used of `model_signing.hashing.Config`, by its documentation."""
+
+    def use_file_serialization(self, *, hashing_algorithm: str) -> Self:
+        assert hashing_algorithm == "sha256"
+        return self
+
+    def set_allow_symlinks(self, allow: bool) -> Self:
+        assert allow
+        return self
+
+    def hash(self, root: Path, *, files_to_hash: Iterable[Path]) -> SimpleNamespace:
+        def descriptors() -> Iterator[Any]:
+            for path in files_to_hash:
+                digest = SimpleNamespace(digest_hex=hashlib.sha256(path.read_bytes()).hexdigest())
+                yield SimpleNamespace(identifier=str(path.relative_to(root)), digest=digest)
+
+        return SimpleNamespace(resource_descriptors=descriptors)
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch) -> None:
+    package, hashing = ModuleType("model_signing"), ModuleType("model_signing.hashing")
+    vars(hashing)["Config"] = Config
+    vars(package)["hashing"] = hashing
+    monkeypatch.setitem(sys.modules, "model_signing", package)
+    monkeypatch.setitem(sys.modules, "model_signing.hashing", hashing)
+
+
+@pytest.fixture
+def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "model_signing", None)
+
+
+CASES: dict[str, tuple[dict[str, bytes], Brief]] = {
+    "as it was signed": (signed(BASE), [("model_sig", W, SIGNATURE)]),
+    # The evidence is the signer's own list: SHA-256 of other bytes.
+    "changed since": (
+        {**signed(BASE), "README.md": b"other"},
+        [("model_sig", E, "README.md")],
+    ),
+    "with a file that nobody signed": (
+        {**signed(BASE), "NOTES": b"x"},
+        [("model_sig", W, SIGNATURE)],
+    ),
+    "digests of shards": (signed(BASE, method="shards"), [("model_sig", W, SIGNATURE)]),
+    "other digests": (signed(BASE, hash_type="blake3"), [("model_sig", W, SIGNATURE)]),
+    "no bundle": ({**BASE, SIGNATURE: b"{}"}, [("model_sig", W, SIGNATURE)]),
+    "no JSON": ({**BASE, SIGNATURE: b"\xff"}, [("model_sig", W, SIGNATURE)]),
+    "names above": (
+        {**BASE, SIGNATURE: signature({"../../etc/passwd": b"x"})},
+        [("model_sig", W, SIGNATURE)],
+    ),
+    "of an adapter": (signed(LORA), [("model_sig", W, SIGNATURE)]),
+}
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(("files", "expected"), CASES.values(), ids=CASES)
+def test_a_signature_is_compared_with_the_files(
+    tmp_path: Path, files: dict[str, bytes], expected: Brief
+) -> None:
+    assert brief(check(tmp_path, files)) == expected
+
+
+@pytest.mark.usefixtures("library")
+def test_it_is_said_that_nobody_checked_the_signer(tmp_path: Path) -> None:
+    (finding,) = check(tmp_path, signed(BASE))
+    assert finding.message == (
+        f"{len(BASE)} files are as model.sig lists them; its signer was not checked"
+    )
+    assert "model_signing verify" in finding.hint
+
+
+@pytest.mark.usefixtures("no_library")
+def test_without_the_library_it_is_said_that_nothing_was_verified(tmp_path: Path) -> None:
+    (finding,) = check(tmp_path, {**signed(BASE), "README.md": b"other"})
+    assert brief([finding]) == [("model_sig", W, SIGNATURE)]
+    assert "was not verified" in finding.message
+    assert finding.hint.startswith("pip install model-signing")
+
+
+def test_the_library_itself_says_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("model_signing", exc_type=ImportError)
+    assert brief(check(tmp_path, signed(BASE))) == [("model_sig", W, SIGNATURE)]
+    assert brief(check(tmp_path, {"README.md": b"other"})) == [("model_sig", E, "README.md")]

@@ -1,0 +1,74 @@
+"""The check of a signature that comes with a model: `model.sig` of OpenSSF Model Signing 1.0."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from uploader.core.text import some
+from uploader.model.finding import Finding, error, warning
+from uploader.model.reading import Malformed, read_object
+from uploader.preflight.contents import Contents
+
+SIGNATURE = "model.sig"
+_HINT = f"who signed it tells `model_signing verify METHOD … --signature {SIGNATURE} FOLDER`"
+
+
+def model_sig(contents: Contents) -> Iterable[Finding]:
+    """A model.sig, whose list of digests is compared with the files if `model-signing` is there.
+
+    Whose signature it is nobody can tell without a key or a name that its reader trusts. All the
+    bytes that it lists are read, so this takes as long as to read the model.
+    """
+    there = {*contents.folder.names, *(left.path for left in contents.folder.left_out)}
+    if SIGNATURE not in there:
+        return
+    try:
+        listed = _listed(read_object(contents.root / SIGNATURE))
+        wanted = {n: digest for n, digest in listed.items() if n in contents.sound}
+        found = _digests(contents, wanted)
+    except ImportError:
+        message = f"{SIGNATURE} was not verified: model-signing cannot be imported"
+        yield warning("model_sig", SIGNATURE, message, "pip install model-signing; " + _HINT)
+    except (ValueError, OSError) as problem:
+        words = problem if isinstance(problem, Malformed) else "is not understood"
+        yield warning("model_sig", SIGNATURE, f"{SIGNATURE} {words}: not verified", _HINT)
+    else:
+        yield from _compared(wanted, found)
+
+
+def _compared(wanted: Mapping[str, str], found: Mapping[str, str]) -> Iterable[Finding]:
+    changed = sorted(name for name, digest in wanted.items() if found.get(name) != digest)
+    if changed:
+        message = f"{SIGNATURE} lists another digest for {some(changed)}"
+        hint = "download the model again, or sign it as it is now"
+        yield error("model_sig", changed[0], message, hint)
+    else:
+        message = f"{len(wanted)} files are as {SIGNATURE} lists them; its signer was not checked"
+        yield warning("model_sig", SIGNATURE, message, _HINT)
+
+
+def _listed(bundle: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of each file by its name, as the signed statement has them."""
+    try:
+        statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+        predicate = statement["predicate"]
+        digests = {str(one["name"]): str(one["digest"]) for one in predicate["resources"]}
+        kind = (predicate["serialization"]["method"], predicate["serialization"]["hash_type"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise Malformed("is no bundle of OpenSSF Model Signing") from None
+    if kind != ("files", "sha256"):
+        raise Malformed("lists other digests than SHA-256 of whole files")
+    return digests
+
+
+def _digests(contents: Contents, names: Iterable[str]) -> dict[str, str]:
+    """The SHA-256 of the files as `model-signing` computes it; raises ImportError."""
+    from model_signing import hashing  # noqa: PLC0415 - optional, and slow to import
+
+    config = hashing.Config().use_file_serialization(hashing_algorithm="sha256")
+    paths = [contents.root / name for name in names]
+    manifest = config.set_allow_symlinks(True).hash(contents.root, files_to_hash=paths)
+    return {one.identifier: one.digest.digest_hex for one in manifest.resource_descriptors()}
