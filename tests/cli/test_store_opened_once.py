@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, event
 
 from tests.cli.conftest import Command, ScriptedClock
-from tests.cli.test_service import commands
+from tests.cli.test_other_commands import commands
 from uploader.store.database import dialect
 
 Sql = Callable[[str], None]

@@ -1,0 +1,66 @@
+"""What the service says before anything is written, each answer a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from uploader import wiring
+from uploader.core.job import UNKNOWN_ACCOUNT
+from uploader.intake import online
+from uploader.remote.fireworks import Fireworks
+from uploader.sandbox.server import Sandbox
+from uploader.sandbox.world import Model
+from uploader.settings.load import load
+
+Found = list[tuple[str, str]]
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
+    with Sandbox(data_dir=tmp_path / "remote") as box:
+        yield box
+
+
+def service(sandbox: Sandbox, tmp_path: Path, **changed: str) -> Fireworks:
+    environ = {
+        "HOME": str(tmp_path),
+        "FIREWORKS_BASE_URL": sandbox.base_url,
+        "FIREWORKS_API_KEY": sandbox.api_key,
+        "UPLOADER_STATE_DIR": str(tmp_path / "state"),
+        **changed,
+    }
+    return wiring.service(load(None, environ))
+
+
+def asked(fireworks: Fireworks, account: str = UNKNOWN_ACCOUNT, model_id: str = "m") -> Found:
+    found = online.ask(fireworks, account, model_id)
+    return [(one.check, one.severity) for one in found]
+
+
+def test_a_good_key_and_a_free_id_are_no_findings(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert asked(service(sandbox, tmp_path)) == []
+    assert asked(service(sandbox, tmp_path), sandbox.account_id) == []
+
+
+@pytest.mark.parametrize(("state", "severity"), [("READY", "error"), ("UPLOADING", "warning")])
+def test_an_id_that_is_taken(sandbox: Sandbox, tmp_path: Path, state: str, severity: str) -> None:
+    there = Model("sandbox", "m", {"kind": "HF_BASE_MODEL"}, 0.0, state)
+    sandbox.world.models["sandbox", "m"] = there
+    assert asked(service(sandbox, tmp_path)) == [("model_id", severity)]
+
+
+def test_a_key_of_another_account(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert ("api_key", "warning") in asked(service(sandbox, tmp_path), "acme")
+
+
+def test_a_key_that_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:
+    wrong = service(sandbox, tmp_path, FIREWORKS_API_KEY="fw_wrong")
+    assert asked(wrong) == [("api_key", "error")]
+
+
+def test_a_service_that_is_not_there(sandbox: Sandbox, tmp_path: Path) -> None:
+    away = service(sandbox, tmp_path, FIREWORKS_BASE_URL="http://127.0.0.1:9")
+    assert asked(away) == [("service", "error")]
