@@ -10,12 +10,13 @@ export PIP_CONSTRAINT := constraints.txt
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
 
-test: $(VENV)/installed-dev ## every test but the long ones; under five minutes
-	$(BIN)/pytest -n 2 --dist worksteal -m "not long"
+test: $(VENV)/installed-dev ## every test but the long ones; under four minutes
+	$(BIN)/pytest -n 2 --dist worksteal -m "not long and not timed"
+	$(BIN)/pytest -n 0 -m "timed and not long"
 
-LONG ?= long
 prove: $(VENV)/installed-dev ## the long ones: every crash point, every fault, the store under stress
-	$(BIN)/pytest -n 2 --dist worksteal -m "$(LONG)"
+	$(BIN)/pytest -n 2 --dist worksteal -m "long and not timed"
+	$(BIN)/pytest -n 0 -m "timed and long"
 
 check: $(VENV)/installed-dev ## lint, format, types, import direction
 	$(BIN)/ruff check .

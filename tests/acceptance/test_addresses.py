@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.conftest import World
+from tests.acceptance.conftest import DEADLINE_S, World
 
 pytestmark = pytest.mark.acceptance
 
@@ -39,7 +39,7 @@ def test_a_job_that_no_worker_of_this_configuration_takes_is_told_and_no_success
     here = world.environment["FIREWORKS_BASE_URL"]
     world.environment["FIREWORKS_BASE_URL"] = ELSEWHERE
     with world.worker("--until-idle") as process:
-        assert process.wait(30) == 2
+        assert process.wait(DEADLINE_S) == 2
     assert f"job 1 is for {here}" in world.log()
     assert f"for {here}" in world.uploader("status").stdout
     assert f"for {here}" in world.uploader("explain", 1).stdout
@@ -52,7 +52,7 @@ def test_a_run_over_its_own_jobs_and_one_it_passes_by_is_mixed(world: World) -> 
     world.environment["FIREWORKS_BASE_URL"] = here
     world.uploader("enqueue", world.model("model", weights_bin=5))
     with world.worker("--until-idle") as process:
-        assert process.wait(30) == 9
+        assert process.wait(DEADLINE_S) == 9
     assert f"job 1 is for {ELSEWHERE}" in world.log()
     world.uploader("cancel", 1)
     world.finish()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import MIB, World, until
+from tests.acceptance.conftest import MIB, Stopwatch, World, until
 from uploader.core.errors import VerbRefused
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
@@ -82,9 +82,11 @@ SITUATIONS = (
 def one_gib(world: World) -> None:
     """A gibibyte that takes no room on the disk."""
     with (world.model("model") / "weights.bin").open("wb") as file:
+        file.write(os.urandom(4096))  # zeros only would be refused as a download that did not end
         file.truncate(GIB)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize("verb", [Verb.PAUSE, Verb.CANCEL])
 @pytest.mark.parametrize("situation", SITUATIONS)
 def test_a_verb_takes_effect_within_two_seconds(
@@ -93,13 +95,12 @@ def test_a_verb_takes_effect_within_two_seconds(
     one_gib(world)
     reached = situation(world)
     world.uploader("enqueue", world.folder / "model")
-    with world.worker():
+    with world.worker() as process:
         until(reached)
         until(lambda: jobs.job(1).lease)
-        said = time.monotonic()
+        let_go = Stopwatch(process)
         jobs.apply(1, verb, SystemClock().now())
-        until(lambda: not jobs.job(1).lease, PROMISE_S + 1)
-        assert time.monotonic() - said < PROMISE_S + 0.5
+        assert let_go.until(lambda: not jobs.job(1).lease) < PROMISE_S + 0.5
         received = world.received()
         if verb is Verb.CANCEL:
             until(lambda: removed(jobs))
@@ -119,7 +120,7 @@ def test_pause_and_resume_at_once_never_make_two_writers(
             jobs.apply(1, Verb.PAUSE, SystemClock().now())
             jobs.apply(1, Verb.RESUME, SystemClock().now())
         jobs.apply(1, Verb.PAUSE, SystemClock().now())
-        until(lambda: not jobs.job(1).lease, PROMISE_S + 1)
+        until(lambda: not jobs.job(1).lease)
         jobs.apply(1, Verb.RESUME, SystemClock().now())
         until(lambda: jobs.job(1).status is Status.DONE)
     world.assert_identical(model)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.conftest import GRANULE, MIB, World, until
+from tests.acceptance.conftest import DEADLINE_S, GRANULE, MIB, World, until
 from tests.postgresql import PASSWORD, Cluster
 from uploader.store.database.migrate import HEAD
 
@@ -44,7 +44,7 @@ def test_a_stopped_holder_is_replaced_after_its_lease_and_disturbs_nobody_when_i
         until(lambda: shared.received() > 4 * MIB)
         first.send_signal(signal.SIGSTOP)
         with shared.worker("--until-idle", **_other_machine(shared)) as second:
-            assert second.wait(LEASE_S + TAKER_WAITS_S + 60) == 0, shared.log()
+            assert second.wait(LEASE_S + TAKER_WAITS_S + DEADLINE_S) == 0, shared.log()
         shared.assert_identical(model)
         shared.assert_kept_every_promise()
         told, received = _events(shared, 1), shared.received()
@@ -56,7 +56,7 @@ def test_a_stopped_holder_is_replaced_after_its_lease_and_disturbs_nobody_when_i
         shared.uploader("enqueue", after)
         until(lambda: shared.job(2)["status"] == "done")
         first.terminate()
-        assert first.wait(10) == 0, shared.log()
+        assert first.wait(DEADLINE_S) == 0, shared.log()
     assert _events(shared, 1) == told
     sent_late = shared.received() - received - sum(f.stat().st_size for f in after.iterdir())
     assert sent_late <= GRANULE, "what sendall had in its hands when the process was stopped"
@@ -74,8 +74,8 @@ def test_two_machines_share_one_job_table(shared: World) -> None:
         shared.worker("--until-idle") as first,
         shared.worker("--until-idle", **_other_machine(shared)) as second,
     ):
-        assert first.wait(60) == 0, shared.log()
-        assert second.wait(60) == 0, shared.log()
+        assert first.wait(DEADLINE_S) == 0, shared.log()
+        assert second.wait(DEADLINE_S) == 0, shared.log()
     for model in models:
         shared.assert_identical(model)
     report = shared.box.report()

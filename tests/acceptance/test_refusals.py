@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import MIB, World, until
+from tests.acceptance.conftest import DEADLINE_S, MIB, World, until
 
 pytestmark = pytest.mark.acceptance
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.acceptance
 def test_a_bad_key_blocks_and_a_cured_one_goes_on(world: World) -> None:
     world.uploader("enqueue", world.model("model", weights_bin=5))
     with world.worker("--until-idle", FIREWORKS_API_KEY="fw_wrong_00000000") as process:
-        assert process.wait(30) == 8
+        assert process.wait(DEADLINE_S) == 8
     reason = world.job()["reason"]
     assert reason["code"] == "key_rejected"
     assert reason["hint"]
@@ -30,7 +30,7 @@ def test_a_model_that_is_ready_already_is_refused(world: World) -> None:
     world.uploader("remove", 1)
     world.uploader("enqueue", model)
     with world.worker("--until-idle") as process:
-        assert process.wait(30) == 7
+        assert process.wait(DEADLINE_S) == 7
     assert world.job(2)["reason"]["code"] == "already_exists"
 
 
@@ -40,7 +40,7 @@ def test_jobs_with_different_ends_are_mixed(world: World) -> None:
     world.uploader("enqueue", bad)
     os.utime(bad / "weights.bin", ns=(1, 1))
     with world.worker("--until-idle") as process:
-        assert process.wait(30) == 9
+        assert process.wait(DEADLINE_S) == 9
     assert world.uploader("wait", "bad", expect=12).returncode == 12
 
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.acceptance.conftest import MIB, World, until
+from tests.acceptance.conftest import DEADLINE_S, MIB, World, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
@@ -33,7 +33,7 @@ def test_a_stopped_worker_keeps_its_lease_and_a_dead_one_loses_it_at_once(world:
             assert world.box.report()["objects"]["sandbox/model/weights.bin"]["queries"] == 0
             assert world.received() - still < 8 * MIB
             first.kill()
-            assert second.wait(30) == 0
+            assert second.wait(DEADLINE_S) == 0
     world.assert_identical(model)
     world.assert_kept_every_promise()
 
@@ -49,8 +49,8 @@ def test_a_worker_that_goes_on_after_a_stop_finishes_its_job(world: World) -> No
             began = time.monotonic()
             until(lambda: time.monotonic() - began > 3 * LEASE_S)
             first.send_signal(signal.SIGCONT)
-            assert first.wait(30) == 0
+            assert first.wait(DEADLINE_S) == 0
             second.terminate()
-            assert second.wait(10) == 0
+            assert second.wait(DEADLINE_S) == 0
     world.assert_identical(model)
     world.assert_kept_every_promise()

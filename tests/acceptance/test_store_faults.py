@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance import hammer
-from tests.acceptance.conftest import MIB, World, until
+from tests.acceptance.conftest import DEADLINE_S, MIB, World, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 LINUX = sys.platform == "linux"
@@ -52,7 +52,7 @@ def _answers(world: World, *lines: str, powerless: bool = False) -> list[dict[st
         env=world.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=True,
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
@@ -89,7 +89,7 @@ def test_a_disk_that_fills_while_committing_and_logging_and_is_freed(
         _goes_on_for(process, 4.0)
         freed = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, freed)
-        assert process.wait(60) == 0, world.log()
+        assert process.wait(DEADLINE_S) == 0, world.log()
     world.assert_identical(busy)
     world.assert_kept_every_promise()
 
@@ -130,7 +130,7 @@ def test_a_disk_that_is_full_when_the_worker_starts(world: World) -> None:
         env=world.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -147,7 +147,9 @@ def test_a_disk_that_is_full_when_the_worker_starts(world: World) -> None:
 def test_a_log_that_cannot_be_written_stops_nothing(world: World, busy: Path) -> None:
     command = [sys.executable, "-m", "uploader", "run", "--until-idle"]
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(command, env=world.environment, stderr=full, timeout=60, check=False)
+        done = subprocess.run(
+            command, env=world.environment, stderr=full, timeout=DEADLINE_S, check=False
+        )
     assert done.returncode == 0
     world.assert_identical(busy)
     world.assert_kept_every_promise()
@@ -222,7 +224,7 @@ def test_a_store_that_goes_away_under_the_worker_and_comes_back(world: World, bu
         until(lambda: "is gone" in world.log())
         _goes_on_for(process, 1.0)
         away.rename(world.state / "uploader.db")
-        assert process.wait(60) == 0, world.log()
+        assert process.wait(DEADLINE_S) == 0, world.log()
     assert "Traceback" not in world.log()
     world.assert_identical(busy)
     world.assert_kept_every_promise()

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance import hammer
-from tests.acceptance.conftest import MIB, World
+from tests.acceptance.conftest import DEADLINE_S, MIB, World
 from tests.store.wal import rows_of
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.long]
@@ -99,7 +99,7 @@ class Stress:
         with contextlib.ExitStack() as stack:
             free = {"UPLOADER_TRANSFER__BANDWIDTH_LIMIT": "1GB/s"}
             last = [stack.enter_context(self.world.worker("--until-idle", **free)) for _ in "ab"]
-            assert {worker.wait(60) for worker in last} <= {0, 7, 9}, self.world.log()
+            assert {worker.wait(DEADLINE_S) for worker in last} <= {0, 7, 9}, self.world.log()
 
     def jobs(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]]

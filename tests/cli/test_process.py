@@ -15,7 +15,7 @@ import pytest
 
 from tests.cli.conftest import Command
 
-DEADLINE_S = 30
+DEADLINE_S = 120
 pytestmark = pytest.mark.usefixtures("store")
 _UPLOADER = (sys.executable, "-m", "uploader")
 

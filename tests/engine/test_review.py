@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import GRANULE, Lab
+from tests.engine.conftest import DEADLINE_S, GRANULE, Lab
 from uploader.core.errors import StoreError
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
@@ -58,7 +58,7 @@ def test_a_drain_in_a_signal_handler_takes_no_lock_of_the_thread_it_interrupts(l
         with worker.wake._cond:  # type: ignore[attr-defined] # where a signal may come
             drain = threading.Thread(target=worker.drain, daemon=True)
             drain.start()
-            drain.join(5)
+            drain.join(DEADLINE_S)
             assert not drain.is_alive()
         assert worker.run() is False
 

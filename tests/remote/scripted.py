@@ -22,7 +22,7 @@ from http import HTTPStatus
 
 from uploader.core.errors import UploaderError
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 LINGER_OFF = struct.pack("ii", 1, 0)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.remote.conftest import Serve
-from tests.remote.scripted import Blocks, HandClock, Reply
+from tests.remote.scripted import DEADLINE_S, Blocks, HandClock, Reply
 from uploader.core.errors import Stopped
 from uploader.core.redact import SessionUri
 from uploader.remote.sockets import SocketAdapter
@@ -45,8 +45,9 @@ class Caller(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - it is what the test looks at
             self.raised = error
 
-    def ends_within(self, seconds: float) -> BaseException | None:
-        self.join(seconds)
+    def end(self) -> BaseException | None:
+        """What it raised; it would hang for two minutes if nothing ended it."""
+        self.join(DEADLINE_S)
         assert not self.is_alive()
         return self.raised
 
@@ -68,10 +69,10 @@ def test_a_cut_ends_a_thread_in_sendall_and_one_waiting_for_an_answer(
         SessionUri(f"{server.base}/o?upload_id=U"),
     )
     caller = Caller(lambda: call(storage, session))
-    assert server.arrived.wait(10)
+    assert server.arrived.wait(DEADLINE_S)
     caller.join(0.2)  # let it get stuck in the send or in the wait
     stop.cut()
-    raised = caller.ends_within(2)
+    raised = caller.end()
     assert isinstance(raised, Stopped)
     assert raised.__cause__ is raised.__context__ is None
     assert not stop._sockets
@@ -87,7 +88,7 @@ def test_a_cut_ends_a_tls_handshake(stop: StopToken, adapter: SocketAdapter) -> 
         with accepted:
             assert accepted.recv(1)  # the hello
             stop.cut()
-            assert isinstance(caller.ends_within(2), Stopped)
+            assert isinstance(caller.end(), Stopped)
 
 
 def test_a_cut_while_connecting_is_not_missed(
@@ -127,10 +128,10 @@ def test_a_cut_in_the_midst_of_an_answer_is_stopped_too(
     half = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"
     server = serve(Reply(garbage=half, stall=True))
     caller = Caller(lambda: query(storage, SessionUri(f"{server.base}/o")))
-    assert server.arrived.wait(10)
+    assert server.arrived.wait(DEADLINE_S)
     caller.join(0.2)  # let it get stuck in the second half
     stop.cut()
-    assert isinstance(caller.ends_within(2), Stopped)
+    assert isinstance(caller.end(), Stopped)
 
 
 def test_nothing_queued_trickles_in_after_a_cut() -> None:
@@ -143,7 +144,7 @@ def test_nothing_queued_trickles_in_after_a_cut() -> None:
         connection, _ = listening.accept()
         caller.join(0.5)  # nobody reads: what fits is queued on both sides
         stop.cut()
-        assert isinstance(caller.ends_within(2), Stopped)
+        assert isinstance(caller.end(), Stopped)
         with connection, pytest.raises(ConnectionResetError):
             read_to_the_end(connection)
 

@@ -319,12 +319,13 @@ def test_t12_a_body_never_stands_in_memory_as_a_whole(serve: Serve, storage: Sto
     assert body.reads > len(body) / body.block
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(("block", "arrives"), [(16 * 1024, True), (128 * 1024, False)])
 def test_t13_the_timeout_covers_a_block_and_not_the_whole_body(
     serve: Serve, stop: StopToken, block: int, arrives: bool
 ) -> None:
-    server = serve(Reply(200, rate_bps=64 * 1024), window=4096)  # 2 s in all, 1 s allowed
-    adapter = SocketAdapter(stop, send_timeout_s=1)
+    server = serve(Reply(200, rate_bps=32 * 1024), window=4096)  # 4 s in all, 2 s allowed
+    adapter = SocketAdapter(stop, send_timeout_s=2)
     small_buffers(adapter)
     body = Blocks(bytes(128 * 1024), block)
     with contextlib.nullcontext() if arrives else pytest.raises(RemoteError, match="timed out"):
@@ -334,6 +335,7 @@ def test_t13_the_timeout_covers_a_block_and_not_the_whole_body(
     adapter.close()
 
 
+@pytest.mark.timed
 def test_t13_a_stalled_reader_times_out_as_transient(serve: Serve, stop: StopToken) -> None:
     server = serve(Reply(read=4096, stall=True), window=4096)
     adapter = SocketAdapter(stop, send_timeout_s=0.3)

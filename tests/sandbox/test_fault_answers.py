@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 GRANULE = 256 * 1024
 MIB = 1 << 20
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 def fault(do: str, on: str = "put", **fields: Any) -> dict[str, Any]:

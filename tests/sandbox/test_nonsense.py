@@ -19,7 +19,7 @@ from uploader.sandbox.adapter import InProcessAdapter
 from uploader.sandbox.server import Sandbox
 from uploader.sandbox.world import World
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 FUZZ = settings(
     max_examples=150,
     deadline=None,

@@ -30,7 +30,7 @@ _LOOK_EVERY_S = 8.0
 #: Once nothing disturbs them any more all jobs have to be done within this time.
 _CALM_S = 180.0
 #: Exit codes of a verb: done, or illegal by now (the job has moved on).
-_VERB_CODES = (0, 2)
+_VERB_CODES = (0, 5)
 
 
 def say(line: str) -> None:

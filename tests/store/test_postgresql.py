@@ -27,7 +27,7 @@ from uploader.store.held import Held
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 HOLD_WRITER = "SELECT pg_advisory_lock(1970302063, 1)"
 
 

@@ -134,6 +134,6 @@ def test_no_worker_begins_to_live_while_the_store_is_migrated(tmp_path: Path) ->
         thread.join(0.3)
         assert found == []
         assert not any_worker(tmp_path)
-    thread.join(10)
+    thread.join(60)
     assert len(found) == 1
     found[0].close()

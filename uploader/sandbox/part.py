@@ -53,6 +53,11 @@ class Part:
                 left -= len(block)
         self._arrived, self._arrived_crc = self.persisted, self.crc
 
+    @property
+    def receiving(self) -> bool:
+        """Is a request adding to it?"""
+        return self._file is not None
+
     def begin(self) -> FileIO:
         """Take over; returns the token (the open file) that `write` and `end` ask for."""
         with self._lock:

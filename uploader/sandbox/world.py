@@ -183,6 +183,11 @@ class World:
         with self.lock:
             return self.objects.setdefault(key, StorageObject(key, self.folder.root / key))
 
+    def receiving(self) -> bool:
+        """Is the body of any request still coming in?"""
+        with self.lock:
+            return any(part.receiving for found in self.objects.values() for part in found.parts)
+
     def new_session(self, target: StorageObject, limits: tuple[int, int]) -> str:
         """Start a session; returns its upload id."""
         with self.lock:
