@@ -16,6 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from uploader.sandbox.demo import _command, _worker
+from uploader.sandbox.server import Sandbox
+
 PATIENCE_S = 90.0
 COMMAND = [sys.executable, "-m", "uploader"]
 
@@ -69,3 +72,21 @@ def test_a_demo_that_is_kept_can_be_looked_at_and_goes_on_until_ctrl_c() -> None
     assert (kept / "objects/sandbox/tiny-llama/config.json").is_file()
     shutil.rmtree(kept)
     assert looks == [["active"], ["active"], ["done"], ["done"]]
+
+
+def test_a_demo_runs_no_code_of_the_folder_it_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap = tmp_path / "trapped"
+    for name in ("uploader", "requests", "json"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"open({str(trap)!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    with Sandbox() as box:
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        command = _command(box, scratch)
+        assert command("--version").strip()
+        with _worker(command.environment) as process:
+            assert process.wait(PATIENCE_S) == 0
+    assert not trap.exists()

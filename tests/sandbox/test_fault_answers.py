@@ -80,11 +80,14 @@ def test_every_answer_of_the_services_has_their_headers(make: Make) -> None:
     remote = make(faults=[fault("status"), fault("status", "validate")])
     uri = remote.session(1)
     storage = [remote.put(uri, b"x"), remote.put(uri, b"x"), remote.http.get(uri)]
+    storage.append(remote.http.get(f"{remote.world.storage_url}/other/x"))
     control = [remote.validate(), remote.call("GET", "/models/m"), remote.call("GET", "/models/x")]
-    assert [a.status_code for a in (*storage, *control)] == [503, 200, 405, 503, 200, 404]
+    control += [remote.call("PUT", "/models/m"), remote.call("GET", "/nothing")]
+    statuses = [503, 200, 405, 404, 503, 200, 404, 405, 404]
+    assert [a.status_code for a in (*storage, *control)] == statuses
     assert all(answer.headers["x-guploader-uploadid"] for answer in storage)
     ids = [answer.headers["x-request-id"] for answer in control]
-    assert len({*ids}) == 3
+    assert len({*ids}) == 5
 
 
 def test_an_error_can_give_its_reason_in_details(make: Make) -> None:

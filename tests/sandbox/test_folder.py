@@ -116,6 +116,27 @@ def test_a_link_to_a_file_is_neither_read_nor_written(folder: DataFolder, outsid
     assert (outside / "secret").read_bytes() == b"secret"
 
 
+def test_a_whole_file_is_replaced_and_no_link_followed(folder: DataFolder, outside: Path) -> None:
+    (folder.root / "state").symlink_to(outside / "secret")
+    (folder.root / "state.new").symlink_to(outside / "secret")
+    folder.write("state", b"one")
+    folder.write("state", b"two")
+    assert folder.read("state") == (folder.root / "state").read_bytes() == b"two"
+    assert folder.read("nothing") == folder.read("no/thing") == b""
+    assert (outside / "secret").read_bytes() == b"secret"
+    assert [path.name for path in folder.root.iterdir()] == ["state"]
+
+
+def test_a_file_of_somebody_else_is_not_believed(
+    folder: DataFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write("state", b"x")
+    monkeypatch.setattr("uploader.sandbox.folder.os.geteuid", lambda: os.getuid() + 1)
+    for verb in (folder.read, folder.open):
+        with pytest.raises(OSError, match="somebody else"):
+            verb("state")
+
+
 def test_only_a_plain_file_is_opened(folder: DataFolder) -> None:
     os.mkfifo(folder.root / "pipe")
     (folder.root / "folder").mkdir()

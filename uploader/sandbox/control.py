@@ -17,8 +17,7 @@ def route(world: World, request: Request) -> Route:
     """Where a control-plane request leads. Raises ConnectionError if its body never ends."""
     if is_too_long(request):
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-        too_long = refusals.grpc_by_status(status, "the body is too long")
-        return Route("unknown", request.path, lambda _: too_long)
+        return _unknown(world, request, refusals.grpc_by_status(status, "the body is too long"))
     if request.path.startswith("/_sandbox/"):
         return switchboard.route(world, request)
     allowed = [entry for entry in _ROUTES if entry[1].fullmatch(request.path)]
@@ -29,8 +28,12 @@ def route(world: World, request: Request) -> Route:
             call = Call(world, request, names.get("account", ""), names.get("model_id", ""))
             return _call_route(call, on, run)
     status = HTTPStatus.METHOD_NOT_ALLOWED if allowed else HTTPStatus.NOT_FOUND
-    missing = refusals.grpc_by_status(status, status.phrase)
-    return Route("unknown", request.path, lambda _: missing)
+    return _unknown(world, request, refusals.grpc_by_status(status, status.phrase))
+
+
+def _unknown(world: World, request: Request, response: Response) -> Route:
+    refusals.stamp_control(response, world.next_id())
+    return Route("unknown", request.path, lambda _: response)
 
 
 def _call_route(call: Call, on: str, run: Callable[[Call], Response]) -> Route:

@@ -34,6 +34,8 @@ BANDWIDTH = "48MiB/s"
 #: Share of all bytes after which the kill comes: in the middle of the shards.
 KILL_AT = 0.4
 PATIENCE_S = 60.0
+#: `-P`: no module is taken from the folder that the demo happens to be started in.
+_UPLOADER = (sys.executable, "-P", "-m", "uploader")
 
 _Report = dict[str, Any]
 
@@ -171,7 +173,7 @@ class _Command:
 
     def __call__(self, *words: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "uploader", *words],
+            [*_UPLOADER, *words],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -190,6 +192,7 @@ def _command(box: Sandbox, scratch: Path) -> _Command:
     return _Command(
         {
             **inherited,
+            "PYTHONPATH": os.pathsep.join(_module_paths()),
             "HOME": str(scratch),
             "XDG_CONFIG_HOME": str(scratch / "config"),
             "UPLOADER_STATE_DIR": str(scratch / "state"),
@@ -203,10 +206,17 @@ def _command(box: Sandbox, scratch: Path) -> _Command:
     )
 
 
+def _module_paths() -> Iterator[str]:
+    """Where this program itself was found, in case it is not installed, and the user's own."""
+    yield str(Path(__file__).parents[2])
+    if theirs := os.environ.get("PYTHONPATH"):
+        yield theirs
+
+
 @contextmanager
 def _worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """`uploader run --until-idle`, killed where the demo leaves early."""
-    words = [sys.executable, "-m", "uploader", "run", "--until-idle"]
+    words = [*_UPLOADER, "run", "--until-idle"]
     with (
         _log(environment).open("wb") as log,
         subprocess.Popen(words, env=environment, stderr=log) as process,

@@ -57,10 +57,9 @@ class DataFolder:
 
     def open(self, key: str) -> FileIO:
         """The file for reading and writing, unbuffered; created if it is missing."""
-        with self._parent(key, create=True) as (folder, name):
-            with suppress(FileExistsError):
-                made = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE
-                return _plain(os.open(name, made, 0o600, dir_fd=folder))
+        with suppress(FileExistsError):
+            return self._create(key)
+        with self._parent(key) as (folder, name):
             return _plain(os.open(name, os.O_RDWR | _FILE, dir_fd=folder))
 
     def read(self, key: str) -> bytes:
@@ -77,7 +76,7 @@ class DataFolder:
         """Make a file hold these bytes: all of them or, after a crash, what it held before."""
         scratch = f"{key}.new"
         self.remove(scratch)
-        with self.open(scratch) as file:
+        with self._create(scratch) as file:
             left = memoryview(content)
             while left:
                 left = left[file.write(left) :]
@@ -92,6 +91,11 @@ class DataFolder:
         """Delete a file, if it is there."""
         with suppress(FileNotFoundError), self._parent(key) as (folder, name):
             os.unlink(name, dir_fd=folder)
+
+    def _create(self, key: str) -> FileIO:
+        with self._parent(key, create=True) as (folder, name):
+            made = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FILE
+            return _plain(os.open(name, made, 0o600, dir_fd=folder))
 
     @contextmanager
     def _parent(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
@@ -112,7 +116,8 @@ class DataFolder:
 
 
 def _plain(descriptor: int) -> FileIO:
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
         os.close(descriptor)
-        raise OSError("not a plain file")
+        raise OSError("a file in the data folder is not a plain one, or belongs to somebody else")
     return os.fdopen(descriptor, "r+b", buffering=0)

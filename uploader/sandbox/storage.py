@@ -48,7 +48,9 @@ def route(world: World, request: Request) -> Route:
     """Where a storage request leads; its name is the object's key."""
     bucket, _, key = request.path.removeprefix("/").partition("/")
     if bucket != _bucket(world) or not key:
-        return Route("unknown", key, lambda _: xml(404, "NoSuchBucket"))
+        missing = xml(404, "NoSuchBucket")
+        stamp_storage(missing, world.next_id())
+        return Route("unknown", key, lambda _: missing)
     on, run = _verb(request)
     return Route(on, key, lambda bent: _answer(world, bent, key, run))
 

@@ -21,6 +21,9 @@ from uploader.sandbox.part import Part
 from uploader.sandbox.script import Script
 from uploader.sandbox.wire import Request
 
+#: Reasons that the report lists; a client that goes on and on fills no memory.
+_MOST_REFUSED = 1000
+
 
 @dataclass
 class Model:
@@ -177,7 +180,8 @@ class World:
     def refuse(self, reason: str) -> None:
         """Note a breach of the protocol; `reason` never contains a secret."""
         with self.lock:
-            self.refused.append(reason)
+            if len(self.refused) < _MOST_REFUSED:
+                self.refused.append(reason)
 
     def object_at(self, key: str) -> StorageObject:
         with self.lock:
