@@ -105,6 +105,19 @@ def test_explain_warns_of_a_session_that_ends_too_soon(
 
 
 @pytest.mark.usefixtures("enqueued")
+@pytest.mark.parametrize("command", ["show", "explain", "wait", "status"])
+def test_a_hint_that_names_a_field_is_given_as_its_flag(
+    uploader: Command, sql: Sql, command: str, terminal: Callable[[int], None]
+) -> None:
+    sql("UPDATE jobs SET status = 'failed', reason_code = 'already_exists',"
+        " reason_message = 'it is there', reason_hint = 'choose another `model_id`'")  # fmt: skip
+    if command == "status":
+        terminal(200)
+    answer = uploader(command, "1")
+    assert "choose another --model-id" in answer.out + answer.err
+
+
+@pytest.mark.usefixtures("enqueued")
 def test_the_verbs(uploader: Command) -> None:
     assert uploader("pause", "1").out == "1\tpaused\n"
     assert uploader("resume", "my-model-3p1").out == "1\tactive\n"

@@ -9,7 +9,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli.options import JobArgument
-from uploader.cli.render import note
+from uploader.cli.render import hint, note
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_wrapped, width
 from uploader.core.documents import speed
@@ -87,8 +87,8 @@ def _waits_for(job: Job, base_url: str, now: datetime, *, working: bool) -> Iter
 
 
 def _to_do(job: Job, *, working: bool) -> Iterator[str]:
-    if job.reason is not None and job.reason.hint:
-        yield f"To do: {job.reason.hint.rstrip('.')}."
+    if hint(job):
+        yield f"To do: {hint(job).rstrip('.')}."
     if job.status in (Status.ACTIVE, Status.BLOCKED) and not working:
         yield "To do: no worker runs; start `uploader run`."
     if job.status is Status.PAUSED:

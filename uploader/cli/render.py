@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from uploader.cli.flags import spelled
 from uploader.core.documents import file_json, offset, speed, waits
 from uploader.core.job import OPEN_STATUSES, FileState, Job, Stage, Status
 from uploader.core.text import duration, percent, size
@@ -37,15 +38,20 @@ def job_columns(job: Job, base_url: str, now: datetime) -> tuple[str, ...]:
     return (*named, *map(str, numbers), *speeds, note(job, base_url, now))
 
 
+def hint(job: Job) -> str:
+    """What there is to do about a job, as somebody at a command line does it; empty for most."""
+    return spelled(job.reason.hint) if job.reason else ""
+
+
 def note(job: Job, base_url: str, now: datetime) -> str:
     """What else there is to know about a job, in one sentence; empty for most."""
     if job.base_url != base_url and job.status in OPEN_STATUSES:
         return f"for {job.base_url}: workers with this configuration skip it"
     if job.status is Status.ACTIVE and job.not_before is not None and waits(job, now):
-        why = f": {job.reason.message}" if job.reason else ""
+        why = f": {spelled(job.reason.message)}" if job.reason else ""
         return f"waits {duration((job.not_before - now).total_seconds())}{why}"
     if job.reason is not None:
-        return job.reason.message
+        return spelled(job.reason.message)
     if job.plain_put and job.status is Status.ACTIVE and job.stage is Stage.UPLOAD:
         return "plain PUT: a file is confirmed as a whole, rate and ETA count bytes sent"
     return ""

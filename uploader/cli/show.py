@@ -14,6 +14,7 @@ from uploader.cli.render import (
     FILE_HEADINGS,
     file_columns,
     file_row,
+    hint,
     note,
 )
 from uploader.cli.settings import settings_of
@@ -52,7 +53,7 @@ def _facts(job: Job, base_url: str, now: datetime) -> list[tuple[str, str]]:
         ("stage", job.stage.value),
         ("status", job.status.value),
         ("note", note(job, base_url, now)),
-        ("hint", job.reason.hint if job.reason else ""),
+        ("hint", hint(job)),
         ("files", f"{job.files_stored} of {job.files_total} stored"),
         ("confirmed", _confirmed(job)),
         ("sent", size(job.bytes_sent)),

@@ -9,7 +9,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli.options import AsJson, OptionalJob
-from uploader.cli.render import JOB_HEADINGS, job_columns, job_row, note
+from uploader.cli.render import JOB_HEADINGS, hint, job_columns, job_row, note
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_table, out_wrapped, width
 from uploader.core.documents import jobs_document
@@ -47,5 +47,5 @@ def _show_table(jobs: Sequence[Job], base_url: str, now: datetime, columns: int)
         if message:
             out()
             out_wrapped(f"job {job.id} {job.status}: {message}", columns)
-        if message and job.reason is not None and job.reason.hint:
-            out_wrapped(f"hint: {job.reason.hint}", columns, "  ")
+        if message and hint(job):
+            out_wrapped(f"hint: {hint(job)}", columns, "  ")

@@ -11,6 +11,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli.options import SeveralJobs
+from uploader.cli.render import hint
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import print_note, shorten
 from uploader.core.errors import UsageError
@@ -74,8 +75,8 @@ def exit_code_of(
 
 def _result(jobs: Sequence[Job]) -> Exit:
     for job in jobs:
-        if job.status is not Status.DONE and job.reason is not None and job.reason.hint:
-            print_note(f"hint: job {job.id}: {job.reason.hint}")
+        if job.status is not Status.DONE and hint(job):
+            print_note(f"hint: job {job.id}: {hint(job)}")
     return combined(exit_of(job.status, job.reason) for job in jobs)
 
 

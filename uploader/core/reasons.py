@@ -285,12 +285,7 @@ class Code(StrEnum):
         "The model exists, and the folder now has other files than it was created with.",
         Made("`uploader retry --replace` if this job created the model, else another id"),
     )
-    NOT_FOUND = (
-        "not_found",
-        None,
-        "There is no such job, file or folder.",
-        Made("what to look at"),
-    )
+    NOT_FOUND = "not_found", None, "There is no such job, file or folder.", Made("what to look at")
     VERB_REFUSED = (
         "verb_refused",
         None,
@@ -312,33 +307,18 @@ class Code(StrEnum):
 
     # -- the state store -------------------------------------------------------------------
 
-    STORE = ("store", None, "The state store cannot be used as it is.", Made("what to check"))
-    LOCKED = (
-        "locked",
-        None,
-        "Another process holds the state store for too long.",
-        Made("how to find who holds it"),
-    )
-    READ_ONLY = ("read_only", None, "The state store cannot be written.", Made("what to check"))
-    CORRUPT = (
-        "corrupt",
-        None,
-        "The state store is damaged, or not a database.",
-        "restore a backup, or move it away",
-    )
-    DISK_FULL = (
-        "disk_full",
-        None,
-        "The state store has no room to grow.",
-        Made("which disk needs space"),
-    )
+    STORE = "store", None, "The state store cannot be used as it is.", Made("what to check")
+    LOCKED = "locked", None, "Another process holds the store.", Made("how to find who holds it")
+    READ_ONLY = "read_only", None, "The state store cannot be written.", Made("what to check")
+    CORRUPT = "corrupt", None, "The state store is damaged.", "restore a backup, or move it away"
+    DISK_FULL = "disk_full", None, "The state store cannot grow.", Made("which disk is full")
     GONE = (
         "gone",
         None,
         "The state store is gone or cannot be opened.",
         "check the state folder, restart the service",
     )
-    IO = ("io", None, "The state store cannot be read or written.", Made("what to check"))
+    IO = "io", None, "The state store cannot be read or written.", Made("what to check")
     UNREACHABLE = (
         "unreachable",
         None,
@@ -369,19 +349,9 @@ class Code(StrEnum):
         "The database holds the tables of another program.",
         "set UPLOADER_DATABASE_URL to a file, or database, of its own",
     )
-    EMPTY = ("empty", None, "The state store holds nothing yet.", "enqueue a folder first")
-    OLDER = (
-        "older",
-        None,
-        "The state store was written by an earlier version.",
-        Made("how to migrate it"),
-    )
-    NEWER = (
-        "newer",
-        None,
-        "The state store was written by a later version.",
-        Made("what to install or restart"),
-    )
+    EMPTY = "empty", None, "The state store holds nothing yet.", "enqueue a folder first"
+    OLDER = "older", None, "An earlier version wrote the state store.", Made("how to migrate it")
+    NEWER = "newer", None, "A later version wrote the state store.", Made("what to install")
 
     # -- never shown: control flow ---------------------------------------------------------
 
@@ -391,7 +361,7 @@ class Code(StrEnum):
         "A worker no longer owns a job, and writes nothing more about it.",
         "nothing: whoever owns the job goes on with it",
     )
-    STOPPED = ("stopped", None, "A job was asked to stop.", "nothing: it stops")
+    STOPPED = "stopped", None, "A job was asked to stop.", "nothing: it stops"
 
 
 #: A source or a stored object is not what was promised: these end in an exit code of their own.
