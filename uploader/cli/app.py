@@ -97,7 +97,7 @@ def start(
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
-    """Carry out one command line; its exit code (docs/cli.md §6)."""
+    """Carry out one command line; its exit code (docs/exit-codes.md)."""
     try:
         return _obey(arguments)
     except SystemExit as end:

@@ -144,7 +144,10 @@ def _print_outcome(before: Job, after: Job | None, *, working: bool) -> None:
 
 
 def _print_discarded(jobs: Jobs, job: Job) -> None:
-    """A plain PUT confirms nothing before its end: what it sent is sent again (design §3)."""
+    """A plain PUT confirms nothing before its end: what it sent is sent again.
+
+    See docs/life.md §3.3.
+    """
     for file in jobs.files(job.id):
         if file.mode is Mode.PUT and not file.stored and file.mark.offset:
             sent = size(file.mark.offset)

@@ -19,13 +19,14 @@ from uploader.runtime import StopToken
 from uploader.sources.local import open_source
 from uploader.store.held import Held
 
-#: A 400 that names a file we stored is the service's own delay, for so long (fw §13.8).
+#: A 400 that names a file we stored is the service's own delay, for so long
+#: (docs/fireworks.md §13.8).
 NOT_FOUND_GRACE_S = 300.0
 MIN_POLLS = 3
 
 
 def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken) -> None:
-    """Every file once more before the first validateUpload (invariant 6).
+    """Every file once more before the first validateUpload (docs/invariants.md §6).
 
     One that was touched is read again as a whole. Raises SourceChanged, SourceMissing,
     SourceUnreadable, Stopped.
@@ -73,7 +74,7 @@ class Validation:
     def _refused(self, error: RemoteError, started_s: float) -> None:
         if error.verdict is Verdict.ABSENT:
             raise model_gone() from None
-        if error.verdict is Verdict.TRANSIENT and self.ready_already():  # fw §13.9
+        if error.verdict is Verdict.TRANSIENT and self.ready_already():  # docs/fireworks.md §13.9
             return
         if error.verdict is Verdict.NOT_YET or self._names_a_stored_file(error):
             self._wait(_RECEIVING, started_s, answer=error.message)

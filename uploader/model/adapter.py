@@ -1,4 +1,4 @@
-"""What an adapter's config and tensors say of it (contract fireworks §1.2 peftDetails, §6)."""
+"""What an adapter's config and tensors say of it (docs/fireworks.md §1.2, §6)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from uploader.model.tensors import Tensor
 
 #: The router of a mixture of experts; elsewhere a module of that name is no target.
 GATE = "block_sparse_moe.gate"
-#: What an adapter may adapt (contract §6); lm_head in some families only.
+#: What an adapter may adapt (docs/fireworks.md §6); lm_head in some families only.
 LM_HEAD = "lm_head"
 SUPPORTED = frozenset(
     {"q_proj", "k_proj", "v_proj", "o_proj", GATE, LM_HEAD}
     | {"up_proj", "w1", "down_proj", "w2", "gate_proj", "w3"}
 )
-#: "Embedding targets are unsupported" (contract §6): their names in common models.
+#: "Embedding targets are unsupported" (docs/fireworks.md §6): their names in common models.
 EMBEDDINGS = frozenset(
     {"embed_tokens", "embed_in", "wte", "wpe", "word_embeddings", "tok_embeddings"}
 )
@@ -37,7 +37,8 @@ _ALL = "all-linear"
 _PLAIN_PATTERN = re.compile(
     r"\^?(?:\.\*\??(?:\\?\.|(?=\()))?\(?(?:\?:)?(\w+(?:\|\w+)*)\)?\$?", re.ASCII
 )
-# "Llama, Mistral, Qwen2, Qwen2-VL, Kimi K2.5" (contract §6), in a name or a config's model_type.
+# "Llama, Mistral, Qwen2, Qwen2-VL, Kimi K2.5" (docs/fireworks.md §6), in a name or a config's
+# model_type.
 _LM_HEAD_FAMILY = re.compile(r"llama|mistral|qwen[-_]?2(?!\d)|kimi[-_]?k2[.p_-]?5", re.IGNORECASE)
 # A key of a rank_pattern that is nothing but the end of a path, or with ^ the whole of it.
 _PLAIN_KEY = re.compile(r"(\^?)(\w+(?:\\?\.\w+)*)\$?", re.ASCII)

@@ -1,7 +1,8 @@
-"""A folder becomes a manifest (design §2): its top-level regular files and why others stay.
+"""A folder becomes a manifest: its top-level regular files and why others stay.
 
 Links are followed where they end in regular files: a Hugging Face cache snapshot is nothing
-but links into ../../blobs (contract fireworks §13.11). Nested files are not sent (§2.6).
+but links into ../../blobs (docs/fireworks.md §13.11). Nested files are not sent
+(docs/fireworks.md §2.6).
 """
 
 from __future__ import annotations
@@ -163,7 +164,8 @@ def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
     finally:
         os.close(handle)
     if not found.st_size and role(name) is Role.OTHER:
-        return LeftOut(name, "empty", 0)  # the service may refuse empty objects (contract §2.4)
+        # the service may refuse empty objects (docs/fireworks.md §2.4)
+        return LeftOut(name, "empty", 0)
     return ManifestFile(name, found.st_size, fingerprint_of(found))
 
 

@@ -106,7 +106,7 @@ class Source:
 
 
 def open_source(root: str, file: FileState, stop: StopToken) -> Source:
-    """Open a file of the manifest, proven to be the one it names (invariant 6).
+    """Open a file of the manifest, proven to be the one it names (docs/invariants.md §6).
 
     Raises SourceMissing, SourceUnreadable (may pass), or SourceChanged.
     """

@@ -1,4 +1,4 @@
-"""What a worker does with many jobs: take, keep and free them (design §4 Leases)."""
+"""What a worker does with many jobs: take, keep and free them (docs/architecture.md §9)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class Claims:
         self._engine = engine
         self._now = now
         self._journal = Journal(engine, on_event)
-        #: Does a lease end by itself? With SQLite a file lock alone decides (design §4 Leases).
+        #: Does a lease end by itself? With SQLite a file lock alone decides
+        #: (docs/architecture.md §9).
         self.leases_end = not dialect.is_file(engine)
 
     def claim(
@@ -121,7 +122,7 @@ class Claims:
         """End the leases that hold no more; the ids of their jobs.
 
         Those of owners that are not ``alive``; if leases end by themselves, the overdue ones
-        of any owner (design §4 Leases).
+        of any owner (docs/architecture.md §9).
         """
         orphaned = self._overdue() if self.leases_end else self._dead(alive)
         return [] if orphaned is None else self._rescue(orphaned)
@@ -177,7 +178,7 @@ class Claims:
                 transaction.run(late.values(not_before=None))
 
     def open_count(self, base_url: str) -> int:
-        """How many jobs a worker still has something to do for; none is idle (design §5).
+        """How many jobs a worker still has something to do for; none is idle (docs/cli.md §4).
 
         A cancelled job's model that could not be deleted is no reason to stay: it may need
         another key first. The next worker tries again.

@@ -1,4 +1,4 @@
-"""Is this folder already a job? The rule of design §5, and the rows of one that is not."""
+"""Is this folder already a job? The rule of docs/life.md §1, and the rows of one that is not."""
 
 from __future__ import annotations
 

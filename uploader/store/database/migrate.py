@@ -1,4 +1,4 @@
-"""The schema's version: read by plain SQL, raised by Alembic (design §4 Migrations).
+"""The schema's version: read by plain SQL, raised by Alembic (docs/architecture.md §10).
 
 Alembic is imported only where a migration runs: `uploader status` must start fast.
 """

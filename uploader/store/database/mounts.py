@@ -1,7 +1,7 @@
 """On which kind of disk is the state folder? SQLite needs locks and shared memory that hold.
 
 Three answers: a local disk, one that surely breaks a database, and all others, which may only
-look like a disk (docs/field.md).
+look like a disk (docs/architecture.md §9).
 """
 
 from __future__ import annotations
