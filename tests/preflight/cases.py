@@ -13,6 +13,7 @@ from tests.preflight import (
     test_check_newer,
     test_check_text,
     test_check_weights,
+    test_check_wrapped,
 )
 
 _MODULES = {
@@ -25,6 +26,7 @@ _MODULES = {
     "newer": test_check_newer,
     "text": test_check_text,
     "weights": test_check_weights,
+    "wrapped": test_check_wrapped,
 }
 
 GOOD: dict[str, dict[str, bytes]] = {

@@ -176,6 +176,13 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
         {**BASE, "model.safetensors": safetensors({"model.layers.0.q_proj.qweight": 8})},
         [("quantization", W, "model.safetensors")],
     ),
+    **{
+        f"left by a tool that quantizes: {name}": (
+            {**BASE, "model.safetensors": safetensors({f"model.layers.0.q_proj.{name}": 8})},
+            [("quantization", W, "model.safetensors")],
+        )
+        for name in ("weight.absmax", "weight.quant_map", "SCB", "weight_packed")
+    },
     "quantized by a file of its own": (
         {**BASE, "hf_quant_config.json": b"{}"},
         [("quantization", W, "hf_quant_config.json")],

@@ -173,6 +173,7 @@ def suffixes(path: str) -> Iterator[str]:
     """What a listed target may call the module: its last part, the last two, … the whole path."""
     start = len(path)
     if start > _LONGEST_NAME:
+        yield path.rpartition(".")[2]
         yield path
         return
     while start >= 0:

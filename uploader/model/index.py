@@ -99,12 +99,13 @@ def _weight_map(text: JsonText) -> dict[str, Names]:
     """The names by shard, packed as soon as there are many."""
     packed: dict[str, Names] = {}
     loose: dict[str, list[str]] = {}
-    for count, tensor in enumerate(text.members(), start=1):
-        if not text.at('"'):
-            raise Malformed("names shards that are no names")
-        loose.setdefault(text.string(), []).append(tensor)
-        if count % _PACKED_AT == 0:
-            _pack(loose, packed)
+    try:
+        for count, (tensor, shard) in enumerate(text.pairs(), start=1):
+            loose.setdefault(shard, []).append(tensor)
+            if count % _PACKED_AT == 0:
+                _pack(loose, packed)
+    except TypeError:
+        raise Malformed("names shards that are no names") from None
     _pack(loose, packed)
     return packed
 

@@ -11,6 +11,10 @@ from typing import Any
 _MAX_VALUE = 1_000_000
 _SPACE = re.compile(r"[ \t\n\r]*")
 _PLAIN = re.compile(r'([^"\\\x00-\x1f]*)"')
+#: A whole pair without an escape, as nearly all are, and what ends it.
+_PAIR = re.compile(
+    r'[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*([,}])'
+)
 _DECODER = json.JSONDecoder()
 
 
@@ -41,6 +45,26 @@ class JsonText:
                 self._place += 1
                 return
             self._take(",")
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """The members of an object of strings. Raises TypeError for another value."""
+        self._take("{")
+        more = not self.at("}")
+        self._place += not more
+        while more:
+            found = _PAIR.match(self._text, self._place)
+            if found:
+                self._place = found.end()
+                yield found[1], found[2]
+                more = found[3] == ","
+                continue
+            key = self.string()
+            self._take(":")
+            if not self.at('"'):
+                raise TypeError
+            yield key, self.string()
+            more = not self.at("}")
+            self._take("," if more else "}")
 
     def string(self) -> str:
         self._take('"')

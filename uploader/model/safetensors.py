@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from uploader.core.text import size
 from uploader.model.reading import Malformed, TooLong
@@ -21,6 +22,7 @@ MAX_HEADER_BYTES = 100_000_000
 MAX_READ_BYTES = 16_000_000
 _SPAN = re.compile(rb'"data_offsets"\s*:\s*\[\s*(\d{1,19})\s*,\s*(\d{1,19})\s*\]')
 _LENGTH_BYTES = 8
+_LONGEST = 60
 
 
 class WrongSize(Malformed):
@@ -29,10 +31,14 @@ class WrongSize(Malformed):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Every tensor by name, and the bytes that all of them take."""
+    """Every tensor by name, and the bytes that all of them take.
+
+    ``format`` is what its metadata says of that: empty if nothing, None without metadata.
+    """
 
     tensors: Tensors
     tensors_bytes: int
+    format: str | None = None
 
 
 def read_header(path: Path) -> Header:
@@ -50,7 +56,7 @@ def read_header(path: Path) -> Header:
                 _check_size(file.read(length), data_bytes)
                 raise TooLong(f"has a header of {size(length)}, which is not looked into")
             try:
-                return Header(Tensors(_tensors(path)), data_bytes)
+                return _read(path, data_bytes)
             except Malformed:
                 _check_size(file.read(length), data_bytes)
                 raise
@@ -69,20 +75,30 @@ def _header_length(prefix: bytes, size_bytes: int) -> int:
     return length
 
 
-def _tensors(path: Path) -> Iterator[tuple[str, Tensor]]:
-    """As the library reads them; raises Malformed where it refuses, and OSError."""
+def _read(path: Path, data_bytes: int) -> Header:
+    """As the library reads it; raises Malformed where it refuses, and OSError."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - brings numpy along
 
     try:
         # pread: a mapped file that shrinks meanwhile would kill us with SIGBUS.
         with safe_open(path, framework="np", backend="pread") as file:
-            for name in file.offset_keys():
-                tensor = file.get_slice(name)
-                yield name, Tensor(tensor.get_dtype(), tuple(tensor.get_shape()))
+            metadata = file.metadata()
+            said = None if metadata is None else str(metadata.get("format", ""))[:_LONGEST]
+            return Header(Tensors(_tensors(file)), data_bytes, said)
     except SafetensorError as error:
         words = str(error).removeprefix("Error while deserializing header: ")
         message = f"has a header that the safetensors library refuses: {words}"
         raise Malformed(message) from None
+
+
+def _tensors(file: Any) -> Iterator[tuple[str, Tensor]]:
+    alike: dict[tuple[Any, ...], Tensor] = {}
+    for name in file.offset_keys():
+        tensor = file.get_slice(name)
+        key = (tensor.get_dtype(), *tensor.get_shape())
+        if key not in alike:
+            alike[key] = Tensor(key[0], key[1:])
+        yield name, alike[key]
 
 
 def _check_size(raw: bytes, data_bytes: int) -> None:

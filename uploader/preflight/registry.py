@@ -25,6 +25,7 @@ from uploader.preflight.checks import (
     signature,
     text,
     weights,
+    wrapped,
 )
 from uploader.preflight.contents import Contents
 from uploader.preflight.serving import LORA_SERVING
@@ -80,6 +81,8 @@ CHECKS = (
     Check(hollow.hollow_weights, ALL, BOTH),
     Check(hollow.pickled_weights, ALL, BOTH),
     Check(hollow.unread_weights, MODELS, WARNS),
+    Check(wrapped.wrapped_names, MODELS, WARNS),
+    Check(wrapped.metadata_format, ALL, WARNS),
     Check(hollow.small_shards, MODELS, WARNS),
     Check(weights.two_formats, MODELS, WARNS),
     Check(weights.duplicate_tensor, MODELS, BOTH),

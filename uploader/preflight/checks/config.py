@@ -56,7 +56,10 @@ _SCALED = re.compile(
 
 #: What tools that quantize leave beside a config.json that says nothing of it.
 _QUANTIZERS = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
-_PACKED = (".qweight", ".qzeros")
+_PACKED = (
+    *(".qweight", ".qzeros", ".weight_packed", ".weight_scale_inv"),
+    *(".absmax", ".quant_map", ".SCB"),
+)
 
 #: Where models of images and text keep the config of their decoder.
 _DECODERS = ("text_config", "llm_config", "language_config")

@@ -25,6 +25,7 @@ from uploader.preflight.contents import Contents
 
 #: "5 TiB is the maximum size of an object" (docs/fireworks.md §8).
 MAX_FILE_BYTES = 5 << 40
+_DIFFUSERS = "model_index.json"
 _AGAIN = "download or save it again"
 
 
@@ -139,6 +140,8 @@ def adapter_config(contents: Contents) -> Iterable[Finding]:
 def _needed_object(contents: Contents, name: str, check: str) -> Iterable[Finding]:
     if contents.present and name not in contents.present:
         hint = "every Hugging Face model has one: is this the model's folder?"
+        if _DIFFUSERS in contents.present:
+            hint = f"{_DIFFUSERS} is of a diffusers pipeline: Fireworks takes language models"
         yield error(check, name, f"{name} is missing", hint)
     contents.object(name)
     if name in contents.trouble:
