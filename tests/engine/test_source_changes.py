@@ -1,4 +1,4 @@
-"""Invariant 6 as a table: every change of a source at every moment.
+"""docs/invariants.md §6 as a table: every change of a source at every moment.
 
 Never a splice, never a SIGBUS, never a silent short object.
 """

@@ -1,4 +1,4 @@
-"""Invariant 6: a source that changed is never spliced."""
+"""docs/invariants.md §6: a source that changed is never spliced."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """One local file, open for one transfer: its blocks, its CRC32C and its identity.
 
-Invariant 6 lives here. A source is what size and mtime_ns of the *open file* say; where those
-moved, only a re-read prefix that matches a known pair proves that it is still the same file.
+The rule of docs/invariants.md §6 is kept here. A source is what size and mtime_ns of the *open
+file* say; where those moved, only a re-read prefix that matches a known pair proves that it is
+still the same file.
 """
 
 from __future__ import annotations
