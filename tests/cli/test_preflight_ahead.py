@@ -89,6 +89,17 @@ def test_a_store_that_cannot_be_read_is_no_reason_to_fail(
     assert uploader("preflight", model).code == 0
 
 
+@pytest.mark.usefixtures("uploaded")
+def test_a_damaged_row_is_no_reason_to_fail_either(
+    uploader: Command, model: Path, misfit: Path, sql: Sql
+) -> None:
+    sql("UPDATE jobs SET created_at = 'nonsense'")
+    answer = uploader("preflight", model, "--json")
+    assert (answer.code, answer.json["rate_bps"]) == (0, None)
+    assert uploader("preflight", misfit, *BASED).code == 0
+    assert uploader("enqueue", model).code == 11
+
+
 def test_a_file_may_outlive_its_session(uploader: Command, home: Path) -> None:
     big = folder(home / "big", BASE)
     for name in ("a.dat", "b.dat"):

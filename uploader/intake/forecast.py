@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from uploader.core.job import Manifest, Stage
+from uploader.core.errors import StoreError
+from uploader.core.job import Job, Manifest, Stage
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.text import duration, size
 from uploader.model.finding import Finding, warning
@@ -54,9 +56,16 @@ def forecast(given_bps: float | None, limit_bps: int | None, jobs: Jobs | None) 
     return measured
 
 
+def earlier_jobs(jobs: Jobs) -> list[Job]:
+    """Every job. What was done before is good to know, and damage to it no reason to fail."""
+    with contextlib.suppress(StoreError):
+        return jobs.jobs()
+    return []
+
+
 def _measured(jobs: Jobs) -> Forecast | None:
     """As the last upload went, its pauses and waits included: the next one may have them too."""
-    uploaded = [job for job in jobs.jobs() if job.stage in _STORED]
+    uploaded = [job for job in earlier_jobs(jobs) if job.stage in _STORED]
     if not uploaded:
         return None
     last = max(uploaded, key=lambda job: job.updated_at)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from uploader.core.documents import InspectionJson
 from uploader.core.errors import PreflightRefused, UploaderError
 from uploader.core.job import FileState, Kind, Manifest
-from uploader.intake.forecast import Forecast
+from uploader.intake.forecast import Forecast, earlier_jobs
 from uploader.intake.request import EnqueueRequest
 from uploader.model.finding import Finding, error
 from uploader.model.folder import SEEN_BY_SCAN, Folder, LeftOut, scan
@@ -125,8 +125,10 @@ def inspect_folder(
 def uploaded_base(folder: Folder, given: str | None, jobs: Jobs | None) -> Folder | None:
     """The folder of an adapter's base model, if it was uploaded from here and is as it was then."""
     model = base_model_of(folder, given)
-    for job in reversed(jobs.jobs()) if model and jobs else ():
-        if job.model == model and job.kind is Kind.BASE and jobs:
+    if model is None or jobs is None:
+        return None
+    for job in reversed(earlier_jobs(jobs)):
+        if job.model == model and job.kind is Kind.BASE:
             with contextlib.suppress(UploaderError):
                 found = scan(Path(job.path))
                 if _holds(found.manifest, jobs.files(job.id)):

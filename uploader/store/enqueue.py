@@ -12,12 +12,14 @@ from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
 from uploader.core.job import OPEN_STATUSES, UNKNOWN_ACCOUNT, Manifest, NewJob, Stage, Status
 from uploader.core.reasons import Code
+from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.journal import Transaction
 from uploader.store.tables import files, jobs
 
 _CHANGED = "changed files"
 
 
+@corrupt_rows_as_store_error()
 def known_job(connection: Connection, new: NewJob) -> int | None:
     """The id of the same job, open or done; None where ``new`` is news.
 
