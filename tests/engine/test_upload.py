@@ -1,4 +1,4 @@
-"""What a hostile reading of URLs, transfers and sources found."""
+"""One upload: how it comes by URLs, what its transfers do, what it makes of its sources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import google_crc32c
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from tests.engine.test_review import counting, never_fresh
+from tests.engine.test_worker import counting, never_fresh
 from uploader.core.errors import SourceUnreadable
 from uploader.core.job import FileState, Mode, PrefixCrc, Status
 from uploader.engine.job_run import refuse_different

@@ -1,4 +1,4 @@
-"""What a hostile reading of the engine found."""
+"""The worker: its loop, its starts and stops, and what a blocked or failed job does meanwhile."""
 
 from __future__ import annotations
 
