@@ -152,6 +152,12 @@ def test_settings_are_read_at_the_call(
         uploader.jobs()
 
 
+def test_what_the_settings_warn_of_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPLOADER_NO_SUCH", "x")
+    with pytest.warns(UserWarning, match="UPLOADER_NO_SUCH"):
+        assert uploader.jobs() == []
+
+
 # -- looking -----------------------------------------------------------------------------------
 
 

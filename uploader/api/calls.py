@@ -54,45 +54,33 @@ def enqueue(  # noqa: PLR0913 - the options of `uploader enqueue`
     no_preflight: bool = False,
     priority: int = 0,
 ) -> JobWithFiles:
-    """Make a job of the model folder ``path``; nothing is sent before a worker runs.
+    """Make a job of the folder ``path`` with the options of `uploader enqueue`; sends nothing.
 
-    The same folder with the same options is the same job. The options are those of
-    `uploader enqueue`; ``model_json`` holds any field of the model by the service's name.
+    The same folder with the same options is the same job.
 
         job = uploader.enqueue("checkpoints/final", model_id="my-model")
-        print(job.id, job.model, job.status)
 
-    Raises PreflightRefused, whose ``findings`` say what is wrong with the folder; NotFound,
-    UsageError, StoreError.
+    Raises PreflightRefused, with ``findings``; NotFound, UsageError, StoreError.
     """
     from uploader.intake.request import EnqueueRequest, ModelFields, folder_of
 
     fields = ModelFields(
-        display_name=display_name,
-        description=description,
-        hugging_face_url=hugging_face_url,
-        github_url=github_url,
-        public=public,
-        context_length=context_length,
-        supports_tools=supports_tools,
-        supports_image_input=supports_image_input,
+        display_name=display_name, description=description, hugging_face_url=hugging_face_url,
+        github_url=github_url, public=public, context_length=context_length,
+        supports_tools=supports_tools, supports_image_input=supports_image_input,
         default_draft_model=default_draft_model,
         default_draft_token_count=default_draft_token_count,
-    )
+    )  # fmt: skip
     request = EnqueueRequest(
-        path=folder_of(os.fspath(path)),
-        model_id=model_id,
-        account=account,
-        kind=_kind(kind),
-        base_model=base_model,
-        fields=fields,
-        model_json=model_json or {},
-        include=_names(include),
-        exclude=_names(exclude),
-        allow=_names(allow),
-        no_preflight=no_preflight,
-        priority=priority,
-    )
+        path=folder_of(os.fspath(path)), model_id=model_id, account=account, kind=_kind(kind),
+        base_model=base_model, fields=fields, model_json=model_json or {},
+        include=_names(include), exclude=_names(exclude), allow=_names(allow),
+        no_preflight=no_preflight, priority=priority,
+    )  # fmt: skip
+    return _enqueue(request)
+
+
+def _enqueue(request: EnqueueRequest) -> JobWithFiles:
     with _opened() as (settings, store):
         plan = _planned(request, settings, store.glimpse())
         table = store.create()
@@ -249,7 +237,7 @@ def _opened() -> Iterator[tuple[Settings, wiring.Store]]:
 
     settings = load()
     for sentence in settings.warnings:
-        warnings.warn(sentence, stacklevel=2)
+        warnings.warn(sentence, stacklevel=5)
     with wiring.Store(settings) as store:
         yield settings, store
 

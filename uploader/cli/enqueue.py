@@ -61,40 +61,35 @@ def enqueue(
     job.
     """
     fields = ModelFields(
-        display_name=display_name,
-        description=description,
-        hugging_face_url=hugging_face_url,
-        github_url=github_url,
-        public=public,
-        context_length=context_length,
-        supports_tools=supports_tools,
-        supports_image_input=supports_image_input,
+        display_name=display_name, description=description, hugging_face_url=hugging_face_url,
+        github_url=github_url, public=public, context_length=context_length,
+        supports_tools=supports_tools, supports_image_input=supports_image_input,
         default_draft_model=default_draft_model,
         default_draft_token_count=default_draft_token_count,
-    )
+    )  # fmt: skip
     request = EnqueueRequest(
-        path=path,
-        model_id=model_id,
-        account=account,
-        kind=kind.kind,
-        base_model=base_model,
-        fields=fields,
-        model_json=options.read_model_json(model_json),
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        allow=tuple(allow or ()),
-        no_preflight=no_preflight,
-        priority=priority,
+        path=path, model_id=model_id, account=account, kind=kind.kind, base_model=base_model,
+        fields=fields, model_json=options.read_model_json(model_json),
+        include=tuple(include or ()), exclude=tuple(exclude or ()), allow=tuple(allow or ()),
+        no_preflight=no_preflight, priority=priority,
+    )  # fmt: skip
+    raise typer.Exit(
+        _carry_out(settings_of(context), request, dry_run=dry_run, wait=wait, as_json=as_json)
     )
-    settings = settings_of(context)
+
+
+def _carry_out(
+    settings: Settings, request: EnqueueRequest, *, dry_run: bool, wait: bool, as_json: bool
+) -> Exit:
     with wiring.Store(settings) as store:
         plan = planned(request, settings, store.glimpse())
         if not dry_run:
-            raise typer.Exit(_enqueue(store, plan, wait=wait, as_json=as_json))
+            return _enqueue(store, plan, wait=wait, as_json=as_json)
     if as_json:
         out_json(plan.as_json())
     else:
         print_plan(plan, width())
+    return Exit.OK
 
 
 def planned(request: EnqueueRequest, settings: Settings, jobs: Jobs | None) -> Plan:
