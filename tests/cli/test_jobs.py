@@ -75,7 +75,7 @@ def test_show_has_the_files(uploader: Command, sql: Sql, terminal: Callable[[int
 def test_explain_says_what_to_do(
     uploader: Command, sql: Sql, clock: ScriptedClock, terminal: Callable[[int], None]
 ) -> None:
-    assert "no worker runs; start `uploader run`" in uploader("explain", "1").out
+    assert "no worker runs: start `uploader run`" in uploader("explain", "1").out
     later = clock.now() + timedelta(minutes=2)
     sql(f"UPDATE jobs SET not_before = '{later:%Y-%m-%d %H:%M:%S.%f}', reason_code = 'remote',"
         " reason_message = 'the service answered 503.', reason_hint = ''")  # fmt: skip

@@ -9,6 +9,7 @@ import typer
 from uploader import wiring
 from uploader.cli import options
 from uploader.cli.findings import print_findings, print_plan
+from uploader.cli.render import NO_WORKER
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, print_note, width
 from uploader.cli.wait import exit_code_of
@@ -125,4 +126,4 @@ def _print_outcome(plan: Plan, job: Job, *, created: bool, working: bool) -> Non
         if job.priority != plan.new.priority:
             print_note(f"job {job.id} keeps its priority {job.priority}")
     if job.status is Status.ACTIVE and not working:
-        print_note("no worker runs: start `uploader run`")
+        print_note(NO_WORKER)

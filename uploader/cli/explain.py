@@ -9,7 +9,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli.options import JobArgument
-from uploader.cli.render import hint, note
+from uploader.cli.render import NO_WORKER, hint, note
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_wrapped, width
 from uploader.core.documents import speed
@@ -90,7 +90,7 @@ def _to_do(job: Job, *, working: bool) -> Iterator[str]:
     if hint(job):
         yield f"To do: {hint(job).rstrip('.')}."
     if job.status in (Status.ACTIVE, Status.BLOCKED) and not working:
-        yield "To do: no worker runs; start `uploader run`."
+        yield f"To do: {NO_WORKER}."
     if job.status is Status.PAUSED:
         yield f"To do: `uploader resume {job.id}` lets it go on."
     if job.status is Status.FAILED:

@@ -12,6 +12,8 @@ from uploader.core.text import duration, percent, size
 JOB_HEADINGS = ("ID", "MODEL", "STAGE", "STATUS", "FILES", "CONFIRMED", "RATE", "ETA")
 FILE_HEADINGS = ("", "FILE", "SIZE", "OFFSET", "STORED", "MODE", "ATTEMPTS", "SESSION")
 
+NO_WORKER = "no worker runs: start `uploader run`"
+
 
 def job_row(job: Job, now: datetime) -> tuple[str, ...]:
     """A job under JOB_HEADINGS, for people."""

@@ -11,6 +11,7 @@ from uploader import wiring
 from uploader.cli.enqueue import planned
 from uploader.cli.findings import print_findings
 from uploader.cli.options import SeveralJobs
+from uploader.cli.render import NO_WORKER
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, print_error, print_note
 from uploader.core.errors import UploaderError, UsageError
@@ -135,7 +136,7 @@ def _print_outcome(before: Job, after: Job | None, *, working: bool) -> None:
     if after is None:
         return
     if after.status is Status.ACTIVE and not working:
-        print_note("no worker runs: start `uploader run`")
+        print_note(NO_WORKER)
     if after.status is not Status.ACTIVE and after.lease is not None and working:
         print_note(f"job {after.id}: its worker stops at the next block")
     if after.created_remotely and (after.delete_on_cancel or after.replace_first):

@@ -11,7 +11,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli.options import SeveralJobs
-from uploader.cli.render import hint
+from uploader.cli.render import NO_WORKER, hint
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import print_note, shorten
 from uploader.core.errors import UsageError
@@ -47,7 +47,7 @@ def wait(
         table = store.need()
         found = [table.find(ref) for ref in jobs]
         if any(job.status is Status.ACTIVE for job in found) and not store.worker_alive():
-            print_note("no worker runs: start `uploader run`")
+            print_note(NO_WORKER)
         ids = [job.id for job in found]
         raise typer.Exit(exit_code_of(table, ids, wiring.clock(), timeout_s))
 

@@ -276,7 +276,7 @@ class Code(StrEnum):
     CONFLICT = (
         "conflict",
         None,
-        "Another open job is for the same model.",
+        "Another open job is for the same model. If a worker finds out, its job fails in the end.",
         Made("the commands that end the other job or take over its folder"),
     )
     FIXED_FILES = (
