@@ -84,7 +84,7 @@ DefaultDraftTokenCount = Annotated[int | None, _count("Tokens drafted at a time.
 
 # -- which job, and how it is shown -------------------------------------------------------------
 
-JOB_HELP = "A job's id, or a model id that only one job has."
+JOB_HELP = "A job's id, its model's id, or its model's resource name."
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help=JOB_HELP, show_default=False)]
 OptionalJob = Annotated[
     str | None, typer.Argument(metavar="[JOB]", help=JOB_HELP, show_default=False)
