@@ -27,7 +27,7 @@ from uploader.remote.fireworks import Fireworks
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
 from uploader.sandbox.adapter import InProcessAdapter
-from uploader.sources.local import Source
+from uploader.sources.local import LocalFile
 from uploader.store.claims import Claims
 from uploader.store.database.workers import WorkerLock
 from uploader.store.held import Held
@@ -122,7 +122,7 @@ def test_after_its_lease_ended_a_holder_sends_nothing_though_nobody_tells_it_to_
     begun: list[bool] = []
     hangs, let_go = _stuck_renewals(lab, monkeypatch, lambda: bool(begun))
     blocks_before = 0 if "before" in moment else 3
-    read_block = Source.block
+    read_block = LocalFile.block
 
     def suspend(name: str) -> None:
         if name != moment or happened.count("block") < blocks_before or "suspended" in happened:
@@ -132,12 +132,12 @@ def test_after_its_lease_ended_a_holder_sends_nothing_though_nobody_tells_it_to_
         happened.append("suspended")
         lab.sim.suspend(SUSPENDED_S)
 
-    def block(self: Source, start: int, count: int) -> bytes:
+    def block(self: LocalFile, start: int, count: int) -> bytes:
         found = read_block(self, start, count)
         suspend("disk")
         return found
 
-    monkeypatch.setattr(Source, "block", block)
+    monkeypatch.setattr(LocalFile, "block", block)
     lab.boundary = suspend
     lab.enqueue(lab.model(a_bin=SIZE))
 

@@ -237,21 +237,22 @@ MOMENTS = (
     stored_and_the_next_half_sent,
 )
 #: What comes of it, moment by moment: `r` READY as enqueued, `n` READY with the new content
-#: in whole (what was sent of it is proven the same), `c` source_changed, `m` source_missing.
+#: in whole (nothing of it was sent yet, or what was is proven the same), `c` source_changed,
+#: `m` source_missing.
 TABLE = {
-    rewritten: "ccccccc",
-    rewritten_at_its_end: "ccnnncc",
+    rewritten: "nnccccc",
+    rewritten_at_its_end: "nnnnncc",
     grown: "ccccccc",
     truncated: "ccccccc",
     emptied: "ccccccc",
-    touched: "ccrrrrr",
-    replaced: "ccccccc",
-    replaced_with_a_copy: "crrrrrr",
+    touched: "rrrrrrr",
+    replaced: "ncccccc",
+    replaced_with_a_copy: "rrrrrrr",
     replaced_with_its_like: "rrrrrrr",
     deleted: "mmmmmmm",
     renamed_and_renamed_back: "rrrrrrr",
     unmounted_and_remounted: "rrrrrrr",
-    unmounted_and_another_mounted: "ccccccc",
+    unmounted_and_another_mounted: "nnccccc",
 }
 CASES = [
     pytest.param(change, moment, result, id=f"{change.__name__}-{moment.__name__}")

@@ -17,7 +17,7 @@ from uploader.core.job import FileState, PrefixCrc, Status
 from uploader.core.lifecycle import Verb
 from uploader.model.fingerprint import fingerprint_of
 from uploader.runtime import StopToken
-from uploader.sources.local import open_source
+from uploader.sources.reader import open_source
 
 SIZE = 10 * GRANULE + 7
 
@@ -88,12 +88,46 @@ def test_a_file_replaced_by_the_same_bytes_goes_on(lab: Lab) -> None:
     assert "reidentified" in lab.kinds()
 
 
-def test_a_file_touched_before_its_first_byte_proves_nothing(lab: Lab) -> None:
-    folder = lab.model(a_bin=SIZE)
+def test_times_that_moved_before_the_first_byte_are_taken_and_told(lab: Lab) -> None:
+    """A clock change on FAT, a remount, a copy without -p: mtimes shift, bytes do not."""
+    folder = lab.model(a_bin=SIZE, b_bin=SIZE)
     lab.enqueue(folder)
-    os.utime(folder / "a.bin", ns=(1, 1))
+    for name in ("a.bin", "b.bin"):
+        os.utime(folder / name, ns=(1, 1))
+    lab.run()
+    lab.assert_ready()
+    told = [event.message for event in lab.jobs.events(1) if event.kind == "reidentified"]
+    assert len(told) == 2
+    assert all("nothing of it was sent yet" in message for message in told)
+
+
+def test_weights_whose_header_no_longer_fits_are_not_taken(lab: Lab) -> None:
+    folder = lab.model(a_bin=SIZE)
+    header = b'{"t":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
+    weights = folder / "model.safetensors"
+    weights.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    lab.enqueue(folder)
+    weights.write_bytes(bytes(weights.stat().st_size))
+    os.utime(weights, ns=(1, 1))
     lab.run()
     assert_refused(lab)
+
+
+@pytest.mark.parametrize("most", [1, 4097, GRANULE - 1])
+def test_short_reads_are_read_on(lab: Lab, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """FUSE, 9p and gVisor give fewer bytes than asked for; only an empty read is an end."""
+    size_bytes = GRANULE + 77 if most > 1 else 999
+    folder = lab.model(a_bin=size_bytes)
+    lab.enqueue(folder)
+    real = os.pread
+
+    def short(descriptor: int, count: int, start: int) -> bytes:
+        return real(descriptor, min(count, most), start)
+
+    monkeypatch.setattr("uploader.sources.local.os.pread", short)
+    lab.run()
+    lab.assert_ready()
+    assert lab.job().bytes_sent == size_bytes
 
 
 def test_a_deleted_file_fails_the_job_until_it_is_back(lab: Lab) -> None:

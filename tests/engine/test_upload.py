@@ -19,7 +19,7 @@ from uploader.engine.job_run import refuse_different
 from uploader.model.fingerprint import fingerprint_of
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
-from uploader.sources.local import open_source
+from uploader.sources.reader import open_source
 
 SIZE = 40 * GRANULE
 

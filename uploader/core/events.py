@@ -78,7 +78,11 @@ class EventKind(StrEnum):
         Teller.FILE,
         "a try at the file failed; older stores say `retrying`, with a path",
     )
-    REIDENTIFIED = "reidentified", Teller.FILE, "the file was touched; its bytes are the same"
+    REIDENTIFIED = (
+        "reidentified",
+        Teller.FILE,
+        "the file was touched; its bytes are the same, or none was sent yet",
+    )
 
     # -- other workers -------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import google_crc32c
 from uploader.core.job import PrefixCrc
 from uploader.engine.throttle import Throttle
 from uploader.runtime import StopToken
-from uploader.sources.local import BLOCK_BYTES, Source
+from uploader.sources.reader import BLOCK_BYTES, Reader
 
 
 class Body:
@@ -24,7 +24,7 @@ class Body:
 
     def __init__(
         self,
-        source: Source,
+        source: Reader,
         start: int,
         stop_at: int,
         *,

@@ -32,7 +32,8 @@ from uploader.engine.context import WorkerContext
 from uploader.engine.progress import Progress
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
-from uploader.sources.local import Source, changed, open_source
+from uploader.sources.local import changed
+from uploader.sources.reader import Reader, open_source
 from uploader.store.held import Held
 
 MAX_MISMATCHES = 3
@@ -80,7 +81,7 @@ class Transfer:
 
     # -- session ---------------------------------------------------------------------------
 
-    def _send(self, source: Source, storage: Storage) -> Finished:
+    def _send(self, source: Reader, storage: Storage) -> Finished:
         """The resumable loop: every step starts at the offset the server named last."""
         try:
             session, reading = self._stand(source, storage)
@@ -92,7 +93,7 @@ class Transfer:
             raise
         return self._facts(storage, session, reading)
 
-    def _stand(self, source: Source, storage: Storage) -> tuple[SessionUri, Reading]:
+    def _stand(self, source: Reader, storage: Storage) -> tuple[SessionUri, Reading]:
         """A session, and where the server stands in it."""
         if self.file.session is not None:
             reading = storage.query(self.file.session, self.file.size_bytes)
@@ -107,7 +108,7 @@ class Transfer:
         self._open(source, session, url)
         return session, Confirmed(0)
 
-    def _resume(self, source: Source, reading: Reading) -> None:
+    def _resume(self, source: Reader, reading: Reading) -> None:
         """Go on where the server stands, unless a touched source leaves bytes unproven.
 
         Raises SourceChanged where the server holds bytes beyond every pair (invariant 6); a
@@ -121,7 +122,7 @@ class Transfer:
         message = f"the server holds {held:,} of {self.file.size_bytes:,} bytes; going on there"
         self._held.add_event(EventKind.SESSION_RESUMED, message, self.file.path)
 
-    def _adopt(self, source: Source) -> None:
+    def _adopt(self, source: Reader) -> None:
         """Take a proven new fingerprint into the row."""
         if source.fingerprint != self.file.fingerprint:
             self.file = self._held.files.reidentify(self.file.path, source.fingerprint)
@@ -131,14 +132,14 @@ class Transfer:
             raise AssertionError("a file that must start was given no URL")
         return self._url
 
-    def _open(self, source: Source, session: SessionUri, url: UploadUrl) -> None:
+    def _open(self, source: Reader, session: SessionUri, url: UploadUrl) -> None:
         """Commit the session before the first byte leaves (invariant 1)."""
         self._adopt(source)
         self.file = self._held.files.open_session(self.file.path, session, url.object_path)
         self.progress.opened(self.file)
 
     def _step(
-        self, source: Source, storage: Storage, session: SessionUri, reading: Confirmed | Unclear
+        self, source: Reader, storage: Storage, session: SessionUri, reading: Confirmed | Unclear
     ) -> Reading:
         """One exchange further, from what the server said last."""
         size_bytes = self.file.size_bytes
@@ -193,14 +194,14 @@ class Transfer:
 
     # -- put -------------------------------------------------------------------------------
 
-    def _put(self, url: UploadUrl, source: Source, storage: Storage) -> Finished:
+    def _put(self, url: UploadUrl, source: Reader, storage: Storage) -> Finished:
         self._adopt(source)
         self.progress.opened(self.file)
         return storage.put(url, self._body(source, 0, self.file.size_bytes), self.file.size_bytes)
 
     # -- both ------------------------------------------------------------------------------
 
-    def _body(self, source: Source, start: int, stop_at: int) -> Body:
+    def _body(self, source: Reader, start: int, stop_at: int) -> Body:
         def read(pair: PrefixCrc, count: int) -> None:
             if self.file.mode is Mode.PUT:
                 source.pairs = {0: 0}  # one PUT has no confirmations: keep only the last pair

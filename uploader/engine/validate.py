@@ -16,7 +16,7 @@ from uploader.engine.context import WorkerContext
 from uploader.engine.upload import model_gone
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
-from uploader.sources.local import open_source
+from uploader.sources.reader import open_source
 from uploader.store.held import Held
 
 #: A 400 that names a file we stored is the service's own delay, for so long

@@ -14,9 +14,10 @@ from uploader.core.job import FileState, Kind, Manifest
 from uploader.intake.forecast import Forecast, earlier_jobs
 from uploader.intake.request import EnqueueRequest
 from uploader.model.finding import Finding, error
-from uploader.model.folder import SEEN_BY_SCAN, Folder, LeftOut, scan
+from uploader.model.folder import SEEN_BY_SCAN, Folder, LeftOut
 from uploader.model.kinds import base_model_of, detect_kind, narrow
 from uploader.preflight.registry import ASKED_FOR, findings, overrule
+from uploader.sources.local import LocalFolder
 
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
@@ -106,7 +107,7 @@ def inspect_folder(
     ``base`` finds the folder of an adapter's base model. Raises NotFound, UsageError;
     PreflightRefused if the folder cannot be listed.
     """
-    seen = scan(request.path, request.include, request.exclude)
+    seen = LocalFolder(request.path).list(request.include, request.exclude)
     named, because = kind or detect_kind(seen)
     unchecked, allow = request.no_preflight, request.allow
     # What the scan itself has to say is about files that cannot be sent, or not by us.
@@ -130,7 +131,7 @@ def uploaded_base(folder: Folder, given: str | None, jobs: Jobs | None) -> Folde
     for job in reversed(earlier_jobs(jobs)):
         if job.model == model and job.kind is Kind.BASE:
             with contextlib.suppress(UploaderError):
-                found = scan(Path(job.path))
+                found = LocalFolder(Path(job.path)).list()
                 if _holds(found.manifest, jobs.files(job.id)):
                     return found
     return None

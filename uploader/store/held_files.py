@@ -144,10 +144,17 @@ class HeldFiles:
             return file
 
     def reidentify(self, path: str, fingerprint: str) -> FileState:
-        """The same bytes under another fingerprint, proven by the caller (invariant 6)."""
+        """The same bytes under another fingerprint, proven by the caller (invariant 6).
+
+        Of a file of which nothing was sent, its bytes as they are now.
+        """
         with self._fence.writing() as transaction:
             file = self._write(transaction, path, fingerprint=fingerprint)
             message = "the file was touched or replaced by the same bytes"
+            if not (file.bytes_sent or file.stored):
+                message = (
+                    "nothing of it was sent yet, its name and size are the same: taken as it is"
+                )
             self._tell(transaction, EventKind.REIDENTIFIED, message, path)
             return file
 

@@ -1,0 +1,125 @@
+"""A file open for one transfer: its CRC32C up to any offset, and the proof of what it is.
+
+Invariant 6 (docs/invariants.md §6) lives here. A file whose fingerprint is another one is the
+same file only if a prefix that was sent, read again, has the CRC it had; one of which nothing was
+sent is taken as it is now, if its size is the same and its own header sound.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import google_crc32c
+
+from uploader.core.job import FileState, PrefixCrc
+from uploader.runtime import StopToken
+from uploader.sources.base import OpenFile, Source
+from uploader.sources.local import LocalFolder, changed
+
+#: Measured: 128 KiB to 1 MiB are equal; the granule makes every block a possible offset.
+BLOCK_BYTES = 256 * 1024
+
+
+class Reader:
+    """An open file, with the CRCs known of it: ``pairs`` maps an offset to the CRC up to it."""
+
+    def __init__(self, file: OpenFile, stop: StopToken) -> None:
+        self.size_bytes = file.size_bytes
+        self.fingerprint = file.fingerprint
+        #: Is its fingerprint another one than the row's?
+        self.touched = False
+        self.pairs: dict[int, int] = {0: 0}
+        self.check = file.check
+        self.block = file.block
+        self._file = file
+        self._stop = stop
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+    def crc_at(self, offset: int) -> PrefixCrc:
+        """The CRC of [0, offset): the largest known pair at or below, extended by reading.
+
+        Raises SourceUnsettled: a pair of bytes read after a change would prove that change.
+        """
+        start = max(known for known in self.pairs if known <= offset)
+        if start < offset:
+            crc = self._extended(PrefixCrc(start, self.pairs[start]), offset)
+            self.check()
+            self.pairs[offset] = crc
+        return PrefixCrc(offset, self.pairs[offset])
+
+    def confirm(self, offset: int) -> PrefixCrc:
+        """The pair at a confirmed ``offset``; smaller ones are not needed any more."""
+        pair = self.crc_at(offset)
+        self.pairs = {0: 0} | {known: crc for known, crc in self.pairs.items() if known >= offset}
+        return pair
+
+    def matches(self, pair: PrefixCrc) -> bool:
+        """Do the bytes [0, pair.offset), read again, have that CRC?"""
+        return self._extended(PrefixCrc(), pair.offset) == pair.crc32c
+
+    def _extended(self, pair: PrefixCrc, stop_at: int) -> int:
+        position, crc = pair.offset, pair.crc32c
+        while position < stop_at:
+            self._stop.check()
+            block = self.block(position, min(BLOCK_BYTES, stop_at - position))
+            position, crc = position + len(block), google_crc32c.extend(crc, block)
+        return crc
+
+
+def source_of(root: str) -> Source:
+    """The source that ``root``, a job's path, names."""
+    return LocalFolder(Path(root))
+
+
+def open_source(root: str, row: FileState, stop: StopToken) -> Reader:
+    """Open a file of the manifest, proven to be the one it names (invariant 6).
+
+    Raises SourceMissing, SourceUnreadable (may pass), SourceChanged, or Stopped.
+    """
+    source = source_of(root)
+    file = source.open(row, stop)
+    try:
+        reader = Reader(file, stop)
+        reader.touched = not source.same(row.fingerprint, file.fingerprint)
+        _prove(reader, file, row)
+    except BaseException:
+        file.close()
+        raise
+    reader.pairs |= {pair.offset: pair.crc32c for pair in (row.checkpoint, row.mark)}
+    return reader
+
+
+def _prove(reader: Reader, file: OpenFile, row: FileState) -> None:
+    if not _is_the_one(reader, file, row):
+        raise changed(row.path)
+
+
+def _is_the_one(reader: Reader, file: OpenFile, row: FileState) -> bool:
+    if file.size_bytes != row.size_bytes:
+        return False
+    if not reader.touched:
+        return True
+    proof = best_pair(row)
+    if proof.offset or not row.size_bytes:
+        return reader.matches(proof)
+    # Of a file of which nothing was sent nothing can be spliced.
+    return not (row.bytes_sent or row.stored) and file.is_sound()
+
+
+def best_pair(row: FileState) -> PrefixCrc:
+    """The largest proven pair of a file; of a stored one, the whole of it."""
+    if row.stored and row.crc32c is not None:
+        return PrefixCrc(row.size_bytes, row.crc32c)
+    return max(row.checkpoint, row.mark, key=lambda pair: pair.offset)
