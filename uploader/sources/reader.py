@@ -1,6 +1,6 @@
 """A file open for one transfer: its CRC32C up to any offset, and the proof of what it is.
 
-Invariant 6 (docs/invariants.md §6) lives here. A file whose fingerprint is another one is the
+The rule of docs/invariants.md §6 is kept here. A file whose fingerprint is another one is the
 same file only if a prefix that was sent, read again, has the CRC it had; one of which nothing was
 sent is taken as it is now, if its size is the same and its own header sound.
 """
@@ -84,7 +84,7 @@ def source_of(root: str) -> Source:
 
 
 def open_source(root: str, row: FileState, stop: StopToken) -> Reader:
-    """Open a file of the manifest, proven to be the one it names (invariant 6).
+    """Open a file of the manifest, proven to be the one it names (docs/invariants.md §6).
 
     Raises SourceMissing, SourceUnreadable (may pass), SourceChanged, or Stopped.
     """
