@@ -153,6 +153,15 @@ def test_a_verb_said_twice_succeeds_and_does_nothing_more(
 
 
 @pytest.mark.usefixtures("enqueued")
+def test_a_verb_that_is_refused_is_not_called_done(uploader: Command) -> None:
+    uploader("cancel", "1")
+    again = uploader("cancel", "1", "--delete-remote")
+    assert again.code == 2
+    assert "did not create" in again.err
+    assert "already" not in again.err
+
+
+@pytest.mark.usefixtures("enqueued")
 def test_remove_of_a_job_that_is_not_over_exits_5(uploader: Command) -> None:
     assert uploader("remove", "1").code == 5
 

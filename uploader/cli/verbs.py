@@ -110,9 +110,10 @@ def remove(context: typer.Context, jobs: SeveralJobs) -> None:
 
 
 def _apply(jobs: Jobs, job: Job, verb: Verb, *, delete_remote: bool = False) -> Job:
+    after = jobs.apply(job.id, verb, wiring.clock().now(), delete_remote=delete_remote)
     if already(job.status, verb):
         print_note(f"job {job.id} is already {job.status}")
-    return jobs.apply(job.id, verb, wiring.clock().now(), delete_remote=delete_remote)
+    return after
 
 
 def _each(settings: Settings, refs: Sequence[str], one: Callable[[Jobs, Job], Job | None]) -> None:
