@@ -28,9 +28,11 @@ from uploader.core.retry import (
     RULES,
     Backoff,
     Block,
+    Cause,
     Fail,
     RetryAt,
     Rule,
+    cause_of,
     classify,
     decide,
     reason_of,
@@ -195,9 +197,15 @@ def test_the_longest_wish_that_is_followed_is_an_hour() -> None:
 
 
 def remote(
-    verdict: Verdict, retry_after_s: float | None = None, call: Call = W.DATA
+    verdict: Verdict,
+    retry_after_s: float | None = None,
+    call: Call = W.DATA,
+    code: Code = Code.REFUSED,
+    status: int | None = 500,
 ) -> RemoteError:
-    return RemoteError(verdict, call, "words", code=Code.REFUSED, retry_after_s=retry_after_s)
+    return RemoteError(
+        verdict, call, "words", code=code, status=status, retry_after_s=retry_after_s
+    )
 
 
 DECISIONS: list[tuple[Exception, type]] = [
@@ -205,14 +213,14 @@ DECISIONS: list[tuple[Exception, type]] = [
     (remote(V.TRANSIENT, call=W.PUT), RetryAt),
     (remote(V.THROTTLED), RetryAt),
     (remote(V.NOT_YET), RetryAt),
-    (remote(V.URL_EXPIRED), RetryAt),
     (remote(V.SESSION_GONE), RetryAt),
+    (remote(V.TRANSIENT, code=Code.UNAVAILABLE, status=None), RetryAt),
+    (remote(V.TRANSIENT, code=Code.MISMATCH), RetryAt),
     (remote(V.BLOCKED), Block),
     (remote(V.EXISTS), Fail),
     (remote(V.ABSENT), Fail),
     (remote(V.FAILED), Fail),
     (SourceUnreadable("words"), RetryAt),
-    (SourceUnsettled("words"), RetryAt),
     (StoreError("words"), RetryAt),
     (SourceChanged("words"), Fail),
     (SourceMissing("words"), Fail),
@@ -241,24 +249,45 @@ def test_a_job_waits_as_long_as_the_server_wishes(verdict: Verdict) -> None:
 
 
 def test_every_verdict_has_a_decision() -> None:
-    decided = {error.verdict for error, _ in DECISIONS if isinstance(error, RemoteError)}
-    assert decided == set(Verdict) - {V.START_REFUSED}  # the next test's
+    decided = {
+        error.verdict
+        for error in (*(error for error, _ in DECISIONS), *(error for error, _ in BOUNDED))
+        if isinstance(error, RemoteError)
+    }
+    assert decided == set(Verdict)
+
+
+BOUNDED: list[tuple[Exception, int]] = [
+    (KeyError("fw_canary00"), 5),
+    (ProtocolError("odd"), 5),
+    (UsageError("odd"), 5),
+    (remote(V.START_REFUSED, call=W.START), 5),
+    (remote(V.URL_EXPIRED, call=W.START), 5),
+    (remote(V.URL_EXPIRED, call=W.PUT), 5),
+    (remote(V.TRANSIENT, code=Code.MALFORMED), 20),
+    (remote(V.TRANSIENT, code=Code.KEPT_NOTHING), 20),
+    (remote(V.TRANSIENT, code=Code.CUT_SHORT), 20),
+    (remote(V.TRANSIENT, code=Code.UNFINISHED), 20),
+    (SourceUnsettled("odd"), 20),
+]
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        KeyError("fw_canary00"),
-        ProtocolError("odd"),
-        UsageError("odd"),
-        remote(V.START_REFUSED, call=W.START),
-        remote(V.URL_EXPIRED, call=W.PUT),
-    ],
-    ids=["a bug", "no rule", "a setting", "a refused start", "a fresh URL"],
+    ("error", "last"), BOUNDED, ids=[f"{n}-{reason_of(e).code}" for n, (e, _) in enumerate(BOUNDED)]
 )
-def test_what_should_pass_but_may_not_is_tried_four_times(error: Exception) -> None:
-    kinds = [type(decide(error, failures, NOW, 0.5, Backoff())) for failures in range(1, 7)]
-    assert kinds == [RetryAt, RetryAt, RetryAt, RetryAt, Fail, Fail]
+def test_what_should_pass_but_may_not_is_tried_so_often(error: Exception, last: int) -> None:
+    kinds = [type(decide(error, failures, NOW, 0.5, Backoff())) for failures in range(1, last + 2)]
+    assert kinds == [*[RetryAt] * (last - 1), Fail, Fail]
+
+
+def test_every_cause_has_a_bound_or_a_reason_why_not_and_is_met_by_an_error() -> None:
+    assert all(cause.why for cause in Cause)
+    met = {cause_of(error) for error, _ in (*DECISIONS, *BOUNDED)}
+    assert set(Cause) <= met
+
+
+def test_two_causes_are_not_one_because_they_say_the_same_about_themselves() -> None:
+    assert len(Cause) == len(Cause.__members__)
 
 
 def test_a_bug_shows_its_type_and_never_its_text() -> None:

@@ -102,7 +102,7 @@ class Code(StrEnum):
     MALFORMED = (
         "malformed",
         Status.ACTIVE,
-        "A success whose answer cannot be read. After five in a row the job fails.",
+        "A success whose answer cannot be read. After twenty in a row the job fails.",
         "uploader asks again by itself",
     )
     PROTOCOL = (
@@ -120,7 +120,7 @@ class Code(StrEnum):
     URL_EXPIRED = (
         "url_expired",
         Status.ACTIVE,
-        "An upload URL has expired.",
+        "An upload URL has expired. After five in a row, each fresh, the job fails.",
         "uploader asks for a fresh URL by itself",
     )
     START_REFUSED = (
@@ -138,14 +138,21 @@ class Code(StrEnum):
     UNFINISHED = (
         "unfinished",
         Status.ACTIVE,
-        "The storage service holds every byte of a file and has not made the object yet.",
+        "The storage service holds every byte of a file and has not made the object yet."
+        " After twenty in a row the job fails.",
         "uploader asks again by itself",
     )
     KEPT_NOTHING = (
         "kept_nothing",
         Status.ACTIVE,
-        "The storage service accepted bytes and kept none of them.",
+        "The storage service accepted bytes and kept none of them. After twenty in a row the job fails.",
         "uploader sends them again by itself",
+    )
+    CUT_SHORT = (
+        "cut_short",
+        Status.ACTIVE,
+        "A plain PUT was cut after much had been sent. After twenty in a row the job fails.",
+        "uploader sends the file again by itself, from its first byte",
     )
     MISMATCH = (
         "mismatch",
@@ -162,7 +169,8 @@ class Code(StrEnum):
     SOURCE_UNSETTLED = (
         "source_unsettled",
         Status.ACTIVE,
-        "A file was written to while it was open. It is opened, and proven, again.",
+        "A file was written to while it was open. It is opened, and proven, again."
+        " After twenty in a row the job fails.",
         "uploader reads the file again by itself",
     )
     BUG = (
@@ -221,6 +229,12 @@ class Code(StrEnum):
         Status.FAILED,
         "The service wants the model in a bucket of the customer's own.",
         "upload it with firectl",
+    )
+    SESSION_LOST_REPEATEDLY = (
+        "session_lost_repeatedly",
+        Status.FAILED,
+        "A file lost five upload sessions in a row, none of which got further than one before.",
+        "is there a proxy on the way? `uploader retry` tries again and keeps every stored file",
     )
     SESSION_TOO_SHORT = (
         "session_too_short",

@@ -1,8 +1,9 @@
 """What an answer means and what follows: the retry table as data, and `decide`.
 
 The adapters in `remote` say where an answer came from and what it said; `classify` finds the
-first row that fits; `decide` turns an error into RetryAt, Block or Fail. Pure: `now` and
-`jitter` are arguments. Sources: fw = contract/fireworks.md, gcs = contract/gcs-resumable.md.
+first row that fits; `decide` turns an error into RetryAt, Block or Fail, by how often in a row
+its `Cause` has kept things from going on. Pure: `now` and `jitter` are arguments.
+Sources: fw = contract/fireworks.md, gcs = contract/gcs-resumable.md.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum
 
 from uploader.core.errors import JobError, RemoteError, StoreError, UploaderError
 from uploader.core.job import Reason
@@ -158,48 +160,84 @@ class Fail:
 
 Decision = RetryAt | Block | Fail
 
-#: After so many in a row, what should pass but may not is set aside instead of tried for ever.
-MAX_IN_A_ROW = 5
+#: A refusal, a bug, an odd answer: what a few tries do not cure, many do not cure either.
+_FEW = 5
+#: What may be cured by time, but not by hours of it: with the default backoff some 15 minutes.
+_MANY = 20
 
-_PASSING = frozenset(
-    {
-        Verdict.TRANSIENT,
-        Verdict.THROTTLED,
-        Verdict.NOT_YET,
-        Verdict.URL_EXPIRED,
-        Verdict.SESSION_GONE,
-    }
-)
+
+class Cause(Enum):
+    """Why something is tried again, how often in a row without confirmed progress, and why.
+
+    The ``tries``-th failure in a row is the last. None: there is no bound, for the reason given.
+    """
+
+    tries: int | None
+    why: str
+
+    def __init__(self, tries: int | None, why: str) -> None:
+        self.tries = tries
+        self.why = why
+
+    NO_ANSWER = None, "a night without a network may last a week, and asking costs nothing"
+    TROUBLE = None, "an outage ends when it ends, and what the server kept is not sent again"
+    RATE_LIMIT = None, "the service itself says that it will answer later"
+    LANDING = None, "`validation.deadline` bounds it"
+    SESSION_GONE = None, "the file's row bounds it: so many sessions lost without a new high mark"
+    MISMATCH = None, "the file's row bounds it: so many damaged arrivals"
+    FOLDER_AWAY = None, "a folder may stay unmounted for days, and nothing is sent meanwhile"
+    STORE = None, "the worker bounds it: a store out of order ends the process"
+    REFUSED = _FEW, "a fresh URL whose signature is refused is refused for ever"
+    ODD = _FEW, "a bug, or an answer that no rule explains: more tries explain nothing"
+    EXPIRED = _FEW, "a fresh URL that has expired already comes from a clock that time does not fix"
+    MALFORMED = _MANY, "a middle box may answer for a while; a service that changed does not stop"
+    SENT_IN_VAIN = _MANY, "each try may cost the bytes of a whole PUT"
+    UNFINISHED = _MANY, "an object that is not made in a quarter of an hour is never made"
+    UNSETTLED = _MANY, "a file that is written to all the time is not the one that was enqueued"
+
+
+_BY_CODE = {
+    Code.MALFORMED: Cause.MALFORMED,
+    Code.MISMATCH: Cause.MISMATCH,
+    Code.KEPT_NOTHING: Cause.SENT_IN_VAIN,
+    Code.CUT_SHORT: Cause.SENT_IN_VAIN,
+    Code.UNFINISHED: Cause.UNFINISHED,
+    Code.SOURCE_UNREADABLE: Cause.FOLDER_AWAY,
+    Code.SOURCE_UNSETTLED: Cause.UNSETTLED,
+}
+_BY_VERDICT = {
+    Verdict.THROTTLED: Cause.RATE_LIMIT,
+    Verdict.NOT_YET: Cause.LANDING,
+    Verdict.URL_EXPIRED: Cause.EXPIRED,
+    Verdict.START_REFUSED: Cause.REFUSED,
+    Verdict.SESSION_GONE: Cause.SESSION_GONE,
+}
+
+
+def cause_of(error: Exception) -> Cause | None:
+    """Why ``error`` is worth another try; None if it is not."""
+    if isinstance(error, RemoteError):
+        if error.verdict is not Verdict.TRANSIENT:
+            return _BY_VERDICT.get(error.verdict)
+        passing = Cause.NO_ANSWER if error.status is None else Cause.TROUBLE
+        return _BY_CODE.get(error.code, passing)
+    if isinstance(error, JobError):
+        return _BY_CODE[error.code] if error.transient else None
+    return Cause.STORE if isinstance(error, StoreError) else Cause.ODD
 
 
 def decide(
     error: Exception, failures: int, now: datetime, jitter: float, backoff: Backoff
 ) -> Decision:
-    """What follows from ``error``, the ``failures``-th in a row without confirmed progress."""
+    """What follows from ``error``, the ``failures``-th of its cause without confirmed progress."""
     reason = reason_of(error)
     if isinstance(error, RemoteError) and error.verdict is Verdict.BLOCKED:
         return Block(reason)
-    if not _passes(error, failures):
+    cause = cause_of(error)
+    if cause is None or (cause.tries is not None and failures >= cause.tries):
         return Fail(reason)
     wish = error.retry_after_s if isinstance(error, RemoteError) else None
     return RetryAt(now + timedelta(seconds=backoff.delay_s(failures, jitter, wish)), reason)
-
-
-def _passes(error: Exception, failures: int) -> bool:
-    if doubtful(error):
-        return failures < MAX_IN_A_ROW
-    if isinstance(error, RemoteError):
-        return error.verdict in _PASSING
-    return error.transient if isinstance(error, JobError) else True
-
-
-def doubtful(error: Exception) -> bool:
-    """What should pass but may not: a bug, an odd answer, a fresh URL that is refused."""
-    if isinstance(error, RemoteError):
-        # A plain PUT has no other word for a signature that will never do (fw §13.3).
-        expired = error.verdict is Verdict.URL_EXPIRED and error.call is Call.PUT
-        return expired or error.verdict is Verdict.START_REFUSED
-    return not isinstance(error, JobError | StoreError)
 
 
 def reason_of(error: Exception) -> Reason:
