@@ -277,4 +277,5 @@ def _limits(settings: Settings) -> Limits:
         deadline_s=settings.validation.deadline_s,
         lease_s=settings.lease.duration_s,
         backoff=Backoff(settings.retry.initial_delay_s, settings.retry.max_delay_s),
+        recreate=settings.transfer.recreate,
     )

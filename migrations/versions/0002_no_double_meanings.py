@@ -1,4 +1,4 @@
-"""What history, or one column with two meanings, stood in for gets columns of its own.
+"""What history, memory, or one column with two meanings stood in for gets columns of its own.
 
 Spelled out, as 0001: nothing here follows `uploader.store.tables` when that moves on. Columns
 are added, renamed and dropped in place, which keeps constraints and SQLite's numbering of ids.
@@ -26,9 +26,14 @@ def _add_columns() -> None:
         op.add_column("jobs", column)
     op.add_column("jobs", sa.Column("upload_started_at", _MOMENT))
     op.add_column("jobs", sa.Column("uploaded_at", _MOMENT))
+    op.add_column("jobs", sa.Column("urls_until", _MOMENT))
+    op.add_column("files", sa.Column("upload_url", sa.Text))
     op.add_column(
         "files", sa.Column("fingerprint", sa.Text, nullable=False, server_default=sa.text("''"))
     )
+    for table, name in (("jobs", "recreations"), ("files", "sessions_lost"), ("files", "furthest")):
+        count = sa.Column(name, sa.BigInteger, nullable=False, server_default=sa.text("0"))
+        op.add_column(table, count)
 
 
 #: History is asked for the last time: is the model there, and how long did the upload take?

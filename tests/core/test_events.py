@@ -9,9 +9,25 @@ ROOT = Path(__file__).parents[2] / "uploader"
 #: Written out once more: the history of a store keeps every word that was ever told.
 WORDS = (
     *("enqueued", "paused", "resumed", "cancelled", "retried", "rescanned", "replaced"),
-    *("account", "deleted", "created", "adopted", "fell_back", "validating", "not_ready_yet"),
+    *(
+        "account",
+        "deleted",
+        "recreated",
+        "created",
+        "adopted",
+        "fell_back",
+        "validating",
+        "not_ready_yet",
+    ),
     *("ready", "retrying", "blocked", "failed", "left_open", "closed"),
-    *("session_opened", "session_resumed", "session_dropped", "stored", "file_failed"),
+    *(
+        "session_opened",
+        "session_resumed",
+        "session_dropped",
+        "sessions_lost",
+        "stored",
+        "file_failed",
+    ),
     *("reidentified", "rescued", "healed"),
 )
 

@@ -12,7 +12,7 @@ import google_crc32c
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from tests.engine.test_worker import counting, never_fresh
+from tests.engine.test_worker import counting, needs_urls_twice
 from uploader.core.errors import SourceUnreadable
 from uploader.core.job import FileState, Mode, PrefixCrc, Status
 from uploader.engine.job_run import refuse_different
@@ -27,10 +27,8 @@ SIZE = 40 * GRANULE
 # -- URLs ----------------------------------------------------------------------------------
 
 
-def test_urls_that_cannot_be_had_are_asked_for_less_and_less(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    never_fresh(monkeypatch)
+def test_urls_that_cannot_be_had_are_asked_for_less_and_less(lab: Lab) -> None:
+    needs_urls_twice(lab)
     lab.bytes_per_s = GRANULE / 16
     asked = counting(lab, "urls before")
     lab.world.script.add([{"on": "urls", "do": "status", "status": 503, "nth": 2, "times": 0}])
@@ -50,7 +48,7 @@ def test_a_session_the_service_opened_for_us_is_used_once(lab: Lab) -> None:
 
 
 def test_a_file_goes_the_way_its_latest_url_says(lab: Lab) -> None:
-    lab.world.config.url_kind = "put"
+    lab.world.config.url_kind, lab.world.config.url_life_s = "put", 30
     later = {"on": "put", "do": "status", "status": 503, "retry_after": 60}
     lab.world.script.add([later])
 
@@ -65,10 +63,8 @@ def test_a_file_goes_the_way_its_latest_url_says(lab: Lab) -> None:
     assert lab.file().mode is Mode.SESSION
 
 
-def test_a_move_is_noticed_of_a_session_that_was_opened_a_moment_ago(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    never_fresh(monkeypatch)
+def test_a_move_is_noticed_of_a_session_that_is_being_used(lab: Lab) -> None:
+    needs_urls_twice(lab)
     lab.bytes_per_s = 1.0 * GRANULE
     asked: list[str] = []
 

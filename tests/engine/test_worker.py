@@ -16,7 +16,6 @@ from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.reasons import Code
 from uploader.engine.job_run import JobRun
-from uploader.engine.urls import UrlBook
 from uploader.engine.worker import Worker
 from uploader.store.claims import Claims
 from uploader.store.held import Held
@@ -39,9 +38,11 @@ def break_times(
     monkeypatch.setattr(kind, verb, refuse)
 
 
-def never_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file that starts asks for the whole map again."""
-    monkeypatch.setattr(UrlBook, "fresh", lambda *_: False)
+def needs_urls_twice(lab: Lab, path: str = "b.bin") -> None:
+    """The start of ``path`` fails, and when it is tried again the URLs are too old."""
+    lab.world.config.url_life_s = 8
+    late = {"on": "start", "match": path, "do": "status", "status": 503, "retry_after": 20}
+    lab.world.script.add([late])
 
 
 def counting(lab: Lab, wanted: str) -> list[str]:
@@ -75,7 +76,7 @@ def test_an_upload_that_ends_while_the_worker_looks_is_no_error(lab: Lab) -> Non
 
     with lab.worker() as worker:
         run = Ending(worker._context, held, math.inf)
-        for verb in ("flush", "stop", "cut"):
+        for verb in ("stop", "cut"):
             called: list[str] = []
             stub = type("Stub", (), {verb: lambda *_, c=called, v=verb: c.append(v)})()
             looks = iter([stub, None])
@@ -222,10 +223,8 @@ def test_a_model_created_while_the_worker_drains_is_known_to_be_ours(lab: Lab) -
 # -- blocked, failed, and the verbs meanwhile ----------------------------------------------
 
 
-def test_a_healed_job_starts_files_again_while_its_live_sessions_go_on(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    never_fresh(monkeypatch)
+def test_a_healed_job_starts_files_again_while_its_live_sessions_go_on(lab: Lab) -> None:
+    needs_urls_twice(lab)
     lab.bytes_per_s = GRANULE / 4
     lab.world.script.add([{"on": "urls", "do": "status", "status": 403, "nth": 2}])
     lab.enqueue(lab.model(a_bin=SIZE, b_bin=GRANULE))
@@ -251,7 +250,9 @@ def test_a_failure_from_before_a_retry_does_not_undo_it(lab: Lab) -> None:
             def append(self, kind: str) -> None:
                 if kind == "failed" and away.exists():
                     (run,) = worker._runs.values()
-                    lab.until(lambda: bool(run._upload and run._upload._outcomes))
+                    assert run._upload is not None
+                    errands = run._upload._crew._errands
+                    lab.until(lambda: any(errand.ended for errand in errands))
                     folder.rmdir()
                     away.rename(folder)
                     lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
@@ -261,17 +262,15 @@ def test_a_failure_from_before_a_retry_does_not_undo_it(lab: Lab) -> None:
     lab.assert_ready()
 
 
-def test_refused_urls_wait_for_a_live_session_that_was_cut(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    never_fresh(monkeypatch)
-    lab.bytes_per_s = 4.0 * GRANULE
+def test_refused_urls_wait_for_a_live_session_that_was_cut(lab: Lab) -> None:
+    needs_urls_twice(lab)
+    lab.bytes_per_s = 4.0 * GRANULE / 10
     cut = {"on": "put", "match": "a.bin", "nth": 3, "do": "status", "status": 503}
     cut["retry_after"] = 60
     refused = {"on": "urls", "do": "status", "status": 409, "nth": 2, "times": 0}
     lab.world.script.add([cut, refused])
     lab.enqueue(lab.model(a_bin=SIZE, b_bin=GRANULE))
-    lab.run()
+    lab.run(recreate=False)
     reason = lab.job().reason
     assert reason is not None
     assert reason.code == "urls_refused"

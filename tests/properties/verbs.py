@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uploader.core.events import EventKind
 from uploader.core.job import Kind, Manifest, ManifestFile, NewJob, Reason
 from uploader.core.redact import SessionUri
+from uploader.core.resumable import read_url
 from uploader.store.held import Held
 
 BASE_URL = "https://api.fireworks.ai"
@@ -33,12 +34,13 @@ WRITES: dict[str, Write] = {
     "release": lambda held, _: held.release(),
 }
 FileWrite = Callable[[Held, str, int, datetime], object]
+URL = read_url("https://storage.example/b/k")
 URI = SessionUri("https://storage.example/o?upload_id=1")
 WHY = "the service no longer knows it"
 
 FILE_WRITES: dict[str, FileWrite] = {
     "open_session": lambda held, path, *_: held.files.open_session(path, URI, "b/k"),
-    "start_put": lambda held, path, *_: held.files.start_put(path),
+    "keep_urls": lambda held, path, _, now: held.files.keep_urls({path: URL}, soon(now)),
     "lose_session": lambda held, path, sent, _: held.files.drop_session(
         path, WHY, bytes_sent=sent, old=True
     ),

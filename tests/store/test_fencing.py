@@ -13,13 +13,15 @@ from uploader.core.errors import LeaseLost
 from uploader.core.events import EventKind
 from uploader.core.job import Event, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
+from uploader.core.resumable import read_url
 from uploader.store.claims import Claims
 from uploader.store.held import Held
-from uploader.store.held_files import FileProgress, HeldFiles
+from uploader.store.held_files import FileProgress, HeldFiles, NewSession, StoredFile
 
 LATER = NOW + timedelta(seconds=5)
 REASON = Reason("net", "reset")
 PATH = "config.json"
+URL = read_url("https://storage.example/b/k")
 ROW = FileProgress(PATH, 0, PrefixCrc(), PrefixCrc(), 1)
 
 Write = Callable[[Held], Any]
@@ -35,6 +37,7 @@ TRANSITIONS: dict[str, Write] = {
     "block": lambda held: held.block(REASON),
     "fail": lambda held: held.fail(REASON),
     "fall_back_to_put": lambda held: held.fall_back_to_put(),
+    "recreate": lambda held: held.recreate("why"),
 }
 FACTS: dict[str, Write] = {
     "release": lambda held: held.release(),
@@ -43,9 +46,15 @@ FACTS: dict[str, Write] = {
 }
 FILES: dict[str, Write] = {
     "open_session": lambda held: held.files.open_session(PATH, SessionUri("u"), "b/k"),
-    "start_put": lambda held: held.files.start_put(PATH),
+    "open_sessions": lambda held: held.files.open_sessions(
+        [NewSession(PATH, SessionUri("u"), "b/k")]
+    ),
+    "keep_urls": lambda held: held.files.keep_urls({PATH: URL}, LATER),
     "drop_session": lambda held: held.files.drop_session(PATH, "why", bytes_sent=50),
     "mark_stored": lambda held: held.files.mark_stored(PATH, 1, bytes_sent=50, verified=True),
+    "mark_all_stored": lambda held: held.files.mark_all_stored(
+        [StoredFile(PATH, 1, bytes_sent=50, verified=True)]
+    ),
     "mark_failed": lambda held: held.files.mark_failed(PATH, REASON, None, bytes_sent=50),
     "reidentify": lambda held: held.files.reidentify(PATH, "made:2"),
     "report_progress": lambda held: held.files.report_progress([ROW], 1.0),

@@ -14,6 +14,7 @@ from uploader.core.errors import LeaseLost
 from uploader.core.events import EventKind
 from uploader.core.job import Event, FileState, Mode, PrefixCrc, Reason
 from uploader.core.redact import SessionUri
+from uploader.core.resumable import read_url
 from uploader.store.held import Held
 from uploader.store.held_files import FileProgress
 from uploader.store.jobs import Jobs
@@ -22,6 +23,7 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=5)
 PATH = "a.safetensors"
 URI = SessionUri("https://storage/o?upload_id=1")
+PUT_URL = read_url("https://storage/b/k")
 REASON = Reason("net", "reset")
 
 
@@ -162,10 +164,12 @@ def test_a_plain_put_reports_bytes_sent_only(jobs: Jobs, held: Held) -> None:
     assert (job.bytes_sent, job.bytes_confirmed, job.bytes_marked) == (60, 0, 0)
 
 
-def test_start_put_turns_one_file_to_plain_put(jobs: Jobs, held: Held) -> None:
+def test_a_url_for_a_plain_put_makes_its_file_go_by_it(jobs: Jobs, held: Held) -> None:
     held.files.open_session(PATH, URI, "b/k")
     held.files.report_progress([_row()], None)
-    file = held.files.start_put(PATH)
+    held.files.drop_session(PATH, "gone", bytes_sent=40)
+    (file, _) = held.files.keep_urls({PATH: PUT_URL}, NOW)
+    assert file.url == PUT_URL
     assert (file.mode, file.session, file.object_path) == (Mode.PUT, None, None)
     assert (file.checkpoint, file.mark, file.sessions, file.bytes_sent) == (
         PrefixCrc(),
@@ -177,9 +181,36 @@ def test_start_put_turns_one_file_to_plain_put(jobs: Jobs, held: Held) -> None:
     assert not jobs.job(held.job.id).plain_put
 
 
+def test_a_file_with_a_session_needs_no_url_and_keeps_its_mode(jobs: Jobs, held: Held) -> None:
+    held.files.open_session(PATH, URI, "b/k")
+    (file, _) = held.files.keep_urls({PATH: PUT_URL}, NOW)
+    assert (file.mode, file.session, file.url) == (Mode.SESSION, URI, None)
+    assert jobs.job(held.job.id).urls_until == NOW
+
+
+def test_a_url_is_erased_when_its_file_has_a_session_or_is_stored(jobs: Jobs, held: Held) -> None:
+    held.files.keep_urls({PATH: PUT_URL, "config.json": PUT_URL}, NOW)
+    held.files.open_session(PATH, URI, "b/k")
+    held.files.mark_stored("config.json", 1, bytes_sent=9, verified=True)
+    assert [file.url for file in jobs.files(held.job.id)] == [None, None]
+
+
+def test_lost_sessions_are_counted_until_one_gets_further(held: Held) -> None:
+    counted = []
+    for offset in (20, 20, 10, 30, 0):
+        session = held.files.open_session(PATH, URI, "b/k")
+        pair = PrefixCrc(offset, 1)
+        row = FileProgress(PATH, session.sessions, pair, pair, 40)
+        held.files.report_progress([row], None)
+        file = held.files.drop_session(PATH, "gone", bytes_sent=40, lost=True)
+        counted.append((file.sessions_lost, file.furthest))
+    assert counted == [(1, 20), (2, 20), (3, 20), (1, 30), (2, 30)]
+
+
 def test_late_progress_of_a_session_never_gives_a_put_an_offset(jobs: Jobs, held: Held) -> None:
     held.files.open_session(PATH, URI, "b/k")
-    held.files.start_put(PATH)
+    held.files.drop_session(PATH, "gone", bytes_sent=0)
+    held.files.keep_urls({PATH: PUT_URL}, NOW)
     held.files.report_progress([_row()], None)
     assert jobs.files(held.job.id)[0].checkpoint == PrefixCrc()
 
@@ -217,7 +248,6 @@ def test_what_is_being_validated_loses_no_file(jobs: Jobs, held: Held, told: lis
 #: One of each verb about a file that says where the file stands then.
 VERBS: dict[str, Callable[[Held], FileState]] = {
     "open_session": lambda held: held.files.open_session(PATH, URI, "b/k"),
-    "start_put": lambda held: held.files.start_put(PATH),
     "drop_session": lambda held: held.files.drop_session(PATH, "gone", bytes_sent=50),
     "mark_stored": lambda held: held.files.mark_stored(PATH, 9, bytes_sent=50, verified=True),
     "mark_failed": lambda held: held.files.mark_failed(PATH, REASON, LATER, bytes_sent=50),

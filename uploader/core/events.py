@@ -47,6 +47,11 @@ class EventKind(StrEnum):
 
     ACCOUNT = "account", Teller.JOB, "the service named the account that the key belongs to"
     DELETED = "deleted", Teller.JOB, "the model of an earlier run was deleted, for a replacement"
+    RECREATED = (
+        "recreated",
+        Teller.JOB,
+        "no more URLs for a model without finished files: a new run deletes and creates it",
+    )
     CREATED = "created", Teller.JOB, "this job created the model; stage `upload` begins"
     ADOPTED = "adopted", Teller.JOB, "the model existed and fits; stage `upload` begins"
     FELL_BACK = "fell_back", Teller.JOB, "resumable starts are refused: plain PUT from now on"
@@ -72,6 +77,11 @@ class EventKind(StrEnum):
         "a session goes on at the server's offset; older stores say `resumed`, with a path",
     )
     SESSION_DROPPED = "session_dropped", Teller.FILE, "the file starts over; the message says why"
+    SESSIONS_LOST = (
+        "sessions_lost",
+        Teller.FILE,
+        "several sessions in a row were lost, none of which got further than one before",
+    )
     STORED = "stored", Teller.FILE, "the server has the whole object"
     FILE_FAILED = (
         "file_failed",

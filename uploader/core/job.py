@@ -149,6 +149,9 @@ class FileState:
     object_path: str | None = None
     sessions: int = 0
     old_sessions_lost: int = 0
+    #: Sessions lost since one got further than all before it, to the offset ``furthest``.
+    sessions_lost: int = 0
+    furthest: int = 0
     checkpoint: PrefixCrc = PrefixCrc()
     mark: PrefixCrc = PrefixCrc()
     bytes_sent: int = 0
@@ -189,6 +192,9 @@ class Job:
     created_remotely: bool = False
     start_accepted: bool = False
     plain_put: bool = False
+    #: When the URLs that the files' rows keep are no longer good for a start.
+    urls_until: datetime | None = None
+    recreations: int = 0
     #: Of a cancelled job: its model goes, too.
     delete_on_cancel: bool = False
     #: At `create`: a model of an earlier run goes first.

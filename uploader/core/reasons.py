@@ -138,14 +138,13 @@ class Code(StrEnum):
     UNFINISHED = (
         "unfinished",
         Status.ACTIVE,
-        "The storage service holds every byte of a file and has not made the object yet."
-        " After twenty in a row the job fails.",
+        "The storage service holds every byte, and no object. After twenty in a row the job fails.",
         "uploader asks again by itself",
     )
     KEPT_NOTHING = (
         "kept_nothing",
         Status.ACTIVE,
-        "The storage service accepted bytes and kept none of them. After twenty in a row the job fails.",
+        "Bytes were accepted and none of them kept. After twenty in a row the job fails.",
         "uploader sends them again by itself",
     )
     CUT_SHORT = (
@@ -169,8 +168,7 @@ class Code(StrEnum):
     SOURCE_UNSETTLED = (
         "source_unsettled",
         Status.ACTIVE,
-        "A file was written to while it was open. It is opened, and proven, again."
-        " After twenty in a row the job fails.",
+        "A file was written to, and is proven again. After twenty in a row the job fails.",
         "uploader reads the file again by itself",
     )
     BUG = (

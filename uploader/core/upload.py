@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 
 from uploader.core.job import FileState, Status
 from uploader.core.resumable import UrlKind
@@ -129,7 +130,7 @@ def _rest(files: Backlog, gate: Gate, room: Room, *, urls_fresh: bool) -> Step:
     with_session = files.first_wait(with_session=True)
     waits = [with_session, files.first_wait(with_session=False)]
     if room.running:
-        asked_again = gate.at if isinstance(gate, Later) else None
+        asked_again = gate.at if room.ask and isinstance(gate, Later) else None
         return Sleep(_first(*waits, asked_again))
     if isinstance(gate, Shut) and gate.status is not None:
         return GiveUp(gate)
@@ -189,6 +190,7 @@ class Backlog:
         self._files: dict[str, FileState] = {}
         self._queues = {need: OrderedDict[str, None]() for need in Need}
         self._under_way: set[str] = set()
+        self._empty: set[str] = set()
         self._now: datetime | None = None
         #: By session or not; an entry counts only while it is what the file says.
         self._waiting: dict[bool, list[tuple[datetime, str]]] = {True: [], False: []}
@@ -201,8 +203,8 @@ class Backlog:
     def __iter__(self) -> Iterator[FileState]:
         return iter(self._files.values())
 
-    def put(self, file: FileState) -> None:
-        """The file is like this now.
+    def put(self, file: FileState, *, empty: bool = False) -> None:
+        """The file is like this now; ``empty``: its session was opened just now.
 
         A URL that only starts sessions stays useful after its row has let go of it: it is kept
         here, in memory, should the session be lost while the URL lives.
@@ -215,6 +217,8 @@ class Backlog:
         was_unstored = before is not None and not before.stored
         self.unstored += (not file.stored) - was_unstored
         self._files[file.path] = file
+        if empty:
+            self._empty.add(file.path)
         self._queue(file)
 
     def begin(self, path: str) -> FileState:
@@ -222,7 +226,12 @@ class Backlog:
         file = self._files[path]
         self._unqueue(file)
         self._under_way.add(path)
+        self._empty.discard(path)
         return file
+
+    def is_empty(self, path: str) -> bool:
+        """Was the file's session opened in this run, and not used since?"""
+        return path in self._empty
 
     def end(self, path: str) -> None:
         """The file is no longer under way."""
@@ -243,6 +252,10 @@ class Backlog:
             if self._queues[need]:
                 return next(iter(self._queues[need]))
         return None
+
+    def some(self, need: Need, count: int) -> list[str]:
+        """The first ``count`` files that were queued for ``need``."""
+        return [*islice(self._queues[need], count)]
 
     def wake(self, now: datetime) -> None:
         """Queue the files whose wait is over; all, if the clock was set back meanwhile."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from uploader.core.retry import Backoff, Decision, decide, doubtful
+from uploader.core.retry import Backoff, Cause, Decision, cause_of, decide
 from uploader.engine.throttle import Slots, Throttle
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.storage import Storage
@@ -25,6 +25,8 @@ class Limits:
     deadline_s: float
     lease_s: float
     backoff: Backoff
+    #: May a model without finished files be deleted and created again?
+    recreate: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +53,20 @@ class WorkerContext:
     polls: Counter[int] = field(default_factory=Counter)
     #: The polling time at which validateUpload first missed a file we stored, by job.
     missed_s: dict[int, float] = field(default_factory=dict)
-    #: Doubtful failures in a row, by job and file.
-    doubts: Counter[tuple[int, str]] = field(default_factory=Counter)
+    #: Failures in a row without confirmed progress, by job, file and cause.
+    in_a_row: Counter[tuple[int, str, Cause]] = field(default_factory=Counter)
 
     def decide(self, error: Exception, failures: int, job_id: int, path: str = "") -> Decision:
         """What follows from a job's, or one file's, ``failures``-th failure in a row.
 
-        A night without a network does not count against what only then goes wrong otherwise.
+        Each cause has a count of its own: a night without a network does not count against
+        what only then goes wrong otherwise.
         """
-        if doubtful(error):
-            self.doubts[job_id, path] += 1
-            failures = min(failures, self.doubts[job_id, path])
-        else:
-            del self.doubts[job_id, path]
+        if failures == 1:  # there was progress, or a user's retry
+            for known in Cause:
+                del self.in_a_row[job_id, path, known]
+        if (cause := cause_of(error)) is not None:
+            self.in_a_row[job_id, path, cause] += 1
+            failures = min(failures, self.in_a_row[job_id, path, cause])
         clock = self.clock
         return decide(error, failures, clock.now(), clock.jitter(), self.limits.backoff)

@@ -21,7 +21,7 @@ from uploader.core.retry import Block, Decision, Fail, RetryAt
 from uploader.core.text import some
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
-from uploader.engine.upload import Upload
+from uploader.engine.upload import ModelUsedUp, Upload
 from uploader.engine.validate import Validation, check_sources
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
@@ -72,11 +72,6 @@ class JobRun:
         if upload := self._upload:
             upload.cut()
 
-    def flush(self) -> None:
-        """Write progress; called by the worker once a second. Raises LeaseLost, StoreError."""
-        if upload := self._upload:
-            upload.flush()
-
     # -- stages ----------------------------------------------------------------------------
 
     def _advance(self, control: Fireworks) -> None:
@@ -86,7 +81,7 @@ class JobRun:
         self._refuse_another_account()
         if self._job.stage is Stage.CREATE:
             self._create(control)
-        if self._job.stage is Stage.UPLOAD and not self._send_files(control):
+        if self._job.stage is Stage.UPLOAD and not self._send_files():
             return
         validation = Validation(self._context, self._job, self.held, control)
         if self.stage is not Stage.VALIDATE or not validation.ready_already():
@@ -131,13 +126,16 @@ class JobRun:
             if error.verdict is not Verdict.ABSENT:
                 raise
 
-    def _send_files(self, control: Fireworks) -> bool:
+    def _send_files(self) -> bool:
         """True once every file is stored and every source was checked once more."""
-        self._upload = Upload(self._context, self._job, self.held, control, self.lapsed)
+        self._upload = Upload(self._context, self._job, self.held, self.lapsed)
         self._stop.check()
         try:
             if not self._upload.run():
                 return False
+        except ModelUsedUp as used_up:
+            self.held.recreate(str(used_up))  # the next claim begins at `create`
+            return False
         finally:
             self._upload = None
         check_sources(self._context, self._job, self.held, self._stop)

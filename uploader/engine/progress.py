@@ -1,18 +1,21 @@
-"""What a transfer knows beyond its row, until it is written (at most once a second)."""
+"""What transfers know beyond their rows, until it is written (at most once a second)."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from uploader.core.job import FileState, PrefixCrc
 from uploader.store.held_files import FileProgress
 
 _WINDOW_S = 15.0
+_FLUSH_EVERY_S = 1.0
 
 
 class Progress:
-    """Written by one transfer's thread, taken by whoever writes rows."""
+    """Written by one transfer's thread, taken by the thread that decides."""
 
     def __init__(self, file: FileState) -> None:
         self._lock = threading.Lock()
@@ -20,19 +23,25 @@ class Progress:
         self._sessions = file.sessions
         self._checkpoint = file.checkpoint
         self._mark = file.mark
+        self._sent_before = file.bytes_sent
         self._sent = file.bytes_sent
         self._advanced = False
         self._dirty = False
 
     @property
     def bytes_sent(self) -> int:
+        """The file's total, this transfer's bytes included."""
         return self._sent
 
-    def opened(self, file: FileState) -> None:
-        """A new session: earlier confirmations count no more."""
-        with self._lock:
-            self._sessions = file.sessions
-            self._checkpoint = self._mark = PrefixCrc()
+    @property
+    def new_bytes(self) -> int:
+        """Bytes of this transfer alone."""
+        return self._sent - self._sent_before
+
+    @property
+    def mark(self) -> PrefixCrc:
+        """What went to a socket last, on this session."""
+        return self._mark
 
     def read(self, pair: PrefixCrc, count: int) -> None:
         """A block of ``count`` bytes that ends at ``pair`` goes to the socket."""
@@ -58,18 +67,41 @@ class Progress:
             )
 
 
-class Rate:
-    """Bytes per second over the last quarter of a minute."""
+class Moving(Protocol):
+    """What the meter knows of a transfer."""
 
-    def __init__(self) -> None:
+    progress: Progress
+
+
+class Meter:
+    """Bytes per second of all transfers of a job, and when their progress is to be written."""
+
+    def __init__(self, bytes_sent: int) -> None:
+        self._sent = bytes_sent
         self._samples: deque[tuple[float, int]] = deque()
-        self._lock = threading.Lock()
+        self._written_s = float("-inf")
 
-    def add(self, boot_s: float, bytes_sent: int) -> float | None:
-        """The rate including this sample of the running total; None before there are two."""
-        with self._lock:
-            self._samples.append((boot_s, bytes_sent))
-            while boot_s - self._samples[0][0] > _WINDOW_S:
-                self._samples.popleft()
-            first_s, first = self._samples[0]
-        return (bytes_sent - first) / (boot_s - first_s) if boot_s > first_s else None
+    def due(self, boot_s: float) -> bool:
+        """True once a second."""
+        if boot_s - self._written_s < _FLUSH_EVERY_S:
+            return False
+        self._written_s = boot_s
+        return True
+
+    def end(self, transfer: Moving) -> None:
+        """What it has sent stays counted."""
+        self._sent += transfer.progress.new_bytes
+
+    def rate(self, transfers: Collection[Moving], boot_s: float) -> float | None:
+        """Over the last quarter of a minute, with those that run; None if it is too early."""
+        sent = self._sent + sum(transfer.progress.new_bytes for transfer in transfers)
+        self._samples.append((boot_s, sent))
+        while boot_s - self._samples[0][0] > _WINDOW_S:
+            self._samples.popleft()
+        first_s, first = self._samples[0]
+        return (sent - first) / (boot_s - first_s) if boot_s > first_s else None
+
+
+def unwritten(transfers: Sequence[Moving]) -> list[FileProgress]:
+    """What those transfers know beyond their rows."""
+    return [row for transfer in transfers if (row := transfer.progress.take())]

@@ -36,10 +36,20 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._slots = threading.Semaphore(count)
+        self._waiting: set[threading.Event] = set()
+        self._lock = threading.Lock()
 
-    def take(self) -> bool:
-        """True where one was free; never waits."""
-        return self._slots.acquire(blocking=False)
+    def take(self, waiting: threading.Event) -> bool:
+        """True if one was free; never waits. Else ``waiting`` is set when one may be."""
+        if self._slots.acquire(blocking=False):
+            return True
+        with self._lock:
+            self._waiting.add(waiting)
+        return self._slots.acquire(blocking=False)  # it may have been given back just before
 
     def give(self) -> None:
         self._slots.release()
+        with self._lock:
+            waiting, self._waiting = self._waiting, set()
+        for event in waiting:
+            event.set()

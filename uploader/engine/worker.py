@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from uploader.core.errors import LeaseLost, StoreError
+from uploader.core.errors import StoreError
 from uploader.core.job import Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.job_run import JobRun
@@ -63,7 +63,6 @@ class Worker:
         self._set_ahead = _ahead(context.clock)
         self._key = context.key_fingerprint()
         self._store_broken_since: float | None = None
-        self._flushing = Every(1.0)
         self._watching = Every(5.0)
         self._claiming = Every(1.0)  # a `not_before` passes without anybody writing
         self._renewing = Every(context.limits.lease_s / 4)
@@ -181,8 +180,6 @@ class Worker:
         if changed or self._watching.due(boot_s):
             context.claims.reap(context.alive)
             self._watch(boot_s)
-        if self._flushing.due(boot_s):
-            self._flush()
         if self._renewing.due(boot_s):
             self._renew(boot_s)
         if self._healing.due(boot_s):
@@ -239,13 +236,6 @@ class Worker:
                 del self._stopping[lease]
             elif boot_s - since >= GRACE_S:
                 run.cut()
-
-    def _flush(self) -> None:
-        for run in tuple(self._runs.values()):
-            try:
-                run.flush()
-            except LeaseLost:
-                self._stop(run, self._context.clock.boot_s())
 
     def _heal(self) -> None:
         """A changed key tries blocked jobs once. Runs beside the loop."""

@@ -144,6 +144,7 @@ class Transfer(Section):
     bandwidth_limit_bps: Annotated[
         int | None, BeforeValidator(parse_rate), _within("8KiB/s", "1TB/s", parse_rate)
     ] = _written("off")
+    recreate: bool = True
 
 
 class Validation(Section):

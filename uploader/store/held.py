@@ -25,6 +25,21 @@ from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
 
+#: What a job's row says at the beginning of a run (design §2).
+NEW_RUN: dict[str, Any] = {
+    "stage": Stage.CREATE,
+    "attempts": 0,
+    "failures": 0,
+    "not_before": None,
+    "start_accepted": False,
+    "plain_put": False,
+    "urls_until": None,
+    "upload_started_at": None,
+    "uploaded_at": None,
+    "polling_s": 0.0,
+    "rate_bps": None,
+    "warnings": [],
+}
 #: What a job's row says of a lease when nobody holds it.
 NO_LEASE: dict[str, None] = {
     "lease_owner": None,
@@ -188,9 +203,32 @@ class Held:
         """No resumable start is accepted: what is not stored goes by plain signed PUT."""
         unstored = (files.c.job_id == self.lease.job_id, files.c.stored.is_(False))
         with self._fence.writing(Status.ACTIVE, plain_put=True) as transaction:
-            transaction.run(update(files).where(*unstored).values(mode=Mode.PUT, **NO_SESSION))
+            columns = {**NO_SESSION, "mode": Mode.PUT, "upload_url": None}
+            transaction.run(update(files).where(*unstored).values(**columns))
             message = "resumable uploads are refused: sending whole files by plain PUT"
             self._tell(transaction, EventKind.FELL_BACK, message)
+
+    def recreate(self, why: str) -> None:
+        """A new run of an active job (design §2): its model is deleted and created again.
+
+        Legal while no file is stored; raises ValueError otherwise.
+        """
+        job_id = self.lease.job_id
+        with self._fence.writing(
+            Status.ACTIVE,
+            **NEW_RUN,
+            run_number=jobs.c.run_number + 1,
+            replace_first=True,
+            recreations=jobs.c.recreations + 1,
+            **reason_columns(None),
+        ) as transaction:
+            stored = exists().where(files.c.job_id == job_id, files.c.stored)
+            if transaction.connection.execute(select(stored)).scalar_one():
+                raise ValueError(f"job {job_id} has stored files: its model stays")
+            columns = {**NO_SESSION, "upload_url": None, "bytes_sent": 0, "not_before": None}
+            transaction.run(update(files).where(files.c.job_id == job_id).values(**columns))
+            message = f"{why}: it is deleted and created again"
+            self._tell(transaction, EventKind.RECREATED, message)
 
     def add_event(self, kind: EventKind, message: str, path: str | None = None) -> None:
         """One event and nothing else."""
@@ -219,7 +257,7 @@ class Held:
         transaction.run(
             update(files)
             .where(files.c.job_id == self.lease.job_id)
-            .values(session_uri=None, session_at=None)
+            .values(session_uri=None, session_at=None, upload_url=None)
         )
 
     def _job(self, transaction: Transaction) -> Job:

@@ -7,16 +7,17 @@ as it is now and runs a fixed number of statements, so that nobody has to read i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, case, or_, select, update
 
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Mode, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
+from uploader.core.resumable import UploadUrl, UrlKind
 from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.fence import Fence
 from uploader.store.journal import Transaction, reason_columns, storable
@@ -52,6 +53,31 @@ class FileProgress:
     advanced: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """A session of a file, and where its object will be (host, bucket and key)."""
+
+    path: str
+    uri: SessionUri
+    object_path: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file that the server has as a whole; ``verified`` if it said which one.
+
+    ``bytes_sent`` is the file's total of this run of the job.
+    """
+
+    path: str
+    crc32c: int
+    bytes_sent: int
+    verified: bool
+
+
+_UNVERIFIED = "stored; the server named no checksum"
+
+
 class HeldFiles:
     """The files of one held job. Each verb raises LeaseLost unless the lease holds."""
 
@@ -59,39 +85,87 @@ class HeldFiles:
         self._fence = fence
         self._job_id = fence.lease.job_id
 
-    def open_session(self, path: str, uri: SessionUri, object_path: str | None) -> FileState:
-        """Commit a session before its first byte leaves (invariant 1)."""
-        with self._fence.writing(start_accepted=True) as transaction:
-            columns = NO_SESSION | {
-                "mode": Mode.SESSION,
-                "session_uri": uri.reveal(),
-                "session_at": transaction.now,
-                "object_path": object_path,
-                "sessions": files.c.sessions + 1,
-            }
-            file = self._write(transaction, path, **columns)
-            self._tell(transaction, EventKind.SESSION_OPENED, "an upload session was opened", path)
-            return file
+    def keep_urls(self, urls: Mapping[str, UploadUrl], until: datetime) -> list[FileState]:
+        """Commit a map of URLs before any of them is used; the files that are not stored.
 
-    def start_put(self, path: str) -> FileState:
-        """The file goes by one plain PUT, for that is its URL's kind."""
-        with self._fence.writing() as transaction:
-            return self._write(transaction, path, mode=Mode.PUT, **NO_SESSION)
-
-    def drop_session(
-        self, path: str, why: str, *, bytes_sent: int, old: bool = False, mismatch: bool = False
-    ) -> FileState:
-        """The file starts over.
-
-        ``old``: the session was older than six days. ``mismatch``: the stored object was not
-        our source. Raises ValueError once the job's stage says that every file is stored.
+        ``until``: when they are no longer good for a start. A file with a session needs none.
+        A URL's kind says how its file goes.
         """
+        job_id = self._job_id
+        rows = [
+            {
+                "named": path,
+                "url": url.url.reveal(),
+                "by": Mode.PUT if url.kind is UrlKind.PUT else Mode.SESSION,
+            }
+            for path, url in urls.items()
+        ]
+        unstored = (files.c.job_id == job_id, files.c.stored.is_(False))
+        statement = (
+            update(files)
+            .where(*unstored, files.c.session_uri.is_(None), files.c.path == bindparam("named"))
+            .values(upload_url=bindparam("url"), mode=bindparam("by"))
+        )
+        with self._fence.writing(urls_until=until) as transaction:
+            if rows:
+                transaction.connection.execute(statement, rows)
+            found = transaction.connection.execute(select(files).where(*unstored))
+            with corrupt_rows_as_store_error():
+                return [file_of(row) for row in found]
+
+    def open_session(self, path: str, uri: SessionUri, object_path: str | None) -> FileState:
+        """As `open_sessions`, of one."""
+        return self.open_sessions([NewSession(path, uri, object_path)])[0]
+
+    def open_sessions(self, sessions: Sequence[NewSession]) -> list[FileState]:
+        """Commit sessions before their first bytes leave (invariant 1); the URLs have served."""
+        with self._fence.writing(start_accepted=True) as transaction:
+            rows = []
+            for new in sessions:
+                columns = NO_SESSION | {
+                    "mode": Mode.SESSION,
+                    "session_uri": new.uri.reveal(),
+                    "session_at": transaction.now,
+                    "object_path": new.object_path,
+                    "upload_url": None,
+                    "sessions": files.c.sessions + 1,
+                }
+                rows.append(self._write(transaction, new.path, **columns))
+                message = "an upload session was opened"
+                self._tell(transaction, EventKind.SESSION_OPENED, message, new.path)
+            return rows
+
+    def drop_session(  # noqa: PLR0913 - why a session ended is counted in three ways
+        self,
+        path: str,
+        why: str,
+        *,
+        bytes_sent: int,
+        url: UploadUrl | None = None,
+        old: bool = False,
+        lost: bool = False,
+        mismatch: bool = False,
+    ) -> FileState:
+        """The file starts over, by ``url`` if that is still good for a start.
+
+        ``old``: the session was older than six days. ``lost``: the server no longer knew it;
+        counted as long as no session got further than the ones before. ``mismatch``: the stored
+        object was not our source. Raises ValueError once the job's stage says that every file
+        is stored.
+        """
+        further = files.c.offset > files.c.furthest
+        losses: dict[str, Any] = {
+            "furthest": case((further, files.c.offset), else_=files.c.furthest),
+            "sessions_lost": case((further, 1), else_=files.c.sessions_lost + 1),
+        }
         with self._fence.writing() as transaction:
             self._check_uploading(transaction)
             file = self._write(
                 transaction,
                 path,
                 **NO_SESSION,
+                **(losses if lost else {}),
+                upload_url=None if url is None else url.url.reveal(),
                 bytes_sent=bytes_sent,
                 stored=False,
                 verified=False,
@@ -103,28 +177,34 @@ class HeldFiles:
             return file
 
     def mark_stored(self, path: str, crc32c: int, *, bytes_sent: int, verified: bool) -> FileState:
-        """The server has the whole object; ``verified`` if it said which one."""
+        """As `mark_all_stored`, of one."""
+        return self.mark_all_stored([StoredFile(path, crc32c, bytes_sent, verified)])[0]
+
+    def mark_all_stored(self, stored: Sequence[StoredFile]) -> list[FileState]:
+        """The server has the whole objects."""
         with self._fence.writing() as transaction:
-            file = self._write(
-                transaction,
-                path,
-                session_uri=None,
-                session_at=None,
-                offset=files.c.size_bytes,
-                offset_crc32c=crc32c,
-                mark_bytes=files.c.size_bytes,
-                mark_crc32c=crc32c,
-                bytes_sent=bytes_sent,
-                stored=True,
-                verified=verified,
-                crc32c=crc32c,
-                failures=0,
-                not_before=None,
-            )
+            rows = []
+            for new in stored:
+                columns = {
+                    "session_uri": None,
+                    "session_at": None,
+                    "upload_url": None,
+                    "offset": files.c.size_bytes,
+                    "offset_crc32c": new.crc32c,
+                    "mark_bytes": files.c.size_bytes,
+                    "mark_crc32c": new.crc32c,
+                    "bytes_sent": new.bytes_sent,
+                    "stored": True,
+                    "verified": new.verified,
+                    "crc32c": new.crc32c,
+                    "failures": 0,
+                    "not_before": None,
+                }
+                rows.append(self._write(transaction, new.path, **columns))
+                what = "stored and verified" if new.verified else _UNVERIFIED
+                self._tell(transaction, EventKind.STORED, what, new.path)
             self._end_failures(transaction)
-            message = "stored and verified" if verified else "stored; the server named no checksum"
-            self._tell(transaction, EventKind.STORED, message, path)
-            return file
+            return rows
 
     def mark_failed(
         self, path: str, reason: Reason, not_before: datetime | None, *, bytes_sent: int
@@ -158,15 +238,18 @@ class HeldFiles:
             self._tell(transaction, EventKind.REIDENTIFIED, message, path)
             return file
 
-    def report_progress(self, rows: Sequence[FileProgress], rate_bps: float | None) -> None:
+    def report_progress(
+        self, rows: Sequence[FileProgress], rate_bps: float | None
+    ) -> list[FileState]:
         """The progress of all running transfers at once, ``rate_bps`` in bytes per second.
 
         A row of a session that is no longer the file's, or of a stored file, is skipped.
         """
         with self._fence.writing(rate_bps=rate_bps) as transaction:
-            written = [row for row in rows if self._reported(transaction, row)]
-            if any(row.advanced for row in written):
+            written = [(row, file) for row in rows if (file := self._reported(transaction, row))]
+            if any(row.advanced for row, _ in written):
                 self._end_failures(transaction)
+            return [file for _, file in written]
 
     # -- rows ------------------------------------------------------------------------------
 
@@ -188,8 +271,8 @@ class HeldFiles:
         if transaction.connection.execute(stage).scalar_one() in (Stage.VALIDATE, Stage.READY):
             raise ValueError(f"every file of job {self._job_id} is stored (invariant 4)")
 
-    def _reported(self, transaction: Transaction, row: FileProgress) -> bool:
-        """Was ``row`` written, or is it late?"""
+    def _reported(self, transaction: Transaction, row: FileProgress) -> FileState | None:
+        """The file with ``row`` written to it; None if that is late."""
         forgiven = {"failures": 0} if row.advanced else {}
         statement = (
             update(files)
@@ -209,8 +292,11 @@ class HeldFiles:
                 bytes_sent=row.bytes_sent,
                 **forgiven,
             )
+            .returning(files)
         )
-        return transaction.run(statement).rowcount == 1
+        with corrupt_rows_as_store_error():
+            found = transaction.run(statement).one_or_none()
+            return None if found is None else file_of(found)
 
     def _end_failures(self, transaction: Transaction) -> None:
         """Confirmed bytes end a run of failures; a blocked or paused job keeps its reason."""

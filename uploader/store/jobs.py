@@ -200,5 +200,5 @@ def _forgive(transaction: Transaction, job_id: int) -> None:
     transaction.run(
         update(files)
         .where(files.c.job_id == job_id)
-        .values(failures=0, not_before=None, mismatches=0, old_sessions_lost=0)
+        .values(failures=0, not_before=None, mismatches=0, old_sessions_lost=0, sessions_lost=0)
     )

@@ -8,11 +8,12 @@ from sqlalchemy import delete, select, update
 
 from uploader.core.errors import UsageError, VerbRefused
 from uploader.core.events import EventKind
-from uploader.core.job import Job, NewJob, Stage
+from uploader.core.job import Job, NewJob
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
 from uploader.core.text import some
 from uploader.store.enqueue import check_text, insert_files
+from uploader.store.held import NEW_RUN
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.tables import files, jobs
 
@@ -38,7 +39,8 @@ def restart(transaction: Transaction, job: Job, new: NewJob, *, replace: bool) -
             run_number=job.run_number + 1,
             replace_first=replace or job.replace_first,
             updated_at=transaction.now,
-            **_NEWBORN,
+            recreations=0,
+            **NEW_RUN,
             **reason_columns(None),
         )
     )
@@ -47,21 +49,6 @@ def restart(transaction: Transaction, job: Job, new: NewJob, *, replace: bool) -
     insert_files(transaction, job.id, new.manifest)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED
     transaction.tell(job.id, kind, _told(new, replace=replace))
-
-
-_NEWBORN: dict[str, Any] = {
-    "stage": Stage.CREATE,
-    "attempts": 0,
-    "failures": 0,
-    "not_before": None,
-    "start_accepted": False,
-    "plain_put": False,
-    "upload_started_at": None,
-    "uploaded_at": None,
-    "polling_s": 0.0,
-    "rate_bps": None,
-    "warnings": [],
-}
 
 
 def _told(new: NewJob, *, replace: bool) -> str:

@@ -20,6 +20,7 @@ from uploader.core.job import (
     Status,
 )
 from uploader.core.redact import SessionUri
+from uploader.core.resumable import read_url
 from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.tables import files, jobs
 
@@ -83,6 +84,8 @@ def job_of(row: Row[Any]) -> Job:
         created_remotely=row.created_remotely,
         start_accepted=row.start_accepted,
         plain_put=row.plain_put,
+        urls_until=row.urls_until,
+        recreations=row.recreations,
         delete_on_cancel=row.delete_on_cancel,
         replace_first=row.replace_first,
         upload_started_at=row.upload_started_at,
@@ -122,9 +125,12 @@ def file_of(row: Row[Any]) -> FileState:
         mode=Mode(row.mode),
         session=SessionUri(row.session_uri) if row.session_uri else None,
         session_at=row.session_at,
+        url=read_url(row.upload_url) if row.upload_url else None,
         object_path=row.object_path,
         sessions=row.sessions,
         old_sessions_lost=row.old_sessions_lost,
+        sessions_lost=row.sessions_lost,
+        furthest=row.furthest,
         checkpoint=PrefixCrc(row.offset, row.offset_crc32c),
         mark=PrefixCrc(row.mark_bytes, row.mark_crc32c),
         bytes_sent=row.bytes_sent,

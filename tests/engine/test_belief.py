@@ -1,0 +1,156 @@
+"""What the storage service says is believed as far as it is proven, and not for ever."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import GRANULE, Lab
+from uploader.core.job import Status
+from uploader.core.lifecycle import Verb
+from uploader.core.resumable import Finished
+from uploader.remote import storage
+
+SIZE = 10 * GRANULE + 7
+
+
+def reason_code(lab: Lab) -> str | None:
+    reason = lab.job().reason
+    return None if reason is None else reason.code
+
+
+# -- a success that is not true ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize("nth", [1, 2, 3])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_middle_box_that_says_ok_to_a_put_stores_nothing(
+    lab: Lab, status: int, nth: int, times: int
+) -> None:
+    fault = {"on": "put", "do": "status", "status": status, "nth": nth, "times": times}
+    lab.world.script.add([fault])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    lab.assert_ready()
+    assert lab.file().verified
+    assert lab.object()["sessions_started"] == 1
+
+
+def test_a_middle_box_that_says_ok_to_every_put_is_found_out(lab: Lab) -> None:
+    lab.world.script.add([{"on": "put", "do": "status", "status": 200, "times": 0}])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    assert (lab.job().status, reason_code(lab)) == (Status.FAILED, "kept_nothing")
+    assert lab.world.report()["early_validations"] == 0
+
+
+def test_a_middle_box_that_says_ok_to_everything_breaks_the_protocol(lab: Lab) -> None:
+    ok = {"do": "status", "status": 200, "times": 0}
+    lab.world.script.add([{"on": "put", **ok}, {"on": "query", **ok}])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    assert (lab.job().status, reason_code(lab)) == (Status.FAILED, "protocol")
+    assert not lab.file().stored
+
+
+def without_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "stored_facts", lambda *_: Finished())
+    monkeypatch.setattr("uploader.core.resumable.stored_facts", lambda *_: Finished())
+
+
+def test_a_service_that_tells_no_facts_is_believed_after_the_last_byte(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_facts(monkeypatch)
+    lab.enqueue(lab.model(a_bin=SIZE, b_bin=0))
+    lab.run()
+    lab.assert_ready()
+    assert not lab.file().verified
+    assert lab.object()["queries"] == 1
+
+
+def test_a_lost_last_answer_of_a_service_that_tells_no_facts_is_no_reason_to_doubt(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_facts(monkeypatch)
+    lab.world.script.add([{"on": "put", "do": "lost-answer", "nth": 3}])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    lab.assert_ready()
+    assert lab.object()["body_bytes_read"] == SIZE
+
+
+# -- losing sessions -----------------------------------------------------------------------
+
+
+def test_a_session_that_dies_again_and_again_at_the_same_place_ends_the_job(lab: Lab) -> None:
+    dead = {"on": "put", "match": "a.bin", "do": "dead-session", "times": 0}
+    lab.world.script.add([dead])
+    lab.enqueue(lab.model(a_bin=SIZE, b_bin=SIZE))
+    lab.run()
+    assert (lab.job().status, reason_code(lab)) == (Status.FAILED, "session_lost_repeatedly")
+    assert lab.object("a.bin")["sessions_started"] == 5
+    assert lab.kinds().count("sessions_lost") == 3
+    assert lab.file("b.bin").stored
+
+
+def test_after_a_retry_a_file_may_lose_as_many_sessions_again(lab: Lab) -> None:
+    dead = {"on": "put", "match": "a.bin", "do": "dead-session", "times": 7}
+    lab.world.script.add([dead])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    assert reason_code(lab) == "session_lost_repeatedly"
+    lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+    lab.run()
+    lab.assert_ready()
+
+
+def test_sessions_that_get_further_each_time_are_not_counted(lab: Lab) -> None:
+    """Each of eight sessions confirms one PUT more than the one before, and dies."""
+    puts = 1
+    faults: list[dict[str, Any]] = []
+    for confirmed in range(1, 9):
+        puts += confirmed
+        faults.append({"on": "put", "do": "dead-session", "nth": puts})
+        puts += 1
+    lab.world.script.add(faults)
+    lab.enqueue(lab.model(a_bin=40 * GRANULE))
+    lab.run()
+    lab.assert_ready()
+    assert lab.object()["sessions_started"] == 9
+    assert "sessions_lost" not in lab.kinds()
+
+
+# -- the bounds of other causes ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "tries"),
+    [
+        ({"on": "start", "do": "expired-url"}, "url_expired", 5),
+        ({"on": "put", "do": "no-range-308"}, "kept_nothing", 20),
+    ],
+    ids=lambda value: value["do"] if isinstance(value, dict) else str(value),
+)
+def test_what_never_gets_better_ends_the_job(
+    lab: Lab, fault: dict[str, Any], code: str, tries: int
+) -> None:
+    lab.world.script.add([{**fault, "times": 0}])
+    lab.enqueue(lab.model(a_bin=GRANULE))
+    lab.run()
+    assert (lab.job().status, reason_code(lab)) == (Status.FAILED, code)
+    assert lab.file().attempts == tries
+
+
+def test_an_outage_has_no_bound(lab: Lab) -> None:
+    lab.world.script.add([{"on": "start", "do": "status", "status": 503, "times": 0}])
+    lab.enqueue(lab.model(a_bin=GRANULE))
+    began_s = lab.clock.boot_s()
+    lab.run_until(lambda: lab.clock.boot_s() - began_s > 1800)
+    assert lab.job().status is Status.ACTIVE
+    assert lab.file().failures > 20
+    lab.world.script.clear()
+    lab.run()
+    lab.assert_ready()

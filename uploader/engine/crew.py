@@ -1,0 +1,153 @@
+"""The threads that take the network's time for one upload, and the connections they use."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from uploader.engine.context import WorkerContext
+from uploader.remote.storage import Storage
+from uploader.runtime import StopToken
+
+_TICK_S = 1.0
+#: A connection that rested for longer may have been closed by the server, and is not trusted.
+_RESTED_S = 10.0
+_E = TypeVar("_E", bound="Errand")
+
+
+@dataclass(slots=True)
+class Lane:
+    """A storage client and the token that stops it; one errand at a time uses it.
+
+    The next errand finds its connection open, so a small file costs no handshake.
+    """
+
+    stop: StopToken
+    storage: Storage
+    rests_since_s: float = 0.0
+
+
+class Errand:
+    """Something to be done in a thread of its own: `run`, which raises whatever ends it early.
+
+    `error` and then `ended` are written last, by that thread; the deciding thread reads them.
+    """
+
+    def __init__(self, stop: StopToken, lane: Lane | None = None) -> None:
+        self.stop = stop
+        self.lane = lane
+        self.error: Exception | None = None
+        self.ended = False
+
+    def run(self) -> None:
+        raise NotImplementedError
+
+
+class Crew:
+    """The errands of one upload that are under way. Only `stop` and `cut` may come from any thread.
+
+    ``lapsed``: has the lease ended? Then no errand sends anything any more.
+    """
+
+    def __init__(self, context: WorkerContext, lapsed: Callable[[], bool]) -> None:
+        self.wake = threading.Event()
+        self.stopped = False
+        self._context = context
+        self._lapsed = lapsed
+        self._errands: list[Errand] = []
+        self._resting: list[Lane] = []
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._errands)
+
+    def token(self) -> StopToken:
+        return StopToken(self._lapsed)
+
+    def lane(self) -> Lane:
+        """A lane that nobody uses."""
+        if not self._resting:
+            stop = self.token()
+            return Lane(stop, self._context.storage(stop))
+        lane = self._resting.pop()
+        if self._context.clock.boot_s() - lane.rests_since_s > _RESTED_S:
+            lane.storage.close()
+        return lane
+
+    def of(self, kind: type[_E]) -> list[_E]:
+        """The errands of that kind that are under way."""
+        return [errand for errand in self._errands if isinstance(errand, kind)]
+
+    def start(self, name: str, errand: Errand, done: Callable[[], None] = lambda: None) -> None:
+        """Run ``errand`` in a thread; ``done`` is called there when it has ended.
+
+        If no thread can be had, the errand has ended with that error.
+        """
+        self._errands.append(errand)
+        try:
+            self._context.spawn(name, lambda: self._thread(errand, done))
+        except RuntimeError as error:
+            self._end(errand, error, done)
+        if self.stopped:  # `stop` may have looked just before the errand was there to be seen
+            errand.stop.stop()
+
+    def take_ended(self) -> list[Errand]:
+        """The errands that have ended since the last time; their lanes rest."""
+        ended = [errand for errand in self._errands if errand.ended]
+        for errand in ended:
+            self._errands.remove(errand)
+            self._rest(errand)
+        return ended
+
+    def stop(self) -> None:
+        """Every errand stops at its next block; none starts."""
+        self.stopped = True
+        for errand in tuple(self._errands):
+            errand.stop.stop()
+        self.wake.set()
+
+    def cut(self) -> None:
+        """As `stop`, and the sockets are shut down."""
+        self.stop()
+        for errand in tuple(self._errands):
+            errand.stop.cut()
+
+    def join(self) -> list[Errand]:
+        """Cut whatever still runs and wait for its end; what had not been taken by then."""
+        if self._errands and not self.stopped:
+            self.cut()
+        while not all(errand.ended for errand in self._errands):
+            self._context.clock.wait(self.wake, _TICK_S)
+            self.wake.clear()
+        ended = self.take_ended()
+        for lane in self._resting:
+            lane.storage.close()
+        self._resting.clear()
+        return ended
+
+    def _thread(self, errand: Errand, done: Callable[[], None]) -> None:
+        error: Exception | None = None
+        try:
+            errand.run()
+        except Exception as caught:  # noqa: BLE001 - judged by the thread that decides
+            error = caught
+        finally:
+            self._end(errand, error, done)
+
+    def _end(self, errand: Errand, error: Exception | None, done: Callable[[], None]) -> None:
+        errand.error = error
+        errand.ended = True
+        done()
+        self.wake.set()
+
+    def _rest(self, errand: Errand) -> None:
+        lane = errand.lane
+        if lane is None:
+            return
+        if errand.error is not None:
+            lane.storage.close()
+        if not lane.stop.stopped:
+            lane.rests_since_s = self._context.clock.boot_s()
+            self._resting.append(lane)

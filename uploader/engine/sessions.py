@@ -1,0 +1,102 @@
+"""Opening sessions and asking for URLs: what precedes the first byte of a file."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from uploader.core.errors import RemoteError
+from uploader.core.job import FileState, Job
+from uploader.core.redact import SessionUri
+from uploader.core.resumable import UploadUrl, UrlKind
+from uploader.core.verdict import Verdict
+from uploader.engine.context import WorkerContext
+from uploader.engine.crew import Errand, Lane
+from uploader.remote.fireworks import RemoteModel
+from uploader.runtime import StopToken
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A session that was opened and is not committed yet. ``empty``: by us, so it holds nothing."""
+
+    path: str
+    session: SessionUri
+    object_path: str
+    empty: bool
+
+
+class Opening(Errand):
+    """Opens sessions for some files, one after the other; each can be used as soon as it is there.
+
+    Ends at the first that fails, raising RemoteError, JobRefused, LeaseLost or Stopped.
+    """
+
+    def __init__(
+        self, job: Job, files: Sequence[FileState], lane: Lane, wake: threading.Event
+    ) -> None:
+        """``wake`` is set after each session that was opened."""
+        super().__init__(lane.stop, lane)
+        self.job = job
+        #: Without those whose sessions were taken.
+        self.left = list(files)
+        self._files = files
+        self._opened: deque[Opened] = deque()  # filled by this errand's thread
+        self._lane = lane
+        self._wake = wake
+
+    def run(self) -> None:
+        for file in self._files:
+            self.stop.check()
+            self._opened.append(self._open(file))
+            self._wake.set()
+
+    def take(self) -> list[Opened]:
+        """The sessions that were opened since the last time."""
+        taken = [self._opened.popleft() for _ in range(len(self._opened))]
+        del self.left[: len(taken)]
+        return taken
+
+    def _open(self, file: FileState) -> Opened:
+        url = file.url
+        if url is None:
+            raise AssertionError("a session is opened by a URL")
+        if url.kind is UrlKind.SESSION:  # the service has opened it for us
+            return Opened(file.path, SessionUri(url.url.reveal()), url.object_path, empty=False)
+        session = self._lane.storage.start(url, file.size_bytes)
+        return Opened(file.path, session, url.object_path, empty=True)
+
+
+class Asking(Errand):
+    """Asks for the whole map of URLs; if that is refused for good, looks what the model is now.
+
+    Raises RemoteError, JobError, LeaseLost or Stopped.
+    """
+
+    def __init__(
+        self, context: WorkerContext, job: Job, sizes: Mapping[str, int], stop: StopToken
+    ) -> None:
+        super().__init__(stop)
+        self.job = job
+        self.urls: Mapping[str, UploadUrl] = {}
+        self.received_s = 0.0
+        #: The model, if the service gives no map for it.
+        self.model: RemoteModel | None = None
+        self._context = context
+        self._sizes = sizes
+
+    def run(self) -> None:
+        job = self.job
+        with closing(self._context.control(self.stop)) as control:
+            try:
+                self.urls = control.upload_urls(
+                    job.account, job.model_id, self._sizes, resumable=not job.plain_put
+                )
+            except RemoteError as error:
+                if error.verdict is Verdict.EXISTS:
+                    self.model = control.get(job.account, job.model_id)
+                raise
+            self.received_s = self._context.clock.boot_s()
