@@ -27,6 +27,12 @@ def endless(word: str) -> dict[str, bytes]:
 
 GOOD: dict[str, dict[str, bytes]] = {
     "a mark nobody reads": {**BASE, "results.json": MARK + b"{}"},
+    "copies that nobody reads": {
+        **BASE,
+        "tokenizer_old.json": MARK + b"{",
+        "tokenizer (1).json": BASE[TOKENIZER].decode().encode("utf-16"),
+        "tokenizer_2.json": b"",
+    },
     "a NaN nobody reads": {**BASE, "results.json": b'{"a": NaN}'},
     "the words in a string": {
         **BASE,

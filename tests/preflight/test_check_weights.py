@@ -63,6 +63,8 @@ SPARED: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("model.layers.0.x.weight_scale", LLAMA, {}, W),
     ("visual.blocks.0.attn.qkv.weight", VL, {}, E),
     ("visual.blocks.1.attn.qkv.weight", LLAMA, {}, W),
+    ("shared.weight", LLAMA, {}, W),
+    ("model.word_embeddings.weight", LLAMA, {"tie_word_embeddings": False}, E),
     ("v_head.summary.weight", LLAMA, {}, W),
     ("mtp.layers.0.mlp.up_proj.weight", LLAMA, {}, W),
     ("model.layers.2.mlp.up_proj.weight", LLAMA, {"num_hidden_layers": 2}, W),

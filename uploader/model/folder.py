@@ -163,7 +163,7 @@ def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
         found = os.fstat(handle)
     finally:
         os.close(handle)
-    if not found.st_size and role(name) is Role.OTHER:
+    if not found.st_size and (role(name) is Role.OTHER or not needed(name)):
         # the service may refuse empty objects (docs/fireworks.md §2.4)
         return LeftOut(name, "empty", 0)
     return ManifestFile(name, found.st_size, fingerprint_of(found))

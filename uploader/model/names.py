@@ -122,17 +122,24 @@ _READ_TOO = frozenset(
         "chat_template.jinja",
         "chat_template.json",
         "fireworks.json",
+        "merges.txt",
         "preprocessor_config.json",
         "processor_config.json",
         "special_tokens_map.json",
+        "tokenizer_config.json",
         "video_preprocessor_config.json",
     }
 )
 
 
 def needed(name: str) -> bool:
-    """Whether a model is broken without what is in a file of this name."""
-    return role(name) is not Role.OTHER or name in _READ_TOO
+    """Whether a model is broken without what is in a file of this name.
+
+    Copies, as tokenizer_old.json is one, are sent early and read by nobody.
+    """
+    if role(name) in (Role.OTHER, Role.TOKENIZER):
+        return name in _READ_TOO or is_tokenizer(name)
+    return True
 
 
 def role(name: str) -> Role:

@@ -8,7 +8,7 @@ from uploader.model.finding import Finding, warning
 
 LORA_SERVING = (
     "The adapter's base model is FP8 or FP4 by default, takes no LoRA, or is not found: "
-    "READY may not mean servable (--online)."
+    "READY may not mean servable (`online`)."
 )
 _CHECK = "lora_serving"
 #: Shapes of these precisions take no addons; those of BF16 do (docs/fireworks.md §4).

@@ -18,7 +18,10 @@ _SCALE = re.compile(
 _OTHER_HEAD = re.compile(r"(?s)(?:.*\.)?(?:v_head|value_head|reward_head|score|classifier)\..*")
 #: Parts that see or hear, which a class that only reads has not.
 _SENSES = re.compile(r"(?s)(?:.*\.)?(?:vision|visual|image|audio|multi_modal|mm_projector)\w*\..*")
-_ENDS = re.compile(r"(?s)(?:.*\.)?(?:lm_head|embed_out|embed_tokens|wte|embed_in)\.weight")
+_ENDS = re.compile(
+    r"(?s)(?:.*\.)?(?:lm_head|embed_out|output|predictions\.decoder"
+    r"|embed_tokens|wte|embed_in|shared|word_embeddings|tok_embeddings)\.weight"
+)
 _LAYER = re.compile(r"(?s)(?:.*\.)?(?:layers|h|blocks)\.(\d{1,5})\..*", re.ASCII)
 _BIASES = {"attention_bias": ".self_attn.", "mlp_bias": ".mlp."}
 
