@@ -112,6 +112,7 @@ class Lab:
         self.jobs = Jobs(self.engine)
         self.events: list[str] = []
         self.key = self.world.config.api_key
+        self.key_is_there = True
         self.account: str | None = None
         self.spawn: Spawn = self._spawn
         self.boundary: Callable[[str], object] = lambda _: None
@@ -225,7 +226,7 @@ class Lab:
             throttle=Throttle(self.clock, self.bytes_per_s),
             alive=lock.alive,
             changed=changed,
-            key_fingerprint=lambda: self.key,
+            key_fingerprint=lambda: self.key if self.key_is_there else None,
             control=control,
             storage=lambda _: Storage(self.clock, adapter(), plain=True),
         )

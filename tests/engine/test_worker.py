@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,6 +21,8 @@ from uploader.store.held import Held
 
 SIZE = 40 * GRANULE
 DAY_S = 86_400.0
+#: The key is looked at so often.
+HEALING_S = 60.0
 
 
 def break_times(
@@ -109,22 +110,20 @@ def test_a_store_that_hiccups_while_healing_is_asked_again(
 
 
 def test_a_key_that_was_away_and_comes_back_heals_too(lab: Lab) -> None:
-    away: list[bool] = []
+    lab.world.config.key_valid = False
+    lab.enqueue(lab.model())
     with lab.worker() as worker:
-        context = worker._context
-        worker._context = replace(context, key_fingerprint=lambda: None if away else "same")
-        worker._key = "same"
-        away.append(True)
-        worker._heal()
-        lab.enqueue(lab.model())
-        lab.world.config.key_valid = False
-        claimed = context.claims.claim(context.owner, context.base_url, (Stage.CREATE,), 60)
-        assert claimed is not None
-        JobRun(context, claimed, math.inf).drive()
-        assert lab.job().status is Status.BLOCKED
-        away.clear()
-        worker._heal()
-        assert lab.job().status is Status.ACTIVE
+
+        def take_the_key_away() -> None:
+            lab.until(lambda: lab.job().status is Status.BLOCKED)
+            lab.key_is_there = False
+            lab.until(lab.passed(2 * HEALING_S))
+            lab.world.config.key_valid = lab.key_is_there = True
+            lab.until(lambda: lab.job().status is Status.DONE)
+            worker.drain()
+
+        lab.finish(worker.run, take_the_key_away)
+    assert lab.kinds().count("healed") == 1
 
 
 def test_a_clock_that_is_set_back_a_day_makes_nobody_wait_a_day(lab: Lab) -> None:
