@@ -201,6 +201,7 @@ def _context(
 ) -> WorkerContext:
     from uploader.engine.context import WorkerContext
     from uploader.engine.throttle import Slots, Throttle
+    from uploader.model.links import Private
     from uploader.remote.answers import MAX_CONTROL_BYTES
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
@@ -236,6 +237,7 @@ def _context(
         limits=limits,
         slots=Slots(settings.transfer.max_files),
         throttle=Throttle(time, settings.transfer.bandwidth_limit_bps),
+        private=Private(settings.private_paths),
         alive=lock.alive,
         changed=changed,
         key_fingerprint=key.fingerprint,

@@ -39,6 +39,7 @@ from uploader.engine.context import Limits, WorkerContext
 from uploader.engine.throttle import Slots, Throttle
 from uploader.engine.worker import Worker
 from uploader.model.fingerprint import fingerprint_of, same
+from uploader.model.links import NOTHING
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
 from uploader.remote.storage import Storage
@@ -117,6 +118,7 @@ class Lab:
         self.spawn: Spawn = self._spawn
         self.boundary: Callable[[str], object] = lambda _: None
         self.bytes_per_s: float | None = None
+        self.private = NOTHING
         self._simulating = False
         self._crossed = threading.Event()
         if isinstance(self.clock, Sim):
@@ -224,6 +226,7 @@ class Lab:
             limits=limits,
             slots=Slots(4),
             throttle=Throttle(self.clock, self.bytes_per_s),
+            private=self.private,
             alive=lock.alive,
             changed=changed,
             key_fingerprint=lambda: self.key if self.key_is_there else None,

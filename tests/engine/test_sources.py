@@ -16,6 +16,7 @@ from uploader.core.exits import exit_of
 from uploader.core.job import FileState, PrefixCrc, Status
 from uploader.core.lifecycle import Verb
 from uploader.model.fingerprint import fingerprint_of
+from uploader.model.links import NOTHING
 from uploader.runtime import StopToken
 from uploader.sources.reader import open_source
 
@@ -205,7 +206,7 @@ def test_crcs_extend_from_the_nearest_known_pair(tmp_path: Path) -> None:
     path = tmp_path / "f"
     content = os.urandom(3 * GRANULE + 11)
     path.write_bytes(content)
-    with open_source(str(tmp_path), state(path), StopToken()) as source:
+    with open_source(str(tmp_path), state(path), StopToken(), NOTHING) as source:
         for offset in (len(content), 0, 1, GRANULE, 2 * GRANULE - 1, len(content)):
             expected = PrefixCrc(offset, google_crc32c.value(content[:offset]))
             assert source.crc_at(offset) == expected
@@ -217,28 +218,28 @@ def test_a_resume_reads_nothing_that_a_mark_covers(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(os.urandom(2 * GRANULE))
     file = state(path, mark=PrefixCrc(2 * GRANULE, 12345))
-    with open_source(str(tmp_path), file, StopToken()) as source:
+    with open_source(str(tmp_path), file, StopToken(), NOTHING) as source:
         assert source.crc_at(2 * GRANULE) == PrefixCrc(2 * GRANULE, 12345)
 
 
 def test_what_is_not_there_and_what_cannot_be_read(tmp_path: Path) -> None:
     file = FileState(1, "f", 1, "local:1:1")
     with pytest.raises(SourceMissing):
-        open_source(str(tmp_path), file, StopToken())
+        open_source(str(tmp_path), file, StopToken(), NOTHING)
     with pytest.raises(SourceUnreadable):
-        open_source(str(tmp_path / "away"), file, StopToken())
+        open_source(str(tmp_path / "away"), file, StopToken(), NOTHING)
 
 
 def test_a_fifo_in_the_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "f")
     with pytest.raises(SourceChanged):
-        open_source(str(tmp_path), FileState(1, "f", 0, "local:1:1"), StopToken())
+        open_source(str(tmp_path), FileState(1, "f", 0, "local:1:1"), StopToken(), NOTHING)
 
 
 def test_a_file_that_shrinks_while_open_is_unsettled(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_bytes(b"x" * 100)
-    with open_source(str(tmp_path), state(path), StopToken()) as source:
+    with open_source(str(tmp_path), state(path), StopToken(), NOTHING) as source:
         path.write_bytes(b"x" * 10)
         with pytest.raises(SourceUnsettled):
             source.block(0, 100)

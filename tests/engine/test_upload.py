@@ -17,6 +17,7 @@ from uploader.core.errors import SourceUnreadable
 from uploader.core.job import FileState, Mode, PrefixCrc, Status
 from uploader.engine.job_run import refuse_different
 from uploader.model.fingerprint import fingerprint_of
+from uploader.model.links import NOTHING
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
 from uploader.sources.reader import open_source
@@ -153,14 +154,14 @@ def test_a_touched_empty_file_is_still_the_same(tmp_path: Path, stored: bool) ->
     file = state(
         tmp_path / "f", fingerprint="local:1:1", stored=stored, crc32c=0 if stored else None
     )
-    with open_source(str(tmp_path), file, StopToken()) as source:
+    with open_source(str(tmp_path), file, StopToken(), NOTHING) as source:
         assert source.touched
 
 
 def test_extending_a_crc_keeps_no_memory_of_the_way(tmp_path: Path) -> None:
     content = os.urandom(SIZE)
     (tmp_path / "f").write_bytes(content)
-    with open_source(str(tmp_path), state(tmp_path / "f"), StopToken()) as source:
+    with open_source(str(tmp_path), state(tmp_path / "f"), StopToken(), NOTHING) as source:
         assert source.crc_at(SIZE - 7) == PrefixCrc(SIZE - 7, google_crc32c.value(content[:-7]))
         assert len(source.pairs) <= 2
 
@@ -174,12 +175,12 @@ def test_a_stale_file_handle_is_a_condition_that_may_pass(
     def stale(_: int) -> os.stat_result:
         raise OSError(errno.ESTALE, "Stale file handle")
 
-    with open_source(str(tmp_path), file, StopToken()) as source:
+    with open_source(str(tmp_path), file, StopToken(), NOTHING) as source:
         monkeypatch.setattr("uploader.sources.local.os.fstat", stale)
         with pytest.raises(SourceUnreadable):
             source.check()
         with pytest.raises(SourceUnreadable):
-            open_source(str(tmp_path), file, StopToken())
+            open_source(str(tmp_path), file, StopToken(), NOTHING)
         monkeypatch.undo()
 
 
@@ -194,7 +195,7 @@ def test_a_folder_that_comes_back_while_it_is_looked_for_is_no_lost_file(
     file = state(tmp_path / "f")
     monkeypatch.setattr("uploader.sources.local.os.open", gone)
     with pytest.raises(SourceUnreadable):
-        open_source(str(tmp_path), file, StopToken())
+        open_source(str(tmp_path), file, StopToken(), NOTHING)
     monkeypatch.undo()
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from uploader.core.retry import Backoff, Cause, Decision, cause_of, decide
 from uploader.engine.throttle import Slots, Throttle
+from uploader.model.links import Private
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.storage import Storage
 from uploader.runtime import Clock, Spawn, StopToken
@@ -43,6 +44,8 @@ class WorkerContext:
     limits: Limits
     slots: Slots
     throttle: Throttle
+    #: Files that are never sent, whatever they are called.
+    private: Private
     #: Does that worker live? With SQLite a file lock alone decides (design §4 Leases).
     alive: Callable[[str], bool]
     changed: Callable[[], bool]

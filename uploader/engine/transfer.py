@@ -79,7 +79,7 @@ class Transfer(Errand):
 
     def run(self) -> None:
         """Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
-        with open_source(self.job.path, self.file, self.stop) as source:
+        with open_source(self.job.path, self.file, self.stop, self._context.private) as source:
             finished = self._finish_session(source) if self.file.session else self._put(source)
             whole = source.crc_at(self.file.size_bytes)
             self.arrived = self._compared(finished, whole)

@@ -16,6 +16,7 @@ from uploader.intake.request import EnqueueRequest
 from uploader.model.finding import Finding, error
 from uploader.model.folder import SEEN_BY_SCAN, Folder, LeftOut
 from uploader.model.kinds import base_model_of, detect_kind, narrow
+from uploader.model.links import NOTHING, Private
 from uploader.preflight.registry import ASKED_FOR, findings, overrule
 from uploader.sources.local import LocalFolder
 
@@ -101,17 +102,20 @@ def inspect_folder(
     request: EnqueueRequest,
     kind: tuple[Kind, str] | None = None,
     base: Callable[[Folder], Folder | None] = lambda _: None,
+    private: Private = NOTHING,
 ) -> Inspection:
     """Everything the files say; ``kind`` is what somebody called the folder, and who.
 
     ``base`` finds the folder of an adapter's base model. Raises NotFound, UsageError;
     PreflightRefused if the folder cannot be listed.
     """
-    seen = LocalFolder(request.path).list(request.include, request.exclude)
+    seen = LocalFolder(request.path, private).list(request.include, request.exclude)
     named, because = kind or detect_kind(seen)
     unchecked, allow = request.no_preflight, request.allow
     # What the scan itself has to say is about files that cannot be sent, or not by us.
-    waived = {f.check for f in seen.findings} if unchecked else {*allow} & SEEN_BY_SCAN.keys()
+    waived = {*allow} & SEEN_BY_SCAN.keys()
+    if unchecked:  # not looking into files is no leave to send what is not in the folder
+        waived |= {f.check for f in seen.findings} - {"outside_link"}
     # Before the checks, for what is allowed to be missing is not there.
     seen = replace(seen, findings=tuple(overrule(seen.findings, waived)))
     folder = narrow(seen, named)

@@ -19,6 +19,7 @@ from uploader.intake.request import EnqueueRequest
 from uploader.model.fields import merged
 from uploader.model.finding import Finding
 from uploader.model.kinds import base_model_of, create_body
+from uploader.model.links import Private
 from uploader.model.model_id import derive_model_id
 from uploader.preflight.registry import overrule
 
@@ -60,6 +61,7 @@ def inspect(
         request,
         _kind_named(request.kind, fields),
         lambda folder: uploaded_base(folder, request.base_model, jobs),
+        Private(settings.private_paths),
     )
     ahead = forecast(rate_bps, settings.transfer.bandwidth_limit_bps, jobs)
     found = [*ahead.session_life(seen.manifest, settings.transfer.max_files)] if ahead else []

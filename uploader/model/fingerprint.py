@@ -10,11 +10,19 @@ from __future__ import annotations
 import os
 
 
-def fingerprint_of(facts: os.stat_result) -> str:
-    """The fingerprint of the file with these ``facts``: ``local:<mtime_ns>:<inode>``."""
-    return f"local:{facts.st_mtime_ns}:{facts.st_ino}"
+def fingerprint_of(facts: os.stat_result, *, linked: bool = False) -> str:
+    """The fingerprint of the file with these ``facts``: ``local:<mtime_ns>:<inode>``.
+
+    ``linked:…`` if its name was a link that the user agreed to follow.
+    """
+    return f"{'linked' if linked else 'local'}:{facts.st_mtime_ns}:{facts.st_ino}"
+
+
+def is_linked(fingerprint: str) -> bool:
+    """Was the name a link when this was made?"""
+    return fingerprint.startswith("linked:")
 
 
 def same(known: str, found: str) -> bool:
     """Do two fingerprints say the same of a file? Another inode alone is no other file."""
-    return known.rpartition(":")[0] == found.rpartition(":")[0]
+    return known.split(":")[1:-1] == found.split(":")[1:-1]

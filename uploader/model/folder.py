@@ -1,15 +1,14 @@
 """A folder becomes a manifest: its top-level regular files and why others stay.
 
-Links are followed where they end in regular files: a Hugging Face cache snapshot is nothing
-but links into ../../blobs (docs/fireworks.md §13.11). Nested files are not sent
-(docs/fireworks.md §2.6).
+Links are followed as `links` has it: a Hugging Face cache snapshot is nothing but links into
+../../blobs (docs/fireworks.md §13.11). Nested files are not sent (docs/fireworks.md §2.6).
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +17,13 @@ from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import shown
 from uploader.model.finding import Finding, error, warning
 from uploader.model.fingerprint import fingerprint_of, same
+from uploader.model.links import NOTHING, Private, leads_outside
 from uploader.model.names import Role, clean, leftover, matches, needed, role, sendable
+from uploader.model.reading import Malformed, TooLong
+from uploader.model.safetensors import read_header
 
+#: What nobody may overrule.
+SECRET_FILE = "secret_file"  # noqa: S105 - the name of a check
 #: The checks of this file, as the table of `preflight` has them: what each does, and why.
 SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
     "unreadable_file": (
@@ -29,6 +33,14 @@ SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
     "dangling_link": (
         "refuses or warns",
         "A link that leads to no file; in place of one that nobody reads it warns.",
+    ),
+    "outside_link": (
+        "refuses or warns",
+        "A link that ends outside the folder; to weights whose header proves them it warns.",
+    ),
+    SECRET_FILE: (
+        "refuses",
+        "The API key's file, the configuration or the state store, whatever it is called here.",
     ),
     "special_file": ("refuses or warns", "A pipe, a socket or a device."),
     "unsendable_name": (
@@ -72,16 +84,25 @@ class Folder:
         return frozenset({*self.names, *refused})
 
 
-def scan(path: Path, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Folder:
-    """Look at the folder ``path``; nothing is read but names and inodes.
+def scan(
+    path: Path,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    private: Private = NOTHING,
+) -> Folder:
+    """Look at the folder ``path``; nothing is read but names and inodes, and linked headers.
 
     ``include`` and ``exclude`` are globs on names: the first re-admit files left out by
-    default, the second leave out more and win. Raises NotFound, UsageError where ``path``
-    is no folder, PreflightRefused where it cannot be listed.
+    default, the second leave out more and win. What is ``private`` is never sent. Raises
+    NotFound, UsageError if ``path`` is not a folder, PreflightRefused if it cannot be listed.
     """
     root = _real_folder(path)
     names = _listing(root)
-    seen = [_look(root, name, tuple(include), tuple(exclude)) for name in names]
+    seen = [
+        found
+        for name in names
+        for found in _look(root, name, tuple(include), tuple(exclude), private)
+    ]
     files = (one for one in seen if isinstance(one, ManifestFile))
     ordered = sorted(files, key=lambda file: (role(file.path), file.path))
     return Folder(
@@ -118,24 +139,34 @@ def _listing(root: Path) -> list[str]:
         raise PreflightRefused(message, hint="let this user read it") from None
 
 
+_Seen = ManifestFile | LeftOut | Finding
+
+
 def _look(
-    root: Path, name: str, include: tuple[str, ...], exclude: tuple[str, ...]
-) -> ManifestFile | LeftOut | Finding:
+    root: Path,
+    name: str,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
+    private: Private,
+) -> Iterator[_Seen]:
     """What becomes of one name: by its name first, so that nothing unwanted is even opened."""
     why = _unwanted(name, include, exclude)
     if why:
-        return LeftOut(shown(name), why, _size_bytes(root / name))
+        yield LeftOut(shown(name), why, _size_bytes(root / name))
+        return
     try:
         found = (root / name).stat()
     except OSError as problem:
-        return _dangling(name, problem)
+        yield _dangling(name, problem)
+        return
     if stat.S_ISDIR(found.st_mode):
-        return LeftOut(shown(name), "a folder: only top-level files are sent")
-    if not stat.S_ISREG(found.st_mode):
-        return _special(name)
-    if not sendable(name):
-        return _unsendable(name)
-    return _open(root, name)
+        yield LeftOut(shown(name), "a folder: only top-level files are sent")
+    elif not stat.S_ISREG(found.st_mode):
+        yield _special(name)
+    elif not sendable(name):
+        yield _unsendable(name)
+    else:
+        yield from _open(root, name, private)
 
 
 def _size_bytes(path: Path) -> int | None:
@@ -152,21 +183,55 @@ def _unwanted(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> 
     return None if matches(name, include) else leftover(name)
 
 
-def _open(root: Path, name: str) -> ManifestFile | LeftOut | Finding:
+def _open(root: Path, name: str, private: Private) -> Iterator[_Seen]:
     """Size and fingerprint of the file that opens: what is readable now, not what is listed."""
+    target = leads_outside(root, name)
     try:
         # Non-blocking: between stat and open a name may have become a pipe.
         handle = os.open(root / name, os.O_RDONLY | os.O_NONBLOCK)
     except OSError as problem:
-        return _unreadable(name, problem)
+        yield _unreadable(name, problem)
+        return
     try:
         found = os.fstat(handle)
     finally:
         os.close(handle)
+    if private.holds(found):
+        yield _secret(name)
+        return
+    if target is not None:
+        yield _outside(root, name, target)
     if not found.st_size and (role(name) is Role.OTHER or not needed(name)):
         # the service may refuse empty objects (docs/fireworks.md §2.4)
-        return LeftOut(name, "empty", 0)
-    return ManifestFile(name, found.st_size, fingerprint_of(found))
+        yield LeftOut(name, "empty", 0)
+    else:
+        linked = (root / name).is_symlink()
+        yield ManifestFile(name, found.st_size, fingerprint_of(found, linked=linked))
+
+
+def _secret(name: str) -> Finding:
+    message = f"{shown(name)} is a file of uploader's own: a key, its configuration or its state"
+    return error(SECRET_FILE, shown(name), message, "remove it from the folder, or `exclude` it")
+
+
+def _outside(root: Path, name: str, target: Path) -> Finding:
+    """Farms of links to shards are common, and weights say themselves that they are weights."""
+    message = f"{shown(name)} is a link out of the folder, to {shown(str(target))}"
+    hint = "copy the file into the folder, or leave it out with `exclude`"
+    severity = warning if _are_weights(root / name) else error
+    return severity("outside_link", shown(name), message, hint)
+
+
+def _are_weights(path: Path) -> bool:
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        read_header(path)
+    except TooLong:
+        return True  # its size fits its header
+    except Malformed:
+        return False
+    return True
 
 
 def _dangling(name: str, problem: OSError) -> Finding:

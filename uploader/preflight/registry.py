@@ -10,7 +10,7 @@ from inspect import cleandoc
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
 from uploader.model.finding import Finding
-from uploader.model.folder import SEEN_BY_SCAN, Folder
+from uploader.model.folder import SECRET_FILE, SEEN_BY_SCAN, Folder
 from uploader.model.kinds import narrow
 from uploader.preflight.checks import (
     adapter,
@@ -135,11 +135,11 @@ def findings(folder: Folder, kind: Kind, base: Folder | None = None) -> list[Fin
 def overrule(found: Iterable[Finding], allowed: Collection[str]) -> list[Finding]:
     """``found`` with the errors of ``allowed`` checks as warnings; raises UsageError.
 
-    A folder with nothing to send stays refused whatever is allowed.
+    A folder with nothing to send, or with a key in it, stays refused whatever is allowed.
     """
     for name in allowed:
         _check_name(name)
-    yielding = set(allowed) - {files.empty_folder.__name__}
+    yielding = set(allowed) - {files.empty_folder.__name__, SECRET_FILE}
     milder = (replace(f, severity="warning") if f.check in yielding else f for f in found)
     return sorted(milder, key=lambda finding: finding.severity)
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import platformdirs
 from pydantic import (
@@ -196,6 +196,14 @@ class Settings(Section):
     warnings: tuple[str, ...] = Field(default=(), exclude=True)
     config_file: Path | None = Field(default=None, exclude=True)
     given: Mapping[str, Given] = Field(default_factory=dict, exclude=True, repr=False)
+
+    @property
+    def private_paths(self) -> tuple[Path, ...]:
+        """The files that hold a key, what runs commands, or every session: never to be sent."""
+        named = (self.fireworks.api_key_file, self.auth_ini, self.config_file)
+        store = unquote(self.database_url.removeprefix("sqlite:///"))
+        stores = [Path(store + end) for end in ("", "-wal", "-shm")] if store[:1] == "/" else []
+        return (*(path for path in named if path), *stores)
 
     @field_validator("database_url")
     @classmethod

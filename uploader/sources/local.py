@@ -10,8 +10,9 @@ from pathlib import Path
 
 from uploader.core.errors import SourceChanged, SourceMissing, SourceUnreadable, SourceUnsettled
 from uploader.core.job import FileState
-from uploader.model.fingerprint import fingerprint_of, same
+from uploader.model.fingerprint import fingerprint_of, is_linked, same
 from uploader.model.folder import Folder, scan
+from uploader.model.links import NOTHING, Private, leads_outside
 from uploader.model.reading import Malformed, TooLong
 from uploader.model.safetensors import read_header
 from uploader.runtime import StopToken
@@ -22,25 +23,52 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 class LocalFolder:
     """A folder of this machine, as `sources.base.Source`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, private: Private = NOTHING) -> None:
+        """What is ``private`` is neither listed nor opened, whatever it is called."""
         self._root = root
+        self._private = private
 
     def list(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Folder:
-        return scan(self._root, include, exclude)
+        return scan(self._root, include, exclude, self._private)
 
     def open(self, file: FileState, stop: StopToken) -> LocalFile:
         path = self._root / file.path
         try:
-            descriptor = os.open(path, _FLAGS)
+            descriptor = self._descriptor(file)
         except OSError as error:
             raise unreadable(path, error) from None
         try:
-            return LocalFile(path, descriptor, stop)
+            self._refuse_private(file, descriptor)
+            return LocalFile(path, descriptor, stop, linked=is_linked(file.fingerprint))
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError):
                 raise unreadable(path, error) from None
             raise
+
+    def _refuse_private(self, file: FileState, descriptor: int) -> None:
+        if self._private.holds(os.fstat(descriptor)):
+            raise changed(file.path)
+
+    def _descriptor(self, file: FileState) -> int:
+        """Open the name in the folder itself; a link only as `list` would have followed it."""
+        folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                return os.open(file.path, _FLAGS | os.O_NOFOLLOW, dir_fd=folder)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+            outside = leads_outside(self._root, file.path) is not None
+            if outside and not is_linked(file.fingerprint):
+                raise changed(file.path)  # it was no such link when the folder was looked at
+            descriptor = os.open(file.path, _FLAGS, dir_fd=folder)
+            if outside and not same(file.fingerprint, fingerprint_of(os.fstat(descriptor))):
+                os.close(descriptor)
+                raise changed(file.path)  # it leads to another file now
+            return descriptor
+        finally:
+            os.close(folder)
 
     def same(self, known: str, found: str) -> bool:
         return same(known, found)
@@ -49,13 +77,13 @@ class LocalFolder:
 class LocalFile:
     """An open file of a local folder, as `sources.base.OpenFile`."""
 
-    def __init__(self, path: Path, descriptor: int, stop: StopToken) -> None:
+    def __init__(self, path: Path, descriptor: int, stop: StopToken, *, linked: bool) -> None:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise changed(path.name)
         self.name = path.name
         self.size_bytes = facts.st_size
-        self.fingerprint = fingerprint_of(facts)
+        self.fingerprint = fingerprint_of(facts, linked=linked)
         self._path = path
         self._descriptor = descriptor
         self._stop = stop

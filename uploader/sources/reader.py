@@ -14,6 +14,7 @@ from typing import Self
 import google_crc32c
 
 from uploader.core.job import FileState, PrefixCrc
+from uploader.model.links import Private
 from uploader.runtime import StopToken
 from uploader.sources.base import OpenFile, Source
 from uploader.sources.local import LocalFolder, changed
@@ -78,17 +79,17 @@ class Reader:
         return crc
 
 
-def source_of(root: str) -> Source:
-    """The source that ``root``, a job's path, names."""
-    return LocalFolder(Path(root))
+def source_of(root: str, private: Private) -> Source:
+    """The source that ``root``, a job's path, names; what is ``private`` is not in it."""
+    return LocalFolder(Path(root), private)
 
 
-def open_source(root: str, row: FileState, stop: StopToken) -> Reader:
+def open_source(root: str, row: FileState, stop: StopToken, private: Private) -> Reader:
     """Open a file of the manifest, proven to be the one it names (docs/invariants.md §6).
 
     Raises SourceMissing, SourceUnreadable (may pass), SourceChanged, or Stopped.
     """
-    source = source_of(root)
+    source = source_of(root, private)
     file = source.open(row, stop)
     try:
         reader = Reader(file, stop)

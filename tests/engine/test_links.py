@@ -1,0 +1,64 @@
+"""Between the look at a folder and the first byte anything may be put in a file's place."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import GRANULE, Lab
+from uploader.core.job import Status
+from uploader.model.links import Private
+
+SIZE = GRANULE + 5
+
+
+def refused(lab: Lab) -> None:
+    job = lab.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "source_changed")
+    assert lab.object()["body_bytes_read"] == 0
+
+
+def secret(lab: Lab) -> Path:
+    found = lab.folder / "secret"
+    found.write_bytes(b"s" * SIZE)
+    return found
+
+
+def test_a_file_that_became_a_link_out_of_the_folder_is_not_sent(lab: Lab) -> None:
+    folder = lab.model(a_bin=SIZE)
+    lab.enqueue(folder)
+    before = (folder / "a.bin").stat()
+    (folder / "a.bin").unlink()
+    found = secret(lab)
+    os.utime(found, ns=(before.st_atime_ns, before.st_mtime_ns))
+    (folder / "a.bin").symlink_to(found)
+    lab.run()
+    refused(lab)
+
+
+def test_a_link_inside_the_folder_is_followed(lab: Lab) -> None:
+    folder = lab.model(b_bin=SIZE)
+    (folder / "a.bin").symlink_to("b.bin")
+    lab.enqueue(folder)
+    lab.run()
+    lab.assert_ready()
+
+
+@pytest.mark.parametrize("how", ["hard link", "renamed over it", "link"])
+def test_a_private_file_is_not_sent_though_it_came_after_the_look(lab: Lab, how: str) -> None:
+    folder = lab.model(a_bin=SIZE)
+    lab.enqueue(folder)
+    key = secret(lab)
+    lab.private = Private((key,))
+    (folder / "a.bin").unlink()
+    if how == "hard link":
+        os.link(key, folder / "a.bin")
+    elif how == "renamed over it":
+        key.rename(folder / "a.bin")
+        lab.private = Private((folder / "a.bin",))
+    else:
+        (folder / "a.bin").symlink_to(key)
+    lab.run()
+    refused(lab)

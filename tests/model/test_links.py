@@ -1,0 +1,106 @@
+"""What of a folder leaves this machine: no link takes another file along."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from uploader.model.fingerprint import is_linked
+from uploader.model.folder import scan
+from uploader.model.links import Private, leads_outside
+
+HEADER = b'{"t":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
+WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(8)
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    return folder
+
+
+def findings(folder: Path, **words: object) -> dict[str, str]:
+    return {f.check: f.severity for f in scan(folder, **words).findings}  # type: ignore[arg-type]
+
+
+def test_a_link_out_of_the_folder_is_refused(model: Path, outside: Path) -> None:
+    (outside / "auth.ini").write_text("api_key = fw_x")
+    (model / "tokenizer.model").symlink_to(outside / "auth.ini")
+    assert findings(model) == {"outside_link": "error"}
+
+
+@pytest.mark.parametrize("how", ["relative", "chain", "by a folder", "dots"])
+def test_however_it_gets_there(model: Path, outside: Path, how: str) -> None:
+    (outside / "secret").write_text("s")
+    link = model / "tokenizer.model"
+    match how:
+        case "relative":
+            link.symlink_to("../elsewhere/secret")
+        case "chain":
+            (model / "a.txt").symlink_to(outside / "secret")
+            link.symlink_to("a.txt")
+        case "by a folder":
+            (model / "sub").symlink_to(outside)
+            link.symlink_to("sub/secret")
+        case "dots":
+            link.symlink_to(f"../{model.name}/../elsewhere/secret")
+    assert leads_outside(model, link.name) == outside / "secret"
+    assert findings(model)["outside_link"] == "error"
+
+
+def test_a_link_inside_the_folder_is_followed(model: Path) -> None:
+    (model / "a.txt").write_text("a")
+    (model / "b.txt").symlink_to("a.txt")
+    assert findings(model) == {}
+    assert [is_linked(file.fingerprint) for file in scan(model).manifest.files] == [False, True]
+
+
+def test_the_cache_of_the_hub_is_made_of_links(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--org--name/snapshots/abc"
+    blobs = tmp_path / "models--org--name/blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    (blobs / "1234").write_text("{}")
+    (snapshot / "config.json").symlink_to("../../blobs/1234")
+    assert findings(snapshot) == {}
+    (snapshot / "tokenizer.json").symlink_to("../../../other")
+    (tmp_path / "other").write_text("{}")
+    assert findings(snapshot) == {"outside_link": "error"}
+
+
+def test_a_farm_of_links_to_weights_is_told_and_not_refused(model: Path, outside: Path) -> None:
+    (outside / "w").write_bytes(WEIGHTS)
+    (model / "model.safetensors").symlink_to(outside / "w")
+    assert findings(model) == {"outside_link": "warning"}
+
+
+def test_a_name_alone_makes_no_weights(model: Path, outside: Path) -> None:
+    (outside / "id_rsa").write_text("-----BEGIN")
+    (model / "model.safetensors").symlink_to(outside / "id_rsa")
+    assert findings(model) == {"outside_link": "error"}
+
+
+@pytest.mark.parametrize("how", ["itself", "link", "hard link"])
+def test_a_private_file_is_refused_whatever_it_is_called(
+    model: Path, outside: Path, how: str
+) -> None:
+    key = (model if how == "itself" else outside) / "key"
+    key.write_text("fw_x")
+    disguise = model / "model.safetensors"
+    if how == "link":
+        disguise.symlink_to(key)
+    elif how == "hard link":
+        os.link(key, disguise)
+    seen = scan(model, (), (), Private((key, outside / "absent")))
+    assert {f.check for f in seen.findings} == {"secret_file"}
+    assert not seen.manifest.files

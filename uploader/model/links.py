@@ -1,0 +1,54 @@
+"""What of a folder may be sent: which links may be followed, and which files never leave.
+
+A model folder is often somebody else's work, and a link in it can name any file of this user. A
+link may end in the folder itself or in the `blobs` of the Hugging Face cache that the folder is
+part of; one that ends elsewhere is followed only if the user allows it, or if it is weights whose
+own header says so. Files that hold this product's secrets never leave, whatever they are called.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+def leads_outside(root: Path, name: str) -> Path | None:
+    """Where the link ``name`` ends, if that is neither in ``root`` nor in its cache's blobs.
+
+    ``root`` is a real path. None for what is not a link, and for a link that ends inside.
+    """
+    path = root / name
+    if not path.is_symlink():
+        return None
+    target = Path(os.path.realpath(path))
+    inside = target.is_relative_to(root) or any(target.parent == blobs for blobs in _blobs(root))
+    return None if inside else target
+
+
+def _blobs(root: Path) -> list[Path]:
+    """Of a snapshot, `models--ORG--NAME/snapshots/REVISION/…`: the `blobs` next to `snapshots`."""
+    return [folder.parent / "blobs" for folder in root.parents if folder.name == "snapshots"]
+
+
+@dataclass(frozen=True, slots=True)
+class Private:
+    """Files that are never sent, known by device and inode: a link, hard or soft, hides nothing."""
+
+    paths: tuple[Path, ...] = ()
+
+    def holds(self, facts: os.stat_result) -> bool:
+        """Is the file with these ``facts`` one of them, wherever they are now?"""
+        return any(self._same(path, facts) for path in self.paths)
+
+    @staticmethod
+    def _same(path: Path, facts: os.stat_result) -> bool:
+        try:
+            found = path.stat()
+        except OSError:
+            return False
+        return (found.st_dev, found.st_ino) == (facts.st_dev, facts.st_ino)
+
+
+#: Nothing is private: for a folder that is only looked at.
+NOTHING = Private()
