@@ -110,7 +110,7 @@ def job_of(row: Row[Any]) -> Job:
 def _reason_of(row: Row[Any]) -> Reason | None:
     if row.reason_code is None:
         return None
-    return Reason(row.reason_code, row.reason_message, row.reason_hint)
+    return Reason(row.reason_code, row.reason_message or "", row.reason_hint or "")
 
 
 def file_of(row: Row[Any]) -> FileState:
