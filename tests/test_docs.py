@@ -24,6 +24,17 @@ _TRAP = re.compile(r"^\| (T\d+) \|", re.MULTILINE)
 #: A link to another page with the sections that are meant of it, or a section of this page.
 _REFERENCE = re.compile(r"(?:\[([\w-]+\.md)\]\([^)]+\)\s+)?((?:§|\bT)\d[\d.]*\b)")
 
+#: A page, and what is meant of it: `docs/fireworks.md §1.2, §6`, `docs/gcs-resumable.md T1 to T7`.
+_CITATION = re.compile(r"docs/([\w-]+\.md)((?:(?:,| and| to)? (?:§\d+(?:\.\d+)?|T\d+))*)")
+#: A citation, one in the text of a page that the code writes, or one of a standard.
+_CITED = re.compile(rf"{_CITATION.pattern}|\]\([\w-]+\.md\) §|RFC \d+ §")
+CODE = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for room in ("uploader", "tests", "migrations")
+    for path in sorted((ROOT / room).rglob("*.py"))
+    if path != Path(__file__)
+}
+
 
 def places(page: str) -> set[str]:
     """What may be cited of a page: its numbered sections, and the numbers of its traps."""
@@ -43,6 +54,23 @@ def test_every_link_leads_to_a_file(name: str) -> None:
 def test_every_section_that_a_page_names_exists(name: str) -> None:
     named = [(page or name, place) for page, place in _REFERENCE.findall(DOCS[name])]
     assert [(page, place) for page, place in named if place not in places(page)] == []
+
+
+def test_every_citation_in_the_code_names_a_page_and_a_section_that_exist() -> None:
+    cited = [
+        (name, page, place)
+        for name, text in CODE.items()
+        for page, named in _CITATION.findall(text)
+        for place in re.findall(r"§[\d.]*\d|T\d+", named) or [""]
+    ]
+    assert len(cited) > 100
+    unknown = [(name, page) for name, page, _ in cited if page not in DOCS]
+    assert unknown + [one for one in cited if one[2] and one[2] not in places(one[1])] == []
+
+
+def test_no_section_is_cited_without_its_page() -> None:
+    bare = {name: _CITED.sub("", text) for name, text in CODE.items()}
+    assert [name for name, text in bare.items() if "§" in text] == []
 
 
 @pytest.mark.parametrize("name", DOCS)

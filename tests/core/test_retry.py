@@ -135,9 +135,10 @@ def test_every_row_decides_at_least_one_of_the_answers_above() -> None:
 
 def test_the_table_speaks_of_known_codes_and_names_its_sources() -> None:
     named = {code for rule in RULES for code in rule.codes}
-    assert named - set(GRPC_NAMES) == {"UNAUTHORIZED"}  # the service's own word (fw §1.3)
+    # the service's own word (docs/fireworks.md §1.3)
+    assert named - set(GRPC_NAMES) == {"UNAUTHORIZED"}
     for rule in RULES:
-        assert rule.source.startswith(("fw §", "gcs §"))
+        assert rule.source.startswith(("docs/fireworks.md ", "docs/gcs-resumable.md "))
         assert rule.call <= CONTROL | STORAGE
         assert rule.statuses
 

@@ -1,4 +1,4 @@
-"""Invariant 5: a worker's write that matches no row means stop, and writes nothing."""
+"""docs/invariants.md §5: a worker's write that matches no row means stop, and writes nothing."""
 
 from __future__ import annotations
 

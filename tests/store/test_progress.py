@@ -242,7 +242,7 @@ def test_what_is_being_validated_loses_no_file(jobs: Jobs, held: Held, told: lis
     with pytest.raises(ValueError, match="stored"):
         held.files.drop_session(PATH, "late", bytes_sent=50)
     assert told == []
-    assert all(file.stored for file in jobs.files(held.job.id)), "invariant 4"
+    assert all(file.stored for file in jobs.files(held.job.id)), "docs/invariants.md §4"
 
 
 #: One of each verb about a file that says where the file stands then.

@@ -1,4 +1,4 @@
-"""A job, its files and its manifest: the words of design §2 as frozen values."""
+"""A job, its files and its manifest: the words of docs/words.md as frozen values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uploader.core.redact import SessionUri
 if TYPE_CHECKING:  # the protocol's errors end in reasons, which are words of this room
     from uploader.core.resumable import UploadUrl
 
-#: Contract fireworks §1.1.
+#: docs/fireworks.md §1.1.
 MODEL_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 #: The short id in accounts/ID.
 ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
@@ -63,7 +63,7 @@ class Kind(StrEnum):
 
     @property
     def remote(self) -> str:
-        """The service's name for it (contract fireworks §1.2)."""
+        """The service's name for it (docs/fireworks.md §1.2)."""
         return _REMOTE_KINDS[self]
 
 
@@ -79,7 +79,7 @@ _REMOTE_KINDS = {
 class ManifestFile:
     """One file of the snapshot; ``path`` is relative to the manifest's root.
 
-    ``fingerprint`` is opaque: only who made it can compare it with another (invariant 6).
+    ``fingerprint`` is opaque: only who made it can compare it with another (docs/invariants.md §6).
     """
 
     path: str
@@ -122,7 +122,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write to a job; every worker write carries ``token`` (invariant 5)."""
+    """The right to write to a job; every worker write carries ``token`` (docs/invariants.md §5)."""
 
     job_id: int
     owner: str
@@ -218,7 +218,7 @@ class Job:
 
     @property
     def model(self) -> str:
-        """The resource name (contract fireworks §1.1)."""
+        """The resource name (docs/fireworks.md §1.1)."""
         return f"accounts/{self.account}/models/{self.model_id}"
 
     @property

@@ -2,8 +2,8 @@
 
 The adapters in `remote` say where an answer came from and what it said; `classify` finds the
 first row that fits; `decide` turns an error into RetryAt, Block or Fail, by how often in a row
-its `Cause` has kept things from going on. Pure: `now` and `jitter` are arguments.
-Sources: fw = contract/fireworks.md, gcs = contract/gcs-resumable.md.
+its `Cause` has kept things from going on. Pure: `now` and `jitter` are arguments. Each rule
+names the section of the contract that it rests on.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Call, Verdi
 #: No answer at all: a connection refused, reset, timed out.
 NO_ANSWER = 0
 
-# gRPC codes, by number and by name (fw §1.3).
+# gRPC codes, by number and by name (docs/fireworks.md §1.3).
 GRPC_NAMES = (
     "OK",
     "CANCELLED",
@@ -70,39 +70,89 @@ _TROUBLE = frozenset(range(500, 600))
 
 RULES: tuple[Rule, ...] = (
     # The account, before anything that looks like it.
-    Rule(Verdict.BLOCKED, CONTROL, "fw §1.3, §7", _S({401}), _S({"UNAUTHENTICATED"})),
-    Rule(Verdict.BLOCKED, CONTROL, "fw §1.3", _S({403}), _S({"PERMISSION_DENIED", "UNAUTHORIZED"})),
-    Rule(Verdict.BLOCKED, CONTROL, "fw §1.3", _S({402})),
-    Rule(Verdict.BLOCKED, CONTROL, "fw §1.3", _S({412}), _S({"FAILED_PRECONDITION"}), _ACCOUNT),
     Rule(
-        Verdict.BLOCKED, _S({Call.CREATE}), "fw §8", _S({429}), _S({"RESOURCE_EXHAUSTED"}), _QUOTA
+        Verdict.BLOCKED, CONTROL, "docs/fireworks.md §1.3, §7", _S({401}), _S({"UNAUTHENTICATED"})
+    ),
+    Rule(
+        Verdict.BLOCKED,
+        CONTROL,
+        "docs/fireworks.md §1.3",
+        _S({403}),
+        _S({"PERMISSION_DENIED", "UNAUTHORIZED"}),
+    ),
+    Rule(Verdict.BLOCKED, CONTROL, "docs/fireworks.md §1.3", _S({402})),
+    Rule(
+        Verdict.BLOCKED,
+        CONTROL,
+        "docs/fireworks.md §1.3",
+        _S({412}),
+        _S({"FAILED_PRECONDITION"}),
+        _ACCOUNT,
+    ),
+    Rule(
+        Verdict.BLOCKED,
+        _S({Call.CREATE}),
+        "docs/fireworks.md §8",
+        _S({429}),
+        _S({"RESOURCE_EXHAUSTED"}),
+        _QUOTA,
     ),
     # Rates and outages.
-    Rule(Verdict.THROTTLED, CONTROL, "fw §8", _S({429}), _S({"RESOURCE_EXHAUSTED"})),
+    Rule(Verdict.THROTTLED, CONTROL, "docs/fireworks.md §8", _S({429}), _S({"RESOURCE_EXHAUSTED"})),
     Rule(
         Verdict.TRANSIENT,
         CONTROL,
-        "fw §1.3, §8",
+        "docs/fireworks.md §1.3, §8",
         _TROUBLE | {NO_ANSWER, 408, 499},
         _S({"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"}),
     ),
     # What each control-plane call may also say.
-    Rule(Verdict.NOT_YET, _S({Call.VALIDATE}), "fw §3", _S({412}), _S({"FAILED_PRECONDITION"})),
-    Rule(Verdict.EXISTS, _S({Call.CREATE}), "fw §0.7", _S({409}), _S({"ALREADY_EXISTS"})),
-    Rule(Verdict.EXISTS, _S({Call.URLS}), "fw §13.4", _S({405, 409}), _S({"ALREADY_EXISTS"})),
+    Rule(
+        Verdict.NOT_YET,
+        _S({Call.VALIDATE}),
+        "docs/fireworks.md §3",
+        _S({412}),
+        _S({"FAILED_PRECONDITION"}),
+    ),
+    Rule(
+        Verdict.EXISTS,
+        _S({Call.CREATE}),
+        "docs/fireworks.md §0.7",
+        _S({409}),
+        _S({"ALREADY_EXISTS"}),
+    ),
+    Rule(
+        Verdict.EXISTS,
+        _S({Call.URLS}),
+        "docs/fireworks.md §13.4",
+        _S({405, 409}),
+        _S({"ALREADY_EXISTS"}),
+    ),
     Rule(
         Verdict.ABSENT,
         _S({Call.GET, Call.DELETE, Call.URLS, Call.VALIDATE}),
-        "fw §1.3",
+        "docs/fireworks.md §1.3",
         _S({404}),
         _S({"NOT_FOUND"}),
     ),
     # Storage. Expiry comes first: it is never a refusal.
-    Rule(Verdict.URL_EXPIRED, SIGNED, "fw §13.3", _S({400, 401, 403}), text=_EXPIRED),
-    Rule(Verdict.START_REFUSED, _S({Call.START}), "fw §2.3", _S({400, 401, 403, 405, 501})),
-    Rule(Verdict.URL_EXPIRED, _S({Call.PUT}), "fw §13.3", _S({401, 403})),
-    Rule(Verdict.SESSION_GONE, SESSION, "gcs §1.1, §1.3", _S({404, 410, 499})),
-    Rule(Verdict.TRANSIENT, STORAGE, "gcs §1.4", _TROUBLE | {NO_ANSWER, 408, 429, 499}),
+    Rule(
+        Verdict.URL_EXPIRED, SIGNED, "docs/fireworks.md §13.3", _S({400, 401, 403}), text=_EXPIRED
+    ),
+    Rule(
+        Verdict.START_REFUSED,
+        _S({Call.START}),
+        "docs/fireworks.md §2.3",
+        _S({400, 401, 403, 405, 501}),
+    ),
+    Rule(Verdict.URL_EXPIRED, _S({Call.PUT}), "docs/fireworks.md §13.3", _S({401, 403})),
+    Rule(Verdict.SESSION_GONE, SESSION, "docs/gcs-resumable.md §1.1, §1.3", _S({404, 410, 499})),
+    Rule(
+        Verdict.TRANSIENT,
+        STORAGE,
+        "docs/gcs-resumable.md §1.4",
+        _TROUBLE | {NO_ANSWER, 408, 429, 499},
+    ),
 )
 
 

@@ -18,7 +18,7 @@ from uploader.store.jobs import Jobs
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much at once, and how long (design §6). Seconds and bytes."""
+    """How much at once, and how long (docs/configuration.md §4). Seconds and bytes."""
 
     max_jobs: int
     max_put_bytes: int
@@ -46,13 +46,13 @@ class WorkerContext:
     throttle: Throttle
     #: Files that are never sent, whatever they are called.
     private: Private
-    #: Does that worker live? With SQLite a file lock alone decides (design §4 Leases).
+    #: Does that worker live? With SQLite a file lock alone decides (docs/architecture.md §9).
     alive: Callable[[str], bool]
     changed: Callable[[], bool]
     key_fingerprint: Callable[[], str | None]
     control: Callable[[StopToken], Fireworks]
     storage: Callable[[StopToken], Storage]
-    #: validateUpload calls of this process, by job: a deadline waits for three (design §3).
+    #: validateUpload calls of this process, by job: a deadline waits for three (docs/life.md §4).
     polls: Counter[int] = field(default_factory=Counter)
     #: The polling time at which validateUpload first missed a file we stored, by job.
     missed_s: dict[int, float] = field(default_factory=dict)

@@ -57,7 +57,7 @@ class JobRun:
         self._release()
 
     def lapsed(self) -> bool:
-        """Has the lease ended? From then on another worker may send (design §4 Leases)."""
+        """Has the lease ended? From then on another worker may send (docs/architecture.md §9)."""
         return self._context.clock.boot_s() >= self.lease_ends_s
 
     def stop(self) -> None:
@@ -96,7 +96,7 @@ class JobRun:
         raise RemoteError(Verdict.BLOCKED, Call.CREATE, message, hint=hint, code=Code.OTHER_ACCOUNT)
 
     def _create(self, control: Fireworks) -> None:
-        """POST the model; a 409 is a success where what is there fits (design §3 create)."""
+        """POST the model; a 409 is a success where what is there fits (docs/life.md §2)."""
         if self._job.account == UNKNOWN_ACCOUNT:
             account = self._context.account or control.account()
             self._job = self.held.adopt_account(account)

@@ -2,7 +2,7 @@
 
 Session: ask the server if there is doubt, send the rest in capped PUTs, believe what is proven.
 Put: one plain PUT of the whole file. Either way the file counts as stored only if length and
-CRC32C, as far as the service returns them, are ours (design §3 "stored"). A transfer writes no
+CRC32C, as far as the service returns them, are ours (docs/life.md §3.4). A transfer writes no
 row but what it finds out about its source; how it ended is judged and written by the thread
 that decides (`engine/upload.py`).
 """
@@ -131,7 +131,7 @@ class Transfer(Errand):
     def _resume(self, source: Reader, reading: Reading) -> None:
         """Go on where the server stands, unless a touched source leaves bytes unproven.
 
-        Raises SourceChanged if the server holds bytes beyond every pair (invariant 6); a
+        Raises SourceChanged if the server holds bytes beyond every pair (docs/invariants.md §6); a
         finished object that tells its CRC is compared as a whole instead.
         """
         held = reading.offset if isinstance(reading, Confirmed) else self.file.size_bytes
@@ -173,7 +173,10 @@ class Transfer(Errand):
         return self._storage.query(session, self.file.size_bytes)
 
     def _finish(self, session: SessionUri) -> Finished:
-        """All bytes are held: the status query is also the word that ends the upload (gcs §1)."""
+        """All bytes are held: the status query is also the word that ends the upload.
+
+        See docs/gcs-resumable.md §1.
+        """
         reading = self._query(session)
         if isinstance(reading, Finished):
             return reading

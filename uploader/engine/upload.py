@@ -19,9 +19,9 @@ also writes its `Progress`, under a lock, and the row of a source that it has pr
 nothing here needs a lock, and what a file's row says changes under nobody's hands.
 
 Orders that matter.
-1. A session is committed before its file can be sent (invariant 1): `_commit_sessions` puts the
-   row into the backlog, and only what is there is ever sent. Sessions and stored files that come
-   in together are committed together: the more there are, the less each of them costs.
+1. A session is committed before its file can be sent (docs/invariants.md §1): `_commit_sessions`
+   puts the row into the backlog, and only what is there is ever sent. Sessions and stored files
+   that come in together are committed together: the more there are, the less each costs.
 2. URLs are committed before they are used, so that a crash costs nothing while they live.
 3. `wake` is cleared before the errands are looked at: what ends later sets it again.
 4. What a transfer has sent is written before its end is judged: the judgement reads the row.
@@ -29,8 +29,8 @@ Orders that matter.
 6. `run` returns only after the last errand has ended: a session never has two writers.
 
 A file's life: URL → session → sent → stored. The sessions of all files are opened within the
-life of the first map of URLs, because nobody knows whether there is a second one (contract
-fireworks §13.4); from then on the upload needs neither URL nor key. Until the service has
+life of the first map of URLs, because nobody knows whether there is a second one
+(docs/fireworks.md §13.4); from then on the upload needs neither URL nor key. Until the service has
 accepted a first start, sessions are opened one at a time: it may have none to give.
 """
 
@@ -83,13 +83,14 @@ from uploader.store.held_files import NewSession, StoredFile
 #: Threads that open sessions, and how many each of them opens in a row.
 OPENERS = 2
 OPENED_IN_A_ROW = 16
-#: What a URL that names no life is believed to have (contract fireworks §13.3), in seconds.
+#: What a URL that names no life is believed to have (docs/fireworks.md §13.3), in seconds.
 DEFAULT_LIFE_S = 3600.0
 #: A URL just received is used whatever its life.
 _LEAST_LIFE_S = 5.0
 _TICK_S = 1.0
 MAX_MISMATCHES = 3
-#: A session lives a week (gcs §1.1); one lost this late was too short for the link.
+#: A session lives a week (docs/gcs-resumable.md §1.1); one lost this late was too short for the
+#: link.
 OLD_SESSION = timedelta(days=6)
 MAX_OLD_SESSIONS = 2
 #: Sessions of one file lost without getting further than before: told from then on, and the end.
@@ -256,7 +257,7 @@ class Upload:
                     self._judge_asking(errand)
 
     def _commit_sessions(self, opened: Sequence[Opened]) -> None:
-        """Invariant 1: only what is in the backlog is ever sent."""
+        """Only what is in the backlog is ever sent (docs/invariants.md §1)."""
         wanted = [new for new in opened if self._still_wanted(new)]
         if wanted:
             sessions = [NewSession(new.path, new.session, new.object_path) for new in wanted]
@@ -467,7 +468,10 @@ class ModelUsedUp(Exception):
 
 
 def urls_refused(error: Exception) -> JobRefused:
-    """What a refusal of getUploadEndpoint means for a job with outstanding files (design §3)."""
+    """What a refusal of getUploadEndpoint means for a job with outstanding files.
+
+    See docs/life.md §3.5.
+    """
     words = error.message if isinstance(error, UploaderError) else str(error)
     message = f"the service takes no more files for this model: {words}"
     return JobRefused(message, code=Code.URLS_REFUSED)

@@ -22,7 +22,8 @@ from uploader.store.held import Held
 _TICK_S = 0.25
 #: A stopped thread gets so long to reach a block boundary before its sockets are shut down.
 GRACE_S = 1.0
-#: A drain ends after so long whatever hangs: every row is written by then (design §5: 10 s).
+#: A drain ends after so long whatever hangs: every row is written by then
+#: (docs/architecture.md §6).
 DRAIN_S = 8.0
 #: A store that cannot be used for so long ends the process; its supervisor starts it again.
 STORE_PATIENCE_S = 60.0

@@ -25,7 +25,7 @@ from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
 
-#: What a job's row says at the beginning of a run (design §2).
+#: What a job's row says at the beginning of a run (docs/words.md).
 NEW_RUN: dict[str, Any] = {
     "stage": Stage.CREATE,
     "attempts": 0,
@@ -108,7 +108,7 @@ class Held:
             self._tell(transaction, EventKind.DELETED, "the model was deleted, to be created again")
 
     def enter_validate(self) -> Job:
-        """Every file is stored; raises ValueError if one is not (invariant 4)."""
+        """Every file is stored; raises ValueError if one is not (docs/invariants.md §4)."""
         with self._entered(Stage.VALIDATE, uploaded_at=jobs.c.updated_at) as transaction:
             self._check_all_stored(transaction)
             self._tell(transaction, EventKind.VALIDATING, "every file is stored")
@@ -209,7 +209,7 @@ class Held:
             self._tell(transaction, EventKind.FELL_BACK, message)
 
     def recreate(self, why: str) -> None:
-        """A new run of an active job (design §2): its model is deleted and created again.
+        """A new run of an active job (docs/words.md): its model is deleted and created again.
 
         Legal while no file is stored; raises ValueError otherwise.
         """

@@ -118,7 +118,10 @@ class HeldFiles:
         return self.open_sessions([NewSession(path, uri, object_path)])[0]
 
     def open_sessions(self, sessions: Sequence[NewSession]) -> list[FileState]:
-        """Commit sessions before their first bytes leave (invariant 1); the URLs have served."""
+        """Commit sessions before their first bytes leave; the URLs have served.
+
+        See docs/invariants.md §1.
+        """
         with self._fence.writing(start_accepted=True) as transaction:
             rows = []
             for new in sessions:
@@ -224,7 +227,7 @@ class HeldFiles:
             return file
 
     def reidentify(self, path: str, fingerprint: str) -> FileState:
-        """The same bytes under another fingerprint, proven by the caller (invariant 6).
+        """The same bytes under another fingerprint, proven by the caller (docs/invariants.md §6).
 
         Of a file of which nothing was sent, its bytes as they are now.
         """
@@ -269,7 +272,7 @@ class HeldFiles:
     def _check_uploading(self, transaction: Transaction) -> None:
         stage = select(jobs.c.stage).where(jobs.c.id == self._job_id)
         if transaction.connection.execute(stage).scalar_one() in (Stage.VALIDATE, Stage.READY):
-            raise ValueError(f"every file of job {self._job_id} is stored (invariant 4)")
+            raise ValueError(f"every file of job {self._job_id} is stored")
 
     def _reported(self, transaction: Transaction, row: FileProgress) -> FileState | None:
         """The file with ``row`` written to it; None if that is late."""

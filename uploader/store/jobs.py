@@ -1,7 +1,7 @@
 """What users do with jobs.
 
 Their verbs change a job's status only; a lease stays with its worker until that has stopped
-(design §3 verbs).
+(docs/life.md §5).
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Jobs:
     def enqueue(self, new: NewJob, now: datetime) -> tuple[int, bool]:
         """The job's id, and whether it was created now.
 
-        Idempotent (design §5): same real path, manifest and options, also of a done job, is the
-        same id. Raises UsageError "conflict" if an open job of that model differs.
+        Idempotent (docs/life.md §1): same real path, manifest and options, also of a done job, is
+        the same id. Raises UsageError "conflict" if an open job of that model differs.
         """
         with self._journal.writing(now) as transaction:
             known = known_job(transaction.connection, new)

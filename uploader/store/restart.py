@@ -1,4 +1,7 @@
-"""A new run of a job (design §2): the folder as it is now, from stage `create`, events kept."""
+"""A new run of a job: the folder as it is now, from stage `create`, events kept.
+
+See docs/life.md §5.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +79,7 @@ def _refuse_foreign(job: Job, *, replace: bool) -> None:
 
 
 def _refuse_others(transaction: Transaction, job: Job, new: NewJob) -> None:
-    """The files of a model that exists are fixed (contract fireworks §1); sizes are not."""
+    """The files of a model that exists are fixed (docs/fireworks.md §1); sizes are not."""
     if job.replace_first or not job.model_exists:
         return
     known = set(
