@@ -177,3 +177,10 @@ def test_a_world_without_a_folder_cleans_up() -> None:
     assert root.is_dir()
     del world
     assert not root.exists()
+
+
+def test_an_answer_without_end_ends_in_a_broken_connection(remote: Remote) -> None:
+    remote.world.script.add([{"on": "get", "do": "endless-answer"}])
+    remote.create("f")
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="without end"):
+        remote.call("GET", "/models/m")

@@ -188,7 +188,7 @@ def test_an_answer_without_end(make: Make) -> None:
         got = 0
         for block in answer.iter_content(MIB):
             got += len(block)
-            if got > 32 * MIB:
+            if got > 4 * MIB:
                 break
     assert remote.call("GET", "/models/m").ok
 

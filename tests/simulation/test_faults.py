@@ -27,6 +27,9 @@ ANYWHERE: tuple[dict[str, Any], ...] = (
     {"do": "latency", "seconds": 30},
     *({"do": "status", "status": status} for status in (408, 500, 502, 503, 504)),
     {"do": "status", "status": 429, "retry_after": 7},
+    {"do": "middle-box", "status": 503, "retry_after": 7},
+    {"do": "gzip-answer", "size": 1000},
+    {"do": "endless-answer"},
 )
 ONLY_ON: dict[str, tuple[dict[str, Any], ...]] = {
     **dict.fromkeys(CONTROL, ({"do": "malformed-json"},)),
@@ -40,6 +43,9 @@ ONLY_ON: dict[str, tuple[dict[str, Any], ...]] = {
         {"do": "no-range-308"},
         {"do": "no-finish"},
         {"do": "wrong-hash"},
+        {"do": "status-after", "status": 200},
+        {"do": "store-and-forward", "bytes_per_s": 100_000},
+        {"do": "dead-session", "at_byte": 262_144},
         *({"do": "dead-session", "status": status} for status in (404, 410, 499)),
     ),
     "query": (

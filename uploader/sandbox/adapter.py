@@ -17,6 +17,8 @@ from uploader.sandbox.faults import exchange
 from uploader.sandbox.wire import Body, Headers, Request, Response
 from uploader.sandbox.world import World
 
+#: A client on a socket bounds what it reads there; in this process there is no such place.
+_ENDLESS_BYTES = 8 << 20
 Boundary = Callable[[str], object]
 
 
@@ -109,11 +111,14 @@ def _received(request: requests.PreparedRequest, answer: Response) -> requests.R
 
 def _parsed(request: requests.PreparedRequest, raw: Iterator[bytes]) -> requests.Response:
     """What a client on a socket would read out of these bytes."""
-    reply = HTTPResponse(_Wire(raw), method=request.method)  # type: ignore[arg-type]
+    wire = _Wire(raw)
+    reply = HTTPResponse(wire, method=request.method)  # type: ignore[arg-type]
     try:
         reply.begin()
     except HTTPException as error:
         raise ConnectionError(error) from error
+    if reply.length is None:
+        wire.left_bytes = _ENDLESS_BYTES
     body = urllib3.HTTPResponse(
         body=reply,
         headers=dict(reply.msg.items()),
@@ -131,6 +136,8 @@ class _Wire(io.RawIOBase):
     def __init__(self, raw: Iterator[bytes]) -> None:
         self._raw = raw
         self._left_over = b""
+        #: What may still be read, if the answer has no end of its own.
+        self.left_bytes: int | None = None
 
     def makefile(self, *_: Any) -> io.BufferedReader:
         return io.BufferedReader(self)
@@ -142,5 +149,9 @@ class _Wire(io.RawIOBase):
         if not self._left_over:
             self._left_over = next(self._raw, b"")
         count = min(len(buffer), len(self._left_over))
+        if self.left_bytes is not None:
+            self.left_bytes -= count
+            if self.left_bytes < 0:
+                raise ConnectionResetError("an answer without end")
         buffer[:count], self._left_over = self._left_over[:count], self._left_over[count:]
         return count
