@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from decimal import Decimal
@@ -507,3 +508,40 @@ def test_any_words_give_a_value_or_a_value_error(value: object) -> None:
             parse(value)
         except ValueError as problem:
             assert str(problem)  # noqa: PT017 - any other exception fails the test
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_may_write_runs_no_command(config: Path, mode: int) -> None:
+    config.write_text("[fireworks]\napi_key_command = 'pass show fw'\n")
+    config.chmod(mode)
+    with pytest.raises(UsageError) as caught:
+        load(config, {})
+    assert "others may write" in caught.value.message
+    assert f"chmod go-w {config}" in caught.value.hint
+    assert "pass show" not in caught.value.message
+
+
+def test_a_file_of_another_user_runs_no_command(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config.write_text("[fireworks]\napi_key_command = 'pass show fw'\n")
+    os.chown(config, 12345, -1)
+    monkeypatch.setattr("os.geteuid", lambda: 54321)
+    with pytest.raises(UsageError, match="others may write"):
+        load(config, {})
+
+
+def test_without_a_command_such_a_file_is_read(config: Path) -> None:
+    config.write_text("[transfer]\nmax_files = 3\n")
+    config.chmod(0o666)
+    assert load(config, {}).transfer.max_files == 3
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o640, True), (0o604, True)])
+def test_a_key_that_others_may_read_is_told(tmp_path: Path, mode: int, *, told: bool) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    file.chmod(mode)
+    found = load(environ={"UPLOADER_FIREWORKS__API_KEY_FILE": str(file)})
+    assert bool(found.warnings) is told
+    assert KEY not in "".join(found.warnings)

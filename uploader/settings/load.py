@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,8 @@ from uploader.settings.schema import (
 )
 
 SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _MAX_FILE_BYTES = 1_000_000
 #: A key of a hundred thousand parts would take the parser minutes.
 _MAX_LINE_BYTES = 2048
@@ -108,9 +111,33 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         section, _, name = key.rpartition(".")
         (tree.setdefault(section, {}) if section else tree)[name] = value
     try:
-        return Settings.model_validate(tree)
+        settings = Settings.model_validate(tree)
     except ValidationError as problem:
         raise _refused(problem, given) from None
+    _refuse_strangers_commands(settings)
+    return settings.model_copy(update={"warnings": (*settings.warnings, *_exposed(settings))})
+
+
+def _refuse_strangers_commands(settings: Settings) -> None:
+    """Who may write the file that names a command may run anything as this user."""
+    file, key = settings.config_file, "fireworks.api_key_command"
+    if file and settings.given.get(key, Given("", "")).origin == str(file):
+        facts = file.stat()
+        if facts.st_mode & _OTHERS_WRITE or facts.st_uid not in (0, os.geteuid()):
+            raise UsageError(
+                f"{key} is not run: others may write {file}",
+                hint=f"`chmod go-w {file}` if it is yours, or set the variable instead",
+            )
+
+
+def _exposed(settings: Settings) -> Iterator[str]:
+    file = settings.fireworks.api_key_file
+    try:
+        exposed = bool(file and file.stat().st_mode & _OTHERS_READ)
+    except OSError:
+        return  # whoever needs the key says so
+    if exposed:
+        yield f"others may read the API key in {file}: `chmod 600 {file}`"
 
 
 def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
