@@ -137,12 +137,13 @@ def test_every_default_of_the_example_is_the_default(home: Path) -> None:
         assert defaults[name] == (shown or unset), name
 
 
-def test_the_example_explains_each_setting_in_comment_lines() -> None:
-    for before, line in zip(
-        EXAMPLE.read_text().splitlines(), EXAMPLE.read_text().splitlines()[1:], strict=False
-    ):
-        if re.match(r"# \w+ = ", line):
-            assert re.match(r"# [A-Z].*\.$", before), line
+def test_the_example_explains_each_setting_in_whole_sentences() -> None:
+    for paragraph in EXAMPLE.read_text().split("\n\n"):
+        lines = paragraph.splitlines()
+        settings = [n for n, line in enumerate(lines) if re.match(r"# \w+ = ", line)]
+        for last in settings:
+            words = " ".join(lines[:last])
+            assert re.search(r"(?:^|\] )# [A-Z].*\.$", words), paragraph
 
 
 def test_every_setting_is_a_variable() -> None:
