@@ -80,9 +80,7 @@ def test_the_reason_of_an_error_info_counts_before_the_code(
     assert refusal(call, answer(status, body), NOW).verdict is verdict
 
 
-@pytest.mark.parametrize(
-    "header", ["x-request-id", "x-fireworks-request-id", "cf-ray", "X-GUploader-UploadID"]
-)
+@pytest.mark.parametrize("header", ["x-request-id", "x-fireworks-request-id", "cf-ray"])
 def test_a_refusal_names_the_request_for_support(header: str) -> None:
     response = answer(403, {"message": "no"})
     response.headers[header] = "8f3a-77"
@@ -107,3 +105,8 @@ def test_the_parts_of_a_path_with_a_signature_stay_readable() -> None:
     response.request = requests.Request("PUT", url).prepare()
     assert "model.safetensors" in refusal(Call.PUT, response, NOW).message
     assert secrets_of(response.request) == (url, "X-Goog-Signature=CANARY0123", "CANARY0123")
+
+
+def test_the_storage_services_id_of_a_request_is_a_sessions_id_and_not_repeated() -> None:
+    response = answer(403, {"message": "no"}, X_GUploader_UploadID="CANARY-0123456789")
+    assert "CANARY" not in refusal(Call.DATA, response, NOW).message

@@ -26,8 +26,8 @@ _SECRET_PARAMETER = re.compile(r"signature|sig$|upload_id|token|credential", re.
 _UNREAD = ("style", "script")
 #: The names of the parts of a storage error that speak to people.
 _XML_PARTS = ("Code", "Message", "Details")
-#: Names under which support finds a request again.
-_REQUEST_IDS = ("x-request-id", "x-fireworks-request-id", "cf-ray", "x-guploader-uploadid")
+#: Names under which support finds a request again; the storage service's own is a session's id.
+_REQUEST_IDS = ("x-request-id", "x-fireworks-request-id", "cf-ray")
 
 
 def body_text(response: requests.Response) -> str:
