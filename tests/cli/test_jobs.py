@@ -94,6 +94,14 @@ def test_explain_says_what_to_do(
 
 
 @pytest.mark.usefixtures("enqueued")
+def test_explain_says_what_a_plain_put_cannot_do(uploader: Command, sql: Sql) -> None:
+    sql("UPDATE jobs SET stage = 'upload'; UPDATE files SET mode = 'put'")
+    assert "by plain PUT only: one that is cut is sent again" in uploader("explain", "1").out
+    sql("UPDATE files SET mode = 'session'")
+    assert "plain PUT" not in uploader("explain", "1").out
+
+
+@pytest.mark.usefixtures("enqueued")
 def test_explain_warns_of_a_session_that_ends_too_soon(
     uploader: Command, sql: Sql, clock: ScriptedClock
 ) -> None:

@@ -123,6 +123,22 @@ def test_sessions_that_get_further_each_time_are_not_counted(lab: Lab) -> None:
     assert "sessions_lost" not in lab.kinds()
 
 
+def test_a_session_that_dies_of_age_before_its_turn_says_nothing_about_its_file(lab: Lab) -> None:
+    """Four files are being sent, two have only their sessions; then the machine is off."""
+    lab.bytes_per_s = GRANULE / 60
+    lab.enqueue(lab.model("model", **{f"{name}_bin": 20 * GRANULE for name in "abcdef"}))
+    lab.run_until(lambda: sum(file.mark.offset > 0 for file in lab.jobs.files(1)) == 4)
+    begun = {file.path: file.mark.offset > 0 for file in lab.jobs.files(1)}
+    assert all(file.session is not None for file in lab.jobs.files(1))
+    lab.sim.suspend(8 * 86_400)
+    lab.bytes_per_s = None
+    lab.run()
+    lab.assert_ready()
+    counts = {file.path: file.old_sessions_lost > 0 for file in lab.jobs.files(1)}
+    assert counts == begun
+    assert [file.sessions for file in lab.jobs.files(1)] == [2] * 6
+
+
 # -- the bounds of other causes ------------------------------------------------------------
 
 

@@ -12,7 +12,8 @@ from sqlalchemy import event, text
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.job import Mode, Status
 from uploader.core.lifecycle import Verb
-from uploader.engine.upload import MAX_RECREATIONS, OPENERS
+from uploader.engine.upload import OPENERS
+from uploader.engine.urls import MAX_RECREATIONS
 
 HOUR_S = 3600.0
 FILES: Any = {f"f{number:02}_bin": GRANULE for number in range(40)}
@@ -148,8 +149,8 @@ def test_a_cancelled_job_keeps_no_url(lab: Lab) -> None:
     lab.bytes_per_s = GRANULE / 10
     lab.run_until(lambda: lab.job().urls_until is not None)
     lab.jobs.apply(1, Verb.CANCEL, lab.clock.now())
-    lab.run()
     assert urls_in_rows(lab) == 0
+    lab.run()
 
 
 # -- a model whose URLs are used up --------------------------------------------------------

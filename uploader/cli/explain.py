@@ -37,6 +37,7 @@ def explain(context: typer.Context, job: JobArgument) -> None:
     for sentence in (
         *_stands(found, now),
         *_slow_sessions(found, files, now),
+        *_plain_puts(found, files),
         *_waits_for(found, settings.fireworks.base_url, now, working=working),
         *_to_do(found, working=working),
     ):
@@ -72,6 +73,17 @@ def _slow_sessions(job: Job, files: Sequence[FileState], now: datetime) -> Itera
                 f"Warning: {file.path} needs {duration(left_s)} more at this rate; its session"
                 f" is {duration(age_s)} old and lives a week at most."
             )
+
+
+def _plain_puts(job: Job, files: Sequence[FileState]) -> Iterator[str]:
+    """Say what a session would have helped with, and a plain PUT does not."""
+    left = sum(file.mode is Mode.PUT and not file.stored for file in files)
+    if left and job.stage is Stage.UPLOAD:
+        yield (
+            f"The service takes {left} of its files by plain PUT only: one that is cut is sent"
+            " again from its first byte, and each needs an upload URL that still lives when its"
+            " turn comes."
+        )
 
 
 def _waits_for(job: Job, base_url: str, now: datetime, *, working: bool) -> Iterator[str]:

@@ -21,7 +21,8 @@ from uploader.core.retry import Block, Decision, Fail, RetryAt
 from uploader.core.text import some
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
-from uploader.engine.upload import ModelUsedUp, Upload
+from uploader.engine.endings import ModelUsedUp
+from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken

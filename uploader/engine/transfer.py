@@ -9,8 +9,6 @@ that decides (`engine/upload.py`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from uploader.core.errors import RemoteError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, PrefixCrc
@@ -34,17 +32,10 @@ from uploader.engine.progress import Progress
 from uploader.sources.local import changed
 from uploader.sources.reader import Reader, open_source
 from uploader.store.held import Held
+from uploader.store.held_files import StoredFile
 
 #: More than any socket buffers: so many bytes have left, if they went to a socket at all.
 _CERTAINLY_LEFT_BYTES = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """The server has the whole object; ``verified`` if it said which one."""
-
-    crc32c: int
-    verified: bool
 
 
 class Transfer(Errand):
@@ -67,7 +58,7 @@ class Transfer(Errand):
         super().__init__(lane.stop, lane)
         self.job = job
         self.file = file
-        self.arrived: Arrived | None = None
+        self.arrived: StoredFile | None = None
         #: The object lives elsewhere now: whatever this transfer completes is lost.
         self.moved = False
         self.progress = Progress(file)
@@ -84,12 +75,13 @@ class Transfer(Errand):
             whole = source.crc_at(self.file.size_bytes)
             self.arrived = self._compared(finished, whole)
 
-    def _compared(self, finished: Finished, whole: PrefixCrc) -> Arrived:
+    def _compared(self, finished: Finished, whole: PrefixCrc) -> StoredFile:
         agreement = compare(finished, whole.offset, whole.crc32c)
         if agreement is Agreement.MISMATCH:
             message = f"{self.file.path}: the stored object differs from the source"
             raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.MISMATCH)
-        return Arrived(whole.crc32c, verified=agreement is Agreement.VERIFIED)
+        verified, sent = agreement is Agreement.VERIFIED, self.progress.bytes_sent
+        return StoredFile(self.file.path, whole.crc32c, sent, verified)
 
     # -- session ---------------------------------------------------------------------------
 

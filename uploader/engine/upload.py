@@ -16,13 +16,13 @@ The worker's thread calls `stop` and `cut`, and nothing else of this file.
 Who writes what. Only the deciding thread writes rows, moves files through the `Backlog` and
 changes the gate. An errand fills its own fields and at last `error` and `ended`; a transfer
 also writes its `Progress`, under a lock, and the row of a source that it has proven anew. So
-nothing here needs a lock, and what a file's row says changes under nobody's hands.
+nothing here needs a lock.
 
 Orders that matter.
 1. A session is committed before its file can be sent (docs/invariants.md §1): `_commit_sessions`
    puts the row into the backlog, and only what is there is ever sent. Sessions and stored files
    that come in together are committed together: the more there are, the less each costs.
-2. URLs are committed before they are used, so that a crash costs nothing while they live.
+2. URLs are committed before they are used: a crash costs nothing while they live.
 3. `wake` is cleared before the errands are looked at: what ends later sets it again.
 4. What a transfer has sent is written before its end is judged: the judgement reads the row.
 5. An errand's end is taken, and its slot given back, before the step is chosen that may use it.
@@ -30,8 +30,8 @@ Orders that matter.
 
 A file's life: URL → session → sent → stored. The sessions of all files are opened within the
 life of the first map of URLs, because nobody knows whether there is a second one
-(docs/fireworks.md §13.4); from then on the upload needs neither URL nor key. Until the service has
-accepted a first start, sessions are opened one at a time: it may have none to give.
+(docs/fireworks.md §13.4); from then on the upload needs neither URL nor key. Until a first start
+was accepted, sessions are opened one at a time: the service may have none to give.
 """
 
 from __future__ import annotations
@@ -39,11 +39,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from uploader.core.errors import (
-    Corrupted,
-    JobRefused,
     LeaseLost,
     RemoteError,
     Stopped,
@@ -53,13 +51,11 @@ from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Status
 from uploader.core.reasons import Code
 from uploader.core.resumable import UploadUrl
-from uploader.core.retry import Block, Fail, RetryAt
+from uploader.core.retry import Fail, RetryAt
 from uploader.core.upload import (
     AskUrls,
     Backlog,
-    Gate,
     GiveUp,
-    Later,
     Need,
     Open,
     OpenSession,
@@ -73,30 +69,18 @@ from uploader.core.upload import (
 from uploader.core.verdict import Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Crew, Errand
+from uploader.engine.endings import MANY_SESSIONS_LOST, after_loss, after_mismatch, is_old
 from uploader.engine.progress import Meter, unwritten
 from uploader.engine.sessions import Asking, Opened, Opening
 from uploader.engine.transfer import Transfer
-from uploader.remote.fireworks import RemoteModel
+from uploader.engine.urls import Urls
 from uploader.store.held import Held
-from uploader.store.held_files import NewSession, StoredFile
+from uploader.store.held_files import NewSession
 
 #: Threads that open sessions, and how many each of them opens in a row.
 OPENERS = 2
 OPENED_IN_A_ROW = 16
-#: What a URL that names no life is believed to have (docs/fireworks.md §13.3), in seconds.
-DEFAULT_LIFE_S = 3600.0
-#: A URL just received is used whatever its life.
-_LEAST_LIFE_S = 5.0
 _TICK_S = 1.0
-MAX_MISMATCHES = 3
-#: A session lives a week (docs/gcs-resumable.md §1.1); one lost this late was too short for the
-#: link.
-OLD_SESSION = timedelta(days=6)
-MAX_OLD_SESSIONS = 2
-#: Sessions of one file lost without getting further than before: told from then on, and the end.
-MANY_SESSIONS_LOST = 2
-MAX_SESSIONS_LOST = 5
-MAX_RECREATIONS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -112,9 +96,7 @@ class Upload:
         self._held = held
         self._job = job
         self._files = Backlog(context.jobs.files(job.id))
-        self._gate: Gate = Open()
-        #: Until when the URLs of the files are good for a start, by boot-time seconds.
-        self._urls_until_s = self._remembered_until_s()
+        self._urls = Urls(context, held, job)
         self._meter = Meter(sum(file.bytes_sent for file in self._files))
         self._crew = Crew(context, lapsed)
 
@@ -150,8 +132,8 @@ class Upload:
         full = False
         while not self._crew.stopped:
             room = self._room(full=full)
-            now, fresh = self._context.clock.now(), self._urls_fresh()
-            match next_step(self._files, self._gate, room, now, urls_fresh=fresh):
+            now, urls = self._context.clock.now(), self._urls
+            match next_step(self._files, urls.gate, room, now, urls_fresh=urls.fresh):
                 case Send(path):
                     full = not self._spawn_transfer(path)
                 case OpenSession():
@@ -191,21 +173,13 @@ class Upload:
             ask=not self._crew.of(Asking),
         )
 
-    def _remembered_until_s(self) -> float:
-        if self._job.urls_until is None:
-            return float("-inf")
-        left = self._job.urls_until - self._context.clock.now()
-        return self._context.clock.boot_s() + left.total_seconds()
-
-    def _urls_fresh(self) -> bool:
-        return self._context.clock.boot_s() <= self._urls_until_s
-
     def _resume_if_healed(self) -> None:
         """A blocked job that was healed meanwhile asks for URLs again."""
-        if isinstance(self._gate, Shut) and self._gate.status is Status.BLOCKED:
+        gate = self._urls.gate
+        if isinstance(gate, Shut) and gate.status is Status.BLOCKED:
             job = self._context.jobs.job(self._job.id)
             if job.status is Status.ACTIVE:
-                self._job, self._gate = job, Open()
+                self._job, self._urls.gate = job, Open()
 
     # -- errands ---------------------------------------------------------------------------
 
@@ -213,13 +187,14 @@ class Upload:
         """False if no slot is free."""
         if not self._context.slots.take(self._crew.wake):
             return False
-        empty = self._files.is_empty(path)
+        try:
+            lane, empty = self._crew.lane(), self._files.is_empty(path)
+        except BaseException:
+            self._context.slots.give()
+            raise
         file = self._files.begin(path)
-        transfer = Transfer(
-            self._context, self._job, self._held, file, self._crew.lane(), empty=empty
-        )
-        name = f"job {self._job.id} {path}"
-        self._crew.start(name, transfer, done=self._context.slots.give)
+        transfer = Transfer(self._context, self._job, self._held, file, lane, empty=empty)
+        self._crew.start(f"job {self._job.id} {path}", transfer, self._context.slots.give)
         return True
 
     def _spawn_opening(self) -> None:
@@ -275,12 +250,7 @@ class Upload:
         return not (moved or self._job.plain_put)
 
     def _commit_stored(self, transfers: Sequence[Transfer]) -> None:
-        stored = [
-            StoredFile(t.file.path, t.arrived.crc32c, t.progress.bytes_sent, t.arrived.verified)
-            for t in transfers
-            if t.arrived is not None
-        ]
-        if stored:
+        if stored := [t.arrived for t in transfers if t.arrived is not None]:
             for file in self._held.files.mark_all_stored(stored):
                 self._files.put(file)
 
@@ -339,7 +309,7 @@ class Upload:
         if error.verdict not in (Verdict.START_REFUSED, Verdict.URL_EXPIRED):
             return False
         if file.url == self._files[file.path].url:  # else a newer map has come meanwhile
-            self._urls_until_s = float("-inf")
+            self._urls.expire()
         if error.verdict is Verdict.URL_EXPIRED or self._job.start_accepted or job.plain_put:
             return False
         if not self._job.plain_put:
@@ -354,18 +324,17 @@ class Upload:
             return error
         if error.code is Code.MISMATCH:
             why = "the stored object differs from the source; the file starts over"
-            file = self._drop_session(path, why, mismatch=True)
-            return damaged(file) if file.mismatches >= MAX_MISMATCHES else error
+            return after_mismatch(self._drop_session(path, why, mismatch=True)) or error
         if error.verdict is not Verdict.SESSION_GONE:
             return error
-        opened_at = self._files[path].session_at
-        old = opened_at is not None and self._context.clock.now() - opened_at > OLD_SESSION
+        before = self._files[path]
+        used = before.mark.offset > 0
+        old = is_old(before, self._context.clock.now())
         why = "the storage service no longer knows the session; the file starts over"
-        file = self._drop_session(path, why, old=old, lost=True)
-        if file.old_sessions_lost >= MAX_OLD_SESSIONS:
-            return session_too_short(file)
-        if file.sessions_lost >= MAX_SESSIONS_LOST:
-            return lost_repeatedly(file)
+        # One that died of age before its turn came says nothing about its file.
+        file = self._drop_session(path, why, old=old and used, lost=used or not old)
+        if (end := after_loss(file)) is not None:
+            return end
         if file.sessions_lost >= MANY_SESSIONS_LOST:
             message = f"{file.sessions_lost} sessions in a row were lost without getting further"
             self._held.add_event(EventKind.SESSIONS_LOST, message, path)
@@ -379,7 +348,7 @@ class Upload:
             path,
             why,
             bytes_sent=before.bytes_sent,
-            url=before.url if self._urls_fresh() else None,
+            url=before.url if self._urls.fresh else None,
             old=old,
             lost=lost,
             mismatch=mismatch,
@@ -389,9 +358,9 @@ class Upload:
 
     def _fail(self, decision: Fail, error: Exception) -> None:
         """Nothing starts any more. The first reason is kept; so is that of a blocked job."""
-        if not (isinstance(self._gate, Shut) and self._gate.status is not None):
+        if not self._urls.given_up:
             self._held.fail(decision.reason)
-        self._gate = Shut(error, Status.FAILED)
+        self._urls.gate = Shut(error, Status.FAILED)
         for errand in (*self._crew.of(Transfer), *self._crew.of(Opening)):
             errand.stop.stop()
 
@@ -406,23 +375,19 @@ class Upload:
         if error is None:
             self._keep_urls(asking.urls, asking.received_s)
         elif asking.model is not None:
-            self._without_urls(asking.model, error)
+            any_stored = any(file.stored for file in self._files)
+            self._urls.refused(asking.model, error, self._job, any_stored=any_stored)
         else:
-            self._postpone(error)
+            self._urls.postpone(error, self._job.id)
 
     def _keep_urls(self, urls: Mapping[str, UploadUrl], received_s: float) -> None:
         """A new map: commit it, and move the files whose objects it puts elsewhere."""
-        clock, self._gate = self._context.clock, Open()
-        life_s = min((url.life_s or DEFAULT_LIFE_S for url in urls.values()), default=0.0)
-        now_s = clock.boot_s()
-        self._urls_until_s = max(received_s + life_s * 0.75, now_s + _LEAST_LIFE_S)
-        until = clock.now() + timedelta(seconds=self._urls_until_s - now_s)
+        until = self._urls.receive(urls, received_s)
         for file in self._held.files.keep_urls(urls, until):
             self._files.put(replace(file, url=urls[file.path]))
         running = {transfer.file.path: transfer for transfer in self._crew.of(Transfer)}
-        for file in tuple(self._files):
-            if file.object_path in (None, urls[file.path].object_path):
-                continue
+        moved = (f for f in self._files if f.object_path not in (None, urls[f.path].object_path))
+        for file in tuple(moved):
             if transfer := running.get(file.path):
                 transfer.moved = True
                 transfer.stop.cut()
@@ -433,64 +398,3 @@ class Upload:
         """The object lives elsewhere now: what an old session completes would be lost."""
         why = "the service moved the object to another path; the file starts over"
         self._files.put(self._held.files.drop_session(path, why, bytes_sent=bytes_sent))
-
-    def _postpone(self, error: Exception) -> None:
-        """No URL to be had: ask later, or not at all any more. Live sessions go on."""
-        failures = (self._gate.failures if isinstance(self._gate, Later) else 0) + 1
-        if isinstance(error, RemoteError) and error.verdict is Verdict.ABSENT:
-            error = model_gone()
-        before = self._context.jobs.job(self._job.id).failures
-        decision = self._context.decide(error, before + failures, self._job.id)
-        if isinstance(decision, RetryAt):
-            self._gate = Later(decision.at, error, failures)
-        elif isinstance(decision, Block):
-            self._held.block(decision.reason)
-            self._gate = Shut(error, Status.BLOCKED)
-        else:
-            self._gate = Shut(error)
-
-    def _without_urls(self, model: RemoteModel, error: Exception) -> None:
-        """The service gives no map for this model any more.
-
-        Raises ModelUsedUp if the model can be deleted and created again, which costs nothing
-        that is finished; else the files with a session are finished, and then the job fails.
-        """
-        nothing_stored = not any(file.stored for file in self._files)
-        ours = self._context.limits.recreate and self._job.created_remotely
-        again = self._job.recreations < MAX_RECREATIONS
-        if ours and again and nothing_stored and model.state != "READY":
-            raise ModelUsedUp("the service gives no more upload URLs for the model")
-        self._gate = Shut(urls_refused(error))
-
-
-class ModelUsedUp(Exception):
-    """The model takes no more files and holds none: it is to be deleted and created again."""
-
-
-def urls_refused(error: Exception) -> JobRefused:
-    """What a refusal of getUploadEndpoint means for a job with outstanding files.
-
-    See docs/life.md §3.5.
-    """
-    words = error.message if isinstance(error, UploaderError) else str(error)
-    message = f"the service takes no more files for this model: {words}"
-    return JobRefused(message, code=Code.URLS_REFUSED)
-
-
-def model_gone() -> JobRefused:
-    """404 on the model once it was created."""
-    return JobRefused("the model no longer exists on the service", code=Code.MODEL_GONE)
-
-
-def damaged(file: FileState) -> Corrupted:
-    return Corrupted(f"{file.path} arrived damaged {file.mismatches} times")
-
-
-def session_too_short(file: FileState) -> JobRefused:
-    message = f"{file.path} cannot be sent within the week a session lives"
-    return JobRefused(message, code=Code.SESSION_TOO_SHORT)
-
-
-def lost_repeatedly(file: FileState) -> JobRefused:
-    message = f"{file.path} lost {file.sessions_lost} upload sessions without getting further"
-    return JobRefused(message, code=Code.SESSION_LOST_REPEATEDLY)

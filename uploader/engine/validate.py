@@ -13,7 +13,7 @@ from uploader.core.job import Job
 from uploader.core.reasons import Code
 from uploader.core.verdict import Verdict
 from uploader.engine.context import WorkerContext
-from uploader.engine.upload import model_gone
+from uploader.engine.endings import model_gone
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
 from uploader.sources.reader import open_source

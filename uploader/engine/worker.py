@@ -1,7 +1,29 @@
 """The worker loop: claim, tend, drain. One per process; it holds the leases.
 
-It does no network I/O itself, so it never hangs: each claimed job runs in a thread of its own
-and this loop notices, within a second, what users asked for from other processes.
+Theory of operation
+===================
+
+Threads. The *loop* is the process's main thread, in `Worker.run`. It does no network I/O, so that
+it notices within a second what users asked for from other processes. Besides it there are
+
+    one thread per claimed job   drives it stage by stage (`engine/job_run.py`); in stage upload
+                                 it is the deciding thread of `engine/upload.py`
+    "leases"                     with PostgreSQL: ends what is sent when a lease has ended, also
+                                 while the loop waits for a store that does not answer
+    "key"                        once a minute: has the API key changed? A key command may hang
+
+Who writes what. The loop writes leases (claim, renew, reap) and `_runs`; a job's thread writes its
+job's rows through its `Held`, and removes itself from `_runs` at its end. Both only ever tell a run
+to stop; what a run does about it is its own thread's business. Nobody joins a thread: a drain waits
+for `_runs` to become empty, for so long and no longer.
+
+Orders that matter.
+1. The moment at which a lease ends is taken *before* it is asked for: the store's end is later.
+2. A lease without a run is let go of, and a run without a lease is stopped: `_watch` and `_renew`
+   look at both, since either may be lost alone.
+3. Stop, then cut: a stopped thread has `GRACE_S` to reach a block boundary, which costs nothing;
+   then its sockets are shut down, which costs what was not confirmed.
+4. `wake` is cleared before the loop looks at its runs: one that ends later sets it again.
 """
 
 from __future__ import annotations

@@ -133,6 +133,9 @@ class Jobs:
             )
             if verb is Verb.RETRY:
                 _forgive(transaction, job_id)
+            if verb is Verb.CANCEL:  # sessions are ended remotely first, URLs only expire
+                ours = update(files).where(files.c.job_id == job_id)
+                transaction.run(ours.values(upload_url=None))
             transaction.tell(job_id, kind, message)
             return read_job(transaction.connection, job_id)
 

@@ -1,0 +1,56 @@
+"""What ends an upload: the counts that a file's row keeps, and the errors they come to."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from uploader.core.errors import Corrupted, JobRefused, UploaderError
+from uploader.core.job import FileState
+from uploader.core.reasons import Code
+
+MAX_MISMATCHES = 3
+#: A session lives a week (docs/gcs-resumable.md §1.1); one lost this late was too short.
+OLD_SESSION = timedelta(days=6)
+MAX_OLD_SESSIONS = 2
+#: Sessions of one file lost without getting further than before: told from then on, and the end.
+MANY_SESSIONS_LOST = 2
+MAX_SESSIONS_LOST = 5
+
+
+class ModelUsedUp(Exception):
+    """The model takes no more files and holds none: it is to be deleted and created again."""
+
+
+def is_old(file: FileState, now: datetime) -> bool:
+    """Has the file's session been open for so long that it may have died of age?"""
+    return file.session_at is not None and now - file.session_at > OLD_SESSION
+
+
+def after_mismatch(file: FileState) -> Corrupted | None:
+    """The error that ends the job, once the file has arrived damaged too often."""
+    if file.mismatches < MAX_MISMATCHES:
+        return None
+    return Corrupted(f"{file.path} arrived damaged {file.mismatches} times")
+
+
+def after_loss(file: FileState) -> JobRefused | None:
+    """The error that ends the job, once the file has lost too many sessions."""
+    if file.old_sessions_lost >= MAX_OLD_SESSIONS:
+        message = f"{file.path} cannot be sent within the week a session lives"
+        return JobRefused(message, code=Code.SESSION_TOO_SHORT)
+    if file.sessions_lost >= MAX_SESSIONS_LOST:
+        message = f"{file.path} lost {file.sessions_lost} upload sessions without getting further"
+        return JobRefused(message, code=Code.SESSION_LOST_REPEATEDLY)
+    return None
+
+
+def urls_refused(error: Exception) -> JobRefused:
+    """What a refusal of getUploadEndpoint means for a job with outstanding files (docs/life.md)."""
+    words = error.message if isinstance(error, UploaderError) else str(error)
+    message = f"the service takes no more files for this model: {words}"
+    return JobRefused(message, code=Code.URLS_REFUSED)
+
+
+def model_gone() -> JobRefused:
+    """404 on the model once it was created."""
+    return JobRefused("the model no longer exists on the service", code=Code.MODEL_GONE)
