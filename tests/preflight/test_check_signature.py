@@ -120,7 +120,7 @@ def test_without_the_library_it_is_said_that_nothing_was_verified(tmp_path: Path
     (finding,) = check(tmp_path, {**signed(BASE), "README.md": b"other"})
     assert brief([finding]) == [("model_sig", W, SIGNATURE)]
     assert "was not verified" in finding.message
-    assert finding.hint.startswith("pip install model-signing")
+    assert finding.hint.startswith("pip install 'uploader[signatures]'")
 
 
 def test_the_library_itself_says_the_same(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ def model_sig(contents: Contents) -> Iterable[Finding]:
         found = _digests(contents, wanted)
     except ImportError:
         message = f"{SIGNATURE} was not verified: model-signing cannot be imported"
-        yield warning("model_sig", SIGNATURE, message, "pip install model-signing; " + _HINT)
+        hint = f"pip install 'uploader[signatures]'; {_HINT}"
+        yield warning("model_sig", SIGNATURE, message, hint)
     except (ValueError, OSError) as problem:
         words = problem if isinstance(problem, Malformed) else "is not understood"
         yield warning("model_sig", SIGNATURE, f"{SIGNATURE} {words}: not verified", _HINT)
