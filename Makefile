@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: demo test prove check constraints docs soak clean
+.PHONY: demo test test-matrix prove check constraints docs soak clean
 
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
@@ -13,6 +13,9 @@ demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end 
 test: $(VENV)/installed-dev ## every test but the long ones; under four minutes
 	$(BIN)/pytest -n 2 --dist worksteal -m "not long and not timed"
 	$(BIN)/pytest -n 0 -m "timed and not long"
+
+test-matrix: ## the quick tests under each Python from 3.11 to 3.14 that is found; fetches none
+	.ci/matrix
 
 prove: $(VENV)/installed-dev ## the long ones: every crash point, every fault, the store under stress
 	$(BIN)/pytest -n 2 --dist worksteal -m "long and not timed"
