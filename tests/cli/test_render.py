@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from uploader.cli import render
-from uploader.cli.terminal import out, out_json, out_table, shorten
+from uploader.cli.cells import shorten
+from uploader.cli.terminal import out, out_json, out_table
 from uploader.core.job import (
     FileState,
     Job,

@@ -9,32 +9,29 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import sys
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
+from uploader.cli.cells import cells, padded, shorten, wrapped
 from uploader.cli.flags import spelled, spelled_document
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.redact import redact
 from uploader.core.text import shown
 
 _GAP = "  "
-#: A shortened cell keeps at least so much of its text.
+#: A shortened cell keeps at least so many columns of its text.
 _MIN_CELL_WIDTH = 10
-#: Of the width of a space, in no text that `shown` has seen, and no place to break a line.
-_GLUE = "\x1f"
 
 
 class PipeClosed(Exception):
     """The reader of our output has gone, as `head` does: not an error."""
 
 
-def out(*cells: str) -> None:
-    """One line of a result; several cells are columns."""
-    _write(sys.stdout, "\t".join(shown(cell) for cell in cells))
+def out(*columns: str) -> None:
+    """One line of a result, with a tab between its columns."""
+    _write(sys.stdout, "\t".join(shown(column) for column in columns))
 
 
 def out_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
@@ -76,27 +73,19 @@ def out_table(headings: Sequence[str], rows: Sequence[Sequence[str]], columns: i
     """
     lines = [headings, *rows]
     kept = [i for i in range(len(headings)) if any(row[i] for row in rows)]
-    widths = {i: max(len(shown(line[i])) for line in lines) for i in kept}
+    widths = {i: max(cells(shown(line[i])) for line in lines) for i in kept}
     flexible = kept[1]
     while len(kept) > 2 and _total(kept, widths | {flexible: _MIN_CELL_WIDTH}) > columns:  # noqa: PLR2004
         kept.pop()
     room = columns - _total(kept, widths | {flexible: 0})
     widths[flexible] = min(widths[flexible], max(room, _MIN_CELL_WIDTH))
     for line in lines:
-        cells = (shorten(shown(line[i]), widths[i]).ljust(widths[i]) for i in kept)
-        out(_GAP.join(cells).rstrip())
+        row = (padded(shorten(shown(line[i]), widths[i]), widths[i]) for i in kept)
+        out(_GAP.join(row).rstrip())
 
 
 def _total(kept: Sequence[int], widths: Mapping[int, int]) -> int:
     return sum(widths[i] for i in kept) + len(_GAP) * (len(kept) - 1)
-
-
-def shorten(text: str, length: int) -> str:
-    """``text`` in at most ``length`` characters: beginnings and ends tell names apart."""
-    if len(text) <= length:
-        return text
-    tail = (length - 1) // 2
-    return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def out_wrapped(text: str, columns: int | None, lead: str = "") -> None:
@@ -117,17 +106,7 @@ def print_note_wrapped(text: str, lead: str = "") -> None:
 def _wrapped(text: str, columns: int | None, lead: str) -> list[str]:
     if columns is None:
         return [lead + text]
-    # A number stays with what it counts: 1.9 MiB, 12 errors.
-    glued = re.sub(r"(?<!\S)([\d.]+) (?=[A-Za-z])", rf"\1{_GLUE}", shown(text))
-    lines = textwrap.wrap(
-        glued,
-        max(columns, len(lead) + _MIN_CELL_WIDTH),
-        initial_indent=lead,
-        subsequent_indent=" " * len(lead),
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
-    return [line.replace(_GLUE, " ") for line in lines]
+    return wrapped(shown(text), max(columns, cells(lead) + _MIN_CELL_WIDTH), lead)
 
 
 def _write(stream: TextIO, line: str) -> None:

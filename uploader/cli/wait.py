@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader import wiring
+from uploader.cli.cells import cells, shorten
 from uploader.cli.options import SeveralJobs
 from uploader.cli.render import NO_WORKER, hint
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import print_note, shorten
+from uploader.cli.terminal import print_note
 from uploader.core.errors import UsageError
 from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Job, Stage, Status
@@ -85,7 +86,7 @@ def line(job: Job, columns: int | None = None) -> str:
     stands, name = _stands(job), f" {job.model_id}"
     if columns is not None:
         stands = stands.replace(" confirmed", "")  # as everything is that a bar shows
-        room = columns - len(f"job {job.id}: {stands}")
+        room = columns - cells(f"job {job.id}: {stands}")
         name = shorten(name, room) if room >= _MIN_NAME_WIDTH else ""
     return f"job {job.id}{name}: {stands}"
 
