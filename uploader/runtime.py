@@ -28,7 +28,7 @@ class Clock(Protocol):
         """Seconds that never step and go on during suspend."""
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
-        """Until ``event`` is set or ``timeout_s`` have passed; True where it is set."""
+        """Until ``event`` is set or ``timeout_s`` have passed; True if it is set."""
 
     def jitter(self) -> float:
         """A random number in [0, 1)."""

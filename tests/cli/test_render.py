@@ -62,7 +62,7 @@ def test_a_stored_file_is_confirmed_as_a_whole() -> None:
             "waits 9s: 503",
         ),
         ({"status": Status.BLOCKED, "reason": Reason("key", "no key", "")}, "no key"),
-        ({"plain_put": True}, "plain PUT: a file is confirmed as a whole"),
+        ({"plain_put": True}, "plain PUT: files are confirmed as a whole"),
     ],
 )
 def test_the_note_of_a_job(change: dict[str, Any], said: str) -> None:

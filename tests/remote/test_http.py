@@ -165,8 +165,8 @@ def wrapped(error: Exception) -> Callable[[], None]:
         (OSError(101, "CANARY"), "no network"),
         (OSError(113, "CANARY"), "no network"),
         (requests.exceptions.InvalidSchema("CANARY"), "SOCKS proxy"),
-        (OSError("CANARY"), "no whole answer"),
-        (transport.ProtocolError("CANARY", BadStatusLine("CANARY")), "no whole answer"),
+        (OSError("CANARY"), "incomplete answer"),
+        (transport.ProtocolError("CANARY", BadStatusLine("CANARY")), "incomplete answer"),
     ],
 )
 def test_every_cause_has_words_of_ours(error: Exception, words: str) -> None:

@@ -1,4 +1,4 @@
-"""The commands by name, and the one way out: every error as two lines and an exit code."""
+"""The commands by name, and their one exit: every error becomes two lines and an exit code."""
 
 from __future__ import annotations
 
@@ -122,11 +122,11 @@ def _obey(arguments: Sequence[str] | None) -> int:
 
 
 def _misused(error: TyperException) -> UsageError:
-    """A wrong command line in our two lines."""
+    """A wrong command line, as our two lines of an error."""
     what = " ".join(error.format_message().replace("Value error, ", "").split()).rstrip(".")
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "uploader"
-    hint = f"`{command} -h` shows what may stand there"
+    hint = f"`{command} -h` shows what is allowed"
     return UsageError(what[:1].lower() + what[1:], hint=hint)
 
 
@@ -139,7 +139,7 @@ def _report_bug(error: Exception) -> int:
 
 
 def refuse_windows(platform: str) -> None:
-    """Raises UsageError: neither locks nor signals work there as this program needs them."""
+    """Raises UsageError on Windows, whose locks and signals work differently."""
     if platform.startswith("win"):
         raise UsageError("uploader does not run on Windows", hint="use WSL, Linux or macOS")
 
@@ -149,7 +149,7 @@ def main() -> NoReturn:
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal may know little Unicode
+            stream.reconfigure(errors="backslashreplace")  # a terminal may not show all of Unicode
     signal.signal(signal.SIGTERM, _terminate)
     try:
         refuse_windows(sys.platform)
@@ -160,7 +160,7 @@ def main() -> NoReturn:
 
 
 def _open_closed_streams() -> None:
-    """What goes to a closed stream goes nowhere, and no file of ours gets its number."""
+    """Send what goes to a closed stream nowhere, so that no file of ours gets its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115

@@ -15,7 +15,7 @@ from uploader.core.job import Job
 from uploader.core.text import shown
 
 _BAR = 8
-#: A narrower terminal has room for the words alone.
+#: A narrower terminal only has room for the words.
 _MIN_WIDTH_WITH_BAR = 72
 
 
@@ -24,7 +24,7 @@ class Bars:
 
     def __init__(self, line: Callable[[Job, int], str]) -> None:
         console = Console(file=sys.stderr, highlight=False)
-        # What does not fit goes on in the next line: a figure cut off tells nothing.
+        # What does not fit goes on in the next line: half a number is misleading.
         words = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
         columns: list[ProgressColumn] = [words]
         if console.width >= _MIN_WIDTH_WITH_BAR:

@@ -27,17 +27,17 @@ def show_config(context: typer.Context) -> None:
 
 @config.command("path")
 def config_path(context: typer.Context) -> None:
-    """Print the file in force."""
+    """Print the path of the configuration file in use."""
     file = settings_of(context).config_file
     if file is None:
-        print_note("there is no configuration file: environment and defaults are in force")
+        print_note("there is no configuration file: environment and defaults apply")
     else:
         out(str(file))
 
 
 @config.command("check")
 def check_config(context: typer.Context) -> None:
-    """Read every setting as a worker would; exit 2 if one is wrong."""
+    """Check every setting as a worker would read it; exit 2 if one is wrong."""
     settings = settings_of(context)
     wiring.trust(settings)
     if doubts := addresses.doubts(settings.fireworks.base_url):

@@ -36,7 +36,7 @@ def backup(
         Path | None, typer.Argument(help="A file that does not exist yet.", show_default=False)
     ] = None,
 ) -> None:
-    """Copy the state store while workers go on, and print where to.
+    """Copy the state store while workers go on, and print the copy's path.
 
     Without PATH the copy is kept next to the store and takes the place of the last one.
     """

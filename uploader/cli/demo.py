@@ -1,4 +1,4 @@
-"""`uploader demo`: a small model goes up, through crashes and faults."""
+"""`uploader demo`: uploads a small model in spite of crashes and faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typer
 def demo(
     *,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Leave the sandbox running at the end, and the folder.")
+        bool,
+        typer.Option("--keep", help="At the end, leave the sandbox running and keep the folder."),
     ] = False,
     pace: Annotated[
         float,
@@ -18,11 +19,11 @@ def demo(
             metavar="SECONDS",
             min=0,
             max=3600,
-            help="Stop for so long at each step, for a look from another terminal.",
+            help="Pause this long at each step, to look around from another terminal.",
         ),
     ] = 0,
 ) -> None:
-    """Upload a small model to the sandbox, through crashes and faults."""
-    from uploader.sandbox.demo import main  # no part of the client
+    """Upload a small model to the sandbox, in spite of crashes and faults."""
+    from uploader.sandbox.demo import main  # not part of the client
 
     raise typer.Exit(main(keep=keep, pace_s=pace))

@@ -1,4 +1,4 @@
-"""`uploader enqueue`: a folder becomes a job, or hears why not."""
+"""`uploader enqueue`: makes a job of a folder, or says why it cannot."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
 
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be; write nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show the job that it would make; write nothing.")
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Then wait, as `uploader wait` does.")]
 
 
@@ -58,8 +60,8 @@ def enqueue(
 ) -> None:
     """Make a job of a model folder and print its id.
 
-    Nothing is sent: `uploader run` does that. The same folder with the same options is the same
-    job.
+    Nothing is sent: `uploader run` does that. Enqueuing the same folder with the same options again
+    gives the same job.
     """
     fields = ModelFields(
         display_name=display_name, description=description, hugging_face_url=hugging_face_url,
@@ -94,8 +96,8 @@ def _carry_out(
 
 
 def planned(request: EnqueueRequest, settings: Settings, jobs: Jobs | None) -> Plan:
-    """The job that the folder would be; if it is none, everything found is printed first."""
-    from uploader.intake import plan as intake  # reads headers, and checks many things
+    """The job that the folder would become; if it cannot, all findings are printed first."""
+    from uploader.intake import plan as intake  # slow to import
 
     seen = intake.inspect(request, settings, jobs)
     try:

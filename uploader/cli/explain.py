@@ -20,15 +20,15 @@ from uploader.core.text import duration, event_line, percent, size, timestamp
 _LAST_EVENTS = 5
 
 _DOING: dict[Stage, str] = {
-    Stage.CREATE: "the model is to be created on Fireworks first",
-    Stage.UPLOAD: "its files are on their way",
-    Stage.VALIDATE: "every file is stored, and Fireworks looks at them",
+    Stage.CREATE: "the model has to be created on Fireworks first",
+    Stage.UPLOAD: "its files are being sent",
+    Stage.VALIDATE: "every file is stored, and Fireworks checks them",
     Stage.READY: "Fireworks calls it READY",
 }
 
 
 def explain(context: typer.Context, job: JobArgument) -> None:
-    """What happened to a job, what it waits for, and what there is to do."""
+    """Say what happened to a job, what it waits for, and what to do about it."""
     settings, now, columns = settings_of(context), wiring.clock().now(), width()
     with wiring.Store(settings) as store:
         jobs, working = store.need(), store.worker_alive()
@@ -57,11 +57,11 @@ def _stands(job: Job, now: datetime) -> Iterator[str]:
     )
     rate_bps, eta_s = speed(job, now)
     if rate_bps is not None and eta_s is not None:
-        yield f"At {size(rate_bps)}/s the last byte leaves in {duration(eta_s)}."
+        yield f"At {size(rate_bps)}/s the last byte will be sent in {duration(eta_s)}."
 
 
 def _slow_sessions(job: Job, files: Sequence[FileState], now: datetime) -> Iterator[str]:
-    """Warn if the present rate says that a session ends before its file does."""
+    """Warn if, at the present rate, a session ends before its file is sent."""
     rate_bps, _ = speed(job, now)
     for file in files:
         if not rate_bps or file.stored or file.session_at is None or file.mode is Mode.PUT:
@@ -71,7 +71,7 @@ def _slow_sessions(job: Job, files: Sequence[FileState], now: datetime) -> Itera
         if age_s + left_s > SESSION_LIFE_S:
             yield (
                 f"Warning: {file.path} needs {duration(left_s)} more at this rate; its session"
-                f" is {duration(age_s)} old and lives a week at most."
+                f" is {duration(age_s)} old and lives for at most a week."
             )
 
 
@@ -93,9 +93,9 @@ def _waits_for(job: Job, base_url: str, now: datetime, *, working: bool) -> Iter
     if message:
         yield f"Why: {message.rstrip('.')}."
     if job.lease is not None and working:
-        yield "A worker has it in hand."
+        yield "A worker is working on it."
     elif job.status is Status.PAUSED:
-        yield "It waits for its user."
+        yield "It is paused."
 
 
 def _to_do(job: Job, *, working: bool) -> Iterator[str]:
@@ -108,4 +108,4 @@ def _to_do(job: Job, *, working: bool) -> Iterator[str]:
     if job.status is Status.FAILED:
         yield f"To do: after a fix, `uploader retry {job.id}`."
     if job.status is Status.DONE:
-        yield "There is nothing to do."
+        yield "You need not do anything."

@@ -1,4 +1,4 @@
-"""What intake found, for people: sentences on stderr, or on stdout if they are the result."""
+"""Prints what intake found, for people: on stderr, or on stdout if it is the result."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from uploader.intake.plan import Plan
     from uploader.model.folder import LeftOut
 
-#: Prints a sentence after a lead, under which its further lines stand.
+#: Prints a sentence after a lead; further lines are indented by the lead's width.
 Print = Callable[[str, str], None]
 
 _NAMES_SHOWN = 3
-#: A clone without LFS has a pointer for each of two hundred shards.
+#: How many findings of one check are shown: a clone without LFS may have two hundred.
 _ALIKE_SHOWN = 5
 
 
 def print_findings(seen: Inspection, print_: Print = print_note_wrapped) -> None:
-    """Everything that was found: errors, warnings, and what is not sent."""
+    """Print everything that was found: errors, warnings, and what is not sent."""
     for _, alike in groupby(seen.findings, lambda found: (found.severity, found.check)):
         found = list(alike)
         for finding in map(in_flags, found[:_ALIKE_SHOWN]):
@@ -43,7 +43,7 @@ def in_flags(finding: Finding) -> Finding:
 
 
 def print_left_out(left_out: Iterable[LeftOut], print_: Print = print_note_wrapped) -> None:
-    """A line for each reason: its first names and what all of its files come to."""
+    """Print one line for each reason: its first names and the total size of its files."""
     reasons: dict[str, list[LeftOut]] = {}
     for left in left_out:
         reasons.setdefault(left.why, []).append(left)
@@ -55,7 +55,7 @@ def print_left_out(left_out: Iterable[LeftOut], print_: Print = print_note_wrapp
 
 
 def print_plan(plan: Plan, columns: int | None) -> None:
-    """On stdout, which is a terminal of so many columns or none; `--json` is for programs."""
+    """Print the plan on stdout; ``columns`` is the terminal's width, None if it is not one."""
     manifest = plan.new.manifest
     out(f"model   {plan.model}")
     out(f"folder  {manifest.root}")

@@ -1,4 +1,4 @@
-"""The flag of a field. Below the command line messages name fields, in backticks; here, flags."""
+"""Messages from other packages name fields, in backticks; here they become flags."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _FLAGS = {
 
 
 def spelled(text: str) -> str:
-    """``text`` with the flag in place of every field that it names in backticks."""
+    """``text`` with every field that it names in backticks replaced by its flag."""
     return re.sub(r"`([A-Za-z_]+)`", lambda found: _FLAGS.get(found[1], found[0]), text)
 
 
 def spelled_document(value: Any) -> Any:
-    """A JSON document with flags in its sentences; names and paths stay as they are."""
+    """A JSON document with flags in its sentences; names and paths are unchanged."""
     if isinstance(value, list):
         return [spelled_document(one) for one in value]
     if not isinstance(value, Mapping):

@@ -24,7 +24,7 @@ _PAGE = 500
 
 
 def logs(context: typer.Context, job: OptionalJob = None, follow: Follow = False) -> None:
-    """What happened to a job, or to all of them, one line each."""
+    """Print what happened to a job, or to all jobs, one line per event."""
     with wiring.Store(settings_of(context)) as store:
         job_id = None if job is None else store.need().find(job).id
         _each(store, _print, job_id=job_id, follow=follow)
@@ -37,13 +37,13 @@ def _print(event: Event) -> None:
 def events(
     context: typer.Context,
     since: Annotated[
-        int, typer.Option(metavar="SEQ", min=0, max=2**63 - 1, help="Only what came after it.")
+        int, typer.Option(metavar="SEQ", min=0, max=2**63 - 1, help="Only events after this one.")
     ] = 0,
     follow: Follow = False,
 ) -> None:
-    """The history of all jobs as one JSON object per line.
+    """Print the history of all jobs as one JSON object per line.
 
-    Each has a sequence number `seq`; a reader that stopped goes on with --since.
+    Each has a sequence number `seq`; with --since a reader goes on where it stopped.
     """
     with wiring.Store(settings_of(context)) as store:
         _each(
@@ -62,11 +62,11 @@ def _each(
     since: int = 0,
     follow: bool,
 ) -> None:
-    """Show every event after ``since``, and with ``follow`` every one to come."""
+    """Show every event after ``since`` and, with ``follow``, every later one."""
     clock, never = wiring.clock(), threading.Event()
     jobs: Jobs | None = None
     while True:
-        jobs = jobs or store.find()  # with --follow the store may yet appear
+        jobs = jobs or store.find()  # with --follow the store may still appear
         found = jobs.events(job_id, since, _PAGE) if jobs else []
         for event in found:
             show(event)

@@ -38,7 +38,7 @@ def _count(about: str) -> Any:
 
 
 def read_model_json(path: Path | None) -> Mapping[str, Any]:
-    """What the file of --model-json says. Raises NotFound, UsageError."""
+    """The content of the file of --model-json. Raises NotFound, UsageError."""
     if path is None:
         return {}
     from uploader.model.fields import read_fields  # pydantic is slow to import
@@ -57,30 +57,44 @@ Folder = Annotated[
 ModelId = Annotated[str | None, _text("ID", "Default: the folder's name.")]
 Account = Annotated[str | None, _text("A", "Default: the configured one.")]
 KindOption = Annotated[KindWord, typer.Option(help="What the folder becomes.")]
-BaseModel = Annotated[str | None, _text("M", "Of an adapter: accounts/A/models/M.")]
-ModelJson = Annotated[Path | None, _text("FILE", "Any field of the model, from a JSON object.")]
+BaseModel = Annotated[str | None, _text("M", "The base of an adapter: accounts/A/models/M.")]
+ModelJson = Annotated[
+    Path | None, _text("FILE", "A file with a JSON object: any fields of the model.")
+]
 Include = Annotated[list[str] | None, _text("G", "Also send files matching G.")]
-Exclude = Annotated[list[str] | None, _text("G", "Leave more files out.")]
-Allow = Annotated[list[str] | None, _text("CHECK", "Take the errors of this check for warnings.")]
-NoPreflight = Annotated[bool, typer.Option("--no-preflight", help="Look into no file.")]
+Exclude = Annotated[list[str] | None, _text("G", "Also leave out files matching G.")]
+Allow = Annotated[list[str] | None, _text("CHECK", "Treat errors of this check as warnings.")]
+NoPreflight = Annotated[
+    bool, typer.Option("--no-preflight", help="Do not read any file's content.")
+]
 Priority = Annotated[
-    int, typer.Option(metavar="N", min=PRIORITIES[0], max=PRIORITIES[-1], help="Higher is sooner.")
+    int,
+    typer.Option(
+        metavar="N",
+        min=PRIORITIES[0],
+        max=PRIORITIES[-1],
+        help="A job with a higher priority runs first.",
+    ),
 ]
 
 # -- the fields of a model that are asked for most (intake/request.py ModelFields) --------------
 
-DisplayName = Annotated[str | None, _text("S", "Shown by Fireworks.")]
+DisplayName = Annotated[str | None, _text("S", "A name that Fireworks shows.")]
 Description = Annotated[str | None, _text("S", "Shown by Fireworks.")]
 HuggingFaceUrl = Annotated[str | None, _text("U", "Where the model comes from.")]
-GithubUrl = Annotated[str | None, _text("U", "Where its code is.")]
+GithubUrl = Annotated[str | None, _text("U", "Where the model's code is.")]
 Public = Annotated[bool, typer.Option("--public", help="Let everybody read the model.")]
-ContextLength = Annotated[int | None, _count("The longest, in tokens.")]
-SupportsTools = Annotated[bool, typer.Option("--supports-tools", help="It can call functions.")]
-SupportsImageInput = Annotated[bool, typer.Option("--supports-image-input", help="It sees images.")]
-DefaultDraftModel = Annotated[
-    str | None, _text("M", "It drafts for this one: accounts/A/models/M.")
+ContextLength = Annotated[int | None, _count("The longest context, in tokens.")]
+SupportsTools = Annotated[
+    bool, typer.Option("--supports-tools", help="The model can call functions.")
 ]
-DefaultDraftTokenCount = Annotated[int | None, _count("Tokens drafted at a time.")]
+SupportsImageInput = Annotated[
+    bool, typer.Option("--supports-image-input", help="The model accepts images.")
+]
+DefaultDraftModel = Annotated[
+    str | None, _text("M", "The model that it drafts for: accounts/A/models/M.")
+]
+DefaultDraftTokenCount = Annotated[int | None, _count("How many tokens it drafts at a time.")]
 
 # -- which job, and how it is shown -------------------------------------------------------------
 
@@ -93,4 +107,4 @@ SeveralJobs = Annotated[
     list[str], typer.Argument(metavar="JOB...", help=JOB_HELP, show_default=False)
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON document.")]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on as more happens.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as more happens.")]

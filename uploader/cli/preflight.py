@@ -1,4 +1,4 @@
-"""`uploader preflight`: what Fireworks would refuse of a folder, told before anything is sent."""
+"""`uploader preflight`: what Fireworks would refuse in a folder, before anything is sent."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Rate = Annotated[
     str | None,
     typer.Option(
         metavar="R",
-        help='How fast it would go, like "20MB/s". Default: as the last upload went.',
+        help='The rate to assume, like "20MB/s". Default: that of the last upload.',
     ),
 ]
 Online = Annotated[
-    bool, typer.Option("--online", help="Ask Fireworks, too: does the key work, is the id free?")
+    bool, typer.Option("--online", help="Also ask Fireworks: does the key work, is the id free?")
 ]
 
 
@@ -48,9 +48,9 @@ def preflight(
     online: Online = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Look at a model folder for what Fireworks would refuse.
+    """Check a model folder for what Fireworks would refuse.
 
-    Needs no network, and reads of the weights their headers only.
+    It needs no network, and reads only the headers of the weights.
     """
     request = EnqueueRequest(
         path=path,
@@ -79,8 +79,8 @@ def _inspect(
     online: bool,
     as_json: bool,
 ) -> Inspection:
-    """What was found, printed whether or not the folder can become a model."""
-    from uploader.intake import plan as intake  # reads headers, and checks many things
+    """Print what was found, whether or not the folder can become a model."""
+    from uploader.intake import plan as intake  # slow to import
 
     settings = settings_of(context)
     with wiring.Store(settings) as store:

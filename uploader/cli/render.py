@@ -41,12 +41,12 @@ def job_columns(job: Job, base_url: str, now: datetime) -> tuple[str, ...]:
 
 
 def hint(job: Job) -> str:
-    """What there is to do about a job, as somebody at a command line does it; empty for most."""
+    """What to do about a job, spelled for the command line; empty for most jobs."""
     return spelled(job.reason.hint) if job.reason else ""
 
 
 def note(job: Job, base_url: str, now: datetime) -> str:
-    """What else there is to know about a job, in one sentence; empty for most."""
+    """What else to know about a job, in one sentence; empty for most jobs."""
     if job.base_url != base_url and job.status in OPEN_STATUSES:
         return f"for {job.base_url}: workers with this configuration skip it"
     if job.status is Status.ACTIVE and job.not_before is not None and waits(job, now):
@@ -55,7 +55,7 @@ def note(job: Job, base_url: str, now: datetime) -> str:
     if job.reason is not None:
         return spelled(job.reason.message)
     if job.plain_put and job.status is Status.ACTIVE and job.stage is Stage.UPLOAD:
-        return "plain PUT: a file is confirmed as a whole, rate and ETA count bytes sent"
+        return "plain PUT: files are confirmed as a whole; rate and ETA count bytes sent"
     return ""
 
 

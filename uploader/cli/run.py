@@ -12,13 +12,13 @@ from uploader.cli.settings import settings_of
 def run(
     context: typer.Context,
     until_idle: Annotated[
-        bool, typer.Option("--until-idle", help="End once no job is active.")
+        bool, typer.Option("--until-idle", help="Exit once no job is active.")
     ] = False,
 ) -> None:
-    """Work on jobs in the foreground, as a service does.
+    """Work on jobs, in the foreground; a service runs this command, too.
 
-    SIGTERM and Ctrl-C let it stop at the next block; it can be killed at any instant.
+    On SIGTERM or Ctrl-C it stops at the next block; it can be killed at any time.
     """
-    from uploader.service import daemon  # the whole engine, slow to import
+    from uploader.service import daemon  # the whole engine is slow to import
 
     raise typer.Exit(daemon.run(settings_of(context), until_idle=until_idle))

@@ -10,7 +10,7 @@ import typer
 from uploader.cli.terminal import out
 from uploader.core.errors import UsageError
 
-_Port = Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="0 = any free one.")]
+_Port = Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="0: any free port.")]
 
 
 def sandbox(
@@ -21,7 +21,7 @@ def sandbox(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where objects appear as files, and what is kept for the next start.",
+            help="A folder in which objects appear as files; it is kept for the next start.",
             show_default=False,
         ),
     ] = None,
@@ -29,25 +29,25 @@ def sandbox(
         str | None,
         typer.Option(metavar="F", help="A fault script: a file, the JSON itself, or `help`."),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Of the faults left to chance.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="The seed of the random faults.")] = 0,
     tls: Annotated[
-        bool, typer.Option("--tls", help="Speak TLS; `ca_file` is what a client must trust.")
+        bool, typer.Option("--tls", help="Use TLS; a client must trust `ca_file`.")
     ] = False,
     env: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write lines for a shell: `. FILE`, and uploader uses this sandbox.",
+            help="Write variables for a shell: after `. FILE`, uploader uses this sandbox.",
             show_default=False,
         ),
     ] = None,
 ) -> None:
-    """A local stand-in for Fireworks and its storage, to try things out.
+    """Run a local stand-in for Fireworks and its storage, to try things out.
 
     Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id,
     control_token, and with --tls ca_file.
     """
-    from uploader.sandbox.kinds import help_text  # no part of the client
+    from uploader.sandbox.kinds import help_text  # not part of the client
     from uploader.sandbox.script import ScriptError, read_script
     from uploader.sandbox.server import serve
 

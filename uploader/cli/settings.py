@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def settings_of(context: typer.Context) -> Settings:
-    """Flag > environment > file > default; raises UsageError."""
+    """The settings, from flag > environment > file > default. Raises UsageError."""
     from uploader.settings.load import load  # pydantic is slow to import
 
     settings = load(context.obj)

@@ -25,7 +25,7 @@ from uploader.core.text import percent, size, timestamp
 
 
 def show(context: typer.Context, job: JobArgument, as_json: AsJson = False) -> None:
-    """One job with all its files."""
+    """Show one job with all its files."""
     settings, now = settings_of(context), wiring.clock().now()
     with wiring.Store(settings) as store:
         jobs = store.need()

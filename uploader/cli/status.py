@@ -17,7 +17,7 @@ from uploader.core.job import Job
 
 
 def status(context: typer.Context, job: OptionalJob = None, as_json: AsJson = False) -> None:
-    """Every job, or one, in a table."""
+    """Show all jobs, or the ones named, in a table."""
     settings, now = settings_of(context), wiring.clock().now()
     with wiring.Store(settings) as store:
         jobs = _jobs(store, job)

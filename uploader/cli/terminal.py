@@ -1,7 +1,7 @@
-"""What a command prints: results on stdout, the rest on stderr, no control character raw.
+"""What a command prints: results on stdout, the rest on stderr, control characters escaped.
 
-A table on a terminal, tab-separated columns without a heading when piped. There is no colour
-here, so NO_COLOR is honoured by nature; rich, which draws the bars of `wait`, honours it itself.
+A table on a terminal, tab-separated columns without a heading when piped. Nothing here is coloured,
+so NO_COLOR needs no care; rich, which draws the bars of `wait`, honours it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from uploader.core.redact import redact
 from uploader.core.text import shown
 
 _GAP = "  "
-#: A shortened cell keeps at least so many columns of its text.
+#: A shortened cell keeps at least this many columns of its text.
 _MIN_CELL_WIDTH = 10
 
 
@@ -30,46 +30,46 @@ class PipeClosed(Exception):
 
 
 def out(*columns: str) -> None:
-    """One line of a result, with a tab between its columns."""
+    """Print one line of a result, with a tab between its columns."""
     _write(sys.stdout, "\t".join(shown(column) for column in columns))
 
 
 def out_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
-    """One JSON document; ASCII, so that nothing in it can steer a terminal."""
+    """Print one JSON document, in ASCII, so that nothing in it can control a terminal."""
     text = json.dumps(spelled_document(document), indent=indent)
     _write(sys.stdout, text.replace("\x7f", "\\u007f"))
 
 
 def print_note(line: str) -> None:
-    """One line for a person, alongside the result, on stderr."""
+    """Print one line for a person, alongside the result, on stderr."""
     _write(sys.stderr, shown(line))
 
 
 def print_error(error: UploaderError) -> None:
-    """One line what, one line what to do; a message may quote a server (docs/invariants.md §8)."""
-    with contextlib.suppress(PipeClosed):  # the exit code still says it
+    """Print what happened and what to do; a message may quote a server (docs/invariants.md §8)."""
+    with contextlib.suppress(PipeClosed):  # the exit code still tells
         print_note_wrapped(redact(spelled(error.message)), "error: ")
         if error.hint:
             print_note_wrapped(redact(spelled(error.hint)), "hint: ")
 
 
 def width() -> int | None:
-    """The columns of the terminal that stdout is; None if it is not one."""
+    """The width of the terminal that stdout is; None if it is not one."""
     return _columns(sys.stdout)
 
 
 def _columns(stream: TextIO) -> int | None:
     if not stream.isatty():
         return None
-    # Where stdout is piped, stderr may be the only terminal there is.
+    # If stdout is piped, stderr may be the only terminal.
     return shutil.get_terminal_size(os.get_terminal_size(stream.fileno())).columns
 
 
 def out_table(headings: Sequence[str], rows: Sequence[Sequence[str]], columns: int) -> None:
-    """Rows under headings within ``columns``.
+    """Print rows under headings within ``columns``.
 
-    The second column gives way: it is shortened in its middle. Where that is not enough the
-    last columns are left out; one that is empty in every row is not there to begin with.
+    The second column is shortened in its middle first. If that is not enough, the last columns are
+    left out; a column that is empty in every row is always left out.
     """
     lines = [headings, *rows]
     kept = [i for i in range(len(headings)) if any(row[i] for row in rows)]
@@ -89,7 +89,7 @@ def _total(kept: Sequence[int], widths: Mapping[int, int]) -> int:
 
 
 def out_wrapped(text: str, columns: int | None, lead: str = "") -> None:
-    """``lead`` and a sentence, wrapped at words on a terminal and one line elsewhere.
+    """Print ``lead`` and a sentence: wrapped at words on a terminal, one line elsewhere.
 
     A name or path is never broken, so that it can be copied.
     """
@@ -98,7 +98,7 @@ def out_wrapped(text: str, columns: int | None, lead: str = "") -> None:
 
 
 def print_note_wrapped(text: str, lead: str = "") -> None:
-    """`out_wrapped` on stderr, as wide as the terminal that stderr is."""
+    """As `out_wrapped`, but on stderr and as wide as its terminal."""
     for line in _wrapped(text, _columns(sys.stderr), lead):
         print_note(line)
 
@@ -119,14 +119,14 @@ def _write(stream: TextIO, line: str) -> None:
     except OSError as problem:
         _silence(stream)
         if stream is sys.stderr:
-            return  # there is nobody to tell, and the result matters more
+            return  # nobody would read it, and the result matters more
         hint = "check where standard output goes, and whether its disk is full"
         message = f"the output cannot be written: {problem.strerror}"
         raise UsageError(message, hint=hint) from None
 
 
 def _silence(stream: TextIO) -> None:
-    """Let the interpreter's last flush of what is still buffered go nowhere."""
+    """Discard what the interpreter would flush at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)

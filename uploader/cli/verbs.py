@@ -1,4 +1,4 @@
-"""`uploader pause|resume|cancel|retry|remove`: each does all it can and tells what it cannot."""
+"""`uploader pause|resume|cancel|retry|remove`: each does what it can and reports the rest."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def pause(context: typer.Context, jobs: SeveralJobs) -> None:
-    """Hold jobs where they are; `uploader resume` lets them go on, at the right byte."""
+    """Pause jobs; `uploader resume` lets them go on at the byte where they stopped."""
 
     def one(jobs: Jobs, job: Job) -> Job:
         if not already(job.status, Verb.PAUSE):
@@ -49,7 +49,7 @@ def cancel(
         typer.Option("--delete-remote", help="Delete the model too, if this job created it."),
     ] = False,
 ) -> None:
-    """Give jobs up; a worker ends what is open remotely."""
+    """Cancel jobs; a worker ends what is open remotely."""
 
     def one(jobs: Jobs, job: Job) -> Job:
         return _apply(jobs, job, Verb.CANCEL, delete_remote=delete_remote)
@@ -67,17 +67,21 @@ def retry(
     replace: Annotated[
         bool,
         typer.Option(
-            "--replace", help="As --rescan; delete the model first, if this job created it."
+            "--replace", help="Like --rescan, but delete the model first, if this job created it."
         ),
     ] = False,
     allow: Annotated[
         list[str] | None,
-        typer.Option(metavar="CHECK", help="With --rescan: take its errors for warnings."),
+        typer.Option(
+            metavar="CHECK", help="With --rescan: treat errors of this check as warnings."
+        ),
     ] = None,
 ) -> None:
-    """Try failed, blocked or waiting jobs at once; what is confirmed stays."""
+    """Try failed, blocked or waiting jobs at once; confirmed bytes are kept."""
     if allow and not (rescan or replace):
-        raise UsageError("--allow goes with --rescan or --replace", hint="no folder is looked at")
+        raise UsageError(
+            "--allow goes with --rescan or --replace", hint="without them no folder is checked"
+        )
     settings = settings_of(context)
 
     def one(jobs: Jobs, job: Job) -> Job:
@@ -101,7 +105,7 @@ def _start_over(
 
 
 def remove(context: typer.Context, jobs: SeveralJobs) -> None:
-    """Forget done, failed or cancelled jobs; models on Fireworks stay as they are."""
+    """Forget done, failed or cancelled jobs; models on Fireworks are kept."""
 
     def one(jobs: Jobs, job: Job) -> None:
         jobs.remove(job.id, wiring.clock().now())
@@ -117,7 +121,7 @@ def _apply(jobs: Jobs, job: Job, verb: Verb, *, delete_remote: bool = False) -> 
 
 
 def _each(settings: Settings, refs: Sequence[str], one: Callable[[Jobs, Job], Job | None]) -> None:
-    """Every job in turn; the exit code is the first failure's."""
+    """Apply the verb to every job in turn; the exit code is that of the first failure."""
     failures: list[int] = []
     with wiring.Store(settings) as store:
         jobs, working = store.need(), store.worker_alive()
@@ -132,7 +136,7 @@ def _each(settings: Settings, refs: Sequence[str], one: Callable[[Jobs, Job], Jo
 
 
 def _print_outcome(before: Job, after: Job | None, *, working: bool) -> None:
-    """The new status on stdout; on stderr what is yet to come of it."""
+    """Print the new status on stdout, and on stderr what will follow."""
     out(str(before.id), after.status if after else "removed")
     if after is None:
         return
@@ -146,7 +150,7 @@ def _print_outcome(before: Job, after: Job | None, *, working: bool) -> None:
 
 
 def _print_discarded(jobs: Jobs, job: Job) -> None:
-    """A plain PUT confirms nothing before its end: what it sent is sent again.
+    """Warn that a plain PUT confirms nothing before its end: what it sent is sent again.
 
     See docs/life.md §3.3.
     """

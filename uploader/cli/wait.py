@@ -35,7 +35,7 @@ def wait(
     context: typer.Context,
     jobs: SeveralJobs,
     timeout: Annotated[
-        str | None, typer.Option(metavar="S", help='Seconds, or words like "90min".')
+        str | None, typer.Option(metavar="S", help='Seconds, or a duration like "90min".')
     ] = None,
 ) -> None:
     """Wait until each job is done, or needs a human; the exit code says which.
@@ -68,7 +68,7 @@ def _seconds(text: str | None) -> float | None:
 def exit_code_of(
     jobs: Jobs, ids: Sequence[int], clock: Clock, timeout_s: float | None = None
 ) -> Exit:
-    """Wait, and show how it goes; the exit code of the jobs' results. Raises WaitTimedOut."""
+    """Wait and show progress; returns the exit code of the jobs' results. Raises WaitTimedOut."""
     with _progress(clock) as show:
         ended = wait_for(jobs, ids, clock, timeout_s, show)
     return _result(ended)
@@ -82,10 +82,10 @@ def _result(jobs: Sequence[Job]) -> Exit:
 
 
 def line(job: Job, columns: int | None = None) -> str:
-    """Where a job stands, in one line; next to a bar the name gives way to the figures."""
+    """A job's progress in one line; next to a bar, the figures matter more than the name."""
     stands, name = _stands(job), f" {job.model_id}"
     if columns is not None:
-        stands = stands.replace(" confirmed", "")  # as everything is that a bar shows
+        stands = stands.replace(" confirmed", "")  # a bar shows only confirmed bytes
         room = columns - cells(f"job {job.id}: {stands}")
         name = shorten(name, room) if room >= _MIN_NAME_WIDTH else ""
     return f"job {job.id}{name}: {stands}"
@@ -101,12 +101,12 @@ def _stands(job: Job) -> str:
 
 
 def _progress(clock: Clock) -> AbstractContextManager[Show]:
-    """Bars on a terminal; elsewhere one line per change, and per 30 s."""
+    """Bars on a terminal; elsewhere one line for each change, at least every 30 s."""
     return _bars() if sys.stderr.isatty() else nullcontext(Lines(clock))
 
 
 class Lines:
-    """One line per job whenever it changes, and every 30 s."""
+    """One line per job whenever it changes, and at least every 30 s."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

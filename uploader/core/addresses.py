@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 #: What other tools append to the same address (docs/fireworks.md §7).
 _APPENDED = frozenset({"", "v1", "inference"})
 HOME = "api.fireworks.ai"
-#: From here on two names are taken for each other at a glance.
+#: From this similarity on, one name is easily mistaken for the other.
 _ALIKE = 0.75
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _WHOLE = "write a whole URL: https://api.fireworks.ai"
@@ -18,7 +18,7 @@ _WHOLE = "write a whole URL: https://api.fireworks.ai"
 def trusted(url: str, *, plain: bool) -> bool:
     """Whether a secret may go to ``url``: absolute https, and with ``plain`` http to this machine.
 
-    Never one with a user in it, who would be a credential of somebody else's choice.
+    Never an address with a user in it: that would be a credential somebody else chose.
     """
     try:
         parts = urlsplit(url)
@@ -42,8 +42,9 @@ def is_loopback(host: str) -> bool:
 def base_url(text: str) -> str:
     """The address of the control plane in its one spelling, which job rows and workers compare.
 
-    Lower case, without a default port, a trailing slash or what other tools append: `/v1`,
-    `/inference`, `/inference/v1`, also repeated. Raises ValueError with what to write instead.
+    The result is in lower case and has no default port, no trailing slash and nothing that other
+    tools append: `/v1`, `/inference`, `/inference/v1`, even repeated. Raises ValueError with what
+    to write instead.
     """
     text = text.strip()
     found = urlsplit(text)  # its ValueError says what is wrong
@@ -54,7 +55,7 @@ def base_url(text: str) -> str:
     if not found.hostname or found.port == 0:
         raise ValueError(_WHOLE)
     if not trusted(text, plain=True):
-        raise ValueError("only https keeps the API key safe; http is for this machine alone")
+        raise ValueError("only https keeps the API key safe; http is allowed for this machine only")
     host = f"[{found.hostname}]" if ":" in found.hostname else found.hostname
     port = "" if found.port in (None, _DEFAULT_PORTS[found.scheme]) else f":{found.port}"
     return f"{found.scheme}://{host}{port}{_place(found.path)}"
@@ -68,12 +69,12 @@ def _place(path: str) -> str:
 
 
 def is_plain(base_url: str) -> bool:
-    """Whether the control plane is spoken to in clear: only then may storage be, too."""
+    """Whether the control plane is reached without TLS: only then may storage be, too."""
     return base_url.startswith("http:")
 
 
 def doubts(base_url: str) -> str:
-    """A sentence on an address that only looks like Fireworks; empty if it does not."""
+    """A warning about an address that only looks like Fireworks; empty for any other."""
     host = urlsplit(base_url).hostname or ""
     if host == HOME or is_loopback(host):
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 _MAX_CHARS = 4096
-#: A header carries nothing else.
+#: The only characters that a header may carry.
 _KEY = re.compile(r"[\x21-\x7e]+")
 _NAMED = re.compile(r"(?:export\s+)?[A-Za-z_]{0,40}api_?key\s*[=:]", re.IGNORECASE)
 #: Straight, backward, and the typographic ones of a word processor.
@@ -13,7 +13,7 @@ _QUOTES = "\"'`\u2018\u2019\u201c\u201d"
 
 
 def flaw_of_api_key(text: str) -> str:
-    """What is wrong with ``text`` as a key, to stand after its name; empty if nothing is.
+    """What is wrong with ``text`` as a key, worded to follow its name; empty if nothing is.
 
     The text itself is never part of it.
     """

@@ -1,4 +1,4 @@
-"""The JSON documents that others read: every field, its type and what it means.
+"""The JSON documents that other programs read: every field, its type and its meaning.
 
 `docs/json.md` is generated from the types here, in their order. Fields are only ever added, and
 bytes are integers, durations seconds, times RFC 3339 in UTC.
@@ -15,12 +15,12 @@ from uploader.core.resumable import encode_crc32c
 
 Time = NewType("Time", str)
 
-#: A rate that nobody has written for so long says nothing any more.
+#: Seconds: a rate that was last written longer ago than this is out of date.
 _FRESH = timedelta(seconds=10)
 
 
 class ReasonJson(TypedDict):
-    """Why a job stands still, or waits."""
+    """Why a job is stopped or waits."""
 
     code: Annotated[str, "A stable word: see [reasons.md](reasons.md)."]
     message: Annotated[str, "One sentence: what happened."]
@@ -28,7 +28,7 @@ class ReasonJson(TypedDict):
 
 
 class FindingJson(TypedDict):
-    """One thing that preflight has to say about a folder."""
+    """One thing that preflight found in a folder."""
 
     check: Annotated[str, "The name of the check: see [preflight.md](preflight.md)."]
     severity: Annotated[Literal["error", "warning"], "An error refuses the folder."]
@@ -43,12 +43,12 @@ class FileJson(TypedDict):
     path: Annotated[str, "Its path below the job's folder."]
     size_bytes: Annotated[int, "Its size when it was enqueued."]
     offset: Annotated[int, "How many of its bytes the server has confirmed."]
-    stored: Annotated[bool, "The server has the whole object."]
-    verified: Annotated[bool, "Stored, and the server's CRC32C was compared with ours."]
-    crc32c: Annotated[str | None, "CRC32C of the whole file in base64, once it was read."]
+    stored: Annotated[bool, "Whether the server has the whole object."]
+    verified: Annotated[bool, "Whether the server's CRC32C of the stored object was equal to ours."]
+    crc32c: Annotated[str | None, "CRC32C of the whole file in base64, once the file was read."]
     mode: Annotated[Literal["session", "put"], "Resumable, or one plain PUT of the whole file."]
-    attempts: Annotated[int, "Tries that failed."]
-    last_error: Annotated[str | None, "Why the last of them failed."]
+    attempts: Annotated[int, "How many tries failed."]
+    last_error: Annotated[str | None, "Why the last try failed."]
 
 
 class JobJson(TypedDict):
@@ -58,27 +58,29 @@ class JobJson(TypedDict):
     model: Annotated[str, "The resource name: `accounts/ACCOUNT/models/MODEL`."]
     path: Annotated[str, "The folder, as a real path."]
     kind: Annotated[Literal["base", "lora", "embedding", "draft"], "What the folder becomes."]
-    stage: Annotated[Literal["create", "upload", "validate", "ready"], "Where it stands."]
+    stage: Annotated[Literal["create", "upload", "validate", "ready"], "The stage that it is in."]
     status: Annotated[
         Literal["active", "paused", "blocked", "failed", "cancelled", "done"],
         "Whether it may run: see [life.md](life.md).",
     ]
-    reason: Annotated[ReasonJson | None, "Why it stands still, or waits."]
-    files_total: Annotated[int, "Files of the manifest."]
-    files_stored: Annotated[int, "Files that the server has as a whole."]
+    reason: Annotated[ReasonJson | None, "Why it is stopped or waits."]
+    files_total: Annotated[int, "How many files the manifest has."]
+    files_stored: Annotated[int, "How many files the server has completely."]
     bytes_total: Annotated[int, "The size of all files together."]
-    bytes_confirmed: Annotated[int, "Bytes that the server said it holds."]
-    bytes_sent: Annotated[int, "Bytes handed to sockets in this run, those sent again included."]
-    rate_bps: Annotated[int | None, "Bytes per second, while it uploads."]
+    bytes_confirmed: Annotated[int, "Bytes that the server has confirmed."]
+    bytes_sent: Annotated[int, "Bytes sent in this run, including those sent again."]
+    rate_bps: Annotated[int | None, "Bytes per second; null unless it is uploading."]
     eta_s: Annotated[int | None, "Seconds until the last byte leaves at that rate."]
-    attempts: Annotated[int, "Tries of the job itself that failed."]
-    not_before: Annotated[Time | None, "It does not run before; null if it does not wait."]
-    priority: Annotated[int, "Higher is sooner."]
+    attempts: Annotated[int, "How many tries of the job itself failed."]
+    not_before: Annotated[
+        Time | None, "The earliest time at which it runs; null if it does not wait."
+    ]
+    priority: Annotated[int, "A job with a higher priority runs first."]
     created_at: Annotated[Time, "When it was enqueued."]
     updated_at: Annotated[Time, "When its row was last written."]
     ready_at: Annotated[Time | None, "When the service called the model READY."]
-    warnings: Annotated[list[str], "What validateUpload warned of, in the service's words."]
-    preflight: Annotated[list[FindingJson], "What preflight found and did not refuse."]
+    warnings: Annotated[list[str], "Warnings of validateUpload, in the service's words."]
+    preflight: Annotated[list[FindingJson], "What preflight found without refusing the folder."]
 
 
 class JobDocument(JobJson):
@@ -98,11 +100,13 @@ class JobsDocument(TypedDict):
 class EventJson(TypedDict):
     """`uploader events`: one object per line."""
 
-    seq: Annotated[int, "Its place in the history of this store; it only grows."]
+    seq: Annotated[
+        int, "Its number in the history of this store; later events have higher numbers."
+    ]
     job: Annotated[int, "The job's id."]
     at: Annotated[Time, "When it was written."]
     kind: Annotated[str, "What happened: see [events.md](events.md)."]
-    message: Annotated[str, "The same in one sentence."]
+    message: Annotated[str, "The same as one sentence."]
     path: Annotated[str | None, "The file it is about; null if it is the job as a whole."]
 
 
@@ -122,18 +126,20 @@ class LeftOutJson(TypedDict):
 
 
 class InspectionJson(TypedDict):
-    """What a plan and a preflight have in common."""
+    """The fields that a plan and a preflight share."""
 
     path: Annotated[str, "The folder, as a real path."]
-    kind: Annotated[Literal["base", "lora", "embedding", "draft"], "What it would become."]
-    kind_because: Annotated[str, "What says so."]
+    kind: Annotated[
+        Literal["base", "lora", "embedding", "draft"], "The kind of model that it would become."
+    ]
+    kind_because: Annotated[str, "What that is concluded from."]
     files_total: Annotated[int, "How many files would be sent."]
-    bytes_total: Annotated[int, "Their size together."]
-    rate_bps: Annotated[int | None, "Bytes per second, given or as earlier uploads went."]
-    expected_s: Annotated[int | None, "Seconds that the upload would take at that rate."]
-    files: Annotated[list[PlannedFileJson], "What would be sent."]
-    left_out: Annotated[list[LeftOutJson], "What would not."]
-    findings: Annotated[list[FindingJson], "Everything that preflight found."]
+    bytes_total: Annotated[int, "Their total size."]
+    rate_bps: Annotated[int | None, "Bytes per second, as given or as measured in earlier uploads."]
+    expected_s: Annotated[int | None, "How many seconds the upload would take at that rate."]
+    files: Annotated[list[PlannedFileJson], "The files that would be sent."]
+    left_out: Annotated[list[LeftOutJson], "The files and folders that would not be sent."]
+    findings: Annotated[list[FindingJson], "All findings of preflight."]
 
 
 class PlanDocument(InspectionJson):
@@ -144,7 +150,7 @@ class PlanDocument(InspectionJson):
 
 
 class PreflightDocument(InspectionJson):
-    """`uploader preflight --json`: what was found, printed also if it refuses the folder."""
+    """`uploader preflight --json`: the findings, printed even if they refuse the folder."""
 
     schema: Annotated[Literal["uploader.preflight/1"], "The name and version of this document."]
 
@@ -224,7 +230,7 @@ def preflight_document(inspection: InspectionJson) -> PreflightDocument:
 
 
 def speed(job: Job, now: datetime) -> tuple[float | None, float | None]:
-    """(rate_bps, eta_s) of a job that is uploading right now; else neither."""
+    """(rate_bps, eta_s) of a job that is uploading right now; otherwise (None, None)."""
     uploading = job.status is Status.ACTIVE and job.stage is Stage.UPLOAD
     if not uploading or not job.rate_bps or now - job.updated_at > _FRESH:
         return None, None

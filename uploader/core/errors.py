@@ -9,14 +9,14 @@ UploaderError
 ├── StoreError           11   the job table is locked, out of reach, read-only, newer or corrupt
 ├── LeaseLost             1   this worker no longer owns the job: write nothing more
 ├── Stopped               -   a stop token was set: not a failure, control flow
-├── SourceUnsettled       -   an open source moved: prove it again before going on
+├── SourceUnsettled       -   an open source changed: prove it again before going on
 ├── JobError                  ends in the job's reason
 │   ├── SourceChanged    12   a local file is not what the manifest promised
 │   ├── SourceMissing    12   a local file is gone
-│   ├── SourceUnreadable  -   the folder is away or the disk answers with errors: passes
+│   ├── SourceUnreadable  -   the folder is unmounted or the disk fails: may pass
 │   ├── Corrupted        12   the stored object differs from the source
 │   └── JobRefused        7   this job cannot go on as it is
-└── RemoteError               an answer of one of the two services, with its verdict
+└── RemoteError               an answer of one of the two services, or none, with its verdict
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from uploader.core.verdict import Call, Verdict
 
 
 class UploaderError(Exception):
-    """One line of what, one line of what to do; neither ever holds a secret.
+    """One line that says what happened, one line what to do; neither ever holds a secret.
 
     ``code`` is the class's own unless given, ``hint`` the code's own unless given.
     """
@@ -79,7 +79,7 @@ class PreflightRefused(UploaderError):
 
 
 class WaitTimedOut(UploaderError):
-    """Jobs that were waited for go on."""
+    """The jobs that were waited for have not ended in time; they go on."""
 
     exit_code = Exit.TIMED_OUT
     code = Code.TIMED_OUT
@@ -136,14 +136,14 @@ class SourceUnreadable(JobError):
 
 
 class SourceUnsettled(JobError):
-    """An open source was written to: it has to be opened, and proven, again."""
+    """An open source was written to: it has to be opened and proven again."""
 
     code = Code.SOURCE_UNSETTLED
     transient = True
 
 
 class Corrupted(JobError):
-    """The service stored something else than the source, again and again."""
+    """The service repeatedly stored bytes that differ from the source."""
 
     exit_code = Exit.INTEGRITY
     code = Code.CORRUPTED
@@ -160,7 +160,7 @@ class RemoteError(UploaderError):
     """An answer, or the lack of one, of Fireworks or of the storage behind it.
 
     ``verdict`` is what the retry table (`core/retry.py`) makes of it, ``retry_after_s``
-    the server's own wish in seconds.
+    the number of seconds that the server asked for.
     """
 
     exit_code = Exit.FAILED

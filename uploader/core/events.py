@@ -1,8 +1,8 @@
-"""What a job's history can say: the only home of the kinds of events.
+"""The kinds of events in a job's history, defined nowhere else.
 
-`docs/events.md` is generated from here. Kinds are only ever added: stores keep the words of
-earlier versions. An event is for people and for programs that follow along; nothing that
-uploader decides depends on one.
+`docs/events.md` is generated from here. Kinds are only ever added: stores keep events of earlier
+versions. An event is for people and for programs that follow along; uploader itself decides nothing
+by it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Teller(StrEnum):
 
 
 class EventKind(StrEnum):
-    """One kind of event, with who tells it and when."""
+    """One kind of event: who writes it, and when."""
 
     teller: Teller
     when: str

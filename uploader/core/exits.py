@@ -1,4 +1,4 @@
-"""How a command ends: the only home of the exit codes and of what they mean.
+"""The exit codes of every command and what they mean, defined nowhere else.
 
 `docs/exit-codes.md` is generated from here. Codes are only ever added.
 """
@@ -14,7 +14,7 @@ from uploader.core.reasons import DAMAGED
 
 
 class Exit(IntEnum):
-    """One exit code, with what it means and whose turn it is."""
+    """One exit code: what it means, and who has to act."""
 
     meaning: str
     turn: str
@@ -27,7 +27,7 @@ class Exit(IntEnum):
         return member
 
     OK = 0, "done, or accepted", "nobody's"
-    BUG = 1, "a bug in uploader", "ours: please report it"
+    BUG = 1, "a bug in uploader", "the developers: please report it"
     USAGE = 2, "usage or configuration", "whoever wrote the command line or the configuration"
     NOT_FOUND = 4, "no such job or path", "whoever wrote the command line"
     VERB_REFUSED = 5, "the job's state refuses the verb", "whoever wrote the command line"
@@ -35,7 +35,7 @@ class Exit(IntEnum):
     FAILED = 7, "the job failed, or the service refused", "whoever looks after this job"
     BLOCKED = 8, "blocked: key, permission, quota", "whoever looks after the account"
     MIXED = 9, "several jobs with different results", "see each job's own result"
-    TIMED_OUT = 10, "`wait` timed out; the jobs go on", "nobody's: wait again"
+    TIMED_OUT = 10, "`wait` timed out; the jobs go on", "nobody: wait again"
     STORE = (
         11,
         "the state store is locked, out of reach, read-only, newer or corrupt",

@@ -1,4 +1,4 @@
-"""One thing that was found of a folder, as a job keeps it and as others read it."""
+"""One thing that was found in a folder, as a job keeps it and as programs read it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Finding:
     hint: str
 
     def as_json(self) -> FindingJson:
-        """The shape of a job's ``preflight`` entries (docs/json.md); no file is an empty one."""
+        """The shape of a job's ``preflight`` entries (docs/json.md); a missing file is ""."""
         return {
             "check": self.check,
             "severity": self.severity,

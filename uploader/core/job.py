@@ -1,4 +1,4 @@
-"""A job, its files and its manifest: the words of docs/words.md as frozen values."""
+"""A job, its files and its manifest: the terms of docs/words.md as frozen values."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from uploader.core.redact import SessionUri
 
-if TYPE_CHECKING:  # the protocol's errors end in reasons, which are words of this room
+if TYPE_CHECKING:  # the protocol's errors end in reasons, which this package defines
     from uploader.core.resumable import UploadUrl
 
 #: docs/fireworks.md §1.1.
 MODEL_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 #: The short id in accounts/ID.
 ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
-#: A job whose account is asked from the service at its first claim.
+#: The account of a job that asks the service for it when it is first claimed.
 UNKNOWN_ACCOUNT = "-"
 
 
@@ -27,8 +27,8 @@ class Stage(StrEnum):
     """Where in the pipeline a job stands."""
 
     CREATE = "create"  #: the model is not known to exist remotely
-    UPLOAD = "upload"  #: it exists; files are on their way
-    VALIDATE = "validate"  #: every file is stored; the service looks at them
+    UPLOAD = "upload"  #: it exists; its files are being sent
+    VALIDATE = "validate"  #: every file is stored; the service checks them
     READY = "ready"  #: the service called the model READY
 
 
@@ -36,11 +36,11 @@ class Status(StrEnum):
     """May a job run?"""
 
     ACTIVE = "active"  #: a worker may claim it, now or at `not_before`
-    PAUSED = "paused"  #: the user holds it
-    BLOCKED = "blocked"  #: the account needs a human; heals once cured
+    PAUSED = "paused"  #: the user has paused it
+    BLOCKED = "blocked"  #: the account needs a human; goes on by itself once that is fixed
     FAILED = "failed"  #: this job needs a human
     CANCELLED = "cancelled"  #: the user gave it up
-    DONE = "done"  #: READY, nothing left to do
+    DONE = "done"  #: READY; nothing is left to do
 
 
 OPEN_STATUSES = (Status.ACTIVE, Status.PAUSED, Status.BLOCKED, Status.FAILED)
@@ -49,12 +49,12 @@ OPEN_STATUSES = (Status.ACTIVE, Status.PAUSED, Status.BLOCKED, Status.FAILED)
 class Mode(StrEnum):
     """How a file is sent."""
 
-    SESSION = "session"  #: resumable, at the right byte
-    PUT = "put"  #: one plain signed PUT, at the right file
+    SESSION = "session"  #: resumable: goes on at the byte where it stopped
+    PUT = "put"  #: one plain signed PUT: starts over at the file where it stopped
 
 
 class Kind(StrEnum):
-    """What the folder becomes; the value is the user's word."""
+    """What the folder becomes; the value is the word that the user writes."""
 
     BASE = "base"
     LORA = "lora"
@@ -79,7 +79,7 @@ _REMOTE_KINDS = {
 class ManifestFile:
     """One file of the snapshot; ``path`` is relative to the manifest's root.
 
-    ``fingerprint`` is opaque: only who made it can compare it with another (docs/invariants.md §6).
+    ``fingerprint`` is opaque: only its maker can compare it with another (docs/invariants.md §6).
     """
 
     path: str
@@ -113,7 +113,7 @@ class PrefixCrc:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a job stands still: a stable code, one sentence, one thing to do."""
+    """Why a job is stopped or waits: a stable code, one sentence, one thing to do."""
 
     code: str
     message: str
@@ -131,7 +131,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """One file of a job as its row says.
+    """One file of a job, as stored in its row.
 
     ``checkpoint`` is what the server confirmed, ``mark`` what went to a socket. ``url`` is kept
     until the file has a session, so that a crash before that costs nothing. ``sessions``
@@ -149,7 +149,7 @@ class FileState:
     object_path: str | None = None
     sessions: int = 0
     old_sessions_lost: int = 0
-    #: Sessions lost since one got further than all before it, to the offset ``furthest``.
+    #: Sessions lost since the last one that got further than all before it, to ``furthest``.
     sessions_lost: int = 0
     furthest: int = 0
     checkpoint: PrefixCrc = PrefixCrc()
@@ -192,12 +192,12 @@ class Job:
     created_remotely: bool = False
     start_accepted: bool = False
     plain_put: bool = False
-    #: When the URLs that the files' rows keep are no longer good for a start.
+    #: When the URLs kept in the files' rows can no longer start a session.
     urls_until: datetime | None = None
     recreations: int = 0
-    #: Of a cancelled job: its model goes, too.
+    #: If the job is cancelled, delete its model, too.
     delete_on_cancel: bool = False
-    #: At `create`: a model of an earlier run goes first.
+    #: In stage `create`: delete the model of an earlier run first.
     replace_first: bool = False
     #: When this run's stage `upload` began, and when its last file was stored.
     upload_started_at: datetime | None = None
@@ -223,14 +223,14 @@ class Job:
 
     @property
     def upload_s(self) -> float | None:
-        """Seconds that this run's stage `upload` took, pauses included; None before its end."""
+        """How many seconds this run's stage `upload` took, pauses included; None before its end."""
         if self.upload_started_at is None or self.uploaded_at is None:
             return None
         return (self.uploaded_at - self.upload_started_at).total_seconds()
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the last byte is handed over at the present rate, where known."""
+        """Seconds until the last byte is sent at the present rate; None if that is unknown."""
         if not self.rate_bps:
             return None
         return (self.bytes_total - self.bytes_marked) / self.rate_bps
@@ -250,7 +250,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What enqueue writes. ``options`` are the user's words, compared for idempotency."""
+    """What enqueue writes. ``options`` are what the user asked for, compared for idempotency."""
 
     base_url: str
     account: str

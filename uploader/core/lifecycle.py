@@ -23,7 +23,7 @@ class Verb(StrEnum):
     RESUME = "resume"
     CANCEL = "cancel"
     RETRY = "retry"
-    RESCAN = "rescan"  #: `retry --rescan` and `--replace`: a new life
+    RESCAN = "rescan"  #: `retry --rescan` and `--replace`: a new run
 
 
 TRANSITIONS: dict[Status, dict[Verb, Status]] = {
@@ -61,7 +61,7 @@ TRANSITIONS: dict[Status, dict[Verb, Status]] = {
     Status.DONE: {},
 }
 
-#: The verbs that ask for a status. A job that has it already is left as it is: said twice, such a
+#: The verbs that ask for a status. A job that has it already is left as it is: given twice, such a
 #: verb succeeds twice and does its work once.
 GOALS: dict[Verb, Status] = {
     Verb.PAUSE: Status.PAUSED,
@@ -69,7 +69,7 @@ GOALS: dict[Verb, Status] = {
     Verb.CANCEL: Status.CANCELLED,
 }
 
-#: Within one life the stage only moves forward; RESCAN begins another at `create`.
+#: Within one run the stage only moves forward; RESCAN begins another run at `create`.
 NEXT_STAGE: dict[Stage, Stage] = {
     Stage.CREATE: Stage.UPLOAD,
     Stage.UPLOAD: Stage.VALIDATE,
@@ -97,7 +97,7 @@ def advance(status: Status, verb: Verb) -> Status:
 
 
 def already(status: Status, verb: Verb) -> bool:
-    """Whether a job with ``status`` is what ``verb`` asks for: there is nothing to do."""
+    """Whether a job with ``status`` is already what ``verb`` asks for, so nothing is to be done."""
     return GOALS.get(verb) is status
 
 

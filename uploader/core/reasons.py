@@ -1,8 +1,8 @@
-"""Why a job stands still, or a command is refused: the only home of every code.
+"""Why a job is stopped or waits, or a command is refused: every code, defined nowhere else.
 
-A code is a word that scripts rely on: codes are only ever added. Whoever raises an error names a
-member; its hint stands here, unless it depends on what was found. `docs/reasons.md` is generated
-from this table, in this order.
+A code is a word that scripts rely on: codes are only ever added. The line that raises an error
+names a member; its hint is defined here, unless it depends on what was found. `docs/reasons.md` is
+generated from this table, in this order.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uploader.core.job import Status
 
 
 class Made(str):
-    """What the line that raises the error puts into its hint, which depends on what it found."""
+    """What the hint says, if the line that raises the error has to write it."""
 
     __slots__ = ()
 
@@ -22,8 +22,8 @@ class Made(str):
 class Code(StrEnum):
     """One code. ``leads_to`` is the job's status after it, None if no job is concerned.
 
-    ``hint`` is what to do about it; if the raising line has to make it, ``hint`` is empty and
-    ``made`` says of what.
+    ``hint`` is what to do about it. If only the line that raises the error can write it, ``hint``
+    is empty and ``made`` says what it will contain.
     """
 
     meaning: str
@@ -57,7 +57,7 @@ class Code(StrEnum):
     PERMISSION = (
         "permission",
         Status.BLOCKED,
-        "The service knows the API key, which may not do this.",
+        "The service knows the API key, but the key may not do this.",
         "the key is known but may not do this: check its account and its role",
     )
     ACCOUNT_SUSPENDED = (
@@ -69,7 +69,7 @@ class Code(StrEnum):
     QUOTA = (
         "quota",
         Status.BLOCKED,
-        "The account may have no more models.",
+        "The account has reached its number of models.",
         "delete models you no longer need, or ask Fireworks for a higher quota",
     )
     NO_ACCOUNT = (
@@ -81,16 +81,16 @@ class Code(StrEnum):
     OTHER_ACCOUNT = (
         "other_account",
         Status.BLOCKED,
-        "The job belongs to another account than the worker's.",
+        "The job belongs to a different account than the worker.",
         Made("the account to configure a worker for"),
     )
 
-    # -- passes by itself ------------------------------------------------------------------
+    # -- resolves itself ------------------------------------------------------------------
 
     UNAVAILABLE = (
         "unavailable",
         Status.ACTIVE,
-        "A service cannot be reached, does not answer, or is in trouble.",
+        "A service cannot be reached, does not answer, or reports an error of its own.",
         "uploader tries again by itself",
     )
     THROTTLED = (
@@ -102,13 +102,13 @@ class Code(StrEnum):
     MALFORMED = (
         "malformed",
         Status.ACTIVE,
-        "A success whose answer cannot be read. After twenty in a row the job fails.",
+        "A success came with an answer that cannot be read. After twenty in a row the job fails.",
         "uploader asks again by itself",
     )
     PROTOCOL = (
         "protocol",
         Status.ACTIVE,
-        "The storage service broke its own protocol. After five in a row the job fails.",
+        "The storage service violated its own protocol. After five in a row the job fails.",
         "uploader asks for the offset again by itself",
     )
     VALIDATING = (
@@ -127,7 +127,7 @@ class Code(StrEnum):
         "start_refused",
         Status.ACTIVE,
         "A fresh upload URL does not allow a resumable upload. After five in a row the job fails.",
-        "uploader falls back to plain PUT if it may",
+        "uploader falls back to plain PUT if that is allowed",
     )
     SESSION_GONE = (
         "session_gone",
@@ -138,19 +138,19 @@ class Code(StrEnum):
     UNFINISHED = (
         "unfinished",
         Status.ACTIVE,
-        "The storage service holds every byte, and no object. After twenty in a row the job fails.",
+        "The storage service has every byte, but no object. After twenty in a row the job fails.",
         "uploader asks again by itself",
     )
     KEPT_NOTHING = (
         "kept_nothing",
         Status.ACTIVE,
-        "Bytes were accepted and none of them kept. After twenty in a row the job fails.",
+        "Bytes were accepted, but none of them were kept. After twenty in a row the job fails.",
         "uploader sends them again by itself",
     )
     CUT_SHORT = (
         "cut_short",
         Status.ACTIVE,
-        "A plain PUT was cut after much had been sent. After twenty in a row the job fails.",
+        "A plain PUT was cut off after much had been sent. After twenty in a row the job fails.",
         "uploader sends the file again by itself, from its first byte",
     )
     MISMATCH = (
@@ -162,13 +162,13 @@ class Code(StrEnum):
     SOURCE_UNREADABLE = (
         "source_unreadable",
         Status.ACTIVE,
-        "The folder is not mounted, a file may not be read, or the disk answers with errors.",
+        "The folder is not mounted, a file cannot be read, or the disk fails.",
         "mount the folder again, or fix its permissions; the job goes on by itself",
     )
     SOURCE_UNSETTLED = (
         "source_unsettled",
         Status.ACTIVE,
-        "A file was written to, and is proven again. After twenty in a row the job fails.",
+        "A file was written to and must be compared again. After twenty in a row the job fails.",
         "uploader reads the file again by itself",
     )
     BUG = (
@@ -189,14 +189,14 @@ class Code(StrEnum):
     EXISTS_DIFFERENTLY = (
         "exists_differently",
         Status.FAILED,
-        "A model with this id exists; its kind, its files or its state are not this job's.",
+        "A model with this id exists, but its kind, its files or its state differ from this job's.",
         Made("`uploader retry --replace` if this job created the model, else another id"),
     )
     MODEL_GONE = (
         "model_gone",
         Status.FAILED,
         "The model no longer exists on the service.",
-        "`uploader retry --replace` creates it again, `uploader retry --rescan` if not of this job",
+        "`uploader retry --replace` if this job created the model, else `uploader retry --rescan`",
     )
     URLS_REFUSED = (
         "urls_refused",
@@ -213,55 +213,55 @@ class Code(StrEnum):
     URL_UNUSABLE = (
         "url_unusable",
         Status.FAILED,
-        "An upload URL is not a URL, or demands what this program does not know.",
+        "An upload URL is not a URL, or needs something that this program does not know.",
         "update uploader, or report this",
     )
     INSECURE_URL = (
         "insecure_url",
         Status.FAILED,
-        "An address without https, which would send data or a key in the clear.",
+        "The address does not use https, so data or a key would be sent unencrypted.",
         "use an https:// address",
     )
     BYOC_UNSUPPORTED = (
         "byoc_unsupported",
         Status.FAILED,
-        "The service wants the model in a bucket of the customer's own.",
+        "The service wants the model in a bucket that the customer owns.",
         "upload it with firectl",
     )
     SESSION_LOST_REPEATEDLY = (
         "session_lost_repeatedly",
         Status.FAILED,
         "A file lost five upload sessions in a row, none of which got further than one before.",
-        "is there a proxy on the way? `uploader retry` tries again and keeps every stored file",
+        "check the proxies on the way; `uploader retry` tries again and keeps every stored file",
     )
     SESSION_TOO_SHORT = (
         "session_too_short",
         Status.FAILED,
-        "A file cannot be sent within the week that a session lives.",
+        "A file cannot be sent within the week for which a session lives.",
         "use a faster link, or save the model in smaller shards",
     )
     REFUSED = (
         "refused",
         Status.FAILED,
-        "The service refuses a request for a reason that waiting does not cure.",
-        "the service says why; after a fix, `uploader retry` tries again",
+        "The service refuses a request for a reason that waiting does not change.",
+        "fix what the service says, then `uploader retry`",
     )
     VALIDATION_FAILED = (
         "validation_failed",
         Status.FAILED,
         "Fireworks looked at the files and refuses the model.",
-        "fix the folder, then `uploader retry --replace`: a model's files are fixed",
+        "fix the folder, then `uploader retry --replace`: a model's files cannot be changed",
     )
     VALIDATION_TIMEOUT = (
         "validation_timeout",
         Status.FAILED,
-        "The model is not READY after `validation.deadline` of asking.",
-        "`uploader retry` polls on; if it never ends, ask Fireworks about the model",
+        "The model did not become READY within `validation.deadline`.",
+        "`uploader retry` keeps asking; if that does not help, ask Fireworks about the model",
     )
     SOURCE_CHANGED = (
         "source_changed",
         Status.FAILED,
-        "A file is not the file that was enqueued.",
+        "A file has changed since it was enqueued.",
         "put the original back, then `uploader retry`; or `uploader retry --rescan` sends it anew",
     )
     SOURCE_MISSING = (
@@ -283,13 +283,13 @@ class Code(StrEnum):
         "usage",
         None,
         "The command line, a field of a request, or the configuration is wrong.",
-        Made("what may stand there"),
+        Made("which values are allowed"),
     )
     CONFLICT = (
         "conflict",
         None,
-        "Another open job is for the same model. If a worker finds out, its job fails in the end.",
-        Made("the commands that end the other job or take over its folder"),
+        "Another open job is for the same model. If a worker finds this, its job fails.",
+        Made("which commands end the other job or take over its folder"),
     )
     FIXED_FILES = (
         "fixed_files",
@@ -302,7 +302,7 @@ class Code(StrEnum):
         "verb_refused",
         None,
         "The job's state refuses the verb; nothing was changed.",
-        Made("what the job allows"),
+        Made("which verbs the job's state allows"),
     )
     PREFLIGHT = (
         "preflight",
@@ -320,10 +320,20 @@ class Code(StrEnum):
     # -- the state store -------------------------------------------------------------------
 
     STORE = "store", None, "The state store cannot be used as it is.", Made("what to check")
-    LOCKED = "locked", None, "Another process holds the store.", Made("how to find who holds it")
+    LOCKED = (
+        "locked",
+        None,
+        "Another process has locked the store.",
+        Made("how to find that process"),
+    )
     READ_ONLY = "read_only", None, "The state store cannot be written.", Made("what to check")
     CORRUPT = "corrupt", None, "The state store is damaged.", "restore a backup, or move it away"
-    DISK_FULL = "disk_full", None, "The state store cannot grow.", Made("which disk is full")
+    DISK_FULL = (
+        "disk_full",
+        None,
+        "The disk of the state store is full.",
+        Made("which disk is full"),
+    )
     GONE = (
         "gone",
         None,
@@ -335,7 +345,7 @@ class Code(StrEnum):
         "unreachable",
         None,
         "PostgreSQL does not answer.",
-        "check that the server runs and what database_url says of host, port and user",
+        "check that the server runs, and check host, port and user in database_url",
     )
     LOGIN_REFUSED = (
         "login_refused",
@@ -352,16 +362,16 @@ class Code(StrEnum):
     SQLITE_TOO_OLD = (
         "sqlite_too_old",
         None,
-        "The SQLite of this Python lacks what the state store needs.",
+        "This Python's SQLite lacks a feature that the state store needs.",
         "use a newer Python, or one built with a newer SQLite (`python3 -m sqlite3 --version`)",
     )
     FOREIGN = (
         "foreign",
         None,
-        "The database holds the tables of another program.",
-        "set UPLOADER_DATABASE_URL to a file, or database, of its own",
+        "The database contains another program's tables.",
+        "set UPLOADER_DATABASE_URL to a file or database that no other program uses",
     )
-    EMPTY = "empty", None, "The state store holds nothing yet.", "enqueue a folder first"
+    EMPTY = "empty", None, "The state store is empty.", "enqueue a folder first"
     OLDER = "older", None, "An earlier version wrote the state store.", Made("how to migrate it")
     NEWER = "newer", None, "A later version wrote the state store.", Made("what to install")
 
@@ -370,11 +380,11 @@ class Code(StrEnum):
     LEASE_LOST = (
         "lease_lost",
         None,
-        "A worker no longer owns a job, and writes nothing more about it.",
-        "nothing: whoever owns the job goes on with it",
+        "A worker no longer owns a job and writes nothing more about it.",
+        "nothing: the job's new owner goes on with it",
     )
     STOPPED = "stopped", None, "A job was asked to stop.", "nothing: it stops"
 
 
-#: A source or a stored object is not what was promised: these end in an exit code of their own.
+#: A source or a stored object is not what was promised: these have an exit code of their own.
 DAMAGED = frozenset({Code.SOURCE_CHANGED, Code.SOURCE_MISSING, Code.CORRUPTED})

@@ -1,9 +1,9 @@
 """The one list of secret patterns, and the type that does not print its secret.
 
-Two layers (docs/invariants.md, no. 8): values known to be secret travel as `Secret`; text that
-came from elsewhere (a server's message, a file's name, a library's exception) passes
-`foreign_line` before it is kept, and `redact` before it is printed. Both take time in proportion
-to the text, whatever it says: a stranger chooses it.
+Two layers (docs/invariants.md, no. 8): values known to be secret travel as `Secret`; text that came
+from elsewhere (a server's message, a file's name, a library's exception) passes `foreign_line`
+before it is kept, and `redact` before it is printed. Both take time in proportion to the text,
+whatever it says: it comes from outside.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 MASK = "***"
 
-#: Of a stranger's text no more is looked at.
+#: How much of a foreign text is read.
 _MAX_FOREIGN_CHARS = 8 * 1024
-#: A shorter secret may be an ordinary word in another spelling.
+#: A shorter secret may look like an ordinary word in one of its spellings.
 _MIN_SPELLED_CHARS = 8
-#: A longer one (a whole URL) is only looked for as it is: its parts are secrets of their own.
+#: A longer one (a whole URL) is only searched for as it is: its parts are known secrets, too.
 _MAX_SPELLED_CHARS = 1024
 
 _RUN = re.compile(r"[^\s\"'<>]+")
@@ -46,14 +46,14 @@ def redact(text: str, *known: str) -> str:
 
 
 def foreign_line(text: str, max_chars: int, *known: str) -> str:
-    """A stranger's words as one printable line of at most ``max_chars``, cut and redacted.
+    """Foreign text as one printable line of at most ``max_chars``, cut and redacted.
 
     Every query string of an address is masked, whatever its parameters are called.
     """
     cut = len(text) > _MAX_FOREIGN_CHARS
     masked = _masked(text[:_MAX_FOREIGN_CHARS], known, every_query=True)
     line = " ".join(masked.replace("\0", " ").split())
-    if cut and len(line) <= max_chars:  # of a secret that the cut goes through, nothing may stay
+    if cut and len(line) <= max_chars:  # no part of a secret may stay if the cut goes through it
         line = line.rpartition(" ")[0]
     return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 

@@ -1,4 +1,4 @@
-"""The GCS upload protocol without I/O: kinds of URL, what to send next, what an answer says.
+"""The GCS upload protocol without I/O: kinds of URL, what to send next, what an answer means.
 
 Sources: docs/fireworks.md §2.3 (kinds of URL), docs/gcs-resumable.md §1 (answers).
 Ranges are half-open here and inclusive only in header text.
@@ -18,7 +18,7 @@ from uploader.core.errors import JobRefused, UploaderError
 from uploader.core.reasons import Code
 from uploader.core.redact import SignedUrl
 
-#: What a session persists in; every data PUT but the last is a multiple of it
+#: A session persists whole granules; every data PUT but the last is a multiple of it
 #: (docs/gcs-resumable.md §1).
 GRANULE = 256 * 1024
 #: A session lives up to a week (docs/gcs-resumable.md §1.1).
@@ -58,7 +58,7 @@ class UploadUrl:
     def headers(self, size_bytes: int) -> dict[str, str]:
         """Exactly the headers the signature covers, with the values it expects.
 
-        Raises JobRefused where it covers one whose value nobody told us (docs/fireworks.md §2.4).
+        Raises JobRefused if it covers one whose value is not known (docs/fireworks.md §2.4).
         """
         known = {
             "content-type": CONTENT_TYPE,
@@ -69,7 +69,7 @@ class UploadUrl:
         unknown = [name for name in self.signed_headers if name not in known.keys() | by_transport]
         if unknown:
             names = ", ".join(unknown)
-            message = f"the upload URL demands headers that the service did not give: {names}"
+            message = f"the upload URL needs headers whose values the service did not give: {names}"
             raise JobRefused(message, code=Code.URL_UNUSABLE)
         signed = {name: known[name] for name in self.signed_headers if name in known}
         return {"content-type": CONTENT_TYPE, **signed}
@@ -97,24 +97,27 @@ def read_url(url: str) -> UploadUrl:
     else:
         kind = UrlKind.PUT
     if kind is UrlKind.PUT and not signed:
-        signed = ("content-type", "x-goog-content-length-range")  # the documented script's pair
+        signed = (
+            "content-type",
+            "x-goog-content-length-range",
+        )  # the two headers that the documented script sends
     expires = query.get("x-goog-expires", "")
     life_s = float(expires) if re.fullmatch(r"\d{1,9}", expires) else None
-    # Some databases keep no NUL in a text.
+    # Some databases cannot store NUL in a text.
     object_path = parts.netloc + unquote(parts.path).replace("\0", "%00")
     return UploadUrl(SignedUrl(url), kind, object_path, signed, life_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """The server holds [0, offset) and wants the rest; at ``offset == size`` only the finish."""
+    """The server has [0, offset) and wants the rest; at ``offset == size`` only the finish."""
 
     offset: int
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The object exists. Either fact is None where the answer does not tell it."""
+    """The object exists. Either field is None if the answer does not give it."""
 
     size_bytes: int | None = None
     crc32c: int | None = None
@@ -131,17 +134,17 @@ Reading = Confirmed | Finished | Unclear
 def interpret(
     status: int, headers: Mapping[str, str], body: bytes, *, size_bytes: int, query: bool
 ) -> Reading | None:
-    """What the answer to a data PUT, or to a status ``query``, says; None where it is an error.
+    """What the answer to a data PUT, or to a status ``query``, says; None if it is an error.
 
-    ``headers`` have lower-case names. Raises ProtocolError where a 308 confirms more than the
-    file has, or where even the answer to a query cannot be read.
+    ``headers`` have lower-case names. Raises ProtocolError if a 308 confirms more than the
+    file has, or if even the answer to a query cannot be read.
     """
     if status in _OK:
         return stored_facts(headers, body)
     if status != _RESUME_INCOMPLETE:
         return None
     text = headers.get("range")
-    # docs/gcs-resumable.md §1.3: after data it may be a lost word, after a query it means zero
+    # docs/gcs-resumable.md §1.3: after data the header may be lost, after a query it means 0
     if text is None:
         return Confirmed(0) if query else Unclear()
     match = _RANGE.fullmatch(text.strip())
@@ -184,12 +187,12 @@ def _size(value: object) -> int | None:
 
 
 def encode_crc32c(crc: int) -> str:
-    """Base64 of the big-endian value, as GCS prints it."""
+    """Base64 of the big-endian value, as GCS writes it."""
     return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
 
 def decode_crc32c(text: str) -> int | None:
-    """The value GCS printed, or None where it printed something else."""
+    """The value that GCS wrote, or None if it wrote something else."""
     try:
         raw = base64.b64decode(text, validate=True)
     except ValueError:
@@ -206,7 +209,7 @@ class Agreement(StrEnum):
 
 
 def compare(finished: Finished, size_bytes: int, crc32c: int) -> Agreement:
-    """Length and CRC32C, each where returned, against ours."""
+    """Compare length and CRC32C with ours, each only if the service returned it."""
     if finished.size_bytes not in (None, size_bytes) or finished.crc32c not in (None, crc32c):
         return Agreement.MISMATCH
     return Agreement.UNVERIFIED if finished.crc32c is None else Agreement.VERIFIED
@@ -215,14 +218,14 @@ def compare(finished: Finished, size_bytes: int, crc32c: int) -> Agreement:
 def next_put(offset: int, size_bytes: int, max_put_bytes: int) -> tuple[int, int]:
     """The half-open range of the next data PUT, granule-long unless it ends the file.
 
-    ``max_put_bytes`` is a multiple of GRANULE (docs/gcs-resumable.md T18: one PUT is capped, so
+    ``max_put_bytes`` is a multiple of GRANULE (docs/gcs-resumable.md T18: one PUT is limited, so
     that an early refusal is seen).
     """
     return offset, min(size_bytes, offset + max_put_bytes)
 
 
 def content_range(start: int, stop: int, size_bytes: int) -> str:
-    """The Content-Range of a data PUT; of a status query where the range is empty."""
+    """The Content-Range of a data PUT, or of a status query if the range is empty."""
     if start == stop:
         return f"bytes */{size_bytes}"
     return f"bytes {start}-{stop - 1}/{size_bytes}"

@@ -1,9 +1,9 @@
 """What an answer means and what follows: the retry table as data, and `decide`.
 
-The adapters in `remote` say where an answer came from and what it said; `classify` finds the
-first row that fits; `decide` turns an error into RetryAt, Block or Fail, by how often in a row
-its `Cause` has kept things from going on. Pure: `now` and `jitter` are arguments. Each rule
-names the section of the contract that it rests on.
+The adapters in `remote` say where an answer came from and what it said; `classify` finds the first
+row that fits; `decide` turns an error into RetryAt, Block or Fail, depending on how many times in a
+row its `Cause` has prevented progress. Pure: `now` and `jitter` are arguments. Each rule names the
+section of the contract that it rests on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ GRPC_NAMES = (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One row: where, which status and/or code, what its text says → the verdict."""
+    """One row: which call, which status or code, what the text says → the verdict."""
 
     verdict: Verdict
     call: frozenset[Call]
@@ -65,11 +65,11 @@ _ACCOUNT = r"suspend|billing|payment|budget|spending"
 _QUOTA = r"quota|maximum number|too many models|limit of \d+ models"
 _EXPIRED = r"expired"
 _S = frozenset
-#: A server in trouble, of whatever kind: it passes.
+#: The server has a problem of its own, whatever it is: it passes.
 _TROUBLE = frozenset(range(500, 600))
 
 RULES: tuple[Rule, ...] = (
-    # The account, before anything that looks like it.
+    # The account comes first: later rows would match such answers, too.
     Rule(
         Verdict.BLOCKED, CONTROL, "docs/fireworks.md §1.3, §7", _S({401}), _S({"UNAUTHENTICATED"})
     ),
@@ -97,7 +97,7 @@ RULES: tuple[Rule, ...] = (
         _S({"RESOURCE_EXHAUSTED"}),
         _QUOTA,
     ),
-    # Rates and outages.
+    # Rate limits and outages.
     Rule(Verdict.THROTTLED, CONTROL, "docs/fireworks.md §8", _S({429}), _S({"RESOURCE_EXHAUSTED"})),
     Rule(
         Verdict.TRANSIENT,
@@ -106,7 +106,7 @@ RULES: tuple[Rule, ...] = (
         _TROUBLE | {NO_ANSWER, 408, 499},
         _S({"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"}),
     ),
-    # What each control-plane call may also say.
+    # What else each control-plane call may answer.
     Rule(
         Verdict.NOT_YET,
         _S({Call.VALIDATE}),
@@ -159,7 +159,7 @@ RULES: tuple[Rule, ...] = (
 def classify(call: Call, status: int, code: str, text: str) -> Verdict:
     """The verdict of the first row that fits; an answer no row knows fails the job.
 
-    ``status`` is the HTTP status, or NO_ANSWER; ``code`` a gRPC name where the body has one.
+    ``status`` is the HTTP status, or NO_ANSWER; ``code`` a gRPC name if the body has one.
     """
     fitting = (rule.verdict for rule in RULES if rule.fits(call, status, code, text))
     return next(fitting, Verdict.FAILED)
@@ -179,8 +179,9 @@ class Backoff:
     def delay_s(self, failures: int, jitter: float, retry_after_s: float | None) -> float:
         """Seconds to wait after the ``failures``-th failure in a row (1 is the first).
 
-        ``jitter`` in [0, 1). The server's Retry-After is a floor, spread by the same jitter,
-        so that many jobs told to wait do not come back together; an hour is the most it gets.
+        ``jitter`` in [0, 1). The server's Retry-After is a floor, spread by the same jitter, so
+        that many jobs that were asked to wait do not come back together; it counts for one hour at
+        most.
         """
         ceiling = min(self.max_s, self.initial_s * 2.0 ** min(failures - 1, 32))
         return jitter * ceiling + max(0.0, min(MAX_RETRY_AFTER_S, retry_after_s or 0.0))
@@ -196,7 +197,7 @@ class RetryAt:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """The account needs a human; the job heals once it is cured."""
+    """The account needs a human; the job goes on by itself once that is fixed."""
 
     reason: Reason
 
@@ -210,14 +211,14 @@ class Fail:
 
 Decision = RetryAt | Block | Fail
 
-#: A refusal, a bug, an odd answer: what a few tries do not cure, many do not cure either.
+#: A refusal, a bug, an odd answer: if a few tries do not help, many do not help either.
 _FEW = 5
-#: What may be cured by time, but not by hours of it: with the default backoff some 15 minutes.
+#: What time may fix, but hours will not: with the default backoff some 15 minutes.
 _MANY = 20
 
 
 class Cause(Enum):
-    """Why something is tried again, how often in a row without confirmed progress, and why.
+    """Why something is tried again, and how many times in a row without confirmed progress.
 
     The ``tries``-th failure in a row is the last. None: there is no bound, for the reason given.
     """
@@ -229,21 +230,27 @@ class Cause(Enum):
         self.tries = tries
         self.why = why
 
-    NO_ANSWER = None, "a night without a network may last a week, and asking costs nothing"
+    NO_ANSWER = None, "a network outage may last for days, and asking costs nothing"
     TROUBLE = None, "an outage ends when it ends, and what the server kept is not sent again"
     RATE_LIMIT = None, "the service itself says that it will answer later"
     LANDING = None, "`validation.deadline` bounds it"
     SESSION_GONE = None, "the file's row bounds it: so many sessions lost without a new high mark"
     MISMATCH = None, "the file's row bounds it: so many damaged arrivals"
     FOLDER_AWAY = None, "a folder may stay unmounted for days, and nothing is sent meanwhile"
-    STORE = None, "the worker bounds it: a store out of order ends the process"
-    REFUSED = _FEW, "a fresh URL whose signature is refused is refused for ever"
+    STORE = None, "the worker bounds it: a store that stays out of order ends the process"
+    REFUSED = _FEW, "a fresh URL whose signature is refused will always be refused"
     ODD = _FEW, "a bug, or an answer that no rule explains: more tries explain nothing"
-    EXPIRED = _FEW, "a fresh URL that has expired already comes from a clock that time does not fix"
-    MALFORMED = _MANY, "a middle box may answer for a while; a service that changed does not stop"
-    SENT_IN_VAIN = _MANY, "each try may cost the bytes of a whole PUT"
-    UNFINISHED = _MANY, "an object that is not made in a quarter of an hour is never made"
-    UNSETTLED = _MANY, "a file that is written to all the time is not the one that was enqueued"
+    EXPIRED = (
+        _FEW,
+        "a fresh URL that has already expired means a wrong clock, which time does not fix",
+    )
+    MALFORMED = (
+        _MANY,
+        "a proxy may answer in its place for a while; a service that has changed never stops",
+    )
+    SENT_IN_VAIN = _MANY, "each try may cost all bytes of a PUT"
+    UNFINISHED = _MANY, "an object that does not appear within a quarter of an hour never will"
+    UNSETTLED = _MANY, "a file that keeps being written to is not the one that was enqueued"
 
 
 _BY_CODE = {
@@ -279,7 +286,7 @@ def cause_of(error: Exception) -> Cause | None:
 def decide(
     error: Exception, failures: int, now: datetime, jitter: float, backoff: Backoff
 ) -> Decision:
-    """What follows from ``error``, the ``failures``-th of its cause without confirmed progress."""
+    """What to do about ``error``, the ``failures``-th of its cause without confirmed progress."""
     reason = reason_of(error)
     if isinstance(error, RemoteError) and error.verdict is Verdict.BLOCKED:
         return Block(reason)

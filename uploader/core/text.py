@@ -15,7 +15,7 @@ _DAY = 86400
 
 
 def shown(name: str) -> str:
-    """The name with everything that cannot be printed escaped."""
+    """The name, with every character that cannot be printed escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
@@ -50,7 +50,7 @@ def duration(seconds: float) -> str:
 
 
 def percent(part: int, whole: int) -> str:
-    """Rounded down: 100 % only where nothing is missing."""
+    """A percentage, rounded down: 100 % only if nothing is missing."""
     return f"{100 * part // whole if whole else 100}%"
 
 

@@ -1,8 +1,8 @@
 """What the upload of one job does next. Pure: no thread, no clock, no request.
 
-`Backlog` keeps the job's files by what each of them needs next, so that an event costs the
-same however many files there are; `next_step` reads it and decides. The caller carries the
-step out, tells the backlog what came of it, and asks again.
+`Backlog` keeps the job's files by what each of them needs next, so that an event costs the same
+however many files there are; `next_step` reads it and decides. The caller carries the step out,
+records the result in the backlog, and asks again.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Shut:
-    """No URL is to be had, because of ``error``. Sessions that are open need none and go on.
+    """No URL can be had, because of ``error``. Open sessions need none and go on.
 
-    ``status`` is the one that the job was given for it, or None if it was given none yet. A
-    failed job starts nothing at all.
+    ``status`` is the status that the job got for it; None if it has not got one yet. A failed job
+    starts nothing at all.
     """
 
     error: Exception
@@ -61,7 +61,7 @@ class OpenSession:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Send this file on its session or, if its URL is for one, in a plain PUT."""
+    """Send this file in its session or, if its URL is for a plain PUT, in one."""
 
     path: str
 
@@ -85,7 +85,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """Nothing runs, nothing waits, nothing may start: the ``gate`` says why."""
+    """Nothing runs, waits or may start: the ``gate`` says why."""
 
     gate: Later | Shut
 
@@ -95,7 +95,7 @@ Step = OpenSession | Send | AskUrls | Sleep | Stored | GiveUp
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What may start besides that which runs; ``running``: does anything run?"""
+    """How much more may start; ``running``: does anything run already?"""
 
     running: bool = False
     send: bool = True
@@ -126,7 +126,7 @@ def next_step(files: Backlog, gate: Gate, room: Room, now: datetime, *, urls_fre
 
 
 def _rest(files: Backlog, gate: Gate, room: Room, *, urls_fresh: bool) -> Step:
-    """Nothing may start now: until when?"""
+    """Nothing may start now: sleep until something may."""
     with_session = files.first_wait(with_session=True)
     waits = [with_session, files.first_wait(with_session=False)]
     if room.running:
@@ -136,10 +136,10 @@ def _rest(files: Backlog, gate: Gate, room: Room, *, urls_fresh: bool) -> Step:
         return GiveUp(gate)
     startable = (Need.SLOT, Need.PUT, Need.SESSION) if urls_fresh else (Need.SLOT,)
     if files.first(*startable) is not None:
-        return Sleep(None)  # other jobs have all the room
+        return Sleep(None)  # other jobs use all slots
     if isinstance(gate, Open):
         return Sleep(_first(*waits))
-    # A live session has its turn before the job gives up.
+    # A session that is alive is used up before the job gives up.
     return Sleep(with_session) if with_session else GiveUp(gate)
 
 
@@ -155,7 +155,7 @@ def _may_ask(gate: Gate, now: datetime) -> bool:
     return isinstance(gate, Open) or (isinstance(gate, Later) and gate.at <= now)
 
 
-#: A clock set back by more than this would keep files waiting; less costs nobody anything.
+#: A clock that is set back by more than this would keep files waiting; less does no harm.
 _SET_BACK = timedelta(minutes=1)
 
 # -- the files -----------------------------------------------------------------------------------
@@ -164,9 +164,9 @@ _SET_BACK = timedelta(minutes=1)
 class Need(StrEnum):
     """What a file that may start needs first."""
 
-    SLOT = "slot"  #: it has a session: it needs nothing but a slot to be sent
-    PUT = "put"  #: a slot too, but only as long as its URL lives
-    SESSION = "session"  #: a session is to be opened by its URL
+    SLOT = "slot"  #: it has a session: to be sent, it only needs a slot
+    PUT = "put"  #: it only needs a slot, too, but before its URL expires
+    SESSION = "session"  #: its URL is to open a session
     URL = "url"  #: it has neither session nor URL
 
 
@@ -182,7 +182,7 @@ def need_of(file: FileState) -> Need:
 class Backlog:
     """The files of a job, each in the queue of what it needs; O(log n) for each event.
 
-    A file is in one queue, or under way, or waits for its `not_before`, or is stored.
+    A file is in one queue, or in progress, or waits for its `not_before`, or is stored.
     """
 
     def __init__(self, files: Iterable[FileState]) -> None:
@@ -192,7 +192,7 @@ class Backlog:
         self._under_way: set[str] = set()
         self._empty: set[str] = set()
         self._now: datetime | None = None
-        #: By session or not; an entry counts only while it is what the file says.
+        #: By the need; an entry counts only while the file still has that need.
         self._waiting: dict[bool, list[tuple[datetime, str]]] = {True: [], False: []}
         for file in files:
             self.put(file)
@@ -204,10 +204,10 @@ class Backlog:
         return iter(self._files.values())
 
     def put(self, file: FileState, *, empty: bool = False) -> None:
-        """The file is like this now; ``empty``: its session was opened just now.
+        """Record the file as it is now; ``empty``: its session was opened just now.
 
-        A URL that only starts sessions stays useful after its row has let go of it: it is kept
-        here, in memory, should the session be lost while the URL lives.
+        A URL that only starts sessions stays useful after its row has dropped it: it is kept here,
+        in memory, in case the session is lost while the URL is valid.
         """
         before = self._files.get(file.path)
         if before is not None:
@@ -222,7 +222,7 @@ class Backlog:
         self._queue(file)
 
     def begin(self, path: str) -> FileState:
-        """The file is under way: it is in no queue until `end`."""
+        """Record that the file is in progress: it is in no queue until `end`."""
         file = self._files[path]
         self._unqueue(file)
         self._under_way.add(path)
@@ -230,16 +230,16 @@ class Backlog:
         return file
 
     def is_empty(self, path: str) -> bool:
-        """Was the file's session opened in this run, and not used since?"""
+        """Was the file's session opened in this run and not used since?"""
         return path in self._empty
 
     def end(self, path: str) -> None:
-        """The file is no longer under way."""
+        """Record that the file is no longer in progress."""
         self._under_way.discard(path)
         self._queue(self._files[path])
 
     def forget_urls(self) -> None:
-        """No URL of any file is good for anything any more."""
+        """Forget every URL: none of them is valid any longer."""
         for file in tuple(self._files.values()):
             if file.url is not None:
                 self._unqueue(file)

@@ -1,4 +1,4 @@
-"""Which request was answered, and what an answer that is no success means."""
+"""Which request was answered, and what an answer that is not a success means."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class JobRun:
         raise RemoteError(Verdict.BLOCKED, Call.CREATE, message, hint=hint, code=Code.OTHER_ACCOUNT)
 
     def _create(self, control: Fireworks) -> None:
-        """POST the model; a 409 is a success where what is there fits (docs/life.md §2)."""
+        """POST the model; a 409 is a success if what is there fits (docs/life.md §2)."""
         if self._job.account == UNKNOWN_ACCOUNT:
             account = self._context.account or control.account()
             self._job = self.held.adopt_account(account)
@@ -144,7 +144,7 @@ class JobRun:
         return True
 
     def _clean_up(self, control: Fireworks) -> None:
-        """A cancelled job's sessions end remotely, and its model where that was asked for."""
+        """A cancelled job's sessions end remotely, and its model if that was asked for."""
         with closing(self._context.storage(self._stop)) as storage:
             for file in self._context.jobs.files(self._job.id):
                 if file.session is not None:

@@ -50,7 +50,7 @@ class Validation:
         self._control = control
 
     def ready_already(self) -> bool:
-        """A claim that begins here looks first; True where the model was READY all along."""
+        """A claim that begins here looks first; True if the model was READY all along."""
         if self._get().state != "READY":
             return False
         self._finish(())

@@ -124,7 +124,7 @@ class Worker:
         return self._draining
 
     def _turn(self, *, claim: bool, until_idle: bool) -> bool:
-        """One look at everything; True where a run ``until_idle`` has come to its end."""
+        """One look at everything; True if a run ``until_idle`` has come to its end."""
         try:
             changed = self._housekeep()
             if claim or changed or self._claiming.due(self._context.clock.boot_s()):
@@ -196,7 +196,7 @@ class Worker:
     # -- tending ---------------------------------------------------------------------------
 
     def _housekeep(self) -> bool:
-        """Leases, verbs of other processes, progress, keys; True where anybody wrote a row."""
+        """Leases, verbs of other processes, progress, keys; True if anybody wrote a row."""
         context, boot_s = self._context, self._context.clock.boot_s()
         self._handle_clock_set_back()
         changed = context.changed()
@@ -288,5 +288,5 @@ class Worker:
 
 
 def _ahead(clock: Clock) -> datetime:
-    """What the wall clock showed when the machine started; it moves only where that is set."""
+    """What the wall clock showed when the machine started; it moves only if that is set."""
     return clock.now() - timedelta(seconds=clock.boot_s())

@@ -1,1 +1,1 @@
-"""A folder and a request become a job. Prints nothing: whoever stands at the door does that."""
+"""Makes a job of a folder and a request. Prints nothing: callers (CLI, Python, HTTP) do that."""

@@ -21,7 +21,7 @@ _STORED = (Stage.VALIDATE, Stage.READY)
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """A rate in bytes per second, and in words where it is from."""
+    """A rate in bytes per second, and where it comes from, in words."""
 
     rate_bps: float
     because: str
@@ -35,7 +35,7 @@ class Forecast:
             return
         largest = max(manifest.files, key=lambda file: file.size_bytes)
         sharing = min(max_files, len(manifest.files))
-        # Alone it is faster; the whole upload's time is the longest that any file can take.
+        # A file alone is faster, and no file can take longer than the whole upload.
         needs_s = min(largest.size_bytes * sharing / self.rate_bps, self.takes_s(manifest))
         if needs_s > SESSION_LIFE_S:
             message = (
@@ -47,7 +47,7 @@ class Forecast:
 
 
 def forecast(given_bps: float | None, limit_bps: int | None, jobs: Jobs | None) -> Forecast | None:
-    """By the given rate, else as the last upload went but within the limit; None without any."""
+    """The given rate, else that of the last upload within the limit; None if there is neither."""
     if given_bps is not None:
         return Forecast(given_bps, "`rate`")
     measured = _measured(jobs) if jobs else None
@@ -57,14 +57,14 @@ def forecast(given_bps: float | None, limit_bps: int | None, jobs: Jobs | None) 
 
 
 def earlier_jobs(jobs: Jobs) -> list[Job]:
-    """Every job. What was done before is good to know, and damage to it no reason to fail."""
+    """Every job; none if the history is damaged, which is not a reason to fail here."""
     with contextlib.suppress(StoreError):
         return jobs.jobs()
     return []
 
 
 def _measured(jobs: Jobs) -> Forecast | None:
-    """As the last upload went, its pauses and waits included: the next one may have them too."""
+    """The rate of the last upload, including its pauses and waits: the next may have them, too."""
     uploaded = [job for job in earlier_jobs(jobs) if job.stage in _STORED]
     if not uploaded:
         return None

@@ -1,4 +1,4 @@
-"""A folder as one kind of model, and everything there is to say about it."""
+"""Inspects a folder: what kind of model it is, and everything that was found in it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ASKED = frozenset(ASKED_FOR)
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was found; ``because`` says in words why the folder is of that kind."""
+    """What was found; ``because`` says why the folder is of that kind."""
 
     folder: Folder
     kind: Kind
@@ -61,7 +61,7 @@ class Inspection:
         return f"{'an' if self.kind is Kind.EMBEDDING else 'a'} {self.kind} model"
 
     def as_json(self) -> InspectionJson:
-        """What the documents of a plan and of a preflight have in common."""
+        """The fields that the documents of a plan and of a preflight share."""
         files, ahead = self.manifest.files, self.forecast
         return {
             "path": self.manifest.root,
@@ -104,7 +104,7 @@ def inspect_folder(
     base: Callable[[Folder], Folder | None] = lambda _: None,
     private: Private = NOTHING,
 ) -> Inspection:
-    """Everything the files say; ``kind`` is what somebody called the folder, and who.
+    """Everything the files say; ``kind`` is the kind that was asked for, and by what.
 
     ``base`` finds the folder of an adapter's base model. Raises NotFound, UsageError;
     PreflightRefused if the folder cannot be listed.
@@ -112,23 +112,23 @@ def inspect_folder(
     seen = LocalFolder(request.path, private).list(request.include, request.exclude)
     named, because = kind or detect_kind(seen)
     unchecked, allow = request.no_preflight, request.allow
-    # What the scan itself has to say is about files that cannot be sent, or not by us.
+    # The scan's own errors are about files that cannot be sent, whatever is waived.
     waived = {*allow} & SEEN_BY_SCAN.keys()
-    if unchecked:  # not looking into files is no leave to send what is not in the folder
+    if unchecked:  # skipping checks does not allow sending what is outside the folder
         waived |= {f.check for f in seen.findings} - {"outside_link"}
-    # Before the checks, for what is allowed to be missing is not there.
+    # This comes before the checks, because allowed files may be missing.
     seen = replace(seen, findings=tuple(overrule(seen.findings, waived)))
     folder = narrow(seen, named)
     base_folder = base(seen) if named is Kind.LORA and not unchecked else None
     found = overrule(folder.findings if unchecked else findings(seen, named, base_folder), allow)
     if not folder.names and all(finding.check != _EMPTY for finding in found):
         hint = "fix the files that cannot be sent"
-        found = [error(_EMPTY, None, f"{folder.root} holds no file to send", hint), *found]
+        found = [error(_EMPTY, None, f"{folder.root} contains no file to send", hint), *found]
     return Inspection(folder, named, because, tuple(found))
 
 
 def uploaded_base(folder: Folder, given: str | None, jobs: Jobs | None) -> Folder | None:
-    """The folder of an adapter's base model, if it was uploaded from here and is as it was then."""
+    """The folder of an adapter's base model, if it was uploaded from here and has not changed."""
     model = base_model_of(folder, given)
     if model is None or jobs is None:
         return None
@@ -142,7 +142,7 @@ def uploaded_base(folder: Folder, given: str | None, jobs: Jobs | None) -> Folde
 
 
 def _holds(manifest: Manifest, known: Iterable[FileState]) -> bool:
-    """Is every one of the ``known`` files there still, and as it was?"""
+    """Are all the ``known`` files still there and unchanged?"""
     by_path = {file.path: file for file in manifest.files}
     return all(
         (now := by_path.get(file.path)) is not None

@@ -1,4 +1,4 @@
-"""What the service says to a job before it is one: does the key work, is the id free?"""
+"""Asks the service before a job is made: does the key work, is the id free?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def ask(
     service: Fireworks, account: str, model_id: str, base_model: str | None = None
 ) -> Iterator[Finding]:
-    """Three calls at most. An answer that cannot be had is a finding too.
+    """The findings of at most three calls. An answer that does not come is a finding, too.
 
     ``base_model`` is the resource name of an adapter's base, if it is known.
     """
@@ -63,8 +63,10 @@ def _unanswered(problem: RemoteError) -> Finding:
 
 def _taken(state: str, model: str) -> Iterable[Finding]:
     if state == "UPLOADING":
-        hint = "the upload goes on with it if kind and files are the same"
+        hint = "the upload uses it if kind and files are the same"
         yield warning("model_id", None, f"{model} exists and waits for its files", hint)
     else:
         hint = "choose another `model_id`, or delete that model first"
-        yield error("model_id", None, f"{model} exists already: it is {state or 'there'}", hint)
+        yield error(
+            "model_id", None, f"{model} already exists: its state is {state or 'unknown'}", hint
+        )

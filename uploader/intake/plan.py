@@ -1,4 +1,4 @@
-"""The use cases of a folder: `inspect` it, `ask` the service, `plan` the job it would be.
+"""The use cases of a folder: `inspect` it, `ask` the service, `plan` the job it would become.
 
 None of them writes or prints anything. The settings are the defaults of a request; the job
 table, if there is one, tells how earlier uploads went.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A folder that may become a model, and the job it would be."""
+    """A folder that may become a model, and the job it would become."""
 
     new: NewJob
     seen: Inspection
@@ -51,7 +51,7 @@ def inspect(
     *,
     rate_bps: float | None = None,
 ) -> Inspection:
-    """Everything the folder says, and what an upload at ``rate_bps`` would take; errors first.
+    """All findings of the folder, errors first, and how long an upload at ``rate_bps`` would take.
 
     Raises UsageError, NotFound; PreflightRefused if the folder cannot be listed.
     """
@@ -71,7 +71,7 @@ def inspect(
 def ask(
     request: EnqueueRequest, seen: Inspection, settings: Settings, service: Fireworks
 ) -> Inspection:
-    """``seen`` with what the service says to it. Raises UsageError."""
+    """``seen`` with what the service says about it. Raises UsageError."""
     account, model_id = _account(request, settings), _model_id(request, seen)
     base = base_model_of(seen.folder, _base_named(request)) if seen.kind is Kind.LORA else None
     return _with(seen, online.ask(service, account, model_id, base), request)
@@ -82,7 +82,7 @@ def _with(seen: Inspection, found: Iterable[Finding], request: EnqueueRequest) -
 
 
 def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
-    """The job that ``seen``, which `inspect` made of the same request, would be.
+    """The job that ``seen``, made by `inspect` from the same request, would become.
 
     Raises FolderRefused for a folder with errors, UsageError for a request that does not fit it.
     """
@@ -116,7 +116,7 @@ def _base_named(request: EnqueueRequest) -> str | None:
 
 
 def _kind_named(kind: Kind | None, fields: Mapping[str, Any]) -> tuple[Kind, str] | None:
-    """What somebody calls the folder, and how; the two are compared later."""
+    """The kind that was asked for, and by what; it is compared with the folder later."""
     if kind:
         return kind, f"`kind` {kind}"
     found = next((one for one in Kind if one.remote == fields.get("kind")), None)
@@ -128,5 +128,5 @@ def _account(request: EnqueueRequest, settings: Settings) -> str:
 
 
 def _model_id(request: EnqueueRequest, seen: Inspection) -> str:
-    # Of the real path, so that a link to a folder is the same job.
+    # The real path is used, so that a link to a folder gives the same job.
     return request.model_id or derive_model_id(seen.folder.root)

@@ -1,4 +1,4 @@
-"""What is to become of a folder: one typed request, whoever makes it (CLI, Python, HTTP)."""
+"""What to make of a folder: one typed request for all callers (CLI, Python, HTTP)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from uploader.core.job import ACCOUNT_ID, Job, Kind
 from uploader.model.model_id import check_model_id
 
 PRIORITIES = range(-1000, 1001)
-#: In the options of every job, given or not; any other one only if it was given, so that a job
-#: of an earlier version, which did not know it, is still the same job.
+#: These are in the options of every job, given or not. Any other one is there only if it was given,
+#: so that a job of an earlier version, which did not know it, is still the same job.
 _ALWAYS = frozenset({
     "model_id", "account", "kind", "base_model",
     "display_name", "description", "hugging_face_url", "include", "exclude",
@@ -25,7 +25,7 @@ _ALWAYS = frozenset({
 class ModelFields:
     """The fields of a model that can be given by name; any other one goes into `model_json`.
 
-    None, False and an empty text are not given. This is the only list of them: the service's
+    None, False and an empty text count as not given. This is the only list of them: the service's
     names, the flags and the keys of a job's options all follow from these (docs/fireworks.md).
     """
 
@@ -64,11 +64,11 @@ def remote_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EnqueueRequest:
-    """A folder, and what somebody asked for. Relative paths are of the current folder.
+    """A folder and what is asked for. Relative paths are relative to the current folder.
 
-    ``kind`` None: as the folder looks. ``model_json`` holds fields of the model by the
-    service's names. ``include`` and ``exclude`` are globs on names. The errors of the checks in
-    ``allow`` become warnings; with ``no_preflight`` no file is looked into.
+    If ``kind`` is None, the folder's content decides. ``model_json`` holds fields of the model by
+    the service's names. ``include`` and ``exclude`` are globs on names. The errors of the checks in
+    ``allow`` become warnings; with ``no_preflight`` no file's content is read.
     """
 
     path: Path
@@ -85,7 +85,7 @@ class EnqueueRequest:
     priority: int = 0
 
     def check(self) -> None:
-        """Raises UsageError for a value that no folder could make right."""
+        """Raises UsageError for a value that is wrong for every folder."""
         for name, text in self._texts():
             if any("\ud800" <= char <= "\udfff" for char in text):
                 hint = "check the terminal's encoding"
@@ -109,10 +109,10 @@ class EnqueueRequest:
         yield from ((name, word) for name, word in words.items() if isinstance(word, str))
 
     def as_options(self, model_id: str, kind: Kind) -> dict[str, Any]:
-        """What makes a job another job (docs/life.md), as its row keeps it.
+        """What distinguishes jobs of one folder (docs/life.md), as a job's row keeps it.
 
-        Id and kind as they were understood: to spell out what is derived anyway makes no
-        difference. `from_options` reads it.
+        Id and kind are the resulting ones: spelling out what is derived anyway makes no difference.
+        `from_options` reads it.
         """
         words = {
             "model_id": model_id,
@@ -151,9 +151,9 @@ class EnqueueRequest:
 
 
 def folder_of(word: str) -> Path:
-    """``word`` as a path. Raises NotFound for an empty one: an unset variable, not this folder."""
+    """``word`` as a path. Raises NotFound if it is empty: that is an unset variable."""
     if not word:
-        raise NotFound("the path is empty", hint="check the variable it comes from")
+        raise NotFound("the path is empty", hint="check the variable that it comes from")
     return Path(word)
 
 

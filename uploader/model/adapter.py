@@ -104,8 +104,8 @@ def target_modules(
 ) -> list[str]:
     """The short names of the adapted modules, as the service wants to be told them.
 
-    What the user ``said`` counts where neither the config nor the adapter's tensors tell, as
-    in an adapter_model.bin. Raises UsageError where nobody does.
+    What the user ``said`` counts if neither the config nor the adapter's tensors tell, as
+    in an adapter_model.bin. Raises UsageError if nobody does.
     """
     try:
         return expand(config, _factors_of(folder))
@@ -128,7 +128,7 @@ def expand(config: Mapping[str, Any], found: Factors | None) -> list[str]:
     """The short names of the modules that ``target_modules`` means.
 
     A pattern ("all-linear", a regular expression) is answered by the adapter's own tensors,
-    ``found``, else by itself where it is nothing but names. Raises UsageError.
+    ``found``, else by itself if it is nothing but names. Raises UsageError.
     """
     adapted = {short(path) for path in found.modules} if found else set()
     targets = config.get("target_modules")
@@ -156,7 +156,7 @@ def has_pattern(config: Mapping[str, Any]) -> bool:
 
 
 def listed_targets(config: Mapping[str, Any]) -> list[str]:
-    """The targets as they are listed, whole paths among them; empty where they are no list."""
+    """The targets as they are listed, whole paths among them; empty if they are no list."""
     targets = config.get("target_modules")
     if not isinstance(targets, list) or has_pattern(config):
         return []
@@ -223,7 +223,7 @@ def quoted(value: object) -> str:
 
 
 def brief(text: str, most: int = _LONGEST) -> str:
-    """``text`` as part of one line: escaped, and without its middle where it is long."""
+    """``text`` as part of one line: escaped, and without its middle if it is long."""
     return _cut(shown(_cut(text, most)), most)
 
 

@@ -1,6 +1,6 @@
 """The fields of a model that its user may give (docs/fireworks.md §1.2), and their rules.
 
-Declared with pydantic, which is slow to import: import this file only where it is needed.
+Declared with pydantic, which is slow to import: import this file only if it is needed.
 Only what was given is ever sent; null counts as not given, as in protobuf's JSON.
 """
 

@@ -53,7 +53,7 @@ SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A name that is not sent, and the words that say why; without a size where it has none."""
+    """A name that is not sent, and the words that say why; without a size if it has none."""
 
     path: str
     why: str

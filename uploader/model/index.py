@@ -21,7 +21,7 @@ _NUMBERED = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})\.(safetensors|bin)", re.ASC
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The tensors each shard should hold; ``total_bytes`` is None where not written."""
+    """The tensors each shard should hold; ``total_bytes`` is None if not written."""
 
     shards: Mapping[str, Names]
     total_bytes: int | None
@@ -31,7 +31,7 @@ class Index:
 class Shards:
     """Files that are one model together, as the index or first shard ``source`` says.
 
-    ``missing`` is the first that is not there, empty where the set is whole.
+    ``missing`` is the first that is not there, empty if the set is whole.
     """
 
     source: str

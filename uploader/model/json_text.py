@@ -19,7 +19,7 @@ _DECODER = json.JSONDecoder()
 
 
 class JsonText:
-    """A place in the text of a JSON object. Raises ValueError, IndexError where it is none."""
+    """A place in the text of a JSON object. Raises ValueError, IndexError if it is not one."""
 
     def __init__(self, text: str) -> None:
         self._text = text

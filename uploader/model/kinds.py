@@ -80,8 +80,8 @@ def create_body(
     """The body of `POST models` (docs/fireworks.md §1.2).
 
     ``folder`` has no error among its findings; ``said`` are fields of the model as the user
-    gave them, each by itself valid (`fields.merged`). Raises UsageError where the two do not
-    fit together, and where an adapter does not say what the body has to.
+    gave them, each by itself valid (`fields.merged`). Raises UsageError if the two do not
+    fit together, and if an adapter does not say what the body has to.
     """
     rest = {**(said or {})}
     _check_kind(rest.pop("kind", kind.remote), kind)
@@ -147,7 +147,7 @@ def _peft_details(
 def _check_derived(
     where: str, given: Mapping[str, Any], derived: Mapping[str, Any], hint: str
 ) -> None:
-    """Raises UsageError where the user says something else than the folder."""
+    """Raises UsageError if the user says something else than the folder."""
     for name, ours in derived.items():
         said = given.get(name, ours)
         same = sorted(said) == sorted(ours) if isinstance(ours, list) else said == ours

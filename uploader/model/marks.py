@@ -25,7 +25,7 @@ _DRAFT = re.compile(
     r"(?:P?[Ee]agle|EAGLE)3?(?:Model|[A-Z]\w*(?:ForCausalLM|Model))|\w+ForCausalLM(?:Eagle3?|NextN)"
     r"|Medusa\w*Model|DFlash\w+|\w+_?MTP(?:Model)?|\w*Speculator(?:PreTrained)?(?:Model)?|\w+DraftModel"
 )
-#: Keys of config.json that only drafts have; the second ones only where no architecture is
+#: Keys of config.json that only drafts have; the second ones only if no architecture is
 #: named, because a model exported together with its heads has them too.
 _DRAFT_KEYS = ("speculators_model_type", "speculators_config", "draft_vocab_size")
 _DRAFT_KEYS_ALONE = ("medusa_num_heads", "eagle_config")

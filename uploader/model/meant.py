@@ -1,4 +1,4 @@
-"""The folder that was meant, where the one given holds models instead of being one.
+"""The folder that was meant, if the one given holds models instead of being one.
 
 The root of an entry of Hugging Face's cache, a run with only its checkpoints, a folder of several
 adapters. Only names are read, and so many of them at most.

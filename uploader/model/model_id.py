@@ -22,7 +22,7 @@ def derive_model_id(path: Path) -> str:
     """A legal id from the folder's name as it is written: `Llama-3.1` → `llama-3p1`.
 
     `models--ORG--NAME/snapshots/REVISION` gives NAME, `checkpoint-N` its parent's name and its
-    own. Raises UsageError where nothing legal is left.
+    own. Raises UsageError if nothing legal is left.
     """
     folder = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
     found = _name_of(folder)
@@ -55,7 +55,7 @@ def _plain_name(folder: Path) -> str:
 
 
 def _legal(name: str, suffix: str = "") -> str:
-    """``name`` as a legal id that ends in ``suffix``, or "" where nothing of it is legal."""
+    """``name`` as a legal id that ends in ``suffix``, or "" if nothing of it is legal."""
     text = re.sub(r"(?<=\d)\.(?=\d)", "p", name.lower())  # the service's convention: 3.1 → 3p1
     text = re.sub(r"[^a-z0-9]+", "-", text).strip("-")
     if text[:1].isdigit():

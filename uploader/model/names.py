@@ -157,7 +157,7 @@ def looks_secret(name: str) -> bool:
 
 
 def leftover(name: str) -> str | None:
-    """Why a file of this name is left out by default, None where it is sent."""
+    """Why a file of this name is left out by default, None if it is sent."""
     return next((why for glob, why in LEFTOVERS if fnmatchcase(name, glob)), None)
 
 

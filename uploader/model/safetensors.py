@@ -44,8 +44,8 @@ class Header:
 def read_header(path: Path) -> Header:
     """The header of the file at ``path``.
 
-    Raises WrongSize where the file is cut short or goes on behind its last tensor, TooLong where
-    its header is, Malformed where it is no safetensors file or cannot be read.
+    Raises WrongSize if the file is cut short or goes on behind its last tensor, TooLong if
+    its header is, Malformed if it is no safetensors file or cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -76,7 +76,7 @@ def _header_length(prefix: bytes, size_bytes: int) -> int:
 
 
 def _read(path: Path, data_bytes: int) -> Header:
-    """As the library reads it; raises Malformed where it refuses, and OSError."""
+    """As the library reads it; raises Malformed if it refuses, and OSError."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - brings numpy along
 
     try:
@@ -102,7 +102,7 @@ def _tensors(file: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_size(raw: bytes, data_bytes: int) -> None:
-    """Raises WrongSize where tensor follows tensor, so that this is all that is wrong."""
+    """Raises WrongSize if tensor follows tensor, so that this is all that is wrong."""
     count = end = held = 0
     for found in _SPAN.finditer(raw):
         start, stop = int(found[1]), int(found[2])

@@ -106,7 +106,7 @@ class Tensors(Mapping[str, Tensor]):
 
 
 class _Items(ItemsView[str, Tensor]):
-    """Unpacks the names once, where the view of a `Mapping` would for each of them."""
+    """Unpacks the names once, if the view of a `Mapping` would for each of them."""
 
     _mapping: Tensors
 

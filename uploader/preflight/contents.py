@@ -33,7 +33,7 @@ class Contents:
     def __init__(self, folder: Folder, kind: Kind, base: Folder | None = None) -> None:
         self.folder = folder
         self.kind = kind
-        #: The base model of an adapter, where its folder is known.
+        #: The base model of an adapter, if its folder is known.
         self.base = Contents(base, Kind.BASE) if base else None
         #: The names to send and those that would be, were they not already refused.
         self.present = folder.present
@@ -65,7 +65,7 @@ class Contents:
         return frozenset(file.path for file in files if file.size_bytes) - self.pointers
 
     def object(self, name: str) -> Mapping[str, Any]:
-        """The JSON object in the file ``name``; empty where there is none.
+        """The JSON object in the file ``name``; empty if there is none.
 
         A large one is read anew each time: as objects it takes thirty times its bytes.
         """
@@ -115,7 +115,7 @@ class Contents:
 
     @cached_property
     def factors(self) -> Factors | None:
-        """The tensors of an adapter; None where they cannot be read."""
+        """The tensors of an adapter; None if they cannot be read."""
         header = self.headers.get(ADAPTER_WEIGHTS[0])
         return factors(header.tensors) if header else None
 

@@ -122,7 +122,7 @@ _KINDS = {ALL: "all", MODELS: "all but lora"}
 def findings(folder: Folder, kind: Kind, base: Folder | None = None) -> list[Finding]:
     """Everything there is to say about ``folder`` as a ``kind``, all at once, errors first.
 
-    ``base`` is the folder of an adapter's base model, where that was uploaded from here.
+    ``base`` is the folder of an adapter's base model, if that was uploaded from here.
     """
     contents = Contents(narrow(folder, kind), kind, base)
     found = [*contents.folder.findings]

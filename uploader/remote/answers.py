@@ -1,4 +1,4 @@
-"""How an answer is read: in so many bytes and seconds at most, whatever the server sends.
+"""How an answer is read: within bounds of bytes and seconds, whatever the server sends.
 
 The bound lies below HTTP, so that it counts everything that arrives: status lines, headers,
 interim answers without end, chunk sizes, trailers, and the body as it is on the wire.
@@ -13,24 +13,24 @@ from typing import Any
 
 import requests
 
-#: Storage says little, the control plane sends one signed URL of some 1.5 KB per file.
+#: Storage answers are short; the control plane sends one signed URL of some 1.5 KB per file.
 MAX_STORAGE_BYTES = 1 << 20
 MAX_CONTROL_BYTES = 32 << 20
-#: A whole answer may take so many times as long as its first byte may.
+#: A whole answer may take this many times as long as its first byte.
 _WHOLE_FACTOR = 2.0
 _BLOCK_BYTES = 64 * 1024
 
 
 class AnswerTooLarge(OSError):
-    """More arrived than any honest answer has."""
+    """More arrived than any valid answer contains."""
 
 
 class AnswerEncoded(OSError):
-    """A body in an encoding that was not asked for: it could unpack to any size."""
+    """A body has an encoding that was not asked for: it could unpack to any size."""
 
 
 class BoundedAnswer(HTTPResponse):
-    """http.client's answer on a stream that ends by itself."""
+    """http.client's answer, on a stream with an end of its own."""
 
     def __init__(
         self, sock: Any, *args: Any, max_bytes: int, now_s: Callable[[], float], **kwargs: Any
@@ -41,7 +41,7 @@ class BoundedAnswer(HTTPResponse):
 
 
 class _BoundedStream(io.RawIOBase):
-    """Raises AnswerTooLarge after ``max_bytes``, TimeoutError once its time is over."""
+    """Raises AnswerTooLarge after ``max_bytes``, TimeoutError once its time is up."""
 
     def __init__(
         self, raw: io.RawIOBase, sock: Any, max_bytes: int, now_s: Callable[[], float]
@@ -74,12 +74,12 @@ class _BoundedStream(io.RawIOBase):
 
 
 def read_whole(response: requests.Response) -> None:
-    """Take the body off the wire as it is. Raises AnswerEncoded."""
+    """Read the body as it was sent. Raises AnswerEncoded."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         response.close()
         raise AnswerEncoded
     blocks = response.raw.stream(_BLOCK_BYTES, decode_content=False)
-    # What requests would do, but never a single read of as many bytes as a server announces.
+    # As requests does it, but without one read of as many bytes as a server announces.
     response._content = b"".join(blocks)  # noqa: SLF001 - `iter_content` would decode
     response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001

@@ -22,7 +22,7 @@ from uploader.core.verdict import Call, Verdict
 
 _COMMAND_S = 30.0
 _SECTIONS = ("default", "fireworks")
-#: Of a key file, of auth.ini, and of what a command prints.
+#: How much is read of a key file, of auth.ini, and of a command's output.
 _MAX_BYTES = 64 * 1024
 
 
@@ -41,7 +41,7 @@ class ApiKeySource:
     auth_ini: Path | None
 
     def read(self) -> ApiKey:
-        """The key as it is now. Raises RemoteError (BLOCKED, `no_key`); may wait 30 s."""
+        """The current key. Raises RemoteError (BLOCKED, `no_key`); may take 30 s."""
         if self.env_key:
             return _key(self.env_key, "FIREWORKS_API_KEY")
         if self.file is not None:
@@ -55,7 +55,7 @@ class ApiKeySource:
         return _key(found, str(ini))
 
     def fingerprint(self) -> str | None:
-        """SHA-256 of the key in hex, to notice a change; None where there is no key."""
+        """SHA-256 of the key in hex, to notice a change; None if there is no key."""
         try:
             key = self.read()
         except UploaderError:
@@ -68,7 +68,7 @@ def _no_key(message: str) -> RemoteError:
 
 
 def _key(text: str, source: str) -> ApiKey:
-    key = text.strip()  # every file ends in a line end
+    key = text.strip()  # a file usually ends in a line end
     if flaw := flaw_of_api_key(key):
         raise _no_key(f"the API key from {source} {flaw}")
     return ApiKey(key)
@@ -84,7 +84,7 @@ def _text(path: Path) -> str:
 
 
 def _output(command: str) -> str:
-    """What the command prints. Neither its words nor its output are ever repeated."""
+    """What the command prints. Neither the command nor its output is ever repeated."""
     try:
         return _run(shlex.split(command)).decode("utf-8")
     except subprocess.CalledProcessError as error:

@@ -1,6 +1,6 @@
 """Connecting to a name that has several addresses, some of which may be dead.
 
-An address that does not answer gets a head start only, then the next one is tried alongside it
+An address that does not answer only has a head start; then the next one is tried alongside it
 (RFC 8305): a broken IPv6 route costs a quarter of a second, not ten at every connection.
 """
 
@@ -20,7 +20,7 @@ Address = tuple[socket.AddressFamily, int, int, Any]
 
 
 def addresses(host: str, port: int) -> list[Address]:
-    """Where ``host`` may be, its families taking turns. Raises socket.gaierror."""
+    """The addresses of ``host``, address families alternating. Raises socket.gaierror."""
     found: list[Address] = [
         (family, kind, protocol, place)
         for family, kind, protocol, _, place in socket.getaddrinfo(
@@ -99,7 +99,7 @@ def _race(
 
 
 def _first(waiting: selectors.BaseSelector, wait_s: float) -> socket.socket | None:
-    """Who is through, if anybody is; raises the OSError of one who was refused."""
+    """The first one that is connected, if any; raises the OSError of one that was refused."""
     for key, _ in waiting.select(max(0.0, wait_s)):
         waiting.unregister(key.fileobj)
         connection = key.fileobj

@@ -29,7 +29,7 @@ VALIDATE_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class RemoteModel:
-    """A model as the service tells it, leniently read: a field it leaves out is empty or None."""
+    """A model as the service describes it; a field that it leaves out is empty or None."""
 
     state: str
     status_code: str
@@ -64,7 +64,7 @@ class Fireworks:
         self._session = open_session(adapter, _bearer(key), plain=is_plain(base_url))
 
     def account(self) -> str:
-        """The account the key belongs to. BLOCKED `no_account` where none is named.
+        """The account that the key belongs to. BLOCKED `no_account` if none is named.
 
         See docs/fireworks.md §7.
         """
@@ -78,12 +78,12 @@ class Fireworks:
         return account
 
     def create(self, account: str, body: Mapping[str, Any]) -> None:
-        """Create the model (docs/fireworks.md §1). EXISTS where the name is taken."""
+        """Create the model (docs/fireworks.md §1). EXISTS if the name is taken."""
         path = f"/v1/accounts/{quote(account, safe='')}/models"
         self._ask(Call.CREATE, "POST", path, body)
 
     def get(self, account: str, model_id: str) -> RemoteModel:
-        """The model as it stands (docs/fireworks.md §4). ABSENT where there is none."""
+        """The model as it is now (docs/fireworks.md §4). ABSENT if there is none."""
         answer = self._ask(Call.GET, "GET", _model(account, model_id))
         return _read_model(json_object(Call.GET, answer))
 
@@ -94,8 +94,8 @@ class Fireworks:
 
         See docs/fireworks.md §0.3.
 
-        Raises JobRefused for a bucket of the customer's own, for URLs that cannot be used,
-        and RemoteError (FAILED, `urls_mismatch`) where names and URLs do not pair up.
+        Raises JobRefused if the service wants a bucket of the customer's own or sends URLs that
+        cannot be used, and RemoteError (FAILED, `urls_mismatch`) if names and URLs do not match.
         """
         path = f"{_model(account, model_id)}:getUploadEndpoint"
         body = {"filenameToSize": dict(sizes), "enableResumableUpload": resumable}
@@ -113,12 +113,12 @@ class Fireworks:
         return read_url(url)
 
     def validate(self, account: str, model_id: str) -> tuple[str, ...]:
-        """Ask the service to look at the files; its warnings. May take 600 s.
+        """Ask the service to check the files; returns its warnings. May take 600 s.
 
         See docs/fireworks.md §3.
 
-        A GET without a body: with one, Google's front end answers 400. NOT_YET while files
-        are landing.
+        It is a GET without a body: with one, Google's front end answers 400. NOT_YET while the
+        service is still receiving files.
         """
         path = f"{_model(account, model_id)}:validateUpload"
         answer = self._ask(Call.VALIDATE, "GET", path, answer_s=VALIDATE_S)
@@ -130,11 +130,11 @@ class Fireworks:
         )
 
     def delete(self, account: str, model_id: str) -> None:
-        """Delete the model (docs/fireworks.md §4). ABSENT where there is none."""
+        """Delete the model (docs/fireworks.md §4). ABSENT if there is none."""
         self._ask(Call.DELETE, "DELETE", _model(account, model_id))
 
     def close(self) -> None:
-        """End the connection; the next request opens another."""
+        """Close the connection; the next request opens another."""
         self._session.close()
 
     def _ask(
@@ -164,7 +164,7 @@ class Fireworks:
 def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
     """Each name's URL: keys match exactly first, else by unique suffix (docs/fireworks.md §2.2).
 
-    Long names choose first, so that `sub/a.json` is not taken for `a.json`.
+    Long names are matched first, so that `sub/a.json` is not taken for `a.json`.
     """
     left = dict(urls)
     found = {name: left.pop(name) for name in names if name in left}
@@ -172,10 +172,10 @@ def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
     for name in sorted(missing, key=len, reverse=True):
         keys = [key for key in left if key.endswith(f"/{name}")]
         if len(keys) != 1:
-            raise _mismatch(f"gave no URL of its own for {name}")
+            raise _mismatch(f"gave no separate URL for {name}")
         found[name] = left.pop(keys[0])
     if left:
-        raise _mismatch(f"gave URLs for files nobody named, like {min(left)}")
+        raise _mismatch(f"gave URLs for files that were not asked for, like {min(left)}")
     return found
 
 
@@ -187,7 +187,7 @@ def _mismatch(what: str) -> RemoteError:
 def _strings(value: object) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(url, str) for url in value.values()):
         return value
-    raise malformed(Call.URLS, "holds no map of upload URLs")
+    raise malformed(Call.URLS, "contains no map of upload URLs")
 
 
 def _model(account: str, model_id: str) -> str:

@@ -39,16 +39,16 @@ class Gate:
             )
 
     def close(self, retry_after_s: float | None) -> None:
-        """Shut until the server's wish in seconds, spread by a backoff, has passed."""
+        """Close it for the seconds that the server asked for, spread by a backoff."""
         with self._lock:
             now_s = self._clock.boot_s()
-            if now_s >= self._opens_s:  # answers that cross each other count once
+            if now_s >= self._opens_s:  # several answers at the same time count once
                 self._closings += 1
             jitter = self._clock.jitter()
             delay_s = self._backoff.delay_s(max(1, self._closings), jitter, retry_after_s)
             self._opens_s = max(self._opens_s, now_s + delay_s)
 
     def passed(self) -> None:
-        """An answer that was no rate limit: the backoff starts anew."""
+        """An answer that was not a rate limit: the backoff starts again."""
         with self._lock:
             self._closings = 0

@@ -1,6 +1,6 @@
-"""Sessions, timeouts, and what it means that no answer came.
+"""HTTP sessions, timeouts, and what a missing answer means.
 
-Both services are spoken to through a `requests` session of their own (docs/invariants.md §7);
+Each service has a `requests` session of its own (docs/invariants.md §7);
 the seam for tests and simulations is the transport adapter below it (`sockets.SocketAdapter`).
 """
 
@@ -36,12 +36,12 @@ _T = TypeVar("_T")
 
 
 def succeeded(answer: requests.Response) -> bool:
-    """Whether it is a 2xx; `Response.ok` would also take a redirect for a success."""
+    """Whether it is a 2xx; `Response.ok` would also count a redirect as a success."""
     return answer.status_code // 100 == 2  # noqa: PLR2004 - HTTP's success class
 
 
 class Session(requests.Session):
-    """Follows no redirect under any status and speaks https only, or to loopback.
+    """Follows no redirect, whatever the status, and uses only https, or http to loopback.
 
     See docs/gcs-resumable.md T11.
     """
@@ -56,19 +56,19 @@ class Session(requests.Session):
             message = "an address without https was refused before anything was sent"
             raise JobRefused(message, code=Code.INSECURE_URL)
         if is_loopback(urlsplit(request.url or "").hostname or ""):
-            kwargs["proxies"] = {}  # what is on this machine needs none, and may be in clear
+            kwargs["proxies"] = {}  # this machine itself needs no proxy and no TLS
         return super().send(request, **kwargs)
 
 
 def open_session(adapter: BaseAdapter, auth: Auth, *, plain: bool) -> Session:
     """A session that authenticates by ``auth`` alone; proxy variables are honoured.
 
-    With ``plain`` it also speaks http to this machine.
+    With ``plain`` it also uses http to this machine.
 
     With an ``auth`` of its own, requests never consults netrc, whose `default` line would
     replace our header and give credentials to the storage host (docs/invariants.md §7).
     """
-    logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its lines hold whole URLs
+    logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its lines contain whole URLs
     session = Session()
     session.plain = plain
     session.auth = auth
@@ -85,7 +85,7 @@ LOST = (OSError, HTTPException, transport.HTTPError)
 
 
 def ask(call: Call, url: str, send: Callable[[], _T]) -> _T:
-    """``send()``, or the RemoteError (TRANSIENT) that says in our words why no answer came.
+    """``send()``, or a RemoteError (TRANSIENT) that says in our words why no answer came.
 
     A function rather than a context manager: the library's exception holds the URL with its
     signature, and an error raised while it is handled would keep it as `__context__`.
@@ -100,7 +100,7 @@ def ask(call: Call, url: str, send: Callable[[], _T]) -> _T:
 
 @dataclass(frozen=True, slots=True)
 class _Cause:
-    """One row: the exceptions, the words, what to do."""
+    """One row: the exceptions, the message, what to do."""
 
     kinds: tuple[type[BaseException], ...]
     words: str
@@ -115,19 +115,19 @@ class _Cause:
 
 
 _CAUSES: tuple[_Cause, ...] = (
-    _Cause((AnswerTooLarge,), "{host} sent more than an answer may hold", code=Code.MALFORMED),
+    _Cause((AnswerTooLarge,), "{host} sent more than an answer may contain", code=Code.MALFORMED),
     _Cause(
-        (AnswerEncoded,), "{host} packed its answer, which nobody asked for", code=Code.MALFORMED
+        (AnswerEncoded,), "{host} compressed its answer without being asked to", code=Code.MALFORMED
     ),
     _Cause(
         (transport.ProxyError, requests.exceptions.InvalidProxyURL),
-        "the proxy on the way to {host} does not let us through",
+        "the proxy on the way to {host} refused the connection",
         "check HTTPS_PROXY and NO_PROXY",
     ),
     _Cause(
         (ssl.SSLCertVerificationError,),
         "the TLS certificate of {host} is not trusted",
-        "behind a proxy that opens TLS, set REQUESTS_CA_BUNDLE to its CA; check the clock",
+        "if a proxy intercepts TLS, set REQUESTS_CA_BUNDLE to its CA; check the clock",
     ),
     _Cause((ssl.SSLError, transport.SSLError), "TLS with {host} failed"),
     _Cause(
@@ -143,15 +143,15 @@ _CAUSES: tuple[_Cause, ...] = (
         "check the network; uploader tries again by itself",
         (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN),
     ),
-    # To urllib3 every connection that could not be made is a ConnectTimeoutError.
+    # urllib3 calls every connection that could not be made a ConnectTimeoutError.
     _Cause((transport.ConnectTimeoutError,), "connecting to {host} timed out"),
     _Cause((transport.TimeoutError, TimeoutError), "{host} stalled and the exchange timed out"),
     _Cause(
         (requests.exceptions.InvalidSchema, ImportError),
-        "{host} is to be reached by a SOCKS proxy, for which a part is not installed",
+        "{host} is to be reached through a SOCKS proxy, but SOCKS support is not installed",
         "pip install 'uploader[socks]', or unset ALL_PROXY and HTTPS_PROXY",
     ),
-    _Cause((HTTPException, transport.HTTPError), "{host} gave no whole answer"),
+    _Cause((HTTPException, transport.HTTPError), "{host} gave an incomplete answer"),
     _Cause((BaseException,), "the exchange with {host} failed", ""),
 )
 

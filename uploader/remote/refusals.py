@@ -21,9 +21,9 @@ from uploader.core.retry import GRPC_NAMES, classify
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.words import body_text, json_value, kept, plain_words, request_id
 
-#: Names that mean something to the retry table; UNAUTHORIZED is the OpenAI-style shape's.
+#: Names that the retry table knows; UNAUTHORIZED is from the OpenAI-style shape.
 _NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
-#: Longer than any date that HTTP knows.
+#: Longer than any HTTP date.
 _MAX_RETRY_AFTER_CHARS = 64
 _NAME_IN_TEXT = re.compile(r"\b(?:[A-Z]+_[A-Z_]+|UNAUTHENTICATED|UNAUTHORIZED)\b")
 
@@ -43,7 +43,7 @@ _REASONS = {
     "RESOURCE_QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED",
 }
 
-#: The code of each verdict but BLOCKED, whose code depends on the answer.
+#: The code of each verdict except BLOCKED, whose code depends on the answer.
 CODES = {
     Verdict.TRANSIENT: Code.UNAVAILABLE,
     Verdict.THROTTLED: Code.THROTTLED,
@@ -66,7 +66,7 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
     name, words = _read(body_text(response))
     verdict = classify(call, status, name, words)
     if verdict is Verdict.FAILED and _garbled(response):
-        verdict = Verdict.TRANSIENT  # what it meant to say cannot be known: ask again
+        verdict = Verdict.TRANSIENT  # what it meant cannot be known: ask again
     code = CODES.get(verdict) or _blocked_code(status, name, words)
     return RemoteError(
         verdict,
@@ -81,7 +81,7 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
 
 
 def malformed(call: Call, what: str) -> RemoteError:
-    """A success that says nothing usable: asked again, as any broken exchange is."""
+    """A success with nothing usable in it: asked again, like any broken exchange."""
     message = f"{call}: the answer {what}"
     return RemoteError(Verdict.TRANSIENT, call, message, status=200, code=Code.MALFORMED)
 
@@ -95,7 +95,7 @@ def json_object(call: Call, response: requests.Response) -> dict[str, Any]:
 
 
 def grpc_name(value: object) -> str:
-    """A gRPC code's name, from its name or its number; empty where it is neither."""
+    """A gRPC code's name, from its name or its number; empty if it is neither."""
     if isinstance(value, bool):
         return ""
     text = str(value).strip().upper() if isinstance(value, int | str) else ""
@@ -106,13 +106,13 @@ def grpc_name(value: object) -> str:
 
 
 def _garbled(response: requests.Response) -> bool:
-    """It calls itself JSON and is none."""
+    """It calls itself JSON and is not JSON."""
     is_json = "json" in response.headers.get("Content-Type", "")
     return is_json and json_value(body_text(response)) is None
 
 
 def _read(text: str) -> tuple[str, str]:
-    """The gRPC name, where there is one, and the server's words."""
+    """The gRPC name, if there is one, and the server's words."""
     body = json_value(text)
     if isinstance(body, dict):
         words = _message(body) or text
@@ -159,7 +159,7 @@ def _blocked_code(status: int, name: str, words: str) -> Code:
 
 
 def _support(verdict: Verdict, response: requests.Response) -> str:
-    """What support asks for; polling goes on, so there the same message is no news."""
+    """The request's id, for support; left out while polling, so that messages stay equal."""
     found = "" if verdict is Verdict.NOT_YET else request_id(response)
     return f" (request {found})" if found else ""
 
@@ -177,7 +177,7 @@ def _redirect_hint(status: int) -> str:
 
 
 def _retry_after_s(text: str, now: datetime) -> float | None:
-    """Seconds to wait, from seconds or an HTTP date; what is neither is None."""
+    """Seconds to wait, from seconds or an HTTP date; None if it is neither."""
     text = text.strip()[:_MAX_RETRY_AFTER_CHARS]
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text):
         return float(text)

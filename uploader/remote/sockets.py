@@ -1,4 +1,4 @@
-"""The production transport: connections that a stop token ends and that stall per block.
+"""The production transport: a stop token ends its connections; each block has its own timeout.
 
 Rules: docs/architecture.md §6 and §7, docs/gcs-resumable.md T13.
 """
@@ -44,14 +44,14 @@ class _Watched(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         connection = self._connected()
-        # Closed, by whomever, it drops what is still queued: after a cut, a lease's end or a
-        # SIGKILL nothing of an old PUT may trickle in alongside the next worker's
+        # When it is closed, whoever does so, what is still queued is dropped: after a cut, a
+        # lease's end or a SIGKILL no part of an old PUT may arrive alongside the next worker's
         # (docs/architecture.md §6).
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         # A duplicate stays valid while TLS takes the socket over, so a handshake ends too.
         self._handle = connection.dup()
         self._stop.watch(self._handle)
-        if self._stop.stopped:  # the cut may have come before the watch
+        if self._stop.stopped:  # it may have been stopped before the watch began
             connection.close()
             raise Stopped
         return connection
@@ -78,8 +78,8 @@ class _Watched(HTTPConnection):
         try:
             super().request(*args, **kwargs)
         except ssl.SSLError as error:
-            # urllib3 reads the answer that may be there after a reset, but not after TLS's own
-            # word for one: a server that refuses early, and closes, would never be heard.
+            # urllib3 reads the answer that may be there after a reset, but not after TLS's own kind
+            # of reset: the answer of a server that refuses early and closes would be lost.
             raise ConnectionResetError(errno.ECONNRESET, "closed while sending") from error
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class _WatchedTls(_Watched, HTTPSConnection):
 
 
 def _through_socks(kind: type[_Watched]) -> type[_Watched]:
-    """``kind`` by way of a SOCKS proxy: PySocks connects, and the rest is as ever.
+    """``kind`` through a SOCKS proxy: PySocks connects, the rest is the same.
 
     Raises requests' InvalidSchema, as requests itself does, if PySocks is not installed.
     """
@@ -117,11 +117,11 @@ def _through_socks(kind: type[_Watched]) -> type[_Watched]:
 
 
 class SocketAdapter(HTTPAdapter):
-    """Real sockets: exactly one try per request, ended by ``stop``, stalled after a while.
+    """Real sockets: exactly one try per request, ended by ``stop`` or by a timeout per block.
 
-    ``max_answer_bytes`` of each answer, headers included; ``send_timeout_s`` seconds for each
-    block of a body: slow is not stalled (docs/architecture.md §7). Servers are trusted as ``tls``
-    says. Raises Stopped if the token was set, whatever the socket then said.
+    An answer has at most ``max_answer_bytes``, headers included; each block of a body may take
+    ``send_timeout_s`` seconds: slow is not stalled (docs/architecture.md §7). ``tls`` decides which
+    servers are trusted. Raises Stopped if the token was set, whatever the socket reported.
     """
 
     def __init__(
@@ -160,12 +160,12 @@ class SocketAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[Any, Any]:
-        """One context for all connections: reading the authorities costs more than a request."""
+        """Use one context for all: reading the authorities costs more than a request."""
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
         return host, {"ssl_context": self._tls, "cert_reqs": "CERT_REQUIRED"}
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the context has it all."""
+        """Does nothing: the context has everything."""
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         self._stop.check()

@@ -1,7 +1,7 @@
 """The storage behind Fireworks: a small adapter on google-resumable-media, and plain PUT.
 
-The library makes the requests; the parts in which it reads answers or retries otherwise than
-docs/gcs-resumable.md §2.1 asks (T1 to T18) are replaced here. The private attributes used
+The library makes the requests; where it reads answers or retries differently from what
+docs/gcs-resumable.md §2.1 (T1 to T18) requires, it is replaced here. The private attributes used
 are pinned in tests/remote. One `Storage` serves one thread and holds one connection per host.
 """
 
@@ -44,7 +44,7 @@ _T = TypeVar("_T")
 class Body(Protocol):
     """What a PUT sends: exactly ``len(body)`` bytes, in blocks of at most 256 KiB.
 
-    A body that cannot keep that promise raises: fewer bytes would leave the server waiting
+    A body that cannot do so raises: fewer bytes would leave the server waiting
     (docs/gcs-resumable.md T17). Its UploaderErrors reach the caller unchanged.
     """
 
@@ -60,7 +60,7 @@ class Body(Protocol):
 
 
 class _Upload(ResumableUpload):
-    """The library's upload with exactly one request per call, no checksum.
+    """The library's upload with exactly one request per call and no checksum.
 
     See docs/gcs-resumable.md T2, T3, T8.
     """
@@ -89,12 +89,12 @@ class _Start(_Upload):
             raise refusal(Call.START, response, self._clock.now())
         location = response.headers.get("location", "")
         if not trusted(location, plain=self._plain):
-            raise malformed(Call.START, "names no session that can be used")
+            raise malformed(Call.START, "names no usable session")
         self._resumable_url = location
 
 
 class _Data(_Upload):
-    """The library's data PUT with a streamed body and our reading.
+    """The library's data PUT with a streamed body and our reading of answers.
 
     See docs/gcs-resumable.md T1 to T7, T12.
     """
@@ -125,14 +125,13 @@ class _Data(_Upload):
 class Storage:
     """Starts, queries, feeds and ends sessions; sends plain PUTs. Never retries, never waits.
 
-    Every method raises RemoteError with the verdict of core/retry.py (TRANSIENT where no
-    answer came), JobRefused for an address that is no https, Stopped, and what the body
-    raised. After any of them the connection is ended, before the next request opens another
-    (docs/architecture.md §6).
+    Every method raises RemoteError with the verdict of core/retry.py (TRANSIENT if no answer came),
+    JobRefused for an address that is not https, Stopped, and what the body raised. After any of
+    them the connection is closed before the next request opens another (docs/architecture.md §6).
     """
 
     def __init__(self, clock: Clock, adapter: BaseAdapter, *, plain: bool) -> None:
-        """With ``plain`` it also speaks http to this machine."""
+        """With ``plain`` it also uses http to this machine."""
         self._clock = clock
         self._plain = plain
         self._session = open_session(adapter, _anonymous, plain=plain)
@@ -143,7 +142,7 @@ class Storage:
         See docs/gcs-resumable.md §1, docs/fireworks.md §2.3.
 
         Raises RemoteError with START_REFUSED or URL_EXPIRED as core/retry.py has them, and
-        TRANSIENT `malformed` where the answer names no usable session.
+        TRANSIENT `malformed` if the answer names no usable session.
         """
         start = _Start(url, size_bytes, self._clock, plain=self._plain)
         initiate = partial(start.initiate, self._session, None, None, CONTENT_TYPE)
@@ -151,11 +150,11 @@ class Storage:
         return SessionUri(start.resumable_url)
 
     def query(self, session: SessionUri, size_bytes: int) -> Confirmed | Finished:
-        """What the server holds; also the finish of a session that holds all.
+        """What the server has; this also finishes a session that has everything.
 
         See docs/gcs-resumable.md §1, T1, T7.
 
-        Raises ProtocolError, unchanged, where the answer confirms more than ``size_bytes``.
+        Raises ProtocolError, unchanged, if the answer confirms more than ``size_bytes``.
         """
         headers = {"content-range": content_range(0, 0, size_bytes)}
         reading = self._request(
@@ -196,11 +195,11 @@ class Storage:
         )
 
     def end(self, session: SessionUri) -> None:
-        """Cancel a session (docs/gcs-resumable.md §1); one that is gone already is fine."""
+        """Cancel a session (docs/gcs-resumable.md §1); one that is already gone is no error."""
         self._request(Call.END, "DELETE", session.reveal(), self._read_end)
 
     def close(self) -> None:
-        """End the connection; the next request opens another."""
+        """Close the connection; the next request opens another."""
         self._session.close()
 
     def _request(
@@ -247,5 +246,5 @@ def _lower(answer: requests.Response) -> dict[str, str]:
 
 
 def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """No credentials: the URL is the secret, and the key must never come here."""
+    """No credentials: the URL is the secret, and the key must never be sent here."""
     return request

@@ -1,4 +1,4 @@
-"""Which authorities a server's certificate may come from."""
+"""Which authorities may sign a server's certificate."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def context(bundle: Path | None) -> ssl.SSLContext:
             made.load_verify_locations(capath=bundle)
         else:
             made.load_verify_locations(cafile=bundle)
-    except OSError as problem:  # TLS's own errors are of that kind
-        why = "holds no certificate" if isinstance(problem, ssl.SSLError) else problem.strerror
+    except OSError as problem:  # ssl.SSLError is an OSError
+        why = "contains no certificate" if isinstance(problem, ssl.SSLError) else problem.strerror
         raise UsageError(
             f"fireworks.ca_bundle cannot be {bundle}: {why}",
             hint="give a file of PEM certificates; REQUESTS_CA_BUNDLE and SSL_CERT_FILE set it too",

@@ -1,7 +1,7 @@
-"""A server's words: found in JSON, XML, HTML or plain text, and made fit to be kept.
+"""A server's words: found in JSON, XML, HTML or plain text, and made safe to keep.
 
-Whoever answers chooses these words: each function takes time in proportion to what it reads and
-raises nothing. Sources: docs/fireworks.md, docs/gcs-resumable.md (shapes of an error).
+These words come from outside: each function takes time in proportion to what it reads and raises
+nothing. Sources: docs/fireworks.md, docs/gcs-resumable.md (shapes of an error).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import requests
 
 from uploader.core.redact import foreign_line
 
-#: What is kept of a server's words; what is read of a body for them.
+#: How many characters of a server's words are kept, and how many of a body are read for them.
 _MAX_WORDS_CHARS = 300
 _MAX_READ_BYTES = 64 * 1024
 #: Python refuses to read a longer number, which an entity may hold.
@@ -24,9 +24,9 @@ _MAX_MARKUP_CHARS = 4096
 
 _SECRET_PARAMETER = re.compile(r"signature|sig$|upload_id|token|credential", re.IGNORECASE)
 _UNREAD = ("style", "script")
-#: The names of the parts of a storage error that speak to people.
+#: The names of those parts of a storage error that are meant for people.
 _XML_PARTS = ("Code", "Message", "Details")
-#: Names under which support finds a request again; the storage service's own is a session's id.
+#: Headers with an id for support; the storage service's own is left out: it is a session's id.
 _REQUEST_IDS = ("x-request-id", "x-fireworks-request-id", "cf-ray")
 
 
@@ -84,13 +84,13 @@ def _without_tags(text: str) -> str:
 
 
 def kept(words: str, response: requests.Response | None = None) -> str:
-    """``words`` as they may be kept: one short line without what this very request carried."""
+    """``words`` as they may be kept: one short line without this request's own secrets."""
     secrets = () if response is None else secrets_of(response.request)
     return foreign_line(words, _MAX_WORDS_CHARS, *secrets)
 
 
 def secrets_of(request: requests.PreparedRequest | None) -> tuple[str, ...]:
-    """What of a request is secret: its URL, the secret values in it, and its bearer token.
+    """The secrets of a request: its URL, the secret values in it, and its bearer token.
 
     A session's id may be the last part of its path.
     """
@@ -106,6 +106,6 @@ def secrets_of(request: requests.PreparedRequest | None) -> tuple[str, ...]:
 
 
 def request_id(response: requests.Response) -> str:
-    """The name under which the service's support finds this exchange; empty if it gave none."""
+    """The id under which the service's support finds this exchange; empty if there is none."""
     found = next(filter(None, map(response.headers.get, _REQUEST_IDS)), "")
     return foreign_line(found, 100, *secrets_of(response.request))

@@ -30,7 +30,7 @@ class InProcessAdapter(BaseAdapter):
     effect of every exchange and with "<on> block" before each block of a body is read, `on`
     being the script's word. What it raises goes through to the caller, like a crash: bytes that
     arrived are kept down to a granule, and an effect stays done. Never called under a lock.
-    Raises requests.exceptions.ConnectionError where the connection would break.
+    Raises requests.exceptions.ConnectionError if the connection would break.
     """
 
     def __init__(self, world: World, boundary: Boundary = lambda _: None) -> None:

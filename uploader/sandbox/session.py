@@ -16,7 +16,7 @@ _WRONG_CRC32C = "AAAAAA=="
 
 @dataclass(frozen=True)
 class Span:
-    """The bytes [start, stop) of a request, and the object's size where it is known."""
+    """The bytes [start, stop) of a request, and the object's size if it is known."""
 
     start: int
     stop: int

@@ -143,7 +143,7 @@ def _exposed(settings: Settings) -> Iterator[str]:
 def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The file in force: the flag's, the environment's, the user's, the machine's, or none.
 
-    Raises UsageError where one was named and is not there.
+    Raises UsageError if one was named and is not there.
     """
     named = config or environ.get(_CONFIG)
     if named:

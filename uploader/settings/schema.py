@@ -169,7 +169,7 @@ class Lease(Section):
 
 
 class Given(NamedTuple):
-    """A setting somebody made: the words, masked where secret, and where they stand."""
+    """A setting that was made: its text, masked if secret, and where it is written."""
 
     text: str
     origin: str

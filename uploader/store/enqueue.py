@@ -21,9 +21,9 @@ _CHANGED = "changed files"
 
 @corrupt_rows_as_store_error()
 def known_job(connection: Connection, new: NewJob) -> int | None:
-    """The id of the same job, open or done; None where ``new`` is news.
+    """The id of the same job, open or done; None if ``new`` is news.
 
-    Raises UsageError "conflict", naming both, where an open job of that model differs.
+    Raises UsageError "conflict", naming both, if an open job of that model differs.
     """
     rows = connection.execute(
         select(jobs)
@@ -56,7 +56,7 @@ def _maybe_account(account: str) -> ColumnElement[bool]:
 
 
 def _difference(connection: Connection, row: Row[Any], new: NewJob) -> str:
-    """What sets ``new`` apart from the job in ``row``; empty where nothing does."""
+    """What sets ``new`` apart from the job in ``row``; empty if nothing does."""
     if row.path != new.manifest.root:
         return "another folder"
     if row.options != _as_json(new.options):

@@ -142,7 +142,7 @@ class Jobs:
     def restart(self, job_id: int, new: NewJob, now: datetime, *, replace: bool = False) -> Job:
         """Start over with the folder as ``new`` saw it: stage create, nothing sent, events kept.
 
-        Only the files, the create body and the findings of ``new`` are taken. Where a model is
+        Only the files, the create body and the findings of ``new`` are taken. If a model is
         there already its files are fixed: others need ``replace``, which has the worker delete
         it first, and only one that this job created. Raises NotFound; UsageError if that
         does not hold, VerbRefused if a worker has the job in hand or it is closed; then nothing

@@ -66,7 +66,7 @@ def _refuse_held(job: Job) -> None:
         raise VerbRefused(
             f"a worker has job {job.id} in hand",
             hint=f"`uploader pause {job.id}`, then try again in a moment;"
-            " where that worker was killed, `uploader run` frees its jobs",
+            " if that worker was killed, `uploader run` frees its jobs",
         )
 
 

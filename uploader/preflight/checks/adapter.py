@@ -202,7 +202,7 @@ def _untouched(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
             untouched.pop(name, None)
     if untouched and found.modules:
         message = f"{WEIGHTS} has no tensors for the target {brief_some(untouched)}"
-        hint = "harmless where the base model has no such module"
+        hint = "harmless if the base model has no such module"
         yield warning("lora_tensors", WEIGHTS, message, hint)
 
 
@@ -226,7 +226,7 @@ def _whole(_config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
 
 
 def _lora_config(contents: Contents) -> Mapping[str, Any] | None:
-    """The adapter's config; None where it cannot be read or is of a method that is refused."""
+    """The adapter's config; None if it cannot be read or is of a method that is refused."""
     config = contents.object(ADAPTER_CONFIG)
     read = ADAPTER_CONFIG in contents.sound and ADAPTER_CONFIG not in contents.trouble
     return config if read and is_lora(config) else None

@@ -1,4 +1,4 @@
-"""The check of an adapter against the base model, where that was uploaded from here."""
+"""The check of an adapter against the base model, if that was uploaded from here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PACKED = frozenset({"qweight", "weight_packed"})
 
 
 def lora_base(contents: Contents) -> Iterable[Finding]:
-    """Modules that the base model, where it is here, does not have or has in another shape.
+    """Modules that the base model, if it is here, does not have or has in another shape.
 
     The service says so at deployment only: "LoRA keys reference non-existent base model
     parameters" (docs/fireworks.md §4).
@@ -101,7 +101,7 @@ class _BaseModules:
         return any(key in self._shapes for key in self._keys[path])
 
     def other_shape(self, path: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """What the base has in place of the shape; None where it fits or nobody can tell."""
+        """What the base has in place of the shape; None if it fits or nobody can tell."""
         keys = (key for key in self._keys[path] if key in self._shapes)
         shapes = self._shapes[next(keys)] if self.has(path) else set()
         return None if {None, shape} & shapes else next(iter(shapes), None)

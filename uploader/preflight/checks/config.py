@@ -73,7 +73,7 @@ _VIDEOS = "video_preprocessor_config.json"
 
 
 def classes(config: Mapping[str, Any]) -> list[str]:
-    """The names in `architectures`; none where that is no list of names."""
+    """The names in `architectures`; none if that is no list of names."""
     named = config.get("architectures")
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         return []
@@ -92,7 +92,7 @@ def decoder_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def quantization_of(config: Mapping[str, Any]) -> Any:
-    """The quantization_config of the model or of its decoder; nothing where it has none."""
+    """The quantization_config of the model or of its decoder; nothing if it has none."""
     key = "quantization_config"
     return config.get(key) or decoder_config(config).get(key)
 

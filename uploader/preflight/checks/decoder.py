@@ -77,7 +77,7 @@ class _Decoder:
         return next(((k, n) for k, n in found if type(n) is int and 0 < n < _END), None)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The tensor's shape; empty where it is not there, or packed."""
+        """The tensor's shape; empty if it is not there, or packed."""
         tensor = _tensor(self.contents, name)
         return tensor.shape if tensor and tensor.dtype in _PLAIN else ()
 
@@ -178,7 +178,7 @@ def config_heads(contents: Contents) -> Iterable[Finding]:
 
 
 def _head_width(decoder: _Decoder) -> int | None:
-    """head_dim, or where that is left to the class what the queries' projection makes of it."""
+    """head_dim, or if that is left to the class what the queries' projection makes of it."""
     said = decoder.said("head_dim")
     if said:
         return said[1]
@@ -188,7 +188,7 @@ def _head_width(decoder: _Decoder) -> int | None:
 
 
 def config_dtype(contents: Contents) -> Iterable[Finding]:
-    """Most weights are F32 where config.json says 16 bits: twice the bytes."""
+    """Most weights are F32 if config.json says 16 bits: twice the bytes."""
     config = contents.config
     wanted = _dtype(config) or _dtype(decoder_config(config))
     if wanted not in _HALVES or quantization_of(config) or not contents.whole:

@@ -74,7 +74,7 @@ def partial_download(contents: Contents) -> Iterable[Finding]:
             "1 unfinished download" if unfinished == 1 else f"{unfinished} unfinished downloads"
         )
         message = f"Hugging Face's cache for this folder holds {downloads}"
-        hint = "run the download again: it ends at once where nothing is missing"
+        hint = "run the download again: it ends at once if nothing is missing"
         yield warning("partial_download", None, message, hint)
 
 
@@ -100,7 +100,7 @@ def _unfinished(place: Path) -> int:
 
 
 def name_collision(contents: Contents) -> Iterable[Finding]:
-    """Two names that are one where letters' case, or accents' encoding, do not count."""
+    """Two names that are one if letters' case, or accents' encoding, do not count."""
     alike: dict[str, list[str]] = {}
     for name in contents.folder.names:
         alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)

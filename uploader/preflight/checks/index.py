@@ -102,4 +102,4 @@ def total_size(contents: Contents) -> Iterable[Finding]:
         held = sum(header.tensors_bytes for header in headers if header)
         if held != index.total_bytes:
             message = f"{name} says {index.total_bytes} bytes, its shards hold {held}"
-            yield warning("total_size", name, message, "harmless where the shards are whole")
+            yield warning("total_size", name, message, "harmless if the shards are whole")

@@ -106,7 +106,7 @@ def _differ(contents: Contents, first: list[str], second: list[str]) -> bool:
 
 
 def duplicate_tensor(contents: Contents) -> Iterable[Finding]:
-    """A tensor in two files: refused where they are shards of one model and differ."""
+    """A tensor in two files: refused if they are shards of one model and differ."""
     seen: set[int] = set()
     for name, header in contents.headers.items():
         known = seen.intersection(header.tensors.names.hashes)

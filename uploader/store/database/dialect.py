@@ -112,7 +112,7 @@ def database_path(database_url: str) -> Path:
 def exists(database_url: str) -> bool:
     """Is there a database to look into? PostgreSQL answers for itself, once it is asked.
 
-    Raises UsageError, and StoreError where the folder is closed to us.
+    Raises UsageError, and StoreError if the folder is closed to us.
     """
     url = _parsed(database_url)
     with store_errors():
@@ -140,7 +140,7 @@ def open_engine(database_url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) ->
     """The store behind ``database_url``; a missing file is created, 0600 in a 0700 folder.
 
     Raises UsageError for another kind of database, one without its driver, or a network file
-    system; StoreError where the file cannot be had. The schema is `migrate.ensure`'s business.
+    system; StoreError if the file cannot be had. The schema is `migrate.ensure`'s business.
     """
     url = _parsed(database_url)
     if url.drivername in postgresql.NAMES:
@@ -198,7 +198,7 @@ def worker_connected(engine: Engine) -> bool:
 
 
 def lease_end(engine: Engine, now: datetime, lease_s: float) -> datetime | ColumnElement[datetime]:
-    """When a lease written now ends: by the database's clock where that decides it."""
+    """When a lease written now ends: by the database's clock if that decides it."""
     start = now if is_file(engine) else postgresql.CLOCK
     return start + timedelta(seconds=lease_s)
 

@@ -1,6 +1,6 @@
 """The schema's version: read by plain SQL, raised by Alembic (docs/architecture.md §10).
 
-Alembic is imported only where a migration runs: `uploader status` must start fast.
+Alembic is imported only if a migration runs: `uploader status` must start fast.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _refuse_while_worked_on(version: str, any_worker: Callable[[], bool]) -> Non
 
 def upgrade(engine: Engine) -> None:
     """Run every outstanding migration, each in its own transaction; raises StoreError."""
-    from alembic import command  # noqa: PLC0415 - only where a migration runs
+    from alembic import command  # noqa: PLC0415 - only if a migration runs
     from alembic.config import Config  # noqa: PLC0415
 
     logging.getLogger("alembic").setLevel(logging.WARNING)

@@ -2,7 +2,7 @@
 
 Every writing transaction takes one advisory lock first, so that there is one writer at a time as
 with SQLite, and whatever holds there holds here: one open job per model, events in the order of
-their commits. The driver is imported only where such a store is used.
+their commits. The driver is imported only if such a store is used.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ _CAUSES = {
     "58": _DAMAGED,
     "XX": _DAMAGED,
 }
-#: The server's words where a connection is refused: libpq hands no SQLSTATE on.
+#: The server's words if a connection is refused: libpq hands no SQLSTATE on.
 _REFUSALS = (
     "authentication",
     "password",
@@ -267,7 +267,7 @@ def migrating(engine: Engine) -> Iterator[Connection]:
 
 
 def keep_workers_out(connection: Connection) -> bool:
-    """True where none lives; then none begins while ``connection`` lasts."""
+    """True if none lives; then none begins while ``connection`` lasts."""
     statement = _lock("try_advisory_lock", _WORKERS)
     out: bool = connection.exec_driver_sql(statement).scalar_one()
     return out
