@@ -1,10 +1,20 @@
-"""For every test: no fuzzing against the clock, and a PostgreSQL where one is asked for."""
+"""For every test: no fuzzing against the clock, no key of an earlier test."""
 
 from __future__ import annotations
 
+from collections import deque
+
+import pytest
 from hypothesis import settings
+
+from uploader.core import redact
 
 settings.register_profile("uploader", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("uploader")
 
 pytest_plugins = ("tests.postgresql",)
+
+
+@pytest.fixture(autouse=True)
+def no_key_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redact, "_KEYS", deque(maxlen=redact._KEYS.maxlen))

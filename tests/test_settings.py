@@ -546,3 +546,38 @@ def test_a_key_that_others_may_read_is_told(tmp_path: Path, mode: int, *, told: 
     found = load(environ={"UPLOADER_FIREWORKS__API_KEY_FILE": str(file)})
     assert bool(found.warnings) is told
     assert KEY not in "".join(found.warnings)
+
+
+@pytest.mark.parametrize("line", ["base_url = 'https://x.example'", "ca_bundle = '/etc/ca'"])
+def test_a_file_that_others_may_write_does_not_say_where_the_key_goes(
+    config: Path, line: str
+) -> None:
+    config.write_text(f"[fireworks]\n{line}\n")
+    assert load(config, {})
+    config.chmod(0o666)
+    with pytest.raises(UsageError, match="is not followed: others may write"):
+        load(config, {})
+    variable = {"FIREWORKS_BASE_URL": "https://y.example", "SSL_CERT_FILE": "/etc/other"}
+    assert load(config, variable)  # the environment is the user's own
+
+
+def test_an_auth_ini_that_others_may_read_is_told_if_the_key_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ini = tmp_path / ".fireworks/auth.ini"
+    ini.parent.mkdir()
+    ini.write_text("api_key = fw_x\n")
+    ini.chmod(0o644)
+    assert any(str(ini) in warning for warning in load(None, {}).warnings)
+    assert not load(None, {"FIREWORKS_API_KEY": "fw_y"}).warnings
+    ini.chmod(0o600)
+    assert not load(None, {}).warnings
+
+
+def test_the_store_its_log_and_every_backup_are_private(tmp_path: Path) -> None:
+    store = tmp_path / "uploader.db"
+    old = tmp_path / "uploader.db.backup-0001"
+    old.touch()
+    private = load(None, {"UPLOADER_STATE_DIR": str(tmp_path)}).private_paths
+    assert {store, Path(f"{store}-wal"), Path(f"{store}.backup"), old} <= {*private}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import os
@@ -20,6 +21,7 @@ from tests.cli.test_render import JOB
 from tests.model.build import BASE, folder
 from uploader.cli.terminal import out_wrapped
 from uploader.cli.wait import line
+from uploader.core.redact import ApiKey, remember
 from uploader.sandbox import demo
 from uploader.service import daemon
 
@@ -172,6 +174,20 @@ def test_a_log_line_cannot_steer_the_terminal() -> None:
     printed = daemon._Formatter().format(record)
     assert "\x1b" not in printed
     assert len(printed.splitlines()) == 1
+
+
+def test_a_traceback_in_the_log_neither_steers_the_terminal_nor_holds_the_key() -> None:
+    key = ApiKey("Zq3CanarySecret0123abc")
+    remember(key)
+    wrapped = base64.encodebytes(b"user-with-a-long-name-indeed:" + key.reveal().encode() * 3)
+    error = ValueError(f"\x1b[2J {key.reveal()} {wrapped!r} {wrapped.decode()}")
+    facts = (ValueError, error, error.__traceback__)
+    record = logging.LogRecord("uploader", logging.ERROR, "", 0, "unexpected", None, facts)
+    printed = daemon._Formatter().format(record)
+    assert "ValueError" in printed
+    assert "\x1b" not in printed
+    sure = base64.b64encode(key.reveal().encode()).decode()[:12]
+    assert not [one for one in (key.reveal(), sure) if one in "".join(printed.split())]
 
 
 def test_names_that_people_copy_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.linear import assert_linear
-from uploader.core.redact import MASK, ApiKey, Secret, SessionUri, SignedUrl, foreign_line, redact
+from uploader.core import redact as redact_module
+from uploader.core.redact import (
+    MASK,
+    ApiKey,
+    Secret,
+    SessionUri,
+    SignedUrl,
+    foreign_line,
+    redact,
+    remember,
+)
 
 CANARY = "cAnArY0123456789"
 KINDS = (Secret, SessionUri, SignedUrl, ApiKey)
@@ -176,3 +186,42 @@ def test_a_strangers_words_are_one_short_line() -> None:
 def test_redaction_takes_time_in_proportion_to_the_text(unit: str) -> None:
     assert_linear(lambda text: redact(text, KEY), unit)
     assert_linear(lambda text: foreign_line(text, 300, KEY), unit)
+
+
+LONG = base64.b64encode(b"user-with-a-long-name-indeed:" + KEY.encode() + b" and words" * 9)
+WRAPPED = [
+    base64.encodebytes(base64.b64decode(LONG)).decode(),
+    repr(base64.encodebytes(base64.b64decode(LONG))),
+    "\r\n ".join(LONG.decode()[i : i + 7] for i in range(0, len(LONG), 7)),
+    "\n".join(KEY.encode().hex()[i : i + 5] for i in range(0, 2 * len(KEY), 5)),
+]
+
+
+@pytest.mark.parametrize("text", WRAPPED)
+def test_a_known_secret_is_found_in_an_encoding_that_is_broken_over_lines(text: str) -> None:
+    left = "".join(redact(text, KEY).replace("\\n", "").split())
+    assert MASK in left
+    sure = base64.b64encode(b"xx" + KEY.encode()).decode()[4:-4]
+    assert sure[4:16] not in left
+
+
+def test_a_remembered_key_is_masked_wherever_words_are_kept() -> None:
+    assert KEY in redact(KEY)
+    remember(ApiKey(KEY))
+    assert redact(f"so {KEY}") == f"so {MASK}"
+    assert foreign_line(f"so {KEY.upper()}", 99) == f"so {MASK}"
+
+
+def test_a_key_that_may_be_a_word_is_not_remembered_and_no_more_than_a_few_are() -> None:
+    remember(ApiKey("config"))
+    for number in range(100):
+        remember(ApiKey(f"{KEY}{number}"))
+    assert redact("config.json") == "config.json"
+    assert redact(f"{KEY}99 and {KEY}98") == f"{MASK} and {MASK}"
+    assert len(redact_module._KEYS) < 20
+
+
+def test_what_is_kept_of_a_strangers_words_cannot_steer_a_terminal() -> None:
+    line = foreign_line("\x1b[2J\x9b31m\u202etxt.\ud800 so", 99)
+    assert line.isprintable()
+    assert line.endswith("so")

@@ -62,3 +62,24 @@ def test_a_private_file_is_not_sent_though_it_came_after_the_look(lab: Lab, how:
         (folder / "a.bin").symlink_to(key)
     lab.run()
     refused(lab)
+
+
+def test_an_agreed_link_that_leads_to_another_file_of_the_same_looks_is_not_sent(
+    lab: Lab,
+) -> None:
+    folder = lab.model(a_bin=SIZE)
+    header = b'{"t":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (SIZE, SIZE)
+    weights, victim = lab.folder / "weights", lab.folder / "victim"
+    weights.write_bytes(len(header).to_bytes(8, "little") + header + bytes(SIZE))
+    victim.write_bytes(b"s" * weights.stat().st_size)
+    facts = victim.stat()
+    os.utime(weights, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    link = folder / "model.safetensors"
+    link.symlink_to(weights)
+    lab.enqueue(folder)
+    link.unlink()
+    link.symlink_to(victim)
+    lab.run()
+    job = lab.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "source_changed")
+    assert "model.safetensors" in (job.reason.message if job.reason else "")

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from uploader.model import folder as folders
 from uploader.model.fingerprint import is_linked
 from uploader.model.folder import scan
-from uploader.model.links import Private, leads_outside
+from uploader.model.links import Private, leads_outside, open_below
+from uploader.model.safetensors import read_header
 
 HEADER = b'{"t":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
 WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(8)
@@ -62,7 +64,7 @@ def test_a_link_inside_the_folder_is_followed(model: Path) -> None:
     (model / "a.txt").write_text("a")
     (model / "b.txt").symlink_to("a.txt")
     assert findings(model) == {}
-    assert [is_linked(file.fingerprint) for file in scan(model).manifest.files] == [False, True]
+    assert [is_linked(file.fingerprint) for file in scan(model).manifest.files] == [False, False]
 
 
 def test_the_cache_of_the_hub_is_made_of_links(tmp_path: Path) -> None:
@@ -82,6 +84,7 @@ def test_a_farm_of_links_to_weights_is_told_and_not_refused(model: Path, outside
     (outside / "w").write_bytes(WEIGHTS)
     (model / "model.safetensors").symlink_to(outside / "w")
     assert findings(model) == {"outside_link": "warning"}
+    assert [is_linked(file.fingerprint) for file in scan(model).manifest.files] == [True]
 
 
 def test_a_name_alone_makes_no_weights(model: Path, outside: Path) -> None:
@@ -104,3 +107,53 @@ def test_a_private_file_is_refused_whatever_it_is_called(
     seen = scan(model, (), (), Private((key, outside / "absent")))
     assert {f.check for f in seen.findings} == {"secret_file"}
     assert not seen.manifest.files
+
+
+def test_a_link_that_turns_while_it_is_looked_at_was_never_agreed_to(
+    model: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model / "a.txt").write_text("a")
+    (outside / "secret").write_text("s")
+    link = model / "b.txt"
+    link.symlink_to("a.txt")
+
+    def turned(root: Path, name: str) -> Path | None:
+        found = leads_outside(root, name)
+        if name == link.name:
+            link.unlink()
+            link.symlink_to(outside / "secret")
+        return found
+
+    monkeypatch.setattr(folders, "leads_outside", turned)
+    assert not any(is_linked(file.fingerprint) for file in scan(model).manifest.files)
+
+
+def test_only_the_file_that_is_open_proves_that_it_is_weights(
+    model: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (outside / "w").write_bytes(WEIGHTS)
+    (outside / "secret").write_text("s")
+    link = model / "model.safetensors"
+    link.symlink_to(outside / "secret")
+
+    def turned(path: Path) -> object:
+        link.unlink()
+        link.symlink_to(outside / "w")
+        return read_header(path)
+
+    monkeypatch.setattr(folders, "read_header", turned)
+    assert findings(model) == {"outside_link": "error"}
+
+
+@pytest.mark.parametrize("turned", ["a", "a/b", "a/b/c"])
+def test_what_became_a_link_on_the_way_is_not_followed(
+    model: Path, outside: Path, turned: str
+) -> None:
+    (model / "a/b").mkdir(parents=True)
+    (model / "a/b/c").write_text("c")
+    target = model / "a/b/c"
+    os.close(open_below(model, target, os.O_RDONLY))
+    (model / turned).rename(outside / "moved")
+    (model / turned).symlink_to(outside / "moved")
+    with pytest.raises(OSError):  # noqa: PT011 - ELOOP or ENOTDIR, as the system likes
+        open_below(model, target, os.O_RDONLY)

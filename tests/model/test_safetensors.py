@@ -200,3 +200,12 @@ def test_what_the_library_saves_is_read(
         name: tuple(shape) for name, (_, shape) in wanted.items()
     }
     assert header.tensors_bytes == sum(array.nbytes for array in arrays.values())
+
+
+def test_what_the_library_repeats_of_a_file_is_one_short_printable_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(framed({"a": tensor([], 0, 0, "\x1b[2J\n" + "X" * 1_000_000)}))
+    with pytest.raises(Malformed, match=LIBRARY) as caught:
+        read_header(file)
+    assert len(str(caught.value)) < 500
+    assert str(caught.value).isprintable()

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.remote.scripted import everything_said
 from uploader.core.errors import RemoteError
+from uploader.core.redact import MASK, redact
 from uploader.core.verdict import Verdict
 from uploader.remote.credentials import ApiKeySource
 
@@ -132,3 +134,20 @@ def test_no_shell_reads_the_command(tmp_path: Path) -> None:
 
 def test_the_source_does_not_print_its_key(tmp_path: Path) -> None:
     assert "CANARY" not in repr(source(tmp_path, env_key="CANARY"))
+
+
+def test_what_a_command_leaves_running_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploader.remote.credentials._COMMAND_S", 0.3)
+    began_s = time.monotonic()
+    failed = failure(source(tmp_path, command="sh -c 'sleep 60 & echo fw_key'"))
+    assert "no answer" in failed.message
+    assert time.monotonic() - began_s < 30
+
+
+def test_every_key_that_was_read_is_masked_from_then_on(tmp_path: Path) -> None:
+    source(tmp_path, "an0ld+Canary/key").read()
+    source(tmp_path, "theNewCanary0key").read()
+    text = "a line: an0ld+Canary/key, THENEWCANARY0KEY"
+    assert redact(text) == f"a line: {MASK}, {MASK}"

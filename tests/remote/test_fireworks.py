@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -321,3 +322,54 @@ def test_another_error_leaves_the_gate_open(serve: Serve, connect: Connect) -> N
         assert caught.value.verdict is verdict
     api.get("a", "m")
     assert len(server.seen) == 3
+
+
+ECHO = "Zq3CanarySecret0123abc"
+
+
+@pytest.fixture
+def echoed(adapter: SocketAdapter, clock: HandClock, gate: Gate) -> Connect:
+    return lambda server: Fireworks(server.base, lambda: ApiKey(ECHO), clock, gate, adapter)
+
+
+def test_what_is_kept_of_a_success_never_repeats_the_key(serve: Serve, echoed: Connect) -> None:
+    words = f"so says {ECHO}, or {ECHO.upper()}"
+    model = {
+        "state": words,
+        "kind": words,
+        "status": {"code": "OK", "message": words},
+        "baseModelDetails": {"defaultPrecision": words},
+    }
+    found = echoed(serve(ok(model))).get("a", "m")
+    assert ECHO.lower() not in repr(found).lower()
+    warnings = echoed(serve(ok({"warnings": [words, {"key": ECHO}]}))).validate("a", "m")
+    assert ECHO.lower() not in repr(warnings).lower()
+
+
+@pytest.mark.parametrize("name", [ECHO, f"x.{ECHO}"])
+def test_an_account_that_is_the_key_is_not_believed(
+    serve: Serve, echoed: Connect, name: str
+) -> None:
+    with pytest.raises(RemoteError) as caught:
+        echoed(serve(ok(x_fireworks_account_id=name))).account()
+    assert caught.value.code is Code.NO_ACCOUNT
+    assert ECHO not in str(caught.value)
+
+
+def test_a_map_of_many_urls_is_paired_in_linear_time() -> None:
+    names = [f"model-{number:05}-of-20000.safetensors" for number in range(20_000)]
+    began_s = time.process_time()
+    found = pair(names, {f"a/b/{name}": "u" for name in reversed(names)})
+    assert time.process_time() - began_s < 5
+    assert found == dict.fromkeys(names, "u")
+
+
+@pytest.mark.parametrize("unit", [b"{},", b"[],", b'"",', b"1.5,"])
+def test_an_answer_of_countless_values_is_never_made_into_objects(
+    serve: Serve, connect: Connect, unit: bytes
+) -> None:
+    body = b'{"state":[' + unit * 220_000 + b"0]}"
+    with pytest.raises(RemoteError) as caught:
+        connect(serve(Reply(200, {}, body))).get("a", "m")
+    assert caught.value.code is Code.MALFORMED
+    assert "more values" in caught.value.message

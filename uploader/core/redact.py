@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import functools
 import re
+from collections import deque
 from dataclasses import dataclass
 
 MASK = "***"
@@ -21,6 +22,9 @@ _MAX_FOREIGN_CHARS = 8 * 1024
 _MIN_SPELLED_CHARS = 8
 #: A longer one (a whole URL) is only searched for as it is: its parts are known secrets, too.
 _MAX_SPELLED_CHARS = 1024
+
+#: The API keys of this process, the newest last: a key that was replaced is still a secret.
+_KEYS: deque[str] = deque(maxlen=8)
 
 _RUN = re.compile(r"[^\s\"'<>]+")
 _SECRET_PARAMETER = re.compile(
@@ -36,8 +40,17 @@ _PATTERNS: tuple[re.Pattern[str], ...] = (
 )
 
 
+def remember(key: ApiKey) -> None:
+    """From now on `redact` and `foreign_line` find this key too, whoever calls them."""
+    value = key.reveal()
+    if len(value) >= _MIN_SPELLED_CHARS and value not in _KEYS:
+        _KEYS.append(value)
+
+
 def redact(text: str, *known: str) -> str:
     """``text`` without signed queries, session ids, keys and any of the ``known`` secrets.
+
+    Every key that `remember` was given is known.
 
     A known secret is found in every spelling: percent-encoded, as JSON escapes it, in base64 or
     hexadecimal, in other case, broken over lines.
@@ -52,14 +65,14 @@ def foreign_line(text: str, max_chars: int, *known: str) -> str:
     """
     cut = len(text) > _MAX_FOREIGN_CHARS
     masked = _masked(text[:_MAX_FOREIGN_CHARS], known, every_query=True)
-    line = " ".join(masked.replace("\0", " ").split())
+    line = " ".join("".join(c if c.isprintable() else " " for c in masked).split())
     if cut and len(line) <= max_chars:  # no part of a secret may stay if the cut goes through it
         line = line.rpartition(" ")[0]
     return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 
 
 def _masked(text: str, known: tuple[str, ...], *, every_query: bool) -> str:
-    for secret in sorted(filter(None, known), key=len, reverse=True):
+    for secret in sorted({*filter(None, known), *_KEYS.copy()}, key=len, reverse=True):
         text = text.replace(secret, MASK)
         for spelling in _spellings(secret):
             text = spelling.sub(MASK, text)
@@ -82,13 +95,20 @@ def _spellings(secret: str) -> tuple[re.Pattern[str], ...]:
     if not _MIN_SPELLED_CHARS <= len(secret) <= _MAX_SPELLED_CHARS or not secret.isascii():
         return ()
     # Each character has its own ways of being written, and a line may break between any two.
-    broken = r"(?:\s|\\[nrt]){0,2}".join(map(_written, secret))
-    encoded = "|".join(map(re.escape, sorted(_base64_forms(secret.encode()))))
+    encoded = "|".join(map(_broken, sorted(_base64_forms(secret.encode()))))
     return (
-        re.compile(broken, re.IGNORECASE),
-        re.compile(re.escape(secret.encode().hex()), re.IGNORECASE),
+        re.compile(_BREAK.join(map(_written, secret)), re.IGNORECASE),
+        re.compile(_broken(secret.encode().hex()), re.IGNORECASE),
         re.compile(encoded),
     )
+
+
+#: As MIME, a traceback or a JSON text breaks a line.
+_BREAK = r"(?:\s|\\[nrt]){0,3}"
+
+
+def _broken(text: str) -> str:
+    return _BREAK.join(map(re.escape, text))
 
 
 def _written(char: str) -> str:

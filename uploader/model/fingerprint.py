@@ -13,13 +13,13 @@ import os
 def fingerprint_of(facts: os.stat_result, *, linked: bool = False) -> str:
     """The fingerprint of the file with these ``facts``: ``local:<mtime_ns>:<inode>``.
 
-    ``linked:…`` if its name was a link that the user agreed to follow.
+    ``linked:…`` if its name was a link out of the folder, which the user agreed to follow.
     """
     return f"{'linked' if linked else 'local'}:{facts.st_mtime_ns}:{facts.st_ino}"
 
 
 def is_linked(fingerprint: str) -> bool:
-    """Was the name a link when this was made?"""
+    """Was the name a link out of the folder when this was made?"""
     return fingerprint.startswith("linked:")
 
 

@@ -194,18 +194,19 @@ def _open(root: Path, name: str, private: Private) -> Iterator[_Seen]:
         return
     try:
         found = os.fstat(handle)
+        weights = target is not None and _are_weights(name, handle)
     finally:
         os.close(handle)
     if private.holds(found):
         yield _secret(name)
         return
     if target is not None:
-        yield _outside(root, name, target)
+        yield _outside(name, target, weights=weights)
     if not found.st_size and (role(name) is Role.OTHER or not needed(name)):
         # the service may refuse empty objects (docs/fireworks.md §2.4)
         yield LeftOut(name, "empty", 0)
     else:
-        linked = (root / name).is_symlink()
+        linked = target is not None
         yield ManifestFile(name, found.st_size, fingerprint_of(found, linked=linked))
 
 
@@ -214,19 +215,20 @@ def _secret(name: str) -> Finding:
     return error(SECRET_FILE, shown(name), message, "remove it from the folder, or `exclude` it")
 
 
-def _outside(root: Path, name: str, target: Path) -> Finding:
+def _outside(name: str, target: Path, *, weights: bool) -> Finding:
     """Farms of links to shards are common, and weights say themselves that they are weights."""
     message = f"{shown(name)} is a link out of the folder, to {shown(str(target))}"
     hint = "copy the file into the folder, or leave it out with `exclude`"
-    severity = warning if _are_weights(root / name) else error
+    severity = warning if weights else error
     return severity("outside_link", shown(name), message, hint)
 
 
-def _are_weights(path: Path) -> bool:
-    if path.suffix != ".safetensors":
+def _are_weights(name: str, handle: int) -> bool:
+    """Of what is open: the name may lead to another file by now."""
+    if not name.endswith(".safetensors"):
         return False
     try:
-        read_header(path)
+        read_header(Path(f"/dev/fd/{handle}"))
     except TooLong:
         return True  # its size fits its header
     except Malformed:

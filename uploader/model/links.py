@@ -22,13 +22,39 @@ def leads_outside(root: Path, name: str) -> Path | None:
     if not path.is_symlink():
         return None
     target = Path(os.path.realpath(path))
-    inside = target.is_relative_to(root) or any(target.parent == blobs for blobs in _blobs(root))
-    return None if inside else target
+    return target if home_of(root, target) is None else None
+
+
+def home_of(root: Path, target: Path) -> Path | None:
+    """The folder that lets the real path ``target`` leave: ``root`` or its cache's blobs."""
+    if target.is_relative_to(root):
+        return root
+    return next((blobs for blobs in _blobs(root) if target.parent == blobs), None)
+
+
+def open_below(folder: Path, target: Path, flags: int) -> int:
+    """A descriptor of ``target``, a real path below ``folder``: no link on the way is followed.
+
+    So what became a link meanwhile is refused by the system itself. Raises OSError.
+    """
+    parts = target.relative_to(folder).parts
+    at = os.open(folder, _FOLDER)
+    try:
+        for part in parts[:-1]:
+            inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = inner
+        return os.open(parts[-1], flags | os.O_NOFOLLOW, dir_fd=at)
+    finally:
+        os.close(at)
 
 
 def _blobs(root: Path) -> list[Path]:
     """Of a snapshot, `models--ORG--NAME/snapshots/REVISION/…`: the `blobs` next to `snapshots`."""
     return [folder.parent / "blobs" for folder in root.parents if folder.name == "snapshots"]
+
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from uploader.core.redact import foreign_line
 from uploader.core.text import size
 from uploader.model.reading import Malformed, TooLong
 from uploader.model.tensors import Tensor, Tensors
@@ -23,6 +24,7 @@ MAX_READ_BYTES = 16_000_000
 _SPAN = re.compile(rb'"data_offsets"\s*:\s*\[\s*(\d{1,19})\s*,\s*(\d{1,19})\s*\]')
 _LENGTH_BYTES = 8
 _LONGEST = 60
+_MAX_WORDS_CHARS = 300
 
 
 class WrongSize(Malformed):
@@ -87,6 +89,7 @@ def _read(path: Path, data_bytes: int) -> Header:
             return Header(Tensors(_tensors(file)), data_bytes, said)
     except SafetensorError as error:
         words = str(error).removeprefix("Error while deserializing header: ")
+        words = foreign_line(words, _MAX_WORDS_CHARS)  # it repeats what stands in the file
         message = f"has a header that the safetensors library refuses: {words}"
         raise Malformed(message) from None
 

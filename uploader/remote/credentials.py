@@ -6,9 +6,10 @@ See docs/configuration.md §5, docs/fireworks.md §7.
 from __future__ import annotations
 
 import hashlib
+import os
+import selectors
 import shlex
 import subprocess
-import threading
 from configparser import Error as ConfigParserError
 from configparser import RawConfigParser
 from dataclasses import dataclass, field
@@ -17,10 +18,12 @@ from pathlib import Path
 from uploader.core.api_key import flaw_of_api_key
 from uploader.core.errors import RemoteError, UploaderError
 from uploader.core.reasons import Code
-from uploader.core.redact import ApiKey
+from uploader.core.redact import ApiKey, remember
 from uploader.core.verdict import Call, Verdict
+from uploader.runtime import SystemClock
 
 _COMMAND_S = 30.0
+_CLOCK = SystemClock()
 _SECTIONS = ("default", "fireworks")
 #: How much is read of a key file, of auth.ini, and of a command's output.
 _MAX_BYTES = 64 * 1024
@@ -71,7 +74,9 @@ def _key(text: str, source: str) -> ApiKey:
     key = text.strip()  # a file usually ends in a line end
     if flaw := flaw_of_api_key(key):
         raise _no_key(f"the API key from {source} {flaw}")
-    return ApiKey(key)
+    found = ApiKey(key)
+    remember(found)
+    return found
 
 
 def _text(path: Path) -> str:
@@ -98,30 +103,39 @@ def _output(command: str) -> str:
 
 def _run(command: list[str]) -> bytes:
     """What ``command`` prints, in bounded time and memory. Raises OSError, CalledProcessError."""
+    ends_s = _CLOCK.boot_s() + _COMMAND_S
     with subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            process.kill()
-
-        timer = threading.Timer(_COMMAND_S, end)
-        timer.start()
         try:
-            printed = process.stdout.read(_MAX_BYTES) if process.stdout else b""
-            if len(printed) == _MAX_BYTES:
-                raise ValueError  # no key is that long
-            code = process.wait()
+            printed = _printed(process, ends_s)
+            code = process.wait(max(0.0, ends_s - _CLOCK.boot_s()))
+        except subprocess.TimeoutExpired:
+            raise TimeoutError from None
         finally:
-            timer.cancel()
             process.kill()
-    if late.is_set():
-        raise TimeoutError
     if code:
         raise subprocess.CalledProcessError(code, "")
     return printed
+
+
+def _printed(process: subprocess.Popen[bytes], ends_s: float) -> bytes:
+    """Until nobody can print any more: what the command leaves running may hold its output open.
+
+    Raises TimeoutError, and ValueError for more than any key.
+    """
+    printed = b""
+    with selectors.DefaultSelector() as ready:
+        ready.register(process.stdout or -1, selectors.EVENT_READ)
+        while len(printed) < _MAX_BYTES:
+            left_s = ends_s - _CLOCK.boot_s()
+            if left_s <= 0 or not (found := ready.select(left_s)):
+                raise TimeoutError
+            block = os.read(found[0][0].fd, _MAX_BYTES)
+            if not block:
+                return printed
+            printed += block
+    raise ValueError  # no key is that long
 
 
 def _ini_key(text: str) -> str:

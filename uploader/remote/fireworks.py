@@ -20,7 +20,7 @@ from uploader.core.verdict import Call, Verdict
 from uploader.remote.gate import Gate
 from uploader.remote.http import ANSWER_S, CONNECT_S, Auth, ask, open_session, succeeded
 from uploader.remote.refusals import grpc_name, json_object, malformed, refusal
-from uploader.remote.words import kept
+from uploader.remote.words import kept, secrets_of
 from uploader.runtime import Clock
 
 #: Seconds: validateUpload reads whole models (docs/fireworks.md §3).
@@ -70,7 +70,8 @@ class Fireworks:
         """
         answer = self._ask(Call.VERIFY, "GET", "/verifyApiKey")
         account = answer.headers.get("x-fireworks-account-id", "").strip()
-        if not ACCOUNT_ID.fullmatch(account):
+        echoed = any(secret in account for secret in secrets_of(answer.request))
+        if echoed or not ACCOUNT_ID.fullmatch(account):
             message = "the service does not say which account the key belongs to"
             raise RemoteError(
                 Verdict.BLOCKED, Call.VERIFY, message, status=200, code=Code.NO_ACCOUNT
@@ -85,7 +86,7 @@ class Fireworks:
     def get(self, account: str, model_id: str) -> RemoteModel:
         """The model as it is now (docs/fireworks.md §4). ABSENT if there is none."""
         answer = self._ask(Call.GET, "GET", _model(account, model_id))
-        return _read_model(json_object(Call.GET, answer))
+        return _read_model(answer)
 
     def upload_urls(
         self, account: str, model_id: str, sizes: Mapping[str, int], *, resumable: bool
@@ -169,14 +170,22 @@ def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
     left = dict(urls)
     found = {name: left.pop(name) for name in names if name in left}
     missing = [name for name in names if name not in found]
+    alike: dict[str, list[str]] = {}  # by their last part: every name need not see every key
+    for key in left:
+        alike.setdefault(_last_part(key), []).append(key)
     for name in sorted(missing, key=len, reverse=True):
-        keys = [key for key in left if key.endswith(f"/{name}")]
+        ends = alike.get(_last_part(name), ())
+        keys = [key for key in ends if key in left and key.endswith(f"/{name}")]
         if len(keys) != 1:
             raise _mismatch(f"gave no separate URL for {name}")
         found[name] = left.pop(keys[0])
     if left:
         raise _mismatch(f"gave URLs for files that were not asked for, like {min(left)}")
     return found
+
+
+def _last_part(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _mismatch(what: str) -> RemoteError:
@@ -194,20 +203,21 @@ def _model(account: str, model_id: str) -> str:
     return f"/v1/accounts/{quote(account, safe='')}/models/{quote(model_id, safe='')}"
 
 
-def _read_model(found: Mapping[str, Any]) -> RemoteModel:
+def _read_model(answer: requests.Response) -> RemoteModel:
+    found = json_object(Call.GET, answer)
     status, base, peft = (
         _object(found.get(name)) for name in ("status", "baseModelDetails", "peftDetails")
     )
     files = base.get("huggingfaceFiles")
     return RemoteModel(
-        state=kept(_string(found.get("state"))),
+        state=kept(_string(found.get("state")), answer),
         status_code=grpc_name(status.get("code")),
-        status_message=kept(_string(status.get("message"))),
-        kind=kept(_string(found.get("kind"))),
+        status_message=kept(_string(status.get("message")), answer),
+        kind=kept(_string(found.get("kind")), answer),
         huggingface_files=tuple(map(str, files)) if isinstance(files, list) and files else None,
         peft_base_model=_string(peft.get("baseModel")) or None,
         encryption_state=_string(found.get("encryptionState")),
-        default_precision=kept(_string(base.get("defaultPrecision"))),
+        default_precision=kept(_string(base.get("defaultPrecision")), answer),
         supports_lora=lora if isinstance(lora := found.get("supportsLora"), bool) else None,
     )
 

@@ -23,6 +23,9 @@ from uploader.remote.words import body_text, json_value, kept, plain_words, requ
 
 #: Names that the retry table knows; UNAUTHORIZED is from the OpenAI-style shape.
 _NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
+#: A model may have some ten thousand files. As objects of Python's, values that take two bytes on
+#: the wire take up to a hundred.
+_MAX_VALUES = 200_000
 #: Longer than any HTTP date.
 _MAX_RETRY_AFTER_CHARS = 64
 _NAME_IN_TEXT = re.compile(r"\b(?:[A-Z]+_[A-Z_]+|UNAUTHENTICATED|UNAUTHORIZED)\b")
@@ -88,7 +91,10 @@ def malformed(call: Call, what: str) -> RemoteError:
 
 def json_object(call: Call, response: requests.Response) -> dict[str, Any]:
     """The JSON object of a success. Raises RemoteError (TRANSIENT, `malformed`)."""
-    found = json_value(response.content.decode("utf-8", "replace"))
+    text = response.content
+    if text.count(b",") > _MAX_VALUES:
+        raise malformed(call, "holds more values than any honest one")
+    found = json_value(text.decode("utf-8", "replace"))
     if not isinstance(found, dict):
         raise malformed(call, "is not the JSON object it should be")
     return found

@@ -42,7 +42,8 @@ class _Formatter(logging.Formatter):
         said = shown(record.getMessage())  # a server's words may try to steer the terminal
         line = f"{at} {record.levelname.lower():7} {said}"
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            trace = redact(self.formatException(record.exc_info))  # first: a key may be broken
+            line += "".join(f"\n{shown(one)}" for one in trace.splitlines())
         return redact(line)
 
 

@@ -34,6 +34,8 @@ from uploader.settings.schema import (
 
 SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+#: What runs a command, and what decides whom the API key goes to.
+_GRAVE = ("fireworks.api_key_command", "fireworks.base_url", "fireworks.ca_bundle")
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _MAX_FILE_BYTES = 1_000_000
 #: A key of a hundred thousand parts would take the parser minutes.
@@ -114,24 +116,30 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         settings = Settings.model_validate(tree)
     except ValidationError as problem:
         raise _refused(problem, given) from None
-    _refuse_strangers_commands(settings)
+    _refuse_strangers_words(settings)
     return settings.model_copy(update={"warnings": (*settings.warnings, *_exposed(settings))})
 
 
-def _refuse_strangers_commands(settings: Settings) -> None:
-    """Who may write the file that names a command may run anything as this user."""
-    file, key = settings.config_file, "fireworks.api_key_command"
-    if file and settings.given.get(key, Given("", "")).origin == str(file):
-        facts = file.stat()
-        if facts.st_mode & _OTHERS_WRITE or facts.st_uid not in (0, os.geteuid()):
+def _refuse_strangers_words(settings: Settings) -> None:
+    """Who may write the file may run a command as this user, or have the key sent anywhere."""
+    file = settings.config_file
+    if file is None:
+        return
+    facts = file.stat()
+    if not (facts.st_mode & _OTHERS_WRITE or facts.st_uid not in (0, os.geteuid())):
+        return
+    for key in _GRAVE:
+        if settings.given.get(key, Given("", "")).origin == str(file):
             raise UsageError(
-                f"{key} is not run: others may write {file}",
+                f"{key} is not followed: others may write {file}",
                 hint=f"`chmod go-w {file}` if it is yours, or set the variable instead",
             )
 
 
 def _exposed(settings: Settings) -> Iterator[str]:
-    file = settings.fireworks.api_key_file
+    own = settings.fireworks
+    elsewhere = own.api_key or own.api_key_command
+    file = own.api_key_file or (None if elsewhere else settings.auth_ini)
     try:
         exposed = bool(file and file.stat().st_mode & _OTHERS_READ)
     except OSError:

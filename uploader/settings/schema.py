@@ -201,9 +201,19 @@ class Settings(Section):
     def private_paths(self) -> tuple[Path, ...]:
         """The files that hold a key, what runs commands, or every session: never to be sent."""
         named = (self.fireworks.api_key_file, self.auth_ini, self.config_file)
-        store = unquote(self.database_url.removeprefix("sqlite:///"))
-        stores = [Path(store + end) for end in ("", "-wal", "-shm")] if store[:1] == "/" else []
-        return (*(path for path in named if path), *stores)
+        return (*(path for path in named if path), *self._stores())
+
+    def _stores(self) -> list[Path]:
+        """The database, its log, and the backups next to it, which hold the same."""
+        store = Path(unquote(self.database_url.removeprefix("sqlite:///")))
+        if not store.is_absolute():
+            return []
+        usual = [Path(f"{store}{end}") for end in ("", "-wal", "-shm", ".backup")]
+        try:
+            found = [path for path in store.parent.iterdir() if path.name.startswith(store.name)]
+        except OSError:
+            found = []
+        return [*dict.fromkeys(usual + found)]
 
     @field_validator("database_url")
     @classmethod

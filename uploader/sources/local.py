@@ -12,7 +12,7 @@ from uploader.core.errors import SourceChanged, SourceMissing, SourceUnreadable,
 from uploader.core.job import FileState
 from uploader.model.fingerprint import fingerprint_of, is_linked, same
 from uploader.model.folder import Folder, scan
-from uploader.model.links import NOTHING, Private, leads_outside
+from uploader.model.links import NOTHING, Private, home_of, open_below
 from uploader.model.reading import Malformed, TooLong
 from uploader.model.safetensors import read_header
 from uploader.runtime import StopToken
@@ -52,23 +52,23 @@ class LocalFolder:
 
     def _descriptor(self, file: FileState) -> int:
         """Open the name in the folder itself; a link only as `list` would have followed it."""
-        folder = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        path = self._root / file.path
         try:
-            try:
-                return os.open(file.path, _FLAGS | os.O_NOFOLLOW, dir_fd=folder)
-            except OSError as error:
-                if error.errno != errno.ELOOP:
-                    raise
-            outside = leads_outside(self._root, file.path) is not None
-            if outside and not is_linked(file.fingerprint):
-                raise changed(file.path)  # it was no such link when the folder was looked at
-            descriptor = os.open(file.path, _FLAGS, dir_fd=folder)
-            if outside and not same(file.fingerprint, fingerprint_of(os.fstat(descriptor))):
-                os.close(descriptor)
-                raise changed(file.path)  # it leads to another file now
-            return descriptor
-        finally:
-            os.close(folder)
+            return open_below(self._root, path, _FLAGS)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        target = Path(os.path.realpath(path))
+        if home := home_of(self._root, target):
+            return open_below(home, target, _FLAGS)
+        if not is_linked(file.fingerprint):
+            raise changed(file.path)  # it was no such link when the folder was looked at
+        descriptor = os.open(target, _FLAGS)
+        # Size and times of another file can be imitated, so here the inode counts, too.
+        if file.fingerprint != fingerprint_of(os.fstat(descriptor), linked=True):
+            os.close(descriptor)
+            raise changed(file.path)  # it leads to another file now
+        return descriptor
 
     def same(self, known: str, found: str) -> bool:
         return same(known, found)
