@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from uploader.sandbox.demo import make_model
+from uploader.demo import make_model
 from uploader.sandbox.server import Sandbox
 
 GRANULE = 256 * 1024

@@ -19,10 +19,10 @@ from tests.cli.conftest import Command
 from tests.cli.test_process import DEADLINE_S, in_terminal
 from tests.cli.test_render import JOB
 from tests.model.build import BASE, folder
+from uploader import demo
 from uploader.cli.terminal import out_wrapped
 from uploader.cli.wait import line
 from uploader.core.redact import ApiKey, remember
-from uploader.sandbox import demo
 from uploader.service import daemon
 
 Sql = Callable[[str], None]
@@ -240,7 +240,7 @@ def test_a_line_that_moves_is_not_told_twice_in_a_pipe(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter(range(0, 100, 5))
-    monkeypatch.setattr("uploader.sandbox.demo.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("uploader.demo.time.monotonic", lambda: next(seconds))
     with demo._moving_line() as tell:
         for line_ in ("1 of 2", "1 of 2", "2 of 2", "2 of 2"):
             tell(line_)

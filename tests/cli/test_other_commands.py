@@ -139,7 +139,7 @@ def test_the_demo_ends_as_it_says(uploader: Command, monkeypatch: pytest.MonkeyP
         told.append(options)
         return 1
 
-    monkeypatch.setattr("uploader.sandbox.demo.main", main)
+    monkeypatch.setattr("uploader.demo.main", main)
     assert uploader("demo").code == 1
     assert uploader("demo", "--keep", "--pace", "2.5").code == 1
     assert told == [{"keep": False, "pace_s": 0.0}, {"keep": True, "pace_s": 2.5}]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def seed(remote: Remote, **document: Any) -> int:
-    token = {"Authorization": f"Bearer {remote.world.control_token}"}
+    token = {"Authorization": f"Bearer {remote.world.doors.control_token}"}
     url = f"{remote.world.base_url}/_sandbox/models"
     return remote.http.post(url, json=document, headers=token).status_code
 

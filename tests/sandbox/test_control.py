@@ -315,7 +315,7 @@ def test_the_rate_is_limited_per_minute(make: Make) -> None:
 def test_the_switchboard(remote: Remote) -> None:
     base = f"{remote.world.base_url}/_sandbox"
     fault = {"on": "list", "do": "status", "times": 0}
-    remote.http.headers["Authorization"] = f"Bearer {remote.world.control_token}"
+    remote.http.headers["Authorization"] = f"Bearer {remote.world.doors.control_token}"
     assert remote.http.post(f"{base}/faults", json=[fault]).json() == {}
     assert remote.call("GET", "/models").status_code == 503
     assert remote.http.delete(f"{base}/faults").ok
@@ -347,7 +347,7 @@ def test_the_switchboard(remote: Remote) -> None:
 def test_the_switchboard_names_what_it_does_not_know(
     remote: Remote, path: str, body: Any, status: int
 ) -> None:
-    token = {"Authorization": f"Bearer {remote.world.control_token}"}
+    token = {"Authorization": f"Bearer {remote.world.doors.control_token}"}
     url = f"{remote.world.base_url}/_sandbox/{path}"
     answer = remote.http.post(url, json=body, headers=token)
     assert answer.status_code == status
@@ -368,10 +368,10 @@ def test_the_switchboard_wants_its_token(remote: Remote, token: str | None) -> N
 def test_secrets_owe_nothing_to_the_seed(make: Make) -> None:
     first, second = make(seed=1), make(seed=1)
     pairs = [
-        (first.world.secret, second.world.secret),
-        (first.world.control_token, second.world.control_token),
+        (first.world.doors.secret, second.world.doors.secret),
+        (first.world.doors.control_token, second.world.doors.control_token),
         (first.world.config.api_key, second.world.config.api_key),
         (first.session(1), second.session(1)),
     ]
     assert all(one != other for one, other in pairs)
-    assert min(len(first.world.secret), len(first.world.control_token)) >= 32
+    assert min(len(first.world.doors.secret), len(first.world.doors.control_token)) >= 32

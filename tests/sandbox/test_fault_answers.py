@@ -215,7 +215,7 @@ def test_a_body_that_comes_byte_by_byte(make: Make) -> None:
 def test_what_hangs_does_not_delay_the_end(make: Make) -> None:
     remote = make(faults=[fault("hanging-headers", "get", seconds=3600)])
     remote.create("f")
-    remote.world.stopping.set()
+    remote.world.pace.stopping.set()
     with contextlib.suppress(requests.ConnectionError):
         remote.call("GET", "/models/m", timeout=DEADLINE_S)
 

@@ -247,14 +247,14 @@ def test_no_json_is_too_much_for_a_call(call: tuple[str, str, set[str]], tmp_pat
     def fuzz(place: tuple[str, ...], value: Any) -> None:
         world = World(data_dir=tmp_path)
         world.config.landing_polls = 0
-        token = world.control_token if path.startswith("/_") else world.config.api_key
+        token = world.doors.control_token if path.startswith("/_") else world.config.api_key
         headers = {"Authorization": f"Bearer {token}"}
         with requests.Session() as http:
             http.mount("http://", InProcessAdapter(world))
             base = f"{world.base_url}{path}"
             body = json.dumps(changed(document, place, value))
             body = f"[{body}]" if path.endswith("/faults") else body
-            seed = {"Authorization": f"Bearer {world.control_token}"}
+            seed = {"Authorization": f"Bearer {world.doors.control_token}"}
             old = {"modelId": "old", "state": "READY" if "prepare" in path else "UPLOADING"}
             assert http.post(f"{world.base_url}/_sandbox/models", json=old, headers=seed).ok
             answer = http.request(method, base, data=body, headers=headers)

@@ -24,6 +24,6 @@ def demo(
     ] = 0,
 ) -> None:
     """Upload a small model to the sandbox, in spite of crashes and faults."""
-    from uploader.sandbox.demo import main  # not part of the client
+    from uploader.demo import main  # not part of the client
 
     raise typer.Exit(main(keep=keep, pace_s=pace))

@@ -32,7 +32,7 @@ def injected(world: World, fault: Fault) -> Response:
     else:
         response = refusals.grpc_by_status(http, "injected fault", fault.reason)
     stamp = refusals.stamp_storage if of_storage else refusals.stamp_control
-    stamp(response, world.next_id())
+    stamp(response, world.ledger.next_id())
     return _dressed(fault, response)
 
 
@@ -99,7 +99,7 @@ def _padded(world: World, fault: Fault, response: Response) -> Iterator[bytes]:
     yield head(response, length=length) + response.body
     left = size
     while left is None or left > 0:
-        if world.stopping.is_set():
+        if world.pace.stopping.is_set():
             raise ConnectionCut(reset=True)
         block = b" " * (BLOCK_BYTES if left is None else min(left, BLOCK_BYTES))
         yield block
@@ -107,8 +107,8 @@ def _padded(world: World, fault: Fault, response: Response) -> Iterator[bytes]:
 
 
 def _pause(world: World, seconds: float) -> None:
-    world.sleep(seconds)
-    if world.stopping.is_set():
+    world.pace.sleep(seconds)
+    if world.pace.stopping.is_set():
         raise ConnectionCut(reset=True)
 
 

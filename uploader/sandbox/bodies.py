@@ -20,9 +20,9 @@ def bend(world: World, fault: Fault, body: Body) -> Body:
     if fault.do == "cut":
         return _Interrupted(body, fault.at_byte, _reset)
     if fault.do == "stall":
-        return _Interrupted(body, fault.at_byte, lambda: world.sleep(fault.seconds))
+        return _Interrupted(body, fault.at_byte, lambda: world.pace.sleep(fault.seconds))
     if fault.do == "drip":
-        return _Dripping(body, lambda: world.sleep(fault.seconds))
+        return _Dripping(body, lambda: world.pace.sleep(fault.seconds))
     if fault.do == "store-and-forward":
         return _Forwarded(body, fault.bytes_per_s, world)
     return body
@@ -87,7 +87,7 @@ class _Forwarded(_Bent):
                 self._store.write(block)
             self._store.seek(0)
         block = self._store.read(min(limit, _FORWARDED_BYTES))
-        self._world.sleep(len(block) / self._bytes_per_s)
-        if self._world.stopping.is_set():
+        self._world.pace.sleep(len(block) / self._bytes_per_s)
+        if self._world.pace.stopping.is_set():
             raise ConnectionCut(reset=True)
         return block

@@ -32,7 +32,7 @@ def route(world: World, request: Request) -> Route:
 
 
 def _unknown(world: World, request: Request, response: Response) -> Route:
-    refusals.stamp_control(response, world.next_id())
+    refusals.stamp_control(response, world.ledger.next_id())
     return Route("unknown", request.path, lambda _: response)
 
 
@@ -49,7 +49,7 @@ def _call_route(call: Call, on: str, run: Callable[[Call], Response]) -> Route:
 def _answer(call: Call, run: Callable[[Call], Response], *, parsed: bool) -> Response:
     with call.world.lock:
         response = _outcome(call, run, parsed=parsed)
-        refusals.stamp_control(response, call.world.next_id())
+        refusals.stamp_control(response, call.world.ledger.next_id())
         return response
 
 
@@ -61,7 +61,7 @@ def _outcome(call: Call, run: Callable[[Call], Response], *, parsed: bool) -> Re
         return run(call)
     except Refused as refused:
         if refused.violation:
-            call.world.refuse(refused.violation)
+            call.world.ledger.refuse(refused.violation)
         return refused.response
 
 
@@ -80,12 +80,12 @@ def _admit(call: Call) -> None:
 
 def _limit_rate(world: World) -> None:
     now = world.now()
-    world.call_times = [at for at in world.call_times if at > now - 60]
-    if len(world.call_times) < world.config.requests_per_minute:
-        world.call_times.append(now)
+    world.ledger.call_times = [at for at in world.ledger.call_times if at > now - 60]
+    if len(world.ledger.call_times) < world.config.requests_per_minute:
+        world.ledger.call_times.append(now)
         return
     response = grpc(refusals.RESOURCE_EXHAUSTED, "rate limit exceeded")
-    response.headers["retry-after"] = str(int(world.call_times[0] + 60 - now) + 1)
+    response.headers["retry-after"] = str(int(world.ledger.call_times[0] + 60 - now) + 1)
     raise Refused(response)
 
 

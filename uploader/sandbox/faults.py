@@ -21,7 +21,7 @@ def exchange(world: World, route: Route, request: Request) -> Response:
     if fault.do == "reset-before":
         raise ConnectionCut(reset=True)
     if fault.do == "latency":
-        world.sleep(fault.seconds)
+        world.pace.sleep(fault.seconds)
     if fault.do in ("status", "middle-box", "expired-url"):
         return _instead(world, fault, request.body)
     request.fault = fault

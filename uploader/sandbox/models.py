@@ -31,13 +31,13 @@ def get_account(call: Call) -> Response:
 
 def create_model(call: Call) -> Response:
     world = call.world
-    world.count("create_calls")
+    world.ledger.count("create_calls")
     call.query()
     fields = check_create_body(call.body)
     model_id = call.body["modelId"]
     if (call.account, model_id) in world.models:
         raise Refused(grpc(refusals.ALREADY_EXISTS, "already exists"))
-    world.count("creates")
+    world.ledger.count("creates")
     model = Model(call.account, model_id, fields, world.now())
     world.models[call.account, model_id] = model
     return json_response(200, model_document(world, model))

@@ -85,7 +85,7 @@ class Sandbox:
     @property
     def control_token(self) -> str:
         """What `/_sandbox/` wants as a bearer token."""
-        return self.world.control_token
+        return self.world.doors.control_token
 
     def report(self) -> dict[str, Any]:
         """The counters of World.report()."""
@@ -119,7 +119,7 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.world.stopping.set()
+        self.world.pace.stopping.set()
         for server, thread in zip(self._servers, self._threads, strict=True):
             server.shutdown()
             thread.join()

@@ -68,12 +68,12 @@ def _document(world: World) -> dict[str, Any]:
         "version": _VERSION,
         "api_key": world.config.api_key,
         "account_id": world.config.account_id,
-        "control_token": world.control_token,
-        "secret": base64.b64encode(world.secret).decode(),
-        "generation": world.generation,
-        "counts": world.counts,
-        "leaked_keys": world.leaked_keys,
-        "refused": world.refused,
+        "control_token": world.doors.control_token,
+        "secret": base64.b64encode(world.doors.secret).decode(),
+        "generation": world.ledger.generation,
+        "counts": world.ledger.counts,
+        "leaked_keys": world.ledger.leaked_keys,
+        "refused": world.ledger.refused,
         "models": [asdict(model) for model in world.models.values()],
         "objects": [_object(entry) for entry in world.objects.values()],
         "sessions": {upload_id: _session(entry) for upload_id, entry in world.sessions.items()},
@@ -101,12 +101,12 @@ def _restore(world: World, document: Mapping[str, Any], fixed: Collection[str]) 
         raise ValueError(document["version"])
     kept = {name: document[name] for name in ("api_key", "account_id") if name not in fixed}
     world.config.change(kept)
-    world.control_token = str(document["control_token"])
-    world.secret = base64.b64decode(document["secret"], validate=True)
-    world.generation = int(document["generation"])
-    world.counts |= {name: int(document["counts"][name]) for name in world.counts}
-    world.leaked_keys = int(document["leaked_keys"])
-    world.refused = [str(reason) for reason in document["refused"]]
+    world.doors.control_token = str(document["control_token"])
+    world.doors.secret = base64.b64decode(document["secret"], validate=True)
+    world.ledger.generation = int(document["generation"])
+    world.ledger.counts |= {name: int(document["counts"][name]) for name in world.ledger.counts}
+    world.ledger.leaked_keys = int(document["leaked_keys"])
+    world.ledger.refused = [str(reason) for reason in document["refused"]]
     for fields in document["models"]:
         model = Model(**fields)
         world.models[model.account, model.model_id] = model

@@ -21,7 +21,9 @@ _START_BODIES = (b"", b"{}")
 
 def download_url(world: World, key: str) -> str:
     """The URL by which an object can be read for a while (docs/fireworks.md §2.2)."""
-    return signed_url(world.secret, _address(world, key), "GET", {}, world.now(), _DOWNLOAD_LIFE_S)
+    return signed_url(
+        world.doors.secret, _address(world, key), "GET", {}, world.now(), _DOWNLOAD_LIFE_S
+    )
 
 
 def issue_url(world: World, key: str, size: int, *, resumable: bool) -> str:
@@ -35,7 +37,7 @@ def issue_url(world: World, key: str, size: int, *, resumable: bool) -> str:
         upload_id = world.new_session(world.object_at(key), (size, size))
         return f"{address}?upload_id={upload_id}"
     headers = {"content-type": _CONTENT_TYPE, _LENGTH_RANGE: f"{size},{size}"}
-    method, secret = "PUT", world.secret
+    method, secret = "PUT", world.doors.secret
     if kind != "put":
         method, headers["x-goog-resumable"] = "POST", "start"
     if kind == "refused":
@@ -49,7 +51,7 @@ def route(world: World, request: Request) -> Route:
     bucket, _, key = request.path.removeprefix("/").partition("/")
     if bucket != _bucket(world) or not key:
         missing = xml(404, "NoSuchBucket")
-        stamp_storage(missing, world.next_id())
+        stamp_storage(missing, world.ledger.next_id())
         return Route("unknown", key, lambda _: missing)
     on, run = _verb(request)
     return Route(on, key, lambda bent: _answer(world, bent, key, run))
@@ -80,14 +82,14 @@ def _answer(world: World, request: Request, key: str, run: _Run) -> Response:
         response = run(world, request, key)
     except Refused as refused:
         if refused.violation:
-            world.refuse(refused.violation)
+            world.ledger.refuse(refused.violation)
         response = refused.response
     except ConnectionError:
         raise
     except OSError:
         response = xml(500, "InternalError", "the data folder does not take it")
     # The real service's id of an upload is the secret part of its session's URI, too.
-    stamp_storage(response, request.query.get("upload_id") or world.next_id())
+    stamp_storage(response, request.query.get("upload_id") or world.ledger.next_id())
     return response
 
 
@@ -101,7 +103,7 @@ def _check_name(key: str) -> None:
 def _admit(world: World, request: Request) -> None:
     if world.leaks(request):
         with world.lock:
-            world.leaked_keys += 1
+            world.ledger.leaked_keys += 1
         raise malformed("a control-plane credential was sent to storage")
     if "transfer-encoding" in request.headers:
         raise malformed("chunked request body")
@@ -109,7 +111,7 @@ def _admit(world: World, request: Request) -> None:
 
 def _start(world: World, request: Request, key: str) -> Response:
     """Start a session: 201 and its URI in Location (docs/gcs-resumable.md §1)."""
-    check_signature(world.secret, request, world.now())
+    check_signature(world.doors.secret, request, world.now())
     # Google's own library posts `{}` (docs/gcs-resumable.md §2).
     small = "content-length" in request.headers and request.body.length <= len(b"{}")
     if not small or read_body(request.body) not in _START_BODIES:
@@ -120,7 +122,7 @@ def _start(world: World, request: Request, key: str) -> Response:
 
 def _plain_put(world: World, request: Request, key: str) -> Response:
     """The whole object in one request; nothing is kept of one that is cut."""
-    check_signature(world.secret, request, world.now())
+    check_signature(world.doors.secret, request, world.now())
     if "content-length" not in request.headers or "content-range" in request.headers:
         raise malformed("a plain PUT has Content-Length and no Content-Range")
     size, target = request.body.length, world.object_at(key)
@@ -138,7 +140,7 @@ def _plain_put(world: World, request: Request, key: str) -> Response:
 
 def _read(world: World, request: Request, key: str) -> Response:
     """The bytes of a stored object."""
-    check_signature(world.secret, request, world.now())
+    check_signature(world.doors.secret, request, world.now())
     stored = world.object_at(key).stored
     if stored is None:
         raise Refused(xml(404, "NoSuchKey"))

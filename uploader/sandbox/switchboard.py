@@ -18,7 +18,7 @@ from uploader.sandbox.world import World
 
 def route(world: World, request: Request) -> Route:
     """Never faulted, never counted; a wrong fault or switch is 400 with the reason."""
-    if not carries(request, world.control_token):
+    if not carries(request, world.doors.control_token):
         refused = json_response(403, {"error": "this wants the sandbox's control_token"})
         return Route("sandbox", request.path, lambda _: refused)
     document = read_json(request)

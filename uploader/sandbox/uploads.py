@@ -25,7 +25,7 @@ _SWITCHED = {(name, value) for name in _VALIDATE_QUERY for value in ("true", "fa
 def upload_endpoint(call: Call) -> Response:
     """Upload URLs: the map of this call replaces the registered files (docs/fireworks.md §0.3)."""
     world, model = call.world, call.model()
-    world.count("urls_calls")
+    world.ledger.count("urls_calls")
     call.query()
     check_names("field", call.body.keys(), _UPLOAD_BODY)
     resumable = call.body.get("enableResumableUpload", False)
@@ -37,7 +37,7 @@ def upload_endpoint(call: Call) -> Response:
         raise Refused(refusals.grpc_by_status(status, "no upload endpoint for this model"))
     prefix = f"{world.config.object_prefix}/" if world.config.object_prefix else ""
     if call.request.suffers("other-paths"):
-        prefix += f"path-{world.counts['urls_calls']}/"
+        prefix += f"path-{world.ledger.counts['urls_calls']}/"
     keys = {name: f"{prefix}{model.account}/{model.model_id}/{name}" for name in files}
     _check_keys(keys.values())
     model.files, model.keys = files, keys
@@ -77,7 +77,7 @@ def _check_keys(keys: Iterable[str]) -> None:
 def validate_upload(call: Call) -> Response:
     """Validate (docs/fireworks.md §3): READY once all has landed and enough polls were answered."""
     world, model = call.world, call.model()
-    world.count("validate_calls")
+    world.ledger.count("validate_calls")
     if call.request.body.length:
         raise invalid("a body on a GET")
     if wrong := call.query(*_VALIDATE_QUERY).items() - _SWITCHED:
@@ -90,7 +90,7 @@ def validate_upload(call: Call) -> Response:
 
 def _land(world: World, model: Model) -> None:
     if not _all_stored(world, model):
-        world.count("early_validations")
+        world.ledger.count("early_validations")
         model.wedged = True
     _check_declared_files(model)
     model.polls += not model.wedged

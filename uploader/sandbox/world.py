@@ -22,7 +22,7 @@ from uploader.sandbox.script import Script
 from uploader.sandbox.wire import Request
 
 #: Reasons that the report lists; a client that goes on and on fills no memory.
-_MOST_REFUSED = 1000
+_MAX_REFUSED = 1000
 
 
 @dataclass
@@ -119,6 +119,61 @@ class Session:
         return self.part.persisted - self.unseen
 
 
+class Ledger:
+    """What clients did, counted for whoever judges them; free of secrets."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(
+            ("creates", "create_calls", "early_validations", "validate_calls", "urls_calls"), 0
+        )
+        self.leaked_keys = 0
+        self.refused: list[str] = []
+        self.call_times: list[float] = []
+        self.generation = 0
+        self._exchanges = 0
+        self._lock = threading.Lock()
+
+    def count(self, name: str) -> None:
+        """One more of what `counts` calls ``name``."""
+        with self._lock:
+            self.counts[name] += 1
+
+    def refuse(self, reason: str) -> None:
+        """Note a breach of the protocol; `reason` never contains a secret."""
+        with self._lock:
+            if len(self.refused) < _MAX_REFUSED:
+                self.refused.append(reason)
+
+    def next_id(self) -> str:
+        """The id of one more exchange; the same life of a world gives the same ids."""
+        with self._lock:
+            self._exchanges += 1
+            return f"sandbox-{self._exchanges:06}"
+
+    def next_generation(self) -> int:
+        """The number of one more stored object."""
+        with self._lock:
+            self.generation += 1
+            return self.generation
+
+
+@dataclass
+class Doors:
+    """What the sandbox signs with, and what a caller of `/_sandbox/` must show."""
+
+    secret: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    control_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+
+
+@dataclass
+class Pace:
+    """Time as the services see it: epoch seconds, and waiting, which ends when they stop."""
+
+    now: Callable[[], float]
+    sleep: Callable[[float], object]
+    stopping: threading.Event
+
+
 class World:
     """Everything the two services remember.
 
@@ -141,8 +196,8 @@ class World:
         self.config = Config()
         self.config.change(switches)
         self.script = Script(faults or (), seed)
-        self.stopping = threading.Event()
-        self.sleep = sleep or self.stopping.wait
+        stopping = threading.Event()
+        self.pace = Pace(now, sleep or stopping.wait, stopping)
         self.lock = threading.RLock()
         self.base_url = "http://127.0.0.1:1"
         self.storage_url = "http://127.0.0.1:2"
@@ -150,38 +205,12 @@ class World:
         self.models: dict[tuple[str, str], Model] = {}
         self.objects: dict[str, StorageObject] = {}
         self.sessions: dict[str, Session] = {}
-        self.counts = dict.fromkeys(
-            ("creates", "create_calls", "early_validations", "validate_calls", "urls_calls"), 0
-        )
-        self.leaked_keys = 0
-        self.refused: list[str] = []
-        self.call_times: list[float] = []
-        self._now = now
-        self.secret = secrets.token_bytes(32)
-        #: What a caller of `/_sandbox/` must show.
-        self.control_token = secrets.token_urlsafe(32)
-        self.generation = 0
-        self._exchanges = 0
-
-    def next_id(self) -> str:
-        """The id of one more exchange; the same life of a world gives the same ids."""
-        with self.lock:
-            self._exchanges += 1
-            return f"sandbox-{self._exchanges:06}"
+        self.ledger = Ledger()
+        self.doors = Doors()
 
     def now(self) -> float:
         """Epoch seconds by the clock of the services."""
-        return self._now() + self.config.clock_skew_s
-
-    def count(self, name: str) -> None:
-        with self.lock:
-            self.counts[name] += 1
-
-    def refuse(self, reason: str) -> None:
-        """Note a breach of the protocol; `reason` never contains a secret."""
-        with self.lock:
-            if len(self.refused) < _MOST_REFUSED:
-                self.refused.append(reason)
+        return self.pace.now() + self.config.clock_skew_s
 
     def object_at(self, key: str) -> StorageObject:
         with self.lock:
@@ -213,8 +242,8 @@ class World:
         part.move_to(target.key)
         md5 = self.md5(target.key) if self.config.md5 else None
         with self.lock:
-            self.generation += 1
-            target.stored = Stored(part.persisted, part.crc32c, self.generation, md5)
+            generation = self.ledger.next_generation()
+            target.stored = Stored(part.persisted, part.crc32c, generation, md5)
             return target.stored
 
     def forget_objects(self, model: Model) -> None:
@@ -232,10 +261,10 @@ class World:
             objects = {key: entry.report() for key, entry in sorted(self.objects.items())}
             below = sum(entry.bytes_below_confirmed for entry in self.objects.values())
             return {
-                **self.counts,
-                "leaked_keys": self.leaked_keys,
+                **self.ledger.counts,
+                "leaked_keys": self.ledger.leaked_keys,
                 "bytes_below_confirmed": below,
-                "refused": list(self.refused),
+                "refused": list(self.ledger.refused),
                 "models": {model.name: model.state for model in self.models.values()},
                 "objects": objects,
             }

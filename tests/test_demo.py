@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from uploader.sandbox.demo import _command, _worker
+from uploader.demo import _command, _worker
 from uploader.sandbox.server import Sandbox
 
 PATIENCE_S = 90.0
