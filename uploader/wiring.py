@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from uploader.engine.worker import Worker
     from uploader.remote.credentials import ApiKeySource
     from uploader.remote.fireworks import Fireworks
+    from uploader.remote.gate import Gate
     from uploader.settings.schema import Settings
     from uploader.store.database.workers import WorkerLock
     from uploader.store.jobs import Jobs
@@ -202,8 +203,6 @@ def _context(
     from uploader.engine.context import WorkerContext
     from uploader.engine.throttle import Slots, Throttle
     from uploader.model.links import Private
-    from uploader.remote.answers import MAX_CONTROL_BYTES
-    from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
     from uploader.remote.storage import Storage
@@ -215,13 +214,7 @@ def _context(
     gate, key = Gate(time, limits.backoff), _key(settings)
 
     def control(stop: StopToken) -> Fireworks:
-        return Fireworks(
-            own.base_url,
-            key.read,
-            time,
-            gate,
-            SocketAdapter(stop, tls, max_answer_bytes=MAX_CONTROL_BYTES),
-        )
+        return _fireworks(settings, key, gate, stop)
 
     def storage(stop: StopToken) -> Storage:
         return Storage(time, SocketAdapter(stop, tls), plain=is_plain(own.base_url))
@@ -256,16 +249,19 @@ def _key(settings: Settings) -> ApiKeySource:
 
 def service(settings: Settings) -> Fireworks:
     """Fireworks, for a command that asks it once. Raises UsageError."""
+    from uploader.remote.gate import Gate
+
+    gate = Gate(clock(), _limits(settings).backoff)
+    return _fireworks(settings, _key(settings), gate, StopToken())
+
+
+def _fireworks(settings: Settings, key: ApiKeySource, gate: Gate, stop: StopToken) -> Fireworks:
     from uploader.remote.answers import MAX_CONTROL_BYTES
     from uploader.remote.fireworks import Fireworks
-    from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
 
-    time = clock()
-    gate = Gate(time, _limits(settings).backoff)
-    tls = trust(settings)
-    adapter = SocketAdapter(StopToken(), tls, max_answer_bytes=MAX_CONTROL_BYTES)
-    return Fireworks(settings.fireworks.base_url, _key(settings).read, time, gate, adapter)
+    adapter = SocketAdapter(stop, trust(settings), max_answer_bytes=MAX_CONTROL_BYTES)
+    return Fireworks(settings.fireworks.base_url, key.read, clock(), gate, adapter)
 
 
 def _limits(settings: Settings) -> Limits:

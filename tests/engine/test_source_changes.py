@@ -314,7 +314,7 @@ def assert_refused(lab: Lab, code: str) -> None:
 SHARDS = {f"shard-{number}_bin": GRANULE + number for number in range(1, 5)}
 
 
-@pytest.mark.parametrize("boundary", ["start before", "start after", "put after"])
+@pytest.mark.parametrize("boundary", ["put before", "put after"])
 @pytest.mark.parametrize("how", ["in place", "by rename"])
 def test_a_folder_overwritten_between_its_second_and_third_shard(
     lab: Lab, how: str, boundary: str

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -183,3 +184,26 @@ def test_an_env_file_replaces_what_was_there_and_follows_no_link(tmp_path: Path)
         assert not env.is_symlink()
         assert stat.S_IMODE(env.stat().st_mode) == 0o600
     assert victim.read_text() == "mine"
+
+
+def test_an_exchange_writes_what_it_changed_and_not_the_whole_world(
+    start: Start, tmp_path: Path
+) -> None:
+    remote = start()
+    changes = tmp_path / "data/.sandbox.changes"
+    sizes = []
+    for _ in range(60):
+        remote.session(10)
+        sizes.append(changes.stat().st_size)
+    grown = [after - before for before, after in pairwise(sizes)]
+    assert max(grown[30:]) <= max(grown[:30]) + 64
+
+
+def test_a_line_of_changes_that_is_torn_never_counted(start: Start, tmp_path: Path) -> None:
+    remote = start()
+    uri = remote.session(10)
+    changes = tmp_path / "data/.sandbox.changes"
+    kept = changes.read_bytes()
+    remote = start(**ports(remote))
+    changes.write_bytes(kept + b'{"objects": {"a')
+    assert start(**ports(remote)).query(uri).status_code == 308

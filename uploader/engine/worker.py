@@ -72,6 +72,16 @@ class Every:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class _Duties:
+    """What the loop does now and then."""
+
+    watching: Every
+    claiming: Every
+    renewing: Every
+    healing: Every
+
+
 class Worker:
     """Drives every claimable job until it is told to drain."""
 
@@ -86,10 +96,12 @@ class Worker:
         self._set_ahead = _ahead(context.clock)
         self._key = context.key_fingerprint()
         self._store_broken_since: float | None = None
-        self._watching = Every(5.0)
-        self._claiming = Every(1.0)  # a `not_before` passes without anybody writing
-        self._renewing = Every(context.limits.lease_s / 4)
-        self._healing = Every(60.0, last_s=context.clock.boot_s())
+        self._duties = _Duties(
+            watching=Every(5.0),
+            claiming=Every(1.0),  # a `not_before` passes without anybody writing
+            renewing=Every(context.limits.lease_s / 4),
+            healing=Every(60.0, last_s=context.clock.boot_s()),
+        )
 
     def drain(self) -> None:
         """Stop claiming, stop at a block boundary, persist, return. Safe in a signal handler."""
@@ -127,7 +139,7 @@ class Worker:
         """One look at everything; True if a run ``until_idle`` has come to its end."""
         try:
             changed = self._housekeep()
-            if claim or changed or self._claiming.due(self._context.clock.boot_s()):
+            if claim or changed or self._duties.claiming.due(self._context.clock.boot_s()):
                 self._claim()
                 self._store_broken_since = None  # a turn that claims has used the store
             idle = until_idle and self._idle()
@@ -200,12 +212,12 @@ class Worker:
         context, boot_s = self._context, self._context.clock.boot_s()
         self._handle_clock_set_back()
         changed = context.changed()
-        if changed or self._watching.due(boot_s):
+        if changed or self._duties.watching.due(boot_s):
             context.claims.reap(context.alive)
             self._watch(boot_s)
-        if self._renewing.due(boot_s):
+        if self._duties.renewing.due(boot_s):
             self._renew(boot_s)
-        if self._healing.due(boot_s):
+        if self._duties.healing.due(boot_s):
             context.spawn("key", self._heal)  # a key command may take its time
         self._cut_after_grace(boot_s)
         return changed

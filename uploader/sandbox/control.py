@@ -15,6 +15,7 @@ from uploader.sandbox.world import World
 
 def route(world: World, request: Request) -> Route:
     """Where a control-plane request leads. Raises ConnectionError if its body never ends."""
+    world.ledger.touched.add(("models", ""))
     if is_too_long(request):
         status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         return _unknown(world, request, refusals.grpc_by_status(status, "the body is too long"))

@@ -18,8 +18,8 @@ from uploader.sandbox.folder import check_key
 from uploader.sandbox.part import Part
 from uploader.sandbox.world import Model, Session, StorageObject, Stored, World
 
-_FILE, _LOCK = ".sandbox.json", ".sandbox.lock"
-_VERSION = 1
+_FILE, _CHANGES, _LOCK = ".sandbox.json", ".sandbox.changes", ".sandbox.lock"
+_VERSION = 2
 _COUNTERS = ("body_bytes_read", "bytes_below_confirmed", "sessions_started", "puts", "queries")
 _SESSION = ("created_at", "limits", "total", "gone", "unseen")
 
@@ -27,6 +27,8 @@ _SESSION = ("created_at", "limits", "total", "gone", "unseen")
 class StateFile:
     """The state of a world in its data folder. Raises ValueError, OSError if it cannot be taken.
 
+    One file holds all of it, a second what has changed since: after each exchange a line with just
+    that is appended, for a folder of many files would else be written whole for each of them.
     `fixed` names the switches that the caller has set: they win over what was kept.
     """
 
@@ -39,31 +41,63 @@ class StateFile:
             self._lock.close()
             raise ValueError("another sandbox is using this data folder") from None
         try:
-            if content := world.folder.read(_FILE):
-                self._restore(content, fixed)
-            self.save()
+            self._restore(fixed)
+            self._changes = world.folder.open(_CHANGES)
+            self._save_all()
         except BaseException:
             self._lock.close()
             raise
 
     def save(self) -> None:
-        """Keep the state as it is now."""
+        """Keep what this thread's exchange has changed."""
+        touched = self._world.ledger.touched
         with self._world.lock:
-            self._world.folder.write(_FILE, json.dumps(_document(self._world)).encode())
+            line = json.dumps(_document(self._world, touched)) + "\n"
+            self._changes.write(line.encode())
+        touched.clear()
 
     def close(self) -> None:
         """Keep the state for the last time, and let others use the folder."""
-        self.save()
+        self._save_all()
+        self._changes.close()
         self._lock.close()
 
-    def _restore(self, content: bytes, fixed: Collection[str]) -> None:
+    def _save_all(self) -> None:
+        world = self._world
+        with world.lock:
+            everything = {("models", "")}
+            everything |= {("objects", key) for key in world.objects}
+            everything |= {("sessions", upload_id) for upload_id in world.sessions}
+            world.folder.write(_FILE, json.dumps(_document(world, everything)).encode())
+            self._changes.seek(0)
+            self._changes.truncate()
+
+    def _restore(self, fixed: Collection[str]) -> None:
         try:
-            _restore(self._world, json.loads(content), fixed)
+            kept = self._kept()
+            if kept is not None:
+                _restore(self._world, kept, fixed)
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
             raise ValueError(f"{_FILE} in the data folder is not a state of the sandbox") from None
 
+    def _kept(self) -> dict[str, Any] | None:
+        content = self._world.folder.read(_FILE)
+        if not content:
+            return None
+        kept: dict[str, Any] = json.loads(content)
+        *changes, _ = self._world.folder.read(_CHANGES).split(b"\n")  # a torn line never counted
+        for change in map(json.loads, changes):
+            for part in ("objects", "sessions"):
+                kept[part] |= change.pop(part)
+            kept |= change
+        return kept
 
-def _document(world: World) -> dict[str, Any]:
+
+def _document(world: World, touched: Collection[tuple[str, str]]) -> dict[str, Any]:
+    """What is small, and of the rest what was ``touched``: null for what is gone."""
+    objects = {key: world.objects.get(key) for part, key in touched if part == "objects"}
+    sessions = {key: world.sessions.get(key) for part, key in touched if part == "sessions"}
+    models = [asdict(model) for model in world.models.values()]
     return {
         "version": _VERSION,
         "api_key": world.config.api_key,
@@ -74,9 +108,9 @@ def _document(world: World) -> dict[str, Any]:
         "counts": world.ledger.counts,
         "leaked_keys": world.ledger.leaked_keys,
         "refused": world.ledger.refused,
-        "models": [asdict(model) for model in world.models.values()],
-        "objects": [_object(entry) for entry in world.objects.values()],
-        "sessions": {upload_id: _session(entry) for upload_id, entry in world.sessions.items()},
+        "objects": {key: _object(entry) if entry else None for key, entry in objects.items()},
+        "sessions": {key: _session(entry) if entry else None for key, entry in sessions.items()},
+        **({"models": models} if ("models", "") in touched else {}),
     }
 
 
@@ -110,10 +144,11 @@ def _restore(world: World, document: Mapping[str, Any], fixed: Collection[str]) 
     for fields in document["models"]:
         model = Model(**fields)
         world.models[model.account, model.model_id] = model
-    for fields in document["objects"]:
+    for fields in filter(None, document["objects"].values()):
         _restore_object(world, fields)
     for upload_id, fields in document["sessions"].items():
-        world.sessions[upload_id] = _restored_session(world, fields)
+        if fields:
+            world.sessions[upload_id] = _restored_session(world, fields)
 
 
 def _restore_object(world: World, fields: Mapping[str, Any]) -> None:

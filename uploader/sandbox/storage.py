@@ -158,7 +158,7 @@ def _content(world: World, key: str, response: Response, size: int) -> Iterator[
 
 
 def _session_verb(world: World, request: Request, key: str) -> Response:
-    found = world.sessions.get(request.query["upload_id"])
+    found = world.session_at(request.query["upload_id"])
     if found is None or found.target.key != key:
         raise Refused(xml(404, "NoSuchUpload"))
     verb = session.cancel if request.method == "DELETE" else session.put

@@ -131,7 +131,14 @@ class Ledger:
         self.call_times: list[float] = []
         self.generation = 0
         self._exchanges = 0
+        self._exchange = threading.local()
         self._lock = threading.Lock()
+
+    @property
+    def touched(self) -> set[tuple[str, str]]:
+        """What this thread's exchange may change: a part of the world, and a key in it."""
+        found: set[tuple[str, str]] = vars(self._exchange).setdefault("touched", set())
+        return found
 
     def count(self, name: str) -> None:
         """One more of what `counts` calls ``name``."""
@@ -214,7 +221,16 @@ class World:
 
     def object_at(self, key: str) -> StorageObject:
         with self.lock:
+            self.ledger.touched.add(("objects", key))
             return self.objects.setdefault(key, StorageObject(key, self.folder.root / key))
+
+    def session_at(self, upload_id: str) -> Session | None:
+        """The session of that id, about to be used."""
+        with self.lock:
+            found = self.sessions.get(upload_id)
+            if found:
+                self.ledger.touched.update({("sessions", upload_id), ("objects", found.target.key)})
+            return found
 
     def receiving(self) -> bool:
         """Is the body of any request still coming in?"""
@@ -228,6 +244,7 @@ class World:
             session = Session(target, self.now(), limits, self.new_part(target))
             target.sessions_started += 1
             self.sessions[upload_id] = session
+            self.ledger.touched.add(("sessions", upload_id))
             return upload_id
 
     def new_part(self, target: StorageObject) -> Part:
@@ -251,9 +268,11 @@ class World:
         folder = f"/{model.account}/{model.model_id}/"
         for key in [key for key in self.objects if folder in f"/{key}"]:
             gone = self.objects.pop(key)
+            self.ledger.touched.add(("objects", key))
             self.folder.remove(gone.key)
             for upload_id in [i for i, s in self.sessions.items() if s.target is gone]:
                 self.sessions.pop(upload_id).part.discard()
+                self.ledger.touched.add(("sessions", upload_id))
 
     def report(self) -> dict[str, Any]:
         """Counters for oracles; free of secrets."""
