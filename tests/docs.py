@@ -26,6 +26,7 @@ _WHOLE = (
 _PARTS = (
     documents.JobJson,
     documents.FileJson,
+    documents.WorkerJson,
     documents.ReasonJson,
     documents.FindingJson,
     documents.PlannedFileJson,

@@ -64,7 +64,7 @@ class Store:
             return None
         engine = self._opened()
         migrate.require_head(engine)
-        return Jobs(engine)
+        return Jobs(engine, living=self.living)
 
     def need(self) -> Jobs:
         """The job table. Raises NotFound if there is none yet."""
@@ -89,15 +89,19 @@ class Store:
         from uploader.store.jobs import Jobs
 
         self.upgrade()
-        return Jobs(self._opened())
+        return Jobs(self._opened(), living=self.living)
 
     def worker_alive(self) -> bool:
         """Does any worker of this store live? With PostgreSQL it may be another machine's."""
-        from uploader.store.database.dialect import worker_connected
-        from uploader.store.database.workers import any_worker
+        return bool(self.living())
 
-        connected = self._engine is not None and worker_connected(self._engine)
-        return any_worker(self._settings.state_dir) or connected
+    def living(self) -> frozenset[str]:
+        """The workers of this store that live, by the owners of their leases."""
+        from uploader.store.database.dialect import connected_workers
+        from uploader.store.database.workers import living
+
+        connected = connected_workers(self._engine) if self._engine else frozenset()
+        return living(self._settings.state_dir) | connected
 
     def version(self) -> str | None:
         """The version of its schema; None if it is empty or not there at all."""
@@ -152,7 +156,7 @@ def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[tu
         migrate.ensure(engine, settings.state_dir)
         with (
             WorkerLock(settings.state_dir) as lock,
-            contextlib.closing(ChangeWatch(engine)) as watch,
+            contextlib.closing(ChangeWatch(engine, lock.owner)) as watch,
         ):
             migrate.require_head(engine)  # from here on nobody else migrates it
             for concern in concerns(settings, engine):

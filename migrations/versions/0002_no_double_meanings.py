@@ -28,6 +28,7 @@ def _add_columns() -> None:
     op.add_column("jobs", sa.Column("uploaded_at", _MOMENT))
     op.add_column("jobs", sa.Column("urls_until", _MOMENT))
     op.add_column("files", sa.Column("upload_url", sa.Text))
+    op.add_column("files", sa.Column("awaiting_since", _MOMENT))
     op.add_column(
         "files", sa.Column("fingerprint", sa.Text, nullable=False, server_default=sa.text("''"))
     )

@@ -17,7 +17,7 @@ import pytest
 
 from tests.cli.conftest import Command
 from tests.cli.test_process import DEADLINE_S, in_terminal
-from tests.cli.test_render import JOB
+from tests.cli.test_render import JOB, NOW
 from tests.model.build import BASE, folder
 from uploader import demo
 from uploader.cli.terminal import out_wrapped
@@ -195,13 +195,13 @@ def test_names_that_people_copy_are_not_broken(capsys: pytest.CaptureFixture[str
     assert "accounts/acme/models/a-rather-long-model-name-v2\n" in capsys.readouterr().out
 
 
-FIGURES = ("9/31 files", "31% of 127.9 KiB", "1001 B/s", "ETA 1m29s")
+FIGURES = ("32% sent", "31% of 127.9 KiB", "1001 B/s", "ETA 1m29s")
 
 
 @pytest.mark.parametrize("name", ["m", "llama-70b-ft-v3", "a" * 63])
 @pytest.mark.parametrize("columns", [58, 71, 80, 200])
 def test_a_line_of_progress_keeps_its_figures(name: str, columns: int) -> None:
-    said = line(replace(JOB, model_id=name), columns)
+    said = line(replace(JOB, model_id=name), NOW, columns)
     assert len(said) <= columns
     assert said.startswith("job 12")
     assert all(figure in said for figure in FIGURES)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command, ScriptedClock
+from uploader.store.database.workers import WorkerLock
 
 Sql = Callable[[str], None]
 
@@ -23,7 +24,11 @@ def test_no_store_is_no_jobs(uploader: Command, home: Path) -> None:
     for command in ((), ("status",)):
         answer = uploader(*command)
         assert (answer.code, answer.out, answer.err) == (0, "no jobs\n", "")
-    assert uploader("status", "--json").json == {"schema": "uploader.jobs/1", "jobs": []}
+    assert uploader("status", "--json").json == {
+        "schema": "uploader.jobs/1",
+        "jobs": [],
+        "workers": [],
+    }
     assert (uploader("logs").code, uploader("events").out) == (0, "")
     assert not (home / "state").exists()
 
@@ -44,7 +49,7 @@ def test_status_on_a_terminal_is_a_table_with_what_to_do(
     terminal(80)
     answer = uploader("status")
     lines = answer.out.splitlines()
-    assert lines[0].split() == ["ID", "MODEL", "STAGE", "STATUS", "FILES", "CONFIRMED"]
+    assert lines[0].split() == [*("ID", "MODEL", "STAGE", "STATUS", "SENT", "CONFIRMED", "FILES")]
     assert lines[3:] == ["job 1 blocked: no API \\x1b[31mkey", "  hint: set a key"]
     assert all(len(line) <= 80 for line in lines)
 
@@ -64,7 +69,7 @@ def test_show_has_the_files(uploader: Command, sql: Sql, terminal: Callable[[int
     assert document["files"][1]["path"] == "config.json"
     piped = uploader("show", "1").out
     assert "status\tactive\n" in piped
-    assert "config.json\t39\t0\tfalse\tfalse\t\tsession\t2\treset\n" in piped
+    assert "config.json\t39\t0\t0\tfalse\tfalse\t\tsession\t2\treset\n" in piped
     terminal(80)
     shown = uploader("show", "1").out
     assert "status    active\n" in shown
@@ -103,13 +108,15 @@ def test_explain_says_what_a_plain_put_cannot_do(uploader: Command, sql: Sql) ->
 
 @pytest.mark.usefixtures("enqueued")
 def test_explain_warns_of_a_session_that_ends_too_soon(
-    uploader: Command, sql: Sql, clock: ScriptedClock
+    uploader: Command, sql: Sql, clock: ScriptedClock, home: Path
 ) -> None:
     opened = clock.now() - timedelta(days=6, hours=23)
-    sql("UPDATE jobs SET stage = 'upload', rate_bps = 0.5;"
-        f"UPDATE files SET session_uri = 'x', session_at = '{opened:%Y-%m-%d %H:%M:%S.%f}'"
-        " WHERE path = 'model.safetensors'")  # fmt: skip
-    assert "Warning: model.safetensors needs" in uploader("explain", "1").out
+    with WorkerLock(home / "state") as lock:
+        sql("UPDATE jobs SET stage = 'upload', rate_bps = 0.5, lease_token = 't',"
+            f" lease_owner = '{lock.owner}';"
+            f"UPDATE files SET session_uri = 'x', session_at = '{opened:%Y-%m-%d %H:%M:%S.%f}'"
+            " WHERE path = 'model.safetensors'")  # fmt: skip
+        assert "Warning: model.safetensors needs" in uploader("explain", "1").out
 
 
 @pytest.mark.usefixtures("enqueued")

@@ -43,13 +43,15 @@ JOB = Job(
     bytes_sent=43_000,
 )
 FILE = FileState(
-    12, "model.safetensors", 1000, "x", checkpoint=PrefixCrc(256, 1), crc32c=0xE3069283
-)
+    12, "model.safetensors", 1000, "x", checkpoint=PrefixCrc(256, 1), mark=PrefixCrc(600, 2),
+    bytes_sent=700, crc32c=0xE3069283,
+)  # fmt: skip
 
 
 def test_a_stored_file_is_confirmed_as_a_whole() -> None:
     stored = replace(FILE, stored=True, mode=Mode.PUT, checkpoint=PrefixCrc())
-    assert render.file_row(stored, NOW)[3:6] == ("100%", "unverified", "put")
+    assert render.file_row(stored, NOW)[3:7] == ("100%", "100%", "unverified", "put")
+    assert render.file_row(FILE, NOW)[3:5] == ("60%", "25%")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,11 @@ def test_a_stored_file_is_confirmed_as_a_whole() -> None:
             "waits 9s: 503",
         ),
         ({"status": Status.BLOCKED, "reason": Reason("key", "no key", "")}, "no key"),
+        ({"awaiting_since": NOW - timedelta(seconds=2)}, ""),
+        (
+            {"awaiting_since": NOW - timedelta(seconds=95), "plain_put": True},
+            "waiting for the storage service's answer, 95 s",
+        ),
         ({"plain_put": True}, "plain PUT: files are confirmed as a whole"),
     ],
 )
@@ -74,7 +81,7 @@ def test_the_note_of_a_job(change: dict[str, Any], said: str) -> None:
 def test_the_columns_of_a_job_are_for_programs() -> None:
     assert render.job_columns(JOB, URL, NOW) == (
         *("12", "accounts/acme/models/llama-70b-ft-v3", "upload", "active"),
-        *("9", "31", "41000", "131000", "1001", "89", ""),
+        *("9", "31", "43000", "41000", "131000", "1001", "89", ""),
     )
 
 
@@ -86,6 +93,8 @@ def test_a_table_fits_its_terminal(columns: int, capsys: pytest.CaptureFixture[s
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= columns
     assert lines[0].split()[:3] == ["ID", "MODEL", "STAGE"]
+    if columns >= 80:
+        assert lines[0].split()[3:8] == ["STATUS", "SENT", "CONFIRMED", "RATE", "ETA"]
     assert ("m" * 63 in lines[2]) == (columns == 200)
     assert ("…" in lines[2]) == (columns < 200)
 

@@ -83,8 +83,13 @@ def test_one_line_per_change_and_per_half_minute(
         lambda: sql("UPDATE jobs SET status = 'done', stage = 'ready'"),
     ]
     lines = [line for line in uploader("wait", "1").err.splitlines() if line.startswith("job")]
-    progress = "0/6 files, 0% of 2.2 KiB confirmed"
-    assert [line.split(": ")[1] for line in lines] == ["create", progress, progress, "READY"]
+    progress = "0/6 files, 0% sent, 0% of 2.2 KiB confirmed"
+    assert [line.split(": ")[1].split(";")[0] for line in lines] == [
+        "create",
+        progress,
+        progress,
+        "READY",
+    ]
 
 
 def test_logs_follow_until_interrupted(uploader: Command, clock: ScriptedClock, home: Path) -> None:

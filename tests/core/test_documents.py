@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.test_render import FILE, JOB, NOW
 from uploader.core import documents
-from uploader.core.job import Event, Mode, PrefixCrc, Reason, Stage, Status
+from uploader.core.job import Event, LivingWorker, Mode, PrefixCrc, Reason, Stage, Status
 from uploader.core.text import event_line, timestamp
 
 EVENT = Event(3, 12, NOW, "stored", "at byte 5", "a.bin")
@@ -19,8 +19,8 @@ def test_a_job_document_has_the_documented_keys_in_order() -> None:
     document = documents.job_document(JOB, [FILE], NOW)
     assert " ".join(document) == (
         "schema id model path kind stage status reason files_total files_stored bytes_total"
-        " bytes_confirmed bytes_sent rate_bps eta_s attempts not_before priority created_at"
-        " updated_at ready_at warnings preflight files"
+        " bytes_confirmed bytes_sent rate_bps eta_s awaiting_since attempts not_before priority"
+        " created_at updated_at ready_at warnings preflight files"
     )
     assert document["schema"] == "uploader.job/1"
     assert document["model"] == "accounts/acme/models/llama-70b-ft-v3"
@@ -34,6 +34,7 @@ def test_a_file_has_the_documented_keys_in_order() -> None:
         "path": "model.safetensors",
         "size_bytes": 1000,
         "offset": 256,
+        "bytes_sent": 700,
         "stored": False,
         "verified": False,
         "crc32c": "4waSgw==",
@@ -42,13 +43,14 @@ def test_a_file_has_the_documented_keys_in_order() -> None:
         "last_error": None,
     }
     assert " ".join(documents.file_json(FILE)) == (
-        "path size_bytes offset stored verified crc32c mode attempts last_error"
+        "path size_bytes offset bytes_sent stored verified crc32c mode attempts last_error"
     )
 
 
 def test_a_list_of_jobs() -> None:
-    document = documents.jobs_document([JOB], NOW)
-    assert list(document) == ["schema", "jobs"]
+    document = documents.jobs_document([JOB], [LivingWorker("w", (12,))], NOW)
+    assert list(document) == ["schema", "jobs", "workers"]
+    assert document["workers"] == [{"id": "w", "jobs": [12]}]
     assert document["schema"] == "uploader.jobs/1"
     assert document["jobs"] == [documents.job_json(JOB, NOW)]
 
@@ -75,6 +77,22 @@ def test_a_reason_has_three_fields() -> None:
 def test_a_rate_that_is_over_is_not_told(change: dict[str, Any]) -> None:
     document = documents.job_json(replace(JOB, **change), NOW)
     assert (document["rate_bps"], document["eta_s"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("marked", "eta_s"), [(41_000, 90), (130_000, 1), (130_999, 1), (131_000, None)]
+)
+def test_no_end_is_promised_for_now_while_a_byte_is_unconfirmed(
+    marked: int, eta_s: int | None
+) -> None:
+    document = documents.job_json(replace(JOB, bytes_marked=marked), NOW)
+    assert (document["rate_bps"], document["eta_s"]) == (1001, eta_s)
+
+
+def test_what_is_sent_of_a_file_counts_each_byte_once() -> None:
+    assert documents.sent(FILE) == 600
+    assert documents.sent(replace(FILE, mark=PrefixCrc(100, 1))) == 256
+    assert documents.sent(replace(FILE, stored=True, mark=PrefixCrc())) == 1000
 
 
 def test_a_stored_file_is_confirmed_as_a_whole() -> None:
@@ -120,7 +138,8 @@ WRITTEN: dict[type, Any] = {
     documents.FileJson: documents.file_json(FILE),
     documents.EventJson: documents.event_json(EVENT),
     documents.JobDocument: documents.job_document(JOB, [FILE], NOW),
-    documents.JobsDocument: documents.jobs_document([JOB], NOW),
+    documents.WorkerJson: documents.worker_json(LivingWorker("w", ())),
+    documents.JobsDocument: documents.jobs_document([JOB], [], NOW),
     documents.PlanDocument: documents.plan_document("accounts/a/models/m", INSPECTION),
     documents.PreflightDocument: documents.preflight_document(INSPECTION),
 }

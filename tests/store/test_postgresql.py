@@ -22,7 +22,12 @@ from uploader.core.errors import StoreError, UploaderError, UsageError
 from uploader.core.events import EventKind
 from uploader.core.job import Event, NewJob
 from uploader.store.database import migrate, postgresql
-from uploader.store.database.dialect import ChangeWatch, open_engine, store_errors, worker_connected
+from uploader.store.database.dialect import (
+    ChangeWatch,
+    connected_workers,
+    open_engine,
+    store_errors,
+)
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
 
@@ -368,18 +373,18 @@ def test_change_watch_sees_others_and_stays_calm_otherwise(
 def test_a_watch_whose_connection_broke_connects_again_and_its_worker_still_counts(
     engine: Engine, postgresql_url: str
 ) -> None:
-    assert not worker_connected(engine)
-    with closing(ChangeWatch(engine)) as watch:
-        assert worker_connected(engine)
+    assert not connected_workers(engine)
+    with closing(ChangeWatch(engine, "one")) as watch, closing(ChangeWatch(engine, "two")):
+        assert connected_workers(engine) == {"one", "two"}
         with psycopg.connect(postgresql_url, autocommit=True) as other:
             other.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'uploader' AND datname = current_database()"
+                " WHERE application_name = 'uploader worker one' AND datname = current_database()"
             )
         assert watch.changed()
         assert not watch.changed()
-        assert worker_connected(engine)
-    assert not worker_connected(engine)
+        assert connected_workers(engine) == {"one", "two"}
+    assert not connected_workers(engine)
 
 
 # -- text ------------------------------------------------------------------------------------

@@ -252,8 +252,8 @@ def _found(ref: Ref) -> Iterator[tuple[Jobs, StoredJob]]:
 def _apply(ref: Ref, verb: Verb, *, delete_remote: bool = False) -> JobWithFiles:
     with _found(ref) as (table, found):
         now = wiring.clock().now()
-        after = table.apply(found.id, verb, now, delete_remote=delete_remote)
-        return _with_files(table, after)
+        table.apply(found.id, verb, now, delete_remote=delete_remote)
+        return _with_files(table, table.job(found.id))
 
 
 def _planned(request: EnqueueRequest, settings: Settings, table: Jobs | None) -> Plan:

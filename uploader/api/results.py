@@ -36,6 +36,7 @@ class Job:
     bytes_sent: int
     rate_bps: int | None
     eta_s: int | None
+    awaiting_since: datetime | None
     attempts: int
     not_before: datetime | None
     priority: int
@@ -53,6 +54,7 @@ class File:
     path: str
     size_bytes: int
     offset: int
+    bytes_sent: int
     stored: bool
     verified: bool
     crc32c: str | None
@@ -119,6 +121,7 @@ _JOB: Mapping[str, Callable[[Any], Any]] = {
     "stage": Stage,
     "status": Status,
     "reason": lambda reason: Reason(**reason),
+    "awaiting_since": datetime.fromisoformat,
     "not_before": datetime.fromisoformat,
     "created_at": datetime.fromisoformat,
     "updated_at": datetime.fromisoformat,

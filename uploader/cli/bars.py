@@ -8,19 +8,45 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TaskID, TextColumn
+from rich.progress import Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.table import Column
+from rich.text import Text
 
 from uploader.core.job import Job
 from uploader.core.text import shown
 
 _BAR = 8
+#: What is confirmed, what is only sent, and the rest: told apart without colour, too.
+_TONES = (("█", "green"), ("▒", "green dim"), ("░", "dim"))
+_PLAIN_TONES = (("#", "green"), ("=", "green dim"), (".", "dim"))
 #: A narrower terminal only has room for the words.
 _MIN_WIDTH_WITH_BAR = 72
 
 
+class TwoTones(ProgressColumn):
+    """The bytes the server has confirmed solid, those that are only sent lighter."""
+
+    def __init__(self, encoding: str) -> None:
+        super().__init__()
+        try:
+            "".join(tone for tone, _ in _TONES).encode(encoding)
+        except UnicodeEncodeError:
+            self._tones = _PLAIN_TONES
+        else:
+            self._tones = _TONES
+
+    def render(self, task: Task) -> Text:
+        ends = (task.completed, task.fields["sent"], task.total or 1)
+        cells = [int(_BAR * end / (task.total or 1)) for end in ends]
+        bar, begin = Text(), 0
+        for (tone, style), end in zip(self._tones, cells, strict=True):
+            bar.append(tone * max(end - begin, 0), style)
+            begin = max(begin, end)
+        return bar
+
+
 class Bars:
-    """One bar per job: the bytes the server has confirmed, and where the job stands."""
+    """One bar per job: what is confirmed and what is sent, and where the job stands."""
 
     def __init__(self, line: Callable[[Job, int], str]) -> None:
         console = Console(file=sys.stderr, highlight=False)
@@ -28,7 +54,7 @@ class Bars:
         words = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
         columns: list[ProgressColumn] = [words]
         if console.width >= _MIN_WIDTH_WITH_BAR:
-            columns.insert(0, BarColumn(_BAR))
+            columns.insert(0, TwoTones(console.encoding))
         self._room = console.width - (_BAR + 1) * (len(columns) - 1)
         self._line = line
         self._rows: dict[int, TaskID] = {}
@@ -38,11 +64,12 @@ class Bars:
         for job in jobs:
             words = shown(self._line(job, self._room))
             if job.id not in self._rows:
-                self._rows[job.id] = self._progress.add_task(words)
+                self._rows[job.id] = self._progress.add_task(words, sent=0)
             self._progress.update(
                 self._rows[job.id],
                 total=max(job.bytes_total, 1),
                 completed=job.bytes_confirmed,
+                sent=job.bytes_marked,
                 description=words,
             )
 

@@ -50,14 +50,16 @@ def explain(context: typer.Context, job: JobArgument) -> None:
 def _stands(job: Job, now: datetime) -> Iterator[str]:
     yield f"Job {job.id} brings {job.path} to {job.model} ({job.kind})."
     yield f"It is {job.status} in stage {job.stage}: {_DOING[job.stage]}."
+    sent = percent(job.bytes_marked, job.bytes_total)
     done = percent(job.bytes_confirmed, job.bytes_total)
     yield (
-        f"{job.files_stored} of {job.files_total} files are stored; the server has confirmed"
-        f" {size(job.bytes_confirmed)} of {size(job.bytes_total)} ({done})."
+        f"{job.files_stored} of {job.files_total} files are stored. Of {size(job.bytes_total)},"
+        f" {size(job.bytes_marked)} ({sent}) are sent and {size(job.bytes_confirmed)} ({done})"
+        " are confirmed by the server."
     )
     rate_bps, eta_s = speed(job, now)
     if rate_bps is not None and eta_s is not None:
-        yield f"At {size(rate_bps)}/s the last byte will be sent in {duration(eta_s)}."
+        yield f"At {size(rate_bps)}/s everything will be confirmed in {duration(eta_s)}."
 
 
 def _slow_sessions(job: Job, files: Sequence[FileState], now: datetime) -> Iterator[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from uploader.cli.flags import spelled
-from uploader.core.documents import file_json, offset, speed, waits
+from uploader.core.documents import file_json, offset, sent, speed, waits
 from uploader.core.job import OPEN_STATUSES, FileState, Job, Stage, Status
-from uploader.core.text import duration, percent, size
+from uploader.core.text import awaited, duration, percent, size
 
-JOB_HEADINGS = ("ID", "MODEL", "STAGE", "STATUS", "FILES", "CONFIRMED", "RATE", "ETA")
-FILE_HEADINGS = ("", "FILE", "SIZE", "OFFSET", "STORED", "MODE", "ATTEMPTS", "SESSION")
+#: What is last gives way first on a narrow terminal.
+JOB_HEADINGS = ("ID", "MODEL", "STAGE", "STATUS", "SENT", "CONFIRMED", "RATE", "ETA", "FILES")
+FILE_HEADINGS = ("", "FILE", "SIZE", "SENT", "CONFIRMED", "STORED", "MODE", "ATTEMPTS", "SESSION")
 
 NO_WORKER = "no worker runs: start `uploader run`"
 
@@ -24,17 +26,19 @@ def job_row(job: Job, now: datetime) -> tuple[str, ...]:
         job.model_id,
         job.stage,
         job.status,
-        f"{job.files_stored}/{job.files_total}",
+        percent(job.bytes_marked, job.bytes_total),
         f"{done} of {size(job.bytes_total)}",
         f"{size(rate_bps)}/s" if rate_bps else "",
         duration(eta_s) if eta_s is not None else "",
+        f"{job.files_stored}/{job.files_total}",
     )
 
 
 def job_columns(job: Job, base_url: str, now: datetime) -> tuple[str, ...]:
     """A job for programs that read columns: whole numbers, whole names, its note last."""
     rate_bps, eta_s = speed(job, now)
-    numbers = (job.files_stored, job.files_total, job.bytes_confirmed, job.bytes_total)
+    stored = (job.files_stored, job.files_total)
+    numbers = (*stored, job.bytes_sent, job.bytes_confirmed, job.bytes_total)
     speeds = ("" if part is None else str(round(part)) for part in (rate_bps, eta_s))
     named = (str(job.id), job.model, job.stage.value, job.status.value)
     return (*named, *map(str, numbers), *speeds, note(job, base_url, now))
@@ -54,9 +58,16 @@ def note(job: Job, base_url: str, now: datetime) -> str:
         return f"waits {duration((job.not_before - now).total_seconds())}{why}"
     if job.reason is not None:
         return spelled(job.reason.message)
+    if answer := awaited(job, now):
+        return answer
     if job.plain_put and job.status is Status.ACTIVE and job.stage is Stage.UPLOAD:
         return "plain PUT: files are confirmed as a whole; rate and ETA count bytes sent"
     return ""
+
+
+def deserted(jobs: Iterable[Job]) -> bool:
+    """Whether one of them waits for a worker, and none runs."""
+    return any(job.unattended and job.status is Status.ACTIVE for job in jobs)
 
 
 def file_row(file: FileState, now: datetime) -> tuple[str, ...]:
@@ -67,12 +78,17 @@ def file_row(file: FileState, now: datetime) -> tuple[str, ...]:
         "",
         file.path,
         size(file.size_bytes),
-        percent(offset(file), file.size_bytes) if file.size_bytes or file.stored else "0%",
+        _share(sent(file), file),
+        _share(offset(file), file),
         stored,
         file.mode,
         str(file.attempts),
         f"{duration(age_s)} old" if age_s is not None else "",
     )
+
+
+def _share(part: int, file: FileState) -> str:
+    return percent(part, file.size_bytes) if file.size_bytes or file.stored else "0%"
 
 
 def file_columns(file: FileState) -> tuple[str, ...]:

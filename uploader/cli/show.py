@@ -12,6 +12,8 @@ from uploader.cli.flags import spelled
 from uploader.cli.options import AsJson, JobArgument
 from uploader.cli.render import (
     FILE_HEADINGS,
+    NO_WORKER,
+    deserted,
     file_columns,
     file_row,
     hint,
@@ -53,10 +55,12 @@ def _facts(job: Job, base_url: str, now: datetime) -> list[tuple[str, str]]:
         ("stage", job.stage.value),
         ("status", job.status.value),
         ("note", note(job, base_url, now)),
+        ("worker", NO_WORKER if deserted([job]) else ""),
         ("hint", hint(job)),
         ("files", f"{job.files_stored} of {job.files_total} stored"),
-        ("confirmed", _confirmed(job)),
-        ("sent", size(job.bytes_sent)),
+        ("sent", _share(job.bytes_marked, job)),
+        ("confirmed", _share(job.bytes_confirmed, job)),
+        ("traffic", f"{size(job.bytes_sent)} in all, what was sent again included"),
         ("attempts", str(job.attempts)),
         ("enqueued", timestamp(job.created_at)),
         ("ready", timestamp(job.ready_at) if job.ready_at else ""),
@@ -66,9 +70,8 @@ def _facts(job: Job, base_url: str, now: datetime) -> list[tuple[str, str]]:
     return [(name, value) for name, value in facts if value]
 
 
-def _confirmed(job: Job) -> str:
-    done = percent(job.bytes_confirmed, job.bytes_total)
-    return f"{size(job.bytes_confirmed)} of {size(job.bytes_total)} ({done})"
+def _share(part: int, job: Job) -> str:
+    return f"{size(part)} of {size(job.bytes_total)} ({percent(part, job.bytes_total)})"
 
 
 def _show_files(files: Sequence[FileState], now: datetime, columns: int | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,13 +13,13 @@ import typer
 from uploader import wiring
 from uploader.cli.cells import cells, shorten
 from uploader.cli.options import SeveralJobs
-from uploader.cli.render import NO_WORKER, hint
+from uploader.cli.render import NO_WORKER, deserted, hint
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import print_note
 from uploader.core.errors import UsageError
 from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Job, Stage, Status
-from uploader.core.text import progress_line
+from uploader.core.text import bytes_line, progress_line
 from uploader.runtime import Clock
 from uploader.store.wait import ENDS, wait_for
 
@@ -46,10 +47,7 @@ def wait(
     timeout_s = _seconds(timeout)
     with wiring.Store(settings) as store:
         table = store.need()
-        found = [table.find(ref) for ref in jobs]
-        if any(job.status is Status.ACTIVE for job in found) and not store.worker_alive():
-            print_note(NO_WORKER)
-        ids = [job.id for job in found]
+        ids = [table.find(ref).id for ref in jobs]
         raise typer.Exit(exit_code_of(table, ids, wiring.clock(), timeout_s))
 
 
@@ -81,28 +79,38 @@ def _result(jobs: Sequence[Job]) -> Exit:
     return combined(exit_of(job.status, job.reason) for job in jobs)
 
 
-def line(job: Job, columns: int | None = None) -> str:
-    """A job's progress in one line; next to a bar, the figures matter more than the name."""
-    stands, name = _stands(job), f" {job.model_id}"
-    if columns is not None:
-        stands = stands.replace(" confirmed", "")  # a bar shows only confirmed bytes
-        room = columns - cells(f"job {job.id}: {stands}")
-        name = shorten(name, room) if room >= _MIN_NAME_WIDTH else ""
+def line(job: Job, now: datetime, columns: int | None = None) -> str:
+    """A job's progress in one line; in a narrow one, the figures matter more than the name."""
+    wordings, name = _stands(job, now), f" {job.model_id}"
+    if columns is None:
+        return f"job {job.id}{name}: {wordings[0]}"
+    fitting = (words for words in wordings if _room(job, words, columns) >= 0)
+    stands = next(fitting, wordings[-1])
+    room = _room(job, stands, columns)
+    name = shorten(name, room) if room >= _MIN_NAME_WIDTH else ""
     return f"job {job.id}{name}: {stands}"
 
 
-def _stands(job: Job) -> str:
+def _room(job: Job, stands: str, columns: int) -> int:
+    return columns - cells(f"job {job.id}: {stands}")
+
+
+def _stands(job: Job, now: datetime) -> list[str]:
+    """Where it stands, in fewer and fewer words."""
     if job.status is Status.DONE:
-        return "READY"
+        return ["READY"]
+    stands = [str(job.stage if job.status is Status.ACTIVE else job.status)]
     if job.status is Status.ACTIVE and job.stage is Stage.UPLOAD:
-        return progress_line(job)
-    stands = job.stage if job.status is Status.ACTIVE else job.status
-    return f"{stands}: {job.reason.message}" if job.reason else stands
+        short = bytes_line(job, now)
+        stands = [progress_line(job, now), short, short.replace(" confirmed", "")]
+    elif job.reason:
+        stands = [f"{stands[0]}: {job.reason.message}"]
+    return [f"{words}; {NO_WORKER}" for words in stands] if deserted([job]) else stands
 
 
 def _progress(clock: Clock) -> AbstractContextManager[Show]:
     """Bars on a terminal; elsewhere one line for each change, at least every 30 s."""
-    return _bars() if sys.stderr.isatty() else nullcontext(Lines(clock))
+    return _bars(clock) if sys.stderr.isatty() else nullcontext(Lines(clock))
 
 
 class Lines:
@@ -116,14 +124,15 @@ class Lines:
         now_s = self._clock.boot_s()
         for job in jobs:
             before, at_s = self._printed.get(job.id, (None, now_s))
-            state = (job.stage, job.status, job.reason and job.reason.message)
+            reason = job.reason and job.reason.message
+            state = (job.stage, job.status, reason, deserted([job]))
             late = now_s - at_s >= _LINE_EVERY_S and job.status not in ENDS
             if state != before or late:
-                print_note(line(job))
+                print_note(line(job, self._clock.now()))
                 self._printed[job.id] = (state, now_s)
 
 
-def _bars() -> AbstractContextManager[Show]:
+def _bars(clock: Clock) -> AbstractContextManager[Show]:
     from uploader.cli.bars import Bars  # rich is slow to import
 
-    return Bars(line)
+    return Bars(lambda job, columns: line(job, clock.now(), columns))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NewType, TypedDict, cast
 
-from uploader.core.job import Event, FileState, Job, Reason, Stage, Status
+from uploader.core.job import Event, FileState, Job, LivingWorker, Reason, Stage, Status
 from uploader.core.resumable import encode_crc32c
 
 Time = NewType("Time", str)
@@ -43,6 +43,7 @@ class FileJson(TypedDict):
     path: Annotated[str, "Its path below the job's folder."]
     size_bytes: Annotated[int, "Its size when it was enqueued."]
     offset: Annotated[int, "How many of its bytes the server has confirmed."]
+    bytes_sent: Annotated[int, "Bytes sent in this run, including those sent again."]
     stored: Annotated[bool, "Whether the server has the whole object."]
     verified: Annotated[bool, "Whether the server's CRC32C of the stored object was equal to ours."]
     crc32c: Annotated[str | None, "CRC32C of the whole file in base64, once the file was read."]
@@ -69,8 +70,18 @@ class JobJson(TypedDict):
     bytes_total: Annotated[int, "The size of all files together."]
     bytes_confirmed: Annotated[int, "Bytes that the server has confirmed."]
     bytes_sent: Annotated[int, "Bytes sent in this run, including those sent again."]
-    rate_bps: Annotated[int | None, "Bytes per second; null unless it is uploading."]
-    eta_s: Annotated[int | None, "Seconds until the last byte leaves at that rate."]
+    rate_bps: Annotated[
+        int | None,
+        "Bytes per second, without those sent again; null unless a living worker uploads it.",
+    ]
+    eta_s: Annotated[
+        int | None,
+        "Seconds until every byte is confirmed at that rate; null too once all of them are sent.",
+    ]
+    awaiting_since: Annotated[
+        Time | None,
+        "Since when all bytes of a PUT are sent and the storage service has not answered.",
+    ]
     attempts: Annotated[int, "How many tries of the job itself failed."]
     not_before: Annotated[
         Time | None, "The earliest time at which it runs; null if it does not wait."
@@ -90,11 +101,19 @@ class JobDocument(JobJson):
     files: Annotated[list[FileJson], "Its files by path."]
 
 
+class WorkerJson(TypedDict):
+    """A worker that lives."""
+
+    id: Annotated[str, "Its name in this store, another one after each start."]
+    jobs: Annotated[list[int], "The ids of the jobs it has in hand."]
+
+
 class JobsDocument(TypedDict):
-    """`uploader status --json`: the jobs of a store."""
+    """`uploader status --json`: the jobs of a store, and who works on them."""
 
     schema: Annotated[Literal["uploader.jobs/1"], "The name and version of this document."]
     jobs: Annotated[list[JobJson], "The jobs by id."]
+    workers: Annotated[list[WorkerJson], "The workers of this store that live; empty if none runs."]
 
 
 class EventJson(TypedDict):
@@ -172,6 +191,7 @@ def job_json(job: Job, now: datetime) -> JobJson:
         "bytes_sent": job.bytes_sent,
         "rate_bps": None if rate_bps is None else round(rate_bps),
         "eta_s": None if eta_s is None else round(eta_s),
+        "awaiting_since": _time(job.awaiting_since) if job.awaiting_since else None,
         "attempts": job.attempts,
         "not_before": _time(job.not_before) if job.not_before and waits(job, now) else None,
         "priority": job.priority,
@@ -192,6 +212,7 @@ def file_json(file: FileState) -> FileJson:
         "path": file.path,
         "size_bytes": file.size_bytes,
         "offset": offset(file),
+        "bytes_sent": file.bytes_sent,
         "stored": file.stored,
         "verified": file.verified,
         "crc32c": None if file.crc32c is None else encode_crc32c(file.crc32c),
@@ -217,8 +238,18 @@ def job_document(job: Job, files: Sequence[FileState], now: datetime) -> JobDocu
     return {"schema": "uploader.job/1", **job_json(job, now), "files": listed}
 
 
-def jobs_document(jobs: Sequence[Job], now: datetime) -> JobsDocument:
-    return {"schema": "uploader.jobs/1", "jobs": [job_json(job, now) for job in jobs]}
+def worker_json(worker: LivingWorker) -> WorkerJson:
+    return {"id": worker.id, "jobs": list(worker.jobs)}
+
+
+def jobs_document(
+    jobs: Sequence[Job], workers: Sequence[LivingWorker], now: datetime
+) -> JobsDocument:
+    return {
+        "schema": "uploader.jobs/1",
+        "jobs": [job_json(job, now) for job in jobs],
+        "workers": [worker_json(worker) for worker in workers],
+    }
 
 
 def plan_document(model: str, inspection: InspectionJson) -> PlanDocument:
@@ -245,6 +276,11 @@ def waits(job: Job, now: datetime) -> bool:
 def offset(file: FileState) -> int:
     """The bytes the server has confirmed: all of them once the file is stored."""
     return file.size_bytes if file.stored else file.checkpoint.offset
+
+
+def sent(file: FileState) -> int:
+    """The bytes that went to a socket of its present session, each counted once."""
+    return max(offset(file), file.mark.offset)
 
 
 def _time(at: datetime) -> Time:

@@ -130,6 +130,14 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class LivingWorker:
+    """A worker that lives, and the ids of the jobs it holds; ``id`` goes into its leases."""
+
+    id: str
+    jobs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class FileState:
     """One file of a job, as stored in its row.
 
@@ -155,6 +163,8 @@ class FileState:
     checkpoint: PrefixCrc = PrefixCrc()
     mark: PrefixCrc = PrefixCrc()
     bytes_sent: int = 0
+    #: Since when every byte of its PUT is sent and the service has not answered.
+    awaiting_since: datetime | None = None
     stored: bool = False
     verified: bool = False
     crc32c: int | None = None
@@ -213,8 +223,14 @@ class Job:
     files_stored: int = 0
     bytes_total: int = 0
     bytes_confirmed: int = 0
+    #: What went to a socket of the present sessions: each byte counts once.
     bytes_marked: int = 0
+    #: Everything that went to a socket in this run, those bytes included that went twice.
     bytes_sent: int = 0
+    #: The longest that one of its files waits, as `FileState.awaiting_since`.
+    awaiting_since: datetime | None = None
+    #: No worker lives that could take it; only those who are no worker are told.
+    unattended: bool = False
 
     @property
     def model(self) -> str:
@@ -230,10 +246,14 @@ class Job:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until the last byte is sent at the present rate; None if that is unknown."""
-        if not self.rate_bps:
+        """Seconds until every byte is confirmed at the present rate; None if that is unknown.
+
+        What was sent need not be sent again. Once everything was sent, only the service knows.
+        """
+        left_bytes = self.bytes_total - self.bytes_marked
+        if not self.rate_bps or not left_bytes:
             return None
-        return (self.bytes_total - self.bytes_marked) / self.rate_bps
+        return max(left_bytes / self.rate_bps, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ _STEP = 1024.0
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86400
+_AWAITED = "waiting for the storage service's answer"
+#: An answer that takes no longer is nothing to tell.
+_USUAL_S = 3
 
 
 def shown(name: str) -> str:
@@ -65,12 +68,28 @@ def event_line(event: Event) -> str:
     return f"job {event.job_id} {event.kind}:{where} {event.message}"
 
 
-def progress_line(job: Job) -> str:
-    """``3/9 files, 31% of 131.4 GiB confirmed, 62.0 MiB/s, ETA 24m10s``."""
-    done, total = percent(job.bytes_confirmed, job.bytes_total), size(job.bytes_total)
-    line = f"{job.files_stored}/{job.files_total} files, {done} of {total} confirmed"
+def progress_line(job: Job, now: datetime) -> str:
+    """``3/9 files, 43% sent, 31% of 131.4 GiB confirmed, 62.0 MiB/s, ETA 24m10s``."""
+    return f"{job.files_stored}/{job.files_total} files, {bytes_line(job, now)}"
+
+
+def bytes_line(job: Job, now: datetime) -> str:
+    """`progress_line` without its files."""
+    sent = percent(job.bytes_marked, job.bytes_total)
+    done = percent(job.bytes_confirmed, job.bytes_total)
+    parts = [f"{sent} sent", f"{done} of {size(job.bytes_total)} confirmed"]
     if job.rate_bps:
-        line += f", {size(job.rate_bps)}/s"
+        parts.append(f"{size(job.rate_bps)}/s")
     if job.eta_s is not None:
-        line += f", ETA {duration(job.eta_s)}"
-    return line
+        parts.append(f"ETA {duration(job.eta_s)}")
+    if answer := awaited(job, now):
+        parts.append(answer)
+    return ", ".join(parts)
+
+
+def awaited(job: Job, now: datetime) -> str:
+    """``waiting for the storage service's answer, 95 s``; empty as long as that is usual."""
+    if job.awaiting_since is None:
+        return ""
+    waited_s = round((now - job.awaiting_since).total_seconds())
+    return f"{_AWAITED}, {waited_s} s" if waited_s >= _USUAL_S else ""

@@ -105,8 +105,9 @@ def _leave_if_stuck(worker: Worker, ended: threading.Event) -> None:
 def _tell_progress(jobs: Jobs, ended: threading.Event) -> None:
     while not wiring.clock().wait(ended, PROGRESS_EVERY_S):
         with contextlib.suppress(StoreError):  # the worker's loop tells of that
+            now = wiring.clock().now()
             for job in filter(_uploading, jobs.jobs()):
-                _progress.info("job %d %s: %s", job.id, job.model_id, progress_line(job))
+                _progress.info("job %d %s: %s", job.id, job.model_id, progress_line(job, now))
 
 
 def _uploading(job: Job) -> bool:

@@ -88,6 +88,10 @@ class Claims:
             transaction.run(
                 update(files).where(files.c.job_id == job_id, late).values(not_before=None)
             )
+            waited = files.c.awaiting_since.is_not(None)  # the last holder did, and was killed
+            transaction.run(
+                update(files).where(files.c.job_id == job_id, waited).values(awaiting_since=None)
+            )
             job = read_job(transaction.connection, job_id)
         return Held(job, Fence(Lease(job_id, owner, token), self._journal, self._now))
 

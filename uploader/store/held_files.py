@@ -33,6 +33,7 @@ NO_SESSION: dict[str, Any] = {
     "offset_crc32c": 0,
     "mark_bytes": 0,
     "mark_crc32c": 0,
+    "awaiting_since": None,
 }
 
 
@@ -42,7 +43,8 @@ class FileProgress:
 
     ``sessions`` is the file's count when the transfer began and fences a late report of an
     earlier session. ``bytes_sent`` is the file's total of this run of the job, not a
-    difference. ``advanced``: the server confirmed bytes since the last report.
+    difference. ``awaiting_since``: as `FileState` has it. ``advanced``: the server confirmed
+    bytes since the last report.
     """
 
     path: str
@@ -51,6 +53,7 @@ class FileProgress:
     mark: PrefixCrc
     bytes_sent: int
     advanced: bool = False
+    awaiting_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +195,7 @@ class HeldFiles:
                     "session_uri": None,
                     "session_at": None,
                     "upload_url": None,
+                    "awaiting_since": None,
                     "offset": files.c.size_bytes,
                     "offset_crc32c": new.crc32c,
                     "mark_bytes": files.c.size_bytes,
@@ -218,6 +222,7 @@ class HeldFiles:
                 transaction,
                 path,
                 bytes_sent=bytes_sent,
+                awaiting_since=None,
                 attempts=files.c.attempts + 1,
                 failures=files.c.failures + 1,
                 not_before=not_before,
@@ -293,6 +298,7 @@ class HeldFiles:
                 mark_bytes=row.mark.offset,
                 mark_crc32c=row.mark.crc32c,
                 bytes_sent=row.bytes_sent,
+                awaiting_since=row.awaiting_since,
                 **forgiven,
             )
             .returning(files)

@@ -7,14 +7,15 @@ Their verbs change a job's status only; a lease stays with its worker until that
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Engine, and_, delete, select, update
 
 from uploader.core.errors import NotFound, UsageError, VerbRefused
 from uploader.core.events import EventKind
-from uploader.core.job import OPEN_STATUSES, Event, FileState, Job, NewJob, Status
+from uploader.core.job import OPEN_STATUSES, Event, FileState, Job, LivingWorker, NewJob, Status
 from uploader.core.lifecycle import Verb, advance, already
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
@@ -39,9 +40,19 @@ _MAX_ID_DIGITS = 18
 class Jobs:
     """The job table as commands see it. Every method raises StoreError."""
 
-    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = no_listener) -> None:
-        """``on_event`` is called with each event after its commit."""
+    def __init__(
+        self,
+        engine: Engine,
+        on_event: Callable[[Event], None] = no_listener,
+        living: Callable[[], Collection[str]] | None = None,
+    ) -> None:
+        """``on_event`` is called with each event after its commit.
+
+        ``living`` names the owners that live: of a job whose holder does not, nothing is told that
+        only a worker at work makes true. A worker's own table does not ask.
+        """
         self._journal = Journal(engine, on_event)
+        self._living = living
 
     def enqueue(self, new: NewJob, now: datetime) -> tuple[int, bool]:
         """The job's id, and whether it was created now.
@@ -58,7 +69,8 @@ class Jobs:
     def job(self, job_id: int) -> Job:
         """Raises NotFound."""
         with self._journal.reading() as connection:
-            return read_job(connection, job_id)
+            found = read_job(connection, job_id)
+        return self._as_attended([found])[0]
 
     def find(self, ref: str) -> Job:
         """The job a user means by its id, its model's id or its model's resource name.
@@ -69,7 +81,8 @@ class Jobs:
         if ref.isdecimal() and len(ref) <= _MAX_ID_DIGITS:
             return self.job(int(ref))
         with self._journal.reading() as connection:
-            found = [job_of(row) for row in connection.execute(JOBS.where(_model_is(ref)))]
+            rows = [job_of(row) for row in connection.execute(JOBS.where(_model_is(ref)))]
+        found = self._as_attended(rows)
         still_open = [job for job in found if job.status in OPEN_STATUSES]
         meant = still_open or found
         if not meant:
@@ -85,7 +98,31 @@ class Jobs:
     def jobs(self) -> list[Job]:
         """Every job with the sums over its files, by id."""
         with self._journal.reading() as connection:
-            return [job_of(row) for row in connection.execute(JOBS)]
+            found = [job_of(row) for row in connection.execute(JOBS)]
+        return self._as_attended(found)
+
+    def workers(self) -> list[LivingWorker]:
+        """The workers that live, each with the jobs it holds."""
+        query = select(jobs.c.lease_owner, jobs.c.id).where(jobs.c.lease_owner.is_not(None))
+        with self._journal.reading() as connection:
+            leases = connection.execute(query.order_by(jobs.c.id)).all()
+        owners = sorted(self._living()) if self._living else []
+        return [
+            LivingWorker(owner, tuple(row.id for row in leases if row.lease_owner == owner))
+            for owner in owners
+        ]
+
+    def _as_attended(self, found: list[Job]) -> list[Job]:
+        """Those jobs, without what is true only as long as their holder lives."""
+        if self._living is None or not found:
+            return found
+        living = self._living()
+        return [
+            job
+            if job.lease and job.lease.owner in living
+            else replace(job, rate_bps=None, awaiting_since=None, unattended=not living)
+            for job in found
+        ]
 
     def files(self, job_id: int) -> list[FileState]:
         """The job's files by path."""

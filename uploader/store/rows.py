@@ -45,6 +45,7 @@ JOBS: Select[Any] = (
         _sum("bytes_confirmed", _whole_or(files.c.offset)),
         _sum("bytes_marked", _whole_or(_FURTHEST)),
         _sum("bytes_sent", files.c.bytes_sent),
+        func.min(files.c.awaiting_since).label("awaiting_since"),
     )
     .select_from(jobs.outerjoin(files))
     .group_by(jobs.c.id)
@@ -104,6 +105,7 @@ def job_of(row: Row[Any]) -> Job:
         bytes_confirmed=int(row.bytes_confirmed),
         bytes_marked=int(row.bytes_marked),
         bytes_sent=int(row.bytes_sent),
+        awaiting_since=row.awaiting_since if row.lease_token else None,
     )
 
 
@@ -134,6 +136,7 @@ def file_of(row: Row[Any]) -> FileState:
         checkpoint=PrefixCrc(row.offset, row.offset_crc32c),
         mark=PrefixCrc(row.mark_bytes, row.mark_crc32c),
         bytes_sent=row.bytes_sent,
+        awaiting_since=row.awaiting_since,
         stored=row.stored,
         verified=row.verified,
         crc32c=row.crc32c,

@@ -152,6 +152,7 @@ files = Table(
     Column("mark_bytes", BigInteger, nullable=False, server_default=text("0")),
     Column("mark_crc32c", BigInteger, nullable=False, server_default=text("0")),
     Column("bytes_sent", BigInteger, nullable=False, server_default=text("0")),
+    Column("awaiting_since", UtcDateTime),
     Column("stored", Boolean, nullable=False, server_default=false()),
     Column("verified", Boolean, nullable=False, server_default=false()),
     Column("crc32c", BigInteger),

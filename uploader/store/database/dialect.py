@@ -165,11 +165,11 @@ def writing(engine: Engine) -> Engine:
 class ChangeWatch:
     """Tells whether another connection, of any process, has committed. A hint only."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Raises StoreError. With PostgreSQL this worker counts as alive from here on."""
+    def __init__(self, engine: Engine, owner: str = "") -> None:
+        """Raises StoreError. With PostgreSQL the worker ``owner`` counts as alive from here on."""
         with store_errors():
             changes = sqlite.Changes if is_file(engine) else postgresql.Changes
-            self._changes = changes(engine)
+            self._changes = changes(engine, owner)
             self._seen = self._changes.look()
 
     def changed(self) -> bool:
@@ -183,15 +183,15 @@ class ChangeWatch:
         self._changes.close()
 
 
-def worker_connected(engine: Engine) -> bool:
-    """Does PostgreSQL see a worker, on any machine? With SQLite only `workers.py` knows.
+def connected_workers(engine: Engine) -> frozenset[str]:
+    """The workers that PostgreSQL sees, on any machine; with SQLite only `workers.py` knows.
 
     Raises StoreError.
     """
     if is_file(engine):
-        return False
+        return frozenset()
     with store_errors():
-        return postgresql.any_worker(engine)
+        return postgresql.connected_workers(engine)
 
 
 # -- leases ----------------------------------------------------------------------------------

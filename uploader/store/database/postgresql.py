@@ -205,8 +205,9 @@ class Changes:
     (docs/architecture.md §10).
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, owner: str) -> None:
         self._engine = engine
+        self._owner = owner
         self._lives = 0
         self._version: str | None = None
         self._connection = self._connected()
@@ -226,6 +227,7 @@ class Changes:
     def _connected(self) -> Connection:
         connection = _alone(self._engine)
         try:
+            connection.execute(_NAMED, {"name": _NAME + self._owner})
             connection.exec_driver_sql(_lock("advisory_lock_shared", _WORKERS))
         except BaseException:
             connection.close()
@@ -243,19 +245,23 @@ class Changes:
         return self._lives, row[0]
 
 
+#: What the connection of a worker is called, for everybody to see, its owner after it.
+_NAME = "uploader worker "
+_NAMED = text("SELECT set_config('application_name', :name, false)")
 _CONNECTED = text(
-    "SELECT EXISTS (SELECT 1 FROM pg_locks JOIN pg_database ON pg_database.oid = database"
-    " WHERE datname = current_database() AND locktype = 'advisory' AND granted"
-    " AND classid = :ours AND objid = :workers AND mode = 'ShareLock')"
+    "SELECT application_name FROM pg_locks JOIN pg_database ON pg_database.oid = database"
+    " JOIN pg_stat_activity USING (pid)"
+    " WHERE pg_database.datname = current_database() AND locktype = 'advisory' AND granted"
+    " AND classid = :ours AND objid = :workers AND mode = 'ShareLock'"
 )
 
 
-def any_worker(engine: Engine) -> bool:
-    """Is any worker of this database, on whatever machine, connected to it?"""
+def connected_workers(engine: Engine) -> frozenset[str]:
+    """The owners of this database's workers, on whatever machine, that are connected to it."""
     with engine.begin() as connection:
         ids = {"ours": _OURS, "workers": _WORKERS}
-        found: bool = connection.execute(_CONNECTED, ids).scalar_one()
-        return found
+        names = connection.scalars(_CONNECTED, ids)
+        return frozenset(name.removeprefix(_NAME) for name in names)
 
 
 @contextlib.contextmanager

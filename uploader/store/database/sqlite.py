@@ -158,7 +158,8 @@ def writing(engine: Engine) -> Engine:
 class Changes:
     """A number that another connection's commit moves: one PRAGMA on one connection."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, owner: str) -> None:
+        del owner  # its lock shows that it lives
         self._connection = engine.raw_connection()
 
     def look(self) -> int:

@@ -66,10 +66,14 @@ class WorkerLock:
 
 def any_worker(state_dir: Path) -> bool:
     """Does any worker, of any process, live? Removes stale locks; raises StoreError."""
+    return bool(living(state_dir))
+
+
+def living(state_dir: Path) -> frozenset[str]:
+    """The owners of the locks that are held. Removes stale locks; raises StoreError."""
     with store_errors():
-        # Every lock is asked, so that every stale one goes.
-        held = [_held(path) for path in (state_dir / "workers").glob("*.lock")]
-        return any(held)
+        locks = (state_dir / "workers").glob("*.lock")
+        return frozenset(path.stem for path in locks if _held(path))
 
 
 def _lock_path(folder: Path, owner: str) -> Path:

@@ -1,0 +1,117 @@
+"""Sent and confirmed are two things wherever progress is shown; without a worker, that is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from rich.progress import Progress
+
+from tests.cli.conftest import Command, ScriptedClock
+from tests.model.build import BASE, folder
+from uploader.cli.bars import TwoTones
+from uploader.store.database.workers import WorkerLock
+
+Sql = Callable[[str], None]
+NO_WORKER = "no worker runs: start `uploader run`"
+
+
+@pytest.fixture
+def sending(uploader: Command, home: Path, store: Path, clock: ScriptedClock, sql: Sql) -> Sql:
+    """A job of one file of 1000 bytes: 700 sent in all, 600 on this session, 256 confirmed."""
+    del store
+    assert uploader("enqueue", folder(home / "one", BASE)).code == 0
+    now = f"{clock.now():%Y-%m-%d %H:%M:%S.%f}"
+    sql("DELETE FROM files WHERE path <> 'config.json';"
+        'UPDATE files SET size_bytes = 1000, "offset" = 256, mark_bytes = 600, bytes_sent = 700,'
+        " session_uri = 'x';"
+        f"UPDATE jobs SET stage = 'upload', rate_bps = 100, updated_at = '{now}',"
+        " lease_owner = 'w', lease_token = 't';")  # fmt: skip
+    return sql
+
+
+@pytest.fixture
+def held(home: Path, sending: Sql) -> Iterator[str]:
+    """The same in the hands of a worker that lives."""
+    with WorkerLock(home / "state") as lock:
+        sending(f"UPDATE jobs SET lease_owner = '{lock.owner}'")
+        yield lock.owner
+
+
+def test_every_command_shows_both(
+    uploader: Command, held: str, terminal: Callable[[int], None]
+) -> None:
+    del held
+    file = uploader("show", "1", "--json").json["files"][0]
+    assert (file["offset"], file["bytes_sent"]) == (256, 700)
+    assert "\t700\t256\t1000\t100\t4\t" in uploader("status").out
+    assert "600 B (60%) are sent and 256 B (25%) are confirmed" in uploader("explain", "1").out
+    terminal(80)
+    heading, row = uploader("status").out.splitlines()
+    assert (heading.split()[4:6], row.split()[4:6]) == (["SENT", "CONFIRMED"], ["60%", "25%"])
+    shown = uploader("show", "1").out
+    assert "sent      600 B of 1000 B (60%)\nconfirmed 256 B of 1000 B (25%)\n" in shown
+    assert shown.splitlines()[-1].split() == ["config.json", "1000", "B", "60%", "25%", "no",
+                                              "session", "0"]  # fmt: skip
+
+
+def test_a_living_worker_has_a_rate_and_is_listed(uploader: Command, held: str) -> None:
+    document = uploader("status", "--json").json
+    assert document["workers"] == [{"id": held, "jobs": [1]}]
+    assert (document["jobs"][0]["rate_bps"], document["jobs"][0]["eta_s"]) == (100, 4)
+
+
+@pytest.mark.usefixtures("sending")
+def test_a_worker_that_was_killed_has_none(
+    uploader: Command, terminal: Callable[[int], None]
+) -> None:
+    document = uploader("status", "--json").json
+    assert document["workers"] == []
+    assert (document["jobs"][0]["rate_bps"], document["jobs"][0]["eta_s"]) == (None, None)
+    assert NO_WORKER in uploader("status").err
+    assert "worker\tno worker runs" in uploader("show", "1").out
+    assert NO_WORKER in uploader("explain", "1").out
+    terminal(80)
+    assert uploader("status").out.splitlines()[3] == NO_WORKER
+    assert "RATE" not in uploader("status").out
+
+
+def test_a_wait_says_when_the_worker_goes(
+    uploader: Command, home: Path, clock: ScriptedClock, sending: Sql
+) -> None:
+    lock = WorkerLock(home / "state")
+    sending(f"UPDATE jobs SET lease_owner = '{lock.owner}'")
+    clock.steps = [lambda: None, lock.close, lambda: sending("UPDATE jobs SET status = 'done'")]
+    lines = uploader("wait", "1").err.splitlines()
+    assert lines == [
+        "job 1 one: 0/1 files, 60% sent, 25% of 1000 B confirmed, 100 B/s, ETA 4s",
+        f"job 1 one: 0/1 files, 60% sent, 25% of 1000 B confirmed; {NO_WORKER}",
+        "job 1 one: READY",
+    ]
+
+
+def test_an_answer_that_is_long_in_coming_is_told(
+    uploader: Command, held: str, sending: Sql, clock: ScriptedClock
+) -> None:
+    del held
+    since = clock.now() - timedelta(seconds=95)
+    sending(f"UPDATE files SET awaiting_since = '{since:%Y-%m-%d %H:%M:%S.%f}'")
+    waiting = "waiting for the storage service's answer, 95 s"
+    assert waiting in uploader("status").out
+    assert waiting in uploader("explain", "1").out
+    document = uploader("status", "--json").json["jobs"][0]
+    assert document["awaiting_since"] == "2026-11-22T11:58:25.000Z"
+    clock.steps = [lambda: sending("UPDATE jobs SET status = 'done'")]
+    assert waiting in uploader("wait", "1").err
+
+
+@pytest.mark.parametrize(("encoding", "bar"), [("utf-8", "██▒▒▒░░░"), ("ascii", "##===...")])
+def test_a_bar_has_two_tones(encoding: str, bar: str) -> None:
+    column = TwoTones(encoding)
+    progress = Progress(column, disable=True)
+    task = progress.add_task("", total=1000, completed=256, sent=700)
+    drawn = column.render(progress.tasks[task])
+    assert drawn.plain == bar
+    assert len({span.style for span in drawn.spans}) == 3
