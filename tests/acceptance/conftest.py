@@ -76,6 +76,7 @@ class World:
         self.state = folder / "state"
         foreign = ("UPLOADER_", "FIREWORKS_")
         kept = {name: v for name, v in os.environ.items() if not name.startswith(foreign)}
+        self.program = [sys.executable, "-m", "uploader"]
         self.environment = {
             **kept,
             "HOME": str(folder),
@@ -104,7 +105,7 @@ class World:
         return self.folder / name
 
     def uploader(self, *words: object, expect: int | None = 0) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "uploader", *map(str, words)]
+        command = [*self.program, *map(str, words)]
         done = subprocess.run(
             command,
             env=self.environment,
@@ -119,7 +120,7 @@ class World:
     @contextlib.contextmanager
     def worker(self, *words: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
         """`uploader run`, with its standard error in a file; killed at the latest at the end."""
-        command = [sys.executable, "-m", "uploader", "run", *words]
+        command = [*self.program, "run", *words]
         with (self.folder / "run.log").open("a") as log:
             process = subprocess.Popen(
                 command, env=self.environment | environment, stderr=log, text=True

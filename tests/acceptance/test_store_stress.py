@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance import hammer
+from tests.acceptance import audited, hammer
 from tests.acceptance.conftest import DEADLINE_S, MIB, World
 from tests.store.wal import rows_of
 
@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 STRESS_S = float(os.environ.get("UPLOADER_TEST_STRESS_S", "5"))
 KEPT, DROPPED, HAMMERS = 6, 3, 2
 #: An illegal move, a conflict, a job that was removed: said to the user and nothing more.
-TOLD = {0, 2, 4}
+TOLD = {0, 2, 4, 5}
 
 AUDIT = """
 CREATE TABLE audit (what TEXT, job_id INTEGER, was TEXT, became TEXT);
@@ -58,6 +58,7 @@ class Stress:
         self.dropped = [world.model(f"drop-{n}", a_bin=MIB + 1) for n in range(DROPPED)]
         self.folders = [*self.kept, *self.dropped]
         world.uploader("db", "upgrade")
+        world.program = [sys.executable, audited.__file__]
         with closing(sqlite3.connect(self.database)) as connection:
             connection.executescript(AUDIT)
         total = sum(path.stat().st_size for each in self.folders for path in each.iterdir())
