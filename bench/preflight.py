@@ -68,6 +68,7 @@ def measured(*command: str) -> tuple[float, float]:
 
 
 def main(shards: int = 200, tensors: int = 1000) -> None:
+    """Print the CPU seconds and the peak MB of a preflight, next to those of a plain loop."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "model"
         root.mkdir()

@@ -38,16 +38,20 @@ class SystemClock:
     """The machine's clocks."""
 
     def now(self) -> datetime:
+        """As `Clock.now`."""
         return datetime.now(UTC)
 
     def boot_s(self) -> float:
+        """As `Clock.boot_s`."""
         # macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC goes on during sleep.
         return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
+        """As `Clock.wait`."""
         return event.wait(max(0.0, timeout_s))
 
     def jitter(self) -> float:
+        """As `Clock.jitter`."""
         return random.random()  # noqa: S311 - spreads retries, guards nothing
 
 
@@ -75,9 +79,11 @@ class StopToken:
 
     @property
     def stopped(self) -> bool:
+        """Whether `stop` was called, or the lease has lapsed."""
         return self.event.is_set() or self._lapsed()
 
     def stop(self) -> None:
+        """Ask every thread that has this token to end at its next check."""
         self.event.set()
 
     def check(self) -> None:
@@ -88,10 +94,12 @@ class StopToken:
             raise LeaseLost("the lease ended before it could be renewed")
 
     def watch(self, connection: socket.socket) -> None:
+        """From here on `cut` shuts this socket down."""
         with self._lock:
             self._sockets.add(connection)
 
     def unwatch(self, connection: socket.socket) -> None:
+        """The socket's exchange is over: `cut` leaves it alone."""
         with self._lock:
             self._sockets.discard(connection)
 

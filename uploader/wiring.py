@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 def clock() -> Clock:
+    """The machine's clock."""
     return SystemClock()
 
 

@@ -61,6 +61,7 @@ class Bars:
         self._progress = Progress(*columns, console=console)
 
     def __call__(self, jobs: Sequence[Job]) -> None:
+        """Draw the bars as the jobs are now; a job that is new gets one."""
         for job in jobs:
             words = shown(self._line(job, self._room))
             if job.id not in self._rows:

@@ -39,6 +39,7 @@ def print_findings(seen: Inspection, print_: Print = print_note_wrapped) -> None
 
 
 def in_flags(finding: Finding) -> Finding:
+    """The finding as a command line has it: settings and fields spelled as flags."""
     return replace(finding, message=spelled(finding.message), hint=spelled(finding.hint))
 
 

@@ -26,6 +26,7 @@ class KindWord(StrEnum):
 
     @property
     def kind(self) -> Kind | None:
+        """The kind that was asked for; None leaves it to the folder."""
         return None if self is KindWord.AUTO else Kind(self.value)
 
 

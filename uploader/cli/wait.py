@@ -121,6 +121,7 @@ class Lines:
         self._printed: dict[int, tuple[object, float]] = {}
 
     def __call__(self, jobs: Sequence[Job]) -> None:
+        """Print a line for each of the jobs that is due one."""
         now_s = self._clock.boot_s()
         for job in jobs:
             before, at_s = self._printed.get(job.id, (None, now_s))

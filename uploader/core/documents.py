@@ -175,6 +175,7 @@ class PreflightDocument(InspectionJson):
 
 
 def job_json(job: Job, now: datetime) -> JobJson:
+    """A job as it stands ``now``, an aware time: old rates and waits that are over are left out."""
     rate_bps, eta_s = speed(job, now)
     return {
         "id": job.id,
@@ -204,10 +205,12 @@ def job_json(job: Job, now: datetime) -> JobJson:
 
 
 def reason_json(reason: Reason) -> ReasonJson:
+    """Why a job stands still, or waits."""
     return {"code": reason.code, "message": reason.message, "hint": reason.hint}
 
 
 def file_json(file: FileState) -> FileJson:
+    """One file of a job."""
     return {
         "path": file.path,
         "size_bytes": file.size_bytes,
@@ -223,6 +226,7 @@ def file_json(file: FileState) -> FileJson:
 
 
 def event_json(event: Event) -> EventJson:
+    """One line of a job's history."""
     return {
         "seq": event.seq,
         "job": event.job_id,
@@ -234,17 +238,20 @@ def event_json(event: Event) -> EventJson:
 
 
 def job_document(job: Job, files: Sequence[FileState], now: datetime) -> JobDocument:
+    """A job and its files, as it stands ``now``."""
     listed = [file_json(file) for file in files]
     return {"schema": "uploader.job/1", **job_json(job, now), "files": listed}
 
 
 def worker_json(worker: LivingWorker) -> WorkerJson:
+    """One worker that lives, and the jobs that it holds."""
     return {"id": worker.id, "jobs": list(worker.jobs)}
 
 
 def jobs_document(
     jobs: Sequence[Job], workers: Sequence[LivingWorker], now: datetime
 ) -> JobsDocument:
+    """The jobs and workers in the given order, without files, as they stand ``now``."""
     return {
         "schema": "uploader.jobs/1",
         "jobs": [job_json(job, now) for job in jobs],
@@ -253,10 +260,12 @@ def jobs_document(
 
 
 def plan_document(model: str, inspection: InspectionJson) -> PlanDocument:
+    """The job that a folder would be; ``model`` is its whole resource name."""
     return {"schema": "uploader.plan/1", "model": model, **inspection}
 
 
 def preflight_document(inspection: InspectionJson) -> PreflightDocument:
+    """What was found in a folder, without a job."""
     return {"schema": "uploader.preflight/1", **inspection}
 
 

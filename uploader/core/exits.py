@@ -20,6 +20,7 @@ class Exit(IntEnum):
     turn: str
 
     def __new__(cls, code: int, meaning: str, turn: str) -> Self:
+        """A member: its number, what it means, and who has to act."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning

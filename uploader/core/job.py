@@ -100,6 +100,7 @@ class Manifest:
 
     @property
     def size_bytes(self) -> int:
+        """The size of all files together."""
         return sum(file.size_bytes for file in self.files)
 
 

@@ -32,6 +32,7 @@ class Code(StrEnum):
     made: str
 
     def __new__(cls, code: str, leads_to: Status | None, meaning: str, hint: str | Made) -> Self:
+        """A member: its word, and what stands in the other attributes."""
         member = str.__new__(cls, code)
         member._value_ = code
         member.leads_to = leads_to

@@ -133,6 +133,7 @@ class Secret:
     value: str
 
     def reveal(self) -> str:
+        """The string itself: for the request that needs it, never for a line that people read."""
         return self.value
 
     def __repr__(self) -> str:

@@ -55,6 +55,7 @@ class Rule:
     text: str = ""
 
     def fits(self, call: Call, status: int, code: str, text: str) -> bool:
+        """Whether this row is about an answer: by its call, its status or code, and its text."""
         if call not in self.call:
             return False
         answered = status in self.statuses or code in self.codes

@@ -27,6 +27,7 @@ class Forecast:
     because: str
 
     def takes_s(self, manifest: Manifest) -> float:
+        """How many seconds all the files take at this rate."""
         return manifest.size_bytes / self.rate_bps
 
     def session_life(self, manifest: Manifest, max_files: int) -> Iterable[Finding]:

@@ -39,14 +39,17 @@ class Inspection:
 
     @property
     def manifest(self) -> Manifest:
+        """The files to send."""
         return self.folder.manifest
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
+        """The names that are not sent, each with the reason."""
         return self.folder.left_out
 
     @property
     def errors(self) -> int:
+        """How many findings refuse the folder."""
         return sum(finding.severity == "error" for finding in self.findings)
 
     @property

@@ -38,9 +38,11 @@ class Plan:
 
     @property
     def model(self) -> str:
+        """The resource name of the model to be: ``accounts/ACCOUNT/models/MODEL``."""
         return f"accounts/{self.new.account}/models/{self.new.model_id}"
 
     def as_json(self) -> PlanDocument:
+        """The document of `uploader enqueue --dry-run --json` (docs/json.md)."""
         return plan_document(self.model, self.seen.as_json())
 
 

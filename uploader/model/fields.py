@@ -87,6 +87,8 @@ class _Fields(BaseModel):
 
 
 class BaseModelDetails(_Fields):
+    """``baseModelDetails``: what the service is told of a model of its own weights."""
+
     world_size: Count | None = None
     checkpoint_format: Literal["HUGGINGFACE"] | None = None
     huggingface_files: list[Text] | None = None
@@ -99,6 +101,8 @@ class BaseModelDetails(_Fields):
 
 
 class PeftDetails(_Fields):
+    """``peftDetails``: what the service is told of an adapter, and of its base model."""
+
     base_model: ResourceName | None = None
     r: Annotated[int, Field(ge=4, le=64)] | None = None
     target_modules: Annotated[list[Text], Field(min_length=1)] | None = None
@@ -106,6 +110,8 @@ class PeftDetails(_Fields):
 
 
 class ConversationConfig(_Fields):
+    """``conversationConfig``: how a chat becomes a prompt."""
+
     style: Text
     system: str | None = None
     template: str | None = None

@@ -10,10 +10,15 @@ _MOST = 600
 
 
 def error(check: str, file: str | None, message: str, hint: str) -> Finding:
+    """A finding that refuses the folder, its words cut to 600 characters each.
+
+    ``file`` is None if it is about the folder as a whole.
+    """
     return Finding(check, "error", file, _short(message), _short(hint))
 
 
 def warning(check: str, file: str | None, message: str, hint: str) -> Finding:
+    """A finding that refuses nothing; otherwise like `error`."""
     return Finding(check, "warning", file, _short(message), _short(hint))
 
 

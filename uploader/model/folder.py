@@ -70,6 +70,7 @@ class Folder:
 
     @property
     def root(self) -> Path:
+        """The folder, as a real path."""
         return Path(self.manifest.root)
 
     @property

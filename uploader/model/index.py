@@ -41,6 +41,7 @@ class Shards:
 
 
 def indexed(source: str, index: Index, present: frozenset[str]) -> Shards:
+    """The set that the index in the file ``source`` names, of which ``present`` are there."""
     missing = index.shards.keys() - present
     there = frozenset(index.shards) & present
     return Shards(source, there, min(missing, default=""), len(missing))

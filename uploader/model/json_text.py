@@ -67,6 +67,7 @@ class JsonText:
             self._take("," if more else "}")
 
     def string(self) -> str:
+        """The string that comes next. Raises ValueError for anything else."""
         self._take('"')
         found = _PLAIN.match(self._text, self._place)
         if found:
@@ -84,6 +85,7 @@ class JsonText:
         return value
 
     def end(self) -> None:
+        """Nothing but white space is left. Raises ValueError for anything else."""
         if self._text[self._place :].strip(" \t\n\r"):
             raise ValueError
 

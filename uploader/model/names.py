@@ -143,6 +143,7 @@ def needed(name: str) -> bool:
 
 
 def role(name: str) -> Role:
+    """What a file of this name is for in a model, by the name alone."""
     return next((role for glob, role in _ROLES if fnmatchcase(name, glob)), Role.OTHER)
 
 
@@ -167,6 +168,7 @@ def partial(name: str) -> str | None:
 
 
 def matches(name: str, globs: tuple[str, ...]) -> bool:
+    """Whether one of the ``globs`` matches the name; upper case differs from lower case."""
     return any(fnmatchcase(name, glob) for glob in globs)
 
 

@@ -91,6 +91,7 @@ class Tensors(Mapping[str, Tensor]):
         raise KeyError(name)
 
     def items(self) -> ItemsView[str, Tensor]:
+        """Every name with its type and shape, in one pass over the names."""
         return _Items(self)
 
     def counts(self) -> Iterator[tuple[Tensor, int]]:

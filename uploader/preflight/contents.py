@@ -46,6 +46,7 @@ class Contents:
 
     @property
     def root(self) -> Path:
+        """The folder, as a real path."""
         return self.folder.root
 
     def named(self, *roles: Role) -> list[str]:
@@ -85,6 +86,7 @@ class Contents:
 
     @property
     def config(self) -> Mapping[str, Any]:
+        """The object in config.json; empty if there is none, or a broken one."""
         return self.object("config.json")
 
     @property

@@ -45,10 +45,12 @@ class Check:
 
     @property
     def name(self) -> str:
+        """The name that findings, `--allow` and docs/preflight.md call it by."""
         return self.run.__name__
 
     @property
     def about(self) -> str:
+        """The sentence about it in docs/preflight.md."""
         return cleandoc(self.run.__doc__ or "").partition("\n")[0]
 
 

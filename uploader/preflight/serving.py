@@ -34,6 +34,7 @@ def lora_serving(
 
 
 def base_not_found(base_model: str) -> Finding:
+    """A warning that the service shows no model by this resource name."""
     message = f"there is no model {base_model}, or this key may not see it"
     hint = "check `base_model`: an adapter is created for a model that Fireworks has"
     return warning(_CHECK, None, message, hint)

@@ -48,10 +48,11 @@ class Session(requests.Session):
 
     plain = False
 
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002
-        return None
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: an answer of 3xx is an answer, and its address is not followed."""
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send one request. Raises JobRefused, before it is sent, for an address without https."""
         if not trusted(request.url or "", plain=self.plain):
             message = "an address without https was refused before anything was sent"
             raise JobRefused(message, code=Code.INSECURE_URL)

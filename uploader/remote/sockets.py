@@ -138,10 +138,12 @@ class SocketAdapter(HTTPAdapter):
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """As of `HTTPAdapter`, with sockets that are watched."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = self._pools(_Watched, _WatchedTls)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """As of `HTTPAdapter`, with sockets that are watched; for SOCKS, too."""
         pools = super().proxy_manager_for(proxy, **kwargs)
         plain, tls = (
             (_through_socks(_Watched), _through_socks(_WatchedTls))
@@ -168,6 +170,7 @@ class SocketAdapter(HTTPAdapter):
         """Does nothing: the context has everything."""
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """One exchange, its answer read as a whole. Raises Stopped, and what requests raises."""
         self._stop.check()
         try:
             response = super().send(*args, **kwargs)
@@ -180,6 +183,7 @@ class SocketAdapter(HTTPAdapter):
         raise Stopped
 
     def close(self) -> None:
+        """Close every connection that is idle, direct or through a proxy."""
         for owner in (self.poolmanager, *self.proxy_manager.values()):
             for key in owner.pools.keys():  # noqa: SIM118 - its container refuses iteration
                 owner.pools[key].close()

@@ -13,11 +13,13 @@ from uploader.sandbox.world import Model
 
 
 def verify_key(call: Call) -> Response:
+    """Whose the key is, in a header; a wrong key does not come this far."""
     call.query()
     return json_response(200, {}, x_fireworks_account_id=call.world.config.account_id)
 
 
 def list_accounts(call: Call) -> Response:
+    """The one account of the key. Raises Refused for an orderBy, which accounts do not have."""
     query = call.query(*PARAMETERS)
     if query.get("orderBy"):
         raise invalid("orderBy is not supported for accounts")
@@ -25,11 +27,13 @@ def list_accounts(call: Call) -> Response:
 
 
 def get_account(call: Call) -> Response:
+    """The account, or the fields of it that the readMask names."""
     mask = call.query("readMask").get("readMask", "")
     return json_response(200, masked(account_document(call.world), mask))
 
 
 def create_model(call: Call) -> Response:
+    """Create: UPLOADING, without files. Raises Refused (409) if the id is taken."""
     world = call.world
     world.ledger.count("create_calls")
     call.query()
@@ -44,11 +48,13 @@ def create_model(call: Call) -> Response:
 
 
 def get_model(call: Call) -> Response:
+    """The model, or the fields of it that the readMask names. Raises Refused (404)."""
     mask = call.query("readMask").get("readMask", "")
     return json_response(200, masked(model_document(call.world, call.model()), mask))
 
 
 def list_models(call: Call) -> Response:
+    """One page of the account's models. Raises Refused for parameters that do not fit."""
     query, world = call.query(*PARAMETERS), call.world
     models = [model for key, model in sorted(world.models.items()) if key[0] == call.account]
     documents = [model_document(world, model) for model in models]
@@ -68,6 +74,7 @@ def update_model(call: Call) -> Response:
 
 
 def delete_model(call: Call) -> Response:
+    """Delete the model and its objects. Raises Refused (404)."""
     call.query()
     model = call.model()
     del call.world.models[call.account, call.model_id]

@@ -104,4 +104,5 @@ def malformed(reason: str, code: str = "InvalidArgument") -> Refused:
 
 
 def expired_url() -> Response:
+    """400: a signed URL that was valid, used too late (docs/fireworks.md §13.3)."""
     return xml(400, "ExpiredToken", "The provided token has expired.")

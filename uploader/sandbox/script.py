@@ -77,6 +77,7 @@ class Script:
         self._faults += parse(faults)
 
     def clear(self) -> None:
+        """Forget every scripted fault; `chaos` is not touched."""
         self._faults = []
 
     def take(self, on: str, name: str, chaos: float = 0.0) -> Fault | None:

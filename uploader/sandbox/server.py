@@ -68,18 +68,22 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
+        """The address of the control plane, as FIREWORKS_BASE_URL wants it."""
         return self.world.base_url
 
     @property
     def storage_url(self) -> str:
+        """The address of the storage service, to which signed URLs lead."""
         return self.world.storage_url
 
     @property
     def api_key(self) -> str:
+        """The one key that the control plane accepts."""
         return self.world.config.api_key
 
     @property
     def account_id(self) -> str:
+        """The account that the key belongs to."""
         return self.world.config.account_id
 
     @property

@@ -24,6 +24,7 @@ class Span:
 
     @property
     def final(self) -> bool:
+        """Whether these bytes reach the end of the object, whose size is known."""
         return self.stop == self.total
 
 

@@ -34,6 +34,8 @@ Routing = Callable[[World, Request], Route]
 
 
 class Server(ThreadingHTTPServer):
+    """One of the two services on a port of the loopback, a thread for each connection."""
+
     daemon_threads = False
     request_queue_size = 128
 
@@ -57,6 +59,7 @@ class Server(ThreadingHTTPServer):
         self._live: set[socket.socket] = set()
 
     def get_request(self) -> Any:
+        """The next connection, with TLS if the service has it."""
         connection, address = super().get_request()
         if self._tls is not None:
             # The handshake is left to the connection's own thread: it may never come.
@@ -66,10 +69,12 @@ class Server(ThreadingHTTPServer):
         return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection, which `disconnect` may end from here on."""
         self._live.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
+        """End a connection: with a reset if a fault asked for it, else in good order."""
         self._live.discard(request)
         if any(request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET_ON_CLOSE))):
             request.close()  # without the FIN of an orderly shutdown: a reset
@@ -77,6 +82,7 @@ class Server(ThreadingHTTPServer):
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what a handler raised, but for a client that went away."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 

@@ -66,10 +66,12 @@ class Request:
 
     @property
     def path(self) -> str:
+        """The path of the target, without the query and unquoted."""
         return unquote(urlsplit(self.target).path)
 
     @property
     def query(self) -> dict[str, str]:
+        """The parameters of the target; of a repeated one, the last."""
         return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
 
     def suffers(self, do: str) -> bool:

@@ -46,6 +46,7 @@ class Model:
 
     @property
     def name(self) -> str:
+        """The resource name: ``accounts/ACCOUNT/models/MODEL``."""
         return f"accounts/{self.account}/models/{self.model_id}"
 
 
@@ -220,6 +221,7 @@ class World:
         return self.pace.now() + self.config.clock_skew_s
 
     def object_at(self, key: str) -> StorageObject:
+        """The object under this key, made empty if nobody has asked for it before."""
         with self.lock:
             self.ledger.touched.add(("objects", key))
             return self.objects.setdefault(key, StorageObject(key, self.folder.root / key))
@@ -248,6 +250,7 @@ class World:
             return upload_id
 
     def new_part(self, target: StorageObject) -> Part:
+        """A new file of received bytes next to the object's own place."""
         with self.lock:
             place = target.key.rpartition("/")[0]
             part = Part(self.folder, f"{place}/{secrets.token_hex(8)}.part")

@@ -112,6 +112,8 @@ def _written(text: str) -> Any:
 
 
 class Section(BaseModel):
+    """A table of the configuration: frozen, without unknown keys, and never quoted in an error."""
+
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
@@ -133,6 +135,8 @@ class Fireworks(Section):
 
 
 class Transfer(Section):
+    """How much is sent at once: numbers, bytes, and bytes per second."""
+
     max_jobs: Count = 2
     max_files: Count = 4
     chunk_size_bytes: Annotated[
@@ -148,11 +152,15 @@ class Transfer(Section):
 
 
 class Validation(Section):
+    """How often, and for how many seconds, the service is asked whether a model is ready."""
+
     poll_interval_s: Annotated[Duration, _within("10ms", "1h", parse_duration)] = _written("30s")
     deadline_s: Annotated[Duration, _within("1s", "30d", parse_duration)] = _written("60min")
 
 
 class Retry(Section):
+    """The first and the longest delay between two tries, in seconds."""
+
     initial_delay_s: Annotated[Duration, _within("1ms", "1h", parse_duration)] = _written("1s")
     max_delay_s: Annotated[Duration, _within("1ms", "1d", parse_duration)] = _written("60s")
 
@@ -165,6 +173,8 @@ class Retry(Section):
 
 
 class Lease(Section):
+    """How many seconds a worker's claim on a job lasts without being renewed."""
+
     duration_s: Annotated[Duration, _within("1s", "1h", parse_duration)] = _written("60s")
 
 

@@ -29,9 +29,11 @@ class LocalFolder:
         self._private = private
 
     def list(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Folder:
+        """As `Source.list`."""
         return scan(self._root, include, exclude, self._private)
 
     def open(self, file: FileState, stop: StopToken) -> LocalFile:
+        """As `Source.open`."""
         path = self._root / file.path
         try:
             descriptor = self._descriptor(file)
@@ -71,6 +73,7 @@ class LocalFolder:
         return descriptor
 
     def same(self, known: str, found: str) -> bool:
+        """As `Source.same`: by what the file system says of size, time and identity."""
         return same(known, found)
 
 
@@ -89,6 +92,7 @@ class LocalFile:
         self._stop = stop
 
     def check(self) -> None:
+        """As `OpenFile.check`: by what the file system says of the open file."""
         try:
             facts = os.fstat(self._descriptor)
         except OSError as error:  # the handle of a network filesystem went stale
@@ -98,6 +102,7 @@ class LocalFile:
             raise SourceUnsettled(f"{self.name} was written to while it was being sent")
 
     def block(self, start: int, count: int) -> bytes:
+        """As `OpenFile.block`."""
         block = self._read(start, count)
         if len(block) == count:  # all but always: what is below is for FUSE, 9p and their like
             return block
@@ -118,6 +123,7 @@ class LocalFile:
             raise unreadable(self._path, error) from None
 
     def is_sound(self) -> bool:
+        """As `OpenFile.is_sound`: only safetensors have a header that tells."""
         if self._path.suffix != ".safetensors":
             return True
         try:
@@ -129,6 +135,7 @@ class LocalFile:
         return True
 
     def close(self) -> None:
+        """As `OpenFile.close`."""
         os.close(self._descriptor)
 
 

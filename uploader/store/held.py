@@ -62,6 +62,7 @@ class Held:
 
     @property
     def lease(self) -> Lease:
+        """The lease under which everything here is written."""
         return self._fence.lease
 
     # -- stages ----------------------------------------------------------------------------

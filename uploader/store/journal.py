@@ -51,6 +51,7 @@ class Transaction:
     told: list[Event] = field(default_factory=list)
 
     def run(self, statement: UpdateBase) -> CursorResult[Any]:
+        """Execute a statement that writes, as a part of this transaction."""
         return self.connection.execute(statement)
 
     def tell(self, job_id: int, kind: EventKind, message: str, path: str | None = None) -> None:

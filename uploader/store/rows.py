@@ -63,6 +63,7 @@ def read_job(connection: Connection, job_id: int) -> Job:
 
 
 def job_of(row: Row[Any]) -> Job:
+    """A job of a row of `JOBS`. Raises ValueError for words that the program does not know."""
     return Job(
         id=row.id,
         base_url=row.base_url,
@@ -149,4 +150,5 @@ def file_of(row: Row[Any]) -> FileState:
 
 
 def event_of(row: Row[Any]) -> Event:
+    """An event of a row of the table of events."""
     return Event(row.seq, row.job_id, row.at, row.kind, row.message, row.path)

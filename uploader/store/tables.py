@@ -42,6 +42,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """What is stored: in UTC. Raises ValueError for a naive time."""
         del dialect
         if value is None:
             return None
@@ -50,6 +51,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """What is read: aware, in UTC."""
         del dialect
         if value is None:
             return None

@@ -19,6 +19,7 @@ class Cause(NamedTuple):
     hint: str = ""
 
     def error(self) -> StoreError:
+        """The error to raise; it does not name the file or the address of the store."""
         return StoreError(f"the state store {self.what}", hint=self.hint, code=self.code)
 
 

@@ -222,6 +222,7 @@ class Changes:
         return self._asked()
 
     def close(self) -> None:
+        """Give the connection up, and with it the lock that shows that this worker lives."""
         self._connection.close()
 
     def _connected(self) -> Connection:

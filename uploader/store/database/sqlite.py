@@ -163,6 +163,7 @@ class Changes:
         self._connection = engine.raw_connection()
 
     def look(self) -> int:
+        """The number as it is now. Raises what the driver raises."""
         # Outside any transaction: inside one the number would stand still.
         with contextlib.closing(self._connection.cursor()) as cursor:
             cursor.execute("PRAGMA data_version")
@@ -170,6 +171,7 @@ class Changes:
             return version
 
     def close(self) -> None:
+        """Give the connection back to the pool."""
         self._connection.close()
 
 

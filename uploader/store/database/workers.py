@@ -48,6 +48,7 @@ class WorkerLock:
             return owner == self.owner or _held(_lock_path(self._folder, owner))
 
     def close(self) -> None:
+        """Give the lock up: this worker counts as gone, and its leases may be taken over."""
         # Removed while still held, so that nobody can meet it as a stale one.
         _lock_path(self._folder, self.owner).unlink(missing_ok=True)
         os.close(self._fd)
