@@ -36,6 +36,7 @@ class TwoTones(ProgressColumn):
             self._tones = _TONES
 
     def render(self, task: Task) -> Text:
+        """The bar of one task: confirmed, sent, and still to send."""
         ends = (task.completed, task.fields["sent"], task.total or 1)
         cells = [int(_BAR * end / (task.total or 1)) for end in ends]
         bar, begin = Text(), 0

@@ -42,6 +42,7 @@ class Errand:
         self.ended = False
 
     def run(self) -> None:
+        """Do it, in the errand's own thread; what ends it early is raised."""
         raise NotImplementedError
 
 
@@ -61,9 +62,11 @@ class Crew:
 
     @property
     def busy(self) -> bool:
+        """Whether an errand is under way or has not been looked at since it ended."""
         return bool(self._errands)
 
     def token(self) -> StopToken:
+        """A new stop token, which stops by itself once the lease has lapsed."""
         return StopToken(self._lapsed)
 
     def lane(self) -> Lane:

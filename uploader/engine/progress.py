@@ -51,6 +51,7 @@ class Progress:
             self._dirty = True
 
     def confirmed(self, pair: PrefixCrc) -> None:
+        """The server has confirmed the bytes up to ``pair``, which becomes the checkpoint."""
         with self._lock:
             self._advanced = self._advanced or pair.offset > self._checkpoint.offset
             self._checkpoint = pair

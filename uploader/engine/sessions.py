@@ -49,6 +49,7 @@ class Opening(Errand):
         self._wake = wake
 
     def run(self) -> None:
+        """Open one session after another; each may be taken as soon as it is there."""
         for file in self._files:
             self.stop.check()
             self._opened.append(self._open(file))
@@ -89,6 +90,7 @@ class Asking(Errand):
         self._sizes = sizes
 
     def run(self) -> None:
+        """Ask for the map; ``received_s`` is when it came, in seconds by `Clock.boot_s`."""
         job = self.job
         with closing(self._context.control(self.stop)) as control:
             try:

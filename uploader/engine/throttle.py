@@ -48,6 +48,7 @@ class Slots:
         return self._slots.acquire(blocking=False)  # it may have been given back just before
 
     def give(self) -> None:
+        """Give one back, and wake everybody who found none free."""
         self._slots.release()
         with self._lock:
             waiting, self._waiting = self._waiting, set()

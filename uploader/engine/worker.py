@@ -66,6 +66,7 @@ class Every:
     last_s: float = float("-inf")
 
     def due(self, boot_s: float) -> bool:
+        """Whether it is due at ``boot_s``; if so it has been done then."""
         if boot_s - self.last_s < self.interval_s:
             return False
         self.last_s = boot_s
@@ -133,6 +134,7 @@ class Worker:
 
     @property
     def draining(self) -> bool:
+        """Whether the worker has been told to end: it claims no job any more."""
         return self._draining
 
     def _turn(self, *, claim: bool, until_idle: bool) -> bool:
