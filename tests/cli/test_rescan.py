@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from tests.cli.conftest import Command, ScriptedClock
@@ -57,6 +58,27 @@ def test_a_rescan_starts_over_with_the_folder_as_it_is(uploader: Command, failed
     again = uploader("enqueue", failed, "--exclude", "README.md")
     assert (again.code, again.out) == (0, "1\n")
     assert b"https://secret" not in uploader("show", "1", "--json").out.encode()
+
+
+def test_what_is_stored_and_unchanged_is_kept(uploader: Command, failed: Path, sql: Sql) -> None:
+    crc = google_crc32c.value((failed / "config.json").read_bytes())
+    sql(f"UPDATE files SET verified = 1, crc32c = {crc} WHERE path = 'config.json'")
+    answer = uploader("retry", "1", "--rescan")
+    assert "job 1: reads what is stored, to keep what is unchanged: 39 B" in answer.err
+    assert "job 1: keeps 1 of 5 files, 39 B: stored and unchanged" in answer.err
+    document = uploader("show", "1", "--json").json
+    assert [file["path"] for file in document["files"] if file["stored"]] == ["config.json"]
+    assert (document["bytes_confirmed"], document["bytes_sent"]) == (39, 0)
+    assert "job 1 kept: config.json: read again" in uploader("logs", "1").out
+
+
+@pytest.mark.usefixtures("failed")
+def test_a_refused_rescan_reads_nothing(uploader: Command, sql: Sql) -> None:
+    sql("UPDATE files SET verified = 1, crc32c = 1;"
+        "UPDATE jobs SET lease_owner = 'w', lease_token = 't'")  # fmt: skip
+    answer = uploader("retry", "1", "--rescan")
+    assert answer.code == 5
+    assert "reads what is stored" not in answer.err
 
 
 def test_other_names_are_refused_with_a_diff(uploader: Command, failed: Path, sql: Sql) -> None:

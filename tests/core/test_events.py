@@ -8,7 +8,7 @@ from uploader.core.events import EventKind, Teller, render_table
 ROOT = Path(__file__).parents[2] / "uploader"
 #: Written out once more: the history of a store keeps every word that was ever told.
 WORDS = (
-    *("enqueued", "paused", "resumed", "cancelled", "retried", "rescanned", "replaced"),
+    *("enqueued", "paused", "resumed", "cancelled", "retried", "rescanned", "kept", "replaced"),
     *(
         "account",
         "deleted",

@@ -50,7 +50,7 @@ def rewrite(path: Path, size: int) -> None:
     os.utime(path, ns=(1, path.stat().st_mtime_ns + 10**9))
 
 
-def rescan(lab: Lab, folder: Path, **how: bool) -> Job:
+def rescan(lab: Lab, folder: Path, **how: Any) -> Job:
     return lab.jobs.restart(1, lab.new_job(folder), lab.clock.now(), **how)
 
 

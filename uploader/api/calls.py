@@ -197,15 +197,18 @@ def retry(
 ) -> JobWithFiles:
     """Try a failed, blocked or waiting job at once; what is confirmed stays.
 
-    With ``rescan`` it starts over with the folder as it is now; with ``replace`` its model is
-    deleted first, if this job created it. ``allow`` waives checks of that new look.
+    With ``rescan`` it starts over with the folder as it is now: stored files are read, and kept
+    if they are unchanged. With ``replace`` its model is deleted first, if this job created it.
+    ``allow`` waives checks of that new look.
 
         uploader.retry("my-model", rescan=True)
 
     Raises VerbRefused if its state does not allow that, PreflightRefused, NotFound,
     StoreError, UsageError.
     """
+    from uploader.intake.kept import unchanged, worth_reading
     from uploader.intake.request import EnqueueRequest
+    from uploader.model.links import Private
 
     if not (rescan or replace):
         if allow:
@@ -216,8 +219,12 @@ def retry(
         found = table.find(str(ref))
         request = EnqueueRequest.from_options(found, allow=_names(allow))
         plan = _planned(request, settings, table)
+        table.check_restart(found.id, plan.new, replace=replace)
+        stored = [] if replace else worth_reading(found, table.files(found.id), plan.new.manifest)
+        kept = [*unchanged(stored, plan.new.manifest, Private(settings.private_paths))]
         now = wiring.clock().now()
-        return _with_files(table, table.restart(found.id, plan.new, now, replace=replace))
+        begun = table.restart(found.id, plan.new, now, replace=replace, kept=kept)
+        return _with_files(table, begun)
 
 
 def remove(ref: Ref) -> None:

@@ -42,6 +42,11 @@ class EventKind(StrEnum):
     CANCELLED = "cancelled", Teller.USER, "`cancel` took effect; a worker may still clean up"
     RETRIED = "retried", Teller.USER, "`retry` took effect"
     RESCANNED = "rescanned", Teller.USER, "`retry --rescan` began a new run with a new manifest"
+    KEPT = (
+        "kept",
+        Teller.USER,
+        "`retry --rescan` found a stored file unchanged; it is not sent again; has a path",
+    )
     REPLACED = "replaced", Teller.USER, "`retry --replace` began a new run with a new model"
 
     # -- the job -------------------------------------------------------------------------

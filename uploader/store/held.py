@@ -86,6 +86,7 @@ class Held:
     def enter_upload(self, *, created: bool) -> Job:
         """The model exists: ``created`` by our own answered POST, or found and compatible."""
         ours = {"created_remotely": True} if created else {}
+        this = (files.c.job_id == self.lease.job_id, files.c.stored)
         with self._entered(
             Stage.UPLOAD,
             model_exists=True,
@@ -94,7 +95,11 @@ class Held:
             **ours,
         ) as transaction:
             if created:
-                self._tell(transaction, EventKind.CREATED, "the model was created")
+                # What an earlier run had stored, and `retry --rescan` kept, went with its model.
+                nothing = {**NO_SESSION, "stored": False, "verified": False, "crc32c": None}
+                lost = transaction.run(update(files).where(*this).values(**nothing)).rowcount
+                again = f"; {lost} of its files were kept, and are sent again" if lost else ""
+                self._tell(transaction, EventKind.CREATED, f"the model was created{again}")
             else:
                 self._tell(transaction, EventKind.ADOPTED, "the model existed and is compatible")
             return self._job(transaction)

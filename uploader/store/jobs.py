@@ -7,7 +7,7 @@ Their verbs change a job's status only; a lease stays with its worker until that
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -19,7 +19,7 @@ from uploader.core.job import OPEN_STATUSES, Event, FileState, Job, LivingWorker
 from uploader.core.lifecycle import Verb, advance, already
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
-from uploader.store.restart import restart
+from uploader.store.restart import refuse, restart
 from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
 from uploader.store.tables import events, files, jobs
 
@@ -176,17 +176,31 @@ class Jobs:
             transaction.tell(job_id, kind, message)
             return read_job(transaction.connection, job_id)
 
-    def restart(self, job_id: int, new: NewJob, now: datetime, *, replace: bool = False) -> Job:
+    def check_restart(self, job_id: int, new: NewJob, *, replace: bool = False) -> None:
+        """Raises what `restart` would raise now."""
+        with self._journal.reading() as connection:
+            refuse(connection, read_job(connection, job_id), new, replace=replace)
+
+    def restart(
+        self,
+        job_id: int,
+        new: NewJob,
+        now: datetime,
+        *,
+        replace: bool = False,
+        kept: Iterable[FileState] = (),
+    ) -> Job:
         """Start over with the folder as ``new`` saw it: stage create, nothing sent, events kept.
 
         Only the files, the create body and the findings of ``new`` are taken. If a model is
         there already its files are fixed: others need ``replace``, which has the worker delete
         it first, and only one that this job created. Raises NotFound; UsageError if that
         does not hold, VerbRefused if a worker has the job in hand or it is closed; then nothing
-        is changed.
+        is changed. ``kept``: stored files whose bytes are known to be the same in ``new``.
         """
         with self._journal.writing(now) as transaction:
-            restart(transaction, read_job(transaction.connection, job_id), new, replace=replace)
+            job = read_job(transaction.connection, job_id)
+            restart(transaction, job, new, kept, replace=replace)
             return read_job(transaction.connection, job_id)
 
     def remove(self, job_id: int, now: datetime) -> None:

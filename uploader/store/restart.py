@@ -5,13 +5,14 @@ See docs/life.md §5.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from uploader.core.errors import UsageError, VerbRefused
 from uploader.core.events import EventKind
-from uploader.core.job import Job, NewJob
+from uploader.core.job import FileState, Job, NewJob
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
 from uploader.core.text import some
@@ -23,14 +24,25 @@ from uploader.store.tables import files, jobs
 _NAMES_SHOWN = 5
 
 
-def restart(transaction: Transaction, job: Job, new: NewJob, *, replace: bool) -> None:
-    """Raises UsageError or VerbRefused before anything is written."""
-    status = advance(job.status, Verb.RESCAN)
+def refuse(connection: Connection, job: Job, new: NewJob, *, replace: bool) -> None:
+    """Raises UsageError or VerbRefused if that run may not begin."""
+    advance(job.status, Verb.RESCAN)
     _refuse_held(job)
     _refuse_foreign(job, replace=replace)
     if not replace:
-        _refuse_others(transaction, job, new)
+        _refuse_others(connection, job, new)
     check_text(new.manifest)
+
+
+def restart(
+    transaction: Transaction, job: Job, new: NewJob, kept: Iterable[FileState], *, replace: bool
+) -> None:
+    """Raises UsageError or VerbRefused before anything is written.
+
+    Of ``kept``, the stored files whose bytes are the same, those stay stored that still are.
+    """
+    refuse(transaction.connection, job, new, replace=replace)
+    kept = [] if replace else _still_stored(transaction, job, kept)
     transaction.run(
         update(jobs)
         .where(jobs.c.id == job.id)
@@ -38,7 +50,7 @@ def restart(transaction: Transaction, job: Job, new: NewJob, *, replace: bool) -
             path=new.manifest.root,
             create_body=dict(new.create_body),
             preflight=[dict(finding) for finding in new.preflight],
-            status=status,
+            status=advance(job.status, Verb.RESCAN),
             run_number=job.run_number + 1,
             replace_first=replace or job.replace_first,
             updated_at=transaction.now,
@@ -51,12 +63,40 @@ def restart(transaction: Transaction, job: Job, new: NewJob, *, replace: bool) -
     transaction.run(delete(files).where(files.c.job_id == job.id))
     insert_files(transaction, job.id, new.manifest)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED
-    transaction.tell(job.id, kind, _told(new, replace=replace))
+    transaction.tell(job.id, kind, _told(new, kept, replace=replace))
+    for file in kept:
+        _keep(transaction, file)
 
 
-def _told(new: NewJob, *, replace: bool) -> str:
+def _still_stored(transaction: Transaction, job: Job, kept: Iterable[FileState]) -> list[FileState]:
+    """Those of the files that were read which are stored as they were then."""
+    stored = select(files.c.path, files.c.crc32c).where(
+        files.c.job_id == job.id, files.c.stored, files.c.verified
+    )
+    known = {row.path: row.crc32c for row in transaction.connection.execute(stored)}
+    model_stays = job.model_exists and not job.replace_first
+    return [file for file in kept if model_stays and known.get(file.path) == file.crc32c]
+
+
+def _keep(transaction: Transaction, file: FileState) -> None:
+    whole = {"offset": file.size_bytes, "offset_crc32c": file.crc32c}
+    marked = {"mark_bytes": file.size_bytes, "mark_crc32c": file.crc32c}
+    transaction.run(
+        update(files)
+        .where(files.c.job_id == file.job_id, files.c.path == file.path)
+        .values(stored=True, verified=True, crc32c=file.crc32c, **whole, **marked)
+    )
+    message = "read again: its bytes are those that are stored, so they are not sent again"
+    transaction.tell(file.job_id, EventKind.KEPT, message, file.path)
+
+
+def _told(new: NewJob, kept: Sequence[FileState], *, replace: bool) -> str:
     count, total = len(new.manifest.files), new.manifest.size_bytes
-    what = f"a new snapshot of {count} files, {total:,} bytes; every byte is sent again"
+    what = f"a new snapshot of {count} files, {total:,} bytes; "
+    if kept:
+        size_bytes = sum(file.size_bytes for file in kept)
+        return what + f"{len(kept)} of them stay stored, {size_bytes:,} bytes"
+    what += "every byte is sent again"
     return f"{what}, to a model that is deleted and created again" if replace else what
 
 
@@ -78,13 +118,11 @@ def _refuse_foreign(job: Job, *, replace: bool) -> None:
         )
 
 
-def _refuse_others(transaction: Transaction, job: Job, new: NewJob) -> None:
+def _refuse_others(connection: Connection, job: Job, new: NewJob) -> None:
     """The files of a model that exists are fixed (docs/fireworks.md §1); sizes are not."""
     if job.replace_first or not job.model_exists:
         return
-    known = set(
-        transaction.connection.scalars(select(files.c.path).where(files.c.job_id == job.id))
-    )
+    known = set(connection.scalars(select(files.c.path).where(files.c.job_id == job.id)))
     names = {file.path for file in new.manifest.files}
     found = [f"added {some(sorted(names - known), _NAMES_SHOWN)}"] if names - known else []
     found += [f"gone {some(sorted(known - names), _NAMES_SHOWN)}"] if known - names else []

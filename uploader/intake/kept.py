@@ -1,0 +1,60 @@
+"""Which stored files a new run keeps: those whose bytes are still the ones that were verified.
+
+They are read by whoever asks for the new run, before its one transaction begins: the folder is
+looked at there anyway, the outcome is known at once, and until then nothing has changed, so that
+a reading that is interrupted leaves the job as it was. A worker that read them would hold a job,
+and report its files as stored, on a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from uploader.core.errors import JobError
+from uploader.core.job import FileState, Job, Manifest
+from uploader.model.links import Private
+from uploader.runtime import StopToken
+from uploader.sources.base import Source
+from uploader.sources.reader import Reader, source_of
+
+
+def worth_reading(job: Job, files: Iterable[FileState], manifest: Manifest) -> list[FileState]:
+    """The stored and verified files whose size is still the same, if their model is still there."""
+    if not job.model_exists or job.replace_first:
+        return []
+    sizes = {file.path: file.size_bytes for file in manifest.files}
+    return [
+        file
+        for file in files
+        if file.stored and file.verified and sizes.get(file.path) == file.size_bytes
+    ]
+
+
+def unchanged(
+    files: Iterable[FileState], manifest: Manifest, private: Private
+) -> Iterator[FileState]:
+    """Those of the stored ``files`` whose bytes, read once more, have the CRC32C they had.
+
+    Each is read in blocks, whatever its size. One that cannot be read, or is written to meanwhile,
+    is not kept.
+    """
+    source = source_of(manifest.root, private)
+    fingerprints = {file.path: file.fingerprint for file in manifest.files}
+    for file in files:
+        if _is_unchanged(source, file, fingerprints[file.path]):
+            yield file
+
+
+def _is_unchanged(source: Source, file: FileState, fingerprint: str) -> bool:
+    stop = StopToken()
+    try:
+        opened = source.open(replace(file, fingerprint=fingerprint), stop)
+        with Reader(opened, stop) as reader:
+            if not source.same(fingerprint, reader.fingerprint):
+                return False
+            if reader.size_bytes != file.size_bytes:
+                return False
+            return reader.crc_at(file.size_bytes).crc32c == file.crc32c
+    except JobError:
+        return False
