@@ -84,6 +84,22 @@ def test_the_object_is_named_without_its_query() -> None:
     assert read_url("http://127.0.0.1:2/b/a?upload_id=1").object_path == "127.0.0.1:2/b/a"
 
 
+JSON_API = f"{HOST}/upload/storage/v1/b/B/o?uploadType=resumable"
+
+
+def test_a_session_of_the_json_api_names_its_object_in_the_query() -> None:
+    paths = [
+        read_url(f"{JSON_API}&name={name}&upload_id=1").object_path for name in ("a%2Fb", "c%00")
+    ]
+    assert paths == [f"storage.googleapis.com/upload/storage/v1/b/B/o/{n}" for n in ("a/b", "c%00")]
+    other_session = read_url(f"{JSON_API}&upload_id=2&name=a%2Fb")
+    assert (other_session.kind, other_session.object_path) == (UrlKind.SESSION, paths[0])
+
+
+def test_a_name_in_the_query_of_any_other_url_is_not_an_objects() -> None:
+    assert read_url(f"{HOST}/b/a?name=c&upload_id=1").object_path == "storage.googleapis.com/b/a"
+
+
 @pytest.mark.parametrize(
     ("expires", "life_s"),
     [

@@ -266,6 +266,7 @@ BOUNDED: list[tuple[Exception, int]] = [
     (remote(V.URL_EXPIRED, call=W.START), 5),
     (remote(V.URL_EXPIRED, call=W.PUT), 5),
     (remote(V.TRANSIENT, code=Code.MALFORMED), 20),
+    (remote(V.TRANSIENT, code=Code.MIDDLE_BOX, status=403), 20),
     (remote(V.TRANSIENT, code=Code.KEPT_NOTHING), 20),
     (remote(V.TRANSIENT, code=Code.CUT_SHORT), 20),
     (remote(V.TRANSIENT, code=Code.UNFINISHED), 20),

@@ -20,6 +20,7 @@ from uploader.model.fingerprint import fingerprint_of
 from uploader.model.links import NOTHING
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
+from uploader.sandbox.seeding import seed_model
 from uploader.sources.reader import open_source
 
 SIZE = 40 * GRANULE
@@ -85,6 +86,24 @@ def test_a_move_is_noticed_of_a_session_that_is_being_used(lab: Lab) -> None:
 def test_a_model_whose_kind_is_not_told_is_not_another_kind(lab: Lab) -> None:
     lab.enqueue(lab.model())
     refuse_different(lab.job(), RemoteModel("UPLOADING", "", "", "", None, None, ""))
+
+
+@pytest.mark.parametrize("fields", [{}, {"kind": "HF_BASE_MODEL"}, {"kind": "KIND_UNSPECIFIED"}])
+def test_a_model_made_before_kinds_and_files_were_told_is_adopted(
+    lab: Lab, fields: dict[str, str]
+) -> None:
+    seed_model(lab.world, {"modelId": "model", "model": fields})
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
+    assert "adopted" in lab.kinds()
+
+
+def test_a_model_of_a_kind_that_is_told_and_is_another_is_refused(lab: Lab) -> None:
+    seed_model(lab.world, {"modelId": "model", "model": {"kind": "HF_PEFT_ADDON"}})
+    lab.enqueue(lab.model())
+    lab.run()
+    assert lab.job().status is Status.FAILED
 
 
 # -- transfers -----------------------------------------------------------------------------

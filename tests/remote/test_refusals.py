@@ -8,7 +8,7 @@ import requests
 
 from tests.remote.scripted import HandClock
 from uploader.core.errors import RemoteError
-from uploader.core.verdict import Call, Verdict
+from uploader.core.verdict import CONTROL, STORAGE, Call, Verdict
 from uploader.remote.refusals import json_object, refusal
 
 NOW = HandClock().now()
@@ -172,3 +172,58 @@ def test_a_success_that_is_no_json_object_is_transient(body: bytes) -> None:
 def test_a_refusal_cut_in_mid_json_is_asked_again(kind: str, verdict: Verdict) -> None:
     response = answer(400, b'{"code": 9, "mess', Content_Type=f"application/{kind}")
     assert refusal(Call.VALIDATE, response, NOW).verdict is verdict
+
+
+# -- something on the way ------------------------------------------------------------------
+
+PAGE = b"<!DOCTYPE html><html><body>Blocked by your network</body></html>"
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 404, 405, 407, 410, 451, 511])
+@pytest.mark.parametrize("call", sorted(STORAGE))
+@pytest.mark.parametrize("headers", [{}, {"Content_Type": "text/html"}, {"Server": "squid"}])
+def test_a_page_that_is_not_of_the_storage_service_ends_nothing(
+    call: Call, status: int, headers: dict[str, str]
+) -> None:
+    error = refusal(call, answer(status, PAGE, **headers), NOW)
+    assert (error.verdict, error.code) == (Verdict.TRANSIENT, "middle_box")
+    assert "by a proxy or firewall on the way" in error.message
+    assert "Blocked by your network" in error.message
+
+
+@pytest.mark.parametrize("status", [403, 511])
+@pytest.mark.parametrize("call", sorted(CONTROL))
+def test_a_page_of_a_box_on_the_way_says_nothing_about_the_key(call: Call, status: int) -> None:
+    error = refusal(call, answer(status, PAGE), NOW)
+    assert (error.verdict, error.code) == (Verdict.TRANSIENT, "middle_box")
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (PAGE, {"Server": "UploadServer"}),
+        (PAGE, {"x_guploader_uploadid": "U"}),
+        (EXPIRED, {}),
+        (SIGNATURE, {"Content_Type": "application/xml"}),
+        (b"", {}),
+        (b"Not Found", {}),
+    ],
+)
+def test_the_storage_service_itself_is_believed(body: bytes, headers: dict[str, str]) -> None:
+    error = refusal(Call.QUERY, answer(404, body, **headers), NOW)
+    assert error.verdict is Verdict.SESSION_GONE
+
+
+def test_the_control_plane_itself_is_believed() -> None:
+    error = refusal(Call.GET, answer(403, PAGE, x_request_id="r-1"), NOW)
+    assert error.verdict is Verdict.BLOCKED
+
+
+@pytest.mark.parametrize(("status", "wait_s"), [(429, 7.0), (503, 7.0)])
+@pytest.mark.parametrize("call", sorted(STORAGE))
+def test_a_wish_of_a_box_on_the_way_is_honoured_like_the_services(
+    call: Call, status: int, wait_s: float
+) -> None:
+    error = refusal(call, answer(status, PAGE, Retry_After="7"), NOW)
+    assert (error.verdict, error.code) == (Verdict.TRANSIENT, "unavailable")
+    assert error.retry_after_s == wait_s

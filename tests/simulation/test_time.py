@@ -92,7 +92,8 @@ def test_a_file_that_loses_two_old_sessions_is_too_big_for_its_link(source: Path
             assert lab.crashes < 9
             begun = f"{lab.crashes}"
             lab.bytes_per_s = 1000.0
-            at(lab, "put block", 2, lambda: setattr(lab.sim, "crash_at", lab.sim.boundaries + 1))
+            # Late enough for the rows to say that bytes of two files have been sent.
+            at(lab, "put block", 8, lambda: setattr(lab.sim, "crash_at", lab.sim.boundaries + 1))
             lab.run_once(off_s=6.9 * DAY_S if begun != "0" else 0)
             lab.world.config.session_life_s = 6.5 * DAY_S
         failed = [job for job in lab.jobs.jobs() if job.status is Status.FAILED]

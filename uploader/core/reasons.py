@@ -106,6 +106,12 @@ class Code(StrEnum):
         "A success came with an answer that cannot be read. After twenty in a row the job fails.",
         "uploader asks again by itself",
     )
+    MIDDLE_BOX = (
+        "middle_box",
+        Status.ACTIVE,
+        "Something on the way, not the service, refused. After twenty in a row the job fails.",
+        "have the proxy or firewall let this machine reach the service; uploader tries again",
+    )
     PROTOCOL = (
         "protocol",
         Status.ACTIVE,

@@ -28,6 +28,8 @@ CONTENT_TYPE = "application/octet-stream"
 _OK = (200, 201)
 _RESUME_INCOMPLETE = 308
 _RANGE = re.compile(r"bytes=0-(\d{1,19})")
+#: A session of the JSON API names its object in the query only (docs/gcs-resumable.md §1).
+_JSON_API = re.compile(r"(?:/resumable)?/upload/storage/v1/b/[^/]+/o/?")
 _CRC32C = re.compile(r"(?:^|,)\s*crc32c=([^,]*)")
 
 
@@ -103,8 +105,11 @@ def read_url(url: str) -> UploadUrl:
         )  # the two headers that the documented script sends
     expires = query.get("x-goog-expires", "")
     life_s = float(expires) if re.fullmatch(r"\d{1,9}", expires) else None
+    path = unquote(parts.path)
+    if _JSON_API.fullmatch(parts.path):
+        path += f"/{query.get('name', '')}"
     # Some databases cannot store NUL in a text.
-    object_path = parts.netloc + unquote(parts.path).replace("\0", "%00")
+    object_path = parts.netloc + path.replace("\0", "%00")
     return UploadUrl(SignedUrl(url), kind, object_path, signed, life_s)
 
 

@@ -249,6 +249,7 @@ class Cause(Enum):
         _MANY,
         "a proxy may answer in its place for a while; a service that has changed never stops",
     )
+    MIDDLE_BOX = _MANY, "a proxy may refuse for a while; a firewall's rule never passes by itself"
     SENT_IN_VAIN = _MANY, "each try may cost all bytes of a PUT"
     UNFINISHED = _MANY, "an object that does not appear within a quarter of an hour never will"
     UNSETTLED = _MANY, "a file that keeps being written to is not the one that was enqueued"
@@ -256,6 +257,7 @@ class Cause(Enum):
 
 _BY_CODE = {
     Code.MALFORMED: Cause.MALFORMED,
+    Code.MIDDLE_BOX: Cause.MIDDLE_BOX,
     Code.MISMATCH: Cause.MISMATCH,
     Code.KEPT_NOTHING: Cause.SENT_IN_VAIN,
     Code.CUT_SHORT: Cause.SENT_IN_VAIN,

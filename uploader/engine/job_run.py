@@ -214,7 +214,8 @@ def _differences(job: Job, model: RemoteModel) -> list[str]:
     found = []
     if model.state == "FAILED":
         found.append(f"its state is FAILED ({model.status_message or 'no reason given'})")
-    if model.kind not in ("", job.kind.remote):
+    # Of models made before 2026 the service may tell neither kind nor files.
+    if model.kind not in (*_KINDS_OF_OLD, job.kind.remote):
         found.append(f"its kind is {model.kind}, ours {job.kind.remote}")
     ours = set(job.create_body["model"].get("baseModelDetails", {}).get("huggingfaceFiles", ()))
     theirs = set(model.huggingface_files or ours)
@@ -228,4 +229,6 @@ def _differences(job: Job, model: RemoteModel) -> list[str]:
 
 
 _NAMES_SHOWN = 5
+#: See docs/fireworks.md §1.2.
+_KINDS_OF_OLD = ("", "KIND_UNSPECIFIED", "CUSTOM_MODEL")
 _PLAIN = ("ENCRYPTION_STATE_UNSPECIFIED", "ENCRYPTION_STATE_PLAINTEXT")

@@ -19,6 +19,7 @@ from uploader.core.errors import RemoteError
 from uploader.core.reasons import Code
 from uploader.core.retry import GRPC_NAMES, classify
 from uploader.core.verdict import Call, Verdict
+from uploader.remote.middle_box import is_middle_box
 from uploader.remote.words import body_text, json_value, kept, plain_words, request_id
 
 #: Names that the retry table knows; UNAUTHORIZED is from the OpenAI-style shape.
@@ -71,11 +72,14 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
     if verdict is Verdict.FAILED and _garbled(response):
         verdict = Verdict.TRANSIENT  # what it meant cannot be known: ask again
     code = CODES.get(verdict) or _blocked_code(status, name, words)
+    said = f"{status}: {kept(words, response) or _phrase(status)}"
+    if is_middle_box(call, response):
+        verdict, code = Verdict.TRANSIENT, Code.MIDDLE_BOX
+        said = f"by a proxy or firewall on the way, not by the service, {said}"
     return RemoteError(
         verdict,
         call,
-        f"{call} was answered {status}: {kept(words, response) or _phrase(status)}"
-        + _support(verdict, response),
+        f"{call} was answered {said}{_support(verdict, response)}",
         status=status,
         retry_after_s=_retry_after_s(response.headers.get("Retry-After", ""), now),
         hint=_redirect_hint(status),
