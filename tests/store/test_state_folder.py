@@ -6,7 +6,8 @@ import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -96,12 +97,20 @@ def test_a_folder_of_another_user_is_refused(
         private_folder(tmp_path)
 
 
+@contextmanager
+def opened(folder: Path) -> Iterator[Engine]:
+    engine = open_engine(sqlite_url(folder / "uploader.db"))
+    try:
+        yield engine
+    finally:
+        engine.dispose()  # Python 3.13 warns of a connection that nobody closed
+
+
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
     folder = tmp_path / "state"
-    engine = open_engine(sqlite_url(folder / "uploader.db"))
-    migrate.ensure(engine, folder)
-    engine.dispose()
+    with opened(folder) as engine:
+        migrate.ensure(engine, folder)
     return folder
 
 
@@ -134,7 +143,8 @@ def test_a_backup_follows_no_link_that_waits_for_it(state: Path, tmp_path: Path)
     precious.write_text("mine")
     copy = tmp_path / "copy.db"
     (tmp_path / "copy.db.part").symlink_to(precious)
-    migrate.backup(open_engine(sqlite_url(state / "uploader.db")), copy)
+    with opened(state) as engine:
+        migrate.backup(engine, copy)
     assert precious.read_text() == "mine"
     assert (mode(copy), copy.is_symlink()) == (0o600, False)
     assert not [*tmp_path.glob("copy.db.*.part")]
@@ -153,12 +163,12 @@ def test_a_store_with_a_program_in_it_is_refused(state: Path, statement: str) ->
     with closing(sqlite3.connect(state / "uploader.db")) as connection:
         connection.execute(statement)
         connection.commit()
-    engine = open_engine(sqlite_url(state / "uploader.db"))
-    if "TEMP" in statement:  # lives with its connection only
-        migrate.require_head(engine)
-        return
-    with pytest.raises(StoreError) as raised:
-        migrate.require_head(engine)
+    with opened(state) as engine:
+        if "TEMP" in statement:  # lives with its connection only
+            migrate.require_head(engine)
+            return
+        with pytest.raises(StoreError) as raised:
+            migrate.require_head(engine)
     assert raised.value.code == Code.FOREIGN
 
 
