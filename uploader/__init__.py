@@ -1,11 +1,11 @@
 """uploader: a local folder of Hugging Face model files becomes READY on Fireworks AI.
 
-Rooms, from the top; imports go down only, and a tool checks it:
+The packages, from the top; imports only go down, and a tool checks that:
 
     cli        parse, call, print
-    service    what lives as long as a daemon       sandbox    a stand-in for both services
+    service    the long-running side       sandbox    a stand-in for both services
     wiring     settings in, working parts out
-    intake     a folder becomes a job               engine     worker, job and file on their way
+    intake     makes a job of a folder              engine     works on jobs and files
     preflight  the named checks                     sources    the files of a model, as bytes
     remote     the two services, over HTTP
     store      the job table, in SQL                model      Hugging Face folders
@@ -13,7 +13,7 @@ Rooms, from the top; imports go down only, and a tool checks it:
     runtime    clock, threads, stop token
     core       decides, and touches neither disk, network nor clock
 
-A line goes to the lowest room that has all it needs handed in. docs/architecture.md says where a
+A line goes to the lowest package that can be given all it needs. docs/architecture.md says where a
 new check, fault, field, reason, source, route, setting or command goes, and describes threads,
 stopping, durability and leases. docs/life.md follows a job, docs/invariants.md says what is always
 true, docs/fireworks.md and docs/gcs-resumable.md say what the services answer.
@@ -21,8 +21,8 @@ true, docs/fireworks.md and docs/gcs-resumable.md say what the services answer.
 A job: `enqueue` writes rows and sends nothing. A worker claims the job, creates the model, asks for
 signed URLs as a whole map, and opens a session per file, whose URI is committed before the first
 byte leaves. After any doubt the server is asked where it stands, and its answer wins over the row.
-An error becomes a verdict by the retry table, a verdict a decision: try again later, block (the
-account needs a human), or fail (this job does).
+The retry table turns an error into a verdict, and a verdict into a decision: try again later, block
+(the account needs a human), or fail (this job needs one).
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """Time, threads and stopping: the two injected seams (docs/architecture.md §3) and the stop token.
 
 The only file that may read a clock, sleep, start a thread or roll dice. Production uses
-`SystemClock` and `spawn`; a simulation passes its own of both.
+`SystemClock` and `spawn`; a simulation passes its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uploader.core.errors import LeaseLost, Stopped
 
 
 class Clock(Protocol):
-    """What the engine knows of time. Nothing else in the product asks."""
+    """Time, for the engine: nothing else in this program reads a clock."""
 
     def now(self) -> datetime:
         """Aware UTC; may step."""
@@ -28,7 +28,7 @@ class Clock(Protocol):
         """Seconds that never step and go on during suspend."""
 
     def wait(self, event: threading.Event, timeout_s: float) -> bool:
-        """Until ``event`` is set or ``timeout_s`` have passed; True if it is set."""
+        """Wait until ``event`` is set or ``timeout_s`` have passed; True if it is set."""
 
     def jitter(self) -> float:
         """A random number in [0, 1)."""
@@ -59,16 +59,17 @@ Spawn = Callable[[str, Callable[[], None]], None]
 
 
 def spawn(name: str, run: Callable[[], None]) -> None:
-    """Start ``run`` in a daemon thread: a drain never has to join one (docs/architecture.md §5)."""
+    """Start ``run`` in a daemon thread: a drain never has to join it (docs/architecture.md §5)."""
     threading.Thread(target=run, name=name, daemon=True).start()
 
 
 class StopToken:
-    """Stops a thread wherever it is: at its next check, or by ending its sockets.
+    """Stops a thread wherever it is: at its next check, or by closing its sockets.
 
     A thread in `sendall`, or waiting 600 s for an answer, sees no flag; so every connection
     registers its socket here, and `cut` shuts them down. Once its lease has ``lapsed`` a token
-    stops by itself, whoever might have set it is stuck or cut off (docs/architecture.md §9).
+    stops by itself, even if the thread that should set it is stuck or cut off
+    (docs/architecture.md §9).
     """
 
     def __init__(self, lapsed: Callable[[], bool] = lambda: False) -> None:
@@ -109,6 +110,7 @@ class StopToken:
         with self._lock:
             sockets = tuple(self._sockets)
         for connection in sockets:
-            # Below TLS on purpose: SSLSocket.shutdown would let a racing send go out in clear.
+            # Below TLS on purpose: SSLSocket.shutdown would let a concurrent send go out
+            # unencrypted.
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(connection, socket.SHUT_RDWR)

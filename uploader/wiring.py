@@ -1,4 +1,4 @@
-"""The composition root: settings in, working parts out. Heavy imports wait inside functions."""
+"""The composition root: settings in, working parts out. Slow imports are inside functions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def clock() -> Clock:
 class Store:
     """The state store of one command: opened once at most, when it is first needed, and closed.
 
-    Every method raises StoreError, and UsageError for an address that means no store.
+    Every method raises StoreError, and UsageError for an address that cannot be a store.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -57,7 +57,7 @@ class Store:
             self._engine.dispose()
 
     def find(self) -> Jobs | None:
-        """The job table; None if there is none yet. Creates nothing and never imports Alembic."""
+        """The job table; None if there is none yet. Creates nothing, never imports Alembic."""
         from uploader.store.database import migrate
         from uploader.store.jobs import Jobs
 
@@ -75,7 +75,7 @@ class Store:
         return jobs
 
     def glimpse(self) -> Jobs | None:
-        """The job table, for what is good to know: None too if it cannot be used as it is.
+        """The job table, for optional information: also None if it cannot be used as it is.
 
         Without a state folder not even SQLAlchemy is loaded.
         """
@@ -93,7 +93,7 @@ class Store:
         return Jobs(self._opened(), living=self.living)
 
     def worker_alive(self) -> bool:
-        """Does any worker of this store live? With PostgreSQL it may be another machine's."""
+        """Is any worker of this store alive? With PostgreSQL it may be on another machine."""
         return bool(self.living())
 
     def living(self) -> frozenset[str]:
@@ -114,14 +114,14 @@ class Store:
         return migrate.current_version(self._opened())
 
     def upgrade(self) -> str:
-        """Bring the store up to date; the version it has then."""
+        """Bring the store up to date; returns its version."""
         from uploader.store.database import migrate
 
         migrate.ensure(self._opened(), self._settings.state_dir)
         return migrate.HEAD
 
     def backup(self, path: Path | None) -> Path | None:
-        """A copy, at ``path`` or where the last one went; None if there is no store."""
+        """Make a copy at ``path``, or in place of the last copy; None if there is no store."""
         from uploader.store.database import migrate
         from uploader.store.database.dialect import exists
 
@@ -142,7 +142,7 @@ class Store:
 
 @contextlib.contextmanager
 def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[tuple[Worker, Jobs]]:
-    """A worker that lives, to all others, as long as the context lasts, and its job table.
+    """A worker that counts as alive as long as the context lasts, and its job table.
 
     Creates or migrates the store first. Raises StoreError, UsageError.
     """
@@ -169,23 +169,23 @@ def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[tu
 
 
 def trust(settings: Settings) -> SSLContext:
-    """The authorities that servers are believed by; raises UsageError for a bad bundle."""
+    """The authorities that servers are trusted by; raises UsageError for a bad bundle."""
     from uploader.remote.trust import context
 
     return context(settings.fireworks.ca_bundle)
 
 
 def slowness() -> str:
-    """A sentence on what makes every upload from this machine slow; empty if nothing does."""
+    """A warning about what makes every upload from this machine slow; empty if nothing does."""
     from uploader.sources import checksum
 
     return checksum.slowness()
 
 
 def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
-    """What about this machine slows a worker down or endangers its store, a sentence each.
+    """A warning for each thing on this machine that slows a worker down or endangers its store.
 
-    Raises StoreError if the store, on a disk that nobody vouches for, is damaged already.
+    Raises StoreError if the store is on a disk that may be unsafe and is already damaged.
     """
     from uploader.store.database import dialect, mounts, sqlite
 

@@ -85,7 +85,7 @@ def test_other_names_are_refused_with_a_diff(uploader: Command, failed: Path, sq
     (failed / "generation_config.json").rename(failed / "chat_template.jinja")
     answer = uploader("retry", "1", "--rescan")
     assert (answer.code, answer.out) == (2, "")
-    assert "added chat_template.jinja; gone generation_config.json" in answer.err
+    assert "added chat_template.jinja; missing generation_config.json" in answer.err
     assert "--replace" not in answer.err  # of a model somebody else created
     assert unchanged(uploader)
     sql("UPDATE jobs SET created_remotely = 1")

@@ -33,7 +33,7 @@ def break_times(
 
     def refuse(*of: Any, **facts: Any) -> Any:
         if next(made) in calls:
-            raise StoreError("the state store has no room to grow", code=Code.DISK_FULL)
+            raise StoreError("the state store has no space left on its disk", code=Code.DISK_FULL)
         return works(*of, **facts)
 
     monkeypatch.setattr(kind, verb, refuse)

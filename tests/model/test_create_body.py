@@ -25,7 +25,7 @@ def adapter(root: Path, **entries: Any) -> Folder:
 
 def test_a_base_model(tmp_path: Path) -> None:
     found = scan(folder(tmp_path, BASE))
-    body = create_body(found, Kind.BASE, "tiny", said={"huggingFaceUrl": "https://hf.co/a/b"})
+    body = create_body(found, Kind.BASE, "tiny", fields={"huggingFaceUrl": "https://hf.co/a/b"})
     assert body == {
         "modelId": "tiny",
         "model": {
@@ -44,7 +44,7 @@ def test_a_base_model(tmp_path: Path) -> None:
 def test_an_adapter_says_what_the_body_needs(tmp_path: Path) -> None:
     found = scan(folder(tmp_path, LORA))
     said = {"displayName": "Tuned", "description": "by us"}
-    body = create_body(found, Kind.LORA, "tuned", said=said)
+    body = create_body(found, Kind.LORA, "tuned", fields=said)
     assert body == {
         "modelId": "tuned",
         "model": {
@@ -62,7 +62,7 @@ def test_an_adapter_says_what_the_body_needs(tmp_path: Path) -> None:
 )
 def test_other_kinds_have_no_details(tmp_path: Path, kind: Kind, remote: str) -> None:
     found = scan(folder(tmp_path, BASE))
-    body = create_body(found, kind, "m", said={"kind": remote, "public": True})
+    body = create_body(found, kind, "m", fields={"kind": remote, "public": True})
     assert body == {"modelId": "m", "model": {"kind": remote, "public": True}}
     check_create_body(body)
 
@@ -90,7 +90,7 @@ EVERYTHING: dict[str, Any] = {
 @pytest.mark.parametrize("kind", Kind)
 def test_every_field_reaches_the_body_of_every_kind(tmp_path: Path, kind: Kind) -> None:
     found = scan(folder(tmp_path, LORA if kind is Kind.LORA else BASE))
-    body = create_body(found, kind, "m", said=EVERYTHING)
+    body = create_body(found, kind, "m", fields=EVERYTHING)
     assert body["model"].items() >= EVERYTHING.items()
     check_create_body(body)
 
@@ -99,14 +99,14 @@ def test_details_are_merged(tmp_path: Path) -> None:
     found = scan(folder(tmp_path / "base", BASE))
     given = {"worldSize": 8, "parameterCount": "8030261248", "moe": True}
     same = {"checkpointFormat": "HUGGINGFACE", "huggingfaceFiles": sorted(found.names)}
-    body = create_body(found, Kind.BASE, "m", said={"baseModelDetails": {**given, **same}})
+    body = create_body(found, Kind.BASE, "m", fields={"baseModelDetails": {**given, **same}})
     details = body["model"]["baseModelDetails"]
     assert details == {**given, **same, "huggingfaceFiles": list(found.names)}
     check_create_body(body)
     tuned = scan(folder(tmp_path / "lora", LORA))
     peft = {"baseModel": "accounts/a/models/b", "r": 16, "targetModules": ["v_proj", "q_proj"]}
     merge = {"mergeAddonModelName": "accounts/a/models/c"}
-    body = create_body(tuned, Kind.LORA, "m", said={"peftDetails": {**peft, **merge}})
+    body = create_body(tuned, Kind.LORA, "m", fields={"peftDetails": {**peft, **merge}})
     assert body["model"]["peftDetails"] == {
         **peft,
         **merge,
@@ -164,7 +164,7 @@ def test_a_contradiction_names_both(
 ) -> None:
     found = scan(folder(tmp_path, LORA if kind is Kind.LORA else BASE))
     with pytest.raises(UsageError, match=why) as caught:
-        create_body(found, kind, "m", base_model=base_model, said=said)
+        create_body(found, kind, "m", base_model=base_model, fields=said)
     assert caught.value.hint
 
 
@@ -179,7 +179,7 @@ def test_a_base_model_is_asked_for_unless_the_adapter_names_one(tmp_path: Path, 
 
 
 def test_a_given_base_model_has_to_be_a_resource_name(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is no resource name"):
+    with pytest.raises(UsageError, match="is not a resource name"):
         create_body(scan(folder(tmp_path, LORA)), Kind.LORA, "m", base_model="qwen3-4b")
 
 
@@ -199,10 +199,10 @@ def test_targets_that_the_folder_cannot_say_may_be_given(tmp_path: Path, targets
     (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
     found = scan(tmp_path)
     peft = {"targetModules": ["v_proj", "q_proj"]}
-    body = create_body(found, Kind.LORA, "m", base_model=QWEN, said={"peftDetails": peft})
+    body = create_body(found, Kind.LORA, "m", base_model=QWEN, fields={"peftDetails": peft})
     assert body["model"]["peftDetails"] == {"baseModel": QWEN, "r": 8, **peft}
     check_create_body(body)
-    with pytest.raises(UsageError, match="no list of module names") as caught:
+    with pytest.raises(UsageError, match="is not a list of module names") as caught:
         create_body(found, Kind.LORA, "m", base_model=QWEN)
     assert "`model_json` with peftDetails.targetModules" in caught.value.hint
 
@@ -211,7 +211,7 @@ def test_weights_that_are_left_out_answer_no_pattern(tmp_path: Path) -> None:
     adapter(tmp_path, r=8, target_modules="all-linear")
     (tmp_path / "adapter_model.bin").write_bytes(b"PK")
     found = scan(tmp_path, exclude=["*.safetensors"])
-    with pytest.raises(UsageError, match="no list of module names"):
+    with pytest.raises(UsageError, match="is not a list of module names"):
         create_body(found, Kind.LORA, "m", base_model=QWEN)
 
 

@@ -87,7 +87,7 @@ def test_what_json_refuses_is_refused(
         (b'{"weight_map": {"a": "x"}} x', "is not JSON"),
         (b'{"weight_map": {"a": "x",}}', "is not JSON"),
         (b'{"weight_map": {"a" "x"}}', "is not JSON"),
-        (b'{"weight_map": {"a": 3}}', "names shards that are no names"),
+        (b'{"weight_map": {"a": 3}}', "names shards that are not file names"),
         (b'{"weight_map": {}}', "has no weight_map"),
         (b'{"weight_map": []}', "has no weight_map"),
         (b'{"metadata": ' + b"[" * 100_000, "is not JSON"),

@@ -31,7 +31,7 @@ FOLDERS: dict[str, tuple[dict[str, bytes], Kind, str]] = {
     "adapter beside a model": (
         {**BASE, **LORA},
         Kind.LORA,
-        "there is an adapter_config.json; `kind` base would take the whole model beside it",
+        "there is an adapter_config.json; `kind` base would take the whole model next to it",
     ),
     "model merged in place": (
         {**BASE, **CONFIG},

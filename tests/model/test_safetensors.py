@@ -53,11 +53,11 @@ def test_odd_but_whole_files(tmp_path: Path, body: bytes) -> None:
 
 LIBRARY = "the safetensors library refuses"
 CUT_SHORT = [
-    (b"", "is cut short: 0 bytes hold no header"),
+    (b"", "is cut short: 0 bytes are too few for a header"),
     (b"\1\0\0", "is cut short: 3 bytes"),
     (safetensors({"a": 8}, missing=1), "is cut short: 7 of 8 bytes"),
     (safetensors({"a": 8}, missing=20), "ends within its header"),
-    (safetensors({"a": 8}, surplus=3), "3 bytes behind"),
+    (safetensors({"a": 8}, surplus=3), "3 bytes after"),
     (framed({"a": tensor([1], 0, 1), "b": tensor([1], 1, 2)}, b"1"), "1 of 2 bytes"),
 ]
 BROKEN = [

@@ -112,14 +112,14 @@ def test_a_refusal_is_one_short_line(
     whole = {"r": 8, "target_modules": ["q_proj"], **entries}
     seen = scan(folder(tmp_path, {CONFIG: json.dumps(whole).encode(), WEIGHTS: b"cut"}))
     with pytest.raises(UsageError) as caught:
-        create_body(seen, Kind.LORA, "m", said={"peftDetails": peft})
+        create_body(seen, Kind.LORA, "m", fields={"peftDetails": peft})
     assert len(caught.value.message) < 200
     assert caught.value.message.isprintable()
 
 
 @pytest.mark.parametrize("base", ["x" * 5000, "x\n" * 5000])
 def test_a_wrong_flag_is_told_in_one_short_line(tmp_path: Path, base: str) -> None:
-    with pytest.raises(UsageError, match="is no resource name") as caught:
+    with pytest.raises(UsageError, match="is not a resource name") as caught:
         create_body(scan(folder(tmp_path, LORA)), Kind.LORA, "m", base_model=base)
     assert len(caught.value.message) < 160
     assert caught.value.message.isprintable()

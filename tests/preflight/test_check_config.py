@@ -253,7 +253,7 @@ def test_no_config_is_too_odd(
 def test_the_cure_of_what_is_left_over_is_to_remove_it(tmp_path: Path, method: str) -> None:
     (finding,) = check(tmp_path, left_over(method))
     assert finding.message == (
-        f"config.json has a quantization_config ({method}), no tensor is quantized"
+        f"config.json has a quantization_config ({method}), but no tensor is quantized"
     )
     assert finding.hint.startswith("remove quantization_config from config.json")
 
@@ -288,7 +288,7 @@ def test_the_reason_is_the_documented_one(tmp_path: Path) -> None:
     }
     assert found == {
         "gptq": f"{reason} (gptq)",
-        "fp8": f"{reason} (fp8) as documented, yet serves models in such formats",
+        "fp8": f"{reason} (fp8) according to its documentation, but serves models in such formats",
         "other": f"{reason} (other)",
     }
 

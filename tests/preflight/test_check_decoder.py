@@ -220,27 +220,27 @@ def test_a_draft_shares_what_it_lacks_with_its_target(tmp_path: Path) -> None:
     [
         (
             says(LLAMA_3, hidden_size=64),
-            "config.json: hidden_size is 64, model.embed_tokens.weight has the shape [96, 32]",
+            "config.json: hidden_size is 64, but model.embed_tokens.weight has the shape [96, 32]",
         ),
         (
             says(LLAMA_3, vocab_size=100),
-            "config.json: vocab_size is 100, model.embed_tokens.weight has only 96 rows",
+            "config.json: vocab_size is 100, but model.embed_tokens.weight has only 96 rows",
         ),
         (
             says(LLAMA_3, num_hidden_layers=6),
-            "config.json: num_hidden_layers is 6, the weights lack layer 3 and 2 more",
+            "config.json: num_hidden_layers is 6, but the weights lack layer 3 and 2 more",
         ),
         (
             says(LLAMA_3, num_hidden_layers=1),
-            "config.json: num_hidden_layers is 1, the weights go on to layer 2",
+            "config.json: num_hidden_layers is 1, but the weights go on to layer 2",
         ),
         (
             says(LLAMA_3, num_key_value_heads=4),
-            f"config.json: 4 num_key_value_heads of 4 rows each, {K_PROJ} has 8",
+            f"config.json: 4 num_key_value_heads of 4 rows each, but {K_PROJ} has 8 rows",
         ),
         (
             {**typed("F32"), CONFIG: json.dumps(LLAMA_3_CONFIG).encode()},
-            "config.json says bfloat16, most weights are F32: 54.0 KiB more than needed",
+            "config.json says bfloat16, but most weights are F32: 54.0 KiB more than needed",
         ),
     ],
 )

@@ -158,7 +158,7 @@ def test_unfinished_downloads_of_hugging_face_are_warned_of(tmp_path: Path) -> N
     (hidden / "abc.123.incomplete").touch()
     found = check(tmp_path, BASE)
     assert brief(found) == [("partial_download", W, None)]
-    assert "holds 1 unfinished download" in found[0].message
+    assert "has 1 unfinished download" in found[0].message
 
 
 def test_unfinished_blobs_of_the_shared_cache_are_warned_of(tmp_path: Path) -> None:

@@ -165,7 +165,9 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
 
 def test_the_cure_of_weights_that_were_not_gathered_is_named(tmp_path: Path) -> None:
     (finding,) = check(tmp_path, tensors(a__weight=(0,), b__weight=(1,), c__weight=(0, 4)))
-    assert finding.message == f"{ST} holds 2 of 3 tensors without any element: a.weight and 1 more"
+    assert (
+        finding.message == f"{ST} contains 2 of 3 tensors without any element: a.weight and 1 more"
+    )
     assert "stage3_gather_16bit_weights_on_model_save" in finding.hint
 
 

@@ -69,7 +69,7 @@ def test_one_warning_has_every_edit(tmp_path: Path) -> None:
     rope = {"rope_theta": 1e6, "rope_type": "llama3", "factor": 8.0}
     (finding,) = check(tmp_path, {**files, CONFIG: config(rope_parameters=rope)[CONFIG]})
     assert finding.message == (
-        "tokenizer_config.json and config.json: in words of transformers 5, "
+        "tokenizer_config.json and config.json: as transformers 5 writes it, "
         "which older servers misread"
     )
     assert finding.hint.split("; ") == [

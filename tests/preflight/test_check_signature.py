@@ -109,9 +109,7 @@ def test_a_signature_is_compared_with_the_files(
 @pytest.mark.usefixtures("library")
 def test_it_is_said_that_nobody_checked_the_signer(tmp_path: Path) -> None:
     (finding,) = check(tmp_path, signed(BASE))
-    assert finding.message == (
-        f"{len(BASE)} files are as model.sig lists them; its signer was not checked"
-    )
+    assert finding.message == (f"{len(BASE)} files match model.sig; its signer was not checked")
     assert "model_signing verify" in finding.hint
 
 

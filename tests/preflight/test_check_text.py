@@ -214,7 +214,7 @@ def test_a_base_model_without_a_tokenizer_can_be_allowed(tmp_path: Path) -> None
         (
             fireworks({"zzz": 1}),
             "fireworks.json: zzz is not a known key",
-            f"known are {', '.join(module.KEYS)}",
+            f"the known keys are {', '.join(module.KEYS)}",
         ),
         (
             fireworks({"top_p": 0.9}),

@@ -49,7 +49,7 @@ def numbered(*names: str) -> dict[str, bytes]:
 
 
 LLAMA, VL = "LlamaForCausalLM", "Gemma3ForConditionalGeneration"
-#: What no shard holds, in a model of which class and config, and whether that refuses it. How
+#: What no shard contains, in a model of which class and config, and whether that refuses it. How
 #: it is known that a loader needs or does not need it stands with each rule in spared.py.
 SPARED: tuple[tuple[str, str, dict[str, Any], str], ...] = (
     ("model.norm.weight", LLAMA, {}, E),
@@ -283,7 +283,7 @@ def test_weights_one_folder_further_down_are_pointed_at(tmp_path: Path) -> None:
     inner.mkdir()
     (inner / ST).write_bytes(BASE[ST])
     (finding,) = check(tmp_path, without(BASE, ST))
-    assert finding.hint == f"did you mean {inner}? (it holds weights)"
+    assert finding.hint == f"did you mean {inner}? (it contains weights)"
 
 
 def test_the_hint_says_how_much_leaving_one_format_out_saves(tmp_path: Path) -> None:
@@ -299,7 +299,7 @@ def test_a_tensor_of_an_unreadable_shard_is_not_called_missing(tmp_path: Path) -
 def test_many_names_are_one_finding(tmp_path: Path) -> None:
     wanted = {f"{LOST}{number}": SHARDS[0] for number in range(7)}
     (finding,) = check(tmp_path, {**SHARDED, INDEX: index({**MAP, **wanted})})
-    assert finding.message == f"{INDEX} names {LOST}0 and 6 more, which no shard holds"
+    assert finding.message == f"{INDEX} names {LOST}0 and 6 more, which no shard contains"
 
 
 def test_an_index_that_cannot_be_read_says_why(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""The product as functions. Each call reads the settings and opens the store, and closes it.
+"""The commands as functions. Each call reads the settings, opens the store, and closes it.
 
-Nothing is printed, no signal is handled and no thread is started, so each call works in any
-thread and alongside a worker. Ctrl-C is KeyboardInterrupt; jobs stay. Errors are UploaderError
-with a ``code`` and a ``hint``. Imports wait inside the functions: `import uploader` is cheap.
+Nothing is printed, no signal is handled and no thread is started, so each call works in any thread
+and alongside a worker. Ctrl-C raises KeyboardInterrupt; jobs are kept. Errors are UploaderError
+with a ``code`` and a ``hint``. Imports are inside the functions, so that `import uploader` is fast.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def enqueue(  # noqa: PLR0913 - the options of `uploader enqueue`
 ) -> JobWithFiles:
     """Make a job of the folder ``path`` with the options of `uploader enqueue`; sends nothing.
 
-    The same folder with the same options is the same job.
+    Enqueuing the same folder with the same options again gives the same job.
 
         job = uploader.enqueue("checkpoints/final", model_id="my-model")
 
@@ -120,7 +120,7 @@ def wait(
     timeout: float | None = None,
     progress: Callable[[Job], object] | None = None,
 ) -> JobWithFiles:
-    """The job once it is done, or needs a human: look at its ``status`` and ``reason``.
+    """Wait until a job is done or needs a human; its ``status`` and ``reason`` say which.
 
     ``timeout`` is in seconds. ``progress`` is called with the job about once a second.
 
@@ -163,7 +163,7 @@ def events(since: int = 0) -> list[Event]:
 
 
 def pause(ref: Ref) -> JobWithFiles:
-    """Hold a job where it is; its worker stops at the next block.
+    """Pause a job; its worker stops at the next block.
 
     uploader.pause("my-model")
 
@@ -173,7 +173,7 @@ def pause(ref: Ref) -> JobWithFiles:
 
 
 def resume(ref: Ref) -> JobWithFiles:
-    """Let a paused job go on, at the right byte.
+    """Let a paused job go on, at the byte where it stopped.
 
     uploader.resume("my-model")
 
@@ -183,7 +183,7 @@ def resume(ref: Ref) -> JobWithFiles:
 
 
 def cancel(ref: Ref, *, delete_remote: bool = False) -> JobWithFiles:
-    """Give a job up; with ``delete_remote`` its model too, if this job created it.
+    """Cancel a job; with ``delete_remote`` also delete its model, if this job created it.
 
     uploader.cancel("my-model")
 
@@ -195,11 +195,11 @@ def cancel(ref: Ref, *, delete_remote: bool = False) -> JobWithFiles:
 def retry(
     ref: Ref, *, rescan: bool = False, replace: bool = False, allow: Names = ()
 ) -> JobWithFiles:
-    """Try a failed, blocked or waiting job at once; what is confirmed stays.
+    """Try a failed, blocked or waiting job at once; confirmed bytes are kept.
 
     With ``rescan`` it starts over with the folder as it is now: stored files are read, and kept
     if they are unchanged. With ``replace`` its model is deleted first, if this job created it.
-    ``allow`` waives checks of that new look.
+    ``allow`` waives checks of that new inspection.
 
         uploader.retry("my-model", rescan=True)
 
@@ -212,7 +212,7 @@ def retry(
 
     if not (rescan or replace):
         if allow:
-            raise UsageError("`allow` goes with `rescan` or `replace`", hint="leave it away")
+            raise UsageError("`allow` goes with `rescan` or `replace`", hint="leave it out")
         return _apply(ref, Verb.RETRY)
     with _opened() as (settings, store):
         table = store.need()
@@ -228,7 +228,7 @@ def retry(
 
 
 def remove(ref: Ref) -> None:
-    """Forget a done, failed or cancelled job; its model on Fireworks stays as it is.
+    """Forget a done, failed or cancelled job; its model on Fireworks is kept.
 
     uploader.remove("my-model")
 
@@ -286,5 +286,5 @@ def _kind(word: str) -> Kind | None:
 
 
 def _names(names: Names) -> tuple[str, ...]:
-    """A text alone is one name, not its letters."""
+    """A single text is one name, not a sequence of letters."""
     return (names,) if isinstance(names, str) else tuple(names)

@@ -92,7 +92,7 @@ def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
         raise FolderRefused(seen)
     model_id = _model_id(request, seen)
     body = create_body(
-        seen.folder, seen.kind, model_id, base_model=request.base_model, said=_fields_of(request)
+        seen.folder, seen.kind, model_id, base_model=request.base_model, fields=_fields_of(request)
     )
     new = NewJob(
         base_url=settings.fireworks.base_url,

@@ -1,4 +1,4 @@
-"""What an adapter's config and tensors say of it (docs/fireworks.md §1.2, §6)."""
+"""What an adapter's config and tensors say about it (docs/fireworks.md §1.2, §6)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from uploader.model.reading import Malformed, read_object
 from uploader.model.safetensors import read_header
 from uploader.model.tensors import Tensor
 
-#: The router of a mixture of experts; elsewhere a module of that name is no target.
+#: The router of a mixture of experts; elsewhere a module of that name is not a target.
 GATE = "block_sparse_moe.gate"
-#: What an adapter may adapt (docs/fireworks.md §6); lm_head in some families only.
+#: The modules that an adapter may adapt (docs/fireworks.md §6); lm_head in some families only.
 LM_HEAD = "lm_head"
 SUPPORTED = frozenset(
     {"q_proj", "k_proj", "v_proj", "o_proj", GATE, LM_HEAD}
@@ -31,7 +31,7 @@ EMBEDDINGS = frozenset(
 )
 
 _PEFT_ROOT = "base_model.model."
-#: Any linear layer; PEFT means it as a string, some write it as a list.
+#: Any linear layer; PEFT documents a string, some write it as a list.
 _ALL = "all-linear"
 # Whole names under any parent: q_proj · q_proj|v_proj · .*\.(q_proj|v_proj)$; not .*_proj
 _PLAIN_PATTERN = re.compile(
@@ -40,13 +40,13 @@ _PLAIN_PATTERN = re.compile(
 # "Llama, Mistral, Qwen2, Qwen2-VL, Kimi K2.5" (docs/fireworks.md §6), in a name or a config's
 # model_type.
 _LM_HEAD_FAMILY = re.compile(r"llama|mistral|qwen[-_]?2(?!\d)|kimi[-_]?k2[.p_-]?5", re.IGNORECASE)
-# A key of a rank_pattern that is nothing but the end of a path, or with ^ the whole of it.
+# A key of a rank_pattern that is just the end of a path or, with ^, the whole path.
 _PLAIN_KEY = re.compile(r"(\^?)(\w+(?:\\?\.\w+)*)\$?", re.ASCII)
 
 _LONGEST = 60
-#: Longer is no module's path: its many ends would take the square of its length.
+#: No module's path is longer; handling all its ends would take the square of its length.
 _LONGEST_NAME = 2000
-#: Writes down only the beginning of what is long or deep.
+#: Shows only the beginning of a value that is long or deep.
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxlong = _REPR.maxother = _LONGEST
 
@@ -59,19 +59,19 @@ class Factors:
     b: dict[str, Tensor] = field(default_factory=dict)
     #: Paths with lora_embedding_A or lora_embedding_B.
     embeddings: dict[str, None] = field(default_factory=dict)
-    #: Names of what other kinds of LoRA add, as DoRA's magnitudes.
+    #: Names of tensors that other kinds of LoRA add, such as DoRA's magnitudes.
     variants: list[str] = field(default_factory=list)
     #: Names of everything else: whole weights and biases.
     whole: list[str] = field(default_factory=list)
 
     @cached_property
     def modules(self) -> dict[str, None]:
-        """Every adapted module, each once."""
+        """Every adapted module once."""
         return dict.fromkeys((*self.a, *self.b, *self.embeddings))
 
 
 def factors(tensors: Mapping[str, Tensor]) -> Factors:
-    """The tensors sorted by what they are; `lora_A.weight` and `lora_A.default.weight` alike."""
+    """The tensors by what they are; `lora_A.weight` and `lora_A.default.weight` mean the same."""
     found = Factors()
     sides = {"A": found.a, "B": found.b}
     for name, tensor in tensors.items():
@@ -88,36 +88,36 @@ def factors(tensors: Mapping[str, Tensor]) -> Factors:
 
 
 def is_lora(config: Mapping[str, Any]) -> bool:
-    """Whether the config is of no other method of PEFT."""
+    """Whether the config is not for another method of PEFT."""
     return str(config.get("peft_type") or "LORA").upper() == "LORA"
 
 
 def read_config(folder: Folder) -> dict[str, Any]:
-    """The adapter's config; raises Malformed, for one that is not sent as well."""
+    """The adapter's config; raises Malformed, even for a config that is not sent."""
     if ADAPTER_CONFIG not in folder.names:
-        raise Malformed("is not among the files to send")  # a pipe, for one, is never opened
+        raise Malformed("is not among the files to send")  # a pipe, for example, is never opened
     return read_object(folder.root / ADAPTER_CONFIG)
 
 
 def target_modules(
-    folder: Folder, config: Mapping[str, Any], said: list[str] | None = None
+    folder: Folder, config: Mapping[str, Any], given: list[str] | None = None
 ) -> list[str]:
-    """The short names of the adapted modules, as the service wants to be told them.
+    """The short names of the adapted modules, as the service expects them.
 
-    What the user ``said`` counts if neither the config nor the adapter's tensors tell, as
-    in an adapter_model.bin. Raises UsageError if nobody does.
+    What the user has ``given`` counts if neither the config nor the adapter's tensors tell, as with
+    an adapter_model.bin. Raises UsageError if nothing tells.
     """
     try:
         return expand(config, _factors_of(folder))
     except UsageError:
-        if not said:
+        if not given:
             raise
-        return said
+        return given
 
 
 def _factors_of(folder: Folder) -> Factors | None:
     if ADAPTER_WEIGHTS[0] not in folder.names:
-        return None  # left out, refused, or no file at all: a pipe would never answer
+        return None  # left out, refused, or not a file: a pipe would never answer
     try:
         return factors(read_header(folder.root / ADAPTER_WEIGHTS[0]).tensors)
     except (Malformed, OSError):
@@ -127,8 +127,8 @@ def _factors_of(folder: Folder) -> Factors | None:
 def expand(config: Mapping[str, Any], found: Factors | None) -> list[str]:
     """The short names of the modules that ``target_modules`` means.
 
-    A pattern ("all-linear", a regular expression) is answered by the adapter's own tensors,
-    ``found``, else by itself if it is nothing but names. Raises UsageError.
+    A pattern ("all-linear", a regular expression) is resolved by the adapter's own tensors,
+    ``found``, or by itself if it only consists of names. Raises UsageError.
     """
     adapted = {short(path) for path in found.modules} if found else set()
     targets = config.get("target_modules")
@@ -141,7 +141,7 @@ def expand(config: Mapping[str, Any], found: Factors | None) -> list[str]:
         expanded = sorted(adapted) or (plain[1].split("|") if plain else [])
         if expanded:
             return expanded
-    message = f"{ADAPTER_CONFIG}: target_modules is no list of module names: {quoted(targets)}"
+    message = f"{ADAPTER_CONFIG}: target_modules is not a list of module names: {quoted(targets)}"
     hint = (
         f'write them into {ADAPTER_CONFIG} as a list, like ["q_proj", "v_proj"], or give '
         "`model_json` with peftDetails.targetModules and `allow` lora_targets"
@@ -150,13 +150,13 @@ def expand(config: Mapping[str, Any], found: Factors | None) -> list[str]:
 
 
 def has_pattern(config: Mapping[str, Any]) -> bool:
-    """Whether the targets are a pattern, which only a look at the modules answers."""
+    """Whether the targets are a pattern, which only the modules themselves resolve."""
     targets = config.get("target_modules")
     return targets == [_ALL] or (isinstance(targets, str) and bool(targets))
 
 
 def listed_targets(config: Mapping[str, Any]) -> list[str]:
-    """The targets as they are listed, whole paths among them; empty if they are no list."""
+    """The targets as listed, whole paths among them; empty if they are not a list."""
     targets = config.get("target_modules")
     if not isinstance(targets, list) or has_pattern(config):
         return []
@@ -164,13 +164,13 @@ def listed_targets(config: Mapping[str, Any]) -> list[str]:
 
 
 def short(path: str) -> str:
-    """The name that the service knows a module by: its last part, of a router the last two."""
+    """The service's name for a module: the last part of its path, for a router the last two."""
     parts = [part for part in path.split(".") if part != "base_layer"] or [path]
     return GATE if ".".join(parts[-2:]) == GATE else parts[-1] or path
 
 
 def suffixes(path: str) -> Iterator[str]:
-    """What a listed target may call the module: its last part, the last two, … the whole path."""
+    """What a target may call the module: its last part, its last two, … its whole path."""
     start = len(path)
     if start > _LONGEST_NAME:
         yield path.rpartition(".")[2]
@@ -184,8 +184,8 @@ def suffixes(path: str) -> Iterator[str]:
 class RankPattern:
     """The rank_pattern of a config; there may be a key for every module of a model.
 
-    A key that is no plain end of a path is a regular expression of a stranger's. None is ever run,
-    for some take hours for one line: its rank counts as one that any module may have.
+    A key that is not just the end of a path is a regular expression from outside. It is never run,
+    because some take hours for one line: its rank counts as one that any module may have.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -202,7 +202,7 @@ class RankPattern:
                 self._anywhere.append(rank)
 
     def ranks(self, path: str) -> Iterator[object]:
-        """Every rank that the module may have by it.
+        """Every rank that the module may have by this pattern.
 
         PEFT takes the first key that matches, but sorts the keys when it saves them.
         """
@@ -213,12 +213,12 @@ class RankPattern:
 
 
 def heads_adapt(words: Iterable[object]) -> bool:
-    """Whether any of the words about a base model names a family whose lm_head can be adapted."""
+    """Whether any of these names is of a family whose lm_head can be adapted."""
     return any(_LM_HEAD_FAMILY.search(str(word)) for word in words)
 
 
 def quoted(value: object) -> str:
-    """A value out of a foreign file as part of one line."""
+    """A value from a foreign file as part of one line."""
     return brief(_REPR.repr(value))
 
 

@@ -1,6 +1,6 @@
 """The fields of a model that its user may give (docs/fireworks.md §1.2), and their rules.
 
-Declared with pydantic, which is slow to import: import this file only if it is needed.
+They are declared with pydantic, which is slow to import: import this file only if it is needed.
 Only what was given is ever sent; null counts as not given, as in protobuf's JSON.
 """
 
@@ -24,23 +24,23 @@ from uploader.core.job import Kind
 from uploader.model.kinds import RESOURCE_NAME
 
 _FILE = "`model_json`"
-#: A create body is a few KiB; a list of the files of 10 000 shards has half a MiB.
+#: A create body is a few KiB long; a list of 10 000 shards takes half a MiB.
 _MOST_BYTES = 4_000_000
 _INT32_END = 1 << 31
 _INT64_END = 1 << 63
 _MOST_SHOWN = 60
-#: What Fireworks says about a model (docs/fireworks.md §4), which nobody else can say.
+#: Fields that only Fireworks sets (docs/fireworks.md §4).
 _ITS_OWN = frozenset({
     "name", "state", "status", "createTime", "updateTime", "createdBy", "importedFrom",
     "encryptionState", "calibrated", "supportedPrecisions", "supportedPrecisionsWithCalibration",
     "deployedModelRefs", "rlTunable", "baseModelDetails.defaultPrecision",
     "peftDetails.baseModelType",
 })  # fmt: skip
-#: What belongs beside the fields of a model and not among them.
+#: Fields that are given elsewhere, with the hint that says where.
 _ELSEWHERE = {
-    "modelId": "say it with `model_id`",
+    "modelId": "give it as `model_id`",
     "model": 'give the fields themselves, without "model" around them',
-    "cluster": "uploader sends to Fireworks' own storage only",
+    "cluster": "uploader only sends to Fireworks' own storage",
 }
 
 
@@ -71,7 +71,7 @@ def _int64(text: str) -> str:
 
 
 def _no_teft(_: dict[str, Any]) -> dict[str, Any]:
-    raise ValueError("it is for HF_TEFT_ADDON models, which uploader does not make")
+    raise ValueError("it is for HF_TEFT_ADDON models, which uploader does not create")
 
 
 Url = Annotated[str, AfterValidator(_url)]
@@ -81,7 +81,7 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class _Fields(BaseModel):
-    """Names as the service spells them, values of exactly their type."""
+    """Names as the service spells them, and values of exactly their type."""
 
     model_config = ConfigDict(strict=True, extra="forbid", alias_generator=to_camel)
 
@@ -118,7 +118,7 @@ class ConversationConfig(_Fields):
 
 
 class Date(_Fields):
-    """google.type.Date: month and day may be 0, which leaves them open."""
+    """google.type.Date: month and day may be 0, which means unknown."""
 
     year: Annotated[int, Field(ge=1, le=9999)]
     month: Annotated[int, Field(ge=0, le=12)] = 0
@@ -166,7 +166,7 @@ _NESTED: Mapping[str, type[_Fields]] = {
 
 def read_fields(path: Path) -> dict[str, Any]:
     """The JSON object in the file ``path``, not yet checked. Raises NotFound, UsageError."""
-    hint = 'it is an object of fields of the model, like {"contextLength": 32768}'
+    hint = 'write an object with fields of the model, like {"contextLength": 32768}'
     try:
         with path.open("rb") as file:
             raw = file.read(_MOST_BYTES + 1)
@@ -180,7 +180,7 @@ def read_fields(path: Path) -> dict[str, Any]:
         message = f"{_FILE}: {path} is not JSON: {str(problem)[:_MOST_SHOWN]}"
         raise UsageError(message, hint=hint) from None
     if not isinstance(found, dict) or len(raw) > _MOST_BYTES:
-        raise UsageError(f"{_FILE}: {path} holds no JSON object of a few KiB", hint=hint)
+        raise UsageError(f"{_FILE}: {path} is not a JSON object of a few KiB", hint=hint)
     return found
 
 
@@ -192,23 +192,23 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def merged(flags: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that flags say and those ``given`` in a file, checked.
+    """The fields from flags and those ``given`` in a file, checked.
 
-    Raises UsageError for the first that is unknown, wrong, or said twice and differently.
+    Raises UsageError for the first that is unknown, wrong, or given twice with different values.
     """
     for name, value in flags.items():
         if name in given and (type(value), value) != (type(given[name]), given[name]):
             message = f"`{name}` is {value}, {_FILE} says {name} {given[name]}"
-            raise UsageError(message, hint="say it once")
-    said = {**given, **flags}
+            raise UsageError(message, hint="give it once")
+    found = {**given, **flags}
     try:
-        Fields.model_validate(said)
+        Fields.model_validate(found)
     except ValidationError as problem:
         raise _refused(problem, flags) from None
-    if "defaultDraftModel" in said and "defaultDraftTokenCount" not in said:
-        hint = "say how many tokens it drafts: `default_draft_token_count`"
+    if "defaultDraftModel" in found and "defaultDraftTokenCount" not in found:
+        hint = "give the number of tokens that it drafts: `default_draft_token_count`"
         raise UsageError("defaultDraftModel needs defaultDraftTokenCount", hint=hint)
-    return said
+    return found
 
 
 def _refused(problem: ValidationError, flags: Mapping[str, Any]) -> UsageError:
@@ -232,9 +232,9 @@ def _shown(value: Any) -> str:
 
 
 def _nearest(name: str) -> str:
-    """A hint for an unknown field: the most alike of all names, wherever it belongs."""
+    """A hint for an unknown field: the most similar of all names, wherever it belongs."""
     if name in _ITS_OWN:
-        return "Fireworks says it about a model; nobody else can"
+        return "only Fireworks sets it"
     if name in _ELSEWHERE:
         return _ELSEWHERE[name]
     known = {to_camel(field): to_camel(field) for field in Fields.model_fields}
@@ -242,4 +242,4 @@ def _nearest(name: str) -> str:
         known |= {to_camel(field): f"{outer}.{to_camel(field)}" for field in model.model_fields}
     last = name.rpartition(".")[2]
     near = difflib.get_close_matches(last, known, n=1)
-    return f"did you mean {known[near[0]]}?" if near else "leave it away: there is no such field"
+    return f"did you mean {known[near[0]]}?" if near else "leave it out: there is no such field"

@@ -1,4 +1,4 @@
-"""What a look at a folder found, in words a person can act on."""
+"""What was found in a folder, in words that a person can act on."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def warning(check: str, file: str | None, message: str, hint: str) -> Finding:
 
 
 def _short(text: str) -> str:
-    """Names and values are quoted from files: a sentence stays one that can be read."""
+    """``text``, shortened: names and values quoted from files may be long."""
     return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"

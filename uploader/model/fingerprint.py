@@ -1,8 +1,8 @@
-"""What tells a local file from what it was before, as one opaque text.
+"""What shows that a local file has changed, as one opaque text.
 
-Made and compared here only: the job table keeps the text and never looks into it. Beside the
-size, which is kept apart, the modification time decides; the inode is kept so that a file that
-was replaced by a copy of itself can be told.
+It is made and compared only here: the job table keeps the text and never reads it. Apart from the
+size, which is kept separately, the modification time decides; the inode is kept to tell that a file
+was replaced by a copy of itself.
 """
 
 from __future__ import annotations
@@ -24,5 +24,5 @@ def is_linked(fingerprint: str) -> bool:
 
 
 def same(known: str, found: str) -> bool:
-    """Do two fingerprints say the same of a file? Another inode alone is no other file."""
+    """Do two fingerprints mean the same file? The inode alone does not matter."""
     return known.split(":")[1:-1] == found.split(":")[1:-1]

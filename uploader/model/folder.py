@@ -1,6 +1,6 @@
-"""A folder becomes a manifest: its top-level regular files and why others stay.
+"""Makes a manifest of a folder: its top-level regular files, and why others are left out.
 
-Links are followed as `links` has it: a Hugging Face cache snapshot is nothing but links into
+Links are followed as `links` allows: a Hugging Face cache snapshot consists of links into
 ../../blobs (docs/fireworks.md §13.11). Nested files are not sent (docs/fireworks.md §2.6).
 """
 
@@ -22,21 +22,21 @@ from uploader.model.names import Role, clean, leftover, matches, needed, role, s
 from uploader.model.reading import Malformed, TooLong
 from uploader.model.safetensors import read_header
 
-#: What nobody may overrule.
+#: Checks that nobody may overrule.
 SECRET_FILE = "secret_file"  # noqa: S105 - the name of a check
-#: The checks of this file, as the table of `preflight` has them: what each does, and why.
+#: The checks of this file for the table of `preflight`: what each does, and why.
 SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
     "unreadable_file": (
         "refuses or warns",
-        "A file that this user may not read; one that nobody needs warns and is not sent.",
+        "A file that this user may not read; if it is not needed, it only warns and is not sent.",
     ),
     "dangling_link": (
         "refuses or warns",
-        "A link that leads to no file; in place of one that nobody reads it warns.",
+        "A link that leads to no file; it only warns in place of a file that is not read.",
     ),
     "outside_link": (
         "refuses or warns",
-        "A link that ends outside the folder; to weights whose header proves them it warns.",
+        "A link that ends outside the folder; it only warns if their header shows weights.",
     ),
     SECRET_FILE: (
         "refuses",
@@ -45,7 +45,7 @@ SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
     "special_file": ("refuses or warns", "A pipe, a socket or a device."),
     "unsendable_name": (
         "refuses or warns",
-        "A name with control characters, a backslash or no UTF-8; of a file nobody needs it warns.",
+        "A name with control characters, a backslash or invalid UTF-8; warns if not needed.",
     ),
     "unmatched_pattern": ("warns", "An `include` or `exclude` that matches no name."),
 }
@@ -53,7 +53,7 @@ SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A name that is not sent, and the words that say why; without a size if it has none."""
+    """A name that is not sent, and why; its size is None if it has none."""
 
     path: str
     why: str
@@ -62,7 +62,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """What `scan` saw: the files to send, those left out, and what is wrong with any."""
+    """What `scan` found: the files to send, those left out, and what is wrong with any of them."""
 
     manifest: Manifest
     left_out: tuple[LeftOut, ...] = ()
@@ -80,7 +80,7 @@ class Folder:
 
     @property
     def present(self) -> frozenset[str]:
-        """The names to send and those that would be, were they not already refused."""
+        """The names to send, and those that would be sent if they were not already refused."""
         refused = {f.file for f in self.findings if f.severity == "error" and f.file is not None}
         return frozenset({*self.names, *refused})
 
@@ -91,11 +91,11 @@ def scan(
     exclude: Sequence[str] = (),
     private: Private = NOTHING,
 ) -> Folder:
-    """Look at the folder ``path``; nothing is read but names and inodes, and linked headers.
+    """List the folder ``path``; only names, inodes and the headers of linked files are read.
 
-    ``include`` and ``exclude`` are globs on names: the first re-admit files left out by
-    default, the second leave out more and win. What is ``private`` is never sent. Raises
-    NotFound, UsageError if ``path`` is not a folder, PreflightRefused if it cannot be listed.
+    ``include`` and ``exclude`` are globs on names: the first add files left out by default, the
+    second leave out more and win. What is ``private`` is never sent. Raises NotFound, UsageError if
+    ``path`` is not a folder, PreflightRefused if it cannot be listed.
     """
     root = _real_folder(path)
     names = _listing(root)
@@ -121,13 +121,13 @@ def _real_folder(path: Path) -> Path:
     try:
         root = os.path.realpath(path, strict=True)
     except OSError as problem:
-        hint = "check the path: the folder that holds config.json or adapter_config.json is meant"
+        hint = "check the path: give the folder that contains config.json or adapter_config.json"
         raise NotFound(f"no folder {shown(str(path))}: {problem.strerror}", hint=hint) from None
     if not Path(root).is_dir():
         hint = f"give the folder: {shown(str(Path(root).parent))}"
         raise UsageError(f"{shown(str(path))} is not a folder", hint=hint)
     if not clean(root):
-        hint = "rename the folder, or the one above it that has such a name"
+        hint = "rename the folder, or the folder above it with such a name"
         raise UsageError(f"the path {shown(root)} is not one line of UTF-8", hint=hint)
     return Path(root)
 
@@ -150,7 +150,7 @@ def _look(
     exclude: tuple[str, ...],
     private: Private,
 ) -> Iterator[_Seen]:
-    """What becomes of one name: by its name first, so that nothing unwanted is even opened."""
+    """Decide about one name: by its name first, so that nothing unwanted is even opened."""
     why = _unwanted(name, include, exclude)
     if why:
         yield LeftOut(shown(name), why, _size_bytes(root / name))
@@ -185,7 +185,7 @@ def _unwanted(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> 
 
 
 def _open(root: Path, name: str, private: Private) -> Iterator[_Seen]:
-    """Size and fingerprint of the file that opens: what is readable now, not what is listed."""
+    """Size and fingerprint of the file that was opened, not of the one that was listed."""
     target = leads_outside(root, name)
     try:
         # Non-blocking: between stat and open a name may have become a pipe.
@@ -212,12 +212,12 @@ def _open(root: Path, name: str, private: Private) -> Iterator[_Seen]:
 
 
 def _secret(name: str) -> Finding:
-    message = f"{shown(name)} is a file of uploader's own: a key, its configuration or its state"
+    message = f"{shown(name)} belongs to uploader: a key, its configuration or its state"
     return error(SECRET_FILE, shown(name), message, "remove it from the folder, or `exclude` it")
 
 
 def _outside(name: str, target: Path, *, weights: bool) -> Finding:
-    """Farms of links to shards are common, and weights say themselves that they are weights."""
+    """Folders of links to shards are common, and weights show by their header what they are."""
     message = f"{shown(name)} is a link out of the folder, to {shown(str(target))}"
     hint = "copy the file into the folder, or leave it out with `exclude`"
     severity = warning if weights else error
@@ -238,7 +238,7 @@ def _are_weights(name: str, handle: int) -> bool:
 
 
 def _dangling(name: str, problem: OSError) -> Finding:
-    """A file that nobody reads, as a README is, is not missed."""
+    """A file that nobody reads, such as a README, is not missed."""
     severity = _severity(name)
     if isinstance(problem, PermissionError):
         return _unreadable(name, problem)
@@ -248,7 +248,7 @@ def _dangling(name: str, problem: OSError) -> Finding:
 
 
 def _severity(name: str) -> Callable[[str, str, str, str], Finding]:
-    """A model can do without a file that nobody needs: it is not sent, and that is said."""
+    """A model works without a file that is not needed: it is not sent, with a warning."""
     return error if needed(name) else warning
 
 
@@ -259,14 +259,16 @@ def _unreadable(name: str, problem: OSError) -> Finding:
 
 
 def _special(name: str) -> Finding:
-    """A pipe in place of weights breaks the model, one beside them does not."""
+    """A pipe in place of weights breaks the model; one alongside them does not."""
     severity = _severity(name)
     message = f"{shown(name)} is a pipe, a socket or a device and is not sent"
     return severity("special_file", shown(name), message, "remove it, or `exclude` it")
 
 
 def _unsendable(name: str) -> Finding:
-    message = f"the name {shown(name)} cannot be sent: control characters, backslash or no UTF-8"
+    message = (
+        f"the name {shown(name)} cannot be sent: control characters, backslash or invalid UTF-8"
+    )
     hint = "rename the file, or leave it out with `exclude`"
     return _severity(name)("unsendable_name", shown(name), message, hint)
 

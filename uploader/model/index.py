@@ -1,4 +1,4 @@
-"""Sharded weights: the index (`*.index.json`), and what names with numbers say without one."""
+"""Sharded weights: the index (`*.index.json`), and what numbered names tell without one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uploader.model.json_text import JsonText
 from uploader.model.reading import Malformed, TooLong, read_text
 from uploader.model.tensors import Names
 
-#: The index of a model of a trillion parameters, quantized, has 25 MB.
+#: The index of a quantized model with a trillion parameters has 25 MB.
 MAX_INDEX_BYTES = 40_000_000
 _MAX_SHARDS = 10_000
 _PACKED_AT = 400_000
@@ -29,9 +29,9 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """Files that are one model together, as the index or first shard ``source`` says.
+    """Files that together are one model, as the index or first shard ``source`` says.
 
-    ``missing`` is the first that is not there, empty if the set is whole.
+    ``missing`` is the first file that is not there; empty if the set is complete.
     """
 
     source: str
@@ -48,7 +48,7 @@ def indexed(source: str, index: Index, present: frozenset[str]) -> Shards:
 
 
 def numbered(names: Iterable[str]) -> Iterator[Shards]:
-    """The sets that names alone tell of: ``model-00001-of-00003.safetensors`` and its like."""
+    """The sets that names alone show: ``model-00001-of-00003.safetensors`` and its like."""
     sets: dict[tuple[str, ...], dict[int, str]] = {}
     for name in names:
         if found := _NUMBERED.fullmatch(name):
@@ -56,7 +56,7 @@ def numbered(names: Iterable[str]) -> Iterator[Shards]:
             alike = (f"{stem}-", str(len(number)), count, suffix)
             sets.setdefault(alike, {})[int(number)] = name
     for (stem, width, count, suffix), there in sets.items():
-        first = min(1, *there)  # some count from nought
+        first = min(1, *there)  # some count from zero
         wanted = range(first, first + int(count))
         missing = next((number for number in wanted if number not in there), None)
         if len(wanted) > 1:
@@ -68,7 +68,7 @@ def numbered(names: Iterable[str]) -> Iterator[Shards]:
 def read_index(path: Path) -> Index:
     """The index in ``path``; raises Malformed, TooLong.
 
-    Pair by pair: as the objects that `json` makes, 40 MB of it may take twenty times as much.
+    It is read pair by pair: as the objects that `json` makes, 40 MB may take twenty times as much.
     """
     text = JsonText(read_text(path, MAX_INDEX_BYTES))
     try:
@@ -106,7 +106,7 @@ def _weight_map(text: JsonText) -> dict[str, Names]:
             if count % _PACKED_AT == 0:
                 _pack(loose, packed)
     except TypeError:
-        raise Malformed("names shards that are no names") from None
+        raise Malformed("names shards that are not file names") from None
     _pack(loose, packed)
     return packed
 

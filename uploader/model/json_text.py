@@ -1,4 +1,4 @@
-"""JSON read pair by pair, for objects that are too large to be objects of Python's."""
+"""JSON read pair by pair, for objects that are too large to be Python objects."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-#: What a large object says besides its many pairs, is a line.
+#: Anything in a large object besides its many pairs is short.
 _MAX_VALUE = 1_000_000
 _SPACE = re.compile(r"[ \t\n\r]*")
 _PLAIN = re.compile(r'([^"\\\x00-\x1f]*)"')
-#: A whole pair without an escape, as nearly all are, and what ends it.
+#: A whole pair without an escape, which nearly all are, and what ends it.
 _PAIR = re.compile(
     r'[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*:[ \t\n\r]*"([^"\\\x00-\x1f]*)"[ \t\n\r]*([,}])'
 )
@@ -32,7 +32,7 @@ class JsonText:
         return self._text[self._place] == char
 
     def members(self) -> Iterator[str]:
-        """The keys of an object; who iterates takes each value before the next key."""
+        """The keys of an object; the caller reads each value before the next key."""
         self._take("{")
         if self.at("}"):
             self._place += 1
@@ -47,7 +47,7 @@ class JsonText:
             self._take(",")
 
     def pairs(self) -> Iterator[tuple[str, str]]:
-        """The members of an object of strings. Raises TypeError for another value."""
+        """The members of an object of strings. Raises TypeError for any other value."""
         self._take("{")
         more = not self.at("}")
         self._place += not more

@@ -19,21 +19,21 @@ from uploader.model.reading import Malformed
 #: ``accounts/A/models/M`` (docs/fireworks.md §1.1).
 RESOURCE_NAME = re.compile(r"accounts/[^/\s]+/models/[^/\s]+")
 
-#: Weights that are saved beside an adapter and make no model, or are an adapter of other tools:
+#: Weights that are saved alongside an adapter and are not a model, or are other tools' adapters:
 #: MLX, LLaVA, PPO, diffusers.
 _NO_MODEL = ("*adapter*", "non_lora*", "pytorch_lora*", "v*_head.*", "mm_projector*")
 
 
 def detect_kind(folder: Folder) -> tuple[Kind, str]:
-    """What ``folder`` is, and the words that say why; a base model unless it surely is not."""
+    """What ``folder`` is, and why; a base model unless it certainly is not one."""
     if ADAPTER_CONFIG not in folder.present:
         return kind_of_model(folder)
     found, whole = f"there is an {ADAPTER_CONFIG}", _has_model(folder)
     if not whole:
         return Kind.LORA, found
     if not folder.present.isdisjoint(ADAPTER_WEIGHTS):
-        return Kind.LORA, f"{found}; `kind` base would take the whole model beside it"
-    # Merging in place, an adapter's weights go into the model's and its config stays behind.
+        return Kind.LORA, f"{found}; `kind` base would take the whole model next to it"
+    # Merging in place moves an adapter's weights into the model and leaves its config.
     kind, because = kind_of_model(folder)
     return kind, f"{because}; the {ADAPTER_CONFIG} has no adapter weights"
 
@@ -44,9 +44,9 @@ def _has_model(folder: Folder) -> bool:
 
 
 def narrow(folder: Folder, kind: Kind) -> Folder:
-    """``folder`` with only the files that ``kind`` may have, each other one left out.
+    """``folder`` with only the files that ``kind`` may have; all others are left out.
 
-    The service rejects an adapter with any file beside its own (docs/fireworks.md §0.9, §13.18),
+    The service rejects an adapter with any other file (docs/fireworks.md §0.9, §13.18),
     and one set of weights is enough. Narrowing twice changes nothing.
     """
     if kind is not Kind.LORA:
@@ -75,19 +75,19 @@ def create_body(
     model_id: str,
     *,
     base_model: str | None = None,
-    said: Mapping[str, Any] | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The body of `POST models` (docs/fireworks.md §1.2).
 
-    ``folder`` has no error among its findings; ``said`` are fields of the model as the user
-    gave them, each by itself valid (`fields.merged`). Raises UsageError if the two do not
-    fit together, and if an adapter does not say what the body has to.
+    ``folder`` has no error among its findings; ``fields`` are the model's as the user gave
+    them, each valid on its own (`fields.merged`). Raises UsageError if the two do not fit together,
+    or if an adapter lacks what the body must contain.
     """
-    rest = {**(said or {})}
+    rest = {**(fields or {})}
     _check_kind(rest.pop("kind", kind.remote), kind)
     given = {name: rest.pop(name, {}) for name in ("baseModelDetails", "peftDetails")}
     if base_model and kind is not Kind.LORA:
-        hint = "leave `base_model` away, or say `kind` lora"
+        hint = "leave out `base_model`, or give `kind` lora"
         raise UsageError(f"`base_model` is for adapters; the kind is {kind}", hint=hint)
     details: dict[str, Any] = {}
     if kind is Kind.BASE:
@@ -102,15 +102,15 @@ def create_body(
     return {"modelId": model_id, "model": {"kind": kind.remote, **rest, **details}}
 
 
-def _check_kind(said: str, kind: Kind) -> None:
-    if said != kind.remote:
-        message = f"`kind` {kind} is {kind.remote}, `model_json` says kind {said}"
-        raise UsageError(message, hint="say it once")
+def _check_kind(remote: str, kind: Kind) -> None:
+    if remote != kind.remote:
+        message = f"`kind` {kind} is {kind.remote}, `model_json` says kind {remote}"
+        raise UsageError(message, hint="give it once")
 
 
 def _base_details(folder: Folder, given: Mapping[str, Any]) -> dict[str, Any]:
     derived = {"checkpointFormat": "HUGGINGFACE", "huggingfaceFiles": list(folder.names)}
-    hint = "leave it away: it follows from the folder, `include` and `exclude`"
+    hint = "leave it out: it follows from the folder, `include` and `exclude`"
     _check_derived("baseModelDetails", given, derived, hint)
     return {"worldSize": 1, **given, **derived}
 
@@ -124,7 +124,7 @@ def _peft_details(
         hint = "save the adapter again with PEFT"
         raise UsageError(f"{ADAPTER_CONFIG} {problem}", hint=hint) from None
     if type(config.get("r")) is not int:
-        hint = "write the rank of the adapter there"
+        hint = "write the adapter's rank there"
         raise UsageError(
             f"{ADAPTER_CONFIG}: r is {quoted(config.get('r'))}, not a number", hint=hint
         )
@@ -132,28 +132,28 @@ def _peft_details(
         "r": config["r"],
         "targetModules": target_modules(folder, config, given.get("targetModules")),
     }
-    hint = f"leave it away: it follows from {ADAPTER_CONFIG}"
+    hint = f"leave it out: it follows from {ADAPTER_CONFIG}"
     _check_derived("peftDetails", given, derived, hint)
-    said = given.get("baseModel")
-    if base_model and said and base_model != said:
+    named = given.get("baseModel")
+    if base_model and named and base_model != named:
         message = (
             f"`base_model` is {brief(base_model)}, "
-            f"`model_json` says peftDetails.baseModel {brief(said)}"
+            f"`model_json` says peftDetails.baseModel {brief(named)}"
         )
-        raise UsageError(message, hint="say it once")
-    return {**given, "baseModel": _base_model(config, base_model or said), **derived}
+        raise UsageError(message, hint="give it once")
+    return {**given, "baseModel": _base_model(config, base_model or named), **derived}
 
 
 def _check_derived(
     where: str, given: Mapping[str, Any], derived: Mapping[str, Any], hint: str
 ) -> None:
-    """Raises UsageError if the user says something else than the folder."""
+    """Raises UsageError if the user and the folder disagree."""
     for name, ours in derived.items():
-        said = given.get(name, ours)
-        same = sorted(said) == sorted(ours) if isinstance(ours, list) else said == ours
+        theirs = given.get(name, ours)
+        same = sorted(theirs) == sorted(ours) if isinstance(ours, list) else theirs == ours
         if not same:
             message = f"`model_json`: {where}.{name} is not what the folder says"
-            raise UsageError(f"{message}: {_few(said)}, not {_few(ours)}", hint=hint)
+            raise UsageError(f"{message}: {_few(theirs)}, not {_few(ours)}", hint=hint)
 
 
 def _few(value: Any) -> str:
@@ -165,7 +165,7 @@ def _few(value: Any) -> str:
 
 
 def base_model_of(folder: Folder, given: str | None) -> str | None:
-    """The resource name of an adapter's base model, as far as anybody has said it."""
+    """The resource name of an adapter's base model, as far as it is known."""
     try:
         named = given or read_config(folder).get("base_model_name_or_path")
     except Malformed:
@@ -179,7 +179,7 @@ def _base_model(config: Mapping[str, Any], given: str | None) -> str:
         return named
     hint = "for example `base_model` accounts/fireworks/models/llama-v3p1-8b-instruct"
     if given:
-        raise UsageError(f"`base_model` {brief(given)} is no resource name", hint=hint)
+        raise UsageError(f"`base_model` {brief(given)} is not a resource name", hint=hint)
     raise UsageError(
         f"an adapter needs `base_model` ({ADAPTER_CONFIG}: {quoted(named)})", hint=hint
     )

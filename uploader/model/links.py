@@ -1,9 +1,9 @@
-"""What of a folder may be sent: which links may be followed, and which files never leave.
+"""What may be sent of a folder: which links are followed, and which files are never sent.
 
 A model folder is often somebody else's work, and a link in it can name any file of this user. A
 link may end in the folder itself or in the `blobs` of the Hugging Face cache that the folder is
-part of; one that ends elsewhere is followed only if the user allows it, or if it is weights whose
-own header says so. Files that hold this product's secrets never leave, whatever they are called.
+part of. One that ends elsewhere is followed only if the user allows it, or if it leads to weights,
+as their header shows. Files with this product's secrets are never sent, whatever they are called.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def open_below(folder: Path, target: Path, flags: int) -> int:
 
 
 def _blobs(root: Path) -> list[Path]:
-    """Of a snapshot, `models--ORG--NAME/snapshots/REVISION/…`: the `blobs` next to `snapshots`."""
+    """For a snapshot, `models--ORG--NAME/snapshots/REVISION/…`: the `blobs` next to `snapshots`."""
     return [folder.parent / "blobs" for folder in root.parents if folder.name == "snapshots"]
 
 
@@ -59,7 +59,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Private:
-    """Files that are never sent, known by device and inode: a link, hard or soft, hides nothing."""
+    """Files that are never sent, known by device and inode, so that no link can hide one."""
 
     paths: tuple[Path, ...] = ()
 
@@ -76,5 +76,5 @@ class Private:
         return (found.st_dev, found.st_ino) == (facts.st_dev, facts.st_ino)
 
 
-#: Nothing is private: for a folder that is only looked at.
+#: Nothing is private: for a folder that is only inspected.
 NOTHING = Private()

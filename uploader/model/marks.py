@@ -1,4 +1,4 @@
-"""The marks by which a folder of a model is known as one of embeddings or a draft."""
+"""The marks that show that a folder is an embedding model or a draft model."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _ENCODER = re.compile(
     r"(?:\w*Bert|XLMRoberta\w*|\w*Roberta|Camembert|MPNet|Electra|Deberta(?:V2)?|M?T5Encoder|New|Gte"
     r"|Llama(?:Bidirectional)?|Mistral|Qwen[23](?:Moe)?|Gemma[23]?(?:Text)?|Phi3?)Model"
 )
-#: Heads and small models that only draft for another one: EAGLE, Medusa, MTP layers saved by
-#: themselves, what the speculators library saves. A whole model that has such layers as well
+#: Heads and small models that only draft for another one: EAGLE, Medusa, MTP layers saved on their
+#: own, what the speculators library saves. A whole model that has such layers, too
 #: (DeepseekV3ForCausalLM with num_nextn_predict_layers) keeps its own architecture.
 _DRAFT = re.compile(
     r"(?:P?[Ee]agle|EAGLE)3?(?:Model|[A-Z]\w*(?:ForCausalLM|Model))|\w+ForCausalLM(?:Eagle3?|NextN)"
     r"|Medusa\w*Model|DFlash\w+|\w+_?MTP(?:Model)?|\w*Speculator(?:PreTrained)?(?:Model)?|\w+DraftModel"
 )
 #: Keys of config.json that only drafts have; the second ones only if no architecture is
-#: named, because a model exported together with its heads has them too.
+#: named, because a model exported together with its heads has them, too.
 _DRAFT_KEYS = ("speculators_model_type", "speculators_config", "draft_vocab_size")
 _DRAFT_KEYS_ALONE = ("medusa_num_heads", "eagle_config")
-#: NVIDIA's Eagle are vision models, some with the very name of a draft: EagleLlamaForCausalLM.
+#: NVIDIA's Eagle are vision models, some with the same name as a draft: EagleLlamaForCausalLM.
 _VISION_KEYS = ("vision_config", "mm_vision_tower", "mm_projector_type")
 
 
 def kind_of_model(folder: Folder) -> tuple[Kind, str]:
-    """What ``folder``, which is no adapter, is, and why; a base model unless it surely is not."""
+    """What ``folder``, not an adapter, is, and why; a base model unless it certainly is not."""
     config = _config(folder)
     named = _architectures(config)
     because = f"architectures: {brief(', '.join(named))}"
@@ -74,7 +74,7 @@ def _draft_key(config: Mapping[str, Any], named: list[str]) -> str | None:
 
 
 def _sentence_transformers(folder: Folder) -> str | None:
-    """The first of its marks, sent or left out; modules.json is one by what is in it."""
+    """The first of its marks, sent or left out; for modules.json its content decides."""
     there = {*folder.names, *(left.path for left in folder.left_out)}
     for mark in _SENTENCE_TRANSFORMERS:
         if mark in there and (mark != "modules.json" or _lists_modules(folder)):

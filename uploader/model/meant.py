@@ -1,7 +1,7 @@
-"""The folder that was meant, if the one given holds models instead of being one.
+"""The folder that was meant, if the given one contains models instead of being one.
 
-The root of an entry of Hugging Face's cache, a run with only its checkpoints, a folder of several
-adapters. Only names are read, and so many of them at most.
+This helps with the root of an entry in Hugging Face's cache, a training run with only its
+checkpoints, or a folder of several adapters. Only names are read, and a bounded number of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ENTRY = "models--"
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """A path below the folder that was given, and what it is among."""
+    """A path below the given folder, and what it was chosen from."""
 
     path: Path
     among: str
@@ -35,7 +35,7 @@ class Meant:
 
 
 def meant(root: Path) -> Meant | None:
-    """The model below ``root`` that is most likely meant; None if there is no sign of any."""
+    """The model below ``root`` that is most likely meant; None if there seems to be none."""
     folders = _folders(root)
     names = {folder.name for folder in folders}
     if "snapshots" in names:
@@ -53,7 +53,7 @@ def meant(root: Path) -> Meant | None:
         adapters = all((folder / ADAPTER_CONFIG).is_file() for folder in found)
         what = "adapters" if adapters else "models"
         return Meant(_newest(found), f"the newest of {len(found)} {what}")
-    return Meant(found[0], "it holds weights") if found else None
+    return Meant(found[0], "it contains weights") if found else None
 
 
 def _snapshot(root: Path) -> Meant | None:

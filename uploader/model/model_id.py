@@ -21,14 +21,16 @@ _CHECKPOINT = re.compile(r"checkpoint-[0-9]{1,20}")
 def derive_model_id(path: Path) -> str:
     """A legal id from the folder's name as it is written: `Llama-3.1` → `llama-3p1`.
 
-    `models--ORG--NAME/snapshots/REVISION` gives NAME, `checkpoint-N` its parent's name and its
-    own. Raises UsageError if nothing legal is left.
+    `models--ORG--NAME/snapshots/REVISION` gives NAME, `checkpoint-N` gives its parent's name and
+    its own. Raises UsageError if nothing legal is left.
     """
     folder = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
     found = _name_of(folder)
     if not found:
         hint = "choose an id with `model_id`"
-        raise UsageError(f"no model id can be made of the folder's name '{folder.name}'", hint=hint)
+        raise UsageError(
+            f"no model id can be made from the folder's name '{folder.name}'", hint=hint
+        )
     return found
 
 
@@ -48,7 +50,7 @@ def _name_of(folder: Path) -> str:
 
 
 def _plain_name(folder: Path) -> str:
-    """The folder's name, or the repository's where it stands in Hugging Face's cache."""
+    """The folder's name or, in Hugging Face's cache, the repository's."""
     in_cache = folder.parent.name == "snapshots"
     snapshot = _SNAPSHOT.fullmatch(folder.parent.parent.name if in_cache else folder.name)
     return snapshot[1] if snapshot else folder.name
@@ -69,9 +71,9 @@ def _broken_rule(text: str) -> str:
         return "is empty"
     illegal = sorted({char for char in text if not re.fullmatch(r"[a-z0-9-]", char)})
     if illegal:
-        return f"holds {' '.join(map(repr, illegal))}: only a-z, 0-9 and - are legal"
+        return f"contains {' '.join(map(repr, illegal))}: only a-z, 0-9 and - are legal"
     if len(text) > MAX_LENGTH:
-        return f"has {len(text)} characters: {MAX_LENGTH} is the most"
+        return f"has {len(text)} characters: at most {MAX_LENGTH} are allowed"
     if text[0].isdigit():
         return "starts with a digit"
     return "starts or ends with a hyphen"

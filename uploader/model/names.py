@@ -1,4 +1,4 @@
-"""What the names in a model folder mean (docs/fireworks.md §6)."""
+"""What the file names in a model folder mean (docs/fireworks.md §6)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import unicodedata
 from enum import IntEnum
 from fnmatch import fnmatchcase
 
-#: The files an adapter is made of; the service rejects any other (docs/fireworks.md §0.9, §13.18).
+#: The files of an adapter; the service rejects any other (docs/fireworks.md §0.9, §13.18).
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 ADAPTER_FILES = (ADAPTER_CONFIG, *ADAPTER_WEIGHTS, "fireworks.json")
 
-#: What tools append to the name of a file that is still on its way.
+#: What tools append to the name of a file that is still being downloaded.
 PARTIAL = ("*.incomplete", "*.part", "*.partial", "*.crdownload", "*.aria2", "*.download", "*.tmp")
 
 #: A name's first matching pattern says why it is left out (docs/fireworks.md §6).
@@ -98,7 +98,7 @@ _ROLES: tuple[tuple[str, Role], ...] = (
     ("*.bin", Role.WEIGHTS),
 )
 
-#: What a tokenizer is read from; its settings, as tokenizer_config.json, and copies are none.
+#: Files that contain a tokenizer; its settings (tokenizer_config.json) and copies do not count.
 TOKENIZERS = (
     *("tokenizer.json", "tokenizer.model", "tokenizer.model.v[0-9]*", "tekken.json", "*.tiktoken"),
     *("*.model", "*.spm", "vocab.json", "vocab.txt", "vocab.bpe", "bpe.codes", "dict.txt"),
@@ -112,10 +112,10 @@ _SECRETS = (
     *(".pypirc", "hf_token*", "*api_key*", "*apikey*", "passwords*", ".git-credentials"),
 )
 
-_UNCLEAN = {"Cc", "Cs", "Zl", "Zp"}  # control, lone surrogates (not UTF-8), line breaks
+_UNCLEAN = {"Cc", "Cs", "Zl", "Zp"}  # control characters, lone surrogates (not UTF-8), line breaks
 
 
-#: Read by loaders or the service though no role says so.
+#: Files that loaders or the service read although their role does not show it.
 _READ_TOO = frozenset(
     {
         "added_tokens.json",
@@ -133,9 +133,9 @@ _READ_TOO = frozenset(
 
 
 def needed(name: str) -> bool:
-    """Whether a model is broken without what is in a file of this name.
+    """Whether a model is broken without a file of this name.
 
-    Copies, as tokenizer_old.json is one, are sent early and read by nobody.
+    Copies, such as tokenizer_old.json, are sent early and read by nobody.
     """
     if role(name) in (Role.OTHER, Role.TOKENIZER):
         return name in _READ_TOO or is_tokenizer(name)
@@ -163,7 +163,7 @@ def leftover(name: str) -> str | None:
 
 
 def partial(name: str) -> str | None:
-    """The name a download still on its way will have; None for any other name."""
+    """The name that a running download will have in the end; None for any other name."""
     return name.rpartition(".")[0] if matches(name, PARTIAL) else None
 
 

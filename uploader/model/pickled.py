@@ -1,6 +1,6 @@
-"""What a .bin of weights is, found out without unpickling: a pickle runs the code it names.
+"""Checks a .bin of weights without unpickling it, because a pickle runs the code that it names.
 
-`torch.save` writes a zip with its directory at the end, since PyTorch 1.6; before it wrote a
+`torch.save` writes a zip with its directory at the end, since PyTorch 1.6; before that it wrote a
 pickle, and long ago a tar. The tensors' bytes are the members `…/data/0`, `…/data/1` and so on.
 """
 
@@ -31,11 +31,11 @@ _UNKNOWN_U32 = 0xFFFFFFFF
 
 
 class Unfamiliar(Malformed):
-    """None of the forms in which PyTorch saves; whether anything reads it nobody can tell."""
+    """It is not one of the formats in which PyTorch saves; something may still read it."""
 
 
 def check_pickled(path: Path) -> None:
-    """Raises Malformed if the file holds no weights for sure, Unfamiliar if it may."""
+    """Raises Malformed if the file certainly contains no weights, Unfamiliar if it may."""
     try:
         with path.open("rb") as file:
             size_bytes = os.fstat(file.fileno()).st_size
@@ -44,7 +44,7 @@ def check_pickled(path: Path) -> None:
                 _check_zip(file, size_bytes)
             elif _PICKLE.match(head):
                 if size_bytes < _MIN_PICKLE_BYTES:
-                    raise Malformed(f"holds no weights: it is a pickle of {size_bytes} bytes")
+                    raise Malformed(f"contains no weights: it is a pickle of {size_bytes} bytes")
             elif head[257:262] != _TAR:
                 raise _foreign(head)
     except OSError as problem:
@@ -58,7 +58,7 @@ def _foreign(head: bytes) -> Malformed:
     if _JSON.match(text):
         return Malformed("is JSON, not weights")
     if not head.strip(b"\0"):
-        return Malformed("begins with zeros only: a download that did not end")
+        return Malformed("begins with zeros only: an unfinished download")
     return Unfamiliar("is neither a zip nor a pickle, as PyTorch saves weights")
 
 
@@ -67,7 +67,7 @@ def _check_zip(file: BinaryIO, size_bytes: int) -> None:
     if directory_bytes is None:
         raise Malformed(f"is cut short: {size(size_bytes)} without the directory at a zip's end")
     if directory_bytes > _MAX_DIRECTORY_BYTES:
-        raise Unfamiliar("has a directory too long to be looked into")
+        raise Unfamiliar("has a directory too long to be read")
     try:
         with ZipFile(file) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
@@ -76,11 +76,11 @@ def _check_zip(file: BinaryIO, size_bytes: int) -> None:
     if not any(name.rpartition("/")[2] == "data.pkl" for name in sizes):
         raise Unfamiliar("is a zip, but not as PyTorch saves weights")
     if not any(length for name, length in sizes.items() if _PAYLOAD.fullmatch(name)):
-        raise Malformed(f"holds no weights: none of its {size(size_bytes)} are a tensor's")
+        raise Malformed(f"contains no weights: none of its {size(size_bytes)} belong to a tensor")
 
 
 def _directory_bytes(file: BinaryIO, size_bytes: int) -> int | None:
-    """How long the directory is by its end record; None without one."""
+    """The directory's length as its end record gives it; None without one."""
     start = max(size_bytes - _TAIL_BYTES, 0)
     file.seek(start)
     tail = file.read(_TAIL_BYTES)

@@ -1,4 +1,4 @@
-"""Small JSON files of a model folder, read with suspicion."""
+"""Reads small JSON files of a model folder and trusts nothing in them."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import json
 from pathlib import Path
 from typing import Any
 
-#: Far above any but an index and a tokenizer's vocabulary.
+#: Far more than any has, except an index and a tokenizer's vocabulary.
 MAX_JSON_BYTES = 10_000_000
 _NOT_UTF_8 = "is UTF-16: loaders read UTF-8 only"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Malformed(ValueError):
-    """A file is not what its name says; the text goes on after the file's name."""
+    """A file is not what its name says; the text is worded to follow the file's name."""
 
 
 class TooLong(Malformed):
-    """Nothing is known of it but its length."""
+    """Only its length is known."""
 
 
 class NoObject(Malformed):
-    """JSON, but no object."""
+    """It is JSON, but not an object."""
 
 
 def read_object(path: Path, constants: list[str] | None = None) -> dict[str, Any]:
-    """The JSON object in ``path``; raises Malformed, for one that cannot be read as well.
+    """The JSON object in ``path``; raises Malformed, also for a file that cannot be read.
 
-    ``constants`` takes what only Python calls JSON: NaN, Infinity, -Infinity.
+    ``constants`` collects the words that only Python calls JSON: NaN, Infinity, -Infinity.
     """
     return parse_object(read_text(path, MAX_JSON_BYTES), constants)
 
@@ -35,7 +35,7 @@ def read_object(path: Path, constants: list[str] | None = None) -> dict[str, Any
 def read_text(path: Path, most: int) -> str:
     """The text of a JSON file of at most ``most`` characters; raises Malformed, TooLong."""
     try:
-        # As text at once: the bytes of a large index are gone before its objects are made.
+        # Decode at once: the bytes of a large index are freed before its objects are made.
         with path.open(encoding="utf-8-sig") as file:
             text = file.read(most + 1)
     except OSError as problem:

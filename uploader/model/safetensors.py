@@ -1,7 +1,7 @@
-"""The header of a .safetensors file: 8 bytes of length, then JSON; tensor bytes stay unread.
+"""The header of a .safetensors file: 8 bytes of length, then JSON; tensors are not read.
 
-Hugging Face's own library judges whether a header is sound. What it does not say we find out
-here: how many bytes a file lacks, and what its tensors look like.
+Hugging Face's own library decides whether a header is sound. This file adds what the library does
+not tell: how many bytes a file lacks, and what its tensors look like.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from uploader.model.reading import Malformed, TooLong
 from uploader.model.tensors import Tensor, Tensors
 
 MAX_HEADER_BYTES = 100_000_000
-#: The library takes ten times a header's length to read it; 150 000 tensors fit into this.
+#: To read a header, the library needs ten times its length; this is enough for 150 000 tensors.
 MAX_READ_BYTES = 16_000_000
 _SPAN = re.compile(rb'"data_offsets"\s*:\s*\[\s*(\d{1,19})\s*,\s*(\d{1,19})\s*\]')
 _LENGTH_BYTES = 8
@@ -33,9 +33,9 @@ class WrongSize(Malformed):
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Every tensor by name, and the bytes that all of them take.
+    """Every tensor by name, and the bytes that all of them take together.
 
-    ``format`` is what its metadata says of that: empty if nothing, None without metadata.
+    ``format`` is as the metadata gives it: empty if it does not, None without metadata.
     """
 
     tensors: Tensors
@@ -46,8 +46,8 @@ class Header:
 def read_header(path: Path) -> Header:
     """The header of the file at ``path``.
 
-    Raises WrongSize if the file is cut short or goes on behind its last tensor, TooLong if
-    its header is, Malformed if it is no safetensors file or cannot be read.
+    Raises WrongSize if the file is cut short or goes on after its last tensor, TooLong if its
+    header is too long, Malformed if it is not a safetensors file or cannot be read.
     """
     try:
         with path.open("rb") as file:
@@ -56,7 +56,7 @@ def read_header(path: Path) -> Header:
             data_bytes = size_bytes - _LENGTH_BYTES - length
             if length > MAX_READ_BYTES:
                 _check_size(file.read(length), data_bytes)
-                raise TooLong(f"has a header of {size(length)}, which is not looked into")
+                raise TooLong(f"has a header of {size(length)}, too long to be read")
             try:
                 return _read(path, data_bytes)
             except Malformed:
@@ -69,24 +69,24 @@ def read_header(path: Path) -> Header:
 def _header_length(prefix: bytes, size_bytes: int) -> int:
     length = int.from_bytes(prefix, "little")
     if len(prefix) < _LENGTH_BYTES:
-        raise WrongSize(f"is cut short: {size_bytes} bytes hold no header")
+        raise WrongSize(f"is cut short: {size_bytes} bytes are too few for a header")
     if length > MAX_HEADER_BYTES:
-        raise Malformed("is no safetensors file: its header would exceed 100 MB")
+        raise Malformed("is not a safetensors file: its header would exceed 100 MB")
     if _LENGTH_BYTES + length > size_bytes:
         raise WrongSize("is cut short: it ends within its header")
     return length
 
 
 def _read(path: Path, data_bytes: int) -> Header:
-    """As the library reads it; raises Malformed if it refuses, and OSError."""
+    """Read it with the library; raises Malformed if that refuses it, and OSError."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - brings numpy along
 
     try:
         # pread: a mapped file that shrinks meanwhile would kill us with SIGBUS.
         with safe_open(path, framework="np", backend="pread") as file:
             metadata = file.metadata()
-            said = None if metadata is None else str(metadata.get("format", ""))[:_LONGEST]
-            return Header(Tensors(_tensors(file)), data_bytes, said)
+            form = None if metadata is None else str(metadata.get("format", ""))[:_LONGEST]
+            return Header(Tensors(_tensors(file)), data_bytes, form)
     except SafetensorError as error:
         words = str(error).removeprefix("Error while deserializing header: ")
         words = foreign_line(words, _MAX_WORDS_CHARS)  # it repeats what stands in the file
@@ -105,7 +105,7 @@ def _tensors(file: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_size(raw: bytes, data_bytes: int) -> None:
-    """Raises WrongSize if tensor follows tensor, so that this is all that is wrong."""
+    """Raises WrongSize if the tensors themselves are in order, so that only the size is wrong."""
     count = end = held = 0
     for found in _SPAN.finditer(raw):
         start, stop = int(found[1]), int(found[2])
@@ -115,4 +115,4 @@ def _check_size(raw: bytes, data_bytes: int) -> None:
     if data_bytes < end:
         raise WrongSize(f"is cut short: {data_bytes} of {end} bytes of tensors are there")
     if data_bytes > end:
-        raise WrongSize(f"holds {data_bytes - end} bytes behind its last tensor")
+        raise WrongSize(f"has {data_bytes - end} bytes after its last tensor")

@@ -1,7 +1,8 @@
-"""The tensors of many headers, kept small: a trillion parameters have 200 000 names of 60 bytes.
+"""The tensors of many headers in little memory: a large model has 200 000 names of 60 bytes.
 
-A name is kept as eight bytes of its hash, to ask for, and packed, to read again. Layers repeat, so
-the text packs to a twentieth; a file of thousands of tensors has a dozen types and shapes.
+A name is kept as eight bytes of its hash, for lookups, and compressed, to read it again. Layers
+repeat, so the text shrinks to a twentieth; a file of thousands of tensors has a dozen types and
+shapes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from typing import NamedTuple
 
 
 class Tensor(NamedTuple):
-    """``dtype`` in the format's words (BF16, F8_E4M3, …)."""
+    """``dtype`` as the format spells it (BF16, F8_E4M3, …)."""
 
     dtype: str
     shape: tuple[int, ...]
 
 
 class Names:
-    """Names in their order; ``in`` asks their hashes, which this process alone knows."""
+    """Names in their order; ``in`` compares hashes, which are valid only in this process."""
 
     __slots__ = ("_packed", "hashes")
 
@@ -34,7 +35,7 @@ class Names:
         self._packed = [zlib.compress(json.dumps(listed).encode(), 1)]
 
     def add(self, others: Names) -> None:
-        """Also the names of ``others``, without unpacking any."""
+        """These and the names of ``others``, without decompressing any."""
         self.hashes = array("q", merge(self.hashes, others.hashes))
         self._packed += others._packed
 
@@ -51,7 +52,7 @@ class Names:
         return at < len(self.hashes) and self.hashes[at] == wanted
 
     def beyond(self, others: Names) -> list[str]:
-        """Those that ``others`` lack, in their order."""
+        """The names that ``others`` lack, in their order."""
         if self.hashes == others.hashes:
             return []
         lacking = set(self.hashes).difference(others.hashes)
@@ -71,7 +72,7 @@ class Tensors(Mapping[str, Tensor]):
             names.append(name)
             self._kinds.append(known.setdefault(tensor, len(known)))
         self.names = Names(names)
-        #: Every type and shape that there is, each once.
+        #: Every type and shape, each once.
         self.kinds = tuple(known)
 
     def __len__(self) -> int:
@@ -107,7 +108,7 @@ class Tensors(Mapping[str, Tensor]):
 
 
 class _Items(ItemsView[str, Tensor]):
-    """Unpacks the names once, if the view of a `Mapping` would for each of them."""
+    """Decompresses the names once; the view of a `Mapping` would do so for each name."""
 
     _mapping: Tensors
 

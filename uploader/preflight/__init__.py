@@ -1,1 +1,1 @@
-"""What is wrong with a model folder, told before its first byte is sent."""
+"""What is wrong with a model folder, found before its first byte is sent."""

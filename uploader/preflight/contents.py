@@ -1,4 +1,4 @@
-"""What the files of a folder say: small JSON files and headers of weights, each read once."""
+"""What the files of a folder contain: small JSON files and headers of weights, each read once."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from uploader.model.safetensors import Header, read_header
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_MAX_BYTES = 1024
-#: Sixteen bytes are kept of each: more than any model has, and no more than fit beside it.
+#: Sixteen bytes of memory each: more tensors than any model has, and they still fit.
 _MAX_TENSORS = 3_000_000
 _KEPT_BYTES = 200_000
 _MAX_WORDS = 10
 
 
 class Contents:
-    """A folder, narrowed to its ``kind``, as the checks look at it.
+    """A folder, narrowed to its ``kind``, as the checks see it.
 
-    A file that is missing, empty, a pointer or malformed says nothing here: `trouble`,
-    `headerless` and the checks that are about just this tell.
+    A file that is missing, empty, a pointer or malformed has no content here: `trouble`,
+    `headerless` and the checks for that report it.
     """
 
     def __init__(self, folder: Folder, kind: Kind, base: Folder | None = None) -> None:
@@ -37,9 +37,9 @@ class Contents:
         self.base = Contents(base, Kind.BASE) if base else None
         #: The names to send and those that would be, were they not already refused.
         self.present = folder.present
-        #: Why a JSON file is no object or no index; by name, once it was read.
+        #: Why a JSON file is not an object or not an index; by name, once it was read.
         self.trouble: dict[str, Malformed] = {}
-        #: The words in a JSON file that are none of JSON's: NaN, Infinity; once it was read.
+        #: The words in a JSON file that are not JSON: NaN, Infinity; once it was read.
         self.constants: dict[str, list[str]] = {}
         self._sizes = {file.path: file.size_bytes for file in folder.manifest.files}
         self._objects: dict[str, Mapping[str, Any]] = {}
@@ -50,7 +50,7 @@ class Contents:
         return self.folder.root
 
     def named(self, *roles: Role) -> list[str]:
-        """The files of those roles, whatever is in them."""
+        """The files with those roles, whatever is in them."""
         return [name for name in self.folder.names if role(name) in roles]
 
     @cached_property
@@ -61,14 +61,14 @@ class Contents:
 
     @cached_property
     def sound(self) -> frozenset[str]:
-        """The files with content of their own: neither empty nor a pointer."""
+        """The files with real content: neither empty nor a pointer."""
         files = self.folder.manifest.files
         return frozenset(file.path for file in files if file.size_bytes) - self.pointers
 
     def object(self, name: str) -> Mapping[str, Any]:
         """The JSON object in the file ``name``; empty if there is none.
 
-        A large one is read anew each time: as objects it takes thirty times its bytes.
+        A large one is read again each time: as objects it takes thirty times its bytes.
         """
         if name in self._objects:
             return self._objects[name]
@@ -108,7 +108,7 @@ class Contents:
             if name.endswith(".safetensors") and name in self.sound:
                 try:
                     if left < 0:
-                        raise TooLong(f"is not looked into: {_MAX_TENSORS} tensors are enough")
+                        raise TooLong(f"was not read: there are already {_MAX_TENSORS} tensors")
                     headers[name] = read_header(self.root / name)
                     left -= len(headers[name].tensors)
                 except Malformed as problem:
@@ -123,7 +123,7 @@ class Contents:
 
     @cached_property
     def indexes(self) -> Mapping[str, Index]:
-        """Every index of weights that is one, by the file's name."""
+        """Every valid index of weights, by the file's name."""
         indexes = {}
         for name in self.named(Role.INDEX):
             if name in self.sound:
@@ -141,7 +141,7 @@ class Contents:
 
     @cached_property
     def shards(self) -> tuple[Shards, ...]:
-        """Every set of shards, whole or not: by its index, else by its names."""
+        """Every set of shards, complete or not: by its index, else by its names."""
         known = [indexed(name, index, self.present) for name, index in self.indexes.items()]
         named = {name for index in self.indexes.values() for name in index.shards}
         others = (name for name in self.named(Role.WEIGHTS) if name not in named)
@@ -153,4 +153,4 @@ def _is_pointer(path: Path) -> bool:
         with path.open("rb") as opened:
             return opened.read(len(_POINTER)) == _POINTER
     except OSError:
-        return False  # gone since the scan: the engine's own checks will say so
+        return False  # it vanished after the scan: the engine will report that

@@ -37,7 +37,7 @@ TEXT = (Kind.BASE, Kind.EMBEDDING)
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check by its function; its name and its row in docs/preflight.md are the function's."""
+    """A check by its function, which gives it its name and its row in docs/preflight.md."""
 
     run: Callable[[Contents], Iterable[Finding]]
     kinds: tuple[Kind, ...]
@@ -67,7 +67,7 @@ CHECKS = (
     Check(json_files.json_dialect, ALL, BOTH),
     Check(files.config_json, MODELS, REFUSES),
     Check(files.stray_adapter, MODELS, WARNS),
-    # Before anything that reads headers: what reading a large index leaves free is theirs.
+    # This comes before reading headers, which then reuse the memory that a large index needed.
     Check(index.index_json, MODELS, BOTH),
     Check(config.architectures, (Kind.BASE,), WARNS),
     Check(config.quantization, MODELS, BOTH),
@@ -107,14 +107,17 @@ CHECKS = (
     Check(adapter_base.lora_base, (Kind.LORA,), BOTH),
 )
 
-#: Checks that somebody asks for with `rate` and `online` (intake/forecast.py, intake/online.py).
+#: Checks that only run if `rate` or `online` asks for them (intake/forecast.py, intake/online.py).
 ASKED_FOR: Mapping[str, tuple[str, str]] = {
     "session_life": (
         WARNS,
-        "A file that could not be sent within the week that a session lives (`rate`).",
+        "A file that could not be sent within the week for which a session lives (`rate`).",
     ),
-    "api_key": (BOTH, "The service refuses the API key, or it is another account's (`online`)."),
-    "model_id": (BOTH, "A model of that id exists already (`online`)."),
+    "api_key": (
+        BOTH,
+        "The service refuses the API key, or the key belongs to another account (`online`).",
+    ),
+    "model_id": (BOTH, "A model with that id already exists (`online`)."),
     "lora_serving": (WARNS, LORA_SERVING),
     "service": (REFUSES, "The service cannot be asked (`online`)."),
 }
@@ -122,7 +125,7 @@ _KINDS = {ALL: "all", MODELS: "all but lora"}
 
 
 def findings(folder: Folder, kind: Kind, base: Folder | None = None) -> list[Finding]:
-    """Everything there is to say about ``folder`` as a ``kind``, all at once, errors first.
+    """All findings about ``folder`` as a ``kind``, errors first.
 
     ``base`` is the folder of an adapter's base model, if that was uploaded from here.
     """
@@ -135,7 +138,7 @@ def findings(folder: Folder, kind: Kind, base: Folder | None = None) -> list[Fin
 
 
 def overrule(found: Iterable[Finding], allowed: Collection[str]) -> list[Finding]:
-    """``found`` with the errors of ``allowed`` checks as warnings; raises UsageError.
+    """``found``, with errors of ``allowed`` checks turned into warnings. Raises UsageError.
 
     A folder with nothing to send, or with a key in it, stays refused whatever is allowed.
     """
@@ -147,7 +150,7 @@ def overrule(found: Iterable[Finding], allowed: Collection[str]) -> list[Finding
 
 
 def check_names() -> list[str]:
-    """Every check that a finding may name."""
+    """The names of all checks that a finding may have."""
     return [*SEEN_BY_SCAN, *(check.name for check in CHECKS), *ASKED_FOR]
 
 
@@ -155,7 +158,7 @@ def _check_name(name: str) -> None:
     known = check_names()
     if name not in known:
         near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        hint = f"did you mean {near[0]}?" if near else f"the checks are {', '.join(known)}"
         raise UsageError(f"there is no check {name}", hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""What the service says of an adapter's base model, and what that means for serving the two."""
+"""What the service says about an adapter's base model, and what that means for serving both."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ LORA_SERVING = (
     "READY may not mean servable (`online`)."
 )
 _CHECK = "lora_serving"
-#: Shapes of these precisions take no addons; those of BF16 do (docs/fireworks.md §4).
+#: Deployment shapes of these precisions take no addons; those of BF16 do (docs/fireworks.md §4).
 _NARROW = ("FP8", "FP4")
 
 
 def lora_serving(
     base_model: str, default_precision: str, *, supports_lora: bool | None
 ) -> Iterable[Finding]:
-    """Warnings for an adapter of ``base_model``, a resource name; what is not said is fine.
+    """Warnings for an adapter of ``base_model``, a resource name; what is unknown is fine.
 
     ``default_precision`` is as the service spells it: ``FP8_MM``, ``BF16``.
     """
-    may = "the adapter may become READY and never be served"
+    may = "the adapter may become READY but never be served"
     merge = "merge the adapter into its base and upload the whole model"
     if supports_lora is False:
         message = f"{base_model} says supportsLora: false; {may}"

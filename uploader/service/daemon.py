@@ -1,6 +1,6 @@
 """`uploader run`: the worker loop with signals, a log of events and a line of progress.
 
-SIGTERM and SIGINT drain; a second one leaves at once, which is safe at any instant.
+SIGTERM and SIGINT drain; a second one exits at once, which is safe at any time.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _progress = logging.getLogger("uploader.progress")
 
 
 class _Formatter(logging.Formatter):
-    """One line per record, UTC, and a second look for secrets (docs/invariants.md §8)."""
+    """One line per record, in UTC, redacted a second time (docs/invariants.md §8)."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = timestamp(datetime.fromtimestamp(record.created, UTC))
-        said = shown(record.getMessage())  # a server's words may try to steer the terminal
-        line = f"{at} {record.levelname.lower():7} {said}"
+        message = shown(record.getMessage())  # a server's words may try to control the terminal
+        line = f"{at} {record.levelname.lower():7} {message}"
         if record.exc_info:
             trace = redact(self.formatException(record.exc_info))  # first: a key may be broken
             line += "".join(f"\n{shown(one)}" for one in trace.splitlines())
@@ -48,7 +48,7 @@ class _Formatter(logging.Formatter):
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
-    """Our own loggers only: urllib3's debug lines carry whole URLs."""
+    """Show our own loggers only: urllib3's debug lines contain whole URLs."""
     stream = logging.StreamHandler(sys.stderr)
     stream.setFormatter(_Formatter())
     logger = logging.getLogger("uploader")
@@ -58,12 +58,12 @@ def log_to_stderr(level: int = logging.INFO) -> None:
 
 
 def log_event(event: Event) -> None:
-    """Every event of every job, in words."""
+    """Log every event of every job, in words."""
     _events.info("%s", event_line(event))
 
 
 def run(settings: Settings, *, until_idle: bool) -> int:
-    """`uploader run` until drained, or idle; its exit code (docs/cli.md §4).
+    """`uploader run` until it has drained or is idle; returns its exit code (docs/cli.md §4).
 
     Raises StoreError and UsageError.
     """
@@ -92,7 +92,7 @@ def _on_signals(drain: Callable[[], None]) -> None:
 
 
 def _leave_if_stuck(worker: Worker, ended: threading.Event) -> None:
-    """A drain ends in time also where the store never answers: every row is written, or nothing."""
+    """A drain also ends in time if the store never answers: a row is written or it is not."""
     clock = wiring.clock()
     while not worker.draining:
         if clock.wait(ended, _LOOK_S):
@@ -104,7 +104,7 @@ def _leave_if_stuck(worker: Worker, ended: threading.Event) -> None:
 
 def _tell_progress(jobs: Jobs, ended: threading.Event) -> None:
     while not wiring.clock().wait(ended, PROGRESS_EVERY_S):
-        with contextlib.suppress(StoreError):  # the worker's loop tells of that
+        with contextlib.suppress(StoreError):  # the worker's loop reports that
             now = wiring.clock().now()
             for job in filter(_uploading, jobs.jobs()):
                 _progress.info("job %d %s: %s", job.id, job.model_id, progress_line(job, now))
@@ -117,7 +117,7 @@ def _uploading(job: Job) -> bool:
 def _result(jobs: Sequence[Job], seen: set[int], base_url: str) -> Exit:
     """One code for the jobs of this run.
 
-    A job that this configuration passes by is a wrong configuration, or a job too many.
+    If this configuration skips a job, the configuration is wrong, or the job should not be there.
     """
     exits = {exit_of(job.status, job.reason) for job in jobs if job.id in seen}
     for job in jobs:

@@ -1,1 +1,1 @@
-"""The configuration: its settings (`schema`), their origins (`load`), how values read (`units`)."""
+"""The configuration: its settings (`schema`), their origins (`load`), their units (`units`)."""

@@ -38,13 +38,13 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _GRAVE = ("fireworks.api_key_command", "fireworks.base_url", "fireworks.ca_bundle")
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _MAX_FILE_BYTES = 1_000_000
-#: A key of a hundred thousand parts would take the parser minutes.
+#: Parsing a key with a hundred thousand parts would take minutes.
 _MAX_LINE_BYTES = 2048
 _MAX_WORDS_CHARS = 300
 
 
 class _Words(NamedTuple):
-    """One key somebody set, as it stands there."""
+    """One key that was set, as it is written."""
 
     key: str
     value: object
@@ -74,7 +74,7 @@ def _attributes() -> Iterator[tuple[str, str]]:
 KEYS: Mapping[str, str] = dict(_attributes())
 #: The environment's name of every key.
 VARIABLES: dict[str, str] = {f"UPLOADER_{k.upper().replace('.', '__')}": k for k in KEYS}
-#: Names other tools use (docs/fireworks.md §7; curl, requests, OpenSSL), the weakest first.
+#: Names that other tools use (docs/fireworks.md §7; curl, requests, OpenSSL), weakest first.
 _ALIASES: dict[str, str] = {
     "FIREWORKS_API_BASE": "fireworks.base_url",
     "FIREWORKS_API_BASE_URL": "fireworks.base_url",
@@ -86,14 +86,14 @@ _ALIASES: dict[str, str] = {
 }
 _CONFIG = "UPLOADER_CONFIG"
 _IN_A_SECTION = tuple(f"UPLOADER_{section.upper()}__" for section in _SECTIONS)
-#: What Kubernetes and Docker set beside a service, or container, that is called `uploader…`.
+#: What Kubernetes and Docker set for a service or container called `uploader…`.
 _SERVICE_LINK = re.compile(r"UPLOADER_(?:\w+_)?(?:SERVICE_(?:HOST|PORT)|PORT|NAME|ENV)(?:_|$)")
-#: Never in a message: a password, a key, a command line that may hold one.
+#: Values that no message contains: a password, a key, a command line that may have one.
 _SECRET = frozenset({_API_KEY, "database_url", "fireworks.api_key_command"})
 
 
 def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
-    """The settings of this process; ``config`` is the flag's file.
+    """The settings of this process; ``config`` is the file that the flag gives.
 
     Raises UsageError for an unknown key, an unknown variable of a known section, a bad value, a
     file that cannot be read.
@@ -143,15 +143,15 @@ def _exposed(settings: Settings) -> Iterator[str]:
     try:
         exposed = bool(file and file.stat().st_mode & _OTHERS_READ)
     except OSError:
-        return  # whoever needs the key says so
+        return  # the code that needs the key reports it
     if exposed:
         yield f"others may read the API key in {file}: `chmod 600 {file}`"
 
 
 def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The file in force: the flag's, the environment's, the user's, the machine's, or none.
+    """The file in use: the flag's, the environment's, the user's, the machine's, or none.
 
-    Raises UsageError if one was named and is not there.
+    Raises UsageError if a file was named and is not there.
     """
     named = config or environ.get(_CONFIG)
     if named:
@@ -162,7 +162,7 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
         return file
     own = at_home(platformdirs.user_config_path)
     usual = (own / "config.toml", SYSTEM_CONFIG) if own else (SYSTEM_CONFIG,)
-    # One in a closed folder is none, where `Path.is_file` would raise.
+    # A file in a folder that cannot be entered counts as none; `Path.is_file` would raise.
     return next((file for file in usual if os.path.isfile(file)), None)  # noqa: PTH113
 
 
@@ -189,9 +189,14 @@ def _document(file: Path) -> dict[str, Any]:
         with file.open("rb") as opened:
             text = opened.read(_MAX_FILE_BYTES + 1)
         if len(text) > _MAX_FILE_BYTES:
-            raise UsageError(f"{file} is larger than any configuration", hint="is it the file?")
+            raise UsageError(
+                f"{file} is too large for a configuration", hint="check that it is the right file"
+            )
         if max(map(len, text.splitlines()), default=0) > _MAX_LINE_BYTES:
-            raise UsageError(f"{file} has a line longer than any setting", hint="is it the file?")
+            raise UsageError(
+                f"{file} has a line that is too long for a setting",
+                hint="check that it is the right file",
+            )
         return tomllib.loads(text.decode("utf-8"))
     except OSError as problem:
         hint = "let this user read it"
@@ -219,7 +224,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[_Words]:
 
 
 def _strangers(environ: Mapping[str, str]) -> Iterator[str]:
-    """A sentence on each variable that looks like a setting: a slip, or somebody else's."""
+    """A warning for each variable that looks like a setting: it may be misspelled."""
     for name in environ:
         known = name in VARIABLES or name == _CONFIG
         if name.startswith("UPLOADER_") and not known and not _SERVICE_LINK.match(name):
@@ -254,12 +259,12 @@ def _shown(word: _Words) -> str:
 
 
 def _in_force(settings: Settings, key: str) -> str:
-    """A value as it is now; one with a unit as it was written."""
+    """The value in use; one with a unit is shown as it was written."""
     section, _, name = KEYS.get(key, key).rpartition(".")
     model = getattr(settings, section) if section else settings
     value = getattr(model, name)
     if key == "database_url":
-        # An @ behind the ? may be part of a password in either place: nothing is shown then.
+        # An @ after the ? may belong to a password before or after it: then nothing is shown.
         return re.sub(r"(?<=://)(?:.*\?.*@.*|.*(?=@))|(?<=\?).*", MASK, value)
     if key in _SECRET:
         return "set" if value else "not set"

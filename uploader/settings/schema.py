@@ -1,6 +1,6 @@
 """Every setting with its type, its bounds and its default.
 
-An attribute is named as its key and, if it has one, its unit: `chunk_size` →
+An attribute's name is its key plus its unit, if it has one: `chunk_size` →
 `transfer.chunk_size_bytes`. Sizes are bytes, durations seconds, rates bytes per second.
 Defaults are written as people write them.
 """
@@ -46,7 +46,9 @@ def _within(low: str, high: str, parse: Callable[[object], float | None]) -> Aft
 
 def _granular(size_bytes: int) -> int:
     if size_bytes % GRANULE:
-        raise ValueError("it must be a multiple of 256KiB, which the storage service persists in")
+        raise ValueError(
+            "it must be a multiple of 256KiB, the unit in which the storage service persists"
+        )
     return size_bytes
 
 
@@ -107,7 +109,7 @@ Duration = Annotated[float, BeforeValidator(parse_duration)]
 
 
 def _written(text: str) -> Any:
-    """A default in the words of config.example.toml; validation makes a value of it."""
+    """A default as config.example.toml writes it; validation makes a value of it."""
     return Field(text)
 
 
@@ -186,7 +188,7 @@ class Given(NamedTuple):
 
 
 class Settings(Section):
-    """Everything configurable, and where each of it comes from."""
+    """All settings, and where each of them comes from."""
 
     state_dir: Annotated[Path, BeforeValidator(_path), AfterValidator(_absolute)] = Field(
         default_factory=lambda: at_home(platformdirs.user_state_path) or Path("~")
@@ -202,14 +204,14 @@ class Settings(Section):
     auth_ini: Annotated[Path | None, BeforeValidator(_path_at_home)] = _written(
         "~/.fireworks/auth.ini"
     )
-    #: Sentences about the environment that stop nothing.
+    #: Warnings about the environment.
     warnings: tuple[str, ...] = Field(default=(), exclude=True)
     config_file: Path | None = Field(default=None, exclude=True)
     given: Mapping[str, Given] = Field(default_factory=dict, exclude=True, repr=False)
 
     @property
     def private_paths(self) -> tuple[Path, ...]:
-        """The files that hold a key, what runs commands, or every session: never to be sent."""
+        """The files with a key, a command to run, or session URIs: they must never be sent."""
         named = (self.fireworks.api_key_file, self.auth_ini, self.config_file)
         return (*(path for path in named if path), *self._stores())
 

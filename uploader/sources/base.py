@@ -1,8 +1,9 @@
-"""The contract of a source: whatever a model's files come from implements these two.
+"""The contract of a source: whatever provides a model's files implements these two classes.
 
-One kind exists, the local folder (`local`). A model hub and an object store only have to
-implement it; nothing above this room knows which kind a job has. `reader` adds what is the same
-for all: the CRC32C of every prefix, and the proof that a file is still the one enqueued.
+There is one kind, the local folder (`local`). A model hub or an object store would only have to
+implement this; nothing above this package knows which kind a job has. `reader` adds what is the
+same for all: the CRC32C of every prefix, and the proof that a file is still the one that was
+enqueued.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from uploader.runtime import StopToken
 class OpenFile(Protocol):
     """One file, open for reading at any offset, by one thread at a time.
 
-    **Fingerprint.** ``fingerprint`` is that of what is open, not of a name: whoever replaces the
-    name meanwhile changes nothing here. It is opaque outside the source's own code. Two equal
+    **Fingerprint.** ``fingerprint`` belongs to the open file, not to its name: replacing the name
+    meanwhile changes nothing here. It is opaque outside the source's own code. Two equal
     fingerprints promise equal bytes as far as the source can know without reading them: a file
     system that restores size and modification time, or a store that reuses a version, breaks that
     promise, and then only the CRC of the whole, compared with the service's, notices.
 
-    **Reading.** A short read is not the end: `block` reads on until it has all it was asked for, or
-    until an empty read says that there is no more.
+    **Reading.** A short read is not the end: `block` reads on until it has all bytes that it was
+    asked for, or until an empty read shows that there are no more.
 
-    **Blocking.** Every method may block for as long as the disk or the network does. `block` looks
-    at the stop token between two reads, and a source with sockets registers them with it, so that
-    a cut ends a read under way.
+    **Blocking.** Every method may block for as long as the disk or the network does. `block` checks
+    the stop token between two reads, and a source with sockets registers them with the token, so
+    that a cut ends a running read.
     """
 
     name: str
@@ -37,7 +38,7 @@ class OpenFile(Protocol):
     fingerprint: str
 
     def check(self) -> None:
-        """Is what is open still as it was? Called after every block is read, before it is sent.
+        """Is the open file unchanged? Called after each block is read and before it is sent.
 
         Raises SourceUnsettled if it was written to, SourceUnreadable. A source that pins a version
         at `Source.open` need not do anything.
@@ -50,25 +51,25 @@ class OpenFile(Protocol):
         """
 
     def is_sound(self) -> bool:
-        """Does its own header, if it has one, fit its size? Reads the header and no more."""
+        """Does the file's header, if it has one, fit its size? Reads only the header."""
 
     def close(self) -> None:
-        """Give up what is open; nothing is raised."""
+        """Close the file; raises nothing."""
 
 
 class Source(Protocol):
     """Where the files of one model are.
 
-    **Errors that pass:** SourceUnreadable, for a folder that is away or a service that does not
-    answer; the engine waits and opens again, for as long as it takes. **Errors that do not:**
+    **Errors that pass:** SourceUnreadable, for a folder that is unmounted or a service that does
+    not answer; the engine waits and opens again, for as long as it takes. **Errors that do not:**
     SourceMissing, for one file that is gone while its place is there, and SourceChanged.
     """
 
     def list(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Folder:
         """Every file with its size and fingerprint, and what is left out or refused, and why.
 
-        Looks at names and at most at the first bytes; never waits for a stop token, for nobody's
-        lease runs yet. Raises NotFound, UsageError, PreflightRefused.
+        Reads names and at most the first bytes; never waits for a stop token, because no lease is
+        running yet. Raises NotFound, UsageError, PreflightRefused.
         """
 
     def open(self, file: FileState, stop: StopToken) -> OpenFile:

@@ -6,7 +6,7 @@ import google_crc32c
 
 
 def slowness() -> str:
-    """A sentence if CRC32C runs in pure Python; empty if it is as fast as the machine."""
+    """A warning if CRC32C is computed in pure Python; empty if it is fast."""
     if google_crc32c.implementation != "python":
         return ""
     return (

@@ -1,4 +1,4 @@
-"""The local folder: files opened relative to the folder, whatever its name leads to meanwhile."""
+"""The local folder: files are opened relative to the folder itself, even if it is renamed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class LocalFolder:
             raise changed(file.path)
 
     def _descriptor(self, file: FileState) -> int:
-        """Open the name in the folder itself; a link only as `list` would have followed it."""
+        """Open the name in the folder itself; a link only if `list` would have followed it."""
         path = self._root / file.path
         try:
             return open_below(self._root, path, _FLAGS)
@@ -64,12 +64,12 @@ class LocalFolder:
         if home := home_of(self._root, target):
             return open_below(home, target, _FLAGS)
         if not is_linked(file.fingerprint):
-            raise changed(file.path)  # it was no such link when the folder was looked at
+            raise changed(file.path)  # it was not such a link when the folder was listed
         descriptor = os.open(target, _FLAGS)
         # Size and times of another file can be imitated, so here the inode counts, too.
         if file.fingerprint != fingerprint_of(os.fstat(descriptor), linked=True):
             os.close(descriptor)
-            raise changed(file.path)  # it leads to another file now
+            raise changed(file.path)  # it now leads to another file
         return descriptor
 
     def same(self, known: str, found: str) -> bool:
@@ -104,7 +104,7 @@ class LocalFile:
     def block(self, start: int, count: int) -> bytes:
         """As `OpenFile.block`."""
         block = self._read(start, count)
-        if len(block) == count:  # all but always: what is below is for FUSE, 9p and their like
+        if len(block) == count:  # nearly always: the rest is for FUSE, 9p and the like
             return block
         parts = [block]
         while block and (count := count - len(block)):
@@ -129,7 +129,7 @@ class LocalFile:
         try:
             read_header(self._path)
         except TooLong:
-            return True  # its size fits, and that is all that can be known
+            return True  # its size fits, and no more can be known
         except Malformed:
             return False
         return True
@@ -140,7 +140,7 @@ class LocalFile:
 
 
 def changed(name: str) -> SourceChanged:
-    """The refusal to splice: what is on disk is not what was enqueued."""
+    """The refusal to mix two files: the one on disk is not the one that was enqueued."""
     return SourceChanged(f"{name} is not the file that was enqueued")
 
 
@@ -148,7 +148,7 @@ def unreadable(path: Path, error: OSError) -> SourceChanged | SourceMissing | So
     """What an error of the file system means for the file at ``path``."""
     if error.errno == errno.ELOOP:
         return changed(path.name)
-    # Looked at in this order, a folder that comes back meanwhile is not taken for a lost file.
+    # In this order, a folder that comes back meanwhile does not make its file seem lost.
     if isinstance(error, FileNotFoundError) and path.parent.is_dir() and not path.exists():
         return SourceMissing(f"{path.name} is gone from {path.parent}")
     words = error.strerror or type(error).__name__

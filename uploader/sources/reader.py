@@ -1,8 +1,8 @@
-"""A file open for one transfer: its CRC32C up to any offset, and the proof of what it is.
+"""A file open for one transfer: its CRC32C up to any offset, and the proof of its identity.
 
-The rule of docs/invariants.md §6 is kept here. A file whose fingerprint is another one is the
-same file only if a prefix that was sent, read again, has the CRC it had; one of which nothing was
-sent is taken as it is now, if its size is the same and its own header sound.
+This implements docs/invariants.md §6. A file with a new fingerprint is the same file only if the
+prefix that was sent, read again, has the same CRC. If nothing of it was sent, it is taken as it is
+now, provided that its size is the same and its own header is sound.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from uploader.runtime import StopToken
 from uploader.sources.base import OpenFile, Source
 from uploader.sources.local import LocalFolder, changed
 
-#: Measured: 128 KiB to 1 MiB are equal; the granule makes every block a possible offset.
+#: 128 KiB to 1 MiB are equally fast, as measured; the granule makes every block end at a possible
+#: offset.
 BLOCK_BYTES = 256 * 1024
 
 
 class Reader:
-    """An open file, with the CRCs known of it: ``pairs`` maps an offset to the CRC up to it."""
+    """An open file and its known CRCs: ``pairs`` maps an offset to the CRC up to it."""
 
     def __init__(self, file: OpenFile, stop: StopToken) -> None:
         self.size_bytes = file.size_bytes
         self.fingerprint = file.fingerprint
-        #: Is its fingerprint another one than the row's?
+        #: Does its fingerprint differ from the row's?
         self.touched = False
         self.pairs: dict[int, int] = {0: 0}
         self.check = file.check
@@ -51,7 +52,7 @@ class Reader:
     def crc_at(self, offset: int) -> PrefixCrc:
         """The CRC of [0, offset): the largest known pair at or below, extended by reading.
 
-        Raises SourceUnsettled: a pair of bytes read after a change would prove that change.
+        Raises SourceUnsettled: a CRC of bytes read after a change would seem to prove them.
         """
         start = max(known for known in self.pairs if known <= offset)
         if start < offset:
@@ -61,7 +62,7 @@ class Reader:
         return PrefixCrc(offset, self.pairs[offset])
 
     def confirm(self, offset: int) -> PrefixCrc:
-        """The pair at a confirmed ``offset``; smaller ones are not needed any more."""
+        """The pair at a confirmed ``offset``; smaller ones are no longer needed."""
         pair = self.crc_at(offset)
         self.pairs = {0: 0} | {known: crc for known, crc in self.pairs.items() if known >= offset}
         return pair
@@ -80,7 +81,7 @@ class Reader:
 
 
 def source_of(root: str, private: Private) -> Source:
-    """The source that ``root``, a job's path, names; what is ``private`` is not in it."""
+    """The source that ``root``, a job's path, names; what is ``private`` is not part of it."""
     return LocalFolder(Path(root), private)
 
 
@@ -115,12 +116,12 @@ def _is_the_one(reader: Reader, file: OpenFile, row: FileState) -> bool:
     proof = best_pair(row)
     if proof.offset or not row.size_bytes:
         return reader.matches(proof)
-    # Of a file of which nothing was sent nothing can be spliced.
+    # If nothing of a file was sent, no two versions of it can be mixed.
     return not (row.bytes_sent or row.stored) and file.is_sound()
 
 
 def best_pair(row: FileState) -> PrefixCrc:
-    """The largest proven pair of a file; of a stored one, the whole of it."""
+    """The largest proven pair of a file; for a stored file, that of the whole file."""
     if row.stored and row.crc32c is not None:
         return PrefixCrc(row.size_bytes, row.crc32c)
     return max(row.checkpoint, row.mark, key=lambda pair: pair.offset)

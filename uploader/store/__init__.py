@@ -1,4 +1,4 @@
-"""The job table: one verb per transition, every worker write fenced by its lease.
+"""The job table: one verb per transition; every write of a worker is fenced by its lease.
 
 See docs/invariants.md §5.
 """

@@ -19,7 +19,7 @@ from uploader.store.journal import Journal, no_listener, reason_columns
 from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
 
-#: No honest wait is longer: a day of backoff on top of an hour of Retry-After. What is was
+#: No correct wait is longer: a day of backoff on top of an hour of Retry-After. A longer one was
 #: written under a clock that has been set back since.
 _LONGEST_WAIT = timedelta(days=2)
 _HAS_SESSIONS = exists().where(files.c.job_id == jobs.c.id, files.c.session_uri.is_not(None))
@@ -30,7 +30,7 @@ _TO_CLEAN_UP = and_(jobs.c.status == Status.CANCELLED, or_(jobs.c.delete_on_canc
 class Claims:
     """The job table as a worker sees it. Every method raises StoreError.
 
-    What is about one job is a method of the `Held` that `claim` returns.
+    Everything about one job is a method of the `Held` that `claim` returns.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Claims:
     ) -> Held | None:
         """The next job that may run now, leased to ``owner`` for ``lease_s`` seconds.
 
-        By priority, then those never delayed, then by age.
+        The order is: by priority, then jobs that were never delayed, then by age.
         """
         ready = and_(jobs.c.status == Status.ACTIVE, jobs.c.stage.in_(stages))
         return self._claim(ready, owner, base_url, lease_s)
@@ -69,7 +69,7 @@ class Claims:
             update(jobs)
             .where(
                 jobs.c.id == _next(wanted, base_url, now).scalar_subquery(),
-                # For databases that let two writers choose at once.
+                # Some databases let two writers choose at once.
                 jobs.c.lease_token.is_(None),
             )
             .values(
@@ -96,7 +96,7 @@ class Claims:
         return Held(job, Fence(Lease(job_id, owner, token), self._journal, self._now))
 
     def renew(self, owner: str, lease_s: float) -> set[Lease]:
-        """Every lease that ``owner`` still has for another ``lease_s`` seconds; which those are."""
+        """Renew every lease that ``owner`` still has for ``lease_s`` seconds; returns them."""
         now = self._now()
         ours = update(jobs).where(jobs.c.lease_owner == owner)
         statement = ours.values(lease_expires_at=dialect.lease_end(self._engine, now, lease_s))
@@ -105,7 +105,7 @@ class Claims:
             return {Lease(row.id, owner, row.lease_token) for row in rows}
 
     def leases_of(self, owner: str) -> dict[Lease, Status]:
-        """The leases of ``owner`` and what users made of those jobs."""
+        """The leases of ``owner``, with the status that users have given those jobs."""
         columns = (jobs.c.id, jobs.c.lease_token, jobs.c.status)
         query = select(*columns).where(jobs.c.lease_owner == owner)
         with self._journal.reading() as connection:
@@ -115,7 +115,7 @@ class Claims:
             }
 
     def release(self, leases: Collection[Lease]) -> None:
-        """Give those jobs back; one whose lease has ended already is left alone."""
+        """Release those jobs; one whose lease has already ended is left alone."""
         tokens = [lease.token for lease in leases]
         now = self._now()
         with self._journal.writing(now) as transaction:
@@ -123,10 +123,10 @@ class Claims:
             transaction.run(held.values(updated_at=now, **NO_LEASE))
 
     def reap(self, alive: Callable[[str], bool]) -> list[int]:
-        """End the leases that hold no more; the ids of their jobs.
+        """End the leases that are no longer valid; returns the ids of their jobs.
 
-        Those of owners that are not ``alive``; if leases end by themselves, the overdue ones
-        of any owner (docs/architecture.md §9).
+        These are the leases of owners that are not ``alive`` and, if leases end by themselves, the
+        overdue ones of any owner (docs/architecture.md §9).
         """
         orphaned = self._overdue() if self.leases_end else self._dead(alive)
         return [] if orphaned is None else self._rescue(orphaned)
@@ -151,14 +151,14 @@ class Claims:
             statement = update(jobs).where(orphaned).values(updated_at=now, **NO_LEASE)
             rows = transaction.run(statement.returning(jobs.c.id, jobs.c.status)).all()
             for row in rows:
-                if row.status == Status.ACTIVE:  # of the others, only the lease was left
+                if row.status == Status.ACTIVE:  # of all other jobs only the lease was left
                     transaction.tell(
                         row.id, EventKind.RESCUED, "its worker is gone: the job goes on"
                     )
             return sorted(row.id for row in rows)
 
     def heal(self) -> int:
-        """Try every blocked job once more; how many there were."""
+        """Try every blocked job once more; returns how many there were."""
         now = self._now()
         blocked = update(jobs).where(jobs.c.status.in_(sources(Verb.HEAL)))
         values: dict[str, Any] = {
@@ -174,7 +174,7 @@ class Claims:
             return len(healed)
 
     def clear_future_waits(self) -> None:
-        """Whatever waits for a moment to come is tried at once: the clock was set back."""
+        """Try everything that waits for a later time at once: the clock was set back."""
         now = self._now()
         with self._journal.writing(now) as transaction:
             for table in (jobs, files):
@@ -182,7 +182,7 @@ class Claims:
                 transaction.run(late.values(not_before=None))
 
     def open_count(self, base_url: str) -> int:
-        """How many jobs a worker still has something to do for; none is idle (docs/cli.md §4).
+        """How many jobs a worker still has work for; a worker with none is idle (docs/cli.md §4).
 
         A cancelled job's model that could not be deleted is no reason to stay: it may need
         another key first. The next worker tries again.

@@ -1,4 +1,4 @@
-"""Is this folder already a job? The rule of docs/life.md §1, and the rows of one that is not."""
+"""Is this folder already a job? The rule of docs/life.md §1, and the rows of a new job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHANGED = "changed files"
 
 @corrupt_rows_as_store_error()
 def known_job(connection: Connection, new: NewJob) -> int | None:
-    """The id of the same job, open or done; None if ``new`` is news.
+    """The id of the same job, open or done; None if ``new`` is a new job.
 
     Raises UsageError "conflict", naming both, if an open job of that model differs.
     """
@@ -36,7 +36,7 @@ def known_job(connection: Connection, new: NewJob) -> int | None:
         .order_by(jobs.c.id.desc())
     ).all()
     still_open = [row for row in rows if row.status in OPEN_STATUSES]
-    # Of done ones only the last says what the model is now.
+    # Among done jobs, only the last says what the model is now.
     differences: dict[int, str] = {
         row.id: _difference(connection, row, new) for row in still_open or rows[:1]
     }
@@ -49,14 +49,14 @@ def known_job(connection: Connection, new: NewJob) -> int | None:
 
 
 def _maybe_account(account: str) -> ColumnElement[bool]:
-    """An account still unknown, on either side, may turn out to be the same."""
+    """Two accounts may be the same as long as either is unknown."""
     if account == UNKNOWN_ACCOUNT:
         return true()
     return or_(jobs.c.account == account, jobs.c.account == UNKNOWN_ACCOUNT)
 
 
 def _difference(connection: Connection, row: Row[Any], new: NewJob) -> str:
-    """What sets ``new`` apart from the job in ``row``; empty if nothing does."""
+    """How ``new`` differs from the job in ``row``; empty if it does not."""
     if row.path != new.manifest.root:
         return "another folder"
     if row.options != _as_json(new.options):
@@ -74,7 +74,7 @@ def _difference(connection: Connection, row: Row[Any], new: NewJob) -> str:
 
 
 def _as_json(options: Mapping[str, Any]) -> Any:
-    """As it comes back from its column: tuples are lists there."""
+    """The value as it is read from its column: tuples become lists there."""
     return json.loads(json.dumps(dict(options)))
 
 
@@ -90,7 +90,7 @@ def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
 
 
 def insert_job(transaction: Transaction, new: NewJob) -> int:
-    """The new job's id, its files and its first event written."""
+    """Write a new job with its files and its first event; returns its id."""
     check_text(new.manifest)
     job_id: int = transaction.run(
         insert(jobs)
@@ -118,7 +118,7 @@ def insert_job(transaction: Transaction, new: NewJob) -> int:
 
 
 def insert_files(transaction: Transaction, job_id: int, manifest: Manifest) -> None:
-    """A row for each file, nothing of it sent yet."""
+    """A row for each file, with nothing sent yet."""
     rows = [
         {
             "job_id": job_id,
@@ -133,7 +133,7 @@ def insert_files(transaction: Transaction, job_id: int, manifest: Manifest) -> N
 
 
 def check_text(manifest: Manifest) -> None:
-    """Raises UsageError for names a database cannot keep: bytes that are not UTF-8."""
+    """Raises UsageError for names that a database cannot store: bytes that are not UTF-8."""
     for name in (manifest.root, *(file.path for file in manifest.files)):
         try:
             name.encode("utf-8")

@@ -1,4 +1,4 @@
-"""The fence: a worker's write carries its lease, and one that matches no row is the last.
+"""The fence: every write of a worker checks its lease; one that matches no row is the last.
 
 Facts and release are guarded by the token, transitions by token and status (docs/life.md).
 """
@@ -21,7 +21,7 @@ from uploader.store.tables import jobs
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """One lease with the journal and the wall clock it writes by."""
+    """One lease, with the journal and the wall clock that its writes use."""
 
     lease: Lease
     journal: Journal

@@ -1,7 +1,7 @@
-"""A job in the hands of a worker: the only way to write about it (docs/life.md).
+"""A job that a worker holds: the only way to write about it (docs/life.md).
 
-Each verb of `Held` is one transaction and raises LeaseLost, with nothing written, unless the
-lease holds; those that say so also need the job to be active.
+Each verb of `Held` is one transaction. It raises LeaseLost and writes nothing unless the lease is
+valid; some verbs, as they say, also need the job to be active.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
 
-#: What a job's row says at the beginning of a run (docs/words.md).
+#: The values of a job's row at the beginning of a run (docs/words.md).
 NEW_RUN: dict[str, Any] = {
     "stage": Stage.CREATE,
     "attempts": 0,
@@ -40,7 +40,7 @@ NEW_RUN: dict[str, Any] = {
     "rate_bps": None,
     "warnings": [],
 }
-#: What a job's row says of a lease when nobody holds it.
+#: The lease in a job's row when nobody holds it.
 NO_LEASE: dict[str, None] = {
     "lease_owner": None,
     "lease_token": None,
@@ -68,7 +68,7 @@ class Held:
     # -- stages ----------------------------------------------------------------------------
 
     def adopt_account(self, account: str) -> Job:
-        """Write the account the service named; the active job as it is now.
+        """Write the account that the service named; returns the active job as it is now.
 
         Raises UsageError "conflict" if another open job is for that model already.
         """
@@ -84,7 +84,7 @@ class Held:
             ) from None
 
     def enter_upload(self, *, created: bool) -> Job:
-        """The model exists: ``created`` by our own answered POST, or found and compatible."""
+        """The model exists: ``created`` if our own POST was answered, else found and compatible."""
         ours = {"created_remotely": True} if created else {}
         this = (files.c.job_id == self.lease.job_id, files.c.stored)
         with self._entered(
@@ -105,10 +105,10 @@ class Held:
             return self._job(transaction)
 
     def mark_deleted(self) -> None:
-        """The model of an earlier run is gone: whatever bears its name from now on is another.
+        """The model of an earlier run is deleted: any model of its name is another one from now on.
 
-        So a model that somebody else creates before we do is never deleted as ours. A fact,
-        whatever the user has made of the job meanwhile.
+        So a model that somebody else creates before we do is never deleted as ours. This is written
+        whatever the user has done to the job meanwhile.
         """
         with self._fence.writing(model_exists=False, created_remotely=False) as transaction:
             self._tell(transaction, EventKind.DELETED, "the model was deleted, to be created again")
@@ -157,7 +157,7 @@ class Held:
     # -- waiting ---------------------------------------------------------------------------
 
     def retry_at(self, at: datetime, reason: Reason) -> None:
-        """An attempt of an active job failed; the next one not before ``at``."""
+        """An attempt of an active job failed; the next one begins at ``at`` at the earliest."""
         with self._fence.writing(
             Status.ACTIVE,
             attempts=jobs.c.attempts + 1,
@@ -168,18 +168,18 @@ class Held:
             self._tell(transaction, EventKind.RETRYING, reason.message)
 
     def wait_until(self, at: datetime) -> None:
-        """Nothing to do before ``at``; no attempt is burned.
+        """There is nothing to do before ``at``; this does not count as an attempt.
 
-        Legal for an active job, and for a cancelled one: its remote clean-up may have to wait.
+        Legal for an active job and for a cancelled one, whose remote clean-up may have to wait.
         """
         with self._fence.writing(Status.ACTIVE, Status.CANCELLED, not_before=at):
             pass
 
     def poll_again(self, at: datetime, polling_s: float, message: str) -> None:
-        """Fireworks is still receiving the files of an active job; ``message`` says it.
+        """Fireworks is still receiving the files of an active job, as ``message`` says.
 
-        ``polling_s`` is the polling time so far, in seconds; no attempt is burned. An event
-        only if the message is another one.
+        ``polling_s`` is the polling time so far, in seconds; this does not count as an attempt. An
+        event is only written if the message differs from the last one.
         """
         reason = Reason(Code.VALIDATING, storable(message), Code.VALIDATING.hint)
         with self._fence.writing(Status.ACTIVE, not_before=at, polling_s=polling_s) as transaction:
@@ -189,11 +189,11 @@ class Held:
                 self._tell(transaction, EventKind.NOT_READY_YET, reason.message)
 
     def block(self, reason: Reason) -> None:
-        """The account needs a human. The lease stays: live sessions finish under it."""
+        """The account needs a human. The lease is kept: live sessions finish under it."""
         self._stand_still(Verb.BLOCK, EventKind.BLOCKED, reason)
 
     def fail(self, reason: Reason) -> None:
-        """This job needs a human. The lease and every offset stay."""
+        """This job needs a human. The lease and every offset are kept."""
         self._stand_still(Verb.FAIL, EventKind.FAILED, reason)
 
     def _stand_still(self, verb: Verb, kind: EventKind, reason: Reason) -> None:
@@ -206,7 +206,7 @@ class Held:
     # -- the rest --------------------------------------------------------------------------
 
     def fall_back_to_put(self) -> None:
-        """No resumable start is accepted: what is not stored goes by plain signed PUT."""
+        """No resumable start is accepted: files not yet stored are sent by plain signed PUT."""
         unstored = (files.c.job_id == self.lease.job_id, files.c.stored.is_(False))
         with self._fence.writing(Status.ACTIVE, plain_put=True) as transaction:
             columns = {**NO_SESSION, "mode": Mode.PUT, "upload_url": None}
@@ -230,19 +230,19 @@ class Held:
         ) as transaction:
             stored = exists().where(files.c.job_id == job_id, files.c.stored)
             if transaction.connection.execute(select(stored)).scalar_one():
-                raise ValueError(f"job {job_id} has stored files: its model stays")
+                raise ValueError(f"job {job_id} has stored files: its model is kept")
             columns = {**NO_SESSION, "upload_url": None, "bytes_sent": 0, "not_before": None}
             transaction.run(update(files).where(files.c.job_id == job_id).values(**columns))
             message = f"{why}: it is deleted and created again"
             self._tell(transaction, EventKind.RECREATED, message)
 
     def add_event(self, kind: EventKind, message: str, path: str | None = None) -> None:
-        """One event and nothing else."""
+        """Write one event and nothing else."""
         with self._fence.writing() as transaction:
             self._tell(transaction, kind, message, path)
 
     def end_sessions(self) -> None:
-        """A cancelled job has no session left remotely; its model may still have to go."""
+        """A cancelled job has no remote session left; its model may still have to be deleted."""
         with self._fence.writing(Status.CANCELLED) as transaction:
             self._erase_sessions(transaction)
 
@@ -254,12 +254,12 @@ class Held:
             self._tell(transaction, EventKind.CLOSED, "nothing of this job is left open remotely")
 
     def release(self) -> None:
-        """Give the job back; nothing can be written with this object any more."""
+        """Release the job; this object can write nothing any longer."""
         with self._fence.writing(**NO_LEASE):
             pass
 
     def _erase_sessions(self, transaction: Transaction) -> None:
-        """A session URI is a bearer secret: it is kept no longer than it is of use."""
+        """A session URI is a bearer secret: it is kept no longer than it is needed."""
         transaction.run(
             update(files)
             .where(files.c.job_id == self.lease.job_id)

@@ -1,8 +1,8 @@
-"""What a worker writes about the files of a job it holds; each write is fenced by the token.
+"""What a worker writes about the files of a job that it holds; the token fences each write.
 
-A file's facts are kept whatever the job's status has become meanwhile: a paused or blocked
-job's running transfer still ends at the right byte. Every verb about one file returns its row
-as it is now and runs a fixed number of statements, so that nobody has to read it again.
+Facts about a file are written whatever the job's status has become meanwhile: a running transfer of
+a paused or blocked job still ends at the right byte. Every verb about one file returns its row as
+it is now and runs a fixed number of statements, so that nobody has to read it again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import file_of
 from uploader.store.tables import files, jobs
 
-#: A file's row without a session, and without anything proven about one.
+#: The values of a file's row without a session or anything proven about one.
 NO_SESSION: dict[str, Any] = {
     "session_uri": None,
     "session_at": None,
@@ -67,7 +67,7 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file that the server has as a whole; ``verified`` if it said which one.
+    """A file that the server has completely; ``verified`` if its checksum was equal.
 
     ``bytes_sent`` is the file's total of this run of the job.
     """
@@ -78,7 +78,7 @@ class StoredFile:
     verified: bool
 
 
-_UNVERIFIED = "stored; the server named no checksum"
+_UNVERIFIED = "stored; the server gave no checksum"
 
 
 class HeldFiles:
@@ -89,10 +89,10 @@ class HeldFiles:
         self._job_id = fence.lease.job_id
 
     def keep_urls(self, urls: Mapping[str, UploadUrl], until: datetime) -> list[FileState]:
-        """Commit a map of URLs before any of them is used; the files that are not stored.
+        """Commit a map of URLs before any of them is used; returns the files that are not stored.
 
-        ``until``: when they are no longer good for a start. A file with a session needs none.
-        A URL's kind says how its file goes.
+        After ``until`` they can no longer start a session. A file with a session needs none. A
+        URL's kind decides how its file is sent.
         """
         job_id = self._job_id
         rows = [
@@ -117,11 +117,11 @@ class HeldFiles:
                 return [file_of(row) for row in found]
 
     def open_session(self, path: str, uri: SessionUri, object_path: str | None) -> FileState:
-        """As `open_sessions`, of one."""
+        """As `open_sessions`, for one file."""
         return self.open_sessions([NewSession(path, uri, object_path)])[0]
 
     def open_sessions(self, sessions: Sequence[NewSession]) -> list[FileState]:
-        """Commit sessions before their first bytes leave; the URLs have served.
+        """Commit sessions before their first bytes leave; their URLs are no longer needed.
 
         See docs/invariants.md §1.
         """
@@ -152,7 +152,7 @@ class HeldFiles:
         lost: bool = False,
         mismatch: bool = False,
     ) -> FileState:
-        """The file starts over, by ``url`` if that is still good for a start.
+        """The file starts over, by ``url`` if that can still start a session.
 
         ``old``: the session was older than six days. ``lost``: the server no longer knew it;
         counted as long as no session got further than the ones before. ``mismatch``: the stored
@@ -183,11 +183,11 @@ class HeldFiles:
             return file
 
     def mark_stored(self, path: str, crc32c: int, *, bytes_sent: int, verified: bool) -> FileState:
-        """As `mark_all_stored`, of one."""
+        """As `mark_all_stored`, for one file."""
         return self.mark_all_stored([StoredFile(path, crc32c, bytes_sent, verified)])[0]
 
     def mark_all_stored(self, stored: Sequence[StoredFile]) -> list[FileState]:
-        """The server has the whole objects."""
+        """The server has these objects completely."""
         with self._fence.writing() as transaction:
             rows = []
             for new in stored:
@@ -216,7 +216,7 @@ class HeldFiles:
     def mark_failed(
         self, path: str, reason: Reason, not_before: datetime | None, *, bytes_sent: int
     ) -> FileState:
-        """A transfer failed; the file's next attempt not before ``not_before``."""
+        """A transfer failed; the file's next attempt begins at ``not_before`` at the earliest."""
         with self._fence.writing() as transaction:
             file = self._write(
                 transaction,
@@ -234,15 +234,13 @@ class HeldFiles:
     def reidentify(self, path: str, fingerprint: str) -> FileState:
         """The same bytes under another fingerprint, proven by the caller (docs/invariants.md §6).
 
-        Of a file of which nothing was sent, its bytes as they are now.
+        If nothing of the file was sent, its bytes are taken as they are now.
         """
         with self._fence.writing() as transaction:
             file = self._write(transaction, path, fingerprint=fingerprint)
             message = "the file was touched or replaced by the same bytes"
             if not (file.bytes_sent or file.stored):
-                message = (
-                    "nothing of it was sent yet, its name and size are the same: taken as it is"
-                )
+                message = "nothing of it was sent yet and its size is the same: taken as it is now"
             self._tell(transaction, EventKind.REIDENTIFIED, message, path)
             return file
 
@@ -280,7 +278,7 @@ class HeldFiles:
             raise ValueError(f"every file of job {self._job_id} is stored")
 
     def _reported(self, transaction: Transaction, row: FileProgress) -> FileState | None:
-        """The file with ``row`` written to it; None if that is late."""
+        """The file with ``row`` written to it; None if the report is late."""
         forgiven = {"failures": 0} if row.advanced else {}
         statement = (
             update(files)
@@ -289,7 +287,8 @@ class HeldFiles:
                 files.c.path == row.path,
                 files.c.sessions == row.sessions,
                 files.c.stored.is_(False),
-                files.c.bytes_sent <= row.bytes_sent,  # two may report; the later one counts
+                files.c.bytes_sent
+                <= row.bytes_sent,  # two threads may report; the later report counts
                 _reportable(row),
             )
             .values(
@@ -308,7 +307,7 @@ class HeldFiles:
             return None if found is None else file_of(found)
 
     def _end_failures(self, transaction: Transaction) -> None:
-        """Confirmed bytes end a run of failures; a blocked or paused job keeps its reason."""
+        """Confirmed bytes end a series of failures; a blocked or paused job keeps its reason."""
         transaction.run(
             update(jobs)
             .where(jobs.c.id == self._job_id, jobs.c.status == Status.ACTIVE)
@@ -317,6 +316,6 @@ class HeldFiles:
 
 
 def _reportable(row: FileProgress) -> ColumnElement[bool]:
-    """A dropped session has no number of its own yet, and a PUT confirms nothing on its way."""
+    """Whether a report counts: its session is live, or its file goes by PUT without an offset."""
     live = files.c.session_uri.is_not(None)
     return live if row.checkpoint.offset else or_(live, files.c.mode == Mode.PUT)

@@ -1,6 +1,6 @@
 """What users do with jobs.
 
-Their verbs change a job's status only; a lease stays with its worker until that has stopped
+Their verbs change a job's status only; a lease stays with its worker until the worker has stopped
 (docs/life.md §5).
 """
 
@@ -23,7 +23,7 @@ from uploader.store.restart import refuse, restart
 from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
 from uploader.store.tables import events, files, jobs
 
-#: The event of each user verb: its kind and what it says.
+#: The event of each user verb: its kind and its message.
 _TOLD: dict[Verb, tuple[EventKind, str]] = {
     Verb.PAUSE: (EventKind.PAUSED, "paused by the user"),
     Verb.RESUME: (EventKind.RESUMED, "resumed by the user"),
@@ -33,7 +33,7 @@ _TOLD: dict[Verb, tuple[EventKind, str]] = {
 _REMOVABLE = (Status.DONE, Status.CANCELLED, Status.FAILED)
 #: As `Job.model` has it (docs/fireworks.md).
 _RESOURCE_NAME = re.compile(r"accounts/([^/]+)/models/([^/]+)")
-#: Longer numbers are no id, and SQLite has no room for them.
+#: Longer numbers cannot be ids, and SQLite cannot store them.
 _MAX_ID_DIGITS = 18
 
 
@@ -55,10 +55,10 @@ class Jobs:
         self._living = living
 
     def enqueue(self, new: NewJob, now: datetime) -> tuple[int, bool]:
-        """The job's id, and whether it was created now.
+        """Returns the job's id, and whether it was created now.
 
-        Idempotent (docs/life.md §1): same real path, manifest and options, also of a done job, is
-        the same id. Raises UsageError "conflict" if an open job of that model differs.
+        Idempotent (docs/life.md §1): the same real path, manifest and options give the same id,
+        even if that job is done. Raises UsageError "conflict" if an open job of that model differs.
         """
         with self._journal.writing(now) as transaction:
             known = known_job(transaction.connection, new)
@@ -75,8 +75,8 @@ class Jobs:
     def find(self, ref: str) -> Job:
         """The job a user means by its id, its model's id or its model's resource name.
 
-        Of a model's jobs the one that has not ended is meant. Raises NotFound, also if several
-        have ended and none is open, and UsageError if several are open.
+        If a model has several jobs, the one that has not ended is meant. Raises NotFound, also if
+        several have ended and none is open, and UsageError if several are open.
         """
         if ref.isdecimal() and len(ref) <= _MAX_ID_DIGITS:
             return self.job(int(ref))
@@ -161,7 +161,7 @@ class Jobs:
                 .values(
                     status=status,
                     delete_on_cancel=delete_remote,
-                    # A replacement that is due stays due, unless the user gives the job up.
+                    # A replacement that is due stays due, unless the user cancels the job.
                     replace_first=job.replace_first and verb is not Verb.CANCEL,
                     not_before=None,
                     updated_at=now,
@@ -192,11 +192,12 @@ class Jobs:
     ) -> Job:
         """Start over with the folder as ``new`` saw it: stage create, nothing sent, events kept.
 
-        Only the files, the create body and the findings of ``new`` are taken. If a model is
-        there already its files are fixed: others need ``replace``, which has the worker delete
-        it first, and only one that this job created. Raises NotFound; UsageError if that
-        does not hold, VerbRefused if a worker has the job in hand or it is closed; then nothing
-        is changed. ``kept``: stored files whose bytes are known to be the same in ``new``.
+        Only the files, the create body and the findings of ``new`` are taken. If the model already
+        exists, its files cannot be changed: other files need ``replace``, which makes the worker
+        delete the model first, and only if this job created it. Raises NotFound, UsageError for
+        other files without that, VerbRefused if a worker is working on the job or the job is
+        closed; then nothing is changed. ``kept``: stored files whose bytes are known to be the same
+        in ``new``.
         """
         with self._journal.writing(now) as transaction:
             job = read_job(transaction.connection, job_id)
@@ -231,7 +232,7 @@ def _check_deletable(job: Job, verb: Verb) -> None:
     if job.status is Status.CANCELLED and job.model_exists and not job.delete_on_cancel:
         raise VerbRefused(
             f"job {job.id} was cancelled before: {job.model} is left as it is",
-            hint="somebody else may use that name by now: look at it with Fireworks",
+            hint="somebody else may use that name by now: check it on Fireworks",
         )
 
 
@@ -243,13 +244,13 @@ def _check_removable(job: Job) -> None:
         )
     if job.lease is not None or job.delete_on_cancel:
         raise VerbRefused(
-            f"a worker still has something to do for job {job.id}",
+            f"a worker still has work to do for job {job.id}",
             hint="try again in a moment; `uploader run` does the work",
         )
 
 
 def _forgive(transaction: Transaction, job_id: int) -> None:
-    """Forget what was counted against the job; offsets stay."""
+    """Forget the job's failures; offsets are kept."""
     transaction.run(update(jobs).where(jobs.c.id == job_id).values(failures=0, polling_s=0.0))
     transaction.run(
         update(files)

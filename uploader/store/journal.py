@@ -1,4 +1,4 @@
-"""Transactions, and the events they tell once they are committed."""
+"""Transactions, and the events that they report once they are committed."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from uploader.core.redact import redact
 from uploader.store.database import dialect
 from uploader.store.tables import events
 
-#: A server may answer with a whole page; a row keeps its beginning.
+#: A server may answer with a whole page; a row keeps only the beginning.
 _MAX_MESSAGE_CHARS = 1000
 
 
 def no_listener(event: Event) -> None:
-    """Nobody listens to the events of this store."""
+    """Does nothing: nobody listens to the events of this store."""
 
 
 def storable(text: str) -> str:
@@ -63,7 +63,7 @@ class Transaction:
 
 
 class Journal:
-    """The two ways to the tables: a read, and a write that calls ``on_event`` after commit."""
+    """The two ways to use the tables: a read, and a write that calls ``on_event`` after commit."""
 
     def __init__(self, engine: Engine, on_event: Callable[[Event], None]) -> None:
         self._engine = engine

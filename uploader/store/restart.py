@@ -59,7 +59,7 @@ def restart(
             **reason_columns(None),
         )
     )
-    # With their rows go the session URIs: nobody may use those of an earlier run again.
+    # The session URIs are deleted with their rows: those of an earlier run must not be used again.
     transaction.run(delete(files).where(files.c.job_id == job.id))
     insert_files(transaction, job.id, new.manifest)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED
@@ -101,10 +101,10 @@ def _told(new: NewJob, kept: Sequence[FileState], *, replace: bool) -> str:
 
 
 def _refuse_held(job: Job) -> None:
-    """A worker may have a PUT under way: fencing its rows would not take that back."""
+    """A worker may be sending a PUT: fencing its rows would not stop that."""
     if job.lease is not None:
         raise VerbRefused(
-            f"a worker has job {job.id} in hand",
+            f"a worker is working on job {job.id}",
             hint=f"`uploader pause {job.id}`, then try again in a moment;"
             " if that worker was killed, `uploader run` frees its jobs",
         )
@@ -114,30 +114,30 @@ def _refuse_foreign(job: Job, *, replace: bool) -> None:
     if replace and not (job.created_remotely or job.replace_first):
         raise UsageError(
             f"job {job.id} did not create {job.model}: it is not replaced",
-            hint="`rescan` takes the folder as it is, where its files have the same names",
+            hint="`rescan` takes the folder as it is, if its files have the same names",
         )
 
 
 def _refuse_others(connection: Connection, job: Job, new: NewJob) -> None:
-    """The files of a model that exists are fixed (docs/fireworks.md §1); sizes are not."""
+    """The names of an existing model's files are fixed (docs/fireworks.md §1); sizes are not."""
     if job.replace_first or not job.model_exists:
         return
     known = set(connection.scalars(select(files.c.path).where(files.c.job_id == job.id)))
     names = {file.path for file in new.manifest.files}
     found = [f"added {some(sorted(names - known), _NAMES_SHOWN)}"] if names - known else []
-    found += [f"gone {some(sorted(known - names), _NAMES_SHOWN)}"] if known - names else []
+    found += [f"missing {some(sorted(known - names), _NAMES_SHOWN)}"] if known - names else []
     if not found and _adapter(job.create_body) != _adapter(new.create_body):
         found = ["another base model, rank or target modules"]
     if found:
         raise UsageError(
-            f"{job.model} exists and what it consists of is fixed: {'; '.join(found)}",
+            f"{job.model} exists, and its files cannot be changed: {'; '.join(found)}",
             hint=_way_out(job),
             code=Code.FIXED_FILES,
         )
 
 
 def _adapter(body: Any) -> Any:
-    """What of a create body depends on more than the files' names and the user's words."""
+    """The part of a create body that depends on more than file names and the user's options."""
     return body.get("model", {}).get("peftDetails")
 
 

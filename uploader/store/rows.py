@@ -54,7 +54,7 @@ JOBS: Select[Any] = (
 
 
 def read_job(connection: Connection, job_id: int) -> Job:
-    """Raises NotFound, and StoreError for a row that makes no sense."""
+    """Raises NotFound, and StoreError for a row with impossible values."""
     with corrupt_rows_as_store_error():
         row = connection.execute(JOBS.where(jobs.c.id == job_id)).one_or_none()
         if row is not None:
@@ -99,7 +99,7 @@ def job_of(row: Row[Any]) -> Job:
         warnings=tuple(row.warnings),
         preflight=tuple(row.preflight),
         options=row.options,
-        # Another database than SQLite sums integers into decimals.
+        # Databases other than SQLite sum integers into decimals.
         files_total=int(row.files_total),
         files_stored=int(row.files_stored),
         bytes_total=int(row.bytes_total),
@@ -117,7 +117,7 @@ def _reason_of(row: Row[Any]) -> Reason | None:
 
 
 def file_of(row: Row[Any]) -> FileState:
-    """Raises ValueError for a name that no scan ever found: it would lead out of the folder."""
+    """Raises ValueError for a name that no scan can find: it would lead out of the folder."""
     if "/" in row.path or "\0" in row.path or row.path in ("", ".", ".."):
         raise ValueError("a file's path is not a plain name")
     return FileState(

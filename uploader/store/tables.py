@@ -1,8 +1,8 @@
 """The three tables: jobs, their files, and the append-only history of events.
 
-What the database itself can refuse, it refuses: unknown words, an offset beyond its file, a
-stored file short of its size, a second open job for one model. A change here needs a
-migration; a test holds the two together.
+The database itself refuses what it can: unknown words, an offset beyond the end of its file, a
+stored file short of its size, a second open job for one model. A change here needs a migration; a
+test holds the two together.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from uploader.core.job import OPEN_STATUSES, Mode, Stage, Status
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Aware in, aware UTC out; a naive time is refused with ValueError."""
+    """Takes an aware time and gives an aware one in UTC; a naive time raises ValueError."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -55,7 +55,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         del dialect
         if value is None:
             return None
-        # SQLite hands back what it was given, minus the zone.
+        # SQLite returns what it was given, without the zone.
         moment: datetime = value
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
@@ -64,10 +64,10 @@ def _words(values: Iterable[str]) -> str:
     return ", ".join(f"'{value}'" for value in values)
 
 
-#: SQLite gives ids out only once with AUTOINCREMENT, and that wants exactly INTEGER.
+#: SQLite never reuses ids only with AUTOINCREMENT, which needs exactly INTEGER.
 _Id = BigInteger().with_variant(Integer(), "sqlite")
 
-#: By bytes, as SQLite sorts: neither the order nor an index depends on a server's locale.
+#: Sort by bytes, as SQLite does: then neither order nor index depends on a server's locale.
 _Path = Text().with_variant(Text(collation="C"), "postgresql")
 
 metadata = MetaData()

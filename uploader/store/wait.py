@@ -1,4 +1,4 @@
-"""Waiting for jobs: until each of them is done, or needs a human."""
+"""Waiting for jobs until each of them is done or needs a human."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uploader.runtime import Clock
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs  # SQLAlchemy is slow to import
 
-#: Only a human moves a job on from these; a paused one its user holds on purpose.
+#: A wait ends in these: only a human can move the job on. A paused job was paused on purpose.
 ENDS = (Status.DONE, Status.FAILED, Status.BLOCKED, Status.CANCELLED)
 
 _POLL_S = 1.0

@@ -1,6 +1,6 @@
 """Checks of LoRA adapters (docs/fireworks.md §1.2, §6).
 
-An adapter_model.bin cannot be read: what its tensors would tell is not told.
+The tensors of an adapter_model.bin cannot be read, so nothing is said about them.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ from uploader.preflight.contents import Contents
 RANKS = range(4, 65)
 WEIGHTS = ADAPTER_WEIGHTS[0]
 
-#: So many names of modules are listed, more are counted.
+#: How many names of modules are listed; any more are counted.
 _FEW = 5
 _LONGEST_LIST = 80
-#: Of a path both ends tell, and those of experts are long.
+#: How many characters of a path are shown: both of its ends matter, and experts have long ones.
 _LONGEST_PATH = 90
 _AGAIN = "save the adapter again with PEFT"
-#: Fields of a config that make it more than LoRA; the service ignores them (docs/fireworks.md §6).
+#: Fields of a config that make it more than plain LoRA; the service ignores them
+#: (docs/fireworks.md §6).
 _VARIANTS = (
     "use_dora",
     "use_rslora",
@@ -58,12 +59,12 @@ _VARIANTS = (
 def adapter_weights(contents: Contents) -> Iterable[Finding]:
     """There is no adapter_model.safetensors and no adapter_model.bin."""
     if contents.present and contents.present.isdisjoint(ADAPTER_WEIGHTS):
-        message = f"{contents.root} holds neither {' nor '.join(ADAPTER_WEIGHTS)}"
+        message = f"{contents.root} contains neither {' nor '.join(ADAPTER_WEIGHTS)}"
         yield error("adapter_weights", None, message, str(meant(contents.root) or _AGAIN))
 
 
 def peft_type(contents: Contents) -> Iterable[Finding]:
-    """An adapter of another method than LoRA; a variant of it, as DoRA is, warns."""
+    """An adapter of a method other than LoRA; a variant of LoRA, such as DoRA, only warns."""
     config = contents.object(ADAPTER_CONFIG)
     found = contents.factors
     fields = [name for name in _VARIANTS if config.get(name)]
@@ -75,19 +76,21 @@ def peft_type(contents: Contents) -> Iterable[Finding]:
         message = f"{ADAPTER_CONFIG} sets {', '.join(fields)}, documented as ignored by the service"
         yield warning("peft_type", ADAPTER_CONFIG, message, hint)
     elif found and found.modules and found.variants:
-        message = f"{WEIGHTS} holds more than LoRA has: {brief_some(found.variants)}"
+        message = f"{WEIGHTS} contains more than plain LoRA has: {brief_some(found.variants)}"
         yield warning("peft_type", WEIGHTS, message, hint)
 
 
 def lora_rank(contents: Contents) -> Iterable[Finding]:
-    """The rank r is no number from 4 to 64; another rank or alpha for some modules warns."""
+    """The rank r is not a number from 4 to 64; other values for some modules only warn."""
     config = _lora_config(contents)
     if config is None:
         return
     rank = config.get("r")
     if type(rank) is not int or rank not in RANKS:
         message = f"{ADAPTER_CONFIG}: r is {quoted(rank)}, not a number from 4 to 64"
-        yield error("lora_rank", ADAPTER_CONFIG, message, "train the adapter with such a rank")
+        yield error(
+            "lora_rank", ADAPTER_CONFIG, message, "train the adapter with a rank from 4 to 64"
+        )
     for name, common in (("rank_pattern", rank), ("alpha_pattern", config.get("lora_alpha"))):
         patterns = config.get(name)
         if isinstance(patterns, dict) and any(own != common for own in patterns.values()):
@@ -104,12 +107,12 @@ def lora_targets(contents: Contents) -> Iterable[Finding]:
     try:
         names = expand(config, found)
     except UsageError as problem:
-        # A pattern is answered by the tensors: that there are none is told by itself.
+        # A pattern is resolved by the tensors; another check reports if there are none.
         if WEIGHTS not in contents.present or not has_pattern(config):
             yield error("lora_targets", ADAPTER_CONFIG, problem.message, problem.hint)
         return
     embeddings = EMBEDDINGS | {short(path) for path in (found.embeddings if found else ())}
-    # Whether a bare "gate" is the router that can be adapted only the tensors tell.
+    # Only the tensors tell whether a bare "gate" is the router, which can be adapted.
     unlisted = {*names} - SUPPORTED - ({"gate"} if found is None else set())
     yield from _unsupported(sorted(unlisted & embeddings), "an embedding")
     yield from _unsupported(sorted(unlisted - embeddings), "not on the documented list")
@@ -137,13 +140,13 @@ def _words_about_base(contents: Contents) -> Iterator[object]:
 
 
 def lora_tensors(contents: Contents) -> Iterable[Finding]:
-    """Tensors without their partner, of another rank or of modules that are no target."""
+    """Tensors without their partner, with another rank, or of modules that are not targets."""
     config, found = _lora_config(contents), contents.factors
     if config is None or found is None:
         return
     if not found.modules:
-        message = f"{WEIGHTS} holds no LoRA tensor (….lora_A.weight, ….lora_B.weight)"
-        hint = "save the adapter with PEFT; a merged model goes up as `kind` base"
+        message = f"{WEIGHTS} contains no LoRA tensor (….lora_A.weight, ….lora_B.weight)"
+        hint = "save the adapter with PEFT; upload a merged model as `kind` base"
         yield error("lora_tensors", WEIGHTS, message, hint)
     for look in (_unpaired, _embedded, _misranked, _untouched, _untargeted, _whole):
         yield from look(config, found)
@@ -158,7 +161,7 @@ def _unpaired(_config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
 
 
 def _embedded(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
-    """Adapted embeddings, unless `lora_targets` refuses them by name."""
+    """Adapted embeddings, unless `lora_targets` already refuses them by name."""
     told = {short(name) for name in listed_targets(config)}
     if not listed_targets(config):
         return  # a pattern was expanded from these very tensors
@@ -183,14 +186,14 @@ def _misranked(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
     ]
     if wrong:
         message = f"{WEIGHTS} is not of rank {quoted(rank)}: {brief_some(wrong)}"
-        hint = f"put it beside the {ADAPTER_CONFIG} it was trained with"
+        hint = f"put it next to the {ADAPTER_CONFIG} that it was trained with"
         yield error("lora_tensors", WEIGHTS, message, hint)
 
 
 def _has_other_rank(
     sizes: tuple[int, ...], path: str, config: Mapping[str, Any], pattern: RankPattern
 ) -> bool:
-    """Whether anything else explains the size; experts in one parameter share a tensor."""
+    """Whether something else explains the size: experts in one parameter share a tensor."""
     stacked = config.get("target_parameters") and sizes and sizes[0] and not sizes[0] % config["r"]
     return bool(stacked) or any(sizes == (rank,) for rank in pattern.ranks(path))
 
@@ -213,14 +216,14 @@ def _untargeted(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
     adapted = (path for path in found.modules if path not in found.embeddings)
     untargeted = [path for path in adapted if targets.isdisjoint(suffixes(path))]
     if untargeted:
-        message = f"{WEIGHTS} adapts what is no target: {brief_some(untargeted)}"
+        message = f"{WEIGHTS} adapts modules that are not targets: {brief_some(untargeted)}"
         hint = f"name them in target_modules of {ADAPTER_CONFIG}"
         yield warning("lora_tensors", WEIGHTS, message, hint)
 
 
 def _whole(_config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
     if found.whole and found.modules:
-        message = f"{WEIGHTS} holds weights that are no LoRA: {brief_some(found.whole)}"
+        message = f"{WEIGHTS} contains weights that are not LoRA: {brief_some(found.whole)}"
         hint = "the service may refuse them: train without modules_to_save and biases"
         yield warning("lora_tensors", WEIGHTS, message, hint)
 

@@ -12,16 +12,16 @@ from uploader.preflight.checks.adapter import WEIGHTS, brief_some
 from uploader.preflight.contents import Contents
 
 _MATRIX = 2
-#: What begins the name of a dtype with one number in each element.
+#: How the name of a dtype with one number in each element begins.
 _UNPACKED = ("F64", "F32", "F16", "BF16", "F8_")
-#: Weights whose shape says nothing, in the words of GPTQ, AWQ and compressed-tensors.
+#: How GPTQ, AWQ and compressed-tensors name weights whose shape tells nothing.
 _PACKED = frozenset({"qweight", "weight_packed"})
 
 
 def lora_base(contents: Contents) -> Iterable[Finding]:
-    """Modules that the base model, if it is here, does not have or has in another shape.
+    """Modules that the base model, if it is here, lacks or has in another shape.
 
-    The service says so at deployment only: "LoRA keys reference non-existent base model
+    The service only says so at deployment: "LoRA keys reference non-existent base model
     parameters" (docs/fireworks.md §4).
     """
     config, found, base = contents.object(ADAPTER_CONFIG), contents.factors, contents.base
@@ -39,13 +39,13 @@ def lora_base(contents: Contents) -> Iterable[Finding]:
 
 
 def _whole(base: Contents) -> bool:
-    """Whether every tensor of the base is known: its headers, of safetensors, are all there."""
+    """Whether every tensor of the base is known: all its files have headers of safetensors."""
     shards = {shard for index in base.indexes.values() for shard in index.shards}
     return bool(base.headers) and base.headers.keys() >= {*base.named(Role.WEIGHTS), *shards}
 
 
 def _missing(base: Contents, found: Factors, modules: _BaseModules) -> Iterable[Finding]:
-    """Not the head, which may be tied to the embeddings, nor experts, which may be fused."""
+    """Neither the head, which may be tied to the embeddings, nor experts, which may be fused."""
     named = (path for path in found.modules if short(path) != LM_HEAD)
     missing = [p for p in named if "experts" not in p.split(".") and not modules.has(p)]
     if missing:
@@ -69,11 +69,11 @@ def _misshapen(base: Contents, found: Factors, modules: _BaseModules) -> Iterabl
 
 
 def _hint(base: Contents) -> str:
-    return f"is {base.root} the model it was trained on?"
+    return f"check that {base.root} is the model it was trained on"
 
 
 class _BaseModules:
-    """The modules of a base model that an adapter means, whatever stands before their layers.
+    """The modules of a base model that an adapter means, whatever precedes their layers.
 
     Transformers loads brief_some checkpoints under other names than they were saved by, so that
     "model.language_model.layers.0.…" may well be "model.layers.0.…".
@@ -88,7 +88,7 @@ class _BaseModules:
         self.akin = False
 
     def add(self, name: str, tensor: Tensor) -> None:
-        """One more of the base's tensors."""
+        """Add one of the base's tensors."""
         path, _, last = name.rpartition(".")
         tail = _tail(path)
         for key in self._wanted.intersection((path, tail)):
@@ -101,7 +101,7 @@ class _BaseModules:
         return any(key in self._shapes for key in self._keys[path])
 
     def other_shape(self, path: str, shape: tuple[int, ...]) -> tuple[int, ...] | None:
-        """What the base has in place of the shape; None if it fits or nobody can tell."""
+        """The base's own shape; None if the given one fits, or if that cannot be told."""
         keys = (key for key in self._keys[path] if key in self._shapes)
         shapes = self._shapes[next(keys)] if self.has(path) else set()
         return None if {None, shape} & shapes else next(iter(shapes), None)
@@ -113,7 +113,7 @@ def _comparable(tensor: Tensor) -> bool:
 
 
 def _tail(path: str) -> str:
-    """The path from the first list of layers on, else its last part."""
+    """The path from the first list of layers on, or its last part if there is none."""
     parts = path.split(".")
     first = next((place for place, part in enumerate(parts) if part.isdecimal()), len(parts))
     return ".".join(parts[max(first - 1, 0) :])

@@ -1,4 +1,4 @@
-"""Checks of config.json by itself: what the service lists, and the files that it calls for."""
+"""Checks of config.json itself: what the service lists, and the files that it needs."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from uploader.preflight.contents import Contents
 
 CONFIG = "config.json"
 
-#: The families on the vendor's list (docs/fireworks.md §6), by how the names
-#: of their classes begin, without regard to case. Prefixes, for each family grows heads and
-#: variants faster than any list. Solar's first models and Pythia's are of others' classes.
+#: The families on the vendor's list (docs/fireworks.md §6), by how the names of their classes
+#: begin, without regard to case. They are prefixes, because each family gets heads and variants
+#: faster than any list. Solar's first models and Pythia's use other families' classes.
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     "DBRX": ("dbrx",),
     "DeepSeek V1, V2, V3": ("deepseek",),
@@ -38,23 +38,23 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 }
 _LISTED = tuple(prefix for prefixes in FAMILIES.values() for prefix in prefixes)
 
-#: Methods that no model on the vendor's own list ships in, as their names begin.
+#: Methods that no model on the vendor's own list uses, by how their names begin.
 _REFUSED = (
     *("aqlm", "auto-gptq", "auto-round", "autoround", "awq", "bitsandbytes", "bnb", "eetq"),
     *("exl2", "exl3", "gguf", "gptq", "higgs", "hqq", "intel/auto-round", "marlin", "omniquant"),
     *("quanto", "quip", "spqr", "squeezellm", "vptq"),
 )
-#: Formats that models on that list ship in: GPT-OSS, DeepSeek V3, Kimi K2 (docs/fireworks.md §6).
+#: Formats that models on that list use: GPT-OSS, DeepSeek V3, Kimi K2 (docs/fireworks.md §6).
 _SERVED = ("compressed-tensors", "fbgemm-fp8", "fp8", "modelopt", "mxfp", "nvfp4")
 
-#: Those of them that leave a tensor of each quantized layer in another type, or scales.
+#: Those formats that store scales, or a tensor of each quantized layer in another type.
 _ALL_WEIGHTS = ("compressed-tensors", "fbgemm-fp8", "fp8", "mxfp", "nvfp4")
 _PLAIN = frozenset({"BF16", "F16", "F32", "F64"})
 _SCALED = re.compile(
     r"(?s).*(?:scales?|scale_inv|zero_point|qweight|qzeros|packed|blocks|absmax|quant_map|SCB|CB)"
 )
 
-#: What tools that quantize leave beside a config.json that says nothing of it.
+#: Files that quantizing tools write next to a config.json that does not mention them.
 _QUANTIZERS = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 _PACKED = (
     *(".qweight", ".qzeros", ".weight_packed", ".weight_scale_inv"),
@@ -64,7 +64,7 @@ _PACKED = (
 #: Where models of images and text keep the config of their decoder.
 _DECODERS = ("text_config", "llm_config", "language_config")
 
-#: Classes that see though their config may not say so; those of video need both files
+#: Classes that accept images though their config may not say so; those of video need both files
 #: (docs/fireworks.md §6).
 _VISION = ("idefics3", "llavafor", "llavanext", "mllama", "qwen2vl", "qwen2_5_vl", "qwen3vl")
 _VIDEO = ("qwen3vl",)
@@ -73,7 +73,7 @@ _VIDEOS = "video_preprocessor_config.json"
 
 
 def classes(config: Mapping[str, Any]) -> list[str]:
-    """The names in `architectures`; none if that is no list of names."""
+    """The names in `architectures`; none if that is not a list of names."""
     named = config.get("architectures")
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         return []
@@ -81,18 +81,18 @@ def classes(config: Mapping[str, Any]) -> list[str]:
 
 
 def listed(config: Mapping[str, Any]) -> bool:
-    """Whether a class of the model is of a family that the vendor lists."""
+    """Whether a class of the model belongs to a family that the vendor lists."""
     return _begins(config, _LISTED)
 
 
 def decoder_config(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What config.json says of the part that reads and writes text."""
+    """What config.json says about the part that reads and writes text."""
     parts = (config.get(key) for key in _DECODERS)
     return next((part for part in parts if isinstance(part, dict) and part), config)
 
 
 def quantization_of(config: Mapping[str, Any]) -> Any:
-    """The quantization_config of the model or of its decoder; nothing if it has none."""
+    """The quantization_config of the model or of its decoder; empty if there is none."""
     key = "quantization_config"
     return config.get(key) or decoder_config(config).get(key)
 
@@ -116,7 +116,7 @@ def architectures(contents: Contents) -> Iterable[Finding]:
 def quantization(contents: Contents) -> Iterable[Finding]:
     """A quantization_config: refused for gptq, awq, bitsandbytes, and if no tensor is quantized.
 
-    One that stays behind when weights are merged in 16 bits breaks every loader: it looks for
+    One that is left over when weights are merged in 16 bits breaks every loader: it looks for
     scales that are not there (unsloth#105, unsloth#1601).
     """
     found = quantization_of(contents.config)
@@ -126,7 +126,9 @@ def quantization(contents: Contents) -> Iterable[Finding]:
     method = _method(found)
     unified = method.lower().replace("_", "-")
     if _left_over(contents, found, unified):
-        message = f"{CONFIG} has a quantization_config ({brief(method)}), no tensor is quantized"
+        message = (
+            f"{CONFIG} has a quantization_config ({brief(method)}), but no tensor is quantized"
+        )
         hint = f"remove quantization_config from {CONFIG}: it is left over from before a merge"
         yield error("quantization", CONFIG, message, hint)
         return
@@ -134,16 +136,16 @@ def quantization(contents: Contents) -> Iterable[Finding]:
     # In the words of the documentation (docs/fireworks.md §6).
     message = f"Fireworks does not support {CONFIG}'s quantization_config ({brief(method)})"
     if not unified.startswith(_REFUSED):
-        severity, hint = warning, f"{hint}, unless Fireworks says it takes this one"
+        severity, hint = warning, f"{hint}, unless Fireworks says that it takes this one"
     if unified.startswith(_SERVED):
-        message += " as documented, yet serves models in such formats"
+        message += " according to its documentation, but serves models in such formats"
     yield severity("quantization", CONFIG, message, hint)
 
 
 def _left_over(contents: Contents, found: Any, unified: str) -> bool:
-    """Whether every weight is there, and surely as no tool that quantizes leaves it.
+    """Whether every weight is there, and none is as a quantizing tool leaves it.
 
-    Not told of formats that may quantize nothing but a cache, or while they are loaded.
+    Formats that may only quantize a cache, or quantize during loading, are not meant.
     """
     if not isinstance(found, dict) or not unified.startswith((*_REFUSED, *_ALL_WEIGHTS)):
         return False
@@ -160,8 +162,8 @@ def _left_over(contents: Contents, found: Any, unified: str) -> bool:
 
 
 def _silently_quantized(contents: Contents) -> Iterable[Finding]:
-    """Older tools say it in files of their own, or by the names of the tensors only."""
-    said = next((name for name in _QUANTIZERS if name in contents.sound), None)
+    """Older tools record quantization in files of their own, or only in the names of tensors."""
+    file = next((name for name in _QUANTIZERS if name in contents.sound), None)
     tensors = (
         (name, tensor)
         for name, header in contents.headers.items()
@@ -171,11 +173,11 @@ def _silently_quantized(contents: Contents) -> Iterable[Finding]:
     packed = next(tensors, None)
     hint = "upload the model as it was before quantization"
     if packed:
-        message = f"{packed[0]} holds quantized tensors, which {CONFIG} says nothing of"
+        message = f"{packed[0]} contains quantized tensors, which {CONFIG} does not mention"
         yield warning("quantization", packed[0], f"{message}: {brief(packed[1])}", hint)
-    elif said:
-        message = f"{said} speaks of quantization, {CONFIG} does not"
-        yield warning("quantization", said, message, hint)
+    elif file:
+        message = f"{file} says that the model is quantized, {CONFIG} does not"
+        yield warning("quantization", file, message, hint)
 
 
 def _method(found: Any) -> str:
@@ -188,7 +190,7 @@ def _method(found: Any) -> str:
 
 
 def processor(contents: Contents) -> Iterable[Finding]:
-    """A model of images, or of video, without the files that prepare them."""
+    """A model of images or video without the files that configure their preprocessing."""
     config = contents.config
     if not (_sees(config) or _begins(config, _VISION)):
         return
@@ -201,7 +203,7 @@ def processor(contents: Contents) -> Iterable[Finding]:
 
 def _unprepared(name: str, seen: str) -> Finding:
     message = f"{name} is missing: the model reads {seen}, and its deployment would fail"
-    hint = f"add {name} from the model's origin"
+    hint = f"add {name} from the original model"
     return warning("processor", name, message, hint)
 
 
@@ -217,13 +219,13 @@ def remote_code(contents: Contents) -> Iterable[Finding]:
         missing = sorted(set(code) - contents.present)
         if missing:
             lost = some([brief(missing[0])], of=len(missing))
-            message = f"{name}: auto_map calls for {lost}, not in the folder"
-            hint = "add the file from the model's origin, or remove auto_map if nothing needs it"
+            message = f"{name}: auto_map needs {lost}, which is not in the folder"
+            hint = "add the file from the original model, or remove auto_map if nothing needs it"
             yield warning("remote_code", name, message, hint)
 
 
 def _code(named: Any) -> Iterator[str]:
-    """The files of this folder that an auto_map names; "other/model--file.Class" is elsewhere."""
+    """The files of this folder that an auto_map names; "other/model--file.Class" is not here."""
     if isinstance(named, dict):
         for value in named.values():
             yield from _code(value if isinstance(value, str | list) else None)

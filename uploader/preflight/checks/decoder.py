@@ -1,7 +1,7 @@
 """Checks of config.json against the weights of the common text decoders.
 
-Each speaks only of what it surely understands: a listed family, all weights there with
-headers that can be read, names of tensors as that family has them, tensors not quantized.
+Each only reports what it certainly understands: a listed family, all weights present with readable
+headers, tensor names as that family has them, tensors not quantized.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from uploader.model.tensors import Tensor
 from uploader.preflight.checks.config import CONFIG, decoder_config, listed, quantization_of
 from uploader.preflight.contents import Contents
 
-_OTHER = f"is {CONFIG} that of these weights? Take both from one place"
-#: Types whose tensors have the shapes that a config speaks of; packed ones have others.
+_OTHER = f"take {CONFIG} and the weights from the same model"
+#: Types whose tensors have the shapes that a config describes; packed ones have others.
 _PLAIN = frozenset({"BF16", "F16", "F32"})
 _HALVES = frozenset({"bfloat16", "float16"})
-#: Beyond this a number is no size of a model, and only long to print.
+#: A larger number cannot be a model's size, and would only be long to print.
 _END = 1 << 31
 
-#: Models of images and text put the decoder below the first ones, in old and new releases
-#: of transformers; embedding models are saved without any.
+#: Models of images and text have the decoder under the first ones, in old and new releases of
+#: transformers; embedding models are saved without a prefix.
 _ROOTS = ("model.", "language_model.model.", "model.language_model.", "model.text_model.", "")
-#: Names of the token embedding and of the last norm, and how those of the layers begin.
+#: Names of the token embedding and of the last norm, and how the names of layers begin.
 _LAYOUTS = (
     *((f"{root}embed_tokens.weight", f"{root}norm.weight", f"{root}layers.") for root in _ROOTS),
     ("model.embed_tokens.weight", "model.final_layernorm.weight", "model.layers."),  # Phi
@@ -39,7 +39,7 @@ _LAYOUTS = (
 )
 _HEADS = ("lm_head.weight", "language_model.lm_head.weight", "embed_out.weight")
 
-#: A size has one key in most configs; DBRX and Starcoder have their own.
+#: Most configs use the same key for a size; DBRX and Starcoder have their own.
 _HIDDEN = ("hidden_size", "n_embd", "d_model")
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers")
 
@@ -71,8 +71,8 @@ class _Decoder:
     norm: str
     layers: str
 
-    def said(self, *keys: str) -> tuple[str, int] | None:
-        """The first of the keys that holds a size, with it."""
+    def entry(self, *keys: str) -> tuple[str, int] | None:
+        """The first of the keys that has a size, and that size."""
         found = ((key, self.config.get(key)) for key in keys)
         return next(((k, n) for k, n in found if type(n) is int and 0 < n < _END), None)
 
@@ -98,7 +98,7 @@ def _tensor(contents: Contents, name: str) -> Tensor | None:
 
 
 def config_shapes(contents: Contents) -> Iterable[Finding]:
-    """hidden_size or vocab_size of config.json is not that of the weights."""
+    """hidden_size or vocab_size of config.json does not match the weights."""
     decoder = _decoder(contents)
     if decoder:
         yield from _hidden(decoder)
@@ -106,22 +106,22 @@ def config_shapes(contents: Contents) -> Iterable[Finding]:
 
 
 def _hidden(decoder: _Decoder) -> Iterator[Finding]:
-    said = decoder.said(*_HIDDEN)
+    entry = decoder.entry(*_HIDDEN)
     for name, rank in ((decoder.embedding, 2), (decoder.norm, 1)):
         shape = decoder.shape(name)
-        if said and len(shape) == rank and shape[-1] != said[1]:
-            message = f"{CONFIG}: {said[0]} is {said[1]}, {name} has the shape {[*shape]}"
+        if entry and len(shape) == rank and shape[-1] != entry[1]:
+            message = f"{CONFIG}: {entry[0]} is {entry[1]}, but {name} has the shape {[*shape]}"
             yield warning("config_shapes", CONFIG, message, _OTHER)
             return
 
 
 def _vocabulary(decoder: _Decoder) -> Iterator[Finding]:
-    """Too few rows; more of them are padding, or tokens in reserve."""
-    said = decoder.said("vocab_size")
+    """Too few rows; additional rows are padding or reserved tokens."""
+    entry = decoder.entry("vocab_size")
     for name in (decoder.embedding, *_HEADS):
         shape = decoder.shape(name)
-        if said and len(shape) == 2 and shape[0] < said[1]:  # noqa: PLR2004 - rows and columns
-            message = f"{CONFIG}: vocab_size is {said[1]}, {name} has only {shape[0]} rows"
+        if entry and len(shape) == 2 and shape[0] < entry[1]:  # noqa: PLR2004 - rows and columns
+            message = f"{CONFIG}: vocab_size is {entry[1]}, but {name} has only {shape[0]} rows"
             yield warning("config_shapes", CONFIG, message, _OTHER)
             return
 
@@ -129,22 +129,22 @@ def _vocabulary(decoder: _Decoder) -> Iterator[Finding]:
 def config_layers(contents: Contents) -> Iterable[Finding]:
     """num_hidden_layers of config.json is not the number of layers in the weights."""
     decoder = _decoder(contents)
-    said = decoder.said(*_LAYERS) if decoder else None
-    if not decoder or not said:
+    entry = decoder.entry(*_LAYERS) if decoder else None
+    if not decoder or not entry:
         return
-    key, count = said
+    key, count = entry
     layers = _layer_numbers(contents, decoder.layers)
-    # Layers that predict further tokens follow the others (DeepSeek V3, GLM 4.5), or are left out.
-    _, spare = decoder.said("num_nextn_predict_layers") or ("", 0)
+    # Layers that predict further tokens come last (DeepSeek V3, GLM 4.5) or are left out.
+    _, spare = decoder.entry("num_nextn_predict_layers") or ("", 0)
     last = max(layers, default=-1)
     lacking = count - sum(1 for layer in layers if layer < count)
     if layers and lacking:
         first = next(layer for layer in range(count) if layer not in layers)
         lost = some([f"layer {first}"], of=lacking)
-        message = f"{CONFIG}: {key} is {count}, the weights lack {lost}"
+        message = f"{CONFIG}: {key} is {count}, but the weights lack {lost}"
         yield warning("config_layers", CONFIG, message, _OTHER)
     elif last >= count + spare:
-        message = f"{CONFIG}: {key} is {count}, the weights go on to layer {last}"
+        message = f"{CONFIG}: {key} is {count}, but the weights go on to layer {last}"
         yield warning("config_layers", CONFIG, message, _OTHER)
 
 
@@ -160,7 +160,7 @@ def _layer_numbers(contents: Contents, prefix: str) -> set[int]:
 
 
 def config_heads(contents: Contents) -> Iterable[Finding]:
-    """num_attention_heads, num_key_value_heads or head_dim is not that of the weights."""
+    """num_attention_heads, num_key_value_heads or head_dim does not match the weights."""
     decoder = _decoder(contents)
     if not decoder or quantization_of(contents.config):
         return
@@ -170,25 +170,27 @@ def config_heads(contents: Contents) -> Iterable[Finding]:
     width = _head_width(decoder)
     for projection, key in _PROJECTIONS:
         name = f"{decoder.layers}0.self_attn.{projection}.weight"
-        said, shape = decoder.said(key), decoder.shape(name)
-        if width and said and shape and shape[0] != said[1] * width:
-            message = f"{CONFIG}: {said[1]} {key} of {width} rows each, {name} has {shape[0]}"
+        entry, shape = decoder.entry(key), decoder.shape(name)
+        if width and entry and shape and shape[0] != entry[1] * width:
+            message = (
+                f"{CONFIG}: {entry[1]} {key} of {width} rows each, but {name} has {shape[0]} rows"
+            )
             yield warning("config_heads", CONFIG, message, _OTHER)
             return
 
 
 def _head_width(decoder: _Decoder) -> int | None:
-    """head_dim, or if that is left to the class what the queries' projection makes of it."""
-    said = decoder.said("head_dim")
-    if said:
-        return said[1]
-    heads = decoder.said("num_attention_heads")
+    """head_dim; if the config leaves it out, as derived from the queries' projection."""
+    entry = decoder.entry("head_dim")
+    if entry:
+        return entry[1]
+    heads = decoder.entry("num_attention_heads")
     rows = decoder.shape(f"{decoder.layers}0.self_attn.q_proj.weight")[:1]
     return rows[0] // heads[1] if heads and rows else None
 
 
 def config_dtype(contents: Contents) -> Iterable[Finding]:
-    """Most weights are F32 if config.json says 16 bits: twice the bytes."""
+    """Most weights are F32 although config.json says 16 bits: twice the bytes."""
     config = contents.config
     wanted = _dtype(config) or _dtype(decoder_config(config))
     if wanted not in _HALVES or quantization_of(config) or not contents.whole:
@@ -200,7 +202,7 @@ def config_dtype(contents: Contents) -> Iterable[Finding]:
                 elements[dtype] += prod(shape) * count
     if elements["F32"] > elements.total() - elements["F32"]:
         saved = size(elements["F32"] * 2)
-        message = f"{CONFIG} says {wanted}, most weights are F32: {saved} more than needed"
+        message = f"{CONFIG} says {wanted}, but most weights are F32: {saved} more than needed"
         hint = f"save the model again after model.to(torch.{wanted}), or send it as it is"
         yield warning("config_dtype", CONFIG, message, hint)
 

@@ -1,4 +1,4 @@
-"""Checks of a folder's files as such: there, whole, and what their names say."""
+"""Checks of a folder's files: whether they are there, complete, and named as expected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def empty_folder(contents: Contents) -> Iterable[Finding]:
     """There is no file to send."""
     if not contents.present:
         hint = str(meant(contents.root) or "give the folder that holds the model's files")
-        yield error("empty_folder", None, f"{contents.root} holds no file to send", hint)
+        yield error("empty_folder", None, f"{contents.root} contains no file to send", hint)
 
 
 def empty_file(contents: Contents) -> Iterable[Finding]:
@@ -44,15 +44,17 @@ def empty_file(contents: Contents) -> Iterable[Finding]:
 
 
 def huge_file(contents: Contents) -> Iterable[Finding]:
-    """A file beyond the 5 TiB that one object may have."""
+    """A file larger than the 5 TiB that one object may have."""
     for file in contents.folder.manifest.files:
         if file.size_bytes > MAX_FILE_BYTES:
-            message = f"{file.path} has {size(file.size_bytes)}, an object at most 5 TiB"
+            message = (
+                f"{file.path} has {size(file.size_bytes)}, but an object may have at most 5 TiB"
+            )
             yield error("huge_file", file.path, message, "save the model in more shards")
 
 
 def lfs_pointer(contents: Contents) -> Iterable[Finding]:
-    """A Git LFS pointer in place of a file; of one that nobody reads it warns."""
+    """A Git LFS pointer in place of a file; it only warns if the file is not read."""
     for name in sorted(contents.pointers):
         severity = error if needed(name) else warning
         message = f"{name} is a Git LFS pointer, not the file itself"
@@ -60,12 +62,12 @@ def lfs_pointer(contents: Contents) -> Iterable[Finding]:
 
 
 def partial_download(contents: Contents) -> Iterable[Finding]:
-    """A download that has not ended: `*.incomplete`, `*.part` and the like."""
+    """An unfinished download: `*.incomplete`, `*.part` and the like."""
     left = (left_out.path for left_out in contents.folder.left_out)
     for name, whole in ((name, partial(name)) for name in left):
         if whole is not None and _wanted(contents, whole):
             severity = warning if whole in contents.present else error
-            message = f"{name} is a download that has not ended"
+            message = f"{name} is an unfinished download"
             hint = f"finish the download, or remove {name} if it is an old one"
             yield severity("partial_download", name, message, hint)
     unfinished = sum(map(_unfinished, _caches(contents.root)))
@@ -73,20 +75,20 @@ def partial_download(contents: Contents) -> Iterable[Finding]:
         downloads = (
             "1 unfinished download" if unfinished == 1 else f"{unfinished} unfinished downloads"
         )
-        message = f"Hugging Face's cache for this folder holds {downloads}"
+        message = f"Hugging Face's cache for this folder has {downloads}"
         hint = "run the download again: it ends at once if nothing is missing"
         yield warning("partial_download", None, message, hint)
 
 
 def _wanted(contents: Contents, whole: str) -> bool:
-    """Whether the file would be sent once it is whole, and is missed until then."""
+    """Whether the file would be sent once it is complete, and is missing until then."""
     if contents.kind is Kind.LORA:
         return whole in ADAPTER_FILES
     return needed(whole) and leftover(whole) is None
 
 
 def _caches(root: Path) -> Iterator[Path]:
-    """Where `--local-dir` and the shared cache keep what is on its way."""
+    """Where `--local-dir` and the shared cache keep unfinished downloads."""
     yield root / ".cache/huggingface/download"
     if root.parent.name == "snapshots":
         yield root.parent.parent / "blobs"
@@ -100,7 +102,7 @@ def _unfinished(place: Path) -> int:
 
 
 def name_collision(contents: Contents) -> Iterable[Finding]:
-    """Two names that are one if letters' case, or accents' encoding, do not count."""
+    """Two names that differ only in letters' case or in the encoding of accents."""
     alike: dict[str, list[str]] = {}
     for name in contents.folder.names:
         alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
@@ -112,7 +114,7 @@ def name_collision(contents: Contents) -> Iterable[Finding]:
 
 
 def key_file(contents: Contents) -> Iterable[Finding]:
-    """A file to send that has the name of a key or of credentials: `*.pem`, `*.key`, `.env`."""
+    """A file to send whose name is that of a key or of credentials: `*.pem`, `*.key`, `.env`."""
     for name in contents.folder.names:
         if role(name) is Role.OTHER and looks_secret(name):
             message = f"{name} looks like a key or credentials, and would be sent"
@@ -120,28 +122,30 @@ def key_file(contents: Contents) -> Iterable[Finding]:
 
 
 def config_json(contents: Contents) -> Iterable[Finding]:
-    """config.json is missing or no JSON object."""
+    """config.json is missing or not a JSON object."""
     yield from _needed_object(contents, "config.json", "config_json")
 
 
 def stray_adapter(contents: Contents) -> Iterable[Finding]:
-    """An adapter_config.json in a whole model, for whose base Transformers would look elsewhere."""
+    """An adapter_config.json in a whole model makes Transformers look for a base elsewhere."""
     if ADAPTER_CONFIG in contents.folder.names:
-        message = f"{ADAPTER_CONFIG} is there, though this is no adapter"
+        message = f"{ADAPTER_CONFIG} is there, although this is not an adapter"
         hint = f"`exclude` {ADAPTER_CONFIG} if the adapter is merged; `kind` lora if it is one"
         yield warning("stray_adapter", ADAPTER_CONFIG, message, hint)
 
 
 def adapter_config(contents: Contents) -> Iterable[Finding]:
-    """adapter_config.json is missing or no JSON object."""
+    """adapter_config.json is missing or not a JSON object."""
     yield from _needed_object(contents, ADAPTER_CONFIG, "adapter_config")
 
 
 def _needed_object(contents: Contents, name: str, check: str) -> Iterable[Finding]:
     if contents.present and name not in contents.present:
-        hint = "every Hugging Face model has one: is this the model's folder?"
+        hint = "give the model's folder: every Hugging Face model has this file"
         if _DIFFUSERS in contents.present:
-            hint = f"{_DIFFUSERS} is of a diffusers pipeline: Fireworks takes language models"
+            hint = (
+                f"{_DIFFUSERS} belongs to a diffusers pipeline, but Fireworks takes language models"
+            )
         yield error(check, name, f"{name} is missing", hint)
     contents.object(name)
     if name in contents.trouble:

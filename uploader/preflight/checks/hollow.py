@@ -1,4 +1,4 @@
-"""Checks of weights that are saved whole and say nothing: no elements, no tensors, no reader."""
+"""Checks of complete files of weights without content: no elements, no tensors, no reader."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from uploader.preflight.contents import Contents
 
 _GATHER = (
     "save it again with its weights gathered: DeepSpeed ZeRO-3 needs "
-    "stage3_gather_16bit_weights_on_model_save, or zero_to_fp32.py makes them whole"
+    "stage3_gather_16bit_weights_on_model_save, or run zero_to_fp32.py to gather them"
 )
-#: Last parts of the names of tensors that may be empty: extras of a quantized layer, buffers.
+#: How names of tensors that may be empty end: extras of a quantized layer, buffers.
 _MAY_BE_EMPTY = ("g_idx", "perm", "qzeros", "zero_point", "zeros", "bias", "inv_freq")
 #: The names under which Transformers looks for the weights of a model, in its order.
 _READ = (
     *("model.safetensors", "model.safetensors.index.json"),
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
-#: More and smaller shards than these were seen to break a deployment.
+#: More shards than this, if they are smaller than this, broke a deployment.
 _MANY, _SMALL_BYTES = 30, 10**9
 
 
 def hollow_weights(contents: Contents) -> Iterable[Finding]:
     """Weights without elements, as ZeRO-3 leaves them in some or all layers if not gathered."""
     for name, header in contents.headers.items():
-        if not header.tensors and name not in ADAPTER_WEIGHTS:  # `lora_tensors` tells of those
+        if not header.tensors and name not in ADAPTER_WEIGHTS:  # `lora_tensors` reports those
             severity = warning if any(h.tensors for h in contents.headers.values()) else error
-            message = f"{name} holds no tensor at all"
+            message = f"{name} contains no tensor at all"
             yield severity("hollow_weights", name, message, "save it again, or `exclude` it")
         if all(prod(shape) for _, shape in header.tensors.kinds):
             continue
@@ -39,12 +39,12 @@ def hollow_weights(contents: Contents) -> Iterable[Finding]:
         weights = [tensor for tensor in hollow if not tensor.endswith(_MAY_BE_EMPTY)]
         if weights:
             count = f"{len(weights)} of {len(header.tensors)} tensors"
-            message = f"{name} holds {count} without any element: {some(weights)}"
+            message = f"{name} contains {count} without any element: {some(weights)}"
             yield error("hollow_weights", name, message, _GATHER)
 
 
 def pickled_weights(contents: Contents) -> Iterable[Finding]:
-    """A .bin without tensors, cut short or of another kind; nothing is unpickled."""
+    """A .bin without tensors, cut short, or of another format; nothing is unpickled."""
     for name in contents.named(Role.WEIGHTS):
         if not name.endswith(".bin") or name not in contents.sound:
             continue
@@ -61,7 +61,7 @@ def pickled_weights(contents: Contents) -> Iterable[Finding]:
 
 
 def unread_weights(contents: Contents) -> Iterable[Finding]:
-    """Weights under names that Transformers does not look for: model.fp16.safetensors alone."""
+    """Weights only under names that Transformers does not look for: model.fp16.safetensors."""
     weights = [name for name in contents.present if role(name) is Role.WEIGHTS]
     if not weights or not contents.present.isdisjoint(_READ):
         return
@@ -69,18 +69,18 @@ def unread_weights(contents: Contents) -> Iterable[Finding]:
     unread = sorted(n for n in weights if n not in shards and not n.startswith("consolidated"))
     indexes = sorted(name for name in contents.present if role(name) is Role.INDEX)
     if unread or indexes:
-        message = f"{some(unread or indexes)}: Transformers looks for no such name"
+        message = f"{some(unread or indexes)}: Transformers does not look for such a name"
         hint = f"name it {_READ[0] if unread else _READ[1]}, as Transformers saves it"
         yield warning("unread_weights", (unread or indexes)[0], message, hint)
 
 
 def small_shards(contents: Contents) -> Iterable[Finding]:
-    """More than 30 shards of less than 1 GB on average, which were seen to break a deployment."""
+    """More than 30 shards of less than 1 GB on average: such a model failed to deploy."""
     sizes = {file.path: file.size_bytes for file in contents.folder.manifest.files}
     for shards in contents.shards:
         held = [sizes[name] for name in shards.present if name in sizes]
         if len(held) > _MANY and sum(held) < len(held) * _SMALL_BYTES:
             message = f"{len(held)} shards of {size(sum(held) / len(held))} on average: "
-            message += "such a model was seen to fail at its deployment"
+            message += "such a model is known to have failed at its deployment"
             hint = 'save it again with save_pretrained(…, max_shard_size="5GB")'
             yield warning("small_shards", shards.source, message, hint)

@@ -1,4 +1,4 @@
-"""Checks of the index of sharded weights against the shards that are there."""
+"""Checks of the index of sharded weights against the shards in the folder."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from uploader.preflight.checks.spared import spared
 from uploader.preflight.contents import Contents
 
 _AGAIN = "download or save it again"
-#: Weights that are whole without an index, as Hugging Face names them.
+#: Weights that are complete without an index, as Hugging Face names them.
 WHOLE = frozenset({"model.safetensors", "pytorch_model.bin"})
 
 
 def index_json(contents: Contents) -> Iterable[Finding]:
-    """An index that is no JSON object or has no weight_map; one that is too long to read warns."""
+    """An index that is not a JSON object or has no weight_map; one too long to read only warns."""
     for name in contents.named(Role.INDEX):
         if name not in contents.indexes and name in contents.trouble:
             problem = contents.trouble[name]
@@ -26,17 +26,17 @@ def index_json(contents: Contents) -> Iterable[Finding]:
 
 
 def missing_shard(contents: Contents) -> Iterable[Finding]:
-    """A shard that the index, or its siblings' numbers, call for is not there.
+    """A shard is missing that the index, or the numbers of other shards, require.
 
-    Refuses a model unless other weights are whole: downloads often bring the index of a second
-    format along without its shards.
+    It refuses a model unless other weights are complete: downloads often include the index of a
+    second format without its shards.
     """
     whole = bool(WHOLE & contents.present) or any(not s.missing for s in contents.shards)
     for shards in contents.shards:
         if shards.missing:
             severity = warning if whole else error
             lost = some([shards.missing], of=shards.missing_count)
-            message = f"{shards.source} calls for {lost}, not in the folder"
+            message = f"{shards.source} needs {lost}, which is not in the folder"
             hint = f"download the missing shards, or `exclude` {shards.source}"
             yield severity("missing_shard", shards.source, message, hint)
 
@@ -52,15 +52,15 @@ def no_index(contents: Contents) -> Iterable[Finding]:
 
 
 def _has_index(contents: Contents, suffix: str) -> bool:
-    """Whether there is an index for such files, be it a broken one."""
+    """Whether there is an index for such files, even a broken one."""
     return any(name.endswith(f".{suffix}.index.json") for name in contents.present)
 
 
 def missing_tensor(contents: Contents) -> Iterable[Finding]:
-    """A tensor of the index that no shard holds; one that loaders do not need warns.
+    """A tensor of the index that no shard contains; one that loaders do not need only warns.
 
-    Loaders take from the index which files there are: no harm comes of a tensor in another shard
-    than the index says. What no shard holds is left as it was made, with random numbers.
+    Loaders only use the index to learn which files there are, so a tensor may be in a different
+    shard than the index says. A tensor in no shard keeps the random numbers it starts with.
     """
     for name, index in contents.indexes.items():
         held = {s: contents.headers[s].tensors for s in index.shards if s in contents.headers}
@@ -72,7 +72,7 @@ def missing_tensor(contents: Contents) -> Iterable[Finding]:
         if lost and len(held) == len(index.shards):
             weights = [tensor for tensor in lost if not spared(tensor, contents.config)]
             severity = error if weights else warning
-            message = f"{name} names {some(weights or lost)}, which no shard holds"
+            message = f"{name} names {some(weights or lost)}, which no shard contains"
             yield severity("missing_tensor", name, message, _AGAIN)
         if elsewhere:
             message = f"{name} names the wrong shard for {some(elsewhere)}"
@@ -80,7 +80,7 @@ def missing_tensor(contents: Contents) -> Iterable[Finding]:
 
 
 def orphan_shard(contents: Contents) -> Iterable[Finding]:
-    """Weights beside those of the index, which no loader would read."""
+    """Weights that the index does not name, so that no loader would read them."""
     named = {shard for index in contents.indexes.values() for shard in index.shards}
     for name, index in contents.indexes.items():
         suffix = name.removesuffix(".index.json").rpartition(".")[2]
@@ -94,12 +94,14 @@ def orphan_shard(contents: Contents) -> Iterable[Finding]:
 
 
 def total_size(contents: Contents) -> Iterable[Finding]:
-    """The index's total_size is not what its shards hold."""
+    """The index's total_size is not the size of its shards."""
     for name, index in contents.indexes.items():
         headers = [contents.headers.get(shard) for shard in index.shards]
         if index.total_bytes is None or None in headers:
             continue
         held = sum(header.tensors_bytes for header in headers if header)
         if held != index.total_bytes:
-            message = f"{name} says {index.total_bytes} bytes, its shards hold {held}"
-            yield warning("total_size", name, message, "harmless if the shards are whole")
+            message = f"{name} says {index.total_bytes} bytes, but its shards have {held}"
+            yield warning(
+                "total_size", name, message, "this is harmless if the shards are complete"
+            )

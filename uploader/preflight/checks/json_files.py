@@ -1,4 +1,4 @@
-"""Checks of the JSON files that loaders read: whole, and JSON as everybody understands it."""
+"""Checks of the JSON files that loaders read: complete, and JSON for every parser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uploader.model.reading import NoObject
 from uploader.preflight.checks.text import FIREWORKS
 from uploader.preflight.contents import Contents
 
-#: Small enough to be parsed; of a longer one only the two ends, so long each, are looked at.
+#: The longest file to be parsed; of a longer one only the two ends, each this long, are read.
 _PARSED_BYTES = 4_000_000
 _END_BYTES = 4096
 _MARK = b"\xef\xbb\xbf"
@@ -21,14 +21,14 @@ _AGAIN = "download or save it again"
 
 
 def broken_json(contents: Contents) -> Iterable[Finding]:
-    """A .json that loaders read is cut short or no JSON; one that is no object warns."""
+    """A .json that loaders read is cut short or not JSON; it only warns if it is not an object."""
     for file in contents.folder.manifest.files:
         name = file.path
         read = needed(name) and role(name) in (Role.GENERATION, Role.TOKENIZER, Role.OTHER)
         if not (read and name.endswith(".json") and name in contents.sound):
             continue
         if name == FIREWORKS:
-            continue  # has a check of its own
+            continue  # another check covers it
         yield from _broken(contents, name, small=file.size_bytes <= _PARSED_BYTES)
 
 
@@ -44,10 +44,10 @@ def _broken(contents: Contents, name: str, *, small: bool) -> Iterable[Finding]:
 
 
 def json_dialect(contents: Contents) -> Iterable[Finding]:
-    """A .json that loaders read begins with a byte order mark, or holds NaN or Infinity.
+    """A .json that loaders read begins with a byte order mark, or contains NaN or Infinity.
 
-    Transformers, PEFT and tokenizers refuse a mark: they decode UTF-8 and hand it to the parser.
-    NaN is Python's own; official models have Infinity in theirs, and other parsers refuse it.
+    Transformers, PEFT and tokenizers refuse a mark: they decode UTF-8 and pass it to the parser.
+    Only Python reads NaN; official models contain Infinity, and other parsers refuse that, too.
     """
     for file in contents.folder.manifest.files:
         name = file.path
@@ -62,8 +62,8 @@ def json_dialect(contents: Contents) -> Iterable[Finding]:
             yield severity("json_dialect", name, message, hint)
         words = contents.constants.get(name)
         if words:
-            message = f"{name} holds {some(sorted(set(words)))}, which is not JSON"
-            hint = "only Python reads it: write a number or null, unless the original has it too"
+            message = f"{name} contains {some(sorted(set(words)))}, which is not JSON"
+            hint = "only Python reads it: write a number or null, unless the original has it, too"
             yield warning("json_dialect", name, message, hint)
 
 
@@ -72,16 +72,16 @@ def _begin(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_END_BYTES)
     except OSError:
-        return b""  # gone since the scan: the engine's own checks will say so
+        return b""  # it vanished after the scan: the engine will report that
 
 
 def _has_ends(path: Path) -> bool:
-    """Whether a file too long to be parsed begins and ends as a JSON object does."""
+    """Whether a file too long to be parsed begins and ends like a JSON object."""
     try:
         with path.open("rb") as file:
             begin = file.read(_END_BYTES)
             file.seek(-_END_BYTES, os.SEEK_END)
             end = file.read()
     except OSError:
-        return True  # gone since the scan: the engine's own checks will say so
+        return True  # it vanished after the scan: the engine will report that
     return begin.removeprefix(_MARK).lstrip(b" \r\n\t")[:1] == b"{" and end.rstrip()[-1:] == b"}"

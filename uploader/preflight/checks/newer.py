@@ -1,4 +1,4 @@
-"""The check of files that transformers 5 saved, read by servers that know its older words."""
+"""The check of files saved by transformers 5, which servers with an older one misread."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from uploader.preflight.checks.config import CONFIG, decoder_config
 from uploader.preflight.checks.text import TOKENIZER_CONFIG
 from uploader.preflight.contents import Contents
 
-#: What older releases call the class that reads a tokenizer.json.
+#: Older releases' name of the class that reads a tokenizer.json.
 _FAST = "PreTrainedTokenizerFast"
 
 
 def newer_format(contents: Contents) -> Iterable[Finding]:
-    """Words of transformers 5 that older servers misread: one warning with every edit.
+    """Keys and values of transformers 5 that older servers misread: one warning, with every edit.
 
-    `TokenizersBackend` is a class they do not have; a list of `extra_special_tokens` ends their
-    tokenizer with an AttributeError; without a `rope_theta` beside `rope_parameters` they take
-    10000 and answer nonsense without a word (vllm#42624); `__float__` is a number to one only.
+    They do not have the class `TokenizersBackend`; a list of `extra_special_tokens` makes their
+    tokenizer raise AttributeError; without a `rope_theta` alongside `rope_parameters` they assume
+    10000 and silently answer nonsense (vllm#42624); only one of them reads `__float__` as a number.
     """
     edits = [
         *((TOKENIZER_CONFIG, e) for e in _of_tokenizer(contents.object(TOKENIZER_CONFIG))),
@@ -29,7 +29,7 @@ def newer_format(contents: Contents) -> Iterable[Finding]:
     ]
     if edits:
         files = " and ".join(dict.fromkeys(file for file, _ in edits))
-        message = f"{files}: in words of transformers 5, which older servers misread"
+        message = f"{files}: as transformers 5 writes it, which older servers misread"
         hint = "; ".join(f"{file}: {edit}" for file, edit in edits)
         yield warning("newer_format", edits[0][0], message, hint)
 
@@ -42,11 +42,11 @@ def _of_tokenizer(settings: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _of_floats(config: Mapping[str, Any]) -> Iterator[str]:
-    """Infinity and NaN, which an older release takes for an object."""
+    """Infinity and NaN, which an older release reads as an object."""
     for part in (config, decoder_config(config)):
         for key, value in part.items():
             if any(isinstance(v, dict) and "__float__" in v for v in _list(value)):
-                yield f"write {brief(key)} without __float__, as a plain number"
+                yield f"write {brief(key)} as a plain number, without __float__"
         if decoder_config(config) is config:
             return
 

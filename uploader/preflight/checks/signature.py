@@ -13,14 +13,14 @@ from uploader.model.reading import Malformed, read_object
 from uploader.preflight.contents import Contents
 
 SIGNATURE = "model.sig"
-_HINT = f"who signed it tells `model_signing verify METHOD … --signature {SIGNATURE} FOLDER`"
+_HINT = f"`model_signing verify METHOD … --signature {SIGNATURE} FOLDER` checks who signed it"
 
 
 def model_sig(contents: Contents) -> Iterable[Finding]:
     """A model.sig, whose list of digests is compared with the files if `model-signing` is there.
 
-    Whose signature it is nobody can tell without a key or a name that its reader trusts. All the
-    bytes that it lists are read, so this takes as long as to read the model.
+    Without a key or a name that the reader trusts, nobody can tell whose signature it is. All the
+    bytes that it lists are read, so this takes as long as reading the model.
     """
     there = {*contents.folder.names, *(left.path for left in contents.folder.left_out)}
     if SIGNATURE not in there:
@@ -43,11 +43,11 @@ def model_sig(contents: Contents) -> Iterable[Finding]:
 def _compared(wanted: Mapping[str, str], found: Mapping[str, str]) -> Iterable[Finding]:
     changed = sorted(name for name, digest in wanted.items() if found.get(name) != digest)
     if changed:
-        message = f"{SIGNATURE} lists another digest for {some(changed)}"
+        message = f"{SIGNATURE} lists a different digest for {some(changed)}"
         hint = "download the model again, or sign it as it is now"
         yield error("model_sig", changed[0], message, hint)
     else:
-        message = f"{len(wanted)} files are as {SIGNATURE} lists them; its signer was not checked"
+        message = f"{len(wanted)} files match {SIGNATURE}; its signer was not checked"
         yield warning("model_sig", SIGNATURE, message, _HINT)
 
 
@@ -59,9 +59,9 @@ def _listed(bundle: Mapping[str, Any]) -> dict[str, str]:
         digests = {str(one["name"]): str(one["digest"]) for one in predicate["resources"]}
         kind = (predicate["serialization"]["method"], predicate["serialization"]["hash_type"])
     except (KeyError, TypeError, ValueError, RecursionError):
-        raise Malformed("is no bundle of OpenSSF Model Signing") from None
+        raise Malformed("is not a bundle of OpenSSF Model Signing") from None
     if kind != ("files", "sha256"):
-        raise Malformed("lists other digests than SHA-256 of whole files")
+        raise Malformed("lists digests other than SHA-256 of whole files")
     return digests
 
 

@@ -13,12 +13,12 @@ from uploader.model.names import is_tokenizer
 from uploader.preflight.contents import Contents
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
-#: An optional file of the service's own; what it says goes first (docs/fireworks.md §6).
+#: An optional file for the service; what it says has priority (docs/fireworks.md §6).
 FIREWORKS = "fireworks.json"
 
 _LONGEST = 60
 _PROCESSOR = "processor_config.json"
-#: Tokenizers that read bytes or characters and have no file of their own.
+#: Tokenizers that read bytes or characters and need no file.
 _OF_BYTES = ("ByT5Tokenizer", "CanineTokenizer", "PerceiverTokenizer")
 
 
@@ -55,7 +55,7 @@ _FLAG: _Kind = ("true or false", _flag)
 _OBJECT: _Kind = ("an object", _object)
 
 #: The keys of fireworks.json, all optional, any of them null (docs/fireworks.md §6); the last one
-#: is of older documentation.
+#: is from older documentation.
 KEYS: Mapping[str, _Kind] = {
     "defaults": _OBJECT,
     "model_arch": _TEXT,
@@ -76,7 +76,8 @@ DEFAULTS: Mapping[str, _Kind] = {
     "presence_penalty": _NUMBER,
     "repetition_penalty": _NUMBER,
 }
-#: `args` holds the template; the other names are those of the create body (docs/fireworks.md §1.2).
+#: `args` contains the template; the other names are those of the create body
+#: (docs/fireworks.md §1.2).
 CONVERSATION: Mapping[str, _Kind] = {
     "style": _TEXT,
     "args": _OBJECT,
@@ -86,17 +87,17 @@ CONVERSATION: Mapping[str, _Kind] = {
 
 
 def no_tokenizer(contents: Contents) -> Iterable[Finding]:
-    """There is no tokenizer file; its settings alone are none. A base model is refused.
+    """There is no tokenizer file; its settings alone do not count. A base model is refused.
 
-    An adapter may have none (the service rejects it, docs/fireworks.md §0.9): its base model's
-    counts. So does a draft's target's, whose tokens it proposes. The vendor lists a tokenizer among
-    what a base model must have; one whose own code makes it (`auto_map`) only warns.
+    An adapter may not have one (the service rejects it, docs/fireworks.md §0.9): it uses its base
+    model's. A draft uses the tokenizer of the model it drafts for. The vendor requires a tokenizer
+    of a base model; a model whose own code makes one (`auto_map`) only warns.
     """
     if not contents.present or _has_tokenizer(contents):
         return
     own_code = contents.object(TOKENIZER_CONFIG).get("auto_map")
     severity = error if contents.kind is Kind.BASE and not own_code else warning
-    message = "there is no tokenizer: Fireworks lists one among what a base model must have"
+    message = "there is no tokenizer, which Fireworks requires of a base model"
     if TOKENIZER_CONFIG in contents.present:
         message = f"there is no tokenizer: {TOKENIZER_CONFIG} is only its settings"
     hint = "add tokenizer.json or tokenizer.model from the model that was trained"
@@ -110,22 +111,22 @@ def _has_tokenizer(contents: Contents) -> bool:
 
 
 def chat_template(contents: Contents) -> Iterable[Finding]:
-    """No chat template, or none in tokenizer_config.json: chat needs it, completions do not."""
+    """No chat template, or none in tokenizer_config.json: chat needs one, completions do not."""
     if not _has_tokenizer(contents) or _has_template(contents):
         return
     if contents.trouble.keys() & {TOKENIZER_CONFIG, FIREWORKS}:
         return
     message = "there is no chat template: chat needs one, completions do not"
-    hint = f"if the model is to chat, add chat_template to {TOKENIZER_CONFIG}"
+    hint = f"if the model should chat, add chat_template to {TOKENIZER_CONFIG}"
     elsewhere = next(_template_elsewhere(contents), None)
     if elsewhere:
-        message = f"the chat template is in {elsewhere} only: Fireworks documents another place"
-        hint = f"copy it into {TOKENIZER_CONFIG}, as the string chat_template"
+        message = f"the chat template is only in {elsewhere}, but Fireworks documents another place"
+        hint = f"copy it into {TOKENIZER_CONFIG} as the string chat_template"
     yield warning("chat_template", elsewhere or TOKENIZER_CONFIG, message, hint)
 
 
 def _has_template(contents: Contents) -> bool:
-    """In a place that the service documents, or a file of them that cannot be read."""
+    """Whether there is one in a place that the service documents, or such a file cannot be read."""
     unread = {TOKENIZER_CONFIG, FIREWORKS} & contents.present - contents.sound
     keys = ((TOKENIZER_CONFIG, "chat_template"), (FIREWORKS, "conversation_config"))
     return any((unread, *(contents.object(name).get(key) for name, key in keys)))
@@ -139,7 +140,7 @@ def _template_elsewhere(contents: Contents) -> Iterator[str]:
 
 
 def fireworks_json(contents: Contents) -> Iterable[Finding]:
-    """fireworks.json is no JSON object, or has keys or values that the service does not know."""
+    """fireworks.json is not a JSON object, or has keys or values that the service does not know."""
     found = contents.object(FIREWORKS)
     if FIREWORKS in contents.trouble:
         message = f"{FIREWORKS} {contents.trouble[FIREWORKS]}"
@@ -169,7 +170,7 @@ def _meant(name: str, path: str, keys: Mapping[str, _Kind]) -> str:
     if keys is KEYS and name in DEFAULTS:
         return "move it into defaults"
     near = difflib.get_close_matches(name, keys, n=1)
-    return f"did you mean {path}{near[0]}?" if near else f"known are {', '.join(keys)}"
+    return f"did you mean {path}{near[0]}?" if near else f"the known keys are {', '.join(keys)}"
 
 
 def _wrong(part: Mapping[str, Any], path: str, keys: Mapping[str, _Kind]) -> Iterable[Finding]:

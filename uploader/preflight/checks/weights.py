@@ -1,4 +1,4 @@
-"""Checks of the weights: whole files, one set of them, no tensor twice."""
+"""Checks of the weights: complete files, only one set of them, no tensor twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from uploader.preflight.checks.index import WHOLE
 from uploader.preflight.contents import Contents
 
 _REFUSED = (error, "download or save it again")
-#: Sets of the same weights, as they are saved beside each other; the first one is to stay.
+#: Names of the same weights when they are saved twice; the first set is to be kept.
 _SETS = (
     ("model*.safetensors", "pytorch_model*.bin*"),
     ("model*.safetensors", "consolidated*.safetensors"),
@@ -23,33 +23,33 @@ _SETS = (
     ("pytorch_model-*.bin", "pytorch_model.bin"),
 )
 
-#: By the suffix of weights that are not sent: what they are, and how others are made of them.
+#: By the suffix of weights that are not sent: what they are, and how to convert them.
 _CURES = {
-    "gguf": "GGUF, made of weights that are to be uploaded instead",
-    "onnx": "ONNX, exported from weights that are to be uploaded instead",
+    "gguf": "GGUF, made from weights that should be uploaded instead",
+    "onnx": "ONNX, exported from weights that should be uploaded instead",
     "h5": "TensorFlow's: load it with from_tf=True and save_pretrained",
     "msgpack": "Flax's: load it with from_flax=True and save_pretrained",
     "ckpt": "a training checkpoint: save it with save_pretrained",
-    "pth": "of PyTorch's own form: convert it with the model's conversion script",
-    "pt": "of PyTorch's own form: save it with save_pretrained",
+    "pth": "in PyTorch's own format: convert it with the model's conversion script",
+    "pt": "in PyTorch's own format: save it with save_pretrained",
     "distcp": "a sharded checkpoint: merge it (accelerate merge-weights)",
 }
 
 
 def no_weights(contents: Contents) -> Iterable[Finding]:
-    """There are no weights: no *.safetensors, no *.bin; only consolidated* of Mistral's warns."""
+    """There are no weights (*.safetensors, *.bin); Mistral's consolidated* only warns."""
     weights = [name for name in contents.present if role(name) is Role.WEIGHTS]
     if weights and all(fnmatchcase(name, "consolidated*") for name in weights):
-        message = f"{some(sorted(weights))}: named as Mistral's own loader has it, no other"
+        message = f"{some(sorted(weights))}: only Mistral's own loader reads such names"
         hint = "add the weights as Hugging Face names them: model*.safetensors"
         yield warning("no_weights", min(weights), message, hint)
     if contents.present and not weights:
         hint = str(meant(contents.root) or _cure(contents))
-        yield error("no_weights", None, f"{contents.root} holds no weights", hint)
+        yield error("no_weights", None, f"{contents.root} contains no weights", hint)
 
 
 def _cure(contents: Contents) -> str:
-    """What makes weights that Fireworks reads out of those that are there."""
+    """How to make weights that Fireworks reads from those that are there."""
     formats = {left.path: left.path.rpartition(".")[2] for left in contents.folder.left_out}
     for name, suffix in formats.items():
         if suffix in _CURES and leftover(name):
@@ -58,12 +58,12 @@ def _cure(contents: Contents) -> str:
 
 
 def safetensors_size(contents: Contents) -> Iterable[Finding]:
-    """A safetensors file is cut short, or goes on behind its last tensor."""
+    """A safetensors file is cut short, or goes on after its last tensor."""
     return _broken(contents, "safetensors_size", wrong_size=True)
 
 
 def safetensors_header(contents: Contents) -> Iterable[Finding]:
-    """A header that the library refuses: offsets, overlaps, shapes, JSON; one too long warns."""
+    """A header that the library refuses (offsets, shapes, JSON); one too long only warns."""
     return _broken(contents, "safetensors_header", wrong_size=False)
 
 
@@ -71,7 +71,7 @@ def _broken(contents: Contents, check: str, *, wrong_size: bool) -> Iterable[Fin
     for name, problem in contents.headerless.items():
         if isinstance(problem, WrongSize) is wrong_size:
             unread = isinstance(problem, TooLong)
-            severity, hint = (warning, "nothing is said of its tensors") if unread else _REFUSED
+            severity, hint = (warning, "its tensors were not checked") if unread else _REFUSED
             yield severity(check, name, f"{name} {problem}", hint)
 
 
@@ -86,13 +86,13 @@ def two_formats(contents: Contents) -> Iterable[Finding]:
         weights = [name for name in double if role(name) is Role.WEIGHTS]
         if first and weights and not _differ(contents, first, weights):
             saved = size(sum(sizes[name] for name in double))
-            message = f"{kept} and {surplus} are both there: the same weights twice?"
+            message = f"{kept} and {surplus} are both there and may be the same weights"
             hint = f"`exclude` '{surplus}' sends {saved} less"
             yield warning("two_formats", weights[0], message, hint)
 
 
 def _differ(contents: Contents, first: list[str], second: list[str]) -> bool:
-    """Whether the headers of two sets tell of different tensors; other formats name them anew."""
+    """Whether two sets have different tensors by their headers; other formats rename them."""
     one, other = (
         {
             known
@@ -119,7 +119,7 @@ def duplicate_tensor(contents: Contents) -> Iterable[Finding]:
 
 
 def _variants(contents: Contents, one: str, other: str) -> bool:
-    """Whether two files are of sets with an index each, as variants of a model are."""
+    """Whether two files belong to sets with an index each, like variants of a model."""
     sets = [index.shards.keys() for index in contents.indexes.values()]
     return any(one in s and other not in s for s in sets) and any(
         other in s and one not in s for s in sets
@@ -130,5 +130,5 @@ def _duplicate(contents: Contents, tensors: list[str], files: tuple[str, str]) -
     one, other = (contents.headers[file].tensors[tensors[0]] for file in files)
     shards = any(index.shards.keys() >= {*files} for index in contents.indexes.values())
     severity = error if one != other and shards else warning
-    message = f"{files[0]} and {files[1]} both hold {some(tensors)}"
+    message = f"{files[0]} and {files[1]} both contain {some(tensors)}"
     return severity("duplicate_tensor", files[1], message, "leave one file out with `exclude`")

@@ -1,4 +1,4 @@
-"""Why a store cannot be used: the words of every StoreError that a database or disk causes."""
+"""Why a store cannot be used: the message of every StoreError that a database or disk causes."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from uploader.core.reasons import Code
 
 
 class Cause(NamedTuple):
-    """One row: a code, what is wrong, what to do if the code does not say it.
+    """One row: a code, what is wrong, and what to do, unless the code says that.
 
-    None ever names a URL.
+    The texts never contain a URL.
     """
 
     code: Code
@@ -26,8 +26,8 @@ class Cause(NamedTuple):
 LOCKED = Cause(Code.LOCKED, "is locked by another process", "try again; see who has it open")
 READ_ONLY = Cause(Code.READ_ONLY, "cannot be written", "check its owner, mode and mount")
 CORRUPT = Cause(Code.CORRUPT, "is damaged or not a database")
-FULL = Cause(Code.DISK_FULL, "has no room to grow", "free space on its disk, then try again")
-GONE = Cause(Code.GONE, "is gone or cannot be opened")
-IO = Cause(
-    Code.IO, "cannot be read or written", "check its disk: it is full, or answers with errors"
+FULL = Cause(
+    Code.DISK_FULL, "has no space left on its disk", "free some space there, then try again"
 )
+GONE = Cause(Code.GONE, "is gone or cannot be opened")
+IO = Cause(Code.IO, "cannot be read or written", "check whether its disk is full or failing")

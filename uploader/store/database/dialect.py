@@ -1,4 +1,4 @@
-"""The one door to the database: SQLite in a file, or PostgreSQL.
+"""The only access to the database: SQLite in a file, or PostgreSQL.
 
 What differs between the two is in `sqlite.py` and `postgresql.py`; every statement on jobs is
 the same for both.
@@ -54,14 +54,16 @@ def store_errors() -> Iterator[None]:
         raise _translated(error.orig) or error from error.orig
     except (sqlite3.Error, OSError) as error:
         raise _translated(error) or error from error
-    except NoConnection as error:  # every one of the pool's is in use
+    except NoConnection as error:  # every connection of the pool is in use
         raise causes.LOCKED.error() from error
-    except UnicodeDecodeError as error:  # even a damaged schema's error message may be no text
+    except (
+        UnicodeDecodeError
+    ) as error:  # if the schema is damaged, even the error message may not be text
         raise causes.CORRUPT.error() from error
 
 
 def _without_the_row(error: IntegrityError) -> IntegrityError:
-    """PostgreSQL quotes the whole row behind its first line, session URI and all.
+    """PostgreSQL quotes the whole row after its first line, including the session URI.
 
     See docs/invariants.md §8.
     """
@@ -71,7 +73,7 @@ def _without_the_row(error: IntegrityError) -> IntegrityError:
 
 @contextlib.contextmanager
 def corrupt_rows_as_store_error() -> Iterator[None]:
-    """Around reading rows: a value none of ours ever wrote means damage, not a bug."""
+    """Wraps the reading of rows: a value that this program never writes means damage, not a bug."""
     try:
         yield
     except ValueError as error:
@@ -102,7 +104,7 @@ def sqlite_url(path: Path) -> str:
 
 
 def database_path(database_url: str) -> Path:
-    """The file behind ``database_url``, whether or not it exists.
+    """The file that ``database_url`` names, whether or not it exists.
 
     Raises UsageError for anything but a SQLite database in a file.
     """
@@ -110,9 +112,9 @@ def database_path(database_url: str) -> Path:
 
 
 def exists(database_url: str) -> bool:
-    """Is there a database to look into? PostgreSQL answers for itself, once it is asked.
+    """Is there a database to read? Whether PostgreSQL has one shows when it is asked.
 
-    Raises UsageError, and StoreError if the folder is closed to us.
+    Raises UsageError, and StoreError if the folder cannot be entered.
     """
     url = _parsed(database_url)
     with store_errors():
@@ -129,7 +131,7 @@ def _parsed(database_url: str) -> URL:
 
 def _path(url: URL) -> Path:
     if url.drivername not in ("sqlite", "sqlite+pysqlite"):
-        raise UsageError("the state is kept in SQLite or PostgreSQL, nowhere else", hint=_URL_HINT)
+        raise UsageError("the state can only be kept in SQLite or PostgreSQL", hint=_URL_HINT)
     name = url.database or ""
     if not name or name == ":memory:" or name.startswith("file:"):
         raise UsageError("the state store must be a file", hint=_URL_HINT)
@@ -137,10 +139,10 @@ def _path(url: URL) -> Path:
 
 
 def open_engine(database_url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
-    """The store behind ``database_url``; a missing file is created, 0600 in a 0700 folder.
+    """The store that ``database_url`` names; a missing file is created, 0600 in a 0700 folder.
 
-    Raises UsageError for another kind of database, one without its driver, or a network file
-    system; StoreError if the file cannot be had. The schema is `migrate.ensure`'s business.
+    Raises UsageError for another kind of database, a missing driver, or a network file system;
+    StoreError if the file cannot be opened. The schema is left to `migrate.ensure`.
     """
     url = _parsed(database_url)
     if url.drivername in postgresql.NAMES:
@@ -150,7 +152,7 @@ def open_engine(database_url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) ->
 
 
 def is_file(engine: Engine) -> bool:
-    """SQLite: one file of this machine, with everything that follows from that."""
+    """Whether it is SQLite: a file of this machine, with all that follows from that."""
     return engine.dialect.name == "sqlite"
 
 
@@ -158,12 +160,12 @@ def is_file(engine: Engine) -> bool:
 
 
 def writing(engine: Engine) -> Engine:
-    """The same pool, its transactions taking the write lock at once."""
+    """The same pool, with transactions that take the write lock at once."""
     return sqlite.writing(engine) if is_file(engine) else postgresql.writing(engine)
 
 
 class ChangeWatch:
-    """Tells whether another connection, of any process, has committed. A hint only."""
+    """Tells whether another connection, of any process, has committed. It is only a hint."""
 
     def __init__(self, engine: Engine, owner: str = "") -> None:
         """Raises StoreError. With PostgreSQL the worker ``owner`` counts as alive from here on."""
@@ -205,5 +207,5 @@ def lease_end(engine: Engine, now: datetime, lease_s: float) -> datetime | Colum
 
 
 def overdue() -> ColumnElement[datetime]:
-    """Leases that ended before this moment may be taken from their owner (PostgreSQL only)."""
+    """Leases that ended before this time may be taken from their owner (PostgreSQL only)."""
     return postgresql.CLOCK - timedelta(seconds=postgresql.TAKER_WAITS_S)

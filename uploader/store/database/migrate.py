@@ -1,6 +1,6 @@
 """The schema's version: read by plain SQL, raised by Alembic (docs/architecture.md §10).
 
-Alembic is imported only if a migration runs: `uploader status` must start fast.
+Alembic is only imported when a migration runs: `uploader status` must start fast.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 def migrations_dir() -> Path:
-    """Inside the installed package, or beside it in a source checkout."""
+    """Inside the installed package, or next to it in a source checkout."""
     installed = _PACKAGE / "migrations"
     return installed if installed.is_dir() else _PACKAGE.parent / "migrations"
 
@@ -46,11 +46,11 @@ def current_version(engine: Engine) -> str | None:
         strangers = sqlite.strangers(connection) if dialect.is_file(engine) else []
     if strangers:
         raise StoreError(
-            f"the state store holds a view or a trigger ({strangers[0]!r})", code=Code.FOREIGN
+            f"the state store contains a view or a trigger ({strangers[0]!r})", code=Code.FOREIGN
         )
     if version is None and set(tables) - {"alembic_version"}:
         raise StoreError(
-            "the state store holds the tables of another program",
+            "the state store contains another program's tables",
             code=Code.FOREIGN,
         )
     return version
@@ -62,7 +62,7 @@ def _stamp(connection: Connection) -> str | None:
 
 
 def require_head(engine: Engine) -> None:
-    """Raises StoreError unless this program and the store speak of the same schema."""
+    """Raises StoreError unless this program and the store have the same schema."""
     version = current_version(engine)
     if version == HEAD:
         return
@@ -79,8 +79,8 @@ def require_head(engine: Engine) -> None:
 def ensure(engine: Engine, state_dir: Path) -> None:
     """Bring the store to HEAD: create an empty one, migrate an older one.
 
-    A file is backed up before; with PostgreSQL that is its own tools' business. Raises
-    StoreError for a newer store, and for an older one while a worker lives.
+    A file is backed up first; PostgreSQL has its own tools for that. Raises StoreError for a newer
+    store, and for an older one while a worker is alive.
     """
     version = current_version(engine)
     if version == HEAD:
@@ -94,7 +94,7 @@ def ensure(engine: Engine, state_dir: Path) -> None:
 
 @contextlib.contextmanager
 def _alone(engine: Engine, state_dir: Path) -> Iterator[Callable[[], bool]]:
-    """Nobody else migrates meanwhile; yields whether any worker lives, for it to be asked."""
+    """Prevents other migrations meanwhile; yields a call that tells whether any worker is alive."""
     with locks.exclusive(state_dir / locks.MIGRATION_LOCK):
         if dialect.is_file(engine):
             yield partial(locks.any_worker, state_dir)
@@ -104,7 +104,7 @@ def _alone(engine: Engine, state_dir: Path) -> Iterator[Callable[[], bool]]:
 
 
 def _migrate(engine: Engine, any_worker: Callable[[], bool]) -> None:
-    # Asked again: who held the lock before us may have done it.
+    # Check again: the process that had the lock before us may have done it.
     version = current_version(engine)
     _refuse_newer(version)
     if version is not None and version != HEAD:
@@ -112,7 +112,7 @@ def _migrate(engine: Engine, any_worker: Callable[[], bool]) -> None:
         if dialect.is_file(engine):
             backup(engine, Path(f"{engine.url.database}.backup-{version}"))
         else:
-            _log.warning("migrating from version %s without a backup: that is pg_dump's", version)
+            _log.warning("migrating from version %s without a backup: pg_dump makes those", version)
     if version != HEAD:
         upgrade(engine)
 
@@ -152,9 +152,9 @@ def upgrade(engine: Engine) -> None:
 
 
 def save(engine: Engine, state_dir: Path, path: Path | None) -> Path:
-    """What `db backup` does: a copy at ``path``, which must not exist yet; where it went.
+    """Make a copy at ``path``, which must not exist yet; returns the copy's path.
 
-    Without ``path`` beside the store, in place of the copy made so the last time. Raises
+    Without ``path`` the copy is made next to the store and replaces the last one made there. Raises
     UsageError, also for PostgreSQL, NotFound and StoreError.
     """
     if not dialect.is_file(engine):
@@ -162,7 +162,7 @@ def save(engine: Engine, state_dir: Path, path: Path | None) -> Path:
     target = path or Path(f"{engine.url.database}.backup")
     with dialect.store_errors():
         private_folder(state_dir)
-        # One at a time, and never of a store that is half migrated.
+        # One backup at a time, and never of a store that is half migrated.
         with locks.exclusive(state_dir / locks.MIGRATION_LOCK):
             if path is not None:
                 _refuse_target(path)
@@ -173,8 +173,8 @@ def save(engine: Engine, state_dir: Path, path: Path | None) -> Path:
 def _refuse_target(path: Path) -> None:
     if os.path.lexists(path):
         raise UsageError(
-            f"{path} exists already: a backup replaces nothing",
-            hint="choose another name; without one, the last backup made so is replaced",
+            f"{path} already exists, and a backup replaces no file",
+            hint="choose another name, or give none: that replaces the last backup made so",
         )
     if not path.parent.is_dir():
         raise NotFound(f"there is no folder {path.parent}", hint="create it first")
@@ -183,9 +183,9 @@ def _refuse_target(path: Path) -> None:
 def backup(engine: Engine, path: Path) -> None:
     """A consistent copy of the store at ``path`` (0600), while others go on writing.
 
-    Replaces an earlier copy only once the new one is whole. Raises StoreError.
+    An earlier copy is only replaced once the new one is complete. Raises StoreError.
     """
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # nobody can be there before us
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # nobody can create it before us
     with dialect.store_errors():
         new_private_file(part)
         try:

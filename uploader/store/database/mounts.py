@@ -1,7 +1,7 @@
-"""On which kind of disk is the state folder? SQLite needs locks and shared memory that hold.
+"""On what kind of disk is the state folder? SQLite needs locks and shared memory that work.
 
-Three answers: a local disk, one that surely breaks a database, and all others, which may only
-look like a disk (docs/architecture.md §9).
+There are three answers: a local disk, one that certainly breaks a database, and all others, which
+may only look like a disk (docs/architecture.md §9).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from uploader.core.errors import UsageError
 
 _MOUNTS = Path("/proc/mounts")
 
-#: Disks of this machine.
+#: File systems on disks of this machine.
 LOCAL = frozenset(
     {
         "apfs",
@@ -36,7 +36,7 @@ LOCAL = frozenset(
         "zfs",
     }
 )
-#: Shared between machines, or without what SQLite's log needs.
+#: File systems that machines share, or that lack what SQLite's log needs.
 BAD = frozenset(
     {
         "9p",
@@ -90,7 +90,7 @@ BAD = frozenset(
 def refuse_bad(path: Path, mounts: Path = _MOUNTS) -> None:
     """Raises UsageError if ``mounts`` says that a database at ``path`` would break.
 
-    If the system has no such list (macOS), or it names no mount above ``path``, accept.
+    If the system has no such list (macOS), or no mount in it is above ``path``, accept.
     """
     kind = file_system(path, mounts)
     if kind in BAD:
@@ -101,7 +101,7 @@ def refuse_bad(path: Path, mounts: Path = _MOUNTS) -> None:
 
 
 def doubts(path: Path, mounts: Path = _MOUNTS) -> str:
-    """A sentence on a file system that nobody vouches for; empty for a local one."""
+    """A warning about a file system that may not be safe; empty for a local one."""
     kind = file_system(path, mounts)
     if not kind or kind in LOCAL | BAD:
         return ""
@@ -119,7 +119,7 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
     for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
         _, place, kind, *_ = line.split(" ")
         folder = Path(_unescaped(place))
-        # The longest mount point wins; of equal ones the last mounted hides the others.
+        # The longest mount point wins; if several are equal, the last one hides the others.
         if path.is_relative_to(folder) and len(folder.parts) >= found[0]:
             found = (len(folder.parts), kind)
     return found[1]

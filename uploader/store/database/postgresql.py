@@ -1,8 +1,8 @@
-"""Everything that is PostgreSQL's: how it is opened, how it begins, what its errors mean.
+"""Everything specific to PostgreSQL: connecting, transactions, what its errors mean.
 
-Every writing transaction takes one advisory lock first, so that there is one writer at a time as
-with SQLite, and whatever holds there holds here: one open job per model, events in the order of
-their commits. The driver is imported only if such a store is used.
+Every writing transaction first takes one advisory lock, so that there is one writer at a time, and
+the same rules hold as with SQLite: one open job per model, events in the order of their commits.
+The driver is only imported if such a store is used.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from uploader.core.reasons import Code
 from uploader.store.database.causes import Cause
 
 DRIVER = "postgresql+psycopg"
-#: How people write it.
+#: The spellings that people use.
 NAMES = ("postgresql", "postgres", DRIVER)
-#: The taker of an expired lease waits so much longer, in seconds (docs/architecture.md §9).
+#: Seconds to wait beyond a lease's end before it is taken (docs/architecture.md §9).
 TAKER_WAITS_S = 10.0
-#: The clock that decides leases; unlike now() it does not stand still in a transaction.
+#: The clock that decides leases; unlike now() it goes on during a transaction.
 CLOCK = func.clock_timestamp(type_=DateTime(timezone=True))
 
 _WRITING = "uploader_writing"
 #: Advisory locks are two numbers: ours begin with "uplo", then which one.
 _OURS = 0x75706C6F
 _WRITER, _MIGRATION, _WORKERS = 1, 2, 3
-#: Who stops inside a transaction (SIGSTOP, a suspended laptop) holds the others up so long.
+#: Seconds for which a process that stops in a transaction (SIGSTOP, a suspended laptop) can hold up
+#: others.
 _IDLE_S = 10.0
-#: What the URL does not say otherwise. A network that swallows packets is noticed in 30 s.
+#: Defaults that the URL may override. A network that drops packets is noticed in 30 s.
 _CONNECTING: dict[str, Any] = {
     "application_name": "uploader",
     "client_encoding": "utf8",
@@ -51,13 +52,13 @@ _UNREACHABLE = Cause(
 )
 _REFUSED = Cause(
     Code.LOGIN_REFUSED,
-    "cannot be entered: PostgreSQL refuses this user, password or database",
+    "cannot be opened: PostgreSQL refuses this user, password or database",
     "check user, password and database in database_url, and the server's pg_hba.conf",
 )
 _SETTINGS = Cause(
     Code.LOGIN_REFUSED,
-    "cannot be entered: the database URL has a setting that PostgreSQL does not know",
-    "check what follows the ? in database_url",
+    "cannot be opened: the database URL has a setting that PostgreSQL does not know",
+    "check the part of database_url after the ?",
 )
 _READ_ONLY = Cause(
     Code.READ_ONLY,
@@ -66,21 +67,23 @@ _READ_ONLY = Cause(
 )
 _LOCKED = Cause(
     Code.LOCKED,
-    "was held up by another session for too long",
-    "try again; pg_stat_activity shows who holds it",
+    "was locked by another session for too long",
+    "try again; pg_stat_activity shows which session has the lock",
 )
 _FULL = Cause(
-    Code.DISK_FULL, "has no room to grow", "free space on PostgreSQL's disk, then try again"
+    Code.DISK_FULL,
+    "has no space left on its disk",
+    "free some space on PostgreSQL's disk, then try again",
 )
 _CROWDED = Cause(
     Code.CROWDED,
     "cannot be used: PostgreSQL is out of connections or memory",
 )
 _DAMAGED = Cause(
-    Code.IO, "cannot be read or written: PostgreSQL reports damage", "see the server's own log"
+    Code.IO, "cannot be read or written: PostgreSQL reports damage", "see the server's log"
 )
 _MIGRATED = Cause(
-    Code.NEWER, "was migrated while this worker was cut off from it", "restart the service"
+    Code.NEWER, "was migrated while this worker had no connection to it", "restart the service"
 )
 
 #: By SQLSTATE, else by its class, the first two characters.
@@ -100,7 +103,7 @@ _CAUSES = {
     "58": _DAMAGED,
     "XX": _DAMAGED,
 }
-#: The server's words if a connection is refused: libpq hands no SQLSTATE on.
+#: The server's words when it refuses a connection: libpq does not pass on an SQLSTATE.
 _REFUSALS = (
     "authentication",
     "password",
@@ -134,12 +137,12 @@ def _unanswered(error: BaseException) -> Cause | None:
 
 
 def open_database(url: URL, lock_timeout_s: float) -> Engine:
-    """The store behind ``url``; nothing is connected yet. Raises UsageError without a driver."""
+    """The store that ``url`` names; it does not connect yet. Raises UsageError without a driver."""
     try:
         engine = create_engine(
             url.set(drivername=DRIVER),
             connect_args={k: v for k, v in _CONNECTING.items() if k not in url.query},
-            # One consistent view; `writing` has its own.
+            # One consistent view; `writing` sets its own level.
             isolation_level="REPEATABLE READ",
             pool_pre_ping=True,
             # A row may hold a session URI; no exception may print it (docs/invariants.md §8).
@@ -158,11 +161,11 @@ def _prepare(engine: Engine, lock_timeout_s: float) -> None:
         f"SET lock_timeout = {lock_timeout_s * 1000:.0f};"
         f"SET idle_in_transaction_session_timeout = {_IDLE_S * 1000:.0f};"
         "SET TIME ZONE 'UTC';"
-        # A machine that lost its power is no worker for two hours more, the systems' default.
+        # Without these a machine that lost power would count as a worker for two hours more.
         "SET tcp_keepalives_idle = 10;"
         "SET tcp_keepalives_interval = 5;"
         "SET tcp_keepalives_count = 4;"
-        # A committed row survives a pulled plug, whatever the server's default.
+        # A committed row survives a power cut, whatever the server's default.
         "SELECT set_config('synchronous_commit', 'on', false)"
         " WHERE current_setting('synchronous_commit') IN ('off', 'local')"
     )
@@ -199,9 +202,9 @@ def _alone(engine: Engine) -> Connection:
 
 
 class Changes:
-    """What another process's commit moves, on a connection that shows that this worker lives.
+    """What another process's commit changes, on a connection that marks this worker as alive.
 
-    The lock it shares goes with the connection: who migrates asks for it
+    The shared lock ends with the connection; a migration checks for it
     (docs/architecture.md §10).
     """
 
@@ -213,7 +216,7 @@ class Changes:
         self._connection = self._connected()
 
     def look(self) -> tuple[int, int]:
-        """Another connection than before counts as a change."""
+        """A new connection counts as a change."""
         if not self._connection.closed:
             with contextlib.suppress(DBAPIError):
                 return self._asked()
@@ -267,14 +270,14 @@ def connected_workers(engine: Engine) -> frozenset[str]:
 
 @contextlib.contextmanager
 def migrating(engine: Engine) -> Iterator[Connection]:
-    """Nobody else, on whatever machine, migrates meanwhile."""
+    """Prevents other migrations, on any machine, meanwhile."""
     with contextlib.closing(_alone(engine)) as connection:
         connection.exec_driver_sql(_lock("advisory_lock", _MIGRATION))
         yield connection
 
 
 def keep_workers_out(connection: Connection) -> bool:
-    """True if none lives; then none begins while ``connection`` lasts."""
+    """True if no worker is alive; then none can start while ``connection`` is open."""
     statement = _lock("try_advisory_lock", _WORKERS)
     out: bool = connection.exec_driver_sql(statement).scalar_one()
     return out

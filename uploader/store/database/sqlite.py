@@ -1,7 +1,7 @@
-"""Everything that is SQLite's: how it is opened, how it begins, what its errors mean.
+"""Everything specific to SQLite: opening, transactions, what its errors mean.
 
-WAL with synchronous=FULL, so that a committed row survives a pulled plug; writes begin with
-BEGIN IMMEDIATE, so that no transaction fails half-way for want of the write lock
+WAL with synchronous=FULL, so that a committed row survives a power cut; writes begin with BEGIN
+IMMEDIATE, so that no transaction fails half-way because it cannot get the write lock
 (docs/architecture.md §8).
 """
 
@@ -22,10 +22,10 @@ from uploader.core.reasons import Code
 from uploader.store.database import causes
 from uploader.store.database.state_folder import our_file, private_folder
 
-#: The execution option that says how a connection's transactions begin.
+#: The execution option that sets how a connection's transactions begin.
 BEGIN = "uploader_begin"
 
-#: The first with RETURNING.
+#: The first version with RETURNING.
 _OLDEST = (3, 35, 0)
 
 #: By SQLite's primary result code.
@@ -50,9 +50,9 @@ def cause(error: BaseException | None) -> causes.Cause | None:
 
 
 def _primary_code(error: BaseException | None) -> int:
-    """SQLite's; the low byte is the cause, the rest says more than a user can use."""
+    """SQLite's primary result code: the low byte of what it reports."""
     if isinstance(error, sqlite3.OperationalError) and (
-        # Without a number it is Python's own complaint, about text that is not UTF-8.
+        # An error without a number is Python's own, about text that is not UTF-8.
         not hasattr(error, "sqlite_errorcode") or str(error) == "unsupported file format"
     ):
         return sqlite3.SQLITE_CORRUPT
@@ -62,8 +62,8 @@ def _primary_code(error: BaseException | None) -> int:
 def open_file(path: Path, busy_timeout_s: float) -> Engine:
     """The store at ``path``; a missing file is created, 0600 in a 0700 folder.
 
-    Raises UsageError for a file system that breaks a database and for a folder or file that is
-    not this user's alone, StoreError for a SQLite that is too old, and OSError.
+    Raises UsageError for a file system that breaks a database and for a folder or file that others
+    can use, StoreError if SQLite is too old, and OSError.
     """
     refuse_old(sqlite3.sqlite_version_info)
     private_folder(path.parent)
@@ -83,7 +83,7 @@ def open_file(path: Path, busy_timeout_s: float) -> Engine:
 
 
 def refuse_old(version: tuple[int, ...]) -> None:
-    """Raises StoreError for a SQLite without the statements that the store is written in."""
+    """Raises StoreError if SQLite is too old for the store's statements."""
     if version < _OLDEST:
         found, needed = (".".join(map(str, numbers)) for numbers in (version, _OLDEST))
         raise StoreError(
@@ -93,7 +93,7 @@ def refuse_old(version: tuple[int, ...]) -> None:
 
 
 def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
-    # mode=rw: a deleted store is an error, never silently an empty new one.
+    # mode=rw: a deleted store is an error and not silently replaced by an empty one.
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode=rw",
         uri=True,
@@ -111,15 +111,15 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-        # Two first openers may collide here; one of them wins for both.
+        # Two processes that open a new store may collide here; either one's success is enough.
         with contextlib.suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
-    # Without it macOS leaves a "synced" page in the drive's cache; elsewhere it does nothing.
+    # Without it macOS leaves a "synced" page in the drive's cache; elsewhere it has no effect.
     connection.execute("PRAGMA fullfsync = ON")
     connection.execute("PRAGMA foreign_keys = ON")
-    # What stands in the file may be a stranger's: no function of its schema runs, and a page that
-    # makes no sense is an error.
+    # The file's content may come from elsewhere: no function in its schema is run, and a malformed
+    # page is an error.
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
 
@@ -127,7 +127,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 def _watch_identity(engine: Engine, path: Path) -> None:
     """Begin transactions our way, and only on the file that was opened.
 
-    SQLite in WAL mode goes on writing to a deleted file without a word.
+    SQLite in WAL mode silently keeps writing to a deleted file.
     """
 
     @event.listens_for(engine, "connect")
@@ -156,7 +156,7 @@ def writing(engine: Engine) -> Engine:
 
 
 class Changes:
-    """A number that another connection's commit moves: one PRAGMA on one connection."""
+    """A number that another connection's commit changes: one PRAGMA on one connection."""
 
     def __init__(self, engine: Engine, owner: str) -> None:
         del owner  # its lock shows that it lives
@@ -164,7 +164,7 @@ class Changes:
 
     def look(self) -> int:
         """The number as it is now. Raises what the driver raises."""
-        # Outside any transaction: inside one the number would stand still.
+        # This runs outside any transaction: inside one the number would not change.
         with contextlib.closing(self._connection.cursor()) as cursor:
             cursor.execute("PRAGMA data_version")
             version: int = cursor.fetchall()[0][0]
@@ -214,5 +214,5 @@ def copy(engine: Engine, target: Path) -> None:
     """A consistent copy into the empty file ``target``, while others go on writing."""
     with engine.connect() as connection, contextlib.closing(sqlite3.connect(target)) as found:
         _raw(connection).backup(found)
-        # One file to carry away, without a log beside it.
+        # The copy is one file that can be moved, without a log next to it.
         found.execute("PRAGMA journal_mode = DELETE")

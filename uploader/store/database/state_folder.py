@@ -1,7 +1,7 @@
-"""The state folder and its files: ours alone, and on a disk of this machine.
+"""The state folder and its files: private to this user, and on a disk of this machine.
 
-What stands in them decides which files are sent where, so whoever may write them may send any
-file of this user: a folder or a database that is not ours, or that others may write, is refused.
+Their content decides which files are sent where, so whoever can write them can send any file of
+this user. A folder or a database that is not ours, or that others may write, is refused.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ def private_folder(path: Path) -> None:
 
 
 def new_private_file(path: Path) -> None:
-    """Create ``path`` empty, 0600 from its first moment; raises FileExistsError, OSError.
+    """Create ``path`` empty and with mode 0600 from the start; raises FileExistsError, OSError.
 
-    A link that somebody put there is not followed.
+    A link at that place is not followed.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     os.close(os.open(path, flags, 0o600))
 
 
 def our_file(path: Path) -> None:
-    """``path`` exists, is ours alone, and whoever opens it next gets just that.
+    """Make sure that ``path`` exists, is private to us, and is what the next open will get.
 
-    A missing one is created; one that others may read, as a restored copy is, is made private.
-    Raises UsageError for one that is not ours or that others may write, and OSError.
+    A missing file is created; one that others may read, like a restored copy, is made private.
+    Raises UsageError for a file that is not ours or that others may write, and OSError.
     """
     with suppress(FileExistsError):
         new_private_file(path)
         return
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
-        return  # what opens it next says what is wrong
+        return  # opening it will say what is wrong
     _refuse_strangers("state store", path, facts)
     if facts.st_mode & _OTHERS:
         path.chmod(0o600)
@@ -60,7 +60,7 @@ def our_file(path: Path) -> None:
 def _refuse_strangers(what: str, path: Path, facts: os.stat_result) -> None:
     if facts.st_uid != os.geteuid():
         raise UsageError(
-            f"the {what} {path} is another user's (uid {facts.st_uid}, we are {os.geteuid()})",
+            f"the {what} {path} is another user's (uid {facts.st_uid}; we are {os.geteuid()})",
             hint="run as that user, or set UPLOADER_STATE_DIR to a new folder of your own",
         )
     if facts.st_mode & _OTHERS_WRITE:

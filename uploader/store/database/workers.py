@@ -1,8 +1,9 @@
-"""Which workers live: the operating system's locks decide, not a clock (docs/architecture.md §9).
+"""Which workers are alive: file locks decide, not a clock (docs/architecture.md §9).
 
-A worker holds an exclusive flock on STATE_DIR/workers/<uuid>.lock. A lock that can be taken
-belongs to nobody: its leases are void at once and its file is removed. With PostgreSQL it decides
-nothing, for a worker may be another machine's: it only tells this machine that one runs.
+A worker holds an exclusive flock on STATE_DIR/workers/<uuid>.lock. If a lock can be taken, its
+worker is gone: its leases are void at once and its file is removed. With PostgreSQL a worker may be
+on another machine, so the lock decides nothing there: it only tells this machine that a worker
+runs.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from uploader.runtime import SystemClock
 from uploader.store.database.dialect import store_errors
 from uploader.store.database.state_folder import private_folder
 
-#: A migration of a large store, or its backup, may take a while.
+#: Seconds: migrating a large store, or backing it up, may take a while.
 LOCK_PATIENCE_S = 60.0
 _LOOK_S = 0.1
-#: In the state folder; held while a schema changes, a backup is made, or a worker begins.
+#: A file in the state folder; locked while a schema changes, a backup is made, or a worker starts.
 MIGRATION_LOCK = "migrate.lock"
 
 
@@ -34,22 +35,22 @@ class WorkerLock:
     """This worker's proof of life, held until `close`. ``owner`` goes into its leases."""
 
     def __init__(self, state_dir: Path) -> None:
-        """Raises StoreError, and UsageError for a state folder on a network."""
+        """Raises StoreError, and UsageError for a state folder on a network file system."""
         self._folder = state_dir / "workers"
         with store_errors():
             private_folder(self._folder)
-            # Who migrates asked for living workers before: none may come to life meanwhile.
+            # A migration has already checked for workers: none may start meanwhile.
             with exclusive(state_dir / MIGRATION_LOCK):
                 self.owner, self._fd = _take_new(self._folder)
 
     def alive(self, owner: str) -> bool:
-        """Does the worker ``owner`` still hold its lock? Always true of this one."""
+        """Does the worker ``owner`` still hold its lock? Always true for this one."""
         with store_errors():
             return owner == self.owner or _held(_lock_path(self._folder, owner))
 
     def close(self) -> None:
         """Give the lock up: this worker counts as gone, and its leases may be taken over."""
-        # Removed while still held, so that nobody can meet it as a stale one.
+        # It is removed while still locked, so that nobody can take it for a stale one.
         _lock_path(self._folder, self.owner).unlink(missing_ok=True)
         os.close(self._fd)
 
@@ -66,7 +67,7 @@ class WorkerLock:
 
 
 def any_worker(state_dir: Path) -> bool:
-    """Does any worker, of any process, live? Removes stale locks; raises StoreError."""
+    """Is any worker, of any process, alive? Removes stale locks; raises StoreError."""
     return bool(living(state_dir))
 
 
@@ -87,8 +88,8 @@ def _take_new(folder: Path) -> tuple[str, int]:
         path = _lock_path(folder, owner)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
-        # Between open and flock another process may have taken it for stale and removed it.
-        # A name is never used twice, so what is found here is ours.
+        # Between open and flock another process may have taken it for stale and removed it. A name
+        # is never used twice, so a file of this name is ours.
         if path.exists():
             return owner, fd
         os.close(fd)
@@ -100,7 +101,7 @@ def _held(path: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        # Shared: two who ask at once must not take each other for the worker.
+        # A shared lock: two processes that check at once must not take each other for the worker.
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -115,13 +116,13 @@ def _held(path: Path) -> bool:
 def exclusive(path: Path, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]:
     """Hold an exclusive flock on ``path`` (created 0600), waiting ``patience_s`` for it.
 
-    Raises StoreError that names the process which holds it, and OSError.
+    Raises StoreError, which names the process that holds it, and OSError.
     """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         _take(fd, path, patience_s)
         os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)  # for those who wait
+        os.pwrite(fd, str(os.getpid()).encode(), 0)  # for processes that wait
         yield
     finally:
         os.close(fd)
@@ -145,7 +146,9 @@ def _held_by(fd: int, path: Path) -> StoreError:
     written = os.pread(fd, 20, 0).decode("ascii", "replace")
     who = f"process {written}" if written.isdecimal() else "another process"
     return StoreError(
-        f"{who} has held {path} for too long",
-        hint=f"see what it does (`ps -p {written}`)" if written.isdecimal() else f"fuser {path}",
+        f"{who} has locked {path} for too long",
+        hint=f"see what it is doing (`ps -p {written}`)"
+        if written.isdecimal()
+        else f"fuser {path}",
         code=Code.LOCKED,
     )
