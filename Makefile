@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-matrix prove check constraints docs soak clean
+.PHONY: demo test test-matrix prove check constraints docs soak fuzz clean
 
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
@@ -57,3 +57,6 @@ MINUTES ?= 10
 SEED ?= 1
 soak: $(VENV)/installed-dev ## real processes, killed and cut off for minutes: make soak MINUTES=10 SEED=1
 	$(BIN)/python -m tests.soak.soak --minutes $(MINUTES) --seed $(SEED)
+
+fuzz: $(VENV)/installed-dev ## foreign words for every parser, for minutes: make fuzz MINUTES=10 SEED=1
+	$(BIN)/python -m tests.fuzz.fuzz --minutes $(MINUTES) --seed $(SEED)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, Table, case, func, select
 
-from uploader.core.errors import NotFound
+from uploader.core.errors import JobRefused, NotFound
 from uploader.core.job import (
     Event,
     FileState,
@@ -20,9 +20,9 @@ from uploader.core.job import (
     Status,
 )
 from uploader.core.redact import SessionUri
-from uploader.core.resumable import read_url
+from uploader.core.resumable import UploadUrl, read_url
 from uploader.store.database.dialect import corrupt_rows_as_store_error
-from uploader.store.tables import files, jobs
+from uploader.store.tables import events, files, jobs
 
 
 def _sum(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -62,8 +62,34 @@ def read_job(connection: Connection, job_id: int) -> Job:
     raise NotFound(f"there is no job {job_id}", hint="`uploader status` lists the jobs")
 
 
+#: What JSON columns hold; what every other column holds follows from its type.
+_JSON: dict[str, type] = {"create_body": dict, "options": dict, "preflight": list, "warnings": list}
+
+
+def _types(table: Table) -> tuple[tuple[str, frozenset[type]], ...]:
+    found = []
+    for column in table.columns:
+        kind = _JSON.get(column.name) or column.type.python_type
+        if kind is not object:  # a time, which its own type checks
+            also: list[type] = [int] if kind is float else []
+            also += [type(None)] if column.nullable else []
+            found.append((column.name, frozenset({kind, *also})))
+    return tuple(found)
+
+
+_JOB, _FILE, _EVENT = _types(jobs), _types(files), _types(events)
+
+
+def _check(row: Row[Any], types: tuple[tuple[str, frozenset[type]], ...]) -> None:
+    """SQLite keeps any value in any column. Raises ValueError for one of another type."""
+    for name, allowed in types:
+        if type(getattr(row, name)) not in allowed:
+            raise ValueError(f"{name} has a value of another type")
+
+
 def job_of(row: Row[Any]) -> Job:
-    """A job of a row of `JOBS`. Raises ValueError for words that the program does not know."""
+    """A job of a row of `JOBS`. Raises ValueError for a value that the program never writes."""
+    _check(row, _JOB)
     return Job(
         id=row.id,
         base_url=row.base_url,
@@ -120,6 +146,7 @@ def file_of(row: Row[Any]) -> FileState:
     """Raises ValueError for a name that no scan can find: it would lead out of the folder."""
     if "/" in row.path or "\0" in row.path or row.path in ("", ".", ".."):
         raise ValueError("a file's path is not a plain name")
+    _check(row, _FILE)
     return FileState(
         job_id=row.job_id,
         path=row.path,
@@ -128,7 +155,7 @@ def file_of(row: Row[Any]) -> FileState:
         mode=Mode(row.mode),
         session=SessionUri(row.session_uri) if row.session_uri else None,
         session_at=row.session_at,
-        url=read_url(row.upload_url) if row.upload_url else None,
+        url=_url_of(row.upload_url) if row.upload_url else None,
         object_path=row.object_path,
         sessions=row.sessions,
         old_sessions_lost=row.old_sessions_lost,
@@ -149,6 +176,14 @@ def file_of(row: Row[Any]) -> FileState:
     )
 
 
+def _url_of(text: str) -> UploadUrl:
+    try:
+        return read_url(text)
+    except JobRefused:
+        raise ValueError("an upload URL is not a URL") from None
+
+
 def event_of(row: Row[Any]) -> Event:
-    """An event of a row of the table of events."""
+    """An event of a row of the table. Raises ValueError for a value that is never written."""
+    _check(row, _EVENT)
     return Event(row.seq, row.job_id, row.at, row.kind, row.message, row.path)

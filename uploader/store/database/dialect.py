@@ -76,7 +76,7 @@ def corrupt_rows_as_store_error() -> Iterator[None]:
     """Wraps the reading of rows: a value that this program never writes means damage, not a bug."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise causes.CORRUPT.error() from error
 
 

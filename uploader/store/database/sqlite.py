@@ -198,7 +198,7 @@ def strangers(connection: Connection) -> list[str]:
     """Views, triggers and virtual tables: none is ours, and each could act on our writes."""
     query = (
         "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
-        " OR sql LIKE 'create virtual%'"
+        " OR (type = 'table' AND coalesce(rootpage, 0) = 0)"  # a virtual one has no page
     )
     return [str(name) for (name,) in connection.exec_driver_sql(query)]
 
