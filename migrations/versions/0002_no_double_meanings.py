@@ -17,6 +17,8 @@ def upgrade() -> None:
     _add_columns()
     for statement in (*_JOBS, _FILES):
         op.execute(statement)
+    for tail in _APPENDED:
+        op.execute(_SPELLED_ONCE.bindparams(tail=tail, length=len(tail)))
     _drop_columns()
 
 
@@ -74,6 +76,22 @@ _FILES = """
     UPDATE files
     SET fingerprint = 'local:' || CAST(mtime_ns AS TEXT) || ':' || CAST(inode AS TEXT)
 """
+
+
+#: What one reading of a base URL left in a row and another took away: no worker took the job.
+_APPENDED = ("/inference", ":443")
+#: Without its tail, unless an open job stands under that address already.
+_SPELLED_ONCE = sa.text(
+    """
+    UPDATE jobs SET base_url = substr(jobs.base_url, 1, length(jobs.base_url) - :length)
+    WHERE base_url LIKE 'https://%' || :tail AND NOT EXISTS (
+        SELECT 1 FROM jobs AS other
+        WHERE other.base_url = substr(jobs.base_url, 1, length(jobs.base_url) - :length)
+            AND other.account = jobs.account AND other.model_id = jobs.model_id
+            AND other.status IN ('active', 'paused', 'blocked', 'failed')
+    )
+    """
+)
 
 
 def _drop_columns() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -15,7 +16,9 @@ from tests.store.old_stores import Services, fill_postgresql, fill_sqlite
 from uploader.core.job import Job, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.redact import SessionUri
-from uploader.store.database.dialect import sqlite_url
+from uploader.store.database import migrate
+from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.jobs import Jobs
 
 #: What a user does about a job that stands still.
 CURES = {Status.PAUSED: Verb.RESUME, Status.FAILED: Verb.RETRY}
@@ -121,3 +124,28 @@ def sessions_of(lab: Lab) -> dict[str, list[SessionUri]]:
 def alive(lab: Lab, uri: SessionUri) -> bool:
     session = lab.world.sessions.get(uri.reveal().partition("upload_id=")[2])
     return session is not None and session.gone is None
+
+
+def test_base_urls_of_old_rows_are_spelled_as_workers_spell_them(tmp_path: Path) -> None:
+    """Two rows that become the same open job stay apart; a worker names the one it passes by."""
+    database = tmp_path / "state" / "old.db"
+    database.parent.mkdir(mode=0o700)
+    fill_sqlite(database, tmp_path)
+    home = "https://api.fireworks.ai"
+    spelled = {"/inference": home, ":443": home, "": home, "/team": f"{home}/team"}
+    with closing(sqlite3.connect(database)) as connection:
+        names = [name for (name,) in connection.execute("SELECT model_id FROM jobs LIMIT 5")]
+        for name, tail in zip(names, (*spelled, "/inference"), strict=True):
+            put = "UPDATE jobs SET base_url = ?, account = 'a' WHERE model_id = ?"
+            connection.execute(put, (home + tail, name))
+        connection.execute(
+            "UPDATE jobs SET model_id = ?, status = 'active' WHERE model_id = ?",
+            (names[2], names[4]),
+        )
+        connection.execute("UPDATE jobs SET status = 'active' WHERE base_url = ?", (home,))
+        connection.commit()
+    engine = open_engine(sqlite_url(database))
+    migrate.ensure(engine, database.parent)
+    found = [job for job in Jobs(engine).jobs() if job.account == "a"]
+    engine.dispose()
+    assert [job.base_url for job in found] == [*spelled.values(), f"{home}/inference"]
