@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-matrix prove check constraints docs soak fuzz clean
+.PHONY: demo test test-matrix prove check constraints docs soak fuzz hashes audit clean
 
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
@@ -60,3 +60,18 @@ soak: $(VENV)/installed-dev ## real processes, killed and cut off for minutes: m
 
 fuzz: $(VENV)/installed-dev ## foreign words for every parser, for minutes: make fuzz MINUTES=10 SEED=1
 	$(BIN)/python -m tests.fuzz.fuzz --minutes $(MINUTES) --seed $(SEED)
+
+WHEELS := $(VENV)/wheels
+hashes: $(VENV)/bin/python ## the hashes of those versions and of what builds the wheel, for this Python
+	rm -rf $(WHEELS)
+	$(PIP) download --only-binary :all: --dest $(WHEELS) -r constraints.txt hatchling editables
+	(sed -n 1p constraints-hashes.txt; cd $(WHEELS) && sha256sum *.whl | awk '{ split($$2, part, "-"); \
+		gsub("_", "-", part[1]); print tolower(part[1]) "==" part[2] " --hash=sha256:" $$1 }' \
+		| sort) > constraints-hashes.new
+	mv constraints-hashes.new constraints-hashes.txt
+
+audit: ## the pinned versions against the published advisories; needs the network
+	rm -rf $(VENV)-audit && $(PYTHON) -m venv $(VENV)-audit
+	PIP_CONSTRAINT= $(VENV)-audit/bin/pip --quiet --disable-pip-version-check install pip-audit
+	$(VENV)-audit/bin/pip-audit --no-deps --disable-pip -r constraints.txt; \
+		found=$$?; rm -rf $(VENV)-audit; exit $$found

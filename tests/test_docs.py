@@ -17,7 +17,7 @@ from uploader.settings.load import KEYS
 ROOT = Path(__file__).parents[1]
 DOCS = {page.name: page.read_text() for page in sorted((ROOT / "docs").glob("*.md"))}
 PAGES = {f"docs/{name}": text for name, text in DOCS.items()} | {
-    name: (ROOT / name).read_text() for name in ("README.md", "CHANGELOG.md")
+    name: (ROOT / name).read_text() for name in ("README.md", "CHANGELOG.md", "SECURITY.md")
 }
 _SECTION = re.compile(r"^#{2,3} (\d+(?:\.\d+)?)\.? \S", re.MULTILINE)
 _TRAP = re.compile(r"^\| (T\d+) \|", re.MULTILINE)
