@@ -61,6 +61,7 @@ def test_defaults(home: Path) -> None:
     assert (found.fireworks.account_id, found.fireworks.api_key) == (None, None)
     assert (found.transfer.max_jobs, found.transfer.max_files) == (2, 4)
     assert found.transfer.chunk_size_bytes == 256 * MIB
+    assert found.transfer.slowest_uplink_bps == 256 * 1024
     assert found.transfer.bandwidth_limit_bps is None
     assert (found.validation.poll_interval_s, found.validation.deadline_s) == (30.0, 3600.0)
     assert (found.retry.initial_delay_s, found.retry.max_delay_s) == (1.0, 60.0)
@@ -166,6 +167,7 @@ MISTAKES = [
     ("[transfer]\nmax_files = [1]", "transfer.max_files cannot be [1]", "whole number"),
     ("[transfer]\nmax_files = true", "transfer.max_files cannot be True", "number"),
     ("[transfer]\nchunk_size = '1MB'", "transfer.chunk_size cannot be 1MB", "256KiB"),
+    ("[transfer]\nslowest_uplink = '1B/s'", "transfer.slowest_uplink cannot be 1B/s", "1KiB/s"),
     ("[transfer]\nchunk_size = 0", "transfer.chunk_size cannot be 0", "256KiB"),
     ("[transfer]\nchunk_size = '64mb'", "transfer.chunk_size cannot be 64mb", "64MiB"),
     ("[transfer]\nbandwidth_limit = '1B/s'", "transfer.bandwidth_limit cannot", "8KiB/s"),

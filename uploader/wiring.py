@@ -222,7 +222,12 @@ def _context(
         return _fireworks(settings, key, gate, stop)
 
     def storage(stop: StopToken) -> Storage:
-        return Storage(time, SocketAdapter(stop, tls), plain=is_plain(own.base_url))
+        return Storage(
+            time,
+            SocketAdapter(stop, tls),
+            plain=is_plain(own.base_url),
+            slowest_uplink_bps=settings.transfer.slowest_uplink_bps,
+        )
 
     return WorkerContext(
         owner=lock.owner,

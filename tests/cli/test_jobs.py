@@ -102,6 +102,11 @@ def test_explain_says_what_to_do(
 def test_explain_says_what_a_plain_put_cannot_do(uploader: Command, sql: Sql) -> None:
     sql("UPDATE jobs SET stage = 'upload'; UPDATE files SET mode = 'put'")
     assert "by plain PUT only: one that is cut is sent again" in uploader("explain", "1").out
+    assert "a cut of" not in uploader("explain", "1").out
+    sql("UPDATE files SET size_bytes = 20000000000 WHERE path = 'config.json'")
+    costly = uploader("explain", "1").out
+    assert "Warning: a cut of config.json costs up to 18.6 GiB." in costly
+    assert costly.count("a cut of") == 1
     sql("UPDATE files SET mode = 'session'")
     assert "plain PUT" not in uploader("explain", "1").out
 

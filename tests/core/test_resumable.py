@@ -21,6 +21,7 @@ from uploader.core.resumable import (
     content_range,
     decode_crc32c,
     encode_crc32c,
+    half_a_put,
     interpret,
     next_put,
     read_url,
@@ -82,6 +83,23 @@ def test_the_object_is_named_without_its_query() -> None:
     assert first.object_path == second.object_path == "storage.googleapis.com/b/a b"
     assert read_url(f"{HOST}/b/a%00b").object_path == "storage.googleapis.com/b/a%00b"
     assert read_url("http://127.0.0.1:2/b/a?upload_id=1").object_path == "127.0.0.1:2/b/a"
+
+
+@pytest.mark.parametrize(
+    ("put_bytes", "half"),
+    [
+        (0, None),
+        (8 * 1024 * 1024, None),
+        (8 * 1024 * 1024 + 1, 8 * 1024 * 1024),
+        (24 * 1024 * 1024 + 7, 12 * 1024 * 1024),
+        (17 * 1024 * 1024 + 1, 17 * 512 * 1024),
+    ],
+)
+def test_half_a_put_is_whole_granules_and_never_less_than_eight_mebibytes(
+    put_bytes: int, half: int | None
+) -> None:
+    assert half_a_put(put_bytes) == half
+    assert half is None or half % GRANULE == 0
 
 
 JSON_API = f"{HOST}/upload/storage/v1/b/B/o?uploadType=resumable"

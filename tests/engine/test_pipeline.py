@@ -198,6 +198,7 @@ def test_an_expired_url_is_asked_for_again_and_never_taken_for_a_refusal(lab: La
     lab.run()
     lab.assert_ready()
     assert "fell_back" not in lab.kinds()
+    assert lab.world.report()["urls_calls"] == 3  # of a URL that has expired none is used again
 
 
 # -- validate ------------------------------------------------------------------------------

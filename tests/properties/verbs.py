@@ -41,6 +41,7 @@ WHY = "the service no longer knows it"
 FILE_WRITES: dict[str, FileWrite] = {
     "open_session": lambda held, path, *_: held.files.open_session(path, URI, "b/k"),
     "keep_urls": lambda held, path, _, now: held.files.keep_urls({path: URL}, soon(now)),
+    "expire_urls": lambda held, *_: held.files.expire_urls(),
     "lose_session": lambda held, path, sent, _: held.files.drop_session(
         path, WHY, bytes_sent=sent, old=True
     ),

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
 from uploader.remote.trust import context
 from uploader.runtime import StopToken
+from uploader.sandbox.server import Sandbox
 
 MIB = 1 << 20
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -143,6 +144,38 @@ def test_an_early_refusal_is_heard_through_tls(
             SessionUri(f"{server.base}/o?upload_id=U"), Zeros(64 * MIB), 0, 64 * MIB, 64 * MIB
         )
     assert caught.value.status == 413
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize(("slowest_uplink_bps", "arrives"), [(None, False), (MIB, True)])
+def test_the_answer_to_a_long_put_is_waited_for_longer(
+    stop: StopToken,
+    monkeypatch: pytest.MonkeyPatch,
+    slowest_uplink_bps: int | None,
+    *,
+    arrives: bool,
+) -> None:
+    """A proxy that has taken 4 MiB at once answers after another second."""
+    monkeypatch.setattr("uploader.remote.storage._TIMEOUT", (1.0, 0.2))
+    with Sandbox() as box:
+        box.world.script.add([{"on": "put", "do": "store-and-forward", "bytes_per_s": 4 * MIB}])
+        uri = f"{box.storage_url}/fireworks-artifacts-sandbox/m/f?upload_id="
+        uri += box.world.new_session(box.world.object_at("m/f"), (4 * MIB, 4 * MIB))
+        storage = Storage(
+            HandClock(), SocketAdapter(stop), plain=True, slowest_uplink_bps=slowest_uplink_bps
+        )
+        with nullcontext() if arrives else pytest.raises(RemoteError, match="timed out"):
+            storage.send(SessionUri(uri), Zeros(4 * MIB), 0, 4 * MIB, 4 * MIB)
+        storage.close()
+
+
+def test_a_connection_that_waits_is_kept_alive(serve: Serve, stop: StopToken) -> None:
+    watched: list[socket.socket] = []
+    stop.watch = watched.append  # type: ignore[assignment,method-assign]
+    server = serve(Reply(308))
+    storage = Storage(HandClock(), SocketAdapter(stop), plain=True)
+    storage.query(SessionUri(f"{server.base}/o?upload_id=U"), 1)
+    assert watched[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 class Zeros:

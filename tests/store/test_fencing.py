@@ -50,6 +50,7 @@ FILES: dict[str, Write] = {
         [NewSession(PATH, SessionUri("u"), "b/k")]
     ),
     "keep_urls": lambda held: held.files.keep_urls({PATH: URL}, LATER),
+    "expire_urls": lambda held: held.files.expire_urls(),
     "drop_session": lambda held: held.files.drop_session(PATH, "why", bytes_sent=50),
     "mark_stored": lambda held: held.files.mark_stored(PATH, 1, bytes_sent=50, verified=True),
     "mark_all_stored": lambda held: held.files.mark_all_stored(

@@ -195,6 +195,14 @@ def test_a_url_is_erased_when_its_file_has_a_session_or_is_stored(jobs: Jobs, he
     assert [file.url for file in jobs.files(held.job.id)] == [None, None]
 
 
+def test_urls_that_were_refused_are_not_fresh_to_the_next_worker_either(
+    jobs: Jobs, held: Held
+) -> None:
+    held.files.keep_urls({PATH: PUT_URL}, NOW)
+    held.files.expire_urls()
+    assert jobs.job(held.job.id).urls_until is None
+
+
 def test_lost_sessions_are_counted_until_one_gets_further(held: Held) -> None:
     counted = []
     for offset in (20, 20, 10, 30, 0):

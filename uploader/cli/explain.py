@@ -13,7 +13,7 @@ from uploader.cli.render import NO_WORKER, hint, note
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_wrapped, width
 from uploader.core.documents import speed
-from uploader.core.job import FileState, Job, Mode, Stage, Status
+from uploader.core.job import FileState, Job, Mode, Stage, Status, is_costly_put
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.text import duration, event_line, percent, size, timestamp
 
@@ -37,7 +37,7 @@ def explain(context: typer.Context, job: JobArgument) -> None:
     for sentence in (
         *_stands(found, now),
         *_slow_sessions(found, files, now),
-        *_plain_puts(found, files),
+        *_plain_puts(found, files, now),
         *_waits_for(found, settings.fireworks.base_url, now, working=working),
         *_to_do(found, working=working),
     ):
@@ -77,7 +77,7 @@ def _slow_sessions(job: Job, files: Sequence[FileState], now: datetime) -> Itera
             )
 
 
-def _plain_puts(job: Job, files: Sequence[FileState]) -> Iterator[str]:
+def _plain_puts(job: Job, files: Sequence[FileState], now: datetime) -> Iterator[str]:
     """Say what a session would have helped with, and a plain PUT does not."""
     left = sum(file.mode is Mode.PUT and not file.stored for file in files)
     if left and job.stage is Stage.UPLOAD:
@@ -86,6 +86,10 @@ def _plain_puts(job: Job, files: Sequence[FileState]) -> Iterator[str]:
             " again from its first byte, and each needs an upload URL that still lives when its"
             " turn comes."
         )
+    rate_bps, _ = speed(job, now)
+    for file in filter(is_costly_put, files):
+        costs = f", at the present rate {duration(file.size_bytes / rate_bps)}" if rate_bps else ""
+        yield f"Warning: a cut of {file.path} costs up to {size(file.size_bytes)}{costs}."
 
 
 def _waits_for(job: Job, base_url: str, now: datetime, *, working: bool) -> Iterator[str]:

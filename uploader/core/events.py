@@ -88,6 +88,16 @@ class EventKind(StrEnum):
         Teller.FILE,
         "several sessions in a row were lost, none of which got further than one before",
     )
+    PUT_HALVED = (
+        "put_halved",
+        Teller.FILE,
+        "PUTs as long as that do not get through; the job's next ones are half as long",
+    )
+    COSTLY_PUT = (
+        "costly_put",
+        Teller.FILE,
+        "a file of 20 GB or more can only be sent by plain PUT: a cut sends all of it again",
+    )
     STORED = "stored", Teller.FILE, "the server has the whole object"
     FILE_FAILED = (
         "file_failed",

@@ -176,6 +176,15 @@ class FileState:
     last_error: str | None = None
 
 
+#: A cut of a plain PUT sends its file again; from this size on that is worth a warning.
+_COSTLY_PUT_BYTES = 20 * 10**9
+
+
+def is_costly_put(file: FileState) -> bool:
+    """Is the file so large that a cut costs hours, and not resumable?"""
+    return file.mode is Mode.PUT and file.size_bytes >= _COSTLY_PUT_BYTES and not file.stored
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One model on its way to READY, with the sums over its files."""

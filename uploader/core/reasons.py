@@ -157,8 +157,8 @@ class Code(StrEnum):
     CUT_SHORT = (
         "cut_short",
         Status.ACTIVE,
-        "A plain PUT was cut off after much had been sent. After twenty in a row the job fails.",
-        "uploader sends the file again by itself, from its first byte",
+        "A PUT was cut off, nothing of it was kept. After twenty in a row the job fails.",
+        "uploader goes on by itself; a plain PUT begins again at its file's first byte",
     )
     MISMATCH = (
         "mismatch",

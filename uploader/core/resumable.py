@@ -21,6 +21,8 @@ from uploader.core.redact import SignedUrl
 #: A session persists whole granules; every data PUT but the last is a multiple of it
 #: (docs/gcs-resumable.md §1).
 GRANULE = 256 * 1024
+#: A PUT this short is not halved any more: whoever refuses it refuses any.
+LEAST_PUT_BYTES = 8 * 1024 * 1024
 #: A session lives up to a week (docs/gcs-resumable.md §1.1).
 SESSION_LIFE_S = 7 * 86400.0
 CONTENT_TYPE = "application/octet-stream"
@@ -227,6 +229,13 @@ def next_put(offset: int, size_bytes: int, max_put_bytes: int) -> tuple[int, int
     that an early refusal is seen).
     """
     return offset, min(size_bytes, offset + max_put_bytes)
+
+
+def half_a_put(put_bytes: int) -> int | None:
+    """The most bytes of the next PUT after one that does not get through; None if it is small."""
+    if put_bytes <= LEAST_PUT_BYTES:
+        return None
+    return max(LEAST_PUT_BYTES, put_bytes // 2 // GRANULE * GRANULE)
 
 
 def content_range(start: int, stop: int, size_bytes: int) -> str:

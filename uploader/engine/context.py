@@ -6,13 +6,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from uploader.core.events import EventKind
+from uploader.core.resumable import half_a_put
 from uploader.core.retry import Backoff, Cause, Decision, cause_of, decide
+from uploader.core.text import size
 from uploader.engine.throttle import Slots, Throttle
 from uploader.model.links import Private
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.storage import Storage
 from uploader.runtime import Clock, Spawn, StopToken
 from uploader.store.claims import Claims
+from uploader.store.held import Held
 from uploader.store.jobs import Jobs
 
 
@@ -58,6 +62,25 @@ class WorkerContext:
     missed_s: dict[int, float] = field(default_factory=dict)
     #: Failures in a row without confirmed progress, by job, file and cause.
     in_a_row: Counter[tuple[int, str, Cause]] = field(default_factory=Counter)
+
+    #: The most bytes of one PUT, by job, if longer ones did not get through. Not in the job's row,
+    #: because it says something about the network as it is now: a laptop moves, a proxy is fixed.
+    put_bytes: dict[int, int] = field(default_factory=dict)
+
+    def most_put_bytes(self, job_id: int) -> int:
+        """The most bytes of one PUT of that job."""
+        return self.put_bytes.get(job_id, self.limits.max_put_bytes)
+
+    def halve_puts(self, held: Held, path: str, put_bytes: int) -> bool:
+        """A PUT of so many bytes did not get through; False if it was short enough."""
+        job_id, half = held.job.id, half_a_put(put_bytes)
+        if half is None:
+            return False
+        if half < self.most_put_bytes(job_id):
+            self.put_bytes[job_id] = half
+            message = f"a PUT of {size(put_bytes)} does not get through; they have {size(half)} now"
+            held.add_event(EventKind.PUT_HALVED, message, path)
+        return True
 
     def decide(self, error: Exception, failures: int, job_id: int, path: str = "") -> Decision:
         """What follows from a job's, or one file's, ``failures``-th failure in a row.

@@ -9,6 +9,8 @@ that decides (`engine/upload.py`).
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from uploader.core.errors import RemoteError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, PrefixCrc
@@ -62,6 +64,8 @@ class Transfer(Errand):
         #: The object lives elsewhere now: whatever this transfer completes is lost.
         self.moved = False
         self.progress = Progress(file)
+        #: How long the last PUT was, or would have been.
+        self.put_bytes = 0
         self._context = context
         self._held = held
         self._storage = lane.storage
@@ -153,12 +157,25 @@ class Transfer(Errand):
         if self._sent_from is not None and reading.offset <= self._sent_from:
             raise _kept_nothing()  # so that the next try waits
         self._sent_from = reading.offset
-        start, stop_at = next_put(reading.offset, size_bytes, self._context.limits.max_put_bytes)
-        body = self._body(source, start, stop_at)
-        answer = self._storage.send(session, body, start, stop_at, size_bytes)
+        most_bytes = self._context.most_put_bytes(self.job.id)
+        start, stop_at = next_put(reading.offset, size_bytes, most_bytes)
+        self.put_bytes, sent_before = stop_at - start, self.progress.bytes_sent
+        try:
+            body = self._body(source, start, stop_at)
+            answer = self._storage.send(session, body, start, stop_at, size_bytes)
+        except RemoteError as error:
+            if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and self._halve():
+                return Unclear()
+            self._mark_if_cut(error, self.progress.bytes_sent - sent_before)
+            raise
         if isinstance(answer, Finished) and stop_at < size_bytes:
             return Unclear()  # nothing is finished without its last byte, whoever says so
         return answer
+
+    def _halve(self) -> bool:
+        """Whoever says that a PUT is too large gets shorter ones, as long as that helps."""
+        self._sent_from = None
+        return self._context.halve_puts(self._held, self.file.path, self.put_bytes)
 
     def _query(self, session: SessionUri) -> Reading:
         self._storage.close()  # never two writers on a session
@@ -188,10 +205,19 @@ class Transfer(Errand):
         except RemoteError as error:
             sent = self.progress.bytes_sent - sent_before
             if error.verdict is Verdict.TRANSIENT and sent > _CERTAINLY_LEFT_BYTES:
-                error.code = Code.CUT_SHORT  # unlike a night without a network, this costs bytes
+                error.code = Code.CUT_SHORT  # whatever was answered, nothing is kept
+            self._mark_if_cut(error, sent)
             raise
 
     # -- both ------------------------------------------------------------------------------
+
+    def _mark_if_cut(self, error: RemoteError, sent_bytes: int) -> None:
+        """Unlike a night without a network, a PUT that ends without an answer costs bytes.
+
+        It may also have been refused early, by an answer that was lost with the connection.
+        """
+        if sent_bytes and error.status is None and error.code is Code.UNAVAILABLE:
+            error.code = Code.CUT_SHORT
 
     def _body(self, source: Reader, start: int, stop_at: int) -> Body:
         def read(pair: PrefixCrc, count: int) -> None:

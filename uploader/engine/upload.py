@@ -48,10 +48,10 @@ from uploader.core.errors import (
     UploaderError,
 )
 from uploader.core.events import EventKind
-from uploader.core.job import FileState, Job, Status
-from uploader.core.reasons import Code
+from uploader.core.job import FileState, Job, Mode, Status, is_costly_put
 from uploader.core.resumable import UploadUrl
 from uploader.core.retry import Fail, RetryAt
+from uploader.core.text import size
 from uploader.core.upload import (
     AskUrls,
     Backlog,
@@ -69,8 +69,8 @@ from uploader.core.upload import (
 from uploader.core.verdict import Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Crew, Errand
-from uploader.engine.endings import MANY_SESSIONS_LOST, after_loss, after_mismatch, is_old
 from uploader.engine.progress import Meter, unwritten
+from uploader.engine.restarts import Restarts
 from uploader.engine.sessions import Asking, Opened, Opening
 from uploader.engine.transfer import Transfer
 from uploader.engine.urls import Urls
@@ -97,6 +97,7 @@ class Upload:
         self._job = job
         self._files = Backlog(context.jobs.files(job.id))
         self._urls = Urls(context, held, job)
+        self._restarts = Restarts(context, held, self._files, self._urls)
         self._meter = Meter(sum(file.bytes_sent for file in self._files))
         self._crew = Crew(context, lapsed)
 
@@ -265,12 +266,13 @@ class Upload:
         path = transfer.file.path
         try:
             if transfer.moved:
-                self._move(path, transfer.progress.bytes_sent)
+                self._restarts.moved(path, transfer.progress.bytes_sent)
             elif transfer.error is not None:
                 self._flush([transfer])
                 file = replace(self._files[path], bytes_sent=transfer.progress.bytes_sent)
                 self._files.put(file)
                 self._judge(transfer.file, transfer.error, transfer.job)
+                self._restarts.after_vain_put(transfer)
         finally:
             self._files.end(path)
 
@@ -294,7 +296,7 @@ class Upload:
             return
         if not isinstance(error, UploaderError):
             _log.error("job %d, %s: unexpected error", job.id, file.path, exc_info=error)
-        error = self._started_over(file.path, error)
+        error = self._restarts.started_over(file.path, error)
         failures = self._files[file.path].failures + 1
         decision = self._context.decide(error, failures, job.id, file.path)
         at = decision.at if isinstance(decision, RetryAt) else None
@@ -317,44 +319,6 @@ class Upload:
             self._job = replace(self._job, plain_put=True)
             self._files.forget_urls()
         return True
-
-    def _started_over(self, path: str, error: Exception) -> Exception:
-        """``error``, or what it has become if it was the last of its kind that a file may have."""
-        if not isinstance(error, RemoteError):
-            return error
-        if error.code is Code.MISMATCH:
-            why = "the stored object differs from the source; the file starts over"
-            return after_mismatch(self._drop_session(path, why, mismatch=True)) or error
-        if error.verdict is not Verdict.SESSION_GONE:
-            return error
-        before = self._files[path]
-        used = before.mark.offset > 0
-        old = is_old(before, self._context.clock.now())
-        why = "the storage service no longer knows the session; the file starts over"
-        # One that died of age before its turn came says nothing about its file.
-        file = self._drop_session(path, why, old=old and used, lost=used or not old)
-        if (end := after_loss(file)) is not None:
-            return end
-        if file.sessions_lost >= MANY_SESSIONS_LOST:
-            message = f"{file.sessions_lost} sessions in a row were lost without getting further"
-            self._held.add_event(EventKind.SESSIONS_LOST, message, path)
-        return error
-
-    def _drop_session(
-        self, path: str, why: str, *, old: bool = False, lost: bool = False, mismatch: bool = False
-    ) -> FileState:
-        before = self._files[path]
-        file = self._held.files.drop_session(
-            path,
-            why,
-            bytes_sent=before.bytes_sent,
-            url=before.url if self._urls.fresh else None,
-            old=old,
-            lost=lost,
-            mismatch=mismatch,
-        )
-        self._files.put(file)
-        return file
 
     def _fail(self, decision: Fail, error: Exception) -> None:
         """Nothing starts any more. The first reason is kept; so is that of a blocked job."""
@@ -384,6 +348,7 @@ class Upload:
         """A new map: commit it, and move the files whose objects it puts elsewhere."""
         until = self._urls.receive(urls, received_s)
         for file in self._held.files.keep_urls(urls, until):
+            self._warn_of_costly_put(file)
             self._files.put(replace(file, url=urls[file.path]))
         running = {transfer.file.path: transfer for transfer in self._crew.of(Transfer)}
         moved = (f for f in self._files if f.object_path not in (None, urls[f.path].object_path))
@@ -392,9 +357,10 @@ class Upload:
                 transfer.moved = True
                 transfer.stop.cut()
             else:
-                self._move(file.path, file.bytes_sent)
+                self._restarts.moved(file.path, file.bytes_sent)
 
-    def _move(self, path: str, bytes_sent: int) -> None:
-        """The object lives elsewhere now: what an old session completes would be lost."""
-        why = "the service moved the object to another path; the file starts over"
-        self._files.put(self._held.files.drop_session(path, why, bytes_sent=bytes_sent))
+    def _warn_of_costly_put(self, file: FileState) -> None:
+        """Say it once, when the service first gives such a file no session."""
+        if is_costly_put(file) and self._files[file.path].mode is not Mode.PUT:
+            message = f"only a plain PUT is offered: a cut costs all of its {size(file.size_bytes)}"
+            self._held.add_event(EventKind.COSTLY_PUT, message, file.path)

@@ -29,6 +29,18 @@ _CLOCK = SystemClock().boot_s
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
+#: While an answer is waited for, which may take long, a peer that is gone is noticed in 3 minutes,
+#: and no box on the way forgets the connection for its silence. Not every system has every name.
+_KEEP_ALIVE_S = {"TCP_KEEPIDLE": 60, "TCP_KEEPALIVE": 60, "TCP_KEEPINTVL": 20, "TCP_KEEPCNT": 6}
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEP_ALIVE_S.items():
+        if (option := getattr(socket, name, None)) is not None:
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
 class _Watched(HTTPConnection):
     """A connection that its job's stop token can end, with a timeout per block sent."""
 
@@ -48,6 +60,7 @@ class _Watched(HTTPConnection):
         # lease's end or a SIGKILL no part of an old PUT may arrive alongside the next worker's
         # (docs/architecture.md §6).
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        _keep_alive(connection)
         # A duplicate stays valid while TLS takes the socket over, so a handshake ends too.
         self._handle = connection.dup()
         self._stop.watch(self._handle)

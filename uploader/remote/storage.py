@@ -130,9 +130,21 @@ class Storage:
     them the connection is closed before the next request opens another (docs/architecture.md §6).
     """
 
-    def __init__(self, clock: Clock, adapter: BaseAdapter, *, plain: bool) -> None:
-        """With ``plain`` it also uses http to this machine."""
+    def __init__(
+        self,
+        clock: Clock,
+        adapter: BaseAdapter,
+        *,
+        plain: bool,
+        slowest_uplink_bps: int | None = None,
+    ) -> None:
+        """With ``plain`` it also uses http to this machine.
+
+        A proxy may take a whole PUT at once and answer only after it has handed it on: the wait
+        for an answer grows as if that went at ``slowest_uplink_bps``, in bytes per second.
+        """
         self._clock = clock
+        self._slowest_uplink_bps = slowest_uplink_bps
         self._plain = plain
         self._session = open_session(adapter, _anonymous, plain=plain)
 
@@ -179,7 +191,8 @@ class Storage:
             content_range(start, stop, size_bytes),
             lambda answer: self._read(Call.DATA, answer, size_bytes),
         )
-        transmit = partial(upload.transmit_next_chunk, self._session, timeout=_TIMEOUT)
+        timeout = self._timeout(len(body))
+        transmit = partial(upload.transmit_next_chunk, self._session, timeout=timeout)
         self._ask(Call.DATA, session.reveal(), transmit)
         return upload.reading
 
@@ -192,6 +205,7 @@ class Storage:
             self._read_put,
             headers=url.headers(size_bytes),
             data=body,
+            timeout=self._timeout(size_bytes),
         )
 
     def end(self, session: SessionUri) -> None:
@@ -213,8 +227,14 @@ class Storage:
         return self._ask(
             call,
             url,
-            lambda: read(self._session.request(method, url, timeout=_TIMEOUT, **request)),
+            lambda: read(self._session.request(method, url, **{"timeout": _TIMEOUT, **request})),
         )
+
+    def _timeout(self, put_bytes: int) -> tuple[float, float]:
+        """Seconds to connect, and for an answer to a PUT of so many bytes."""
+        connect_s, answer_s = _TIMEOUT
+        bps = self._slowest_uplink_bps
+        return connect_s, answer_s + (put_bytes / bps if bps else 0.0)
 
     def _ask(self, call: Call, url: str, send: Callable[[], _T]) -> _T:
         try:

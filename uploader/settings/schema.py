@@ -150,6 +150,9 @@ class Transfer(Section):
     bandwidth_limit_bps: Annotated[
         int | None, BeforeValidator(parse_rate), _within("8KiB/s", "1TB/s", parse_rate)
     ] = _written("off")
+    slowest_uplink_bps: Annotated[
+        int | None, BeforeValidator(parse_rate), _within("1KiB/s", "1TB/s", parse_rate)
+    ] = _written("256KiB/s")
     recreate: bool = True
 
 

@@ -116,6 +116,11 @@ class HeldFiles:
             with corrupt_rows_as_store_error():
                 return [file_of(row) for row in found]
 
+    def expire_urls(self) -> None:
+        """The URLs that were kept are good for nothing any more, however long they should live."""
+        with self._fence.writing(urls_until=None):
+            pass
+
     def open_session(self, path: str, uri: SessionUri, object_path: str | None) -> FileState:
         """As `open_sessions`, for one file."""
         return self.open_sessions([NewSession(path, uri, object_path)])[0]

@@ -1,0 +1,112 @@
+"""What the end of one try at a file changes for the next: a new session, fresh URLs, smaller PUTs.
+
+Used by the deciding thread of `engine/upload.py` only.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from uploader.core.errors import RemoteError
+from uploader.core.events import EventKind
+from uploader.core.job import FileState, Mode
+from uploader.core.reasons import Code
+from uploader.core.retry import Cause, cause_of
+from uploader.core.upload import Backlog
+from uploader.core.verdict import Call, Verdict
+from uploader.engine.context import WorkerContext
+from uploader.engine.endings import MANY_SESSIONS_LOST, after_loss, after_mismatch, is_old
+from uploader.engine.transfer import Transfer
+from uploader.engine.urls import Urls
+from uploader.store.held import Held
+
+#: PUTs of one file in a row of which nothing was kept, until the next one is half as long, and
+#: until its URL or its session, which may be what is wrong, is replaced.
+_VAIN_PUTS_TO_HALVE = 2
+_VAIN_PUTS_TO_RENEW = 10
+#: What a proxy says that waited for the rest of the way for too long.
+_TIMED_OUT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT)
+
+
+class Restarts:
+    """How the files of one upload start over, and why."""
+
+    def __init__(self, context: WorkerContext, held: Held, files: Backlog, urls: Urls) -> None:
+        self._context = context
+        self._held = held
+        self._files = files
+        self._urls = urls
+
+    def started_over(self, path: str, error: Exception) -> Exception:
+        """``error``, or what it has become if it was the last of its kind that a file may have."""
+        if not isinstance(error, RemoteError):
+            return error
+        if error.code is Code.MISMATCH:
+            why = "the stored object differs from the source; the file starts over"
+            return after_mismatch(self._drop_session(path, why, mismatch=True)) or error
+        if error.verdict is not Verdict.SESSION_GONE:
+            return error
+        before = self._files[path]
+        used = before.mark.offset > 0
+        old = is_old(before, self._context.clock.now())
+        why = "the storage service no longer knows the session; the file starts over"
+        # One that died of age before its turn came says nothing about its file.
+        file = self._drop_session(path, why, old=old and used, lost=used or not old)
+        if (end := after_loss(file)) is not None:
+            return end
+        if file.sessions_lost >= MANY_SESSIONS_LOST:
+            message = f"{file.sessions_lost} sessions in a row were lost without getting further"
+            self._held.add_event(EventKind.SESSIONS_LOST, message, path)
+        return error
+
+    def moved(self, path: str, bytes_sent: int) -> None:
+        """The object lives elsewhere now: what an old session completes would be lost."""
+        why = "the service moved the object to another path; the file starts over"
+        self._files.put(self._held.files.drop_session(path, why, bytes_sent=bytes_sent))
+
+    def after_vain_put(self, transfer: Transfer) -> None:
+        """Of PUT after PUT nothing was kept: something on the way may not let it through.
+
+        An answer may have been lost with the connection: too large, or a refusal of the URL. What
+        a session holds is never given up for that; a status query has just shown that it lives.
+        """
+        cause = _in_vain(transfer.error)
+        if cause is None or self._urls.given_up:
+            return
+        file = self._files[transfer.file.path]
+        count = self._context.in_a_row[file.job_id, file.path, cause]
+        if count % _VAIN_PUTS_TO_HALVE == 0 and file.mode is Mode.SESSION:
+            self._context.halve_puts(self._held, file.path, transfer.put_bytes)
+        if count % _VAIN_PUTS_TO_RENEW == 0 and cause is Cause.SENT_IN_VAIN:
+            self._renew(file, count)
+
+    def _renew(self, file: FileState, count: int) -> None:
+        if file.mode is Mode.PUT:
+            self._urls.expire()
+        elif file.session is not None and file.checkpoint.offset == 0:
+            why = f"{count} PUTs in a row were sent in vain; the file gets another session"
+            self._drop_session(file.path, why, lost=True)
+
+    def _drop_session(
+        self, path: str, why: str, *, old: bool = False, lost: bool = False, mismatch: bool = False
+    ) -> FileState:
+        before = self._files[path]
+        file = self._held.files.drop_session(
+            path,
+            why,
+            bytes_sent=before.bytes_sent,
+            url=before.url if self._urls.fresh else None,
+            old=old,
+            lost=lost,
+            mismatch=mismatch,
+        )
+        self._files.put(file)
+        return file
+
+
+def _in_vain(error: Exception | None) -> Cause | None:
+    """The cause under which a PUT that did not get through is counted; None for anything else."""
+    cause = None if error is None else cause_of(error)
+    timed_out = isinstance(error, RemoteError) and error.status in _TIMED_OUT
+    put = isinstance(error, RemoteError) and error.call in (Call.DATA, Call.PUT)
+    return cause if put and (timed_out or cause is Cause.SENT_IN_VAIN) else None
