@@ -25,6 +25,8 @@ WORDS = (
         "session_resumed",
         "session_dropped",
         "sessions_lost",
+        "put_halved",
+        "costly_put",
         "stored",
         "file_failed",
     ),
