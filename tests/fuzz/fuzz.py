@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from tests.fuzz.parsers import Parser, parsers
 from tests.linear import assert_linear
 
-_EXAMPLES = 200
+_EXAMPLES = 1000
 _MAX_WORDS = 40
 
 

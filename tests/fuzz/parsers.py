@@ -271,7 +271,7 @@ def _settings(folder: Path) -> dict[str, Parser]:
             ("[fireworks]\n", "[DEFAULT]\n", "[", "]", "api_key", "=", ":", " ", "\n", ";", "#",
              '"',
              "'", "fw_", "a", "%", "\r", "\ufeff", "é", "\0"),
-            (b"[fireworks]\napi_key = fw_abcdef\n",),
+            (b"[fireworks]\napi_key = fw_abcdef\n", b"[\n\rfireworks]\napi_key = fw_abcdef\n"),
         ),
     }  # fmt: skip
 

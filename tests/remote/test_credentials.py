@@ -151,3 +151,9 @@ def test_every_key_that_was_read_is_masked_from_then_on(tmp_path: Path) -> None:
     source(tmp_path, "theNewCanary0key").read()
     text = "a line: an0ld+Canary/key, THENEWCANARY0KEY"
     assert redact(text) == f"a line: {MASK}, {MASK}"
+
+
+@pytest.mark.parametrize("before", ["[\n\rx]\n", "word\n  goes on\n", "\x0b\x0c\n \n"])
+def test_no_line_of_auth_ini_spoils_those_after_it(tmp_path: Path, before: str) -> None:
+    (tmp_path / "auth.ini").write_text(f"{before}[fireworks]\napi_key = fw_after_it\n")
+    assert source(tmp_path).read().reveal() == "fw_after_it"

@@ -147,8 +147,10 @@ def _ini_key(text: str) -> str:
         default_section="",
         empty_lines_in_values=False,
     )
+    # Without blanks before it no line goes on with the one above, which may have no value.
+    lines = "\n".join(line.strip() for line in text.splitlines())
     try:
-        parser.read_string(f"[default]\n{text}")
+        parser.read_string(f"[default]\n{lines}")
     except ConfigParserError:
         return ""
     named = [name for name in parser.sections() if name.strip().lower() in _SECTIONS]
