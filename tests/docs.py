@@ -42,13 +42,13 @@ def exit_codes() -> str:
         "How a command ends. Codes are only ever added. If a verb is given several jobs, the code"
         " is that of\nthe first failure. `wait` and `run --until-idle` end with the code of their"
         " jobs if these agree, else\nwith 9.",
-        _table(("exit code", "meaning", "whose turn it is"), rows),
+        _table(("exit code", "meaning", "who has to act"), rows),
     )
 
 
 def reasons() -> str:
     groups = {
-        "Passes by itself": Status.ACTIVE,
+        "Resolves itself": Status.ACTIVE,
         "The account needs a human": Status.BLOCKED,
         "This job needs a human": Status.FAILED,
         "A command is refused, or a worker stops": None,
@@ -60,13 +60,13 @@ def reasons() -> str:
     return _page(
         "Reasons",
         "The `code` of a job's reason and of an error. Codes are only ever added. A hint in"
-        " italics is made\nby the program of what it found; the words here say of what.",
+        " italics depends on\nwhat the program found; the words here say what it contains.",
         *parts,
     )
 
 
 _LEADS = {
-    Status.ACTIVE: "The job stays `active` and is tried again, not before `not_before`.",
+    Status.ACTIVE: "The job stays `active` and is tried again after `not_before`.",
     Status.BLOCKED: "The job is `blocked` until its cause is gone: see [life.md](life.md) §6.",
     Status.FAILED: "The job is `failed`: `uploader explain JOB` says what to do.",
     None: "No job changes its status.",
@@ -144,8 +144,8 @@ def _anchor(shape: type) -> str:
 def event_kinds() -> str:
     return _page(
         "Events",
-        "What the history of a job can say: `uploader logs`, `uploader events`. Kinds are only ever"
-        " added.",
+        "The kinds of events in a job's history: `uploader logs`, `uploader events`. Kinds are only"
+        " ever added.",
         events.render_table(),
     )
 

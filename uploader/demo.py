@@ -1,8 +1,8 @@
-"""`uploader demo`: an upload is killed with SIGKILL, goes on by itself and ends in READY.
+"""`uploader demo`: kills an upload with SIGKILL and shows it resume and end in READY.
 
-Drives `python -m uploader` as real processes against a sandbox in this one, the way a user and a
-supervisor would, and believes only what the sandbox counted. Leaves nothing behind unless it is
-told to keep what it made.
+It runs `python -m uploader` as real processes against a sandbox in this one, as a user and a
+supervisor would, and only believes what the sandbox counted. It leaves nothing behind unless it is
+asked to keep what it made.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ GRANULE = 256 * 1024
 SHARDS = 4
 SHARD_BYTES = 48 * MIB
 BANDWIDTH = "48MiB/s"
-#: Share of all bytes after which the kill comes: in the middle of the shards.
+#: The share of all bytes after which it kills: in the middle of the shards.
 KILL_AT = 0.4
 PATIENCE_S = 60.0
 #: `-P`: no module is taken from the folder that the demo happens to be started in.
@@ -41,15 +41,15 @@ _Report = dict[str, Any]
 
 
 class DemoFailed(Exception):
-    """The demo saw something else than it promises."""
+    """The demo did not see what it promises."""
 
 
 def main(*, keep: bool = False, pace_s: float = 0.0) -> int:
     """Run the demo; 0 if every promise was kept, else 1.
 
-    `pace_s`: stop for so many seconds before the upload, after the kill and at the end, for a look
-    from another terminal. `keep`: leave the sandbox running until SIGINT or SIGTERM, and the
-    folder for good.
+    `pace_s`: how many seconds to pause before the upload, after the kill and at the end, to look
+    around from another terminal. `keep`: leave the sandbox running until SIGINT or SIGTERM, and
+    keep the folder.
     """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _leave)
@@ -68,7 +68,7 @@ def main(*, keep: bool = False, pace_s: float = 0.0) -> int:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """A terminal that is closed is no reason to leave anything behind."""
+    """Clean up even if the terminal is closed."""
     del frame
     sys.exit(128 + number)
 
@@ -76,7 +76,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def _demo(scratch: Path, *, keep: bool, pace_s: float) -> None:
     started = time.monotonic()
     model, objects = scratch / "tiny-llama", scratch / "objects"
-    _say("An upload that is killed in the middle and goes on by itself.\n")
+    _say("An upload is killed in the middle and resumes by itself.\n")
     total = make_model(model)
     _say(f"1. a model folder: {SHARDS} shards, config, index, tokenizer; {_mib(total)}")
     with Sandbox(data_dir=objects, keep=keep) as box:
@@ -100,7 +100,7 @@ def _demo(scratch: Path, *, keep: bool, pace_s: float) -> None:
 
 
 def _write_env(scratch: Path, environment: Mapping[str, str]) -> Path:
-    """A file for a shell that wants to see the same jobs and the same sandbox."""
+    """A file for another shell, to see the same jobs and the same sandbox."""
     ours = ("UPLOADER_", "FIREWORKS_", "XDG_CONFIG_HOME", "NO_PROXY")
     variables = {name: value for name, value in environment.items() if name.startswith(ours)}
     path = scratch / "env"
@@ -110,7 +110,7 @@ def _write_env(scratch: Path, environment: Mapping[str, str]) -> Path:
 
 def _stop(pace_s: float, env: Path) -> None:
     if pace_s:
-        _say(f"   {pace_s:g} s for a look from another terminal: . {env}; uploader status")
+        _say(f"   {pace_s:g} s to look around from another terminal: . {env}; uploader status")
         time.sleep(pace_s)
 
 
@@ -186,7 +186,7 @@ class _Command:
 
 
 def _command(box: Sandbox, scratch: Path) -> _Command:
-    """A clean environment: neither the user's settings nor the user's keys take part."""
+    """A clean environment, without the user's settings and keys."""
     foreign = ("UPLOADER_", "FIREWORKS_")
     inherited = {name: v for name, v in os.environ.items() if not name.startswith(foreign)}
     return _Command(
@@ -207,7 +207,7 @@ def _command(box: Sandbox, scratch: Path) -> _Command:
 
 
 def _module_paths() -> Iterator[str]:
-    """Where this program itself was found, in case it is not installed, and the user's own."""
+    """The path of this program, in case it is not installed, and the user's own."""
     yield str(Path(__file__).parents[2])
     if theirs := os.environ.get("PYTHONPATH"):
         yield theirs
@@ -215,7 +215,7 @@ def _module_paths() -> Iterator[str]:
 
 @contextmanager
 def _worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """`uploader run --until-idle`, killed where the demo leaves early."""
+    """`uploader run --until-idle`, killed if the demo ends early."""
     words = [*_UPLOADER, "run", "--until-idle"]
     with (
         _log(environment).open("wb") as log,
@@ -225,7 +225,7 @@ def _worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
             yield process
         except DemoFailed as failure:
             last = _log(environment).read_text().splitlines()[-5:]
-            raise DemoFailed("\n  ".join((str(failure), "its last words:", *last))) from None
+            raise DemoFailed("\n  ".join((str(failure), "its last output:", *last))) from None
         finally:
             process.kill()
 
@@ -235,7 +235,7 @@ def _log(environment: dict[str, str]) -> Path:
 
 
 def _run_and_kill(environment: dict[str, str], box: Sandbox, total: int) -> _Report:
-    """Kill the worker in the middle of the shards; what the sandbox holds then."""
+    """Kill the worker in the middle of the shards; returns what the sandbox has then."""
     with _worker(environment) as process:
         _say(f"4. uploader run (process {process.pid}, at most {BANDWIDTH})")
         _follow(process, box, total, lambda: _received(box.report()) > KILL_AT * total)
@@ -251,7 +251,7 @@ def _run_and_kill(environment: dict[str, str], box: Sandbox, total: int) -> _Rep
 
 
 def _run_to_the_end(command: _Command, box: Sandbox, total: int) -> list[_Report]:
-    """Start again and wait for READY; the lines in which it told where it resumed."""
+    """Start again and wait for READY; returns the lines that say where it resumed."""
     with _worker(command.environment) as process:
         _say(f"6. uploader run again (process {process.pid}), as a supervisor would start it")
         _follow(process, box, total, lambda: process.poll() is not None)
@@ -270,7 +270,7 @@ def _run_to_the_end(command: _Command, box: Sandbox, total: int) -> list[_Report
 def _follow(
     process: subprocess.Popen[bytes], box: Sandbox, total: int, done: Callable[[], bool]
 ) -> None:
-    """Until ``done``, with a line of progress that moves."""
+    """Wait until ``done``, with a moving line of progress."""
     deadline = time.monotonic() + PATIENCE_S
     with _moving_line() as tell:
         while not done():
@@ -284,7 +284,7 @@ def _follow(
 
 @contextmanager
 def _moving_line() -> Iterator[Callable[[str], None]]:
-    """A line that is written over on a terminal; elsewhere one a second, none of them twice."""
+    """Print a line: overwritten on a terminal; elsewhere at most one a second, no repeats."""
     told, last = time.monotonic(), ""
 
     def tell(line: str) -> None:

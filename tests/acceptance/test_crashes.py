@@ -49,7 +49,7 @@ def test_a_kill_in_the_middle_of_a_shard_goes_on_at_the_confirmed_byte(world: Wo
     world.finish()
     world.assert_identical(model)
     world.assert_kept_every_promise()
-    assert f"the server holds {held:,} of" in world.uploader("logs", 1).stdout
+    assert f"the server has {held:,} of" in world.uploader("logs", 1).stdout
 
 
 def test_a_kill_while_validating_sends_no_byte_again(world: World) -> None:

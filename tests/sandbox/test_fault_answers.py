@@ -225,7 +225,7 @@ def test_what_hangs_does_not_delay_the_end(make: Make) -> None:
     [
         ({"on": "put", "do": {"status": 503}}, "are names, not {'status': 503}"),
         ({"on": ["put"], "do": "cut"}, r"are names, not \['put'\]"),
-        ({"on": "put", "do": "explode"}, "known are: reset-before, "),
+        ({"on": "put", "do": "explode"}, "the known ones are: reset-before, "),
         ({"on": "create", "do": "cut"}, "it can on: put"),
         ({"on": "put", "do": "cut", "bite": 1}, "bite; 'cut' takes: on, do, .*at_byte"),
         ({"on": "put", "do": "cut", "at_byte": -1}, "an integer from 0 on, not -1"),

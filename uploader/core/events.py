@@ -119,4 +119,4 @@ class EventKind(StrEnum):
 def render_table() -> str:
     """The table of `docs/events.md`."""
     rows = [f"| `{kind}` | {kind.teller} | {kind.when} |" for kind in EventKind]
-    return "\n".join(["| kind | told by | when |", "|---|---|---|", *rows])
+    return "\n".join(["| kind | written by | when |", "|---|---|---|", *rows])

@@ -1,5 +1,6 @@
-"""The engine: claims jobs and drives each create → upload → validate → ready.
+"""The engine: claims jobs and takes each through create → upload → validate → ready.
 
-`worker` holds the leases, `pipeline` takes one job through its stages, `upload` runs its files a
-few at a time, `transfer` brings one file to stored, `source` reads it, `throttle` slows it down.
+`worker` holds the leases, `job_run` takes one job through its stages, `upload` runs its files a few
+at a time, `transfer` sends one file until it is stored, `body` reads it, `throttle` limits the
+rate.
 """

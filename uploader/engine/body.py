@@ -1,4 +1,4 @@
-"""The bytes of one PUT as a sized stream, metered, stoppable and summed on their way."""
+"""The bytes of one PUT as a sized stream: measured, stoppable, with a running CRC."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class Body:
 
     See docs/gcs-resumable.md §3.1.
 
-    ``read`` ignores the size it is asked for and returns fresh blocks: urllib3 sends a bigger
-    answer as it is, and google_crc32c takes nothing but bytes (docs/gcs-resumable.md T14).
-    ``on_block(pair, count)`` hears of every block that goes to the socket.
+    ``read`` ignores the size that it is asked for and returns fresh blocks: urllib3 sends a larger
+    result unchanged, and google_crc32c accepts only bytes (docs/gcs-resumable.md T14).
+    ``on_block(pair, count)`` is called for every block that goes to the socket.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Body:
         self._throttle.take(count, self._stop)
         block = self._source.block(self._pair.offset, count)
         self._source.check()  # before it is sent, and before its CRC can prove anything
-        self._stop.check()  # the disk may have taken its time, and the lease have ended
+        self._stop.check()  # the disk may have been slow, and the lease may have ended
         self._pair = PrefixCrc(
             self._pair.offset + count, google_crc32c.extend(self._pair.crc32c, block)
         )

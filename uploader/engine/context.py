@@ -22,7 +22,7 @@ from uploader.store.jobs import Jobs
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much at once, and how long (docs/configuration.md §4). Seconds and bytes."""
+    """How much is done at once, and for how long: bytes, seconds (docs/configuration.md §4)."""
 
     max_jobs: int
     max_put_bytes: int
@@ -36,7 +36,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """One of each per worker; `control` and `storage` make a client tied to a stop token."""
+    """There is one per worker; `control` and `storage` make a client tied to a stop token."""
 
     owner: str
     base_url: str
@@ -50,7 +50,7 @@ class WorkerContext:
     throttle: Throttle
     #: Files that are never sent, whatever they are called.
     private: Private
-    #: Does that worker live? With SQLite a file lock alone decides (docs/architecture.md §9).
+    #: Is that worker alive? With SQLite only a file lock decides (docs/architecture.md §9).
     alive: Callable[[str], bool]
     changed: Callable[[], bool]
     key_fingerprint: Callable[[], str | None]
@@ -83,12 +83,12 @@ class WorkerContext:
         return True
 
     def decide(self, error: Exception, failures: int, job_id: int, path: str = "") -> Decision:
-        """What follows from a job's, or one file's, ``failures``-th failure in a row.
+        """What to do after the ``failures``-th failure in a row of a job or of one file.
 
-        Each cause has a count of its own: a night without a network does not count against
-        what only then goes wrong otherwise.
+        Each cause has its own count: a long network outage does not count against an error that
+        comes after it.
         """
-        if failures == 1:  # there was progress, or a user's retry
+        if failures == 1:  # there was progress, or the user asked for a retry
             for known in Cause:
                 del self.in_a_row[job_id, path, known]
         if (cause := cause_of(error)) is not None:

@@ -1,4 +1,4 @@
-"""The threads that take the network's time for one upload, and the connections they use."""
+"""The threads that wait for the network during one upload, and the connections they use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
 
 _TICK_S = 1.0
-#: A connection that rested for longer may have been closed by the server, and is not trusted.
+#: Seconds: a connection idle for longer may have been closed by the server and is not reused.
 _RESTED_S = 10.0
 _E = TypeVar("_E", bound="Errand")
 
@@ -30,7 +30,7 @@ class Lane:
 
 
 class Errand:
-    """Something to be done in a thread of its own: `run`, which raises whatever ends it early.
+    """Work for a thread of its own: `run`, which raises whatever ends it early.
 
     `error` and then `ended` are written last, by that thread; the deciding thread reads them.
     """
@@ -42,14 +42,14 @@ class Errand:
         self.ended = False
 
     def run(self) -> None:
-        """Do it, in the errand's own thread; what ends it early is raised."""
+        """Do the work, in the errand's own thread; raises whatever ends it early."""
         raise NotImplementedError
 
 
 class Crew:
-    """The errands of one upload that are under way. Only `stop` and `cut` may come from any thread.
+    """The running errands of one upload. Only `stop` and `cut` may be called from any thread.
 
-    ``lapsed``: has the lease ended? Then no errand sends anything any more.
+    ``lapsed``: has the lease ended? If so, no errand sends anything any longer.
     """
 
     def __init__(self, context: WorkerContext, lapsed: Callable[[], bool]) -> None:
@@ -62,7 +62,7 @@ class Crew:
 
     @property
     def busy(self) -> bool:
-        """Whether an errand is under way or has not been looked at since it ended."""
+        """Whether an errand is running, or has ended and not been taken yet."""
         return bool(self._errands)
 
     def token(self) -> StopToken:
@@ -70,7 +70,7 @@ class Crew:
         return StopToken(self._lapsed)
 
     def lane(self) -> Lane:
-        """A lane that nobody uses."""
+        """A lane that no errand is using."""
         if not self._resting:
             stop = self.token()
             return Lane(stop, self._context.storage(stop))
@@ -80,24 +80,24 @@ class Crew:
         return lane
 
     def of(self, kind: type[_E]) -> list[_E]:
-        """The errands of that kind that are under way."""
+        """The running errands of that kind."""
         return [errand for errand in self._errands if isinstance(errand, kind)]
 
     def start(self, name: str, errand: Errand, done: Callable[[], None] = lambda: None) -> None:
         """Run ``errand`` in a thread; ``done`` is called there when it has ended.
 
-        If no thread can be had, the errand has ended with that error.
+        If no thread can be started, the errand ends with that error.
         """
         self._errands.append(errand)
         try:
             self._context.spawn(name, lambda: self._thread(errand, done))
         except RuntimeError as error:
             self._end(errand, error, done)
-        if self.stopped:  # `stop` may have looked just before the errand was there to be seen
+        if self.stopped:  # `stop` may have looked just before the errand was added
             errand.stop.stop()
 
     def take_ended(self) -> list[Errand]:
-        """The errands that have ended since the last time; their lanes rest."""
+        """Take the errands that have ended since the last call; their lanes are free again."""
         ended = [errand for errand in self._errands if errand.ended]
         for errand in ended:
             self._errands.remove(errand)
@@ -105,20 +105,20 @@ class Crew:
         return ended
 
     def stop(self) -> None:
-        """Every errand stops at its next block; none starts."""
+        """Every errand stops at its next block, and none starts."""
         self.stopped = True
         for errand in tuple(self._errands):
             errand.stop.stop()
         self.wake.set()
 
     def cut(self) -> None:
-        """As `stop`, and the sockets are shut down."""
+        """Like `stop`, but also shut the sockets down."""
         self.stop()
         for errand in tuple(self._errands):
             errand.stop.cut()
 
     def join(self) -> list[Errand]:
-        """Cut whatever still runs and wait for its end; what had not been taken by then."""
+        """Cut whatever still runs and wait for its end; returns what had not been taken by then."""
         if self._errands and not self.stopped:
             self.cut()
         while not all(errand.ended for errand in self._errands):

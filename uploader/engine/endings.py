@@ -1,4 +1,4 @@
-"""What ends an upload: the counts that a file's row keeps, and the errors they come to."""
+"""What ends an upload: the counts in a file's row, and the errors that follow from them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from uploader.core.job import FileState
 from uploader.core.reasons import Code
 
 MAX_MISMATCHES = 3
-#: A session lives a week (docs/gcs-resumable.md §1.1); one lost this late was too short.
+#: A session lives for a week (docs/gcs-resumable.md §1.1); one lost this late was too short.
 OLD_SESSION = timedelta(days=6)
 MAX_OLD_SESSIONS = 2
-#: Sessions of one file lost without getting further than before: told from then on, and the end.
+#: Sessions of one file lost without getting further: from how many on events say so, and the limit.
 MANY_SESSIONS_LOST = 2
 MAX_SESSIONS_LOST = 5
 
 
 class ModelUsedUp(Exception):
-    """The model takes no more files and holds none: it is to be deleted and created again."""
+    """The model takes no more files and has none: it has to be deleted and created again."""
 
 
 def is_old(file: FileState, now: datetime) -> bool:
-    """Has the file's session been open for so long that it may have died of age?"""
+    """Has the file's session been open for so long that it may have expired?"""
     return file.session_at is not None and now - file.session_at > OLD_SESSION
 
 
@@ -36,7 +36,7 @@ def after_mismatch(file: FileState) -> Corrupted | None:
 def after_loss(file: FileState) -> JobRefused | None:
     """The error that ends the job, once the file has lost too many sessions."""
     if file.old_sessions_lost >= MAX_OLD_SESSIONS:
-        message = f"{file.path} cannot be sent within the week a session lives"
+        message = f"{file.path} cannot be sent within the week for which a session lives"
         return JobRefused(message, code=Code.SESSION_TOO_SHORT)
     if file.sessions_lost >= MAX_SESSIONS_LOST:
         message = f"{file.path} lost {file.sessions_lost} upload sessions without getting further"
@@ -45,12 +45,12 @@ def after_loss(file: FileState) -> JobRefused | None:
 
 
 def urls_refused(error: Exception) -> JobRefused:
-    """What a refusal of getUploadEndpoint means for a job with outstanding files (docs/life.md)."""
+    """What a refused getUploadEndpoint means if files are still to be sent (docs/life.md)."""
     words = error.message if isinstance(error, UploaderError) else str(error)
     message = f"the service takes no more files for this model: {words}"
     return JobRefused(message, code=Code.URLS_REFUSED)
 
 
 def model_gone() -> JobRefused:
-    """404 on the model once it was created."""
+    """The error for a 404 on a model that was already created."""
     return JobRefused("the model no longer exists on the service", code=Code.MODEL_GONE)

@@ -36,9 +36,9 @@ class JobRun:
 
     def __init__(self, context: WorkerContext, held: Held, lease_ends_s: float) -> None:
         self.held = held
-        #: By boot-time seconds; written by the worker each time it has renewed the lease.
+        #: In seconds since boot; the worker writes it each time it has renewed the lease.
         self.lease_ends_s = lease_ends_s
-        #: Where the run began; a cancelled job's run only cleans up.
+        #: The stage in which the run began; a cancelled job's run only cleans up.
         self.stage = held.job.stage
         self.closing = held.job.status is Status.CANCELLED
         self._context = context
@@ -47,7 +47,7 @@ class JobRun:
         self._upload: Upload | None = None
 
     def drive(self) -> None:
-        """As far as the job gets now; never raises. What stopped it is in the job's row."""
+        """Take the job as far as it gets now; never raises. What stopped it is in the job's row."""
         try:
             with closing(self._context.control(self._stop)) as control:
                 self._advance(control)
@@ -62,13 +62,13 @@ class JobRun:
         return self._context.clock.boot_s() >= self.lease_ends_s
 
     def stop(self) -> None:
-        """Let go at the next block boundary."""
+        """Stop at the next block boundary."""
         self._stop.stop()
-        if upload := self._upload:  # looked up once: the job's thread may let go of it
+        if upload := self._upload:  # read only once: the job's thread may clear it
             upload.stop()
 
     def cut(self) -> None:
-        """Let go now: end every connection."""
+        """Stop now: close every connection."""
         self._stop.cut()
         if upload := self._upload:
             upload.cut()
@@ -97,7 +97,7 @@ class JobRun:
         raise RemoteError(Verdict.BLOCKED, Call.CREATE, message, hint=hint, code=Code.OTHER_ACCOUNT)
 
     def _create(self, control: Fireworks) -> None:
-        """POST the model; a 409 is a success if what is there fits (docs/life.md §2)."""
+        """POST the model; a 409 is a success if the existing model fits (docs/life.md §2)."""
         if self._job.account == UNKNOWN_ACCOUNT:
             account = self._context.account or control.account()
             self._job = self.held.adopt_account(account)
@@ -114,7 +114,7 @@ class JobRun:
         self._job = self.held.enter_upload(created=created)
 
     def _replace(self, control: Fireworks) -> None:
-        """A new life with other files: the model this job created makes room, once."""
+        """A new run with other files: delete the model that this job created, once."""
         if self._job.created_remotely:
             self._delete(control)
             self.held.mark_deleted()
@@ -128,7 +128,7 @@ class JobRun:
                 raise
 
     def _send_files(self) -> bool:
-        """True once every file is stored and every source was checked once more."""
+        """True once every file is stored and every source has been checked again."""
         self._upload = Upload(self._context, self._job, self.held, self.lapsed)
         self._stop.check()
         try:
@@ -144,7 +144,7 @@ class JobRun:
         return True
 
     def _clean_up(self, control: Fireworks) -> None:
-        """A cancelled job's sessions end remotely, and its model if that was asked for."""
+        """End a cancelled job's sessions remotely, and delete its model if that was asked for."""
         with closing(self._context.storage(self._stop)) as storage:
             for file in self._context.jobs.files(self._job.id):
                 if file.session is not None:
@@ -158,11 +158,11 @@ class JobRun:
     # -- ends ------------------------------------------------------------------------------
 
     def _conclude(self, error: Exception) -> None:
-        """Write what follows from an error: wait, blocked or failed."""
+        """Write what follows from an error: the job waits, is blocked or fails."""
         if not isinstance(error, UploaderError):
             _log.error("job %d: unexpected error", self._job.id, exc_info=error)
         try:
-            # Progress of this run has ended an earlier run of failures.
+            # Progress in this run ends an earlier series of failures.
             self._job = self._context.jobs.job(self._job.id)
             decision = self._context.decide(error, self._job.failures + 1, self._job.id)
             if self.closing:
@@ -177,7 +177,7 @@ class JobRun:
             _log.warning("job %d: %s", self._job.id, end.message)
 
     def _clean_up_later(self, decision: Decision) -> None:
-        """What a cancelled job left remotely is tried again, unless the service refuses it."""
+        """Cleaning up after a cancelled job is tried again, unless the service refuses it."""
         if isinstance(decision, Fail):
             self.held.add_event(EventKind.LEFT_OPEN, decision.reason.message)
             self.held.close()
@@ -193,7 +193,7 @@ class JobRun:
 
 
 def refuse_different(job: Job, model: RemoteModel) -> None:
-    """Raises JobRefused unless an existing model is this job's, still waiting for its files."""
+    """Raises JobRefused unless an existing model fits this job and still waits for its files."""
     if model.state == "READY":
         raise JobRefused(
             f"{job.model} already exists and is READY",
@@ -214,9 +214,9 @@ def _differences(job: Job, model: RemoteModel) -> list[str]:
     found = []
     if model.state == "FAILED":
         found.append(f"its state is FAILED ({model.status_message or 'no reason given'})")
-    # Of models made before 2026 the service may tell neither kind nor files.
+    # For models made before 2026 the service may report neither kind nor files.
     if model.kind not in (*_KINDS_OF_OLD, job.kind.remote):
-        found.append(f"its kind is {model.kind}, ours {job.kind.remote}")
+        found.append(f"its kind is {model.kind}, ours is {job.kind.remote}")
     ours = set(job.create_body["model"].get("baseModelDetails", {}).get("huggingfaceFiles", ()))
     theirs = set(model.huggingface_files or ours)
     if ours - theirs:
@@ -224,7 +224,7 @@ def _differences(job: Job, model: RemoteModel) -> list[str]:
     if theirs - ours:
         found.append(f"it also expects {some(sorted(theirs - ours), _NAMES_SHOWN)}")
     if model.encryption_state not in ("", *_PLAIN):
-        found.append("it is encrypted with a customer's key, which uploader cannot do")
+        found.append("it is encrypted with a customer's key, which uploader does not support")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What transfers know beyond their rows, until it is written (at most once a second)."""
+"""The progress of transfers since their rows were written (at most once a second)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FLUSH_EVERY_S = 1.0
 
 
 class Progress:
-    """Written by one transfer's thread, taken by the thread that decides."""
+    """The progress of one transfer: its thread writes it, the deciding thread takes it."""
 
     def __init__(self, file: FileState) -> None:
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class Progress:
         return self._mark
 
     def read(self, pair: PrefixCrc, count: int) -> None:
-        """A block of ``count`` bytes that ends at ``pair`` goes to the socket."""
+        """Record that a block of ``count`` bytes that ends at ``pair`` goes to the socket."""
         with self._lock:
             self._mark = pair
             self._sent += count
@@ -69,7 +69,7 @@ class Progress:
 
 
 class Moving(Protocol):
-    """What the meter knows of a transfer."""
+    """What the meter knows about a transfer."""
 
     progress: Progress
 
@@ -90,11 +90,11 @@ class Meter:
         return True
 
     def end(self, transfer: Moving) -> None:
-        """What it has sent stays counted."""
+        """Forget a transfer; what it has sent stays counted."""
         self._sent += transfer.progress.new_bytes
 
     def rate(self, transfers: Collection[Moving], boot_s: float) -> float | None:
-        """Over the last quarter of a minute, with those that run; None if it is too early."""
+        """The rate over the last fifteen seconds, running transfers included; None if too early."""
         sent = self._sent + sum(transfer.progress.new_bytes for transfer in transfers)
         self._samples.append((boot_s, sent))
         while boot_s - self._samples[0][0] > _WINDOW_S:
@@ -104,5 +104,5 @@ class Meter:
 
 
 def unwritten(transfers: Sequence[Moving]) -> list[FileProgress]:
-    """What those transfers know beyond their rows."""
+    """The progress of those transfers that is not yet in their rows."""
     return [row for transfer in transfers if (row := transfer.progress.take())]

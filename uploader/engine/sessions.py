@@ -21,7 +21,7 @@ from uploader.runtime import StopToken
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A session that was opened and is not committed yet. ``empty``: by us, so it holds nothing."""
+    """A session that is open but not committed yet. ``empty``: we opened it, so it has no bytes."""
 
     path: str
     session: SessionUri
@@ -30,9 +30,9 @@ class Opened:
 
 
 class Opening(Errand):
-    """Opens sessions for some files, one after the other; each can be used as soon as it is there.
+    """Opens sessions for some files, one after the other; each can be used as soon as it is open.
 
-    Ends at the first that fails, raising RemoteError, JobRefused, LeaseLost or Stopped.
+    It ends at the first one that fails, with RemoteError, JobRefused, LeaseLost or Stopped.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class Opening(Errand):
         self._wake = wake
 
     def run(self) -> None:
-        """Open one session after another; each may be taken as soon as it is there."""
+        """Open one session after another; each may be taken as soon as it is open."""
         for file in self._files:
             self.stop.check()
             self._opened.append(self._open(file))
             self._wake.set()
 
     def take(self) -> list[Opened]:
-        """The sessions that were opened since the last time."""
+        """Take the sessions that were opened since the last call."""
         taken = [self._opened.popleft() for _ in range(len(self._opened))]
         del self.left[: len(taken)]
         return taken
@@ -72,7 +72,7 @@ class Opening(Errand):
 
 
 class Asking(Errand):
-    """Asks for the whole map of URLs; if that is refused for good, looks what the model is now.
+    """Asks for the whole map of URLs; if that is refused for good, reads the model's state.
 
     Raises RemoteError, JobError, LeaseLost or Stopped.
     """

@@ -23,7 +23,7 @@ class Throttle:
         stop.check()
 
     def _reserve(self, span_s: float) -> float:
-        """Seconds to wait for a slot of ``span_s`` behind those already reserved."""
+        """Seconds to wait for a slot of ``span_s`` after those already reserved."""
         with self._lock:
             now = self._clock.boot_s()
             start = max(now, self._free_at)
@@ -40,15 +40,15 @@ class Slots:
         self._lock = threading.Lock()
 
     def take(self, waiting: threading.Event) -> bool:
-        """True if one was free; never waits. Else ``waiting`` is set when one may be."""
+        """True if a slot was free; never waits. If not, ``waiting`` is set when one may be."""
         if self._slots.acquire(blocking=False):
             return True
         with self._lock:
             self._waiting.add(waiting)
-        return self._slots.acquire(blocking=False)  # it may have been given back just before
+        return self._slots.acquire(blocking=False)  # it may have been released just before
 
     def give(self) -> None:
-        """Give one back, and wake everybody who found none free."""
+        """Release a slot, and wake everybody who found none free."""
         self._slots.release()
         with self._lock:
             waiting, self._waiting = self._waiting, set()

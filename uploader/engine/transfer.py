@@ -1,10 +1,10 @@
-"""One run over one file: from wherever the server says it stands to stored.
+"""Sends one file: from the offset that the server names until it is stored.
 
-Session: ask the server if there is doubt, send the rest in capped PUTs, believe what is proven.
-Put: one plain PUT of the whole file. Either way the file counts as stored only if length and
-CRC32C, as far as the service returns them, are ours (docs/life.md §3.4). A transfer writes no
-row but what it finds out about its source; how it ended is judged and written by the thread
-that decides (`engine/upload.py`).
+Session: ask the server if there is doubt, send the rest in PUTs of limited length, believe only
+what is proven. Put: one plain PUT of the whole file. Either way the file counts as stored only if
+length and CRC32C, as far as the service returns them, are ours (docs/life.md §3.4). The only row
+that a transfer writes is what it finds out about its source; the deciding thread judges and writes
+how it ended (`engine/upload.py`).
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from uploader.sources.reader import Reader, open_source
 from uploader.store.held import Held
 from uploader.store.held_files import StoredFile
 
-#: More than any socket buffers: so many bytes have left, if they went to a socket at all.
+#: More bytes than sockets buffer: if this many went to a socket, some of them have left.
 _CERTAINLY_LEFT_BYTES = 64 * 1024 * 1024
 
 
 class Transfer(Errand):
-    """Brings one file to ``arrived``, or raises what kept it from getting there.
+    """Sends one file until it has ``arrived``, or raises what prevented that.
 
     The file has a session or, in mode `put`, a URL. ``empty``: its session was opened just now,
     so there is nothing to ask about it.
@@ -61,7 +61,7 @@ class Transfer(Errand):
         self.job = job
         self.file = file
         self.arrived: StoredFile | None = None
-        #: The object lives elsewhere now: whatever this transfer completes is lost.
+        #: The object has moved to another path: whatever this transfer completes is lost.
         self.moved = False
         self.progress = Progress(file)
         #: How long the last PUT was, or would have been.
@@ -73,7 +73,7 @@ class Transfer(Errand):
         self._sent_from: int | None = None
 
     def run(self) -> None:
-        """Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
+        """Run the transfer. Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
         with open_source(self.job.path, self.file, self.stop, self._context.private) as source:
             finished = self._finish_session(source) if self.file.session else self._put(source)
             whole = source.crc_at(self.file.size_bytes)
@@ -111,42 +111,42 @@ class Transfer(Errand):
             self._reading = self._step(source, session, self._reading)
 
     def _believed_bare(self) -> Finished:
-        """Twice the server said that the object exists, without a word about what it is.
+        """The server said twice that the object exists, without describing it.
 
-        Raises ProtocolError unless the last byte went out on this very session: then it is
-        some middle box that speaks.
+        Raises ProtocolError unless the last byte was sent on this session: otherwise a proxy
+        answers.
         """
         if self.progress.mark.offset < self.file.size_bytes:
             raise ProtocolError(
                 f"the storage service says that {self.file.path} is complete, but its last bytes"
-                " were never sent and it tells neither length nor checksum",
-                hint="is there a proxy on the way that answers in the service's place?",
+                " were never sent, and it gives neither length nor checksum",
+                hint="check whether a proxy answers in the service's place",
             )
         return Finished()
 
     def _resume(self, source: Reader, reading: Reading) -> None:
-        """Go on where the server stands, unless a touched source leaves bytes unproven.
+        """Go on at the server's offset, unless a touched source leaves bytes unproven.
 
-        Raises SourceChanged if the server holds bytes beyond every pair (docs/invariants.md §6); a
-        finished object that tells its CRC is compared as a whole instead.
+        Raises SourceChanged if the server has bytes beyond every known CRC (docs/invariants.md §6);
+        a finished object with a CRC is compared as a whole instead.
         """
         held = reading.offset if isinstance(reading, Confirmed) else self.file.size_bytes
         told = isinstance(reading, Finished) and reading.crc32c is not None
         if source.touched and not told and held > max(source.pairs):
             raise changed(self.file.path)
         self._adopt(source)
-        message = f"the server holds {held:,} of {self.file.size_bytes:,} bytes; going on there"
+        message = f"the server has {held:,} of {self.file.size_bytes:,} bytes; going on there"
         self._held.add_event(EventKind.SESSION_RESUMED, message, self.file.path)
 
     def _adopt(self, source: Reader) -> None:
-        """Take a proven new fingerprint into the row."""
+        """Write a proven new fingerprint into the row."""
         if source.fingerprint != self.file.fingerprint:
             self.file = self._held.files.reidentify(self.file.path, source.fingerprint)
 
     def _step(
         self, source: Reader, session: SessionUri, reading: Confirmed | Unclear | Finished
     ) -> Reading:
-        """One exchange further, from what the server said last."""
+        """The next exchange, from what the server said last."""
         size_bytes = self.file.size_bytes
         if not isinstance(reading, Confirmed):
             return self._query(session)
@@ -169,7 +169,7 @@ class Transfer(Errand):
             self._mark_if_cut(error, self.progress.bytes_sent - sent_before)
             raise
         if isinstance(answer, Finished) and stop_at < size_bytes:
-            return Unclear()  # nothing is finished without its last byte, whoever says so
+            return Unclear()  # nothing is finished without its last byte, whatever an answer says
         return answer
 
     def _halve(self) -> bool:
@@ -178,18 +178,18 @@ class Transfer(Errand):
         return self._context.halve_puts(self._held, self.file.path, self.put_bytes)
 
     def _query(self, session: SessionUri) -> Reading:
-        self._storage.close()  # never two writers on a session
+        self._storage.close()  # a session never has two writers
         return self._storage.query(session, self.file.size_bytes)
 
     def _finish(self, session: SessionUri) -> Finished:
-        """All bytes are held: the status query is also the word that ends the upload.
+        """The server has all bytes: the status query also finishes the upload.
 
         See docs/gcs-resumable.md §1.
         """
         reading = self._query(session)
         if isinstance(reading, Finished):
             return reading
-        message = "the storage service holds every byte but has not made the object yet"
+        message = "the storage service has every byte but has not created the object yet"
         raise RemoteError(Verdict.TRANSIENT, Call.QUERY, message, code=Code.UNFINISHED)
 
     # -- put -------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ class Transfer(Errand):
     def _body(self, source: Reader, start: int, stop_at: int) -> Body:
         def read(pair: PrefixCrc, count: int) -> None:
             if self.file.mode is Mode.PUT:
-                source.pairs = {0: 0}  # one PUT has no confirmations: keep only the last pair
+                source.pairs = {0: 0}  # a plain PUT has no confirmations: keep only the last pair
             source.pairs[pair.offset] = pair.crc32c
             self.progress.read(pair, count)
 
@@ -237,5 +237,5 @@ class Transfer(Errand):
 
 
 def _kept_nothing() -> RemoteError:
-    message = "the storage service kept nothing of what was sent"
+    message = "the storage service kept none of the bytes that were sent"
     return RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.KEPT_NOTHING)

@@ -3,9 +3,9 @@
 Theory of operation
 ===================
 
-Threads. One thread *decides*: the job's own, in `Upload.run`. It asks `core/upload.next_step`
-what comes next, carries that out, and sleeps until something has happened. It never waits for
-the network. Whatever does is an errand in a thread of its own (`engine/crew.py`):
+Threads. One thread *decides*: the job's own, in `Upload.run`. It asks `core/upload.next_step` what
+comes next, carries that out, and sleeps until something has happened. It never waits for the
+network. Work that does is an errand in a thread of its own (`engine/crew.py`):
 
     Asking    asks for the whole map of URLs; at most one
     Opening   opens sessions for some files, ahead of their turn; at most `OPENERS`
@@ -13,10 +13,10 @@ the network. Whatever does is an errand in a thread of its own (`engine/crew.py`
 
 The worker's thread calls `stop` and `cut`, and nothing else of this file.
 
-Who writes what. Only the deciding thread writes rows, moves files through the `Backlog` and
-changes the gate. An errand fills its own fields and at last `error` and `ended`; a transfer
-also writes its `Progress`, under a lock, and the row of a source that it has proven anew. So
-nothing here needs a lock.
+Who writes what. Only the deciding thread writes rows, moves files through the `Backlog` and changes
+the gate. An errand fills its own fields and finally `error` and `ended`; a transfer also writes its
+`Progress`, under a lock, and the row of a source that it has proven again. So nothing here needs a
+lock.
 
 Orders that matter.
 1. A session is committed before its file can be sent (docs/invariants.md §1): `_commit_sessions`
@@ -86,12 +86,12 @@ _log = logging.getLogger(__name__)
 
 
 class Upload:
-    """Runs the files of one claimed job until all are stored, or nothing more can be done."""
+    """Runs the files of one claimed job until all are stored or nothing more can be done."""
 
     def __init__(
         self, context: WorkerContext, job: Job, held: Held, lapsed: Callable[[], bool]
     ) -> None:
-        """``lapsed``: has the lease ended? Then no block of any file leaves any more."""
+        """``lapsed``: has the lease ended? If so, no block of any file is sent any longer."""
         self._context = context
         self._held = held
         self._job = job
@@ -104,7 +104,7 @@ class Upload:
     def run(self) -> bool:
         """True once every file is stored; False if the rest waits, or the job was ended.
 
-        Raises what keeps files from starting once no transfer runs any more; LeaseLost; Stopped.
+        Once no transfer is running, raises what keeps files from starting; LeaseLost; Stopped.
         """
         try:
             while True:
@@ -119,17 +119,17 @@ class Upload:
             self._join_transfers()
 
     def stop(self) -> None:
-        """Every transfer stops at its next block; none starts. For any thread."""
+        """Every transfer stops at its next block, and none starts. For any thread."""
         self._crew.stop()
 
     def cut(self) -> None:
-        """As `stop`, and their sockets are shut down. For any thread."""
+        """Like `stop`, but also shut their sockets down. For any thread."""
         self._crew.cut()
 
     # -- deciding --------------------------------------------------------------------------
 
     def _go_on(self) -> bool | None:
-        """Start what may start, then rest; not None if the run is over, as `run` returns it."""
+        """Start what may start, then sleep; not None if the run is over, as `run` returns it."""
         full = False
         while not self._crew.stopped:
             room = self._room(full=full)
@@ -175,7 +175,7 @@ class Upload:
         )
 
     def _resume_if_healed(self) -> None:
-        """A blocked job that was healed meanwhile asks for URLs again."""
+        """If a blocked job has become active again meanwhile, ask for URLs again."""
         gate = self._urls.gate
         if isinstance(gate, Shut) and gate.status is Status.BLOCKED:
             job = self._context.jobs.job(self._job.id)
@@ -216,7 +216,7 @@ class Upload:
     # -- ends ------------------------------------------------------------------------------
 
     def _collect(self, ended: Sequence[Errand]) -> None:
-        """Write and judge what has come of the errands. Raises LeaseLost, ModelUsedUp."""
+        """Write and judge the results of the errands. Raises LeaseLost, ModelUsedUp."""
         openings = [*self._crew.of(Opening), *(e for e in ended if isinstance(e, Opening))]
         self._commit_sessions([opened for opening in openings for opened in opening.take()])
         transfers = [errand for errand in ended if isinstance(errand, Transfer)]
@@ -245,7 +245,7 @@ class Upload:
             self._files.end(new.path)
 
     def _still_wanted(self, opened: Opened) -> bool:
-        """Not if the job fell back to plain PUT meanwhile, or the object has moved."""
+        """Not if the job has fallen back to plain PUT meanwhile, or if the object has moved."""
         url = self._files[opened.path].url
         moved = url is not None and url.object_path != opened.object_path
         return not (moved or self._job.plain_put)
@@ -277,7 +277,7 @@ class Upload:
             self._files.end(path)
 
     def _judge_opening(self, opening: Opening) -> None:
-        """The file at which it ended, if any; those after it have their turn another time."""
+        """The file at which it ended, if any; the files after it are opened another time."""
         left = opening.left
         try:
             if opening.error is not None and left:
@@ -287,7 +287,7 @@ class Upload:
                 self._files.end(file.path)
 
     def _judge(self, file: FileState, error: Exception, job: Job) -> None:
-        """What follows if a file got no further; ``file`` and ``job`` as the errand knew them."""
+        """Handle a file that got no further; ``file`` and ``job`` are as the errand knew them."""
         if isinstance(error, LeaseLost):
             raise error
         if isinstance(error, Stopped):
@@ -310,7 +310,7 @@ class Upload:
         """A refused or expired URL; True if plain PUT is the answer to it."""
         if error.verdict not in (Verdict.START_REFUSED, Verdict.URL_EXPIRED):
             return False
-        if file.url == self._files[file.path].url:  # else a newer map has come meanwhile
+        if file.url == self._files[file.path].url:  # otherwise a newer map has come meanwhile
             self._urls.expire()
         if error.verdict is Verdict.URL_EXPIRED or self._job.start_accepted or job.plain_put:
             return False
@@ -321,7 +321,7 @@ class Upload:
         return True
 
     def _fail(self, decision: Fail, error: Exception) -> None:
-        """Nothing starts any more. The first reason is kept; so is that of a blocked job."""
+        """Nothing more starts. The first reason is kept, and so is that of a blocked job."""
         if not self._urls.given_up:
             self._held.fail(decision.reason)
         self._urls.gate = Shut(error, Status.FAILED)
@@ -345,7 +345,7 @@ class Upload:
             self._urls.postpone(error, self._job.id)
 
     def _keep_urls(self, urls: Mapping[str, UploadUrl], received_s: float) -> None:
-        """A new map: commit it, and move the files whose objects it puts elsewhere."""
+        """Commit a new map, and start over the files whose objects it puts elsewhere."""
         until = self._urls.receive(urls, received_s)
         for file in self._held.files.keep_urls(urls, until):
             self._warn_of_costly_put(file)

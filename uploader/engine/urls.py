@@ -1,4 +1,4 @@
-"""The signed URLs of one job: may they be asked for, and until when are they good for a start?"""
+"""The signed URLs of one job: may they be asked for, and until when can they start a session?"""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from uploader.engine.endings import ModelUsedUp, model_gone, urls_refused
 from uploader.remote.fireworks import RemoteModel
 from uploader.store.held import Held
 
-#: What a URL that names no life is believed to have (docs/fireworks.md §13.3), in seconds.
+#: The assumed life of a URL that does not give one (docs/fireworks.md §13.3), in seconds.
 DEFAULT_LIFE_S = 3600.0
-#: A URL that was just received is used whatever its life.
+#: Seconds for which a URL that was just received is used, whatever its life.
 _LEAST_LIFE_S = 5.0
-#: So often a run's model may be deleted and created again: a new one may get no URLs either.
+#: How many times a run's model may be deleted and created again: a new one may get no URLs either.
 MAX_RECREATIONS = 3
 
 
@@ -32,13 +32,13 @@ class Urls:
         self._context = context
         self._held = held
         self._until_s = float("-inf")
-        if job.urls_until is not None:  # a worker before this one has kept them
+        if job.urls_until is not None:  # an earlier worker has kept them
             left = job.urls_until - context.clock.now()
             self._until_s = context.clock.boot_s() + left.total_seconds()
 
     @property
     def fresh(self) -> bool:
-        """Are they good for a start? A quarter of the shortest life is left for that."""
+        """Can they start a session? A quarter of the shortest life is left for that."""
         return self._context.clock.boot_s() <= self._until_s
 
     @property
@@ -52,7 +52,7 @@ class Urls:
         self._until_s = float("-inf")
 
     def receive(self, urls: Mapping[str, UploadUrl], received_s: float) -> datetime:
-        """A new map came at ``received_s``; until when it is good, by the wall clock."""
+        """A new map came at ``received_s``; returns the wall-clock time of its end."""
         clock, self.gate = self._context.clock, Open()
         life_s = min((url.life_s or DEFAULT_LIFE_S for url in urls.values()), default=0.0)
         now_s = clock.boot_s()
@@ -60,7 +60,7 @@ class Urls:
         return clock.now() + timedelta(seconds=self._until_s - now_s)
 
     def postpone(self, error: Exception, job_id: int) -> None:
-        """None to be had: they are asked for later, or not at all any more."""
+        """There are none now: ask for them later or, for some errors, not again."""
         failures = (self.gate.failures if isinstance(self.gate, Later) else 0) + 1
         if isinstance(error, RemoteError) and error.verdict is Verdict.ABSENT:
             error = model_gone()
@@ -75,10 +75,10 @@ class Urls:
             self.gate = Shut(error)
 
     def refused(self, model: RemoteModel, error: Exception, job: Job, *, any_stored: bool) -> None:
-        """The service gives no map for this model any more.
+        """The service no longer gives a map for this model.
 
-        Raises ModelUsedUp if the model can be deleted and created again, which costs nothing
-        that is finished; else the files with a session are finished, and then the job fails.
+        Raises ModelUsedUp if the model can be deleted and created again without losing finished
+        files; otherwise the files with a session are finished, and then the job fails.
         """
         ours = self._context.limits.recreate and job.created_remotely
         again = job.recreations < MAX_RECREATIONS

@@ -19,16 +19,16 @@ from uploader.runtime import StopToken
 from uploader.sources.reader import open_source
 from uploader.store.held import Held
 
-#: A 400 that names a file we stored is the service's own delay, for so long
+#: Seconds for which a 400 that names a file we stored counts as the service's own delay
 #: (docs/fireworks.md §13.8).
 NOT_FOUND_GRACE_S = 300.0
 MIN_POLLS = 3
 
 
 def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken) -> None:
-    """Every file once more before the first validateUpload (docs/invariants.md §6).
+    """Check every file again before the first validateUpload (docs/invariants.md §6).
 
-    One that was touched is read again as a whole. Raises SourceChanged, SourceMissing,
+    A file that was touched is read again as a whole. Raises SourceChanged, SourceMissing,
     SourceUnreadable, Stopped.
     """
     for file in context.jobs.files(job.id):
@@ -41,7 +41,7 @@ _RECEIVING = "waiting for Fireworks to finish receiving the files"
 
 
 class Validation:
-    """One claim's look at a model whose files are all stored."""
+    """Checks, once per claim, a model whose files are all stored."""
 
     def __init__(self, context: WorkerContext, job: Job, held: Held, control: Fireworks) -> None:
         self._context = context
@@ -50,7 +50,7 @@ class Validation:
         self._control = control
 
     def ready_already(self) -> bool:
-        """A claim that begins here looks first; True if the model was READY all along."""
+        """A claim that begins here reads the model first; True if it is already READY."""
         if self._get().state != "READY":
             return False
         self._finish(())
@@ -69,7 +69,7 @@ class Validation:
         if model.state == "READY":
             self._finish(warnings)
         else:
-            self._wait(f"validated, and now {model.state or 'in an unnamed state'}", started_s)
+            self._wait(f"validated; the model's state is {model.state or 'unknown'}", started_s)
 
     def _refused(self, error: RemoteError, started_s: float) -> None:
         if error.verdict is Verdict.ABSENT:
@@ -89,7 +89,7 @@ class Validation:
         if error.status != 400 or not any(file.path in error.message for file in files):  # noqa: PLR2004
             return False
         polling_s, missed_s = self._job.polling_s, self._context.missed_s
-        # A retry by the user counts polling time anew.
+        # A retry by the user restarts the count of polling time.
         missed_s[self._job.id] = min(polling_s, missed_s.get(self._job.id, polling_s))
         return polling_s - missed_s[self._job.id] < NOT_FOUND_GRACE_S
 
@@ -109,7 +109,7 @@ class Validation:
         self._held.finish(warnings)
 
     def _wait(self, message: str, started_s: float, *, answer: str = "") -> None:
-        """Poll again later; past the deadline of polling time, fail with our own ledger."""
+        """Poll again later; past the deadline of polling time, fail with our own counts."""
         clock, limits = self._context.clock, self._context.limits
         interval_s = limits.poll_interval_s * (0.9 + 0.2 * clock.jitter())
         polling_s = self._job.polling_s + clock.boot_s() - started_s + interval_s
@@ -123,6 +123,6 @@ class Validation:
         job = self._job
         return JobRefused(
             f"not READY after {job.polling_s / 60:.0f} min of polling: {message}"
-            f" (our ledger: {job.files_stored} of {job.files_total} files stored)",
+            f" (our count: {job.files_stored} of {job.files_total} files stored)",
             code=Code.VALIDATION_TIMEOUT,
         )

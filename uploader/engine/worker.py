@@ -1,25 +1,25 @@
-"""The worker loop: claim, tend, drain. One per process; it holds the leases.
+"""The worker loop: claims jobs, watches them, drains. One per process; it holds the leases.
 
 Theory of operation
 ===================
 
 Threads. The *loop* is the process's main thread, in `Worker.run`. It does no network I/O, so that
-it notices within a second what users asked for from other processes. Besides it there are
+it notices within a second what users asked for from other processes. The other threads are
 
     one thread per claimed job   drives it stage by stage (`engine/job_run.py`); in stage upload
                                  it is the deciding thread of `engine/upload.py`
-    "leases"                     with PostgreSQL: ends what is sent when a lease has ended, also
+    "leases"                     with PostgreSQL: cuts connections when a lease has ended, even
                                  while the loop waits for a store that does not answer
-    "key"                        once a minute: has the API key changed? A key command may hang
+    "key"                        checks once a minute if the API key changed; its command may hang
 
 Who writes what. The loop writes leases (claim, renew, reap) and `_runs`; a job's thread writes its
-job's rows through its `Held`, and removes itself from `_runs` at its end. Both only ever tell a run
-to stop; what a run does about it is its own thread's business. Nobody joins a thread: a drain waits
-for `_runs` to become empty, for so long and no longer.
+job's rows through its `Held`, and removes itself from `_runs` at its end. Others only tell a run to
+stop; its own thread acts on that. No thread is ever joined: a drain waits for `_runs` to become
+empty, for a limited time.
 
 Orders that matter.
 1. The moment at which a lease ends is taken *before* it is asked for: the store's end is later.
-2. A lease without a run is let go of, and a run without a lease is stopped: `_watch` and `_renew`
+2. A lease without a run is released, and a run without a lease is stopped: `_watch` and `_renew`
    look at both, since either may be lost alone.
 3. Stop, then cut: a stopped thread has `GRACE_S` to reach a block boundary, which costs nothing;
    then its sockets are shut down, which costs what was not confirmed.
@@ -42,17 +42,17 @@ from uploader.runtime import Clock
 from uploader.store.held import Held
 
 _TICK_S = 0.25
-#: A stopped thread gets so long to reach a block boundary before its sockets are shut down.
+#: Seconds for a stopped thread to reach a block boundary before its sockets are shut down.
 GRACE_S = 1.0
-#: A drain ends after so long whatever hangs: every row is written by then
+#: Seconds after which a drain ends, whatever hangs: every row is written by then
 #: (docs/architecture.md §6).
 DRAIN_S = 8.0
-#: A store that cannot be used for so long ends the process; its supervisor starts it again.
+#: Seconds without a usable store that end the process; its supervisor starts it again.
 STORE_PATIENCE_S = 60.0
-#: A wall clock set back by more than this would keep jobs waiting; less costs nobody anything.
+#: A wall clock set back by more than this would keep jobs waiting; less does no harm.
 SET_BACK = timedelta(minutes=1)
 
-#: Jobs on their way up and jobs being validated do not take each other's places.
+#: Jobs being uploaded and jobs being validated do not take each other's slots.
 LANES = (frozenset({Stage.CREATE, Stage.UPLOAD}), frozenset({Stage.VALIDATE}))
 
 _log = logging.getLogger(__name__)
@@ -60,13 +60,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Every:
-    """A duty that is due again every ``interval_s``."""
+    """A duty that is due every ``interval_s``."""
 
     interval_s: float
     last_s: float = float("-inf")
 
     def due(self, boot_s: float) -> bool:
-        """Whether it is due at ``boot_s``; if so it has been done then."""
+        """Whether it is due at ``boot_s``; if so, it counts as done then."""
         if boot_s - self.last_s < self.interval_s:
             return False
         self.last_s = boot_s
@@ -75,7 +75,7 @@ class Every:
 
 @dataclass(frozen=True, slots=True)
 class _Duties:
-    """What the loop does now and then."""
+    """The periodic duties of the loop."""
 
     watching: Every
     claiming: Every
@@ -84,7 +84,7 @@ class _Duties:
 
 
 class Worker:
-    """Drives every claimable job until it is told to drain."""
+    """Works on every claimable job until it is told to drain."""
 
     def __init__(self, context: WorkerContext) -> None:
         self.wake = threading.Event()
@@ -99,7 +99,7 @@ class Worker:
         self._store_broken_since: float | None = None
         self._duties = _Duties(
             watching=Every(5.0),
-            claiming=Every(1.0),  # a `not_before` passes without anybody writing
+            claiming=Every(1.0),  # a `not_before` passes without a write
             renewing=Every(context.limits.lease_s / 4),
             healing=Every(60.0, last_s=context.clock.boot_s()),
         )
@@ -110,7 +110,7 @@ class Worker:
         self._draining = True
 
     def run(self, *, until_idle: bool = False) -> bool:
-        """Until drained, or with ``until_idle`` until no job is active: then True.
+        """Run until drained or, with ``until_idle``, until no job is active: then True.
 
         Raises StoreError.
         """
@@ -124,7 +124,7 @@ class Worker:
     def _loop(self, *, until_idle: bool) -> bool:
         self._context.claims.heal()  # a new start tries blocked jobs once
         while not self._draining:
-            if ended := self.wake.is_set():  # a run has: its place is free
+            if ended := self.wake.is_set():  # a run has ended: its slot is free
                 self.wake.clear()
             if self._turn(claim=ended, until_idle=until_idle):
                 return True
@@ -134,11 +134,11 @@ class Worker:
 
     @property
     def draining(self) -> bool:
-        """Whether the worker has been told to end: it claims no job any more."""
+        """Whether the worker has been told to end: it claims no more jobs."""
         return self._draining
 
     def _turn(self, *, claim: bool, until_idle: bool) -> bool:
-        """One look at everything; True if a run ``until_idle`` has come to its end."""
+        """One turn of the loop; True if a run ``until_idle`` is finished."""
         try:
             changed = self._housekeep()
             if claim or changed or self._duties.claiming.due(self._context.clock.boot_s()):
@@ -183,7 +183,7 @@ class Worker:
             self._start(given_up, ends_s)
 
     def _lease_ends_s(self) -> float:
-        """When a lease that is asked for from now on has surely ended, by boot-time seconds."""
+        """When a lease that is asked for now has certainly ended, in seconds since boot."""
         context = self._context
         return (
             context.clock.boot_s() + context.limits.lease_s
@@ -210,7 +210,7 @@ class Worker:
     # -- tending ---------------------------------------------------------------------------
 
     def _housekeep(self) -> bool:
-        """Leases, verbs of other processes, progress, keys; True if anybody wrote a row."""
+        """Handle leases, verbs of other processes and keys; True if another process wrote a row."""
         context, boot_s = self._context, self._context.clock.boot_s()
         self._handle_clock_set_back()
         changed = context.changed()
@@ -220,19 +220,19 @@ class Worker:
         if self._duties.renewing.due(boot_s):
             self._renew(boot_s)
         if self._duties.healing.due(boot_s):
-            context.spawn("key", self._heal)  # a key command may take its time
+            context.spawn("key", self._heal)  # a key command may take long
         self._cut_after_grace(boot_s)
         return changed
 
     def _handle_clock_set_back(self) -> None:
-        """Where the wall clock was set back, nobody waits for a moment in its old future."""
+        """If the wall clock was set back, no job keeps waiting for a time that was set before."""
         ahead = _ahead(self._context.clock)
         if self._set_ahead - ahead > SET_BACK:
             self._context.claims.clear_future_waits()
         self._set_ahead = ahead
 
     def _watch(self, boot_s: float) -> None:
-        """Stop every run whose job a user took away; let go of leases without a run."""
+        """Stop every run whose job a user paused or ended; release leases without a run."""
         leases = self._context.claims.leases_of(self._context.owner)
         for lease, run in tuple(self._runs.items()):
             taken_away = leases.get(lease) in (Status.PAUSED, Status.CANCELLED)
@@ -242,7 +242,7 @@ class Worker:
             self._context.claims.release(orphaned)
 
     def _renew(self, boot_s: float) -> None:
-        """Each run whose lease is still ours goes on; one that lost it meanwhile stops."""
+        """Renew the leases: a run whose lease is still ours goes on; one that has lost it stops."""
         context, runs, ends_s = self._context, tuple(self._runs.items()), self._lease_ends_s()
         renewed = context.claims.renew(context.owner, context.limits.lease_s)
         for lease, run in runs:
@@ -252,9 +252,10 @@ class Worker:
                 self._stop(run, boot_s)
 
     def _watch_lease_ends(self) -> None:
-        """Whatever the store does, a lease ends: then nothing more may be sent.
+        """Cut every run whose lease has ended: nothing more may be sent, even if the store hangs.
 
-        Beside the loop, which a store that does not answer may hold up for longer than a lease.
+        It runs alongside the loop, which a store that does not answer may block for longer than a
+        lease.
         """
         while not self._context.clock.wait(self._over, _TICK_S):
             for run in tuple(self._runs.values()):
@@ -275,7 +276,7 @@ class Worker:
                 run.cut()
 
     def _heal(self) -> None:
-        """A changed key tries blocked jobs once. Runs beside the loop."""
+        """If the key has changed, try blocked jobs once. It runs alongside the loop."""
         key = self._context.key_fingerprint()
         if key == self._key:
             return
@@ -302,5 +303,5 @@ class Worker:
 
 
 def _ahead(clock: Clock) -> datetime:
-    """What the wall clock showed when the machine started; it moves only if that is set."""
+    """The wall-clock time at which the machine started; it only changes if the clock is set."""
     return clock.now() - timedelta(seconds=clock.boot_s())

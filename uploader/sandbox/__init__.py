@@ -1,24 +1,24 @@
 """A local stand-in for Fireworks AI and Google Cloud Storage, with faults.
 
-It is a second, independent reading of the contracts and imports nothing of the client.
+It is a second, independent reading of the contracts and imports nothing from the client.
 
     kinds     what can go wrong, where, and with which fields
     script    faults as JSON: which exchange, which time, what goes wrong
     wire      Request in, Response out; ConnectionCut instead of an answer
     config    the switches of one world
     refusals  error answers of both services
-    signing   signed URLs that expire and insist on their headers
-    folder    where objects are kept, and nothing ever outside of it
-    part      the file an upload arrives in, rounded down to granules at a cut
+    signing   signed URLs that expire and require their headers
+    folder    the folder for objects; nothing is written outside it
+    part      the file of an upload, rounded down to granules at a cut
     world     accounts, models, objects, sessions, counters, the report
     creation  what a create or an update body must look like
     control   the routes of the control plane, its key and rate limit
-    call      one call of it                     models    verbs on models and accounts
+    call      one call to it                     models    verbs on models and accounts
     uploads   upload URLs and validation         documents how models are printed
     listing   pages, order, filters              seeding   models made long ago
     doors     who may talk to a port
     storage   signed URLs: start, plain PUT      session   the resumable session
     switchboard  report, faults and switches at run time
-    faults    how a fault bends an exchange: bodies on their way in, answers on their way out
+    faults    how a fault changes an exchange: request bodies and answers
     server    both ports on real sockets         adapter   both ports inside one process
 """

@@ -17,7 +17,7 @@ from uploader.sandbox.faults import exchange
 from uploader.sandbox.wire import Body, Headers, Request, Response
 from uploader.sandbox.world import World
 
-#: A client on a socket bounds what it reads there; in this process there is no such place.
+#: A client on a socket limits what it reads; inside one process this does so instead.
 _ENDLESS_BYTES = 8 << 20
 Boundary = Callable[[str], object]
 
@@ -27,10 +27,10 @@ class InProcessAdapter(BaseAdapter):
 
     A body is None, str, bytes, or an object with `__len__` and `read(n)`, whose blocks may be
     longer than asked for. `boundary` is called with "<on> before" and "<on> after" around the
-    effect of every exchange and with "<on> block" before each block of a body is read, `on`
-    being the script's word. What it raises goes through to the caller, like a crash: bytes that
-    arrived are kept down to a granule, and an effect stays done. Never called under a lock.
-    Raises requests.exceptions.ConnectionError if the connection would break.
+    effect of every exchange and with "<on> block" before each block of a body is read, `on` being
+    the script's word. What it raises reaches the caller, like a crash: bytes that arrived are kept
+    down to a granule, and an effect is not undone. Never called under a lock. Raises
+    requests.exceptions.ConnectionError if the connection would break.
     """
 
     def __init__(self, world: World, boundary: Boundary = lambda _: None) -> None:
@@ -50,7 +50,7 @@ class InProcessAdapter(BaseAdapter):
             raise requests.exceptions.ConnectionError(error, request=request) from error
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: there is nothing to close."""
 
     def _exchange(self, prepared: requests.PreparedRequest) -> Response:
         split = urlsplit(prepared.url or "")
@@ -110,7 +110,7 @@ def _received(request: requests.PreparedRequest, answer: Response) -> requests.R
 
 
 def _parsed(request: requests.PreparedRequest, raw: Iterator[bytes]) -> requests.Response:
-    """What a client on a socket would read out of these bytes."""
+    """What a client on a socket would read from these bytes."""
     wire = _Wire(raw)
     reply = HTTPResponse(wire, method=request.method)  # type: ignore[arg-type]
     try:
@@ -136,7 +136,7 @@ class _Wire(io.RawIOBase):
     def __init__(self, raw: Iterator[bytes]) -> None:
         self._raw = raw
         self._left_over = b""
-        #: What may still be read, if the answer has no end of its own.
+        #: How many bytes may still be read, if the answer has no end.
         self.left_bytes: int | None = None
 
     def makefile(self, *_: Any) -> io.BufferedReader:

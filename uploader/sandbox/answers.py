@@ -1,4 +1,4 @@
-"""Answers that faults make up, and answers that faults spoil on their way to the client."""
+"""Answers that faults invent, and answers that faults damage on their way to the client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Request bodies as faults bend them: interrupted, dripping, or handed on by a slow proxy."""
+"""Request bodies as faults change them: interrupted, dripping, or passed on by a slow proxy."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SPOOLED_BYTES = 8 << 20
 
 
 def bend(world: World, fault: Fault, body: Body) -> Body:
-    """The body as the service gets to see it."""
+    """The body as the service sees it."""
     if fault.do == "cut":
         return _Interrupted(body, fault.at_byte, _reset)
     if fault.do == "stall":
@@ -41,7 +41,7 @@ class _Bent(Body):
 class _Interrupted(_Bent):
     """Calls `act` once, after exactly `at_byte` bytes or, in a shorter body, just before its end.
 
-    Just before, because a whole body that was cut would be a finished upload.
+    It is called just before the end because a complete body would be a finished upload.
     """
 
     def __init__(self, body: Body, at_byte: int, act: Callable[[], object]) -> None:
@@ -60,7 +60,7 @@ class _Interrupted(_Bent):
 
 
 class _Dripping(_Bent):
-    """Reads little, and pauses before each block."""
+    """Reads small blocks, and pauses before each."""
 
     def __init__(self, body: Body, pause: Callable[[], object]) -> None:
         super().__init__(body)
@@ -72,7 +72,7 @@ class _Dripping(_Bent):
 
 
 class _Forwarded(_Bent):
-    """Takes the whole body from the client at once, and hands it on at its own rate."""
+    """Takes the whole body from the client at once, and passes it on at its own rate."""
 
     def __init__(self, body: Body, bytes_per_s: int, world: World) -> None:
         super().__init__(body)

@@ -1,4 +1,4 @@
-"""One control-plane call, admitted and parsed, as the verbs get it."""
+"""One control-plane call, after admission and parsing, as the verbs get it."""
 
 from __future__ import annotations
 

@@ -27,11 +27,11 @@ _LIMITS = {"chaos": (0, 1), "clock_skew_s": (-_TEN_YEARS_S, _TEN_YEARS_S)}
 
 @dataclass
 class Config:
-    """What the stand-in is like; each value follows the contract unless a test changes it."""
+    """How the stand-in behaves; each value follows the contract unless a test changes it."""
 
     api_key: str = field(default_factory=lambda: f"fw_sandbox_{secrets.token_hex(16)}")
     account_id: str = "sandbox"
-    #: False: every control-plane call is answered as with a bad key.
+    #: If False, every control-plane call is answered as if the key were wrong.
     key_valid: bool = True
     bad_key_status: int = 403
     #: What `enableResumableUpload: true` returns (docs/fireworks.md §2.3); `refused` looks like
@@ -41,9 +41,9 @@ class Config:
     url_keys: str = "name"
     url_life_s: int = 3600
     session_life_s: float = 7 * 86400
-    #: Put before every object's path; changed at run time, refreshed URLs point elsewhere.
+    #: A prefix of every object's path; if it changes at run time, new URLs point elsewhere.
     object_prefix: str = ""
-    #: FAILED_PRECONDITION answers after the last file landed, and how they look
+    #: How many FAILED_PRECONDITION answers follow the last file, and what they look like
     #: (docs/fireworks.md §11).
     landing_polls: int = 2
     precondition_shape: str = "status"
@@ -56,13 +56,13 @@ class Config:
     requests_per_minute: int = 0
     #: x-goog-hash carries an md5 too (slow).
     md5: bool = False
-    #: The services' clock runs ahead by this much.
+    #: How far the services' clock runs ahead.
     clock_skew_s: float = 0.0
     #: Probability of a seeded, unscripted fault per exchange.
     chaos: float = 0.0
 
     def change(self, switches: Mapping[str, Any]) -> None:
-        """Set several switches, or none. Raises ValueError for an unknown name or value."""
+        """Set all the switches or none. Raises ValueError for an unknown name or value."""
         current = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         for name, value in switches.items():
             if name not in current:

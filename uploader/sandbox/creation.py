@@ -52,7 +52,7 @@ _PEFT_DETAILS: dict[str, type] = {
 
 
 def check_create_body(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The model fields, `kind` filled in. Raises Refused (INVALID_ARGUMENT) for a wrong one."""
+    """The model's fields, with `kind` filled in. Raises Refused (INVALID_ARGUMENT)."""
     _check_fields("", body, _BODY)
     if not is_model_id(body.get("modelId")):
         raise invalid(f"illegal modelId {body.get('modelId', '')!r:.100}")
@@ -78,7 +78,7 @@ def check_update_body(
 ) -> dict[str, Any]:
     """The fields of a model after an update. Raises Refused (INVALID_ARGUMENT).
 
-    `mask` names the fields to take over; without one, all that may change are replaced.
+    `mask` names the fields to change; without one, all that may change are replaced.
     """
     _check_fields("", body, _MODEL)
     _check_values(body)

@@ -1,4 +1,4 @@
-"""Models and accounts as the gateway prints them (docs/fireworks.md §11)."""
+"""Models and accounts as the gateway writes them (docs/fireworks.md §11)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from uploader.sandbox.world import Model, World
 
 
 def model_document(world: World, model: Model) -> dict[str, Any]:
-    """Empty fields too, int64 as strings, nanoseconds."""
+    """A model's document: with empty fields, int64 as strings, nanoseconds."""
     fields = dict(model.fields)
     details = fields.get("baseModelDetails")
     if details is not None:
@@ -34,7 +34,7 @@ def model_document(world: World, model: Model) -> dict[str, Any]:
 
 
 def account_document(world: World) -> dict[str, Any]:
-    """The one account that there is."""
+    """The document of the only account."""
     return {
         "name": f"accounts/{world.config.account_id}",
         "displayName": world.config.account_id,
@@ -49,9 +49,9 @@ def account_document(world: World) -> dict[str, Any]:
 
 
 def masked(document: Mapping[str, Any], mask: Any) -> dict[str, Any]:
-    """What a readMask leaves of a document: all for "" or "*", else the fields it names.
+    """The part of a document that a readMask selects: all for "" or "*", else the fields it names.
 
-    Raises Refused (INVALID_ARGUMENT) for a mask that names a field that is not there.
+    Raises Refused (INVALID_ARGUMENT) if the mask names an unknown field.
     """
     if not isinstance(mask, str):
         raise invalid("readMask is not text")

@@ -1,4 +1,4 @@
-"""How a fault of the script bends an exchange, and the one way into both services."""
+"""How a fault of the script changes an exchange, and the only entry to both services."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uploader.sandbox.world import World
 
 
 def exchange(world: World, route: Route, request: Request) -> Response:
-    """Answer a request, with the fault the script has for it.
+    """Answer a request, with the fault that the script has for it.
 
     Raises ConnectionError if the connection ends without an answer.
     """
@@ -30,7 +30,7 @@ def exchange(world: World, route: Route, request: Request) -> Response:
 
 
 def _instead(world: World, fault: Fault, body: Body) -> Response:
-    """An answer instead of the effect; a success is believable only once all was read."""
+    """An answer instead of the effect; a success is only credible once all was read."""
     response = injected(world, fault)
     if response.status < 300:  # noqa: PLR2004
         _swallow(body, body.length)

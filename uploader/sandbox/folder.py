@@ -1,8 +1,8 @@
-"""The data folder: files by key, never outside of it and never through a link.
+"""The data folder: files by key, never outside it and never through a link.
 
-A key is a path below the folder, its parts divided by `/`. Every part is opened relative to the
-one before it, without following links, so that neither a key nor a link that somebody put into
-the folder leads elsewhere. What is created is private to its user.
+A key is a path below the folder, its parts divided by `/`. Every part is opened relative to the one
+before it, without following links, so that neither a key nor a foreign link in the folder leads
+elsewhere. What is created is private to its user.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
-#: Of an object's name, in UTF-8 (cloud.google.com/storage/docs/objects#naming).
+#: The longest name of an object, in UTF-8 (cloud.google.com/storage/docs/objects#naming).
 _LONGEST_KEY_BYTES = 1024
 _LONGEST_PART_BYTES = 255
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,7 +22,7 @@ _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class IllegalKey(ValueError):
-    """A key that names no place below the folder."""
+    """A key does not name a place below the folder."""
 
 
 def check_key(key: str) -> list[str]:
@@ -33,7 +33,7 @@ def check_key(key: str) -> list[str]:
     except UnicodeEncodeError:
         raise IllegalKey("the name is not text") from None
     if not all(map(_is_name, parts)):
-        raise IllegalKey("a part of the name is empty, `.`, `..`, or holds an illegal character")
+        raise IllegalKey("a part of the name is empty, `.`, `..`, or contains an illegal character")
     if max(sizes) > _LONGEST_PART_BYTES or sum(sizes) + len(parts) > _LONGEST_KEY_BYTES:
         raise IllegalKey("the name is too long")
     return parts
@@ -47,8 +47,8 @@ def _is_name(part: str) -> bool:
 class DataFolder:
     """The files below `root`, which is created if it is missing.
 
-    Every method raises IllegalKey for a key that is none, and OSError if something else than a
-    plain file is in the way: a link, a folder, a pipe.
+    Every method raises IllegalKey for an illegal key, and OSError if something other than a plain
+    file is in the way: a link, a folder, a pipe.
     """
 
     def __init__(self, root: Path) -> None:
@@ -63,7 +63,7 @@ class DataFolder:
             return _plain(os.open(name, os.O_RDWR | _FILE, dir_fd=folder))
 
     def read(self, key: str) -> bytes:
-        """The bytes of a file; none of one that is not there."""
+        """The bytes of a file; empty if it is not there."""
         try:
             with self._parent(key) as (folder, name):
                 descriptor = os.open(name, os.O_RDWR | _FILE, dir_fd=folder)
@@ -73,7 +73,7 @@ class DataFolder:
             return file.readall()
 
     def write(self, key: str, content: bytes) -> None:
-        """Make a file hold these bytes: all of them or, after a crash, what it held before."""
+        """Replace a file's bytes; after a crash it has either all the new ones or the old ones."""
         scratch = f"{key}.new"
         self.remove(scratch)
         with self._create(scratch) as file:
@@ -83,7 +83,7 @@ class DataFolder:
         self.move(scratch, key)
 
     def move(self, key: str, to: str) -> None:
-        """Rename a file; what has the name already is replaced, a link by itself."""
+        """Rename a file; an existing file of that name, or a link itself, is replaced."""
         with self._parent(key) as (old, name), self._parent(to, create=True) as (new, wanted):
             os.rename(name, wanted, src_dir_fd=old, dst_dir_fd=new)
 
@@ -99,7 +99,7 @@ class DataFolder:
 
     @contextmanager
     def _parent(self, key: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
-        """The open folder that holds a key's file, and the file's name in it."""
+        """The open folder of a key's file, and the file's name in it."""
         *folders, name = check_key(key)
         current = os.open(self.root, _FOLDER)
         try:

@@ -1,6 +1,6 @@
 """The kinds of faults: what each does, where it can happen, and which fields it takes.
 
-One table for the parser, for `--faults help` and for docs/sandbox.md.
+The parser, `--faults help` and docs/sandbox.md use the same table.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COMMON = ("on", "do", "match", "nth", "times", "from")
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of fault; `fields` are those it takes beyond the common ones."""
+    """One kind of fault; `fields` are those that it takes in addition to the common ones."""
 
     does: str
     on: tuple[str, ...] = ANYWHERE
@@ -31,7 +31,7 @@ KINDS: dict[str, Kind] = {
     "lost-answer": Kind("it happens, then the connection closes without an answer"),
     "status": Kind(
         "nothing happens; the answer is `status` (503). 200 and 201 have an empty body and come "
-        "after the whole request was read; with `at_byte`, others come after so many bytes of "
+        "after the whole request was read; with `at_byte`, others come after that many bytes of "
         "it, and the connection closes at once",
         fields=(*_ANSWER, "at_byte"),
     ),
@@ -46,7 +46,7 @@ KINDS: dict[str, Kind] = {
         fields=("seconds",),
     ),
     "hanging-headers": Kind(
-        "it happens; one more header line of the answer comes every `seconds`, for ever",
+        "it happens; one more header line of the answer comes every `seconds`, without end",
         fields=("seconds",),
     ),
     "endless-answer": Kind("it happens; the answer's body never ends"),
@@ -54,7 +54,7 @@ KINDS: dict[str, Kind] = {
         "it happens; the answer's body is padded with `size` blanks", fields=("size",)
     ),
     "gzip-answer": Kind(
-        "it happens; the answer is padded with `size` blanks and comes as gzip that nobody "
+        "it happens; the answer is padded with `size` blanks and comes as gzip that was not "
         "asked for",
         fields=("size",),
     ),
@@ -67,7 +67,7 @@ KINDS: dict[str, Kind] = {
     "stall": Kind("a pause of `seconds` after `at_byte` bytes", ("put",), ("at_byte", "seconds")),
     "drip": Kind("a pause of `seconds` before each 8 KiB of the body", ("put",), ("seconds",)),
     "store-and-forward": Kind(
-        "a proxy takes the whole body at once and hands it on at `bytes_per_s`",
+        "a proxy takes the whole body at once and passes it on at `bytes_per_s`",
         ("put",),
         ("bytes_per_s",),
     ),
@@ -80,15 +80,15 @@ KINDS: dict[str, Kind] = {
         ("put", "query"),
         ("status", "at_byte"),
     ),
-    "wrong-hash": Kind("the hash in the answer is another one", ("put", "query")),
+    "wrong-hash": Kind("the hash in the answer is a different one", ("put", "query")),
     "growing-ack": Kind(
-        "`at_byte` bytes less are confirmed than are stored", ("query",), ("at_byte",)
+        "`at_byte` fewer bytes are confirmed than are stored", ("query",), ("at_byte",)
     ),
 }
 
 
 def help_text() -> str:
-    """What `--faults help` prints, and docs/sandbox.md holds."""
+    """The table that `--faults help` prints and docs/sandbox.md contains."""
     lines = ["| fault | can happen on | takes | what it does |", "|---|---|---|---|"]
     for do, kind in KINDS.items():
         on = "every exchange" if kind.on == ANYWHERE else _code(kind.on)
@@ -105,10 +105,11 @@ _FORMAT = f"""A fault script is a JSON list of objects:
 
     [{{"on": "put", "match": "model-00001", "nth": 2, "times": 1, "do": "cut", "at_byte": 700000}}]
 
-Every object has `on`, the exchange it waits for, and `do`, the fault. It fires on the `nth`
-matching exchange (1) and `times` in all (1; 0 = for ever); `"from": 2` is short for `"nth": 2,
-"times": 0`. `match` is a part of the exchange's name: `account/model` on the control plane,
-`account/model/file` on storage. Each fault counts for itself; the first one that fires is applied.
+Every object has `on`, the exchange that it waits for, and `do`, the fault. It fires from the `nth`
+matching exchange on (default 1), `times` times (default 1; 0 = always); `"from": 2` is short for
+`"nth": 2, "times": 0`. `match` is a part of the exchange's name: `account/model` on the control
+plane, `account/model/file` on storage. Each fault counts on its own; the first one that fires is
+applied.
 
 Exchanges of the control plane: {_code(CONTROL)}.
 Exchanges of storage: {_code(STORAGE)}; a `put` carries data, a `query` asks for the offset.

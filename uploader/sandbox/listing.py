@@ -1,6 +1,6 @@
-"""Lists: pages, order and filters. What a list cannot honour it refuses, and never ignores.
+"""Lists: pages, order and filters. A list refuses what it does not support and never ignores it.
 
-Of the filter grammar (google.aip.dev/160) it knows comparisons joined by AND:
+It supports the part of the filter grammar (google.aip.dev/160) with comparisons joined by AND:
 `state = "READY" AND kind != HF_PEFT_ADDON`, and `displayName:text` for a part of it.
 """
 
@@ -24,7 +24,7 @@ Documents = Sequence[Mapping[str, Any]]
 
 
 def page(name: str, documents: Documents, query: Mapping[str, str]) -> dict[str, Any]:
-    """One page of a list as the gateway prints it. Raises Refused (INVALID_ARGUMENT)."""
+    """One page of a list as the gateway writes it. Raises Refused (INVALID_ARGUMENT)."""
     size = int64(query.get("pageSize") or "0")
     if size is None:
         raise invalid("pageSize is not a number from 0 on")

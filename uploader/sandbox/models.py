@@ -13,7 +13,7 @@ from uploader.sandbox.world import Model
 
 
 def verify_key(call: Call) -> Response:
-    """Whose the key is, in a header; a wrong key does not come this far."""
+    """Name the key's account in a header; a wrong key was refused before."""
     call.query()
     return json_response(200, {}, x_fireworks_account_id=call.world.config.account_id)
 

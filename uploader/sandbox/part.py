@@ -1,4 +1,4 @@
-"""The file an upload arrives in, with the CRC32C of what it holds."""
+"""The file in which an upload arrives, with the CRC32C of its bytes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ GRANULE_BYTES = 256 * 1024
 
 
 class Part:
-    """Bytes [0, persisted) of an object, plus those a running request adds.
+    """Bytes [0, persisted) of an object, plus those that a running request adds.
 
-    A request that is cut leaves everything received, rounded down to a granule. One request
-    writes at a time: the next one on the same upload takes over, and the older one is cut; the
-    block it was just reading is neither kept nor counted. `cuts` counts a cut at the moment that
-    costs the bytes, however long the older request's thread takes to notice.
+    A request that is cut leaves everything that was received, rounded down to a granule. One
+    request writes at a time: the next one on the same upload takes over, and the older one is cut;
+    the block that it was just reading is neither kept nor counted. `cuts` counts a cut when the
+    bytes are lost, however long the older request's thread takes to notice.
     """
 
     def __init__(self, folder: DataFolder, key: str) -> None:
@@ -41,7 +41,7 @@ class Part:
         return base64.b64encode(self.crc.to_bytes(4, "big")).decode()
 
     def recover(self, persisted: int) -> None:
-        """After a restart: hold what the file holds, down to a granule but `persisted` at least."""
+        """After a restart: go on with what the file has, but not below `persisted`."""
         with self._folder.open(self.key) as file:
             size = file.seek(0, os.SEEK_END)
             granules = size // GRANULE_BYTES * GRANULE_BYTES
@@ -77,7 +77,7 @@ class Part:
     def end(self, token: FileIO, *, whole: bool = False, cut: bool = False) -> bool:
         """The request is over; `whole` keeps the odd bytes after the last granule, too.
 
-        False if another request has taken over, which counted the cut.
+        False if another request has taken over; that one counted the cut.
         """
         with self._lock:
             ours = token is self._file
@@ -95,7 +95,7 @@ class Part:
         self._folder.move(self.key, key)
 
     def discard(self) -> None:
-        """The upload is given up: nothing of it is left."""
+        """The upload was cancelled: nothing of it is kept."""
         with self._lock:
             self.settle()
             self.persisted = self.crc = self._arrived = self._arrived_crc = 0

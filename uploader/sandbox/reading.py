@@ -1,4 +1,4 @@
-"""The head of a request, read strictly: nonsense is told, never guessed at."""
+"""The head of a request, read strictly: nonsense is reported, never guessed at."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _TARGET = re.compile(r"/(?!/)[!-~]*")
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 _LENGTH = re.compile(r"[0-9]{1,19}")
-#: Fields whose values may come in several lines; of all others one is meant (RFC 9110 §5.3).
+#: Fields that may come several times; all others may come only once (RFC 9110 §5.3).
 _LISTS = {"x-goog-hash", "accept", "accept-encoding", "accept-language", "cookie", "via"}
 _LISTS |= {"x-forwarded-for", "cache-control", "connection"}
 
 
 class Nonsense(ValueError):
-    """A request that is not one; the message says why, and holds nothing of the request."""
+    """The request is malformed; the message says why, without quoting the request."""
 
 
 def check_target(target: str) -> None:
@@ -49,7 +49,7 @@ def read_fields(pairs: Iterable[tuple[str, str]]) -> Headers:
 
 
 def body_length(headers: Headers) -> int:
-    """The length of the body. Raises Nonsense for one that is no number, or far too large."""
+    """The length of the body. Raises Nonsense if it is not a number, or far too large."""
     length = headers.get("content-length", "0")
     if not _LENGTH.fullmatch(length):
         raise Nonsense("Content-Length is not a length")

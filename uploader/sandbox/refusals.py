@@ -36,7 +36,7 @@ def grpc_by_status(http: int, message: str, reason: str = "") -> Response:
 
 
 def _details(reason: str) -> list[dict[str, Any]]:
-    """What Fireworks' own client calls the only source for an error's reason.
+    """The detail that Fireworks' own client calls the only source for an error's reason.
 
     See docs/fireworks.md §1.3.
     """
@@ -47,12 +47,12 @@ def _details(reason: str) -> list[dict[str, Any]]:
 
 
 def stamp_control(response: Response, request_id: str) -> None:
-    """The headers by which the vendor's support finds a request again."""
+    """The headers by which the vendor's support finds a request."""
     response.headers.setdefault("x-request-id", request_id)
 
 
 def stamp_storage(response: Response, request_id: str) -> None:
-    """The headers that every answer of the storage service has, and no proxy's."""
+    """The headers that every answer of the storage service has, but no proxy's."""
     response.headers.setdefault("server", "UploadServer")
     response.headers.setdefault("x-guploader-uploadid", request_id)
 
@@ -69,7 +69,7 @@ def failed_precondition(shape: str, message: str) -> Response:
 
     See docs/fireworks.md §11.
 
-    `status` is the numeric code with its name beside it: the vendor's own page looks for the name
+    `status` is the numeric code with its name next to it: the vendor's own page looks for the name
     in the text of the answer.
     """
     if shape == "status":

@@ -2,10 +2,10 @@
 
     {"on": "put", "match": "model-00001", "nth": 2, "times": 1, "do": "cut", "at_byte": 700000}
 
-`on` is the kind of exchange, `match` a substring of its name (`account/model` on the control
-plane, `account/model/file` on storage). Matching exchanges are counted per fault: it fires from
-the `nth` on, `times` times (0 = for ever). `"from": 2` is short for `"nth": 2, "times": 0`.
-Every fault counts; the first that fires is applied. The kinds are in `kinds`.
+`on` is the kind of exchange, `match` a substring of its name (`account/model` on the control plane,
+`account/model/file` on storage). Matching exchanges are counted per fault: it fires from the `nth`
+on, `times` times (0 = always). `"from": 2` is short for `"nth": 2, "times": 0`. Every fault counts;
+the first that fires is applied. The kinds are in `kinds`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FIELDS = {*COMMON, *(field for kind in KINDS.values() for field in kind.fields)
 
 
 class ScriptError(ValueError):
-    """A fault that the sandbox does not know, or one on an exchange it cannot happen to."""
+    """The sandbox does not know the fault, or it cannot happen on that exchange."""
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Fault:
     """One fault, and how many matching exchanges it has seen.
 
     `at_byte` counts body bytes of the request (for `dead-session`, bytes of the object); `seconds`
-    is the length of a stall or a latency, or the pause between two pieces of what comes slowly;
+    is the length of a stall or a latency, or the pause between two pieces of a slow body;
     `retry_after` is in seconds; `body` is the answer's body as text or JSON; `reason` becomes a
     google.rpc.ErrorInfo in its details; `size` is in bytes.
     """
@@ -73,7 +73,7 @@ class Script:
         self._random = random.Random(f"faults {seed}")
 
     def add(self, faults: Iterable[dict[str, Any]]) -> None:
-        """Append faults. Raises ScriptError, and then adds none."""
+        """Append faults. If it raises ScriptError, it adds none."""
         self._faults += parse(faults)
 
     def clear(self) -> None:
@@ -95,7 +95,7 @@ class Script:
 
 
 def parse(faults: Iterable[dict[str, Any]]) -> list[Fault]:
-    """Faults from JSON objects. Raises ScriptError that says what is there and what may be."""
+    """Faults from JSON objects. Raises ScriptError, which says what is allowed."""
     return [_fault(entry) for entry in faults]
 
 
@@ -134,7 +134,7 @@ def _fault(entry: Any) -> Fault:
         raise ScriptError(f'a fault is an object with "on" and "do", not {_shown(entry)}')
     on, do = _name(entry["on"]), _name(entry["do"])
     if do not in KINDS:
-        raise ScriptError(f"unknown fault {do!r}; known are: {', '.join(KINDS)}")
+        raise ScriptError(f"unknown fault {do!r}; the known ones are: {', '.join(KINDS)}")
     kind = KINDS[do]
     if on not in kind.on:
         raise ScriptError(f"{do!r} cannot happen on {on!r}; it can on: {', '.join(kind.on)}")
@@ -145,7 +145,7 @@ def _fault(entry: Any) -> Fault:
 
 
 def _name(value: Any) -> str:
-    """The name of an exchange or a fault; `_` may stand for `-`."""
+    """The name of an exchange or a fault; `_` may replace `-`."""
     if not isinstance(value, str):
         raise ScriptError(f'"on" and "do" of a fault are names, not {_shown(value)}')
     return _cut(value).replace("_", "-")
@@ -155,7 +155,7 @@ def _counters(entry: Mapping[str, Any]) -> dict[str, int]:
     if "from" not in entry:
         return {}
     if {"nth", "times"} & entry.keys():
-        raise ScriptError('"from" is short for "nth" and "times", and excludes them')
+        raise ScriptError('"from" is short for "nth" and "times" and cannot be given with them')
     return {"nth": _number(entry, "from"), "times": 0}
 
 
@@ -172,7 +172,7 @@ def _number(entry: Mapping[str, Any], field: str) -> int:
 
 
 def _checked(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a fault but the counters, each of its type."""
+    """The fields of a fault except the counters, each of its type."""
     values = {name: _number(entry, name) for name in _WHOLE.keys() & entry.keys() if name != "from"}
     for name in {"match", "reason"} & entry.keys():
         values[name] = _fitting(entry, name, "text", isinstance(entry[name], str))

@@ -1,4 +1,4 @@
-"""Models that are there before anybody creates one, however they were made.
+"""Models that exist before anybody creates one, however they were made.
 
 See docs/fireworks.md §1.2.
 """
@@ -16,7 +16,7 @@ _STATE = re.compile(r"[A-Z][A-Z_]{0,49}")
 
 
 def seed_model(world: World, document: Mapping[str, Any]) -> Model:
-    """Add a model as it stands, without the checks of create, or replace it.
+    """Add or replace a model as it is given, without the checks of create.
 
     `document` has a `modelId` and may have `model`, the fields (`kind` CUSTOM_MODEL unless it is
     among them), and `state` (UPLOADING). Raises ValueError for anything else.

@@ -29,10 +29,10 @@ _POLL_S = 0.01
 class Sandbox:
     """Both services in threads of this process, for as long as the context lasts.
 
-    `port` is the control port and `storage_port` the other one (0 = any free one). `tls`: both
-    speak TLS, and `ca_file` is the file of a certificate authority made for this sandbox. `keep`:
-    the state is taken from the data folder and kept in it. The rest is World's: `data_dir`,
-    `faults`, `seed`, `now`, `sleep` and the switches of Config.
+    `port` is the control port and `storage_port` the other one (0 = any free one). With `tls`, both
+    use TLS, and `ca_file` is the file of a certificate authority made for this sandbox. With
+    `keep`, the state is taken from the data folder and kept in it. The others are World's:
+    `data_dir`, `faults`, `seed`, `now`, `sleep` and the switches of Config.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Sandbox:
 
     @property
     def base_url(self) -> str:
-        """The address of the control plane, as FIREWORKS_BASE_URL wants it."""
+        """The address of the control plane, for FIREWORKS_BASE_URL."""
         return self.world.base_url
 
     @property
@@ -88,7 +88,7 @@ class Sandbox:
 
     @property
     def control_token(self) -> str:
-        """What `/_sandbox/` wants as a bearer token."""
+        """The bearer token for `/_sandbox/`."""
         return self.world.doors.control_token
 
     def report(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class Sandbox:
         return known | ({"ca_file": str(self.ca_file)} if self.ca_file else {})
 
     def exports(self) -> str:
-        """Lines for a shell by which `uploader` finds this sandbox."""
+        """Variables for a shell, so that `uploader` uses this sandbox."""
         variables = {
             "FIREWORKS_BASE_URL": self.base_url,
             "FIREWORKS_API_KEY": self.api_key,
@@ -145,9 +145,9 @@ def serve(  # noqa: PLR0913  # one parameter per option of the command
     """Serve until SIGINT or SIGTERM; call it in the main thread.
 
     Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id,
-    control_token, and over TLS ca_file. With `data_dir` the state is kept in it for the next
-    time. `env_file` gets lines for a shell by which `uploader` finds this sandbox.
-    Raises OSError if a port is taken, ScriptError or ValueError for wrong options.
+    control_token, and over TLS ca_file. With `data_dir` the state is kept there for the next start.
+    `env_file` gets variables for a shell, so that `uploader` uses this sandbox. Raises OSError if a
+    port is taken, ScriptError or ValueError for wrong options.
     """
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -163,7 +163,7 @@ def serve(  # noqa: PLR0913  # one parameter per option of the command
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its user may read; what was there is replaced, not written to."""
+    """Write a file that only its user may read; an existing file is replaced, not written to."""
     scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -172,7 +172,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def exports(variables: Mapping[str, str]) -> str:
-    """Lines for a shell."""
+    """Variables as lines for a shell."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
 
 
@@ -184,7 +184,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, help="where objects appear as files")
     parser.add_argument("--faults", help="a file with a fault script, the JSON itself, or `help`")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tls", action="store_true", help="speak TLS")
+    parser.add_argument("--tls", action="store_true", help="use TLS")
     parser.add_argument("--env", type=Path, help="a file for lines that a shell can read")
     options = parser.parse_args()
     if options.faults == "help":

@@ -53,7 +53,7 @@ def put(world: World, session: Session, request: Request) -> Response:
 
 
 def cancel(world: World, session: Session, request: Request) -> Response:
-    """DELETE: 499 now and ever after; 404 if there is nothing left to cancel."""
+    """DELETE: 499, now and later; 404 if there is nothing left to cancel."""
     if request.headers.get("content-length") != "0":
         raise malformed("a cancel needs Content-Length: 0")
     _check_alive(world, session)
@@ -67,7 +67,7 @@ def cancel(world: World, session: Session, request: Request) -> Response:
 def receive(world: World, target: StorageObject, part: Part, body: Body, span: Span) -> bool:
     """Read a body into `part` from `span.start` on; true if all of it arrived and was kept.
 
-    Bytes that are persisted already are ignored, and so are those from `span.stop` on. Whatever
+    Bytes that are already persisted are ignored, and so are those from `span.stop` on. Whatever
     interrupts the body, the part keeps what it got, down to a granule.
     """
     position, whole = span.start, False
@@ -88,11 +88,11 @@ def receive(world: World, target: StorageObject, part: Part, body: Body, span: S
 
 
 def check_limits(size: int, limits: tuple[int, int]) -> None:
-    """Refuse a size outside of x-goog-content-length-range."""
+    """Refuse a size outside x-goog-content-length-range."""
     if limits[0] <= size <= limits[1]:
         return
     code = "EntityTooSmall" if size < limits[0] else "EntityTooLarge"
-    raise malformed(f"{size} bytes are outside of the signed content length range", code)
+    raise malformed(f"{size} bytes are outside the signed content length range", code)
 
 
 def check_hash(world: World, part: Part, request: Request) -> None:
@@ -105,13 +105,13 @@ def check_hash(world: World, part: Part, request: Request) -> None:
         if not entry.strip():
             continue
         if name not in ("crc32c", "md5"):
-            raise malformed(f"x-goog-hash knows no {name!r:.20}", "InvalidDigest")
+            raise malformed(f"x-goog-hash has no {name!r:.20}", "InvalidDigest")
         if meant != (part.crc32c if name == "crc32c" else world.md5(part.key)):
             raise malformed(f"the {name} of x-goog-hash is not that of the bytes", "BadDigest")
 
 
 def stored_response(stored: Stored, request: Request) -> Response:
-    """200 with an empty body; the facts are in headers (docs/gcs-resumable.md §1.2)."""
+    """200 with an empty body; size and hash are in headers (docs/gcs-resumable.md §1.2)."""
     crc32c = _WRONG_CRC32C if request.suffers("wrong-hash") else stored.crc32c
     hashes = f"crc32c={crc32c}" + (f",md5={stored.md5}" if stored.md5 else "")
     headers = {
@@ -142,7 +142,7 @@ def _kept_stop(request: Request, span: Span) -> int:
     if request.suffers("no-range-308"):
         return span.start
     if request.suffers("short-308") and request.fault:
-        # Below the end, so that a whole body is never taken for the finish.
+        # This is below the end, so that a whole body is never taken for the finish.
         return min(span.start + request.fault.at_byte, span.stop - 1)
     return span.stop
 
@@ -186,7 +186,7 @@ def _check_hash_or_die(world: World, session: Session, request: Request) -> None
     try:
         check_hash(world, session.part, request)
     except Refused:
-        session.gone = 410  # a session dies of bad data
+        session.gone = 410  # bad data ends a session
         session.part.discard()
         raise
 
@@ -211,7 +211,7 @@ def _span(request: Request) -> Span:
     if span.total is not None and span.stop > span.total:
         raise malformed("Content-Range ends after the object")
     if not span.final and length % GRANULE_BYTES:
-        raise malformed("a PUT that is not the last is no multiple of 256 KiB")
+        raise malformed("a PUT that is not the last is not a multiple of 256 KiB")
     return span
 
 

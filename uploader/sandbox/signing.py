@@ -1,6 +1,6 @@
-"""Signed URLs in the manner of GOOG4: every signed header is required byte for byte.
+"""Signed URLs like GOOG4's: every signed header is required byte for byte.
 
-Real ones are RSA signatures; these are HMACs over the same facts with a secret of the world.
+Real ones have RSA signatures; these have HMACs of the same data with a secret of the world.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One port of the sandbox on real sockets, loopback only, in clear or over TLS."""
+"""One port of the sandbox on real sockets, on loopback only, with or without TLS."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Routing = Callable[[World, Request], Route]
 
 
 class Server(ThreadingHTTPServer):
-    """One of the two services on a port of the loopback, a thread for each connection."""
+    """One of the two services on a port of loopback, with a thread for each connection."""
 
     daemon_threads = False
     request_queue_size = 128
@@ -62,19 +62,19 @@ class Server(ThreadingHTTPServer):
         """The next connection, with TLS if the service has it."""
         connection, address = super().get_request()
         if self._tls is not None:
-            # The handshake is left to the connection's own thread: it may never come.
+            # The connection's own thread does the handshake, because it may never come.
             connection = self._tls.wrap_socket(
                 connection, server_side=True, do_handshake_on_connect=False
             )
         return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection, which `disconnect` may end from here on."""
+        """Serve a connection; `disconnect` may end it from here on."""
         self._live.add(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """End a connection: with a reset if a fault asked for it, else in good order."""
+        """End a connection: with a reset if a fault asked for it, else properly."""
         self._live.discard(request)
         if any(request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET_ON_CLOSE))):
             request.close()  # without the FIN of an orderly shutdown: a reset
@@ -82,7 +82,7 @@ class Server(ThreadingHTTPServer):
             super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print what a handler raised, but for a client that went away."""
+        """Print what a handler raised, except when a client has gone."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -128,7 +128,7 @@ class _Connection(BaseHTTPRequestHandler):
                 pass
 
     def _request(self) -> Request:
-        """What was asked for. Raises Nonsense."""
+        """The request. Raises Nonsense."""
         if self.request_version == "HTTP/0.9" or self.headers.defects:
             raise Nonsense("the head of the request is malformed")
         check_target(self.path)
@@ -148,7 +148,7 @@ class _Connection(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _exchange  # noqa: N815
 
     def log_message(self, *_: object) -> None:
-        """Nothing: a target may hold a secret."""
+        """Log nothing: a target may contain a secret."""
 
     def _send(self, response: Response, *, close: bool) -> None:
         length = len(response.body)

@@ -1,8 +1,8 @@
-"""What a sandbox remembers over a restart: key, models, objects, sessions, counters.
+"""What a sandbox remembers across a restart: key, models, objects, sessions, counters.
 
-So that an outage can be rehearsed: killed at any moment and started again on the same ports and
-folder, it answers old signed URLs and old sessions as if nothing had been. What a session holds
-is read from its file and not from here, so no byte that arrived is forgotten.
+This is for rehearsing an outage: if the sandbox is killed at any moment and started again on the
+same ports and folder, it answers old signed URLs and old sessions as if nothing had happened. The
+bytes of a session are read from its file, not from here, so that none that arrived is forgotten.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ _SESSION = ("created_at", "limits", "total", "gone", "unseen")
 class StateFile:
     """The state of a world in its data folder. Raises ValueError, OSError if it cannot be taken.
 
-    One file holds all of it, a second what has changed since: after each exchange a line with just
-    that is appended, for a folder of many files would else be written whole for each of them.
-    `fixed` names the switches that the caller has set: they win over what was kept.
+    One file contains all of it, a second one what has changed since: after each exchange a line
+    with just that change is appended, because writing everything for each of many files would be
+    slow. `fixed` names the switches that the caller has set: they win over what was kept.
     """
 
     def __init__(self, world: World, fixed: Collection[str] = ()) -> None:
@@ -57,7 +57,7 @@ class StateFile:
         touched.clear()
 
     def close(self) -> None:
-        """Keep the state for the last time, and let others use the folder."""
+        """Write the state a last time, and let others use the folder."""
         self._save_all()
         self._changes.close()
         self._lock.close()
@@ -85,7 +85,9 @@ class StateFile:
         if not content:
             return None
         kept: dict[str, Any] = json.loads(content)
-        *changes, _ = self._world.folder.read(_CHANGES).split(b"\n")  # a torn line never counted
+        *changes, _ = self._world.folder.read(_CHANGES).split(
+            b"\n"
+        )  # an incomplete line never counted
         for change in map(json.loads, changes):
             for part in ("objects", "sessions"):
                 kept[part] |= change.pop(part)
@@ -94,7 +96,7 @@ class StateFile:
 
 
 def _document(world: World, touched: Collection[tuple[str, str]]) -> dict[str, Any]:
-    """What is small, and of the rest what was ``touched``: null for what is gone."""
+    """All small values, and of the rest those that were ``touched``; null for a deleted one."""
     objects = {key: world.objects.get(key) for part, key in touched if part == "objects"}
     sessions = {key: world.sessions.get(key) for part, key in touched if part == "sessions"}
     models = [asdict(model) for model in world.models.values()]

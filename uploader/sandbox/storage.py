@@ -87,8 +87,8 @@ def _answer(world: World, request: Request, key: str, run: _Run) -> Response:
     except ConnectionError:
         raise
     except OSError:
-        response = xml(500, "InternalError", "the data folder does not take it")
-    # The real service's id of an upload is the secret part of its session's URI, too.
+        response = xml(500, "InternalError", "the data folder refuses it")
+    # In the real service, too, an upload's id is the secret part of its session's URI.
     stamp_storage(response, request.query.get("upload_id") or world.ledger.next_id())
     return response
 
@@ -121,7 +121,7 @@ def _start(world: World, request: Request, key: str) -> Response:
 
 
 def _plain_put(world: World, request: Request, key: str) -> Response:
-    """The whole object in one request; nothing is kept of one that is cut."""
+    """The whole object in one request; if that is cut, nothing is kept."""
     check_signature(world.doors.secret, request, world.now())
     if "content-length" not in request.headers or "content-range" in request.headers:
         raise malformed("a plain PUT has Content-Length and no Content-Range")

@@ -1,4 +1,4 @@
-"""`/_sandbox/` on the control port: look at the world and change it while it runs.
+"""`/_sandbox/` on the control port: inspect and change the world while it runs.
 
 - GET    /_sandbox/report   the counters of World.report()
 - POST   /_sandbox/faults   a JSON list of faults, appended to the script
@@ -6,7 +6,7 @@
 - POST   /_sandbox/config   an object of Config switches, such as {"key_valid": false}
 - POST   /_sandbox/models   a model made long ago: {"modelId": …, "model": {…}, "state": …}
 
-Each wants `Authorization: Bearer TOKEN`, the `control_token` that the sandbox prints.
+Each needs `Authorization: Bearer TOKEN`, the `control_token` that the sandbox prints.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from uploader.sandbox.world import World
 
 
 def route(world: World, request: Request) -> Route:
-    """Never faulted, never counted; a wrong fault or switch is 400 with the reason."""
+    """Answer without faults or counting; a wrong fault or switch gives 400 with the reason."""
     if not carries(request, world.doors.control_token):
-        refused = json_response(403, {"error": "this wants the sandbox's control_token"})
+        refused = json_response(403, {"error": "this needs the sandbox's control_token"})
         return Route("sandbox", request.path, lambda _: refused)
     document = read_json(request)
 
@@ -46,5 +46,5 @@ def _answer(world: World, request: Request, document: object) -> Response:
         case "POST", "/_sandbox/config", dict():
             world.config.change(document)
         case _:
-            return json_response(404, {"error": "no such switch, or not the JSON it takes"})
+            return json_response(404, {"error": "no such path, or not the JSON that it takes"})
     return json_response(200, {})

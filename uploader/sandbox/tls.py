@@ -1,7 +1,7 @@
-"""A certificate authority of this sandbox's own, trusted by nobody who was not given its file.
+"""The sandbox's own certificate authority, trusted only by those who were given its file.
 
-Certificates are made by `trustme`, the extra `sandbox-tls`: only whoever rehearses over TLS needs
-it, and the client never does.
+Certificates are made by `trustme`, the extra `sandbox-tls`: only rehearsals over TLS need it; the
+client never does.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Authority:
         try:
             import trustme  # noqa: PLC0415  # an extra
         except ImportError:
-            raise ValueError("TLS wants the package trustme: the extra sandbox-tls") from None
+            raise ValueError("TLS needs the package trustme: the extra sandbox-tls") from None
         certificate, key = folder.read(_CERTIFICATE), folder.read(_KEY)
         if certificate and key:
             self._authority = trustme.CA.from_pem(certificate, key)

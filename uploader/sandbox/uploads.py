@@ -1,4 +1,4 @@
-"""The way of a model's files: upload URLs, validation, and URLs to read them back."""
+"""A model's files: upload URLs, validation, and URLs to read them back."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _check_keys(keys: Iterable[str]) -> None:
 
 
 def validate_upload(call: Call) -> Response:
-    """Validate (docs/fireworks.md §3): READY once all has landed and enough polls were answered."""
+    """Validate (docs/fireworks.md §3): READY once all files have arrived, after enough polls."""
     world, model = call.world, call.model()
     world.ledger.count("validate_calls")
     if call.request.body.length:

@@ -1,4 +1,4 @@
-"""What goes over the wire, free of sockets: a Request in, a Response or a ConnectionCut out."""
+"""What goes over the wire, without sockets: a Request in, a Response or a ConnectionCut out."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Request:
 
     @property
     def query(self) -> dict[str, str]:
-        """The parameters of the target; of a repeated one, the last."""
+        """The parameters of the target; if one is repeated, the last one counts."""
         return dict(parse_qsl(urlsplit(self.target).query, keep_blank_values=True))
 
     def suffers(self, do: str) -> bool:
@@ -83,7 +83,7 @@ class Request:
 class Response:
     """One answer; Content-Length is added by whoever puts it on the wire.
 
-    `raw` replaces it on the wire, byte for byte, for answers that no server in order gives; the
+    `raw` replaces it on the wire, byte for byte, for answers that no proper server gives; the
     connection ends after it. `abrupt`: the connection ends at once, with whatever was not read.
     """
 
@@ -96,7 +96,7 @@ class Response:
 
 @dataclass(frozen=True)
 class Route:
-    """Where a request leads: the words a fault script knows it by, and the answer."""
+    """What a request leads to: its names in a fault script, and the answer."""
 
     on: str
     name: str
@@ -129,7 +129,7 @@ def json_response(status: int, document: Any, **headers: str) -> Response:
 
 
 def read_body(body: Body) -> bytes:
-    """All that is left of a body whose length was found to be bearable."""
+    """The rest of a body whose length was found to be acceptable."""
     return b"".join(iter(body.read, b""))
 
 

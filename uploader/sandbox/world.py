@@ -21,7 +21,7 @@ from uploader.sandbox.part import Part
 from uploader.sandbox.script import Script
 from uploader.sandbox.wire import Request
 
-#: Reasons that the report lists; a client that goes on and on fills no memory.
+#: How many reasons the report lists, so that a client cannot fill the memory.
 _MAX_REFUSED = 1000
 
 
@@ -38,7 +38,8 @@ class Model:
     files: dict[str, int] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
     polls: int = 0
-    #: validateUpload was called too early: it stays UPLOADING for ever (docs/fireworks.md §0.8).
+    #: validateUpload was called too early: the model stays UPLOADING forever
+    #: (docs/fireworks.md §0.8).
     wedged: bool = False
     updated_at: float | None = None
     #: What it was prepared for (`:prepare`).
@@ -52,7 +53,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Stored:
-    """What the storage service knows of a finished object."""
+    """What the storage service knows about a finished object."""
 
     size: int
     crc32c: str
@@ -62,7 +63,7 @@ class Stored:
 
 @dataclass
 class StorageObject:
-    """One object path: what is stored there, and what it cost to bring it there."""
+    """One object path: what is stored there, and how many bytes that took."""
 
     key: str
     path: Path
@@ -74,7 +75,7 @@ class StorageObject:
     sessions_started: int = 0
     puts: int = 0
     queries: int = 0
-    #: Of parts that a restart has forgotten.
+    #: Cuts of parts that a restart has forgotten.
     earlier_cuts: int = 0
 
     @property
@@ -101,7 +102,7 @@ class StorageObject:
 
 @dataclass
 class Session:
-    """A resumable session. `gone` is the status of one that is cancelled (499) or dead."""
+    """A resumable session. `gone` is the HTTP status if it is cancelled (499) or dead."""
 
     target: StorageObject
     created_at: float
@@ -110,7 +111,7 @@ class Session:
     total: int | None = None
     finished: Stored | None = None
     gone: int | None = None
-    #: Persisted, but not yet admitted to: the persisted count grows after a query
+    #: Persisted but not yet confirmed: the confirmed count grows after a query
     #: (docs/gcs-resumable.md §1.3).
     unseen: int = 0
 
@@ -121,7 +122,7 @@ class Session:
 
 
 class Ledger:
-    """What clients did, counted for whoever judges them; free of secrets."""
+    """Counts of what clients did, for tests and reports, without secrets."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(
@@ -142,24 +143,24 @@ class Ledger:
         return found
 
     def count(self, name: str) -> None:
-        """One more of what `counts` calls ``name``."""
+        """Add one to the count ``name``."""
         with self._lock:
             self.counts[name] += 1
 
     def refuse(self, reason: str) -> None:
-        """Note a breach of the protocol; `reason` never contains a secret."""
+        """Record a breach of the protocol; `reason` never contains a secret."""
         with self._lock:
             if len(self.refused) < _MAX_REFUSED:
                 self.refused.append(reason)
 
     def next_id(self) -> str:
-        """The id of one more exchange; the same life of a world gives the same ids."""
+        """The id of the next exchange; the same sequence of exchanges gives the same ids."""
         with self._lock:
             self._exchanges += 1
             return f"sandbox-{self._exchanges:06}"
 
     def next_generation(self) -> int:
-        """The number of one more stored object."""
+        """The number of the next stored object."""
         with self._lock:
             self.generation += 1
             return self.generation
@@ -175,7 +176,7 @@ class Doors:
 
 @dataclass
 class Pace:
-    """Time as the services see it: epoch seconds, and waiting, which ends when they stop."""
+    """Time for the services: epoch seconds, and waits that end when the services stop."""
 
     now: Callable[[], float]
     sleep: Callable[[float], object]
@@ -185,10 +186,10 @@ class Pace:
 class World:
     """Everything the two services remember.
 
-    `now` gives epoch seconds and `sleep` waits (for the faults that take time); a simulation
-    passes its own. Without `data_dir` the objects live in a temporary folder, removed with the
-    world. `switches` are the fields of Config; a wrong one raises ValueError, a wrong fault
-    ScriptError. `base_url` and `storage_url` belong to whoever puts the world on an address.
+    `now` gives epoch seconds and `sleep` waits (for the faults that take time); a simulation passes
+    its own. Without `data_dir` the objects live in a temporary folder, removed with the world.
+    `switches` are the fields of Config; a wrong one raises ValueError, a wrong fault ScriptError.
+    `base_url` and `storage_url` are set by the code that serves the world at an address.
     """
 
     def __init__(
@@ -221,7 +222,7 @@ class World:
         return self.pace.now() + self.config.clock_skew_s
 
     def object_at(self, key: str) -> StorageObject:
-        """The object under this key, made empty if nobody has asked for it before."""
+        """The object with this key; created empty on first use."""
         with self.lock:
             self.ledger.touched.add(("objects", key))
             return self.objects.setdefault(key, StorageObject(key, self.folder.root / key))
@@ -235,7 +236,7 @@ class World:
             return found
 
     def receiving(self) -> bool:
-        """Is the body of any request still coming in?"""
+        """Is the body of any request still being received?"""
         with self.lock:
             return any(part.receiving for found in self.objects.values() for part in found.parts)
 
@@ -278,7 +279,7 @@ class World:
                 self.ledger.touched.add(("sessions", upload_id))
 
     def report(self) -> dict[str, Any]:
-        """Counters for oracles; free of secrets."""
+        """The counters of the report, without secrets."""
         with self.lock:
             objects = {key: entry.report() for key, entry in sorted(self.objects.items())}
             below = sum(entry.bytes_below_confirmed for entry in self.objects.values())
@@ -292,7 +293,7 @@ class World:
             }
 
     def leaks(self, request: Request) -> bool:
-        """True if a storage request carries what only the control plane may see."""
+        """True if a storage request has credentials that only the control plane may see."""
         sent = " ".join([request.target, *request.headers.values()])
         return "authorization" in request.headers or self.config.api_key in sent
 
