@@ -78,6 +78,10 @@ class StopToken:
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
 
+    def fresh(self) -> StopToken:
+        """Another token under the same lease, which nobody has stopped."""
+        return StopToken(self._lapsed)
+
     @property
     def stopped(self) -> bool:
         """Whether `stop` was called, or the lease has lapsed."""

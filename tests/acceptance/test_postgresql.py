@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
 
 import pytest
 
-from tests.acceptance.conftest import DEADLINE_S, GRANULE, MIB, World, until
+from tests.acceptance.conftest import DEADLINE_S, GRANULE, MIB, Stopwatch, World, until
 from tests.postgresql import PASSWORD, Cluster
+from uploader.store.database.dialect import ChangeWatch, connected_workers, open_engine
 from uploader.store.database.migrate import HEAD
+from uploader.store.jobs import Jobs
 
 pytestmark = pytest.mark.acceptance
 
@@ -63,6 +66,27 @@ def test_a_stopped_holder_is_replaced_after_its_lease_and_disturbs_nobody_when_i
     for source in (model, after):
         shared.assert_identical(source)
     assert shared.box.report()["creates"] == 2
+
+
+@pytest.mark.long
+@pytest.mark.timed
+def test_a_killed_worker_has_no_rate_within_two_seconds_though_its_lease_lasts(
+    shared: World,
+) -> None:
+    shared.uploader("enqueue", shared.model("model", weights_bin=64 * MIB))
+    engine = open_engine(shared.environment["UPLOADER_DATABASE_URL"])
+    jobs = Jobs(engine, living=lambda: connected_workers(engine))
+    with (
+        contextlib.closing(ChangeWatch(engine, "another")),
+        shared.worker(UPLOADER_TRANSFER__BANDWIDTH_LIMIT="4MiB/s") as process,
+    ):
+        until(lambda: jobs.job(1).rate_bps)
+        gone = Stopwatch(process)
+        process.send_signal(signal.SIGKILL)
+        assert gone.until(lambda: jobs.job(1).rate_bps is None) < 2
+        assert jobs.job(1).lease
+        assert [worker.id for worker in jobs.workers()] == ["another"]
+    engine.dispose()
 
 
 def test_two_machines_share_one_job_table(shared: World) -> None:

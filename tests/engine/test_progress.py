@@ -1,11 +1,19 @@
-"""What a transfer has sent is counted once, whoever writes it and however late."""
+"""What a transfer has sent is counted once, and what the server holds of it is asked for."""
 
 from __future__ import annotations
+
+from datetime import UTC, datetime
 
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader.engine.progress import Progress
+from uploader.core.job import FileState, PrefixCrc
+from uploader.engine.body import Body
+from uploader.engine.progress import Meter, Progress
+from uploader.engine.throttle import Throttle
+from uploader.model.links import NOTHING
+from uploader.runtime import StopToken
+from uploader.sources.reader import open_source
 from uploader.store.held_files import FileProgress
 
 SIZE = 10 * GRANULE
@@ -31,3 +39,108 @@ def test_a_late_write_of_the_worker_takes_nothing_from_the_next_try(
     lab.assert_ready()
     assert taken
     assert lab.job().bytes_sent >= SIZE
+
+
+# -- the rate ------------------------------------------------------------------------------------
+
+
+class Sending:
+    """A transfer that the meter sees."""
+
+    def __init__(self, mark: int = 0) -> None:
+        pair = PrefixCrc(mark, 1)
+        self.progress = Progress(FileState(1, "a", SIZE, "x", mark=pair, sessions=1))
+
+    def send(self, *granules: int) -> None:
+        for end in granules:
+            self.progress.read(PrefixCrc(end * GRANULE, 1), GRANULE)
+
+
+def test_a_rate_counts_what_left_in_the_window() -> None:
+    meter, one, two = Meter(), Sending(), Sending()
+    assert meter.rate([one, two], 0.0) is None
+    one.send(1, 2)
+    two.send(1)
+    assert meter.rate([one, two], 1.0) == 3 * GRANULE
+    meter.end(two)
+    one.send(3)
+    assert meter.rate([one], 2.0) == 2 * GRANULE
+    assert meter.rate([one], 30.0) == 0
+
+
+@pytest.mark.parametrize("confirmed", [None, 1])
+def test_bytes_that_are_sent_again_are_no_progress(confirmed: int | None) -> None:
+    """Within a transfer, after a confirmation that fell short, and in the next one."""
+    meter, one = Meter(), Sending(0 if confirmed else 4 * GRANULE)
+    meter.rate([one], 0.0)
+    if confirmed:
+        one.send(1, 2, 3, 4)
+        assert meter.rate([one], 10.0) == 4 * GRANULE / 10
+        one.progress.confirmed(PrefixCrc(confirmed * GRANULE, 1))
+        meter = Meter()
+        meter.rate([one], 10.0)
+    one.send(2, 3, 4)
+    assert meter.rate([one], 12.0 if confirmed else 2.0) == 0
+    one.send(5)
+    assert meter.rate([one], 14.0 if confirmed else 4.0) == GRANULE / 4
+
+
+def test_a_rate_that_ends_is_news_though_no_byte_moves() -> None:
+    meter = Meter()
+    assert [meter.changed(rate) for rate in (5.0, 5.0, 0.0, 0.0, None)] == [
+        *(True, False, True, False, True)
+    ]
+
+
+# -- the answer ----------------------------------------------------------------------------------
+
+
+def test_an_answer_is_awaited_from_the_last_byte_on() -> None:
+    """Over real sockets: tests/acceptance/test_truth.py."""
+    one, since = Sending(), datetime(2026, 11, 22, tzinfo=UTC)
+    one.send(1)
+    assert one.progress.take()
+    one.progress.awaiting(since)
+    row = one.progress.take()
+    assert row
+    assert row.awaiting_since == since
+    one.progress.awaiting(None)
+    row = one.progress.take()
+    assert row
+    assert row.awaiting_since is None
+    one.progress.awaiting(None)
+    assert one.progress.take() is None
+
+
+def test_a_body_tells_when_it_has_nothing_more_to_send(lab: Lab) -> None:
+    lab.enqueue(lab.model(a_bin=GRANULE))
+    heard: list[int] = []
+    with open_source(lab.job().path, lab.file(), StopToken(), NOTHING) as source:
+        throttle = Throttle(lab.clock, None)
+        body = Body(
+            source,
+            0,
+            GRANULE,
+            throttle=throttle,
+            stop=StopToken(),
+            on_block=lambda _, count: heard.append(count),
+        )
+        assert len(body.read()) == GRANULE
+        assert heard == [GRANULE]
+        assert body.read() == b""
+    assert heard == [GRANULE, 0]
+
+
+# -- the server's word at the end ---------------------------------------------------------------
+
+
+def test_a_transfer_that_stops_asks_once_where_the_server_stands(lab: Lab) -> None:
+    lab.bytes_per_s = GRANULE
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run_until(lambda: lab.file().bytes_sent >= 2 * GRANULE)
+    entry = lab.world.report()["objects"]["sandbox/model/a.bin"]
+    assert entry["queries"] == 1
+    held = max(session.part.persisted for session in lab.world.sessions.values())
+    assert 0 < held < SIZE
+    assert lab.file().checkpoint.offset == held
+    assert not lab.file().stored

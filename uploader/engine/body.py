@@ -19,7 +19,8 @@ class Body:
 
     ``read`` ignores the size that it is asked for and returns fresh blocks: urllib3 sends a larger
     result unchanged, and google_crc32c accepts only bytes (docs/gcs-resumable.md T14).
-    ``on_block(pair, count)`` is called for every block that goes to the socket.
+    ``on_block(pair, count)`` is called for every block that goes to the socket, and at last with
+    a ``count`` of 0: from then on only the answer is missing.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Body:
         """
         count = min(BLOCK_BYTES, self._stop_at - self._pair.offset)
         if not count:
+            self._on_block(self._pair, 0)
             return b""
         self._throttle.take(count, self._stop)
         block = self._source.block(self._pair.offset, count)

@@ -38,6 +38,8 @@ class Errand:
     def __init__(self, stop: StopToken, lane: Lane | None = None) -> None:
         self.stop = stop
         self.lane = lane
+        #: Nobody writes any more what it finds out: it just ends.
+        self.quiet = False
         self.error: Exception | None = None
         self.ended = False
 
@@ -119,6 +121,8 @@ class Crew:
 
     def join(self) -> list[Errand]:
         """Cut whatever still runs and wait for its end; returns what had not been taken by then."""
+        for errand in self._errands:
+            errand.quiet = True
         if self._errands and not self.stopped:
             self.cut()
         while not all(errand.ended for errand in self._errands):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from uploader.core.job import FileState, PrefixCrc
@@ -23,8 +24,10 @@ class Progress:
         self._sessions = file.sessions
         self._checkpoint = file.checkpoint
         self._mark = file.mark
-        self._sent_before = file.bytes_sent
         self._sent = file.bytes_sent
+        self._furthest = max(file.checkpoint.offset, file.mark.offset)
+        self._gained = 0
+        self._awaiting_since: datetime | None = None
         self._advanced = False
         self._dirty = False
 
@@ -34,9 +37,9 @@ class Progress:
         return self._sent
 
     @property
-    def new_bytes(self) -> int:
-        """Bytes of this transfer alone."""
-        return self._sent - self._sent_before
+    def gained(self) -> int:
+        """Bytes of this transfer that had not been sent on this session before."""
+        return self._gained
 
     @property
     def mark(self) -> PrefixCrc:
@@ -48,7 +51,15 @@ class Progress:
         with self._lock:
             self._mark = pair
             self._sent += count
+            self._gained += max(0, min(count, pair.offset - self._furthest))
+            self._furthest = max(self._furthest, pair.offset)
             self._dirty = True
+
+    def awaiting(self, since: datetime | None) -> None:
+        """Every byte of the PUT has gone to the socket; None once it is answered, or lost."""
+        with self._lock:
+            self._dirty = self._dirty or since != self._awaiting_since
+            self._awaiting_since = since
 
     def confirmed(self, pair: PrefixCrc) -> None:
         """The server has confirmed the bytes up to ``pair``, which becomes the checkpoint."""
@@ -64,7 +75,13 @@ class Progress:
                 return None
             advanced, self._advanced, self._dirty = self._advanced, False, False
             return FileProgress(
-                self._path, self._sessions, self._checkpoint, self._mark, self._sent, advanced
+                self._path,
+                self._sessions,
+                self._checkpoint,
+                self._mark,
+                self._sent,
+                advanced,
+                self._awaiting_since,
             )
 
 
@@ -75,12 +92,16 @@ class Moving(Protocol):
 
 
 class Meter:
-    """Bytes per second of all transfers of a job, and when their progress is to be written."""
+    """Bytes per second of all transfers of a job, and when their progress is to be written.
 
-    def __init__(self, bytes_sent: int) -> None:
-        self._sent = bytes_sent
+    Bytes that are sent again are not counted: a link that loses what it carries makes no progress.
+    """
+
+    def __init__(self) -> None:
+        self._gained = 0
         self._samples: deque[tuple[float, int]] = deque()
         self._written_s = float("-inf")
+        self._told: float | None = None
 
     def due(self, boot_s: float) -> bool:
         """True once a second."""
@@ -91,16 +112,21 @@ class Meter:
 
     def end(self, transfer: Moving) -> None:
         """Forget a transfer; what it has sent stays counted."""
-        self._sent += transfer.progress.new_bytes
+        self._gained += transfer.progress.gained
 
     def rate(self, transfers: Collection[Moving], boot_s: float) -> float | None:
         """The rate over the last fifteen seconds, running transfers included; None if too early."""
-        sent = self._sent + sum(transfer.progress.new_bytes for transfer in transfers)
-        self._samples.append((boot_s, sent))
-        while boot_s - self._samples[0][0] > _WINDOW_S:
+        gained = self._gained + sum(transfer.progress.gained for transfer in transfers)
+        self._samples.append((boot_s, gained))
+        while len(self._samples) > 1 and boot_s - self._samples[1][0] >= _WINDOW_S:
             self._samples.popleft()
         first_s, first = self._samples[0]
-        return (sent - first) / (boot_s - first_s) if boot_s > first_s else None
+        return (gained - first) / (boot_s - first_s) if boot_s > first_s else None
+
+    def changed(self, rate_bps: float | None) -> bool:
+        """Whether that rate is news: one that ends is told, though no byte moves."""
+        before, self._told = self._told, rate_bps
+        return rate_bps != before
 
 
 def unwritten(transfers: Sequence[Moving]) -> list[FileProgress]:

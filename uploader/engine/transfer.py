@@ -9,9 +9,10 @@ how it ended (`engine/upload.py`).
 
 from __future__ import annotations
 
+import threading
 from http import HTTPStatus
 
-from uploader.core.errors import RemoteError
+from uploader.core.errors import RemoteError, Stopped, UploaderError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, PrefixCrc
 from uploader.core.reasons import Code
@@ -36,6 +37,8 @@ from uploader.sources.reader import Reader, open_source
 from uploader.store.held import Held
 from uploader.store.held_files import StoredFile
 
+#: How long a stopped transfer may ask the server what it holds, in seconds.
+ASK_S = 1.0
 #: More bytes than sockets buffer: if this many went to a socket, some of them have left.
 _CERTAINLY_LEFT_BYTES = 64 * 1024 * 1024
 
@@ -75,9 +78,13 @@ class Transfer(Errand):
     def run(self) -> None:
         """Run the transfer. Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
         with open_source(self.job.path, self.file, self.stop, self._context.private) as source:
-            finished = self._finish_session(source) if self.file.session else self._put(source)
-            whole = source.crc_at(self.file.size_bytes)
-            self.arrived = self._compared(finished, whole)
+            try:
+                finished = self._finish_session(source) if self.file.session else self._put(source)
+            except (Stopped, RemoteError):  # a socket that was shut down raises either
+                if self.stop.event.is_set() and not (self.quiet or self.moved):
+                    self._ask_once(source)
+                raise
+            self.arrived = self._compared(finished, source.crc_at(self.file.size_bytes))
 
     def _compared(self, finished: Finished, whole: PrefixCrc) -> StoredFile:
         agreement = compare(finished, whole.offset, whole.crc32c)
@@ -168,6 +175,8 @@ class Transfer(Errand):
                 return Unclear()
             self._mark_if_cut(error, self.progress.bytes_sent - sent_before)
             raise
+        finally:
+            self.progress.awaiting(None)
         if isinstance(answer, Finished) and stop_at < size_bytes:
             return Unclear()  # nothing is finished without its last byte, whatever an answer says
         return answer
@@ -192,6 +201,36 @@ class Transfer(Errand):
         message = "the storage service has every byte but has not created the object yet"
         raise RemoteError(Verdict.TRANSIENT, Call.QUERY, message, code=Code.UNFINISHED)
 
+    def _ask_once(self, source: Reader) -> None:
+        """Ask the server once what it holds, because this ends in the middle of a PUT.
+
+        The row of a paused job then says what the server holds, and not what it held before that
+        PUT. The query has a connection of its own, because the others are shut down, and one
+        second at most, so that no drain waits for it. Without an answer the row is left as it was.
+        """
+        session, token, over = self.file.session, self.stop.fresh(), threading.Event()
+        if session is None:
+            return
+        self._storage.close()  # never two writers on a session
+        storage = self._context.storage(token)
+
+        def limit() -> None:
+            if not self._context.clock.wait(over, ASK_S):
+                token.cut()
+
+        try:
+            self._context.spawn(f"job {self.job.id} limit", limit)
+            reading = storage.query(session, self.file.size_bytes)
+            if isinstance(reading, Confirmed):
+                self.progress.confirmed(source.confirm(reading.offset))
+            elif reading != Finished():
+                self.arrived = self._compared(reading, source.crc_at(self.file.size_bytes))
+        except (UploaderError, RuntimeError):
+            return
+        finally:
+            over.set()
+            storage.close()
+
     # -- put -------------------------------------------------------------------------------
 
     def _put(self, source: Reader) -> Finished:
@@ -208,6 +247,8 @@ class Transfer(Errand):
                 error.code = Code.CUT_SHORT  # whatever was answered, nothing is kept
             self._mark_if_cut(error, sent)
             raise
+        finally:
+            self.progress.awaiting(None)
 
     # -- both ------------------------------------------------------------------------------
 
@@ -221,6 +262,9 @@ class Transfer(Errand):
 
     def _body(self, source: Reader, start: int, stop_at: int) -> Body:
         def read(pair: PrefixCrc, count: int) -> None:
+            if not count:
+                self.progress.awaiting(self._context.clock.now())
+                return
             if self.file.mode is Mode.PUT:
                 source.pairs = {0: 0}  # a plain PUT has no confirmations: keep only the last pair
             source.pairs[pair.offset] = pair.crc32c

@@ -98,7 +98,7 @@ class Upload:
         self._files = Backlog(context.jobs.files(job.id))
         self._urls = Urls(context, held, job)
         self._restarts = Restarts(context, held, self._files, self._urls)
-        self._meter = Meter(sum(file.bytes_sent for file in self._files))
+        self._meter = Meter()
         self._crew = Crew(context, lapsed)
 
     def run(self) -> bool:
@@ -257,8 +257,8 @@ class Upload:
 
     def _flush(self, transfers: Sequence[Transfer]) -> None:
         """Write the progress of those transfers in one transaction. Raises LeaseLost."""
-        if progress := unwritten(transfers):
-            rate_bps = self._meter.rate(self._crew.of(Transfer), self._context.clock.boot_s())
+        rate_bps = self._meter.rate(self._crew.of(Transfer), self._context.clock.boot_s())
+        if (progress := unwritten(transfers)) or (self._meter.changed(rate_bps) and transfers):
             for file in self._held.files.report_progress(progress, rate_bps):
                 self._files.put(file)
 
