@@ -91,7 +91,7 @@ def test_explain_says_what_to_do(
     terminal(72)
     failed = uploader("explain", "1").out
     assert "It is failed in stage create" in failed
-    assert "To do: fix it." in failed
+    assert "To do: fix it; then `uploader retry 1`." in failed
     assert "`uploader retry 1`" in failed
     assert "job 1 enqueued: enqueued" in failed
     wrapped = [line for line in failed.splitlines() if len(line.split()) > 1]

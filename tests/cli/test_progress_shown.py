@@ -78,6 +78,36 @@ def test_a_worker_that_was_killed_has_none(
     assert "RATE" not in uploader("status").out
 
 
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize(
+    ("status", "hint", "to_do"),
+    [
+        ("active", "", []),
+        ("active", "wait", ["To do: wait."]),
+        ("failed", "", ["To do: `uploader retry 1`."]),
+        ("failed", "fix it.", ["To do: fix it; then `uploader retry 1`."]),
+        ("failed", "`uploader retry --rescan`", ["To do: `uploader retry --rescan`."]),
+        ("paused", "", ["To do: `uploader resume 1` lets it go on."]),
+        ("blocked", "set a key", ["To do: set a key."]),
+    ],
+)
+def test_there_is_one_state_and_one_thing_to_do(
+    uploader: Command, sending: Sql, status: str, hint: str, to_do: list[str]
+) -> None:
+    sending(f"UPDATE jobs SET status = '{status}', reason_code = 'x', reason_message = 'so',"
+            f" reason_hint = '{hint}'")  # fmt: skip
+    lines = uploader("explain", "1").out.splitlines()
+    assert [line for line in lines if line.startswith("To do")] == to_do
+    assert ("its files are being sent" in lines[1]) == (status == "active")
+
+
+@pytest.mark.usefixtures("sending")
+def test_nothing_is_being_sent_without_a_worker(uploader: Command) -> None:
+    explained = uploader("explain", "1").out
+    assert "It is active in stage upload.\n" in explained
+    assert f"To do: {NO_WORKER}." in explained
+
+
 def test_a_wait_says_when_the_worker_goes(
     uploader: Command, home: Path, clock: ScriptedClock, sending: Sql
 ) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli.options import JobArgument
-from uploader.cli.render import NO_WORKER, hint, note
+from uploader.cli.render import NO_WORKER, deserted, hint, note
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_wrapped, width
 from uploader.core.documents import speed
@@ -49,7 +49,8 @@ def explain(context: typer.Context, job: JobArgument) -> None:
 
 def _stands(job: Job, now: datetime) -> Iterator[str]:
     yield f"Job {job.id} brings {job.path} to {job.model} ({job.kind})."
-    yield f"It is {job.status} in stage {job.stage}: {_DOING[job.stage]}."
+    moves = job.status in (Status.ACTIVE, Status.DONE) and not deserted([job])
+    yield f"It is {job.status} in stage {job.stage}{f': {_DOING[job.stage]}' if moves else ''}."
     sent = percent(job.bytes_marked, job.bytes_total)
     done = percent(job.bytes_confirmed, job.bytes_total)
     yield (
@@ -105,13 +106,16 @@ def _waits_for(job: Job, base_url: str, now: datetime, *, working: bool) -> Iter
 
 
 def _to_do(job: Job, *, working: bool) -> Iterator[str]:
-    if hint(job):
-        yield f"To do: {hint(job).rstrip('.')}."
-    if job.status in (Status.ACTIVE, Status.BLOCKED) and not working:
-        yield f"To do: {NO_WORKER}."
-    if job.status is Status.PAUSED:
-        yield f"To do: `uploader resume {job.id}` lets it go on."
-    if job.status is Status.FAILED:
-        yield f"To do: after a fix, `uploader retry {job.id}`."
+    """One sentence: what a reason's hint says, and what the status itself asks for."""
     if job.status is Status.DONE:
         yield "You need not do anything."
+        return
+    steps = [hint(job).rstrip(".")] if hint(job) else []
+    if job.status in (Status.ACTIVE, Status.BLOCKED) and not working:
+        steps.append(NO_WORKER)
+    if job.status is Status.PAUSED:
+        steps.append(f"`uploader resume {job.id}` lets it go on")
+    if job.status is Status.FAILED and "`uploader " not in hint(job):
+        steps.append(f"then `uploader retry {job.id}`" if steps else f"`uploader retry {job.id}`")
+    if steps:
+        yield f"To do: {'; '.join(steps)}."
