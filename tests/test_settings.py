@@ -557,7 +557,7 @@ def test_a_file_that_others_may_write_does_not_say_where_the_key_goes(
     config.write_text(f"[fireworks]\n{line}\n")
     assert load(config, {})
     config.chmod(0o666)
-    with pytest.raises(UsageError, match="is not followed: others may write"):
+    with pytest.raises(UsageError, match="is refused: others may write"):
         load(config, {})
     variable = {"FIREWORKS_BASE_URL": "https://y.example", "SSL_CERT_FILE": "/etc/other"}
     assert load(config, variable)  # the environment is the user's own

@@ -93,7 +93,7 @@ def _demo(scratch: Path, *, keep: bool, pace_s: float) -> None:
         _summary(box.report(), killed, resumed, total, time.monotonic() - started)
         _stop(pace_s, env)
         if keep:
-            _until_told(env)
+            _wait_for_signal(env)
 
 
 # -- a look from another terminal --------------------------------------------------------------
@@ -114,7 +114,7 @@ def _stop(pace_s: float, env: Path) -> None:
         time.sleep(pace_s)
 
 
-def _until_told(env: Path) -> None:
+def _wait_for_signal(env: Path) -> None:
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
@@ -272,33 +272,33 @@ def _follow(
 ) -> None:
     """Wait until ``done``, with a moving line of progress."""
     deadline = time.monotonic() + PATIENCE_S
-    with _moving_line() as tell:
+    with _moving_line() as show:
         while not done():
             if time.monotonic() > deadline or process.poll() not in (None, 0):
                 raise DemoFailed(f"the worker did not get there (exit code {process.poll()})")
             held = min(_received(box.report()), total)
             what = f"{_mib(held)} of {_mib(total)} ({100 * held // total}%)"
-            tell(what if held < total else "all sent; waiting for READY")
+            show(what if held < total else "all sent; waiting for READY")
             time.sleep(0.02)
 
 
 @contextmanager
 def _moving_line() -> Iterator[Callable[[str], None]]:
     """Print a line: overwritten on a terminal; elsewhere at most one a second, no repeats."""
-    told, last = time.monotonic(), ""
+    shown_at, last = time.monotonic(), ""
 
-    def tell(line: str) -> None:
-        nonlocal told, last
-        if line == last or not (sys.stdout.isatty() or time.monotonic() - told > 1):
+    def show(line: str) -> None:
+        nonlocal shown_at, last
+        if line == last or not (sys.stdout.isatty() or time.monotonic() - shown_at > 1):
             return
-        width, told, last = len(last), time.monotonic(), line
+        width, shown_at, last = len(last), time.monotonic(), line
         if sys.stdout.isatty():
             print(f"\r     {line:{width}}", end="", flush=True)
         else:
             _say(f"     {line}")
 
     try:
-        yield tell
+        yield show
     finally:
         if sys.stdout.isatty():
             print(f"\r     {'':{len(last)}}\r", end="", flush=True)

@@ -16,7 +16,7 @@ from uploader.core.job import Job
 from uploader.core.text import shown
 
 _BAR = 8
-#: What is confirmed, what is only sent, and the rest: told apart without colour, too.
+#: Confirmed, only sent, and the rest: these differ even without colour.
 _TONES = (("█", "green"), ("▒", "green dim"), ("░", "dim"))
 _PLAIN_TONES = (("#", "green"), ("=", "green dim"), (".", "dim"))
 #: A narrower terminal only has room for the words.
@@ -47,7 +47,7 @@ class TwoTones(ProgressColumn):
 
 
 class Bars:
-    """One bar per job: what is confirmed and what is sent, and where the job stands."""
+    """One bar per job: what is confirmed, what is sent, and the job's stage."""
 
     def __init__(self, line: Callable[[Job, int], str]) -> None:
         console = Console(file=sys.stderr, highlight=False)

@@ -10,7 +10,7 @@ from uploader.core.documents import file_json, offset, sent, speed, waits
 from uploader.core.job import OPEN_STATUSES, FileState, Job, Stage, Status
 from uploader.core.text import awaited, duration, percent, size
 
-#: What is last gives way first on a narrow terminal.
+#: On a narrow terminal the last columns are left out first.
 JOB_HEADINGS = ("ID", "MODEL", "STAGE", "STATUS", "SENT", "CONFIRMED", "RATE", "ETA", "FILES")
 FILE_HEADINGS = ("", "FILE", "SIZE", "SENT", "CONFIRMED", "STORED", "MODE", "ATTEMPTS", "SESSION")
 

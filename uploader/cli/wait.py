@@ -96,7 +96,7 @@ def _room(job: Job, stands: str, columns: int) -> int:
 
 
 def _stands(job: Job, now: datetime) -> list[str]:
-    """Where it stands, in fewer and fewer words."""
+    """The job's progress in ever fewer words."""
     if job.status is Status.DONE:
         return ["READY"]
     stands = [str(job.stage if job.status is Status.ACTIVE else job.status)]
@@ -121,7 +121,7 @@ class Lines:
         self._printed: dict[int, tuple[object, float]] = {}
 
     def __call__(self, jobs: Sequence[Job]) -> None:
-        """Print a line for each of the jobs that is due one."""
+        """Print a line for each job that is due for one."""
         now_s = self._clock.boot_s()
         for job in jobs:
             before, at_s = self._printed.get(job.id, (None, now_s))

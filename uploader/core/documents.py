@@ -102,14 +102,14 @@ class JobDocument(JobJson):
 
 
 class WorkerJson(TypedDict):
-    """A worker that lives."""
+    """A running worker."""
 
     id: Annotated[str, "Its name in this store, another one after each start."]
     jobs: Annotated[list[int], "The ids of the jobs it has in hand."]
 
 
 class JobsDocument(TypedDict):
-    """`uploader status --json`: the jobs of a store, and who works on them."""
+    """`uploader status --json`: the jobs of a store, and the workers that work on them."""
 
     schema: Annotated[Literal["uploader.jobs/1"], "The name and version of this document."]
     jobs: Annotated[list[JobJson], "The jobs by id."]
@@ -175,7 +175,7 @@ class PreflightDocument(InspectionJson):
 
 
 def job_json(job: Job, now: datetime) -> JobJson:
-    """A job as it stands ``now``, an aware time: old rates and waits that are over are left out."""
+    """A job as of ``now``, an aware time: outdated rates and past waits are left out."""
     rate_bps, eta_s = speed(job, now)
     return {
         "id": job.id,
@@ -238,20 +238,20 @@ def event_json(event: Event) -> EventJson:
 
 
 def job_document(job: Job, files: Sequence[FileState], now: datetime) -> JobDocument:
-    """A job and its files, as it stands ``now``."""
+    """A job and its files, as of ``now``."""
     listed = [file_json(file) for file in files]
     return {"schema": "uploader.job/1", **job_json(job, now), "files": listed}
 
 
 def worker_json(worker: LivingWorker) -> WorkerJson:
-    """One worker that lives, and the jobs that it holds."""
+    """One running worker, and the jobs that it holds."""
     return {"id": worker.id, "jobs": list(worker.jobs)}
 
 
 def jobs_document(
     jobs: Sequence[Job], workers: Sequence[LivingWorker], now: datetime
 ) -> JobsDocument:
-    """The jobs and workers in the given order, without files, as they stand ``now``."""
+    """The jobs and workers in the given order, without files, as of ``now``."""
     return {
         "schema": "uploader.jobs/1",
         "jobs": [job_json(job, now) for job in jobs],

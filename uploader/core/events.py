@@ -27,7 +27,7 @@ class EventKind(StrEnum):
     when: str
 
     def __new__(cls, word: str, teller: Teller, when: str) -> Self:
-        """A member: its word, who writes it, and when."""
+        """A member: its name, who writes it, and when."""
         member = str.__new__(cls, word)
         member._value_ = word
         member.teller = teller

@@ -132,7 +132,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class LivingWorker:
-    """A worker that lives, and the ids of the jobs it holds; ``id`` goes into its leases."""
+    """A running worker, and the ids of the jobs that it holds; ``id`` goes into its leases."""
 
     id: str
     jobs: tuple[int, ...]
@@ -164,7 +164,7 @@ class FileState:
     checkpoint: PrefixCrc = PrefixCrc()
     mark: PrefixCrc = PrefixCrc()
     bytes_sent: int = 0
-    #: Since when every byte of its PUT is sent and the service has not answered.
+    #: When the last byte of its PUT was sent, while the service has not answered yet.
     awaiting_since: datetime | None = None
     stored: bool = False
     verified: bool = False
@@ -233,13 +233,13 @@ class Job:
     files_stored: int = 0
     bytes_total: int = 0
     bytes_confirmed: int = 0
-    #: What went to a socket of the present sessions: each byte counts once.
+    #: Bytes that went to a socket of the present sessions; each byte counts once.
     bytes_marked: int = 0
-    #: Everything that went to a socket in this run, those bytes included that went twice.
+    #: All bytes that went to a socket in this run, including those sent again.
     bytes_sent: int = 0
-    #: The longest that one of its files waits, as `FileState.awaiting_since`.
+    #: The earliest `FileState.awaiting_since` of its files.
     awaiting_since: datetime | None = None
-    #: No worker lives that could take it; only those who are no worker are told.
+    #: No worker is running that could take it; only set for readers, never for workers.
     unattended: bool = False
 
     @property
@@ -258,7 +258,7 @@ class Job:
     def eta_s(self) -> float | None:
         """Seconds until every byte is confirmed at the present rate; None if that is unknown.
 
-        What was sent need not be sent again. Once everything was sent, only the service knows.
+        Bytes that were sent need not be sent again. Once all were sent, only the service knows.
         """
         left_bytes = self.bytes_total - self.bytes_marked
         if not self.rate_bps or not left_bytes:

@@ -23,7 +23,7 @@ _MIN_SPELLED_CHARS = 8
 #: A longer one (a whole URL) is only searched for as it is: its parts are known secrets, too.
 _MAX_SPELLED_CHARS = 1024
 
-#: The API keys of this process, the newest last: a key that was replaced is still a secret.
+#: The API keys of this process, newest last: a replaced key is still a secret.
 _KEYS: deque[str] = deque(maxlen=8)
 
 _RUN = re.compile(r"[^\s\"'<>]+")
@@ -41,7 +41,7 @@ _PATTERNS: tuple[re.Pattern[str], ...] = (
 
 
 def remember(key: ApiKey) -> None:
-    """From now on `redact` and `foreign_line` find this key too, whoever calls them."""
+    """Make `redact` and `foreign_line` find this key, too, from now on."""
     value = key.reveal()
     if len(value) >= _MIN_SPELLED_CHARS and value not in _KEYS:
         _KEYS.append(value)
@@ -50,7 +50,7 @@ def remember(key: ApiKey) -> None:
 def redact(text: str, *known: str) -> str:
     """``text`` without signed queries, session ids, keys and any of the ``known`` secrets.
 
-    Every key that `remember` was given is known.
+    Every key that `remember` got is known.
 
     A known secret is found in every spelling: percent-encoded, as JSON escapes it, in base64 or
     hexadecimal, in other case, broken over lines.
@@ -103,7 +103,7 @@ def _spellings(secret: str) -> tuple[re.Pattern[str], ...]:
     )
 
 
-#: As MIME, a traceback or a JSON text breaks a line.
+#: The line breaks of MIME, a traceback or JSON text.
 _BREAK = r"(?:\s|\\[nrt]){0,3}"
 
 
@@ -133,7 +133,7 @@ class Secret:
     value: str
 
     def reveal(self) -> str:
-        """The string itself: for the request that needs it, never for a line that people read."""
+        """The string itself: for the request that needs it, never for text that people read."""
         return self.value
 
     def __repr__(self) -> str:

@@ -213,9 +213,9 @@ class Fail:
 Decision = RetryAt | Block | Fail
 
 #: A refusal, a bug, an odd answer: if a few tries do not help, many do not help either.
-_FEW = 5
+_SHORT_LIMIT = 5
 #: What time may fix, but hours will not: with the default backoff some 15 minutes.
-_MANY = 20
+_LONG_LIMIT = 20
 
 
 class Cause(Enum):
@@ -239,20 +239,26 @@ class Cause(Enum):
     MISMATCH = None, "the file's row bounds it: so many damaged arrivals"
     FOLDER_AWAY = None, "a folder may stay unmounted for days, and nothing is sent meanwhile"
     STORE = None, "the worker bounds it: a store that stays out of order ends the process"
-    REFUSED = _FEW, "a fresh URL whose signature is refused will always be refused"
-    ODD = _FEW, "a bug, or an answer that no rule explains: more tries explain nothing"
+    REFUSED = _SHORT_LIMIT, "a fresh URL whose signature is refused will always be refused"
+    ODD = _SHORT_LIMIT, "a bug, or an answer that no rule explains: more tries explain nothing"
     EXPIRED = (
-        _FEW,
+        _SHORT_LIMIT,
         "a fresh URL that has already expired means a wrong clock, which time does not fix",
     )
     MALFORMED = (
-        _MANY,
+        _LONG_LIMIT,
         "a proxy may answer in its place for a while; a service that has changed never stops",
     )
-    MIDDLE_BOX = _MANY, "a proxy may refuse for a while; a firewall's rule never passes by itself"
-    SENT_IN_VAIN = _MANY, "each try may cost all bytes of a PUT"
-    UNFINISHED = _MANY, "an object that does not appear within a quarter of an hour never will"
-    UNSETTLED = _MANY, "a file that keeps being written to is not the one that was enqueued"
+    MIDDLE_BOX = (
+        _LONG_LIMIT,
+        "a proxy may refuse for a while; a firewall's rule never passes by itself",
+    )
+    SENT_IN_VAIN = _LONG_LIMIT, "each try may cost all bytes of a PUT"
+    UNFINISHED = (
+        _LONG_LIMIT,
+        "an object that does not appear within a quarter of an hour never will",
+    )
+    UNSETTLED = _LONG_LIMIT, "a file that keeps being written to is not the one that was enqueued"
 
 
 _BY_CODE = {

@@ -13,7 +13,7 @@ _MINUTE = 60
 _HOUR = 3600
 _DAY = 86400
 _AWAITED = "waiting for the storage service's answer"
-#: An answer that takes no longer is nothing to tell.
+#: Seconds: an answer that takes no longer is not worth mentioning.
 _USUAL_S = 3
 
 

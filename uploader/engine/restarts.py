@@ -1,4 +1,4 @@
-"""What the end of one try at a file changes for the next: a new session, fresh URLs, smaller PUTs.
+"""How a failed try at a file changes the next one: a new session, fresh URLs, smaller PUTs.
 
 Used by the deciding thread of `engine/upload.py` only.
 """
@@ -38,7 +38,7 @@ class Restarts:
         self._urls = urls
 
     def started_over(self, path: str, error: Exception) -> Exception:
-        """``error``, or what it has become if it was the last of its kind that a file may have."""
+        """``error``, or the error that ends the job if a file may have no more of its kind."""
         if not isinstance(error, RemoteError):
             return error
         if error.code is Code.MISMATCH:
@@ -60,12 +60,12 @@ class Restarts:
         return error
 
     def moved(self, path: str, bytes_sent: int) -> None:
-        """The object lives elsewhere now: what an old session completes would be lost."""
+        """The object has moved: what an old session completes would be lost."""
         why = "the service moved the object to another path; the file starts over"
         self._files.put(self._held.files.drop_session(path, why, bytes_sent=bytes_sent))
 
     def after_vain_put(self, transfer: Transfer) -> None:
-        """Of PUT after PUT nothing was kept: something on the way may not let it through.
+        """Nothing was kept of several PUTs in a row: something on the way may not let them through.
 
         An answer may have been lost with the connection: too large, or a refusal of the URL. What
         a session holds is never given up for that; a status query has just shown that it lives.

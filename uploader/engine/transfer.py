@@ -138,8 +138,8 @@ class Transfer(Errand):
         a finished object with a CRC is compared as a whole instead.
         """
         held = reading.offset if isinstance(reading, Confirmed) else self.file.size_bytes
-        told = isinstance(reading, Finished) and reading.crc32c is not None
-        if source.touched and not told and held > max(source.pairs):
+        has_crc = isinstance(reading, Finished) and reading.crc32c is not None
+        if source.touched and not has_crc and held > max(source.pairs):
             raise changed(self.file.path)
         self._adopt(source)
         message = f"the server has {held:,} of {self.file.size_bytes:,} bytes; going on there"

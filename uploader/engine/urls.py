@@ -19,7 +19,7 @@ from uploader.store.held import Held
 #: The assumed life of a URL that does not give one (docs/fireworks.md §13.3), in seconds.
 DEFAULT_LIFE_S = 3600.0
 #: Seconds for which a URL that was just received is used, whatever its life.
-_LEAST_LIFE_S = 5.0
+_MIN_LIFE_S = 5.0
 #: How many times a run's model may be deleted and created again: a new one may get no URLs either.
 MAX_RECREATIONS = 3
 
@@ -56,7 +56,7 @@ class Urls:
         clock, self.gate = self._context.clock, Open()
         life_s = min((url.life_s or DEFAULT_LIFE_S for url in urls.values()), default=0.0)
         now_s = clock.boot_s()
-        self._until_s = max(received_s + life_s * 0.75, now_s + _LEAST_LIFE_S)
+        self._until_s = max(received_s + life_s * 0.75, now_s + _MIN_LIFE_S)
         return clock.now() + timedelta(seconds=self._until_s - now_s)
 
     def postpone(self, error: Exception, job_id: int) -> None:

@@ -25,10 +25,10 @@ from uploader.model.kinds import RESOURCE_NAME
 
 _FILE = "`model_json`"
 #: A create body is a few KiB long; a list of 10 000 shards takes half a MiB.
-_MOST_BYTES = 4_000_000
+_MAX_BYTES = 4_000_000
 _INT32_END = 1 << 31
 _INT64_END = 1 << 63
-_MOST_SHOWN = 60
+_MAX_SHOWN = 60
 #: Fields that only Fireworks sets (docs/fireworks.md §4).
 _ITS_OWN = frozenset({
     "name", "state", "status", "createTime", "updateTime", "createdBy", "importedFrom",
@@ -169,7 +169,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     hint = 'write an object with fields of the model, like {"contextLength": 32768}'
     try:
         with path.open("rb") as file:
-            raw = file.read(_MOST_BYTES + 1)
+            raw = file.read(_MAX_BYTES + 1)
         found = json.loads(raw, object_pairs_hook=_once)
     except FileNotFoundError:
         raise NotFound(f"{_FILE}: there is no file {path}", hint="check the path") from None
@@ -177,9 +177,9 @@ def read_fields(path: Path) -> dict[str, Any]:
         message = f"{_FILE}: {path} cannot be read: {problem.strerror}"
         raise UsageError(message, hint="give a file that this user may read") from None
     except (ValueError, RecursionError) as problem:
-        message = f"{_FILE}: {path} is not JSON: {str(problem)[:_MOST_SHOWN]}"
+        message = f"{_FILE}: {path} is not JSON: {str(problem)[:_MAX_SHOWN]}"
         raise UsageError(message, hint=hint) from None
-    if not isinstance(found, dict) or len(raw) > _MOST_BYTES:
+    if not isinstance(found, dict) or len(raw) > _MAX_BYTES:
         raise UsageError(f"{_FILE}: {path} is not a JSON object of a few KiB", hint=hint)
     return found
 
@@ -226,9 +226,9 @@ def _refused(problem: ValidationError, flags: Mapping[str, Any]) -> UsageError:
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) and value else json.dumps(value)
-    if len(text) <= _MOST_SHOWN:
+    if len(text) <= _MAX_SHOWN:
         return text
-    return f"{text[:_MOST_SHOWN]}… ({len(text)} characters)"
+    return f"{text[:_MAX_SHOWN]}… ({len(text)} characters)"
 
 
 def _nearest(name: str) -> str:

@@ -6,7 +6,7 @@ from uploader.core.finding import Finding
 
 __all__ = ["Finding", "error", "warning"]
 
-_MOST = 600
+_MAX_CHARS = 600
 
 
 def error(check: str, file: str | None, message: str, hint: str) -> Finding:
@@ -24,4 +24,4 @@ def warning(check: str, file: str | None, message: str, hint: str) -> Finding:
 
 def _short(text: str) -> str:
     """``text``, shortened: names and values quoted from files may be long."""
-    return text if len(text) <= _MOST else f"{text[: _MOST - 1]}…"
+    return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"

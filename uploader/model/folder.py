@@ -102,7 +102,7 @@ def scan(
     seen = [
         found
         for name in names
-        for found in _look(root, name, tuple(include), tuple(exclude), private)
+        for found in _decide(root, name, tuple(include), tuple(exclude), private)
     ]
     files = (one for one in seen if isinstance(one, ManifestFile))
     ordered = sorted(files, key=lambda file: (role(file.path), file.path))
@@ -143,7 +143,7 @@ def _listing(root: Path) -> list[str]:
 _Seen = ManifestFile | LeftOut | Finding
 
 
-def _look(
+def _decide(
     root: Path,
     name: str,
     include: tuple[str, ...],
@@ -151,7 +151,7 @@ def _look(
     private: Private,
 ) -> Iterator[_Seen]:
     """Decide about one name: by its name first, so that nothing unwanted is even opened."""
-    why = _unwanted(name, include, exclude)
+    why = _why_left_out(name, include, exclude)
     if why:
         yield LeftOut(shown(name), why, _size_bytes(root / name))
         return
@@ -178,7 +178,7 @@ def _size_bytes(path: Path) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-def _unwanted(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> str | None:
+def _why_left_out(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> str | None:
     if matches(name, exclude):
         return "`exclude`"
     return None if matches(name, include) else leftover(name)

@@ -120,7 +120,7 @@ def _run(command: list[str]) -> bytes:
 
 
 def _printed(process: subprocess.Popen[bytes], ends_s: float) -> bytes:
-    """Until nobody can print any more: what the command leaves running may hold its output open.
+    """Read until the output is closed: what the command leaves running may keep it open.
 
     Raises TimeoutError, and ValueError for more than any key.
     """

@@ -72,14 +72,14 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
     if verdict is Verdict.FAILED and _garbled(response):
         verdict = Verdict.TRANSIENT  # what it meant cannot be known: ask again
     code = CODES.get(verdict) or _blocked_code(status, name, words)
-    said = f"{status}: {kept(words, response) or _phrase(status)}"
+    answer = f"{status}: {kept(words, response) or _phrase(status)}"
     if is_middle_box(call, response):
         verdict, code = Verdict.TRANSIENT, Code.MIDDLE_BOX
-        said = f"by a proxy or firewall on the way, not by the service, {said}"
+        answer = f"by a proxy or firewall on the way, not by the service, {answer}"
     return RemoteError(
         verdict,
         call,
-        f"{call} was answered {said}{_support(verdict, response)}",
+        f"{call} was answered {answer}{_support(verdict, response)}",
         status=status,
         retry_after_s=_retry_after_s(response.headers.get("Retry-After", ""), now),
         hint=_redirect_hint(status),

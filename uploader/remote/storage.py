@@ -176,14 +176,14 @@ class Storage:
             lambda answer: self._read(Call.QUERY, answer, size_bytes),
             headers=headers,
         )
-        return cast("Confirmed | Finished", reading)  # a query is never answered Ask
+        return cast("Confirmed | Finished", reading)  # a query is never answered with Unclear
 
     def send(
         self, session: SessionUri, body: Body, start: int, stop: int, size_bytes: int
     ) -> Reading:
         """Send [start, stop) of a file of ``size_bytes`` in one PUT; ``body`` holds just that.
 
-        Ask means: query before anything else is sent. Raises ProtocolError as `query` does.
+        Unclear means: query before anything else is sent. Raises ProtocolError as `query` does.
         """
         upload = _Data(
             session,

@@ -35,7 +35,7 @@ def is_query(request: Request) -> bool:
 
 def put(world: World, session: Session, request: Request) -> Response:
     """Data, a status query, or the finish of a session. Raises Refused, ConnectionError."""
-    _kill_if_wanted(session, request)
+    _kill_if_asked(session, request)
     _check_alive(world, session)
     if is_query(request):
         return _query(world, session, request)
@@ -128,7 +128,7 @@ def _take_in(world: World, session: Session, request: Request, span: Span) -> Re
     kept = Span(span.start, _kept_stop(request, span), span.total)
     complete = receive(world, session.target, session.part, request.body, kept)
     session.unseen = 0
-    _kill_if_wanted(session, request)
+    _kill_if_asked(session, request)
     _check_alive(world, session)
     if complete and span.final and not request.suffers("no-finish"):
         return _finish(world, session, request)
@@ -246,7 +246,7 @@ def _ahead(session: Session) -> Refused:
     return Refused(response, "offset ahead of the persisted one")
 
 
-def _kill_if_wanted(session: Session, request: Request) -> None:
+def _kill_if_asked(session: Session, request: Request) -> None:
     if not request.suffers("dead-session") or not request.fault:
         return
     if session.part.persisted >= request.fault.at_byte:

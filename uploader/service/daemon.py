@@ -71,7 +71,7 @@ def run(settings: Settings, *, until_idle: bool) -> int:
     ended = threading.Event()
     with wiring.worker(settings, log_event) as (worker, jobs):
         _on_signals(worker.drain)
-        spawn("progress", lambda: _tell_progress(jobs, ended))
+        spawn("progress", lambda: _log_progress(jobs, ended))
         spawn("drain", lambda: _leave_if_stuck(worker, ended))
         _log.info("worker started, state in %s", settings.state_dir)
         try:
@@ -102,7 +102,7 @@ def _leave_if_stuck(worker: Worker, ended: threading.Event) -> None:
         os._exit(Exit.STORE)
 
 
-def _tell_progress(jobs: Jobs, ended: threading.Event) -> None:
+def _log_progress(jobs: Jobs, ended: threading.Event) -> None:
     while not wiring.clock().wait(ended, PROGRESS_EVERY_S):
         with contextlib.suppress(StoreError):  # the worker's loop reports that
             now = wiring.clock().now()

@@ -34,7 +34,7 @@ from uploader.settings.schema import (
 
 SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-#: What runs a command, and what decides whom the API key goes to.
+#: Settings that run a command or decide where the API key is sent.
 _GRAVE = ("fireworks.api_key_command", "fireworks.base_url", "fireworks.ca_bundle")
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _MAX_FILE_BYTES = 1_000_000
@@ -121,7 +121,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
 
 
 def _refuse_strangers_words(settings: Settings) -> None:
-    """Who may write the file may run a command as this user, or have the key sent anywhere."""
+    """Refuse settings that run commands or take the key from a file that others may write."""
     file = settings.config_file
     if file is None:
         return
@@ -131,7 +131,7 @@ def _refuse_strangers_words(settings: Settings) -> None:
     for key in _GRAVE:
         if settings.given.get(key, Given("", "")).origin == str(file):
             raise UsageError(
-                f"{key} is not followed: others may write {file}",
+                f"{key} is refused: others may write {file}",
                 hint=f"`chmod go-w {file}` if it is yours, or set the variable instead",
             )
 

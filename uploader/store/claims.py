@@ -152,7 +152,7 @@ class Claims:
             rows = transaction.run(statement.returning(jobs.c.id, jobs.c.status)).all()
             for row in rows:
                 if row.status == Status.ACTIVE:  # of all other jobs only the lease was left
-                    transaction.tell(
+                    transaction.add_event(
                         row.id, EventKind.RESCUED, "its worker is gone: the job goes on"
                     )
             return sorted(row.id for row in rows)
@@ -170,7 +170,7 @@ class Claims:
             statement = blocked.values(**values, **reason_columns(None)).returning(jobs.c.id)
             healed = sorted(transaction.run(statement).scalars())
             for job_id in healed:
-                transaction.tell(job_id, EventKind.HEALED, "the account is tried again")
+                transaction.add_event(job_id, EventKind.HEALED, "the account is tried again")
             return len(healed)
 
     def clear_future_waits(self) -> None:

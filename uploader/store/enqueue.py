@@ -113,7 +113,9 @@ def insert_job(transaction: Transaction, new: NewJob) -> int:
         .returning(jobs.c.id)
     ).scalar_one()
     insert_files(transaction, job_id, new.manifest)
-    transaction.tell(job_id, EventKind.ENQUEUED, f"enqueued {new.manifest.root} as {new.model_id}")
+    transaction.add_event(
+        job_id, EventKind.ENQUEUED, f"enqueued {new.manifest.root} as {new.model_id}"
+    )
     return job_id
 
 

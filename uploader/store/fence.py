@@ -44,5 +44,5 @@ class Fence:
             yield transaction
 
     def lost(self) -> LeaseLost:
-        """The error to raise if the job belongs to somebody else by now."""
+        """The error to raise if the job now belongs to somebody else."""
         return LeaseLost(f"job {self.lease.job_id} is no longer this worker's to write")

@@ -74,7 +74,7 @@ class Held:
         """
         try:
             with self._fence.writing(Status.ACTIVE, account=account) as transaction:
-                self._tell(transaction, EventKind.ACCOUNT, f"the account is {account}")
+                self._add_event(transaction, EventKind.ACCOUNT, f"the account is {account}")
                 return self._job(transaction)
         except IntegrityError:
             raise UsageError(
@@ -95,13 +95,15 @@ class Held:
             **ours,
         ) as transaction:
             if created:
-                # What an earlier run had stored, and `retry --rescan` kept, went with its model.
+                # Files kept by `retry --rescan` were deleted with their model.
                 nothing = {**NO_SESSION, "stored": False, "verified": False, "crc32c": None}
                 lost = transaction.run(update(files).where(*this).values(**nothing)).rowcount
                 again = f"; {lost} of its files were kept, and are sent again" if lost else ""
-                self._tell(transaction, EventKind.CREATED, f"the model was created{again}")
+                self._add_event(transaction, EventKind.CREATED, f"the model was created{again}")
             else:
-                self._tell(transaction, EventKind.ADOPTED, "the model existed and is compatible")
+                self._add_event(
+                    transaction, EventKind.ADOPTED, "the model existed and is compatible"
+                )
             return self._job(transaction)
 
     def mark_deleted(self) -> None:
@@ -111,13 +113,15 @@ class Held:
         whatever the user has done to the job meanwhile.
         """
         with self._fence.writing(model_exists=False, created_remotely=False) as transaction:
-            self._tell(transaction, EventKind.DELETED, "the model was deleted, to be created again")
+            self._add_event(
+                transaction, EventKind.DELETED, "the model was deleted, to be created again"
+            )
 
     def enter_validate(self) -> Job:
         """Every file is stored; raises ValueError if one is not (docs/invariants.md §4)."""
         with self._entered(Stage.VALIDATE, uploaded_at=jobs.c.updated_at) as transaction:
             self._check_all_stored(transaction)
-            self._tell(transaction, EventKind.VALIDATING, "every file is stored")
+            self._add_event(transaction, EventKind.VALIDATING, "every file is stored")
             return self._job(transaction)
 
     def finish(self, warnings: Sequence[str] = ()) -> None:
@@ -130,7 +134,7 @@ class Held:
             warnings=[storable(warning) for warning in warnings],
         ) as transaction:
             self._erase_sessions(transaction)
-            self._tell(transaction, EventKind.READY, "the model is READY")
+            self._add_event(transaction, EventKind.READY, "the model is READY")
 
     @contextlib.contextmanager
     def _entered(self, stage: Stage, **columns: Any) -> Iterator[Transaction]:
@@ -165,7 +169,7 @@ class Held:
             not_before=at,
             **reason_columns(reason),
         ) as transaction:
-            self._tell(transaction, EventKind.RETRYING, reason.message)
+            self._add_event(transaction, EventKind.RETRYING, reason.message)
 
     def wait_until(self, at: datetime) -> None:
         """There is nothing to do before ``at``; this does not count as an attempt.
@@ -186,7 +190,7 @@ class Held:
             this = jobs.c.id == self.lease.job_id
             news = update(jobs).where(this, jobs.c.reason_message.is_distinct_from(reason.message))
             if transaction.run(news.values(**reason_columns(reason))).rowcount:
-                self._tell(transaction, EventKind.NOT_READY_YET, reason.message)
+                self._add_event(transaction, EventKind.NOT_READY_YET, reason.message)
 
     def block(self, reason: Reason) -> None:
         """The account needs a human. The lease is kept: live sessions finish under it."""
@@ -201,7 +205,7 @@ class Held:
         with self._fence.writing(
             Status.ACTIVE, status=status, not_before=None, **reason_columns(reason)
         ) as transaction:
-            self._tell(transaction, kind, reason.message)
+            self._add_event(transaction, kind, reason.message)
 
     # -- the rest --------------------------------------------------------------------------
 
@@ -212,7 +216,7 @@ class Held:
             columns = {**NO_SESSION, "mode": Mode.PUT, "upload_url": None}
             transaction.run(update(files).where(*unstored).values(**columns))
             message = "resumable uploads are refused: sending whole files by plain PUT"
-            self._tell(transaction, EventKind.FELL_BACK, message)
+            self._add_event(transaction, EventKind.FELL_BACK, message)
 
     def recreate(self, why: str) -> None:
         """A new run of an active job (docs/words.md): its model is deleted and created again.
@@ -234,12 +238,12 @@ class Held:
             columns = {**NO_SESSION, "upload_url": None, "bytes_sent": 0, "not_before": None}
             transaction.run(update(files).where(files.c.job_id == job_id).values(**columns))
             message = f"{why}: it is deleted and created again"
-            self._tell(transaction, EventKind.RECREATED, message)
+            self._add_event(transaction, EventKind.RECREATED, message)
 
     def add_event(self, kind: EventKind, message: str, path: str | None = None) -> None:
         """Write one event and nothing else."""
         with self._fence.writing() as transaction:
-            self._tell(transaction, kind, message, path)
+            self._add_event(transaction, kind, message, path)
 
     def end_sessions(self) -> None:
         """A cancelled job has no remote session left; its model may still have to be deleted."""
@@ -251,7 +255,9 @@ class Held:
         gone = {"model_exists": False} if deleted else {}
         with self._fence.writing(Status.CANCELLED, delete_on_cancel=False, **gone) as transaction:
             self._erase_sessions(transaction)
-            self._tell(transaction, EventKind.CLOSED, "nothing of this job is left open remotely")
+            self._add_event(
+                transaction, EventKind.CLOSED, "nothing of this job is left open remotely"
+            )
 
     def release(self) -> None:
         """Release the job; this object can write nothing any longer."""
@@ -269,7 +275,7 @@ class Held:
     def _job(self, transaction: Transaction) -> Job:
         return read_job(transaction.connection, self.lease.job_id)
 
-    def _tell(
+    def _add_event(
         self, transaction: Transaction, kind: EventKind, message: str, path: str | None = None
     ) -> None:
-        transaction.tell(self.lease.job_id, kind, message, path)
+        transaction.add_event(self.lease.job_id, kind, message, path)

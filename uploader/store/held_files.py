@@ -143,7 +143,7 @@ class HeldFiles:
                 }
                 rows.append(self._write(transaction, new.path, **columns))
                 message = "an upload session was opened"
-                self._tell(transaction, EventKind.SESSION_OPENED, message, new.path)
+                self._add_event(transaction, EventKind.SESSION_OPENED, message, new.path)
             return rows
 
     def drop_session(  # noqa: PLR0913 - why a session ended is counted in three ways
@@ -184,7 +184,7 @@ class HeldFiles:
                 old_sessions_lost=files.c.old_sessions_lost + int(old),
                 mismatches=files.c.mismatches + int(mismatch),
             )
-            self._tell(transaction, EventKind.SESSION_DROPPED, why, path)
+            self._add_event(transaction, EventKind.SESSION_DROPPED, why, path)
             return file
 
     def mark_stored(self, path: str, crc32c: int, *, bytes_sent: int, verified: bool) -> FileState:
@@ -214,7 +214,7 @@ class HeldFiles:
                 }
                 rows.append(self._write(transaction, new.path, **columns))
                 what = "stored and verified" if new.verified else _UNVERIFIED
-                self._tell(transaction, EventKind.STORED, what, new.path)
+                self._add_event(transaction, EventKind.STORED, what, new.path)
             self._end_failures(transaction)
             return rows
 
@@ -233,7 +233,7 @@ class HeldFiles:
                 not_before=not_before,
                 last_error=storable(reason.message),
             )
-            self._tell(transaction, EventKind.FILE_FAILED, reason.message, path)
+            self._add_event(transaction, EventKind.FILE_FAILED, reason.message, path)
             return file
 
     def reidentify(self, path: str, fingerprint: str) -> FileState:
@@ -246,7 +246,7 @@ class HeldFiles:
             message = "the file was touched or replaced by the same bytes"
             if not (file.bytes_sent or file.stored):
                 message = "nothing of it was sent yet and its size is the same: taken as it is now"
-            self._tell(transaction, EventKind.REIDENTIFIED, message, path)
+            self._add_event(transaction, EventKind.REIDENTIFIED, message, path)
             return file
 
     def report_progress(
@@ -274,8 +274,10 @@ class HeldFiles:
                 return file_of(row)
         raise self._fence.lost()
 
-    def _tell(self, transaction: Transaction, kind: EventKind, message: str, path: str) -> None:
-        transaction.tell(self._job_id, kind, message, path)
+    def _add_event(
+        self, transaction: Transaction, kind: EventKind, message: str, path: str
+    ) -> None:
+        transaction.add_event(self._job_id, kind, message, path)
 
     def _check_uploading(self, transaction: Transaction) -> None:
         stage = select(jobs.c.stage).where(jobs.c.id == self._job_id)

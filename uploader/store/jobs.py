@@ -102,7 +102,7 @@ class Jobs:
         return self._as_attended(found)
 
     def workers(self) -> list[LivingWorker]:
-        """The workers that live, each with the jobs it holds."""
+        """The running workers, each with the jobs that it holds."""
         query = select(jobs.c.lease_owner, jobs.c.id).where(jobs.c.lease_owner.is_not(None))
         with self._journal.reading() as connection:
             leases = connection.execute(query.order_by(jobs.c.id)).all()
@@ -113,7 +113,7 @@ class Jobs:
         ]
 
     def _as_attended(self, found: list[Job]) -> list[Job]:
-        """Those jobs, without what is true only as long as their holder lives."""
+        """Those jobs, without what is only true as long as their worker is alive."""
         if self._living is None or not found:
             return found
         living = self._living()
@@ -173,7 +173,7 @@ class Jobs:
             if verb is Verb.CANCEL:  # sessions are ended remotely first, URLs only expire
                 ours = update(files).where(files.c.job_id == job_id)
                 transaction.run(ours.values(upload_url=None))
-            transaction.tell(job_id, kind, message)
+            transaction.add_event(job_id, kind, message)
             return read_job(transaction.connection, job_id)
 
     def check_restart(self, job_id: int, new: NewJob, *, replace: bool = False) -> None:

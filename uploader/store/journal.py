@@ -48,18 +48,20 @@ class Transaction:
 
     connection: Connection
     now: datetime
-    told: list[Event] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
 
     def run(self, statement: UpdateBase) -> CursorResult[Any]:
         """Execute a statement that writes, as a part of this transaction."""
         return self.connection.execute(statement)
 
-    def tell(self, job_id: int, kind: EventKind, message: str, path: str | None = None) -> None:
+    def add_event(
+        self, job_id: int, kind: EventKind, message: str, path: str | None = None
+    ) -> None:
         """Append one event to the job's history; ``message`` is one plain sentence."""
         message = storable(message)
         row = {"job_id": job_id, "at": self.now, "kind": kind, "message": message, "path": path}
         seq: int = self.run(insert(events).values(row).returning(events.c.seq)).scalar_one()
-        self.told.append(Event(seq, job_id, self.now, kind, message, path))
+        self.events.append(Event(seq, job_id, self.now, kind, message, path))
 
 
 class Journal:
@@ -86,5 +88,5 @@ class Journal:
         with dialect.store_errors(), self._writing.begin() as connection:
             transaction = Transaction(connection, now)
             yield transaction
-        for event in transaction.told:
+        for event in transaction.events:
             self._on_event(event)

@@ -63,13 +63,13 @@ def restart(
     transaction.run(delete(files).where(files.c.job_id == job.id))
     insert_files(transaction, job.id, new.manifest)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED
-    transaction.tell(job.id, kind, _told(new, kept, replace=replace))
+    transaction.add_event(job.id, kind, _event_message(new, kept, replace=replace))
     for file in kept:
         _keep(transaction, file)
 
 
 def _still_stored(transaction: Transaction, job: Job, kept: Iterable[FileState]) -> list[FileState]:
-    """Those of the files that were read which are stored as they were then."""
+    """The files in ``kept`` that are still stored as they were when they were read."""
     stored = select(files.c.path, files.c.crc32c).where(
         files.c.job_id == job.id, files.c.stored, files.c.verified
     )
@@ -87,10 +87,10 @@ def _keep(transaction: Transaction, file: FileState) -> None:
         .values(stored=True, verified=True, crc32c=file.crc32c, **whole, **marked)
     )
     message = "read again: its bytes are those that are stored, so they are not sent again"
-    transaction.tell(file.job_id, EventKind.KEPT, message, file.path)
+    transaction.add_event(file.job_id, EventKind.KEPT, message, file.path)
 
 
-def _told(new: NewJob, kept: Sequence[FileState], *, replace: bool) -> str:
+def _event_message(new: NewJob, kept: Sequence[FileState], *, replace: bool) -> str:
     count, total = len(new.manifest.files), new.manifest.size_bytes
     what = f"a new snapshot of {count} files, {total:,} bytes; "
     if kept:

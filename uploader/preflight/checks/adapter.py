@@ -36,7 +36,7 @@ RANKS = range(4, 65)
 WEIGHTS = ADAPTER_WEIGHTS[0]
 
 #: How many names of modules are listed; any more are counted.
-_FEW = 5
+_MAX_LISTED = 5
 _LONGEST_LIST = 80
 #: How many characters of a path are shown: both of its ends matter, and experts have long ones.
 _LONGEST_PATH = 90
@@ -124,8 +124,10 @@ def lora_targets(contents: Contents) -> Iterable[Finding]:
 
 def _unsupported(names: list[str], what: str) -> Iterable[Finding]:
     if names:
-        few = ", ".join(brief(name) for name in names[:_FEW])
-        listed = few if len(names) <= _FEW and len(few) <= _LONGEST_LIST else brief_some(names)
+        few = ", ".join(brief(name) for name in names[:_MAX_LISTED])
+        listed = (
+            few if len(names) <= _MAX_LISTED and len(few) <= _LONGEST_LIST else brief_some(names)
+        )
         message = f"{ADAPTER_CONFIG} targets {listed}: {what}, so not supported"
         hint = "train on q_proj, k_proj, v_proj, o_proj, up_proj, down_proj, gate_proj"
         yield error("lora_targets", ADAPTER_CONFIG, message, hint)
@@ -162,10 +164,10 @@ def _unpaired(_config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
 
 def _embedded(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
     """Adapted embeddings, unless `lora_targets` already refuses them by name."""
-    told = {short(name) for name in listed_targets(config)}
+    named = {short(name) for name in listed_targets(config)}
     if not listed_targets(config):
         return  # a pattern was expanded from these very tensors
-    embedded = [path for path in found.embeddings if short(path) not in told]
+    embedded = [path for path in found.embeddings if short(path) not in named]
     if embedded:
         message = f"{WEIGHTS} adapts embeddings: {brief_some(embedded)}; not supported"
         yield error("lora_tensors", WEIGHTS, message, "train without embedding targets")

@@ -182,7 +182,7 @@ class ChangeWatch:
         return before != self._seen
 
     def close(self) -> None:
-        """Give the connection up. With PostgreSQL this worker counts as gone from here on."""
+        """Close the connection. With PostgreSQL this worker counts as gone from here on."""
         self._changes.close()
 
 

@@ -225,7 +225,7 @@ class Changes:
         return self._asked()
 
     def close(self) -> None:
-        """Give the connection up, and with it the lock that shows that this worker lives."""
+        """Close the connection, and with it release the lock that marks this worker as alive."""
         self._connection.close()
 
     def _connected(self) -> Connection:
@@ -249,7 +249,7 @@ class Changes:
         return self._lives, row[0]
 
 
-#: What the connection of a worker is called, for everybody to see, its owner after it.
+#: The application name of a worker's connection, followed by its owner.
 _NAME = "uploader worker "
 _NAMED = text("SELECT set_config('application_name', :name, false)")
 _CONNECTED = text(
@@ -261,7 +261,7 @@ _CONNECTED = text(
 
 
 def connected_workers(engine: Engine) -> frozenset[str]:
-    """The owners of this database's workers, on whatever machine, that are connected to it."""
+    """The owners of this database's workers, on any machine, that are connected to it."""
     with engine.begin() as connection:
         ids = {"ours": _OURS, "workers": _WORKERS}
         names = connection.scalars(_CONNECTED, ids)

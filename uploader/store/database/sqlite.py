@@ -159,11 +159,11 @@ class Changes:
     """A number that another connection's commit changes: one PRAGMA on one connection."""
 
     def __init__(self, engine: Engine, owner: str) -> None:
-        del owner  # its lock shows that it lives
+        del owner  # a file lock marks it as alive
         self._connection = engine.raw_connection()
 
     def look(self) -> int:
-        """The number as it is now. Raises what the driver raises."""
+        """The current number. Raises what the driver raises."""
         # This runs outside any transaction: inside one the number would not change.
         with contextlib.closing(self._connection.cursor()) as cursor:
             cursor.execute("PRAGMA data_version")

@@ -49,7 +49,7 @@ class WorkerLock:
             return owner == self.owner or _held(_lock_path(self._folder, owner))
 
     def close(self) -> None:
-        """Give the lock up: this worker counts as gone, and its leases may be taken over."""
+        """Release the lock: this worker counts as gone, and its leases may be taken over."""
         # It is removed while still locked, so that nobody can take it for a stale one.
         _lock_path(self._folder, self.owner).unlink(missing_ok=True)
         os.close(self._fd)
