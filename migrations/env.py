@@ -1,4 +1,4 @@
-"""Alembic's way in: `uploader.store.database.migrate` hands over its own connection."""
+"""Alembic's entry: `uploader.store.database.migrate` passes in its own connection."""
 
 from alembic import context
 

@@ -161,7 +161,7 @@ def _private() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Cluster]:
-    """A server for the tests of this process, skipped where none is installed."""
+    """A server for the tests of this process, skipped if none is installed."""
     with _private() as cluster:
         yield cluster
 

@@ -277,7 +277,7 @@ def test_a_bad_variable_is_named(config: Path) -> None:
     assert "many" in error.message
 
 
-def test_a_file_that_is_no_utf8_or_unreadable(
+def test_a_file_that_is_not_utf8_or_not_readable(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config.write_bytes(b"\xff\xfe")
@@ -541,7 +541,7 @@ def test_without_a_command_such_a_file_is_read(config: Path) -> None:
 
 
 @pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o640, True), (0o604, True)])
-def test_a_key_that_others_may_read_is_told(tmp_path: Path, mode: int, *, told: bool) -> None:
+def test_a_key_that_others_may_read_is_reported(tmp_path: Path, mode: int, *, told: bool) -> None:
     file = tmp_path / "key"
     file.write_text(KEY)
     file.chmod(mode)
@@ -563,7 +563,7 @@ def test_a_file_that_others_may_write_does_not_say_where_the_key_goes(
     assert load(config, variable)  # the environment is the user's own
 
 
-def test_an_auth_ini_that_others_may_read_is_told_if_the_key_is_in_it(
+def test_an_auth_ini_that_others_may_read_is_reported_if_the_key_is_in_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))

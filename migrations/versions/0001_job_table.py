@@ -1,6 +1,6 @@
 """The job table: jobs, files, events.
 
-Spelled out, not taken from `uploader.store.tables`: that file moves on, this one never does.
+It is spelled out, not taken from `uploader.store.tables`: that file changes, this never does.
 """
 
 import sqlalchemy as sa

@@ -1,6 +1,6 @@
-"""What history, memory, or one column with two meanings stood in for gets columns of its own.
+"""Adds columns for what the history, memory, or one column with two meanings stood for.
 
-Spelled out, as 0001: nothing here follows `uploader.store.tables` when that moves on. Columns
+It is spelled out, like 0001: nothing here changes when `uploader.store.tables` does. Columns
 are added, renamed and dropped in place, which keeps constraints and SQLite's numbering of ids.
 """
 

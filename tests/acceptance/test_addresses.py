@@ -32,7 +32,7 @@ def test_every_command_refuses_the_same_base_urls(
     assert not world.state.exists()
 
 
-def test_a_job_that_no_worker_of_this_configuration_takes_is_told_and_no_success(
+def test_a_job_that_no_worker_of_this_configuration_takes_is_reported_and_not_a_success(
     world: World,
 ) -> None:
     world.uploader("enqueue", world.model("model", weights_bin=5))

@@ -112,7 +112,7 @@ exec "$0" -m uploader run --until-idle
 
 
 def _own_mounts() -> list[str]:
-    """The words that give a command its own mounts; none where the system refuses."""
+    """The words that give a command its own mounts; none if the system refuses."""
     command = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "-Urm"]
     probe = [*command, "mount", "-t", "tmpfs", "tmpfs", "/mnt"]
     if shutil.which("unshare") is None or subprocess.run(probe, check=False).returncode:

@@ -1,4 +1,4 @@
-"""Several workers on one store, users' commands beside them, workers killed all the while.
+"""Several workers on one store, users' commands alongside them, workers killed all the while.
 
 `UPLOADER_TEST_STRESS_S` makes it longer. Triggers in the store write down what no process may
 do, whichever it is: take a lease that is held, or write what a worker writes without one.

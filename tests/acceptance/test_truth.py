@@ -121,7 +121,7 @@ def test_a_server_that_says_nothing_delays_no_drain(sending: World, jobs: Jobs) 
     assert offset(jobs) == 0
 
 
-def test_an_answer_that_is_awaited_is_said_with_no_end_promised(sending: World) -> None:
+def test_an_answer_that_is_awaited_is_reported_without_promising_an_end(sending: World) -> None:
     forward = {"on": "put", "match": "weights", "do": "store-and-forward", "bytes_per_s": MIB}
     sending.box.world.script.add([forward])
     with sending.worker() as process:

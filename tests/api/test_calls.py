@@ -135,7 +135,7 @@ def test_a_value_that_cannot_be_is_a_usage_error_with_a_hint(
 
 
 @pytest.mark.parametrize("path", ["", "nowhere"])
-def test_a_path_that_is_none(path: str) -> None:
+def test_an_empty_path(path: str) -> None:
     with pytest.raises(uploader.NotFound):
         uploader.enqueue(path)
 

@@ -36,7 +36,7 @@ def test_an_empty_folder(uploader: Command, home: Path) -> None:
     assert refused(uploader, "enqueue", "empty")[0] == 6
 
 
-def test_a_file_is_no_folder(uploader: Command, model: Path) -> None:
+def test_a_file_is_not_a_folder(uploader: Command, model: Path) -> None:
     assert refused(uploader, "enqueue", model / "config.json")[0] == 2
 
 
@@ -116,7 +116,7 @@ def test_a_state_folder_that_is_a_file(uploader: Command, model: Path, home: Pat
     assert uploader("enqueue", model).code == 11
 
 
-def test_a_store_that_is_no_database(uploader: Command, model: Path, home: Path) -> None:
+def test_a_store_that_is_not_a_database(uploader: Command, model: Path, home: Path) -> None:
     (home / "state").mkdir()
     (home / "state" / "uploader.db").write_text("no database at all, " * 99)
     assert uploader("enqueue", model).code == 11
@@ -138,7 +138,7 @@ def test_a_bug_is_called_one_and_keeps_secrets(
         assert secret not in answer.err
 
 
-def test_ctrl_c_is_no_bug(uploader: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_not_a_bug(uploader: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: object) -> None:
         raise KeyboardInterrupt
 

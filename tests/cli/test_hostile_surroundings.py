@@ -60,7 +60,7 @@ def test_a_link_to_the_folder_is_the_same_job(uploader: Command, model: Path, ho
 
 
 @pytest.mark.usefixtures("store")
-def test_a_priority_that_changes_nothing_is_told(uploader: Command, model: Path) -> None:
+def test_a_priority_that_changes_nothing_is_reported(uploader: Command, model: Path) -> None:
     uploader("enqueue", model, "--priority", "3")
     answer = uploader("enqueue", model, "--priority", "5")
     assert (answer.code, answer.out) == (0, "1\n")
@@ -150,7 +150,7 @@ def test_closed_streams_change_no_result(closed: str, uploader: Command, model: 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
 @pytest.mark.usefixtures("store")
-def test_what_is_told_beside_the_result_may_get_lost(model: Path) -> None:
+def test_what_is_reported_beside_the_result_may_get_lost(model: Path) -> None:
     done = in_shell("2>/dev/full", "enqueue", model)
     assert (done.returncode, done.stdout) == (0, "1\n")
     assert in_shell("2>/dev/full", "enqueue", "nowhere").returncode == 4
@@ -236,7 +236,7 @@ def _fail() -> None:
     raise demo.DemoFailed("it did not get there")
 
 
-def test_a_line_that_moves_is_not_told_twice_in_a_pipe(
+def test_a_line_that_moves_is_not_reported_twice_in_a_pipe(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter(range(0, 100, 5))

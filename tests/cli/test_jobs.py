@@ -20,7 +20,7 @@ def enqueued(uploader: Command, model: Path, clock: ScriptedClock, store: Path) 
     uploader("enqueue", model)
 
 
-def test_no_store_is_no_jobs(uploader: Command, home: Path) -> None:
+def test_no_store_means_no_jobs(uploader: Command, home: Path) -> None:
     for command in ((), ("status",)):
         answer = uploader(*command)
         assert (answer.code, answer.out, answer.err) == (0, "no jobs\n", "")

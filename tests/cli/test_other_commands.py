@@ -119,7 +119,7 @@ def test_a_sandbox_with_wrong_faults(faults: str, uploader: Command) -> None:
     assert "error: the sandbox cannot start" in answer.err
 
 
-def test_a_fault_that_is_none_is_told_with_what_there_is(uploader: Command) -> None:
+def test_a_fault_that_is_none_is_reported_with_what_there_is(uploader: Command) -> None:
     answer = uploader("sandbox", "--faults", '[{"on": "put", "do": {"status": 503}}]')
     assert answer.code == 2
     assert "are names, not {'status': 503}" in answer.err

@@ -253,7 +253,7 @@ def test_a_service_that_is_down_has_its_own_advice(
     assert "--exclude" not in answer.err
 
 
-def test_a_machine_with_a_slow_checksum_is_told(
+def test_a_machine_with_a_slow_checksum_is_reported(
     uploader: Command, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "pure Python" not in uploader("preflight", str(model)).err

@@ -46,13 +46,13 @@ def test_a_given_rate_tells_how_long_it_takes(uploader: Command, model: Path) ->
     assert document["expected_s"] == round(total / 100)
 
 
-def test_without_any_rate_nothing_is_said(uploader: Command, model: Path) -> None:
+def test_without_any_rate_nothing_is_reported(uploader: Command, model: Path) -> None:
     document = uploader("preflight", model, "--json").json
     assert document["rate_bps"] is document["expected_s"] is None
 
 
 @pytest.mark.parametrize("rate", ["fast", "0", "off", ""])
-def test_a_rate_that_is_none(uploader: Command, model: Path, rate: str) -> None:
+def test_a_malformed_rate(uploader: Command, model: Path, rate: str) -> None:
     answer = uploader("preflight", model, "--rate", rate)
     assert answer.code == 2
     assert "20MB/s" in answer.err
@@ -74,7 +74,7 @@ def test_a_limit_is_not_exceeded_in_thought(
     assert uploader("preflight", model, "--json").json["rate_bps"] == 8192
 
 
-def test_a_job_that_is_still_uploading_is_no_measure(
+def test_a_job_that_is_still_uploading_is_not_used(
     uploader: Command, model: Path, store: Path
 ) -> None:
     del store
@@ -82,7 +82,7 @@ def test_a_job_that_is_still_uploading_is_no_measure(
     assert uploader("preflight", model, "--json").json["rate_bps"] is None
 
 
-def test_a_store_that_cannot_be_read_is_no_reason_to_fail(
+def test_a_store_that_cannot_be_read_is_not_a_reason_to_fail(
     uploader: Command, model: Path, store: Path
 ) -> None:
     store.write_bytes(b"no database at all")
@@ -90,7 +90,7 @@ def test_a_store_that_cannot_be_read_is_no_reason_to_fail(
 
 
 @pytest.mark.usefixtures("uploaded")
-def test_a_damaged_row_is_no_reason_to_fail_either(
+def test_a_damaged_row_is_not_a_reason_to_fail_either(
     uploader: Command, model: Path, misfit: Path, sql: Sql
 ) -> None:
     sql("UPDATE jobs SET created_at = 'nonsense'")
@@ -146,20 +146,18 @@ def test_an_adapter_is_compared_with_its_base(uploader: Command, home: Path, mis
     assert uploader("enqueue", misfit, *BASED[1:]).code == 6
 
 
-def test_a_base_that_changed_since_is_no_measure(
-    uploader: Command, base: Path, misfit: Path
-) -> None:
+def test_a_base_that_changed_since_is_not_used(uploader: Command, base: Path, misfit: Path) -> None:
     os.utime(base / "config.json", (1, 1))
     assert named(uploader("preflight", misfit, *BASED)) == []
 
 
-def test_a_base_that_is_gone_is_no_measure(uploader: Command, base: Path, misfit: Path) -> None:
+def test_a_base_that_is_gone_is_not_used(uploader: Command, base: Path, misfit: Path) -> None:
     base.rename(base.with_name("elsewhere"))
     assert named(uploader("preflight", misfit, *BASED)) == []
 
 
 @pytest.mark.usefixtures("base")
-def test_another_base_is_no_measure(uploader: Command, misfit: Path) -> None:
+def test_another_base_is_not_used(uploader: Command, misfit: Path) -> None:
     assert named(uploader("preflight", misfit, "--json")) == []
 
 
@@ -224,7 +222,7 @@ def test_an_id_that_is_taken(
     assert (answer.code, named(answer)) == (code, [("model_id", severity)])
 
 
-def test_everything_is_said_at_once(uploader: Command, model: Path, service: Sandbox) -> None:
+def test_everything_is_reported_at_once(uploader: Command, model: Path, service: Sandbox) -> None:
     del service
     (model / "config.json").unlink()
     answer = online(uploader, model, "--rate", "1B/s", "--account", "acme")

@@ -72,7 +72,7 @@ def test_a_real_terminal(uploader: Command, model: Path, sql: Callable[[str], No
     assert bars.endswith("\x1b[?25h") or "\x1b[?25h" in bars  # the cursor is back
 
 
-def test_a_reader_that_leaves_is_no_error(uploader: Command, model: Path) -> None:
+def test_a_reader_that_leaves_is_not_an_error(uploader: Command, model: Path) -> None:
     uploader("enqueue", model)
     ours, theirs = os.pipe()
     os.close(ours)
@@ -85,7 +85,7 @@ def test_a_reader_that_leaves_is_no_error(uploader: Command, model: Path) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
-def test_a_full_disk_is_no_bug() -> None:
+def test_a_full_disk_is_not_a_bug() -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [*_UPLOADER, "status"], stdout=full, stderr=subprocess.PIPE, text=True, check=False,

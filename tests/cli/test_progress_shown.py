@@ -122,7 +122,7 @@ def test_a_wait_says_when_the_worker_goes(
     ]
 
 
-def test_an_answer_that_is_long_in_coming_is_told(
+def test_an_answer_that_is_long_in_coming_is_reported(
     uploader: Command, held: str, sending: Sql, clock: ScriptedClock
 ) -> None:
     del held

@@ -167,7 +167,7 @@ def test_an_adapter_of_another_rank_is_another_model(
     assert uploader("retry", "1", "--replace").code == 0
 
 
-def test_the_words_of_enqueue_are_said_again(
+def test_the_options_of_enqueue_are_repeated(
     uploader: Command, home: Path, store: Path, sql: Sql
 ) -> None:
     words = ("--base-model", "accounts/a/models/b", "--display-name", "Ä", "--description", "d",

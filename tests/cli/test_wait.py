@@ -69,7 +69,7 @@ def test_a_wait_that_times_out(
 
 @pytest.mark.usefixtures("two")
 @pytest.mark.parametrize("text", ["soon", "-1", "nan", ""])
-def test_a_timeout_that_is_none(text: str, uploader: Command) -> None:
+def test_a_malformed_timeout(text: str, uploader: Command) -> None:
     assert uploader("wait", "1", f"--timeout={text}").code == 2
 
 

@@ -108,7 +108,7 @@ def test_a_place_is_its_own_spelling_and_a_safe_one(text: str) -> None:
     ("host", "here"),
     [("localhost", True), ("127.0.0.9", True), ("::1", True), ("10.0.0.1", False), ("", False)],
 )
-def test_this_machine_is_told_from_others(host: str, here: bool) -> None:
+def test_this_machine_is_distinguished_from_others(host: str, here: bool) -> None:
     assert is_loopback(host) is here
 
 
@@ -148,7 +148,7 @@ def test_a_base_url_in_clear_is_plain() -> None:
         "https://api.fireworks.al",
     ],
 )
-def test_a_name_that_only_looks_alike_is_told(url: str) -> None:
+def test_a_name_that_only_looks_alike_is_reported(url: str) -> None:
     assert "gets the API key" in doubts(url)
 
 

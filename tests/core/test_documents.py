@@ -74,7 +74,7 @@ def test_a_reason_has_three_fields() -> None:
         {"rate_bps": 0.0},
     ],
 )
-def test_a_rate_that_is_over_is_not_told(change: dict[str, Any]) -> None:
+def test_an_outdated_rate_is_not_reported(change: dict[str, Any]) -> None:
     document = documents.job_json(replace(JOB, **change), NOW)
     assert (document["rate_bps"], document["eta_s"]) == (None, None)
 
@@ -146,6 +146,6 @@ WRITTEN: dict[type, Any] = {
 
 
 @pytest.mark.parametrize("shape", WRITTEN, ids=lambda shape: shape.__name__)
-def test_what_is_written_has_exactly_the_fields_that_are_told(shape: type) -> None:
+def test_what_is_written_has_exactly_the_fields_that_are_reported(shape: type) -> None:
     assert set(WRITTEN[shape]) == set(get_type_hints(shape))
     assert json.loads(json.dumps(WRITTEN[shape])) == WRITTEN[shape]

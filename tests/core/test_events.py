@@ -38,7 +38,7 @@ def test_the_kinds_are_the_words_that_readers_of_a_history_know() -> None:
     assert tuple(map(str, EventKind)) == WORDS
 
 
-def test_every_kind_is_told_at_exactly_one_place() -> None:
+def test_every_kind_is_reported_at_exactly_one_place() -> None:
     """A kind that two verbs tell means two things."""
     told = [
         node.attr

@@ -138,7 +138,7 @@ def test_how_long_a_url_lives(expires: str, life_s: float | None) -> None:
     "url",
     ["", "b/o", "gs://b/o", "file:///etc/passwd", "https://", "https://:443/b/o", "https://[x"],
 )
-def test_what_is_no_upload_url(url: str) -> None:
+def test_what_is_not_an_upload_url(url: str) -> None:
     with pytest.raises(JobRefused) as caught:
         read_url(url)
     assert caught.value.code == "url_unusable"
@@ -311,7 +311,7 @@ def test_a_crc_as_gcs_prints_it() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "4waSgw", "AAAA", "AAAAAAA=", "4wa!Sgw==", "ä"])
-def test_what_is_no_crc(text: str) -> None:
+def test_what_is_not_a_crc(text: str) -> None:
     assert decode_crc32c(text) is None
 
 

@@ -60,7 +60,7 @@ def without_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uploader.core.resumable.stored_facts", lambda *_: Finished())
 
 
-def test_a_service_that_tells_no_facts_is_believed_after_the_last_byte(
+def test_a_service_that_gives_no_facts_is_believed_after_the_last_byte(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_facts(monkeypatch)
@@ -71,7 +71,7 @@ def test_a_service_that_tells_no_facts_is_believed_after_the_last_byte(
     assert lab.object()["queries"] == 1
 
 
-def test_a_lost_last_answer_of_a_service_that_tells_no_facts_is_no_reason_to_doubt(
+def test_a_lost_last_answer_of_a_service_that_gives_no_facts_is_not_a_reason_to_doubt(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without_facts(monkeypatch)

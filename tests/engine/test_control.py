@@ -86,7 +86,7 @@ def test_cancel_ends_the_session_remotely(lab: Lab) -> None:
     assert lab.world.report()["models"] == {"accounts/sandbox/models/model": "UPLOADING"}
 
 
-def test_cancel_deletes_a_model_this_job_created_where_asked(lab: Lab) -> None:
+def test_cancel_deletes_a_model_this_job_created_if_asked(lab: Lab) -> None:
     slow_job(lab)
 
     def cancel() -> None:

@@ -120,7 +120,7 @@ def test_other_names_are_refused_with_what_differs(lab: Lab) -> None:
     assert "--replace" in error.hint
 
 
-def test_other_names_are_fine_where_no_model_was_created_yet(lab: Lab) -> None:
+def test_other_names_are_fine_if_no_model_was_created_yet(lab: Lab) -> None:
     lab.key = "wrong"
     folder = lab.model()
     lab.enqueue(folder)

@@ -75,7 +75,7 @@ def test_several_jobs_and_files_at_once(lab: Lab) -> None:
         lab.assert_ready(job_id)
 
 
-def test_the_account_is_asked_for_where_nobody_named_it(lab: Lab) -> None:
+def test_the_account_is_asked_for_if_nobody_named_it(lab: Lab) -> None:
     lab.enqueue(lab.model(), account="-")
     lab.run()
     lab.assert_ready()
@@ -235,7 +235,7 @@ def test_a_400_that_names_a_stored_file_is_waited_for(lab: Lab) -> None:
     lab.assert_ready()
 
 
-def test_what_is_waited_for_is_said_in_our_words_and_not_as_an_error(lab: Lab) -> None:
+def test_what_is_waited_for_is_reported_in_our_words_and_not_as_an_error(lab: Lab) -> None:
     lab.world.config.landing_polls = 10_000
     lab.enqueue(lab.model())
     lab.run_until(lambda: lab.job().reason is not None)

@@ -69,7 +69,7 @@ def test_a_rate_counts_what_left_in_the_window() -> None:
 
 
 @pytest.mark.parametrize("confirmed", [None, 1])
-def test_bytes_that_are_sent_again_are_no_progress(confirmed: int | None) -> None:
+def test_bytes_that_are_sent_again_are_not_progress(confirmed: int | None) -> None:
     """Within a transfer, after a confirmation that fell short, and in the next one."""
     meter, one = Meter(), Sending(0 if confirmed else 4 * GRANULE)
     meter.rate([one], 0.0)

@@ -1,4 +1,4 @@
-"""docs/invariants.md §6: a source that changed is never spliced."""
+"""docs/invariants.md §6: two versions of a changed source are never mixed."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_file_replaced_by_the_same_bytes_goes_on(lab: Lab) -> None:
     assert "reidentified" in lab.kinds()
 
 
-def test_times_that_moved_before_the_first_byte_are_taken_and_told(lab: Lab) -> None:
+def test_times_that_moved_before_the_first_byte_are_accepted_and_reported(lab: Lab) -> None:
     """A clock change on FAT, a remount, a copy without -p: mtimes shift, bytes do not."""
     folder = lab.model(a_bin=SIZE, b_bin=SIZE)
     lab.enqueue(folder)

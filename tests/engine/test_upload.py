@@ -83,13 +83,13 @@ def test_a_move_is_noticed_of_a_session_that_is_being_used(lab: Lab) -> None:
     assert all("elsewhere" in (file.object_path or "") for file in lab.jobs.files(1))
 
 
-def test_a_model_whose_kind_is_not_told_is_not_another_kind(lab: Lab) -> None:
+def test_a_model_whose_kind_is_not_reported_is_not_another_kind(lab: Lab) -> None:
     lab.enqueue(lab.model())
     refuse_different(lab.job(), RemoteModel("UPLOADING", "", "", "", None, None, ""))
 
 
 @pytest.mark.parametrize("fields", [{}, {"kind": "HF_BASE_MODEL"}, {"kind": "KIND_UNSPECIFIED"}])
-def test_a_model_made_before_kinds_and_files_were_told_is_adopted(
+def test_a_model_made_before_kinds_and_files_were_reported_is_adopted(
     lab: Lab, fields: dict[str, str]
 ) -> None:
     seed_model(lab.world, {"modelId": "model", "model": fields})
@@ -99,7 +99,7 @@ def test_a_model_made_before_kinds_and_files_were_told_is_adopted(
     assert "adopted" in lab.kinds()
 
 
-def test_a_model_of_a_kind_that_is_told_and_is_another_is_refused(lab: Lab) -> None:
+def test_a_model_of_a_kind_that_is_reported_and_is_another_is_refused(lab: Lab) -> None:
     seed_model(lab.world, {"modelId": "model", "model": {"kind": "HF_PEFT_ADDON"}})
     lab.enqueue(lab.model())
     lab.run()
@@ -203,7 +203,7 @@ def test_a_stale_file_handle_is_a_condition_that_may_pass(
         monkeypatch.undo()
 
 
-def test_a_folder_that_comes_back_while_it_is_looked_for_is_no_lost_file(
+def test_a_folder_that_comes_back_while_it_is_looked_for_is_not_a_lost_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "f").write_bytes(b"x")

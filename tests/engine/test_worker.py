@@ -65,7 +65,7 @@ def test_a_drain_in_a_signal_handler_takes_no_lock_of_the_thread_it_interrupts(l
         assert worker.run() is False
 
 
-def test_an_upload_that_ends_while_the_worker_looks_is_no_error(lab: Lab) -> None:
+def test_an_upload_that_ends_while_the_worker_looks_is_not_an_error(lab: Lab) -> None:
     lab.enqueue(lab.model())
     claims = Claims(lab.engine, lab.clock.now)
     held = claims.claim("me", lab.world.base_url, (Stage.CREATE,), 1)
@@ -199,7 +199,7 @@ def while_in(lab: Lab, boundary: str, act: Callable[[Worker], None]) -> None:
         lab.drive(worker, lambda: bool(acted) and not worker._runs)
 
 
-def test_no_file_starts_once_the_job_was_told_to_stop(lab: Lab) -> None:
+def test_no_file_starts_once_the_job_was_asked_to_stop(lab: Lab) -> None:
     lab.enqueue(lab.model(a_bin=SIZE))
 
     def pause(_: Worker) -> None:

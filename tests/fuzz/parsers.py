@@ -1,4 +1,4 @@
-"""Every parser of foreign words: how it is fed, what it may raise, and what its words look like.
+"""Every parser of foreign text: how it is fed, what it may raise, and its vocabulary.
 
 `ours` is what a parser's docstring says that it raises; anything else is a finding. `words` are the
 pieces its language is made of: inputs are put together from them, and each of them, repeated, may

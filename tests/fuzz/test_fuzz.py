@@ -57,7 +57,7 @@ def test_a_cost_that_grows_with_the_square_would_be_found() -> None:
         measure(Parser(slow, ("a",)), "a")
 
 
-def test_a_parser_that_fails_as_it_says_is_no_fault(tmp_path: Path) -> None:
+def test_a_parser_that_fails_as_it_says_is_not_a_fault(tmp_path: Path) -> None:
     def refusing(raw: bytes) -> None:
         raise FileNotFoundError(tmp_path, raw)
 

@@ -42,7 +42,7 @@ def test_factors_are_found_by_the_path_of_their_module(infix: str) -> None:
     assert [*found.embeddings, *found.variants, *found.whole] == []
 
 
-def test_what_is_no_factor_is_sorted_too() -> None:
+def test_what_is_not_a_factor_is_sorted_too() -> None:
     names = {
         "base_model.model.embed_tokens.lora_embedding_A": (8, 4),
         "base_model.model.embed_tokens.lora_embedding_B.default": (4, 8),

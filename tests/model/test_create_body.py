@@ -232,7 +232,7 @@ def test_no_body_without_a_rank(tmp_path: Path, rank: Any) -> None:
         create_body(found, Kind.LORA, "m", base_model=QWEN)
 
 
-def test_a_config_that_is_no_json(tmp_path: Path) -> None:
+def test_a_config_that_is_not_json(tmp_path: Path) -> None:
     found = scan(folder(tmp_path, {**LORA, "adapter_config.json": b"{"}))
     with pytest.raises(UsageError, match=r"adapter_config.json is not JSON"):
         create_body(found, Kind.LORA, "m", base_model=QWEN)

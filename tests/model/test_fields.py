@@ -164,7 +164,7 @@ def test_a_bad_field_is_named(tmp_path: Path, given: Any, what: str, hint: str) 
         (b"{}" + b" " * 4_000_000, "is not a JSON object"),
     ],
 )
-def test_a_file_that_is_no_object(tmp_path: Path, raw: bytes, what: str) -> None:
+def test_a_file_that_is_not_an_object(tmp_path: Path, raw: bytes, what: str) -> None:
     with pytest.raises(UsageError, match=what):
         read(tmp_path, raw)
 

@@ -236,7 +236,7 @@ def test_a_file_in_place_of_a_folder(tmp_path: Path) -> None:
     assert str(tmp_path) in caught.value.hint
 
 
-def test_a_path_that_is_no_utf8(tmp_path: Path) -> None:
+def test_a_path_that_is_not_utf8(tmp_path: Path) -> None:
     path = Path(os.fsdecode(bytes(tmp_path) + b"/\xff"))
     path.mkdir()
     with pytest.raises(UsageError, match="UTF-8") as caught:

@@ -167,7 +167,7 @@ def test_a_pipe_names_no_base_model(tmp_path: Path, exclude: list[str]) -> None:
 
 
 @pytest.mark.parametrize("beside", ["non_lora_trainables.bin", "value_head.safetensors"])
-def test_what_is_trained_beside_an_adapter_is_no_model(tmp_path: Path, beside: str) -> None:
+def test_what_is_trained_alongside_an_adapter_is_not_a_model(tmp_path: Path, beside: str) -> None:
     seen = scan(folder(tmp_path, {**LORA, **BASE_CONFIG, beside: b"x"}))
     assert detect_kind(seen) == (Kind.LORA, "there is an adapter_config.json")
 

@@ -80,7 +80,9 @@ def test_the_cache_of_the_hub_is_made_of_links(tmp_path: Path) -> None:
     assert findings(snapshot) == {"outside_link": "error"}
 
 
-def test_a_farm_of_links_to_weights_is_told_and_not_refused(model: Path, outside: Path) -> None:
+def test_a_folder_of_links_to_weights_is_reported_and_not_refused(
+    model: Path, outside: Path
+) -> None:
     (outside / "w").write_bytes(WEIGHTS)
     (model / "model.safetensors").symlink_to(outside / "w")
     assert findings(model) == {"outside_link": "warning"}

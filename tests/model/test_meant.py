@@ -1,4 +1,4 @@
-"""Folders that hold models and are none: which one was meant."""
+"""Folders that contain models but are not models: which one was meant."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_the_refusal_names_the_folder_that_was_meant(
     assert found[check].hint.startswith(f"did you mean {tmp_path / 'checkpoint-7'}?")
 
 
-def test_a_folder_of_adapters_named_a_lora_is_told_too(tmp_path: Path) -> None:
+def test_a_folder_of_adapters_named_a_lora_is_reported_too(tmp_path: Path) -> None:
     folder(tmp_path, {"adapter_config.json": LORA["adapter_config.json"]})
     folder(tmp_path / "adapter", LORA)
     found = findings(scan(tmp_path), Kind.LORA)

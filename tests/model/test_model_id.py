@@ -69,7 +69,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("text", "rule", "suggestion"), BROKEN)
-def test_an_illegal_id_is_told_which_rule_it_breaks(text: str, rule: str, suggestion: str) -> None:
+def test_an_illegal_id_names_the_rule_that_it_breaks(text: str, rule: str, suggestion: str) -> None:
     with pytest.raises(UsageError) as caught:
         check_model_id(text)
     assert rule in caught.value.message

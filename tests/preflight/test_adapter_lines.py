@@ -82,7 +82,7 @@ def test_a_finding_is_one_short_line(
 
 
 @pytest.mark.parametrize("path", [LONG_PATH, f"model.layers.0.{'x.' * 999}q_proj"])
-def test_a_misfit_is_told_in_one_short_line(tmp_path: Path, path: str) -> None:
+def test_a_misfit_is_reported_in_one_short_line(tmp_path: Path, path: str) -> None:
     base = scan(folder(tmp_path / "base", base_weights([path]) | {CONFIG: b"{}"}))
     wider = lora([path]) | {f"base_model.model.{path}.lora_B.weight": (48, 16)}
     seen = scan(folder(tmp_path / "adapter", adapter(["q_proj"], wider)))
@@ -118,7 +118,7 @@ def test_a_refusal_is_one_short_line(
 
 
 @pytest.mark.parametrize("base", ["x" * 5000, "x\n" * 5000])
-def test_a_wrong_flag_is_told_in_one_short_line(tmp_path: Path, base: str) -> None:
+def test_a_wrong_flag_is_reported_in_one_short_line(tmp_path: Path, base: str) -> None:
     with pytest.raises(UsageError, match="is not a resource name") as caught:
         create_body(scan(folder(tmp_path, LORA)), Kind.LORA, "m", base_model=base)
     assert len(caught.value.message) < 160

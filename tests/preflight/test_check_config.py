@@ -276,7 +276,7 @@ def test_an_adapter_does_not_care_for_a_config_it_does_not_send(tmp_path: Path) 
     assert check(tmp_path, {**LORA, CONFIG: quantized({"quant_method": "gptq"})[CONFIG]}) == []
 
 
-def test_a_config_that_cannot_be_read_is_told_of_once(tmp_path: Path) -> None:
+def test_a_config_that_cannot_be_read_is_reported_once(tmp_path: Path) -> None:
     assert brief(check(tmp_path, {**BASE, CONFIG: b"["})) == [("config_json", E, CONFIG)]
 
 

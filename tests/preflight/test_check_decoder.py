@@ -166,7 +166,7 @@ def test_of_quantized_weights_only_the_ends_and_the_layers_count(
     assert found == {"quantization", "config_shapes", "config_layers"}
 
 
-def test_the_layer_that_predicts_is_none_too_many_where_it_is_announced(tmp_path: Path) -> None:
+def test_the_layer_that_predicts_is_expected_if_it_is_announced(tmp_path: Path) -> None:
     weights = {WEIGHTS: DEEPSEEK_V3[WEIGHTS]}
     found = {f.check for f in check(tmp_path, {**KIMI_K2, **weights})}
     assert found == {"quantization", "config_layers"}
@@ -198,7 +198,7 @@ SILENT: dict[str, tuple[dict[str, bytes], set[str]]] = {
 
 
 @pytest.mark.parametrize(("files", "others"), SILENT.values(), ids=SILENT)
-def test_nothing_is_said_of_what_is_not_surely_understood(
+def test_nothing_is_reported_of_what_is_not_surely_understood(
     tmp_path: Path, files: dict[str, bytes], others: set[str]
 ) -> None:
     assert {finding.check for finding in check(tmp_path, files)} == others
@@ -244,5 +244,5 @@ def test_a_draft_shares_what_it_lacks_with_its_target(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_both_numbers_are_said(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+def test_both_numbers_are_reported(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
     assert [finding.message for finding in check(tmp_path, files)] == [message]

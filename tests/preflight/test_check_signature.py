@@ -107,14 +107,14 @@ def test_a_signature_is_compared_with_the_files(
 
 
 @pytest.mark.usefixtures("library")
-def test_it_is_said_that_nobody_checked_the_signer(tmp_path: Path) -> None:
+def test_it_is_reported_that_nobody_checked_the_signer(tmp_path: Path) -> None:
     (finding,) = check(tmp_path, signed(BASE))
     assert finding.message == (f"{len(BASE)} files match model.sig; its signer was not checked")
     assert "model_signing verify" in finding.hint
 
 
 @pytest.mark.usefixtures("no_library")
-def test_without_the_library_it_is_said_that_nothing_was_verified(tmp_path: Path) -> None:
+def test_without_the_library_it_is_reported_that_nothing_was_verified(tmp_path: Path) -> None:
     (finding,) = check(tmp_path, {**signed(BASE), "README.md": b"other"})
     assert brief([finding]) == [("model_sig", W, SIGNATURE)]
     assert "was not verified" in finding.message

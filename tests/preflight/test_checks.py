@@ -20,7 +20,7 @@ def test_a_sound_folder_has_no_finding(tmp_path: Path, files: dict[str, bytes]) 
 
 
 @pytest.mark.parametrize(("files", "expected"), BAD.values(), ids=BAD)
-def test_what_is_wrong_is_said_once(
+def test_what_is_wrong_is_reported_once(
     tmp_path: Path, files: dict[str, bytes], expected: Brief
 ) -> None:
     found = check(tmp_path, files)

@@ -1,4 +1,4 @@
-"""Names and texts of a stranger's folder cost time in proportion to their length."""
+"""Names and texts of a foreign folder cost time in proportion to their length."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_a_valid_cache_snapshot_has_no_finding(tmp_path: Path) -> None:
     assert findings(scan(cache_snapshot(tmp_path, SHARDED)), Kind.BASE) == []
 
 
-def test_everything_is_said_at_once_and_errors_first(tmp_path: Path) -> None:
+def test_everything_is_reported_at_once_and_errors_first(tmp_path: Path) -> None:
     found = check(tmp_path, {"config.json": b"", "a.safetensors": b"cut"})
     assert brief(found) == [
         ("empty_file", E, "config.json"),
@@ -62,7 +62,7 @@ def test_everything_is_said_at_once_and_errors_first(tmp_path: Path) -> None:
     ]
 
 
-def test_what_the_scan_found_is_said_too_and_nothing_twice(tmp_path: Path) -> None:
+def test_what_the_scan_found_is_reported_too_and_nothing_twice(tmp_path: Path) -> None:
     snapshot = cache_snapshot(tmp_path, BASE)
     for name in ("config.json", "model.safetensors"):
         (snapshot / name).resolve().unlink()
@@ -78,7 +78,7 @@ def test_a_file_that_goes_away_after_the_scan_ends_no_check(tmp_path: Path) -> N
     assert {"config_json", "index_json", "safetensors_header"} <= checks
 
 
-def test_an_allowed_check_warns_where_it_would_refuse(tmp_path: Path) -> None:
+def test_an_allowed_check_warns_instead_of_refusing(tmp_path: Path) -> None:
     found = check(tmp_path, without(BASE, "config.json", "model.safetensors"))
     assert brief(overrule(found, {"config_json"})) == [
         ("no_weights", E, None),

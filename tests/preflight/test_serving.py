@@ -37,7 +37,7 @@ def test_a_base_that_serves_no_adapter_is_warned_of_with_what_works(
 
 @pytest.mark.parametrize("supports_lora", [None, True])
 @pytest.mark.parametrize("precision", ["", "BF16", "FP16", "PRECISION_UNSPECIFIED"])
-def test_what_is_not_said_is_fine(precision: str, supports_lora: bool | None) -> None:
+def test_what_is_not_reported_is_fine(precision: str, supports_lora: bool | None) -> None:
     assert [*lora_serving(BASE, precision, supports_lora=supports_lora)] == []
 
 
@@ -75,11 +75,11 @@ def test_online_does_not_ask_for_a_base_that_nobody_named() -> None:
     assert asked(None, fireworks_qwen3_4b=base("FP8")) == []
 
 
-def test_a_base_that_is_not_there_is_told() -> None:
+def test_a_base_that_is_not_there_is_reported() -> None:
     assert asked() == [("lora_serving", "warning")]
 
 
-def test_a_service_that_does_not_answer_is_told_once() -> None:
+def test_a_service_that_does_not_answer_is_reported_once() -> None:
     assert asked(fireworks_qwen3_4b=Verdict.TRANSIENT) == [("service", "error")]
     assert asked(acme_mine=Verdict.TRANSIENT, fireworks_qwen3_4b=Verdict.TRANSIENT) == [
         ("service", "error")

@@ -128,7 +128,7 @@ def test_a_packed_answer_is_not_unpacked(serve: Serve, storage: Storage, encodin
     assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
 
 
-def test_identity_is_no_packing(serve: Serve, storage: Storage) -> None:
+def test_identity_is_not_a_compression(serve: Serve, storage: Storage) -> None:
     server = serve(Reply(308, {"Content-Encoding": "identity"}))
     storage.query(SessionUri(f"{server.base}/o?upload_id=U"), 1)
 

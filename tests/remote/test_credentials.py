@@ -62,7 +62,7 @@ def test_auth_ini_is_read_with_and_without_a_section(tmp_path: Path, text: str) 
     assert source(tmp_path).read().reveal() == "fw_k"
 
 
-def test_a_hash_within_a_key_is_no_comment(tmp_path: Path) -> None:
+def test_a_hash_within_a_key_is_not_a_comment(tmp_path: Path) -> None:
     (tmp_path / "auth.ini").write_text("api_key = a#b;c")
     assert source(tmp_path).read().reveal() == "a#b;c"
 
@@ -98,7 +98,7 @@ def test_an_impossible_key_is_refused_and_never_printed(tmp_path: Path, key: str
     assert "CANARY" not in everything_said(failure(source(tmp_path, env_key=key)))
 
 
-def test_a_file_that_is_no_text_is_refused_and_never_printed(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_refused_and_never_printed(tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_bytes(b"CANARY\xff\xfe")
     assert "CANARY" not in everything_said(failure(source(tmp_path, file=file)))

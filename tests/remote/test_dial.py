@@ -109,13 +109,13 @@ def test_the_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert families == [socket.AF_INET6, socket.AF_INET, socket.AF_INET6, socket.AF_INET6]
 
 
-def test_a_name_that_does_not_resolve_is_told_as_such(storage: Storage) -> None:
+def test_a_name_that_does_not_resolve_is_reported_as_such(storage: Storage) -> None:
     with pytest.raises(RemoteError) as caught:
         storage.query(SessionUri("https://nowhere.invalid/o?upload_id=U"), 1)
     assert "nowhere.invalid cannot be resolved" in caught.value.message
 
 
-def test_a_missing_part_for_socks_is_told_with_the_command(
+def test_a_missing_part_for_socks_is_reported_with_the_command(
     storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if "socks" in name]:

@@ -159,7 +159,7 @@ def test_what_the_request_carried_is_masked_where_the_server_echoes_it() -> None
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"\xff"])
-def test_a_success_that_is_no_json_object_is_transient(body: bytes) -> None:
+def test_a_success_that_is_not_a_json_object_is_transient(body: bytes) -> None:
     with pytest.raises(RemoteError) as caught:
         json_object(Call.GET, answer(200, body))
     assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")

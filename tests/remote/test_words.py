@@ -37,7 +37,7 @@ def test_any_words_are_read_without_an_error(text: str) -> None:
         assert error.message.isprintable() or not text.isprintable()
 
 
-def test_a_number_of_many_digits_in_an_entity_is_no_error() -> None:
+def test_a_number_of_many_digits_in_an_entity_is_not_an_error() -> None:
     assert plain_words("see &#" + "9" * 60_000 + ";").startswith("see ")
 
 

@@ -41,7 +41,7 @@ class Remote:
         return self.call("POST", "/models/m:getUploadEndpoint", json=body)
 
     def url(self, size: int, *, resumable: bool = True) -> str:
-        """The URL of file `f` of model `m`, which is created first where needed."""
+        """The URL of file `f` of model `m`, which is created first if needed."""
         self.create("f")
         urls = self.ask_urls({"f": size}, resumable=resumable).json()["filenameToSignedUrls"]
         return str(urls["f"])

@@ -239,7 +239,7 @@ def test_what_hangs_does_not_delay_the_end(make: Make) -> None:
         ({"on": "put", "do": "x" * 10_000}, "unknown fault 'xxx"),
     ],
 )
-def test_a_wrong_fault_is_told_with_what_is_there_and_what_may_be(
+def test_a_wrong_fault_is_reported_with_what_is_there_and_what_may_be(
     entry: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(ScriptError, match=words) as told:

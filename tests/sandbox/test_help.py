@@ -17,7 +17,7 @@ def test_the_page_holds_what_the_command_prints() -> None:
     assert help_text() in PAGE.read_text(encoding="utf-8")
 
 
-def test_every_fault_exchange_and_field_is_told() -> None:
+def test_every_fault_exchange_and_field_is_reported() -> None:
     told = help_text()
     names = {*KINDS, *ANYWHERE, *(entry.name for entry in fields(Fault))} - {"seen"}
     assert {name for name in names if f"`{name}`" not in told} == set()

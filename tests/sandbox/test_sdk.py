@@ -108,7 +108,7 @@ def test_errors_are_those_of_the_sdk(sdk: fireworks.Fireworks, box: Sandbox) -> 
 def test_google_resumable_media_uploads_from_start_to_finish(
     sdk: fireworks.Fireworks, box: Sandbox, tmp_path: Path
 ) -> None:
-    """Its start posts `{}` where the XML API wants no body (docs/gcs-resumable.md §2)."""
+    """Its start posts `{}`, although the XML API wants no body (docs/gcs-resumable.md §2)."""
     create(sdk)
     name = "model.safetensors"
     size = len(FILES[name])

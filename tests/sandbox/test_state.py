@@ -106,7 +106,7 @@ def test_a_port_that_is_taken_leaves_the_folder_to_the_next(start: Start, tmp_pa
     "content",
     ["{", "[]", "{}", '{"version": 2}', '{"version": 1, "api_key": 7}', "[" * 100_000, "\udc80"],
 )
-def test_a_state_that_is_none_is_told(tmp_path: Path, content: str) -> None:
+def test_a_malformed_state_is_reported(tmp_path: Path, content: str) -> None:
     (tmp_path / ".sandbox.json").write_text(content, errors="surrogateescape")
     with pytest.raises(ValueError, match="not a state of the sandbox"):
         Sandbox(data_dir=tmp_path, keep=True)

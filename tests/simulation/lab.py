@@ -62,7 +62,7 @@ class SimLab(Lab):
     def run_once(
         self, crash_at: int | None = None, off_s: float = RESTART_S, **limits: Any
     ) -> bool:
-        """One worker until idle, or until the crash; True where it came to the end.
+        """One worker until idle, or until the crash; True if it came to the end.
 
         Before it starts the machine was off for ``off_s`` seconds.
         """

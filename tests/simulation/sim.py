@@ -100,7 +100,7 @@ class Sim:
             self._hand_over(self._pick())
 
     def run(self, body: Callable[[], object]) -> bool:
-        """Run ``body`` in this thread to its end; False where the crash came first."""
+        """Run ``body`` in this thread to its end; False if the crash came first."""
         crashed = False
         try:
             body()
@@ -121,7 +121,7 @@ class Sim:
         self._switch(None, 0.0)
 
     def effect(self, name: str) -> None:
-        """As `boundary`, where this thread holds a lock the others need."""
+        """As `boundary`, if this thread holds a lock the others need."""
         if self._dead:
             raise Crash
         self.boundaries += 1
@@ -153,7 +153,7 @@ class Sim:
         strand.baton.release()
 
     def _pick(self, last: Strand | None = None) -> Strand:
-        """Who runs next; ``last`` only where nobody else is left."""
+        """Who runs next; ``last`` only if nobody else is left."""
         alive = [strand for strand in self._strands if not strand.done and strand is not last]
         if self._dead:
             return alive[-1] if alive else last or self._strands[0]

@@ -117,7 +117,7 @@ class Disturbances:
     def _release(self, *, cut: bool) -> None:
         """Go on, or lose everything that was held back.
 
-        Lose it where somebody was stopped meanwhile: a request of the dead would reach the server
+        Lose it if somebody was stopped meanwhile: a request of the dead would reach the server
         after their successors had asked where to go on, and count as bytes sent again. Networks
         can do that and no client can prevent it, so it is not measured here.
         """

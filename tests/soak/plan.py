@@ -14,7 +14,7 @@ KIB = 1 << 10
 MIB = 1 << 20
 GRANULE = 256 * KIB
 
-#: What may happen in a round besides SIGKILL. Where nothing else does, bytes that are sent again
+#: What may happen in a round besides SIGKILL. If nothing else does, bytes that are sent again
 #: are the price of the kills alone.
 KINDS = ("kills", "network", "faults", "storm")
 _ROUND_BYTES = 512 * MIB

@@ -136,7 +136,7 @@ class _Connection:
             self._leave()
 
     def _wait(self, count: int) -> None:
-        """Held back as long as the proxy is; raises ConnectionError where it was cut."""
+        """Held back as long as the proxy is; raises ConnectionError if it was cut."""
         pace_bps = self._proxy.pace_bps
         if pace_bps:
             self._ended.wait(count / pace_bps)

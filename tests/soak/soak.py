@@ -165,7 +165,7 @@ class Soak:
     # -- what the product says ---------------------------------------------------------------
 
     def _look(self, plan: RoundPlan) -> None:
-        """The job table beside the sandbox: nothing further along, nothing failed."""
+        """The job table against the sandbox: nothing further along, nothing failed."""
         shown = self.stage.jobs()
         self.ledger.looks += 1
         for job in self._open():
@@ -206,7 +206,7 @@ class Soak:
 
 
 def main(words: list[str] | None = None) -> int:
-    """0 where every promise was kept, 1 where one was broken, 130 where somebody ended it."""
+    """0 if every promise was kept, 1 if one was broken, 130 if somebody ended it."""
     parser = argparse.ArgumentParser(prog="soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=1)

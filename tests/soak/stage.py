@@ -74,7 +74,7 @@ class Stage:
             self.meanwhile()
 
     def jobs(self) -> dict[int, dict[str, Any]]:
-        """The job table, by id. Raises AssertionError where it cannot be read."""
+        """The job table, by id. Raises AssertionError if it cannot be read."""
         done = self.uploader("status", "--json")
         if done.returncode:
             raise AssertionError(f"uploader status ended with {done.returncode}: {done.stderr}")

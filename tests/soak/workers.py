@@ -73,7 +73,7 @@ class Worker:
             self.process.send_signal(number)
 
     def terminate(self) -> None:
-        """SIGTERM: it drains; where it was starting up it just ends, where it drained it leaves."""
+        """SIGTERM: it drains; if it was starting up, it just ends; if it was draining, it exits."""
         self.signal(signal.SIGTERM, 0, -signal.SIGTERM, 128 + signal.SIGTERM)
 
     def wait(self, timeout_s: float | None = None) -> int:

@@ -46,7 +46,7 @@ def _moving(job: Job) -> tuple[float | None, datetime | None, bool]:
 
 
 @pytest.mark.usefixtures("sending")
-def test_a_rate_and_a_wait_are_told_as_long_as_the_holder_lives(engine: Engine) -> None:
+def test_a_rate_and_a_wait_are_reported_as_long_as_the_holder_lives(engine: Engine) -> None:
     assert _told(engine, "worker", "another") == (5.0, SINCE, False)
     assert _told(engine, "another") == (None, None, False)
     assert _told(engine) == (None, None, True)

@@ -104,7 +104,7 @@ def test_a_relative_path_starts_here() -> None:
     assert database_path("sqlite:///x.db") == Path.cwd() / "x.db"
 
 
-def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     path = tmp_path / "uploader.db"
     path.write_text("this is a letter, not a database\n" * 100)
     engine = open_engine(f"sqlite:///{path}")

@@ -180,7 +180,7 @@ def test_events_in_order_from_anywhere(jobs: Jobs, enqueue: Callable[..., int]) 
     assert jobs.events(since=every[0].seq, limit=1) == [every[1]]
 
 
-def test_events_are_told_after_their_commit_and_only_then(
+def test_events_are_reported_after_their_commit_and_only_then(
     claimed: Callable[..., Held], told: list[Event]
 ) -> None:
     held = claimed()

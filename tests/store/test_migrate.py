@@ -210,7 +210,7 @@ def test_a_migration_that_breaks_leaves_the_old_version(
 
 @on_postgresql
 @pytest.mark.usefixtures("next_version")
-def test_postgresql_is_migrated_and_says_that_there_is_no_backup(
+def test_postgresql_is_migrated_and_says_that_there_is_not_a_backup(
     engine: Engine, enqueue: Callable[..., int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     job_id = enqueue()

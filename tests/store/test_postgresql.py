@@ -1,4 +1,4 @@
-"""What is PostgreSQL's alone: how it is entered, its one writer, what its errors mean."""
+"""What is specific to PostgreSQL: connecting, its one writer, what its errors mean."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _store(url: str, **options: float) -> Iterator[Jobs]:
 
 
 def _refused(url: str) -> UploaderError:
-    """The error of one look at the store; no word of it may be a secret."""
+    """The error of reading the store once; it may contain no secret."""
     with _store(url) as jobs, pytest.raises(UploaderError) as raised:
         jobs.jobs()
     assert raised.value.hint
@@ -120,7 +120,7 @@ def test_a_database_that_is_not_utf8_is_refused(postgresql: Cluster) -> None:
 # -- errors ----------------------------------------------------------------------------------
 
 
-def test_a_wrong_password_a_missing_database_and_no_server_are_told_apart(
+def test_a_wrong_password_a_missing_database_and_no_server_are_distinguished(
     postgresql: Cluster,
 ) -> None:
     codes = {
@@ -236,7 +236,7 @@ def test_a_server_that_stops_is_an_error_and_one_that_is_back_is_used_again(
 # -- one writer ------------------------------------------------------------------------------
 
 
-def test_who_waits_for_the_writer_for_too_long_is_told_and_reading_goes_on(
+def test_who_waits_for_the_writer_for_too_long_is_reported_and_reading_goes_on(
     postgresql_url: str, new: Callable[..., NewJob]
 ) -> None:
     with (
@@ -281,7 +281,7 @@ def test_a_writer_that_stands_still_is_sent_away_by_the_server(
 def test_events_are_seen_in_the_order_of_their_numbers(
     engine: Engine, jobs: Jobs, new: Callable[..., NewJob]
 ) -> None:
-    """Who reads on from the last number it saw must miss nothing."""
+    """A reader that goes on from the last number it saw misses nothing."""
     done = threading.Event()
 
     def write(name: str) -> None:

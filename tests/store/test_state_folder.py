@@ -1,4 +1,4 @@
-"""The state is ours alone and on a real disk, or nothing is done with it."""
+"""The state folder is private and on a real disk, or it is refused."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def test_the_schema_is_not_trusted(engine: Engine) -> None:
         assert connection.exec_driver_sql("PRAGMA cell_size_check").scalar() == 1
 
 
-def test_an_old_sqlite_is_told_with_the_cure() -> None:
+def test_an_old_sqlite_is_reported_with_the_cure() -> None:
     sqlite.refuse_old(sqlite3.sqlite_version_info)
     with pytest.raises(StoreError) as raised:
         sqlite.refuse_old((3, 34, 1))

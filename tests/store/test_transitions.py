@@ -112,7 +112,9 @@ def test_an_attempt_counts_and_keeps_the_lease(jobs: Jobs, held: Held, told: lis
     assert told[0].message == "no route to https://x/?***"
 
 
-def test_waiting_is_no_attempt_and_no_event(jobs: Jobs, held: Held, told: list[Event]) -> None:
+def test_waiting_is_neither_an_attempt_nor_an_event(
+    jobs: Jobs, held: Held, told: list[Event]
+) -> None:
     held.wait_until(LATER)
     job = jobs.job(held.job.id)
     assert (job.attempts, job.failures, job.not_before) == (0, 0, LATER)
