@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from uploader.core.errors import (
     Corrupted,
+    JobError,
     JobRefused,
     RemoteError,
     SourceChanged,
@@ -261,7 +262,7 @@ def test_every_verdict_has_a_decision() -> None:
 BOUNDED: list[tuple[Exception, int]] = [
     (KeyError("fw_canary00"), 5),
     (ProtocolError("odd"), 5),
-    (UsageError("odd"), 5),
+    (UsageError("odd"), 1),
     (remote(V.START_REFUSED, call=W.START), 5),
     (remote(V.URL_EXPIRED, call=W.START), 5),
     (remote(V.URL_EXPIRED, call=W.PUT), 5),
@@ -315,3 +316,17 @@ def test_whatever_the_server_wishes_the_next_try_has_a_date(
     if wish_s is not None and 0 <= wish_s <= 3600:
         # A datetime keeps microseconds.
         assert decision.at >= NOW + timedelta(seconds=wish_s) - timedelta(microseconds=1)
+
+
+def test_what_the_user_must_settle_first_fails_the_job_at_once() -> None:
+    conflict = UsageError("another open job uploads the same model", code=Code.CONFLICT)
+    assert isinstance(decide(conflict, 1, NOW, 0.5, Backoff()), Fail)
+
+
+def test_a_passing_job_error_that_no_row_names_is_bounded_like_any_odd_one() -> None:
+    class Passing(JobError):
+        transient = True
+
+    error = Passing("words", code=Code.BUG)
+    assert isinstance(decide(error, 1, NOW, 0.5, Backoff()), RetryAt)
+    assert isinstance(decide(error, Cause.ODD.tries or 0, NOW, 0.5, Backoff()), Fail)

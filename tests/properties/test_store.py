@@ -209,7 +209,7 @@ class Store(RuleBasedStateMachine):
 
     @rule()
     def heal(self) -> None:
-        self.claims.heal()
+        self.claims.heal(BASE_URL)
 
     @precondition(lambda self: self.given)
     @rule(pick=st.integers(0, 99), name=st.sampled_from(sorted(WRITES)))

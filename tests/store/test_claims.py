@@ -153,12 +153,15 @@ def test_heal_tries_every_blocked_job_and_no_other(
     blocked.block(Reason("key", "refused"))
     paused = enqueue("b")
     jobs.apply(paused, Verb.PAUSE, NOW)
-    assert claims.heal() == 1
+    claims.heal("https://another.example")
+    assert jobs.job(blocked.job.id).status is Status.BLOCKED
+    claims.heal(BASE_URL)
     healed = jobs.job(blocked.job.id)
     assert (healed.status, healed.reason, healed.lease) == (Status.ACTIVE, None, blocked.lease)
     assert jobs.job(paused).status is Status.PAUSED
     assert jobs.events()[-1].kind == "healed"
-    assert claims.heal() == 0
+    claims.heal(BASE_URL)
+    assert [event.kind for event in jobs.events()].count("healed") == 1
 
 
 @pytest.mark.parametrize("left_open", ["session", "model"])

@@ -84,7 +84,7 @@ def _everything(engine: Engine) -> tuple[Callable[[], object], ...]:
         lambda: claims.reap(lambda _: False),
         work,
         lambda: claims.leases_of("worker"),
-        claims.heal,
+        lambda: claims.heal("https://h"),
     )
 
 

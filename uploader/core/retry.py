@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
-from uploader.core.errors import JobError, RemoteError, StoreError, UploaderError
+from uploader.core.errors import JobError, RemoteError, StoreError, UploaderError, UsageError
 from uploader.core.job import Reason
 from uploader.core.reasons import Code
 from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Call, Verdict
@@ -288,7 +288,9 @@ def cause_of(error: Exception) -> Cause | None:
         passing = Cause.NO_ANSWER if error.status is None else Cause.TROUBLE
         return _BY_CODE.get(error.code, passing)
     if isinstance(error, JobError):
-        return _BY_CODE[error.code] if error.transient else None
+        return _BY_CODE.get(error.code, Cause.ODD) if error.transient else None
+    if isinstance(error, UsageError):  # another try finds the same
+        return None
     return Cause.STORE if isinstance(error, StoreError) else Cause.ODD
 
 

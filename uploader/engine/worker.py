@@ -122,7 +122,7 @@ class Worker:
             self._over.set()
 
     def _loop(self, *, until_idle: bool) -> bool:
-        self._context.claims.heal()  # a new start tries blocked jobs once
+        self._context.claims.heal(self._context.base_url)  # a new start tries blocked jobs once
         while not self._draining:
             if ended := self.wake.is_set():  # a run has ended: its slot is free
                 self.wake.clear()
@@ -282,7 +282,7 @@ class Worker:
             return
         try:
             if key is not None:
-                self._context.claims.heal()
+                self._context.claims.heal(self._context.base_url)
         except StoreError as error:
             _log.warning("the state store: %s", error.message)
         else:

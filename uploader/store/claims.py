@@ -157,10 +157,12 @@ class Claims:
                     )
             return sorted(row.id for row in rows)
 
-    def heal(self) -> int:
-        """Try every blocked job once more; returns how many there were."""
+    def heal(self, base_url: str) -> None:
+        """Try every blocked job of ``base_url`` once more."""
         now = self._now()
-        blocked = update(jobs).where(jobs.c.status.in_(sources(Verb.HEAL)))
+        blocked = update(jobs).where(
+            jobs.c.base_url == base_url, jobs.c.status.in_(sources(Verb.HEAL))
+        )
         values: dict[str, Any] = {
             "status": advance(Status.BLOCKED, Verb.HEAL),
             "not_before": None,
@@ -171,7 +173,6 @@ class Claims:
             healed = sorted(transaction.run(statement).scalars())
             for job_id in healed:
                 transaction.add_event(job_id, EventKind.HEALED, "the account is tried again")
-            return len(healed)
 
     def clear_future_waits(self) -> None:
         """Try everything that waits for a later time at once: the clock was set back."""
