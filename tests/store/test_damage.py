@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from tests.engine.conftest import Lab
+from tests.engine.conftest import FastLab
 from uploader.core.errors import LeaseLost, NotFound, StoreError, UsageError, VerbRefused
 from uploader.core.job import PrefixCrc, Stage
 from uploader.core.lifecycle import Verb
@@ -44,8 +44,8 @@ def used(engine: Engine, database: Path, claimed: Callable[..., Held], tmp_path:
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    laboratory = Lab(tmp_path)
+def lab(tmp_path: Path) -> Iterator[FastLab]:
+    laboratory = FastLab(tmp_path)
     yield laboratory
     laboratory.close()
 
@@ -110,7 +110,7 @@ def _is_refused(request: Callable[[], object]) -> bool:
     return False
 
 
-def test_a_store_that_is_gone_for_good_ends_the_worker(lab: Lab) -> None:
+def test_a_store_that_is_gone_for_good_ends_the_worker(lab: FastLab) -> None:
     """Its supervisor starts it again: that is for a human to see, and no loop of its own."""
     lab.bytes_per_s = 1000.0
     lab.enqueue(lab.model())
