@@ -2,15 +2,14 @@
 
 Hypothesis puts inputs together from the words of each parser's language and from whole examples
 that are cut, joined and overwritten. An exception that a parser does not say it raises is a
-finding, and so is one megabyte that costs far more than eight times an eighth of it. With
-`--guided PARSER` libFuzzer's coverage looks for inputs instead (`pip install atheris`).
+finding, and so is one megabyte that costs far more than eight times an eighth of it. In
+`guided` libFuzzer's coverage looks for inputs instead.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import itertools
 import random
 import sys
@@ -20,7 +19,6 @@ import traceback
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
@@ -114,15 +112,6 @@ def _report(tried: Counter[str], measured: Counter[str], faults: Mapping[str, st
     return 1 if faults else 0
 
 
-def _guided(parser: Parser, minutes: float) -> None:
-    atheris: Any = importlib.import_module("atheris")  # whoever wants it installs it
-
-    atheris.instrument_all()
-    options = [sys.argv[0], f"-max_total_time={minutes * 60:.0f}", "-max_len=4096", "-timeout=20"]
-    atheris.Setup(options, lambda raw: attempt(parser, raw))
-    atheris.Fuzz()
-
-
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
@@ -133,14 +122,11 @@ def main() -> int:
     said.add_argument("--minutes", type=float, default=10.0)
     said.add_argument("--seed", type=int, default=1)
     said.add_argument("--only", help="one parser by its name")
-    said.add_argument("--guided", action="store_true", help="by coverage, one parser")
     words = said.parse_args()
     with tempfile.TemporaryDirectory(prefix="uploader-fuzz-") as scratch:
         known = parsers(Path(scratch))
         if words.only:
             known = {words.only: known[words.only]}
-        if words.guided:
-            _guided(known[words.only], words.minutes)
         return run(known, words.minutes, words.seed)
 
 

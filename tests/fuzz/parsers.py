@@ -186,16 +186,19 @@ def _exchange(raw: bytes) -> None:
         lambda _, storage: storage.end(SessionUri("http://127.0.0.1/s")),
     ]
     for call in calls:
-        with _clients(raw) as (api, storage), contextlib.suppress(UploaderError):
+        with clients(raw) as (api, storage), contextlib.suppress(UploaderError):
             call(api, storage)
 
 
 @contextlib.contextmanager
-def _clients(raw: bytes) -> Iterator[tuple[Fireworks, Storage]]:
+def clients(raw: bytes) -> Iterator[tuple[Fireworks, Storage]]:
     ends: list[socket.socket] = []
 
-    def connected(_: object) -> socket.socket:
-        ours, theirs = socket.socketpair()
+    def connected(self: object) -> socket.socket:
+        del self
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
         ends.append(theirs)
         theirs.sendall(raw[: 64 * 1024])
         theirs.shutdown(socket.SHUT_WR)

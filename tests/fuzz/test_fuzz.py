@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.fuzz import attempt, measure, search
-from tests.fuzz.parsers import Parser, parsers
+from tests.fuzz.parsers import Parser, clients, parsers
 
 NAMES = (
     "words", "an error", "a Retry-After", "a Range", "what was stored", "an upload URL",
@@ -37,6 +37,13 @@ def test_no_words_raise_what_a_parser_does_not_say(known: dict[str, Parser], nam
 def test_no_word_costs_more_than_its_length(known: dict[str, Parser], name: str) -> None:
     for word in known[name].words[::3]:
         measure(known[name], word)
+
+
+def test_an_exchange_reaches_the_clients() -> None:
+    """Else every input would fail alike, before it is read."""
+    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"state":"READY"}'
+    with clients(answer) as (api, _):
+        assert api.get("a", "m").state == "READY"
 
 
 def test_a_fault_would_be_found() -> None:

@@ -141,11 +141,11 @@ def _exposed(settings: Settings) -> Iterator[str]:
     elsewhere = own.api_key or own.api_key_command
     file = own.api_key_file or (None if elsewhere else settings.auth_ini)
     try:
-        exposed = bool(file and file.stat().st_mode & _OTHERS_READ)
+        exposed = bool(file and file.stat().st_mode & (_OTHERS_READ | _OTHERS_WRITE))
     except OSError:
         return  # the code that needs the key reports it
     if exposed:
-        yield f"others may read the API key in {file}: `chmod 600 {file}`"
+        yield f"others may read or replace the API key in {file}: `chmod 600 {file}`"
 
 
 def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
