@@ -116,7 +116,7 @@ def test_other_names_are_refused_with_what_differs(lab: Lab) -> None:
     folder = failed(lab)
     (folder / "a.bin").rename(folder / "b.bin")
     error = refused(lab, folder)
-    assert "added b.bin; gone a.bin" in error.message
+    assert "added b.bin; missing a.bin" in error.message
     assert "--replace" in error.hint
 
 
