@@ -47,7 +47,7 @@ constraints: ## the newest versions that work together
 	(sed -n 1p constraints.txt; $(BIN)/pip freeze --all --exclude-editable | grep -v ' @ ' | sort -f) > constraints.new
 	mv constraints.new constraints.txt
 
-docs: $(VENV)/installed-dev ## the pages that are generated from the code
+docs: $(VENV)/installed-dev ## the pages and tables that are generated from the code
 	$(BIN)/python -m tests.docs
 
 clean:

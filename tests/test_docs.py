@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from uploader.preflight.registry import render_table
 from uploader.settings.load import KEYS
 
 ROOT = Path(__file__).parents[1]
@@ -98,12 +97,6 @@ def test_the_table_of_rooms_is_the_one_that_imports_obey() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     layers = enumerate(contracts["contracts"][0]["layers"], start=1)
     assert set(rows) == {(str(layer), room) for layer, line in layers for room in line.split(" | ")}
-
-
-def test_the_table_of_checks_is_the_programs() -> None:
-    found = re.search(r"\| check \| kinds .*?(?=\n\n|\n\Z)", DOCS["preflight.md"], re.DOTALL)
-    assert found is not None
-    assert found[0] == render_table()
 
 
 def test_the_table_of_settings_names_each_of_them() -> None:

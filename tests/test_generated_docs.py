@@ -6,13 +6,18 @@ import re
 
 import pytest
 
-from tests.docs import DOCS, PAGES
+from tests.docs import DOCS, PAGES, PARTS, ROOT, with_part
 from uploader.core.reasons import Code
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_generated_page_is_up_to_date(name: str) -> None:
     assert (DOCS / name).read_text() == PAGES[name](), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_every_generated_part_of_a_page_is_what_the_code_says(name: str) -> None:
+    assert (ROOT / name).read_text() == with_part(name), "run `make docs`"
 
 
 def test_every_code_has_its_row() -> None:

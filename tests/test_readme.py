@@ -8,16 +8,9 @@ import sys
 from pathlib import Path
 
 from uploader.core.exits import Exit
-from uploader.core.lifecycle import render_mermaid
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-
-
-def test_the_diagram_is_drawn_from_the_table() -> None:
-    found = re.search(r"```mermaid\n(.*?)\n```", README, re.DOTALL)
-    assert found is not None
-    assert found[1] == render_mermaid()
 
 
 def test_every_command_shown_exists() -> None:

@@ -163,6 +163,18 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
 }
 
 
+def test_many_files_of_one_unknown_form_are_one_warning(tmp_path: Path) -> None:
+    vectors = {f"vectors-{n:03}.bin": b"\1\2\3" * 99 for n in range(500)}
+    other = {"other.bin": zipped({}).replace(b"data.pkl", b"data.txt")}
+    zips, forms = sorted(check(tmp_path, {**BASE, **vectors, **other}), key=lambda f: f.message)
+    assert brief([zips, forms]) == [
+        ("pickled_weights", W, "other.bin"),
+        ("pickled_weights", W, "vectors-000.bin"),
+    ]
+    assert zips.message == "other.bin is a zip, but not as PyTorch saves weights"
+    assert forms.message.startswith("vectors-000.bin and 499 more: each is neither a zip")
+
+
 def test_the_cure_of_weights_that_were_not_gathered_is_named(tmp_path: Path) -> None:
     (finding,) = check(tmp_path, tensors(a__weight=(0,), b__weight=(1,), c__weight=(0, 4)))
     assert (

@@ -227,7 +227,7 @@ def test_what_hangs_does_not_delay_the_end(make: Make) -> None:
         ({"on": ["put"], "do": "cut"}, r"are names, not \['put'\]"),
         ({"on": "put", "do": "explode"}, "the known ones are: reset-before, "),
         ({"on": "create", "do": "cut"}, "it can on: put"),
-        ({"on": "put", "do": "cut", "bite": 1}, "bite; 'cut' takes: on, do, .*at_byte"),
+        ({"on": "put", "do": "cut", "bite": 1}, "does not take bite; it takes: on, do, .*at_byte"),
         ({"on": "put", "do": "cut", "at_byte": -1}, "an integer from 0 on, not -1"),
         ({"on": "put", "do": "cut", "times": True}, "an integer from 0 on, not True"),
         ({"on": "put", "do": "stall", "seconds": "1"}, "a number from 0 on, not '1'"),
@@ -245,6 +245,18 @@ def test_a_wrong_fault_is_reported_with_what_is_there_and_what_may_be(
     with pytest.raises(ScriptError, match=words) as told:
         parse([entry])
     assert len(str(told.value)) < 1000
+
+
+@pytest.mark.parametrize("do", KINDS)
+def test_a_kind_takes_its_own_fields_and_no_other_kinds(do: str) -> None:
+    values = {"status": 503, "body": "x", "reason": "X"}
+    for field in {field for kind in KINDS.values() for field in kind.fields}:
+        entry = {"on": KINDS[do].on[0], "do": do, field: values.get(field, 1)}
+        if field in KINDS[do].fields:
+            assert getattr(parse([entry])[0], field) == entry[field]
+        else:
+            with pytest.raises(ScriptError, match=f"'{do}' does not take {field}; it takes: on,"):
+                parse([entry])
 
 
 def test_every_kind_can_be_parsed_on_every_exchange_it_names() -> None:

@@ -199,7 +199,7 @@ VALID: dict[str, Any] = {
     "do": "status",
     "status": 503,
     "match": "f",
-    "seconds": 1,
+    "retry_after": 1,
     "clock_skew_s": 1.0,
     "warnings": ["w"],
     "api_key": "fw_sandbox_x",
@@ -229,7 +229,7 @@ CALLS = [
         {"filenameToSize", "enableResumableUpload", "readMask"},
     ),
     ("POST", "/_sandbox/models", {"modelId", "model", "state"}),
-    ("POST", "/_sandbox/faults", {"on", "do", "status", "match", "seconds"}),
+    ("POST", "/_sandbox/faults", {"on", "do", "status", "match", "retry_after"}),
     ("POST", "/_sandbox/config", {"clock_skew_s", "warnings", "api_key"}),
 ]
 

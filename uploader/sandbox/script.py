@@ -25,7 +25,6 @@ _CHAOS_REACH_BYTES = 1 << 20
 _LARGEST_SCRIPT_BYTES = 1 << 20
 _SHOWN = 200
 _LONGEST_S = 1e9
-_FIELDS = {*COMMON, *(field for kind in KINDS.values() for field in kind.fields)}
 
 
 class ScriptError(ValueError):
@@ -138,9 +137,11 @@ def _fault(entry: Any) -> Fault:
     kind = KINDS[do]
     if on not in kind.on:
         raise ScriptError(f"{do!r} cannot happen on {on!r}; it can on: {', '.join(kind.on)}")
-    if unknown := sorted(str(name) for name in entry.keys() - _FIELDS):
-        taken = ", ".join((*COMMON, *kind.fields))
-        raise ScriptError(f"unknown fields in a fault: {', '.join(unknown)}; {do!r} takes: {taken}")
+    taken = (*COMMON, *kind.fields)
+    if others := sorted(str(name) for name in entry.keys() - {*taken}):
+        raise ScriptError(
+            f"{do!r} does not take {_cut(', '.join(others))}; it takes: {', '.join(taken)}"
+        )
     return Fault(**{**_counters(entry), **_checked(entry), "on": on, "do": do})
 
 

@@ -45,19 +45,24 @@ def hollow_weights(contents: Contents) -> Iterable[Finding]:
 
 def pickled_weights(contents: Contents) -> Iterable[Finding]:
     """A .bin without tensors, cut short, or of another format; nothing is unpickled."""
+    unfamiliar: dict[str, list[str]] = {}
     for name in contents.named(Role.WEIGHTS):
         if not name.endswith(".bin") or name not in contents.sound:
             continue
         try:
             check_pickled(contents.root / name)
         except Unfamiliar as problem:
-            hint = "leave it out with `exclude` unless the model's own code reads it"
-            yield warning("pickled_weights", name, f"{name} {problem}", hint)
+            unfamiliar.setdefault(str(problem), []).append(name)
         except ValueError as problem:
             hint = "download or save it again"
             if name in ADAPTER_WEIGHTS:
                 hint = "save the adapter again with PEFT, as adapter_model.safetensors"
             yield error("pickled_weights", name, f"{name} {problem}", hint)
+    for form, names in unfamiliar.items():
+        which, what = ("it", "") if len(names) == 1 else ("them", ": each")
+        message = f"{some(names)}{what} {form}"
+        hint = f"leave {which} out with `exclude` unless the model's own code reads {which}"
+        yield warning("pickled_weights", names[0], message, hint)
 
 
 def unread_weights(contents: Contents) -> Iterable[Finding]:
