@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from tests.fuzz.parsers import Parser, parsers
 from tests.linear import assert_linear
 
-_EXAMPLES = 1000
+_EXAMPLES = 300
 _MAX_WORDS = 40
 
 
