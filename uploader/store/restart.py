@@ -130,7 +130,7 @@ def _refuse_others(connection: Connection, job: Job, new: NewJob) -> None:
         found = ["another base model, rank or target modules"]
     if found:
         raise UsageError(
-            f"{job.model} exists, and its files cannot be changed: {'; '.join(found)}",
+            f"{job.model} exists and cannot be changed: {'; '.join(found)}",
             hint=_way_out(job),
             code=Code.FIXED_FILES,
         )
