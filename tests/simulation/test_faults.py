@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.engine.conftest import GRANULE
 from tests.simulation.again import Case, each
 from tests.simulation.lab import SimLab, simulated
 from tests.simulation.oracle import assert_all_is_well
@@ -25,9 +26,13 @@ ANYWHERE: tuple[dict[str, Any], ...] = (
     {"do": "reset-after"},
     {"do": "lost-answer"},
     {"do": "latency", "seconds": 30},
-    *({"do": "status", "status": status} for status in (408, 500, 502, 503, 504)),
+    *({"do": "status", "status": status} for status in (408, 500, 502, 503, 504, 511)),
     {"do": "status", "status": 429, "retry_after": 7},
-    {"do": "middle-box", "status": 503, "retry_after": 7},
+    *({"do": "middle-box", "status": status} for status in (403, 511)),
+    *({"do": "middle-box", "status": status, "retry_after": 7} for status in (429, 503)),
+    {"do": "hanging-headers", "seconds": 1},
+    {"do": "slow-answer", "seconds": 1},
+    {"do": "oversize-answer", "size": 100_000},
     {"do": "gzip-answer", "size": 1000},
     {"do": "endless-answer"},
 )
@@ -44,12 +49,14 @@ ONLY_ON: dict[str, tuple[dict[str, Any], ...]] = {
         {"do": "no-finish"},
         {"do": "wrong-hash"},
         {"do": "status-after", "status": 200},
+        *({"do": "status", "status": status} for status in (200, 201)),
         {"do": "store-and-forward", "bytes_per_s": 100_000},
         {"do": "dead-session", "at_byte": 262_144},
         *({"do": "dead-session", "status": status} for status in (404, 410, 499)),
     ),
     "query": (
         {"do": "growing-ack"},
+        {"do": "status", "status": 200},
         {"do": "wrong-hash"},
         *({"do": "dead-session", "status": status} for status in (404, 410, 499)),
     ),
@@ -93,6 +100,25 @@ def test_every_fault_first_in_the_middle_and_last(
             assert_all_is_well(lab, bounded=fault["on"] not in ("put", "query"))
 
     each(live, ((nth,) for nth in sorted({1, (1 + last) // 2, last})))
+
+
+@pytest.mark.parametrize("do", ["status", "middle-box"])
+@pytest.mark.parametrize("crash_at", [None, 30, 45])
+def test_puts_that_are_too_large_get_shorter_through_a_crash_too(
+    source: Path, monkeypatch: pytest.MonkeyPatch, do: str, crash_at: int | None
+) -> None:
+    """Halved down to a granule: the files of a simulation are small."""
+    monkeypatch.setattr("uploader.core.resumable.LEAST_PUT_BYTES", GRANULE)
+    too_large = [
+        {"on": "put", "do": do, "status": 413, "match": f"{model}/a.bin"}
+        for model in ("one", "two")
+    ]
+    with simulated(source, 1) as lab:
+        prepare(lab, "put", *too_large)
+        lab.run_through(*([crash_at] if crash_at else []))
+        assert_all_is_well(lab, bounded=False)
+        halved = sum(event.kind == "put_halved" for event in lab.jobs.events())
+        assert halved == 2 or crash_at  # a crash may come before the event, after the refusal
 
 
 def storm(source: Path, seed: int, kind: str, *crash_at: int) -> None:
