@@ -421,7 +421,15 @@ def _rows(folder: Path) -> Parser:
     every = tuple(
         bytes((number, kind)) + word
         for number in range(len(columns))
-        for kind, word in ((0, b"{}"), (0, b"7"), (0, b""), (0, b"[" * 5000), (2, b""), (4, b""))
+        for kind, word in (
+            (0, b"{}"),
+            (0, b"7"),
+            (0, b""),
+            (0, b"[" * 5000),
+            (2, b""),
+            (3, b""),
+            (4, b""),
+        )
     )
     return Parser(read, ("\0", "\1", "\2", "7", *_JSON), every, long=False)
 

@@ -62,6 +62,7 @@ def read_job(connection: Connection, job_id: int) -> Job:
     raise NotFound(f"there is no job {job_id}", hint="`uploader status` lists the jobs")
 
 
+_CRCS = 1 << 32
 #: What JSON columns hold; what every other column holds follows from its type.
 _JSON: dict[str, type] = {"create_body": dict, "options": dict, "preflight": list, "warnings": list}
 
@@ -147,6 +148,8 @@ def file_of(row: Row[Any]) -> FileState:
     if "/" in row.path or "\0" in row.path or row.path in ("", ".", ".."):
         raise ValueError("a file's path is not a plain name")
     _check(row, _FILE)
+    if any(not 0 <= crc < _CRCS for crc in (row.offset_crc32c, row.mark_crc32c, row.crc32c or 0)):
+        raise ValueError("a CRC32C does not fit into 32 bits")
     return FileState(
         job_id=row.job_id,
         path=row.path,
