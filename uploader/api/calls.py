@@ -120,12 +120,12 @@ def wait(
     timeout: float | None = None,
     progress: Callable[[Job], object] | None = None,
 ) -> JobWithFiles:
-    """Wait until a job is done or needs a human; its ``status`` and ``reason`` say which.
+    """Wait until a job is done, failed, blocked or cancelled; a cancelled one may have no reason.
 
     ``timeout`` is in seconds. ``progress`` is called with the job about once a second.
 
         job = uploader.wait("my-model", timeout=3600)
-        if job.status != "done":
+        if job.status in ("failed", "blocked"):
             raise SystemExit(f"{job.reason.message}: {job.reason.hint}")
 
     Raises WaitTimedOut, after which the job goes on; NotFound, StoreError, UsageError, and

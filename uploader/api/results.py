@@ -1,6 +1,7 @@
 """What the calls give back: the JSON documents of the command line, frozen and typed.
 
-Every attribute has the name and the meaning that it has there; times are aware datetimes.
+Every attribute has the name and the meaning that it has there. Times are aware datetimes, and the
+file of a finding without one is None (in JSON, an empty text).
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def _finding_of(document: Mapping[str, Any]) -> Finding:
 def _read(
     document: Mapping[str, Any], readers: Mapping[str, Callable[[Any], Any]]
 ) -> dict[str, Any]:
-    """The values of a JSON document, each as its reader has it; null is None to all of them."""
+    """The values of a JSON document, each passed through its reader; null becomes None."""
     return {
         name: readers[name](value) if name in readers and value is not None else value
         for name, value in document.items()

@@ -1,4 +1,4 @@
-"""`uploader demo`: uploads a small model in spite of crashes and faults."""
+"""`uploader demo`: an upload that is killed resumes and ends in READY."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def demo(
         ),
     ] = 0,
 ) -> None:
-    """Upload a small model to the sandbox, in spite of crashes and faults."""
+    """Upload a small model to the sandbox; kill the upload with SIGKILL and watch it resume."""
     from uploader.demo import main  # not part of the client
 
     raise typer.Exit(main(keep=keep, pace_s=pace))

@@ -66,7 +66,7 @@ Include = Annotated[list[str] | None, _text("G", "Also send files matching G.")]
 Exclude = Annotated[list[str] | None, _text("G", "Also leave out files matching G.")]
 Allow = Annotated[list[str] | None, _text("CHECK", "Treat errors of this check as warnings.")]
 NoPreflight = Annotated[
-    bool, typer.Option("--no-preflight", help="Do not read any file's content.")
+    bool, typer.Option("--no-preflight", help="Run no check of a file's content.")
 ]
 Priority = Annotated[
     int,

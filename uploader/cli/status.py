@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def status(context: typer.Context, job: OptionalJob = None, as_json: AsJson = False) -> None:
-    """Show all jobs, or the ones named, in a table."""
+    """Show all jobs, or one, in a table."""
     settings, now = settings_of(context), wiring.clock().now()
     with wiring.Store(settings) as store:
         table = store.need() if job is not None else store.find()

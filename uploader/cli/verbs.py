@@ -76,7 +76,8 @@ def retry(
     allow: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="CHECK", help="With --rescan: treat errors of this check as warnings."
+            metavar="CHECK",
+            help="With --rescan or --replace: treat errors of this check as warnings.",
         ),
     ] = None,
 ) -> None:

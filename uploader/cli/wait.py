@@ -41,7 +41,7 @@ def wait(
 ) -> None:
     """Wait until each job is done, or needs a human; the exit code says which.
 
-    0 done, 7 failed, 8 blocked, 12 integrity, 9 several of these, 10 timed out.
+    0 done, 7 failed or cancelled, 8 blocked, 12 integrity, 9 several of these, 10 timed out.
     """
     settings = settings_of(context)
     timeout_s = _seconds(timeout)

@@ -15,7 +15,7 @@ from uploader.core.resumable import encode_crc32c
 
 Time = NewType("Time", str)
 
-#: Seconds: a rate that was last written longer ago than this is out of date.
+#: A rate that was written longer ago than this is out of date.
 _FRESH = timedelta(seconds=10)
 
 

@@ -1,7 +1,7 @@
 """The life of a job as one table (docs/life.md).
 
-Everything that affects which status or stage may follow which lives in this file; the store's
-verbs and the README's diagram obey it. A missing key is an illegal move and changes nothing.
+Every change of status by a verb, and every next stage, is in this file; the store's verbs and the
+README's diagram obey it. A missing key is an illegal move and changes nothing.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A code is a word that scripts rely on: codes are only ever added. The line that raises an error
 names a member; its hint is defined here, unless it depends on what was found. `docs/reasons.md` is
-generated from this table, in this order.
+generated from this table: grouped by status, and in this order within each group.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Session: ask the server if there is doubt, send the rest in PUTs of limited length, believe only
 what is proven. Put: one plain PUT of the whole file. Either way the file counts as stored only if
-length and CRC32C, as far as the service returns them, are ours (docs/life.md §3.4). The only row
-that a transfer writes is what it finds out about its source; the deciding thread judges and writes
-how it ended (`engine/upload.py`).
+length and CRC32C, as far as the service returns them, are ours (docs/life.md §3.4). A transfer
+writes two things only: that the session went on, and what it finds out about its source. The
+deciding thread judges and writes how it ended (`engine/upload.py`).
 """
 
 from __future__ import annotations

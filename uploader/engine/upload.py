@@ -13,10 +13,10 @@ network. Work that does is an errand in a thread of its own (`engine/crew.py`):
 
 The worker's thread calls `stop` and `cut`, and nothing else of this file.
 
-Who writes what. Only the deciding thread writes rows, moves files through the `Backlog` and changes
-the gate. An errand fills its own fields and finally `error` and `ended`; a transfer also writes its
-`Progress`, under a lock, and the row of a source that it has proven again. So nothing here needs a
-lock.
+Who writes what. The deciding thread writes rows, moves files through the `Backlog` and changes the
+gate. An errand fills its own fields and finally `error` and `ended`; a transfer also writes its
+`Progress`, under a lock, and two rows of its own file: that its session went on, and the
+fingerprint of a source that it has proven again. So nothing here needs a lock.
 
 Orders that matter.
 1. A session is committed before its file can be sent (docs/invariants.md §1): `_commit_sessions`

@@ -68,7 +68,7 @@ class EnqueueRequest:
 
     If ``kind`` is None, the folder's content decides. ``model_json`` holds fields of the model by
     the service's names. ``include`` and ``exclude`` are globs on names. The errors of the checks in
-    ``allow`` become warnings; with ``no_preflight`` no file's content is read.
+    ``allow`` become warnings; with ``no_preflight`` no file's content is checked.
     """
 
     path: Path

@@ -1,9 +1,9 @@
 """The contract of a source: whatever provides a model's files implements these two classes.
 
-There is one kind, the local folder (`local`). A model hub or an object store would only have to
-implement this; nothing above this package knows which kind a job has. `reader` adds what is the
-same for all: the CRC32C of every prefix, and the proof that a file is still the one that was
-enqueued.
+There is one kind, the local folder (`local`). Sending and proving know no more of a source than
+this; docs/architecture.md §2 names what else another kind would have to change. `reader` adds
+what is the same for all: the CRC32C of every prefix, and the proof that a file is still the one
+that was enqueued.
 """
 
 from __future__ import annotations
