@@ -21,7 +21,6 @@ from uploader.core.job import Kind
 from uploader.core.lifecycle import Verb
 
 if TYPE_CHECKING:
-    from uploader.intake.plan import Plan
     from uploader.intake.request import EnqueueRequest
     from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
@@ -81,8 +80,10 @@ def enqueue(  # noqa: PLR0913 - the options of `uploader enqueue`
 
 
 def _enqueue(request: EnqueueRequest) -> JobWithFiles:
+    from uploader.intake.plan import planned
+
     with _opened() as (settings, store):
-        plan = _planned(request, settings, store.glimpse())
+        plan = planned(request, settings, store.glimpse())
         table = store.create()
         job_id, _ = table.enqueue(plan.new, wiring.clock().now())
         return _with_files(table, table.job(job_id))
@@ -206,9 +207,7 @@ def retry(
     Raises VerbRefused if its state does not allow that, PreflightRefused, NotFound,
     StoreError, UsageError.
     """
-    from uploader.intake.kept import unchanged, worth_reading
-    from uploader.intake.request import EnqueueRequest
-    from uploader.model.links import Private
+    from uploader.intake.rescan import start_over
 
     if not (rescan or replace):
         if allow:
@@ -217,13 +216,8 @@ def retry(
     with _opened() as (settings, store):
         table = store.need()
         found = table.find(str(ref))
-        request = EnqueueRequest.from_options(found, allow=_names(allow))
-        plan = _planned(request, settings, table)
-        table.check_restart(found.id, plan.new, replace=replace)
-        stored = [] if replace else worth_reading(found, table.files(found.id), plan.new.manifest)
-        kept = [*unchanged(stored, plan.new.manifest, Private(settings.private_paths))]
-        now = wiring.clock().now()
-        begun = table.restart(found.id, plan.new, now, replace=replace, kept=kept)
+        clock = wiring.clock()
+        begun, _ = start_over(table, found, settings, clock, replace=replace, allow=_names(allow))
         return _with_files(table, begun)
 
 
@@ -261,12 +255,6 @@ def _apply(ref: Ref, verb: Verb, *, delete_remote: bool = False) -> JobWithFiles
         now = wiring.clock().now()
         table.apply(found.id, verb, now, delete_remote=delete_remote)
         return _with_files(table, table.job(found.id))
-
-
-def _planned(request: EnqueueRequest, settings: Settings, table: Jobs | None) -> Plan:
-    from uploader.intake.plan import inspect, plan
-
-    return plan(request, inspect(request, settings, table), settings)
 
 
 def _with_files(table: Jobs, found: StoredJob) -> JobWithFiles:

@@ -14,7 +14,6 @@ from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, print_note, width
 from uploader.cli.wait import exit_code_of
 from uploader.core.documents import job_document
-from uploader.core.errors import UploaderError
 from uploader.core.exits import Exit
 from uploader.core.job import Job, Status
 from uploader.intake.request import EnqueueRequest, ModelFields
@@ -22,7 +21,6 @@ from uploader.intake.request import EnqueueRequest, ModelFields
 if TYPE_CHECKING:
     from uploader.intake.plan import Plan
     from uploader.settings.schema import Settings
-    from uploader.store.jobs import Jobs
 
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show the job that it would make; write nothing.")
@@ -84,8 +82,10 @@ def enqueue(
 def _carry_out(
     settings: Settings, request: EnqueueRequest, *, dry_run: bool, wait: bool, as_json: bool
 ) -> Exit:
+    from uploader.intake.plan import planned  # slow to import
+
     with wiring.Store(settings) as store:
-        plan = planned(request, settings, store.glimpse())
+        plan = planned(request, settings, store.glimpse(), print_findings)
         if not dry_run:
             return _enqueue(store, plan, wait=wait, as_json=as_json)
     if as_json:
@@ -93,18 +93,6 @@ def _carry_out(
     else:
         print_plan(plan, width())
     return Exit.OK
-
-
-def planned(request: EnqueueRequest, settings: Settings, jobs: Jobs | None) -> Plan:
-    """The job that the folder would become; if it cannot, all findings are printed first."""
-    from uploader.intake import plan as intake  # slow to import
-
-    seen = intake.inspect(request, settings, jobs)
-    try:
-        return intake.plan(request, seen, settings)
-    except UploaderError:
-        print_findings(seen)
-        raise
 
 
 def _enqueue(store: wiring.Store, plan: Plan, *, wait: bool, as_json: bool) -> Exit:

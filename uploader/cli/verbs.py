@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader import wiring
-from uploader.cli.enqueue import planned
 from uploader.cli.findings import print_findings
 from uploader.cli.options import SeveralJobs
 from uploader.cli.render import NO_WORKER
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, print_error, print_note
 from uploader.core.errors import UploaderError, UsageError
-from uploader.core.job import FileState, Job, Manifest, Mode, Status
+from uploader.core.job import Job, Mode, Status
 from uploader.core.lifecycle import Verb, already
 from uploader.core.text import size
-from uploader.intake.request import EnqueueRequest
 
 if TYPE_CHECKING:
     from uploader.settings.schema import Settings
@@ -99,33 +97,24 @@ def retry(
 def _start_over(
     jobs: Jobs, job: Job, settings: Settings, allow: Sequence[str], *, replace: bool
 ) -> Job:
-    """The job in its new run; ``allow`` waives checks on top of those waived at enqueue."""
-    plan = planned(EnqueueRequest.from_options(job, allow=allow), settings, jobs)
-    jobs.check_restart(job.id, plan.new, replace=replace)
-    kept = [] if replace else _kept(job, jobs.files(job.id), plan.new.manifest, settings)
-    now = wiring.clock().now()
-    begun = jobs.restart(job.id, plan.new, now, replace=replace, kept=kept)
-    print_findings(plan.seen)
+    from uploader.intake.rescan import start_over  # slow to import
+
+    def reads(size_bytes: int) -> None:
+        total = size(size_bytes)
+        print_note(f"job {job.id}: reads what is stored, to keep what is unchanged: {total}")
+
+    clock = wiring.clock()
+    begun, seen = start_over(
+        jobs, job, settings, clock,
+        replace=replace, allow=allow, refused=print_findings, reads=reads,
+    )  # fmt: skip
+    print_findings(seen)
     total = size(begun.bytes_total)
     print_note(f"job {begun.id}: starts over with {begun.files_total} files, {total}")
     if begun.files_stored:
         same = f"{begun.files_stored} of {begun.files_total} files, {size(begun.bytes_confirmed)}"
         print_note(f"job {begun.id}: keeps {same}: stored and unchanged")
     return begun
-
-
-def _kept(
-    job: Job, files: Sequence[FileState], manifest: Manifest, settings: Settings
-) -> list[FileState]:
-    """The stored files that need not be sent again; reading them may take a while."""
-    from uploader.intake import kept
-    from uploader.model.links import Private
-
-    stored = kept.worth_reading(job, files, manifest)
-    if stored:
-        total = size(sum(file.size_bytes for file in stored))
-        print_note(f"job {job.id}: reads what is stored, to keep what is unchanged: {total}")
-    return list(kept.unchanged(stored, manifest, Private(settings.private_paths)))
 
 
 def remove(context: typer.Context, jobs: SeveralJobs) -> None:

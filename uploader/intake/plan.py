@@ -6,11 +6,12 @@ table, if there is one, tells how earlier uploads went.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from uploader.core.documents import PlanDocument, plan_document
+from uploader.core.errors import UploaderError
 from uploader.core.job import UNKNOWN_ACCOUNT, Kind, NewJob
 from uploader.intake import online
 from uploader.intake.forecast import forecast
@@ -106,6 +107,24 @@ def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
         preflight=tuple(finding.as_json() for finding in seen.findings),
     )
     return Plan(new, seen)
+
+
+def planned(
+    request: EnqueueRequest,
+    settings: Settings,
+    jobs: Jobs | None,
+    refused: Callable[[Inspection], object] = lambda _: None,
+) -> Plan:
+    """`inspect`, then `plan`; if no job can be made, ``refused`` is told what was found first.
+
+    Raises UsageError, NotFound, PreflightRefused.
+    """
+    seen = inspect(request, settings, jobs)
+    try:
+        return plan(request, seen, settings)
+    except UploaderError:
+        refused(seen)
+        raise
 
 
 def _fields_of(request: EnqueueRequest) -> dict[str, Any]:

@@ -1,0 +1,45 @@
+"""`retry` with `rescan` or `replace`: a job starts over with its folder as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from uploader.core.job import Job
+from uploader.intake.inspect import Inspection
+from uploader.intake.kept import unchanged, worth_reading
+from uploader.intake.plan import planned
+from uploader.intake.request import EnqueueRequest
+from uploader.model.links import Private
+from uploader.runtime import Clock
+
+if TYPE_CHECKING:
+    from uploader.settings.schema import Settings
+    from uploader.store.jobs import Jobs
+
+
+def start_over(  # noqa: PLR0913 - the options of `uploader retry`, and whom it tells
+    jobs: Jobs,
+    job: Job,
+    settings: Settings,
+    clock: Clock,
+    *,
+    replace: bool,
+    allow: Sequence[str] = (),
+    refused: Callable[[Inspection], object] = lambda _: None,
+    reads: Callable[[int], object] = lambda _: None,
+) -> tuple[Job, Inspection]:
+    """The job in its new run, and what was found in its folder.
+
+    ``allow`` waives checks on top of those waived at enqueue. ``refused`` is called with what was
+    found in a folder that is refused, ``reads`` with the number of bytes of the stored files before
+    they are read. Raises VerbRefused, UsageError, NotFound, PreflightRefused, StoreError.
+    """
+    plan = planned(EnqueueRequest.from_options(job, allow=allow), settings, jobs, refused)
+    manifest = plan.new.manifest
+    jobs.check_restart(job.id, plan.new, replace=replace)
+    stored = [] if replace else worth_reading(job, jobs.files(job.id), manifest)
+    if stored:
+        reads(sum(file.size_bytes for file in stored))
+    kept = list(unchanged(stored, manifest, Private(settings.private_paths)))
+    return jobs.restart(job.id, plan.new, clock.now(), replace=replace, kept=kept), plan.seen
