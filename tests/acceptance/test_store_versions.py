@@ -119,7 +119,7 @@ def test_a_backup_replaces_nothing(world: World) -> None:
     (world.folder / "link").symlink_to(world.folder / "nowhere")
     for taken in (mine, world.state / "uploader.db", world.folder, world.folder / "link"):
         refused = world.uploader("db", "backup", taken, expect=2)
-        assert "exists already" in refused.stderr
+        assert "already exists" in refused.stderr
         assert "hint: " in refused.stderr
     assert mine.read_text() == "years of work"
     assert "no folder" in world.uploader("db", "backup", mine.parent / "no/b.db", expect=4).stderr

@@ -80,7 +80,7 @@ def test_other_files_are_refused_if_the_model_exists_and_no_history_says_so(
         known = {bool(row[0]) for row in connection.execute(query)}
     assert known == {False, True}
     answers = _answers(migrated, tmp_path, ACTS["other files"], lost=True)
-    assert any("what it consists of is fixed" in answer for answer in answers)
+    assert any("cannot be changed" in answer for answer in answers)
     assert any(Stage.CREATE in answer and "new.bin" in answer for answer in answers)
 
 

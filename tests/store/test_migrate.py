@@ -325,7 +325,7 @@ def test_a_saved_copy_replaces_only_the_last_of_its_own(engine: Engine, tmp_path
     named = tmp_path / "mine.db"
     assert migrate.save(engine, tmp_path, named) == named
     for taken in (named, tmp_path):
-        with pytest.raises(UsageError, match="exists already"):
+        with pytest.raises(UsageError, match="already exists"):
             migrate.save(engine, tmp_path, taken)
     with pytest.raises(NotFound):
         migrate.save(engine, tmp_path, tmp_path / "nowhere" / "copy.db")
