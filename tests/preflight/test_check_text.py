@@ -224,7 +224,7 @@ def test_a_base_model_without_a_tokenizer_can_be_allowed(tmp_path: Path) -> None
         (
             defaults(max_tokens="1024"),
             "fireworks.json: defaults.max_tokens is not a whole number",
-            "correct it, or remove it: every key is optional",
+            "fix it, or remove it: every key is optional",
         ),
     ],
 )

@@ -92,7 +92,7 @@ def _enqueue(request: EnqueueRequest) -> JobWithFiles:
 def jobs() -> list[Job]:
     """Every job, by id.
 
-    waiting = [job for job in uploader.jobs() if job.status == "active"]
+        waiting = [job for job in uploader.jobs() if job.status == "active"]
 
     Raises StoreError, UsageError.
     """
@@ -166,7 +166,7 @@ def events(since: int = 0) -> list[Event]:
 def pause(ref: Ref) -> JobWithFiles:
     """Pause a job; its worker stops at the next block.
 
-    uploader.pause("my-model")
+        uploader.pause("my-model")
 
     Raises VerbRefused if its state does not allow that, NotFound, StoreError, UsageError.
     """
@@ -176,7 +176,7 @@ def pause(ref: Ref) -> JobWithFiles:
 def resume(ref: Ref) -> JobWithFiles:
     """Let a paused job go on, at the byte where it stopped.
 
-    uploader.resume("my-model")
+        uploader.resume("my-model")
 
     Raises VerbRefused if its state does not allow that, NotFound, StoreError, UsageError.
     """
@@ -186,7 +186,7 @@ def resume(ref: Ref) -> JobWithFiles:
 def cancel(ref: Ref, *, delete_remote: bool = False) -> JobWithFiles:
     """Cancel a job; with ``delete_remote`` also delete its model, if this job created it.
 
-    uploader.cancel("my-model")
+        uploader.cancel("my-model")
 
     Raises VerbRefused if its state does not allow that, NotFound, StoreError, UsageError.
     """
@@ -224,7 +224,7 @@ def retry(
 def remove(ref: Ref) -> None:
     """Forget a done, failed or cancelled job; its model on Fireworks is kept.
 
-    uploader.remove("my-model")
+        uploader.remove("my-model")
 
     Raises VerbRefused for any other job, NotFound, StoreError, UsageError.
     """

@@ -1,4 +1,4 @@
-"""What an adapter's config and tensors say about it (docs/fireworks.md §1.2, §6)."""
+"""What an adapter's config and tensors say about the adapter (docs/fireworks.md §1.2, §6)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LM_HEAD_FAMILY = re.compile(r"llama|mistral|qwen[-_]?2(?!\d)|kimi[-_]?k2[.p_-]?
 _PLAIN_KEY = re.compile(r"(\^?)(\w+(?:\\?\.\w+)*)\$?", re.ASCII)
 
 _LONGEST = 60
-#: No module's path is longer; handling all its ends would take the square of its length.
+#: No real module path is longer; `suffixes` takes time and memory quadratic in it.
 _LONGEST_NAME = 2000
 #: Shows only the beginning of a value that is long or deep.
 _REPR = reprlib.Repr()
@@ -88,12 +88,12 @@ def factors(tensors: Mapping[str, Tensor]) -> Factors:
 
 
 def is_lora(config: Mapping[str, Any]) -> bool:
-    """Whether the config is not for another method of PEFT."""
+    """Whether the config is for LoRA; a missing peft_type counts as LoRA."""
     return str(config.get("peft_type") or "LORA").upper() == "LORA"
 
 
 def read_config(folder: Folder) -> dict[str, Any]:
-    """The adapter's config; raises Malformed, even for a config that is not sent."""
+    """The adapter's config; raises Malformed, also if it is not among the files to send."""
     if ADAPTER_CONFIG not in folder.names:
         raise Malformed("is not among the files to send")  # a pipe, for example, is never opened
     return read_object(folder.root / ADAPTER_CONFIG)
@@ -164,7 +164,7 @@ def listed_targets(config: Mapping[str, Any]) -> list[str]:
 
 
 def short(path: str) -> str:
-    """The service's name for a module: the last part of its path, for a router the last two."""
+    """The service's name for a module: the last part of its path; for a router, its last two."""
     parts = [part for part in path.split(".") if part != "base_layer"] or [path]
     return GATE if ".".join(parts[-2:]) == GATE else parts[-1] or path
 

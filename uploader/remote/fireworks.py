@@ -45,7 +45,7 @@ class RemoteModel:
 class Fireworks:
     """The calls a job needs. Each is one request, or none while the gate is closed.
 
-    Each raises RemoteError with the verdict of core/retry.py, and Stopped. The key is asked
+    Each raises RemoteError, with its verdict from core/retry.py, or Stopped. The key is asked
     for at every request, so that a changed one is used, and goes to ``base_url`` only, which is
     as `core.addresses.base_url` spells it.
     """
@@ -79,12 +79,18 @@ class Fireworks:
         return account
 
     def create(self, account: str, body: Mapping[str, Any]) -> None:
-        """Create the model (docs/fireworks.md §1). EXISTS if the name is taken."""
+        """Create the model (docs/fireworks.md §1).
+
+        Raises RemoteError (EXISTS) if the name is taken.
+        """
         path = f"/v1/accounts/{quote(account, safe='')}/models"
         self._ask(Call.CREATE, "POST", path, body)
 
     def get(self, account: str, model_id: str) -> RemoteModel:
-        """The model as it is now (docs/fireworks.md §4). ABSENT if there is none."""
+        """The model as it is now (docs/fireworks.md §4).
+
+        Raises RemoteError (ABSENT) if there is none.
+        """
         answer = self._ask(Call.GET, "GET", _model(account, model_id))
         return _read_model(answer)
 
@@ -131,7 +137,7 @@ class Fireworks:
         )
 
     def delete(self, account: str, model_id: str) -> None:
-        """Delete the model (docs/fireworks.md §4). ABSENT if there is none."""
+        """Delete the model (docs/fireworks.md §4). Raises RemoteError (ABSENT) if there is none."""
         self._ask(Call.DELETE, "DELETE", _model(account, model_id))
 
     def close(self) -> None:

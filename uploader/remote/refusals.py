@@ -24,8 +24,8 @@ from uploader.remote.words import body_text, json_value, kept, plain_words, requ
 
 #: Names that the retry table knows; UNAUTHORIZED is from the OpenAI-style shape.
 _NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
-#: A model may have some ten thousand files. As objects of Python's, values that take two bytes on
-#: the wire take up to a hundred.
+#: A model may have some ten thousand files. As Python objects, values that take two bytes on the
+#: wire take up to a hundred.
 _MAX_VALUES = 200_000
 #: Longer than any HTTP date.
 _MAX_RETRY_AFTER_CHARS = 64

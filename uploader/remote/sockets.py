@@ -56,7 +56,7 @@ class _Watched(HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         connection = self._connected()
-        # When it is closed, whoever does so, what is still queued is dropped: after a cut, a
+        # However it is closed, whatever is still queued is dropped: after a cut, a
         # lease's end or a SIGKILL no part of an old PUT may arrive alongside the next worker's
         # (docs/architecture.md §6).
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)

@@ -1,6 +1,7 @@
 """Who may use a port: a client that means this port, but not a page in a browser.
 
-A foreign name that resolves to loopback (DNS rebinding) shows in Host, a page in Origin.
+Someone else's hostname that resolves to loopback (DNS rebinding) shows up in Host, a browser page
+in Origin.
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ _MAX_LINE_BYTES = 2048
 _MAX_WORDS_CHARS = 300
 
 
-class _Words(NamedTuple):
-    """One key that was set, as it is written."""
+class _Entry(NamedTuple):
+    """One setting, as written, and where."""
 
     key: str
     value: object
@@ -162,7 +162,7 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
         return file
     own = at_home(platformdirs.user_config_path)
     usual = (own / "config.toml", SYSTEM_CONFIG) if own else (SYSTEM_CONFIG,)
-    # A file in a folder that cannot be entered counts as none; `Path.is_file` would raise.
+    # A file in a folder that we may not enter counts as absent; `Path.is_file` would raise.
     return next((file for file in usual if os.path.isfile(file)), None)  # noqa: PTH113
 
 
@@ -174,12 +174,12 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
     ]
 
 
-def _from_file(file: Path) -> Iterator[_Words]:
+def _from_file(file: Path) -> Iterator[_Entry]:
     for name, value in _document(file).items():
         if name not in _SECTIONS:
-            yield _Words(name, value, str(file))
+            yield _Entry(name, value, str(file))
         elif isinstance(value, dict):
-            yield from (_Words(f"{name}.{key}", one, str(file)) for key, one in value.items())
+            yield from (_Entry(f"{name}.{key}", one, str(file)) for key, one in value.items())
         else:
             raise UsageError(f"{file}: '{name}' is a section", hint=f"write it as [{name}]")
 
@@ -203,24 +203,24 @@ def _document(file: Path) -> dict[str, Any]:
         raise UsageError(f"{file} cannot be read: {problem.strerror}", hint=hint) from None
     except ValueError as problem:  # TOML's and UTF-8's own
         why = foreign_line(str(problem), _MAX_WORDS_CHARS)
-        raise UsageError(f"{file} is not TOML: {why}", hint="correct it") from None
+        raise UsageError(f"{file} is not TOML: {why}", hint="fix it") from None
     except RecursionError:
-        raise UsageError(f"{file} is not TOML: it nests too deeply", hint="correct it") from None
+        raise UsageError(f"{file} is not TOML: it nests too deeply", hint="fix it") from None
 
 
-def _from_environment(environ: Mapping[str, str]) -> Iterator[_Words]:
+def _from_environment(environ: Mapping[str, str]) -> Iterator[_Entry]:
     for name in environ:
         if name.startswith(_IN_A_SECTION) and name not in VARIABLES:
             raise _unknown("variable", name, "the environment", list(VARIABLES))
     for name, key in (_ALIASES | VARIABLES).items():
         if environ.get(name):
-            yield _Words(key, environ[name], name)
+            yield _Entry(key, environ[name], name)
     key = environ.get("FIREWORKS_API_KEY", "").strip(" \t")
     if key:
         if flaw := flaw_of_api_key(key):
             message = f"FIREWORKS_API_KEY cannot be an API key: it {flaw}"
             raise UsageError(message, hint="set it to the key alone, one word")
-        yield _Words(_API_KEY, ApiKey(key), "FIREWORKS_API_KEY")
+        yield _Entry(_API_KEY, ApiKey(key), "FIREWORKS_API_KEY")
 
 
 def _strangers(environ: Mapping[str, str]) -> Iterator[str]:
@@ -251,7 +251,7 @@ def _refused(problem: ValidationError, given: Mapping[str, Given]) -> UsageError
     return UsageError(message, hint=first["msg"].removeprefix("Value error, "))
 
 
-def _shown(word: _Words) -> str:
+def _shown(word: _Entry) -> str:
     has_password = word.key == "fireworks.base_url" and "@" in str(word.value)
     if word.key in _SECRET or has_password:
         return MASK

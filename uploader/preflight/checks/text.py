@@ -177,5 +177,5 @@ def _wrong(part: Mapping[str, Any], path: str, keys: Mapping[str, _Kind]) -> Ite
     for name, (words, fits) in keys.items():
         if part.get(name) is not None and not fits(part[name]):
             message = f"{FIREWORKS}: {path}{name} is not {words}"
-            hint = "correct it, or remove it: every key is optional"
+            hint = "fix it, or remove it: every key is optional"
             yield warning("fireworks_json", FIREWORKS, message, hint)
