@@ -185,7 +185,7 @@ MISTAKES = [
     ("[fireworks]\nbase_url = 'api.fireworks.ai'", "base_url cannot be", "whole URL"),
     ("[fireworks]\nbase_url = 'https://x:99999'", "base_url cannot be", "ort"),
     ("[fireworks]\nbase_url = 'https://[x'", "base_url cannot be", "IPv6"),
-    ("not toml", "is not TOML", "correct"),
+    ("not toml", "is not TOML", "fix it"),
 ]
 
 

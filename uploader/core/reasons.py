@@ -227,7 +227,7 @@ class Code(StrEnum):
         "insecure_url",
         Status.FAILED,
         "The address does not use https, so data or a key would be sent unencrypted.",
-        "use an https:// address",
+        "nothing was sent to it; if it is a setting of yours, write an https:// address",
     )
     BYOC_UNSUPPORTED = (
         "byoc_unsupported",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from uploader.core.errors import RemoteError
 from uploader.core.job import UNKNOWN_ACCOUNT
+from uploader.core.reasons import Code
 from uploader.core.verdict import Verdict
 from uploader.model.finding import Finding, error, warning
 from uploader.preflight.serving import base_not_found, lora_serving
@@ -66,7 +67,7 @@ def _taken(state: str, model: str) -> Iterable[Finding]:
         hint = "the upload uses it if kind and files are the same"
         yield warning("model_id", None, f"{model} exists and waits for its files", hint)
     else:
-        hint = "choose another `model_id`, or delete that model first"
+        hint = Code.ALREADY_EXISTS.hint
         yield error(
             "model_id", None, f"{model} already exists: its state is {state or 'unknown'}", hint
         )

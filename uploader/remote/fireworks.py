@@ -116,7 +116,7 @@ class Fireworks:
     def _usable(self, url: str) -> UploadUrl:
         if not trusted(url, plain=is_plain(self._base)):
             message = "the service sent an upload URL that is not an https:// address"
-            raise JobRefused(message, code=Code.INSECURE_URL, hint="nothing was sent to it")
+            raise JobRefused(message, code=Code.INSECURE_URL)
         return read_url(url)
 
     def validate(self, account: str, model_id: str) -> tuple[str, ...]:
