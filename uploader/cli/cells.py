@@ -29,7 +29,7 @@ def _cells(char: str) -> int:
 
 
 def padded(text: str, columns: int) -> str:
-    """``text`` and spaces, ``columns`` wide if it is no wider itself."""
+    """``text`` and spaces, ``columns`` wide if it is not wider itself."""
     return text + " " * (columns - cells(text))
 
 

@@ -117,14 +117,12 @@ class JobError(UploaderError):
 class SourceChanged(JobError):
     """A source is not what the manifest promised and cannot be proven (docs/invariants.md §6)."""
 
-    exit_code = Exit.INTEGRITY
     code = Code.SOURCE_CHANGED
 
 
 class SourceMissing(JobError):
     """A source file is gone while its folder is still there."""
 
-    exit_code = Exit.INTEGRITY
     code = Code.SOURCE_MISSING
 
 
@@ -145,7 +143,6 @@ class SourceUnsettled(JobError):
 class Corrupted(JobError):
     """The service repeatedly stored bytes that differ from the source."""
 
-    exit_code = Exit.INTEGRITY
     code = Code.CORRUPTED
 
 

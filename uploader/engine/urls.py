@@ -47,7 +47,7 @@ class Urls:
         return isinstance(self.gate, Shut) and self.gate.status is not None
 
     def expire(self) -> None:
-        """One of them was refused: the others are no better, now and for the next worker."""
+        """One of them was refused: the others are not better, now and for the next worker."""
         self._held.files.expire_urls()
         self._until_s = float("-inf")
 

@@ -209,7 +209,7 @@ class Storage:
         )
 
     def end(self, session: SessionUri) -> None:
-        """Cancel a session (docs/gcs-resumable.md §1); one that is already gone is no error."""
+        """Cancel a session (docs/gcs-resumable.md §1); one that is already gone is not an error."""
         self._request(Call.END, "DELETE", session.reveal(), self._read_end)
 
     def close(self) -> None:

@@ -190,18 +190,18 @@ def _document(file: Path) -> dict[str, Any]:
             text = opened.read(_MAX_FILE_BYTES + 1)
         if len(text) > _MAX_FILE_BYTES:
             raise UsageError(
-                f"{file} is too large for a configuration", hint="check that it is the right file"
+                f"{file} is too large for a configuration", hint="is this the right file?"
             )
         if max(map(len, text.splitlines()), default=0) > _MAX_LINE_BYTES:
             raise UsageError(
                 f"{file} has a line that is too long for a setting",
-                hint="check that it is the right file",
+                hint="is this the right file?",
             )
         return tomllib.loads(text.decode("utf-8"))
     except OSError as problem:
         hint = "let this user read it"
         raise UsageError(f"{file} cannot be read: {problem.strerror}", hint=hint) from None
-    except ValueError as problem:  # TOML's and UTF-8's own
+    except ValueError as problem:  # from tomllib or the decoder
         why = foreign_line(str(problem), _MAX_WORDS_CHARS)
         raise UsageError(f"{file} is not TOML: {why}", hint="fix it") from None
     except RecursionError:

@@ -185,7 +185,7 @@ class Claims:
     def open_count(self, base_url: str) -> int:
         """How many jobs a worker still has work for; a worker with none is idle (docs/cli.md §4).
 
-        A cancelled job's model that could not be deleted is no reason to stay: it may need
+        A cancelled job's model that could not be deleted is not a reason to stay: it may need
         another key first. The next worker tries again.
         """
         to_clean_up = and_(_TO_CLEAN_UP, or_(_HAS_SESSIONS, jobs.c.not_before.is_(None)))
