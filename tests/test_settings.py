@@ -583,3 +583,20 @@ def test_the_store_its_log_and_every_backup_are_private(tmp_path: Path) -> None:
     old.touch()
     private = load(None, {"UPLOADER_STATE_DIR": str(tmp_path)}).private_paths
     assert {store, Path(f"{store}-wal"), Path(f"{store}.backup"), old} <= {*private}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "database_url = 'postgresql://a@h/d'",
+        "state_dir = '/tmp/s'",
+        "[fireworks]\napi_key_file = '/etc/hostname'",
+    ],
+)
+def test_a_file_that_others_may_write_names_no_job_table_and_no_key(
+    config: Path, text: str
+) -> None:
+    config.write_text(text)
+    config.chmod(0o666)
+    with pytest.raises(UsageError, match="others may write"):
+        load(config, {})

@@ -225,3 +225,10 @@ def test_what_is_kept_of_a_strangers_words_cannot_steer_a_terminal() -> None:
     line = foreign_line("\x1b[2J\x9b31m\u202etxt.\ud800 so", 99)
     assert line.isprintable()
     assert line.endswith("so")
+
+
+@pytest.mark.parametrize("written", [KEY, " ".join(KEY), KEY.encode().hex(), quote(KEY)])
+@pytest.mark.parametrize("missing", [1, 2, 9])
+def test_a_secret_cut_short_in_any_spelling_leaves_nothing(written: str, missing: int) -> None:
+    text = "x" + " " * (8 * 1024 - 1 - len(written) + missing) + written
+    assert foreign_line(text, 300, KEY) in ("", "x")

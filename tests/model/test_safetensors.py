@@ -209,3 +209,12 @@ def test_what_the_library_repeats_of_a_file_is_one_short_printable_line(tmp_path
         read_header(file)
     assert len(str(caught.value)) < 500
     assert str(caught.value).isprintable()
+
+
+def test_a_shape_of_countless_dimensions_is_refused(tmp_path: Path) -> None:
+    shape = ",".join("1" * 100)
+    header = f'{{"x":{{"dtype":"F32","shape":[{shape}],"data_offsets":[0,4]}}}}'.encode()
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    with pytest.raises(Malformed, match="100 dimensions"):
+        read_header(path)

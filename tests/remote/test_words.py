@@ -110,3 +110,14 @@ def test_the_parts_of_a_path_with_a_signature_stay_readable() -> None:
 def test_the_storage_services_id_of_a_request_is_a_sessions_id_and_not_repeated() -> None:
     response = answer(403, {"message": "no"}, X_GUploader_UploadID="CANARY-0123456789")
     assert "CANARY" not in refusal(Call.DATA, response, NOW).message
+
+
+@pytest.mark.parametrize("at", [4096, 8192, 64 * 1024])
+def test_no_cut_on_the_way_lets_the_rest_of_a_key_through(at: int) -> None:
+    key = "fw_CANARY0123456789"
+    echoed = key.encode().hex()
+    body = b"bad" + b" " * (at - 3 - len(echoed) + 1) + echoed.encode()
+    response = answer(400, body)
+    bearer = {"Authorization": f"Bearer {key}"}
+    response.request = requests.Request("GET", "https://h/v1", headers=bearer).prepare()
+    assert echoed[:12] not in refusal(Call.GET, response, NOW).message

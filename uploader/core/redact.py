@@ -67,7 +67,7 @@ def foreign_line(text: str, max_chars: int, *known: str) -> str:
     masked = _masked(text[:_MAX_FOREIGN_CHARS], known, every_query=True)
     line = " ".join("".join(c if c.isprintable() else " " for c in masked).split())
     if cut and len(line) <= max_chars:  # no part of a secret may stay if the cut goes through it
-        line = line.rpartition(" ")[0]
+        line = line[:-_MAX_SPELLED_CHARS]
     return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 
 

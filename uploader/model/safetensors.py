@@ -23,6 +23,8 @@ MAX_HEADER_BYTES = 100_000_000
 MAX_READ_BYTES = 16_000_000
 _SPAN = re.compile(rb'"data_offsets"\s*:\s*\[\s*(\d{1,19})\s*,\s*(\d{1,19})\s*\]')
 _LENGTH_BYTES = 8
+#: More than any framework has.
+_MAX_DIMENSIONS = 64
 _LONGEST = 60
 _MAX_WORDS_CHARS = 300
 
@@ -98,7 +100,10 @@ def _tensors(file: Any) -> Iterator[tuple[str, Tensor]]:
     alike: dict[tuple[Any, ...], Tensor] = {}
     for name in file.offset_keys():
         tensor = file.get_slice(name)
-        key = (tensor.get_dtype(), *tensor.get_shape())
+        shape = tensor.get_shape()
+        if len(shape) > _MAX_DIMENSIONS:
+            raise Malformed(f"has a tensor of {len(shape):,} dimensions")
+        key = (tensor.get_dtype(), *shape)
         if key not in alike:
             alike[key] = Tensor(key[0], key[1:])
         yield name, alike[key]

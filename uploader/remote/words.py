@@ -19,8 +19,6 @@ from uploader.core.redact import foreign_line
 #: How many characters of a server's words are kept, and how many of a body are read for them.
 _MAX_WORDS_CHARS = 300
 _MAX_READ_BYTES = 64 * 1024
-#: Python refuses to read a longer number, which an entity may hold.
-_MAX_MARKUP_CHARS = 4096
 
 _SECRET_PARAMETER = re.compile(r"signature|sig$|upload_id|token|credential", re.IGNORECASE)
 _UNREAD = ("style", "script")
@@ -47,7 +45,11 @@ def plain_words(text: str) -> str:
     """The words of an XML error, of a balancer's HTML page, or of plain text."""
     found = [*_xml_parts(text)]
     words = ": ".join(dict.fromkeys(found)) if found else _without_tags(text)
-    return html.unescape(words[:_MAX_MARKUP_CHARS]).strip()
+    try:
+        # Not cut here: what cuts a secret before it is masked lets the rest of it through.
+        return html.unescape(words).strip()
+    except ValueError:  # an entity with more digits than Python reads
+        return words.strip()
 
 
 def _xml_parts(text: str) -> Iterator[str]:

@@ -34,8 +34,16 @@ from uploader.settings.schema import (
 
 SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-#: Settings that run a command or decide where the API key is sent.
-_GRAVE = ("fireworks.api_key_command", "fireworks.base_url", "fireworks.ca_bundle")
+#: Settings that run a command, decide where the API key is sent, or name the job table, whose
+#: rows say which files are sent where.
+_GRAVE = (
+    "fireworks.api_key_command",
+    "fireworks.api_key_file",
+    "fireworks.base_url",
+    "fireworks.ca_bundle",
+    "database_url",
+    "state_dir",
+)
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _MAX_FILE_BYTES = 1_000_000
 #: Parsing a key with a hundred thousand parts would take minutes.
