@@ -10,7 +10,7 @@ export PIP_CONSTRAINT := constraints.txt
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
 
-test: $(VENV)/installed-dev ## every test but the long ones; under four minutes
+test: $(VENV)/installed-dev ## every test but the long ones; about five minutes on two cores
 	$(BIN)/pytest -n 2 --dist worksteal -m "not long and not timed"
 	$(BIN)/pytest -n 0 -m "timed and not long"
 

@@ -53,6 +53,7 @@ def status(env: Path) -> list[str]:
 
 
 @pytest.mark.acceptance
+@pytest.mark.long
 def test_a_demo_that_is_kept_can_be_looked_at_and_goes_on_until_ctrl_c() -> None:
     looks: list[list[str]] = []
     kept = None

@@ -29,6 +29,7 @@ def seen(lab: Lab, *names: str) -> list[str]:
 # -- ahead of sending ----------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_job_asks_for_urls_once_however_long_it_takes(lab: Lab) -> None:
     lab.world.config.url_life_s = 60
     lab.bytes_per_s = GRANULE / 200

@@ -66,7 +66,8 @@ FOLDERS: dict[str, tuple[dict[str, bytes], set[str]]] = {
     "few targets": (adapter([f"{n}{LONG}" for n in range(4)], ONE), {"lora_targets"}),
     "many targets": (adapter(["wte", *(f"x{n}" for n in range(9999))], ONE), {"lora_targets"}),
     "modules": (adapter(["q_proj"], lora([LONG_PATH], 8)), {"lora_tensors"}),
-    "axes": (adapter(["q_proj"], ONE | {A0: (1,) * 3000}), {"lora_tensors"}),
+    "axes": (adapter(["q_proj"], ONE | {A0: (1,) * 60}), {"lora_tensors"}),
+    "countless axes": (adapter(["q_proj"], ONE | {A0: (1,) * 3000}), {"safetensors_header"}),
 }
 
 

@@ -332,3 +332,13 @@ def test_no_signature_is_too_much_for_storage(
         url = f"{world.storage_url}/fireworks-artifacts-sandbox/{quote(key)}?{text}"
         assert http.request(method, url).status_code in (400, 403, 404, 405)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_body_of_countless_values_is_refused_before_it_is_parsed(box: Sandbox) -> None:
+    body = b"[" + b"[]," * 400_000 + b"[]]"
+    authorized = {"Authorization": f"Bearer {box.api_key}"}
+    address = f"{box.base_url}/v1/accounts/sandbox/models"
+    with requests.Session() as http:
+        http.trust_env = False
+        answer = http.post(address, data=body, headers=authorized, timeout=DEADLINE_S)
+    assert answer.status_code == 400

@@ -133,9 +133,15 @@ def read_body(body: Body) -> bytes:
     return b"".join(iter(body.read, b""))
 
 
+#: Two for each file of the largest model: small values would take far more memory than bytes.
+_MAX_VALUES = 300_000
+
+
 def read_json(request: Request) -> Any:
     """The parsed body: {} for an empty one, None for one that is not strict JSON in UTF-8."""
     content = read_body(request.body)
+    if sum(map(content.count, (b"[", b"{", b","))) > _MAX_VALUES:
+        return None
     try:
         text = content.decode()
         return json.loads(text, parse_constant=_refuse, object_pairs_hook=_object) if text else {}
