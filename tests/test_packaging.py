@@ -16,13 +16,14 @@ from pathlib import Path
 import pytest
 
 import uploader
+from uploader.core.distribution import NAME, install
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 #: Packages that no developer needs to have, by what they are imported as.
 NOT_INSTALLED = {"model_signing": "model-signing"}
 #: The folder of a wheel that says what is in it.
-ABOUT = f"uploader-{uploader.__version__}.dist-info"
+ABOUT = f"{NAME.replace('-', '_')}-{uploader.__version__}.dist-info"
 
 
 def packages(nodes: Callable[[ast.Module], Iterable[ast.AST]]) -> set[str]:
@@ -72,12 +73,21 @@ def test_only_what_everybody_installs_is_imported_at_the_head_of_a_file() -> Non
     assert packages(lambda tree: tree.body) <= declared()[""]
 
 
+def test_the_name_and_the_extras_of_hints_are_those_that_are_installed() -> None:
+    assert PROJECT["name"] == NAME
+    sources = "".join(file.read_text() for file in (ROOT / "uploader").rglob("*.py"))
+    hinted = set(re.findall(r"""\binstall\(['"](\w+)['"]\)""", sources))
+    assert hinted == {"postgresql", "signatures", "socks"}
+    assert hinted <= PROJECT["optional-dependencies"].keys()
+    assert install("socks").startswith("pip install 'uploader-for-fireworks[socks]'")
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     folder = tmp_path_factory.mktemp("wheel")
     asked = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder), "."]
     subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, timeout=240)
-    (built,) = folder.glob("uploader-*.whl")
+    (built,) = folder.glob("*.whl")
     return zipfile.ZipFile(built)
 
 

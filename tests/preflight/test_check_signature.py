@@ -14,6 +14,7 @@ from typing import Any, Self
 import pytest
 
 from tests.model.build import BASE, LORA, Brief, brief, check
+from uploader.core.distribution import install
 from uploader.preflight.checks.signature import SIGNATURE
 
 W, E = "warning", "error"
@@ -118,7 +119,7 @@ def test_without_the_library_it_is_reported_that_nothing_was_verified(tmp_path: 
     (finding,) = check(tmp_path, {**signed(BASE), "README.md": b"other"})
     assert brief([finding]) == [("model_sig", W, SIGNATURE)]
     assert "was not verified" in finding.message
-    assert finding.hint.startswith("pip install 'uploader[signatures]'")
+    assert finding.hint.startswith(install("signatures"))
 
 
 def test_the_library_itself_says_the_same(tmp_path: Path) -> None:

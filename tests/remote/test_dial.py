@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.remote.scripted import HandClock
+from uploader.core.distribution import install
 from uploader.core.errors import RemoteError, Stopped
 from uploader.core.redact import SessionUri
 from uploader.remote.dial import Address, addresses, dial
@@ -133,7 +134,7 @@ def test_a_missing_part_for_socks_is_reported_with_the_command(
     with pytest.raises(RemoteError) as caught:
         storage.query(SessionUri("https://storage.example/o?upload_id=U"), 1)
     assert "SOCKS" in caught.value.message
-    assert "uploader[socks]" in caught.value.hint
+    assert install("socks") in caught.value.hint
 
 
 def test_a_connection_through_socks_is_watched_and_cut(

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from tests.acceptance.conftest import until
 from tests.postgresql import PASSWORD, Cluster
+from uploader.core.distribution import install
 from uploader.core.errors import StoreError, UploaderError, UsageError
 from uploader.core.events import EventKind
 from uploader.core.job import Event, NewJob
@@ -75,7 +76,7 @@ def test_without_its_driver_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(UsageError) as raised:
         open_engine("postgresql://u:hunter2@h/db")
-    assert "pip install 'uploader[postgresql]'" in raised.value.hint
+    assert raised.value.hint == install("postgresql")
     assert "hunter2" not in raised.value.message
 
 

@@ -22,6 +22,7 @@ from requests.adapters import BaseAdapter
 
 from uploader import __version__
 from uploader.core.addresses import is_loopback, trusted
+from uploader.core.distribution import install
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.reasons import Code
 from uploader.core.verdict import Call, Verdict
@@ -150,7 +151,7 @@ _CAUSES: tuple[_Cause, ...] = (
     _Cause(
         (requests.exceptions.InvalidSchema, ImportError),
         "{host} is to be reached through a SOCKS proxy, but SOCKS support is not installed",
-        "pip install 'uploader[socks]', or unset ALL_PROXY and HTTPS_PROXY",
+        f"{install('socks')}; or unset ALL_PROXY and HTTPS_PROXY",
     ),
     _Cause((HTTPException, transport.HTTPError), "{host} gave an incomplete answer"),
     _Cause((BaseException,), "the exchange with {host} failed", ""),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from uploader.core.distribution import install
 from uploader.core.text import some
 from uploader.model.finding import Finding, error, warning
 from uploader.model.reading import Malformed, read_object
@@ -31,7 +32,7 @@ def model_sig(contents: Contents) -> Iterable[Finding]:
         found = _digests(contents, wanted)
     except ImportError:
         message = f"{SIGNATURE} was not verified: model-signing cannot be imported"
-        hint = f"pip install 'uploader[signatures]'; {_HINT}"
+        hint = f"{install('signatures')}; {_HINT}"
         yield warning("model_sig", SIGNATURE, message, hint)
     except (ValueError, OSError) as problem:
         words = problem if isinstance(problem, Malformed) else "is not understood"

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, DateTime, Engine, create_engine, event, func, text
 from sqlalchemy.exc import DBAPIError
 
+from uploader.core.distribution import install
 from uploader.core.errors import UsageError
 from uploader.core.reasons import Code
 from uploader.store.database.causes import Cause
@@ -150,8 +151,8 @@ def open_database(url: URL, lock_timeout_s: float) -> Engine:
             use_native_hstore=False,
         )
     except ImportError:
-        hint = "pip install 'uploader[postgresql]'"
-        raise UsageError("a store in PostgreSQL needs its driver", hint=hint) from None
+        message = "a store in PostgreSQL needs its driver"
+        raise UsageError(message, hint=install("postgresql")) from None
     _prepare(engine, lock_timeout_s)
     return engine
 
