@@ -13,6 +13,7 @@ from uploader.core.exits import Exit
 from uploader.core.job import Status
 from uploader.core.lifecycle import render_mermaid
 from uploader.core.reasons import Code
+from uploader.core.store_reasons import StoreCode
 from uploader.preflight import registry
 from uploader.sandbox.kinds import help_text
 
@@ -81,7 +82,7 @@ _LEADS = {
 def _codes(leads_to: Status | None) -> str:
     rows = [
         f"| `{code}` | {code.meaning} | {code.hint or f'*{code.made}*'} |"
-        for code in Code
+        for code in (*Code, *StoreCode)
         if code.leads_to is leads_to
     ]
     return _table(("code", "meaning", "hint"), rows)

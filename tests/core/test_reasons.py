@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from uploader.core.coded import Coded
 from uploader.core.errors import (
     Corrupted,
     JobError,
@@ -24,21 +25,24 @@ from uploader.core.job import Reason, Status
 from uploader.core.reasons import DAMAGED, Code
 from uploader.core.resumable import ProtocolError
 from uploader.core.retry import Backoff, Block, Fail, RetryAt, decide
+from uploader.core.store_reasons import StoreCode
 from uploader.core.verdict import Call, Verdict
 from uploader.remote import refusals
 
+CODES: list[Coded] = [*Code, *StoreCode]
 SOURCE = Path(__file__).parents[2] / "uploader"
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 #: The sandbox is another program; its answers have codes of their own.
 FILES = [
     file
     for file in sorted(SOURCE.rglob("*.py"))
-    if "sandbox" not in file.parts and file != SOURCE / "core/reasons.py"
+    if "sandbox" not in file.parts
+    and file not in (SOURCE / "core/reasons.py", SOURCE / "core/store_reasons.py")
 ]
 
 
-@pytest.mark.parametrize("code", Code)
-def test_every_code_says_what_it_means_and_what_to_do(code: Code) -> None:
+@pytest.mark.parametrize("code", CODES)
+def test_every_code_says_what_it_means_and_what_to_do(code: Coded) -> None:
     assert re.fullmatch(r"[a-z]+(_[a-z]+)*", code)
     assert code == code.name.lower()
     assert code.meaning.endswith(".")
@@ -64,7 +68,7 @@ def codes_in(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 yield node.lineno, text
             case ast.AnnAssign(target=ast.Name(id="code"), value=ast.Constant(value=str(text))):
                 yield node.lineno, text
-            case ast.Constant(value=str(text)) if "_" in text and text in {*Code}:
+            case ast.Constant(value=str(text)) if "_" in text and text in CODES:
                 yield node.lineno, text
 
 
@@ -86,17 +90,17 @@ def test_every_code_is_used() -> None:
         node.attr
         for file in FILES
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "Code"
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("Code", "StoreCode")
     }
-    assert {code.name for code in Code} - used == set()
+    assert {code.name for code in CODES} - used == set()
 
 
-def raised() -> Iterator[tuple[str, Code, bool]]:
+def raised() -> Iterator[tuple[str, Coded, bool]]:
     """Each error that is made: where, under which code, and whether with a hint of its own."""
     # A class that takes something else than words makes its hint itself.
     classes = {kind.__name__: kind for kind in kinds(UploaderError) if "__init__" not in vars(kind)}
     classes |= {"JobRefused": JobRefused, "RemoteError": RemoteError}
-    by_name = {f"Code.{code.name}": code for code in Code}
+    by_name = {f"{type(code).__name__}.{code.name}": code for code in CODES}
     for file in FILES:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in classes:
@@ -161,7 +165,7 @@ FAMILIES: list[Exception] = [
 def test_an_error_leads_where_its_code_says(error: Exception) -> None:
     decision = decide(error, 1, NOW, 0.5, Backoff())
     leads = {RetryAt: Status.ACTIVE, Block: Status.BLOCKED, Fail: Status.FAILED}
-    assert {str(code): code.leads_to for code in Code}[decision.reason.code] is leads[
+    assert {str(code): code.leads_to for code in CODES}[decision.reason.code] is leads[
         type(decision)
     ]
 

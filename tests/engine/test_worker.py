@@ -13,7 +13,7 @@ from tests.engine.conftest import DEADLINE_S, GRANULE, Lab
 from uploader.core.errors import StoreError
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
-from uploader.core.reasons import Code
+from uploader.core.store_reasons import StoreCode
 from uploader.engine.job_run import JobRun
 from uploader.engine.worker import Worker
 from uploader.store.claims import Claims
@@ -33,7 +33,9 @@ def break_times(
 
     def refuse(*of: Any, **facts: Any) -> Any:
         if next(made) in calls:
-            raise StoreError("the state store has no space left on its disk", code=Code.DISK_FULL)
+            raise StoreError(
+                "the state store has no space left on its disk", code=StoreCode.DISK_FULL
+            )
         return works(*of, **facts)
 
     monkeypatch.setattr(kind, verb, refuse)

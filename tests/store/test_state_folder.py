@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Engine
 
 from uploader.core.errors import StoreError, UsageError
-from uploader.core.reasons import Code
+from uploader.core.store_reasons import StoreCode
 from uploader.store.database import migrate, mounts, sqlite
 from uploader.store.database.dialect import open_engine, sqlite_url
 from uploader.store.database.state_folder import new_private_file, private_folder
@@ -169,7 +169,7 @@ def test_a_store_with_a_program_in_it_is_refused(state: Path, statement: str) ->
             return
         with pytest.raises(StoreError) as raised:
             migrate.require_head(engine)
-    assert raised.value.code == Code.FOREIGN
+    assert raised.value.code == StoreCode.FOREIGN
 
 
 def test_the_schema_is_not_trusted(engine: Engine) -> None:
@@ -207,7 +207,7 @@ def test_a_lock_has_an_end_and_names_who_holds_it(tmp_path: Path) -> None:
         with pytest.raises(StoreError) as raised, exclusive(lock, patience_s=0.3):
             pass
         holder.kill()
-    assert (raised.value.code, raised.value.exit_code) == (Code.LOCKED, 11)
+    assert (raised.value.code, raised.value.exit_code) == (StoreCode.LOCKED, 11)
     assert f"process {holder.pid}" in raised.value.message
     with exclusive(lock, patience_s=10):
         pass

@@ -24,9 +24,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
+from uploader.core.coded import Coded
 from uploader.core.exits import Exit
 from uploader.core.finding import Finding
 from uploader.core.reasons import Code
+from uploader.core.store_reasons import StoreCode
 from uploader.core.verdict import Call, Verdict
 
 
@@ -37,9 +39,9 @@ class UploaderError(Exception):
     """
 
     exit_code: ClassVar[Exit] = Exit.BUG
-    code: Code = Code.BUG
+    code: Coded = Code.BUG
 
-    def __init__(self, message: str, *, hint: str = "", code: Code | None = None) -> None:
+    def __init__(self, message: str, *, hint: str = "", code: Coded | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.code
@@ -89,7 +91,7 @@ class StoreError(UploaderError):
     """The state store cannot be used as it is."""
 
     exit_code = Exit.STORE
-    code = Code.STORE
+    code = StoreCode.STORE
 
 
 class LeaseLost(UploaderError):

@@ -7,39 +7,12 @@ generated from this table: grouped by status, and in this order within each grou
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Self
-
+from uploader.core.coded import Coded, Made
 from uploader.core.job import Status
 
 
-class Made(str):
-    """What the hint says, if the line that raises the error has to write it."""
-
-    __slots__ = ()
-
-
-class Code(StrEnum):
-    """One code. ``leads_to`` is the job's status after it, None if no job is concerned.
-
-    ``hint`` is what to do about it. If only the line that raises the error can write it, ``hint``
-    is empty and ``made`` says what it will contain.
-    """
-
-    meaning: str
-    leads_to: Status | None
-    hint: str
-    made: str
-
-    def __new__(cls, code: str, leads_to: Status | None, meaning: str, hint: str | Made) -> Self:
-        """A member: its word, and what stands in the other attributes."""
-        member = str.__new__(cls, code)
-        member._value_ = code
-        member.leads_to = leads_to
-        member.meaning = meaning
-        member.hint = "" if isinstance(hint, Made) else hint
-        member.made = hint if isinstance(hint, Made) else ""
-        return member
+class Code(Coded):
+    """Why a job is stopped or waits, or a command is refused; but for the state store's."""
 
     # -- the account needs a human ---------------------------------------------------------
 
@@ -323,64 +296,6 @@ class Code(StrEnum):
         "The jobs did not end in the time given.",
         "the jobs go on: wait again, or see `uploader status`",
     )
-
-    # -- the state store -------------------------------------------------------------------
-
-    STORE = "store", None, "The state store cannot be used as it is.", Made("what to check")
-    LOCKED = (
-        "locked",
-        None,
-        "Another process has locked the store.",
-        Made("how to find that process"),
-    )
-    READ_ONLY = "read_only", None, "The state store cannot be written.", Made("what to check")
-    CORRUPT = "corrupt", None, "The state store is damaged.", "restore a backup, or move it away"
-    DISK_FULL = (
-        "disk_full",
-        None,
-        "The disk of the state store is full.",
-        Made("which disk is full"),
-    )
-    GONE = (
-        "gone",
-        None,
-        "The state store is gone or cannot be opened.",
-        "check the state folder, restart the service",
-    )
-    IO = "io", None, "The state store cannot be read or written.", Made("what to check")
-    UNREACHABLE = (
-        "unreachable",
-        None,
-        "PostgreSQL does not answer.",
-        "check that the server runs, and check host, port and user in database_url",
-    )
-    LOGIN_REFUSED = (
-        "login_refused",
-        None,
-        "PostgreSQL refuses the user, the password, the database or a setting of the URL.",
-        Made("which part of the URL to check"),
-    )
-    CROWDED = (
-        "crowded",
-        None,
-        "PostgreSQL is out of connections or memory.",
-        "try again; raise max_connections, or run fewer workers",
-    )
-    SQLITE_TOO_OLD = (
-        "sqlite_too_old",
-        None,
-        "This Python's SQLite lacks a feature that the state store needs.",
-        "use a newer Python, or one built with a newer SQLite (`python3 -m sqlite3 --version`)",
-    )
-    FOREIGN = (
-        "foreign",
-        None,
-        "The database contains another program's tables.",
-        "set UPLOADER_DATABASE_URL to a file or database that no other program uses",
-    )
-    EMPTY = "empty", None, "The state store is empty.", "enqueue a folder first"
-    OLDER = "older", None, "An earlier version wrote the state store.", Made("how to migrate it")
-    NEWER = "newer", None, "A later version wrote the state store.", Made("what to install")
 
     # -- never shown: control flow ---------------------------------------------------------
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 
+from uploader.core.coded import Coded
 from uploader.core.errors import JobError, RemoteError, StoreError, UploaderError, UsageError
 from uploader.core.job import Reason
 from uploader.core.reasons import Code
@@ -261,7 +262,7 @@ class Cause(Enum):
     UNSETTLED = _LONG_LIMIT, "a file that keeps being written to is not the one that was enqueued"
 
 
-_BY_CODE = {
+_BY_CODE: dict[Coded, Cause] = {
     Code.MALFORMED: Cause.MALFORMED,
     Code.MIDDLE_BOX: Cause.MIDDLE_BOX,
     Code.MISMATCH: Cause.MISMATCH,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from uploader.core.coded import Coded
 from uploader.core.errors import StoreError
-from uploader.core.reasons import Code
+from uploader.core.store_reasons import StoreCode
 
 
 class Cause(NamedTuple):
@@ -14,7 +15,7 @@ class Cause(NamedTuple):
     The texts never contain a URL.
     """
 
-    code: Code
+    code: Coded
     what: str
     hint: str = ""
 
@@ -23,11 +24,11 @@ class Cause(NamedTuple):
         return StoreError(f"the state store {self.what}", hint=self.hint, code=self.code)
 
 
-LOCKED = Cause(Code.LOCKED, "is locked by another process", "try again; see who has it open")
-READ_ONLY = Cause(Code.READ_ONLY, "cannot be written", "check its owner, mode and mount")
-CORRUPT = Cause(Code.CORRUPT, "is damaged or not a database")
+LOCKED = Cause(StoreCode.LOCKED, "is locked by another process", "try again; see who has it open")
+READ_ONLY = Cause(StoreCode.READ_ONLY, "cannot be written", "check its owner, mode and mount")
+CORRUPT = Cause(StoreCode.CORRUPT, "is damaged or not a database")
 FULL = Cause(
-    Code.DISK_FULL, "has no space left on its disk", "free some space there, then try again"
+    StoreCode.DISK_FULL, "has no space left on its disk", "free some space there, then try again"
 )
-GONE = Cause(Code.GONE, "is gone or cannot be opened")
-IO = Cause(Code.IO, "cannot be read or written", "check whether its disk is full or failing")
+GONE = Cause(StoreCode.GONE, "is gone or cannot be opened")
+IO = Cause(StoreCode.IO, "cannot be read or written", "check whether its disk is full or failing")

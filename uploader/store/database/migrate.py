@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, inspect, text
 
 from uploader.core.errors import NotFound, StoreError, UsageError
-from uploader.core.reasons import Code
+from uploader.core.store_reasons import StoreCode
 from uploader.store.database import dialect, postgresql, sqlite
 from uploader.store.database import workers as locks
 from uploader.store.database.state_folder import new_private_file, private_folder
@@ -46,12 +46,13 @@ def current_version(engine: Engine) -> str | None:
         strangers = sqlite.strangers(connection) if dialect.is_file(engine) else []
     if strangers:
         raise StoreError(
-            f"the state store contains a view or a trigger ({strangers[0]!r})", code=Code.FOREIGN
+            f"the state store contains a view or a trigger ({strangers[0]!r})",
+            code=StoreCode.FOREIGN,
         )
     if version is None and set(tables) - {"alembic_version"}:
         raise StoreError(
             "the state store contains another program's tables",
-            code=Code.FOREIGN,
+            code=StoreCode.FOREIGN,
         )
     return version
 
@@ -67,12 +68,12 @@ def require_head(engine: Engine) -> None:
     if version == HEAD:
         return
     if version is None:
-        raise StoreError("the state store is empty", code=Code.EMPTY)
+        raise StoreError("the state store is empty", code=StoreCode.EMPTY)
     _refuse_newer(version)
     raise StoreError(
         f"the state store has version {version}, this program needs {HEAD}",
         hint="restart the service, or run `uploader db upgrade` while it is stopped",
-        code=Code.OLDER,
+        code=StoreCode.OLDER,
     )
 
 
@@ -122,7 +123,7 @@ def _refuse_newer(version: str | None) -> None:
         raise StoreError(
             f"the state store has version {version}, newer than this program's {HEAD}",
             hint="install the newer uploader again, or restore a backup",
-            code=Code.NEWER,
+            code=StoreCode.NEWER,
         )
 
 
@@ -131,7 +132,7 @@ def _refuse_while_worked_on(version: str, any_worker: Callable[[], bool]) -> Non
         raise StoreError(
             f"the state store has version {version} and a worker of that version runs",
             hint="restart the service: it migrates the store as it starts",
-            code=Code.OLDER,
+            code=StoreCode.OLDER,
         )
 
 

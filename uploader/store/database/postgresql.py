@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from uploader.core.distribution import install
 from uploader.core.errors import UsageError
-from uploader.core.reasons import Code
+from uploader.core.store_reasons import StoreCode
 from uploader.store.database.causes import Cause
 
 DRIVER = "postgresql+psycopg"
@@ -48,43 +48,43 @@ _CONNECTING: dict[str, Any] = {
 }
 
 _UNREACHABLE = Cause(
-    Code.UNREACHABLE,
+    StoreCode.UNREACHABLE,
     "cannot be reached: PostgreSQL does not answer",
 )
 _REFUSED = Cause(
-    Code.LOGIN_REFUSED,
+    StoreCode.LOGIN_REFUSED,
     "cannot be opened: PostgreSQL refuses this user, password or database",
     "check user, password and database in database_url, and the server's pg_hba.conf",
 )
 _SETTINGS = Cause(
-    Code.LOGIN_REFUSED,
+    StoreCode.LOGIN_REFUSED,
     "cannot be opened: the database URL has a setting that PostgreSQL does not know",
     "check the part of database_url after the ?",
 )
 _READ_ONLY = Cause(
-    Code.READ_ONLY,
+    StoreCode.READ_ONLY,
     "cannot be written: PostgreSQL allows this user, or this server, only to read",
     "grant the user its database; a standby cannot be written to",
 )
 _LOCKED = Cause(
-    Code.LOCKED,
+    StoreCode.LOCKED,
     "was locked by another session for too long",
     "try again; pg_stat_activity shows which session has the lock",
 )
 _FULL = Cause(
-    Code.DISK_FULL,
+    StoreCode.DISK_FULL,
     "has no space left on its disk",
     "free some space on PostgreSQL's disk, then try again",
 )
 _CROWDED = Cause(
-    Code.CROWDED,
+    StoreCode.CROWDED,
     "cannot be used: PostgreSQL is out of connections or memory",
 )
 _DAMAGED = Cause(
-    Code.IO, "cannot be read or written: PostgreSQL reports damage", "see the server's log"
+    StoreCode.IO, "cannot be read or written: PostgreSQL reports damage", "see the server's log"
 )
 _MIGRATED = Cause(
-    Code.NEWER, "was migrated while this worker had no connection to it", "restart the service"
+    StoreCode.NEWER, "was migrated while this worker had no connection to it", "restart the service"
 )
 
 #: By SQLSTATE, else by its class, the first two characters.

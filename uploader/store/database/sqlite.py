@@ -18,7 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from uploader.core.errors import StoreError
-from uploader.core.reasons import Code
+from uploader.core.store_reasons import StoreCode
 from uploader.store.database import causes
 from uploader.store.database.state_folder import our_file, private_folder
 
@@ -88,7 +88,7 @@ def refuse_old(version: tuple[int, ...]) -> None:
         found, needed = (".".join(map(str, numbers)) for numbers in (version, _OLDEST))
         raise StoreError(
             f"this Python has SQLite {found}, the state store needs {needed} or newer",
-            code=Code.SQLITE_TOO_OLD,
+            code=StoreCode.SQLITE_TOO_OLD,
         )
 
 

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from uploader.core.errors import StoreError
-from uploader.core.reasons import Code
+from uploader.core.store_reasons import StoreCode
 from uploader.runtime import SystemClock
 from uploader.store.database.dialect import store_errors
 from uploader.store.database.state_folder import private_folder
@@ -150,5 +150,5 @@ def _held_by(fd: int, path: Path) -> StoreError:
         hint=f"see what it is doing (`ps -p {written}`)"
         if written.isdecimal()
         else f"fuser {path}",
-        code=Code.LOCKED,
+        code=StoreCode.LOCKED,
     )
