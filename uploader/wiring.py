@@ -12,19 +12,20 @@ from uploader.core.errors import NotFound, StoreError, UsageError
 from uploader.runtime import Clock, StopToken, SystemClock, spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
     from ssl import SSLContext
 
     from sqlalchemy import Engine
 
-    from uploader.core.job import Event
+    from uploader.core.job import Event, Job, Scope
     from uploader.engine.context import Limits, WorkerContext
     from uploader.engine.worker import Worker
     from uploader.remote.credentials import ApiKeySource
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
     from uploader.settings.schema import Settings
+    from uploader.store.claims import Claims
     from uploader.store.database.workers import WorkerLock
     from uploader.store.jobs import Jobs
 
@@ -96,13 +97,14 @@ class Store:
         """Is any worker of this store alive? With PostgreSQL it may be on another machine."""
         return bool(self.living())
 
-    def living(self) -> frozenset[str]:
-        """The workers of this store that live, by the owners of their leases."""
+    def living(self) -> dict[str, Scope]:
+        """The workers of this store that live, by the owners of their leases, with their scopes."""
         from uploader.store.database.dialect import connected_workers
-        from uploader.store.database.workers import living
+        from uploader.store.database.workers import living, scope_of
 
         connected = connected_workers(self._engine) if self._engine else frozenset()
-        return living(self._settings.state_dir) | connected
+        here = living(self._settings.state_dir)
+        return {owner: scope_of(owner) for owner in connected} | here
 
     def version(self) -> str | None:
         """The version of its schema; None if it is empty or not there at all."""
@@ -141,31 +143,67 @@ class Store:
 
 
 @contextlib.contextmanager
-def worker(settings: Settings, on_event: Callable[[Event], None]) -> Iterator[tuple[Worker, Jobs]]:
+def worker(
+    settings: Settings, on_event: Callable[[Event], None], only: Collection[int] | None = None
+) -> Iterator[tuple[Worker, Jobs]]:
     """A worker that counts as alive as long as the context lasts, and its job table.
+
+    ``only``: the ids of the jobs that it is for; it changes no others. None: all jobs.
 
     Creates or migrates the store first. Raises StoreError, UsageError.
     """
+    from uploader.core.job import Scope
     from uploader.engine.worker import Worker
+    from uploader.store.claims import Claims
     from uploader.store.database import migrate
     from uploader.store.database.dialect import ChangeWatch, open_engine
     from uploader.store.database.workers import WorkerLock
     from uploader.store.jobs import Jobs
 
     engine = open_engine(settings.database_url)
+    scope = Scope(settings.fireworks.base_url, None if only is None else frozenset(only))
     try:
         migrate.ensure(engine, settings.state_dir)
         with (
-            WorkerLock(settings.state_dir) as lock,
+            WorkerLock(settings.state_dir, scope) as lock,
             contextlib.closing(ChangeWatch(engine, lock.owner)) as watch,
         ):
             migrate.require_head(engine)  # from here on nobody else migrates it
             for concern in concerns(settings, engine):
                 _log.warning("%s", concern)
-            context = _context(settings, engine, lock, watch.changed, on_event)
+            claims = Claims(engine, clock().now, on_event, scope.only)
+            context = _context(settings, engine, lock, watch.changed, claims)
             yield Worker(context), Jobs(engine)
     finally:
         engine.dispose()
+
+
+def work_on(
+    settings: Settings,
+    jobs: Jobs,
+    ids: Sequence[int],
+    show: Callable[[Sequence[Job]], None],
+    *,
+    timeout_s: float | None = None,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> list[Job]:
+    """Bring just those jobs to their ends, and return them as they ended: the one-shot upload.
+
+    ``jobs`` is the job table of an open `Store`, ``show`` is called with the jobs about once a
+    second. Where a worker runs already that takes them, nothing is sent from here: it is followed,
+    and its work is taken over if it dies. See `uploader.engine.oneshot`, whose promises these are;
+    ``on_event`` is called, in other threads, with what a worker of this process writes.
+
+    Raises WaitTimedOut, NotFound, StoreError, UsageError.
+    """
+    from uploader.engine.oneshot import work_on
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Worker]:
+        with worker(settings, on_event, ids) as (made, _):
+            yield made
+
+    return work_on(jobs, ids, clock(), spawn, opened, show=show, timeout_s=timeout_s)
 
 
 def trust(settings: Settings) -> SSLContext:
@@ -203,7 +241,7 @@ def _context(
     engine: Engine,
     lock: WorkerLock,
     changed: Callable[[], bool],
-    on_event: Callable[[Event], None],
+    claims: Claims,
 ) -> WorkerContext:
     from uploader.engine.context import WorkerContext
     from uploader.engine.throttle import Slots, Throttle
@@ -211,7 +249,6 @@ def _context(
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
     from uploader.remote.storage import Storage
-    from uploader.store.claims import Claims
     from uploader.store.jobs import Jobs
 
     time, limits, own = clock(), _limits(settings), settings.fireworks
@@ -234,7 +271,7 @@ def _context(
         base_url=own.base_url,
         account=own.account_id,
         jobs=Jobs(engine),
-        claims=Claims(engine, time.now, on_event),
+        claims=claims,
         clock=time,
         spawn=spawn,
         limits=limits,

@@ -10,6 +10,7 @@ import pytest
 
 from tests.acceptance.conftest import DEADLINE_S, GRANULE, MIB, Stopwatch, World, until
 from tests.postgresql import PASSWORD, Cluster
+from uploader.core.job import Scope
 from uploader.store.database.dialect import ChangeWatch, connected_workers, open_engine
 from uploader.store.database.migrate import HEAD
 from uploader.store.jobs import Jobs
@@ -75,7 +76,7 @@ def test_a_killed_worker_has_no_rate_within_two_seconds_though_its_lease_lasts(
 ) -> None:
     shared.uploader("enqueue", shared.model("model", weights_bin=64 * MIB))
     engine = open_engine(shared.environment["UPLOADER_DATABASE_URL"])
-    jobs = Jobs(engine, living=lambda: connected_workers(engine))
+    jobs = Jobs(engine, living=lambda: dict.fromkeys(connected_workers(engine), Scope()))
     with (
         contextlib.closing(ChangeWatch(engine, "another")),
         shared.worker(UPLOADER_TRANSFER__BANDWIDTH_LIMIT="4MiB/s") as process,

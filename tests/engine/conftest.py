@@ -30,6 +30,7 @@ from uploader.core.job import (
     Manifest,
     ManifestFile,
     NewJob,
+    Scope,
     Stage,
     Status,
 )
@@ -115,6 +116,8 @@ class Lab:
         self.key = self.world.config.api_key
         self.key_is_there = True
         self.account: str | None = None
+        #: The jobs that its workers are for; None: all.
+        self.only: frozenset[int] | None = None
         self.spawn: Spawn = self._spawn
         self.boundary: Callable[[str], object] = lambda _: None
         self.bytes_per_s: float | None = None
@@ -190,7 +193,8 @@ class Lab:
 
     @contextlib.contextmanager
     def worker(self, **limits: Any) -> Iterator[Worker]:
-        with WorkerLock(self.state) as lock:
+        scope = Scope(self.world.base_url, self.only)
+        with WorkerLock(self.state, scope) as lock:
             watch = ChangeWatch(self.engine)
             try:
                 yield Worker(self.context(lock, watch.changed, replace(LIMITS, **limits)))
@@ -220,7 +224,7 @@ class Lab:
             base_url=self.world.base_url,
             account=self.account,
             jobs=self.jobs,
-            claims=Claims(self.engine, self.clock.now, self._heard),
+            claims=Claims(self.engine, self.clock.now, self._heard, self.only),
             clock=self.clock,
             spawn=self.spawn,
             limits=limits,

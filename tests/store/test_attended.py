@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from uploader.core.job import Job, LivingWorker, PrefixCrc, Stage
+from uploader.core.job import Job, LivingWorker, PrefixCrc, Scope, Stage
 from uploader.core.redact import SessionUri
 from uploader.store.claims import Claims
 from uploader.store.database.workers import WorkerLock, living
@@ -36,7 +36,7 @@ def _waiting(since: datetime | None = SINCE) -> FileProgress:
 
 def _told(engine: Engine, *living: str) -> tuple[float | None, datetime | None, bool]:
     """What each way to read the job tells, which is one and the same."""
-    jobs = Jobs(engine, living=lambda: living)
+    jobs = Jobs(engine, living=lambda: dict.fromkeys(living, Scope()))
     (told,) = {_moving(job) for job in (jobs.job(1), jobs.find("m"), *jobs.jobs())}
     return told
 
@@ -57,9 +57,9 @@ def test_the_workers_are_those_that_live_with_what_they_hold(
     engine: Engine, enqueue: Callable[..., int]
 ) -> None:
     enqueue("other")
-    jobs = Jobs(engine, living=lambda: {"worker", "idle"})
+    jobs = Jobs(engine, living=lambda: {"worker": Scope(), "idle": Scope()})
     assert jobs.workers() == [LivingWorker("idle", ()), LivingWorker("worker", (1,))]
-    assert Jobs(engine, living=tuple).workers() == []
+    assert Jobs(engine, living=dict).workers() == []
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,5 @@ def test_who_takes_a_job_over_waits_for_nothing_yet(
 
 def test_who_lives_is_named_by_the_locks_that_are_held(tmp_path: Path) -> None:
     with WorkerLock(tmp_path) as one, WorkerLock(tmp_path) as two:
-        assert living(tmp_path) == {one.owner, two.owner}
-    assert living(tmp_path) == frozenset()
+        assert living(tmp_path) == {one.owner: Scope(), two.owner: Scope()}
+    assert living(tmp_path) == {}

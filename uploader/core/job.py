@@ -131,6 +131,22 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Scope:
+    """Which jobs a worker takes: those of its base URL, or ``only`` some of them.
+
+    An empty ``base_url`` is one that is not known: it counts as that of every job.
+    """
+
+    base_url: str = ""
+    only: frozenset[int] | None = None
+
+    def covers(self, job: Job) -> bool:
+        """Whether the worker takes ``job`` once nobody else holds it."""
+        ours = self.base_url in ("", job.base_url)
+        return ours and (self.only is None or job.id in self.only)
+
+
+@dataclass(frozen=True, slots=True)
 class LivingWorker:
     """A running worker, and the ids of the jobs that it holds; ``id`` goes into its leases."""
 
@@ -239,7 +255,7 @@ class Job:
     bytes_sent: int = 0
     #: The earliest `FileState.awaiting_since` of its files.
     awaiting_since: datetime | None = None
-    #: No worker is running that could take it; only set for readers, never for workers.
+    #: No living worker holds it or would take it; only set for readers, never for workers.
     unattended: bool = False
 
     @property

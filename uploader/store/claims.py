@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Select, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Engine, Select, and_, exists, func, or_, select, true, update
 
 from uploader.core.events import EventKind
 from uploader.core.job import Event, Lease, Stage, Status
@@ -38,9 +38,14 @@ class Claims:
         engine: Engine,
         now: Callable[[], datetime],
         on_event: Callable[[Event], None] = no_listener,
+        only: Collection[int] | None = None,
     ) -> None:
-        """``now`` is the wall clock; ``on_event`` is called with each event after its commit."""
+        """``now`` is the wall clock; ``on_event`` is called with each event after its commit.
+
+        ``only``: the ids of the jobs that this worker is for; it changes no others. None: all.
+        """
         self._engine = engine
+        self._ours = true() if only is None else jobs.c.id.in_(only)
         self._now = now
         self._journal = Journal(engine, on_event)
         #: Does a lease end by itself? With SQLite a file lock alone decides
@@ -68,7 +73,7 @@ class Claims:
         statement = (
             update(jobs)
             .where(
-                jobs.c.id == _next(wanted, base_url, now).scalar_subquery(),
+                jobs.c.id == _next(and_(self._ours, wanted), base_url, now).scalar_subquery(),
                 # Some databases let two writers choose at once.
                 jobs.c.lease_token.is_(None),
             )
@@ -148,7 +153,7 @@ class Claims:
     def _rescue(self, orphaned: ColumnElement[bool]) -> list[int]:
         now = self._now()
         with self._journal.writing(now) as transaction:
-            statement = update(jobs).where(orphaned).values(updated_at=now, **NO_LEASE)
+            statement = update(jobs).where(self._ours, orphaned).values(updated_at=now, **NO_LEASE)
             rows = transaction.run(statement.returning(jobs.c.id, jobs.c.status)).all()
             for row in rows:
                 if row.status == Status.ACTIVE:  # of all other jobs only the lease was left
@@ -161,7 +166,7 @@ class Claims:
         """Try every blocked job of ``base_url`` once more."""
         now = self._now()
         blocked = update(jobs).where(
-            jobs.c.base_url == base_url, jobs.c.status.in_(sources(Verb.HEAL))
+            self._ours, jobs.c.base_url == base_url, jobs.c.status.in_(sources(Verb.HEAL))
         )
         values: dict[str, Any] = {
             "status": advance(Status.BLOCKED, Verb.HEAL),
@@ -178,8 +183,9 @@ class Claims:
         """Try everything that waits for a later time at once: the clock was set back."""
         now = self._now()
         with self._journal.writing(now) as transaction:
-            for table in (jobs, files):
-                late = update(table).where(table.c.not_before > now)
+            for table, job_id in ((jobs, jobs.c.id), (files, files.c.job_id)):
+                ours = job_id.in_(select(jobs.c.id).where(self._ours))
+                late = update(table).where(ours, table.c.not_before > now)
                 transaction.run(late.values(not_before=None))
 
     def open_count(self, base_url: str) -> int:
@@ -191,7 +197,9 @@ class Claims:
         to_clean_up = and_(_TO_CLEAN_UP, or_(_HAS_SESSIONS, jobs.c.not_before.is_(None)))
         unfinished = or_(jobs.c.status == Status.ACTIVE, to_clean_up)
         query = (
-            select(func.count()).select_from(jobs).where(jobs.c.base_url == base_url, unfinished)
+            select(func.count())
+            .select_from(jobs)
+            .where(self._ours, jobs.c.base_url == base_url, unfinished)
         )
         with self._journal.reading() as connection:
             return connection.execute(query).scalar_one()

@@ -7,7 +7,7 @@ Their verbs change a job's status only; a lease stays with its worker until the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -15,7 +15,16 @@ from sqlalchemy import ColumnElement, Engine, and_, delete, select, update
 
 from uploader.core.errors import NotFound, UsageError, VerbRefused
 from uploader.core.events import EventKind
-from uploader.core.job import OPEN_STATUSES, Event, FileState, Job, LivingWorker, NewJob, Status
+from uploader.core.job import (
+    OPEN_STATUSES,
+    Event,
+    FileState,
+    Job,
+    LivingWorker,
+    NewJob,
+    Scope,
+    Status,
+)
 from uploader.core.lifecycle import Verb, advance, already
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
@@ -44,12 +53,13 @@ class Jobs:
         self,
         engine: Engine,
         on_event: Callable[[Event], None] = no_listener,
-        living: Callable[[], Collection[str]] | None = None,
+        living: Callable[[], Mapping[str, Scope]] | None = None,
     ) -> None:
         """``on_event`` is called with each event after its commit.
 
-        ``living`` names the owners that live: of a job whose holder does not, nothing is told that
-        only a worker at work makes true. A worker's own table does not ask.
+        ``living`` names the owners that live, and what each takes: of a job whose holder does not
+        live, nothing is told that only a worker at work makes true. A worker's own table does not
+        ask.
         """
         self._journal = Journal(engine, on_event)
         self._living = living
@@ -120,7 +130,12 @@ class Jobs:
         return [
             job
             if job.lease and job.lease.owner in living
-            else replace(job, rate_bps=None, awaiting_since=None, unattended=not living)
+            else replace(
+                job,
+                rate_bps=None,
+                awaiting_since=None,
+                unattended=not any(scope.covers(job) for scope in living.values()),
+            )
             for job in found
         ]
 

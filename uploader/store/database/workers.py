@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import threading
 import uuid
@@ -19,6 +20,7 @@ from types import TracebackType
 from typing import Self
 
 from uploader.core.errors import StoreError
+from uploader.core.job import Scope
 from uploader.core.store_reasons import StoreCode
 from uploader.runtime import SystemClock
 from uploader.store.database.dialect import store_errors
@@ -29,19 +31,26 @@ LOCK_PATIENCE_S = 60.0
 _LOOK_S = 0.1
 #: A file in the state folder; locked while a schema changes, a backup is made, or a worker starts.
 MIGRATION_LOCK = "migrate.lock"
+_UNKNOWN = Scope()
+#: The owner of a worker that takes only some jobs begins with this.
+_LIMITED = "only-"
 
 
 class WorkerLock:
     """This worker's proof of life, held until `close`. ``owner`` goes into its leases."""
 
-    def __init__(self, state_dir: Path) -> None:
-        """Raises StoreError, and UsageError for a state folder on a network file system."""
+    def __init__(self, state_dir: Path, scope: Scope = _UNKNOWN) -> None:
+        """``scope``: what this worker takes; its lock file tells other processes.
+
+        Raises StoreError, and UsageError for a state folder on a network file system.
+        """
         self._folder = state_dir / "workers"
         with store_errors():
             private_folder(self._folder)
             # A migration has already checked for workers: none may start meanwhile.
             with exclusive(state_dir / MIGRATION_LOCK):
-                self.owner, self._fd = _take_new(self._folder)
+                self.owner, self._fd = _take_new(self._folder, _prefix(scope))
+                os.write(self._fd, _written(scope))
 
     def alive(self, owner: str) -> bool:
         """Does the worker ``owner`` still hold its lock? Always true for this one."""
@@ -71,20 +80,47 @@ def any_worker(state_dir: Path) -> bool:
     return bool(living(state_dir))
 
 
-def living(state_dir: Path) -> frozenset[str]:
-    """The owners of the locks that are held. Removes stale locks; raises StoreError."""
+def living(state_dir: Path) -> dict[str, Scope]:
+    """The owners of the locks that are held, each with what it takes; removes stale locks.
+
+    Raises StoreError.
+    """
     with store_errors():
         locks = (state_dir / "workers").glob("*.lock")
-        return frozenset(path.stem for path in locks if _held(path))
+        return {path.stem: _read(path) for path in locks if _held(path)}
+
+
+def scope_of(owner: str) -> Scope:
+    """What a worker of another machine takes, as far as its name tells (PostgreSQL only)."""
+    return Scope(only=frozenset()) if owner.startswith(_LIMITED) else _UNKNOWN
+
+
+def _prefix(scope: Scope) -> str:
+    return "" if scope.only is None else _LIMITED
+
+
+def _written(scope: Scope) -> bytes:
+    only = None if scope.only is None else sorted(scope.only)
+    return json.dumps({"base_url": scope.base_url, "only": only}).encode()
+
+
+def _read(path: Path) -> Scope:
+    """What a lock file says; one that was only just made, or is damaged, says nothing."""
+    try:
+        written = json.loads(path.read_bytes())
+        only = written["only"]
+        return Scope(str(written["base_url"]), None if only is None else frozenset(map(int, only)))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return scope_of(path.stem)
 
 
 def _lock_path(folder: Path, owner: str) -> Path:
     return folder / f"{owner}.lock"
 
 
-def _take_new(folder: Path) -> tuple[str, int]:
+def _take_new(folder: Path, prefix: str) -> tuple[str, int]:
     while True:
-        owner = uuid.uuid4().hex
+        owner = prefix + uuid.uuid4().hex
         path = _lock_path(folder, owner)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
