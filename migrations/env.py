@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from uploader.store.tables import metadata
+from uploader.store.indexes import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -90,7 +90,7 @@ def test_an_upload_that_ends_while_the_worker_looks_is_not_an_error(lab: Lab) ->
 def test_a_store_that_hiccups_at_the_last_look_does_not_end_the_run(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_times(monkeypatch, Claims, "open_count", range(2))
+    break_times(monkeypatch, Claims, "any_open", range(2))
     lab.enqueue(lab.model())
     lab.run()
     lab.assert_ready()

@@ -181,7 +181,7 @@ def test_a_cancelled_job_is_claimed_until_nothing_is_left_open(
     assert claims.claim_cancelled("w", BASE_URL, 60) is None, "its worker has not stopped"
     held.release()
     assert claims.claim_cancelled("w", "https://elsewhere", 60) is None
-    assert claims.open_count(BASE_URL) == 1
+    assert claims.any_open(BASE_URL)
 
     again = claims.claim_cancelled("w", BASE_URL, 60)
     assert again
@@ -196,20 +196,20 @@ def test_a_cancelled_job_is_claimed_until_nothing_is_left_open(
     last.close()
     last.release()
     assert claims.claim_cancelled("w", BASE_URL, 60) is None
-    assert claims.open_count(BASE_URL) == 0
+    assert not claims.any_open(BASE_URL)
     assert all(file.session is None for file in jobs.files(held.job.id))
 
 
-def test_open_count_counts_what_a_worker_can_do(
+def test_what_a_worker_can_do_keeps_it_from_being_idle(
     claims: Claims, enqueue: Callable[..., int], put: Callable[..., None]
 ) -> None:
     job_id = enqueue()
     enqueue("n", base_url="https://elsewhere")
-    counts = {}
+    found = {}
     for status in Status:
         put(job_id, status=status, not_before=LATER)
-        counts[status] = claims.open_count(BASE_URL)
-    assert counts == {status: int(status is Status.ACTIVE) for status in Status}
+        found[status] = claims.any_open(BASE_URL)
+    assert found == {status: status is Status.ACTIVE for status in Status}
 
 
 def test_a_clock_set_back_by_years_strands_no_job(

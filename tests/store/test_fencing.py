@@ -75,7 +75,8 @@ UNFENCED = {
     "reap",
     "heal",
     "clear_future_waits",
-    "open_count",
+    "any_open",
+    "next_due",
 }
 
 

@@ -27,8 +27,8 @@ from uploader.store.database import workers as locks
 from uploader.store.database.dialect import ChangeWatch, open_engine
 from uploader.store.database.postgresql import connected_workers
 from uploader.store.database.workers import WorkerLock
+from uploader.store.indexes import metadata
 from uploader.store.jobs import Jobs
-from uploader.store.tables import metadata
 
 
 @pytest.fixture

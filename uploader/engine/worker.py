@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from uploader.core.errors import StoreError
-from uploader.core.job import Lease, Stage, Status
+from uploader.core.job import LANES, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.job_run import JobRun
 from uploader.runtime import Clock
@@ -51,9 +51,6 @@ DRAIN_S = 8.0
 STORE_PATIENCE_S = 60.0
 #: A wall clock set back by more than this would keep jobs waiting; less does no harm.
 SET_BACK = timedelta(minutes=1)
-
-#: Jobs being uploaded and jobs being validated do not take each other's slots.
-LANES = (frozenset({Stage.CREATE, Stage.UPLOAD}), frozenset({Stage.VALIDATE}))
 
 _log = logging.getLogger(__name__)
 
@@ -159,7 +156,7 @@ class Worker:
             raise error
 
     def _idle(self) -> bool:
-        return not self._runs and not self._context.claims.open_count(self._context.base_url)
+        return not self._runs and not self._context.claims.any_open(self._context.base_url)
 
     # -- claiming --------------------------------------------------------------------------
 

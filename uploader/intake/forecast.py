@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
 _STORED = (Stage.VALIDATE, Stage.READY)
+#: How many jobs that have ended are looked at: the last one of them that was uploaded counts.
+_RECENT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,11 @@ def forecast(given_bps: float | None, limit_bps: int | None, jobs: Jobs | None) 
     return measured
 
 
-def earlier_jobs(jobs: Jobs) -> list[Job]:
-    """Every job; none if the history is damaged, which is not a reason to fail here."""
-    with contextlib.suppress(StoreError):
-        return jobs.jobs()
-    return []
-
-
 def _measured(jobs: Jobs) -> Forecast | None:
     """The rate of the last upload, including its pauses and waits: the next may have them, too."""
-    uploaded = [job for job in earlier_jobs(jobs) if job.stage in _STORED]
+    uploaded: list[Job] = []
+    with contextlib.suppress(StoreError):  # a damaged history is not a reason to fail here
+        uploaded = [job for job in jobs.jobs(_RECENT) if job.stage in _STORED]
     if not uploaded:
         return None
     last = max(uploaded, key=lambda job: job.updated_at)

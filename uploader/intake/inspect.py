@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uploader.core.documents import InspectionJson
-from uploader.core.errors import PreflightRefused, UploaderError
-from uploader.core.job import FileState, Kind, Manifest
-from uploader.intake.forecast import Forecast, earlier_jobs
+from uploader.core.errors import PreflightRefused, StoreError, UploaderError
+from uploader.core.job import FileState, Job, Kind, Manifest
+from uploader.intake.forecast import Forecast
 from uploader.intake.request import EnqueueRequest
 from uploader.model.finding import Finding, error
 from uploader.model.folder import SEEN_BY_SCAN, Folder, LeftOut
@@ -135,7 +135,10 @@ def uploaded_base(folder: Folder, given: str | None, jobs: Jobs | None) -> Folde
     model = base_model_of(folder, given)
     if model is None or jobs is None:
         return None
-    for job in reversed(earlier_jobs(jobs)):
+    earlier: list[Job] = []
+    with contextlib.suppress(StoreError):  # a damaged history is not a reason to fail here
+        earlier = jobs.of_model(model)
+    for job in reversed(earlier):
         if job.model == model and job.kind is Kind.BASE:
             with contextlib.suppress(UploaderError):
                 found = LocalFolder(Path(job.path)).list()

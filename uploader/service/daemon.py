@@ -11,14 +11,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from types import FrameType
 
 from uploader import wiring
 from uploader.core.errors import StoreError
 from uploader.core.exits import Exit, combined, exit_of
-from uploader.core.job import Event, Job, Stage, Status
+from uploader.core.job import Event
 from uploader.core.redact import redact
 from uploader.core.text import event_line, progress_line, shown, timestamp
 from uploader.engine.worker import DRAIN_S, Worker
@@ -79,7 +79,7 @@ def run(settings: Settings, *, until_idle: bool) -> int:
         finally:
             ended.set()
         _log.info("worker is idle" if idle else "worker drained")
-        return _result(jobs.jobs(), worker.seen, settings.fireworks.base_url) if idle else Exit.OK
+        return _result(jobs, worker.seen, settings.fireworks.base_url) if idle else Exit.OK
 
 
 def _on_signals(drain: Callable[[], None]) -> None:
@@ -106,27 +106,22 @@ def _log_progress(jobs: Jobs, ended: threading.Event) -> None:
     while not wiring.clock().wait(ended, PROGRESS_EVERY_S):
         with contextlib.suppress(StoreError):  # the worker's loop reports that
             now = wiring.clock().now()
-            for job in filter(_uploading, jobs.jobs()):
+            for job in jobs.uploading():
                 _progress.info("job %d %s: %s", job.id, job.model_id, progress_line(job, now))
 
 
-def _uploading(job: Job) -> bool:
-    return job.status is Status.ACTIVE and job.stage is Stage.UPLOAD and job.lease is not None
-
-
-def _result(jobs: Sequence[Job], seen: set[int], base_url: str) -> Exit:
+def _result(jobs: Jobs, seen: set[int], base_url: str) -> Exit:
     """One code for the jobs of this run.
 
     If this configuration skips a job, the configuration is wrong, or the job should not be there.
     """
-    exits = {exit_of(job.status, job.reason) for job in jobs if job.id in seen}
-    for job in jobs:
-        if job.status is Status.ACTIVE and job.base_url != base_url:
-            exits.add(Exit.USAGE)
-            _log.warning(
-                "job %d is for %s: a worker configured for %s does not take it",
-                job.id,
-                job.base_url,
-                base_url,
-            )
+    exits = {exit_of(job.status, job.reason) for job in jobs.these(seen)}
+    for job in jobs.active_elsewhere(base_url):
+        exits.add(Exit.USAGE)
+        _log.warning(
+            "job %d is for %s: a worker configured for %s does not take it",
+            job.id,
+            job.base_url,
+            base_url,
+        )
     return combined(exits)

@@ -7,24 +7,45 @@ from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Select, and_, exists, func, or_, select, true, update
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    Engine,
+    ScalarSelect,
+    Select,
+    and_,
+    exists,
+    func,
+    or_,
+    select,
+    true,
+    union,
+    update,
+)
 
 from uploader.core.events import EventKind
-from uploader.core.job import Event, Lease, Stage, Status
-from uploader.core.lifecycle import Verb, advance, sources
+from uploader.core.job import LANES, Event, Lease, Stage, Status
+from uploader.core.lifecycle import Verb, advance
 from uploader.store.database import dialect
 from uploader.store.fence import Fence
 from uploader.store.held import NO_LEASE, Held
 from uploader.store.journal import Journal, no_listener, reason_columns
 from uploader.store.rows import read_job
-from uploader.store.tables import files, jobs
+from uploader.store.tables import (
+    BLOCKED,
+    HAS_SESSION,
+    HELD,
+    TO_DELETE,
+    WAITING,
+    active_in,
+    files,
+    jobs,
+)
 
 #: No correct wait is longer: a day of backoff on top of an hour of Retry-After. A longer one was
 #: written under a clock that has been set back since.
 _LONGEST_WAIT = timedelta(days=2)
-_HAS_SESSIONS = exists().where(files.c.job_id == jobs.c.id, files.c.session_uri.is_not(None))
-#: A cancelled job whose sessions, or model, still exist remotely.
-_TO_CLEAN_UP = and_(jobs.c.status == Status.CANCELLED, or_(jobs.c.delete_on_cancel, _HAS_SESSIONS))
+_WITH_SESSIONS = select(files.c.job_id).where(HAS_SESSION)
 
 
 class Claims:
@@ -59,21 +80,21 @@ class Claims:
 
         The order is: by priority, then jobs that were never delayed, then by age.
         """
-        ready = and_(jobs.c.status == Status.ACTIVE, jobs.c.stage.in_(stages))
-        return self._claim(ready, owner, base_url, lease_s)
+        ready = and_(self._ours, active_in(stages), jobs.c.base_url == base_url)
+        return self._claim(_next(ready, self._now()), owner, lease_s)
 
     def claim_cancelled(self, owner: str, base_url: str, lease_s: float) -> Held | None:
         """The next cancelled job that left something open remotely."""
-        return self._claim(_TO_CLEAN_UP, owner, base_url, lease_s)
+        return self._claim(
+            _next_to_clean_up(self._cancelled(base_url), self._now()), owner, lease_s
+        )
 
-    def _claim(
-        self, wanted: ColumnElement[bool], owner: str, base_url: str, lease_s: float
-    ) -> Held | None:
+    def _claim(self, next_id: Select[tuple[int]], owner: str, lease_s: float) -> Held | None:
         now, token = self._now(), uuid.uuid4().hex
         statement = (
             update(jobs)
             .where(
-                jobs.c.id == _next(and_(self._ours, wanted), base_url, now).scalar_subquery(),
+                jobs.c.id == next_id.scalar_subquery(),
                 # Some databases let two writers choose at once.
                 jobs.c.lease_token.is_(None),
             )
@@ -124,7 +145,7 @@ class Claims:
         tokens = [lease.token for lease in leases]
         now = self._now()
         with self._journal.writing(now) as transaction:
-            held = update(jobs).where(jobs.c.lease_token.in_(tokens))
+            held = update(jobs).where(HELD, jobs.c.lease_token.in_(tokens))
             transaction.run(held.values(updated_at=now, **NO_LEASE))
 
     def reap(self, alive: Callable[[str], bool]) -> list[int]:
@@ -137,7 +158,7 @@ class Claims:
         return [] if orphaned is None else self._rescue(orphaned)
 
     def _dead(self, alive: Callable[[str], bool]) -> ColumnElement[bool] | None:
-        owners = select(jobs.c.lease_owner).where(jobs.c.lease_owner.is_not(None)).distinct()
+        owners = select(jobs.c.lease_owner).where(HELD).distinct()
         with self._journal.reading() as connection:
             found = connection.scalars(owners).all()
         # Asked outside the transaction; an owner that died never comes back.
@@ -145,7 +166,7 @@ class Claims:
         return jobs.c.lease_owner.in_(dead) if dead else None
 
     def _overdue(self) -> ColumnElement[bool] | None:
-        overdue = jobs.c.lease_expires_at < dialect.overdue()
+        overdue = and_(HELD, jobs.c.lease_expires_at < dialect.overdue())
         with self._journal.reading() as connection:
             found = connection.execute(select(exists().where(overdue))).scalar_one()
         return overdue if found else None
@@ -165,9 +186,7 @@ class Claims:
     def heal(self, base_url: str) -> None:
         """Try every blocked job of ``base_url`` once more."""
         now = self._now()
-        blocked = update(jobs).where(
-            self._ours, jobs.c.base_url == base_url, jobs.c.status.in_(sources(Verb.HEAL))
-        )
+        blocked = update(jobs).where(self._ours, jobs.c.base_url == base_url, BLOCKED)
         values: dict[str, Any] = {
             "status": advance(Status.BLOCKED, Verb.HEAL),
             "not_before": None,
@@ -188,29 +207,82 @@ class Claims:
                 late = update(table).where(ours, table.c.not_before > now)
                 transaction.run(late.values(not_before=None))
 
-    def open_count(self, base_url: str) -> int:
-        """How many jobs a worker still has work for; a worker with none is idle (docs/cli.md §4).
+    def any_open(self, base_url: str) -> bool:
+        """Whether a worker still has work; one that has none is idle (docs/cli.md §4).
 
         A cancelled job's model that could not be deleted is not a reason to stay: it may need
         another key first. The next worker tries again.
         """
-        to_clean_up = and_(_TO_CLEAN_UP, or_(_HAS_SESSIONS, jobs.c.not_before.is_(None)))
-        unfinished = or_(jobs.c.status == Status.ACTIVE, to_clean_up)
-        query = (
-            select(func.count())
-            .select_from(jobs)
-            .where(self._ours, jobs.c.base_url == base_url, unfinished)
+        ours = and_(self._ours, jobs.c.base_url == base_url)
+        deletable = exists().where(ours, TO_DELETE, jobs.c.not_before.is_(None))
+        query = select(
+            or_(
+                *(exists().where(ours, active_in(lane)) for lane in LANES),
+                deletable,
+                exists(self._cancelled(base_url).where(jobs.c.id.in_(_WITH_SESSIONS))),
+            )
         )
         with self._journal.reading() as connection:
-            return connection.execute(query).scalar_one()
+            return bool(connection.execute(query).scalar_one())
+
+    def next_due(self, base_url: str) -> datetime | None:
+        """The next time at which a job that waits may be claimed; None if none waits."""
+        query = (
+            select(jobs.c.not_before)
+            .where(
+                self._ours,
+                WAITING,
+                jobs.c.base_url == base_url,
+                jobs.c.not_before > self._now(),
+                jobs.c.lease_token.is_(None),
+            )
+            .order_by(jobs.c.not_before)
+            .limit(1)
+        )
+        with self._journal.reading() as connection:
+            return connection.execute(query).scalar_one_or_none()
+
+    def _cancelled(self, base_url: str) -> Select[tuple[int]]:
+        return select(jobs.c.id).where(
+            self._ours, jobs.c.status == Status.CANCELLED, jobs.c.base_url == base_url
+        )
 
 
-def _next(wanted: ColumnElement[bool], base_url: str, now: datetime) -> Select[tuple[int]]:
+def _next(ready: ColumnElement[bool], now: datetime) -> Select[tuple[int]]:
+    """Each part is one probe of an index, however many jobs there are and whatever they wait for.
+
+    So it goes from one priority in use to the next, and at each of them asks for the first job that
+    was never delayed, then for the one that was due first.
+    """
+    levels = select(func.max(jobs.c.priority).label("priority")).where(ready).cte(recursive=True)
+    below = select(func.max(jobs.c.priority)).where(ready, jobs.c.priority < levels.c.priority)
+    levels = levels.union_all(
+        select(below.correlate(levels).scalar_subquery()).where(levels.c.priority.is_not(None))
+    )
+    found = select(
+        levels.c.priority,
+        func.coalesce(
+            _first(levels, ready, jobs.c.not_before.is_(None)),
+            _first(levels, ready, jobs.c.not_before <= now),
+            _first(levels, ready, jobs.c.not_before > now + _LONGEST_WAIT),
+        ).label("id"),
+    ).subquery()
     return (
-        select(jobs.c.id)
-        .where(
-            wanted,
-            jobs.c.base_url == base_url,
+        select(found.c.id).where(found.c.id.is_not(None)).order_by(found.c.priority.desc()).limit(1)
+    )
+
+
+def _first(levels: CTE, ready: ColumnElement[bool], due: ColumnElement[bool]) -> ScalarSelect[int]:
+    at_level = (ready, jobs.c.priority == levels.c.priority, jobs.c.lease_token.is_(None), due)
+    query = select(jobs.c.id).where(*at_level).order_by(jobs.c.not_before, jobs.c.id).limit(1)
+    return query.correlate(levels).scalar_subquery()
+
+
+def _next_to_clean_up(cancelled: Select[tuple[int]], now: datetime) -> Select[tuple[int]]:
+    left_open = union(select(jobs.c.id).where(TO_DELETE), _WITH_SESSIONS)
+    return (
+        cancelled.where(
+            jobs.c.id.in_(left_open),
             jobs.c.lease_token.is_(None),
             or_(
                 jobs.c.not_before.is_(None),

@@ -7,11 +7,22 @@ Their verbs change a job's status only; a lease stays with its worker until the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Engine, and_, delete, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    TextClause,
+    and_,
+    delete,
+    func,
+    select,
+    true,
+    union_all,
+    update,
+)
 
 from uploader.core.errors import NotFound, UsageError, VerbRefused
 from uploader.core.events import EventKind
@@ -23,6 +34,7 @@ from uploader.core.job import (
     LivingWorker,
     NewJob,
     Scope,
+    Stage,
     Status,
 )
 from uploader.core.lifecycle import Verb, advance, already
@@ -30,7 +42,7 @@ from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
 from uploader.store.restart import refuse, restart
 from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
-from uploader.store.tables import events, files, jobs
+from uploader.store.tables import ENDED, HELD, OPEN, events, files, jobs
 
 #: The event of each user verb: its kind and its message.
 _TOLD: dict[Verb, tuple[EventKind, str]] = {
@@ -44,6 +56,8 @@ _REMOVABLE = (Status.DONE, Status.CANCELLED, Status.FAILED)
 _RESOURCE_NAME = re.compile(r"accounts/([^/]+)/models/([^/]+)")
 #: Longer numbers cannot be ids, and SQLite cannot store them.
 _MAX_ID_DIGITS = 18
+#: How many jobs are read at once.
+_PAGE = 500
 
 
 class Jobs:
@@ -90,9 +104,7 @@ class Jobs:
         """
         if ref.isdecimal() and len(ref) <= _MAX_ID_DIGITS:
             return self.job(int(ref))
-        with self._journal.reading() as connection:
-            rows = [job_of(row) for row in connection.execute(JOBS.where(_model_is(ref)))]
-        found = self._as_attended(rows)
+        found = self.of_model(ref)
         still_open = [job for job in found if job.status in OPEN_STATUSES]
         meant = still_open or found
         if not meant:
@@ -105,17 +117,65 @@ class Jobs:
         ended = ", ".join(f"{job.id} ({job.status})" for job in found)
         raise NotFound(f"every job of {ref} has ended: {ended}", hint="give the id")
 
-    def jobs(self) -> list[Job]:
-        """Every job with the sums over its files, by id."""
+    def of_model(self, ref: str) -> list[Job]:
+        """The jobs of a model, given by its id or its resource name, by id."""
+        return self._where(_model_is(ref))
+
+    def these(self, ids: Collection[int]) -> list[Job]:
+        """Those of the jobs with these ids that are there, by id."""
+        wanted, found = sorted(ids), []
+        for at in range(0, len(wanted), _PAGE):
+            found += self._where(jobs.c.id.in_(wanted[at : at + _PAGE]))
+        return found
+
+    def uploading(self) -> list[Job]:
+        """The active jobs in stage upload that a worker holds, by id."""
+        return self._where(HELD, jobs.c.status == Status.ACTIVE, jobs.c.stage == Stage.UPLOAD)
+
+    def active_elsewhere(self, base_url: str) -> list[Job]:
+        """The active jobs that are not for ``base_url``, by id."""
+        return self._where(OPEN, jobs.c.status == Status.ACTIVE, jobs.c.base_url != base_url)
+
+    def jobs(self, finished: int | None = None) -> list[Job]:
+        """As `stream`, at once."""
+        return list(self.stream(finished))
+
+    def stream(self, finished: int | None = None) -> Iterator[Job]:
+        """Every job that is open and the ``finished`` newest done or cancelled ones, or all; by id.
+
+        They are read a page at a time, so that memory stays small and no lock is held meanwhile.
+        """
+        shown, last = _shown(finished), 0
+        while True:
+            page = self._where(jobs.c.id > last, shown, most=_PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            last = page[-1].id
+
+    def count_finished(self) -> int:
+        """How many jobs are done or cancelled."""
         with self._journal.reading() as connection:
-            found = [job_of(row) for row in connection.execute(JOBS)]
+            query = select(func.count()).select_from(jobs).where(ENDED)
+            return connection.execute(query).scalar_one()
+
+    def _where(
+        self, *conditions: ColumnElement[bool] | TextClause, most: int | None = None
+    ) -> list[Job]:
+        """By id. The ids come first, or SQLite would walk over all jobs to have them in order."""
+        ids = select(jobs.c.id).where(*conditions)
+        if most is not None:
+            ids = ids.order_by(jobs.c.id).limit(most)
+        with self._journal.reading() as connection:
+            rows = connection.execute(JOBS.where(jobs.c.id.in_(ids)))
+            found = [job_of(row) for row in rows]
         return self._as_attended(found)
 
     def workers(self) -> list[LivingWorker]:
         """The running workers, each with the jobs that it holds."""
-        query = select(jobs.c.lease_owner, jobs.c.id).where(jobs.c.lease_owner.is_not(None))
+        query = select(jobs.c.lease_owner, jobs.c.id).where(HELD)
         with self._journal.reading() as connection:
-            leases = connection.execute(query.order_by(jobs.c.id)).all()
+            leases = sorted(connection.execute(query), key=lambda row: row.id)
         owners = sorted(self._living()) if self._living else []
         return [
             LivingWorker(owner, tuple(row.id for row in leases if row.lease_owner == owner))
@@ -229,6 +289,19 @@ class Jobs:
             for table in (events, files):
                 transaction.run(delete(table).where(table.c.job_id == job_id))
             transaction.run(delete(jobs).where(jobs.c.id == job_id))
+
+
+def _shown(finished: int | None) -> ColumnElement[bool]:
+    if finished is None:
+        return true()
+    newest = (
+        select(jobs.c.id)
+        .where(ENDED)
+        .order_by(jobs.c.updated_at.desc(), jobs.c.id.desc())
+        .limit(finished)
+        .subquery()
+    )
+    return jobs.c.id.in_(union_all(select(jobs.c.id).where(OPEN), select(newest.c.id)))
 
 
 def _model_is(ref: str) -> ColumnElement[bool]:

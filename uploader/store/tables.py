@@ -2,12 +2,12 @@
 
 The database itself refuses what it can: unknown words, an offset beyond the end of its file, a
 stored file short of its size, a second open job for one model. A change here needs a migration; a
-test holds the two together.
+test holds the two together. The indexes are in `indexes.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,18 +21,19 @@ from sqlalchemy import (
     Dialect,
     Float,
     ForeignKey,
-    Index,
     Integer,
     MetaData,
     String,
     Table,
     Text,
+    TextClause,
     TypeDecorator,
     false,
     text,
 )
 
-from uploader.core.job import OPEN_STATUSES, Mode, Stage, Status
+from uploader.core.job import ENDED_STATUSES, OPEN_STATUSES, Mode, Stage, Status
+from uploader.core.lifecycle import Verb, sources
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -121,17 +122,22 @@ jobs = Table(
     sqlite_autoincrement=True,
 )
 
-_OPEN = text(f"status IN ({_words(OPEN_STATUSES)})")
+#: The conditions of the partial indexes. A database uses such an index only for a query that says
+#: the same in literal words, so queries take them from here.
+OPEN = text(f"status IN ({_words(OPEN_STATUSES)})")
+ENDED = text(f"status IN ({_words(ENDED_STATUSES)})")
+BLOCKED = text(f"status IN ({_words(sources(Verb.HEAL))})")
+HELD = text("lease_owner IS NOT NULL")
+TO_DELETE = text(f"status = '{Status.CANCELLED}' AND delete_on_cancel")
+HAS_SESSION = text("session_uri IS NOT NULL")
+WAITING = text(f"not_before IS NOT NULL AND status IN ('{Status.ACTIVE}', '{Status.CANCELLED}')")
 
-Index(
-    "jobs_one_open_per_model",
-    jobs.c.base_url,
-    jobs.c.account,
-    jobs.c.model_id,
-    unique=True,
-    sqlite_where=_OPEN,
-    postgresql_where=_OPEN,
-)
+
+def active_in(stages: Collection[Stage]) -> TextClause:
+    """The condition of an active job in one of ``stages``; indexed for each of the `LANES`."""
+    words = _words(stage for stage in Stage if stage in stages)
+    return text(f"status = '{Status.ACTIVE}' AND stage IN ({words or 'NULL'})")
+
 
 files = Table(
     "files",
@@ -178,6 +184,5 @@ events = Table(
     Column("kind", String, nullable=False),
     Column("message", Text, nullable=False),
     Column("path", Text),
-    Index("events_by_job", "job_id", "seq"),
     sqlite_autoincrement=True,
 )

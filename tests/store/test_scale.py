@@ -1,0 +1,214 @@
+"""A large store answers with the work of a small one: counted, or read off the plans, not timed."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, text
+
+from tests.postgresql import Cluster
+from tests.store.conftest import BASE_URL, NOW
+from uploader.core.job import LANES, Stage, Status
+from uploader.store.claims import Claims
+from uploader.store.database.dialect import open_engine
+from uploader.store.jobs import Jobs
+from uploader.store.tables import files, metadata
+from uploader.store.tables import jobs as jobs_table
+
+LANE = LANES[0]
+#: What may grow with the number of jobs: the depth of an index.
+FLAT = 1.5
+#: With PostgreSQL: rows read by all statements of one act, of thousands that are there.
+FEW_ROWS = 200
+_ROW: dict[str, Any] = {
+    "base_url": BASE_URL,
+    "account": "acme",
+    "path": "/models/m",
+    "kind": "base",
+    "create_body": {},
+    "options": {},
+    "preflight": [],
+    "warnings": [],
+    "stage": Stage.CREATE,
+    "created_at": NOW,
+    "updated_at": NOW,
+}
+#: A job of each kind that may be many in a large store.
+MANY: dict[str, dict[str, Any]] = {
+    "done": {"status": Status.DONE, "stage": Stage.READY},
+    "cancelled": {"status": Status.CANCELLED, "stage": Stage.UPLOAD},
+    "paused": {"status": Status.PAUSED, "stage": Stage.UPLOAD},
+    "failed": {"status": Status.FAILED, "stage": Stage.UPLOAD},
+    "waiting": {"status": Status.ACTIVE, "not_before": NOW + timedelta(hours=1)},
+    "ready": {"status": Status.ACTIVE},
+    "validating": {"status": Status.ACTIVE, "stage": Stage.VALIDATE},
+    "elsewhere": {"status": Status.ACTIVE, "base_url": "https://elsewhere.example"},
+}
+
+
+def fill(engine: Engine, count: int, only: Collection[str] = ()) -> None:
+    """So many jobs of each kind with two files each, and a few that a worker of ours holds."""
+    with engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+        rows: list[dict[str, Any]] = []
+        for number in range(count):
+            for name in only or MANY:
+                columns = MANY[name]
+                rows.append({**_ROW, "not_before": None, "model_id": f"{name}{number}", **columns})
+        held = {"lease_owner": "me", "lease_token": "t", "lease_expires_at": NOW}
+        for number in range(4):
+            connection.execute(
+                jobs_table.insert().values(
+                    **_ROW, **held, status=Status.ACTIVE, model_id=f"held{number}"
+                )
+            )
+        connection.execute(jobs_table.insert(), rows)
+        ids = connection.scalars(jobs_table.select()).all()
+        connection.execute(
+            files.insert(),
+            [
+                {"job_id": job_id, "path": path, "size_bytes": 7}
+                for job_id in ids
+                for path in ("a.bin", "b.bin")
+            ],
+        )
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            connection.execute(text("ANALYZE"))
+
+
+Act = Callable[[Claims, Jobs], object]
+ACTS: dict[str, Act] = {
+    "claim": lambda claims, _: claims.claim("you", BASE_URL, LANE, 60),
+    "claim nothing": lambda claims, _: claims.claim("you", "https://nowhere.example", LANE, 60),
+    "claim cancelled": lambda claims, _: claims.claim_cancelled("you", BASE_URL, 60),
+    "leases of": lambda claims, _: claims.leases_of("me"),
+    "renew": lambda claims, _: claims.renew("me", 60),
+    "reap": lambda claims, _: claims.reap(lambda _: True),
+    "heal": lambda claims, _: claims.heal(BASE_URL),
+    "any open": lambda claims, _: claims.any_open(BASE_URL),
+    "none open": lambda claims, _: claims.any_open("https://nowhere.example"),
+    "next due": lambda claims, _: claims.next_due(BASE_URL),
+    "uploading": lambda _, jobs: jobs.uploading(),
+    "workers": lambda _, jobs: jobs.workers(),
+    "one job": lambda _, jobs: jobs.job(7),
+    "a model's job": lambda _, jobs: jobs.find("done1"),
+    "those of a run": lambda _, jobs: jobs.these([1, 2, 3]),
+}
+
+
+@contextmanager
+def _filled(url: str, count: int, only: Collection[str] = ()) -> Iterator[Engine]:
+    engine = open_engine(url)
+    fill(engine, count, only)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def small(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    path = shutil.copy(template, tmp_path_factory.mktemp("small") / "uploader.db")
+    with _filled(f"sqlite:///{path}", 10) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def large(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    path = shutil.copy(template, tmp_path_factory.mktemp("large") / "uploader.db")
+    with _filled(f"sqlite:///{path}", 1000) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def large_postgresql(postgresql: Cluster, migrated: str) -> Iterator[Engine]:
+    with (
+        postgresql.database(f"TEMPLATE {migrated}") as name,
+        _filled(postgresql.url(name), 1000) as engine,
+    ):
+        yield engine
+
+
+def _instructions(engine: Engine, act: Act) -> int:
+    """How many instructions SQLite's machine carries out for ``act``."""
+    counts = [0]
+
+    def count() -> int:
+        counts[0] += 1
+        return 0
+
+    def watch(connection: sqlite3.Connection, *_: object) -> None:
+        connection.set_progress_handler(count, 1)
+
+    engine.dispose()
+    event.listen(engine, "connect", watch)
+    try:
+        act(Claims(engine, lambda: NOW), Jobs(engine))
+    finally:
+        event.remove(engine, "connect", watch)
+        engine.dispose()
+    return counts[0]
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_many_jobs_cost_sqlite_no_more_work_than_few(
+    small: Engine, large: Engine, name: str
+) -> None:
+    few, many = (_instructions(engine, ACTS[name]) for engine in (small, large))
+    assert 0 < many <= FLAT * few
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_many_jobs_cost_postgresql_a_few_rows(large_postgresql: Engine, name: str) -> None:
+    assert _rows_touched(large_postgresql, ACTS[name]) <= FEW_ROWS
+
+
+def _rows_touched(engine: Engine, act: Act) -> int:
+    """How many rows PostgreSQL reads for the statements of ``act``, those it passes by included."""
+    statements: list[tuple[str, Any]] = []
+
+    def note(_: object, __: object, statement: str, parameters: Any, *___: object) -> None:
+        if "jobs" in statement:
+            statements.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        act(Claims(engine, lambda: NOW), Jobs(engine))
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert statements
+    return sum(_rows_of(engine, *one) for one in statements)
+
+
+def _rows_of(engine: Engine, statement: str, parameters: Any) -> int:
+    with engine.connect() as connection:
+        explained = connection.exec_driver_sql(
+            f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters
+        )
+        plan: list[dict[str, Any]] = explained.scalar_one()
+        connection.rollback()
+    return sum(_rows_under(one["Plan"]) for one in plan)
+
+
+def _rows_under(node: dict[str, Any]) -> int:
+    passed_by = sum(number for key, number in node.items() if key.startswith("Rows Removed"))
+    own = int((node["Actual Rows"] + passed_by) * node["Actual Loops"])
+    return own + sum(_rows_under(child) for child in node.get("Plans", ()))
+
+
+def test_the_newest_finished_jobs_are_found_without_reading_the_others(
+    template: Path, tmp_path: Path
+) -> None:
+    def work(count: int) -> int:
+        path = shutil.copy(template, tmp_path / f"{count}.db")
+        with _filled(f"sqlite:///{path}", count, only=("done", "cancelled")) as engine:
+            return _instructions(engine, lambda _, jobs: jobs.jobs(5))
+
+    assert work(500) <= FLAT * work(10)
