@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from tests.acceptance.conftest import MIB, Stopwatch, World, until
+from tests.sqlite import sqlite_url
 from uploader.core.errors import VerbRefused
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.runtime import SystemClock
-from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.long]

@@ -22,6 +22,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from tests.simulation.sim import EPOCH, Sim
+from tests.sqlite import sqlite_url
 from uploader.core.job import (
     Event,
     FileState,
@@ -48,7 +49,7 @@ from uploader.runtime import Clock, Spawn, StopToken, SystemClock, spawn
 from uploader.sandbox.adapter import InProcessAdapter
 from uploader.sandbox.world import World
 from uploader.store.claims import Claims
-from uploader.store.database.dialect import ChangeWatch, open_engine, sqlite_url
+from uploader.store.database.dialect import ChangeWatch, open_engine
 from uploader.store.database.migrate import ensure, upgrade
 from uploader.store.database.workers import WorkerLock
 from uploader.store.jobs import Jobs

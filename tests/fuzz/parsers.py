@@ -20,6 +20,7 @@ from unittest.mock import patch
 import requests
 
 from tests.model.build import INDEX, SHARDED, safetensors, zipped
+from tests.sqlite import sqlite_url
 from uploader.core.addresses import base_url, doubts, trusted
 from uploader.core.documents import event_json, job_document, jobs_document
 from uploader.core.errors import NotFound, StoreError, UploaderError
@@ -50,7 +51,7 @@ from uploader.runtime import StopToken, SystemClock
 from uploader.sandbox.script import ScriptError, parse, read_script
 from uploader.settings.load import VARIABLES, load
 from uploader.store.database import migrate
-from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

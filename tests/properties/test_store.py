@@ -26,12 +26,14 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.properties.replay import Snapshot, assert_follows, assert_whole
 from tests.properties.verbs import BASE_URL, FILE_WRITES, SIZES, WRITES, Write, new_job, soon
+from tests.sqlite import sqlite_url
+from tests.store.conftest import mark_stored
 from uploader.core.errors import LeaseLost, UsageError, VerbRefused
 from uploader.core.job import UNKNOWN_ACCOUNT, FileState, Job, Lease, PrefixCrc, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
-from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.database.dialect import open_engine
 from uploader.store.held import Held
 from uploader.store.held_files import FileProgress
 from uploader.store.jobs import Jobs
@@ -291,9 +293,7 @@ class Store(RuleBasedStateMachine):
     def _store(self, held: Held, path: str) -> None:
         sent = self._sent(held, path)
         self.may_advance = True
-        self._write(
-            held, lambda *_: held.files.mark_stored(path, 5, bytes_sent=sent, verified=True)
-        )
+        self._write(held, lambda *_: mark_stored(held, path, 5, bytes_sent=sent, verified=True))
 
     def _sent(self, held: Held, path: str) -> int:
         file = self.before.files.get((held.job.id, path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
+from tests.store.conftest import open_session
 from uploader.core.events import EventKind
 from uploader.core.job import Kind, Manifest, ManifestFile, NewJob, Reason
 from uploader.core.redact import SessionUri
@@ -39,7 +40,7 @@ URI = SessionUri("https://storage.example/o?upload_id=1")
 WHY = "the service no longer knows it"
 
 FILE_WRITES: dict[str, FileWrite] = {
-    "open_session": lambda held, path, *_: held.files.open_session(path, URI, "b/k"),
+    "open_session": lambda held, path, *_: open_session(held, path, URI, "b/k"),
     "keep_urls": lambda held, path, _, now: held.files.keep_urls({path: URL}, soon(now)),
     "expire_urls": lambda held, *_: held.files.expire_urls(),
     "lose_session": lambda held, path, sent, _: held.files.drop_session(

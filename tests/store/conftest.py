@@ -13,11 +13,13 @@ import pytest
 from sqlalchemy import Engine, event, text, update
 
 from tests.postgresql import Cluster
-from uploader.core.job import Event, Kind, Manifest, ManifestFile, NewJob, Stage
+from uploader.core.job import Event, FileState, Kind, Manifest, ManifestFile, NewJob, Stage
+from uploader.core.redact import SessionUri
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
 from uploader.store.database.dialect import open_engine, writing
 from uploader.store.held import Held
+from uploader.store.held_files import NewSession, StoredFile
 from uploader.store.jobs import Jobs
 from uploader.store.tables import jobs as jobs_table
 from uploader.store.tables import metadata
@@ -34,6 +36,16 @@ class Hands:
 
     def __call__(self) -> datetime:
         return self.at
+
+
+def open_session(held: Held, path: str, uri: SessionUri, object_path: str | None) -> FileState:
+    return held.files.open_sessions([NewSession(path, uri, object_path)])[0]
+
+
+def mark_stored(
+    held: Held, path: str, crc32c: int, *, bytes_sent: int, verified: bool
+) -> FileState:
+    return held.files.mark_all_stored([StoredFile(path, crc32c, bytes_sent, verified)])[0]
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from tests.store.conftest import mark_stored, open_session
 from uploader.core.job import Job, LivingWorker, PrefixCrc, Scope, Stage
 from uploader.core.redact import SessionUri
 from uploader.store.claims import Claims
@@ -25,7 +26,7 @@ PATH = "a.safetensors"
 def sending(claimed: Callable[..., Held]) -> Held:
     """A job in the hands of the owner "worker" that sends at a rate and waits for an answer."""
     held = claimed()
-    held.files.open_session(PATH, SessionUri("https://s"), "b/k")
+    open_session(held, PATH, SessionUri("https://s"), "b/k")
     held.files.report_progress([_waiting()], 5.0)
     return held
 
@@ -66,7 +67,7 @@ def test_the_workers_are_those_that_live_with_what_they_hold(
     "end",
     [
         lambda held: held.files.report_progress([_waiting(None)], 5.0),
-        lambda held: held.files.mark_stored(PATH, 1, bytes_sent=100, verified=True),
+        lambda held: mark_stored(held, PATH, 1, bytes_sent=100, verified=True),
         lambda held: held.files.drop_session(PATH, "gone", bytes_sent=100),
         lambda held: held.release(),
     ],

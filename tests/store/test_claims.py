@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert
 
-from tests.store.conftest import BASE_URL, NOW, Hands
+from tests.store.conftest import BASE_URL, NOW, Hands, open_session
 from uploader.core.job import Event, Reason, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.redact import SessionUri
@@ -176,7 +176,7 @@ def test_a_cancelled_job_is_claimed_until_nothing_is_left_open(
     held = claimed()
     put(held.job.id, created_remotely=True)
     if left_open == "session":
-        held.files.open_session("config.json", SessionUri("u"), None)
+        open_session(held, "config.json", SessionUri("u"), None)
     jobs.apply(held.job.id, Verb.CANCEL, NOW, delete_remote=left_open == "model")
     assert claims.claim_cancelled("w", BASE_URL, 60) is None, "its worker has not stopped"
     held.release()

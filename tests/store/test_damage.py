@@ -17,12 +17,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from tests.engine.conftest import FastLab
+from tests.sqlite import sqlite_url
 from uploader.core.errors import LeaseLost, NotFound, StoreError, UsageError, VerbRefused
 from uploader.core.job import PrefixCrc, Stage
 from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
-from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.database.dialect import open_engine
 from uploader.store.held import Held
 from uploader.store.held_files import FileProgress
 from uploader.store.jobs import Jobs

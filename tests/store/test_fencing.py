@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.store.conftest import BASE_URL, NOW, Hands
+from tests.store.conftest import BASE_URL, NOW, Hands, mark_stored, open_session
 from uploader.core.errors import LeaseLost
 from uploader.core.events import EventKind
 from uploader.core.job import Event, PrefixCrc, Reason, Stage, Status
@@ -16,7 +16,7 @@ from uploader.core.redact import SessionUri
 from uploader.core.resumable import read_url
 from uploader.store.claims import Claims
 from uploader.store.held import Held
-from uploader.store.held_files import FileProgress, HeldFiles, NewSession, StoredFile
+from uploader.store.held_files import FileProgress, HeldFiles
 
 LATER = NOW + timedelta(seconds=5)
 REASON = Reason("net", "reset")
@@ -45,17 +45,11 @@ FACTS: dict[str, Write] = {
     "add_event": lambda held: held.add_event(EventKind.LEFT_OPEN, "message"),
 }
 FILES: dict[str, Write] = {
-    "open_session": lambda held: held.files.open_session(PATH, SessionUri("u"), "b/k"),
-    "open_sessions": lambda held: held.files.open_sessions(
-        [NewSession(PATH, SessionUri("u"), "b/k")]
-    ),
+    "open_sessions": lambda held: open_session(held, PATH, SessionUri("u"), "b/k"),
     "keep_urls": lambda held: held.files.keep_urls({PATH: URL}, LATER),
     "expire_urls": lambda held: held.files.expire_urls(),
     "drop_session": lambda held: held.files.drop_session(PATH, "why", bytes_sent=50),
-    "mark_stored": lambda held: held.files.mark_stored(PATH, 1, bytes_sent=50, verified=True),
-    "mark_all_stored": lambda held: held.files.mark_all_stored(
-        [StoredFile(PATH, 1, bytes_sent=50, verified=True)]
-    ),
+    "mark_all_stored": lambda held: mark_stored(held, PATH, 1, bytes_sent=50, verified=True),
     "mark_failed": lambda held: held.files.mark_failed(PATH, REASON, None, bytes_sent=50),
     "reidentify": lambda held: held.files.reidentify(PATH, "made:2"),
     "report_progress": lambda held: held.files.report_progress([ROW], 1.0),
@@ -132,7 +126,7 @@ def test_a_transition_needs_the_status_it_starts_from(
         held = claimed(f"m-{status}")
         if verb == "enter_validate":
             for path in ("a.safetensors", PATH):
-                held.files.mark_stored(path, 1, bytes_sent=50, verified=True)
+                mark_stored(held, path, 1, bytes_sent=50, verified=True)
         put(held.job.id, status=status, stage=stage)
         before, clock.at = dump(), LATER
         if status in _legal(verb):

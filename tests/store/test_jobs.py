@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.store.conftest import mark_stored, open_session
 from uploader.core.errors import NotFound, UsageError, VerbRefused
 from uploader.core.job import Event, PrefixCrc, Reason, Status
 from uploader.core.lifecycle import TRANSITIONS, Verb, already
@@ -65,7 +66,7 @@ def test_retry_forgives_what_was_counted_and_keeps_offsets(
     held = claimed()
     held.files.drop_session("config.json", "lost", bytes_sent=0, old=True, mismatch=True)
     held.files.mark_failed("config.json", REASON, LATER, bytes_sent=9)
-    held.files.open_session("config.json", SessionUri("https://s/?upload_id=x"), "o")
+    open_session(held, "config.json", SessionUri("https://s/?upload_id=x"), "o")
     seven = PrefixCrc(7, 77)
     held.files.report_progress([FileProgress("config.json", 1, seven, seven, 9)], 1.0)
     held.retry_at(LATER, REASON)
@@ -154,11 +155,11 @@ def test_sums_over_files(
     jobs: Jobs, claimed: Callable[..., Held], enqueue: Callable[..., int]
 ) -> None:
     held = claimed(sizes={"a": 100, "b": 50, "c": 10})
-    held.files.open_session("a", SessionUri("u"), None)
+    open_session(held, "a", SessionUri("u"), None)
     held.files.report_progress(
         [FileProgress("a", 1, PrefixCrc(20, 1), PrefixCrc(30, 2), 33, advanced=True)], 7.0
     )
-    held.files.mark_stored("b", 5, bytes_sent=50, verified=True)
+    mark_stored(held, "b", 5, bytes_sent=50, verified=True)
     empty = enqueue("n", sizes={})
     first, second = jobs.jobs()
     assert (first.files_total, first.files_stored, first.bytes_total) == (3, 1, 160)

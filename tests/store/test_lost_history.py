@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.sqlite import sqlite_url
 from tests.store.old_stores import fill_sqlite
 from uploader.core.errors import UploaderError
 from uploader.core.job import Job, Manifest, ManifestFile, NewJob, Stage
@@ -18,7 +19,7 @@ from uploader.core.lifecycle import Verb
 from uploader.intake.forecast import forecast
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
-from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)

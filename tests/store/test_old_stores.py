@@ -12,12 +12,13 @@ import pytest
 
 from tests.engine.conftest import GRANULE, Lab
 from tests.simulation.sim import Sim
+from tests.sqlite import sqlite_url
 from tests.store.old_stores import Services, fill_postgresql, fill_sqlite
 from uploader.core.job import Job, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.redact import SessionUri
 from uploader.store.database import migrate
-from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
 
 #: What a user does about a job that stands still.

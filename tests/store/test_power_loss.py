@@ -14,8 +14,9 @@ from sqlalchemy import event
 from tests.engine.conftest import empty_store
 from tests.properties.replay import Snapshot, assert_whole
 from tests.simulation.lab import FILES, SimLab, template
+from tests.sqlite import sqlite_url
 from tests.store.wal import Log, Rows, lose_power, rows_of
-from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
 
 #: Of what follows the last whole transaction so much was written: less than a frame.

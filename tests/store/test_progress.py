@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy import event as sa_event
 
-from tests.store.conftest import Hands
+from tests.store.conftest import Hands, mark_stored, open_session
 from uploader.core.errors import LeaseLost
 from uploader.core.events import EventKind
 from uploader.core.job import Event, FileState, Mode, PrefixCrc, Reason
@@ -43,10 +43,10 @@ def _row(sessions: int = 1, offset: int = 20, *, advanced: bool = True) -> FileP
 def test_open_session_commits_it_and_starts_at_zero(
     jobs: Jobs, held: Held, clock: Hands, told: list[Event]
 ) -> None:
-    held.files.open_session(PATH, SessionUri("old"), "b/old")
+    open_session(held, PATH, SessionUri("old"), "b/old")
     held.files.report_progress([_row()], None)
     clock.at = LATER
-    file = held.files.open_session(PATH, URI, "b/k")
+    file = open_session(held, PATH, URI, "b/k")
     assert file == jobs.files(held.job.id)[0]
     assert (file.session, file.session_at, file.object_path) == (URI, LATER, "b/k")
     assert (file.sessions, file.checkpoint, file.mark) == (2, PrefixCrc(), PrefixCrc())
@@ -57,8 +57,8 @@ def test_open_session_commits_it_and_starts_at_zero(
 
 
 def test_drop_session_starts_the_file_over_and_counts_why(held: Held, told: list[Event]) -> None:
-    held.files.open_session(PATH, URI, "b/k")
-    held.files.mark_stored(PATH, 9, bytes_sent=50, verified=True)
+    open_session(held, PATH, URI, "b/k")
+    mark_stored(held, PATH, 9, bytes_sent=50, verified=True)
     held.files.drop_session(PATH, "the session is gone", bytes_sent=50, old=True)
     file = held.files.drop_session(PATH, "the object differs", bytes_sent=50, mismatch=True)
     assert (file.session, file.session_at, file.object_path) == (None, None, None)
@@ -72,10 +72,10 @@ def test_drop_session_starts_the_file_over_and_counts_why(held: Held, told: list
 def test_stored_is_the_whole_file(
     jobs: Jobs, held: Held, told: list[Event], verified: bool
 ) -> None:
-    held.files.open_session(PATH, URI, "b/k")
+    open_session(held, PATH, URI, "b/k")
     held.files.mark_failed(PATH, REASON, LATER, bytes_sent=9)
     held.retry_at(LATER, REASON)
-    held.files.mark_stored(PATH, 2**32 - 1, bytes_sent=50, verified=verified)
+    mark_stored(held, PATH, 2**32 - 1, bytes_sent=50, verified=verified)
     file = jobs.files(held.job.id)[0]
     assert (file.stored, file.verified, file.crc32c) == (True, verified, 2**32 - 1)
     assert (file.checkpoint, file.mark) == (PrefixCrc(100, 2**32 - 1), PrefixCrc(100, 2**32 - 1))
@@ -109,7 +109,7 @@ def test_reidentify_and_add_event(jobs: Jobs, held: Held, told: list[Event]) -> 
 def test_progress_writes_pairs_and_ends_a_run_of_failures(
     jobs: Jobs, held: Held, clock: Hands, told: list[Event]
 ) -> None:
-    held.files.open_session(PATH, URI, "b/k")
+    open_session(held, PATH, URI, "b/k")
     held.files.mark_failed(PATH, REASON, None, bytes_sent=9)
     held.retry_at(NOW, REASON)
     told.clear()
@@ -125,8 +125,8 @@ def test_progress_writes_pairs_and_ends_a_run_of_failures(
 
 
 def test_late_progress_of_an_earlier_session_is_skipped(jobs: Jobs, held: Held) -> None:
-    held.files.open_session(PATH, URI, "b/k")
-    held.files.open_session(PATH, URI, "b/k")
+    open_session(held, PATH, URI, "b/k")
+    open_session(held, PATH, URI, "b/k")
     held.retry_at(NOW, REASON)
     held.files.report_progress([_row(sessions=1)], None)
     assert jobs.files(held.job.id)[0].checkpoint == PrefixCrc()
@@ -134,7 +134,7 @@ def test_late_progress_of_an_earlier_session_is_skipped(jobs: Jobs, held: Held) 
 
 
 def test_of_two_reports_the_one_with_more_bytes_sent_counts(jobs: Jobs, held: Held) -> None:
-    held.files.open_session(PATH, URI, "b/k")
+    open_session(held, PATH, URI, "b/k")
     held.files.report_progress(
         [FileProgress(PATH, 1, PrefixCrc(30, 3), PrefixCrc(35, 4), 41)], None
     )
@@ -144,15 +144,15 @@ def test_of_two_reports_the_one_with_more_bytes_sent_counts(jobs: Jobs, held: He
 
 
 def test_late_progress_of_a_dropped_session_is_skipped(jobs: Jobs, held: Held) -> None:
-    held.files.open_session(PATH, URI, "b/k")
+    open_session(held, PATH, URI, "b/k")
     held.files.drop_session(PATH, "gone", bytes_sent=50)
     held.files.report_progress([_row()], None)
     assert jobs.files(held.job.id)[0].checkpoint == PrefixCrc()
 
 
 def test_late_progress_of_a_stored_file_is_skipped(jobs: Jobs, held: Held) -> None:
-    held.files.open_session(PATH, URI, "b/k")
-    held.files.mark_stored(PATH, 9, bytes_sent=50, verified=True)
+    open_session(held, PATH, URI, "b/k")
+    mark_stored(held, PATH, 9, bytes_sent=50, verified=True)
     held.files.report_progress([_row()], None)
     assert jobs.files(held.job.id)[0].checkpoint == PrefixCrc(100, 9)
 
@@ -165,7 +165,7 @@ def test_a_plain_put_reports_bytes_sent_only(jobs: Jobs, held: Held) -> None:
 
 
 def test_a_url_for_a_plain_put_makes_its_file_go_by_it(jobs: Jobs, held: Held) -> None:
-    held.files.open_session(PATH, URI, "b/k")
+    open_session(held, PATH, URI, "b/k")
     held.files.report_progress([_row()], None)
     held.files.drop_session(PATH, "gone", bytes_sent=40)
     (file, _) = held.files.keep_urls({PATH: PUT_URL}, NOW)
@@ -182,7 +182,7 @@ def test_a_url_for_a_plain_put_makes_its_file_go_by_it(jobs: Jobs, held: Held) -
 
 
 def test_a_file_with_a_session_needs_no_url_and_keeps_its_mode(jobs: Jobs, held: Held) -> None:
-    held.files.open_session(PATH, URI, "b/k")
+    open_session(held, PATH, URI, "b/k")
     (file, _) = held.files.keep_urls({PATH: PUT_URL}, NOW)
     assert (file.mode, file.session, file.url) == (Mode.SESSION, URI, None)
     assert jobs.job(held.job.id).urls_until == NOW
@@ -190,8 +190,8 @@ def test_a_file_with_a_session_needs_no_url_and_keeps_its_mode(jobs: Jobs, held:
 
 def test_a_url_is_erased_when_its_file_has_a_session_or_is_stored(jobs: Jobs, held: Held) -> None:
     held.files.keep_urls({PATH: PUT_URL, "config.json": PUT_URL}, NOW)
-    held.files.open_session(PATH, URI, "b/k")
-    held.files.mark_stored("config.json", 1, bytes_sent=9, verified=True)
+    open_session(held, PATH, URI, "b/k")
+    mark_stored(held, "config.json", 1, bytes_sent=9, verified=True)
     assert [file.url for file in jobs.files(held.job.id)] == [None, None]
 
 
@@ -206,7 +206,7 @@ def test_urls_that_were_refused_are_not_fresh_to_the_next_worker_either(
 def test_lost_sessions_are_counted_until_one_gets_further(held: Held) -> None:
     counted = []
     for offset in (20, 20, 10, 30, 0):
-        session = held.files.open_session(PATH, URI, "b/k")
+        session = open_session(held, PATH, URI, "b/k")
         pair = PrefixCrc(offset, 1)
         row = FileProgress(PATH, session.sessions, pair, pair, 40)
         held.files.report_progress([row], None)
@@ -216,7 +216,7 @@ def test_lost_sessions_are_counted_until_one_gets_further(held: Held) -> None:
 
 
 def test_late_progress_of_a_session_never_gives_a_put_an_offset(jobs: Jobs, held: Held) -> None:
-    held.files.open_session(PATH, URI, "b/k")
+    open_session(held, PATH, URI, "b/k")
     held.files.drop_session(PATH, "gone", bytes_sent=0)
     held.files.keep_urls({PATH: PUT_URL}, NOW)
     held.files.report_progress([_row()], None)
@@ -225,7 +225,7 @@ def test_late_progress_of_a_session_never_gives_a_put_an_offset(jobs: Jobs, held
 
 def test_progress_of_many_files_is_one_transaction(jobs: Jobs, held: Held) -> None:
     for path in (PATH, "config.json"):
-        held.files.open_session(path, URI, None)
+        open_session(held, path, URI, None)
     small = FileProgress("config.json", 1, PrefixCrc(1, 1), PrefixCrc(2, 2), 2)
     held.files.report_progress([_row(), small], None)
     assert [file.checkpoint.offset for file in jobs.files(held.job.id)] == [20, 1]
@@ -236,15 +236,15 @@ def test_a_file_the_job_does_not_have_is_a_lost_lease(
 ) -> None:
     before = dump()
     with pytest.raises(LeaseLost):
-        held.files.open_session("nobody", URI, None)
+        open_session(held, "nobody", URI, None)
     assert dump() == before
 
 
 def test_what_is_being_validated_loses_no_file(jobs: Jobs, held: Held, told: list[Event]) -> None:
     held.enter_upload(created=True)
     for path in (PATH, "config.json"):
-        held.files.open_session(path, URI, "b/k")
-        held.files.mark_stored(path, 9, bytes_sent=50, verified=True)
+        open_session(held, path, URI, "b/k")
+        mark_stored(held, path, 9, bytes_sent=50, verified=True)
     held.enter_validate()
     told.clear()
     with pytest.raises(ValueError, match="stored"):
@@ -255,9 +255,9 @@ def test_what_is_being_validated_loses_no_file(jobs: Jobs, held: Held, told: lis
 
 #: One of each verb about a file that says where the file stands then.
 VERBS: dict[str, Callable[[Held], FileState]] = {
-    "open_session": lambda held: held.files.open_session(PATH, URI, "b/k"),
+    "open_session": lambda held: open_session(held, PATH, URI, "b/k"),
     "drop_session": lambda held: held.files.drop_session(PATH, "gone", bytes_sent=50),
-    "mark_stored": lambda held: held.files.mark_stored(PATH, 9, bytes_sent=50, verified=True),
+    "mark_stored": lambda held: mark_stored(held, PATH, 9, bytes_sent=50, verified=True),
     "mark_failed": lambda held: held.files.mark_failed(PATH, REASON, LATER, bytes_sent=50),
     "reidentify": lambda held: held.files.reidentify(PATH, "made:2"),
 }

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from tests.sqlite import sqlite_url
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
 from uploader.store.database import migrate, mounts, sqlite
-from uploader.store.database.dialect import open_engine, sqlite_url
+from uploader.store.database.dialect import open_engine
 from uploader.store.database.state_folder import new_private_file, private_folder
 from uploader.store.database.workers import exclusive
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.store.conftest import Hands
+from tests.store.conftest import Hands, mark_stored, open_session
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
 from uploader.core.job import Event, Mode, Reason, Stage, Status
@@ -28,7 +28,7 @@ def held(claimed: Callable[..., Held], told: list[Event]) -> Held:
 
 def _store_all(held: Held) -> None:
     for path in ("a.safetensors", "config.json"):
-        held.files.mark_stored(path, 1, bytes_sent=50, verified=True)
+        mark_stored(held, path, 1, bytes_sent=50, verified=True)
 
 
 def _kinds(told: list[Event]) -> list[str]:
@@ -49,7 +49,7 @@ def test_to_upload_remembers_whose_model_it_is(
 
 def test_the_pipeline_to_ready(jobs: Jobs, held: Held, clock: Hands, told: list[Event]) -> None:
     held.enter_upload(created=True)
-    held.files.open_session("config.json", SessionUri("u"), "b/k")
+    open_session(held, "config.json", SessionUri("u"), "b/k")
     _store_all(held)
     held.enter_validate()
     held.poll_again(LATER, 1.5, "still landing")
@@ -68,7 +68,7 @@ def test_the_pipeline_to_ready(jobs: Jobs, held: Held, clock: Hands, told: list[
 
 
 def test_finish_erases_every_session(jobs: Jobs, held: Held, put: Callable[..., None]) -> None:
-    held.files.open_session("config.json", SessionUri("u"), "b/k")
+    open_session(held, "config.json", SessionUri("u"), "b/k")
     put(held.job.id, stage=Stage.VALIDATE)
     held.finish()
     assert [file.session for file in jobs.files(held.job.id)] == [None, None]
@@ -96,7 +96,7 @@ def test_a_stage_is_never_skipped_or_repeated(
 
 def test_validate_only_when_every_file_is_stored(held: Held, dump: Callable[[], object]) -> None:
     held.enter_upload(created=True)
-    held.files.mark_stored("config.json", 1, bytes_sent=50, verified=True)
+    mark_stored(held, "config.json", 1, bytes_sent=50, verified=True)
     before = dump()
     with pytest.raises(ValueError, match="not stored"):
         held.enter_validate()
@@ -139,7 +139,7 @@ def test_standing_still_keeps_the_lease_and_the_offsets(
     write: Callable[[Held, Reason], None],
     status: Status,
 ) -> None:
-    held.files.mark_stored("config.json", 1, bytes_sent=50, verified=True)
+    mark_stored(held, "config.json", 1, bytes_sent=50, verified=True)
     write(held, Reason("code", "what", "do"))
     job = jobs.job(held.job.id)
     assert (job.status, job.reason) == (status, Reason("code", "what", "do"))
@@ -149,15 +149,15 @@ def test_standing_still_keeps_the_lease_and_the_offsets(
 
 def test_a_file_of_a_blocked_job_still_ends_and_the_reason_stays(jobs: Jobs, held: Held) -> None:
     held.block(REASON)
-    held.files.mark_stored("config.json", 1, bytes_sent=50, verified=False)
+    mark_stored(held, "config.json", 1, bytes_sent=50, verified=False)
     job = jobs.job(held.job.id)
     assert (job.files_stored, job.status) == (1, Status.BLOCKED)
     assert job.reason is not None
 
 
 def test_fall_back_spares_what_is_stored(jobs: Jobs, held: Held, told: list[Event]) -> None:
-    held.files.open_session("a.safetensors", SessionUri("u"), "b/k")
-    held.files.mark_stored("config.json", 1, bytes_sent=50, verified=True)
+    open_session(held, "a.safetensors", SessionUri("u"), "b/k")
+    mark_stored(held, "config.json", 1, bytes_sent=50, verified=True)
     held.fall_back_to_put()
     left, stored = jobs.files(held.job.id)
     assert (left.mode, left.session, left.object_path) == (Mode.PUT, None, None)
@@ -205,7 +205,7 @@ def test_messages_never_hold_a_secret(jobs: Jobs, held: Held, told: list[Event])
     held.poll_again(NOW, 1.0, secret)
     held.add_event(EventKind.LEFT_OPEN, secret, "config.json")
     held.files.mark_failed("config.json", Reason("net", secret), None, bytes_sent=9)
-    held.files.open_session("config.json", SessionUri(secret), "b/k")
+    open_session(held, "config.json", SessionUri(secret), "b/k")
     held.files.drop_session("config.json", secret, bytes_sent=50)
     held.fail(Reason("net", secret, secret))
     shown = repr((told, jobs.events(), jobs.jobs(), jobs.files(held.job.id)))

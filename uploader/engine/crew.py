@@ -119,8 +119,8 @@ class Crew:
         for errand in tuple(self._errands):
             errand.stop.cut()
 
-    def join(self) -> list[Errand]:
-        """Cut whatever still runs and wait for its end; returns what had not been taken by then."""
+    def join(self) -> None:
+        """Cut whatever still runs and wait for its end; nobody takes what it found out."""
         for errand in self._errands:
             errand.quiet = True
         if self._errands and not self.stopped:
@@ -128,11 +128,10 @@ class Crew:
         while not all(errand.ended for errand in self._errands):
             self._context.clock.wait(self.wake, _TICK_S)
             self.wake.clear()
-        ended = self.take_ended()
+        self.take_ended()
         for lane in self._resting:
             lane.storage.close()
         self._resting.clear()
-        return ended
 
     def _thread(self, errand: Errand, done: Callable[[], None]) -> None:
         error: Exception | None = None

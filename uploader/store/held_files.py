@@ -121,10 +121,6 @@ class HeldFiles:
         with self._fence.writing(urls_until=None):
             pass
 
-    def open_session(self, path: str, uri: SessionUri, object_path: str | None) -> FileState:
-        """As `open_sessions`, for one file."""
-        return self.open_sessions([NewSession(path, uri, object_path)])[0]
-
     def open_sessions(self, sessions: Sequence[NewSession]) -> list[FileState]:
         """Commit sessions before their first bytes leave; their URLs are no longer needed.
 
@@ -186,10 +182,6 @@ class HeldFiles:
             )
             self._add_event(transaction, EventKind.SESSION_DROPPED, why, path)
             return file
-
-    def mark_stored(self, path: str, crc32c: int, *, bytes_sent: int, verified: bool) -> FileState:
-        """As `mark_all_stored`, for one file."""
-        return self.mark_all_stored([StoredFile(path, crc32c, bytes_sent, verified)])[0]
 
     def mark_all_stored(self, stored: Sequence[StoredFile]) -> list[FileState]:
         """The server has these objects completely."""

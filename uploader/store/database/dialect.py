@@ -98,19 +98,6 @@ def _cause(error: BaseException | None) -> Cause | None:
 _URL_HINT = "write it as sqlite:////absolute/path/to/uploader.db or postgresql://USER@HOST/DATABASE"
 
 
-def sqlite_url(path: Path) -> str:
-    """The database URL of a SQLite file, whatever characters its path has."""
-    return URL.create("sqlite", database=str(path)).render_as_string()
-
-
-def database_path(database_url: str) -> Path:
-    """The file that ``database_url`` names, whether or not it exists.
-
-    Raises UsageError for anything but a SQLite database in a file.
-    """
-    return _path(_parsed(database_url))
-
-
 def exists(database_url: str) -> bool:
     """Is there a database to read? Whether PostgreSQL has one shows when it is asked.
 
