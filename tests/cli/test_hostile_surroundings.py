@@ -20,8 +20,8 @@ from tests.cli.test_process import DEADLINE_S, in_terminal
 from tests.cli.test_render import JOB, NOW
 from tests.model.build import BASE, folder
 from uploader import demo
+from uploader.cli.live import line
 from uploader.cli.terminal import out_wrapped
-from uploader.cli.wait import line
 from uploader.core.redact import ApiKey, remember
 from uploader.service import daemon
 

@@ -29,7 +29,9 @@ OPENING: dict[str, tuple[tuple[str, ...], str]] = {
     "status JOB": (("status", "1"), "active"),
     "show": (("show", "1"), "active"),
     "explain": (("explain", "1"), "active"),
+    "upload": (("upload", MODEL), "done"),
     "wait": (("wait", "1"), "done"),
+    "follow": (("follow", "1"), "done"),
     "pause": (("pause", "1"), "active"),
     "resume": (("resume", "1"), "paused"),
     "cancel": (("cancel", "1"), "active"),
@@ -71,7 +73,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
     monkeypatch.setattr(dialect, "open_engine", open_engine)
     monkeypatch.setattr("uploader.service.daemon._on_signals", lambda _: None)
-    monkeypatch.setattr("uploader.service.daemon.log_to_stderr", lambda: None)
+    monkeypatch.setattr("uploader.service.daemon.log_to_stderr", lambda *_: None)
     return found
 
 

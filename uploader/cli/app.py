@@ -23,11 +23,13 @@ from uploader.cli import (
     demo,
     enqueue,
     explain,
+    follow,
     history,
     preflight,
     sandbox,
     show,
     status,
+    upload,
     verbs,
     wait,
 )
@@ -45,12 +47,14 @@ app = typer.Typer(
 )
 
 COMMANDS: tuple[Callable[..., None], ...] = (
+    upload.upload,
     enqueue.enqueue,
     work,
     status.status,
     show.show,
     explain.explain,
     wait.wait,
+    follow.follow,
     verbs.pause,
     verbs.resume,
     verbs.cancel,

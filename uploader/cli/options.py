@@ -107,5 +107,8 @@ OptionalJob = Annotated[
 SeveralJobs = Annotated[
     list[str], typer.Argument(metavar="JOB...", help=JOB_HELP, show_default=False)
 ]
+FollowedJobs = Annotated[
+    list[str] | None, typer.Argument(metavar="[JOB...]", help=JOB_HELP, show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON document.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as more happens.")]

@@ -1,0 +1,136 @@
+"""`uploader upload` as a user starts it: without a daemon, alongside one, interrupted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.conftest import DEADLINE_S, MIB, World, until
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
+
+SLOW = {"UPLOADER_TRANSFER__BANDWIDTH_LIMIT": "4MiB/s"}
+
+
+class Command:
+    """`uploader` with some words, while it runs."""
+
+    def __init__(self, process: subprocess.Popen[str], out: Path, err: Path) -> None:
+        self.process = process
+        self._out, self._err = out, err
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+
+@contextlib.contextmanager
+def running(world: World, *words: object, **environment: str) -> Iterator[Command]:
+    out, err = world.folder / "out.txt", world.folder / "err.txt"
+    with out.open("w") as stdout, err.open("w") as stderr:
+        process = subprocess.Popen(
+            [*world.program, *map(str, words)],
+            env=world.environment | environment,
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+        )
+        try:
+            yield Command(process, out, err)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def sent(world: World, job: int = 1) -> int:
+    count: int = world.job(job)["bytes_sent"]
+    return count
+
+
+def workers(world: World) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(world.uploader("status", "--json").stdout)["workers"]
+    return found
+
+
+def test_a_folder_becomes_ready_and_no_other_job_is_touched(world: World) -> None:
+    world.uploader("enqueue", world.model("other", weights_bin=MIB))
+    before = world.job(1)
+    model = world.model("model", weights_bin=3 * MIB)
+    done = world.uploader("upload", model, "--json")
+    assert json.loads(done.stdout)["status"] == "done"
+    assert "job 2 model: READY" in done.stderr
+    world.assert_identical(model)
+    assert world.job(1) == before
+    assert world.box.report()["creates"] == 1
+    again = world.uploader("upload", model)
+    assert again.stdout == "2\n"
+    assert world.box.report()["creates"] == 1
+
+
+def test_a_refused_folder_leaves_neither_job_nor_model(world: World) -> None:
+    empty = world.folder / "empty"
+    empty.mkdir()
+    refused = world.uploader("upload", empty, expect=6)
+    assert "error: " in refused.stderr
+    assert json.loads(world.uploader("status", "--json").stdout)["jobs"] == []
+    assert world.box.report()["models"] == {}
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
+def test_an_interrupted_upload_goes_on_with_the_same_command(
+    world: World, number: int, code: int
+) -> None:
+    model = world.model("model", weights_bin=24 * MIB)
+    with running(world, "upload", model, **SLOW) as command:
+        until(lambda: command.out and sent(world) > 2 * MIB)
+        command.process.send_signal(number)
+        assert command.process.wait(DEADLINE_S) == code
+        assert "`uploader run`" in command.err
+        assert f"`uploader upload {model}`" in command.err
+    (weights,) = (file for file in world.job()["files"] if file["path"] == "weights.bin")
+    held = max(session.part.persisted for session in world.box.world.sessions.values())
+    assert weights["offset"] == held > 2 * MIB
+    world.uploader("upload", model)
+    world.assert_identical(model)
+    world.assert_kept_every_promise()
+
+
+def test_a_daemon_does_the_work_and_is_replaced_within_ten_seconds(world: World) -> None:
+    model = world.model("model", weights_bin=64 * MIB)
+    with world.worker(**SLOW) as daemon:
+        until(lambda: world.state.exists() and workers(world))
+        with running(world, "upload", model) as command:
+            until(lambda: command.out and sent(world) > 4 * MIB)
+            (only,) = workers(world)
+            assert only["jobs"] == [1]
+            assert "a worker runs already: it does the work" in command.err
+            daemon.kill()
+            daemon.wait()
+            until(lambda: any(worker != only for worker in workers(world)), 10)
+            assert command.process.wait(DEADLINE_S) == 0, command.err
+    world.assert_identical(model)
+    world.assert_kept_every_promise()
+
+
+def test_two_uploads_at_once_each_do_their_own(world: World) -> None:
+    first, second = (world.model(name, weights_bin=12 * MIB) for name in ("first", "second"))
+    with running(world, "upload", first, **SLOW) as command:
+        until(lambda: command.out and sent(world))
+        world.uploader("upload", second)
+        assert world.job(2)["status"] == "done"
+        assert command.process.wait(DEADLINE_S) == 0, command.err
+    for model in (first, second):
+        world.assert_identical(model)
