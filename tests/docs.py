@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable
 from pathlib import Path
 
-from uploader.core import documents, events
+from uploader.core import documents, events, setup_documents
 from uploader.core.exits import Exit
 from uploader.core.job import Status
 from uploader.core.lifecycle import render_mermaid
@@ -26,8 +26,15 @@ _WHOLE = (
     documents.JobsDocument,
     documents.JobDocument,
     documents.PlanDocument,
+    documents.PlansDocument,
     documents.PreflightDocument,
     documents.EventJson,
+    setup_documents.ConfigDocument,
+    setup_documents.ConfigPathDocument,
+    setup_documents.ConfigCheckDocument,
+    setup_documents.StoreVersionDocument,
+    setup_documents.BackupDocument,
+    documents.FailureDocument,
 )
 _PARTS = (
     documents.JobJson,
@@ -37,6 +44,8 @@ _PARTS = (
     documents.FindingJson,
     documents.PlannedFileJson,
     documents.LeftOutJson,
+    documents.RefusalJson,
+    setup_documents.SettingJson,
 )
 _WORDS = {int: "integer", str: "string", bool: "boolean", types.NoneType: "null"}
 
@@ -129,7 +138,7 @@ def _type(kind: object) -> str:
         return _WORDS[kind]
     if typing.is_typeddict(kind):
         assert isinstance(kind, type)
-        return f"[{_name(kind)}](#{_anchor(kind)})"
+        return f"[{_title(kind)}](#{_anchor(kind)})"
     return _composed(kind)
 
 
@@ -144,7 +153,7 @@ def _composed(kind: object) -> str:
 
 def _anchor(shape: type) -> str:
     number = (*_WHOLE, *_PARTS).index(shape) + 1
-    return f"{number}-{_name(shape).lower()}"
+    return f"{number}-{re.sub(r'[^a-z0-9]', '', _title(shape).lower())}"
 
 
 def event_kinds() -> str:

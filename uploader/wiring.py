@@ -294,6 +294,23 @@ def _key(settings: Settings) -> ApiKeySource:
     return ApiKeySource(given, own.api_key_file, own.api_key_command, settings.auth_ini)
 
 
+def api_key_origin(settings: Settings) -> str:
+    """Where the API key that a worker would use comes from; empty if there is none.
+
+    Raises UsageError if a place is configured that gives no key. May take 30 s.
+    """
+    from uploader.core.errors import RemoteError
+
+    key = _key(settings)
+    try:
+        key.read()
+    except RemoteError as problem:
+        if settings.fireworks.api_key_file or settings.fireworks.api_key_command:
+            raise UsageError(problem.message, hint=problem.hint, code=problem.code) from None
+        return ""
+    return key.origin
+
+
 def service(settings: Settings) -> Fireworks:
     """Fireworks, for a command that asks it once. Raises UsageError."""
     from uploader.remote.gate import Gate

@@ -102,7 +102,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def of(columns: int) -> None:
         for module in ("terminal", "status", "show", "explain", "enqueue", "preflight", "config"):
-            monkeypatch.setattr(f"uploader.cli.{module}.width", lambda: columns)
+            monkeypatch.setattr(f"uploader.cli.{module}.width", lambda **_: columns)
 
     return of
 

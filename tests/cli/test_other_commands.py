@@ -97,7 +97,9 @@ def test_config_show_tells_where_each_comes_from(
     assert f"transfer.bandwidth_limit\t20MB/s\t{home / 'my.toml'}\n" in out
     assert "transfer.max_jobs\t2\tdefault\n" in out
     terminal(80)
-    assert uploader("config", "show").out.startswith("SETTING ")
+    shown = uploader("config", "show").out.splitlines()
+    assert "transfer.max_files             5  (UPLOADER_TRANSFER__MAX_FILES)" in shown
+    assert not any("…" in one for one in shown)
 
 
 def test_config_path_and_check(uploader: Command, home: Path) -> None:
@@ -109,7 +111,32 @@ def test_config_path_and_check(uploader: Command, home: Path) -> None:
     assert uploader("--config", file, "config", "check").code == 2
     file.write_text("")
     assert uploader("--config", file, "config", "path").out == f"{file}\n"
-    assert uploader("--config", file, "config", "check").out == "ok\n"
+    checked = uploader("--config", file, "config", "check")
+    assert checked.out.splitlines()[-2:] == ["API key\tnone", "ok"]
+    assert "warning: there is no API key: set FIREWORKS_API_KEY" in checked.err
+
+
+def test_config_check_says_which_key_would_be_used(
+    uploader: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw_0123456789abcdef")
+    assert "API key\tfrom FIREWORKS_API_KEY\n" in uploader("config", "check").out
+    monkeypatch.delenv("FIREWORKS_API_KEY")
+    monkeypatch.setenv("UPLOADER_FIREWORKS__API_KEY_FILE", str(home / "key"))
+    missing = uploader("config", "check", "--json")
+    assert (missing.code, missing.json["error"]["code"]) == (2, "no_key")
+    (home / "key").write_text("fw_0123456789abcdef\n")
+    (home / "key").chmod(0o600)
+    assert uploader("config", "check", "--json").json["api_key"] == f"the key file {home / 'key'}"
+
+
+def test_config_check_names_a_state_folder_that_moves_with_the_current_folder(
+    uploader: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPLOADER_STATE_DIR", "state")
+    answer = uploader("config", "check")
+    assert answer.code == 0
+    assert f"state_dir state is relative: from this folder it is {home / 'state'}" in answer.err
 
 
 @pytest.mark.parametrize("faults", ["no-such-file", "[{]", '[{"on": "x"}]'])

@@ -81,7 +81,7 @@ def test_the_note_of_a_job(change: dict[str, Any], said: str) -> None:
 def test_the_columns_of_a_job_are_for_programs() -> None:
     assert render.job_columns(JOB, URL, NOW) == (
         *("12", "accounts/acme/models/llama-70b-ft-v3", "upload", "active"),
-        *("9", "31", "43000", "41000", "131000", "1001", "89", ""),
+        *("9", "31", "42000", "41000", "131000", "1001", "89", ""),
     )
 
 

@@ -45,7 +45,10 @@ OPENING: dict[str, tuple[tuple[str, ...], str]] = {
     "db backup": (("db", "backup"), "active"),
 }
 #: They have nothing to do with the store.
-NOT_OPENING = {"config show", "config path", "config check", "sandbox", "demo", "config", "db", ""}
+NOT_OPENING = {
+    *("config show", "config path", "config check", "sandbox", "demo", "help", "version"),
+    *("config", "db", ""),
+}
 
 
 class Opened:

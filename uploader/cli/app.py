@@ -33,16 +33,16 @@ from uploader.cli import (
     verbs,
     wait,
 )
+from uploader.cli.failures import fail, wants_json
+from uploader.cli.grammar import Commands, Config
 from uploader.cli.run import run as work
 from uploader.cli.terminal import PipeClosed, out, print_error, print_note
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.exits import Exit
 from uploader.core.redact import redact
 
-app = typer.Typer(
-    help="A local folder of Hugging Face model files becomes READY on Fireworks AI.",
+app = Commands(
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -74,52 +74,78 @@ app.add_typer(db.db, name="db")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        out(f"uploader {__version__}")
+        version()
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(
+    invoke_without_command=True,
+    epilog="`ls` and `list` are other names of status, `rm` of remove.",
+)
 def start(
     context: typer.Context,
-    config: Annotated[
-        Path | None,
+    config: Config = None,  # noqa: ARG001 - its callback has it
+    version: Annotated[  # noqa: ARG001 - as above
+        bool,
         typer.Option(
-            metavar="FILE", help="The configuration file.", show_default=False, readable=False
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
         ),
-    ] = None,
-    version: Annotated[  # noqa: ARG001 - its callback has it
-        bool, typer.Option("--version", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """A local folder of Hugging Face model files becomes READY on Fireworks AI.
 
-    Without a command: status.
+    Without a command: status. `uploader help COMMAND` explains a command.
+
+    Example: uploader enqueue ./my-model
     """
-    context.obj = config
     if context.invoked_subcommand is None:
         status.status(context)
 
 
+@app.command()
+def help(  # noqa: A001 - the command's name
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="COMMAND", help="A command; without it, the program."),
+    ] = None,
+) -> None:
+    """Explain a command: what it does, its arguments and options, and an example.
+
+    Example: uploader help enqueue
+    """
+    _obey([*(command or ()), "--help"])
+
+
+@app.command()
+def version() -> None:
+    """Print the version of this program.
+
+    Example: uploader version
+    """
+    out(f"uploader {__version__}")
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; its exit code (docs/exit-codes.md)."""
+    words = sys.argv[1:] if arguments is None else [*arguments]
+    as_json = wants_json(words)
     try:
-        return _obey(arguments)
+        return _obey(words)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except UploaderError as error:
-        print_error(error)
-        return error.exit_code
+        return fail(error, as_json=as_json)
     except PipeClosed:
         return Exit.PIPE_CLOSED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last one to see it
-        return _report_bug(error)
+        return _report_bug(error, as_json=as_json)
 
 
-def _obey(arguments: Sequence[str] | None) -> int:
+def _obey(words: Sequence[str]) -> int:
     try:
-        code = get_command(app).main(args=arguments, prog_name="uploader", standalone_mode=False)
+        code = get_command(app).main(args=words, prog_name="uploader", standalone_mode=False)
     except TyperException as error:
         raise _misused(error) from None
     return code if isinstance(code, int) else 0
@@ -134,12 +160,12 @@ def _misused(error: TyperException) -> UsageError:
     return UsageError(what[:1].lower() + what[1:], hint=hint)
 
 
-def _report_bug(error: Exception) -> int:
+def _report_bug(error: Exception, *, as_json: bool) -> int:
     for line in redact("".join(traceback.format_exception(error))).splitlines():
         print_note(line)
     hint = "please report it with the lines above"
-    print_error(UploaderError(f"this is a bug: unexpected {type(error).__name__}", hint=hint))
-    return Exit.BUG
+    message = f"this is a bug: unexpected {type(error).__name__}"
+    return fail(UploaderError(message, hint=hint), as_json=as_json)
 
 
 def refuse_windows(platform: str) -> None:

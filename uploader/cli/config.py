@@ -2,44 +2,120 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import typer
 
 from uploader import wiring
+from uploader.cli.grammar import Commands
+from uploader.cli.options import AsJson
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_table, print_note, width
+from uploader.cli.terminal import (
+    out,
+    out_columns,
+    out_json,
+    out_wrapped,
+    print_note,
+    print_note_wrapped,
+    width,
+)
 from uploader.core import addresses
+from uploader.core.reasons import Code
+from uploader.core.setup_documents import (
+    ConfigCheckDocument,
+    ConfigDocument,
+    ConfigPathDocument,
+    SettingJson,
+)
 
-config = typer.Typer(help="The configuration.", rich_markup_mode=None)
+if TYPE_CHECKING:
+    from uploader.settings.schema import Settings
+
+config = Commands(help="The configuration.\n\nExample: uploader config show")
+
+_NAME_COLUMNS = 30
 
 
 @config.command("show")
-def show_config(context: typer.Context) -> None:
-    """Every setting, its value and where it comes from; secrets are masked."""
+def show_config(context: typer.Context, as_json: AsJson = False) -> None:
+    """Every setting, its value and where it comes from; secrets are masked.
+
+    Example: uploader config show
+    """
     from uploader.settings.load import describe  # pydantic is slow to import
 
     rows, columns = describe(settings_of(context)), width()
-    if columns is not None:
-        out_table(("SETTING", "VALUE", "FROM"), rows, columns)
-        return
-    for row in rows:
-        out(*row)
+    if as_json:
+        out_json(_settings_document(rows))
+    elif columns is None:
+        out_columns(tuple(SettingJson.__annotations__), rows)
+    else:
+        for name, value, origin in rows:
+            out_wrapped(f"{value}  ({origin})".lstrip(), columns, f"{name:{_NAME_COLUMNS}} ")
 
 
 @config.command("path")
-def config_path(context: typer.Context) -> None:
-    """Print the path of the configuration file in use."""
+def config_path(context: typer.Context, as_json: AsJson = False) -> None:
+    """Print the path of the configuration file in use.
+
+    Example: uploader config path
+    """
     file = settings_of(context).config_file
-    if file is None:
+    if as_json:
+        document: ConfigPathDocument = {
+            "schema": "uploader.config_path/1",
+            "path": str(file) if file else None,
+        }
+        out_json(document)
+    elif file is None:
         print_note("there is no configuration file: environment and defaults apply")
     else:
         out(str(file))
 
 
 @config.command("check")
-def check_config(context: typer.Context) -> None:
-    """Check every setting as a worker would read it; exit 2 if one is wrong."""
+def check_config(context: typer.Context, as_json: AsJson = False) -> None:
+    """Check every setting as a worker would read it; exit 2 if one is wrong.
+
+    It also says which API key a worker would use. Fireworks is not asked.
+
+    Example: uploader config check --config ./uploader.toml
+    """
+    from uploader.settings.load import relative  # pydantic is slow to import
+
     settings = settings_of(context)
     wiring.trust(settings)
+    key = wiring.api_key_origin(settings)
+    warnings = [*relative(settings)]
     if doubts := addresses.doubts(settings.fireworks.base_url):
-        print_note(f"warning: {doubts}")
+        warnings.append(doubts)
+    if not key:
+        warnings.append(f"there is no API key: {Code.NO_KEY.hint}")
+    for warning in warnings:
+        print_note_wrapped(warning, "warning: ")
+    if as_json:
+        out_json(_check_document(settings, key, warnings))
+        return
+    out("configuration file", str(settings.config_file or "none"))
+    out("state folder", str(settings.state_dir))
+    out("API key", f"from {key}" if key else "none")
     out("ok")
+
+
+def _settings_document(rows: Sequence[tuple[str, str, str]]) -> ConfigDocument:
+    settings: list[SettingJson] = [
+        {"setting": name, "value": value, "origin": origin} for name, value, origin in rows
+    ]
+    return {"schema": "uploader.config/1", "settings": settings}
+
+
+def _check_document(settings: Settings, key: str, warnings: list[str]) -> ConfigCheckDocument:
+    file = settings.config_file
+    return {
+        "schema": "uploader.config_check/1",
+        "config_file": str(file) if file else None,
+        "state_dir": str(settings.state_dir),
+        "api_key": key or None,
+        "warnings": [*settings.warnings, *warnings],
+    }

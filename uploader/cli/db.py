@@ -8,40 +8,61 @@ from typing import Annotated
 import typer
 
 from uploader import wiring
+from uploader.cli.grammar import Commands
+from uploader.cli.options import AsJson
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out
+from uploader.cli.terminal import out, out_json
 from uploader.core.errors import NotFound
+from uploader.core.setup_documents import BackupDocument, StoreVersionDocument
 
-db = typer.Typer(help="The state store.", rich_markup_mode=None)
-
-
-@db.command()
-def upgrade(context: typer.Context) -> None:
-    """Bring the state store to this program's version; a file is backed up before."""
-    with wiring.Store(settings_of(context)) as store:
-        out(store.upgrade())
+db = Commands(help="The state store.\n\nExample: uploader db current")
 
 
 @db.command()
-def current(context: typer.Context) -> None:
-    """Print the version of the state store."""
+def upgrade(context: typer.Context, as_json: AsJson = False) -> None:
+    """Bring the state store to this program's version; a file is backed up before.
+
+    Example: uploader db upgrade
+    """
     with wiring.Store(settings_of(context)) as store:
-        out(store.version() or "empty")
+        _print_version(store.upgrade(), as_json=as_json)
+
+
+@db.command()
+def current(context: typer.Context, as_json: AsJson = False) -> None:
+    """Print the version of the state store.
+
+    Example: uploader db current
+    """
+    with wiring.Store(settings_of(context)) as store:
+        _print_version(store.version(), as_json=as_json)
 
 
 @db.command()
 def backup(
     context: typer.Context,
     path: Annotated[
-        Path | None, typer.Argument(help="A file that does not exist yet.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="PATH",
+            help="A file that does not exist yet. Default: the last copy next to the store.",
+            show_default=False,
+        ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Copy the state store while workers go on, and print the copy's path.
 
-    Without PATH the copy is kept next to the store and takes the place of the last one.
+    Example: uploader db backup ./uploader-backup.db
     """
     with wiring.Store(settings_of(context)) as store:
         written = store.backup(path and path.absolute())
     if written is None:
         raise NotFound("there is no state store yet", hint="`uploader enqueue PATH` makes one")
-    out(str(written))
+    document: BackupDocument = {"schema": "uploader.backup/1", "path": str(written)}
+    out_json(document) if as_json else out(str(written))
+
+
+def _print_version(version: str | None, *, as_json: bool) -> None:
+    document: StoreVersionDocument = {"schema": "uploader.store/1", "version": version}
+    out_json(document) if as_json else out(version or "empty")

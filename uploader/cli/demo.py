@@ -19,11 +19,14 @@ def demo(
             metavar="SECONDS",
             min=0,
             max=3600,
-            help="Pause this long at each step, to look around from another terminal.",
+            help="Pause for SECONDS at each step, to look around from another terminal.",
         ),
     ] = 0,
 ) -> None:
-    """Upload a small model to the sandbox; kill the upload with SIGKILL and watch it resume."""
+    """Upload a small model to the sandbox; kill the upload with SIGKILL and watch it resume.
+
+    Example: uploader demo --pace 5
+    """
     from uploader.demo import main  # not part of the client
 
     raise typer.Exit(main(keep=keep, pace_s=pace))

@@ -28,7 +28,10 @@ _DOING: dict[Stage, str] = {
 
 
 def explain(context: typer.Context, job: JobArgument) -> None:
-    """Say what happened to a job, what it waits for, and what to do about it."""
+    """Say what happened to a job, what it waits for, and what to do about it.
+
+    Example: uploader explain my-model
+    """
     settings, now, columns = settings_of(context), wiring.clock().now(), width()
     with wiring.Store(settings) as store:
         jobs, working = store.need(), store.worker_alive()

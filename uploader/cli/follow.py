@@ -26,6 +26,8 @@ def follow(context: typer.Context, jobs: FollowedJobs = None) -> None:
     """Show jobs as they move: those that are named, until they have ended, or all.
 
     Ctrl-C ends it, and stops no job.
+
+    Example: uploader follow my-model
     """
     with wiring.Store(settings_of(context)) as store:
         if not jobs:

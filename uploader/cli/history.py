@@ -19,39 +19,54 @@ from uploader.core.text import event_line, timestamp
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
+AsLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
+
 _POLL_S = 0.5
 _PAGE = 500
 
 
-def logs(context: typer.Context, job: OptionalJob = None, follow: Follow = False) -> None:
-    """Print what happened to a job, or to all jobs, one line per event."""
+def logs(
+    context: typer.Context,
+    job: OptionalJob = None,
+    follow: Follow = False,
+    as_json: AsLines = False,
+) -> None:
+    """Print what happened to a job, or to all jobs, one line per event.
+
+    Example: uploader logs my-model --follow
+    """
     with wiring.Store(settings_of(context)) as store:
         job_id = None if job is None else store.need().find(job).id
-        _each(store, _print, job_id=job_id, follow=follow)
+        _each(store, _print_json if as_json else _print, job_id=job_id, follow=follow)
 
 
 def _print(event: Event) -> None:
     out(f"{timestamp(event.at)} {event_line(event)}")
 
 
+def _print_json(event: Event) -> None:
+    out_json(event_json(event), indent=None)
+
+
 def events(
     context: typer.Context,
     since: Annotated[
-        int, typer.Option(metavar="SEQ", min=0, max=2**63 - 1, help="Only events after this one.")
+        int,
+        typer.Option(
+            metavar="SEQ", min=0, max=2**63 - 1, help="Only events after the one numbered SEQ."
+        ),
     ] = 0,
     follow: Follow = False,
+    as_json: AsLines = True,  # noqa: ARG001 - it is what the command prints anyway
 ) -> None:
     """Print the history of all jobs as one JSON object per line.
 
     Each has a sequence number `seq`; with --since a reader goes on where it stopped.
+
+    Example: uploader events --since 120 --follow
     """
     with wiring.Store(settings_of(context)) as store:
-        _each(
-            store,
-            lambda event: out_json(event_json(event), indent=None),
-            since=since,
-            follow=follow,
-        )
+        _each(store, _print_json, since=since, follow=follow)
 
 
 def _each(

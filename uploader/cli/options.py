@@ -9,10 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
+from uploader.cli import completion
 from uploader.core.job import Kind
 from uploader.intake.request import PRIORITIES, folder_of
 
 _COUNT_MAX = 2**31 - 1
+_MODEL_FORM = "MODEL is written accounts/ACCOUNT/models/ID."
+_GLOB_FORM = "GLOB is a pattern of names, like '*.gguf'. May be repeated."
 
 
 class KindWord(StrEnum):
@@ -55,16 +58,50 @@ Folder = Annotated[
         metavar="PATH", help="The folder of a model.", show_default=False, parser=folder_of
     ),
 ]
-ModelId = Annotated[str | None, _text("ID", "Default: the folder's name.")]
-Account = Annotated[str | None, _text("A", "Default: the configured one.")]
-KindOption = Annotated[KindWord, typer.Option(help="What the folder becomes.")]
-BaseModel = Annotated[str | None, _text("M", "The base of an adapter: accounts/A/models/M.")]
-ModelJson = Annotated[
-    Path | None, _text("FILE", "A file with a JSON object: any fields of the model.")
+Folders = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PATH", help="The folder of a model.", show_default=False, parser=folder_of
+    ),
 ]
-Include = Annotated[list[str] | None, _text("G", "Also send files matching G.")]
-Exclude = Annotated[list[str] | None, _text("G", "Also leave out files matching G.")]
-Allow = Annotated[list[str] | None, _text("CHECK", "Treat errors of this check as warnings.")]
+ModelId = Annotated[
+    str | None, _text("ID", "Call the model ID on Fireworks. Default: made of the folder's name.")
+]
+Account = Annotated[
+    str | None,
+    _text("ACCOUNT", "Create it in ACCOUNT, a short id. Default: as configured, or the key's."),
+]
+KindOption = Annotated[
+    KindWord,
+    typer.Option(
+        metavar="KIND",
+        help="What the folder becomes. KIND is base, lora, embedding or draft; auto finds out.",
+    ),
+]
+BaseModel = Annotated[str | None, _text("MODEL", f"The base model of an adapter. {_MODEL_FORM}")]
+ModelJson = Annotated[
+    Path | None, _text("FILE", "Take any fields of the model from FILE, a JSON object.")
+]
+Include = Annotated[
+    list[str] | None,
+    _text("GLOB", f"Also send files that are left out by default. {_GLOB_FORM}"),
+]
+Exclude = Annotated[list[str] | None, _text("GLOB", f"Leave out more files. {_GLOB_FORM}")]
+Allow = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="CHECK",
+        help="Treat errors of CHECK, the name of a check, as warnings. May be repeated.",
+        autocompletion=completion.checks,
+    ),
+]
+Online = Annotated[
+    bool,
+    typer.Option(
+        "--online",
+        help="Also ask Fireworks: does the key work, is it this account's, is the id free?",
+    ),
+]
 NoPreflight = Annotated[
     bool, typer.Option("--no-preflight", help="Run no check of a file's content.")
 ]
@@ -74,18 +111,20 @@ Priority = Annotated[
         metavar="N",
         min=PRIORITIES[0],
         max=PRIORITIES[-1],
-        help="A job with a higher priority runs first.",
+        help="A job with a higher priority N runs first.",
     ),
 ]
 
 # -- the fields of a model that are asked for most (intake/request.py ModelFields) --------------
 
-DisplayName = Annotated[str | None, _text("S", "A name that Fireworks shows.")]
-Description = Annotated[str | None, _text("S", "Shown by Fireworks.")]
-HuggingFaceUrl = Annotated[str | None, _text("U", "Where the model comes from.")]
-GithubUrl = Annotated[str | None, _text("U", "Where the model's code is.")]
-Public = Annotated[bool, typer.Option("--public", help="Let everybody read the model.")]
-ContextLength = Annotated[int | None, _count("The longest context, in tokens.")]
+DisplayName = Annotated[str | None, _text("TEXT", "Let Fireworks show TEXT as its name.")]
+Description = Annotated[str | None, _text("TEXT", "Let Fireworks show TEXT as its description.")]
+HuggingFaceUrl = Annotated[str | None, _text("URL", "The model comes from the page URL.")]
+GithubUrl = Annotated[str | None, _text("URL", "The model's code is at URL.")]
+Public = Annotated[
+    bool, typer.Option("--public", help="Let everybody read the model, not only the account.")
+]
+ContextLength = Annotated[int | None, _count("The longest context, N tokens.")]
 SupportsTools = Annotated[
     bool, typer.Option("--supports-tools", help="The model can call functions.")
 ]
@@ -93,22 +132,39 @@ SupportsImageInput = Annotated[
     bool, typer.Option("--supports-image-input", help="The model accepts images.")
 ]
 DefaultDraftModel = Annotated[
-    str | None, _text("M", "The model that it drafts for: accounts/A/models/M.")
+    str | None,
+    _text(
+        "MODEL",
+        f"The draft model that deployments of this model use by default. {_MODEL_FORM}",
+    ),
 ]
-DefaultDraftTokenCount = Annotated[int | None, _count("How many tokens it drafts at a time.")]
+DefaultDraftTokenCount = Annotated[
+    int | None,
+    _count("The draft model drafts N tokens at a time. Needs --default-draft-model."),
+]
 
 # -- which job, and how it is shown -------------------------------------------------------------
 
-JOB_HELP = "A job's id, its model's id, or its model's resource name."
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help=JOB_HELP, show_default=False)]
-OptionalJob = Annotated[
-    str | None, typer.Argument(metavar="[JOB]", help=JOB_HELP, show_default=False)
+JOB_HELP = "A job: its id, its model's id, or its model's resource name."
+
+
+def _jobs(about: str = JOB_HELP) -> Any:
+    return typer.Argument(
+        metavar="JOB", help=about, show_default=False, autocompletion=completion.jobs
+    )
+
+
+JobArgument = Annotated[str, _jobs()]
+OptionalJob = Annotated[str | None, _jobs(f"{JOB_HELP} Default: all jobs.")]
+SeveralJobs = Annotated[list[str], _jobs()]
+JobsOrAll = Annotated[list[str] | None, _jobs()]
+AnyJobs = Annotated[list[str] | None, _jobs(f"{JOB_HELP} Default: all jobs.")]
+Every = Annotated[
+    bool, typer.Option("--all", help="Every job to which this applies, instead of JOB.")
 ]
-SeveralJobs = Annotated[
-    list[str], typer.Argument(metavar="JOB...", help=JOB_HELP, show_default=False)
-]
-FollowedJobs = Annotated[
-    list[str] | None, typer.Argument(metavar="[JOB...]", help=JOB_HELP, show_default=False)
-]
+FollowedJobs = Annotated[list[str] | None, _jobs(f"{JOB_HELP} Default: all that are on their way.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a JSON document.")]
+AsTable = Annotated[
+    bool, typer.Option("--table", help="Print the table, even if the output is not a terminal.")
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Keep printing as more happens.")]

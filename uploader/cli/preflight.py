@@ -9,12 +9,13 @@ import typer
 
 from uploader import wiring
 from uploader.cli import options
+from uploader.cli.failures import fail
 from uploader.cli.findings import in_flags, print_findings, print_left_out, total_of
 from uploader.cli.flags import spelled
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_wrapped, print_note_wrapped, width
 from uploader.core.documents import preflight_document
-from uploader.core.errors import UsageError
+from uploader.core.errors import UploaderError, UsageError
 from uploader.intake.request import EnqueueRequest
 
 if TYPE_CHECKING:
@@ -23,12 +24,9 @@ if TYPE_CHECKING:
 Rate = Annotated[
     str | None,
     typer.Option(
-        metavar="R",
-        help='The rate to assume, like "20MB/s". Default: that of the last upload.',
+        metavar="RATE",
+        help='Assume this RATE, like "20MB/s". Default: that of the last upload.',
     ),
-]
-Online = Annotated[
-    bool, typer.Option("--online", help="Also ask Fireworks: does the key work, is the id free?")
 ]
 
 
@@ -45,12 +43,14 @@ def preflight(
     exclude: options.Exclude = None,
     allow: options.Allow = None,
     rate: Rate = None,
-    online: Online = False,
+    online: options.Online = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Check a model folder for what Fireworks would refuse.
 
     It needs no network, and reads only the headers of the weights.
+
+    Example: uploader preflight ./my-model
     """
     request = EnqueueRequest(
         path=path,
@@ -79,7 +79,10 @@ def _inspect(
     online: bool,
     as_json: bool,
 ) -> Inspection:
-    """Print what was found, whether or not the folder can become a model."""
+    """Print what was found, whether or not the folder can become a model.
+
+    Raises typer.Exit if it cannot.
+    """
     from uploader.intake import plan as intake  # slow to import
 
     settings = settings_of(context)
@@ -89,11 +92,15 @@ def _inspect(
         if online:
             seen = intake.ask(request, seen, settings, wiring.service(settings))
         intake.plan(request, seen, settings)
-    finally:
-        if as_json:
-            out_json(preflight_document(seen.as_json()))
-        else:
+    except UploaderError as error:
+        if not as_json:
             _print(seen, width())
+        result = preflight_document(seen.as_json())
+        raise typer.Exit(fail(error, as_json=as_json, result=result)) from None
+    if as_json:
+        out_json(preflight_document(seen.as_json()))
+    else:
+        _print(seen, width())
     return seen
 
 

@@ -6,13 +6,20 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from uploader.cli.flags import spelled
-from uploader.core.documents import file_json, offset, sent, speed, waits
+from uploader.core.documents import FileJson, file_json, offset, sent, speed, waits
 from uploader.core.job import OPEN_STATUSES, FileState, Job, Stage, Status
 from uploader.core.text import awaited, duration, percent, size
 
 #: On a narrow terminal the last columns are left out first.
 JOB_HEADINGS = ("ID", "MODEL", "STAGE", "STATUS", "SENT", "CONFIRMED", "RATE", "ETA", "FILES")
 FILE_HEADINGS = ("", "FILE", "SIZE", "SENT", "CONFIRMED", "STORED", "MODE", "ATTEMPTS", "SESSION")
+
+#: What `job_columns` and `file_columns` give, for programs. Columns are only ever added.
+JOB_COLUMNS = (
+    "id", "model", "stage", "status", "files_stored", "files_total", "sent", "confirmed",
+    "bytes_total", "rate_bps", "eta_s", "note",
+)  # fmt: skip
+FILE_COLUMNS = tuple(FileJson.__annotations__)
 
 NO_WORKER = "no worker runs: start `uploader run`"
 
@@ -35,10 +42,10 @@ def job_row(job: Job, now: datetime) -> tuple[str, ...]:
 
 
 def job_columns(job: Job, base_url: str, now: datetime) -> tuple[str, ...]:
-    """A job for programs that read columns: whole numbers, whole names, its note last."""
+    """A job under JOB_COLUMNS, for programs: whole names, and numbers without units."""
     rate_bps, eta_s = speed(job, now)
     stored = (job.files_stored, job.files_total)
-    numbers = (*stored, job.bytes_sent, job.bytes_confirmed, job.bytes_total)
+    numbers = (*stored, job.bytes_marked, job.bytes_confirmed, job.bytes_total)
     speeds = ("" if part is None else str(round(part)) for part in (rate_bps, eta_s))
     named = (str(job.id), job.model, job.stage.value, job.status.value)
     return (*named, *map(str, numbers), *speeds, note(job, base_url, now))
@@ -92,7 +99,7 @@ def _share(part: int, file: FileState) -> str:
 
 
 def file_columns(file: FileState) -> tuple[str, ...]:
-    """A file for programs that read columns, as in `file_json`."""
+    """A file under FILE_COLUMNS, for programs."""
     return tuple(_cell(value) for value in file_json(file).values())
 
 

@@ -18,6 +18,8 @@ def run(
     """Work on jobs, in the foreground; a service runs this command, too.
 
     On SIGTERM or Ctrl-C it stops at the next block; it can be killed at any time.
+
+    Example: uploader run --until-idle
     """
     from uploader.service import daemon  # the whole engine is slow to import
 

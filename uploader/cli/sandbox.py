@@ -10,7 +10,9 @@ import typer
 from uploader.cli.terminal import out
 from uploader.core.errors import UsageError
 
-_Port = Annotated[int, typer.Option(metavar="P", min=0, max=65535, help="0: any free port.")]
+_Port = Annotated[
+    int, typer.Option(metavar="PORT", min=0, max=65535, help="Listen on PORT; 0: any free one.")
+]
 
 
 def sandbox(
@@ -21,15 +23,17 @@ def sandbox(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="A folder in which objects appear as files; it is kept for the next start.",
+            help="Let objects appear as files in the folder DIR, and keep it for the next start.",
             show_default=False,
         ),
     ] = None,
     faults: Annotated[
         str | None,
-        typer.Option(metavar="F", help="A fault script: a file, the JSON itself, or `help`."),
+        typer.Option(
+            metavar="FAULTS", help="FAULTS is a fault script: a file, the JSON itself, or `help`."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="The seed of the random faults.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Let N be the seed of random faults.")] = 0,
     tls: Annotated[
         bool, typer.Option("--tls", help="Use TLS; a client must trust `ca_file`.")
     ] = False,
@@ -37,7 +41,7 @@ def sandbox(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write variables for a shell: after `. FILE`, uploader uses this sandbox.",
+            help="Write variables for a shell to FILE: after `. FILE` uploader uses this sandbox.",
             show_default=False,
         ),
     ] = None,
@@ -46,6 +50,8 @@ def sandbox(
 
     Prints one line of JSON when it listens: base_url, storage_url, api_key, account_id,
     control_token, and with --tls ca_file.
+
+    Example: uploader sandbox --data-dir ./sandbox --env ./sandbox.env
     """
     from uploader.sandbox.kinds import help_text  # not part of the client
     from uploader.sandbox.script import ScriptError, read_script

@@ -1,4 +1,4 @@
-"""`uploader show`: one job with all its files."""
+"""`uploader show`: jobs with all their files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import typer
 
 from uploader import wiring
 from uploader.cli.flags import spelled
-from uploader.cli.options import AsJson, JobArgument
+from uploader.cli.options import AsJson, AsTable, SeveralJobs
 from uploader.cli.render import (
+    FILE_COLUMNS,
     FILE_HEADINGS,
     NO_WORKER,
     deserted,
@@ -20,24 +21,40 @@ from uploader.cli.render import (
     note,
 )
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_json, out_table, out_wrapped, width
-from uploader.core.documents import job_document
+from uploader.cli.terminal import out, out_columns, out_json, out_table, out_wrapped, width
+from uploader.core.documents import result_document
 from uploader.core.job import FileState, Job
 from uploader.core.text import percent, size, timestamp
 
 
-def show(context: typer.Context, job: JobArgument, as_json: AsJson = False) -> None:
-    """Show one job with all its files."""
-    settings, now = settings_of(context), wiring.clock().now()
+def show(
+    context: typer.Context,
+    jobs: SeveralJobs,
+    table: AsTable = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show jobs with all their files.
+
+    Example: uploader show my-model
+    """
+    settings, now, columns = settings_of(context), wiring.clock().now(), width(always=table)
     with wiring.Store(settings) as store:
-        jobs = store.need()
-        found = jobs.find(job)
-        files = jobs.files(found.id)
+        known = store.need()
+        found = [(job, known.files(job.id)) for job in map(known.find, jobs)]
+        workers = known.workers() if as_json else []
     if as_json:
-        out_json(job_document(found, files, now))
+        out_json(result_document(found, workers, now, single=len(jobs) == 1) or {})
         return
-    columns = width()
-    for name, value in _facts(found, settings.fireworks.base_url, now):
+    for number, (job, files) in enumerate(found):
+        if number:
+            out()
+        _show(job, files, settings.fireworks.base_url, now, columns)
+
+
+def _show(
+    job: Job, files: Sequence[FileState], base_url: str, now: datetime, columns: int | None
+) -> None:
+    for name, value in _facts(job, base_url, now):
         if columns is None:
             out(name, value)
         else:
@@ -76,8 +93,7 @@ def _share(part: int, job: Job) -> str:
 
 def _show_files(files: Sequence[FileState], now: datetime, columns: int | None) -> None:
     if columns is None:
-        for file in files:
-            out(*file_columns(file))
+        out_columns(FILE_COLUMNS, map(file_columns, files))
         return
     if files:
         out_table(FILE_HEADINGS, [file_row(file, now) for file in files], columns)

@@ -1,7 +1,7 @@
 """What a command prints: results on stdout, the rest on stderr, control characters escaped.
 
-A table on a terminal, tab-separated columns without a heading when piped. Nothing here is coloured,
-so NO_COLOR needs no care; rich, which draws the bars of `wait`, honours it.
+A table on a terminal, tab-separated columns under a line of their names when piped. Only a terminal
+gets colours, and only without NO_COLOR.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from uploader.cli.cells import cells, padded, shorten, wrapped
+from uploader.cli.colour import paint, paint_lead
 from uploader.cli.flags import spelled, spelled_document
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.redact import redact
@@ -53,9 +54,17 @@ def print_error(error: UploaderError) -> None:
             print_note_wrapped(redact(spelled(error.hint)), "hint: ")
 
 
-def width() -> int | None:
-    """The width of the terminal that stdout is; None if it is not one."""
-    return _columns(sys.stdout)
+def out_columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows for programs, under one line with a # and the names of the columns."""
+    out(f"#{names[0]}", *names[1:])
+    for row in rows:
+        out(*row)
+
+
+def width(*, always: bool = False) -> int | None:
+    """The width of the terminal that stdout is; if it is not one, None, or ``always`` a width."""
+    columns = _columns(sys.stdout)
+    return shutil.get_terminal_size().columns if columns is None and always else columns
 
 
 def _columns(stream: TextIO) -> int | None:
@@ -80,8 +89,13 @@ def out_table(headings: Sequence[str], rows: Sequence[Sequence[str]], columns: i
     room = columns - _total(kept, widths | {flexible: 0})
     widths[flexible] = min(widths[flexible], max(room, _MIN_CELL_WIDTH))
     for line in lines:
-        row = (padded(shorten(shown(line[i]), widths[i]), widths[i]) for i in kept)
-        out(_GAP.join(row).rstrip())
+        row = (_cell(headings[i], shown(line[i]), widths[i]) for i in kept)
+        _write(sys.stdout, _GAP.join(row).rstrip())
+
+
+def _cell(heading: str, text: str, columns: int) -> str:
+    cell = shorten(text, columns)
+    return paint(cell, heading, sys.stdout) + padded("", columns - cells(cell))
 
 
 def _total(kept: Sequence[int], widths: Mapping[int, int]) -> int:
@@ -94,13 +108,13 @@ def out_wrapped(text: str, columns: int | None, lead: str = "") -> None:
     A name or path is never broken, so that it can be copied.
     """
     for line in _wrapped(text, columns, lead):
-        out(line)
+        _write(sys.stdout, paint_lead(shown(line), sys.stdout))
 
 
 def print_note_wrapped(text: str, lead: str = "") -> None:
     """As `out_wrapped`, but on stderr and as wide as its terminal."""
     for line in _wrapped(text, _columns(sys.stderr), lead):
-        print_note(line)
+        _write(sys.stderr, paint_lead(shown(line), sys.stderr))
 
 
 def _wrapped(text: str, columns: int | None, lead: str) -> list[str]:

@@ -7,39 +7,33 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from uploader import wiring
 from uploader.cli import options
+from uploader.cli.failures import Failures
 from uploader.cli.findings import print_findings
 from uploader.cli.live import live
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_json, print_error, print_note, print_note_wrapped
+from uploader.cli.terminal import out, out_json, print_note, print_note_wrapped
 from uploader.cli.wait import print_hints, results
-from uploader.core.documents import job_document, jobs_document
-from uploader.core.errors import UploaderError, UsageError
+from uploader.core.documents import result_document
+from uploader.core.errors import StoreError, UploaderError, UsageError
 from uploader.core.exits import Exit, combined
 from uploader.core.job import Job, Status
-from uploader.intake.request import EnqueueRequest, ModelFields, folder_of
+from uploader.intake.request import EnqueueRequest, ModelFields
 
 if TYPE_CHECKING:
     from uploader.intake.plan import Plan
     from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
 
-Folders = Annotated[
-    list[Path],
-    typer.Argument(
-        metavar="PATH...", help="The folders of models.", show_default=False, parser=folder_of
-    ),
-]
-
 
 def upload(
     context: typer.Context,
-    paths: Folders,
+    paths: options.Folders,
     *,
     model_id: options.ModelId = None,
     account: options.Account = None,
@@ -71,6 +65,8 @@ def upload(
 
     0 READY, 6 refused by preflight, 7 failed or cancelled, 8 blocked, 12 integrity, 9 several of
     these.
+
+    Example: uploader upload ./my-model
     """
     if model_id is not None and len(paths) > 1:
         raise UsageError("--model-id names one model", hint="upload one PATH, or leave it out")
@@ -100,25 +96,25 @@ class _Upload:
 
     def carry_out(self, requests: Sequence[EnqueueRequest]) -> Exit:
         """Enqueue what can be enqueued, see it through, and report how everything ended."""
-        refused: set[Exit] = set()
+        failures, single = Failures(), len(requests) == 1
         with wiring.Store(self.settings) as store:
             ids: list[int] = []
             for request in requests:
                 try:
                     ids.append(self._enqueue(store, request))
+                except StoreError:
+                    raise
                 except UploaderError as error:
-                    if len(requests) == 1:
-                        raise
-                    print_error(error)
-                    refused.add(error.exit_code)
-            if not ids:
-                return combined(refused)
-            jobs = store.create()
-            ended = self._see_through(jobs, ids, [request.path for request in requests])
-            print_hints(ended)
+                    failures.add(str(request.path), error)
+            jobs, ended = store.find(), list[Job]()
+            if jobs and ids:
+                ended = self._see_through(jobs, ids, [request.path for request in requests])
+                print_hints(ended)
             if self.as_json:
-                self._print_documents(jobs, ended, several=len(requests) > 1)
-            return combined(refused | results(ended))
+                found = [(job, jobs.files(job.id)) for job in ended] if jobs else []
+                workers, now = jobs.workers() if jobs else [], wiring.clock().now()
+                out_json(failures.document(result_document(found, workers, now, single=single)))
+            return combined({*failures.exit_codes, *results(ended)})
 
     def _enqueue(self, store: wiring.Store, request: EnqueueRequest) -> int:
         from uploader.intake.plan import planned  # slow to import
@@ -148,13 +144,6 @@ class _Upload:
                 f"{kept} kept: `{again}` or `uploader run` goes on where this stopped"
             )
             raise
-
-    def _print_documents(self, jobs: Jobs, ended: Sequence[Job], *, several: bool) -> None:
-        now = wiring.clock().now()
-        if several:
-            out_json(jobs_document(ended, jobs.workers(), now))
-        else:
-            out_json(job_document(ended[0], jobs.files(ended[0].id), now))
 
 
 def _print_outcome(plan: Plan, job: Job, *, created: bool) -> None:

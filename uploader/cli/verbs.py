@@ -1,20 +1,20 @@
-"""`uploader pause|resume|cancel|retry|remove`: each does what it can and reports the rest."""
+"""`uploader pause|resume|cancel|retry|remove`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uploader import wiring
+from uploader.cli.each import Asked, each, is_over, stands_still, would_change
 from uploader.cli.findings import print_findings
-from uploader.cli.options import SeveralJobs
-from uploader.cli.render import NO_WORKER
+from uploader.cli.options import Allow, AsJson, Every, JobsOrAll
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, print_error, print_note
-from uploader.core.errors import UploaderError, UsageError
-from uploader.core.job import Job, Mode, Status
+from uploader.cli.terminal import print_note
+from uploader.core.errors import UsageError
+from uploader.core.job import Job, Mode
 from uploader.core.lifecycle import Verb, already
 from uploader.core.text import size
 
@@ -23,41 +23,72 @@ if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
 
-def pause(context: typer.Context, jobs: SeveralJobs) -> None:
-    """Pause jobs; `uploader resume` lets them go on at the byte where they stopped."""
+def pause(
+    context: typer.Context,
+    jobs: JobsOrAll = None,
+    *,
+    every: Every = False,
+    as_json: AsJson = False,
+) -> None:
+    """Pause jobs; `uploader resume` lets them go on at the byte where they stopped.
+
+    Example: uploader pause my-model
+    """
 
     def one(jobs: Jobs, job: Job) -> Job:
         if not already(job.status, Verb.PAUSE):
             _print_discarded(jobs, job)
         return _apply(jobs, job, Verb.PAUSE)
 
-    _each(settings_of(context), jobs, one)
+    each(settings_of(context), Asked(jobs or (), every, as_json), would_change(Verb.PAUSE), one)
 
 
-def resume(context: typer.Context, jobs: SeveralJobs) -> None:
-    """Let paused jobs go on."""
-    _each(settings_of(context), jobs, lambda jobs, job: _apply(jobs, job, Verb.RESUME))
+def resume(
+    context: typer.Context,
+    jobs: JobsOrAll = None,
+    *,
+    every: Every = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let paused jobs go on.
+
+    Example: uploader resume --all
+    """
+
+    def one(jobs: Jobs, job: Job) -> Job:
+        return _apply(jobs, job, Verb.RESUME)
+
+    each(settings_of(context), Asked(jobs or (), every, as_json), would_change(Verb.RESUME), one)
 
 
 def cancel(
     context: typer.Context,
-    jobs: SeveralJobs,
+    jobs: JobsOrAll = None,
+    *,
     delete_remote: Annotated[
         bool,
         typer.Option("--delete-remote", help="Delete the model too, if this job created it."),
     ] = False,
+    every: Every = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Cancel jobs; a worker ends what is open remotely."""
+    """Cancel jobs; a worker ends what is open remotely.
+
+    Example: uploader cancel my-model --delete-remote
+    """
 
     def one(jobs: Jobs, job: Job) -> Job:
-        return _apply(jobs, job, Verb.CANCEL, delete_remote=delete_remote)
+        # Of all jobs, some may not have created their model: those are only cancelled.
+        deletes = delete_remote and (job.created_remotely or not every)
+        return _apply(jobs, job, Verb.CANCEL, delete_remote=deletes)
 
-    _each(settings_of(context), jobs, one)
+    each(settings_of(context), Asked(jobs or (), every, as_json), would_change(Verb.CANCEL), one)
 
 
 def retry(
     context: typer.Context,
-    jobs: SeveralJobs,
+    jobs: JobsOrAll = None,
+    *,
     rescan: Annotated[
         bool,
         typer.Option(
@@ -71,15 +102,14 @@ def retry(
             "--replace", help="Like --rescan, but delete the model first, if this job created it."
         ),
     ] = False,
-    allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="CHECK",
-            help="With --rescan or --replace: treat errors of this check as warnings.",
-        ),
-    ] = None,
+    allow: Allow = None,
+    every: Every = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Try failed, blocked or waiting jobs at once; confirmed bytes are kept."""
+    """Try failed, blocked or waiting jobs at once; confirmed bytes are kept.
+
+    Example: uploader retry my-model --rescan
+    """
     if allow and not (rescan or replace):
         raise UsageError(
             "--allow goes with --rescan or --replace", hint="without them no folder is checked"
@@ -91,7 +121,25 @@ def retry(
             return _start_over(jobs, job, settings, allow or (), replace=replace)
         return _apply(jobs, job, Verb.RETRY)
 
-    _each(settings, jobs, one)
+    each(settings, Asked(jobs or (), every, as_json), stands_still, one)
+
+
+def remove(
+    context: typer.Context,
+    jobs: JobsOrAll = None,
+    *,
+    every: Every = False,
+    as_json: AsJson = False,
+) -> None:
+    """Forget done, failed or cancelled jobs; models on Fireworks are kept.
+
+    Example: uploader remove my-model
+    """
+
+    def one(jobs: Jobs, job: Job) -> None:
+        jobs.remove(job.id, wiring.clock().now())
+
+    each(settings_of(context), Asked(jobs or (), every, as_json), is_over, one)
 
 
 def _start_over(
@@ -117,49 +165,11 @@ def _start_over(
     return begun
 
 
-def remove(context: typer.Context, jobs: SeveralJobs) -> None:
-    """Forget done, failed or cancelled jobs; models on Fireworks are kept."""
-
-    def one(jobs: Jobs, job: Job) -> None:
-        jobs.remove(job.id, wiring.clock().now())
-
-    _each(settings_of(context), jobs, one)
-
-
 def _apply(jobs: Jobs, job: Job, verb: Verb, *, delete_remote: bool = False) -> Job:
     after = jobs.apply(job.id, verb, wiring.clock().now(), delete_remote=delete_remote)
     if already(job.status, verb):
         print_note(f"job {job.id} is already {job.status}")
     return after
-
-
-def _each(settings: Settings, refs: Sequence[str], one: Callable[[Jobs, Job], Job | None]) -> None:
-    """Apply the verb to every job in turn; the exit code is that of the first failure."""
-    failures: list[int] = []
-    with wiring.Store(settings) as store:
-        jobs, working = store.need(), store.worker_alive()
-        for ref in refs:
-            try:
-                job = jobs.find(ref)
-                _print_outcome(job, one(jobs, job), working=working)
-            except UploaderError as error:
-                print_error(error)
-                failures.append(error.exit_code)
-    raise typer.Exit(next(iter(failures), 0))
-
-
-def _print_outcome(before: Job, after: Job | None, *, working: bool) -> None:
-    """Print the new status on stdout, and on stderr what will follow."""
-    out(str(before.id), after.status if after else "removed")
-    if after is None:
-        return
-    if after.status is Status.ACTIVE and not working:
-        print_note(NO_WORKER)
-    if after.status is not Status.ACTIVE and after.lease is not None and working:
-        print_note(f"job {after.id}: its worker stops at the next block")
-    if after.created_remotely and (after.delete_on_cancel or after.replace_first):
-        then = " and create it again" if after.replace_first else ""
-        print_note(f"job {after.id}: a worker will delete {after.model}{then}")
 
 
 def _print_discarded(jobs: Jobs, job: Job) -> None:

@@ -27,12 +27,17 @@ def wait(
     context: typer.Context,
     jobs: SeveralJobs,
     timeout: Annotated[
-        str | None, typer.Option(metavar="S", help='Seconds, or a duration like "90min".')
+        str | None,
+        typer.Option(
+            metavar="DURATION", help='Give up after DURATION: seconds, or a text like "90min".'
+        ),
     ] = None,
 ) -> None:
     """Wait until each job is done, or needs a human; the exit code says which.
 
     0 done, 7 failed or cancelled, 8 blocked, 12 integrity, 9 several of these, 10 timed out.
+
+    Example: uploader wait my-model --timeout 90min
     """
     settings = settings_of(context)
     timeout_s = _seconds(timeout)

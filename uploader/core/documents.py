@@ -109,7 +109,11 @@ class WorkerJson(TypedDict):
 
 
 class JobsDocument(TypedDict):
-    """`uploader status --json`: the jobs of a store, and the workers that work on them."""
+    """`uploader status --json`: the jobs of a store, and the workers that work on them.
+
+    Any other command prints it if it is given several jobs or folders, or `--all`. Then `jobs` are
+    those that it found or changed, and each of them also has its `files`.
+    """
 
     schema: Annotated[Literal["uploader.jobs/1"], "The name and version of this document."]
     jobs: Annotated[list[JobJson], "The jobs by id."]
@@ -168,10 +172,41 @@ class PlanDocument(InspectionJson):
     model: Annotated[str, "The resource name: `accounts/ACCOUNT/models/MODEL`."]
 
 
+class PlansDocument(TypedDict):
+    """`uploader enqueue --dry-run --json` with several folders: the job that each would be."""
+
+    schema: Annotated[Literal["uploader.plans/1"], "The name and version of this document."]
+    plans: Annotated[list[PlanDocument], "Their documents, in the order of the folders."]
+
+
 class PreflightDocument(InspectionJson):
     """`uploader preflight --json`: the findings, printed even if they refuse the folder."""
 
     schema: Annotated[Literal["uploader.preflight/1"], "The name and version of this document."]
+
+
+class _Failed(TypedDict):
+    error: Annotated[ReasonJson, "What went wrong first; it decides the exit code."]
+
+
+class _FailedWith(TypedDict, total=False):
+    findings: Annotated[list[FindingJson], "Of a folder that is refused: all that was found in it."]
+
+
+class RefusalJson(ReasonJson, _FailedWith):
+    """One of several jobs or folders for which a command failed."""
+
+    given: Annotated[str, "The job or folder, as it was given."]
+
+
+class FailureDocument(_Failed, _FailedWith, total=False):
+    """Any command with `--json` that fails, with the same exit code as without it.
+
+    What the command found or did before it failed, or for other jobs and folders, is in the same
+    document: the fields of the document that it prints when it succeeds are then there, too.
+    """
+
+    errors: Annotated[list[RefusalJson], "Each that failed, if several were given."]
 
 
 def job_json(job: Job, now: datetime) -> JobJson:
@@ -257,6 +292,26 @@ def jobs_document(
         "jobs": [job_json(job, now) for job in jobs],
         "workers": [worker_json(worker) for worker in workers],
     }
+
+
+def result_document(
+    found: Sequence[tuple[Job, Sequence[FileState]]],
+    workers: Sequence[LivingWorker],
+    now: datetime,
+    *,
+    single: bool,
+) -> JobDocument | JobsDocument | None:
+    """What a command did: the ``single`` job that it was given, if it did it, or all of them."""
+    jobs = [job_document(job, files, now) for job, files in found]
+    if single:
+        return jobs[0] if jobs else None
+    listed = [cast(JobJson, {k: v for k, v in job.items() if k != "schema"}) for job in jobs]
+    return {**jobs_document([], workers, now), "jobs": listed}
+
+
+def plans_document(plans: Sequence[PlanDocument]) -> PlansDocument:
+    """The jobs that several folders would be."""
+    return {"schema": "uploader.plans/1", "plans": list(plans)}
 
 
 def plan_document(model: str, inspection: InspectionJson) -> PlanDocument:

@@ -114,13 +114,18 @@ def planned(
     settings: Settings,
     jobs: Jobs | None,
     refused: Callable[[Inspection], object] = lambda _: None,
+    service: Fireworks | None = None,
 ) -> Plan:
-    """`inspect`, then `plan`; if no job can be made, ``refused`` is told what was found first.
+    """`inspect`, `ask` if there is a ``service``, then `plan`.
+
+    If no job can be made, ``refused`` is told what was found first.
 
     Raises UsageError, NotFound, PreflightRefused.
     """
     seen = inspect(request, settings, jobs)
     try:
+        if service is not None:
+            seen = ask(request, seen, settings, service)
         return plan(request, seen, settings)
     except UploaderError:
         refused(seen)

@@ -43,19 +43,33 @@ class ApiKeySource:
     command: str | None
     auth_ini: Path | None
 
+    @property
+    def origin(self) -> str:
+        """Where `read` looks: FIREWORKS_API_KEY, a file, or the command; empty if nowhere."""
+        if self.env_key:
+            return "FIREWORKS_API_KEY"
+        if self.file is not None:
+            return f"the key file {self.file}"
+        if self.command:
+            return "the key command"
+        return str(self._ini() or "")
+
+    def _ini(self) -> Path | None:
+        return self.auth_ini if self.auth_ini and self.auth_ini.is_file() else None
+
     def read(self) -> ApiKey:
         """The current key. Raises RemoteError (BLOCKED, `no_key`); may take 30 s."""
         if self.env_key:
-            return _key(self.env_key, "FIREWORKS_API_KEY")
+            return _key(self.env_key, self.origin)
         if self.file is not None:
-            return _key(_text(self.file), f"the key file {self.file}")
+            return _key(_text(self.file), self.origin)
         if self.command:
-            return _key(_output(self.command), "the key command")
-        ini = self.auth_ini if self.auth_ini and self.auth_ini.is_file() else None
+            return _key(_output(self.command), self.origin)
+        ini = self._ini()
         found = _ini_key(_text(ini)) if ini else ""
         if not found:
             raise _no_key("no Fireworks API key was found")
-        return _key(found, str(ini))
+        return _key(found, self.origin)
 
     def fingerprint(self) -> str | None:
         """SHA-256 of the key in hex, to notice a change; None if there is no key."""

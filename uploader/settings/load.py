@@ -128,6 +128,28 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     return settings.model_copy(update={"warnings": (*settings.warnings, *_exposed(settings))})
 
 
+def relative(settings: Settings) -> Iterator[str]:
+    """A warning for each path of the store that depends on the folder a command starts in."""
+    given = settings.given.get("state_dir")
+    if given is not None and not given.text.startswith(("/", "~")):
+        yield _relative("state_dir", given.text, settings.state_dir)
+    file = settings.database_url.removeprefix("sqlite:///")
+    if file != settings.database_url and not file.startswith("/"):
+        yield _relative("database_url", settings.database_url, Path(file).absolute())
+
+
+def _relative(key: str, text: str, found: Path) -> str:
+    return (
+        f"{key} {text} is relative: from this folder it is {found}, and from another folder"
+        " commands and workers use another store; write the whole path"
+    )
+
+
+def wants_colour(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a terminal of this process is to be coloured (https://no-color.org)."""
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
 def _refuse_strangers_words(settings: Settings) -> None:
     """Refuse settings that run commands or take the key from a file that others may write."""
     file = settings.config_file

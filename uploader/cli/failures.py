@@ -1,0 +1,83 @@
+"""How a command says that it failed: two lines on stderr and, with --json, a document on stdout."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from uploader.cli.flags import spelled
+from uploader.cli.terminal import PipeClosed, out_json, print_error
+from uploader.core.errors import PreflightRefused, UploaderError, UsageError
+from uploader.core.exits import Exit
+from uploader.core.redact import redact
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for JSON, even one that cannot be parsed."""
+    options = arguments[: [*arguments, "--"].index("--")]
+    return "--json" in options
+
+
+def fail(error: UploaderError, *, as_json: bool, result: Mapping[str, Any] | None = None) -> Exit:
+    """Print ``error`` and return its exit code; ``result`` is what the command found before it."""
+    if as_json:
+        with contextlib.suppress(PipeClosed, UsageError):  # the exit code still tells
+            # Events are one object per line, and so is what ends them.
+            out_json({**(result or {}), **_failure(error)}, indent=2 if result else None)
+    print_error(error)
+    return error.exit_code
+
+
+class Failures:
+    """Those of the jobs or folders that were given for which a command failed, in their order."""
+
+    def __init__(self) -> None:
+        self._errors: list[tuple[str, UploaderError]] = []
+
+    def add(self, given: str, error: UploaderError) -> None:
+        """Print the error; the command goes on with the next job or folder."""
+        print_error(error)
+        self._errors.append((given, error))
+
+    def __bool__(self) -> bool:
+        return bool(self._errors)
+
+    @property
+    def exit_code(self) -> Exit:
+        """That of the first failure."""
+        return next(iter(self.exit_codes), Exit.OK)
+
+    @property
+    def exit_codes(self) -> list[Exit]:
+        """Those of all failures, in their order."""
+        return [error.exit_code for _, error in self._errors]
+
+    def document(self, result: Mapping[str, Any] | None) -> dict[str, Any]:
+        """``result`` with the failures in it, if there are any (docs/json.md).
+
+        It is None if the only job or folder failed: then there is nothing but the error.
+        """
+        if not self._errors:
+            return dict(result or {})
+        first = _failure(self._errors[0][1])
+        if result is None:
+            return first
+        errors = [{"given": given, **_flat(_failure(error))} for given, error in self._errors]
+        return {**result, "error": first["error"], "errors": errors}
+
+
+def _failure(error: UploaderError) -> dict[str, Any]:
+    """``error`` as `--json` prints it: no secret in it, and flags instead of fields."""
+    reason = {
+        "code": error.code,
+        "message": redact(spelled(error.message)),
+        "hint": redact(spelled(error.hint)),
+    }
+    if not isinstance(error, PreflightRefused):
+        return {"error": reason}
+    return {"error": reason, "findings": [finding.as_json() for finding in error.findings]}
+
+
+def _flat(failure: Mapping[str, Any]) -> dict[str, Any]:
+    return {**failure["error"], **{k: v for k, v in failure.items() if k != "error"}}

@@ -1,0 +1,116 @@
+"""How every command is parsed and described: its usage, its help, its other names, `--config`.
+
+A group of commands is a `Commands`, so that each command in it has all of this without asking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+#: What people type who know other programs, and the command that is meant.
+ALIASES = {"ls": "status", "list": "status", "rm": "remove"}
+
+#: A limit, in characters, that no sentence of a help page reaches.
+_WHOLE = 500
+
+#: A row of a help page: a parameter as it is typed, and what it does.
+Row = tuple[str, str]
+
+
+def _remember(context: typer.Context, file: Path | None) -> None:
+    if file is not None:
+        context.obj = file
+
+
+#: The program itself declares it, and every command has it from there: the last one given counts.
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="Read the configuration from FILE.",
+        show_default=False,
+        readable=False,
+        callback=_remember,
+        expose_value=False,
+    ),
+]
+
+
+class _Command(TyperCommand):
+    """One command."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its own parameters, those that every command has, and --help."""
+        return _with_shared(super().get_params(ctx), ctx)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """``[OPTIONS] PATH...``: nothing but brackets around what may be left out."""
+        del ctx
+        arguments = [param for param in self.params if param.param_type_name == "argument"]
+        return ["[OPTIONS]", *map(_usage_of, arguments)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Its arguments and options, each with what it does."""
+        for title, rows in zip(("Arguments", "Options"), described(self, ctx), strict=True):
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """What a list of commands says about it: a whole sentence."""
+        del limit
+        return super().get_short_help_str(_WHOLE)
+
+
+class _Group(TyperGroup):
+    """A command that has commands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its own parameters, those that every command has, and --help."""
+        return _with_shared(super().get_params(ctx), ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or the one that is meant by it."""
+        found = super().get_command(ctx, cmd_name)
+        return found or super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
+
+
+class Commands(typer.Typer):
+    """A group whose commands are parsed and described as this file says."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(cls=_Group, rich_markup_mode=None, **options)
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[..., Any]:
+        """As `typer.Typer.command`."""
+        return super().command(name, cls=_Command, **options)
+
+
+def described(command: Any, ctx: Any) -> tuple[list[Row], list[Row]]:
+    """What a help page says about the arguments and about the options of ``command``."""
+    arguments, options = list[Row](), list[Row]()
+    for param in command.get_params(ctx):
+        if param.param_type_name == "argument":
+            arguments.append((param.display_name_raw, param.help or ""))
+        elif record := param.get_help_record(ctx):
+            options.append(record)
+    return arguments, options
+
+
+def _with_shared(own: list[Any], ctx: Any) -> list[Any]:
+    if ctx.parent is None:  # the program itself, which declares them
+        return own
+    shared = [param for param in ctx.find_root().command.params if param.name == "config"]
+    return [*own[:-1], *shared, own[-1]]
+
+
+def _usage_of(argument: Any) -> str:
+    """``PATH``, ``[PATH]``, ``JOB...`` or ``[JOB...]``."""
+    name = argument.display_name_raw + ("..." if argument.nargs != 1 else "")
+    return name if argument.required else f"[{name}]"
