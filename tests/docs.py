@@ -8,7 +8,10 @@ import typing
 from collections.abc import Callable
 from pathlib import Path
 
+from typing_extensions import is_typeddict
+
 from uploader.core import documents, events, setup_documents
+from uploader.core.api_reasons import ApiCode
 from uploader.core.exits import Exit
 from uploader.core.job import Status
 from uploader.core.lifecycle import render_mermaid
@@ -91,7 +94,7 @@ _LEADS = {
 def _codes(leads_to: Status | None) -> str:
     rows = [
         f"| `{code}` | {code.meaning} | {code.hint or f'*{code.made}*'} |"
-        for code in (*Code, *StoreCode)
+        for code in (*Code, *StoreCode, *ApiCode)
         if code.leads_to is leads_to
     ]
     return _table(("code", "meaning", "hint"), rows)
@@ -136,7 +139,7 @@ def _type(kind: object) -> str:
         return "time"
     if isinstance(kind, type) and kind in _WORDS:
         return _WORDS[kind]
-    if typing.is_typeddict(kind):
+    if is_typeddict(kind):
         assert isinstance(kind, type)
         return f"[{_title(kind)}](#{_anchor(kind)})"
     return _composed(kind)

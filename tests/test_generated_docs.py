@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.docs import DOCS, PAGES, PARTS, ROOT, with_part
+from uploader.core.api_reasons import ApiCode
 from uploader.core.reasons import Code
 from uploader.core.store_reasons import StoreCode
 
@@ -23,7 +24,7 @@ def test_every_generated_part_of_a_page_is_what_the_code_says(name: str) -> None
 
 def test_every_code_has_its_row() -> None:
     rows = re.findall(r"^\| `(\w+)` \|", PAGES["reasons.md"](), re.MULTILINE)
-    assert sorted(rows) == sorted((*Code, *StoreCode))
+    assert sorted(rows) == sorted((*Code, *StoreCode, *ApiCode))
 
 
 def test_every_type_that_a_field_refers_to_has_its_section() -> None:

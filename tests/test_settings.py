@@ -133,7 +133,11 @@ def test_every_default_of_the_example_is_the_default(home: Path) -> None:
     if defaults["state_dir"] != str(state_dir):
         pytest.skip("the example shows Linux' folder")
     for name, value in example().items():
-        shown = str(value).replace("~", str(home)).replace("STATE_DIR", str(state_dir))
+        shown = (
+            ""
+            if value == []
+            else str(value).replace("~", str(home)).replace("STATE_DIR", str(state_dir))
+        )
         unset = "not set" if name.endswith("command") else ""
         assert defaults[name] == (shown or unset), name
 

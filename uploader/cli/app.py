@@ -27,6 +27,7 @@ from uploader.cli import (
     history,
     preflight,
     sandbox,
+    serve,
     show,
     status,
     upload,
@@ -63,6 +64,8 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     preflight.preflight,
     history.logs,
     history.events,
+    serve.serve,
+    serve.dashboard,
     sandbox.sandbox,
     demo.demo,
 )

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from uploader.cli.serve import Listen, listening_at
 from uploader.cli.settings import settings_of
 
 
@@ -14,6 +15,7 @@ def run(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="Exit once no job is active.")
     ] = False,
+    listen: Listen = None,
 ) -> None:
     """Work on jobs, in the foreground; a service runs this command, too.
 
@@ -23,4 +25,6 @@ def run(
     """
     from uploader.service import daemon  # the whole engine is slow to import
 
-    raise typer.Exit(daemon.run(settings_of(context), until_idle=until_idle))
+    settings = listening_at(settings_of(context), listen)
+    listens = not settings.api.off and (listen is not None or not until_idle)
+    raise typer.Exit(daemon.run(settings, until_idle=until_idle, listens=listens))

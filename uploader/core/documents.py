@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, NewType, TypedDict, cast
+from typing import Annotated, Literal, NewType, cast
+
+from typing_extensions import TypedDict
 
 from uploader.core.job import Event, FileState, Job, LivingWorker, Reason, Stage, Status
 from uploader.core.resumable import encode_crc32c

@@ -86,6 +86,8 @@ class Worker:
     def __init__(self, context: WorkerContext) -> None:
         self.wake = threading.Event()
         self.seen: set[int] = set()
+        #: When the loop last turned, on the clock that goes on during suspend.
+        self.turned_s = context.clock.boot_s()
         self._context = context
         self._runs: dict[Lease, JobRun] = {}
         self._stopping: dict[Lease, float] = {}
@@ -121,6 +123,7 @@ class Worker:
     def _loop(self, *, until_idle: bool) -> bool:
         self._context.claims.heal(self._context.base_url)  # a new start tries blocked jobs once
         while not self._draining:
+            self.turned_s = self._context.clock.boot_s()
             if ended := self.wake.is_set():  # a run has ended: its slot is free
                 self.wake.clear()
             if self._turn(claim=ended, until_idle=until_idle):

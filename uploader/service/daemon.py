@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -62,14 +62,17 @@ def log_event(event: Event) -> None:
     _events.info("%s", event_line(event))
 
 
-def run(settings: Settings, *, until_idle: bool) -> int:
+def run(settings: Settings, *, until_idle: bool, listens: bool = False) -> int:
     """`uploader run` until it has drained or is idle; returns its exit code (docs/cli.md §4).
 
     Raises StoreError and UsageError.
     """
     log_to_stderr()
     ended = threading.Event()
-    with wiring.worker(settings, log_event) as (worker, jobs):
+    with (
+        wiring.worker(settings, log_event) as (worker, jobs),
+        _api(settings, worker, listens=listens),
+    ):
         _on_signals(worker.drain)
         spawn("progress", lambda: _log_progress(jobs, ended))
         spawn("drain", lambda: _leave_if_stuck(worker, ended))
@@ -80,6 +83,23 @@ def run(settings: Settings, *, until_idle: bool) -> int:
             ended.set()
         _log.info("worker is idle" if idle else "worker drained")
         return _result(jobs, worker.seen, settings.fireworks.base_url) if idle else Exit.OK
+
+
+@contextlib.contextmanager
+def _api(settings: Settings, worker: Worker, *, listens: bool) -> Iterator[None]:
+    """The HTTP API next to the worker, with connections of its own to the store."""
+    if not listens:
+        yield
+        return
+    from uploader.service.http.listen import listening  # noqa: PLC0415 - many do not listen
+
+    clock, hung_s = wiring.clock(), settings.lease.duration_s
+
+    def alive() -> bool:
+        return clock.boot_s() - worker.turned_s < hung_s
+
+    with wiring.Store(settings) as store, listening(settings, store.need(), clock, alive):
+        yield
 
 
 def _on_signals(drain: Callable[[], None]) -> None:

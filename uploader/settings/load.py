@@ -20,17 +20,18 @@ from pydantic import ValidationError
 from uploader.core.api_key import flaw_of_api_key
 from uploader.core.errors import UsageError
 from uploader.core.redact import MASK, ApiKey, foreign_line, redact
+from uploader.settings.api import Api
 from uploader.settings.schema import (
     Fireworks,
     Given,
     Lease,
     Retry,
-    Section,
     Settings,
     Transfer,
     Validation,
     at_home,
 )
+from uploader.settings.section import Section
 
 SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -65,6 +66,7 @@ _SECTIONS: Mapping[str, type[Section]] = {
     "validation": Validation,
     "retry": Retry,
     "lease": Lease,
+    "api": Api,
 }
 _API_KEY = "fireworks.api_key"
 _TOP = ("state_dir", "database_url")
@@ -148,6 +150,15 @@ def _relative(key: str, text: str, found: Path) -> str:
 def wants_colour(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether a terminal of this process is to be coloured (https://no-color.org)."""
     return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def with_listen(settings: Settings, listen: str) -> Settings:
+    """``settings`` with the flag ``listen`` in place of `api.listen`. Raises UsageError."""
+    try:
+        api = Api.model_validate({**settings.api.model_dump(), "listen": listen})
+    except ValidationError as problem:
+        raise _refused(problem, {"listen": Given(redact(listen), "the flag")}) from None
+    return settings.model_copy(update={"api": api})
 
 
 def _refuse_strangers_words(settings: Settings) -> None:
@@ -301,4 +312,6 @@ def _in_force(settings: Settings, key: str) -> str:
     if key.rpartition(".")[2] != name:
         default = str(type(model).model_fields[name].default)
         return settings.given.get(key, Given(default, "")).text
+    if isinstance(value, tuple):
+        return os.pathsep.join(map(str, value))
     return "" if value is None else str(value)

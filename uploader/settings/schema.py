@@ -7,7 +7,6 @@ Defaults are written as people write them.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,9 +16,7 @@ from urllib.parse import quote, unquote
 import platformdirs
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     InstanceOf,
     ValidationInfo,
@@ -30,6 +27,8 @@ from uploader.core import addresses
 from uploader.core.job import ACCOUNT_ID
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import GRANULE
+from uploader.settings.api import Api
+from uploader.settings.section import OptionalPath, Section, Text, whole_path
 from uploader.settings.units import parse_duration, parse_rate, parse_size
 
 _MAX_COUNT = 256
@@ -59,21 +58,6 @@ def _count(value: object) -> int:
     return int(text)
 
 
-def _text(value: object) -> object:
-    return value.strip() or None if isinstance(value, str) else value
-
-
-def _path(value: object) -> object:
-    """An absolute path, so that a daemon's working folder does not matter later."""
-    text = _text(value)
-    if not isinstance(text, str):
-        return value if isinstance(value, Path) else text
-    expanded = os.path.expanduser(text)  # noqa: PTH111 - Path's raises where nobody has a home
-    if expanded.startswith("~"):
-        raise ValueError("there is no such home folder: write the whole path")
-    return Path(expanded).absolute()
-
-
 def at_home(place: Callable[[str], Path]) -> Path | None:
     """Our folder in a user's ``place``; None for a user without a home."""
     try:
@@ -85,7 +69,7 @@ def at_home(place: Callable[[str], Path]) -> Path | None:
 
 def _path_at_home(value: object) -> object:
     try:
-        return _path(value)
+        return whole_path(value)
     except ValueError:
         return None
 
@@ -103,26 +87,12 @@ def _account_id(text: str | None) -> str | None:
 
 
 Count = Annotated[int, BeforeValidator(_count)]
-Text = Annotated[str | None, BeforeValidator(_text)]
-OptionalPath = Annotated[Path | None, BeforeValidator(_path)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 
 
 def _written(text: str) -> Any:
     """A default as config.example.toml writes it; validation makes a value of it."""
     return Field(text)
-
-
-class Section(BaseModel):
-    """A table of the configuration: frozen, without unknown keys, and never quoted in an error."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_default=True,
-        hide_input_in_errors=True,
-        alias_generator=lambda name: re.sub(r"_(?:bytes|bps|s)$", "", name),
-    )
 
 
 class Fireworks(Section):
@@ -193,7 +163,7 @@ class Given(NamedTuple):
 class Settings(Section):
     """All settings, and where each of them comes from."""
 
-    state_dir: Annotated[Path, BeforeValidator(_path), AfterValidator(_absolute)] = Field(
+    state_dir: Annotated[Path, BeforeValidator(whole_path), AfterValidator(_absolute)] = Field(
         default_factory=lambda: at_home(platformdirs.user_state_path) or Path("~")
     )
     database_url: str = Field("sqlite:///STATE_DIR/uploader.db", repr=False)
@@ -202,6 +172,7 @@ class Settings(Section):
     validation: Validation = Validation()
     retry: Retry = Retry()
     lease: Lease = Lease()
+    api: Api = Api()
 
     #: None if this user has no home.
     auth_ini: Annotated[Path | None, BeforeValidator(_path_at_home)] = _written(
@@ -215,7 +186,13 @@ class Settings(Section):
     @property
     def private_paths(self) -> tuple[Path, ...]:
         """The files with a key, a command to run, or session URIs: they must never be sent."""
-        named = (self.fireworks.api_key_file, self.auth_ini, self.config_file)
+        named = (
+            self.fireworks.api_key_file,
+            self.auth_ini,
+            self.config_file,
+            self.api.tls_key_file,
+            self.state_dir / "api.token",
+        )
         return (*(path for path in named if path), *self._stores())
 
     def _stores(self) -> list[Path]:

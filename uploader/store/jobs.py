@@ -171,6 +171,15 @@ class Jobs:
             found = [job_of(row) for row in rows]
         return self._as_attended(found)
 
+    def page(self, after: int, limit: int) -> list[Job]:
+        """At most ``limit`` jobs with ids above ``after``, by id."""
+        return self._where(jobs.c.id > after, most=limit)
+
+    def last_event(self) -> int:
+        """The number of the newest event, 0 if there is none."""
+        with self._journal.reading() as connection:
+            return connection.execute(select(func.max(events.c.seq))).scalar() or 0
+
     def workers(self) -> list[LivingWorker]:
         """The running workers, each with the jobs that it holds."""
         query = select(jobs.c.lease_owner, jobs.c.id).where(HELD)

@@ -1,0 +1,38 @@
+"""`uploader serve`: the API without a worker, in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+from uploader import wiring
+from uploader.core.errors import UsageError
+from uploader.service.daemon import log_to_stderr
+from uploader.service.http.listen import announced, bound, written
+from uploader.service.http.server import serve as answer
+from uploader.service.http.site import always
+from uploader.service.http.tokens import Keeper, api_token
+from uploader.settings.schema import Settings
+from uploader.store.jobs import Jobs
+
+_log = logging.getLogger(__name__)
+
+
+def serve(settings: Settings, jobs: Jobs) -> None:
+    """Listen until SIGTERM or Ctrl-C. Raises UsageError if it cannot listen, and OSError."""
+    if settings.api.off:
+        raise UsageError("api.listen is off", hint="`uploader serve --listen 127.0.0.1:8642`")
+    log_to_stderr()
+    clock, ending = wiring.clock(), threading.Event()
+    with bound(settings) as listener, announced(settings.state_dir, written(listener)):
+        keeper = Keeper(api_token(settings.state_dir), clock)
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            ending.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, end)
+        _log.info("the API listens on %s; `uploader dashboard` opens its page", written(listener))
+        answer(settings, jobs, clock, keeper, listener, always, ending)

@@ -1,0 +1,150 @@
+"""The application: its routes, its errors, its doors."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from starlette.types import ASGIApp
+
+from uploader import __version__
+from uploader.core.api_reasons import ApiCode
+from uploader.core.documents import EventJson
+from uploader.core.errors import StoreError
+from uploader.service.http import jobs, page, problems
+from uploader.service.http.doors import LINK, Doors, Names
+from uploader.service.http.feed import MAX_STREAMS, Feed
+from uploader.service.http.problems import Problem, Refusal
+from uploader.service.http.site import Site
+from uploader.service.http.tokens import COOKIE_LIFE
+
+_MAX_WAIT_S = 30.0
+_SEQ = 2**62
+_REFUSED: dict[int | str, dict[str, Any]] = {
+    status.value: {"model": Problem, "description": status.phrase}
+    for status in (
+        HTTPStatus.UNAUTHORIZED,
+        HTTPStatus.FORBIDDEN,
+        HTTPStatus.NOT_FOUND,
+        HTTPStatus.CONFLICT,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    )
+}
+
+
+def application(site: Site, names: Names, address: str) -> ASGIApp:
+    """The whole API of ``site``, listening at ``address`` (HOST:PORT), behind its doors."""
+    feed = Feed(site.jobs)
+
+    @asynccontextmanager
+    async def life(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await feed.close()
+
+    app = FastAPI(
+        title="uploader",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        lifespan=life,
+        responses=_REFUSED,
+    )
+    problems.install(app)
+    app.include_router(jobs.routes(site))
+    app.include_router(_events(feed))
+    app.include_router(_health(site))
+    app.include_router(_door(site, address))
+    app.mount("/", page.files())
+    return Doors(app, site.keeper, names, site.clock)
+
+
+def _events(feed: Feed) -> APIRouter:
+    router = APIRouter(prefix="/api")
+    streams: set[object] = set()
+
+    @router.get(
+        "/events",
+        response_model=list[EventJson],
+        description="The events after `since`. Waits for one up to `wait` seconds. With `Accept:"
+        " text/event-stream` it goes on for ever; `Last-Event-ID` says where.",
+    )
+    async def events(
+        request: Request,
+        since: Annotated[int, Query(ge=0, lt=_SEQ)] = 0,
+        wait: Annotated[float, Query(ge=0, le=_MAX_WAIT_S)] = _MAX_WAIT_S,
+        last_event_id: Annotated[str, Header()] = "",
+    ) -> Response:
+        if "text/event-stream" not in request.headers.get("accept", ""):
+            return JSONResponse(await feed.wait(since, wait))
+        if len(streams) >= MAX_STREAMS:
+            raise Refusal(ApiCode.TOO_FAST, "too many streams of events are open")
+        known = last_event_id.isascii() and last_event_id.isdecimal()
+        begin = min(int(last_event_id[:19]), _SEQ) if known else since
+        mine = object()
+        streams.add(mine)
+
+        async def lines() -> AsyncIterator[str]:
+            try:
+                async for line in feed.stream(begin):
+                    yield line
+            finally:
+                streams.discard(mine)
+
+        return StreamingResponse(lines(), media_type="text/event-stream")
+
+    return router
+
+
+def _health(site: Site) -> APIRouter:
+    router = APIRouter()
+
+    @router.get("/livez", response_class=PlainTextResponse)
+    def livez() -> Response:
+        """503 if the worker's loop has not turned for as long as a lease lasts."""
+        return _health_of(good=site.alive())
+
+    @router.get("/readyz", response_class=PlainTextResponse)
+    def readyz() -> Response:
+        """503 if the store cannot be used."""
+        try:
+            site.jobs.last_event()
+        except StoreError:
+            return _health_of(good=False)
+        return _health_of(good=True)
+
+    return router
+
+
+def _health_of(*, good: bool) -> PlainTextResponse:
+    return PlainTextResponse("ok\n" if good else "no\n", HTTPStatus.OK if good else 503)
+
+
+def _door(site: Site, address: str) -> APIRouter:
+    router = APIRouter()
+
+    @router.get(LINK + "{link}", include_in_schema=False)
+    def enter(link: str, request: Request) -> Response:
+        cookie = site.keeper.redeem(link, address)
+        if cookie is None:
+            raise Refusal(ApiCode.LINK_USED)
+        answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
+        answer.set_cookie(
+            site.keeper.cookie_name,
+            cookie,
+            max_age=int(COOKIE_LIFE.total_seconds()),
+            secure=request.url.scheme == "https",
+            httponly=True,
+            samesite="strict",
+        )
+        return answer
+
+    return router

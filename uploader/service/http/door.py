@@ -1,0 +1,56 @@
+"""The link that `uploader dashboard` prints. Loads no server."""
+
+from __future__ import annotations
+
+import socket
+from datetime import datetime
+from pathlib import Path
+
+from uploader.core.errors import NotFound
+from uploader.service.http.tokens import api_token, new_link
+from uploader.settings.schema import Settings
+
+ADDRESS_FILE = "api.address"
+LINK = "/open/"
+_PATIENCE_S = 2.0
+_MAX_ADDRESS_CHARS = 300
+
+
+def link_of(settings: Settings, now: datetime) -> str:
+    """A link to the page of the API that listens. Raises NotFound if none does, and UsageError."""
+    address = address_of(settings.state_dir)
+    if address is None or not answers(address):
+        raise NotFound(
+            "no API of this state folder listens",
+            hint="start `uploader run`, or `uploader serve`",
+        )
+    scheme = "https" if settings.api.tls_cert_file else "http"
+    link = new_link(api_token(settings.state_dir), address, now)
+    return f"{scheme}://{_reachable(address)}{LINK}{link}"
+
+
+def address_of(state_dir: Path) -> str | None:
+    """HOST:PORT of the API of this state folder as last announced; None if there is none."""
+    try:
+        words = (state_dir / ADDRESS_FILE).read_text("ascii")
+    except (OSError, ValueError):
+        return None
+    return words.strip()[:_MAX_ADDRESS_CHARS] or None
+
+
+def answers(address: str) -> bool:
+    """Does anybody listen at ``address``? After a SIGKILL it is still announced."""
+    host, _, port = _reachable(address).rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S):
+            return True
+    except (OSError, ValueError, OverflowError):
+        return False
+
+
+def _reachable(address: str) -> str:
+    """An address that can be connected to: a server may listen on all of its machine's."""
+    for every, own in (("0.0.0.0:", "127.0.0.1:"), ("[::]:", "[::1]:")):
+        if address.startswith(every):
+            return own + address.removeprefix(every)
+    return address

@@ -1,0 +1,198 @@
+"""The doors of the API: who is let in, how fast, with how much; and what no answer goes without.
+
+In this order: the Host must be ours (a page that rebinds its name to this address keeps its own),
+the Origin must be ours, the path is open or the request has the token or the cookie, there are
+not too many, and the body is small JSON.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from uploader.core.addresses import is_loopback
+from uploader.core.api_reasons import ApiCode
+from uploader.runtime import Clock
+from uploader.service.http import problems
+from uploader.service.http.problems import Refusal
+from uploader.service.http.tokens import Keeper
+
+MAX_BODY_BYTES = 1_000_000
+#: These tell whether it lives, and nothing else; the link brings its own proof.
+OPEN = ("/livez", "/readyz")
+LINK = "/open/"
+_READING = ("GET", "HEAD", "OPTIONS")
+_KNOWN_PER_S, _STRANGERS_PER_S = 100.0, 20.0
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
+    " manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_ALWAYS: Mapping[str, str] = {
+    "Content-Security-Policy": _POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+class Bucket:
+    """Requests per second, with twice as many at once; one loop uses it, so it needs no lock."""
+
+    def __init__(self, per_s: float, clock: Clock) -> None:
+        self._per_s = per_s
+        self._clock = clock
+        self._left = 2 * per_s
+        self._at = clock.boot_s()
+
+    def take(self) -> bool:
+        """May one more pass?"""
+        now = self._clock.boot_s()
+        self._left = min(2 * self._per_s, self._left + (now - self._at) * self._per_s)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The hosts that a request may be for. An IP address in a Host cannot be a rebound name."""
+
+    given: Collection[str]
+    remote: bool
+
+    def holds(self, netloc: str) -> bool:
+        """Is ``netloc``, HOST or HOST:PORT, a name of this API?"""
+        try:
+            name = (urlsplit(f"//{netloc}").hostname or "").lower()
+        except ValueError:
+            return False
+        if name in self.given or name == "localhost" or is_loopback(name):
+            return True
+        return self.remote and _is_address(name)
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+class Doors:
+    """The whole application behind its doors."""
+
+    def __init__(self, app: ASGIApp, keeper: Keeper, names: Names, clock: Clock) -> None:
+        self._app = app
+        self._keeper = keeper
+        self._names = names
+        self._known = Bucket(_KNOWN_PER_S, clock)
+        self._strangers = Bucket(_STRANGERS_PER_S, clock)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request; other protocols than HTTP are not spoken."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _ALWAYS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            self._let_in(scope, Headers(scope=scope))
+            body = await _body(Headers(scope=scope), receive)
+        except Refusal as refusal:
+            await problems.response(refusal, _extra(refusal))(scope, receive, guarded)
+            return
+        await self._app(scope, body, guarded)
+
+    def _let_in(self, scope: Scope, headers: Headers) -> None:
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not self._names.holds(hosts[0]):
+            raise Refusal(ApiCode.FOREIGN_HOST)
+        _check_origin(headers, hosts[0])
+        known = self._is_known(headers)
+        if not (self._known if known else self._strangers).take():
+            raise Refusal(ApiCode.TOO_FAST)
+        path: str = scope["path"]
+        if not known and path not in OPEN and not path.startswith(LINK):
+            raise Refusal(ApiCode.UNAUTHORIZED)
+        if scope["method"] not in _READING:
+            _check_body(headers)
+
+    def _is_known(self, headers: Headers) -> bool:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._keeper.knows_token(token.strip()):
+            return True
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._keeper.cookie_name)
+        except CookieError:
+            return False
+        return cookie is not None and self._keeper.knows_cookie(cookie.value)
+
+
+def _check_origin(headers: Headers, host: str) -> None:
+    """Another port of this host is another page, although a browser sends it our cookie."""
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        raise Refusal(ApiCode.FOREIGN_ORIGIN)
+    if headers.get("sec-fetch-site") in ("cross-site", "same-site") and origin is not None:
+        raise Refusal(ApiCode.FOREIGN_ORIGIN)
+
+
+def _check_body(headers: Headers) -> None:
+    length = headers.get("content-length")
+    if length is not None and (not length.isdecimal() or int(length[:12]) > MAX_BODY_BYTES):
+        raise Refusal(ApiCode.TOO_LARGE)
+    kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Refusal(ApiCode.NOT_JSON)
+
+
+async def _body(headers: Headers, receive: Receive) -> Receive:
+    """``receive`` for a body that does not say its length: counted, and then handed on."""
+    if "chunked" not in headers.get("transfer-encoding", "").lower():
+        return receive
+    whole = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        whole += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(whole) > MAX_BODY_BYTES:
+            raise Refusal(ApiCode.TOO_LARGE)
+    parts = iter([{"type": "http.request", "body": bytes(whole), "more_body": False}])
+
+    async def again() -> Message:
+        return next(parts, None) or await receive()
+
+    return again
+
+
+def _extra(refusal: Refusal) -> Mapping[str, str]:
+    if refusal.code is ApiCode.TOO_FAST:
+        return {"Retry-After": "1"}
+    if refusal.code is ApiCode.UNAUTHORIZED:
+        return {"WWW-Authenticate": "Bearer"}
+    # What is left of the body is not read: the connection ends with the answer.
+    return {"Connection": "close"} if refusal.code is ApiCode.TOO_LARGE else {}

@@ -1,0 +1,175 @@
+"""Routes about jobs: read them, enqueue a folder, carry out a verb."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from itertools import islice
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict
+
+from uploader.core.documents import (
+    FileJson,
+    JobDocument,
+    JobJson,
+    PreflightDocument,
+    WorkerJson,
+    file_json,
+    job_document,
+    job_json,
+    preflight_document,
+    worker_json,
+)
+from uploader.core.lifecycle import Verb
+from uploader.intake.plan import inspect, planned
+from uploader.intake.rescan import start_over
+from uploader.service.http.enqueuing import EnqueueBody, request_of
+from uploader.service.http.roots import folder_below
+from uploader.service.http.site import Site
+
+MAX_JOBS = 1000
+_USUAL_JOBS = 100
+Ref = Annotated[str, Path(max_length=200, description="An id or a model's id.")]
+
+
+class JobsPage(TypedDict):
+    """`GET /api/jobs`: one page of the jobs."""
+
+    schema: Annotated[Literal["uploader.jobs/1"], "The name and version of this document."]
+    jobs: Annotated[list[JobJson], "The jobs by id."]
+    workers: Annotated[list[WorkerJson], "The workers of this store that live; empty if none runs."]
+    next: Annotated[int | None, "`after` of the next page; null on the last one."]
+
+
+class FilesPage(TypedDict):
+    """`GET /api/jobs/{job}/files`: its files by path."""
+
+    files: Annotated[list[FileJson], "As in `uploader show --json`."]
+
+
+class WorkersDocument(TypedDict):
+    """`GET /api/workers`."""
+
+    workers: Annotated[list[WorkerJson], "The workers of this store that live; empty if none runs."]
+
+
+class CancelBody(BaseModel):
+    """What `cancel` may be told."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    delete_remote: bool = False
+
+
+class RetryBody(BaseModel):
+    """What `retry` may be told."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    rescan: bool = False
+    replace: bool = False
+
+
+class NothingBody(BaseModel):
+    """`{}`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def routes(site: Site) -> APIRouter:
+    """All of them. Each one is short and blocks only on the store or on a folder's files."""
+    router = APIRouter(prefix="/api")
+    _reading(router, site)
+    _writing(router, site)
+    _verbs(router, site)
+    return router
+
+
+def _reading(router: APIRouter, site: Site) -> None:
+    table, clock = site.jobs, site.clock
+
+    @router.get("/jobs", response_model=JobsPage)
+    def jobs(
+        after: Annotated[int, Query(ge=0, lt=2**62)] = 0,
+        limit: Annotated[int, Query(ge=1, le=MAX_JOBS)] = _USUAL_JOBS,
+        finished: Annotated[int | None, Query(ge=0, le=MAX_JOBS)] = None,
+    ) -> Response:
+        if finished is None:
+            found = table.page(after, limit + 1)
+        else:
+            stream = table.stream(finished)
+            found = list(islice((job for job in stream if job.id > after), limit + 1))
+        now, more = clock.now(), len(found) > limit
+        page: JobsPage = {
+            "schema": "uploader.jobs/1",
+            "jobs": [job_json(job, now) for job in found[:limit]],
+            "workers": [worker_json(worker) for worker in table.workers()],
+            "next": found[limit - 1].id if more else None,
+        }
+        return JSONResponse(page)
+
+    @router.get("/jobs/{job}", response_model=JobDocument)
+    def job(job: Ref) -> Response:
+        found = table.find(job)
+        return JSONResponse(job_document(found, table.files(found.id), clock.now()))
+
+    @router.get("/jobs/{job}/files", response_model=FilesPage)
+    def files(job: Ref) -> Response:
+        return JSONResponse({"files": [file_json(one) for one in table.files(table.find(job).id)]})
+
+    @router.get("/workers", response_model=WorkersDocument)
+    def workers() -> Response:
+        return JSONResponse({"workers": [worker_json(worker) for worker in table.workers()]})
+
+
+def _writing(router: APIRouter, site: Site) -> None:
+    table, settings, clock = site.jobs, site.settings, site.clock
+
+    @router.post("/jobs", response_model=JobDocument, status_code=HTTPStatus.CREATED)
+    def enqueue(body: EnqueueBody) -> Response:
+        request = request_of(body, folder_below(settings.api.roots, body.path))
+        plan = planned(request, settings, table)
+        job_id, is_new = table.enqueue(plan.new, clock.now())
+        status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+        return JSONResponse(_document(site, job_id), status_code=status)
+
+    @router.post("/preflight", response_model=PreflightDocument)
+    def preflight(body: EnqueueBody) -> Response:
+        request = request_of(body, folder_below(settings.api.roots, body.path))
+        return JSONResponse(preflight_document(inspect(request, settings, table).as_json()))
+
+
+def _verbs(router: APIRouter, site: Site) -> None:
+    table, settings, clock = site.jobs, site.settings, site.clock
+
+    @router.post("/jobs/{job}/pause", response_model=JobDocument)
+    def pause(job: Ref, _body: NothingBody | None = None) -> Response:
+        return _applied(site, job, Verb.PAUSE)
+
+    @router.post("/jobs/{job}/resume", response_model=JobDocument)
+    def resume(job: Ref, _body: NothingBody | None = None) -> Response:
+        return _applied(site, job, Verb.RESUME)
+
+    @router.post("/jobs/{job}/cancel", response_model=JobDocument)
+    def cancel(job: Ref, body: CancelBody | None = None) -> Response:
+        return _applied(site, job, Verb.CANCEL, delete_remote=bool(body and body.delete_remote))
+
+    @router.post("/jobs/{job}/retry", response_model=JobDocument)
+    def retry(job: Ref, body: RetryBody | None = None) -> Response:
+        if body is None or not (body.rescan or body.replace):
+            return _applied(site, job, Verb.RETRY)
+        found = table.find(job)
+        folder_below(settings.api.roots, found.path)
+        begun, _ = start_over(table, found, settings, clock, replace=body.replace, allow=())
+        return JSONResponse(_document(site, begun.id))
+
+
+def _applied(site: Site, ref: str, verb: Verb, **options: Any) -> JSONResponse:
+    found = site.jobs.find(ref)
+    site.jobs.apply(found.id, verb, site.clock.now(), **options)
+    return JSONResponse(_document(site, found.id))
+
+
+def _document(site: Site, job_id: int) -> JobDocument:
+    return job_document(site.jobs.job(job_id), site.jobs.files(job_id), site.clock.now())

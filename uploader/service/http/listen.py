@@ -1,0 +1,151 @@
+"""Where the API listens: a socket, and its address in a file. The server itself comes later.
+
+A port that is taken is a warning and no more: uploading goes on without the API. The web server is
+loaded by the first connection, in a thread of its own, so that a worker that nobody asks starts as
+fast, and needs as little, as one without an API.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from uploader.core.addresses import is_loopback
+from uploader.core.errors import UsageError
+from uploader.runtime import Clock, spawn
+from uploader.service.http.door import ADDRESS_FILE, address_of
+from uploader.service.http.tokens import Keeper, api_token
+from uploader.settings.schema import Settings
+from uploader.store.jobs import Jobs
+
+_log = logging.getLogger(__name__)
+
+_BACKLOG = 64
+#: How long an end waits for requests that are being answered.
+_END_S = 3.0
+
+
+class Taken(UsageError):
+    """The port cannot be listened on."""
+
+
+def bound(settings: Settings) -> socket.socket:
+    """A socket that listens at `api.listen`.
+
+    Raises Taken, and UsageError for an address beyond this machine that is not allowed.
+    """
+    host, port = settings.api.address
+    _check_reach(settings, host)
+    _check_certificate(settings)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as problem:
+        listener.close()
+        raise Taken(
+            f"the API cannot listen on {host}:{port}: {problem.strerror}",
+            hint="choose another port with api.listen, or `off`",
+        ) from None
+    return listener
+
+
+def _check_reach(settings: Settings, host: str) -> None:
+    own = settings.api
+    if is_loopback(host):
+        return
+    if not own.allow_remote:
+        raise UsageError(
+            f"api.listen {host} can be reached from other machines",
+            hint="listen on 127.0.0.1, or set api.allow_remote = true and the files for TLS",
+        )
+    if not (own.tls_cert_file and own.tls_key_file) and not own.behind_proxy:
+        raise UsageError(
+            f"api.listen {host} would show the token to the network",
+            hint="set api.tls_cert_file and api.tls_key_file, or api.behind_proxy = true if"
+            " a proxy on this machine does TLS",
+        )
+
+
+def _check_certificate(settings: Settings) -> None:
+    cert, key = settings.api.tls_cert_file, settings.api.tls_key_file
+    if (cert is None) != (key is None):
+        raise UsageError(
+            "of api.tls_cert_file and api.tls_key_file only one is set", hint="set both, or none"
+        )
+    if cert and key:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+        except (OSError, ValueError) as problem:  # SSLError is an OSError
+            raise UsageError(
+                f"api.tls_cert_file {cert} and api.tls_key_file {key} cannot be used:"
+                f" {getattr(problem, 'strerror', None) or problem}",
+                hint="both are PEM files; the key has no passphrase and belongs to the certificate",
+            ) from None
+
+
+@contextlib.contextmanager
+def listening(
+    settings: Settings, jobs: Jobs, clock: Clock, alive: Callable[[], bool]
+) -> Iterator[None]:
+    """The API of a daemon, as long as the context lasts. Raises UsageError, OSError."""
+    try:
+        listener = bound(settings)
+    except Taken as taken:
+        _log.warning("%s; %s; going on without it", taken.message, taken.hint)
+        yield
+        return
+    keeper = Keeper(api_token(settings.state_dir), clock)
+    address = written(listener)
+    ending, ended = threading.Event(), threading.Event()
+    bell, rung = socket.socketpair()
+
+    def serve() -> None:
+        select.select([listener, rung], [], [])
+        if not ending.is_set():
+            from uploader.service.http import server  # noqa: PLC0415 - loads a web server
+
+            server.serve(settings, jobs, clock, keeper, listener, alive, ending)
+        ended.set()
+
+    with listener, bell, rung, announced(settings.state_dir, address):
+        _log.info("the API listens on %s; `uploader dashboard` opens its page", address)
+        spawn("api", serve)
+        try:
+            yield
+        finally:
+            ending.set()
+            bell.send(b".")
+            clock.wait(ended, _END_S)
+
+
+@contextlib.contextmanager
+def announced(state_dir: Path, address: str) -> Iterator[None]:
+    """``address`` stands in STATE_DIR/api.address, and is gone after a clean end."""
+    path = state_dir / ADDRESS_FILE
+    draft = path.with_name(f"{ADDRESS_FILE}.{secrets.token_hex(8)}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="ascii") as file:
+        file.write(f"{address}\n")
+    draft.replace(path)
+    try:
+        yield
+    finally:
+        if address_of(state_dir) == address:  # else another one has taken its place
+            path.unlink(missing_ok=True)
+
+
+def written(listener: socket.socket) -> str:
+    """The address that ``listener`` is bound to, as HOST:PORT."""
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

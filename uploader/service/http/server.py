@@ -1,0 +1,72 @@
+"""The web server, once somebody asks: uvicorn, with the application behind its doors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import uvicorn
+
+from uploader.core.addresses import is_loopback
+from uploader.runtime import Clock
+from uploader.service.http.app import application
+from uploader.service.http.doors import Names
+from uploader.service.http.listen import written
+from uploader.service.http.site import Site
+from uploader.service.http.tokens import Keeper
+from uploader.settings.schema import Settings
+from uploader.store.jobs import Jobs
+
+_MAX_CONNECTIONS = 256
+_GRACE_S = 1
+_LOOK_S = 0.25
+
+
+class _Server(uvicorn.Server):
+    """Signals are the daemon's business, whichever thread this runs in."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
+    settings: Settings,
+    jobs: Jobs,
+    clock: Clock,
+    keeper: Keeper,
+    listener: socket.socket,
+    alive: Callable[[], bool],
+    ending: threading.Event,
+) -> None:
+    """Answer requests on ``listener`` until ``ending`` is set."""
+    site = Site(settings, jobs, keeper, clock, alive)
+    host = settings.api.address[0].lower()
+    names = Names({host, *(name.lower() for name in settings.api.hosts)}, not is_loopback(host))
+    server = _Server(
+        uvicorn.Config(
+            application(site, names, written(listener)),
+            log_config=None,
+            access_log=False,
+            lifespan="on",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            limit_concurrency=_MAX_CONNECTIONS,
+            timeout_graceful_shutdown=_GRACE_S,
+            ssl_certfile=settings.api.tls_cert_file,
+            ssl_keyfile=settings.api.tls_key_file,
+        )
+    )
+
+    async def until_ended() -> None:
+        running = asyncio.ensure_future(server.serve([listener]))
+        while not ending.is_set() and not running.done():
+            await asyncio.wait([running], timeout=_LOOK_S)
+        server.should_exit = True
+        await running
+
+    asyncio.run(until_ended())

@@ -1,0 +1,128 @@
+"""Who may use the API: the token in STATE_DIR/api.token, and what a browser gets in its place.
+
+`uploader dashboard` makes a link from the token; the first request for that link gets a cookie.
+Neither shows the token. Link and cookie are signed with it, so a new token ends them all, and the
+cookie outlives a restart of the daemon.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+from datetime import datetime, timedelta
+from pathlib import Path
+from threading import Lock
+
+from uploader.core.errors import UsageError
+from uploader.runtime import Clock
+
+LINK_LIFE = timedelta(minutes=10)
+COOKIE_LIFE = timedelta(days=30)
+_MIN_CHARS, _MAX_CHARS = 32, 512
+_OTHERS = 0o077
+
+
+def api_token(state_dir: Path) -> str:
+    """The token of this state folder, made if there is none: 0600 from its first byte.
+
+    Raises UsageError for a file that others may read or that is not a token, and OSError.
+    """
+    path = state_dir / "api.token"
+    with contextlib.suppress(FileNotFoundError):
+        return _read(path)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(fd, "w", encoding="ascii") as file:
+            file.write(f"{secrets.token_urlsafe(32)}\n")
+        with contextlib.suppress(FileExistsError):  # another process was first
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+    return _read(path)
+
+
+def _read(path: Path) -> str:
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+        facts = os.fstat(file.fileno())
+        if facts.st_uid != os.geteuid() or facts.st_mode & _OTHERS:
+            raise UsageError(
+                f"others may read or replace {path} (mode {stat.S_IMODE(facts.st_mode):04o})",
+                hint="delete it: the next start makes a new one, and old links and cookies end",
+            )
+        text = file.read(_MAX_CHARS + 1).decode("ascii", "replace").strip()
+    if not _MIN_CHARS <= len(text) <= _MAX_CHARS or not text.isprintable() or " " in text:
+        raise UsageError(f"{path} does not contain a token", hint="delete it: a new one is made")
+    return text
+
+
+def new_link(token: str, address: str, now: datetime) -> str:
+    """The last part of a link to the page at ``address`` (HOST:PORT), good for one use."""
+    return _signed(token, f"link {address}", _millis(now + LINK_LIFE))
+
+
+class Keeper:
+    """Knows the token, and which links are used up. Safe in any thread."""
+
+    def __init__(self, token: str, clock: Clock) -> None:
+        self._token = token
+        self._clock = clock
+        self._begun = clock.now()
+        self._used: dict[str, datetime] = {}
+        self._lock = Lock()
+
+    @property
+    def cookie_name(self) -> str:
+        """One name per token: cookies of one host are shared by all of its ports."""
+        return f"uploader_{hashlib.sha256(self._token.encode()).hexdigest()[:12]}"
+
+    def knows_token(self, text: str) -> bool:
+        """Is ``text`` the token? The time that takes tells nothing."""
+        return hmac.compare_digest(text.encode("utf-8", "replace"), self._token.encode())
+
+    def knows_cookie(self, text: str) -> bool:
+        """Is ``text`` a cookie of this token that has not expired?"""
+        return self._holds("cookie", text) is not None
+
+    def redeem(self, link: str, address: str) -> str | None:
+        """A cookie for a link that was not used before; otherwise None.
+
+        Links of the time before this start are refused: whether they were used is not known.
+        """
+        ends = self._holds(f"link {address}", link)
+        if ends is None or ends - LINK_LIFE < self._begun - timedelta(milliseconds=1):
+            return None
+        now = self._clock.now()
+        with self._lock:
+            self._used = {one: until for one, until in self._used.items() if until > now}
+            if link in self._used:
+                return None
+            self._used[link] = ends
+        return _signed(self._token, "cookie", _millis(now + COOKIE_LIFE))
+
+    def _holds(self, purpose: str, text: str) -> datetime | None:
+        """When it ends, if we signed it and it has not ended yet."""
+        until, _, rest = text.partition(".")
+        nonce, _, _ = rest.partition(".")
+        if not (until.isascii() and until.isdecimal() and len(until) <= len("9999999999999")):
+            return None
+        genuine = _signed(self._token, purpose, int(until), nonce)
+        if not hmac.compare_digest(text.encode("utf-8", "replace"), genuine.encode()):
+            return None
+        ends = datetime.fromtimestamp(int(until) / 1000, self._clock.now().tzinfo)
+        return ends if ends > self._clock.now() else None
+
+
+def _millis(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
+
+
+def _signed(token: str, purpose: str, until: int, nonce: str = "") -> str:
+    nonce = nonce or secrets.token_urlsafe(12)
+    words = f"{purpose} {until} {nonce}".encode("utf-8", "replace")
+    mac = hmac.new(token.encode(), words, hashlib.sha256).hexdigest()
+    return f"{until}.{nonce}.{mac}"
