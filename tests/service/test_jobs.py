@@ -1,0 +1,201 @@
+"""Jobs by HTTP: the same documents, refusals and verbs as by the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.service.conftest import Site
+from uploader.core.lifecycle import Verb
+
+
+def test_enqueue_makes_a_job_and_the_same_again_is_the_same_job(site: Site) -> None:
+    body = {"path": str(site.folder()), "model_id": "m", "priority": 3, "display_name": "A model"}
+    first, again = site.ask("/api/jobs", body), site.ask("/api/jobs", body)
+    assert (first.status, again.status) == (201, 200)
+    assert first.json["id"] == again.json["id"] == 1
+    assert (first.json["schema"], first.json["priority"]) == ("uploader.job/1", 3)
+    assert site.jobs.job(1).create_body["model"]["displayName"] == "A model"
+
+
+def test_a_job_is_read_by_its_id_and_by_its_models_id(site: Site) -> None:
+    site.ask("/api/jobs", {"path": str(site.folder()), "model_id": "m"})
+    by_id = site.ask("/api/jobs/1").json
+    assert site.ask("/api/jobs/m").json == by_id
+    assert by_id["model"].endswith("/models/m")
+    files = site.ask("/api/jobs/m/files").json["files"]
+    assert files == by_id["files"]
+    assert [file["path"] for file in files] == sorted(file["path"] for file in files)
+
+
+def test_all_jobs_are_read_page_by_page(site: Site) -> None:
+    for number in range(5):
+        site.ask("/api/jobs", {"path": str(site.folder(f"m{number}"))})
+    seen, after = [], 0
+    while after is not None:
+        page = site.ask(f"/api/jobs?limit=2&after={after}").json
+        assert page["schema"] == "uploader.jobs/1"
+        seen += [job["id"] for job in page["jobs"]]
+        after = page["next"]
+    assert seen == [1, 2, 3, 4, 5]
+    assert site.ask("/api/jobs?limit=1001").status == 422
+
+
+def test_the_newest_finished_jobs_come_with_all_open_ones(site: Site) -> None:
+    for number in range(4):
+        site.ask("/api/jobs", {"path": str(site.folder(f"m{number}"))})
+    for number in (1, 2):
+        site.ask(f"/api/jobs/{number}/cancel", {})
+    assert [job["id"] for job in site.ask("/api/jobs?finished=1").json["jobs"]] == [2, 3, 4]
+    assert [job["id"] for job in site.ask("/api/jobs?finished=0").json["jobs"]] == [3, 4]
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "cancel"])
+def test_a_verb_given_twice_succeeds_twice(site: Site, verb: str) -> None:
+    site.ask("/api/jobs", {"path": str(site.folder())})
+    answers = [site.ask(f"/api/jobs/1/{verb}", {}) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200]
+    assert answers[0].json["status"] == answers[1].json["status"]
+    assert site.ask(f"/api/jobs/1/{verb}").status in (404, 405)
+
+
+def test_a_verb_needs_no_body(site: Site) -> None:
+    site.ask("/api/jobs", {"path": str(site.folder())})
+    assert site.ask("/api/jobs/1/pause", b"").status == 200
+    assert site.jobs.job(1).status == "paused"
+
+
+def test_a_verb_that_the_state_refuses_is_a_conflict_with_its_reason(site: Site) -> None:
+    site.ask("/api/jobs", {"path": str(site.folder())})
+    site.ask("/api/jobs/1/cancel", {})
+    answer = site.ask("/api/jobs/1/retry", {})
+    assert (answer.status, answer.json["code"]) == (409, "verb_refused")
+    assert "remove" in answer.json["hint"]
+
+
+def test_retry_starts_over_with_the_folder_as_it_is_now(site: Site) -> None:
+    path = site.folder()
+    site.ask("/api/jobs", {"path": str(path)})
+    (path / "config.json").write_text((path / "config.json").read_text() + "\n")
+    answer = site.ask("/api/jobs/1/retry", {"rescan": True})
+    assert (answer.status, answer.json["stage"]) == (200, "create")
+
+
+def test_an_unknown_job_or_path_is_not_found(site: Site) -> None:
+    for path in (
+        "/api/jobs/7",
+        "/api/jobs/none",
+        "/api/jobs/9999999999999999999999",
+        "/api/nothing",
+    ):
+        answer = site.ask(path)
+        assert (answer.status, answer.json["code"]) == (404, "not_found"), path
+    assert site.ask("/api/jobs/7/pause", {}).status == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        [],
+        7,
+        {"path": 7},
+        {"path": "x" * 5000},
+        {"unknown": 1},
+        {"model_id": ["m"]},
+        {"priority": "high"},
+        {"public": "yes"},
+        {"include": "*.txt"},
+        {"kind": "nonsense"},
+        {"model_id": "No Such Id"},
+        {"priority": 10**9},
+    ],
+    ids=repr,
+)
+def test_a_body_that_says_something_else_is_unprocessable(site: Site, body: object) -> None:
+    if isinstance(body, dict) and body and "path" not in body:
+        body = {"path": str(site.folder()), **body}
+    answer = site.ask("/api/jobs", body)
+    assert (answer.status, answer.json["status"]) == (422, 422)
+    assert answer.json["detail"]
+    assert site.jobs.jobs() == []
+
+
+def test_a_refused_folder_comes_back_with_every_finding(site: Site) -> None:
+    path = site.folder()
+    (path / "config.json").unlink()
+    (path / "tokenizer.json").write_text("{")
+    answer = site.ask("/api/jobs", {"path": str(path)})
+    checked = site.ask("/api/preflight", {"path": str(path)})
+    assert (answer.status, answer.json["code"], checked.status) == (422, "preflight", 200)
+    assert answer.json["findings"] == checked.json["findings"]
+    assert {"check", "severity", "file", "message", "hint"} <= set(answer.json["findings"][0])
+    assert site.jobs.jobs() == []
+
+
+def outside(site: Site, tmp_path: Path) -> dict[str, str]:
+    secret = site.folder("../secret")
+    (site.roots / "link").symlink_to(secret)
+    inside = site.folder("with-a-link")
+    (inside / "extra.txt").symlink_to(tmp_path / "state" / "api.token")
+    deep = site.folder("deep")
+    (deep / "sub").symlink_to(secret, target_is_directory=True)
+    return {
+        "elsewhere": str(secret),
+        "dots": f"{site.roots}/../secret",
+        "inner dots": f"{site.roots}/x/../model",
+        "a link": str(site.roots / "link"),
+        "a file that is a link": str(inside),
+        "a folder that is a link": str(deep),
+        "a name that begins alike": f"{site.roots}-more",
+        "relative": "model",
+        "empty": "",
+        "nothing": f"{site.roots}\0/model",
+    }
+
+
+def test_no_path_leaves_the_roots(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "roots-more").mkdir()
+    for why, path in outside(site, tmp_path).items():
+        for route in ("/api/jobs", "/api/preflight"):
+            answer = site.ask(route, {"path": path})
+            assert (answer.status, answer.json["code"]) == (403, "outside_roots"), why
+    assert site.jobs.jobs() == []
+
+
+def test_a_folder_below_the_roots_that_is_not_there_is_not_found(site: Site) -> None:
+    assert site.ask("/api/jobs", {"path": str(site.roots / "none")}).status == 404
+    assert site.ask("/api/jobs", {"path": f"{site.roots}/{'x' * 3000}"}).status == 404
+
+
+def test_links_inside_the_roots_are_taken(site: Site) -> None:
+    path = site.folder()
+    os.link(path / "config.json", site.roots / "shared.json")
+    (path / "config.json").unlink()
+    (path / "config.json").symlink_to(site.roots / "shared.json")
+    (site.roots / "named").symlink_to(path)
+    assert (
+        site.ask("/api/jobs", {"path": str(site.roots / "named"), "allow": ["outside_link"]}).status
+        == 201
+    )
+
+
+def test_what_is_read_shows_no_secret(site: Site) -> None:
+    site.ask("/api/jobs", {"path": str(site.folder())})
+    site.jobs.apply(1, Verb.PAUSE, site.jobs.job(1).created_at)
+    whole = "".join(
+        site.ask(path).text for path in ("/api/jobs", "/api/jobs/1", "/api/events?wait=0")
+    )
+    assert site.token not in whole
+    assert "session_uri" not in whole
+    assert "upload_url" not in whole
+
+
+def test_the_openapi_document_names_every_path(site: Site) -> None:
+    document = site.ask("/api/openapi.json").json
+    verbs = {f"/api/jobs/{{job}}/{verb}" for verb in ("pause", "resume", "cancel", "retry")}
+    assert verbs | {"/api/jobs", "/api/events", "/livez", "/readyz"} <= set(document["paths"])
+    fields = document["components"]["schemas"]["EnqueueBody"]["properties"]
+    assert {"path", "model_id", "display_name", "allow", "no_preflight"} <= set(fields)

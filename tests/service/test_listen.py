@@ -1,0 +1,141 @@
+"""Where it listens, and what it leaves behind."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.service.conftest import Site
+from uploader import wiring
+from uploader.core.errors import NotFound, UsageError
+from uploader.service.http.door import link_of
+from uploader.service.http.listen import bound, listening
+from uploader.service.http.tokens import api_token
+from uploader.settings.load import load, with_listen
+
+
+def test_the_token_is_long_private_and_stays(site: Site) -> None:
+    file = site.settings.state_dir / "api.token"
+    assert len(site.token) >= 32
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert api_token(site.settings.state_dir) == site.token
+    assert [one.name for one in site.settings.state_dir.glob("api.*")] in (
+        ["api.token", "api.address"],
+        ["api.address", "api.token"],
+    )
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])
+def test_a_token_that_others_may_read_is_refused(home: Path, mode: int) -> None:
+    api_token(home)
+    (home / "api.token").chmod(mode)
+    with pytest.raises(UsageError, match="others may read"):
+        api_token(home)
+
+
+@pytest.mark.parametrize("text", ["", "short", "x" * 600, "a b" * 20, "\0" * 40])
+def test_a_file_that_is_not_a_token_is_refused(home: Path, text: str) -> None:
+    api_token(home)
+    (home / "api.token").write_text(text)
+    with pytest.raises(UsageError, match="does not contain a token"):
+        api_token(home)
+
+
+def test_a_link_in_the_place_of_the_token_is_not_followed(home: Path) -> None:
+    (home / "other").write_text("t" * 40)
+    (home / "api.token").symlink_to(home / "other")
+    with pytest.raises(OSError, match=r"api\.token"):
+        api_token(home)
+
+
+def test_the_address_is_gone_after_a_clean_end(site: Site) -> None:
+    host, _, port = site.address.rpartition(":")
+    assert (host, int(port) > 0) == ("127.0.0.1", True)
+    site.stop()
+    assert not (site.settings.state_dir / "api.address").exists()
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection((host, int(port)), timeout=2)
+    site.start()
+
+
+def test_a_taken_port_is_a_warning_and_work_goes_on(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = with_listen(site.settings, site.address)
+    with listening(settings, site.jobs, wiring.clock(), lambda: True):
+        assert site.address.rpartition(":")[2] in caplog.text
+    assert site.ask("/api/jobs").status == 200
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.7:8642", "example.org:1"])
+def test_beyond_this_machine_it_listens_only_if_that_is_allowed(home: Path, listen: str) -> None:
+    settings = with_listen(load(environ={"UPLOADER_STATE_DIR": str(home)}), listen)
+    with pytest.raises(UsageError, match="other machines") as refused:
+        bound(settings)
+    assert "api.allow_remote" in refused.value.hint
+
+
+def test_and_then_only_with_tls_or_a_proxy(home: Path) -> None:
+    environ = {"UPLOADER_STATE_DIR": str(home), "UPLOADER_API__ALLOW_REMOTE": "true"}
+    with pytest.raises(UsageError, match="token to the network"):
+        bound(with_listen(load(environ=environ), "0.0.0.0:0"))
+    environ["UPLOADER_API__BEHIND_PROXY"] = "true"
+    bound(with_listen(load(environ=environ), "0.0.0.0:0")).close()
+
+
+@pytest.mark.parametrize(
+    "listen", ["8642", "localhost", ":1", "a:b", "127.0.0.1:65536", "::1:80", ""]
+)
+def test_an_address_that_is_none_shows_the_right_form(home: Path, listen: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        with_listen(load(environ={"UPLOADER_STATE_DIR": str(home)}), listen)
+    assert "127.0.0.1:8642" in refused.value.hint
+
+
+def test_a_certificate_that_cannot_be_used_is_told_at_the_start(home: Path) -> None:
+    environ = {
+        "UPLOADER_STATE_DIR": str(home),
+        "UPLOADER_API__TLS_CERT_FILE": str(home / "none.pem"),
+    }
+    with pytest.raises(UsageError, match="only one"):
+        bound(load(environ=environ))
+    environ["UPLOADER_API__TLS_KEY_FILE"] = str(home / "none.key")
+    with pytest.raises(UsageError, match=r"none\.pem"):
+        bound(load(environ=environ))
+
+
+def test_a_link_needs_an_api_that_listens(site: Site) -> None:
+    assert site.address in link_of(site.settings, wiring.clock().now())
+    site.stop()
+    with pytest.raises(NotFound, match="listens"):
+        link_of(site.settings, wiring.clock().now())
+    site.start()
+
+
+def test_a_worker_that_nobody_asks_loads_no_web_server() -> None:
+    code = (
+        "import sys, uploader.service.daemon, uploader.service.http.listen, uploader.cli.app;"
+        "print(*{'fastapi', 'uvicorn', 'starlette'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_liveness_is_the_workers_and_readiness_the_stores(site: Site) -> None:
+    site.alive = False
+    assert (site.ask("/livez", token=None).status, site.ask("/readyz", token=None).status) == (
+        503,
+        200,
+    )
+    site.alive = True
+    (site.settings.state_dir / "uploader.db").write_bytes(b"not a database" * 1000)
+    assert (site.ask("/livez", token=None).status, site.ask("/readyz", token=None).status) == (
+        200,
+        503,
+    )
+    assert site.ask("/api/jobs").status == 503
