@@ -33,7 +33,8 @@ def test_a_job_is_read_by_its_id_and_by_its_models_id(site: Site) -> None:
 def test_all_jobs_are_read_page_by_page(site: Site) -> None:
     for number in range(5):
         site.ask("/api/jobs", {"path": str(site.folder(f"m{number}"))})
-    seen, after = [], 0
+    seen: list[int] = []
+    after: int | None = 0
     while after is not None:
         page = site.ask(f"/api/jobs?limit=2&after={after}").json
         assert page["schema"] == "uploader.jobs/1"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -40,22 +39,14 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def application(site: Site, names: Names, address: str) -> ASGIApp:
+def application(site: Site, names: Names, address: str, feed: Feed) -> ASGIApp:
     """The whole API of ``site``, listening at ``address`` (HOST:PORT), behind its doors."""
-    feed = Feed(site.jobs)
-
-    @asynccontextmanager
-    async def life(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await feed.close()
-
     app = FastAPI(
         title="uploader",
         version=__version__,
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
-        lifespan=life,
         responses=_REFUSED,
     )
     problems.install(app)

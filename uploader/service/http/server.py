@@ -14,6 +14,7 @@ from uploader.core.addresses import is_loopback
 from uploader.runtime import Clock
 from uploader.service.http.app import application
 from uploader.service.http.doors import Names
+from uploader.service.http.feed import Feed
 from uploader.service.http.listen import written
 from uploader.service.http.site import Site
 from uploader.service.http.tokens import Keeper
@@ -46,12 +47,13 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
     site = Site(settings, jobs, keeper, clock, alive)
     host = settings.api.address[0].lower()
     names = Names({host, *(name.lower() for name in settings.api.hosts)}, not is_loopback(host))
+    feed = Feed(jobs)
     server = _Server(
         uvicorn.Config(
-            application(site, names, written(listener)),
+            application(site, names, written(listener), feed),
             log_config=None,
             access_log=False,
-            lifespan="on",
+            lifespan="off",
             ws="none",
             proxy_headers=False,
             server_header=False,
@@ -66,6 +68,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
         running = asyncio.ensure_future(server.serve([listener]))
         while not ending.is_set() and not running.done():
             await asyncio.wait([running], timeout=_LOOK_S)
+        await feed.close()  # or the end would wait for its readers
         server.should_exit = True
         await running
 
