@@ -97,6 +97,11 @@ class Store:
         """Is any worker of this store alive? With PostgreSQL it may be on another machine."""
         return bool(self.living())
 
+    def sweep(self) -> None:
+        """Remove the snapshots that no job needs any more; raises nothing."""
+        if self._engine is not None:
+            _sweep(self._settings, self._engine)
+
     def living(self) -> dict[str, Scope]:
         """The workers of this store that live, by the owners of their leases, with their scopes."""
         from uploader.store.database.dialect import connected_workers
@@ -137,6 +142,14 @@ class Store:
         if self._engine is None:
             self._engine = open_engine(self._settings.database_url)
         return self._engine
+
+
+def _sweep(settings: Settings, engine: Engine) -> None:
+    from uploader.sources.snapshot import Snapshots
+    from uploader.store.jobs import Jobs
+
+    if settings.snapshots:
+        Snapshots(settings.snapshots).sweep(Jobs(engine).snapshots)
 
 
 # -- the worker ------------------------------------------------------------------------------
@@ -280,6 +293,7 @@ def _context(
         private=Private(settings.private_paths),
         alive=lock.alive,
         changed=changed,
+        tidy=lambda: _sweep(settings, engine),
         key_fingerprint=key.fingerprint,
         control=control,
         storage=storage,

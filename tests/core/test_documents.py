@@ -18,9 +18,9 @@ EVENT = Event(3, 12, NOW, "stored", "at byte 5", "a.bin")
 def test_a_job_document_has_the_documented_keys_in_order() -> None:
     document = documents.job_document(JOB, [FILE], NOW)
     assert " ".join(document) == (
-        "schema id model path kind stage status reason files_total files_stored bytes_total"
-        " bytes_confirmed bytes_sent rate_bps eta_s awaiting_since attempts not_before priority"
-        " created_at updated_at ready_at warnings preflight files"
+        "schema id model path snapshot kind stage status reason files_total files_stored"
+        " bytes_total bytes_confirmed bytes_sent rate_bps eta_s awaiting_since attempts not_before"
+        " priority created_at updated_at ready_at warnings preflight files"
     )
     assert document["schema"] == "uploader.job/1"
     assert document["model"] == "accounts/acme/models/llama-70b-ft-v3"

@@ -52,6 +52,7 @@ def enqueue(  # noqa: PLR0913 - the options of `uploader enqueue`
     allow: Names = (),
     no_preflight: bool = False,
     priority: int = 0,
+    snapshot: str | None = None,
 ) -> JobWithFiles:
     """Make a job of the folder ``path`` with the options of `uploader enqueue`; sends nothing.
 
@@ -74,7 +75,7 @@ def enqueue(  # noqa: PLR0913 - the options of `uploader enqueue`
         path=folder_of(os.fspath(path)), model_id=model_id, account=account, kind=_kind(kind),
         base_model=base_model, fields=fields, model_json=model_json or {},
         include=_names(include), exclude=_names(exclude), allow=_names(allow),
-        no_preflight=no_preflight, priority=priority,
+        no_preflight=no_preflight, priority=priority, snapshot=snapshot,
     )  # fmt: skip
     return _enqueue(request)
 
@@ -85,7 +86,7 @@ def _enqueue(request: EnqueueRequest) -> JobWithFiles:
     with _opened() as (settings, store):
         plan = planned(request, settings, store.glimpse())
         table = store.create()
-        job_id, _ = table.enqueue(plan.new, wiring.clock().now())
+        job_id, _ = plan.enqueue(table, wiring.clock().now())
         return _with_files(table, table.job(job_id))
 
 
@@ -228,8 +229,10 @@ def remove(ref: Ref) -> None:
 
     Raises VerbRefused for any other job, NotFound, StoreError, UsageError.
     """
-    with _found(ref) as (table, found):
-        table.remove(found.id, wiring.clock().now())
+    with _opened() as (_, store):
+        table = store.need()
+        table.remove(table.find(str(ref)).id, wiring.clock().now())
+        store.sweep()
 
 
 @contextlib.contextmanager
@@ -251,9 +254,11 @@ def _found(ref: Ref) -> Iterator[tuple[Jobs, StoredJob]]:
 
 
 def _apply(ref: Ref, verb: Verb, *, delete_remote: bool = False) -> JobWithFiles:
-    with _found(ref) as (table, found):
-        now = wiring.clock().now()
+    with _opened() as (_, store):
+        table, now = store.need(), wiring.clock().now()
+        found = table.find(str(ref))
         table.apply(found.id, verb, now, delete_remote=delete_remote)
+        store.sweep()
         return _with_files(table, table.job(found.id))
 
 

@@ -26,6 +26,7 @@ class Job:
     id: int
     model: str
     path: str
+    snapshot: str | None
     kind: Kind
     stage: Stage
     status: Status

@@ -79,6 +79,7 @@ def each(settings: Settings, asked: Asked, applies: Callable[[Job], bool], one: 
                 else:
                     _print_outcome(done[-1], working=working, as_json=asked.as_json)
         workers = jobs.workers() if jobs is not None and asked.as_json else []
+        store.sweep()
     if asked.as_json:
         found = [(one.after or one.before, one.files) for one in done]
         single, now = not asked.every and len(asked.refs) == 1, wiring.clock().now()

@@ -75,6 +75,7 @@ def enqueue(
     default_draft_token_count: options.DefaultDraftTokenCount = None,
     priority: options.Priority = 0,
     online: options.Online = False,
+    snapshot: options.Snapshot = None,
     dry_run: DryRun = False,
     wait: Wait = False,
     as_json: options.AsJson = False,
@@ -97,7 +98,7 @@ def enqueue(
         path=paths[0], model_id=model_id, account=account, kind=kind.kind, base_model=base_model,
         fields=fields, model_json=options.read_model_json(model_json),
         include=tuple(include or ()), exclude=tuple(exclude or ()), allow=tuple(allow or ()),
-        no_preflight=no_preflight, priority=priority,
+        no_preflight=no_preflight, priority=priority, snapshot=snapshot,
     )  # fmt: skip
     how = _How(online=online, dry_run=dry_run, wait=wait, as_json=as_json)
     raise typer.Exit(_carry_out(settings_of(context), _requests(request, paths), how))
@@ -166,7 +167,7 @@ def _enqueued(
 
 def _enqueue(store: wiring.Store, plan: Plan, *, as_json: bool) -> int:
     jobs = store.create()
-    job_id, created = jobs.enqueue(plan.new, wiring.clock().now())
+    job_id, created = plan.enqueue(jobs, wiring.clock().now())
     _print_outcome(plan, jobs.job(job_id), created=created, working=store.worker_alive())
     if not as_json:
         out(str(job_id))

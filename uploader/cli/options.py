@@ -114,6 +114,9 @@ Priority = Annotated[
         help="A job with a higher priority N runs first.",
     ),
 ]
+Snapshot = Annotated[
+    str | None, _text("hardlink", "Keep links to the files: the folder may then be deleted.")
+]
 
 # -- the fields of a model that are asked for most (intake/request.py ModelFields) --------------
 

@@ -68,6 +68,7 @@ def _facts(job: Job, base_url: str, now: datetime) -> list[tuple[str, str]]:
         ("job", str(job.id)),
         ("model", job.model),
         ("folder", job.path),
+        ("snapshot", job.snapshot or ""),
         ("kind", job.kind.value),
         ("stage", job.stage.value),
         ("status", job.status.value),

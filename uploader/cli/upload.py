@@ -55,6 +55,7 @@ def upload(
     default_draft_model: options.DefaultDraftModel = None,
     default_draft_token_count: options.DefaultDraftTokenCount = None,
     priority: options.Priority = 0,
+    snapshot: options.Snapshot = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Bring model folders to READY on Fireworks, and wait for that; no daemon is needed.
@@ -81,7 +82,7 @@ def upload(
         path=paths[0], model_id=model_id, account=account, kind=kind.kind, base_model=base_model,
         fields=fields, model_json=options.read_model_json(model_json),
         include=tuple(include or ()), exclude=tuple(exclude or ()), allow=tuple(allow or ()),
-        no_preflight=no_preflight, priority=priority,
+        no_preflight=no_preflight, priority=priority, snapshot=snapshot,
     )  # fmt: skip
     requests = [replace(request, path=path) for path in paths]
     raise typer.Exit(_Upload(settings_of(context), as_json).carry_out(requests))
@@ -121,7 +122,7 @@ class _Upload:
 
         plan = planned(request, self.settings, store.glimpse(), print_findings)
         jobs = store.create()
-        job_id, created = jobs.enqueue(plan.new, wiring.clock().now())
+        job_id, created = plan.enqueue(jobs, wiring.clock().now())
         job = jobs.job(job_id)
         _print_outcome(plan, job, created=created)
         if not self.as_json:

@@ -60,6 +60,9 @@ class JobJson(TypedDict):
     id: Annotated[int, "Its number in this store."]
     model: Annotated[str, "The resource name: `accounts/ACCOUNT/models/MODEL`."]
     path: Annotated[str, "The folder, as a real path."]
+    snapshot: Annotated[
+        str | None, "The folder of links that is read in its place; null without a snapshot."
+    ]
     kind: Annotated[Literal["base", "lora", "embedding", "draft"], "What the folder becomes."]
     stage: Annotated[Literal["create", "upload", "validate", "ready"], "The stage that it is in."]
     status: Annotated[
@@ -218,6 +221,7 @@ def job_json(job: Job, now: datetime) -> JobJson:
         "id": job.id,
         "model": job.model,
         "path": job.path,
+        "snapshot": job.snapshot,
         "kind": job.kind.value,
         "stage": job.stage.value,
         "status": job.status.value,

@@ -220,6 +220,8 @@ class Job:
     status: Status
     created_at: datetime
     updated_at: datetime
+    #: A folder that keeps the files, whatever becomes of ``path`` (sources/snapshot.py).
+    snapshot: str | None = None
     reason: Reason | None = None
     priority: int = 0
     #: `retry --rescan` and `--replace` begin another run.
@@ -268,6 +270,11 @@ class Job:
         return f"accounts/{self.account}/models/{self.model_id}"
 
     @property
+    def source(self) -> str:
+        """Where its files are read."""
+        return self.snapshot or self.path
+
+    @property
     def upload_s(self) -> float | None:
         """How many seconds this run's stage `upload` took, pauses included; None before its end."""
         if self.upload_started_at is None or self.uploaded_at is None:
@@ -311,3 +318,5 @@ class NewJob:
     options: Mapping[str, Any] = field(default_factory=dict)
     priority: int = 0
     preflight: tuple[Mapping[str, Any], ...] = ()
+    #: As `Job.snapshot`.
+    snapshot: str | None = None

@@ -56,6 +56,8 @@ class WorkerContext:
     key_fingerprint: Callable[[], str | None]
     control: Callable[[StopToken], Fireworks]
     storage: Callable[[StopToken], Storage]
+    #: Removes what only ended jobs needed; called after each run and about once a minute.
+    tidy: Callable[[], None] = lambda: None
     #: validateUpload calls of this process, by job: a deadline waits for three (docs/life.md §4).
     polls: Counter[int] = field(default_factory=Counter)
     #: The polling time at which validateUpload first missed a file we stored, by job.

@@ -77,7 +77,7 @@ class Transfer(Errand):
 
     def run(self) -> None:
         """Run the transfer. Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
-        with open_source(self.job.path, self.file, self.stop, self._context.private) as source:
+        with open_source(self.job.source, self.file, self.stop, self._context.private) as source:
             try:
                 finished = self._finish_session(source) if self.file.session else self._put(source)
             except (Stopped, RemoteError):  # a socket that was shut down raises either

@@ -32,7 +32,7 @@ def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken)
     SourceUnreadable, Stopped.
     """
     for file in context.jobs.files(job.id):
-        with open_source(job.path, file, stop, context.private) as source:
+        with open_source(job.source, file, stop, context.private) as source:
             if source.touched:
                 held.files.reidentify(file.path, source.fingerprint)
 

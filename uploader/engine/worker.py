@@ -203,6 +203,7 @@ class Worker:
         """A job's thread."""
         try:
             run.drive()
+            self._context.tidy()
         finally:
             del self._runs[run.held.lease]
             self.wake.set()
@@ -276,7 +277,8 @@ class Worker:
                 run.cut()
 
     def _heal(self) -> None:
-        """If the key has changed, try blocked jobs once. It runs alongside the loop."""
+        """Tidy; if the key has changed, try blocked jobs once. It runs alongside the loop."""
+        self._context.tidy()
         key = self._context.key_fingerprint()
         if key == self._key:
             return

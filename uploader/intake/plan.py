@@ -1,17 +1,19 @@
 """The use cases of a folder: `inspect` it, `ask` the service, `plan` the job it would become.
 
-None of them writes or prints anything. The settings are the defaults of a request; the job
-table, if there is one, tells how earlier uploads went.
+None of them prints anything, and only `Plan.enqueue` writes. The settings are the defaults of a
+request; the job table, if there is one, tells how earlier uploads went.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from uploader.core.documents import PlanDocument, plan_document
-from uploader.core.errors import UploaderError
+from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import UNKNOWN_ACCOUNT, Kind, NewJob
 from uploader.intake import online
 from uploader.intake.forecast import forecast
@@ -23,6 +25,7 @@ from uploader.model.kinds import base_model_of, create_body
 from uploader.model.links import Private
 from uploader.model.model_id import derive_model_id
 from uploader.preflight.registry import overrule
+from uploader.sources.snapshot import Snapshots
 
 if TYPE_CHECKING:
     from uploader.remote.fireworks import Fireworks
@@ -36,6 +39,8 @@ class Plan:
 
     new: NewJob
     seen: Inspection
+    #: Where a snapshot of its files is to be taken; None if none was asked for.
+    snapshots: Snapshots | None = None
 
     @property
     def model(self) -> str:
@@ -45,6 +50,27 @@ class Plan:
     def as_json(self) -> PlanDocument:
         """The document of `uploader enqueue --dry-run --json` (docs/json.md)."""
         return plan_document(self.model, self.seen.as_json())
+
+    def enqueue(self, jobs: Jobs, now: datetime) -> tuple[int, bool]:
+        """As `Jobs.enqueue`, with a snapshot of the files if one was asked for.
+
+        Raises UsageError if their file system cannot link them, SourceChanged if they have changed
+        since they were inspected.
+        """
+        with self.kept(jobs) as new:
+            return jobs.enqueue(new, now)
+
+    @contextlib.contextmanager
+    def kept(self, jobs: Jobs) -> Iterator[NewJob]:
+        """The job to write while the context lasts; a snapshot that no job uses then is removed."""
+        if self.snapshots is None:
+            yield self.new
+            return
+        try:
+            with self.snapshots.taking(self.new.manifest) as path:
+                yield replace(self.new, snapshot=path)
+        finally:
+            self.snapshots.sweep(jobs.snapshots)
 
 
 def inspect(
@@ -106,7 +132,7 @@ def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
         priority=request.priority,
         preflight=tuple(finding.as_json() for finding in seen.findings),
     )
-    return Plan(new, seen)
+    return Plan(new, seen, _snapshots(settings) if request.snapshot else None)
 
 
 def planned(
@@ -130,6 +156,13 @@ def planned(
     except UploaderError:
         refused(seen)
         raise
+
+
+def _snapshots(settings: Settings) -> Snapshots:
+    if settings.snapshots is None:
+        message = "`snapshot` needs the job table of this machine, not one in PostgreSQL"
+        raise UsageError(message, hint="leave it out, and keep the folder until the job is done")
+    return Snapshots(settings.snapshots)
 
 
 def _fields_of(request: EnqueueRequest) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from uploader.core.job import ACCOUNT_ID, Job, Kind
 from uploader.model.model_id import check_model_id
 
 PRIORITIES = range(-1000, 1001)
+#: What `snapshot` may be.
+HARDLINK = "hardlink"
 #: These are in the options of every job, given or not. Any other one is there only if it was given,
 #: so that a job of an earlier version, which did not know it, is still the same job.
 _ALWAYS = frozenset({
@@ -68,7 +70,8 @@ class EnqueueRequest:
 
     If ``kind`` is None, the folder's content decides. ``model_json`` holds fields of the model by
     the service's names. ``include`` and ``exclude`` are globs on names. The errors of the checks in
-    ``allow`` become warnings; with ``no_preflight`` no file's content is checked.
+    ``allow`` become warnings; with ``no_preflight`` no file's content is checked. ``snapshot`` is
+    HARDLINK if the folder may be deleted before its files are sent (sources/snapshot.py).
     """
 
     path: Path
@@ -83,6 +86,7 @@ class EnqueueRequest:
     allow: tuple[str, ...] = ()
     no_preflight: bool = False
     priority: int = 0
+    snapshot: str | None = None
 
     def check(self) -> None:
         """Raises UsageError for a value that is wrong for every folder."""
@@ -98,6 +102,10 @@ class EnqueueRequest:
         if self.priority not in PRIORITIES:
             hint = f"write a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}"
             raise UsageError(f"`priority` cannot be {self.priority!r}", hint=hint)
+        if self.snapshot not in (None, HARDLINK):
+            raise UsageError(
+                f"`snapshot` cannot be {self.snapshot!r}", hint=f"it may be {HARDLINK}"
+            )
 
     def _texts(self) -> Iterator[tuple[str, str]]:
         words = {
@@ -147,6 +155,7 @@ class EnqueueRequest:
             allow=(*options.get("allow", ()), *allow),
             no_preflight=options.get("no-preflight", False),
             priority=job.priority,
+            snapshot=HARDLINK if job.snapshot else None,
         )
 
 

@@ -42,4 +42,5 @@ def start_over(  # noqa: PLR0913 - the options of `uploader retry`, and whom it 
     if stored:
         reads(sum(file.size_bytes for file in stored))
     kept = list(unchanged(stored, manifest, Private(settings.private_paths)))
-    return jobs.restart(job.id, plan.new, clock.now(), replace=replace, kept=kept), plan.seen
+    with plan.kept(jobs) as new:
+        return jobs.restart(job.id, new, clock.now(), replace=replace, kept=kept), plan.seen

@@ -195,10 +195,20 @@ class Settings(Section):
         )
         return (*(path for path in named if path), *self._stores())
 
+    @property
+    def snapshots(self) -> Path | None:
+        """The folder of the snapshots, next to a job table in a file; None for any other table."""
+        store = self._store()
+        return store.with_name(f"{store.name}.snapshots") if store else None
+
+    def _store(self) -> Path | None:
+        store = Path(unquote(self.database_url.removeprefix("sqlite:///")))
+        return store if store.is_absolute() else None
+
     def _stores(self) -> list[Path]:
         """The database, its log, and the backups next to it, which hold the same."""
-        store = Path(unquote(self.database_url.removeprefix("sqlite:///")))
-        if not store.is_absolute():
+        store = self._store()
+        if store is None:
             return []
         usual = [Path(f"{store}{end}") for end in ("", "-wal", "-shm", ".backup")]
         try:

@@ -61,6 +61,8 @@ def _difference(connection: Connection, row: Row[Any], new: NewJob) -> str:
         return "another folder"
     if row.options != _as_json(new.options):
         return "other options"
+    if new.snapshot and not row.snapshot and row.status in OPEN_STATUSES:
+        return "no snapshot of its files"
     columns = (files.c.path, files.c.size_bytes, files.c.fingerprint)
     rows = connection.execute(select(*columns).where(files.c.job_id == row.id)).all()
     known = {file.path: file for file in rows}
@@ -99,6 +101,7 @@ def insert_job(transaction: Transaction, new: NewJob) -> int:
             account=new.account,
             model_id=new.model_id,
             path=new.manifest.root,
+            snapshot=new.snapshot,
             kind=new.kind,
             create_body=dict(new.create_body),
             options=dict(new.options),

@@ -18,6 +18,7 @@ from sqlalchemy import (
     and_,
     delete,
     func,
+    or_,
     select,
     true,
     union_all,
@@ -214,6 +215,13 @@ class Jobs:
         with self._journal.reading() as connection:
             return [file_of(row) for row in connection.execute(query)]
 
+    def snapshots(self) -> list[str]:
+        """The snapshots in use: of jobs that may still send, or that a worker holds."""
+        used = or_(jobs.c.status.in_(OPEN_STATUSES), jobs.c.lease_owner.is_not(None))
+        query = select(jobs.c.snapshot).where(jobs.c.snapshot.is_not(None), used)
+        with self._journal.reading() as connection:
+            return list(connection.scalars(query))
+
     def events(
         self, job_id: int | None = None, since: int = 0, limit: int | None = None
     ) -> list[Event]:
@@ -276,12 +284,12 @@ class Jobs:
     ) -> Job:
         """Start over with the folder as ``new`` saw it: stage create, nothing sent, events kept.
 
-        Only the files, the create body and the findings of ``new`` are taken. If the model already
-        exists, its files cannot be changed: other files need ``replace``, which makes the worker
-        delete the model first, and only if this job created it. Raises NotFound, UsageError for
-        other files without that, VerbRefused if a worker is working on the job or the job is
-        closed; then nothing is changed. ``kept``: stored files whose bytes are known to be the same
-        in ``new``.
+        Of ``new``, only the files, the create body, the findings and the snapshot are taken. If the
+        model already exists, its files cannot be changed: other files need ``replace``, which makes
+        the worker delete the model first, and only if this job created it. Raises NotFound,
+        UsageError for other files without that, VerbRefused if a worker is working on the job or
+        the job is closed; then nothing is changed. ``kept``: stored files whose bytes are known to
+        be the same in ``new``.
         """
         with self._journal.writing(now) as transaction:
             job = read_job(transaction.connection, job_id)

@@ -48,6 +48,7 @@ def restart(
         .where(jobs.c.id == job.id)
         .values(
             path=new.manifest.root,
+            snapshot=new.snapshot,
             create_body=dict(new.create_body),
             preflight=[dict(finding) for finding in new.preflight],
             status=advance(job.status, Verb.RESCAN),

@@ -97,6 +97,7 @@ def job_of(row: Row[Any]) -> Job:
         account=row.account,
         model_id=row.model_id,
         path=row.path,
+        snapshot=row.snapshot,
         kind=Kind(row.kind),
         create_body=row.create_body,
         stage=Stage(row.stage),

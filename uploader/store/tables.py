@@ -81,6 +81,7 @@ jobs = Table(
     Column("account", String, nullable=False),
     Column("model_id", String, nullable=False),
     Column("path", Text, nullable=False),
+    Column("snapshot", Text),
     Column("kind", String, nullable=False),
     Column("create_body", JSON, nullable=False),
     Column("options", JSON, nullable=False),

@@ -22,7 +22,7 @@ from uploader.store.database import workers as locks
 from uploader.store.database.state_folder import new_private_file, private_folder
 
 #: Every revision, oldest first; a test compares them with the scripts.
-VERSIONS = ("0001", "0002", "0003")
+VERSIONS = ("0001", "0002", "0003", "0004")
 HEAD = VERSIONS[-1]
 
 _PACKAGE = Path(__file__).resolve().parents[2]

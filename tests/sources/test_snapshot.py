@@ -1,0 +1,189 @@
+"""Links that keep a folder's files, and what they do not protect against."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from uploader.core.errors import SourceChanged, UsageError
+from uploader.core.job import FileState
+from uploader.runtime import StopToken
+from uploader.sources.local import LocalFolder
+from uploader.sources.reader import Reader
+from uploader.sources.snapshot import COPIED_BELOW_BYTES, Snapshots
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder as a trainer leaves it: small texts, large weights."""
+    root = tmp_path / "checkpoint-5"
+    root.mkdir()
+    (root / "config.json").write_text("{}")
+    (root / "model.safetensors").write_bytes(os.urandom(MIB))
+    os.utime(root / "config.json", ns=(1, 1_700_000_000_123_456_789))
+    return root
+
+
+@pytest.fixture
+def snapshots(tmp_path: Path) -> Snapshots:
+    return Snapshots(tmp_path / "kept")
+
+
+def taken(snapshots: Snapshots, root: Path) -> Path:
+    with snapshots.taking(LocalFolder(root).list().manifest) as path:
+        return Path(path)
+
+
+def readable(root: Path, kept: Path) -> list[bool]:
+    """Of each listed file: is the one in the snapshot the same, as far as a source can know?"""
+    source, stop = LocalFolder(kept), StopToken()
+    found = []
+    for file in LocalFolder(root).list().manifest.files:
+        row = FileState(1, file.path, file.size_bytes, file.fingerprint)
+        with Reader(source.open(row, stop), stop) as reader:
+            found.append(source.same(file.fingerprint, reader.fingerprint))
+    return found
+
+
+def test_every_file_is_the_one_that_was_listed(snapshots: Snapshots, root: Path) -> None:
+    kept = taken(snapshots, root)
+    assert readable(root, kept) == [True, True]
+    assert (kept / "model.safetensors").stat().st_ino == (root / "model.safetensors").stat().st_ino
+    assert kept.stat().st_mode & 0o777 == 0o700
+
+
+def test_it_outlives_its_folder(snapshots: Snapshots, root: Path) -> None:
+    weights = (root / "model.safetensors").read_bytes()
+    kept = taken(snapshots, root)
+    shutil.rmtree(root)
+    assert (kept / "model.safetensors").read_bytes() == weights
+    assert (kept / "config.json").read_text() == "{}"
+
+
+def test_a_small_file_may_be_written_in_place_and_a_large_one_may_be_replaced(
+    snapshots: Snapshots, root: Path
+) -> None:
+    kept = taken(snapshots, root)
+    (root / "config.json").write_text('{"later": 1}')
+    (root / "new").write_bytes(bytes(MIB))
+    (root / "new").replace(root / "model.safetensors")
+    assert (kept / "config.json").read_text() == "{}"
+    assert (kept / "model.safetensors").read_bytes() != bytes(MIB)
+
+
+def test_a_large_file_that_is_written_in_place_is_seen_to_have_changed(
+    snapshots: Snapshots, root: Path
+) -> None:
+    listed = LocalFolder(root).list().manifest
+    kept = taken(snapshots, root)
+    with (root / "model.safetensors").open("r+b") as file:
+        file.write(b"x")
+    os.utime(root / "model.safetensors", ns=(5, 5))
+    later = LocalFolder(kept).list().manifest
+    same = {f.path: listed.same(f.fingerprint, g.fingerprint)
+            for f, g in zip(listed.files, later.files, strict=True)}  # fmt: skip
+    assert same == {"config.json": True, "model.safetensors": False}
+
+
+@pytest.mark.parametrize("size_bytes", [5, MIB])
+def test_of_a_link_the_file_behind_it_is_kept(
+    snapshots: Snapshots, tmp_path: Path, size_bytes: int
+) -> None:
+    repository = tmp_path / "models--a--b"
+    snapshot, blobs = repository / "snapshots" / "0", repository / "blobs"
+    for folder in (snapshot, blobs):
+        folder.mkdir(parents=True)
+    (blobs / "abc").write_bytes(bytes(size_bytes))
+    (snapshot / "model.safetensors").symlink_to("../../blobs/abc")
+    kept = taken(snapshots, snapshot)
+    assert not (kept / "model.safetensors").is_symlink()
+    assert readable(snapshot, kept) == [True]
+    shutil.rmtree(repository)
+    assert (kept / "model.safetensors").stat().st_size == size_bytes
+
+
+def _rewritten(root: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (root / name).write_bytes(os.urandom(COPIED_BELOW_BYTES))
+
+
+def _replaced_by_a_link(root: Path) -> None:
+    (root / "model.safetensors").unlink()
+    (root / "model.safetensors").symlink_to("/etc/passwd")
+
+
+def _replaced_by_a_pipe(root: Path) -> None:
+    (root / "config.json").unlink()
+    os.mkfifo(root / "config.json")
+
+
+@pytest.mark.parametrize(
+    "change", [_rewritten, _replaced_by_a_link, _replaced_by_a_pipe, shutil.rmtree]
+)
+def test_what_has_changed_since_it_was_listed_is_refused_and_nothing_stays(
+    snapshots: Snapshots, root: Path, tmp_path: Path, change: Callable[[Path], object]
+) -> None:
+    listed = LocalFolder(root).list().manifest
+    change(root)
+    with pytest.raises(SourceChanged) as raised, snapshots.taking(listed):
+        pytest.fail("it was taken")
+    assert "enqueue it again" in raised.value.hint
+    snapshots.sweep(list)
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "words", "hint"),
+    [
+        (errno.EXDEV, "another file system", "`state_dir`"),
+        (errno.EPERM, "Operation not permitted", "as the user"),
+        (errno.EMLINK, "Too many links", "`snapshot`"),
+        (errno.ENOTSUP, "not supported", "`snapshot`"),
+    ],
+)
+def test_where_no_link_can_be_made_the_error_says_why_and_what_to_do(
+    snapshots: Snapshots,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    words: str,
+    hint: str,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(UsageError, match=words) as raised:
+        taken(snapshots, root)
+    assert hint in raised.value.hint
+    assert str(root) in raised.value.message
+
+
+def test_only_what_is_in_use_outlives_a_sweep(snapshots: Snapshots, root: Path) -> None:
+    first, second = taken(snapshots, root), taken(snapshots, root)
+    snapshots.sweep(lambda: [str(second)])
+    assert (first.exists(), second.exists()) == (False, True)
+    assert (root / "model.safetensors").exists()
+
+
+def test_nothing_is_swept_while_a_snapshot_is_being_taken(snapshots: Snapshots, root: Path) -> None:
+    with snapshots.taking(LocalFolder(root).list().manifest) as path:
+        sweeper = threading.Thread(target=snapshots.sweep, args=(list,))
+        sweeper.start()
+        sweeper.join(30)
+        assert Path(path, "config.json").exists()
+    snapshots.sweep(list)
+    assert not Path(path).exists()
+
+
+def test_a_sweep_without_any_snapshot_makes_nothing(snapshots: Snapshots, tmp_path: Path) -> None:
+    snapshots.sweep(list)
+    assert not (tmp_path / "kept").exists()
