@@ -106,6 +106,20 @@ def test_a_signal_drains_within_ten_seconds_and_exits_zero(world: World, number:
     world.assert_kept_every_promise()
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_run_until_idle_is_no_success_if_a_job_is_left(
+    world: World, number: int, code: int
+) -> None:
+    world.uploader("enqueue", world.model("model", weights_bin=24 * MIB))
+    slow = {"UPLOADER_TRANSFER__BANDWIDTH_LIMIT": "4MiB/s"}
+    with world.worker("--until-idle", **slow) as process:
+        until(lambda: world.received() > MIB)
+        process.send_signal(number)
+        assert process.wait(DEADLINE_S) == code
+    assert world.job()["status"] == "active"
+    assert "info    worker drained" in world.log()
+
+
 @pytest.mark.timed
 def test_a_signal_drains_a_connection_that_is_stalled(world: World) -> None:
     fault = {"on": "put", "match": "weights", "do": "stall", "at_byte": MIB, "seconds": 60}

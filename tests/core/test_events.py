@@ -3,7 +3,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from uploader.core.events import EventKind, Teller, render_table
+from uploader.core.events import EventKind, Level, Teller, level_of, render_table
 
 ROOT = Path(__file__).parents[2] / "uploader"
 #: Written out once more: the history of a store keeps every word that was ever told.
@@ -55,5 +55,12 @@ def test_every_kind_is_reported_at_exactly_one_place() -> None:
 def test_every_kind_says_who_tells_it_and_when() -> None:
     assert {kind.teller for kind in EventKind} == set(Teller)
     for kind in EventKind:
-        assert f"| `{kind}` | {kind.teller} | {kind.when} |" in render_table()
+        assert f"| `{kind}` | {kind.teller} | {level_of(kind)} | {kind.when} |" in render_table()
         assert len(kind.when) > 15
+
+
+def test_only_what_went_wrong_is_loud() -> None:
+    assert {kind for kind in EventKind if level_of(kind) is Level.ERROR} == {"failed", "blocked"}
+    assert level_of("retrying") is level_of("file_failed") is Level.WARNING
+    steps = ("enqueued", "created", "session_opened", "stored", "validating", "not_ready_yet")
+    assert {level_of(kind) for kind in (*steps, "ready", "of a later version")} == {Level.INFO}

@@ -12,6 +12,7 @@ from uploader.core.errors import (
     JobError,
     JobRefused,
     RemoteError,
+    SourceAway,
     SourceChanged,
     SourceMissing,
     SourceUnreadable,
@@ -223,6 +224,7 @@ DECISIONS: list[tuple[Exception, type]] = [
     (remote(V.ABSENT), Fail),
     (remote(V.FAILED), Fail),
     (SourceUnreadable("words"), RetryAt),
+    (SourceAway("words"), RetryAt),
     (StoreError("words"), RetryAt),
     (SourceChanged("words"), Fail),
     (SourceMissing("words"), Fail),
@@ -272,6 +274,7 @@ BOUNDED: list[tuple[Exception, int]] = [
     (remote(V.TRANSIENT, code=Code.CUT_SHORT), 20),
     (remote(V.TRANSIENT, code=Code.UNFINISHED), 20),
     (SourceUnsettled("odd"), 20),
+    (SourceAway("odd", code=Code.SOURCE_GONE), 20),
 ]
 
 

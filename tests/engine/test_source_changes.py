@@ -221,8 +221,7 @@ def finish(scene: Scene) -> None:
 
 def noticed(lab: Lab) -> bool:
     reason = lab.job().reason
-    said = [file.last_error or "" for file in lab.jobs.files(1)]
-    return any("cannot read" in text for text in [*said, reason.message if reason else ""])
+    return reason is not None and reason.code == "source_gone"
 
 
 # -- the table ---------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import os
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import pytest
@@ -143,18 +144,74 @@ def test_a_deleted_file_fails_the_job_until_it_is_back(lab: Lab) -> None:
     lab.assert_ready()
 
 
-def test_a_folder_that_is_away_is_waited_for(lab: Lab) -> None:
+def test_a_folder_that_is_gone_is_waited_for_for_a_while(lab: Lab) -> None:
     path = interrupted(lab)
-    away = path.parent.with_name("unmounted")
+    away = path.parent.with_name("moved")
     path.parent.rename(away)
 
-    def mount() -> bool:
-        if lab.job().status is Status.ACTIVE and lab.file().attempts >= 2 and away.exists():
+    def put_back() -> bool:
+        if lab.job().attempts >= 5 and away.exists():
             away.rename(path.parent)
+        return lab.job().status is not Status.ACTIVE
+
+    lab.run_until(put_back)
+    lab.assert_ready()
+    assert lab.kinds().count("retrying") == 1
+    assert "file_failed" not in lab.kinds()
+
+
+def test_a_folder_that_stays_away_ends_its_job_with_one_line_and_a_reason(lab: Lab) -> None:
+    path = interrupted(lab)
+    path.parent.rename(path.parent.with_name("moved"))
+    lab.run()
+    job = lab.job()
+    assert (job.status, job.attempts) == (Status.FAILED, 19)
+    assert job.reason
+    assert (job.reason.code, job.reason.message) == (
+        "source_gone",
+        f"the folder {path.parent} is gone",
+    )
+    assert [*map(str, lab.kinds()[-2:])] == ["retrying", "failed"]
+    assert lab.kinds().count("retrying") == 1
+
+
+def test_a_disk_that_is_not_mounted_is_waited_for_for_days(lab: Lab) -> None:
+    disk = lab.folder / "disk"
+    disk.mkdir()
+    folder = lab.model("disk/model", a_bin=SIZE)
+    lab.enqueue(folder)
+    folder.rename(lab.folder / "elsewhere")
+
+    def mount() -> bool:
+        if lab.job().attempts >= 60 and not folder.exists():
+            (lab.folder / "elsewhere").rename(folder)
         return lab.job().status is not Status.ACTIVE
 
     lab.run_until(mount)
     lab.assert_ready()
+    assert lab.world.report()["creates"] == 1
+
+
+def test_a_folder_that_is_gone_before_its_turn_leaves_no_model(lab: Lab) -> None:
+    folder = lab.model(a_bin=SIZE)
+    lab.enqueue(folder)
+    folder.rename(folder.with_name("moved"))
+    lab.run()
+    assert lab.job().status is Status.FAILED
+    assert lab.world.report()["creates"] == 0
+
+
+def test_a_folder_that_goes_away_under_many_transfers_is_one_line(lab: Lab) -> None:
+    lab.bytes_per_s = 2.0 * GRANULE
+    sizes: dict[str, Any] = {f"{name}_bin": 4 * GRANULE for name in "abcdefgh"}
+    folder = lab.model(**sizes)
+    lab.enqueue(folder)
+    lab.run_until(lambda: lab.job().files_stored >= 1)
+    folder.rename(folder.with_name("moved"))
+    lab.run()
+    assert lab.job().status is Status.FAILED
+    assert lab.kinds().count("retrying") == 1
+    assert "file_failed" not in lab.kinds()
 
 
 def test_a_stored_file_that_changes_before_validation_is_refused(lab: Lab) -> None:

@@ -13,7 +13,8 @@ UploaderError
 ├── JobError                  ends in the job's reason
 │   ├── SourceChanged    12   a local file is not what the manifest promised
 │   ├── SourceMissing    12   a local file is gone
-│   ├── SourceUnreadable  -   the folder is unmounted or the disk fails: may pass
+│   ├── SourceUnreadable  -   a file cannot be read: may pass
+│   │   └── SourceAway    -   nor can any other: the folder is unmounted or gone
 │   ├── Corrupted        12   the stored object differs from the source
 │   └── JobRefused        7   this job cannot go on as it is
 └── RemoteError               an answer of one of the two services, or none, with its verdict
@@ -129,10 +130,16 @@ class SourceMissing(JobError):
 
 
 class SourceUnreadable(JobError):
-    """The folder is away (unmounted) or the disk fails: a condition that may pass."""
+    """A file cannot be read, because of its permissions or the disk: a condition that may pass."""
 
     code = Code.SOURCE_UNREADABLE
     transient = True
+
+
+class SourceAway(SourceUnreadable):
+    """The folder as a whole is not there, or cannot be read; ``code`` says which."""
+
+    code = Code.SOURCE_UNREADABLE
 
 
 class SourceUnsettled(JobError):

@@ -20,6 +20,14 @@ class Teller(StrEnum):
     ANY_WORKER = "any worker"  #: one that does not hold the job
 
 
+class Level(StrEnum):
+    """How loud the log of a worker says it."""
+
+    INFO = "info"  #: as it should be
+    WARNING = "warning"  #: something went wrong, and is tried again or costs more
+    ERROR = "error"  #: nothing more happens until a human acts
+
+
 class EventKind(StrEnum):
     """One kind of event: who writes it, and when."""
 
@@ -116,7 +124,22 @@ class EventKind(StrEnum):
     HEALED = "healed", Teller.ANY_WORKER, "a blocked job is tried again: new start or new key"
 
 
+_ERRORS = frozenset({EventKind.BLOCKED, EventKind.FAILED})
+_WARNINGS = frozenset({
+    EventKind.RECREATED, EventKind.FELL_BACK, EventKind.RETRYING, EventKind.LEFT_OPEN,
+    EventKind.SESSION_DROPPED, EventKind.SESSIONS_LOST, EventKind.PUT_HALVED, EventKind.COSTLY_PUT,
+    EventKind.FILE_FAILED, EventKind.RESCUED,
+})  # fmt: skip
+
+
+def level_of(kind: str) -> Level:
+    """How loud an event of that kind is; one of a later version is not."""
+    if kind in _ERRORS:
+        return Level.ERROR
+    return Level.WARNING if kind in _WARNINGS else Level.INFO
+
+
 def render_table() -> str:
     """The table of `docs/events.md`."""
-    rows = [f"| `{kind}` | {kind.teller} | {kind.when} |" for kind in EventKind]
-    return "\n".join(["| kind | written by | when |", "|---|---|---|", *rows])
+    rows = [f"| `{kind}` | {kind.teller} | {level_of(kind)} | {kind.when} |" for kind in EventKind]
+    return "\n".join(["| kind | written by | logged as | when |", "|---|---|---|---|", *rows])

@@ -145,6 +145,12 @@ class Code(Coded):
         "The folder is not mounted, a file cannot be read, or the disk fails.",
         "mount the folder again, or fix its permissions; the job goes on by itself",
     )
+    SOURCE_GONE = (
+        "source_gone",
+        Status.ACTIVE,
+        "The folder does not exist any more. After twenty tries in a row the job fails.",
+        "put the folder back, then `uploader retry` the job; or `uploader cancel` it",
+    )
     SOURCE_UNSETTLED = (
         "source_unsettled",
         Status.ACTIVE,
@@ -309,4 +315,6 @@ class Code(Coded):
 
 
 #: A source or a stored object is not what was promised: these have an exit code of their own.
-DAMAGED = frozenset({Code.SOURCE_CHANGED, Code.SOURCE_MISSING, Code.CORRUPTED})
+DAMAGED = frozenset({
+    Code.SOURCE_CHANGED, Code.SOURCE_MISSING, Code.SOURCE_GONE, Code.CORRUPTED,
+})  # fmt: skip

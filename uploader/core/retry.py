@@ -239,6 +239,10 @@ class Cause(Enum):
     SESSION_GONE = None, "the file's row bounds it: so many sessions lost without a new high mark"
     MISMATCH = None, "the file's row bounds it: so many damaged arrivals"
     FOLDER_AWAY = None, "a folder may stay unmounted for days, and nothing is sent meanwhile"
+    FOLDER_GONE = (
+        _LONG_LIMIT,
+        "a folder that is gone from a place that is there was moved or deleted by somebody",
+    )
     STORE = None, "the worker bounds it: a store that stays out of order ends the process"
     REFUSED = _SHORT_LIMIT, "a fresh URL whose signature is refused will always be refused"
     ODD = _SHORT_LIMIT, "a bug, or an answer that no rule explains: more tries explain nothing"
@@ -270,6 +274,7 @@ _BY_CODE: dict[Coded, Cause] = {
     Code.CUT_SHORT: Cause.SENT_IN_VAIN,
     Code.UNFINISHED: Cause.UNFINISHED,
     Code.SOURCE_UNREADABLE: Cause.FOLDER_AWAY,
+    Code.SOURCE_GONE: Cause.FOLDER_GONE,
     Code.SOURCE_UNSETTLED: Cause.UNSETTLED,
 }
 _BY_VERDICT = {

@@ -26,6 +26,7 @@ from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
 from uploader.remote.fireworks import Fireworks, RemoteModel
 from uploader.runtime import StopToken
+from uploader.sources.reader import source_of
 from uploader.store.held import Held
 
 _log = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ class JobRun:
             self._clean_up(control)
             return
         self._refuse_another_account()
+        if self._job.stage in (Stage.CREATE, Stage.UPLOAD):
+            source_of(self._job.source, self._context.private).require()
         if self._job.stage is Stage.CREATE:
             self._create(control)
         if self._job.stage is Stage.UPLOAD and not self._send_files():

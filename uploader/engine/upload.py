@@ -44,6 +44,7 @@ from datetime import datetime
 from uploader.core.errors import (
     LeaseLost,
     RemoteError,
+    SourceAway,
     Stopped,
     UploaderError,
 )
@@ -100,6 +101,8 @@ class Upload:
         self._restarts = Restarts(context, held, self._files, self._urls)
         self._meter = Meter()
         self._crew = Crew(context, lapsed)
+        #: The folder is gone: no file can be sent, so the job waits as a whole.
+        self._away: SourceAway | None = None
 
     def run(self) -> bool:
         """True once every file is stored; False if the rest waits, or the job was ended.
@@ -110,6 +113,8 @@ class Upload:
             while True:
                 self._crew.wake.clear()
                 self._collect(self._crew.take_ended())
+                if self._away is not None:
+                    raise self._away
                 if self._meter.due(self._context.clock.boot_s()):
                     self._flush(self._crew.of(Transfer))
                     self._resume_if_healed()
@@ -291,6 +296,9 @@ class Upload:
         if isinstance(error, LeaseLost):
             raise error
         if isinstance(error, Stopped):
+            return
+        if isinstance(error, SourceAway):
+            self._away = error
             return
         if isinstance(error, RemoteError) and self._falls_back_to_put(file, error, job):
             return

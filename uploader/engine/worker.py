@@ -109,9 +109,9 @@ class Worker:
         self._draining = True
 
     def run(self, *, until_idle: bool = False) -> bool:
-        """Run until drained or, with ``until_idle``, until no job is active: then True.
+        """Run until drained or, with ``until_idle``, until no job is active.
 
-        Raises StoreError.
+        True if, with ``until_idle``, no job is left. Raises StoreError.
         """
         if self._context.claims.leases_end:
             self._context.spawn("leases", self._watch_lease_ends)
@@ -130,7 +130,7 @@ class Worker:
                 return True
             self._context.clock.wait(self.wake, _TICK_S)
         self._drain()
-        return False
+        return until_idle and self._nothing_left()
 
     @property
     def draining(self) -> bool:
@@ -157,6 +157,12 @@ class Worker:
             self._store_broken_since = now
         elif now - self._store_broken_since > STORE_PATIENCE_S:
             raise error
+
+    def _nothing_left(self) -> bool:
+        try:
+            return self._idle()
+        except StoreError:
+            return False
 
     def _idle(self) -> bool:
         return not self._runs and not self._context.claims.any_open(self._context.base_url)

@@ -17,6 +17,7 @@ from types import FrameType
 
 from uploader import wiring
 from uploader.core.errors import StoreError
+from uploader.core.events import Level, level_of
 from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Event
 from uploader.core.redact import redact
@@ -28,6 +29,8 @@ from uploader.store.jobs import Jobs
 
 PROGRESS_EVERY_S = 30.0
 _LOOK_S = 1.0
+
+_LEVELS = {Level.INFO: logging.INFO, Level.WARNING: logging.WARNING, Level.ERROR: logging.ERROR}
 
 _log = logging.getLogger("uploader.worker")
 _events = logging.getLogger("uploader.events")
@@ -58,8 +61,8 @@ def log_to_stderr(level: int = logging.INFO) -> None:
 
 
 def log_event(event: Event) -> None:
-    """Log every event of every job, in words."""
-    _events.info("%s", event_line(event))
+    """Log every event of every job, in words, at the level of its kind."""
+    _events.log(_LEVELS[level_of(event.kind)], "%s", event_line(event))
 
 
 def run(settings: Settings, *, until_idle: bool, listens: bool = False) -> int:
@@ -73,7 +76,7 @@ def run(settings: Settings, *, until_idle: bool, listens: bool = False) -> int:
         wiring.worker(settings, log_event) as (worker, jobs),
         _api(settings, worker, listens=listens),
     ):
-        _on_signals(worker.drain)
+        signals = _on_signals(worker.drain)
         spawn("progress", lambda: _log_progress(jobs, ended))
         spawn("drain", lambda: _leave_if_stuck(worker, ended))
         _log.info("worker started, state in %s", settings.state_dir)
@@ -81,7 +84,9 @@ def run(settings: Settings, *, until_idle: bool, listens: bool = False) -> int:
             idle = worker.run(until_idle=until_idle)
         finally:
             ended.set()
-        _log.info("worker is idle" if idle else "worker drained")
+        _log.info("worker drained" if worker.draining else "worker is idle")
+        if until_idle and not idle:
+            return 128 + signals[0]  # whoever waits for the jobs must not take that for success
         return _result(jobs, worker.seen, settings.fireworks.base_url) if idle else Exit.OK
 
 
@@ -102,13 +107,18 @@ def _api(settings: Settings, worker: Worker, *, listens: bool) -> Iterator[None]
         yield
 
 
-def _on_signals(drain: Callable[[], None]) -> None:
+def _on_signals(drain: Callable[[], None]) -> list[int]:
+    """Drain at the first signal, leave at the second; the first is in the list then."""
+    came: list[int] = []
+
     def first(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, lambda again, _: os._exit(128 + again))
+        came.append(number)
         drain()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, first)
+    return came
 
 
 def _leave_if_stuck(worker: Worker, ended: threading.Event) -> None:

@@ -61,7 +61,8 @@ class Source(Protocol):
     """Where the files of one model are.
 
     **Errors that pass:** SourceUnreadable, for a folder that is unmounted or a service that does
-    not answer; the engine waits and opens again, for as long as it takes. **Errors that do not:**
+    not answer; the engine waits and opens again. If it is not only about one file, it is
+    SourceAway, and the job waits as a whole. **Errors that do not:**
     SourceMissing, for one file that is gone while its place is there, and SourceChanged.
     """
 
@@ -71,6 +72,9 @@ class Source(Protocol):
         Reads names and at most the first bytes; never waits for a stop token, because no lease is
         running yet. Raises NotFound, UsageError, PreflightRefused.
         """
+
+    def require(self) -> None:
+        """Raises SourceAway if no file at all can be opened now; cheap, for before a long step."""
 
     def open(self, file: FileState, stop: StopToken) -> OpenFile:
         """Open a file by the name that `list` gave it; its size and fingerprint may be others.

@@ -8,8 +8,15 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from uploader.core.errors import SourceChanged, SourceMissing, SourceUnreadable, SourceUnsettled
+from uploader.core.errors import (
+    SourceAway,
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+    SourceUnsettled,
+)
 from uploader.core.job import FileState
+from uploader.core.reasons import Code
 from uploader.model.fingerprint import fingerprint_of, is_linked, same
 from uploader.model.folder import Folder, scan
 from uploader.model.links import NOTHING, Private, home_of, open_below
@@ -32,12 +39,25 @@ class LocalFolder:
         """As `Source.list`."""
         return scan(self._root, include, exclude, self._private)
 
+    def require(self) -> None:
+        """As `Source.require`."""
+        try:
+            with os.scandir(self._root):
+                return
+        except OSError as error:
+            words = error.strerror or type(error).__name__
+            gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        if gone and not _may_be_unmounted(self._root):
+            raise SourceAway(f"the folder {self._root} is gone", code=Code.SOURCE_GONE)
+        raise SourceAway(f"cannot read the folder {self._root}: {words}")
+
     def open(self, file: FileState, stop: StopToken) -> LocalFile:
         """As `Source.open`."""
         path = self._root / file.path
         try:
             descriptor = self._descriptor(file)
         except OSError as error:
+            self.require()
             raise unreadable(path, error) from None
         try:
             self._refuse_private(file, descriptor)
@@ -137,6 +157,15 @@ class LocalFile:
     def close(self) -> None:
         """As `OpenFile.close`."""
         os.close(self._descriptor)
+
+
+def _may_be_unmounted(root: Path) -> bool:
+    """Is the place of a folder that is gone an empty one, as the mount point of a disk is?"""
+    place = next((parent for parent in root.parents if parent.is_dir()), None)
+    try:
+        return place is None or not any(place.iterdir())
+    except OSError:
+        return True
 
 
 def changed(name: str) -> SourceChanged:

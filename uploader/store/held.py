@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import exists, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
 from uploader.core.errors import UsageError
@@ -161,15 +161,18 @@ class Held:
     # -- waiting ---------------------------------------------------------------------------
 
     def retry_at(self, at: datetime, reason: Reason) -> None:
-        """An attempt of an active job failed; the next one begins at ``at`` at the earliest."""
+        """An attempt of an active job failed; the next one begins at ``at`` at the earliest.
+
+        An event is only written if the reason differs from the last one.
+        """
         with self._fence.writing(
             Status.ACTIVE,
             attempts=jobs.c.attempts + 1,
             failures=jobs.c.failures + 1,
             not_before=at,
-            **reason_columns(reason),
         ) as transaction:
-            self._add_event(transaction, EventKind.RETRYING, reason.message)
+            if self._is_news(transaction, reason):
+                self._add_event(transaction, EventKind.RETRYING, reason.message)
 
     def wait_until(self, at: datetime) -> None:
         """There is nothing to do before ``at``; this does not count as an attempt.
@@ -187,10 +190,15 @@ class Held:
         """
         reason = Reason(Code.VALIDATING, storable(message), Code.VALIDATING.hint)
         with self._fence.writing(Status.ACTIVE, not_before=at, polling_s=polling_s) as transaction:
-            this = jobs.c.id == self.lease.job_id
-            news = update(jobs).where(this, jobs.c.reason_message.is_distinct_from(reason.message))
-            if transaction.run(news.values(**reason_columns(reason))).rowcount:
+            if self._is_news(transaction, reason):
                 self._add_event(transaction, EventKind.NOT_READY_YET, reason.message)
+
+    def _is_news(self, transaction: Transaction, reason: Reason) -> bool:
+        """Write the job's reason; False if it says the same already."""
+        columns = reason_columns(reason)
+        news = or_(*(jobs.c[name].is_distinct_from(value) for name, value in columns.items()))
+        this = update(jobs).where(jobs.c.id == self.lease.job_id, news)
+        return bool(transaction.run(this.values(**columns)).rowcount)
 
     def block(self, reason: Reason) -> None:
         """The account needs a human. The lease is kept: live sessions finish under it."""
