@@ -36,6 +36,7 @@ class Job:
     bytes_total: int
     bytes_confirmed: int
     bytes_sent: int
+    bytes_sent_once: int
     rate_bps: int | None
     eta_s: int | None
     awaiting_since: datetime | None
@@ -57,6 +58,7 @@ class File:
     size_bytes: int
     offset: int
     bytes_sent: int
+    bytes_sent_once: int
     stored: bool
     verified: bool
     crc32c: str | None

@@ -46,6 +46,7 @@ class FileJson(TypedDict):
     size_bytes: Annotated[int, "Its size when it was enqueued."]
     offset: Annotated[int, "How many of its bytes the server has confirmed."]
     bytes_sent: Annotated[int, "Bytes sent in this run, including those sent again."]
+    bytes_sent_once: Annotated[int, "Bytes sent, each counted once: what SENT shows."]
     stored: Annotated[bool, "Whether the server has the whole object."]
     verified: Annotated[bool, "Whether the server's CRC32C of the stored object was equal to ours."]
     crc32c: Annotated[str | None, "CRC32C of the whole file in base64, once the file was read."]
@@ -75,6 +76,7 @@ class JobJson(TypedDict):
     bytes_total: Annotated[int, "The size of all files together."]
     bytes_confirmed: Annotated[int, "Bytes that the server has confirmed."]
     bytes_sent: Annotated[int, "Bytes sent in this run, including those sent again."]
+    bytes_sent_once: Annotated[int, "Bytes sent, each counted once: what SENT shows."]
     rate_bps: Annotated[
         int | None,
         "Bytes per second, without those sent again; null unless a living worker uploads it.",
@@ -231,6 +233,7 @@ def job_json(job: Job, now: datetime) -> JobJson:
         "bytes_total": job.bytes_total,
         "bytes_confirmed": job.bytes_confirmed,
         "bytes_sent": job.bytes_sent,
+        "bytes_sent_once": job.bytes_marked,
         "rate_bps": None if rate_bps is None else round(rate_bps),
         "eta_s": None if eta_s is None else round(eta_s),
         "awaiting_since": _time(job.awaiting_since) if job.awaiting_since else None,
@@ -257,6 +260,7 @@ def file_json(file: FileState) -> FileJson:
         "size_bytes": file.size_bytes,
         "offset": offset(file),
         "bytes_sent": file.bytes_sent,
+        "bytes_sent_once": sent(file),
         "stored": file.stored,
         "verified": file.verified,
         "crc32c": None if file.crc32c is None else encode_crc32c(file.crc32c),

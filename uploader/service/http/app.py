@@ -8,13 +8,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from uploader import __version__
 from uploader.core.api_reasons import ApiCode
 from uploader.core.documents import EventJson
 from uploader.core.errors import StoreError
-from uploader.service.http import jobs, page, problems
+from uploader.service.http import folders, jobs, page, problems
 from uploader.service.http.doors import LINK, Doors, Names
 from uploader.service.http.feed import MAX_STREAMS, Feed
 from uploader.service.http.problems import Problem, Refusal
@@ -51,6 +52,7 @@ def application(site: Site, names: Names, address: str, feed: Feed) -> ASGIApp:
     )
     problems.install(app)
     app.include_router(jobs.routes(site))
+    app.include_router(folders.routes(site))
     app.include_router(_events(feed))
     app.include_router(_health(site))
     app.include_router(_door(site, address))
@@ -72,8 +74,11 @@ def _events(feed: Feed) -> APIRouter:
         request: Request,
         since: Annotated[int, Query(ge=0, lt=_SEQ)] = 0,
         wait: Annotated[float, Query(ge=0, le=_MAX_WAIT_S)] = _MAX_WAIT_S,
+        job: Annotated[str | None, Query(max_length=200, description="Only this job's.")] = None,
         last_event_id: Annotated[str, Header()] = "",
     ) -> Response:
+        if job is not None:
+            return JSONResponse(await run_in_threadpool(feed.read_of, job, since))
         if "text/event-stream" not in request.headers.get("accept", ""):
             return JSONResponse(await feed.wait(since, wait))
         if len(streams) >= MAX_STREAMS:

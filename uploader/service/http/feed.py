@@ -37,6 +37,11 @@ class Feed:
         """The events after number ``since``. Blocks; raises StoreError."""
         return [event_json(event) for event in self._jobs.events(since=since, limit=limit)]
 
+    def read_of(self, job: str, since: int) -> list[EventJson]:
+        """One job's events after number ``since``, at once. Blocks; raises NotFound, StoreError."""
+        found = self._jobs.events(self._jobs.find(job).id, since=since, limit=MAX_EVENTS)
+        return [event_json(event) for event in found]
+
     async def wait(self, since: int, wait_s: float) -> list[EventJson]:
         """Those after ``since``, as soon as there is one; empty after ``wait_s`` without any."""
         found = await run_in_threadpool(self.read, since)

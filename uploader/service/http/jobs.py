@@ -41,6 +41,7 @@ class JobsPage(TypedDict):
     schema: Annotated[Literal["uploader.jobs/1"], "The name and version of this document."]
     jobs: Annotated[list[JobJson], "The jobs by id."]
     workers: Annotated[list[WorkerJson], "The workers of this store that live; empty if none runs."]
+    last_event: Annotated[int, "The number of the newest event; the next ones are after it."]
     next: Annotated[int | None, "`after` of the next page; null on the last one."]
 
 
@@ -95,6 +96,7 @@ def _reading(router: APIRouter, site: Site) -> None:
         limit: Annotated[int, Query(ge=1, le=MAX_JOBS)] = _USUAL_JOBS,
         finished: Annotated[int | None, Query(ge=0, le=MAX_JOBS)] = None,
     ) -> Response:
+        newest = table.last_event()  # first: what happens meanwhile is told again, not missed
         if finished is None:
             found = table.page(after, limit + 1)
         else:
@@ -105,6 +107,7 @@ def _reading(router: APIRouter, site: Site) -> None:
             "schema": "uploader.jobs/1",
             "jobs": [job_json(job, now) for job in found[:limit]],
             "workers": [worker_json(worker) for worker in table.workers()],
+            "last_event": newest,
             "next": found[limit - 1].id if more else None,
         }
         return JSONResponse(page)

@@ -16,22 +16,33 @@ def folder_below(roots: Sequence[Path], word: str) -> Path:
 
     Raises Refusal if it, or a link anywhere in it, is not below one of ``roots``; NotFound.
     """
+    real = real_folder(roots, word)
+    for link in _links(str(real)):
+        if not is_below(roots, link):
+            raise Refusal(ApiCode.OUTSIDE_ROOTS)
+    return real
+
+
+def real_folder(roots: Sequence[Path], word: str) -> Path:
+    """The real path of the folder ``word``; what is in it is not looked at.
+
+    Raises Refusal if it is not below one of ``roots``; NotFound.
+    """
     if "\0" in word or not Path(word).is_absolute() or ".." in Path(word).parts:
         raise Refusal(ApiCode.OUTSIDE_ROOTS, hint="write the whole path, without `..`")
-    allowed = [os.path.realpath(root) for root in roots]
     real = os.path.realpath(word)
-    if not _is_below(real, allowed):
+    if not is_below(roots, real):
         raise Refusal(ApiCode.OUTSIDE_ROOTS)
     if not os.path.isdir(real):  # noqa: PTH112 - a name that is too long is no folder, not an error
         raise NotFound(f"there is no folder {word}", hint="check the path")
-    for link in _links(real):
-        if not _is_below(os.path.realpath(link), allowed):
-            raise Refusal(ApiCode.OUTSIDE_ROOTS)
     return Path(real)
 
 
-def _is_below(path: str, allowed: Sequence[str]) -> bool:
-    return any(path == root or path.startswith(root.rstrip("/") + "/") for root in allowed)
+def is_below(roots: Sequence[Path], path: str) -> bool:
+    """Is ``path``, with every link resolved, one of ``roots`` or below it?"""
+    real = os.path.realpath(path)
+    allowed = [os.path.realpath(root) for root in roots]
+    return any(real == root or real.startswith(root.rstrip("/") + "/") for root in allowed)
 
 
 def _links(folder: str) -> Iterator[str]:

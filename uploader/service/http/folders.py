@@ -1,0 +1,67 @@
+"""The folders that the page offers: those below `api.roots`, one level at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import JSONResponse
+from typing_extensions import TypedDict
+
+from uploader.service.http.roots import is_below, real_folder
+from uploader.service.http.site import Site
+
+_MOST = 1000
+_MODEL_FILES = ("config.json", "adapter_config.json")
+
+
+class FolderJson(TypedDict):
+    """A folder that may be chosen."""
+
+    path: Annotated[str, "Its whole path."]
+    name: Annotated[str, "The last part of it."]
+    model: Annotated[bool, "Does it hold a configuration, as a model does?"]
+
+
+class FoldersDocument(TypedDict):
+    """`GET /api/folders`: the roots, or what is in one folder below them."""
+
+    folders: Annotated[list[FolderJson], "By name, at most 1000."]
+    parent: Annotated[str | None, "The folder above, if it is below a root, too."]
+
+
+def routes(site: Site) -> APIRouter:
+    """The only route that lists folders."""
+    router = APIRouter(prefix="/api")
+    roots = site.settings.api.roots
+
+    @router.get("/folders", response_model=FoldersDocument)
+    def folders(path: Annotated[str, Query(max_length=4096)] = "") -> Response:
+        if not path:
+            listed = [_folder(root, str(root)) for root in roots]
+            return JSONResponse({"folders": listed, "parent": None})
+        real = real_folder(roots, path)
+        above = str(real.parent)
+        listed = [_folder(one, one.name) for one in _below(real) if is_below(roots, str(one))]
+        parent = above if is_below(roots, above) else None
+        return JSONResponse({"folders": listed, "parent": parent})
+
+    return router
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir() and entry.name[0] != "."]
+    except OSError:
+        return
+    yield from (folder / name for name in islice(sorted(names), _MOST))
+
+
+def _folder(path: Path, name: str) -> FolderJson:
+    has_model = any((path / file).is_file() for file in _MODEL_FILES)
+    return {"path": str(path), "name": name, "model": has_model}

@@ -1,0 +1,110 @@
+/* The page: one view at a time, asked for again after every event and every few seconds. */
+
+import { el, show, write } from "./parts.js";
+import { clock, size } from "./format.js";
+import { follow, Refused } from "./api.js";
+import { Chart } from "./chart.js";
+import { Overview } from "./overview.js";
+import { JobView } from "./job.js";
+import { EnqueueView } from "./enqueue.js";
+
+const MOVING_MS = 1000;
+const STILL_MS = 5000;
+const BROKEN_MS = 2000;
+const HIDDEN_MS = 60000;
+const RATES = 120;
+
+const main = document.getElementById("main");
+const facts = document.getElementById("facts");
+const notice = document.getElementById("notice");
+const chart = new Chart("Total rate of the last minutes");
+document.querySelector("header").insertBefore(chart.node, facts.nextSibling);
+
+let view = null;
+let loading = null;
+let again = false;
+let timer = 0;
+let answeredAt = null;
+let stop = null;
+const rates = [];
+
+const site = { now: () => Date.now(), refresh: () => void refresh() };
+
+function route() {
+  const [, kind, ref] = location.hash.split("/");
+  if (kind === "jobs" && ref) return new JobView(site, decodeURIComponent(ref));
+  if (kind === "enqueue") return new EnqueueView(site);
+  return new Overview(site);
+}
+
+function enter() {
+  view = route();
+  main.replaceChildren(view.node);
+  document.title = view.title;
+  main.focus({ preventScroll: true });
+  refresh();
+}
+
+async function refresh() {
+  if (loading) {
+    again = true;
+    return;
+  }
+  const shown = view;
+  loading = shown.load();
+  let wait = BROKEN_MS;
+  try {
+    const page = await loading;
+    wait = answered(page, shown);
+  } catch (error) {
+    failed(error);
+  }
+  loading = null;
+  clearTimeout(timer);
+  if (again || shown !== view) {
+    again = false;
+    timer = setTimeout(refresh, 100);
+  } else {
+    timer = setTimeout(refresh, document.hidden ? HIDDEN_MS : wait);
+  }
+}
+
+function answered(page, shown) {
+  answeredAt = Date.now();
+  document.body.classList.remove("stale");
+  document.title = shown.title;
+  const held = new Set(page.workers.flatMap((worker) => worker.jobs));
+  const rate = page.jobs.reduce((sum, job) => sum + (job.rate_bps ?? 0), 0);
+  rates.push([answeredAt, rate]);
+  if (rates.length > RATES) rates.shift();
+  chart.update(rates, rates[0][0], answeredAt);
+  const workers = page.workers.length;
+  const working = workers === 1 ? "1 worker" : `${workers} workers`;
+  const limits = page.limits ? `, ${page.limits}` : "";
+  write(facts, `${workers ? working : "no worker runs"}, ${size(rate)}/s in all${limits}`);
+  const waits = page.jobs.some((job) => job.status === "active");
+  const words = !workers && waits ? "No worker runs: jobs wait. `uploader run` or the service starts one." : "";
+  write(notice, words);
+  notice.className = "notice";
+  show(notice, Boolean(words));
+  if (!stop) stop = follow(page.last_event, refresh);
+  return held.size && page.jobs.some((job) => held.has(job.id) && job.status === "active") ? MOVING_MS : STILL_MS;
+}
+
+function failed(error) {
+  notice.className = "notice";
+  if (error instanceof Refused && error.status === 401) {
+    write(notice, "This page may no longer ask. `uploader dashboard` prints a new link.");
+  } else if (error instanceof Refused && error.status < 500) {
+    notice.replaceChildren(el("strong", {}, error.message), ` ${error.hint}`);
+  } else {
+    const since = answeredAt ? ` since ${clock(answeredAt)}: what is shown is from then` : "";
+    write(notice, `The daemon is gone: no answer${since}. The page goes on by itself once it is back.`);
+    document.body.classList.add("stale");
+  }
+  show(notice, true);
+}
+
+window.addEventListener("hashchange", enter);
+document.addEventListener("visibilitychange", () => document.hidden || refresh());
+enter();

@@ -1,0 +1,96 @@
+/* Pick a folder below the roots, see what preflight finds, and make a job of it. */
+
+import { el, show, write } from "./parts.js";
+import { duration, size } from "./format.js";
+import { get, post } from "./api.js";
+
+export class EnqueueView {
+  constructor(site) {
+    this.site = site;
+    this.title = "Enqueue a folder";
+    this.here = el("p", { class: "path" });
+    this.folders = el("ul", { class: "folders" });
+    this.model = el("input", { type: "text", name: "model_id", id: "model_id", autocomplete: "off" });
+    this.check = el("button", { type: "button", onclick: () => this.preflight(), disabled: true }, "Check this folder");
+    this.plan = el("div", { "aria-live": "polite" });
+    this.error = el("p", { class: "error", role: "alert", hidden: true });
+    this.node = el(
+      "div",
+      {},
+      el("p", {}, el("a", { href: "#/" }, "← All jobs")),
+      el("h2", {}, this.title),
+      this.here,
+      this.folders,
+      el("label", { for: "model_id" }, "Model id (optional: the folder's name is used)"),
+      this.model,
+      el("p", { class: "buttons" }, this.check),
+      this.error,
+      this.plan,
+    );
+    this.path = "";
+    this.started = this.open("");
+  }
+
+  async open(path) {
+    await this.attempt(async () => {
+      const listed = await get(`/api/folders?path=${encodeURIComponent(path)}`);
+      this.path = path;
+      this.check.disabled = !path;
+      const none = "The API may enqueue no folder: api.roots names those that it may.";
+      write(this.here, path || (listed.folders.length ? "Choose a folder" : none));
+      const entry = (target, label) =>
+        el("li", {}, el("button", { type: "button", onclick: () => this.open(target) }, label));
+      this.folders.replaceChildren(
+        ...(path ? [entry(listed.parent ?? "", "↑ up")] : []),
+        ...listed.folders.map((one) => entry(one.path, one.model ? `${one.name} (a model)` : one.name)),
+      );
+      this.plan.replaceChildren();
+    });
+  }
+
+  body() {
+    const model = this.model.value.trim();
+    return model ? { path: this.path, model_id: model } : { path: this.path };
+  }
+
+  async preflight() {
+    await this.attempt(async () => {
+      const seen = await post("/api/preflight", this.body());
+      const refused = seen.findings.some((one) => one.severity === "error");
+      const expected = seen.expected_s ? `, about ${duration(seen.expected_s)} at ${size(seen.rate_bps)}/s` : "";
+      this.plan.replaceChildren(
+        el("h2", {}, refused ? "This folder is refused" : "The plan"),
+        el("p", {}, `${seen.kind} (${seen.kind_because}): ${seen.files_total} files, ${size(seen.bytes_total)}${expected}.`),
+        el(
+          "ul",
+          {},
+          ...seen.findings.map((one) =>
+            el("li", { class: one.severity === "error" ? "error" : null }, `${one.severity}: ${one.file ? `${one.file}: ` : ""}${one.message}${one.hint ? ` (${one.hint})` : ""}`),
+          ),
+        ),
+        refused ? "" : el("button", { type: "button", onclick: () => this.enqueue() }, "Enqueue it"),
+      );
+    });
+  }
+
+  async enqueue() {
+    await this.attempt(async () => {
+      const job = await post("/api/jobs", this.body());
+      location.hash = `#/jobs/${job.id}`;
+    });
+  }
+
+  async attempt(work) {
+    show(this.error, false);
+    try {
+      await work();
+    } catch (error) {
+      write(this.error, error.hint ? `${error.message}: ${error.hint}` : error.message);
+      show(this.error, true);
+    }
+  }
+
+  async load() {
+    return get("/api/jobs?finished=0&limit=1000");
+  }
+}
