@@ -149,6 +149,8 @@ def _composed(kind: object) -> str:
     parts = typing.get_args(kind)
     if typing.get_origin(kind) is typing.Literal:
         return " or ".join(f"`{word}`" for word in parts)
+    if typing.get_origin(kind) is dict:
+        return "object"
     if typing.get_origin(kind) is list:
         return "list of strings" if parts == (str,) else f"list of {_type(parts[0])}"
     return " or ".join(map(_type, parts))

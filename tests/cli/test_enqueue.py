@@ -239,3 +239,45 @@ def test_a_folder_without_a_file_is_refused_whatever_is_allowed(
     assert answer.code == 6
     assert "(empty_folder)" in answer.err
     assert not (home / "state").exists()
+
+
+GIVEN = ("--public", "--context-length", "4096", "--exclude", "README.md", "--account", "acme")
+
+
+def test_what_was_asked_for_is_listed_by_dry_run_and_show(
+    uploader: Command, model: Path, store: Path
+) -> None:
+    del store
+    plan = uploader("enqueue", model, *GIVEN, "--dry-run").out
+    made = uploader("enqueue", model, *GIVEN)
+    assert "job 1: everybody may read the model" in made.err
+    shown = uploader("show", "1").out
+    for line in ("--public", "--context-length 4096", "--exclude README.md", "--account acme"):
+        assert f"option  {line}\n" in plan
+        assert f"option\t{line}\n" in shown
+    assert "public\teverybody may read the model\n" in shown
+    options = uploader("show", "1", "--json").json["options"]
+    assert (options["public"], options["context_length"]) == (True, 4096)
+    assert uploader("enqueue", model, *GIVEN, "--dry-run", "--json").json["options"] == options
+
+
+def test_what_was_not_asked_for_is_not_listed(uploader: Command, model: Path, store: Path) -> None:
+    del store
+    uploader("enqueue", model)
+    shown = uploader("show", "1").out
+    assert "option\t" not in shown
+    assert "public\t" not in shown
+
+
+def test_a_ready_model_is_refused_with_its_job_even_by_a_dry_run(
+    uploader: Command, model: Path, store: Path, sql: Callable[[str], None]
+) -> None:
+    del store
+    uploader("enqueue", model)
+    sql("UPDATE jobs SET status = 'done', stage = 'ready'")
+    for words in ((), ("--dry-run",)):
+        answer = uploader("enqueue", model, "--public", *words)
+        assert (answer.code, answer.out) == (2, "")
+        assert "job 1 " in answer.err
+        assert "READY with other options" in answer.err
+    assert "it is job 1" in uploader("enqueue", model, "--dry-run").err

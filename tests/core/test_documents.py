@@ -20,7 +20,7 @@ def test_a_job_document_has_the_documented_keys_in_order() -> None:
     assert " ".join(document) == (
         "schema id model path snapshot kind stage status reason files_total files_stored"
         " bytes_total bytes_confirmed bytes_sent rate_bps eta_s awaiting_since attempts not_before"
-        " priority created_at updated_at ready_at warnings preflight files"
+        " priority created_at updated_at ready_at warnings preflight options files"
     )
     assert document["schema"] == "uploader.job/1"
     assert document["model"] == "accounts/acme/models/llama-70b-ft-v3"
@@ -140,7 +140,7 @@ WRITTEN: dict[type, Any] = {
     documents.JobDocument: documents.job_document(JOB, [FILE], NOW),
     documents.WorkerJson: documents.worker_json(LivingWorker("w", ())),
     documents.JobsDocument: documents.jobs_document([JOB], [], NOW),
-    documents.PlanDocument: documents.plan_document("accounts/a/models/m", INSPECTION),
+    documents.PlanDocument: documents.plan_document("accounts/a/models/m", {}, INSPECTION),
     documents.PreflightDocument: documents.preflight_document(INSPECTION),
 }
 

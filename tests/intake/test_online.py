@@ -53,7 +53,10 @@ def test_an_id_that_is_taken(sandbox: Sandbox, tmp_path: Path, state: str, sever
 
 
 def test_a_key_of_another_account(sandbox: Sandbox, tmp_path: Path) -> None:
-    assert ("api_key", "warning") in asked(service(sandbox, tmp_path), "acme")
+    (found,) = online.ask(service(sandbox, tmp_path), "acme", "m")
+    assert (found.check, found.severity) == ("api_key", "error")
+    assert "belongs to account sandbox, the job would be one of acme" in found.message
+    assert "`account` sandbox or FIREWORKS_ACCOUNT_ID=sandbox" in found.hint
 
 
 def test_a_key_that_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:

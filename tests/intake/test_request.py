@@ -75,8 +75,8 @@ def test_every_field_of_a_model_is_one_that_the_service_knows() -> None:
 
 
 def test_the_command_line_has_every_field_of_a_request() -> None:
-    words = {one.name for one in fields_of(EnqueueRequest)} - {"fields"}
-    assert {*words, *MODEL_FIELDS} <= get_type_hints(enqueue).keys()
+    words = {one.name for one in fields_of(EnqueueRequest)} - {"fields", "path"}
+    assert {"paths", *words, *MODEL_FIELDS} <= get_type_hints(enqueue).keys()
 
 
 def test_only_what_was_given_is_sent() -> None:

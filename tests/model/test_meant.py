@@ -25,7 +25,7 @@ def test_the_root_of_a_cache_entry_means_the_revision_of_main(tmp_path: Path) ->
     aged(folder(entry / "snapshots" / "newer", BASE), 9_999_999_999)
     folder(entry / "refs", {"main": b"0e9e39f\n"})
     assert str(meant(entry)) == (
-        f"did you mean {snapshot}? (the revision of main in Hugging Face's cache)"
+        f"did you mean {snapshot} (the revision of main in Hugging Face's cache)?"
     )
 
 
@@ -57,7 +57,7 @@ def test_a_run_means_its_last_checkpoint_by_number(tmp_path: Path) -> None:
         folder(tmp_path / f"checkpoint-{number}", BASE)
     folder(tmp_path / "runs", {"events": b"x"})
     assert str(meant(tmp_path)) == (
-        f"did you mean {tmp_path / 'checkpoint-1000'}? (the last of 3 checkpoints)"
+        f"did you mean {tmp_path / 'checkpoint-1000'} (the newest of 3 checkpoints)?"
     )
 
 
@@ -87,7 +87,7 @@ def test_the_refusal_names_the_folder_that_was_meant(
     folder(tmp_path, files)
     folder(tmp_path / "checkpoint-7", LORA)
     found = {finding.check: finding for finding in findings(scan(tmp_path), Kind.BASE)}
-    assert found[check].hint.startswith(f"did you mean {tmp_path / 'checkpoint-7'}?")
+    assert found[check].hint.startswith(f"did you mean {tmp_path / 'checkpoint-7'} ")
 
 
 def test_a_folder_of_adapters_named_a_lora_is_reported_too(tmp_path: Path) -> None:

@@ -283,7 +283,7 @@ def test_weights_one_folder_further_down_are_pointed_at(tmp_path: Path) -> None:
     inner.mkdir()
     (inner / ST).write_bytes(BASE[ST])
     (finding,) = check(tmp_path, without(BASE, ST))
-    assert finding.hint == f"did you mean {inner}? (it contains weights)"
+    assert finding.hint == f"did you mean {inner} (it contains weights)?"
 
 
 def test_the_hint_says_how_much_leaving_one_format_out_saves(tmp_path: Path) -> None:

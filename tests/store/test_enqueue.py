@@ -93,11 +93,46 @@ def test_of_done_jobs_only_the_last_one_counts(
 ) -> None:
     first, _ = jobs.enqueue(new(), NOW)
     put(first, status=Status.DONE)
-    second, created = jobs.enqueue(new(fingerprint="made:2"), NOW)
-    assert created
-    put(second, status=Status.DONE)
-    assert jobs.enqueue(new(fingerprint="made:2"), NOW) == (second, False)
-    assert jobs.enqueue(new(), NOW)[1]
+    put(jobs.enqueue(new("other"), NOW)[0], model_id="m", status=Status.DONE)
+    assert jobs.enqueue(new(), NOW) == (2, False)
+    put(2, path="/elsewhere")
+    with pytest.raises(UsageError, match=r"job 2 .* has made accounts/acme/models/m READY"):
+        jobs.enqueue(new(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"fingerprint": "made:2"}, "with changed files"),
+        ({"options": {"public": True}}, "with other options"),
+        ({"account": "-", "fingerprint": "made:2"}, "with changed files"),
+    ],
+)
+def test_a_model_that_is_ready_is_refused_with_the_job_that_made_it(
+    jobs: Jobs,
+    new: Callable[..., NewJob],
+    put: Callable[..., None],
+    dump: Callable[[], Any],
+    change: dict[str, Any],
+    named: str,
+) -> None:
+    put(jobs.enqueue(new(), NOW)[0], status=Status.DONE)
+    before = dump()
+    for ask in (jobs.same_as, lambda wanted: jobs.enqueue(wanted, NOW)):
+        with pytest.raises(UsageError, match=named) as refused:
+            ask(new(**change))
+        assert "job 1 (/models/m) has made accounts/acme/models/m READY" in refused.value.message
+        assert "`uploader remove 1`" in refused.value.hint
+    assert dump() == before
+
+
+def test_a_ready_model_that_was_removed_is_enqueued_again(
+    jobs: Jobs, new: Callable[..., NewJob], put: Callable[..., None]
+) -> None:
+    put(jobs.enqueue(new(), NOW)[0], status=Status.DONE)
+    jobs.remove(1, NOW)
+    assert jobs.same_as(new(fingerprint="made:2")) is None
+    assert jobs.enqueue(new(fingerprint="made:2"), NOW)[1]
 
 
 def test_other_accounts_and_base_urls_are_other_models(

@@ -69,8 +69,9 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class JobWithFiles(Job):
-    """A job, and each of its files."""
+    """A job, the options it was made with, and each of its files."""
 
+    options: Mapping[str, Any]
     files: tuple[File, ...]
 
 

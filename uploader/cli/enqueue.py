@@ -13,7 +13,7 @@ from uploader import wiring
 from uploader.cli import options
 from uploader.cli.failures import Failures
 from uploader.cli.findings import print_findings, print_plan
-from uploader.cli.render import NO_WORKER
+from uploader.cli.render import NO_WORKER, readers
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, print_note, width
 from uploader.cli.wait import exit_code_of
@@ -123,6 +123,7 @@ def _carry_out(settings: Settings, requests: Sequence[EnqueueRequest], how: _How
             try:
                 plan = planned(request, settings, store.glimpse(), print_findings, service)
                 if how.dry_run:
+                    _check_known(store, plan)
                     plans.append(plan)
                 else:
                     ids.append(_enqueue(store, plan, as_json=how.as_json))
@@ -140,6 +141,14 @@ def _carry_out(settings: Settings, requests: Sequence[EnqueueRequest], how: _How
         elif how.dry_run:
             _print_plans(plans)
     return combined(codes)
+
+
+def _check_known(store: wiring.Store, plan: Plan) -> None:
+    """Raises UsageError if there is a job in the way."""
+    jobs = store.glimpse()
+    known = jobs.same_as(plan.new) if jobs else None
+    if known is not None:
+        print_note(f"already enqueued: it is job {known}")
 
 
 def _planned(plans: Sequence[Plan], single: bool) -> PlanDocument | PlansDocument | None:
@@ -178,6 +187,8 @@ def _print_outcome(plan: Plan, job: Job, *, created: bool, working: bool) -> Non
     if created:
         print_findings(plan.seen)
         print_note(f"job {job.id} will be {job.model}")
+        if public := readers(job.create_body):
+            print_note(f"job {job.id}: {public}")
     else:
         print_note(f"already enqueued: job {job.id} is {job.status} in stage {job.stage}")
         if job.priority != plan.new.priority:

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from uploader.cli.flags import spelled
+from uploader.cli.render import option_lines, readers
 from uploader.cli.terminal import out, out_wrapped, print_note_wrapped
 from uploader.core.text import duration, size, some
 from uploader.model.finding import Finding
@@ -61,6 +62,10 @@ def print_plan(plan: Plan, columns: int | None) -> None:
     out(f"model   {plan.model}")
     out(f"folder  {manifest.root}")
     out(f"kind    {plan.new.kind} ({spelled(plan.seen.because)})")
+    for line in option_lines(plan.new.options):
+        out(f"option  {line}")
+    if public := readers(plan.new.create_body):
+        out(f"public  {public}")
     out(f"total   {total_of(plan.seen)}")
     for file in manifest.files:
         out(f"{size(file.size_bytes):>12}  {file.path}")

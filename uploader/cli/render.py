@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
-from uploader.cli.flags import spelled
-from uploader.core.documents import FileJson, file_json, offset, sent, speed, waits
+from uploader.cli.flags import flag, spelled
+from uploader.core.documents import FileJson, file_json, given_options, offset, sent, speed, waits
 from uploader.core.job import OPEN_STATUSES, FileState, Job, Stage, Status
 from uploader.core.text import awaited, duration, percent, size
 
@@ -49,6 +51,21 @@ def job_columns(job: Job, base_url: str, now: datetime) -> tuple[str, ...]:
     speeds = ("" if part is None else str(round(part)) for part in (rate_bps, eta_s))
     named = (str(job.id), job.model, job.stage.value, job.status.value)
     return (*named, *map(str, numbers), *speeds, note(job, base_url, now))
+
+
+def option_lines(options: Mapping[str, object]) -> Iterator[str]:
+    """What was asked for besides the model's id and kind: a flag each, and what it means."""
+    for name, value in given_options(options).items():
+        if name in ("model_id", "kind"):
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            text = one if isinstance(one, str) else json.dumps(one)
+            yield flag(name) if one is True else f"{flag(name)} {text}"
+
+
+def readers(create_body: Mapping[str, Any]) -> str:
+    """Who may read the model, if that is not only its account."""
+    return "everybody may read the model" if create_body.get("model", {}).get("public") else ""
 
 
 def hint(job: Job) -> str:

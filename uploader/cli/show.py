@@ -19,6 +19,8 @@ from uploader.cli.render import (
     file_row,
     hint,
     note,
+    option_lines,
+    readers,
 )
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_columns, out_json, out_table, out_wrapped, width
@@ -70,6 +72,8 @@ def _facts(job: Job, base_url: str, now: datetime) -> list[tuple[str, str]]:
         ("folder", job.path),
         ("snapshot", job.snapshot or ""),
         ("kind", job.kind.value),
+        *(("option", line) for line in option_lines(job.options)),
+        ("public", readers(job.create_body)),
         ("stage", job.stage.value),
         ("status", job.status.value),
         ("note", note(job, base_url, now)),

@@ -6,7 +6,7 @@ bytes are integers, durations seconds, times RFC 3339 in UTC.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal, NewType, cast
 
@@ -105,6 +105,9 @@ class JobDocument(JobJson):
     """`uploader show --json`, `uploader enqueue --json`: one job with its files."""
 
     schema: Annotated[Literal["uploader.job/1"], "The name and version of this document."]
+    options: Annotated[
+        dict[str, object], "The options of `enqueue` that it was made with, by their Python names."
+    ]
     files: Annotated[list[FileJson], "Its files by path."]
 
 
@@ -177,6 +180,7 @@ class PlanDocument(InspectionJson):
 
     schema: Annotated[Literal["uploader.plan/1"], "The name and version of this document."]
     model: Annotated[str, "The resource name: `accounts/ACCOUNT/models/MODEL`."]
+    options: Annotated[dict[str, object], "The options of `enqueue`, by their Python names."]
 
 
 class PlansDocument(TypedDict):
@@ -284,8 +288,17 @@ def event_json(event: Event) -> EventJson:
 
 def job_document(job: Job, files: Sequence[FileState], now: datetime) -> JobDocument:
     """A job and its files, as of ``now``."""
-    listed = [file_json(file) for file in files]
-    return {"schema": "uploader.job/1", **job_json(job, now), "files": listed}
+    return {
+        "schema": "uploader.job/1",
+        **job_json(job, now),
+        "options": given_options(job.options),
+        "files": [file_json(file) for file in files],
+    }
+
+
+def given_options(options: Mapping[str, object]) -> dict[str, object]:
+    """The options of a job that are not as they would be if nobody had asked for anything."""
+    return {name.replace("-", "_"): value for name, value in options.items() if value}
 
 
 def worker_json(worker: LivingWorker) -> WorkerJson:
@@ -324,9 +337,12 @@ def plans_document(plans: Sequence[PlanDocument]) -> PlansDocument:
     return {"schema": "uploader.plans/1", "plans": list(plans)}
 
 
-def plan_document(model: str, inspection: InspectionJson) -> PlanDocument:
+def plan_document(
+    model: str, options: Mapping[str, object], inspection: InspectionJson
+) -> PlanDocument:
     """The job that a folder would be; ``model`` is its whole resource name."""
-    return {"schema": "uploader.plan/1", "model": model, **inspection}
+    given = given_options(options)
+    return {"schema": "uploader.plan/1", "model": model, **inspection, "options": given}
 
 
 def preflight_document(inspection: InspectionJson) -> PreflightDocument:

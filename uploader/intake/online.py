@@ -33,8 +33,10 @@ def _ask_about_id(service: Fireworks, account: str, model_id: str) -> Iterator[F
     try:
         owner = service.account()
         if account not in (UNKNOWN_ACCOUNT, owner):
-            message = f"the key belongs to the account {owner}, the job to {account}"
-            yield warning("api_key", None, message, "check FIREWORKS_ACCOUNT_ID or `account`")
+            message = f"the API key belongs to account {owner}, the job would be one of {account}"
+            hint = f"give `account` {owner} or FIREWORKS_ACCOUNT_ID={owner}, or a key of {account}"
+            yield error("api_key", None, message, hint)
+            return
         name = owner if account == UNKNOWN_ACCOUNT else account
         yield from _taken(service.get(name, model_id).state, f"accounts/{name}/models/{model_id}")
     except RemoteError as problem:

@@ -49,7 +49,7 @@ class Plan:
 
     def as_json(self) -> PlanDocument:
         """The document of `uploader enqueue --dry-run --json` (docs/json.md)."""
-        return plan_document(self.model, self.seen.as_json())
+        return plan_document(self.model, self.new.options, self.seen.as_json())
 
     def enqueue(self, jobs: Jobs, now: datetime) -> tuple[int, bool]:
         """As `Jobs.enqueue`, with a snapshot of the files if one was asked for.

@@ -15,6 +15,7 @@ from pathlib import Path
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import shown
+from uploader.model.elsewhere import advice, as_given
 from uploader.model.finding import Finding, error, warning
 from uploader.model.fingerprint import fingerprint_of, same
 from uploader.model.links import NOTHING, Private, leads_outside
@@ -121,8 +122,8 @@ def _real_folder(path: Path) -> Path:
     try:
         root = os.path.realpath(path, strict=True)
     except OSError as problem:
-        hint = "check the path: give the folder that contains config.json or adapter_config.json"
-        raise NotFound(f"no folder {shown(str(path))}: {problem.strerror}", hint=hint) from None
+        message = f"no folder {shown(as_given(path))}: {problem.strerror}"
+        raise NotFound(message, hint=shown(advice(path))) from None
     if not Path(root).is_dir():
         hint = f"give the folder: {shown(str(Path(root).parent))}"
         raise UsageError(f"{shown(str(path))} is not a folder", hint=hint)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ class Meant:
     among: str
 
     def __str__(self) -> str:
-        return f"did you mean {shown(str(self.path))}? ({self.among})"
+        return f"did you mean {shown(str(self.path))} ({self.among})?"
 
 
 def meant(root: Path) -> Meant | None:
@@ -43,17 +43,21 @@ def meant(root: Path) -> Meant | None:
     entries = [folder for folder in folders if folder.name.startswith(_ENTRY)]
     if entries:
         inner = _snapshot(_newest(entries))
-        return inner and Meant(inner.path, f"the newest of {len(entries)} models in the cache")
+        return inner and Meant(inner.path, f"{_newest_of(entries)} in the cache")
     found = [folder for folder in folders if _holds_model(folder)]
     checkpoints = {f: int(m[1]) for f in found if (m := _CHECKPOINT.fullmatch(f.name))}
     if len(checkpoints) == len(found) > 1:
         last = max(checkpoints, key=lambda folder: checkpoints[folder])
-        return Meant(last, f"the last of {len(found)} checkpoints")
+        return Meant(last, f"the newest of {len(found)} checkpoints")
     if len(found) > 1:
         adapters = all((folder / ADAPTER_CONFIG).is_file() for folder in found)
         what = "adapters" if adapters else "models"
         return Meant(_newest(found), f"the newest of {len(found)} {what}")
     return Meant(found[0], "it contains weights") if found else None
+
+
+def _newest_of(entries: Sequence[Path]) -> str:
+    return "the only model" if len(entries) == 1 else f"the newest of {len(entries)} models"
 
 
 def _snapshot(root: Path) -> Meant | None:

@@ -23,7 +23,8 @@ _CHANGED = "changed files"
 def known_job(connection: Connection, new: NewJob) -> int | None:
     """The id of the same job, open or done; None if ``new`` is a new job.
 
-    Raises UsageError "conflict", naming both, if an open job of that model differs.
+    Raises UsageError "conflict", naming both, if an open job of that model differs, or the job
+    that made the model READY does: a model's files cannot be changed.
     """
     rows = connection.execute(
         select(jobs)
@@ -37,14 +38,14 @@ def known_job(connection: Connection, new: NewJob) -> int | None:
     ).all()
     still_open = [row for row in rows if row.status in OPEN_STATUSES]
     # Among done jobs, only the last says what the model is now.
-    differences: dict[int, str] = {
-        row.id: _difference(connection, row, new) for row in still_open or rows[:1]
-    }
-    for job_id, difference in differences.items():
+    in_the_way = still_open or rows[:1]
+    differences = [_difference(connection, row, new) for row in in_the_way]
+    for row, difference in zip(in_the_way, differences, strict=True):
         if not difference:
-            return job_id
-    if still_open:
-        raise _conflict(still_open[0], differences[still_open[0].id], new)
+            known: int = row.id
+            return known
+    if in_the_way:
+        raise _conflict(in_the_way[0], differences[0], new)
     return None
 
 
@@ -81,11 +82,19 @@ def _as_json(options: Mapping[str, Any]) -> Any:
 
 
 def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
+    wanted = f"cannot enqueue {new.manifest.root} as {new.model_id}"
+    if row.status == Status.DONE:
+        model = f"accounts/{row.account}/models/{row.model_id}"
+        return UsageError(
+            f"{wanted}: job {row.id} ({row.path}) has made {model} READY with {difference}",
+            hint="the files of a READY model cannot be changed: choose another `model_id`; or "
+            f"delete the model on Fireworks, `uploader remove {row.id}` and enqueue again",
+            code=Code.CONFLICT,
+        )
     cancel = f"`uploader cancel {row.id}` gives that one up"
     rescan = f"`uploader retry {row.id} --rescan` takes the folder as it is now"
     return UsageError(
-        f"cannot enqueue {new.manifest.root} as {new.model_id}: job {row.id} ({row.path}) is "
-        f"{row.status} for that model with {difference}",
+        f"{wanted}: job {row.id} ({row.path}) is {row.status} for that model with {difference}",
         hint=f"{rescan if difference == _CHANGED else cancel}; or choose another `model_id`",
         code=Code.CONFLICT,
     )

@@ -91,6 +91,11 @@ class Jobs:
                 return known, False
             return insert_job(transaction, new), True
 
+    def same_as(self, new: NewJob) -> int | None:
+        """The job that `enqueue` would return, None if it would make one; raises what it would."""
+        with self._journal.reading() as connection:
+            return known_job(connection, new)
+
     def job(self, job_id: int) -> Job:
         """Raises NotFound."""
         with self._journal.reading() as connection:
