@@ -115,7 +115,8 @@ Priority = Annotated[
     ),
 ]
 Snapshot = Annotated[
-    str | None, _text("hardlink", "Keep links to the files: the folder may then be deleted.")
+    str | None,
+    _text("HOW", "HOW is hardlink: keep links to the files, so that the folder may be deleted."),
 ]
 
 # -- the fields of a model that are asked for most (intake/request.py ModelFields) --------------

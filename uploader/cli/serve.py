@@ -15,7 +15,7 @@ from uploader.settings.schema import Settings
 LISTEN = typer.Option(
     "--listen",
     metavar="HOST:PORT",
-    help="Where the API listens; port 0 takes a free one, `off` none. As api.listen.",
+    help="Let the API listen at HOST:PORT; port 0 takes a free one, `off` none. As api.listen.",
 )
 Listen = Annotated[str | None, LISTEN]
 
@@ -31,6 +31,8 @@ def serve(context: typer.Context, listen: Listen = None) -> None:
     """Serve the HTTP API and the page, without working on jobs.
 
     For a job table in PostgreSQL that many workers share. Ctrl-C ends it.
+
+    Example: uploader serve --listen 127.0.0.1:8080
     """
     from uploader.service.http import alone
 
@@ -45,7 +47,10 @@ def dashboard(
         bool, typer.Option("--open", help="Open it in this machine's browser, too.")
     ] = False,
 ) -> None:
-    """Print a link to the page of a running daemon. It works once, for ten minutes."""
+    """Print a link to the page of a running daemon. It works once, for ten minutes.
+
+    Example: uploader dashboard --open
+    """
     from uploader.service.http.door import link_of
 
     link = link_of(settings_of(context), wiring.clock().now())
