@@ -94,3 +94,15 @@ def test_a_path_that_is_not_a_folder(tmp_path: Path, path: str, error: type[Exce
     folder(tmp_path / "model", BASE)
     with pytest.raises(error):
         inspect_folder(EnqueueRequest(tmp_path / path))
+
+
+def test_a_link_out_of_the_folder_is_not_read_unless_it_is_allowed(tmp_path: Path) -> None:
+    root = folder(tmp_path / "model", without(BASE, "config.json"))
+    (tmp_path / "mine.json").write_text('{"architectures": ["BertModel"]}')
+    (root / "config.json").symlink_to(tmp_path / "mine.json")
+    refused = inspect_folder(EnqueueRequest(root))
+    assert refused.kind is Kind.BASE
+    assert errors(refused) == ["outside_link"]
+    assert "Bert" not in repr((refused.because, refused.findings))
+    allowed = inspect_folder(EnqueueRequest(root, allow=("outside_link",)))
+    assert (allowed.kind, errors(allowed)) == (Kind.EMBEDDING, [])

@@ -159,3 +159,14 @@ def test_what_became_a_link_on_the_way_is_not_followed(
     (model / turned).symlink_to(outside / "moved")
     with pytest.raises(OSError):  # noqa: PT011 - ELOOP or ENOTDIR, as the system likes
         open_below(model, target, os.O_RDONLY)
+
+
+def test_a_private_file_is_refused_before_it_is_read(
+    model: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = outside / "key"
+    key.write_text("fw_x")
+    (model / "model.safetensors").symlink_to(key)
+    monkeypatch.delattr(folders, "read_header")
+    seen = scan(model, (), (), Private((key,)))
+    assert {f.check for f in seen.findings} == {"secret_file"}

@@ -100,3 +100,10 @@ def test_a_config_of_more_than_ten_megabytes_is_not_parsed(tmp_path: Path) -> No
     (finding,) = check(tmp_path, files)
     assert brief([finding]) == [("config_json", E, CONFIG)]
     assert "longer than any file of its kind (10 MB)" in finding.message
+
+
+def test_a_long_list_is_only_looked_at_from_both_ends(tmp_path: Path) -> None:
+    body = b'{"a": [' + b"0," * 300_000
+    (finding,) = check(tmp_path, {**BASE, "tokenizer.json": body})
+    assert finding.message == "tokenizer.json is cut short"
+    assert not check(tmp_path / "whole", {**BASE, "tokenizer.json": body + b"0]}"})

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from tests.linear import assert_linear
+from tests.model.build import BASE, folder
 from uploader.core.errors import UsageError
+from uploader.core.job import Kind
 from uploader.model.adapter import RankPattern, expand, suffixes
+from uploader.model.folder import scan
+from uploader.model.index import Shards
 from uploader.model.json_text import JsonText
-from uploader.model.safetensors import _check_size
+from uploader.model.safetensors import Header, _check_size
+from uploader.model.tensors import Tensors
+from uploader.preflight.checks.hollow import hollow_weights
+from uploader.preflight.checks.index import no_index
 from uploader.preflight.checks.spared import spared
+from uploader.preflight.contents import Contents
+from uploader.preflight.registry import findings
 
 CONFIG = {"architectures": ["LlamaForCausalLM"], "num_hidden_layers": 1}
 UNITS = ("a", ".", "layers.1.", "x.vision", "scale\n", "(.*)*", "[", '"', "\\", " ", "\n", "q|")
@@ -49,3 +62,33 @@ def test_a_long_text_takes_time_in_proportion(read: Callable[[str], object], uni
 
 def test_the_ends_of_a_path_are_as_many_as_its_parts() -> None:
     assert [*suffixes("a.b.c")] == ["c", "b.c", "a.b.c"]
+
+
+def _cost_s(check: Callable[[Contents], Iterable[object]], contents: object) -> float:
+    began_s = time.process_time()
+    assert [*check(cast("Contents", contents))]
+    return time.process_time() - began_s
+
+
+def _hollow(count: int) -> float:
+    headers = {str(number): Header(Tensors(()), 0) for number in range(count)}
+    return _cost_s(hollow_weights, SimpleNamespace(headers=headers))
+
+
+def _without_index(count: int) -> float:
+    names = frozenset(f"m{number}.safetensors" for number in range(count))
+    sets = [Shards(name, frozenset({name}), "", 0) for name in names]
+    return _cost_s(no_index, SimpleNamespace(shards=sets, present=names))
+
+
+@pytest.mark.parametrize("cost_s", [_hollow, _without_index])
+def test_many_files_take_time_in_proportion(cost_s: Callable[[int], float]) -> None:
+    assert cost_s(4000) < 24 * max(cost_s(500), 0.004)
+
+
+def test_an_index_beyond_the_hundredth_is_not_read(tmp_path: Path) -> None:
+    root = folder(tmp_path, BASE)
+    for number in range(101):
+        (root / f"m{number}.safetensors.index.json").write_text('{"weight_map": {"a": "m"}}')
+    found = [f for f in findings(scan(root), Kind.BASE) if f.check == "index_json"]
+    assert [(f.severity, "already 100 indexes" in f.message) for f in found] == [("warning", True)]

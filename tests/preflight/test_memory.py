@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,6 +79,46 @@ def wide(root: Path) -> None:
         (root / name).write_bytes(body)
 
 
+def nested(root: Path) -> None:
+    """As deep as a parser goes, again and again, in every file that checks read as a whole."""
+    body = b'{"a": [' + (b"[" * 900 + b"]" * 900 + b",") * 5490 + b"0]}"
+    for name in ("config.json", "generation_config.json", "fireworks.json"):
+        (root / name).write_bytes(body)
+
+
+def many_keys(root: Path) -> None:
+    """As many values as are read, each of them with a name of its own."""
+    body = b"{" + b",".join(b'"%07x":"%06x"' % (n, n) for n in range(299_000)) + b"}"
+    for name in ("config.json", "tokenizer_config.json"):
+        (root / name).write_bytes(body)
+
+
+def long_integers(root: Path) -> None:
+    (root / "config.json").write_bytes(b'{"a": [' + b",".join([b"9" * 4299] * 2300) + b"]}")
+
+
+def metadata_alone(root: Path) -> None:
+    """A header without tensors, full of what belongs to none."""
+    pairs = b",".join(b'"%x":""' % n for n in range(1_400_000))
+    body = b'{"__metadata__":{' + pairs + b"}}"
+    (root / "model.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
+
+
+def wide_characters(root: Path) -> None:
+    """An index whose text takes four times its bytes."""
+    name = "\N{GRINNING FACE}".encode() * 9_900_000
+    (root / INDEX).write_bytes(b'{"weight_map": {"' + name + b'": "m"}}')
+
+
+def entries_of_an_index(root: Path) -> None:
+    (root / INDEX).write_bytes(b'{"weight_map": {"a": "m"}' + b',"a":1' * 6_000_000 + b"}")
+
+
+def signed(root: Path) -> None:
+    payload = base64.b64encode(b"[" + b"[]," * 2_400_000 + b"0]").decode()
+    (root / "model.sig").write_text(f'{{"dsseEnvelope": {{"payload": "{payload}"}}}}')
+
+
 def long_index(root: Path) -> None:
     pairs = ",".join(f'"{n:x}":"m"' for n in range(3_000_000))
     (root / INDEX).write_text(f'{{"weight_map": {{{pairs}}}}}')
@@ -88,8 +129,15 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a header of 100 MB": (long_header, "warning safetensors_header"),
     "the longest header that is read": (longest_that_is_read, ""),
     "a deep JSON": (deep, "error config_json"),
-    "JSON of ten megabytes twice": (wide, ""),
+    "JSON of ten megabytes twice": (wide, "error config_json"),
+    "JSON that is nested again and again": (nested, "error config_json"),
+    "JSON of many keys": (many_keys, ""),
+    "JSON of long integers": (long_integers, ""),
     "an index of 40 MB": (long_index, ""),
+    "an index of wide characters": (wide_characters, ""),
+    "an index of many entries": (entries_of_an_index, "warning index_json"),
+    "a header of metadata": (metadata_alone, "warning safetensors_header"),
+    "a signature of countless values": (signed, "warning model_sig"),
 }
 
 
@@ -97,7 +145,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_a_preflight_takes_no_more_than_400_mb(
     tmp_path: Path, write: Callable[[Path], None], said: str
 ) -> None:
-    files = without(BASE, "model.safetensors") if write is not wide else BASE
+    files = without(BASE, "model.safetensors")
     write(folder(tmp_path, files))
     found, peak_mb = look(tmp_path)
     assert not said or said in found

@@ -113,14 +113,14 @@ def inspect_folder(
     PreflightRefused if the folder cannot be listed.
     """
     seen = LocalFolder(request.path, private).list(request.include, request.exclude)
-    named, because = kind or detect_kind(seen)
     unchecked, allow = request.no_preflight, request.allow
     # The scan's own errors are about files that cannot be sent, whatever is waived.
     waived = {*allow} & SEEN_BY_SCAN.keys()
     if unchecked:  # skipping checks does not allow sending what is outside the folder
         waived |= {f.check for f in seen.findings} - {"outside_link"}
-    # This comes before the checks, because allowed files may be missing.
-    seen = replace(seen, findings=tuple(overrule(seen.findings, waived)))
+    # This comes before anything is read: an allowed file may be missing, a refused one stays unread.
+    seen = replace(seen, findings=tuple(overrule(seen.findings, waived))).without_outsiders()
+    named, because = kind or detect_kind(seen)
     folder = narrow(seen, named)
     base_folder = base(seen) if named is Kind.LORA and not unchecked else None
     found = overrule(folder.findings if unchecked else findings(seen, named, base_folder), allow)
@@ -141,7 +141,7 @@ def uploaded_base(folder: Folder, given: str | None, jobs: Jobs | None) -> Folde
     for job in reversed(earlier):
         if job.model == model and job.kind is Kind.BASE:
             with contextlib.suppress(UploaderError):
-                found = LocalFolder(Path(job.path)).list()
+                found = LocalFolder(Path(job.path)).list().without_outsiders()
                 if _holds(found.manifest, jobs.files(job.id)):
                     return found
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
@@ -25,6 +25,7 @@ from uploader.model.safetensors import read_header
 
 #: Checks that nobody may overrule.
 SECRET_FILE = "secret_file"  # noqa: S105 - the name of a check
+_OUTSIDE = "outside_link"
 #: The checks of this file for the table of `preflight`: what each does, and why.
 SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
     "unreadable_file": (
@@ -35,7 +36,7 @@ SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
         "refuses or warns",
         "A link that leads to no file; it only warns in place of a file that is not read.",
     ),
-    "outside_link": (
+    _OUTSIDE: (
         "refuses or warns",
         "A link that ends outside the folder; it only warns if their header shows weights.",
     ),
@@ -84,6 +85,12 @@ class Folder:
         """The names to send, and those that would be sent if they were not already refused."""
         refused = {f.file for f in self.findings if f.severity == "error" and f.file is not None}
         return frozenset({*self.names, *refused})
+
+    def without_outsiders(self) -> Folder:
+        """The folder without the links out of it that are errors: nobody may read them."""
+        refused = {f.file for f in self.findings if (f.check, f.severity) == (_OUTSIDE, "error")}
+        files = tuple(file for file in self.manifest.files if file.path not in refused)
+        return replace(self, manifest=replace(self.manifest, files=files))
 
 
 def scan(
@@ -196,12 +203,12 @@ def _open(root: Path, name: str, private: Private) -> Iterator[_Seen]:
         return
     try:
         found = os.fstat(handle)
+        if private.holds(found):
+            yield _secret(name)
+            return
         weights = target is not None and _are_weights(name, handle)
     finally:
         os.close(handle)
-    if private.holds(found):
-        yield _secret(name)
-        return
     if target is not None:
         yield _outside(name, target, weights=weights)
     if not found.st_size and (role(name) is Role.OTHER or not needed(name)):
@@ -222,7 +229,7 @@ def _outside(name: str, target: Path, *, weights: bool) -> Finding:
     message = f"{shown(name)} is a link out of the folder, to {shown(str(target))}"
     hint = "copy the file into the folder, or leave it out with `exclude`"
     severity = warning if weights else error
-    return severity("outside_link", shown(name), message, hint)
+    return severity(_OUTSIDE, shown(name), message, hint)
 
 
 def _are_weights(name: str, handle: int) -> bool:

@@ -15,6 +15,8 @@ from uploader.model.tensors import Names
 #: The index of a quantized model with a trillion parameters has 25 MB.
 MAX_INDEX_BYTES = 40_000_000
 _MAX_SHARDS = 10_000
+#: Besides the weight_map; every index has one, the metadata.
+_MAX_OTHERS = 1000
 _PACKED_AT = 400_000
 _NUMBERED = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})\.(safetensors|bin)", re.ASCII)
 
@@ -84,7 +86,9 @@ def _read(text: JsonText) -> Index:
     total_bytes = None
     if not text.at("{"):
         raise Malformed("is not a JSON object")
-    for key in text.members():
+    for count, key in enumerate(text.members()):
+        if count > _MAX_OTHERS:
+            raise TooLong(f"has more than {_MAX_OTHERS} entries besides its weight_map")
         if key == "weight_map" and text.at("{"):
             shards = _weight_map(text)
         else:

@@ -8,6 +8,8 @@ from typing import Any
 
 #: Far more than any has, except an index and a tokenizer's vocabulary.
 MAX_JSON_BYTES = 10_000_000
+#: More than any of them has. As Python objects a value takes two hundred times its two bytes.
+_MAX_VALUES = 300_000
 _NOT_UTF_8 = "is UTF-16: loaders read UTF-8 only"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -33,11 +35,13 @@ def read_object(path: Path, constants: list[str] | None = None) -> dict[str, Any
 
 
 def read_text(path: Path, most: int) -> str:
-    """The text of a JSON file of at most ``most`` characters; raises Malformed, TooLong."""
+    """The text of a JSON file of at most ``most`` bytes; raises Malformed, TooLong."""
     try:
-        # Decode at once: the bytes of a large index are freed before its objects are made.
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(most + 1)
+        with path.open("rb") as file:
+            raw = file.read(most + 1)
+        if len(raw) > most:
+            raise TooLong(f"is longer than any file of its kind ({most // 1_000_000} MB)")
+        text = raw.decode("utf-8-sig")
     except OSError as problem:
         raise Malformed(f"cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError as problem:
@@ -45,13 +49,16 @@ def read_text(path: Path, most: int) -> str:
         raise Malformed(_NOT_UTF_8 if utf_16 else "is not JSON: it is not UTF-8") from None
     if "\0" in text[:2]:
         raise Malformed(_NOT_UTF_8)
-    if len(text) > most:
-        raise TooLong(f"is longer than any file of its kind ({most // 1_000_000} MB)")
     return text
 
 
-def parse_object(text: str | bytes, constants: list[str] | None = None) -> dict[str, Any]:
-    """``text`` as a JSON object; raises Malformed. ``constants`` is that of `read_object`."""
+def parse_object(text: str, constants: list[str] | None = None) -> dict[str, Any]:
+    """``text`` as a JSON object; raises Malformed, and TooLong for one of countless values.
+
+    ``constants`` is that of `read_object`.
+    """
+    if sum(map(text.count, "[{,")) > _MAX_VALUES:
+        raise TooLong(f"holds more values than any file of its kind ({_MAX_VALUES:,})")
 
     def constant(word: str) -> float:
         if constants is not None:

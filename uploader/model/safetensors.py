@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from uploader.core.redact import foreign_line
 from uploader.core.text import size
@@ -21,6 +21,9 @@ from uploader.model.tensors import Tensor, Tensors
 MAX_HEADER_BYTES = 100_000_000
 #: To read a header, the library needs ten times its length; this is enough for 150 000 tensors.
 MAX_READ_BYTES = 16_000_000
+#: Ten for each tensor of the longest header. Metadata may be made of far more, and each of them
+#: costs the library fifty times its bytes.
+_MAX_QUOTES = 2_500_000
 _SPAN = re.compile(rb'"data_offsets"\s*:\s*\[\s*(\d{1,19})\s*,\s*(\d{1,19})\s*\]')
 _LENGTH_BYTES = 8
 #: More than any framework has.
@@ -56,13 +59,13 @@ def read_header(path: Path) -> Header:
             size_bytes = os.fstat(file.fileno()).st_size
             length = _header_length(file.read(_LENGTH_BYTES), size_bytes)
             data_bytes = size_bytes - _LENGTH_BYTES - length
-            if length > MAX_READ_BYTES:
-                _check_size(file.read(length), data_bytes)
+            if length > MAX_READ_BYTES or file.read(length).count(b'"') > _MAX_QUOTES:
+                _check_size(_again(file, length), data_bytes)
                 raise TooLong(f"has a header of {size(length)}, too long to be read")
             try:
                 return _read(path, data_bytes)
             except Malformed:
-                _check_size(file.read(length), data_bytes)
+                _check_size(_again(file, length), data_bytes)
                 raise
     except OSError as problem:
         raise Malformed(f"cannot be read: {problem.strerror}") from None
@@ -107,6 +110,11 @@ def _tensors(file: Any) -> Iterator[tuple[str, Tensor]]:
         if key not in alike:
             alike[key] = Tensor(key[0], key[1:])
         yield name, alike[key]
+
+
+def _again(file: BinaryIO, length: int) -> bytes:
+    file.seek(_LENGTH_BYTES)
+    return file.read(length)
 
 
 def _check_size(raw: bytes, data_bytes: int) -> None:

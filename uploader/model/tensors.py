@@ -32,7 +32,9 @@ class Names:
         listed = list(names)
         #: Sorted.
         self.hashes = array("q", sorted(map(hash, listed)))
-        self._packed = [zlib.compress(json.dumps(listed).encode(), 1)]
+        # With escapes instead, a name may take twelve times its bytes.
+        text = json.dumps(listed, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        self._packed = [zlib.compress(text, 1)]
 
     def add(self, others: Names) -> None:
         """These and the names of ``others``, without decompressing any."""

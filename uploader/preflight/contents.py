@@ -21,6 +21,8 @@ _POINTER_MAX_BYTES = 1024
 _MAX_TENSORS = 3_000_000
 _KEPT_BYTES = 200_000
 _MAX_WORDS = 10
+#: Each is compared with the shards of all others.
+_MAX_INDEXES = 100
 
 
 class Contents:
@@ -43,6 +45,7 @@ class Contents:
         self.constants: dict[str, list[str]] = {}
         self._sizes = {file.path: file.size_bytes for file in folder.manifest.files}
         self._objects: dict[str, Mapping[str, Any]] = {}
+        self._large = ""
 
     @property
     def root(self) -> Path:
@@ -68,10 +71,11 @@ class Contents:
     def object(self, name: str) -> Mapping[str, Any]:
         """The JSON object in the file ``name``; empty if there is none.
 
-        A large one is read again each time: as objects it takes thirty times its bytes.
+        Of large ones only the last is kept: as objects they take thirty times their bytes.
         """
         if name in self._objects:
             return self._objects[name]
+        self._objects.pop(self._large, None)
         found: Mapping[str, Any] = {}
         words: list[str] = []
         try:
@@ -80,8 +84,9 @@ class Contents:
                 self.constants[name] = words[:_MAX_WORDS]
         except Malformed as problem:
             self.trouble[name] = problem
-        if self._sizes.get(name, 0) <= _KEPT_BYTES:
-            self._objects[name] = found
+        if found and self._sizes.get(name, 0) > _KEPT_BYTES:
+            self._large = name
+        self._objects[name] = found
         return found
 
     @property
@@ -124,10 +129,12 @@ class Contents:
     @cached_property
     def indexes(self) -> Mapping[str, Index]:
         """Every valid index of weights, by the file's name."""
-        indexes = {}
+        indexes: dict[str, Index] = {}
         for name in self.named(Role.INDEX):
             if name in self.sound:
                 try:
+                    if len(indexes) == _MAX_INDEXES:
+                        raise TooLong(f"was not read: there are already {_MAX_INDEXES} indexes")
                     indexes[name] = read_index(self.root / name)
                 except Malformed as problem:
                     self.trouble[name] = problem

@@ -28,9 +28,10 @@ _MANY, _SMALL_BYTES = 30, 10**9
 
 def hollow_weights(contents: Contents) -> Iterable[Finding]:
     """Weights without elements, as ZeRO-3 leaves them in some or all layers if not gathered."""
+    others = any(header.tensors for header in contents.headers.values())
     for name, header in contents.headers.items():
         if not header.tensors and name not in ADAPTER_WEIGHTS:  # `lora_tensors` reports those
-            severity = warning if any(h.tensors for h in contents.headers.values()) else error
+            severity = warning if others else error
             message = f"{name} contains no tensor at all"
             yield severity("hollow_weights", name, message, "save it again, or `exclude` it")
         if all(prod(shape) for _, shape in header.tensors.kinds):

@@ -43,17 +43,13 @@ def missing_shard(contents: Contents) -> Iterable[Finding]:
 
 def no_index(contents: Contents) -> Iterable[Finding]:
     """Numbered shards without an index."""
+    # One that is broken counts, too: another check reports it.
+    indexed = {name.split(".")[-3] for name in contents.present if name.endswith(".index.json")}
     for shards in contents.shards:
         source = shards.source
-        suffix = source.rpartition(".")[2]
-        if role(source) is Role.WEIGHTS and not _has_index(contents, suffix):
+        if role(source) is Role.WEIGHTS and source.rpartition(".")[2] not in indexed:
             message = f"{source} is one of several shards, and there is no index of them"
             yield warning("no_index", source, message, "download or save *.index.json as well")
-
-
-def _has_index(contents: Contents, suffix: str) -> bool:
-    """Whether there is an index for such files, even a broken one."""
-    return any(name.endswith(f".{suffix}.index.json") for name in contents.present)
 
 
 def missing_tensor(contents: Contents) -> Iterable[Finding]:

@@ -9,11 +9,12 @@ from pathlib import Path
 from uploader.core.text import some
 from uploader.model.finding import Finding, error, warning
 from uploader.model.names import Role, needed, role
-from uploader.model.reading import NoObject
+from uploader.model.reading import NoObject, TooLong
 from uploader.preflight.checks.text import FIREWORKS
 from uploader.preflight.contents import Contents
 
-#: The longest file to be parsed; of a longer one only the two ends, each this long, are read.
+#: The longest file to be parsed. Of a longer one, and of one with countless values, only the two
+#: ends, each this long, are read.
 _PARSED_BYTES = 4_000_000
 _END_BYTES = 4096
 _MARK = b"\xef\xbb\xbf"
@@ -33,12 +34,13 @@ def broken_json(contents: Contents) -> Iterable[Finding]:
 
 
 def _broken(contents: Contents, name: str, *, small: bool) -> Iterable[Finding]:
-    if not small:
+    if small:
+        contents.object(name)
+    problem = contents.trouble.get(name)
+    if not small or isinstance(problem, TooLong):
         if not _has_ends(contents.root / name):
             yield error("broken_json", name, f"{name} is cut short", _AGAIN)
-        return
-    contents.object(name)
-    if problem := contents.trouble.get(name):
+    elif problem:
         severity = warning if isinstance(problem, NoObject) else error
         yield severity("broken_json", name, f"{name} {problem}", _AGAIN)
 

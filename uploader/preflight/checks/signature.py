@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from uploader.core.distribution import install
 from uploader.core.text import some
 from uploader.model.finding import Finding, error, warning
-from uploader.model.reading import Malformed, read_object
+from uploader.model.reading import Malformed, parse_object, read_object
 from uploader.preflight.contents import Contents
 
 SIGNATURE = "model.sig"
@@ -55,7 +54,8 @@ def _compared(wanted: Mapping[str, str], found: Mapping[str, str]) -> Iterable[F
 def _listed(bundle: Mapping[str, Any]) -> dict[str, str]:
     """The SHA-256 of each file by its name, as the signed statement has them."""
     try:
-        statement = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
+        payload = base64.b64decode(bundle["dsseEnvelope"]["payload"])
+        statement = parse_object(payload.decode())
         predicate = statement["predicate"]
         digests = {str(one["name"]): str(one["digest"]) for one in predicate["resources"]}
         kind = (predicate["serialization"]["method"], predicate["serialization"]["hash_type"])
