@@ -118,7 +118,7 @@ def inspect_folder(
     waived = {*allow} & SEEN_BY_SCAN.keys()
     if unchecked:  # skipping checks does not allow sending what is outside the folder
         waived |= {f.check for f in seen.findings} - {"outside_link"}
-    # This comes before anything is read: an allowed file may be missing, a refused one stays unread.
+    # This comes before anything is read: allowed files may be missing, refused ones stay unread.
     seen = replace(seen, findings=tuple(overrule(seen.findings, waived))).without_outsiders()
     named, because = kind or detect_kind(seen)
     folder = narrow(seen, named)
