@@ -273,8 +273,8 @@ def test_a_worker_that_was_cut_off_during_a_migration_goes_no_further(engine: En
         with engine.begin() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
         for _ in "ab":
-            with pytest.raises(StoreError) as raised:
-                watch.changed()
+            with pytest.raises(StoreError) as raised:  # at the latest when the server is asked
+                until(watch.changed)
             assert (raised.value.code, raised.value.exit_code) == ("newer", 11)
 
 

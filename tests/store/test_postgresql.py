@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -19,10 +20,12 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from tests.acceptance.conftest import until
 from tests.postgresql import PASSWORD, Cluster
+from tests.store.conftest import BASE_URL
 from uploader.core.distribution import install
 from uploader.core.errors import StoreError, UploaderError, UsageError
 from uploader.core.events import EventKind
-from uploader.core.job import Event, NewJob
+from uploader.core.job import Event, NewJob, Stage
+from uploader.store.claims import Claims
 from uploader.store.database import migrate, postgresql
 from uploader.store.database.dialect import (
     ChangeWatch,
@@ -220,10 +223,11 @@ def test_a_server_that_stops_is_an_error_and_one_that_is_back_is_used_again(
     jobs = Jobs(engine)
     with closing(ChangeWatch(engine)) as watch:
         jobs.enqueue(new(), NOW)
-        assert watch.changed()
+        until(watch.changed)  # the server tells in its own time
         own_postgresql.stop()
         for _ in "ab":
-            for use in (jobs.jobs, lambda: jobs.enqueue(new("n"), NOW), watch.changed):
+            watching = partial(until, watch.changed)
+            for use in (jobs.jobs, lambda: jobs.enqueue(new("n"), NOW), watching):
                 with pytest.raises(StoreError) as raised:
                     use()
                 assert raised.value.code == "unreachable"
@@ -368,8 +372,21 @@ def test_change_watch_sees_others_and_stays_calm_otherwise(
     with closing(ChangeWatch(engine)) as watch:
         assert not watch.changed()
         enqueue()
-        assert watch.changed()
+        until(watch.changed)
         assert not watch.changed()
+
+
+def test_a_watch_hears_what_writes_a_row_and_not_what_finds_nothing_to_do(
+    engine: Engine, claims: Claims, claimed: Callable[..., Held]
+) -> None:
+    held = claimed()
+    with closing(ChangeWatch(engine)) as watch:
+        claims.claim("worker", BASE_URL, tuple(Stage), 60)
+        claims.reap(lambda _: True)
+        held.release()  # it makes the job claimable, and writes no event
+        until(watch.changed)
+        assert not watch.changed(), "one commit, told once"
+        assert not any(watch.changed() for _ in range(50)), "questions of its own are no news"
 
 
 def test_a_watch_whose_connection_broke_connects_again_and_its_worker_still_counts(

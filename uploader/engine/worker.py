@@ -24,6 +24,12 @@ Orders that matter.
 3. Stop, then cut: a stopped thread has `GRACE_S` to reach a block boundary, which costs nothing;
    then its sockets are shut down, which costs what was not confirmed.
 4. `wake` is cleared before the loop looks at its runs: one that ends later sets it again.
+5. The next time at which a job is due is asked for after a claim that found none: in between, only
+   a commit, which is seen, can make a job claimable.
+
+A quiet loop does not ask the store: it claims when somebody has committed, when a run has ended, or
+when a job is due. What it does at every turn costs microseconds; the periodic duties, which do ask,
+are seconds apart.
 """
 
 from __future__ import annotations
@@ -42,6 +48,8 @@ from uploader.runtime import Clock
 from uploader.store.held import Held
 
 _TICK_S = 0.25
+#: As long as no job runs: a signal, and what others commit, is still noticed within a second.
+_QUIET_TICK_S = 0.5
 #: Seconds for a stopped thread to reach a block boundary before its sockets are shut down.
 GRACE_S = 1.0
 #: Seconds after which a drain ends, whatever hangs: every row is written by then
@@ -96,9 +104,11 @@ class Worker:
         self._set_ahead = _ahead(context.clock)
         self._key = context.key_fingerprint()
         self._store_broken_since: float | None = None
+        #: When the next job that waits may be claimed.
+        self._due_at: datetime | None = None
         self._duties = _Duties(
             watching=Every(5.0),
-            claiming=Every(1.0),  # a `not_before` passes without a write
+            claiming=Every(30.0),
             renewing=Every(context.limits.lease_s / 4),
             healing=Every(60.0, last_s=context.clock.boot_s()),
         )
@@ -128,7 +138,7 @@ class Worker:
                 self.wake.clear()
             if self._turn(claim=ended, until_idle=until_idle):
                 return True
-            self._context.clock.wait(self.wake, _TICK_S)
+            self._context.clock.wait(self.wake, _TICK_S if self._runs else _QUIET_TICK_S)
         self._drain()
         return until_idle and self._nothing_left()
 
@@ -141,17 +151,24 @@ class Worker:
         """One turn of the loop; True if a run ``until_idle`` is finished."""
         try:
             changed = self._housekeep()
-            if claim or changed or self._duties.claiming.due(self._context.clock.boot_s()):
-                self._claim()
-                self._store_broken_since = None  # a turn that claims has used the store
-            idle = until_idle and self._idle()
+            if not (claim or changed or self._claim_is_due()):
+                return False
+            self._claim()
+            self._due_at = self._context.claims.next_due(self._context.base_url)
+            self._store_broken_since = None  # a turn that claims has used the store
+            return until_idle and self._idle()
         except StoreError as error:
             self._tolerate_store_error(error)
             return False
-        return idle
+
+    def _claim_is_due(self) -> bool:
+        clock, due_at = self._context.clock, self._due_at
+        passed = due_at is not None and clock.now() >= due_at
+        return self._duties.claiming.due(clock.boot_s()) or passed
 
     def _tolerate_store_error(self, error: StoreError) -> None:
         now = self._context.clock.boot_s()
+        self._due_at = self._context.clock.now()  # the turn is taken again
         if self._store_broken_since is None:
             _log.warning("the state store: %s (%s)", error.message, error.hint)
             self._store_broken_since = now
@@ -236,6 +253,7 @@ class Worker:
         ahead = _ahead(self._context.clock)
         if self._set_ahead - ahead > SET_BACK:
             self._context.claims.clear_future_waits()
+            self._due_at = self._context.clock.now()
         self._set_ahead = ahead
 
     def _watch(self, boot_s: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -13,7 +14,9 @@ from sqlalchemy import (
     Engine,
     ScalarSelect,
     Select,
+    TextClause,
     and_,
+    bindparam,
     exists,
     func,
     or_,
@@ -46,6 +49,14 @@ from uploader.store.tables import (
 #: written under a clock that has been set back since.
 _LONGEST_WAIT = timedelta(days=2)
 _WITH_SESSIONS = select(files.c.job_id).where(HAS_SESSION)
+_CANCELLED = jobs.c.status == Status.CANCELLED
+#: The terms of a search for the next job.
+_HERE = jobs.c.base_url == bindparam("base")
+_DUE = (
+    jobs.c.not_before.is_(None),
+    jobs.c.not_before <= bindparam("now"),
+    jobs.c.not_before > bindparam("late"),
+)
 
 
 class Claims:
@@ -72,6 +83,9 @@ class Claims:
         #: Does a lease end by itself? With SQLite a file lock alone decides
         #: (docs/architecture.md §9).
         self.leases_end = not dialect.is_file(engine)
+        # Made once: making such a statement takes ten times as long as carrying it out.
+        self._next_in = cache(lambda stages: _next(and_(self._ours, active_in(stages), _HERE)))
+        self._next_to_clean_up = _next_to_clean_up(self._ours)
 
     def claim(
         self, owner: str, base_url: str, stages: Collection[Stage], lease_s: float
@@ -80,35 +94,54 @@ class Claims:
 
         The order is: by priority, then jobs that were never delayed, then by age.
         """
-        ready = and_(self._ours, active_in(stages), jobs.c.base_url == base_url)
-        return self._claim(_next(ready, self._now()), owner, lease_s)
+        lane = frozenset(stages)
+        return self._claim(self._next_in(lane), active_in(lane), owner, base_url, lease_s)
 
     def claim_cancelled(self, owner: str, base_url: str, lease_s: float) -> Held | None:
         """The next cancelled job that left something open remotely."""
-        return self._claim(
-            _next_to_clean_up(self._cancelled(base_url), self._now()), owner, lease_s
-        )
+        return self._claim(self._next_to_clean_up, _CANCELLED, owner, base_url, lease_s)
 
-    def _claim(self, next_id: Select[tuple[int]], owner: str, lease_s: float) -> Held | None:
+    def _claim(
+        self,
+        next_id: Select[Any],
+        still: ColumnElement[bool] | TextClause,
+        owner: str,
+        base_url: str,
+        lease_s: float,
+    ) -> Held | None:
+        """A claim that finds nothing takes no lock; one that others are faster than looks again."""
+        while (job_id := self._find(next_id, base_url)) is not None:
+            if (held := self._take(job_id, still, owner, lease_s)) is not None:
+                return held
+        return None
+
+    def _find(self, next_id: Select[Any], base_url: str) -> int | None:
+        now = self._now()
+        terms = {"base": base_url, "now": now, "late": now + _LONGEST_WAIT}
+        with self._journal.reading() as connection:
+            found: int | None = connection.scalar(next_id, terms)
+            return found
+
+    def _take(
+        self,
+        job_id: int,
+        still: ColumnElement[bool] | TextClause,
+        owner: str,
+        lease_s: float,
+    ) -> Held | None:
         now, token = self._now(), uuid.uuid4().hex
         statement = (
             update(jobs)
-            .where(
-                jobs.c.id == next_id.scalar_subquery(),
-                # Some databases let two writers choose at once.
-                jobs.c.lease_token.is_(None),
-            )
+            .where(jobs.c.id == job_id, still, jobs.c.lease_token.is_(None))
             .values(
                 lease_owner=owner,
                 lease_token=token,
                 lease_expires_at=dialect.lease_end(self._engine, now, lease_s),
                 updated_at=now,
             )
-            .returning(jobs.c.id)
         )
         with self._journal.writing(now) as transaction:
-            job_id = transaction.run(statement).scalar_one_or_none()
-            if job_id is None:
+            if not transaction.run(statement).rowcount:
                 return None
             late = files.c.not_before > now + _LONGEST_WAIT
             transaction.run(
@@ -215,11 +248,12 @@ class Claims:
         """
         ours = and_(self._ours, jobs.c.base_url == base_url)
         deletable = exists().where(ours, TO_DELETE, jobs.c.not_before.is_(None))
+        with_sessions = exists().where(ours, _CANCELLED, jobs.c.id.in_(_WITH_SESSIONS))
         query = select(
             or_(
                 *(exists().where(ours, active_in(lane)) for lane in LANES),
                 deletable,
-                exists(self._cancelled(base_url).where(jobs.c.id.in_(_WITH_SESSIONS))),
+                with_sessions,
             )
         )
         with self._journal.reading() as connection:
@@ -242,13 +276,8 @@ class Claims:
         with self._journal.reading() as connection:
             return connection.execute(query).scalar_one_or_none()
 
-    def _cancelled(self, base_url: str) -> Select[tuple[int]]:
-        return select(jobs.c.id).where(
-            self._ours, jobs.c.status == Status.CANCELLED, jobs.c.base_url == base_url
-        )
 
-
-def _next(ready: ColumnElement[bool], now: datetime) -> Select[tuple[int]]:
+def _next(ready: ColumnElement[bool]) -> Select[Any]:
     """Each part is one probe of an index, however many jobs there are and whatever they wait for.
 
     So it goes from one priority in use to the next, and at each of them asks for the first job that
@@ -261,11 +290,7 @@ def _next(ready: ColumnElement[bool], now: datetime) -> Select[tuple[int]]:
     )
     found = select(
         levels.c.priority,
-        func.coalesce(
-            _first(levels, ready, jobs.c.not_before.is_(None)),
-            _first(levels, ready, jobs.c.not_before <= now),
-            _first(levels, ready, jobs.c.not_before > now + _LONGEST_WAIT),
-        ).label("id"),
+        func.coalesce(*(_first(levels, ready, due) for due in _DUE)).label("id"),
     ).subquery()
     return (
         select(found.c.id).where(found.c.id.is_not(None)).order_by(found.c.priority.desc()).limit(1)
@@ -278,17 +303,17 @@ def _first(levels: CTE, ready: ColumnElement[bool], due: ColumnElement[bool]) ->
     return query.correlate(levels).scalar_subquery()
 
 
-def _next_to_clean_up(cancelled: Select[tuple[int]], now: datetime) -> Select[tuple[int]]:
+def _next_to_clean_up(ours: ColumnElement[bool]) -> Select[Any]:
     left_open = union(select(jobs.c.id).where(TO_DELETE), _WITH_SESSIONS)
     return (
-        cancelled.where(
+        select(jobs.c.id)
+        .where(
+            ours,
+            _CANCELLED,
+            _HERE,
             jobs.c.id.in_(left_open),
             jobs.c.lease_token.is_(None),
-            or_(
-                jobs.c.not_before.is_(None),
-                jobs.c.not_before <= now,
-                jobs.c.not_before > now + _LONGEST_WAIT,
-            ),
+            or_(*_DUE),
         )
         .order_by(jobs.c.priority.desc(), jobs.c.not_before.nulls_first(), jobs.c.id)
         .limit(1)

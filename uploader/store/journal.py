@@ -42,17 +42,21 @@ def reason_columns(reason: Reason | None) -> dict[str, str | None]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Transaction:
     """One write transaction at ``now``; its events are part of it."""
 
     connection: Connection
     now: datetime
     events: list[Event] = field(default_factory=list)
+    #: Whether it has changed a row: one that found nothing to do wakes nobody.
+    wrote: bool = False
 
     def run(self, statement: UpdateBase) -> CursorResult[Any]:
         """Execute a statement that writes, as a part of this transaction."""
-        return self.connection.execute(statement)
+        result = self.connection.execute(statement)
+        self.wrote = self.wrote or result.rowcount != 0
+        return result
 
     def add_event(
         self, job_id: int, kind: EventKind, message: str, path: str | None = None
@@ -88,5 +92,7 @@ class Journal:
         with dialect.store_errors(), self._writing.begin() as connection:
             transaction = Transaction(connection, now)
             yield transaction
+            if transaction.wrote:
+                dialect.announce(connection)
         for event in transaction.events:
             self._on_event(event)

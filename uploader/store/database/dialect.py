@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import URL, ColumnElement, Engine, make_url
+from sqlalchemy import URL, ColumnElement, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
@@ -149,6 +149,12 @@ def is_file(engine: Engine) -> bool:
 def writing(engine: Engine) -> Engine:
     """The same pool, with transactions that take the write lock at once."""
     return sqlite.writing(engine) if is_file(engine) else postgresql.writing(engine)
+
+
+def announce(connection: Connection) -> None:
+    """Wake every `ChangeWatch` at the commit of this transaction; in a file it sees that itself."""
+    if connection.dialect.name != "sqlite":
+        postgresql.announce(connection)
 
 
 class ChangeWatch:

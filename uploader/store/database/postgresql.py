@@ -202,8 +202,19 @@ def _alone(engine: Engine) -> Connection:
     return connection
 
 
+#: What a writer says at its commit, and watchers listen to.
+_CHANNEL = "uploader"
+#: After so many looks the server is asked: a connection can be lost without a word.
+_LOOKS_TO_ASK = 20
+
+
+def announce(connection: Connection) -> None:
+    """Wake every watcher once this transaction is committed."""
+    connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
+
+
 class Changes:
-    """What another process's commit changes, on a connection that marks this worker as alive.
+    """What is told to its connection, which also marks this worker as alive, at others' commits.
 
     The shared lock ends with the connection; a migration checks for it
     (docs/architecture.md §10).
@@ -212,42 +223,63 @@ class Changes:
     def __init__(self, engine: Engine, owner: str) -> None:
         self._engine = engine
         self._owner = owner
-        self._lives = 0
+        self._heard = 0
+        self._looks = 0
         self._version: str | None = None
         self._connection = self._connected()
 
-    def look(self) -> tuple[int, int]:
-        """A new connection counts as a change."""
+    def look(self) -> int:
+        """How much was heard so far; a new connection counts, too. Raises what the driver raises.
+
+        Most looks only empty the socket: the server has nothing to do while nobody writes.
+        """
+        import psycopg  # noqa: PLC0415 - loaded already: it made the connection
+
         if not self._connection.closed:
-            with contextlib.suppress(DBAPIError):
-                return self._asked()
+            with contextlib.suppress(DBAPIError, psycopg.Error):
+                self._listen()
+                return self._heard
+            self._connection.invalidate()  # a polite end would need the server
             self.close()
         self._connection = self._connected()
-        return self._asked()
+        return self._heard
 
     def close(self) -> None:
         """Close the connection, and with it release the lock that marks this worker as alive."""
         self._connection.close()
+
+    def _listen(self) -> None:
+        self._looks += 1
+        if self._looks % _LOOKS_TO_ASK == 0:
+            self._check_version(self._connection)
+        raw: Any = self._connection.connection.dbapi_connection
+        raw.pgconn.consume_input()
+        while raw.pgconn.notifies():
+            self._heard += 1
 
     def _connected(self) -> Connection:
         connection = _alone(self._engine)
         try:
             connection.execute(_NAMED, {"name": _NAME + self._owner})
             connection.exec_driver_sql(_lock("advisory_lock_shared", _WORKERS))
+            raw: Any = connection.connection.dbapi_connection
+            raw.add_notify_handler(self._hear)  # for what arrives with the answer to a question
+            connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
+            self._check_version(connection)
         except BaseException:
             connection.close()
             raise
-        self._lives += 1
+        self._heard += 1
         return connection
 
-    def _asked(self) -> tuple[int, int]:
-        row = self._connection.exec_driver_sql(
-            "SELECT coalesce(max(seq), 0), (SELECT version_num FROM alembic_version) FROM events"
-        ).one()
-        self._version = self._version or row[1]
-        if row[1] != self._version:
+    def _hear(self, _: object) -> None:
+        self._heard += 1
+
+    def _check_version(self, connection: Connection) -> None:
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar()
+        self._version = self._version or found
+        if found != self._version:
             raise _MIGRATED.error()
-        return self._lives, row[0]
 
 
 #: The application name of a worker's connection, followed by its owner.

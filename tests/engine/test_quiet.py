@@ -1,0 +1,81 @@
+"""A worker with nothing to do asks the store next to nothing, and misses nothing all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from sqlalchemy import event
+
+from tests.engine.conftest import Lab
+from uploader.core.job import Status
+from uploader.core.lifecycle import Verb
+from uploader.store.claims import Claims
+
+MINUTE_S = 60.0
+#: Looking for dead workers and at its own leases every 5 s, renewing every quarter of a lease,
+#: claiming every 30 s: each is one statement or two.
+MAX_STATEMENTS_A_MINUTE = 50
+
+
+@contextmanager
+def statements(lab: Lab) -> Iterator[list[str]]:
+    seen: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        if not statement.startswith("BEGIN"):
+            seen.append(statement)
+
+    event.listen(lab.engine, "before_cursor_execute", note)
+    try:
+        yield seen
+    finally:
+        event.remove(lab.engine, "before_cursor_execute", note)
+
+
+def test_a_minute_without_work_is_a_few_dozen_statements_and_no_write(lab: Lab) -> None:
+    lab.enqueue(lab.model())
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    with lab.worker() as worker:
+
+        def sit_idle() -> None:
+            lab.until(lab.passed(5))
+            with statements(lab) as seen:
+                began_s = lab.clock.boot_s()
+                while lab.clock.boot_s() < began_s + MINUTE_S:
+                    lab.clock.wait(worker.wake, MINUTE_S / 10)
+            assert 0 < len(seen) <= MAX_STATEMENTS_A_MINUTE
+            assert not [one for one in seen if one.startswith(("INSERT", "DELETE"))]
+            worker.drain()
+
+        lab.finish(worker.run, sit_idle)
+
+
+def test_a_job_that_waits_is_taken_when_it_is_due_though_nobody_writes(lab: Lab) -> None:
+    """Long before the worker would look of its own accord."""
+    lab.enqueue(lab.model())
+    held = Claims(lab.engine, lab.clock.now).claim("w", lab.world.base_url, ["create"], 60)  # type: ignore[list-item]
+    assert held is not None
+    due = lab.clock.now() + timedelta(seconds=12)
+    held.wait_until(due)
+    held.release()
+    began_s = lab.clock.boot_s()
+    lab.run_until(lambda: lab.job().created_remotely)
+    assert 12 <= lab.clock.boot_s() - began_s < 14
+
+
+def test_a_verb_of_another_process_is_noticed_within_a_second(lab: Lab) -> None:
+    lab.enqueue(lab.model())
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    with lab.worker() as worker:
+
+        def resume() -> None:
+            lab.until(lab.passed(20))
+            lab.jobs.apply(1, Verb.RESUME, lab.clock.now())
+            resumed_s = lab.clock.boot_s()
+            lab.until(lambda: lab.job().lease is not None or lab.job().status is Status.DONE)
+            assert lab.clock.boot_s() - resumed_s <= 1.0
+            worker.drain()
+
+        lab.finish(worker.run, resume)
