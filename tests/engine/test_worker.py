@@ -253,7 +253,7 @@ def test_a_failure_from_before_a_retry_does_not_undo_it(lab: Lab) -> None:
                     (run,) = worker._runs.values()
                     assert run._upload is not None
                     errands = run._upload._crew._errands
-                    lab.until(lambda: any(errand.ended for errand in errands))
+                    lab.until(lambda: all(errand.ended for errand in errands))
                     folder.rmdir()
                     away.rename(folder)
                     lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
