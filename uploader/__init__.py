@@ -41,6 +41,7 @@ __all__ = [
     "NotFound",
     "PreflightRefused",
     "Reason",
+    "SourceChanged",
     "Stage",
     "Status",
     "StoreError",
@@ -57,6 +58,7 @@ __all__ = [
     "remove",
     "resume",
     "retry",
+    "upload",
     "wait",
 ]
 
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
         NotFound,
         PreflightRefused,
         Reason,
+        SourceChanged,
         Stage,
         Status,
         StoreError,
@@ -88,6 +91,7 @@ if TYPE_CHECKING:
         remove,
         resume,
         retry,
+        upload,
         wait,
     )
 else:

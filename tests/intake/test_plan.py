@@ -14,6 +14,8 @@ from uploader.intake.request import EnqueueRequest
 from uploader.settings.load import load
 from uploader.settings.schema import Settings
 
+SOURCE = Path(__file__).parents[2] / "uploader"
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
@@ -72,3 +74,8 @@ def test_a_given_rate_comes_before_the_limit(tmp_path: Path, settings: Settings)
     assert by_rate
     assert by_rate.rate_bps == 100_000
     assert inspect(request, settings, None).forecast is None
+
+
+def test_nobody_writes_a_planned_job_without_the_snapshot_that_was_asked_for() -> None:
+    sources = {file.name: file.read_text() for file in SOURCE.rglob("*.py")}
+    assert [name for name, text in sources.items() if "enqueue(plan.new" in text] == []

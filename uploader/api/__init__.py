@@ -2,7 +2,6 @@
 
 from uploader.api.calls import (
     cancel,
-    enqueue,
     events,
     job,
     jobs,
@@ -12,10 +11,12 @@ from uploader.api.calls import (
     retry,
     wait,
 )
+from uploader.api.enqueuing import enqueue, upload
 from uploader.api.results import Event, File, Job, JobWithFiles
 from uploader.core.errors import (
     NotFound,
     PreflightRefused,
+    SourceChanged,
     StoreError,
     UploaderError,
     UsageError,
@@ -36,6 +37,7 @@ __all__ = [
     "NotFound",
     "PreflightRefused",
     "Reason",
+    "SourceChanged",
     "Stage",
     "Status",
     "StoreError",
@@ -52,5 +54,6 @@ __all__ = [
     "remove",
     "resume",
     "retry",
+    "upload",
     "wait",
 ]

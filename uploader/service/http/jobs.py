@@ -133,7 +133,7 @@ def _writing(router: APIRouter, site: Site) -> None:
     def enqueue(body: EnqueueBody) -> Response:
         request = request_of(body, folder_below(settings.api.roots, body.path))
         plan = planned(request, settings, table)
-        job_id, is_new = table.enqueue(plan.new, clock.now())
+        job_id, is_new = plan.enqueue(table, clock.now())
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
         return JSONResponse(_document(site, job_id), status_code=status)
 
