@@ -127,7 +127,7 @@ def test_an_answer_that_is_awaited_is_reported_without_promising_an_end(sending:
     sending.box.world.script.add([forward])
     with sending.worker() as process:
         del process
-        answer = "waiting for the storage service's answer, "
+        answer = "waiting for the storage service's answer since "
         until(lambda: answer in sending.uploader("explain", 1).stdout)
         waiting = job(sending)
         assert waiting["bytes_confirmed"] < waiting["bytes_total"] <= waiting["bytes_sent"]

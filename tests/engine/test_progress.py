@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -17,6 +17,7 @@ from uploader.sources.reader import open_source
 from uploader.store.held_files import FileProgress
 
 SIZE = 10 * GRANULE
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 
 def test_a_late_write_of_the_worker_takes_nothing_from_the_next_try(
@@ -25,8 +26,8 @@ def test_a_late_write_of_the_worker_takes_nothing_from_the_next_try(
     """The worker's thread has taken what the first try sent, and has not written it yet."""
     take, taken = Progress.take, []
 
-    def taken_by_another(progress: Progress) -> FileProgress | None:
-        row = take(progress)
+    def taken_by_another(progress: Progress, now: datetime) -> FileProgress | None:
+        row = take(progress, now)
         if row is None or lab.file().attempts:
             return row
         taken.append(row)
@@ -99,17 +100,34 @@ def test_an_answer_is_awaited_from_the_last_byte_on() -> None:
     """Over real sockets: tests/acceptance/test_truth.py."""
     one, since = Sending(), datetime(2026, 11, 22, tzinfo=UTC)
     one.send(1)
-    assert one.progress.take()
+    assert one.progress.take(NOW)
     one.progress.awaiting(since)
-    row = one.progress.take()
+    row = one.progress.take(NOW)
     assert row
     assert row.awaiting_since == since
     one.progress.awaiting(None)
-    row = one.progress.take()
+    row = one.progress.take(NOW)
     assert row
     assert row.awaiting_since is None
     one.progress.awaiting(None)
-    assert one.progress.take() is None
+    assert one.progress.take(NOW) is None
+
+
+def test_a_block_that_the_socket_does_not_take_is_waited_for_after_a_while() -> None:
+    one = Sending()
+    one.send(1)
+    one.progress.handed(NOW)
+    row = one.progress.take(NOW + timedelta(seconds=9))
+    assert row
+    assert row.awaiting_since is None
+    row = one.progress.take(NOW + timedelta(seconds=10))
+    assert row
+    assert row.awaiting_since == NOW
+    assert one.progress.take(NOW + timedelta(seconds=99)) is None
+    one.progress.handed(None)
+    row = one.progress.take(NOW + timedelta(seconds=99))
+    assert row
+    assert row.awaiting_since is None
 
 
 def test_a_body_tells_when_it_has_nothing_more_to_send(lab: Lab) -> None:

@@ -87,7 +87,8 @@ class JobJson(TypedDict):
     ]
     awaiting_since: Annotated[
         Time | None,
-        "Since when all bytes of a PUT are sent and the storage service has not answered.",
+        "Since when a service has not answered, or takes no more of a PUT: Fireworks in the stages"
+        " `create` and `validate`, the storage service in `upload`.",
     ]
     attempts: Annotated[int, "How many tries of the job itself failed."]
     not_before: Annotated[

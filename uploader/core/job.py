@@ -184,7 +184,7 @@ class FileState:
     checkpoint: PrefixCrc = PrefixCrc()
     mark: PrefixCrc = PrefixCrc()
     bytes_sent: int = 0
-    #: When the last byte of its PUT was sent, while the service has not answered yet.
+    #: Since when the service has not answered its PUT, or has taken nothing more of it.
     awaiting_since: datetime | None = None
     stored: bool = False
     verified: bool = False
@@ -259,7 +259,8 @@ class Job:
     bytes_marked: int = 0
     #: All bytes that went to a socket in this run, including those sent again.
     bytes_sent: int = 0
-    #: The earliest `FileState.awaiting_since` of its files.
+    #: The earliest `FileState.awaiting_since` of its files; for readers also since when Fireworks
+    #: has not answered, in the stages that only ask it.
     awaiting_since: datetime | None = None
     #: No living worker holds it or would take it; only set for readers, never for workers.
     unattended: bool = False

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from uploader.core.job import Event, Job
+from uploader.core.job import Event, Job, Stage
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024.0
 _MINUTE = 60
 _HOUR = 3600
 _DAY = 86400
-_AWAITED = "waiting for the storage service's answer"
 #: Seconds: an answer that takes no longer is not worth mentioning.
 _USUAL_S = 3
 
@@ -88,8 +87,11 @@ def bytes_line(job: Job, now: datetime) -> str:
 
 
 def awaited(job: Job, now: datetime) -> str:
-    """``waiting for the storage service's answer, 95 s``; empty as long as that is usual."""
-    if job.awaiting_since is None:
+    """``waiting for Fireworks' answer since 12:01:33Z, 95 s``; empty as long as that is usual."""
+    since = job.awaiting_since
+    waited_s = (now - since).total_seconds() if since else 0
+    if since is None or waited_s < _USUAL_S:
         return ""
-    waited_s = round((now - job.awaiting_since).total_seconds())
-    return f"{_AWAITED}, {waited_s} s" if waited_s >= _USUAL_S else ""
+    whose = "the storage service's" if job.stage is Stage.UPLOAD else "Fireworks'"
+    at = since.astimezone(UTC).strftime("%H:%M:%SZ")
+    return f"waiting for {whose} answer since {at}, {duration(waited_s)}"

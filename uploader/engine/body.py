@@ -20,10 +20,11 @@ class Body:
     ``read`` ignores the size that it is asked for and returns fresh blocks: urllib3 sends a larger
     result unchanged, and google_crc32c accepts only bytes (docs/gcs-resumable.md T14).
     ``on_block(pair, count)`` is called for every block that goes to the socket, and at last with
-    a ``count`` of 0: from then on only the answer is missing.
+    a ``count`` of 0: from then on only the answer is missing. ``on_taken`` is called once the
+    socket has taken the last block and asks for the next.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a stream, and who hears of its blocks
         self,
         source: Reader,
         start: int,
@@ -32,6 +33,7 @@ class Body:
         throttle: Throttle,
         stop: StopToken,
         on_block: Callable[[PrefixCrc, int], None],
+        on_taken: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
         self._pair = source.crc_at(start)
@@ -40,6 +42,7 @@ class Body:
         self._throttle = throttle
         self._stop = stop
         self._on_block = on_block
+        self._on_taken = on_taken
 
     def __len__(self) -> int:
         return self._length
@@ -52,6 +55,7 @@ class Body:
 
         Raises Stopped, LeaseLost, SourceUnsettled, SourceUnreadable.
         """
+        self._on_taken()
         count = min(BLOCK_BYTES, self._stop_at - self._pair.offset)
         if not count:
             self._on_block(self._pair, 0)

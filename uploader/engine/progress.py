@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from uploader.core.job import FileState, PrefixCrc
@@ -13,6 +13,8 @@ from uploader.store.held_files import FileProgress
 
 _WINDOW_S = 15.0
 _FLUSH_EVERY_S = 1.0
+#: A block that the socket has not taken after so long is waited for; before, the link is slow.
+_STALLED = timedelta(seconds=10)
 
 
 class Progress:
@@ -28,6 +30,9 @@ class Progress:
         self._furthest = max(file.checkpoint.offset, file.mark.offset)
         self._gained = 0
         self._awaiting_since: datetime | None = None
+        #: When the last block was handed to a socket that has not taken all of it yet.
+        self._handed_at: datetime | None = None
+        self._told_since: datetime | None = None
         self._advanced = False
         self._dirty = False
 
@@ -55,11 +60,20 @@ class Progress:
             self._furthest = max(self._furthest, pair.offset)
             self._dirty = True
 
+    def handed(self, at: datetime | None) -> None:
+        """A block went to the socket at that time; None once the socket has taken all of it."""
+        self._handed_at = at
+
     def awaiting(self, since: datetime | None) -> None:
         """Every byte of the PUT has gone to the socket; None once it is answered, or lost."""
         with self._lock:
             self._dirty = self._dirty or since != self._awaiting_since
             self._awaiting_since = since
+
+    def answered(self) -> None:
+        """The PUT is over, whatever came of it: nothing is waited for."""
+        self.handed(None)
+        self.awaiting(None)
 
     def confirmed(self, pair: PrefixCrc) -> None:
         """The server has confirmed the bytes up to ``pair``, which becomes the checkpoint."""
@@ -68,12 +82,14 @@ class Progress:
             self._checkpoint = pair
             self._dirty = True
 
-    def take(self) -> FileProgress | None:
+    def take(self, now: datetime) -> FileProgress | None:
         """What has not been written yet, once."""
         with self._lock:
-            if not self._dirty:
+            since = self._awaiting_since or self._stalled_since(now)
+            if not self._dirty and since == self._told_since:
                 return None
             advanced, self._advanced, self._dirty = self._advanced, False, False
+            self._told_since = since
             return FileProgress(
                 self._path,
                 self._sessions,
@@ -81,8 +97,12 @@ class Progress:
                 self._mark,
                 self._sent,
                 advanced,
-                self._awaiting_since,
+                since,
             )
+
+    def _stalled_since(self, now: datetime) -> datetime | None:
+        at = self._handed_at
+        return at if at is not None and now - at >= _STALLED else None
 
 
 class Moving(Protocol):
@@ -129,6 +149,6 @@ class Meter:
         return rate_bps != before
 
 
-def unwritten(transfers: Sequence[Moving]) -> list[FileProgress]:
+def unwritten(transfers: Sequence[Moving], now: datetime) -> list[FileProgress]:
     """The progress of those transfers that is not yet in their rows."""
-    return [row for transfer in transfers if (row := transfer.progress.take())]
+    return [row for transfer in transfers if (row := transfer.progress.take(now))]

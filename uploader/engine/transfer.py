@@ -176,7 +176,7 @@ class Transfer(Errand):
             self._mark_if_cut(error, self.progress.bytes_sent - sent_before)
             raise
         finally:
-            self.progress.awaiting(None)
+            self.progress.answered()
         if isinstance(answer, Finished) and stop_at < size_bytes:
             return Unclear()  # nothing is finished without its last byte, whatever an answer says
         return answer
@@ -248,7 +248,7 @@ class Transfer(Errand):
             self._mark_if_cut(error, sent)
             raise
         finally:
-            self.progress.awaiting(None)
+            self.progress.answered()
 
     # -- both ------------------------------------------------------------------------------
 
@@ -269,6 +269,7 @@ class Transfer(Errand):
                 source.pairs = {0: 0}  # a plain PUT has no confirmations: keep only the last pair
             source.pairs[pair.offset] = pair.crc32c
             self.progress.read(pair, count)
+            self.progress.handed(self._context.clock.now())
 
         return Body(
             source,
@@ -277,6 +278,7 @@ class Transfer(Errand):
             throttle=self._context.throttle,
             stop=self.stop,
             on_block=read,
+            on_taken=lambda: self.progress.handed(None),
         )
 
 

@@ -49,7 +49,7 @@ from uploader.core.errors import (
     UploaderError,
 )
 from uploader.core.events import EventKind
-from uploader.core.job import FileState, Job, Mode, Status, is_costly_put
+from uploader.core.job import FileState, Job, Mode, Reason, Status, is_costly_put
 from uploader.core.resumable import UploadUrl
 from uploader.core.retry import Fail, RetryAt
 from uploader.core.text import size
@@ -103,6 +103,8 @@ class Upload:
         self._crew = Crew(context, lapsed)
         #: The folder is gone: no file can be sent, so the job waits as a whole.
         self._away: SourceAway | None = None
+        #: Why a file failed last.
+        self._why: Reason | None = None
 
     def run(self) -> bool:
         """True once every file is stored; False if the rest waits, or the job was ended.
@@ -163,7 +165,7 @@ class Upload:
                     return False
                 raise gate.error
             case Sleep(until) if until is not None and not running:
-                self._held.wait_until(until)
+                self._held.wait_until(until, self._why)
                 return False
             case Sleep(until):
                 left_s = _TICK_S if until is None else (until - now).total_seconds()
@@ -263,7 +265,8 @@ class Upload:
     def _flush(self, transfers: Sequence[Transfer]) -> None:
         """Write the progress of those transfers in one transaction. Raises LeaseLost."""
         rate_bps = self._meter.rate(self._crew.of(Transfer), self._context.clock.boot_s())
-        if (progress := unwritten(transfers)) or (self._meter.changed(rate_bps) and transfers):
+        progress = unwritten(transfers, self._context.clock.now())
+        if progress or (self._meter.changed(rate_bps) and transfers):
             for file in self._held.files.report_progress(progress, rate_bps):
                 self._files.put(file)
 
@@ -307,6 +310,7 @@ class Upload:
         error = self._restarts.started_over(file.path, error)
         failures = self._files[file.path].failures + 1
         decision = self._context.decide(error, failures, job.id, file.path)
+        self._why = decision.reason
         at = decision.at if isinstance(decision, RetryAt) else None
         sent = self._files[file.path].bytes_sent
         row = self._held.files.mark_failed(file.path, decision.reason, at, bytes_sent=sent)

@@ -174,12 +174,14 @@ class Held:
             if self._is_news(transaction, reason):
                 self._add_event(transaction, EventKind.RETRYING, reason.message)
 
-    def wait_until(self, at: datetime) -> None:
+    def wait_until(self, at: datetime, reason: Reason | None = None) -> None:
         """There is nothing to do before ``at``; this does not count as an attempt.
 
-        Legal for an active job and for a cancelled one, whose remote clean-up may have to wait.
+        ``reason``: why, if it is not the job's own. Legal for an active job and for a cancelled
+        one, whose remote clean-up may have to wait.
         """
-        with self._fence.writing(Status.ACTIVE, Status.CANCELLED, not_before=at):
+        why = reason_columns(reason) if reason else {}
+        with self._fence.writing(Status.ACTIVE, Status.CANCELLED, not_before=at, **why):
             pass
 
     def poll_again(self, at: datetime, polling_s: float, message: str) -> None:

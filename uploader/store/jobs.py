@@ -203,7 +203,7 @@ class Jobs:
             return found
         living = self._living()
         return [
-            job
+            _asking(job)
             if job.lease and job.lease.owner in living
             else replace(
                 job,
@@ -324,6 +324,12 @@ def _shown(finished: int | None) -> ColumnElement[bool]:
         .subquery()
     )
     return jobs.c.id.in_(union_all(select(jobs.c.id).where(OPEN), select(newest.c.id)))
+
+
+def _asking(job: Job) -> Job:
+    """In these stages a worker only asks Fireworks; it has written the row just before."""
+    asks = job.stage in (Stage.CREATE, Stage.VALIDATE) and job.status is Status.ACTIVE
+    return replace(job, awaiting_since=job.awaiting_since or job.updated_at) if asks else job
 
 
 def _model_is(ref: str) -> ColumnElement[bool]:
