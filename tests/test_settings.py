@@ -604,3 +604,54 @@ def test_a_file_that_others_may_write_names_no_job_table_and_no_key(
     config.chmod(0o666)
     with pytest.raises(UsageError, match="others may write"):
         load(config, {})
+
+
+def test_what_is_read_is_what_is_judged(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text("[fireworks]\napi_key_command = 'pass show fw'\n")
+    config.chmod(0o666)
+    safe = config.with_name("safe.toml")
+    safe.write_text("")
+    read = tomllib.loads
+
+    def swapped(text: str) -> object:
+        safe.rename(config)  # whoever may write the folder puts a private file in its place
+        return read(text)
+
+    monkeypatch.setattr("tomllib.loads", swapped)
+    with pytest.raises(UsageError, match="others may write"):
+        load(config, {})
+
+
+def test_a_file_that_others_may_write_does_not_open_the_api(config: Path) -> None:
+    config.write_text("[api]\nroots = ['/']\n")
+    config.chmod(0o666)
+    with pytest.raises(UsageError, match=r"api\.roots is refused"):
+        load(config, {})
+
+
+@pytest.mark.parametrize(
+    ("path", "flaw"),
+    [("/a\0b", "contains a NUL"), ("/" + "x" * 300, "too long"), ("/xx" * 1400, "too long")],
+)
+@pytest.mark.parametrize(
+    "key", ["state_dir", "database_url", "fireworks.api_key_file", "fireworks.ca_bundle",
+            "api.roots", "api.tls_cert_file", "api.tls_key_file"],
+)  # fmt: skip
+def test_a_path_that_no_file_can_have_is_refused(key: str, path: str, flaw: str) -> None:
+    variable = f"UPLOADER_{key.upper().replace('.', '__')}"
+    with pytest.raises(UsageError) as caught:
+        load(None, {variable: f"sqlite:///{path}" if key == "database_url" else path})
+    assert flaw in caught.value.hint
+
+
+def test_a_configuration_under_a_name_that_is_too_long_is_not_there() -> None:
+    with pytest.raises(UsageError, match="there is no configuration file"):
+        load(Path("/" + "x" * 300), {})
+
+
+def test_a_home_that_is_too_long_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/" + "x" * 300)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    with pytest.raises(UsageError) as caught:
+        load(None, {})
+    assert "set UPLOADER_STATE_DIR" in caught.value.hint

@@ -106,3 +106,9 @@ def test_a_link_out_of_the_folder_is_not_read_unless_it_is_allowed(tmp_path: Pat
     assert "Bert" not in repr((refused.because, refused.findings))
     allowed = inspect_folder(EnqueueRequest(root, allow=("outside_link",)))
     assert (allowed.kind, errors(allowed)) == (Kind.EMBEDDING, [])
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300])
+def test_a_path_that_no_folder_can_have_is_not_found(tmp_path: Path, name: str) -> None:
+    with pytest.raises(NotFound):
+        inspect_folder(EnqueueRequest(tmp_path / name))

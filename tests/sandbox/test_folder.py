@@ -150,3 +150,18 @@ def test_the_folder_itself_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "real")
     DataFolder(tmp_path / "link").open("a").close()
     assert (tmp_path / "real/a").is_file()
+
+
+@pytest.mark.parametrize("bits", [0o020, 0o002])
+def test_a_data_folder_that_others_may_write_is_refused(tmp_path: Path, bits: int) -> None:
+    tmp_path.chmod(0o755 | bits)
+    with pytest.raises(ValueError, match="others may write"):
+        DataFolder(tmp_path)
+
+
+def test_a_data_folder_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 54321)
+    with pytest.raises(ValueError, match="not ours"):
+        DataFolder(tmp_path)

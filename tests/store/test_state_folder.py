@@ -7,8 +7,9 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine
@@ -221,3 +222,53 @@ def test_words_in_a_lock_are_not_repeated(tmp_path: Path) -> None:
         with pytest.raises(StoreError) as raised, exclusive(lock, patience_s=0.0):
             pass
     assert "rm" not in raised.value.message + raised.value.hint
+
+
+def parent_of(root: Path, mode: int) -> Path:
+    parent = root / "parent"
+    parent.mkdir()
+    parent.chmod(mode)
+    return parent
+
+
+@pytest.mark.parametrize("how", ["itself", "by a link"])
+def test_a_folder_below_one_that_others_may_write_is_refused(tmp_path: Path, how: str) -> None:
+    parent = parent_of(tmp_path, 0o777)
+    (tmp_path / "link").symlink_to(parent)
+    with pytest.raises(UsageError, match=r"could be replaced: .*/parent may be written") as raised:
+        private_folder((tmp_path / "link" if how == "by a link" else parent) / "state")
+    assert "only you and root" in raised.value.hint
+    assert not [*parent.iterdir()]
+
+
+def test_a_folder_below_a_sticky_one_is_accepted(tmp_path: Path) -> None:
+    state = parent_of(tmp_path, 0o1777) / "state"
+    private_folder(state)
+    assert mode(state) == 0o700
+
+
+@pytest.mark.parametrize(("name", "safe"), [("ours", True), ("others", False)])
+def test_only_a_group_of_our_own_may_write_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, safe: bool
+) -> None:
+    parent = parent_of(tmp_path, 0o775)
+    os.chown(parent, -1, 54321) if os.geteuid() == 0 else pytest.skip("only root may do this")
+    monkeypatch.setattr("grp.getgrgid", lambda _: SimpleNamespace(gr_name=name, gr_mem=[]))
+    monkeypatch.setattr("pwd.getpwuid", lambda _: SimpleNamespace(pw_name="ours"))
+    with nullcontext() if safe else pytest.raises(UsageError, match="may be written"):
+        private_folder(parent / "state")
+
+
+def test_a_backup_into_a_folder_of_others_is_refused(state: Path, tmp_path: Path) -> None:
+    target = parent_of(tmp_path, 0o777) / "copy.db"
+    with opened(state) as engine, pytest.raises(UsageError, match="could be replaced"):
+        migrate.save(engine, state, target)
+    assert not [*target.parent.iterdir()]
+
+
+def test_a_backup_under_a_name_that_no_file_can_have_is_refused(
+    state: Path, tmp_path: Path
+) -> None:
+    for name, flaw in (("x" * 250, "is too long"), ("a\0b", "contains a NUL")):
+        with opened(state) as engine, pytest.raises(UsageError, match=flaw):
+            migrate.save(engine, state, tmp_path / name)

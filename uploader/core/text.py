@@ -14,6 +14,18 @@ _HOUR = 3600
 _DAY = 86400
 #: Seconds: an answer that takes no longer is not worth mentioning.
 _USUAL_S = 3
+#: The system allows 4096, and a file system 255 in each part; the first leaves room for the names
+#: of our own files in a folder.
+_MAX_PATH_BYTES, _MAX_NAME_BYTES = 3900, 255
+
+
+def flaw_of_path(path: str) -> str:
+    """Why no file can have this path, to follow the word "it"; empty if one can."""
+    raw = path.encode("utf-8", "surrogateescape")
+    if b"\0" in raw:
+        return "contains a NUL"
+    too_long = len(raw) > _MAX_PATH_BYTES or max(map(len, raw.split(b"/"))) > _MAX_NAME_BYTES
+    return "is too long" if too_long else ""
 
 
 def shown(name: str) -> str:

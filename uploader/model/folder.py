@@ -14,7 +14,7 @@ from pathlib import Path
 
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
 from uploader.core.job import Manifest, ManifestFile
-from uploader.core.text import shown
+from uploader.core.text import flaw_of_path, shown
 from uploader.model.elsewhere import advice, as_given
 from uploader.model.finding import Finding, error, warning
 from uploader.model.fingerprint import fingerprint_of, same
@@ -126,6 +126,8 @@ def scan(
 
 
 def _real_folder(path: Path) -> Path:
+    if flaw := flaw_of_path(str(path)):
+        raise NotFound(f"no folder {shown(str(path))}: it {flaw}", hint="check the path")
     try:
         root = os.path.realpath(path, strict=True)
     except OSError as problem:

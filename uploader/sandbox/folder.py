@@ -52,8 +52,12 @@ class DataFolder:
     """
 
     def __init__(self, root: Path) -> None:
+        """Raises OSError, and ValueError if others may write `root`."""
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.root = root.resolve()
+        facts = self.root.stat()
+        if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ValueError(f"the data folder {self.root} is not ours, or others may write it")
 
     def open(self, key: str) -> FileIO:
         """The file for reading and writing, unbuffered; created if it is missing."""

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
 
+from uploader.core.text import flaw_of_path
 from uploader.settings.section import OptionalPath, Section
 
 OFF = "off"
@@ -40,6 +41,8 @@ def _names(value: object) -> object:
 
 def _root(path: Path) -> Path:
     expanded = Path(os.path.expanduser(path))  # noqa: PTH111 - Path's raises without a home
+    if flaw := flaw_of_path(str(expanded)):
+        raise ValueError(f"it {flaw}")
     if not expanded.is_absolute():
         raise ValueError("write whole paths: a daemon has no current folder of yours")
     return expanded

@@ -36,7 +36,7 @@ from uploader.settings.section import Section
 SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 #: Settings that run a command, decide where the API key is sent, or name the job table, whose
-#: rows say which files are sent where.
+#: rows say which files are sent where. All of the HTTP API's are as grave.
 _GRAVE = (
     "fireworks.api_key_command",
     "fireworks.api_key_file",
@@ -109,7 +109,8 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     file that cannot be read.
     """
     file = find_config(config, environ)
-    words = [*(_from_file(file) if file else ()), *_from_environment(environ)]
+    document, strangers = _document(file) if file else ({}, False)
+    words = [*_from_file(document, file), *_from_environment(environ)]
     for word in words:
         if word.key not in KEYS and not isinstance(word.value, ApiKey):
             raise _unknown("setting", word.key, word.origin, [*KEYS, *_SECTIONS])
@@ -126,7 +127,8 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         settings = Settings.model_validate(tree)
     except ValidationError as problem:
         raise _refused(problem, given) from None
-    _refuse_strangers_words(settings)
+    if strangers:
+        _refuse_strangers_words(settings)
     return settings.model_copy(update={"warnings": (*settings.warnings, *_exposed(settings))})
 
 
@@ -162,15 +164,10 @@ def with_listen(settings: Settings, listen: str) -> Settings:
 
 
 def _refuse_strangers_words(settings: Settings) -> None:
-    """Refuse settings that run commands or take the key from a file that others may write."""
+    """Refuse the grave settings of a file that others may write."""
     file = settings.config_file
-    if file is None:
-        return
-    facts = file.stat()
-    if not (facts.st_mode & _OTHERS_WRITE or facts.st_uid not in (0, os.geteuid())):
-        return
-    for key in _GRAVE:
-        if settings.given.get(key, Given("", "")).origin == str(file):
+    for key, given in settings.given.items():
+        if given.origin == str(file) and (key in _GRAVE or key.startswith("api.")):
             raise UsageError(
                 f"{key} is refused: others may write {file}",
                 hint=f"`chmod go-w {file}` if it is yours, or set the variable instead",
@@ -197,7 +194,7 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     named = config or environ.get(_CONFIG)
     if named:
         file = Path(os.path.expanduser(named)).absolute()  # noqa: PTH111 - as in _path
-        if not file.is_file():
+        if not os.path.isfile(file):  # noqa: PTH113 - Path's raises if no file can have such a name
             hint = "check `config`" if config else f"check {_CONFIG}"
             raise UsageError(f"there is no configuration file {file}", hint=hint)
         return file
@@ -215,8 +212,8 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
     ]
 
 
-def _from_file(file: Path) -> Iterator[_Entry]:
-    for name, value in _document(file).items():
+def _from_file(document: Mapping[str, Any], file: Path | None) -> Iterator[_Entry]:
+    for name, value in document.items():
         if name not in _SECTIONS:
             yield _Entry(name, value, str(file))
         elif isinstance(value, dict):
@@ -225,9 +222,11 @@ def _from_file(file: Path) -> Iterator[_Entry]:
             raise UsageError(f"{file}: '{name}' is a section", hint=f"write it as [{name}]")
 
 
-def _document(file: Path) -> dict[str, Any]:
+def _document(file: Path) -> tuple[dict[str, Any], bool]:
+    """What the file says, and whether others than its user may have written that."""
     try:
         with file.open("rb") as opened:
+            facts = os.fstat(opened.fileno())  # of what is read, whatever its path leads to later
             text = opened.read(_MAX_FILE_BYTES + 1)
         if len(text) > _MAX_FILE_BYTES:
             raise UsageError(
@@ -238,7 +237,8 @@ def _document(file: Path) -> dict[str, Any]:
                 f"{file} has a line that is too long for a setting",
                 hint="is this the right file?",
             )
-        return tomllib.loads(text.decode("utf-8"))
+        strangers = facts.st_mode & _OTHERS_WRITE or facts.st_uid not in (0, os.geteuid())
+        return tomllib.loads(text.decode("utf-8")), bool(strangers)
     except OSError as problem:
         hint = "let this user read it"
         raise UsageError(f"{file} cannot be read: {problem.strerror}", hint=hint) from None

@@ -27,6 +27,7 @@ from uploader.core import addresses
 from uploader.core.job import ACCOUNT_ID
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import GRANULE
+from uploader.core.text import flaw_of_path
 from uploader.settings.api import Api
 from uploader.settings.section import OptionalPath, Section, Text, whole_path
 from uploader.settings.units import parse_duration, parse_rate, parse_size
@@ -64,7 +65,7 @@ def at_home(place: Callable[[str], Path]) -> Path | None:
         found = place("uploader")
     except RuntimeError:
         return None
-    return found if found.is_absolute() else None
+    return found if found.is_absolute() and not flaw_of_path(str(found)) else None
 
 
 def _path_at_home(value: object) -> object:
@@ -222,4 +223,7 @@ class Settings(Section):
     def _known_database(cls, url: str, info: ValidationInfo) -> str:
         if not url.startswith(("sqlite:///", "postgresql://", "postgresql+", "postgres://")):
             raise ValueError("write sqlite:///PATH or postgresql://…")
+        # Names of further files begin with this one.
+        if url.startswith("sqlite") and (flaw := flaw_of_path(f"{unquote(url)}{'x' * 60}")):
+            raise ValueError(f"its path {flaw}")
         return url.replace("STATE_DIR", quote(str(info.data.get("state_dir", ""))))

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from uploader.core.text import flaw_of_path
+
 
 def text_or_none(value: object) -> object:
     """A text of blanks counts as not given."""
@@ -23,6 +25,8 @@ def whole_path(value: object) -> object:
     expanded = os.path.expanduser(text)  # noqa: PTH111 - Path's raises where nobody has a home
     if expanded.startswith("~"):
         raise ValueError("there is no such home folder: write the whole path")
+    if flaw := flaw_of_path(expanded):
+        raise ValueError(f"it {flaw}")
     return Path(expanded).absolute()
 
 

@@ -17,14 +17,20 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from uploader.core.errors import NotFound, StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
+from uploader.core.text import flaw_of_path, shown
 from uploader.store.database import dialect, postgresql, sqlite
 from uploader.store.database import workers as locks
-from uploader.store.database.state_folder import new_private_file, private_folder
+from uploader.store.database.state_folder import (
+    new_private_file,
+    private_folder,
+    refuse_hostile_way,
+)
 
 #: Every revision, oldest first; a test compares them with the scripts.
 VERSIONS = ("0001", "0002", "0003", "0004")
 HEAD = VERSIONS[-1]
 
+_SHORTER = "choose a shorter name"
 _PACKAGE = Path(__file__).resolve().parents[2]
 _log = logging.getLogger(__name__)
 
@@ -172,11 +178,14 @@ def save(engine: Engine, state_dir: Path, path: Path | None) -> Path:
 
 
 def _refuse_target(path: Path) -> None:
+    if flaw := flaw_of_path(f"{path}{'x' * 60}"):  # it is written under a longer name
+        raise UsageError(f"{shown(str(path))} cannot be written: it {flaw}", hint=_SHORTER)
     if os.path.lexists(path):
         raise UsageError(
             f"{path} already exists, and a backup replaces no file",
             hint="choose another name, or give none: that replaces the last backup made so",
         )
+    refuse_hostile_way("backup", path)
     if not path.parent.is_dir():
         raise NotFound(f"there is no folder {path.parent}", hint="create it first")
 

@@ -6,7 +6,9 @@ this user. A folder or a database that is not ours, or that others may write, is
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -21,14 +23,52 @@ _OTHERS = 0o077
 def private_folder(path: Path) -> None:
     """Create ``path`` and its missing parents, 0700 each; an existing one keeps its mode.
 
-    Raises UsageError for a folder that others may write, that is not this user's, or that is on
-    a file system that breaks a database; and OSError.
+    Raises UsageError for a folder that others may write, that is not this user's, that is below
+    one in which others may replace it, or that is on a file system that breaks a database; and
+    OSError.
     """
     refuse_bad(path)
+    refuse_hostile_way("state folder", path)
     for folder in reversed((path, *path.parents)):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
     _refuse_strangers("state folder", path, path.stat())
+
+
+def refuse_hostile_way(what: str, path: Path) -> None:
+    """Raises UsageError if others can replace a folder on the way to ``path``: then it is theirs.
+
+    In a sticky folder, such as /tmp, they cannot; a user's own private group is not others.
+    """
+    for folder in {*path.parents, *path.resolve().parents}:
+        try:
+            facts = folder.stat()
+        except OSError:
+            continue  # it is not there yet, or opening it will say what is wrong
+        why = ""
+        if facts.st_uid not in (0, os.geteuid()):
+            why = f"is another user's (uid {facts.st_uid})"
+        elif _others_write(facts) and not facts.st_mode & stat.S_ISVTX:
+            why = f"may be written by others (mode {stat.S_IMODE(facts.st_mode):04o})"
+        if why:
+            message = f"the {what} {path} could be replaced: {folder} {why}"
+            hint = "choose a place below folders that only you and root may write"
+            raise UsageError(message, hint=hint)
+
+
+def _others_write(facts: os.stat_result) -> bool:
+    shared = facts.st_mode & stat.S_IWGRP and _is_shared(facts.st_gid)
+    return bool(facts.st_mode & stat.S_IWOTH or shared)
+
+
+def _is_shared(group: int) -> bool:
+    """Does the group have members besides us and root, as far as the system's list tells?"""
+    try:
+        found, ours = grp.getgrgid(group), pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return False
+    private = group == 0 or found.gr_name == ours
+    return not private or bool({*found.gr_mem} - {ours, "root"})
 
 
 def new_private_file(path: Path) -> None:
