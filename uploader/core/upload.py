@@ -16,7 +16,7 @@ from enum import StrEnum
 from itertools import islice
 
 from uploader.core.job import FileState, Status
-from uploader.core.resumable import UrlKind
+from uploader.core.resumable import GRANULE, UrlKind
 
 # -- the gate: may getUploadEndpoint be asked? ---------------------------------------------------
 
@@ -101,6 +101,20 @@ class Room:
     send: bool = True
     open: bool = True
     ask: bool = True
+
+
+#: A round trip is hidden by other exchanges, one for each so many seconds of it.
+_EXCHANGE_EVERY_S = 0.003
+
+
+def abreast(round_trip_s: float, most: int) -> int:
+    """How many small exchanges at once keep a link busy whose round trip takes so long."""
+    return max(1, min(most, round(round_trip_s / _EXCHANGE_EVERY_S)))
+
+
+def is_small(file: FileState) -> bool:
+    """Is the file sent in about the time of a round trip? Several of those share a slot."""
+    return file.size_bytes <= GRANULE
 
 
 def next_step(files: Backlog, gate: Gate, room: Room, now: datetime, *, urls_fresh: bool) -> Step:

@@ -42,6 +42,8 @@ class Errand:
         self.quiet = False
         self.error: Exception | None = None
         self.ended = False
+        #: How many seconds one small exchange took, if it made any.
+        self.round_trip_s: float | None = None
 
     def run(self) -> None:
         """Do the work, in the errand's own thread; raises whatever ends it early."""

@@ -16,7 +16,7 @@ from uploader.core.verdict import Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
 from uploader.remote.fireworks import RemoteModel
-from uploader.runtime import StopToken
+from uploader.runtime import Clock, StopToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,16 @@ class Opening(Errand):
     """
 
     def __init__(
-        self, job: Job, files: Sequence[FileState], lane: Lane, wake: threading.Event
+        self,
+        clock: Clock,
+        job: Job,
+        files: Sequence[FileState],
+        lane: Lane,
+        wake: threading.Event,
     ) -> None:
         """``wake`` is set after each session that was opened."""
         super().__init__(lane.stop, lane)
+        self._clock = clock
         self.job = job
         #: Without those whose sessions were taken.
         self.left = list(files)
@@ -67,7 +73,9 @@ class Opening(Errand):
             raise AssertionError("a session is opened by a URL")
         if url.kind is UrlKind.SESSION:  # the service has opened it for us
             return Opened(file.path, SessionUri(url.url.reveal()), url.object_path, empty=False)
+        began_s = self._clock.boot_s()
         session = self._lane.storage.start(url, file.size_bytes)
+        self.round_trip_s = self._clock.boot_s() - began_s
         return Opened(file.path, session, url.object_path, empty=True)
 
 

@@ -27,6 +27,7 @@ from uploader.core.resumable import (
     compare,
     next_put,
 )
+from uploader.core.upload import is_small
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.body import Body
 from uploader.engine.context import WorkerContext
@@ -77,6 +78,12 @@ class Transfer(Errand):
 
     def run(self) -> None:
         """Run the transfer. Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
+        began_s = self._context.clock.boot_s()
+        self._run()
+        if is_small(self.file):
+            self.round_trip_s = self._context.clock.boot_s() - began_s
+
+    def _run(self) -> None:
         with open_source(self.job.source, self.file, self.stop, self._context.private) as source:
             try:
                 finished = self._finish_session(source) if self.file.session else self._put(source)

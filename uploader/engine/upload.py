@@ -1,8 +1,7 @@
 """The upload stage: every outstanding file of one job, a few at a time.
 
 Theory of operation
-===================
-
+============
 Threads. One thread *decides*: the job's own, in `Upload.run`. It asks `core/upload.next_step` what
 comes next, carries that out, and sleeps until something has happened. It never waits for the
 network. Work that does is an errand in a thread of its own (`engine/crew.py`):
@@ -19,9 +18,9 @@ gate. An errand fills its own fields and finally `error` and `ended`; a transfer
 fingerprint of a source that it has proven again. So nothing here needs a lock.
 
 Orders that matter.
-1. A session is committed before its file can be sent (docs/invariants.md §1): `_commit_sessions`
+1. A session is committed before its file can be sent (docs/invariants.md §1): `Commits.sessions`
    puts the row into the backlog, and only what is there is ever sent. Sessions and stored files
-   that come in together are committed together: the more there are, the less each costs.
+   wait for others, to be committed with them; until then their files count as on their way.
 2. URLs are committed before they are used: a crash costs nothing while they live.
 3. `wake` is cleared before the errands are looked at: what ends later sets it again.
 4. What a transfer has sent is written before its end is judged: the judgement reads the row.
@@ -65,22 +64,29 @@ from uploader.core.upload import (
     Shut,
     Sleep,
     Stored,
+    abreast,
+    is_small,
     next_step,
 )
 from uploader.core.verdict import Verdict
+from uploader.engine.berths import Berths
+from uploader.engine.commits import Commits
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Crew, Errand
 from uploader.engine.progress import Meter, unwritten
 from uploader.engine.restarts import Restarts
-from uploader.engine.sessions import Asking, Opened, Opening
+from uploader.engine.sessions import Asking, Opening
 from uploader.engine.transfer import Transfer
 from uploader.engine.urls import Urls
 from uploader.store.held import Held
-from uploader.store.held_files import NewSession
 
-#: Threads that open sessions, and how many each of them opens in a row.
+#: Threads that open sessions: at least, and at most if round trips are long. How many each of them
+#: opens in a row.
 OPENERS = 2
-OPENED_IN_A_ROW = 16
+MOST_OPENERS = 16
+#: How many small files share a slot if round trips are long.
+SMALL_PER_SLOT = 8
+OPENED_IN_A_ROW = 4
 _TICK_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -105,6 +111,9 @@ class Upload:
         self._away: SourceAway | None = None
         #: Why a file failed last.
         self._why: Reason | None = None
+        self._commits = Commits(held, self._files)
+        self._berths = Berths(context.slots, self._crew.wake)
+        self._round_trip_s = 0.0
 
     def run(self) -> bool:
         """True once every file is stored; False if the rest waits, or the job was ended.
@@ -152,8 +161,13 @@ class Upload:
                     return self._rest(step, now, running=room.running)
         if not self._crew.busy:
             raise Stopped
-        self._context.clock.wait(self._crew.wake, _TICK_S)
+        self._pause(_TICK_S)
         return None
+
+    def _pause(self, most_s: float) -> None:
+        """Until something has happened, or what waits to be written is due."""
+        left_s = self._commits.left_s(self._context.clock.boot_s())
+        self._context.clock.wait(self._crew.wake, min(most_s, left_s))
 
     def _rest(self, step: Sleep | Stored | GiveUp, now: datetime, *, running: bool) -> bool | None:
         """Nothing may start now; None if something may later in this run."""
@@ -169,11 +183,12 @@ class Upload:
                 return False
             case Sleep(until):
                 left_s = _TICK_S if until is None else (until - now).total_seconds()
-                self._context.clock.wait(self._crew.wake, min(_TICK_S, left_s))
+                self._pause(min(_TICK_S, left_s))
                 return None
 
     def _room(self, *, full: bool) -> Room:
-        most = OPENERS if self._job.start_accepted else 1
+        hidden = max(OPENERS, abreast(self._round_trip_s, MOST_OPENERS))
+        most = hidden if self._job.start_accepted else 1
         return Room(
             running=self._crew.busy,
             send=not full,
@@ -193,22 +208,25 @@ class Upload:
 
     def _spawn_transfer(self, path: str) -> bool:
         """False if no slot is free."""
-        if not self._context.slots.take(self._crew.wake):
+        small = is_small(self._files[path])
+        most = abreast(self._round_trip_s, SMALL_PER_SLOT)
+        give = self._berths.share(most) if small else self._berths.take()
+        if give is None:
             return False
         try:
             lane, empty = self._crew.lane(), self._files.is_empty(path)
         except BaseException:
-            self._context.slots.give()
+            give()
             raise
         file = self._files.begin(path)
         transfer = Transfer(self._context, self._job, self._held, file, lane, empty=empty)
-        self._crew.start(f"job {self._job.id} {path}", transfer, self._context.slots.give)
+        self._crew.start(f"job {self._job.id} {path}", transfer, give)
         return True
 
     def _spawn_opening(self) -> None:
         count = OPENED_IN_A_ROW if self._job.start_accepted else 1
         files = [self._files.begin(path) for path in self._files.some(Need.SESSION, count)]
-        opening = Opening(self._job, files, self._crew.lane(), self._crew.wake)
+        opening = Opening(self._context.clock, self._job, files, self._crew.lane(), self._crew.wake)
         self._crew.start(f"job {self._job.id} sessions", opening)
 
     def _spawn_asking(self) -> None:
@@ -224,43 +242,31 @@ class Upload:
 
     def _collect(self, ended: Sequence[Errand]) -> None:
         """Write and judge the results of the errands. Raises LeaseLost, ModelUsedUp."""
-        openings = [*self._crew.of(Opening), *(e for e in ended if isinstance(e, Opening))]
-        self._commit_sessions([opened for opening in openings for opened in opening.take()])
+        now_s, opening = self._context.clock.boot_s(), self._crew.of(Opening)
+        openings = [*opening, *(e for e in ended if isinstance(e, Opening))]
+        trips = [errand.round_trip_s for errand in (*openings, *ended)]
+        if known := [trip_s for trip_s in trips if trip_s is not None]:
+            self._round_trip_s = min(known)
+        opened = [opened for one in openings for opened in one.take()]
+        put = self._job.plain_put
+        if self._commits.sessions(opened, now_s, more=bool(opening), plain_put=put):
+            self._job = replace(self._job, start_accepted=True)
         transfers = [errand for errand in ended if isinstance(errand, Transfer)]
         for transfer in transfers:
             self._meter.end(transfer)
-        self._commit_stored([transfer for transfer in transfers if not transfer.moved])
+        arrived = [t.arrived for t in transfers if t.arrived is not None and not t.moved]
+        asked = any(
+            isinstance(errand, Asking) for errand in ended
+        )  # its judge counts what is stored
+        self._commits.stored(arrived, now_s, more=self._crew.busy and not asked)
         for errand in ended:
             match errand:
-                case Transfer():
+                case Transfer(arrived=None) | Transfer(moved=True):
                     self._judge_transfer(errand)
                 case Opening():
                     self._judge_opening(errand)
                 case Asking():
                     self._judge_asking(errand)
-
-    def _commit_sessions(self, opened: Sequence[Opened]) -> None:
-        """Only what is in the backlog is ever sent (docs/invariants.md §1)."""
-        wanted = [new for new in opened if self._still_wanted(new)]
-        if wanted:
-            sessions = [NewSession(new.path, new.session, new.object_path) for new in wanted]
-            rows = self._held.files.open_sessions(sessions)
-            for file, new in zip(rows, wanted, strict=True):
-                self._files.put(file, empty=new.empty)
-            self._job = replace(self._job, start_accepted=True)
-        for new in opened:
-            self._files.end(new.path)
-
-    def _still_wanted(self, opened: Opened) -> bool:
-        """Not if the job has fallen back to plain PUT meanwhile, or if the object has moved."""
-        url = self._files[opened.path].url
-        moved = url is not None and url.object_path != opened.object_path
-        return not (moved or self._job.plain_put)
-
-    def _commit_stored(self, transfers: Sequence[Transfer]) -> None:
-        if stored := [t.arrived for t in transfers if t.arrived is not None]:
-            for file in self._held.files.mark_all_stored(stored):
-                self._files.put(file)
 
     def _flush(self, transfers: Sequence[Transfer]) -> None:
         """Write the progress of those transfers in one transaction. Raises LeaseLost."""
@@ -376,3 +382,14 @@ class Upload:
         if is_costly_put(file) and self._files[file.path].mode is not Mode.PUT:
             message = f"only a plain PUT is offered: a cut costs all of its {size(file.size_bytes)}"
             self._held.add_event(EventKind.COSTLY_PUT, message, file.path)
+
+
+def _is_urgent(ended: Errand) -> bool:
+    """Does the end of this errand need every stored file in its row?
+
+    A crash would send a large file again that went by plain PUT; a new map of URLs, or none, is
+    judged by what is stored.
+    """
+    if isinstance(ended, Transfer):
+        return ended.file.mode is Mode.PUT and not is_small(ended.file)
+    return isinstance(ended, Asking)

@@ -49,6 +49,18 @@ class Session(requests.Session):
 
     plain = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._environment: dict[tuple[str, str], Any] = {}
+
+    def merge_environment_settings(self, url: Any, *settings: Any) -> Any:
+        """As of `requests.Session`, which reads every variable again for each request."""
+        parts = urlsplit(url)
+        host = (parts.scheme, parts.netloc)
+        if host not in self._environment:
+            self._environment[host] = super().merge_environment_settings(url, *settings)
+        return self._environment[host].copy()
+
     def get_redirect_target(self, resp: requests.Response) -> None:
         """None: an answer of 3xx is an answer, and its address is not followed."""
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Update, bindparam, case, or_, select, update
 
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Mode, PrefixCrc, Reason, Stage, Status
@@ -79,6 +79,42 @@ class StoredFile:
 
 
 _UNVERIFIED = "stored; the server gave no checksum"
+_ONE = (files.c.job_id == bindparam("job"), files.c.path == bindparam("named"))
+_OPEN = (
+    update(files)
+    .where(*_ONE)
+    .values(
+        NO_SESSION
+        | {
+            "mode": Mode.SESSION,
+            "session_uri": bindparam("uri"),
+            "session_at": bindparam("at"),
+            "object_path": bindparam("place"),
+            "upload_url": None,
+            "sessions": files.c.sessions + 1,
+        }
+    )
+)
+_STORE = (
+    update(files)
+    .where(*_ONE)
+    .values(
+        session_uri=None,
+        session_at=None,
+        upload_url=None,
+        awaiting_since=None,
+        offset=files.c.size_bytes,
+        offset_crc32c=bindparam("crc"),
+        mark_bytes=files.c.size_bytes,
+        mark_crc32c=bindparam("crc"),
+        bytes_sent=bindparam("sent"),
+        stored=True,
+        verified=bindparam("proven"),
+        crc32c=bindparam("crc"),
+        failures=0,
+        not_before=None,
+    )
+)
 
 
 class HeldFiles:
@@ -126,21 +162,16 @@ class HeldFiles:
 
         See docs/invariants.md §1.
         """
+        rows = [
+            {"named": new.path, "uri": new.uri.reveal(), "place": new.object_path}
+            for new in sessions
+        ]
         with self._fence.writing(start_accepted=True) as transaction:
-            rows = []
-            for new in sessions:
-                columns = NO_SESSION | {
-                    "mode": Mode.SESSION,
-                    "session_uri": new.uri.reveal(),
-                    "session_at": transaction.now,
-                    "object_path": new.object_path,
-                    "upload_url": None,
-                    "sessions": files.c.sessions + 1,
-                }
-                rows.append(self._write(transaction, new.path, **columns))
-                message = "an upload session was opened"
-                self._add_event(transaction, EventKind.SESSION_OPENED, message, new.path)
-            return rows
+            written = self._write_all(transaction, _OPEN, rows, at=transaction.now)
+            message = "an upload session was opened"
+            news = [(message, new.path) for new in sessions]
+            transaction.add_events(self._job_id, EventKind.SESSION_OPENED, news)
+            return written
 
     def drop_session(  # noqa: PLR0913 - why a session ended is counted in three ways
         self,
@@ -185,30 +216,16 @@ class HeldFiles:
 
     def mark_all_stored(self, stored: Sequence[StoredFile]) -> list[FileState]:
         """The server has these objects completely."""
+        rows = [
+            {"named": new.path, "crc": new.crc32c, "sent": new.bytes_sent, "proven": new.verified}
+            for new in stored
+        ]
         with self._fence.writing() as transaction:
-            rows = []
-            for new in stored:
-                columns = {
-                    "session_uri": None,
-                    "session_at": None,
-                    "upload_url": None,
-                    "awaiting_since": None,
-                    "offset": files.c.size_bytes,
-                    "offset_crc32c": new.crc32c,
-                    "mark_bytes": files.c.size_bytes,
-                    "mark_crc32c": new.crc32c,
-                    "bytes_sent": new.bytes_sent,
-                    "stored": True,
-                    "verified": new.verified,
-                    "crc32c": new.crc32c,
-                    "failures": 0,
-                    "not_before": None,
-                }
-                rows.append(self._write(transaction, new.path, **columns))
-                what = "stored and verified" if new.verified else _UNVERIFIED
-                self._add_event(transaction, EventKind.STORED, what, new.path)
+            written = self._write_all(transaction, _STORE, rows)
+            news = [("stored and verified" if f.verified else _UNVERIFIED, f.path) for f in stored]
+            transaction.add_events(self._job_id, EventKind.STORED, news)
             self._end_failures(transaction)
-            return rows
+            return written
 
     def mark_failed(
         self, path: str, reason: Reason, not_before: datetime | None, *, bytes_sent: int
@@ -255,6 +272,27 @@ class HeldFiles:
             return [file for _, file in written]
 
     # -- rows ------------------------------------------------------------------------------
+
+    def _write_all(
+        self,
+        transaction: Transaction,
+        statement: Update,
+        rows: Sequence[Mapping[str, Any]],
+        **common: Any,
+    ) -> list[FileState]:
+        """The rows of several files as just written; raises LeaseLost if the job lacks one.
+
+        The number of statements does not depend on the number of rows.
+        """
+        this = {"job": self._job_id, **common}
+        transaction.connection.execute(statement, [{**row, **this} for row in rows])
+        paths = [row["named"] for row in rows]
+        query = select(files).where(files.c.job_id == self._job_id, files.c.path.in_(paths))
+        with corrupt_rows_as_store_error():
+            found = {row.path: file_of(row) for row in transaction.connection.execute(query)}
+        if not found.keys() >= set(paths):
+            raise self._fence.lost()
+        return [found[path] for path in paths]
 
     def _write(self, transaction: Transaction, path: str, **columns: Any) -> FileState:
         """One file's row as just written; raises LeaseLost if the job has no such file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,7 @@ from uploader.store.tables import events
 
 #: A server may answer with a whole page; a row keeps only the beginning.
 _MAX_MESSAGE_CHARS = 1000
+_ADD_EVENTS = insert(events).returning(events.c.seq, sort_by_parameter_order=True)
 
 
 def no_listener(event: Event) -> None:
@@ -62,10 +63,24 @@ class Transaction:
         self, job_id: int, kind: EventKind, message: str, path: str | None = None
     ) -> None:
         """Append one event to the job's history; ``message`` is one plain sentence."""
-        message = storable(message)
-        row = {"job_id": job_id, "at": self.now, "kind": kind, "message": message, "path": path}
-        seq: int = self.run(insert(events).values(row).returning(events.c.seq)).scalar_one()
-        self.events.append(Event(seq, job_id, self.now, kind, message, path))
+        self.add_events(job_id, kind, [(message, path)])
+
+    def add_events(
+        self, job_id: int, kind: EventKind, news: Sequence[tuple[str, str | None]]
+    ) -> None:
+        """Append one event for each message and path, in one statement and in their order."""
+        rows: list[dict[str, Any]] = [
+            {
+                "job_id": job_id,
+                "at": self.now,
+                "kind": kind,
+                "message": storable(message),
+                "path": path,
+            }
+            for message, path in news
+        ]
+        seqs = self.connection.execute(_ADD_EVENTS, rows).scalars()
+        self.events.extend(Event(seq, **row) for seq, row in zip(seqs, rows, strict=True))
 
 
 class Journal:
