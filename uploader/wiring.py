@@ -262,11 +262,16 @@ def _context(
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
     from uploader.remote.storage import Storage
+    from uploader.store.database import dialect
     from uploader.store.jobs import Jobs
+    from uploader.store.marks import Marks
 
     time, limits, own = clock(), _limits(settings), settings.fireworks
     tls = trust(settings)
     gate, key = Gate(time, limits.backoff), _key(settings)
+    marks = Marks(settings.state_dir / "marks")
+    with dialect.store_errors():
+        marks.sweep(time.now())
 
     def control(stop: StopToken) -> Fireworks:
         return _fireworks(settings, key, gate, stop)
@@ -297,6 +302,7 @@ def _context(
         key_fingerprint=key.fingerprint,
         control=control,
         storage=storage,
+        marks=marks,
     )
 
 

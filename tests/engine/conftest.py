@@ -53,6 +53,7 @@ from uploader.store.database.dialect import ChangeWatch, open_engine
 from uploader.store.database.migrate import ensure, upgrade
 from uploader.store.database.workers import WorkerLock
 from uploader.store.jobs import Jobs
+from uploader.store.marks import Marks
 
 GRANULE = 256 * 1024
 #: For what real threads do; generous, since only a failing test waits for it.
@@ -123,6 +124,8 @@ class Lab:
         self.boundary: Callable[[str], object] = lambda _: None
         self.bytes_per_s: float | None = None
         self.private = NOTHING
+        self.marks = Marks(self.state / "marks")
+        self.marks.sweep(EPOCH)
         self._simulating = False
         self._crossed = threading.Event()
         if isinstance(self.clock, Sim):
@@ -237,6 +240,7 @@ class Lab:
             key_fingerprint=lambda: self.key if self.key_is_there else None,
             control=control,
             storage=lambda _: Storage(self.clock, adapter(), plain=True),
+            marks=self.marks,
         )
 
     def _heard(self, event: Event) -> None:

@@ -18,6 +18,7 @@ from uploader.runtime import Clock, Spawn, StopToken
 from uploader.store.claims import Claims
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
+from uploader.store.marks import Marks
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ class WorkerContext:
     key_fingerprint: Callable[[], str | None]
     control: Callable[[StopToken], Fireworks]
     storage: Callable[[StopToken], Storage]
+    #: What is known of transfers that were killed, beyond their rows.
+    marks: Marks
     #: Removes what only ended jobs needed; called after each run and about once a minute.
     tidy: Callable[[], None] = lambda: None
     #: validateUpload calls of this process, by job: a deadline waits for three (docs/life.md §4).

@@ -73,6 +73,7 @@ class Transfer(Errand):
         self._context = context
         self._held = held
         self._storage = lane.storage
+        self._mark = context.marks.of(file)
         self._reading: Reading = Confirmed(0) if empty else Unclear()
         self._sent_from: int | None = None
 
@@ -85,6 +86,8 @@ class Transfer(Errand):
 
     def _run(self) -> None:
         with open_source(self.job.source, self.file, self.stop, self._context.private) as source:
+            if not source.touched and (marked := self._mark.read()):
+                source.pairs[marked.offset] = marked.crc32c
             try:
                 finished = self._finish_session(source) if self.file.session else self._put(source)
             except (Stopped, RemoteError):  # a socket that was shut down raises either
@@ -92,6 +95,7 @@ class Transfer(Errand):
                     self._ask_once(source)
                 raise
             self.arrived = self._compared(finished, source.crc_at(self.file.size_bytes))
+            self._mark.forget()
 
     def _compared(self, finished: Finished, whole: PrefixCrc) -> StoredFile:
         agreement = compare(finished, whole.offset, whole.crc32c)
@@ -277,6 +281,7 @@ class Transfer(Errand):
             source.pairs[pair.offset] = pair.crc32c
             self.progress.read(pair, count)
             self.progress.handed(self._context.clock.now())
+            self._mark.note(pair, self._context.clock.boot_s())
 
         return Body(
             source,

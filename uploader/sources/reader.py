@@ -13,6 +13,7 @@ from typing import Self
 
 import google_crc32c
 
+from uploader.core.crc32c import crc_before
 from uploader.core.job import FileState, PrefixCrc
 from uploader.model.links import Private
 from uploader.runtime import StopToken
@@ -50,13 +51,19 @@ class Reader:
         self._file.close()
 
     def crc_at(self, offset: int) -> PrefixCrc:
-        """The CRC of [0, offset): the largest known pair at or below, extended by reading.
+        """The CRC of [0, offset), from a known pair and the bytes between the two.
 
+        The next known pair above is preferred: the bytes up to it are sent again anyway.
         Raises SourceUnsettled: a CRC of bytes read after a change would seem to prove them.
         """
-        start = max(known for known in self.pairs if known <= offset)
-        if start < offset:
-            crc = self._extended(PrefixCrc(start, self.pairs[start]), offset)
+        if offset not in self.pairs:
+            above = min((known for known in self.pairs if known > offset), default=None)
+            if above is None:
+                start = max(known for known in self.pairs if known < offset)
+                crc = self._extended(PrefixCrc(start, self.pairs[start]), offset)
+            else:
+                tail = self._extended(PrefixCrc(offset), above)
+                crc = crc_before(self.pairs[above], tail, above - offset)
             self.check()
             self.pairs[offset] = crc
         return PrefixCrc(offset, self.pairs[offset])
