@@ -7,15 +7,30 @@ The only file that may read a clock, sleep, start a thread or roll dice. Product
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
 
 from uploader.core.errors import LeaseLost, Stopped
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """While many modules are imported: what they make stays, so nobody looks for garbage in it.
+
+    Neither now, which takes a sixth of the time of a start, nor later.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 class Clock(Protocol):

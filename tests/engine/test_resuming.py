@@ -14,7 +14,6 @@ from tests.simulation.lab import SimLab
 from uploader.core.job import PrefixCrc
 from uploader.sources.local import LocalFile
 from uploader.sources.reader import Reader
-from uploader.store.marks import EVERY_S
 
 SIZE = 40 * GRANULE + 7
 WHOLE = {"max_put_bytes": 1 << 30}

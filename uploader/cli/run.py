@@ -8,6 +8,7 @@ import typer
 
 from uploader.cli.serve import Listen, listening_at
 from uploader.cli.settings import settings_of
+from uploader.runtime import importing
 
 
 def run(
@@ -23,8 +24,9 @@ def run(
 
     Example: uploader run --until-idle
     """
-    from uploader.service import daemon  # the whole engine is slow to import
+    with importing():
+        from uploader.service import daemon  # the whole engine is slow to import
 
-    settings = listening_at(settings_of(context), listen)
+        settings = listening_at(settings_of(context), listen)
     listens = not settings.api.off and (listen is not None or not until_idle)
     raise typer.Exit(daemon.run(settings, until_idle=until_idle, listens=listens))
