@@ -10,7 +10,7 @@ from pathlib import Path
 
 from typing_extensions import is_typeddict
 
-from uploader.core import documents, events, setup_documents
+from uploader.core import documents, events, hook_documents, setup_documents
 from uploader.core.api_reasons import ApiCode
 from uploader.core.exits import Exit
 from uploader.core.job import Status
@@ -36,6 +36,7 @@ _WHOLE = (
     setup_documents.ConfigPathDocument,
     setup_documents.ConfigCheckDocument,
     setup_documents.StoreVersionDocument,
+    hook_documents.HooksDocument,
     setup_documents.BackupDocument,
     documents.FailureDocument,
 )
@@ -49,6 +50,7 @@ _PARTS = (
     documents.LeftOutJson,
     documents.RefusalJson,
     setup_documents.SettingJson,
+    hook_documents.HookJson,
 )
 _WORDS = {int: "integer", str: "string", bool: "boolean", types.NoneType: "null"}
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from uploader.store.claims import Claims
     from uploader.store.database.workers import WorkerLock
     from uploader.store.jobs import Jobs
+    from uploader.store.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +93,12 @@ class Store:
 
         self.upgrade()
         return Jobs(self._opened(), living=self.living)
+
+    def outbox(self) -> Outbox | None:
+        """The outbox of the hooks; None if there is no store yet."""
+        from uploader.store.outbox import Outbox
+
+        return Outbox(self._opened()) if self.find() is not None else None
 
     def worker_alive(self) -> bool:
         """Is any worker of this store alive? With PostgreSQL it may be on another machine."""

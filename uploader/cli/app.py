@@ -25,6 +25,7 @@ from uploader.cli import (
     explain,
     follow,
     history,
+    hooks,
     preflight,
     sandbox,
     serve,
@@ -73,6 +74,7 @@ for _command in COMMANDS:
     app.command()(_command)
 app.add_typer(config.config, name="config")
 app.add_typer(db.db, name="db")
+app.add_typer(hooks.hooks, name="hooks")
 
 
 def _print_version(wanted: bool) -> None:

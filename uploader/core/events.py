@@ -121,6 +121,11 @@ class EventKind(StrEnum):
     # -- other workers -------------------------------------------------------------------
 
     RESCUED = "rescued", Teller.ANY_WORKER, "the lease of a worker that is gone was ended"
+    HOOK_FAILED = (
+        "hook_failed",
+        Teller.ANY_WORKER,
+        "a hook's receiver did not take what it was to be told, several times",
+    )
     HEALED = "healed", Teller.ANY_WORKER, "a blocked job is tried again: new start or new key"
 
 

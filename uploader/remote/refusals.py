@@ -81,7 +81,7 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
         call,
         f"{call} was answered {answer}{_support(verdict, response)}",
         status=status,
-        retry_after_s=_retry_after_s(response.headers.get("Retry-After", ""), now),
+        retry_after_s=retry_after_s(response.headers.get("Retry-After", ""), now),
         hint=_redirect_hint(status),
         code=code,
     )
@@ -186,7 +186,7 @@ def _redirect_hint(status: int) -> str:
     return "redirects are not followed: check the base URL and the proxy" if redirects else ""
 
 
-def _retry_after_s(text: str, now: datetime) -> float | None:
+def retry_after_s(text: str, now: datetime) -> float | None:
     """Seconds to wait, from seconds or an HTTP date; None if it is neither."""
     text = text.strip()[:_MAX_RETRY_AFTER_CHARS]
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text):

@@ -9,6 +9,7 @@ import errno
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,8 @@ from uploader.remote.http import ANSWER_S, CONNECT_S, LOST
 from uploader.runtime import StopToken, SystemClock
 
 _CLOCK = SystemClock().boot_s
+#: Why nothing is connected to if none of a name's addresses may be reached.
+REFUSED = "its address is private"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -45,9 +48,15 @@ class _Watched(HTTPConnection):
     """A connection that its job's stop token can end, with a timeout per block sent."""
 
     def __init__(
-        self, stop: StopToken, send_timeout_s: float, max_answer_bytes: int, **kwargs: Any
+        self,
+        stop: StopToken,
+        send_timeout_s: float,
+        max_answer_bytes: int,
+        may_reach: Callable[[str], bool],
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self._may_reach = may_reach
         bounded = partial(BoundedAnswer, max_bytes=max_answer_bytes, now_s=_CLOCK)
         self.response_class = bounded  # type: ignore[assignment] # http.client only calls it
         self._stop = stop
@@ -71,7 +80,10 @@ class _Watched(HTTPConnection):
 
     def _connected(self) -> socket.socket:
         try:
-            places = addresses(self._dns_host, self.port)
+            found = addresses(self._dns_host, self.port)
+            places = [place for place in found if self._may_reach(place[3][0])]
+            if not places:
+                raise transport.NewConnectionError(self, REFUSED)
             options = self.socket_options or ()
             return dial(places, CONNECT_S, _CLOCK, self._stop.check, options)
         except socket.gaierror as error:
@@ -134,7 +146,8 @@ class SocketAdapter(HTTPAdapter):
 
     An answer has at most ``max_answer_bytes``, headers included; each block of a body may take
     ``send_timeout_s`` seconds: slow is not stalled (docs/architecture.md §7). ``tls`` decides which
-    servers are trusted. Raises Stopped if the token was set, whatever the socket reported.
+    servers are trusted, ``may_reach`` which addresses are connected to. Raises Stopped if the
+    token was set, whatever the socket reported.
     """
 
     def __init__(
@@ -144,10 +157,11 @@ class SocketAdapter(HTTPAdapter):
         *,
         max_answer_bytes: int = MAX_STORAGE_BYTES,
         send_timeout_s: float = ANSWER_S,
+        may_reach: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._stop = stop
         self._tls = tls or trust.context(None)
-        self._watching = (stop, send_timeout_s, max_answer_bytes)
+        self._watching = (stop, send_timeout_s, max_answer_bytes, may_reach)
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:

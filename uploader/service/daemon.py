@@ -77,6 +77,7 @@ def run(settings: Settings, *, until_idle: bool, listens: bool = False) -> int:
         _api(settings, worker, listens=listens),
     ):
         signals = _on_signals(worker.drain)
+        _start_hooks(settings, ended)
         spawn("progress", lambda: _log_progress(jobs, ended))
         spawn("drain", lambda: _leave_if_stuck(worker, ended))
         _log.info("worker started, state in %s", settings.state_dir)
@@ -105,6 +106,21 @@ def _api(settings: Settings, worker: Worker, *, listens: bool) -> Iterator[None]
 
     with wiring.Store(settings) as store, listening(settings, store.need(), clock, alive):
         yield
+
+
+def _start_hooks(settings: Settings, ended: threading.Event) -> None:
+    if not settings.hooks:
+        return
+    from uploader.service.hooks.loop import Hooks  # noqa: PLC0415 - few have any
+
+    def run() -> None:
+        with wiring.Store(settings) as store:
+            outbox = store.outbox()
+            if outbox is not None:
+                tls = wiring.trust(settings)
+                Hooks(settings.hooks, outbox, wiring.clock(), tls).run(ended, spawn)
+
+    spawn("hooks", run)
 
 
 def _on_signals(drain: Callable[[], None]) -> list[int]:

@@ -44,6 +44,7 @@ _GRAVE = (
     "fireworks.ca_bundle",
     "database_url",
     "state_dir",
+    "hooks",
 )
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _MAX_FILE_BYTES = 1_000_000
@@ -70,6 +71,8 @@ _SECTIONS: Mapping[str, type[Section]] = {
 }
 _API_KEY = "fireworks.api_key"
 _TOP = ("state_dir", "database_url")
+#: Tables of a file, of which no variable can hold one.
+_HOOKS = "hooks"
 
 
 def _attributes() -> Iterator[tuple[str, str]]:
@@ -112,8 +115,8 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     document, strangers = _document(file) if file else ({}, False)
     words = [*_from_file(document, file), *_from_environment(environ)]
     for word in words:
-        if word.key not in KEYS and not isinstance(word.value, ApiKey):
-            raise _unknown("setting", word.key, word.origin, [*KEYS, *_SECTIONS])
+        if word.key not in (*KEYS, _HOOKS) and not isinstance(word.value, ApiKey):
+            raise _unknown("setting", word.key, word.origin, [*KEYS, _HOOKS, *_SECTIONS])
     given = {word.key: Given(_shown(word), word.origin) for word in words}
     tree: dict[str, Any] = {
         "config_file": file,
@@ -130,6 +133,12 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     if strangers:
         _refuse_strangers_words(settings)
     return settings.model_copy(update={"warnings": (*settings.warnings, *_exposed(settings))})
+
+
+def for_others(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment for another program: without what only this one has business with."""
+    private = ("FIREWORKS_API_KEY", "UPLOADER_DATABASE_URL")
+    return {name: value for name, value in environ.items() if name not in private}
 
 
 def relative(settings: Settings) -> Iterator[str]:
@@ -208,7 +217,7 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
     """(name, value, origin) of every setting; origin is `default`, a file, or a variable."""
     return [
         (key, _in_force(settings, key), settings.given.get(key, Given("", "default")).origin)
-        for key in (*KEYS, _API_KEY)
+        for key in (*KEYS, _HOOKS, _API_KEY)
     ]
 
 
@@ -286,6 +295,10 @@ def _nearest(name: str, known: list[str]) -> str:
 def _refused(problem: ValidationError, given: Mapping[str, Given]) -> UsageError:
     first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
     place = [str(part) for part in first["loc"]]
+    if place[0] == _HOOKS:
+        number = f" {int(place[1]) + 1}" if len(place) > 1 else "s"
+        message = f"hook{number} in {given[_HOOKS].origin}: {'.'.join(place[2:]) or 'wrong'}"
+        return UsageError(message, hint=first["msg"].removeprefix("Value error, "))
     key = ".".join(place[: 2 if place[0] in _SECTIONS else 1])
     text, origin = given.get(key, Given("its default", "default"))
     message = f"{key} cannot be {text} (from {origin})"
@@ -294,13 +307,15 @@ def _refused(problem: ValidationError, given: Mapping[str, Given]) -> UsageError
 
 def _shown(word: _Entry) -> str:
     has_password = word.key == "fireworks.base_url" and "@" in str(word.value)
-    if word.key in _SECRET or has_password:
+    if word.key in (*_SECRET, _HOOKS) or has_password:
         return MASK
     return redact(str(word.value))
 
 
 def _in_force(settings: Settings, key: str) -> str:
     """The value in use; one with a unit is shown as it was written."""
+    if key == _HOOKS:
+        return ", ".join(hook.name for hook in settings.hooks)
     section, _, name = KEYS.get(key, key).rpartition(".")
     model = getattr(settings, section) if section else settings
     value = getattr(model, name)

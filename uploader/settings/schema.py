@@ -29,6 +29,7 @@ from uploader.core.redact import ApiKey
 from uploader.core.resumable import GRANULE
 from uploader.core.text import flaw_of_path
 from uploader.settings.api import Api
+from uploader.settings.hooks import Hook, hooks_of
 from uploader.settings.section import OptionalPath, Section, Text, whole_path
 from uploader.settings.units import parse_duration, parse_rate, parse_size
 
@@ -174,6 +175,7 @@ class Settings(Section):
     retry: Retry = Retry()
     lease: Lease = Lease()
     api: Api = Api()
+    hooks: Annotated[tuple[Hook, ...], BeforeValidator(hooks_of)] = ()
 
     #: None if this user has no home.
     auth_ini: Annotated[Path | None, BeforeValidator(_path_at_home)] = _written(
@@ -192,6 +194,7 @@ class Settings(Section):
             self.auth_ini,
             self.config_file,
             self.api.tls_key_file,
+            *(file for hook in self.hooks for file in hook.secret_file),
             self.state_dir / "api.token",
         )
         return (*(path for path in named if path), *self._stores())

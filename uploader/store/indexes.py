@@ -11,10 +11,10 @@ from typing import Any
 from sqlalchemy import Index, TextClause
 
 from uploader.core.job import LANES
-from uploader.store import tables
+from uploader.store import outbox_tables, tables
 from uploader.store.tables import events, files, jobs, metadata
 
-__all__ = ["metadata"]
+__all__ = ["metadata", "outbox_tables"]
 
 
 def _partial(name: str, condition: TextClause, *columns: Any, unique: bool = False) -> None:

@@ -1,0 +1,463 @@
+"""Hooks: what is told, to whom, how often, and what a dead receiver costs."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from standardwebhooks.webhooks import Webhook
+
+from tests.cli.conftest import ScriptedClock, home, store, template
+from tests.model.build import BASE, folder
+from uploader import wiring
+from uploader.cli import app
+from uploader.core.errors import UsageError
+from uploader.core.events import EventKind
+from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, again_after_s, kinds_of
+from uploader.remote.webhook import may_reach
+from uploader.service.hooks.loop import Hooks
+from uploader.settings.load import load
+from uploader.store.jobs import Jobs
+from uploader.store.journal import Journal, no_listener
+from uploader.store.outbox import Outbox
+
+__all__ = ["home", "store", "template"]
+
+
+@dataclass
+class Receiver:
+    """A web server that keeps what it was sent."""
+
+    answers: list[tuple[int, dict[str, str]]] = field(default_factory=list)
+    got: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+    url: str = ""
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    made = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            made.got.append((self.command, self.path, headers, body))
+            status, extra = made.answers.pop(0) if made.answers else (204, {})
+            self.send_response(status)
+            for name, value in extra.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST  # noqa: N815 - the library's name
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        made.url = f"http://127.0.0.1:{server.server_address[1]}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield made
+        server.shutdown()
+
+
+class Moved(ScriptedClock):
+    """A clock that is moved by hand."""
+
+    at = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.at
+
+    def jitter(self) -> float:
+        return 1.0
+
+    def boot_s(self) -> float:
+        return time.monotonic()
+
+
+@dataclass
+class Lab:
+    """One job, its history, and the hooks of a configuration."""
+
+    root: Path
+    clock: Moved = field(default_factory=Moved)
+
+    def configure(self, *tables: Mapping[str, object]) -> Hooks:
+        lines = []
+        for table in tables:
+            lines.append("[[hooks]]")
+            lines += [f"{name} = {json.dumps(value)}" for name, value in table.items()]
+        config = self.root / "config.toml"
+        config.write_text("\n".join(lines))
+        self.settings = load(config)
+        self.opened = wiring.Store(self.settings)
+        outbox = self.opened.outbox()
+        assert outbox is not None
+        self.outbox: Outbox = outbox
+        return Hooks(self.settings.hooks, outbox, self.clock, wiring.trust(self.settings))
+
+    @property
+    def jobs(self) -> Jobs:
+        return self.opened.need()
+
+    def happen(self, *kinds: EventKind) -> None:
+        """Write these events into the job's history, as a worker does."""
+        journal = Journal(self.opened._opened(), no_listener)
+        for kind in kinds:
+            with journal.writing(self.clock.now()) as transaction:
+                transaction.add_event(1, kind, "words")
+
+    def fill(self, hooks: Hooks) -> int:
+        wanted = {hook.name: kinds_of(hook.on) for hook in hooks.hooks}
+        return self.outbox.fill(wanted, self.clock.now())
+
+
+@pytest.fixture
+def lab(store: Path, tmp_path: Path) -> Iterator[Lab]:
+    assert store.exists()
+    assert app.run(["enqueue", str(folder(tmp_path / "m", BASE))]) == 0
+    made = Lab(tmp_path)
+    yield made
+    made.opened.__exit__()
+
+
+def script(path: Path, text: str) -> list[str]:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o700)
+    return [str(path), "an argument; with $things"]
+
+
+def tell_all(hooks: Hooks) -> None:
+    for hook in hooks.hooks:
+        while hooks.tell_next(hook):
+            pass
+
+
+def test_a_command_gets_the_jobs_document_and_no_key(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw_secret_of_the_test")
+    argv = script(
+        tmp_path / "hook", f"cat > {tmp_path}/in; env > {tmp_path}/env; echo $1 > {tmp_path}/arg"
+    )
+    hooks = lab.configure({"name": "h", "on": ["ready"], "command": argv})
+    assert lab.fill(hooks) == 0
+    lab.happen(EventKind.READY)
+    assert lab.fill(hooks) == 1
+    tell_all(hooks)
+    document = json.loads((tmp_path / "in").read_text())
+    assert (document["schema"], document["id"]) == ("uploader.job/1", 1)
+    environment = (tmp_path / "env").read_text()
+    assert {"UPLOADER_EVENT=ready", "UPLOADER_JOB=1"} <= {*environment.splitlines()}
+    assert "fw_secret_of_the_test" not in environment
+    assert (tmp_path / "arg").read_text() == "an argument; with $things\n"
+    assert lab.outbox.states(["h"])[0].waiting == 0
+
+
+def test_each_hook_is_told_only_of_what_it_asked_for(lab: Lab, receiver: Receiver) -> None:
+    hooks = lab.configure(
+        {"name": "a", "on": ["ready"], "webhook": f"{receiver.url}/a"},
+        {"name": "b", "on": ["needs_human", "failed"], "webhook": f"{receiver.url}/b"},
+        {"name": "c", "on": ["healed"], "webhook": f"{receiver.url}/c"},
+    )
+    lab.fill(hooks)
+    kinds = (
+        EventKind.FAILED,
+        EventKind.BLOCKED,
+        EventKind.HEALED,
+        EventKind.STORED,
+        EventKind.READY,
+    )
+    lab.happen(*kinds)
+    lab.fill(hooks)
+    tell_all(hooks)
+    told = [(path, json.loads(body)["type"]) for _, path, _, body in receiver.got]
+    assert told == [
+        ("/a", "job.ready"),
+        ("/b", "job.failed"),
+        ("/b", "job.blocked"),
+        ("/c", "job.healed"),
+    ]
+
+
+def test_a_webhook_is_signed_by_each_secret_and_keeps_its_id_on_retries(
+    lab: Lab, receiver: Receiver, tmp_path: Path
+) -> None:
+    secrets = ["whsec_" + base64.b64encode(bytes([n]) * 24).decode() for n in (1, 2)]
+    files = [tmp_path / f"secret{n}" for n in (1, 2)]
+    for file, secret in zip(files, secrets, strict=True):
+        file.write_text(f"{secret}\n")
+    lab.clock.at = datetime.now(UTC)
+    hooks = lab.configure(
+        {"name": "h", "on": ["ready"], "webhook": receiver.url, "secret_file": [*map(str, files)]}
+    )
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    receiver.answers = [(500, {})]
+    tell_all(hooks)
+    lab.clock.at += timedelta(minutes=1)
+    tell_all(hooks)
+    (_, _, first, body), (_, _, second, again) = receiver.got
+    assert (first["webhook-id"], body) == (second["webhook-id"], again)
+    assert first["webhook-signature"] != second["webhook-signature"]
+    for secret in secrets:
+        assert Webhook(secret).verify(again, second)["data"]["id"] == 1
+    assert json.loads(body).keys() == {"type", "timestamp", "data"}
+
+
+def test_a_crash_before_the_delivery_is_settled_tells_it_again(
+    lab: Lab, receiver: Receiver
+) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "webhook": receiver.url})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    lent = lab.outbox.take(["h"], lab.clock.now(), 90.0)
+    assert lent is not None
+    assert lab.outbox.take(["h"], lab.clock.now(), 90.0) is None  # another worker leaves it alone
+    lab.clock.at += timedelta(seconds=91)
+    tell_all(hooks)
+    assert receiver.got[0][2]["webhook-id"] == lent.message_id
+
+
+def test_of_one_job_a_hook_is_told_in_order_and_another_job_is_not_kept(
+    lab: Lab, receiver: Receiver
+) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready", "failed"], "webhook": receiver.url})
+    lab.fill(hooks)
+    lab.happen(EventKind.FAILED, EventKind.READY)
+    lab.fill(hooks)
+    receiver.answers = [(503, {"Retry-After": "600"})]
+    tell_all(hooks)
+    assert len(receiver.got) == 1
+    lab.clock.at += timedelta(seconds=599)
+    tell_all(hooks)
+    assert len(receiver.got) == 1  # Retry-After is honoured
+    lab.clock.at += timedelta(seconds=2)
+    tell_all(hooks)
+    assert [json.loads(body)["type"] for *_, body in receiver.got] == ["job.failed"] * 2 + [
+        "job.ready"
+    ]
+
+
+def test_410_switches_a_hook_off_until_retry(
+    lab: Lab, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "webhook": receiver.url})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY, EventKind.READY)
+    lab.fill(hooks)
+    receiver.answers = [(410, {})]
+    tell_all(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    tell_all(hooks)
+    assert len(receiver.got) == 1
+    config = str(lab.root / "config.toml")
+    capsys.readouterr()
+    assert app.run(["--config", config, "hooks", "list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["hooks"][0]["off"] is True
+    assert app.run(["--config", config, "hooks", "retry", "h"]) == 0
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    tell_all(hooks)
+    assert len(receiver.got) == 2
+
+
+def test_a_dead_receiver_is_told_in_the_history_given_up_and_bounded(
+    lab: Lab, receiver: Receiver
+) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "webhook": receiver.url})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    receiver.answers = [(500, {})] * 1000
+    for _ in range(3):
+        tell_all(hooks)
+        lab.clock.at += timedelta(hours=1)
+    kinds = [event.kind for event in lab.jobs.events(1)]
+    assert kinds.count("hook_failed") == 1
+    assert lab.outbox.undelivered(1)[0][0] == "h"
+    lab.clock.at += GIVE_UP_AFTER
+    tell_all(hooks)
+    assert lab.outbox.states(["h"])[0].waiting == 0
+    assert [event.kind for event in lab.jobs.events(1)].count("hook_failed") == 2
+    assert lab.jobs.job(1).status == "active"
+
+
+def test_the_backlog_of_a_dead_receiver_is_bounded(lab: Lab) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "webhook": "http://127.0.0.1:9"})
+    lab.fill(hooks)
+    journal = Journal(lab.opened._opened(), no_listener)
+    with journal.writing(lab.clock.now()) as transaction:
+        for _ in range(MAX_WAITING + 200):
+            transaction.add_event(1, EventKind.READY, "words")
+    while lab.fill(hooks):
+        pass
+    assert lab.outbox.states(["h"])[0].waiting == MAX_WAITING
+
+
+def test_a_ping_says_start_success_and_failure(lab: Lab, receiver: Receiver) -> None:
+    hooks = lab.configure(
+        {
+            "name": "h",
+            "on": ["started", "ready", "needs_human", "healed"],
+            "ping": f"{receiver.url}/uuid",
+        }
+    )
+    lab.fill(hooks)
+    lab.happen(
+        EventKind.CREATED, EventKind.BLOCKED, EventKind.HEALED, EventKind.FAILED, EventKind.READY
+    )
+    lab.fill(hooks)
+    tell_all(hooks)
+    assert [path for _, path, _, _ in receiver.got] == [
+        "/uuid/start", "/uuid/fail", "/uuid/start", "/uuid/fail", "/uuid",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("exit 3", "exit code 3"),
+        ("echo words of mine; exit 1", "words of mine"),
+        ("sleep 60", "did not end"),
+        ("sleep 60 & exit 2", "exit code 2"),
+        ("head -c 300000 /dev/zero; exit 4", "exit code 4"),
+    ],
+)
+def test_a_command_that_fails_or_hangs_is_bounded(
+    lab: Lab, tmp_path: Path, text: str, why: str
+) -> None:
+    hooks = lab.configure(
+        {"name": "h", "on": ["ready"], "command": script(tmp_path / "hook", text), "timeout": "2s"}
+    )
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    began = time.monotonic()
+    tell_all(hooks)
+    assert time.monotonic() - began < 20
+    assert why in (lab.outbox.states(["h"])[0].last_error or "")
+
+
+def test_a_command_that_is_not_there_is_a_failure_not_a_bug(lab: Lab) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "command": ["/nowhere/at/all"]})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    tell_all(hooks)
+    assert "cannot be run" in (lab.outbox.states(["h"])[0].last_error or "")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.1.2.3",
+        "192.168.0.1",
+        "169.254.169.254",
+        "fe80::1%eth0",
+        "fd00::1",
+        "::ffff:10.0.0.1",
+        "0.0.0.0",
+        "100.64.0.1",
+        "nonsense",
+    ],
+)
+def test_private_and_link_local_addresses_are_reached_only_if_allowed(address: str) -> None:
+    assert not may_reach(address, private=False)
+    assert may_reach(address, private=True) is (address != "nonsense")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "93.184.216.34", "2606:4700::1111"])
+def test_public_addresses_and_this_machine_are_reached(address: str) -> None:
+    assert may_reach(address, private=False)
+
+
+def test_a_private_receiver_is_refused_before_anything_is_sent(lab: Lab) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "webhook": "https://10.255.255.1/x"})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    tell_all(hooks)
+    assert "allow_private" in (lab.outbox.states(["h"])[0].last_error or "")
+
+
+def test_delays_double_up_to_an_hour() -> None:
+    delays = [again_after_s(failures, None, 1.0) for failures in range(1, 15)]
+    assert delays[:4] == [5.0, 10.0, 20.0, 40.0]
+    assert max(delays) == again_after_s(10**6, None, 1.0) == 3600.0
+    assert again_after_s(1, 10**9, 0.0) == 3600.0
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"name": "h", "on": ["ready"]},
+        {"name": "h", "on": ["ready"], "command": ["a"], "ping": "https://x.example"},
+        {"name": "h", "on": ["ready"], "command": "a string"},
+        {"name": "h", "on": ["nonsense"], "command": ["a"]},
+        {"name": "h", "on": [], "command": ["a"]},
+        {"name": "h", "on": ["started"], "command": ["a"]},
+        {"name": "no good name", "on": ["ready"], "command": ["a"]},
+        {"on": ["ready"], "command": ["a"]},
+        {"name": "h", "on": ["ready"], "webhook": "ftp://x.example"},
+        {"name": "h", "on": ["ready"], "command": ["a"], "unknown": 1},
+        {"name": "h", "on": ["ready"], "webhook": "https://x.example", "secret_file": "/none"},
+        {"name": "h", "on": ["ready"], "command": ["a"], "timeout": "2h"},
+    ],
+)
+def test_a_wrong_table_is_a_usage_error_that_says_which(lab: Lab, table: dict[str, object]) -> None:
+    lab.configure()
+    with pytest.raises(UsageError, match="hook 1 in") as refused:
+        lab.configure(table)
+    assert refused.value.hint
+
+
+def test_two_hooks_of_one_name_are_refused(lab: Lab) -> None:
+    one: dict[str, object] = {"name": "h", "on": ["ready"], "command": ["a"]}
+    lab.configure()
+    with pytest.raises(UsageError, match="hooks"):
+        lab.configure(one, one)
+
+
+def test_the_urls_and_commands_of_hooks_are_never_shown(
+    lab: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.configure(
+        {"name": "h", "on": ["ready"], "apprise": "mailtos://u:swordfish@x.example"},
+        {"name": "g", "on": ["ready"], "webhook": "https://x.example/swordfish"},
+    )
+    config = str(lab.root / "config.toml")
+    for words in (
+        ["config", "show"],
+        ["config", "show", "--json"],
+        ["hooks", "list"],
+        ["config", "check"],
+    ):
+        app.run(["--config", config, *words])
+    assert "swordfish" not in str(capsys.readouterr()) + repr(lab.settings)
+
+
+def test_hooks_test_says_whether_it_was_taken(
+    lab: Lab, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.configure({"name": "h", "on": ["ready"], "webhook": receiver.url})
+    config = str(lab.root / "config.toml")
+    assert app.run(["--config", config, "hooks", "test", "h"]) == 0
+    receiver.answers = [(500, {})]
+    assert app.run(["--config", config, "hooks", "test", "h"]) == 7
+    assert app.run(["--config", config, "hooks", "test", "none"]) == 4
+    assert "answered 500" in capsys.readouterr().err
+    assert json.loads(receiver.got[0][3])["data"]["schema"] == "uploader.job/1"

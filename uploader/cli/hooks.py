@@ -1,0 +1,91 @@
+"""`uploader hooks`: who is told of what, a test, and another try."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from uploader import wiring
+from uploader.cli.options import AsJson
+from uploader.cli.settings import settings_of
+from uploader.cli.terminal import out, out_json
+from uploader.core.errors import NotFound, UploaderError
+from uploader.core.exits import Exit
+from uploader.core.hook_documents import hooks_document
+from uploader.settings.hooks import Hook
+from uploader.settings.schema import Settings
+
+hooks = typer.Typer(
+    help="Show, test and retry the hooks of the configuration.", no_args_is_help=True
+)
+HookArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of a hook.")]
+OptionalHook = Annotated[str | None, typer.Argument(metavar="[NAME]", help="All, unless named.")]
+
+
+@hooks.command("list")
+def list_hooks(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the hooks, and what waits for each.
+
+    Example: uploader hooks list
+    """
+    settings = settings_of(context)
+    with wiring.Store(settings) as store:
+        outbox = store.outbox()
+        states = outbox.states([hook.name for hook in settings.hooks]) if outbox else []
+    document = hooks_document([(hook.name, hook.kind, hook.on) for hook in settings.hooks], states)
+    if as_json:
+        out_json(document)
+        return
+    for one in document["hooks"]:
+        state = "off" if one["off"] else f"{one['waiting']} waiting"
+        out(one["name"], one["kind"], ",".join(one["on"]), state, one["last_error"] or "")
+
+
+@hooks.command("test")
+def test(context: typer.Context, name: HookArgument) -> None:
+    """Tell one hook of a job that is READY but does not exist, to see whether it is taken.
+
+    Example: uploader hooks test deploy
+    """
+    settings = settings_of(context)
+    hook = _find(settings, name)
+    from uploader.service.hooks.sample import tell_sample
+
+    failed = tell_sample(hook, wiring.clock(), wiring.trust(settings))
+    if failed:
+        raise HookRefused(f"hook {name} did not take it: {failed}")
+    out(f"hook {name} took it")
+
+
+@hooks.command("retry")
+def retry(context: typer.Context, name: OptionalHook = None) -> None:
+    """Switch hooks on again, and tell at once what waits for them.
+
+    Example: uploader hooks retry deploy
+    """
+    settings = settings_of(context)
+    named = [_find(settings, name)] if name else list(settings.hooks)
+    with wiring.Store(settings) as store:
+        outbox = store.outbox()
+        count = outbox.retry([hook.name for hook in named], _now()) if outbox else 0
+    out(f"{count} waiting: a running worker tells them now")
+
+
+class HookRefused(UploaderError):
+    """The receiver did not take it."""
+
+    exit_code = Exit.FAILED
+
+
+def _find(settings: Settings, name: str) -> Hook:
+    for hook in settings.hooks:
+        if hook.name == name:
+            return hook
+    known = ", ".join(hook.name for hook in settings.hooks) or "none is configured"
+    raise NotFound(f"there is no hook {name}", hint=f"the hooks: {known}")
+
+
+def _now() -> datetime:
+    return wiring.clock().now()

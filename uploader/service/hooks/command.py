@@ -1,0 +1,86 @@
+"""A command of the user: a list of arguments, the job's document on its stdin, never a shell."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from uploader.core.hooks import Undelivered
+from uploader.core.redact import foreign_line
+from uploader.runtime import Clock, spawn
+from uploader.settings.load import for_others
+
+_MAX_OUTPUT_BYTES = 64 * 1024
+_MAX_WORDS_CHARS = 200
+
+
+def run(
+    command: Sequence[str], kind: str, document: Mapping[str, Any], timeout_s: float, clock: Clock
+) -> None:
+    """Run ``command`` until it ends. Raises Undelivered unless it exits 0 within ``timeout_s``.
+
+    It has its own process group, which is killed with it; what it prints beyond 64 KiB is dropped.
+    """
+    environment = for_others() | {
+        "UPLOADER_EVENT": kind,
+        "UPLOADER_JOB": str(document.get("id", "")),
+    }
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
+            list(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as problem:
+        why = f"{command[0]} cannot be run: {getattr(problem, 'strerror', None) or problem}"
+        raise Undelivered(why) from None
+    with process:
+        try:
+            code, printed = _finish(process, json.dumps(document).encode(), timeout_s, clock)
+        finally:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if code:
+        last = printed.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        words = foreign_line(last, _MAX_WORDS_CHARS)
+        raise Undelivered(f"{command[0]} ended with exit code {code}" + (words and f": {words}"))
+
+
+def _finish(
+    process: subprocess.Popen[bytes], document: bytes, timeout_s: float, clock: Clock
+) -> tuple[int, bytes]:
+    """(exit code, the end of what it printed). Raises Undelivered if its time is up."""
+    spawn("hook-stdin", lambda: _feed(process, document))
+    ends_s, printed = clock.boot_s() + timeout_s, b""
+    with selectors.DefaultSelector() as ready:
+        ready.register(process.stdout or -1, selectors.EVENT_READ)
+        while (left_s := ends_s - clock.boot_s()) > 0:
+            if not (found := ready.select(min(left_s, 1.0))):
+                if process.poll() is not None:
+                    break  # what it left running keeps the output open
+                continue
+            block = os.read(found[0][0].fd, _MAX_OUTPUT_BYTES)
+            if not block:
+                break
+            printed = (printed + block)[-_MAX_OUTPUT_BYTES:]
+    try:
+        return process.wait(max(0.0, ends_s - clock.boot_s())), printed
+    except subprocess.TimeoutExpired:
+        raise Undelivered(f"it did not end within {timeout_s:.0f} s") from None
+
+
+def _feed(process: subprocess.Popen[bytes], document: bytes) -> None:
+    """A thread's work: a command need not read what it is given."""
+    with contextlib.suppress(OSError, ValueError):
+        if process.stdin:
+            process.stdin.write(document)
+            process.stdin.close()

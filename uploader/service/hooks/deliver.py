@@ -1,0 +1,108 @@
+"""One delivery by one hook, of whichever kind. Bounded in time and output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from uploader.core.hooks import Undelivered, body_of, sentence_of
+from uploader.remote.sockets import SocketAdapter
+from uploader.remote.webhook import Receiver, may_reach, send
+from uploader.runtime import Clock, StopToken
+from uploader.service.hooks.command import run
+from uploader.settings.hooks import Hook
+from uploader.store.outbox import Delivery
+
+_MAX_SECRET_BYTES = 4096
+
+
+def deliver(hook: Hook, delivery: Delivery, clock: Clock, tls: Any) -> None:
+    """Tell the receiver of ``hook``. Raises Undelivered, and Gone if it wants nothing more."""
+    document = delivery.document
+    if hook.command:
+        run(hook.command, delivery.kind, document, hook.timeout_s, clock)
+    elif hook.webhook:
+        body = _json(body_of(delivery.kind, delivery.at, document))
+        headers = _signed(hook.secret_file, delivery.message_id, clock.now(), body)
+        _request(hook, hook.webhook, body, headers, clock, tls)
+    elif hook.ping:
+        _ping(hook, hook.ping, delivery.kind, document, clock, tls)
+    elif hook.apprise:
+        _notify(hook.apprise, delivery.kind, document)
+
+
+def beat(hook: Hook, clock: Clock, tls: Any) -> None:
+    """The daemon lives: a ping without a job. Raises as `deliver`."""
+    _request(hook, hook.ping or "", None, {}, clock, tls)
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode("utf-8")
+
+
+def _request(
+    hook: Hook, url: str, body: bytes | None, headers: Mapping[str, str], clock: Clock, tls: Any
+) -> None:
+    def reachable(address: str) -> bool:
+        return may_reach(address, private=hook.allow_private)
+
+    adapter = SocketAdapter(StopToken(), tls, send_timeout_s=hook.timeout_s, may_reach=reachable)
+    with Receiver(adapter) as receiver:
+        send(receiver, url, body, headers, clock, hook.timeout_s)
+
+
+def _signed(
+    secrets: tuple[Path, ...], message_id: str, now: datetime, body: bytes
+) -> Mapping[str, str]:
+    """The headers of the Standard Webhooks specification, one signature per secret."""
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+    }
+    signatures = [_signature(file, message_id, now, body) for file in secrets]
+    return headers | ({"webhook-signature": " ".join(signatures)} if signatures else {})
+
+
+def _signature(file: Path, message_id: str, now: datetime, body: bytes) -> str:
+    from standardwebhooks.webhooks import Webhook  # noqa: PLC0415 - only webhooks need it
+
+    try:
+        with file.open("rb") as opened:
+            secret = opened.read(_MAX_SECRET_BYTES).decode("ascii").strip()
+        signature: str = Webhook(secret).sign(message_id, now, body.decode("utf-8"))
+    except (OSError, ValueError, RuntimeError) as problem:
+        why = f"its secret_file {file} cannot be used ({type(problem).__name__})"
+    else:
+        return signature
+    raise Undelivered(why)
+
+
+_PATHS = {"ready": "", "created": "/start", "adopted": "/start", "healed": "/start"}
+
+
+def _ping(
+    hook: Hook, url: str, kind: str, document: Mapping[str, Any], clock: Clock, tls: Any
+) -> None:
+    """As healthchecks.io has it: the URL for a success, /start and /fail for the others."""
+    reason = document.get("reason") or {}
+    words = f"job {document.get('id')} {document.get('model')} {kind}: {reason.get('message', '')}"
+    where = url.rstrip("/") + _PATHS.get(kind, "/fail")
+    text = {"Content-Type": "text/plain; charset=utf-8"}
+    _request(hook, where, words.encode("utf-8", "replace"), text, clock, tls)
+
+
+def _notify(url: str, kind: str, document: Mapping[str, Any]) -> None:
+    try:
+        from apprise import Apprise  # noqa: PLC0415 - an extra
+    except ImportError:
+        raise Undelivered("apprise is not installed: it is the extra `notify`") from None
+    service = Apprise()
+    if not service.add(url):
+        raise Undelivered("apprise does not know this kind of URL")
+    title, text = sentence_of(kind, document)
+    if not service.notify(title=title, body=text):
+        raise Undelivered("apprise could not deliver it")

@@ -1,0 +1,230 @@
+"""The outbox of the hooks: what has happened is written next to how far each hook was told.
+
+`fill` turns events into deliveries and moves the cursor in one transaction, `take` lends the next
+delivery to one worker, `settle` removes it or puts it off: after a crash at any point it is there
+still, so each is delivered at least once. Of one job, a hook is told in order.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, Row, delete, func, insert, or_, select, update
+
+from uploader.core.documents import job_document
+from uploader.core.events import EventKind
+from uploader.core.hooks import MAX_WAITING, HookState
+from uploader.core.job import Event
+from uploader.store.journal import Journal, Transaction, no_listener, storable
+from uploader.store.outbox_tables import deliveries, hooks
+from uploader.store.rows import event_of, file_of, read_job
+from uploader.store.tables import events, files, jobs
+
+#: Events that are looked at in one transaction.
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one hook is to be told about one event. ``message_id`` is the same at every try."""
+
+    id: int
+    hook: str
+    job_id: int
+    kind: str
+    message_id: str
+    document: Mapping[str, Any]
+    at: datetime
+    failures: int
+
+
+class Outbox:
+    """Every method raises StoreError."""
+
+    def __init__(self, engine: Engine, on_event: Callable[[Event], None] = no_listener) -> None:
+        self._journal = Journal(engine, on_event)
+
+    def fill(self, wanted: Mapping[str, Collection[EventKind]], now: datetime) -> int:
+        """Write what each hook of ``wanted`` is to be told since its cursor; how many that are.
+
+        A hook that is new here is told nothing of what was before it.
+        """
+        with self._journal.reading() as connection:
+            newest = connection.execute(select(func.max(events.c.seq))).scalar() or 0
+            cursors = {row.name: row.cursor for row in connection.execute(select(hooks))}
+        if all(cursors.get(name) == newest for name in wanted):
+            return 0
+        with self._journal.writing(now) as transaction:
+            return sum(self._fill(transaction, name, kinds) for name, kinds in wanted.items())
+
+    def _fill(self, transaction: Transaction, name: str, kinds: Collection[EventKind]) -> int:
+        connection = transaction.connection
+        newest = connection.execute(select(func.max(events.c.seq))).scalar() or 0
+        state = connection.execute(select(hooks).where(hooks.c.name == name)).one_or_none()
+        if state is None:
+            transaction.run(insert(hooks).values(name=name, cursor=newest))
+            return 0
+        query = select(events).where(events.c.seq > state.cursor).order_by(events.c.seq)
+        page = [event_of(row) for row in connection.execute(query.limit(_PAGE))]
+        told = [event for event in page if event.kind in kinds and not state.off]
+        for event in told:
+            self._write(transaction, name, event)
+        reached = page[-1].seq if len(page) == _PAGE else newest
+        transaction.run(update(hooks).where(hooks.c.name == name).values(cursor=reached))
+        _drop_the_oldest(transaction, name)
+        return len(told)
+
+    def _write(self, transaction: Transaction, name: str, event: Event) -> None:
+        connection = transaction.connection
+        job = read_job(connection, event.job_id)
+        rows = connection.execute(select(files).where(files.c.job_id == job.id))
+        listed = sorted((file_of(row) for row in rows), key=lambda file: file.path)
+        transaction.run(
+            insert(deliveries).values(
+                hook=name,
+                job_id=job.id,
+                seq=event.seq,
+                kind=event.kind,
+                message_id=f"msg_{uuid.uuid4().hex}",
+                document=json.dumps(job_document(job, listed, transaction.now)),
+                at=event.at,
+            )
+        )
+
+    def take(self, names: Collection[str], now: datetime, lend_s: float) -> Delivery | None:
+        """The next delivery that is due, lent to the caller for ``lend_s`` seconds."""
+        earlier = deliveries.alias()
+        first = ~(
+            select(earlier.c.id)
+            .where(
+                earlier.c.hook == deliveries.c.hook,
+                earlier.c.job_id == deliveries.c.job_id,
+                earlier.c.id < deliveries.c.id,
+            )
+            .exists()
+        )
+        due = or_(deliveries.c.not_before.is_(None), deliveries.c.not_before <= now)
+        awake = select(hooks.c.name).where(~hooks.c.off, hooks.c.name.in_(names))
+        query = (
+            select(deliveries)
+            .where(deliveries.c.hook.in_(awake), due, first)
+            .order_by(deliveries.c.id)
+            .limit(1)
+        )
+        with self._journal.reading() as connection:
+            if connection.execute(query).one_or_none() is None:
+                return None
+        with self._journal.writing(now) as transaction:
+            row = transaction.connection.execute(query).one_or_none()
+            if row is None:
+                return None
+            until = now + timedelta(seconds=lend_s)
+            transaction.run(
+                update(deliveries).where(deliveries.c.id == row.id).values(not_before=until)
+            )
+            return _delivery(row)
+
+    def mark_delivered(self, delivery: Delivery, now: datetime) -> None:
+        """It was taken."""
+        with self._journal.writing(now) as transaction:
+            transaction.run(delete(deliveries).where(deliveries.c.id == delivery.id))
+            self._note(transaction, delivery.hook, None)
+
+    def put_off(self, delivery: Delivery, why: str, until: datetime, now: datetime) -> None:
+        """It was not taken; it is tried again at ``until``."""
+        with self._journal.writing(now) as transaction:
+            transaction.run(
+                update(deliveries)
+                .where(deliveries.c.id == delivery.id)
+                .values(failures=delivery.failures + 1, not_before=until, last_error=storable(why))
+            )
+            self._note(transaction, delivery.hook, why)
+
+    def give_up(self, delivery: Delivery, why: str, now: datetime) -> None:
+        """It is not tried again."""
+        with self._journal.writing(now) as transaction:
+            transaction.run(delete(deliveries).where(deliveries.c.id == delivery.id))
+            self._note(transaction, delivery.hook, why)
+
+    def switch_off(self, name: str, why: str, now: datetime) -> None:
+        """The receiver wants nothing more; what waits for it is dropped."""
+        with self._journal.writing(now) as transaction:
+            transaction.run(delete(deliveries).where(deliveries.c.hook == name))
+            transaction.run(update(hooks).where(hooks.c.name == name).values(off=True))
+            self._note(transaction, name, why)
+
+    def tell(self, delivery: Delivery, message: str, now: datetime) -> None:
+        """Write into the job's history that its hook fails, if the job is still there."""
+        with self._journal.writing(now) as transaction:
+            known = select(jobs.c.id).where(jobs.c.id == delivery.job_id)
+            if transaction.connection.execute(known).one_or_none() is not None:
+                transaction.add_event(delivery.job_id, EventKind.HOOK_FAILED, message)
+
+    def retry(self, names: Collection[str], now: datetime) -> int:
+        """Switch these hooks on again and make what waits for them due; how many that are."""
+        with self._journal.writing(now) as transaction:
+            transaction.run(update(hooks).where(hooks.c.name.in_(names)).values(off=False))
+            waiting = update(deliveries).where(deliveries.c.hook.in_(names))
+            return transaction.run(waiting.values(not_before=None)).rowcount
+
+    def states(self, names: Collection[str]) -> list[HookState]:
+        """How each hook stands, in the order of ``names``."""
+        counts = select(deliveries.c.hook, func.count().label("waiting")).group_by(
+            deliveries.c.hook
+        )
+        with self._journal.reading() as connection:
+            waiting = {row.hook: row.waiting for row in connection.execute(counts)}
+            known = {row.name: row for row in connection.execute(select(hooks))}
+        return [_state(name, known.get(name), waiting.get(name, 0)) for name in names]
+
+    def undelivered(self, job_id: int) -> list[tuple[str, str, int]]:
+        """(hook, why, failures) of what this job's hooks have not taken yet."""
+        query = select(deliveries).where(
+            deliveries.c.job_id == job_id, deliveries.c.last_error.is_not(None)
+        )
+        with self._journal.reading() as connection:
+            rows = connection.execute(query.order_by(deliveries.c.id))
+            return [(row.hook, row.last_error, row.failures) for row in rows]
+
+    @staticmethod
+    def _note(transaction: Transaction, name: str, why: str | None) -> None:
+        values = {"last_error": None if why is None else storable(why), "last_at": transaction.now}
+        transaction.run(update(hooks).where(hooks.c.name == name).values(values))
+
+
+def _drop_the_oldest(transaction: Transaction, name: str) -> None:
+    mine = select(deliveries.c.id).where(deliveries.c.hook == name)
+    kept = mine.order_by(deliveries.c.id.desc()).limit(MAX_WAITING)
+    oldest = transaction.connection.execute(select(func.min(kept.subquery().c.id))).scalar()
+    if oldest is not None:
+        transaction.run(
+            delete(deliveries).where(deliveries.c.hook == name, deliveries.c.id < oldest)
+        )
+
+
+def _delivery(row: Row[Any]) -> Delivery:
+    try:
+        document = json.loads(row.document)
+    except RecursionError:
+        raise ValueError from None
+    return Delivery(
+        id=row.id,
+        hook=row.hook,
+        job_id=row.job_id,
+        kind=row.kind,
+        message_id=row.message_id,
+        document=document,
+        at=row.at,
+        failures=row.failures,
+    )
+
+
+def _state(name: str, row: Row[Any] | None, waiting: int) -> HookState:
+    if row is None:
+        return HookState(name, waiting, off=False, last_error=None, last_at=None)
+    return HookState(name, waiting, row.off, row.last_error, row.last_at)
