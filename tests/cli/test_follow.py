@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Command, ScriptedClock
+from tests.cli.test_render import JOB, NOW
 from tests.model.build import BASE, folder
+from uploader.cli.live import line
+from uploader.core.job import Reason, Stage
 
 Sql = Callable[[str], None]
 DONE = "UPDATE jobs SET status = 'done', stage = 'ready'"
@@ -31,8 +36,8 @@ def test_named_jobs_are_followed_until_they_have_ended(
 ) -> None:
     clock.steps = [lambda: sql(f"{DONE} WHERE id = 2"), lambda: sql(DONE)]
     answer = uploader("follow", "one", "2", "1")
-    assert (answer.code, answer.out, clock.passed_s) == (0, "", 2)
-    heads = [line.split(";")[0] for line in answer.err.splitlines()]
+    assert (answer.code, answer.err, clock.passed_s) == (0, "", 2)
+    heads = [line.split(";")[0] for line in answer.out.splitlines()]
     assert heads == [
         "job 1 one: create",
         "job 2 two: create",
@@ -54,7 +59,7 @@ def test_without_a_name_all_that_move_are_followed_until_interrupted(
     clock.steps = [enqueue, lambda: None, lambda: sql(DONE), lambda: None, interrupt]
     answer = uploader("follow")
     assert answer.code == 130
-    followed = [line.split(";")[0] for line in answer.err.splitlines() if ": " in line]
+    followed = [line.split(";")[0] for line in answer.out.splitlines() if ": " in line]
     assert [line for line in followed if line.startswith("job ")] == [
         "job 2 two: create",
         "job 3 three: create",
@@ -73,7 +78,7 @@ def test_the_first_job_may_come_later(uploader: Command, clock: ScriptedClock, h
     answer = uploader("follow")
     assert answer.code == 130
     assert answer.err.count("no job is on its way") == 1
-    assert "job 1 one: create" in answer.err
+    assert "job 1 one: create" in answer.out
 
 
 @pytest.mark.usefixtures("two")
@@ -83,3 +88,49 @@ def test_leaving_it_stops_nothing(uploader: Command, clock: ScriptedClock) -> No
     assert uploader("follow", "1").code == 130
     assert uploader("status", "--json").json == before
     assert uploader("follow", "seven").code == 4
+
+
+@pytest.mark.usefixtures("two")
+def test_status_can_keep_watching_what_it_would_show(
+    uploader: Command, clock: ScriptedClock, sql: Sql
+) -> None:
+    sql(f"{DONE} WHERE id = 1")
+    clock.steps = [lambda: sql("UPDATE jobs SET status = 'paused' WHERE id = 2"), interrupt]
+    answer = uploader("status", "--watch")
+    assert (answer.code, answer.err) == (130, "")
+    assert [line.split(";")[0] for line in answer.out.splitlines()] == [
+        "job 1 one: READY",
+        "job 2 two: create",
+        "job 2 two: paused, 0% of 2.2 KiB confirmed",
+    ]
+    clock.steps = [interrupt]
+    assert "job 1" not in uploader("status", "--watch", "--state", "paused").out
+    assert uploader("status", "--watch", "--json").code == 2
+
+
+@pytest.mark.usefixtures("two")
+def test_a_paused_job_says_what_lets_it_go_on(
+    uploader: Command, clock: ScriptedClock, sql: Sql
+) -> None:
+    sql("UPDATE jobs SET status = 'paused'")
+    clock.steps = [interrupt]
+    assert "`uploader resume 1` lets it go on" in uploader("wait", "1").err
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (96, "job 12 one: 1/2 files, 60% sent, 25% of 1000 B confirmed; waits 7s: no network"),
+        (76, "job 12 one: 60% sent, 25% of 1000 B confirmed; waits 7s: no network"),
+        (64, "job 12 one: 60% sent, 25% of 1000 B; waits 7s: no network"),
+    ],
+)
+def test_a_job_that_waits_says_for_how_long_and_why_and_keeps_its_name(
+    columns: int, expected: str
+) -> None:
+    job = replace(
+        JOB, model_id="one", stage=Stage.UPLOAD, files_stored=1, files_total=2, bytes_total=1000,
+        bytes_marked=600, bytes_confirmed=256, not_before=NOW + timedelta(seconds=7),
+        reason=Reason("unavailable", "no network"), rate_bps=None,
+    )  # fmt: skip
+    assert line(job, NOW, columns) == expected

@@ -54,7 +54,7 @@ def test_status_imports_nothing_it_does_not_need(uploader: Command, model: Path)
         capture_output=True, text=True, check=True, timeout=DEADLINE_S,
     )  # fmt: skip
     assert done.stdout.splitlines()[-1] == "0 []"
-    assert done.stdout.startswith("1\taccounts/")
+    assert done.stdout.splitlines()[1].startswith("1\taccounts/")
 
 
 def test_a_real_terminal(uploader: Command, model: Path, sql: Callable[[str], None]) -> None:
@@ -114,3 +114,29 @@ def test_signals_end_a_waiting_command(
         process.send_signal(number)
         out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, out, err.strip()) == (code, "", "")
+
+
+def test_leaving_a_live_view_gives_the_cursor_back(uploader: Command, model: Path) -> None:
+    uploader("enqueue", model)
+    for words in (("follow",), ("status", "--watch"), ("wait", "1")):
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            [*_UPLOADER, *words], stdout=theirs, stderr=theirs, stdin=theirs,
+            env={**os.environ, "COLUMNS": "80", "TERM": "xterm"},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        )  # fmt: skip
+        os.close(theirs)
+        printed, interrupted = b"", False
+        while select.select([ours], [], [], DEADLINE_S)[0]:
+            try:
+                printed += os.read(ours, 65536)
+            except OSError:
+                break
+            if b"job 1" in printed and not interrupted:
+                interrupted = True
+                process.send_signal(signal.SIGINT)
+        os.close(ours)
+        assert process.wait(DEADLINE_S) == 130
+        assert printed.count(b"\x1b[?25l") == printed.count(b"\x1b[?25h") == 1
+        assert printed.rindex(b"\x1b[?25h") > printed.rindex(b"\x1b[?25l")
+        assert b"Traceback" not in printed

@@ -115,3 +115,22 @@ def test_events_go_on_after_a_number(uploader: Command) -> None:
     (last,) = uploader("events", "--since", "1").out.splitlines()
     assert json.loads(last) == lines[1]
     assert uploader("logs", "two").out.count("\n") == 1
+
+
+@pytest.mark.usefixtures("two")
+def test_the_ended_jobs_are_a_document(uploader: Command, sql: Sql) -> None:
+    sql("UPDATE jobs SET status = 'done'")
+    assert uploader("wait", "1", "--json").json["status"] == "done"
+    several = uploader("wait", "1", "two", "--json").json
+    assert [job["status"] for job in several["jobs"]] == ["done", "done"]
+    sql(ended("failed"))
+    failed = uploader("wait", "1", "--json")
+    assert (failed.code, failed.json["reason"]["message"]) == (7, "so")
+
+
+@pytest.mark.usefixtures("two")
+def test_a_wait_in_vain_is_a_document_too(uploader: Command, clock: ScriptedClock) -> None:
+    del clock
+    answer = uploader("wait", "1", "--timeout", "2", "--json")
+    assert (answer.code, answer.json["error"]["code"]) == (10, "timed_out")
+    assert answer.err.splitlines()[-2].startswith("error: timed out waiting for job 1")

@@ -242,7 +242,7 @@ def test_what_is_waited_for_is_reported_in_our_words_and_not_as_an_error(lab: La
     reason = lab.job().reason
     assert reason is not None
     assert reason.code == "validating"
-    assert reason.message == "waiting for Fireworks to finish receiving the files"
+    assert reason.message == "Fireworks is still gathering the files"
 
 
 def test_a_400_that_names_a_stored_file_for_ever_fails(lab: Lab) -> None:

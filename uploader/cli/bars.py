@@ -1,11 +1,10 @@
-"""The bars of `uploader wait` on a terminal. Imported only there: rich is slow to import."""
+"""The bars of jobs as they move. Imported only for a terminal: rich is slow to import."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task, TaskID, TextColumn
@@ -49,22 +48,25 @@ class TwoTones(ProgressColumn):
 class Bars:
     """One bar per job: what is confirmed, what is sent, and the job's stage."""
 
-    def __init__(self, line: Callable[[Job, int], str]) -> None:
-        console = Console(file=sys.stderr, highlight=False)
+    def __init__(self, line: Callable[[Job, int], str], stream: TextIO) -> None:
+        console = Console(file=stream, highlight=False)
         # What does not fit goes on in the next line: half a number is misleading.
         words = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
         columns: list[ProgressColumn] = [words]
         if console.width >= _MIN_WIDTH_WITH_BAR:
             columns.insert(0, TwoTones(console.encoding))
-        self._room = console.width - (_BAR + 1) * (len(columns) - 1)
+        self._taken = (_BAR + 1) * (len(columns) - 1)
         self._line = line
         self._rows: dict[int, TaskID] = {}
-        self._progress = Progress(*columns, console=console)
+        # What is shown changes once a second: a thread that draws more often would only cost time.
+        self._progress = Progress(*columns, console=console, auto_refresh=False)
 
     def __call__(self, jobs: Sequence[Job]) -> None:
-        """Draw the bars as the jobs are now; a job that is new gets one."""
+        """Draw the bars as the jobs are now: a new job gets one, one that is gone loses it."""
+        for gone in self._rows.keys() - {job.id for job in jobs}:
+            self._progress.remove_task(self._rows.pop(gone))
         for job in jobs:
-            words = shown(self._line(job, self._room))
+            words = shown(self._line(job, self._progress.console.width - self._taken))
             if job.id not in self._rows:
                 self._rows[job.id] = self._progress.add_task(words, sent=0)
             self._progress.update(
@@ -74,6 +76,7 @@ class Bars:
                 sent=job.bytes_marked,
                 description=words,
             )
+        self._progress.refresh()
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from uploader import wiring
-from uploader.cli.live import live
+from uploader.cli.live import live_result
 from uploader.cli.options import FollowedJobs
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import print_note
@@ -57,7 +57,7 @@ def watch(
     clock, never = wiring.clock(), threading.Event()
     table: Jobs | None = None
     idle = False
-    with live(clock) as show:
+    with live_result(clock) as show:
         while True:
             table = table or store.find()  # the first job may still be enqueued
             found = choose(table) if table else []

@@ -1,6 +1,7 @@
 """How jobs are shown as they move: by `wait`, `upload`, `follow` and `status --watch`.
 
-Bars on a terminal, redrawn in place; elsewhere a line for each change. All of it goes to stderr.
+Bars on a terminal, redrawn in place; elsewhere a line for each change. `wait` and `upload` show
+them on stderr, because their result is another; for `follow` they are the result.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
+from typing import TextIO
 
 from uploader.cli.cells import cells, shorten
-from uploader.cli.render import NO_WORKER, deserted
-from uploader.cli.terminal import print_note
+from uploader.cli.render import NO_WORKER, deserted, note
+from uploader.cli.terminal import out, print_note
+from uploader.core.documents import waits
 from uploader.core.job import Job, Stage, Status
-from uploader.core.text import bytes_line, progress_line
+from uploader.core.text import awaited, bytes_line, percent, progress_line, size
 from uploader.runtime import Clock
 from uploader.store.wait import ENDS
 
@@ -25,8 +28,23 @@ Show = Callable[[Sequence[Job]], None]
 
 
 def live(clock: Clock) -> AbstractContextManager[Show]:
-    """Bars on a terminal; elsewhere one line for each change, at least every 30 s."""
-    return _bars(clock) if sys.stderr.isatty() else nullcontext(Lines(clock))
+    """Bars if stderr is a terminal; else one line for each change, at least every 30 s."""
+    return _live(clock, sys.stderr, print_note)
+
+
+def live_result(clock: Clock) -> AbstractContextManager[Show]:
+    """As `live`, on stdout."""
+    return _live(clock, sys.stdout, out)
+
+
+def _live(
+    clock: Clock, stream: TextIO, print_: Callable[[str], None]
+) -> AbstractContextManager[Show]:
+    if not stream.isatty():
+        return nullcontext(Lines(clock, print_))
+    from uploader.cli.bars import Bars  # rich is slow to import
+
+    return Bars(lambda job, columns: line(job, clock.now(), columns), stream)
 
 
 def line(job: Job, now: datetime, columns: int | None = None) -> str:
@@ -34,8 +52,10 @@ def line(job: Job, now: datetime, columns: int | None = None) -> str:
     wordings, name = _stands(job, now), f" {job.model_id}"
     if columns is None:
         return f"job {job.id}{name}: {wordings[0]}"
-    fitting = (words for words in wordings if _room(job, words, columns) >= 0)
-    stands = next(fitting, wordings[-1])
+    needed = min(cells(name), _MIN_NAME_WIDTH)
+    named = [words for words in wordings if _room(job, words, columns) >= needed]
+    fitting = [words for words in wordings if _room(job, words, columns) >= 0]
+    stands = next(iter(named or fitting), wordings[-1])
     room = _room(job, stands, columns)
     name = shorten(name, room) if room >= _MIN_NAME_WIDTH else ""
     return f"job {job.id}{name}: {stands}"
@@ -49,20 +69,37 @@ def _stands(job: Job, now: datetime) -> list[str]:
     """The job's progress in ever fewer words."""
     if job.status is Status.DONE:
         return ["READY"]
-    stands = [str(job.stage if job.status is Status.ACTIVE else job.status)]
-    if job.status is Status.ACTIVE and job.stage is Stage.UPLOAD:
+    if job.status is Status.ACTIVE:
+        return _moves(job, now)
+    if job.status is Status.PAUSED:
+        held = f"{percent(job.bytes_confirmed, job.bytes_total)} of {size(job.bytes_total)}"
+        go_on = f"`uploader resume {job.id}` lets it go on"
+        return [f"paused, {held} confirmed; {go_on}", f"paused; {go_on}"]
+    return [f"{job.status}: {job.reason.message}" if job.reason else str(job.status)]
+
+
+def _moves(job: Job, now: datetime) -> list[str]:
+    """An active job: how far it is, and what it waits for."""
+    stands = [str(job.stage)]
+    if job.stage is Stage.UPLOAD:
         short = bytes_line(job, now)
         stands = [progress_line(job, now), short, short.replace(" confirmed", "")]
-    elif job.reason:
-        stands = [f"{stands[0]}: {job.reason.message}"]
-    return [f"{words}; {NO_WORKER}" for words in stands] if deserted([job]) else stands
+    elif answer := awaited(job, now):
+        stands = [f"{job.stage}: {answer}"]
+    if deserted([job]):
+        return [f"{words}; {NO_WORKER}" for words in stands]
+    why = note(job, job.base_url, now) if waits(job, now) else ""
+    if not why and job.reason and not job.lease:
+        why = job.reason.message
+    return [f"{words}; {why}" for words in stands] if why else stands
 
 
 class Lines:
     """One line per job whenever it changes, and at least every 30 s."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, print_: Callable[[str], None] = print_note) -> None:
         self._clock = clock
+        self._print = print_
         self._printed: dict[int, tuple[object, float]] = {}
 
     def __call__(self, jobs: Sequence[Job]) -> None:
@@ -74,11 +111,5 @@ class Lines:
             state = (job.stage, job.status, reason, deserted([job]))
             late = now_s - at_s >= _LINE_EVERY_S and job.status not in ENDS
             if state != before or late:
-                print_note(line(job, self._clock.now()))
+                self._print(line(job, self._clock.now()))
                 self._printed[job.id] = (state, now_s)
-
-
-def _bars(clock: Clock) -> AbstractContextManager[Show]:
-    from uploader.cli.bars import Bars  # rich is slow to import
-
-    return Bars(lambda job, columns: line(job, clock.now(), columns))

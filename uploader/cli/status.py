@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uploader import wiring
+from uploader.cli.follow import watch as keep_watching
 from uploader.cli.options import AnyJobs, AsJson, AsTable
 from uploader.cli.render import (
     JOB_COLUMNS,
@@ -31,9 +32,11 @@ from uploader.cli.terminal import (
     width,
 )
 from uploader.core.documents import jobs_document
+from uploader.core.errors import UsageError
 from uploader.core.job import Job, Status
 
 if TYPE_CHECKING:
+    from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
 
 States = Annotated[
@@ -45,12 +48,18 @@ States = Annotated[
     ),
 ]
 
+Watch = Annotated[
+    bool, typer.Option("--watch", help="Keep showing them as they move, until Ctrl-C.")
+]
+_EVENTS = "`uploader events --follow` prints JSON as things happen"
+
 
 def status(
     context: typer.Context,
     jobs: AnyJobs = None,
     state: States = None,
     table: AsTable = False,
+    watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
     """Show jobs in a table; into a pipe, in columns under a line that begins with #.
@@ -58,9 +67,16 @@ def status(
     Example: uploader status --state paused
     """
     settings, now = settings_of(context), wiring.clock().now()
+
+    def chosen(known: Jobs | None) -> list[Job]:
+        return [job for job in _jobs(known, jobs) if not state or job.status in state]
+
+    if watch:
+        _watch(settings, chosen, otherwise=as_json or table)
+        return
     with wiring.Store(settings) as store:
         known = store.need() if jobs else store.find()
-        found = [job for job in _jobs(known, jobs) if not state or job.status in state]
+        found = chosen(known)
         workers = known.workers() if known is not None and as_json else []
     base_url, columns = settings.fireworks.base_url, width(always=table)
     if as_json:
@@ -75,6 +91,15 @@ def status(
         _show_table(found, base_url, now, columns)
     else:
         out("no jobs")
+
+
+def _watch(
+    settings: Settings, chosen: Callable[[Jobs | None], list[Job]], *, otherwise: bool
+) -> None:
+    if otherwise:
+        raise UsageError("--watch goes with neither --json nor --table", hint=_EVENTS)
+    with wiring.Store(settings) as store:
+        keep_watching(store, chosen)
 
 
 def _jobs(table: Jobs | None, refs: Sequence[str] | None) -> list[Job]:

@@ -9,10 +9,11 @@ import typer
 
 from uploader import wiring
 from uploader.cli.live import live
-from uploader.cli.options import SeveralJobs
+from uploader.cli.options import AsJson, SeveralJobs
 from uploader.cli.render import hint
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import print_note
+from uploader.cli.terminal import out_json, print_note
+from uploader.core.documents import result_document
 from uploader.core.errors import UsageError
 from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Job, Status
@@ -32,6 +33,7 @@ def wait(
             metavar="DURATION", help='Give up after DURATION: seconds, or a text like "90min".'
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Wait until each job is done, or needs a human; the exit code says which.
 
@@ -44,7 +46,12 @@ def wait(
     with wiring.Store(settings) as store:
         table = store.need()
         ids = [table.find(ref).id for ref in jobs]
-        raise typer.Exit(exit_code_of(table, ids, wiring.clock(), timeout_s))
+        code = exit_code_of(table, ids, wiring.clock(), timeout_s)
+        if as_json:
+            found = [(table.job(one), table.files(one)) for one in dict.fromkeys(ids)]
+            now, single = wiring.clock().now(), len(found) == 1
+            out_json(result_document(found, table.workers(), now, single=single) or {})
+        raise typer.Exit(code)
 
 
 def _seconds(text: str | None) -> float | None:

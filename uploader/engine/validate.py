@@ -37,7 +37,7 @@ def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken)
                 held.files.reidentify(file.path, source.fingerprint)
 
 
-_RECEIVING = "waiting for Fireworks to finish receiving the files"
+_RECEIVING = "Fireworks is still gathering the files"
 
 
 class Validation:
