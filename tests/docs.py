@@ -38,6 +38,7 @@ _WHOLE = (
     setup_documents.StoreVersionDocument,
     hook_documents.HooksDocument,
     setup_documents.BackupDocument,
+    setup_documents.PruneDocument,
     documents.FailureDocument,
 )
 _PARTS = (

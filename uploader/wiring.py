@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from uploader.core.addresses import is_plain
@@ -13,6 +14,7 @@ from uploader.runtime import Clock, StopToken, SystemClock, spawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
     from pathlib import Path
     from ssl import SSLContext
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from uploader.settings.schema import Settings
     from uploader.store.claims import Claims
     from uploader.store.database.workers import WorkerLock
+    from uploader.store.history import Rows
     from uploader.store.jobs import Jobs
     from uploader.store.outbox import Outbox
 
@@ -103,6 +106,15 @@ class Store:
     def worker_alive(self) -> bool:
         """Is any worker of this store alive? With PostgreSQL it may be on another machine."""
         return bool(self.living())
+
+    def prune(self, before: datetime, *, dry_run: bool) -> Rows:
+        """Forget the jobs that ended before that time; or only count them."""
+        from uploader.store.history import History, Rows
+
+        if self.find() is None:
+            return Rows()
+        history = History(self._opened())
+        return history.count(before) if dry_run else history.prune_all(before, clock().now())
 
     def sweep(self) -> None:
         """Remove the snapshots that no job needs any more; raises nothing."""
@@ -306,6 +318,7 @@ def _context(
         alive=lock.alive,
         changed=changed,
         tidy=lambda: _sweep(settings, engine),
+        prune=_pruning(settings, engine),
         key_fingerprint=key.fingerprint,
         control=control,
         storage=storage,
@@ -353,6 +366,21 @@ def _fireworks(settings: Settings, key: ApiKeySource, gate: Gate, stop: StopToke
 
     adapter = SocketAdapter(stop, trust(settings), max_answer_bytes=MAX_CONTROL_BYTES)
     return Fireworks(settings.fireworks.base_url, key.read, clock(), gate, adapter)
+
+
+def _pruning(settings: Settings, engine: Engine) -> Callable[[], bool]:
+    """One step of forgetting jobs that ended long ago; tells whether there may be more of them."""
+    from uploader.store.history import History, Rows
+
+    keep_s, history = settings.history.keep_s, History(engine)
+    if keep_s is None:
+        return lambda: False
+
+    def prune() -> bool:
+        now = clock().now()
+        return history.prune(now - timedelta(seconds=keep_s), now) != Rows()
+
+    return prune
 
 
 def _limits(settings: Settings) -> Limits:

@@ -32,6 +32,7 @@ WITH_RESULT: dict[str, tuple[str, ...]] = {
     "cancel": ("1",),
     "retry": ("1",),
     "remove": ("1",),
+    "prune": (),
     "logs": (),
     "events": (),
     "config show": (),

@@ -38,6 +38,7 @@ OPENING: dict[str, tuple[tuple[str, ...], str]] = {
     "retry": (("retry", "1"), "failed"),
     "retry --rescan": (("retry", "1", "--rescan"), "failed"),
     "remove": (("remove", "1"), "failed"),
+    "prune": (("prune",), "active"),
     "logs": (("logs", "1"), "active"),
     "events": (("events",), "active"),
     "db current": (("db", "current"), "active"),

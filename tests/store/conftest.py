@@ -67,6 +67,7 @@ _ABOUT_ANY_STORE = {
     "test_claims",
     "test_enqueue",
     "test_fencing",
+    "test_history",
     "test_jobs",
     "test_progress",
     "test_transitions",

@@ -49,3 +49,14 @@ class BackupDocument(TypedDict):
 
     schema: Annotated[Literal["uploader.backup/1"], "The name and version of this document."]
     path: Annotated[str, "The copy."]
+
+
+class PruneDocument(TypedDict):
+    """`uploader prune --json`: what went, or would go."""
+
+    schema: Annotated[Literal["uploader.prune/1"], "The name and version of this document."]
+    dry_run: Annotated[bool, "Whether everything is still there."]
+    before: Annotated[str, "Jobs that were done or cancelled before this time are meant."]
+    jobs: Annotated[int, "How many of them went."]
+    files: Annotated[int, "How many files they had."]
+    events: Annotated[int, "How many events told of them."]

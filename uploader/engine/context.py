@@ -61,6 +61,8 @@ class WorkerContext:
     marks: Marks
     #: Removes what only ended jobs needed; called after each run and about once a minute.
     tidy: Callable[[], None] = lambda: None
+    #: Forgets a little of what ended long ago; is there more?
+    prune: Callable[[], bool] = lambda: False
     #: validateUpload calls of this process, by job: a deadline waits for three (docs/life.md §4).
     polls: Counter[int] = field(default_factory=Counter)
     #: The polling time at which validateUpload first missed a file we stored, by job.

@@ -86,6 +86,7 @@ class _Duties:
     claiming: Every
     renewing: Every
     healing: Every
+    pruning: Every
 
 
 class Worker:
@@ -111,6 +112,7 @@ class Worker:
             claiming=Every(30.0),
             renewing=Every(context.limits.lease_s / 4),
             healing=Every(60.0, last_s=context.clock.boot_s()),
+            pruning=Every(3600.0),
         )
 
     def drain(self) -> None:
@@ -149,17 +151,19 @@ class Worker:
 
     def _turn(self, *, claim: bool, until_idle: bool) -> bool:
         """One turn of the loop; True if a run ``until_idle`` is finished."""
+        idle = False
         try:
             changed = self._housekeep()
-            if not (claim or changed or self._claim_is_due()):
-                return False
-            self._claim()
-            self._due_at = self._context.claims.next_due(self._context.base_url)
-            self._store_broken_since = None  # a turn that claims has used the store
-            return until_idle and self._idle()
+            if claim or changed or self._claim_is_due():
+                self._claim()
+                self._due_at = self._context.claims.next_due(self._context.base_url)
+                self._store_broken_since = None  # a turn that claims has used the store
+                idle = until_idle and self._idle()
+            self._prune()
         except StoreError as error:
             self._tolerate_store_error(error)
             return False
+        return idle
 
     def _claim_is_due(self) -> bool:
         clock, due_at = self._context.clock, self._due_at
@@ -247,6 +251,12 @@ class Worker:
             context.spawn("key", self._heal)  # a key command may take long
         self._cut_after_grace(boot_s)
         return changed
+
+    def _prune(self) -> None:
+        """Once an hour, and then a step a turn as long as there is more; claims come first."""
+        pruning = self._duties.pruning
+        if pruning.due(self._context.clock.boot_s()) and self._context.prune():
+            pruning.last_s = -math.inf
 
     def _handle_clock_set_back(self) -> None:
         """If the wall clock was set back, no job keeps waiting for a time that was set before."""

@@ -24,6 +24,7 @@ from uploader.settings.api import Api
 from uploader.settings.schema import (
     Fireworks,
     Given,
+    History,
     Lease,
     Retry,
     Settings,
@@ -67,6 +68,7 @@ _SECTIONS: Mapping[str, type[Section]] = {
     "validation": Validation,
     "retry": Retry,
     "lease": Lease,
+    "history": History,
     "api": Api,
 }
 _API_KEY = "fireworks.api_key"

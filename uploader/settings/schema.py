@@ -155,6 +155,19 @@ class Lease(Section):
     duration_s: Annotated[Duration, _within("1s", "1h", parse_duration)] = _written("60s")
 
 
+def _keep(value: object) -> float | None:
+    text = value.strip() if isinstance(value, str) else value
+    return None if text == "forever" else parse_duration(text)
+
+
+class History(Section):
+    """For how many seconds a job that has ended is remembered; None: for ever."""
+
+    keep_s: Annotated[
+        float | None, BeforeValidator(_keep), _within("1h", "36500d", parse_duration)
+    ] = _written("90d")
+
+
 class Given(NamedTuple):
     """A setting that was made: its text, masked if secret, and where it is written."""
 
@@ -174,6 +187,7 @@ class Settings(Section):
     validation: Validation = Validation()
     retry: Retry = Retry()
     lease: Lease = Lease()
+    history: History = History()
     api: Api = Api()
     hooks: Annotated[tuple[Hook, ...], BeforeValidator(hooks_of)] = ()
 

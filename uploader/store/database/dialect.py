@@ -157,6 +157,13 @@ def announce(connection: Connection) -> None:
         postgresql.announce(connection)
 
 
+def shrink(engine: Engine, most_pages: int | None = None) -> None:
+    """Give free pages of a file back to its disk; PostgreSQL reuses them by itself."""
+    if is_file(engine):
+        with store_errors():
+            sqlite.shrink(engine, most_pages)
+
+
 class ChangeWatch:
     """Tells whether another connection, of any process, has committed. It is only a hint."""
 

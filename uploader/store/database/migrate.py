@@ -122,6 +122,17 @@ def _migrate(engine: Engine, any_worker: Callable[[], bool]) -> None:
             _log.warning("migrating from version %s without a backup: pg_dump makes those", version)
     if version != HEAD:
         upgrade(engine)
+        _make_shrinkable(engine)
+
+
+def _make_shrinkable(engine: Engine) -> None:
+    if not dialect.is_file(engine):
+        return
+    try:
+        with dialect.store_errors():
+            sqlite.make_shrinkable(engine)
+    except StoreError as error:  # it works all the same, and its free pages are used again
+        _log.warning("the state store cannot shrink: %s", error.message)
 
 
 def _refuse_newer(version: str | None) -> None:

@@ -28,6 +28,10 @@ BEGIN = "uploader_begin"
 #: The first version with RETURNING.
 _OLDEST = (3, 35, 0)
 
+#: Pages that become free can be given back to the disk, some at a time.
+_SHRINKABLE = "PRAGMA auto_vacuum = INCREMENTAL"
+_INCREMENTAL = 2
+
 #: By SQLite's primary result code.
 _CAUSES = {
     sqlite3.SQLITE_PERM: causes.READ_ONLY,
@@ -111,6 +115,9 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+        # Only an empty file can learn to shrink; an older one learns it when it is migrated.
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):
+            connection.execute(_SHRINKABLE)
         # Two processes that open a new store may collide here; either one's success is enough.
         with contextlib.suppress(sqlite3.OperationalError):
             connection.execute("PRAGMA journal_mode = WAL")
@@ -192,6 +199,31 @@ def quick_check(engine: Engine) -> None:
     with engine.connect() as connection:
         if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() != "ok":
             raise causes.CORRUPT.error()
+
+
+def shrink(engine: Engine, most_pages: int | None = None) -> None:
+    """Give at most so many free pages back to the disk, or all of them now.
+
+    Others go on meanwhile; what somebody still reads is given back by a later checkpoint.
+    """
+    with engine.connect() as connection:
+        # A script, for it steps through a statement that frees one page at each step.
+        script = f"PRAGMA incremental_vacuum({most_pages or 0});"
+        checkpoint = "" if most_pages else "PRAGMA wal_checkpoint(PASSIVE);"
+        _raw(connection).executescript(script + checkpoint)
+
+
+def make_shrinkable(engine: Engine) -> None:
+    """Write an older file anew, so that it can shrink from now on.
+
+    It needs as much free space as the file is large. Raises what the driver raises; then the file
+    is as it was.
+    """
+    with engine.connect() as connection:
+        raw = _raw(connection)
+        if raw.execute("PRAGMA auto_vacuum").fetchone() != (_INCREMENTAL,):
+            raw.execute(_SHRINKABLE)
+            raw.execute("VACUUM")
 
 
 def strangers(connection: Connection) -> list[str]:

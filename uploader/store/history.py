@@ -1,0 +1,100 @@
+"""The end of history: jobs that ended long ago go, with their files and their events.
+
+Ids of jobs and numbers of events are never used again, and no other row tells of those that go. A
+job that left something open remotely stays, however old it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Engine, and_, delete, exists, func, not_, select
+
+from uploader.store.database import dialect
+from uploader.store.journal import Journal, no_listener
+from uploader.store.tables import ENDED, HAS_SESSION, events, files, jobs
+
+#: The most that one step deletes: others wait for it no longer than for any other write.
+_STEP_JOBS = 100
+_STEP_EVENTS = 2000
+#: Pages of a file that one step gives back to its disk.
+_STEP_PAGES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """How many rows of each table."""
+
+    jobs: int = 0
+    files: int = 0
+    events: int = 0
+
+    def __add__(self, other: Rows) -> Rows:
+        return Rows(self.jobs + other.jobs, self.files + other.files, self.events + other.events)
+
+
+class History:
+    """What a store remembers of jobs that have ended. Every method raises StoreError."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._journal = Journal(engine, no_listener)
+
+    def count(self, before: datetime) -> Rows:
+        """What there is of jobs that were done or cancelled before that time."""
+        old = select(jobs.c.id).where(_expired(before)).subquery()
+        with self._journal.reading() as connection:
+            found, listed, told = (
+                connection.scalar(
+                    select(func.count()).select_from(table).where(column.in_(select(old)))
+                )
+                for table, column in (
+                    (jobs, jobs.c.id),
+                    (files, files.c.job_id),
+                    (events, events.c.job_id),
+                )
+            )
+        return Rows(found or 0, listed or 0, told or 0)
+
+    def prune(self, before: datetime, now: datetime) -> Rows:
+        """Delete some of it, the oldest first, in one short transaction; nothing if none is left.
+
+        The events of a job go first, if need be in several steps; then it goes with its files, all
+        at once.
+        """
+        oldest = select(jobs.c.id).where(_expired(before)).order_by(jobs.c.updated_at)
+        with self._journal.reading() as connection:
+            if connection.scalar(oldest.limit(1)) is None:
+                return Rows()
+        with self._journal.writing(now) as transaction:
+            ids = list(transaction.connection.scalars(oldest.limit(_STEP_JOBS)))
+            some = select(events.c.seq).where(events.c.job_id.in_(ids)).limit(_STEP_EVENTS)
+            told = transaction.run(delete(events).where(events.c.seq.in_(some))).rowcount
+            if told == _STEP_EVENTS:  # there may be more of them
+                gone = Rows(events=told)
+            else:
+                listed = transaction.run(delete(files).where(files.c.job_id.in_(ids))).rowcount
+                transaction.run(delete(jobs).where(jobs.c.id.in_(ids)))
+                gone = Rows(len(ids), listed, told)
+        dialect.shrink(self._engine, _STEP_PAGES)
+        return gone
+
+    def prune_all(self, before: datetime, now: datetime) -> Rows:
+        """As many steps as it takes, and then the file is as small as it can be."""
+        total = Rows()
+        while (gone := self.prune(before, now)) != Rows():
+            total += gone
+        dialect.shrink(self._engine)
+        return total
+
+
+def _expired(before: datetime) -> ColumnElement[bool]:
+    has_session = exists().where(files.c.job_id == jobs.c.id, HAS_SESSION)
+    return and_(
+        ENDED,
+        jobs.c.updated_at < before,
+        jobs.c.lease_token.is_(None),
+        jobs.c.delete_on_cancel.is_(False),
+        not_(has_session),
+    )
