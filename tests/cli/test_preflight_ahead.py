@@ -193,8 +193,19 @@ def test_a_bad_key_is_a_finding(
 
 
 @pytest.mark.usefixtures("service")
-def test_a_key_of_another_account_is_warned_of(uploader: Command, model: Path) -> None:
-    assert ("api_key", "warning") in named(online(uploader, model, "--account", "acme"))
+def test_a_key_of_another_account_is_refused(uploader: Command, model: Path) -> None:
+    answer = online(uploader, model, "--account", "acme")
+    assert (answer.code, named(answer)) == (6, [("api_key", "error")])
+
+
+@pytest.mark.usefixtures("service")
+def test_enqueue_asks_too_if_it_is_told_to(uploader: Command, model: Path, home: Path) -> None:
+    answer = uploader("enqueue", model, "--online", "--account", "acme")
+    assert (answer.code, answer.out) == (6, "")
+    assert "the API key belongs to account sandbox, the job would be one of acme" in answer.err
+    assert "hint: give --account sandbox or FIREWORKS_ACCOUNT_ID=sandbox" in answer.err
+    assert not (home / "state").exists()
+    assert uploader("enqueue", model, "--online").out == "1\n"
 
 
 def test_no_service_at_all(uploader: Command, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,6 +93,25 @@ def test_a_job_of_another_account_is_blocked(lab: Lab) -> None:
     assert lab.world.report()["creates"] == 0
 
 
+def test_a_job_of_another_account_than_the_keys_creates_nothing(lab: Lab) -> None:
+    lab.enqueue(lab.model(), account="acme")
+    lab.run()
+    job = lab.job()
+    assert (job.status, job.stage) == (Status.BLOCKED, Stage.CREATE)
+    assert job.reason is not None
+    assert job.reason.code == "other_account"
+    assert job.reason.message.endswith("account acme; the API key belongs to account sandbox")
+    assert "`uploader cancel 1` and enqueue the folder with --account sandbox" in job.reason.hint
+    assert lab.world.report()["creates"] == 0
+
+
+def test_a_service_that_does_not_name_the_keys_account_is_not_asked_twice(lab: Lab) -> None:
+    lab.world.script.add([{"on": "verify", "do": "status", "status": 500, "times": 0}])
+    lab.enqueue(lab.model(), account="sandbox")
+    lab.run()
+    lab.assert_ready()
+
+
 def test_a_job_of_another_service_is_left_alone(lab: Lab) -> None:
     lab.enqueue(lab.model(), base_url="https://elsewhere.example")
     lab.run()

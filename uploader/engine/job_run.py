@@ -99,11 +99,29 @@ class JobRun:
         hint = f"run a worker with FIREWORKS_ACCOUNT_ID={own} and that account's key"
         raise RemoteError(Verdict.BLOCKED, Call.CREATE, message, hint=hint, code=Code.OTHER_ACCOUNT)
 
+    def _refuse_key_of_another_account(self, control: Fireworks) -> None:
+        """Before anything is created: the service's own answer would only be a 403 or a 404."""
+        own = self._job.account
+        try:
+            owner = control.account()
+        except RemoteError:
+            return  # not every service says; what is wrong with the key, `create` will show
+        if owner == own:
+            return
+        message = f"this job belongs to account {own}; the API key belongs to account {owner}"
+        hint = (
+            f"give the worker a key of {own}; or `uploader cancel {self._job.id}` and enqueue the"
+            f" folder with --account {owner}"
+        )
+        raise RemoteError(Verdict.BLOCKED, Call.VERIFY, message, hint=hint, code=Code.OTHER_ACCOUNT)
+
     def _create(self, control: Fireworks) -> None:
         """POST the model; a 409 is a success if the existing model fits (docs/life.md §2)."""
         if self._job.account == UNKNOWN_ACCOUNT:
             account = self._context.account or control.account()
             self._job = self.held.adopt_account(account)
+        else:
+            self._refuse_key_of_another_account(control)
         if self._job.replace_first:
             self._replace(control)
         created = True
