@@ -10,7 +10,7 @@ from pathlib import Path
 
 from typing_extensions import is_typeddict
 
-from uploader.core import documents, events, hook_documents, setup_documents
+from uploader.core import documents, events, explanation, hook_documents, setup_documents
 from uploader.core.api_reasons import ApiCode
 from uploader.core.exits import Exit
 from uploader.core.job import Status
@@ -32,6 +32,8 @@ _WHOLE = (
     documents.PlansDocument,
     documents.PreflightDocument,
     documents.EventJson,
+    explanation.ExplanationDocument,
+    explanation.ExplanationsDocument,
     setup_documents.ConfigDocument,
     setup_documents.ConfigPathDocument,
     setup_documents.ConfigCheckDocument,

@@ -27,6 +27,7 @@ WITH_RESULT: dict[str, tuple[str, ...]] = {
     "preflight": (MODEL,),
     "status": (),
     "show": ("1",),
+    "explain": ("1",),
     "pause": ("1",),
     "resume": ("1",),
     "cancel": ("1",),
@@ -257,6 +258,8 @@ def test_status_and_show_take_several_jobs_and_status_a_state(uploader: Command)
     assert [row["id"] for row in rows(uploader("status", "--state", "paused"))] == ["1"]
     both = uploader("status", "--state", "paused", "--state", "failed", "--json").json["jobs"]
     assert [job["status"] for job in both] == ["paused", "failed"]
+    told = uploader("explain", "3", "1", "--json").json["explanations"]
+    assert [(one["job"], one["status"]) for one in told] == [(3, "failed"), (1, "paused")]
     shown = uploader("show", "1", "two", "--json").json["jobs"]
     assert [len(job["files"]) for job in shown] == [len(BASE)] * 2
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
 from uploader import wiring
-from uploader.cli.options import JobArgument
+from uploader.cli.options import AsJson, SeveralJobs
 from uploader.cli.render import NO_WORKER, deserted, hint, note
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_wrapped, width
-from uploader.core.documents import speed
-from uploader.core.job import FileState, Job, Mode, Stage, Status, is_costly_put
+from uploader.cli.terminal import out, out_json, out_wrapped, width
+from uploader.core.documents import event_json, speed
+from uploader.core.explanation import ExplanationDocument, explanations_document
+from uploader.core.job import Event, FileState, Job, Mode, Stage, Status, is_costly_put
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.text import duration, event_line, percent, size, timestamp
+
+if TYPE_CHECKING:
+    from uploader.store.jobs import Jobs
 
 _LAST_EVENTS = 5
 
@@ -27,27 +32,61 @@ _DOING: dict[Stage, str] = {
 }
 
 
-def explain(context: typer.Context, job: JobArgument) -> None:
+class _Explained(NamedTuple):
+    """What there is to say about a job."""
+
+    job: Job
+    sentences: tuple[str, ...]
+    events: list[Event]
+
+    def document(self) -> ExplanationDocument:
+        """As `--json` prints it."""
+        return {
+            "schema": "uploader.explanation/1",
+            "job": self.job.id,
+            "model": self.job.model,
+            "stage": self.job.stage.value,
+            "status": self.job.status.value,
+            "sentences": list(self.sentences),
+            "events": [event_json(event) for event in self.events],
+        }
+
+
+def explain(context: typer.Context, jobs: SeveralJobs, as_json: AsJson = False) -> None:
     """Say what happened to a job, what it waits for, and what to do about it.
 
     Example: uploader explain my-model
     """
-    settings, now, columns = settings_of(context), wiring.clock().now(), width()
+    settings, columns = settings_of(context), width()
+    base_url = settings.fireworks.base_url
     with wiring.Store(settings) as store:
-        jobs, working = store.need(), store.worker_alive()
-        found = jobs.find(job)
-        files, history = jobs.files(found.id), jobs.events(found.id)
-    for sentence in (
-        *_stands(found, now),
-        *_slow_sessions(found, files, now),
-        *_plain_puts(found, files, now),
-        *_waits_for(found, settings.fireworks.base_url, now, working=working),
-        *_to_do(found, working=working),
-    ):
-        out_wrapped(sentence, columns)
-    out("What happened last:")
-    for event in history[-_LAST_EVENTS:]:
-        out_wrapped(f"{timestamp(event.at)} {event_line(event)}", columns, "  ")
+        table, working = store.need(), store.worker_alive()
+        found = [_explained(table, ref, base_url, working=working) for ref in jobs]
+    if as_json:
+        documents = [one.document() for one in found]
+        out_json(documents[0] if len(found) == 1 else explanations_document(documents))
+        return
+    for number, one in enumerate(found):
+        if number:
+            out()
+        for sentence in one.sentences:
+            out_wrapped(sentence, columns)
+        out("What happened last:")
+        for event in one.events:
+            out_wrapped(f"{timestamp(event.at)} {event_line(event)}", columns, "  ")
+
+
+def _explained(table: Jobs, ref: str, base_url: str, *, working: bool) -> _Explained:
+    job, now = table.find(ref), wiring.clock().now()
+    files = table.files(job.id)
+    sentences = (
+        *_stands(job, now),
+        *_slow_sessions(job, files, now),
+        *_plain_puts(job, files, now),
+        *_waits_for(job, base_url, now, working=working),
+        *_to_do(job, working=working),
+    )
+    return _Explained(job, sentences, table.events(job.id)[-_LAST_EVENTS:])
 
 
 def _stands(job: Job, now: datetime) -> Iterator[str]:

@@ -158,7 +158,6 @@ def _jobs(about: str = JOB_HELP) -> Any:
     )
 
 
-JobArgument = Annotated[str, _jobs()]
 OptionalJob = Annotated[str | None, _jobs(f"{JOB_HELP} Default: all jobs.")]
 SeveralJobs = Annotated[list[str], _jobs()]
 JobsOrAll = Annotated[list[str] | None, _jobs()]
