@@ -42,6 +42,7 @@ WITH_RESULT: dict[str, tuple[str, ...]] = {
     "db current": (),
     "db upgrade": (),
     "db backup": (),
+    "hooks list": (),
 }
 OF_JOBS = [name for name, words in WITH_RESULT.items() if words == ("1",)]
 OF_THE_STORE = [

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from uploader import wiring
+from uploader.cli.grammar import Commands
 from uploader.cli.options import AsJson
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json
@@ -17,11 +18,14 @@ from uploader.core.hook_documents import hooks_document
 from uploader.settings.hooks import Hook
 from uploader.settings.schema import Settings
 
-hooks = typer.Typer(
-    help="Show, test and retry the hooks of the configuration.", no_args_is_help=True
+hooks = Commands(
+    help="Show, test and retry the hooks of the configuration.\n\nExample: uploader hooks list",
+    no_args_is_help=True,
 )
 HookArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of a hook.")]
-OptionalHook = Annotated[str | None, typer.Argument(metavar="[NAME]", help="All, unless named.")]
+OptionalHook = Annotated[
+    str | None, typer.Argument(metavar="NAME", help="The name of a hook. Default: all hooks.")
+]
 
 
 @hooks.command("list")
