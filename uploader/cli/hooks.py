@@ -26,8 +26,6 @@ HookArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of a
 OptionalHook = Annotated[
     str | None, typer.Argument(metavar="NAME", help="The name of a hook. Default: all hooks.")
 ]
-    str | None, typer.Argument(metavar="NAME", help="The name of a hook. Default: all hooks.")
-]
 
 
 @hooks.command("list")
