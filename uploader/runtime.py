@@ -6,12 +6,14 @@ The only file that may read a clock, sleep, start a thread or roll dice. Product
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import gc
 import random
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Protocol
@@ -76,6 +78,44 @@ Spawn = Callable[[str, Callable[[], None]], None]
 def spawn(name: str, run: Callable[[], None]) -> None:
     """Start ``run`` in a daemon thread: a drain never has to join it (docs/architecture.md §5)."""
     threading.Thread(target=run, name=name, daemon=True).start()
+
+
+class Meters:
+    """What this process has done since it started. Any thread may add; numbers only grow."""
+
+    #: The upper ends of the classes of durations, in seconds.
+    ENDS_S = (0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, float("inf"))
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+        self._durations: dict[str, tuple[list[int], float]] = {}
+
+    def add(self, name: str, amount: int = 1, label: str = "") -> None:
+        """Add to the counter ``name``, or to the one of its counters that has this label."""
+        with self._lock:
+            self._counts[name, label] += amount
+
+    def took(self, call: str, seconds: float) -> None:
+        """One request of the kind ``call`` took so long, answered or not."""
+        with self._lock:
+            counts, total_s = self._durations.get(call, ([0] * len(self.ENDS_S), 0.0))
+            counts[bisect.bisect_left(self.ENDS_S, seconds)] += 1
+            self._durations[call] = (counts, total_s + seconds)
+
+    def counts(self, name: str) -> dict[str, int]:
+        """The counters of that name by label."""
+        with self._lock:
+            return {label: count for (of, label), count in self._counts.items() if of == name}
+
+    def durations(self) -> dict[str, tuple[list[int], float]]:
+        """By call: how many requests fell into each class, and the sum of their seconds."""
+        with self._lock:
+            return {call: ([*counts], sum_s) for call, (counts, sum_s) in self._durations.items()}
+
+
+#: There is one per process.
+METERS = Meters()
 
 
 class StopToken:

@@ -44,7 +44,7 @@ class Site:
     settings: Settings
     jobs: Jobs
     roots: Path
-    alive: bool = True
+    turned_s: float | None = None
     opened: ExitStack = field(default_factory=ExitStack)
 
     def folder(self, name: str = "model") -> Path:
@@ -53,7 +53,7 @@ class Site:
 
     def start(self) -> None:
         self.opened.enter_context(
-            listening(self.settings, self.jobs, wiring.clock(), lambda: self.alive)
+            listening(self.settings, self.jobs, wiring.clock(), lambda: self.turned_s)
         )
 
     def stop(self) -> None:

@@ -67,7 +67,7 @@ def test_a_taken_port_is_a_warning_and_work_goes_on(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = with_listen(site.settings, site.address)
-    with listening(settings, site.jobs, wiring.clock(), lambda: True):
+    with listening(settings, site.jobs, wiring.clock(), lambda: None):
         assert site.address.rpartition(":")[2] in caplog.text
     assert site.ask("/api/jobs").status == 200
 
@@ -127,12 +127,12 @@ def test_a_worker_that_nobody_asks_loads_no_web_server() -> None:
 
 
 def test_liveness_is_the_workers_and_readiness_the_stores(site: Site) -> None:
-    site.alive = False
+    site.turned_s = 0.0
     assert (site.ask("/livez", token=None).status, site.ask("/readyz", token=None).status) == (
         503,
         200,
     )
-    site.alive = True
+    site.turned_s = None
     (site.settings.state_dir / "uploader.db").write_bytes(b"not a database" * 1000)
     assert (site.ask("/livez", token=None).status, site.ask("/readyz", token=None).status) == (
         200,

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from uploader.core.upload import Backlog
 from uploader.engine.sessions import Opened
+from uploader.runtime import METERS
 from uploader.store.held import Held
 from uploader.store.held_files import NewSession, StoredFile
 
@@ -94,3 +95,4 @@ class Commits:
             for file in self._held.files.mark_all_stored(due):
                 self._files.put(file)
                 self._files.end(file.path)
+            METERS.add("files_stored", len(due))

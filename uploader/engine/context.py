@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from uploader.core.events import EventKind
 from uploader.core.resumable import half_a_put
-from uploader.core.retry import Backoff, Cause, Decision, cause_of, decide
+from uploader.core.retry import Backoff, Cause, Decision, RetryAt, cause_of, decide
 from uploader.core.text import size
 from uploader.engine.throttle import Slots, Throttle
 from uploader.model.links import Private
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.storage import Storage
-from uploader.runtime import Clock, Spawn, StopToken
+from uploader.runtime import METERS, Clock, Spawn, StopToken
 from uploader.store.claims import Claims
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
@@ -102,4 +102,7 @@ class WorkerContext:
             self.in_a_row[job_id, path, cause] += 1
             failures = min(failures, self.in_a_row[job_id, path, cause])
         clock = self.clock
-        return decide(error, failures, clock.now(), clock.jitter(), self.limits.backoff)
+        decision = decide(error, failures, clock.now(), clock.jitter(), self.limits.backoff)
+        if isinstance(decision, RetryAt):
+            METERS.add("retries", label=decision.reason.code)
+        return decision

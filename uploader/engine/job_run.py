@@ -25,7 +25,7 @@ from uploader.engine.endings import ModelUsedUp
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
 from uploader.remote.fireworks import Fireworks, RemoteModel
-from uploader.runtime import StopToken
+from uploader.runtime import METERS, StopToken
 from uploader.sources.reader import source_of
 from uploader.store.held import Held
 
@@ -53,6 +53,8 @@ class JobRun:
             with closing(self._context.control(self._stop)) as control:
                 self._advance(control)
         except (LeaseLost, Stopped) as end:
+            if isinstance(end, LeaseLost):
+                METERS.add("leases_lost")
             _log.debug("job %d: %s", self._job.id, end.message)
         except Exception as error:  # noqa: BLE001 - one bad job never stops another
             self._conclude(error)

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from uploader.core.job import FileState, PrefixCrc
+from uploader.runtime import METERS
 from uploader.store.held_files import FileProgress
 
 _WINDOW_S = 15.0
@@ -56,9 +57,12 @@ class Progress:
         with self._lock:
             self._mark = pair
             self._sent += count
-            self._gained += max(0, min(count, pair.offset - self._furthest))
+            gained = max(0, min(count, pair.offset - self._furthest))
+            self._gained += gained
             self._furthest = max(self._furthest, pair.offset)
             self._dirty = True
+        METERS.add("bytes_sent", count)
+        METERS.add("bytes_resent", count - gained)
 
     def handed(self, at: datetime | None) -> None:
         """A block went to the socket at that time; None once the socket has taken all of it."""
@@ -79,8 +83,14 @@ class Progress:
         """The server has confirmed the bytes up to ``pair``, which becomes the checkpoint."""
         with self._lock:
             self._advanced = self._advanced or pair.offset > self._checkpoint.offset
+            gained = max(0, pair.offset - self._checkpoint.offset)
             self._checkpoint = pair
             self._dirty = True
+        METERS.add("bytes_confirmed", gained)
+
+    def stored(self, size_bytes: int) -> None:
+        """The server has the whole object, which its row will say."""
+        METERS.add("bytes_confirmed", max(0, size_bytes - self._checkpoint.offset))
 
     def take(self, now: datetime) -> FileProgress | None:
         """What has not been written yet, once."""

@@ -95,6 +95,7 @@ class Transfer(Errand):
                     self._ask_once(source)
                 raise
             self.arrived = self._compared(finished, source.crc_at(self.file.size_bytes))
+            self.progress.stored(self.file.size_bytes)
             self._mark.forget()
 
     def _compared(self, finished: Finished, whole: PrefixCrc) -> StoredFile:

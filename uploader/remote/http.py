@@ -27,6 +27,9 @@ from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.reasons import Code
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.answers import AnswerEncoded, AnswerTooLarge
+from uploader.runtime import METERS, SystemClock
+
+_CLOCK = SystemClock()
 
 #: Seconds (docs/architecture.md §7): to connect; for one block to be accepted, and for an answer.
 CONNECT_S = 10.0
@@ -105,10 +108,13 @@ def ask(call: Call, url: str, send: Callable[[], _T]) -> _T:
     signature, and an error raised while it is handled would keep it as `__context__`.
     UploaderErrors from below (Stopped, a body's SourceUnsettled) pass unchanged.
     """
+    began_s = _CLOCK.boot_s()
     try:
         return send()
     except LOST as error:
         lost = _no_answer(call, urlsplit(url).hostname or "the service", error)
+    finally:
+        METERS.took(call.name.lower(), _CLOCK.boot_s() - began_s)
     raise lost
 
 

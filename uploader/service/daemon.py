@@ -99,12 +99,13 @@ def _api(settings: Settings, worker: Worker, *, listens: bool) -> Iterator[None]
         return
     from uploader.service.http.listen import listening  # noqa: PLC0415 - many do not listen
 
-    clock, hung_s = wiring.clock(), settings.lease.duration_s
+    def turned_s() -> float:
+        return worker.turned_s
 
-    def alive() -> bool:
-        return clock.boot_s() - worker.turned_s < hung_s
-
-    with wiring.Store(settings) as store, listening(settings, store.need(), clock, alive):
+    with (
+        wiring.Store(settings) as store,
+        listening(settings, store.need(), wiring.clock(), turned_s),
+    ):
         yield
 
 

@@ -181,6 +181,21 @@ class Jobs:
         """At most ``limit`` jobs with ids above ``after``, by id."""
         return self._where(jobs.c.id > after, most=limit)
 
+    def counts(self) -> dict[tuple[str, str], int]:
+        """How many jobs there are by stage and status."""
+        query = select(jobs.c.stage, jobs.c.status, func.count()).group_by(
+            jobs.c.stage, jobs.c.status
+        )
+        with self._journal.reading() as connection:
+            return {(stage, status): count for stage, status, count in connection.execute(query)}
+
+    def oldest_waiting(self) -> datetime | None:
+        """When the active job that waits longest for a worker was last written."""
+        waiting = (jobs.c.status == Status.ACTIVE, jobs.c.lease_owner.is_(None))
+        query = select(jobs.c.updated_at).where(OPEN, *waiting).order_by(jobs.c.updated_at)
+        with self._journal.reading() as connection:
+            return connection.execute(query.limit(1)).scalar()
+
     def last_event(self) -> int:
         """The number of the newest event, 0 if there is none."""
         with self._journal.reading() as connection:

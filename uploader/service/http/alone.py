@@ -12,7 +12,7 @@ from uploader.core.errors import UsageError
 from uploader.service.daemon import log_to_stderr
 from uploader.service.http.listen import announced, bound, written
 from uploader.service.http.server import serve as answer
-from uploader.service.http.site import always
+from uploader.service.http.site import no_worker
 from uploader.service.http.tokens import Keeper, api_token
 from uploader.settings.schema import Settings
 from uploader.store.jobs import Jobs
@@ -35,4 +35,4 @@ def serve(settings: Settings, jobs: Jobs) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
         _log.info("the API listens on %s; `uploader dashboard` opens its page", written(listener))
-        answer(settings, jobs, clock, keeper, listener, always, ending)
+        answer(settings, jobs, clock, keeper, listener, no_worker, ending)

@@ -96,7 +96,7 @@ def _check_certificate(settings: Settings) -> None:
 
 @contextlib.contextmanager
 def listening(
-    settings: Settings, jobs: Jobs, clock: Clock, alive: Callable[[], bool]
+    settings: Settings, jobs: Jobs, clock: Clock, turned_s: Callable[[], float | None]
 ) -> Iterator[None]:
     """The API of a daemon, as long as the context lasts. Raises UsageError, OSError."""
     try:
@@ -115,7 +115,7 @@ def listening(
         if not ending.is_set():
             from uploader.service.http import server  # noqa: PLC0415 - loads a web server
 
-            server.serve(settings, jobs, clock, keeper, listener, alive, ending)
+            server.serve(settings, jobs, clock, keeper, listener, turned_s, ending)
         ended.set()
 
     with listener, bell, rung, announced(settings.state_dir, address):

@@ -40,11 +40,11 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
     clock: Clock,
     keeper: Keeper,
     listener: socket.socket,
-    alive: Callable[[], bool],
+    turned_s: Callable[[], float | None],
     ending: threading.Event,
 ) -> None:
     """Answer requests on ``listener`` until ``ending`` is set."""
-    site = Site(settings, jobs, keeper, clock, alive)
+    site = Site(settings, jobs, keeper, clock, turned_s)
     host = settings.api.address[0].lower()
     names = Names({host, *(name.lower() for name in settings.api.hosts)}, not is_loopback(host))
     feed = Feed(jobs)

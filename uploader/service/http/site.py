@@ -14,17 +14,22 @@ if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
 
-def always() -> bool:
-    """Alive as long as it answers: there is no worker in this process."""
-    return True
+def no_worker() -> None:
+    """There is no worker in this process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One API. ``alive`` says whether the worker of this process still turns its loop."""
+    """One API. ``turned_s`` is when the worker of this process last turned its loop, if any."""
 
     settings: Settings
     jobs: Jobs
     keeper: Keeper
     clock: Clock
-    alive: Callable[[], bool] = field(default=always)
+    turned_s: Callable[[], float | None] = field(default=no_worker)
+
+    def alive(self) -> bool:
+        """Does the worker of this process turn its loop, if there is one?"""
+        turned_s = self.turned_s()
+        lease_s = self.settings.lease.duration_s
+        return turned_s is None or self.clock.boot_s() - turned_s < lease_s
