@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import types
 import typing
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from typing_extensions import is_typeddict
 
+import uploader
 from uploader.core import documents, events, explanation, hook_documents, setup_documents
 from uploader.core.api_reasons import ApiCode
 from uploader.core.exits import Exit
@@ -190,10 +192,37 @@ PAGES: dict[str, Callable[[], str]] = {
     "json.md": json,
 }
 
+
+def python_calls() -> str:
+    """Each call with its parameters and what its docstring says, without its example."""
+    calls = [getattr(uploader, name) for name in uploader.__all__ if name.islower()]
+    return "\n\n".join(f"### `{_signature(call)}`\n{_prose(call)}" for call in calls)
+
+
+def _signature(call: Callable[..., object]) -> str:
+    """Without types, and without the options that `upload` and `enqueue` share with a command."""
+    full = inspect.signature(call)
+    shared = {*inspect.signature(uploader.enqueue).parameters} - {"path", "model_id"}
+    has_them = shared <= full.parameters.keys()
+    shown = [
+        one.replace(annotation=one.empty)
+        for name, one in full.parameters.items()
+        if not (has_them and name in shared)
+    ]
+    text = f"{call.__name__}{full.replace(parameters=shown, return_annotation=full.empty)}"
+    return f"{text[:-1]}, …)" if has_them else text
+
+
+def _prose(call: Callable[..., object]) -> str:
+    paragraphs = inspect.cleandoc(call.__doc__ or "").replace("``", "`").split("\n\n")
+    return "\n\n".join(one for one in paragraphs if not one.startswith("    "))
+
+
 #: The parts of pages that people write: how each begins and ends there, and what it is now.
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
     "README.md": (r"(?<=```mermaid\n).*?(?=\n```)", render_mermaid),
     "docs/preflight.md": (r"\| check \| kinds .*?(?=\n\n|\n\Z)", registry.render_table),
+    "docs/python.md": (r"(?<=from the docstrings. -->\n\n).*?(?=\n\n<!-- End)", python_calls),
     "docs/sandbox.md": (r"A fault script is a JSON list.*?\n(?=\n## )", help_text),
 }
 

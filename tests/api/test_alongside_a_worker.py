@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,14 +54,37 @@ def test_from_a_folder_to_ready_in_another_thread(
     daemon.assert_identical(root)
 
 
-def test_the_examples_of_the_page_run_as_they_stand(daemon: World) -> None:
-    daemon.model("my-model", model_bin=1 << 16)
+class Display:
+    """In place of a notebook: what a line that is drawn again has shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def __call__(self, text: str, *, display_id: bool) -> Display:
+        assert display_id
+        self.shown.append(text)
+        return self
+
+    def update(self, text: str) -> None:
+        self.shown.append(text)
+
+
+@pytest.mark.long
+def test_the_examples_of_the_page_run_as_they_stand(
+    daemon: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tqdm", reason="comes along with a test dependency")
+    notebook = Display()
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=notebook))
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=None))
+    daemon.model("my-model", model_bin=2 << 20)
     examples = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    assert len(examples) >= 5
+    assert len(examples) >= 9
     names: dict[str, object] = {}
     for example in examples:
         exec(compile(example, "docs/python.md", "exec"), names)
-    assert uploader.jobs() == []
+    assert [Path(job.path).name for job in uploader.jobs()] == ["checkpoint-500"]
+    assert "ready done" in notebook.shown[-1]
 
 
 def test_the_page_names_every_call_and_value() -> None:

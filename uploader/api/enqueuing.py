@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -107,6 +108,20 @@ def enqueue(  # noqa: PLR0913 - the options of `uploader enqueue`
     with opened() as (settings, store):
         table, job_id = _enqueued(request, settings, store)
         return with_files(table, table.job(job_id))
+
+
+def check_options(**options: Any) -> None:
+    """Raises what `enqueue` would raise for these options whatever the folder is.
+
+    That is TypeError or UsageError.
+    """
+    from uploader.preflight.registry import overrule
+
+    call = inspect.signature(enqueue).bind(".", **options)
+    call.apply_defaults()
+    request = _request(call.arguments)
+    request.check()
+    overrule((), request.allow)
 
 
 def _request(given: Mapping[str, Any]) -> EnqueueRequest:
