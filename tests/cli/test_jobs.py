@@ -29,6 +29,7 @@ def test_no_store_means_no_jobs(uploader: Command, home: Path) -> None:
         "schema": "uploader.jobs/1",
         "jobs": [],
         "workers": [],
+        "jobs_left_out": 0,
     }
     assert (uploader("logs").code, uploader("events").out) == (0, "")
     assert not (home / "state").exists()

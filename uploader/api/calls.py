@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 Ref = int | str
 
 
-def jobs() -> list[Job]:
-    """Every job, by id.
+def jobs(*, ended: int | None = 200) -> list[Job]:
+    """Every job that is open and the ``ended`` newest that are done or cancelled; by id.
+
+    ``ended=None`` gives all of them, however many there are.
 
         waiting = [job for job in uploader.jobs() if job.status == "active"]
 
@@ -30,7 +32,7 @@ def jobs() -> list[Job]:
 
     with opened() as (_, store):
         table, now = store.find(), wiring.clock().now()
-        return [job_of(job_json(job, now)) for job in table.jobs()] if table else []
+        return [job_of(job_json(job, now)) for job in table.stream(ended)] if table else []
 
 
 def job(ref: Ref) -> JobWithFiles:

@@ -31,7 +31,7 @@ def _jobs(context: typer.Context) -> Iterator[Offer]:
     try:
         with wiring.Store(load(context.obj)) as store:
             table = store.find()
-            found = table.jobs() if table else []
+            found = table.jobs(_MAX_OFFERED) if table else []
     except UploaderError:
         return
     for job in found:

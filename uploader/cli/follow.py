@@ -35,7 +35,7 @@ def follow(context: typer.Context, jobs: FollowedJobs = None) -> None:
             return
         table = store.need()
         ids = list(dict.fromkeys(table.find(ref).id for ref in jobs))
-        watch(store, lambda table: [job for job in table.jobs() if job.id in ids], until_ended=True)
+        watch(store, lambda table: table.these(ids), until_ended=True)
 
 
 def _that_move() -> Callable[[Jobs], list[Job]]:
@@ -43,9 +43,9 @@ def _that_move() -> Callable[[Jobs], list[Job]]:
     watched: set[int] = set()
 
     def choose(table: Jobs) -> list[Job]:
-        found = table.jobs()
-        watched.update(job.id for job in found if job.status not in ENDS)
-        return [job for job in found if job.id in watched]
+        still_open = table.jobs(0)
+        watched.update(job.id for job in still_open if job.status not in ENDS)
+        return table.these(watched)
 
     return choose
 

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
@@ -41,6 +42,24 @@ def out_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
     _write(sys.stdout, text.replace("\x7f", "\\u007f"))
 
 
+def out_json_stream(
+    document: Mapping[str, Any], name: str, items: Iterable[Mapping[str, Any]]
+) -> None:
+    """As `out_json`, with ``items`` as the list ``name`` of the document, each printed as it comes.
+
+    So a list of any length needs the memory of one item.
+    """
+    whole = json.dumps(spelled_document({**document, name: []}), indent=2)
+    before, _, after = whole.partition(f'"{name}": []')
+    gap = f'{before}"{name}": ['
+    for item in items:
+        text = json.dumps(spelled_document(item), indent=2).replace("\x7f", "\\u007f")
+        _write(sys.stdout, gap + "\n" + textwrap.indent(text, "    "), end="")
+        gap = ","
+    closing = "\n  ]" if gap == "," else f"{gap}]"
+    _write(sys.stdout, closing + after)
+
+
 def print_note(line: str) -> None:
     """Print one line for a person, alongside the result, on stderr."""
     _write(sys.stderr, shown(line))
@@ -54,11 +73,13 @@ def print_error(error: UploaderError) -> None:
             print_note_wrapped(redact(spelled(error.hint)), "hint: ")
 
 
-def out_columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows for programs, under one line with a # and the names of the columns."""
+def out_columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Print rows for programs, under one line with a # and their names; how many there were."""
+    count = 0
     out(f"#{names[0]}", *names[1:])
-    for row in rows:
+    for count, row in enumerate(rows, 1):  # noqa: B007 - the last one is returned
         out(*row)
+    return count
 
 
 def width(*, always: bool = False) -> int | None:
@@ -123,9 +144,9 @@ def _wrapped(text: str, columns: int | None, lead: str) -> list[str]:
     return wrapped(shown(text), max(columns, cells(lead) + _MIN_CELL_WIDTH), lead)
 
 
-def _write(stream: TextIO, line: str) -> None:
+def _write(stream: TextIO, line: str, end: str = "\n") -> None:
     try:
-        stream.write(line + "\n")
+        stream.write(line + end)
         stream.flush()
     except BrokenPipeError:
         _silence(stream)

@@ -129,6 +129,9 @@ class JobsDocument(TypedDict):
     schema: Annotated[Literal["uploader.jobs/1"], "The name and version of this document."]
     jobs: Annotated[list[JobJson], "The jobs by id."]
     workers: Annotated[list[WorkerJson], "The workers of this store that live; empty if none runs."]
+    jobs_left_out: Annotated[
+        int, "How many older jobs that have ended are not listed: `status --all` lists them."
+    ]
 
 
 class EventJson(TypedDict):
@@ -308,13 +311,14 @@ def worker_json(worker: LivingWorker) -> WorkerJson:
 
 
 def jobs_document(
-    jobs: Sequence[Job], workers: Sequence[LivingWorker], now: datetime
+    jobs: Sequence[Job], workers: Sequence[LivingWorker], now: datetime, left_out: int = 0
 ) -> JobsDocument:
     """The jobs and workers in the given order, without files, as of ``now``."""
     return {
         "schema": "uploader.jobs/1",
         "jobs": [job_json(job, now) for job in jobs],
         "workers": [worker_json(worker) for worker in workers],
+        "jobs_left_out": left_out,
     }
 
 

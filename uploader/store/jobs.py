@@ -142,16 +142,17 @@ class Jobs:
         """The active jobs that are not for ``base_url``, by id."""
         return self._where(OPEN, jobs.c.status == Status.ACTIVE, jobs.c.base_url != base_url)
 
-    def jobs(self, finished: int | None = None) -> list[Job]:
+    def jobs(self, ended: int | None = None, statuses: Collection[Status] = ()) -> list[Job]:
         """As `stream`, at once."""
-        return list(self.stream(finished))
+        return list(self.stream(ended, statuses))
 
-    def stream(self, finished: int | None = None) -> Iterator[Job]:
-        """Every job that is open and the ``finished`` newest done or cancelled ones, or all; by id.
+    def stream(self, ended: int | None = None, statuses: Collection[Status] = ()) -> Iterator[Job]:
+        """Every open job and the ``ended`` newest ones that have ended, or all of them; by id.
 
-        They are read a page at a time, so that memory stays small and no lock is held meanwhile.
+        With ``statuses``, only jobs that have one of them. They are read a page at a time, so that
+        memory stays small and no lock is held meanwhile.
         """
-        shown, last = _shown(finished), 0
+        shown, last = _shown(ended, statuses), 0
         while True:
             page = self._where(jobs.c.id > last, shown, most=_PAGE)
             yield from page
@@ -159,10 +160,10 @@ class Jobs:
                 return
             last = page[-1].id
 
-    def count_finished(self) -> int:
-        """How many jobs are done or cancelled."""
+    def count_ended(self, statuses: Collection[Status] = ()) -> int:
+        """How many jobs are done or cancelled, and have one of ``statuses`` if any are given."""
         with self._journal.reading() as connection:
-            query = select(func.count()).select_from(jobs).where(ENDED)
+            query = select(func.count()).select_from(jobs).where(ENDED, _any_of(statuses))
             return connection.execute(query).scalar_one()
 
     def _where(
@@ -328,17 +329,23 @@ class Jobs:
             transaction.run(delete(jobs).where(jobs.c.id == job_id))
 
 
-def _shown(finished: int | None) -> ColumnElement[bool]:
-    if finished is None:
-        return true()
+def _any_of(statuses: Collection[Status]) -> ColumnElement[bool]:
+    return jobs.c.status.in_(statuses) if statuses else true()
+
+
+def _shown(ended: int | None, statuses: Collection[Status]) -> ColumnElement[bool]:
+    wanted = _any_of(statuses)
+    if ended is None:
+        return wanted
     newest = (
         select(jobs.c.id)
-        .where(ENDED)
+        .where(ENDED, wanted)
         .order_by(jobs.c.updated_at.desc(), jobs.c.id.desc())
-        .limit(finished)
+        .limit(ended)
         .subquery()
     )
-    return jobs.c.id.in_(union_all(select(jobs.c.id).where(OPEN), select(newest.c.id)))
+    still_open = select(jobs.c.id).where(OPEN, wanted)
+    return jobs.c.id.in_(union_all(still_open, select(newest.c.id)))
 
 
 def _asking(job: Job) -> Job:
