@@ -81,6 +81,9 @@ def test_reading_a_script(tmp_path: Path) -> None:
         read_script(path)
     with pytest.raises(ScriptError, match="not JSON"):
         read_script("[")
+    path.unlink()
+    with pytest.raises(ScriptError, match=r"faults\.json cannot be read: No such file"):
+        read_script(path)
 
 
 def test_chaos_is_seeded_and_leaves_the_switchboard_alone() -> None:

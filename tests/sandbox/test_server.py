@@ -137,10 +137,11 @@ def test_the_host_is_signed(remote: Remote) -> None:
     assert "SignatureDoesNotMatch" in remote.start(url, 10).text
 
 
-def test_two_worlds_do_not_share_a_port(remote: Remote) -> None:
+@pytest.mark.parametrize("which", ["port", "storage_port"])
+def test_two_worlds_do_not_share_a_port_and_the_error_names_it(remote: Remote, which: str) -> None:
     port = int(remote.world.base_url.rpartition(":")[2])
-    with pytest.raises(OSError, match="in use"):
-        Sandbox(port=port)
+    with pytest.raises(OSError, match=f"port {port} of 127.0.0.1: .* in use"):
+        Sandbox(**{which: port})  # type: ignore[arg-type] # both are ports
 
 
 def test_a_stall_does_not_delay_the_end(tmp_path: Path, over: type[Remote]) -> None:

@@ -101,7 +101,7 @@ def parse(faults: Iterable[dict[str, Any]]) -> list[Fault]:
 def read_script(source: str | Path | None) -> list[dict[str, Any]]:
     """The script from a file or from JSON text itself; none without a source.
 
-    Raises ScriptError if it is not a JSON list, OSError if the file cannot be read.
+    Raises ScriptError if the file cannot be read, or if that is not a JSON list.
     """
     if not source:
         return []
@@ -113,13 +113,16 @@ def read_script(source: str | Path | None) -> list[dict[str, Any]]:
     except (ValueError, RecursionError) as error:
         raise ScriptError(f"the fault script is not JSON: {error}") from error
     if not isinstance(script, list):
-        raise ScriptError("the fault script is not a JSON list")
+        raise ScriptError("the fault script is not a JSON list: write [ and ] around one fault")
     return script
 
 
 def _file_text(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(_LARGEST_SCRIPT_BYTES + 1)
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_SCRIPT_BYTES + 1)
+    except OSError as error:
+        raise ScriptError(f"the fault script {path} cannot be read: {error.strerror}") from error
     if len(content) > _LARGEST_SCRIPT_BYTES:
         raise ScriptError(f"the fault script is larger than {_LARGEST_SCRIPT_BYTES:,} bytes")
     try:

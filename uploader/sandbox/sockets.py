@@ -47,7 +47,10 @@ class Server(ThreadingHTTPServer):
         announced: Callable[[], str],
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(("127.0.0.1", port), _Connection)
+        try:
+            super().__init__(("127.0.0.1", port), _Connection)
+        except OSError as error:  # its own words do not say which of the two ports it is
+            raise OSError(f"port {port} of 127.0.0.1: {error.strerror}") from None
         self._tls = tls
         #: Called once the effect of an exchange has happened, before its answer goes out.
         self.after: Callable[[], object] = lambda: None
