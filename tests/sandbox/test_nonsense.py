@@ -6,8 +6,10 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -15,7 +17,9 @@ import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from uploader.sandbox import control, sockets
 from uploader.sandbox.adapter import InProcessAdapter
+from uploader.sandbox.seeding import seed_model
 from uploader.sandbox.server import Sandbox
 from uploader.sandbox.world import World
 
@@ -342,3 +346,50 @@ def test_a_body_of_countless_values_is_refused_before_it_is_parsed(box: Sandbox)
         http.trust_env = False
         answer = http.post(address, data=body, headers=authorized, timeout=DEADLINE_S)
     assert answer.status_code == 400
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"baseModelDetails": {"huggingfaceFiles": 5}},
+        {"baseModelDetails": {"huggingfaceFiles": "config.json"}},
+        {"baseModelDetails": {"huggingfaceFiles": [5, "a"]}},
+        {"baseModelDetails": 5},
+        {"baseModelDetails": {"worldSize": []}},
+        {"peftDetails": {"targetModules": 1}},
+        {"kind": 5},
+        {"kind": ["HF_BASE_MODEL"]},
+        {"public": "yes"},
+        {"contextLength": -1},
+        {"description": {}},
+    ],
+)
+def test_a_seeded_model_whose_values_are_of_other_types_is_refused(model: dict[str, Any]) -> None:
+    world = World()
+    with pytest.raises(ValueError, match=r"wrong type|not a list of names"):
+        seed_model(world, {"modelId": "m", "model": model})
+    assert not world.models
+
+
+def test_a_seeded_model_may_lack_what_create_wants() -> None:
+    seed_model(World(), {"modelId": "m", "model": {"baseModelDetails": None, "unknown": [1]}})
+
+
+def test_the_body_of_a_stranger_is_not_read(box: Sandbox) -> None:
+    address = f"{box.base_url}/v1/accounts/sandbox/models"
+    with requests.Session() as http, patch.object(control, "read_json") as read:
+        http.trust_env = False
+        answer = http.post(address, data=b"{}", headers={"Authorization": "Bearer no"}, timeout=9)
+    assert answer.status_code == 403
+    read.assert_not_called()
+
+
+def test_a_port_has_no_more_than_its_number_of_connections(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "_MAX_CONNECTIONS", 2)
+    place = ("127.0.0.1", int(box.base_url.rpartition(":")[2]))
+    with ExitStack() as opened:
+        held = [opened.enter_context(socket.create_connection(place)) for _ in range(3)]
+        held[2].settimeout(DEADLINE_S)
+        assert held[2].recv(1) == b""

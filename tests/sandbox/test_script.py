@@ -94,3 +94,28 @@ def test_chaos_is_seeded_and_leaves_the_switchboard_alone() -> None:
 
     assert invented(1) == invented(1) != invented(2)
     assert Script().take("sandbox", "a", chaos=1.0) is None
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"body": "\ud800"},
+        {"body": {"a": ["\udfff"]}},
+        {"body": {"\ud800": 1}},
+        {"body": float("nan")},
+        {"body": b"bytes"},
+        {"reason": "\ud800"},
+        {"match": "\ud800"},
+        {"nth": 2**63},
+        {"times": 10**400},
+        {"do": "oversize-answer", "size": 2**30 + 1},
+        {"do": "gzip-answer", "size": 10**300},
+        {"do": "\ud800"},
+        {"on": "\ud800"},
+    ],
+)
+def test_what_cannot_be_put_on_the_wire_is_refused_at_the_door(fault: dict[str, Any]) -> None:
+    with pytest.raises(ScriptError) as raised:
+        Script([{"on": "get", "do": "status", **fault}])
+    assert str(raised.value).isascii() or "…" in str(raised.value)
+    assert len(str(raised.value)) < 2000

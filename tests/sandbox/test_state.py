@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,7 +18,10 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from uploader.sandbox import state
 from uploader.sandbox.server import Sandbox
+from uploader.sandbox.state import StateFile
+from uploader.sandbox.world import World
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Remote
@@ -207,3 +211,23 @@ def test_a_line_of_changes_that_is_torn_never_counted(start: Start, tmp_path: Pa
     remote = start(**ports(remote))
     changes.write_bytes(kept + b'{"objects": {"a')
     assert start(**ports(remote)).query(uri).status_code == 308
+
+
+def test_the_changes_are_folded_into_the_state_while_the_sandbox_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "_COMPACT_BYTES", 1000)
+    world = World(data_dir=tmp_path / "data")
+    kept = StateFile(world)
+    for _ in range(200):
+        world.ledger.count("creates")
+        kept.save()
+        sizes = [
+            (world.folder.root / f".sandbox.{end}").stat().st_size for end in ("changes", "json")
+        ]
+        assert sizes[0] <= 5 * sizes[1] + 1000
+    shutil.copytree(world.folder.root, tmp_path / "as if killed")
+    kept.close()
+    again = World(data_dir=tmp_path / "as if killed")
+    StateFile(again).close()
+    assert again.report()["creates"] == 200

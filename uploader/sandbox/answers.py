@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
+import zlib
 from collections.abc import Iterator
 
 from uploader.sandbox import refusals
@@ -12,6 +12,8 @@ from uploader.sandbox.script import Fault
 from uploader.sandbox.wire import BLOCK_BYTES, ConnectionCut, Response, head
 from uploader.sandbox.world import World
 
+#: zlib's number for the format of gzip.
+_GZIP = 31
 _MIDDLE_BOX_PAGE = (
     "<!DOCTYPE html><html><head><title>Blocked</title></head><body><h1>{status}</h1>"
     "<p>This request was blocked by the security policy of your network.</p></body></html>"
@@ -87,7 +89,11 @@ def _hanging(world: World, fault: Fault, response: Response) -> Iterator[bytes]:
 
 
 def _gzipped(_world: World, fault: Fault, response: Response) -> Iterator[bytes]:
-    body = gzip.compress(response.body + b" " * fault.size, compresslevel=1)
+    packer = zlib.compressobj(level=1, wbits=_GZIP)
+    parts = [packer.compress(response.body)]
+    lengths = (min(BLOCK_BYTES, fault.size - at) for at in range(0, fault.size, BLOCK_BYTES))
+    parts += [packer.compress(b" " * length) for length in lengths]
+    body = b"".join([*parts, packer.flush()])
     response.headers["content-encoding"] = "gzip"
     yield head(response, length=len(body)) + body
 

@@ -38,7 +38,9 @@ def _unknown(world: World, request: Request, response: Response) -> Route:
 
 
 def _call_route(call: Call, on: str, run: Callable[[Call], Response]) -> Route:
-    body = read_json(call.request)
+    # A stranger's body is not worth reading: the answer will be that the key is wrong.
+    known = carries(call.request, call.world.config.api_key)
+    body = read_json(call.request) if known else {}
     parsed = isinstance(body, dict)
     call.body = body if isinstance(body, dict) else {}
     name = f"{call.account}/{call.model_id}" if call.model_id else call.account

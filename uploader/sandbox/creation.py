@@ -68,6 +68,24 @@ def check_create_body(body: Mapping[str, Any]) -> dict[str, Any]:
     return model
 
 
+def check_seeded_fields(model: Mapping[str, Any]) -> None:
+    """The known fields of a model made long ago: each has its type, or null. Raises Refused.
+
+    What belongs together is not checked, nor what the contract does not know.
+    """
+    details = {"baseModelDetails": _BASE_DETAILS, "peftDetails": _PEFT_DETAILS}
+    _check_known("model.", model, _MODEL)
+    for name, known in details.items():
+        _check_known(f"{name}.", model.get(name) or {}, known)
+    if not _names((model.get("baseModelDetails") or {}).get("huggingfaceFiles") or []):
+        raise invalid("huggingfaceFiles is not a list of names")
+
+
+def _check_known(where: str, fields: Mapping[str, Any], known: Mapping[str, type]) -> None:
+    given = {n: value for n, value in fields.items() if n in known and value is not None}
+    _check_fields(where, given, known)
+
+
 def is_model_id(value: Any) -> bool:
     """True for an id as docs/fireworks.md §1.1 wants it."""
     return isinstance(value, str) and _MODEL_ID.fullmatch(value) is not None

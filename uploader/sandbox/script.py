@@ -25,6 +25,8 @@ _CHAOS_REACH_BYTES = 1 << 20
 _LARGEST_SCRIPT_BYTES = 1 << 20
 _SHOWN = 200
 _LONGEST_S = 1e9
+_LARGEST_NUMBER = 2**63 - 1
+_LARGEST_SIZE_BYTES = 1 << 30
 
 
 class ScriptError(ValueError):
@@ -145,7 +147,18 @@ def _fault(entry: Any) -> Fault:
         raise ScriptError(
             f"{do!r} does not take {_cut(', '.join(others))}; it takes: {', '.join(taken)}"
         )
+    _check_text(entry)
     return Fault(**{**_counters(entry), **_checked(entry), "on": on, "do": do})
+
+
+def _check_text(entry: Any) -> None:
+    """What a fault says can be put on the wire: it is JSON, and its text is Unicode."""
+    try:
+        json.dumps(entry, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise ScriptError(
+            f"a fault is JSON without NaN or half characters: {_shown(entry)}"
+        ) from None
 
 
 def _name(value: Any) -> str:
@@ -167,11 +180,14 @@ _WHOLE = {"nth": 1, "times": 0, "at_byte": 0, "size": 0, "bytes_per_s": 1, "from
 
 
 def _number(entry: Mapping[str, Any], field: str) -> int:
-    value = entry[field]
-    if type(value) is not int or value < _WHOLE[field]:
+    value, least = entry[field], _WHOLE[field]
+    if type(value) is not int or value < least:
         raise ScriptError(
-            f'"{field}" of a fault is an integer from {_WHOLE[field]} on, not {_shown(value)}'
+            f'"{field}" of a fault is an integer from {least} on, not {_shown(value)}'
         )
+    most = _LARGEST_SIZE_BYTES if field == "size" else _LARGEST_NUMBER
+    if value > most:
+        raise ScriptError(f'"{field}" of a fault is at most {most:,}')
     return value
 
 
@@ -199,7 +215,10 @@ def _fitting(entry: Mapping[str, Any], field: str, what: str, fits: bool) -> Any
 
 
 def _shown(value: Any) -> str:
-    return _cut(repr(value))
+    try:
+        return _cut(ascii(value))
+    except (ValueError, RecursionError):  # a number of too many digits; too deep
+        return "that"
 
 
 def _cut(text: str) -> str:

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from uploader.sandbox.creation import is_model_id
+from uploader.sandbox.creation import check_seeded_fields, is_model_id
+from uploader.sandbox.refusals import Refused
 from uploader.sandbox.world import Model, World
 
 _STATE = re.compile(r"[A-Z][A-Z_]{0,49}")
@@ -28,17 +29,15 @@ def seed_model(world: World, document: Mapping[str, Any]) -> Model:
     model_id, fields, state = given["modelId"], given["model"], given["state"]
     if not is_model_id(model_id):
         raise ValueError(f"illegal modelId {model_id!r:.100}")
-    if not _are_objects(fields, "baseModelDetails", "peftDetails"):
-        raise ValueError("the model and its details are objects")
+    if not isinstance(fields, dict):
+        raise ValueError("the model is an object")  # noqa: TRY004 - as all that is wrong here
+    try:
+        check_seeded_fields(fields)
+    except Refused as refused:
+        raise ValueError(refused.violation) from None
     if not isinstance(state, str) or not _STATE.fullmatch(state):
         raise ValueError(f"illegal state {state!r:.100}")
     account = world.config.account_id
     model = Model(account, model_id, {"kind": "CUSTOM_MODEL", **fields}, world.now(), state)
     world.models[account, model_id] = model
     return model
-
-
-def _are_objects(fields: Any, *details: str) -> bool:
-    return isinstance(fields, dict) and all(
-        isinstance(fields.get(name) or {}, dict) for name in details
-    )

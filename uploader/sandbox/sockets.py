@@ -30,6 +30,8 @@ from uploader.sandbox.world import World
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _DRAIN_BYTES = 1 << 20
 _LINGER_S = 2.0
+#: Far more than a worker opens; each has a thread.
+_MAX_CONNECTIONS = 500
 Routing = Callable[[World, Request], Route]
 
 
@@ -72,7 +74,10 @@ class Server(ThreadingHTTPServer):
         return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection; `disconnect` may end it from here on."""
+        """Serve a connection; `disconnect` may end it from here on. One too many is closed."""
+        if len(self._live) >= _MAX_CONNECTIONS:
+            request.close()
+            return
         self._live.add(request)
         super().process_request(request, client_address)
 

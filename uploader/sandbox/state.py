@@ -20,6 +20,8 @@ from uploader.sandbox.world import Model, Session, StorageObject, Stored, World
 
 _FILE, _CHANGES, _LOCK = ".sandbox.json", ".sandbox.changes", ".sandbox.lock"
 _VERSION = 2
+#: The changes are folded into the state when they are this long, and four times as long as it.
+_COMPACT_BYTES = 4 << 20
 _COUNTERS = ("body_bytes_read", "bytes_below_confirmed", "sessions_started", "puts", "queries")
 _SESSION = ("created_at", "limits", "total", "gone", "unseen")
 
@@ -54,6 +56,8 @@ class StateFile:
         with self._world.lock:
             line = json.dumps(_document(self._world, touched)) + "\n"
             self._changes.write(line.encode())
+            if self._changes.tell() > self._longest:
+                self._save_all()
         touched.clear()
 
     def close(self) -> None:
@@ -68,7 +72,9 @@ class StateFile:
             everything = {("models", "")}
             everything |= {("objects", key) for key in world.objects}
             everything |= {("sessions", upload_id) for upload_id in world.sessions}
-            world.folder.write(_FILE, json.dumps(_document(world, everything)).encode())
+            state = json.dumps(_document(world, everything)).encode()
+            world.folder.write(_FILE, state)
+            self._longest = max(_COMPACT_BYTES, 4 * len(state))
             self._changes.seek(0)
             self._changes.truncate()
 
