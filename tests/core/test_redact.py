@@ -232,3 +232,41 @@ def test_what_is_kept_of_a_strangers_words_cannot_steer_a_terminal() -> None:
 def test_a_secret_cut_short_in_any_spelling_leaves_nothing(written: str, missing: int) -> None:
     text = "x" + " " * (8 * 1024 - 1 - len(written) + missing) + written
     assert foreign_line(text, 300, KEY) in ("", "x")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        " ".join(KEY),
+        "    ".join(KEY),
+        "\u200b".join(KEY),
+        "\ufeff \u2060\u00ad".join(KEY),
+        "%20".join(KEY),
+        "%2520%E2%80%8B".join(KEY),
+        quote(quote(KEY, safe=""), safe=""),
+        quote(quote(quote(KEY, safe=""), safe=""), safe=""),
+        "".join(f"%2525{ord(char):02x}" for char in KEY),
+        "".join(f"\\\\u{ord(char):04x}" for char in KEY),
+        json.dumps(json.dumps(KEY.replace("/", "\\/"))),
+        "".join(f"&#{ord(char)};" for char in KEY),
+        "".join(f"&#x{ord(char):x};" for char in KEY),
+        " ".join(KEY.encode().hex()),
+        "\u200b".join(base64.b64encode(KEY.encode()).decode()),
+    ],
+)
+def test_nothing_between_its_characters_hides_a_known_secret(written: str) -> None:
+    line = redact(f"you sent {written} to us", KEY)
+    assert line.startswith("you sent ")
+    assert line.endswith(" to us")
+    left = "".join(c for c in line.replace(MASK, "") if c.isalnum())
+    assert len(left) <= len("yousenttous") + 2
+    assert MASK in line
+
+
+@pytest.mark.parametrize("secret", ["\\" * 24 + "x", "%" * 24 + "x", "u" * 24 + "x", "%25" * 9])
+@pytest.mark.parametrize("unit", ["\\", "%", "%25", "25", "u0075", "u", "&#x75;", "\u200b"])
+def test_no_secret_that_a_stranger_chose_takes_time_beyond_proportion(
+    secret: str, unit: str
+) -> None:
+    redact(unit * 36 + "y", secret)
+    assert_linear(lambda text: redact(text, secret), unit)

@@ -11,8 +11,10 @@ from __future__ import annotations
 import base64
 import functools
 import re
+from bisect import bisect_right
 from collections import deque
 from dataclasses import dataclass
+from itertools import chain
 
 MASK = "***"
 
@@ -52,8 +54,8 @@ def redact(text: str, *known: str) -> str:
 
     Every key that `remember` got is known.
 
-    A known secret is found in every spelling: percent-encoded, as JSON escapes it, in base64 or
-    hexadecimal, in other case, broken over lines.
+    A known secret is found in every spelling: percent-encoded (again and again), as JSON or HTML
+    escapes it, in base64 or hexadecimal, in other case, spaced out or broken over lines.
     """
     return _masked(text, known, every_query=False)
 
@@ -72,10 +74,10 @@ def foreign_line(text: str, max_chars: int, *known: str) -> str:
 
 
 def _masked(text: str, known: tuple[str, ...], *, every_query: bool) -> str:
-    for secret in sorted({*filter(None, known), *_KEYS.copy()}, key=len, reverse=True):
+    secrets = sorted({*filter(None, known), *_KEYS.copy()}, key=len, reverse=True)
+    for secret in secrets:
         text = text.replace(secret, MASK)
-        for spelling in _spellings(secret):
-            text = spelling.sub(MASK, text)
+    text = _without_spellings(text, secrets)
     text = _RUN.sub(lambda run: _without_query(run[0], every=every_query), text)
     for pattern in _PATTERNS:
         text = pattern.sub(MASK, text)
@@ -90,30 +92,76 @@ def _without_query(run: str, *, every: bool) -> str:
     return run
 
 
+def _without_spellings(text: str, secrets: list[str]) -> str:
+    """``text`` without the ``secrets`` in any spelling, whatever stands between the characters.
+
+    They are searched for in the text without all that may be ignored, so that the patterns need
+    not allow for it between any two characters, which would take time beyond proportion.
+    """
+    patterns = [pattern for secret in secrets for pattern in _spellings(secret)]
+    if not patterns:
+        return text
+    pieces, starts, places, at, end = [], [], [], 0, 0
+    for ignored in chain(_IGNORED.finditer(text), (None,)):
+        piece = text[end : ignored.start() if ignored else len(text)]
+        if piece:
+            pieces.append(piece)
+            starts.append(at)
+            places.append(end)
+            at += len(piece)
+        end = ignored.end() if ignored else end
+    squeezed = "".join(pieces)
+
+    def place(found: int) -> int:
+        piece = bisect_right(starts, found) - 1
+        return places[piece] + found - starts[piece]
+
+    def begin(found: int) -> int:
+        at = place(found)
+        return at - 1 if text[at - 1 : at] == "\\" else at
+
+    spans = sorted(
+        (begin(found.start()), place(found.end() - 1) + 1)
+        for pattern in patterns
+        for found in pattern.finditer(squeezed)
+    )
+    kept, end = [], 0
+    for start, stop in spans:
+        if start >= end:
+            kept += [text[end:start], MASK]
+        end = max(end, stop)
+    return "".join([*kept, text[end:]])
+
+
 @functools.lru_cache(maxsize=32)
 def _spellings(secret: str) -> tuple[re.Pattern[str], ...]:
-    if not _MIN_SPELLED_CHARS <= len(secret) <= _MAX_SPELLED_CHARS or not secret.isascii():
+    """What to search for in a text without all that is ignored."""
+    bare = _IGNORED.sub("", secret)
+    if not _MIN_SPELLED_CHARS <= len(bare) <= _MAX_SPELLED_CHARS or not secret.isascii():
         return ()
-    # Each character has its own ways of being written, and a line may break between any two.
-    encoded = "|".join(map(_broken, sorted(_base64_forms(secret.encode()))))
+    encoded = "|".join(map(re.escape, sorted(_base64_forms(secret.encode()))))
     return (
-        re.compile(_BREAK.join(map(_written, secret)), re.IGNORECASE),
-        re.compile(_broken(secret.encode().hex()), re.IGNORECASE),
+        re.compile("".join(map(_written, bare)), re.IGNORECASE),
+        re.compile(secret.encode().hex(), re.IGNORECASE),
         re.compile(encoded),
     )
 
 
-#: The line breaks of MIME, a traceback or JSON text.
-_BREAK = r"(?:\s|\\[nrt]){0,3}"
-
-
-def _broken(text: str) -> str:
-    return _BREAK.join(map(re.escape, text))
+#: What may stand between two characters of a secret: white space, characters without width, the
+#: backslash of an escape, a line break as JSON or a traceback writes it, and all of these in a URL.
+_PERCENT = r"%(?:25){0,4}"
+_IGNORED = re.compile(
+    r"(?:\s|[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]|\\[nrt]?"
+    rf"|{_PERCENT}(?:20|0[9ad])|{_PERCENT}e2{_PERCENT}80{_PERCENT}8[b-f])+",
+    re.IGNORECASE,
+)
 
 
 def _written(char: str) -> str:
+    """The ways to write a character, without the backslash that may precede it."""
     number = ord(char)
-    return rf"(?:\\?{re.escape(char)}|%{number:02x}|\\u{number:04x})"
+    code = rf"u{number:04x}|&#0{{0,4}}{number};|&#x0{{0,4}}{number:x};"
+    return rf"(?:{re.escape(char)}|{_PERCENT}{number:02x}|{code})"
 
 
 def _base64_forms(secret: bytes) -> set[str]:

@@ -147,8 +147,9 @@ def _fault(entry: Any) -> Fault:
         raise ScriptError(
             f"{do!r} does not take {_cut(', '.join(others))}; it takes: {', '.join(taken)}"
         )
+    fault = Fault(**{**_counters(entry), **_checked(entry), "on": on, "do": do})
     _check_text(entry)
-    return Fault(**{**_counters(entry), **_checked(entry), "on": on, "do": do})
+    return fault
 
 
 def _check_text(entry: Any) -> None:
