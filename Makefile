@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-matrix prove check constraints docs soak fuzz hashes audit clean
+.PHONY: demo test test-matrix prove prove-tls check constraints docs soak fuzz hashes audit clean
 
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
@@ -20,6 +20,10 @@ test-matrix: ## the quick tests under each Python from 3.11 to 3.14 that is foun
 prove: $(VENV)/installed-dev ## the long ones: every crash point, every fault, the store under stress
 	$(BIN)/pytest -n 2 --dist worksteal -m "long and not timed"
 	$(BIN)/pytest -n 0 -m "timed and long"
+
+prove-tls: $(VENV)/installed-dev ## every test of real sockets, with nothing in clear
+	$(BIN)/pytest -n 2 --dist worksteal --tls -m "not timed"
+	$(BIN)/pytest -n 0 --tls -m timed
 
 check: $(VENV)/installed-dev ## lint, format, types, import direction
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ from uploader.core import redact
 settings.register_profile("uploader", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("uploader")
 
-pytest_plugins = ("tests.postgresql",)
+pytest_plugins = ("tests.postgresql", "tests.scheme")
 
 
 @pytest.fixture(autouse=True)

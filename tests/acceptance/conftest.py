@@ -88,6 +88,8 @@ class World:
             "FIREWORKS_API_KEY": box.api_key,
             "FIREWORKS_ACCOUNT_ID": box.account_id,
         }
+        if box.ca_file:
+            self.environment["REQUESTS_CA_BUNDLE"] = str(box.ca_file)
 
     def model(self, name: str, **sizes: int) -> Path:
         """A folder that passes preflight, its weights of given sizes (file_bin=…)."""
@@ -175,6 +177,6 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    with Sandbox(data_dir=tmp_path / "objects") as box:
+def world(tmp_path: Path, secure: bool) -> Iterator[World]:
+    with Sandbox(data_dir=tmp_path / "objects", tls=secure) as box:
         yield World(box, tmp_path)

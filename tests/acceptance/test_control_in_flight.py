@@ -87,6 +87,7 @@ def one_gib(world: World) -> None:
         file.truncate(GIB)
 
 
+@pytest.mark.tls
 @pytest.mark.timed
 @pytest.mark.parametrize("verb", [Verb.PAUSE, Verb.CANCEL])
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -108,6 +109,7 @@ def test_a_verb_takes_effect_within_two_seconds(
         assert world.received() == received
 
 
+@pytest.mark.tls
 @pytest.mark.parametrize("situation", [in_a_long_put, on_a_stalled_connection])
 def test_pause_and_resume_at_once_never_make_two_writers(
     world: World, jobs: Jobs, situation: Any

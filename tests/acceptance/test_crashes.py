@@ -37,6 +37,7 @@ def test_fifteen_kills_in_one_upload_cost_a_granule_per_file_in_flight(world: Wo
     assert job["bytes_confirmed"] == job["bytes_total"] == total
 
 
+@pytest.mark.tls
 def test_a_kill_in_the_middle_of_a_shard_goes_on_at_the_confirmed_byte(world: World) -> None:
     model = world.model("model", weights_bin=24 * MIB + 1)
     world.uploader("enqueue", model)
@@ -88,6 +89,7 @@ def test_a_running_worker_notices_a_new_job_within_a_second(world: World) -> Non
         until(lambda: world.job()["status"] == "done")
 
 
+@pytest.mark.tls
 @pytest.mark.timed
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_within_ten_seconds_and_exits_zero(world: World, number: int) -> None:
@@ -120,6 +122,7 @@ def test_an_interrupted_run_until_idle_is_no_success_if_a_job_is_left(
     assert "info    worker drained" in world.log()
 
 
+@pytest.mark.tls
 @pytest.mark.timed
 def test_a_signal_drains_a_connection_that_is_stalled(world: World) -> None:
     fault = {"on": "put", "match": "weights", "do": "stall", "at_byte": MIB, "seconds": 60}

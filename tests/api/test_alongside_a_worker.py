@@ -25,7 +25,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
 def daemon(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """A worker alongside this process, which has the same settings."""
     for name, value in world.environment.items():
-        if name.startswith(("UPLOADER_", "FIREWORKS_", "HOME", "XDG_")):
+        if name.startswith(("UPLOADER_", "FIREWORKS_", "REQUESTS_", "HOME", "XDG_")):
             monkeypatch.setenv(name, value)
     monkeypatch.chdir(world.folder)
     with world.worker():

@@ -165,8 +165,10 @@ def test_another_base_is_not_used(uploader: Command, misfit: Path) -> None:
 
 
 @pytest.fixture
-def service(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    with Sandbox(data_dir=home / "remote") as sandbox:
+def service(home: Path, monkeypatch: pytest.MonkeyPatch, secure: bool) -> Iterator[Sandbox]:
+    with Sandbox(data_dir=home / "remote", tls=secure) as sandbox:
+        if sandbox.ca_file:
+            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(sandbox.ca_file))
         monkeypatch.setenv("FIREWORKS_BASE_URL", sandbox.base_url)
         monkeypatch.setenv("FIREWORKS_API_KEY", sandbox.api_key)
         yield sandbox

@@ -19,8 +19,8 @@ Found = list[tuple[str, str]]
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path) -> Iterator[Sandbox]:
-    with Sandbox(data_dir=tmp_path / "remote") as box:
+def sandbox(tmp_path: Path, secure: bool) -> Iterator[Sandbox]:
+    with Sandbox(data_dir=tmp_path / "remote", tls=secure) as box:
         yield box
 
 
@@ -30,6 +30,7 @@ def service(sandbox: Sandbox, tmp_path: Path, **changed: str) -> Fireworks:
         "FIREWORKS_BASE_URL": sandbox.base_url,
         "FIREWORKS_API_KEY": sandbox.api_key,
         "UPLOADER_STATE_DIR": str(tmp_path / "state"),
+        **({"REQUESTS_CA_BUNDLE": str(sandbox.ca_file)} if sandbox.ca_file else {}),
         **changed,
     }
     return wiring.service(load(None, environ))

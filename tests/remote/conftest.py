@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.remote.scripted import HandClock, Reply, Server
+from uploader.remote import trust
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
@@ -28,10 +29,28 @@ def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def serve() -> Iterator[Serve]:
+def usual(
+    own_environment: None,
+    secure: bool,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[ssl.SSLContext | None]:
+    """What a scripted server speaks unless a test says otherwise; its clients trust it."""
+    del own_environment
+    if not secure:
+        yield None
+        return
+    monkeypatch.setenv("SSL_CERT_FILE", str(request.getfixturevalue("certificate")))
+    trust.context.cache_clear()  # made once per process, with what the environment said then
+    yield request.getfixturevalue("tls")
+    trust.context.cache_clear()
+
+
+@pytest.fixture
+def serve(usual: ssl.SSLContext | None) -> Iterator[Serve]:
     servers: list[Server] = []
 
-    def start(*replies: Reply, tls: ssl.SSLContext | None = None, window: int = 0) -> Server:
+    def start(*replies: Reply, tls: ssl.SSLContext | None = usual, window: int = 0) -> Server:
         servers.append(Server(*replies, tls=tls, window=window))
         return servers[-1]
 

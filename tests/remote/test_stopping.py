@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +14,6 @@ from uploader.core.errors import Stopped
 from uploader.core.redact import SessionUri
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
-from uploader.remote.trust import context
 from uploader.runtime import StopToken
 
 SIZE = 64 * 1024 * 1024
@@ -52,18 +49,13 @@ class Caller(threading.Thread):
         return self.raised
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"], indirect=True)
 @pytest.mark.parametrize("call", [send, query])
 def test_a_cut_ends_a_thread_in_sendall_and_one_waiting_for_an_answer(
-    serve: Serve,
-    call: Call,
-    secure: bool,
-    request: pytest.FixtureRequest,
+    serve: Serve, call: Call
 ) -> None:
-    certificate: Path | None = request.getfixturevalue("certificate") if secure else None
-    tls: ssl.SSLContext | None = request.getfixturevalue("tls") if secure else None
-    stop, server = StopToken(), serve(STALLS, tls=tls)
-    adapter = SocketAdapter(stop, context(certificate))
+    stop, server = StopToken(), serve(STALLS)
+    adapter = SocketAdapter(stop)
     storage, session = (
         Storage(HandClock(), adapter, plain=True),
         SessionUri(f"{server.base}/o?upload_id=U"),

@@ -349,6 +349,7 @@ def test_t13_a_stalled_reader_times_out_as_transient(serve: Serve, stop: StopTok
     assert time.monotonic() - began < CONNECT_S / 2  # urllib3 would have taken CONNECT_S
 
 
+@pytest.mark.parametrize("secure", [False], ids=["untrusted"], indirect=True)
 def test_t15_only_the_given_authorities_are_trusted(
     serve: Serve, storage: Storage, tls: ssl.SSLContext, certificate: Path, stop: StopToken
 ) -> None:

@@ -101,7 +101,7 @@ def content() -> bytes:
 
 
 @pytest.fixture(params=["core", "sockets"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+def make(request: pytest.FixtureRequest, tmp_path: Path, secure: bool) -> Iterator[Make]:
     """Build a Remote; the arguments are World's."""
     with ExitStack() as stack:
 
@@ -110,7 +110,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
             http = stack.enter_context(requests.Session())
             http.trust_env = False
             if request.param == "sockets":
-                world = stack.enter_context(Sandbox(**options)).world
+                box = stack.enter_context(Sandbox(tls=secure, **options))
+                world, http.verify = box.world, str(box.ca_file) if secure else True
             else:
                 world = World(**options)
                 http.mount("http://", InProcessAdapter(world))

@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 _BLOCK_BYTES = 256 * 1024
 _POLL_S = 0.05
@@ -18,8 +19,8 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 class Proxy:
     """Passes bytes on until it is told to cut, hold, slow down or refuse them."""
 
-    def __init__(self, target_port: int) -> None:
-        self.target_port = target_port
+    def __init__(self, target: str) -> None:
+        self._target = urlsplit(target)
         #: Bound and never listening: the port stays ours while the proxy refuses connections.
         self._reserved = _bound(0)
         self.port: int = self._reserved.getsockname()[1]
@@ -33,7 +34,11 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self._target.scheme}://127.0.0.1:{self.port}"
+
+    @property
+    def target_port(self) -> int:
+        return self._target.port or 0
 
     def cut(self, *, reset: bool) -> int:
         """End every connection; how many there were."""

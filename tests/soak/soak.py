@@ -212,12 +212,16 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--every", type=float, default=30.0, help="seconds between two lines")
     parser.add_argument("--largest", type=int, default=64, help="the largest file, in MiB")
+    parser.add_argument("--tls", action="store_true", help="nothing travels in clear")
     parser.add_argument("--keep", type=Path, help="work in this folder and leave it behind")
     options = parser.parse_args(words)
     say(f"soak: {options.minutes:g} minutes, seed {options.seed}")
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with _folder(options.keep) as folder, set_up(folder, options.seed) as stage:
+        with (
+            _folder(options.keep) as folder,
+            set_up(folder, options.seed, tls=options.tls) as stage,
+        ):
             return _soak(stage, options)
     except KeyboardInterrupt:
         say("ended by a signal; nothing was judged")

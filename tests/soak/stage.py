@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tests.soak.plan import Faults, RoundPlan
 from tests.soak.proxy import Proxy
@@ -30,7 +29,7 @@ class Stage:
         self.folder = folder
         self.faults = Faults(seed)
         box.world.script = self.faults
-        self.proxies = [Proxy(urlsplit(url).port or 0) for url in (box.base_url, box.storage_url)]
+        self.proxies = [Proxy(url) for url in (box.base_url, box.storage_url)]
         box.world.base_url, box.world.storage_url = (proxy.url for proxy in self.proxies)
         self.longest_command_s = 0.0
         self.meanwhile: Callable[[], object] = lambda: None
@@ -49,6 +48,8 @@ class Stage:
             "FIREWORKS_ACCOUNT_ID": box.account_id,
             "NO_PROXY": "127.0.0.1",
         }
+        if box.ca_file:
+            self.environment["REQUESTS_CA_BUNDLE"] = str(box.ca_file)
 
     def uploader(self, *words: object) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, `meanwhile` called again and again."""
@@ -117,8 +118,8 @@ class Stage:
 
 
 @contextmanager
-def set_up(folder: Path, seed: int) -> Iterator[Stage]:
-    with Sandbox(data_dir=folder / "objects", seed=seed) as box:
+def set_up(folder: Path, seed: int, *, tls: bool) -> Iterator[Stage]:
+    with Sandbox(data_dir=folder / "objects", seed=seed, tls=tls) as box:
         found = Stage(box, folder, seed)
         try:
             yield found

@@ -10,8 +10,12 @@ from tests.soak.soak import main
 pytestmark = pytest.mark.acceptance
 
 
-def test_a_few_seconds_of_soak_keep_every_promise(capsys: pytest.CaptureFixture[str]) -> None:
-    code = main(["--minutes", "0.05", "--seed", "2", "--largest", "1", "--every", "2"])
+@pytest.mark.tls
+def test_a_few_seconds_of_soak_keep_every_promise(
+    capsys: pytest.CaptureFixture[str], secure: bool
+) -> None:
+    words = ["--minutes", "0.05", "--seed", "2", "--largest", "1", "--every", "2"]
+    code = main([*words, "--tls"] if secure else words)
     told = capsys.readouterr().out
     assert code == 0, told
     assert "every promise was kept" in told
