@@ -14,6 +14,7 @@ pytestmark = pytest.mark.acceptance
 DRAIN_S = 10.0
 
 
+@pytest.mark.long
 def test_fifteen_kills_in_one_upload_cost_a_granule_per_file_in_flight(world: World) -> None:
     model = world.shards("model")
     total = sum(path.stat().st_size for path in model.iterdir())
@@ -91,7 +92,9 @@ def test_a_running_worker_notices_a_new_job_within_a_second(world: World) -> Non
 
 @pytest.mark.tls
 @pytest.mark.timed
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_a_signal_drains_within_ten_seconds_and_exits_zero(world: World, number: int) -> None:
     model = world.model("model", weights_bin=24 * MIB)
     world.uploader("enqueue", model)

@@ -230,7 +230,10 @@ def statements(lab: Lab) -> Iterator[list[str]]:
     event.remove(lab.engine, "before_cursor_execute", count)
 
 
-@pytest.mark.parametrize(("url_kind", "many"), [("resumable", 2000), ("put", 200)])
+@pytest.mark.parametrize(
+    ("url_kind", "many"),
+    [pytest.param("resumable", 2000, marks=pytest.mark.long), ("resumable", 60), ("put", 60)],
+)
 def test_a_stored_file_costs_the_same_statements_however_many_there_are(
     lab: Lab, url_kind: str, many: int
 ) -> None:

@@ -253,8 +253,16 @@ TABLE = {
     unmounted_and_remounted: "rrrrrrr",
     unmounted_and_another_mounted: "nnccccc",
 }
+#: Long, for the other moments show each result.
+LATER = {before_its_last_block, stopped_when_it_was_stored, stored_and_the_next_half_sent}
 CASES = [
-    pytest.param(change, moment, result, id=f"{change.__name__}-{moment.__name__}")
+    pytest.param(
+        change,
+        moment,
+        result,
+        id=f"{change.__name__}-{moment.__name__}",
+        marks=[pytest.mark.long] if moment in LATER else [],
+    )
     for change, results in TABLE.items()
     for moment, result in zip(MOMENTS, results, strict=True)
 ]

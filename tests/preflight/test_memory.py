@@ -141,7 +141,17 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
 }
 
 
-@pytest.mark.parametrize(("write", "said"), CASES.values(), ids=CASES)
+#: Each takes seconds.
+LARGE = {many_tensors, wide, long_index}
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        pytest.param(*case, id=name, marks=[pytest.mark.long] if case[0] in LARGE else [])
+        for name, case in CASES.items()
+    ],
+)
 def test_a_preflight_takes_no_more_than_400_mb(
     tmp_path: Path, write: Callable[[Path], None], said: str
 ) -> None:
