@@ -269,8 +269,8 @@ class Lab:
         """All of them at once, each in a thread of its own, to their ends."""
 
         def body() -> None:
-            over = [self._start(run) for run in runs]
-            self.until(lambda: all(ended.is_set() for ended in over))
+            for ended in [self._start(run) for run in runs]:
+                assert self.clock.wait(ended, SIMULATED_DEADLINE_S), self.dump()
 
         self._simulate(body)
 
