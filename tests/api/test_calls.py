@@ -70,6 +70,19 @@ def test_a_reason_is_a_value_too(enqueued: uploader.JobWithFiles, sql: Sql) -> N
     assert reason == uploader.Reason("remote", "no", "wait")
 
 
+def test_every_error_has_the_one_base_and_a_code() -> None:
+    named: list[Any] = [getattr(uploader, name) for name in uploader.__all__]
+    errors: list[Any] = [
+        one for one in named if isinstance(one, type) and issubclass(one, Exception)
+    ]
+    assert len(errors) >= 8
+    for error in errors:
+        made = error("what happened", hint="what to do")
+        assert isinstance(made, uploader.UploaderError)
+        assert made.code
+        assert (str(made), made.hint) == ("what happened", "what to do")
+
+
 # -- enqueue -----------------------------------------------------------------------------------
 
 
