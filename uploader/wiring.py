@@ -60,6 +60,9 @@ class Store:
     def __exit__(self, *error: object) -> None:
         if self._engine is not None:
             self._engine.dispose()
+        for one in error:
+            if isinstance(one, StoreError):
+                locate(one, self._settings)
 
     def find(self) -> Jobs | None:
         """The job table; None if there is none yet. Creates nothing, never imports Alembic."""
@@ -171,6 +174,17 @@ def _sweep(settings: Settings, engine: Engine) -> None:
         Snapshots(settings.snapshots).sweep(Jobs(engine).snapshots)
 
 
+def locate(error: StoreError, settings: Settings) -> None:
+    """Let ``error`` say where the store is, and which setting says so."""
+    from uploader.store.database.dialect import place
+
+    key = "database_url" if "database_url" in settings.given else "state_dir"
+    given = settings.given.get(key)
+    origin = given.origin if given else "its default; UPLOADER_STATE_DIR changes it"
+    with contextlib.suppress(UsageError):
+        error.locate(place(settings.database_url), f"{key} ({origin})")
+
+
 # -- the worker ------------------------------------------------------------------------------
 
 
@@ -192,9 +206,10 @@ def worker(
     from uploader.store.database.workers import WorkerLock
     from uploader.store.jobs import Jobs
 
-    engine = open_engine(settings.database_url)
     scope = Scope(settings.fireworks.base_url, None if only is None else frozenset(only))
+    engine: Engine | None = None
     try:
+        engine = open_engine(settings.database_url)
         migrate.ensure(engine, settings.state_dir)
         with (
             WorkerLock(settings.state_dir, scope) as lock,
@@ -206,8 +221,12 @@ def worker(
             claims = Claims(engine, clock().now, on_event, scope.only)
             context = _context(settings, engine, lock, watch.changed, claims)
             yield Worker(context), Jobs(engine)
+    except StoreError as error:
+        locate(error, settings)
+        raise
     finally:
-        engine.dispose()
+        if engine is not None:
+            engine.dispose()
 
 
 def work_on(

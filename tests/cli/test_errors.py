@@ -123,6 +123,29 @@ def test_a_store_that_is_not_a_database(uploader: Command, model: Path, home: Pa
     assert uploader("status").code == 11
 
 
+@pytest.mark.parametrize("words", [("status",), ("pause", "1"), ("logs",), ("run", "--until-idle")])
+def test_an_error_of_the_store_names_it_and_the_setting(
+    words: tuple[str, ...], uploader: Command, home: Path
+) -> None:
+    (home / "state").mkdir(mode=0o700)
+    store = home / "state" / "uploader.db"
+    store.write_text("no database at all, " * 99)
+    answer = uploader(*words)
+    assert answer.code == 11
+    assert f"error: the state store {store} is damaged" in answer.err
+    assert "; its place is set by state_dir (UPLOADER_STATE_DIR)" in answer.err
+
+
+def test_a_store_elsewhere_is_named_without_its_password(
+    uploader: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPLOADER_DATABASE_URL", f"postgresql://me:{CANARY}@127.0.0.1:1/db")
+    answer = uploader("status")
+    assert "error: the state store 127.0.0.1/db cannot be reached" in answer.err
+    assert "its place is set by database_url (UPLOADER_DATABASE_URL)" in answer.err
+    assert CANARY not in answer.err
+
+
 def test_a_bug_is_called_one_and_keeps_secrets(
     uploader: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from uploader.cli.failures import Failures
 from uploader.cli.render import NO_WORKER
 from uploader.cli.terminal import out, out_json, print_note
 from uploader.core.documents import result_document, waits
-from uploader.core.errors import UploaderError, UsageError
+from uploader.core.errors import StoreError, UploaderError, UsageError
 from uploader.core.job import FileState, Job, Status
 from uploader.core.lifecycle import Verb, already, sources
 
@@ -74,6 +74,8 @@ def each(settings: Settings, asked: Asked, applies: Callable[[Job], bool], one: 
             for ref in _refs(jobs, asked, applies):
                 try:
                     done.append(_do(jobs, ref, one))
+                except StoreError:
+                    raise
                 except UploaderError as error:
                     failures.add(ref, error)
                 else:

@@ -32,6 +32,8 @@ from uploader.core.reasons import Code
 from uploader.core.store_reasons import StoreCode
 from uploader.core.verdict import Call, Verdict
 
+_ANY_STORE = "the state store"
+
 
 class UploaderError(Exception):
     """One line that says what happened, one line what to do; neither ever holds a secret.
@@ -93,6 +95,18 @@ class StoreError(UploaderError):
 
     exit_code = Exit.STORE
     code = StoreCode.STORE
+
+    def locate(self, place: str, setting: str) -> None:
+        """Say which store it is, unless that is said already; ``setting`` is where it is set."""
+        if place in self.message:
+            return
+        named = f"the state store {place}"
+        if _ANY_STORE in self.message:
+            self.message = self.message.replace(_ANY_STORE, named, 1)
+        else:
+            self.message = f"{self.message} ({named})"
+        self.hint = "; ".join(filter(None, [self.hint, f"its place is set by {setting}"]))
+        self.args = (self.message,)
 
 
 class LeaseLost(UploaderError):

@@ -108,6 +108,14 @@ def exists(database_url: str) -> bool:
         return url.drivername in postgresql.NAMES or _path(url).exists()
 
 
+def place(database_url: str) -> str:
+    """Where that store is, for people: a path, or host and database; no user, no password."""
+    url = _parsed(database_url)
+    if url.drivername in postgresql.NAMES:
+        return f"{url.host or 'localhost'}/{url.database or ''}"
+    return str(_path(url))
+
+
 def _parsed(database_url: str) -> URL:
     try:
         return make_url(database_url)
