@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,8 +15,10 @@ from uploader.cli.terminal import out, out_json
 from uploader.core.errors import NotFound, UploaderError
 from uploader.core.exits import Exit
 from uploader.core.hook_documents import hooks_document
-from uploader.settings.hooks import Hook
-from uploader.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from uploader.settings.hooks import Hook
+    from uploader.settings.schema import Settings
 
 hooks = Commands(
     help="Show, test and retry the hooks of the configuration.\n\nExample: uploader hooks list",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,7 +10,9 @@ from uploader import wiring
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out
 from uploader.core.errors import UsageError
-from uploader.settings.schema import Settings
+
+if TYPE_CHECKING:
+    from uploader.settings.schema import Settings
 
 LISTEN = typer.Option(
     "--listen",
