@@ -12,7 +12,14 @@ from pathlib import Path
 from typing_extensions import is_typeddict
 
 import uploader
-from uploader.core import documents, events, explanation, hook_documents, setup_documents
+from uploader.core import (
+    doctor_documents,
+    documents,
+    events,
+    explanation,
+    hook_documents,
+    setup_documents,
+)
 from uploader.core.api_reasons import ApiCode
 from uploader.core.exits import Exit
 from uploader.core.job import Status
@@ -41,6 +48,7 @@ _WHOLE = (
     setup_documents.ConfigCheckDocument,
     setup_documents.StoreVersionDocument,
     hook_documents.HooksDocument,
+    doctor_documents.DoctorDocument,
     setup_documents.BackupDocument,
     setup_documents.PruneDocument,
     documents.FailureDocument,
@@ -56,6 +64,7 @@ _PARTS = (
     documents.RefusalJson,
     setup_documents.SettingJson,
     hook_documents.HookJson,
+    doctor_documents.CheckJson,
 )
 _WORDS = {int: "integer", str: "string", bool: "boolean", types.NoneType: "null"}
 

@@ -106,6 +106,15 @@ class Store:
 
         return Outbox(self._opened()) if self.find() is not None else None
 
+    def quick_check(self) -> None:
+        """Read a store in a file for damage; raises StoreError."""
+        from uploader.store.database import dialect, sqlite
+
+        engine = self._opened()
+        if dialect.is_file(engine):
+            with dialect.store_errors():
+                sqlite.quick_check(engine)
+
     def worker_alive(self) -> bool:
         """Is any worker of this store alive? With PostgreSQL it may be on another machine."""
         return bool(self.living())
@@ -368,6 +377,20 @@ def api_key_origin(settings: Settings) -> str:
             raise UsageError(problem.message, hint=problem.hint, code=problem.code) from None
         return ""
     return key.origin
+
+
+def api_key_kind(settings: Settings) -> str:
+    """What kind of key it is, by how it begins; nothing else of it. Raises RemoteError."""
+    key = _key(settings).read().reveal()
+    return "a key of Fireworks (fw_…)" if key.startswith("fw_") else "it does not begin with fw_"
+
+
+def server_time(settings: Settings) -> datetime | None:
+    """What the service takes for the time. Raises RemoteError if it does not answer, UsageError."""
+    from uploader.remote.reach import server_time as asked
+    from uploader.remote.sockets import SocketAdapter
+
+    return asked(settings.fireworks.base_url, SocketAdapter(StopToken(), trust(settings)))
 
 
 def service(settings: Settings) -> Fireworks:

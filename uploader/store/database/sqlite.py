@@ -194,6 +194,11 @@ def unchecked_keys(connection: Connection) -> Iterator[None]:
         raw.execute("PRAGMA foreign_keys = ON")
 
 
+def library_version() -> str:
+    """The version of the SQLite that this Python uses."""
+    return sqlite3.sqlite_version
+
+
 def quick_check(engine: Engine) -> None:
     """Read the whole file once for damage; raises StoreError."""
     with engine.connect() as connection:

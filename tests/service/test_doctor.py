@@ -1,0 +1,116 @@
+"""The diagnosis: one line per thing, each with its cure, and no secret in it."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Command, home, model, store, template, uploader
+from uploader import wiring
+from uploader.sandbox.server import Sandbox
+from uploader.service.doctor import service
+from uploader.settings.load import load
+
+__all__ = ["home", "model", "store", "template", "uploader"]
+
+
+@pytest.fixture
+def box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    with Sandbox(data_dir=tmp_path / "box") as made:
+        monkeypatch.setenv("FIREWORKS_BASE_URL", made.base_url)
+        monkeypatch.setenv("FIREWORKS_API_KEY", made.api_key)
+        yield made
+
+
+def states(answer: str) -> dict[str, str]:
+    document = json.loads(answer)
+    assert document["schema"] == "uploader.doctor/1"
+    assert all({*check} == {"name", "status", "message", "hint"} for check in document["checks"])
+    return {check["name"]: check["status"] for check in document["checks"]}
+
+
+def test_with_a_key_and_a_service_nothing_fails(
+    box: Sandbox, store: Path, uploader: Command
+) -> None:
+    assert store.exists()
+    answer = uploader("doctor", "--json")
+    found = states(answer.out)
+    assert (answer.code, "fail" in found.values()) == (0, False)
+    assert {"configuration", "api_key", "account", "clock", "state_folder", "store", "dns"} <= {
+        *found
+    }
+    assert box.api_key not in answer.out
+
+
+def test_without_a_key_it_fails_and_says_what_helps(
+    box: Sandbox, uploader: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert box.base_url
+    monkeypatch.delenv("FIREWORKS_API_KEY")
+    answer = uploader("doctor")
+    assert answer.code == 2
+    assert "set FIREWORKS_API_KEY" in answer.out
+
+
+def test_a_key_of_another_account_fails(
+    box: Sandbox, uploader: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert box.base_url
+    monkeypatch.setenv("FIREWORKS_ACCOUNT_ID", "somebody-else")
+    assert states(uploader("doctor", "--json").out)["account"] == "fail"
+
+
+def test_a_service_that_does_not_answer_fails(
+    uploader: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIREWORKS_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw_test")
+    answer = uploader("doctor", "--json")
+    found = states(answer.out)
+    assert (answer.code, found["ipv4"], found["reachability"]) == (2, "fail", "fail")
+
+
+def test_a_damaged_store_fails(box: Sandbox, store: Path, uploader: Command) -> None:
+    assert box.base_url
+    store.write_bytes(b"not a database" * 1000)
+    assert states(uploader("doctor", "--json").out)["store"] == "fail"
+
+
+def test_jobs_without_a_worker_fail(box: Sandbox, model: Path, uploader: Command) -> None:
+    assert box.base_url
+    assert uploader("enqueue", model).code == 0
+    assert states(uploader("doctor", "--json").out)["worker"] == "fail"
+
+
+@pytest.mark.parametrize(("off_s", "status"), [(1, "ok"), (60, "warn"), (900, "fail")])
+def test_a_clock_that_is_off_is_told(
+    monkeypatch: pytest.MonkeyPatch, off_s: int, status: str, home: Path
+) -> None:
+    theirs = datetime.now(UTC) + timedelta(seconds=off_s)
+    monkeypatch.setattr(wiring, "server_time", lambda _: theirs)
+    assert home
+    assert service._clock(load()).status == status
+
+
+def test_the_bundle_has_no_secret_and_lists_what_is_in_it(
+    box: Sandbox, model: Path, uploader: Command, home: Path
+) -> None:
+    assert uploader("enqueue", model).code == 0
+    file = home / "bundle.tgz"
+    answer = uploader("doctor", "--bundle", file)
+    with tarfile.open(file) as archive:
+        names = [entry.name for entry in archive]
+        texts = [(archive.extractfile(entry) or file.open("rb")).read() for entry in archive]
+    assert {name.rpartition("/")[2] for name in names} == {
+        "doctor.json", "settings.txt", "jobs.json", "events.jsonl",
+    }  # fmt: skip
+    assert all(name.rpartition("/")[2] in answer.err for name in names)
+    assert box.api_key.encode() not in b"".join(texts)
+    assert file.stat().st_mode & 0o077 == 0
+    again = uploader("doctor", "--bundle", file)
+    assert (again.code, "cannot be written" in again.err) == (2, True)

@@ -1,0 +1,77 @@
+"""The machine: open files, checksums, memory and processors that this process may have."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+from uploader import __version__, wiring
+from uploader.core.doctor_documents import Check, Health
+from uploader.core.text import size
+from uploader.settings.schema import Settings
+
+_CGROUP = Path("/sys/fs/cgroup")
+_INOTIFY = Path("/proc/sys/fs/inotify")
+#: Files in flight, each with a socket and a source, twice over, and what else a worker opens.
+_OPEN_FILES = 1024
+_LITTLE_BYTES = 512 << 20
+
+
+def checks(_settings: Settings) -> Iterator[Check]:
+    """Those about the machine."""
+    yield Check("version", Health.OK, f"uploader {__version__}, Python {platform.python_version()}")
+    yield _open_files()
+    yield _checksum()
+    yield from _cgroup()
+    yield from _inotify()
+
+
+def _open_files() -> Check:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < _OPEN_FILES:
+        hint = f"`ulimit -n {_OPEN_FILES}`, or LimitNOFILE= in a unit"
+        return Check("open_files", Health.WARN, f"at most {soft} at once", hint)
+    return Check("open_files", Health.OK, f"at most {soft} at once")
+
+
+def _checksum() -> Check:
+    if slow := wiring.slowness():
+        words, _, cure = slow.partition(": ")
+        return Check("crc32c", Health.WARN, words, cure)
+    return Check("crc32c", Health.OK, "computed in C")
+
+
+def _cgroup() -> Iterator[Check]:
+    memory = _read(_CGROUP / "memory.max")
+    if memory.isdecimal():
+        little = int(memory) < _LITTLE_BYTES
+        hint = "allow 512 MiB" if little else ""
+        status = Health.WARN if little else Health.OK
+        yield Check("memory", status, f"a limit of {size(int(memory))}", hint)
+    else:
+        yield Check("memory", Health.OK, "no limit")
+    quota, _, period = _read(_CGROUP / "cpu.max").partition(" ")
+    cores = os.cpu_count() or 1
+    if quota.isdecimal() and period.isdecimal() and int(period):
+        share = int(quota) / int(period)
+        status = Health.WARN if share < 1 else Health.OK
+        hint = "allow one processor" if share < 1 else ""
+        yield Check("processors", status, f"{share:.1f} of {cores}", hint)
+    else:
+        yield Check("processors", Health.OK, f"{cores}")
+
+
+def _inotify() -> Iterator[Check]:
+    watches = _read(_INOTIFY / "max_user_watches")
+    if watches:
+        yield Check("inotify", Health.OK, f"{watches} watches; uploader uses none")
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("ascii").strip()
+    except (OSError, ValueError):
+        return ""

@@ -1,0 +1,98 @@
+"""The configuration, the API key, the state folder and the store in it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+from uploader import wiring
+from uploader.core import addresses
+from uploader.core.doctor_documents import Check, Health
+from uploader.core.errors import UploaderError
+from uploader.core.reasons import Code
+from uploader.core.text import size
+from uploader.settings.load import describe, relative
+from uploader.settings.schema import Settings
+from uploader.store.database import mounts
+from uploader.store.database.sqlite import library_version
+
+_LITTLE_BYTES, _FEW_BYTES = 1 << 30, 64 << 20
+
+
+def checks(settings: Settings) -> Iterator[Check]:
+    """Those that need neither the network nor a job."""
+    yield from _configuration(settings)
+    yield _key(settings)
+    yield from _state_folder(settings)
+    yield _store(settings)
+    yield _worker(settings)
+
+
+def _configuration(settings: Settings) -> Iterator[Check]:
+    made = [f"{name} ({origin})" for name, _, origin in describe(settings) if origin != "default"]
+    where = str(settings.config_file or "no file")
+    words = f"{where}; not a default: {', '.join(made) or 'nothing'}"
+    yield Check("configuration", Health.OK, words)
+    for warning in (*settings.warnings, *relative(settings)):
+        yield Check("configuration", Health.WARN, warning, "see `uploader config check`")
+    if doubts := addresses.doubts(settings.fireworks.base_url):
+        yield Check("base_url", Health.WARN, doubts, "check fireworks.base_url")
+
+
+def _key(settings: Settings) -> Check:
+    origin = wiring.api_key_origin(settings)
+    if not origin:
+        return Check("api_key", Health.FAIL, "there is no API key", Code.NO_KEY.hint)
+    try:
+        kind = wiring.api_key_kind(settings)
+    except UploaderError as problem:
+        return Check("api_key", Health.FAIL, problem.message, problem.hint)
+    return Check("api_key", Health.OK, f"from {origin}; {kind}")
+
+
+def _state_folder(settings: Settings) -> Iterator[Check]:
+    folder = settings.state_dir
+    nearest = next((one for one in (folder, *folder.parents) if one.exists()), folder)
+    free = shutil.disk_usage(nearest).free
+    little = Health.FAIL if free < _FEW_BYTES else Health.WARN
+    status = little if free < _LITTLE_BYTES else Health.OK
+    hint = "" if status is Health.OK else "make room, or set UPLOADER_STATE_DIR to another disk"
+    there = "" if folder.exists() else " (not made yet)"
+    yield Check("state_folder", status, f"{folder}{there}, {size(free)} free", hint)
+    doubts = mounts.doubts(nearest)
+    if doubts:
+        yield Check("file_system", Health.WARN, doubts, "put the state folder on a local disk")
+    else:
+        yield Check("file_system", Health.OK, "a local disk")
+
+
+def _store(settings: Settings) -> Check:
+    version = f"SQLite {library_version()}"
+    try:
+        with wiring.Store(settings) as store:
+            found = store.version()
+            if found is None:
+                return Check("store", Health.OK, f"there is none yet; {version}")
+            store.quick_check()
+            store.need()
+            count = store.need().counts()
+    except UploaderError as problem:
+        return Check("store", Health.FAIL, problem.message, problem.hint)
+    jobs = sum(count.values())
+    return Check("store", Health.OK, f"version {found}, undamaged, {jobs} jobs; {version}")
+
+
+def _worker(settings: Settings) -> Check:
+    try:
+        with wiring.Store(settings) as store:
+            table = store.find()
+            alive = bool(table) and store.worker_alive()
+            waits = bool(table) and any(s == "active" for _, s in (table.counts() if table else ()))
+    except UploaderError:
+        return Check("worker", Health.WARN, "the store says nothing about workers", "")
+    if alive:
+        return Check("worker", Health.OK, "a worker runs")
+    hint = "start `uploader run`, or install the service"
+    if waits:
+        return Check("worker", Health.FAIL, "no worker runs, and jobs wait for one", hint)
+    return Check("worker", Health.WARN, "no worker runs", hint)
