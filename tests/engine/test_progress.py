@@ -162,3 +162,22 @@ def test_a_transfer_that_stops_asks_once_where_the_server_stands(lab: Lab) -> No
     assert 0 < held < SIZE
     assert lab.file().checkpoint.offset == held
     assert not lab.file().stored
+
+
+def test_before_an_end_files_in_doubt_are_asked_about_though_they_are_not_being_sent(
+    lab: Lab,
+) -> None:
+    lab.bytes_per_s = GRANULE
+    cut = {"on": "put", "match": "a.bin", "do": "cut", "at_byte": 3 * GRANULE}
+    lab.world.script.add([cut, {"on": "query", "match": "a.bin", "do": "status", "status": 503,
+                                "retry_after": 600}])  # fmt: skip
+    lab.enqueue(lab.model(a_bin=SIZE, b_bin=4 * SIZE))
+    lab.run_until(lambda: lab.file("a.bin").attempts == 2 and lab.file("b.bin").bytes_sent > SIZE)
+    sessions = lab.world.sessions.values()
+    held = {session.target.key.split("/")[-1]: session.part.persisted for session in sessions}
+    offsets = {file.path: file.checkpoint.offset for file in lab.jobs.files(1)}
+    assert offsets == held
+    assert held["a.bin"] == 3 * GRANULE
+    lab.bytes_per_s = None
+    lab.run()
+    lab.assert_ready()

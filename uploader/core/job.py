@@ -195,6 +195,15 @@ class FileState:
     not_before: datetime | None = None
     last_error: str | None = None
 
+    @property
+    def in_doubt(self) -> bool:
+        """May the server hold more than it has confirmed?"""
+        return (
+            self.session is not None
+            and not self.stored
+            and self.mark.offset > self.checkpoint.offset
+        )
+
 
 #: A cut of a plain PUT sends its file again; from this size on that is worth a warning.
 _COSTLY_PUT_BYTES = 20 * 10**9

@@ -9,7 +9,9 @@ deciding thread judges and writes how it ended (`engine/upload.py`).
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from http import HTTPStatus
 
 from uploader.core.errors import RemoteError, Stopped, UploaderError
@@ -33,6 +35,7 @@ from uploader.engine.body import Body
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
 from uploader.engine.progress import Progress
+from uploader.runtime import StopToken
 from uploader.sources.local import changed
 from uploader.sources.reader import Reader, open_source
 from uploader.store.held import Held
@@ -92,7 +95,8 @@ class Transfer(Errand):
                 finished = self._finish_session(source) if self.file.session else self._put(source)
             except (Stopped, RemoteError):  # a socket that was shut down raises either
                 if self.stop.event.is_set() and not (self.quiet or self.moved):
-                    self._ask_once(source)
+                    with self.soon() as token:
+                        self.ask_once(source, token)
                 raise
             self.arrived = self._compared(finished, source.crc_at(self.file.size_bytes))
             self.progress.stored(self.file.size_bytes)
@@ -213,34 +217,43 @@ class Transfer(Errand):
         message = "the storage service has every byte but has not created the object yet"
         raise RemoteError(Verdict.TRANSIENT, Call.QUERY, message, code=Code.UNFINISHED)
 
-    def _ask_once(self, source: Reader) -> None:
+    @contextlib.contextmanager
+    def soon(self) -> Iterator[StopToken]:
+        """A token that stops whatever takes longer than `ASK_S`."""
+        token, over = self.stop.fresh(), threading.Event()
+
+        def limit() -> None:
+            if not self._context.clock.wait(over, ASK_S):
+                token.cut()
+
+        with contextlib.suppress(RuntimeError):  # without a thread for it, nothing is cut
+            self._context.spawn(f"job {self.job.id} limit", limit)
+        try:
+            yield token
+        finally:
+            over.set()
+
+    def ask_once(self, source: Reader, token: StopToken) -> None:
         """Ask the server once what it holds, because this ends in the middle of a PUT.
 
         The row of a paused job then says what the server holds, and not what it held before that
         PUT. The query has a connection of its own, because the others are shut down, and one
         second at most, so that no drain waits for it. Without an answer the row is left as it was.
         """
-        session, token, over = self.file.session, self.stop.fresh(), threading.Event()
+        session = self.file.session
         if session is None:
             return
         self._storage.close()  # never two writers on a session
         storage = self._context.storage(token)
-
-        def limit() -> None:
-            if not self._context.clock.wait(over, ASK_S):
-                token.cut()
-
         try:
-            self._context.spawn(f"job {self.job.id} limit", limit)
             reading = storage.query(session, self.file.size_bytes)
             if isinstance(reading, Confirmed):
                 self.progress.confirmed(source.confirm(reading.offset))
             elif reading != Finished():
                 self.arrived = self._compared(reading, source.crc_at(self.file.size_bytes))
-        except (UploaderError, RuntimeError):
+        except UploaderError:
             return
         finally:
-            over.set()
             storage.close()
 
     # -- put -------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ from uploader.engine.berths import Berths
 from uploader.engine.commits import Commits
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Crew, Errand
+from uploader.engine.last_words import LastWords
 from uploader.engine.progress import Meter, unwritten
 from uploader.engine.restarts import Restarts
 from uploader.engine.sessions import Asking, Opening
@@ -107,6 +108,7 @@ class Upload:
         self._restarts = Restarts(context, held, self._files, self._urls)
         self._meter = Meter()
         self._crew = Crew(context, lapsed)
+        self._last_words = LastWords(context, held, self._files, self._crew)
         #: The folder is gone: no file can be sent, so the job waits as a whole.
         self._away: SourceAway | None = None
         #: Why a file failed last.
@@ -159,7 +161,7 @@ class Upload:
                     self._spawn_asking()
                 case step:
                     return self._rest(step, now, running=room.running)
-        if not self._crew.busy:
+        if not self._crew.busy and not self._last_words.ask(self._job):
             raise Stopped
         self._pause(_TICK_S)
         return None
@@ -278,6 +280,7 @@ class Upload:
 
     def _judge_transfer(self, transfer: Transfer) -> None:
         path = transfer.file.path
+        self._last_words.heard(path)
         try:
             if transfer.moved:
                 self._restarts.moved(path, transfer.progress.bytes_sent)
