@@ -106,6 +106,23 @@ def test_nothing_is_being_sent_without_a_worker(uploader: Command) -> None:
     explained = uploader("explain", "1").out
     assert "It is active in stage upload.\n" in explained
     assert f"To do: {NO_WORKER}." in explained
+    document = uploader("explain", "1", "--json").json
+    assert (document["job"], document["to_do"]) == (1, NO_WORKER)
+    assert document["sentences"][1] == "It is active in stage upload."
+    assert [event["kind"] for event in document["events"]] == ["enqueued"]
+
+
+@pytest.mark.usefixtures("held")
+def test_a_failed_job_has_one_state_and_one_reason(uploader: Command, sending: Sql) -> None:
+    sending("UPDATE jobs SET status = 'failed', reason_code = 'x', reason_message = 'it broke'")
+    lines = uploader("explain", "1").out.splitlines()
+    assert lines[1] == "It has failed in stage upload."
+    assert [line for line in lines if line.startswith(("Why", "To do", "A worker"))] == [
+        "Why: it broke.",
+        "To do: `uploader retry 1`.",
+    ]
+    both = uploader("explain", "1", "one", "--json").json
+    assert [one["job"] for one in both["explanations"]] == [1, 1]
 
 
 def test_a_wait_says_when_the_worker_goes(

@@ -67,7 +67,7 @@ def test_a_stored_file_is_confirmed_as_a_whole() -> None:
         ({"awaiting_since": NOW - timedelta(seconds=2)}, ""),
         (
             {"awaiting_since": NOW - timedelta(seconds=95), "plain_put": True},
-            "waiting for the storage service's answer, 95 s",
+            "waiting for the storage service's answer since 11:58:55Z, 1m35s",
         ),
         ({"plain_put": True}, "plain PUT: files are confirmed as a whole"),
     ],

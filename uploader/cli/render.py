@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
 from uploader.cli.flags import flag, spelled
-from uploader.core.documents import FileJson, file_json, given_options, offset, sent, speed, waits
-from uploader.core.job import OPEN_STATUSES, FileState, Job, Stage, Status
-from uploader.core.text import awaited, duration, percent, size
+from uploader.core import why
+from uploader.core.documents import FileJson, file_json, given_options, offset, sent, speed
+from uploader.core.job import FileState, Job
+from uploader.core.text import duration, percent, size
 
 #: On a narrow terminal the last columns are left out first.
 JOB_HEADINGS = ("ID", "MODEL", "STAGE", "STATUS", "SENT", "CONFIRMED", "RATE", "ETA", "FILES")
@@ -23,7 +24,8 @@ JOB_COLUMNS = (
 )  # fmt: skip
 FILE_COLUMNS = tuple(FileJson.__annotations__)
 
-NO_WORKER = "no worker runs: start `uploader run`"
+NO_WORKER = why.NO_WORKER
+deserted = why.deserted
 
 
 def job_row(job: Job, now: datetime) -> tuple[str, ...]:
@@ -75,23 +77,7 @@ def hint(job: Job) -> str:
 
 def note(job: Job, base_url: str, now: datetime) -> str:
     """What else to know about a job, in one sentence; empty for most jobs."""
-    if job.base_url != base_url and job.status in OPEN_STATUSES:
-        return f"for {job.base_url}: workers with this configuration skip it"
-    if job.status is Status.ACTIVE and job.not_before is not None and waits(job, now):
-        why = f": {spelled(job.reason.message)}" if job.reason else ""
-        return f"waits {duration((job.not_before - now).total_seconds())}{why}"
-    if job.reason is not None:
-        return spelled(job.reason.message)
-    if answer := awaited(job, now):
-        return answer
-    if job.plain_put and job.status is Status.ACTIVE and job.stage is Stage.UPLOAD:
-        return "plain PUT: files are confirmed as a whole; rate and ETA count bytes sent"
-    return ""
-
-
-def deserted(jobs: Iterable[Job]) -> bool:
-    """Whether one of them waits for a worker, and none runs."""
-    return any(job.unattended and job.status is Status.ACTIVE for job in jobs)
+    return spelled(why.note(job, base_url, now))
 
 
 def file_row(file: FileState, now: datetime) -> tuple[str, ...]:

@@ -83,7 +83,7 @@ class JobJson(TypedDict):
     ]
     eta_s: Annotated[
         int | None,
-        "Seconds until every byte is confirmed at that rate; null too once all of them are sent.",
+        "Seconds until every byte is sent at that rate; null too once all of them are.",
     ]
     awaiting_since: Annotated[
         Time | None,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, TypedDict
 
-from uploader.core.documents import EventJson
+from uploader.core.documents import EventJson, event_json
+from uploader.core.job import Event, Job
 
 
 class ExplanationDocument(TypedDict):
@@ -19,6 +20,7 @@ class ExplanationDocument(TypedDict):
     sentences: Annotated[
         list[str], "Where it stands, what it waits for and, last, what to do: for people."
     ]
+    to_do: Annotated[str, "The one thing to do; empty if there is none."]
     events: Annotated[list[EventJson], "What happened last, oldest first."]
 
 
@@ -27,6 +29,22 @@ class ExplanationsDocument(TypedDict):
 
     schema: Annotated[Literal["uploader.explanations/1"], "The name and version of this document."]
     explanations: Annotated[list[ExplanationDocument], "One for each job, in their order."]
+
+
+def explanation_document(
+    job: Job, sentences: Sequence[str], to_do: str, events: Sequence[Event]
+) -> ExplanationDocument:
+    """What there is to say about a job (core/why.py)."""
+    return {
+        "schema": "uploader.explanation/1",
+        "job": job.id,
+        "model": job.model,
+        "stage": job.stage.value,
+        "status": job.status.value,
+        "sentences": list(sentences),
+        "to_do": to_do,
+        "events": [event_json(event) for event in events],
+    }
 
 
 def explanations_document(found: Sequence[ExplanationDocument]) -> ExplanationsDocument:

@@ -293,9 +293,9 @@ class Job:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until every byte is confirmed at the present rate; None if that is unknown.
+        """Seconds until every byte is sent at the present rate; None if that is unknown.
 
-        Bytes that were sent need not be sent again. Once all were sent, only the service knows.
+        Once all were sent, only the service knows when they are confirmed.
         """
         left_bytes = self.bytes_total - self.bytes_marked
         if not self.rate_bps or not left_bytes:
