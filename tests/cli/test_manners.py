@@ -28,6 +28,7 @@ WITH_RESULT: dict[str, tuple[str, ...]] = {
     "status": (),
     "show": ("1",),
     "explain": ("1",),
+    "wait": ("1",),
     "pause": ("1",),
     "resume": ("1",),
     "cancel": ("1",),
@@ -107,7 +108,7 @@ def test_a_result_is_one_document(name: str, uploader: Command, model: Path, sql
         assert isinstance(json.loads(document), dict)
 
 
-STATUS = {"retry": "failed", "remove": "failed", "upload": "done"}
+STATUS = {"retry": "failed", "remove": "failed", "upload": "done", "wait": "done"}
 
 
 def test_every_command_with_a_result_is_in_the_table() -> None:
