@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -320,3 +322,35 @@ def test_a_terminal_is_coloured_unless_it_is_not_wanted(
 def test_what_a_file_is_called_cannot_colour_anything(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.out_table(("ID", "MODEL"), [("1", "\x1b[31mx")], 80)
     assert "\x1b" not in capsys.readouterr().out
+
+
+# -- manual pages ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_a_manual_page_says_what_the_help_says(words: tuple[str, ...], uploader: Command) -> None:
+    answer = uploader("man", *words)
+    assert answer.code == 0
+    title = "-".join(("uploader", *words)).upper().replace("-", "\\-")
+    assert answer.out.startswith(f'.TH "{title}" 1 ')
+    for param in found(words).params:
+        for name in param.opts if param.param_type_name == "option" else ():
+            assert name.replace("-", "\\-") in answer.out
+    assert ".SH EXAMPLE\nuploader" in answer.out
+
+
+def test_all_manual_pages_are_written_and_groff_has_nothing_to_say(
+    uploader: Command, home: Path
+) -> None:
+    answer = uploader("man", "--write", home / "man1")
+    paths = answer.out.splitlines()
+    assert {Path(path).name for path in paths} == {
+        "-".join(("uploader", *words)) + ".1" for words in commands()
+    }
+    if groff := shutil.which("groff"):
+        words = [groff, "-man", "-Tascii", "-ww", "-P-c", *paths]
+        shown = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert shown.stderr == ""
+        assert "uploader enqueue [OPTIONS] PATH..." in re.sub(".\b", "", shown.stdout)
+    assert uploader("man", "nonsense").code == 2
+    assert uploader("man", "--write", home / "man1" / "uploader.1").code == 2

@@ -47,7 +47,7 @@ OPENING: dict[str, tuple[tuple[str, ...], str]] = {
 }
 #: They have nothing to do with the store.
 NOT_OPENING = {
-    *("config show", "config path", "config check", "sandbox", "demo", "help", "version"),
+    *("config show", "config path", "config check", "sandbox", "demo", "help", "version", "man"),
     *("config", "db", ""),
 }
 

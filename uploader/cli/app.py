@@ -27,6 +27,7 @@ from uploader.cli import (
     follow,
     history,
     hooks,
+    man,
     preflight,
     prune,
     sandbox,
@@ -73,6 +74,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     serve.dashboard,
     sandbox.sandbox,
     demo.demo,
+    man.man,
 )
 for _command in COMMANDS:
     app.command()(_command)

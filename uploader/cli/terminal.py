@@ -36,6 +36,11 @@ def out(*columns: str) -> None:
     _write(sys.stdout, "\t".join(shown(column) for column in columns))
 
 
+def out_plain(text: str) -> None:
+    """Print a text of our own that has several lines."""
+    _write(sys.stdout, text)
+
+
 def out_json(document: Mapping[str, Any], *, indent: int | None = 2) -> None:
     """Print one JSON document, in ASCII, so that nothing in it can control a terminal."""
     text = json.dumps(spelled_document(document), indent=indent)
