@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from tests.cli.conftest import Answer, Command
+from tests.cli.conftest import Answer, Command, ScriptedClock
 from tests.cli.test_other_commands import commands
 from tests.model.build import BASE, folder
 from uploader import __version__
@@ -203,6 +203,34 @@ def test_a_refused_folder_has_its_findings_in_the_document(uploader: Command, ho
         answer = uploader(name, "b", "--json")
         assert (answer.code, answer.json["error"]["code"]) == (6, "preflight")
         assert [one["check"] for one in answer.json["findings"]] == ["empty_folder"]
+
+
+@pytest.mark.parametrize(
+    ("end", "code", "error"),
+    [
+        ("status = 'cancelled'", 7, ("cancelled", "job 1 is cancelled")),
+        ("status = 'blocked', reason_code = 'no_key', reason_hint = 'set it',"
+         " reason_message = 'no key'", 8, ("no_key", "no key")),
+    ],
+)  # fmt: skip
+def test_a_job_that_did_not_end_well_is_an_error_of_whoever_waited(
+    end: str, code: int, error: tuple[str, str], uploader: Command, model: Path, sql: Sql
+) -> None:
+    uploader("enqueue", model)
+    sql(f"UPDATE jobs SET {end}")
+    answer = uploader("wait", "1", "--json")
+    found = answer.json["error"]
+    assert (answer.code, (found["code"], found["message"])) == (code, error)
+    assert answer.json["schema"] == "uploader.job/1"
+
+
+def test_a_wait_that_times_out_is_an_error_too(
+    uploader: Command, model: Path, clock: ScriptedClock
+) -> None:
+    del clock
+    uploader("enqueue", model)
+    answer = uploader("wait", "1", "--timeout", "3", "--json")
+    assert (answer.code, answer.json["error"]["code"]) == (10, "timed_out")
 
 
 def test_one_id_for_several_folders_is_refused(uploader: Command, model: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli import options
-from uploader.cli.failures import Failures
+from uploader.cli.failures import Failures, unfinished
 from uploader.cli.findings import print_findings, print_plan
 from uploader.cli.render import NO_WORKER, readers
 from uploader.cli.settings import settings_of
@@ -137,7 +137,8 @@ def _carry_out(settings: Settings, requests: Sequence[EnqueueRequest], how: _How
         single = len(requests) == 1
         if how.as_json:
             result = _planned(plans, single) if how.dry_run else _enqueued(store, ids, single)
-            out_json(failures.document(result))
+            ended = [store.need().job(one) for one in ids] if how.wait else []
+            out_json({**unfinished(ended), **failures.document(result)})
         elif how.dry_run:
             _print_plans(plans)
     return combined(codes)

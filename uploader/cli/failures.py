@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from uploader.cli.flags import spelled
 from uploader.cli.terminal import PipeClosed, out_json, print_error
 from uploader.core.errors import PreflightRefused, UploaderError, UsageError
 from uploader.core.exits import Exit
+from uploader.core.job import Job, Reason, Status
 from uploader.core.redact import redact
 
 
@@ -65,6 +66,19 @@ class Failures:
             return first
         errors = [{"given": given, **_flat(_failure(error))} for given, error in self._errors]
         return {**result, "error": first["error"], "errors": errors}
+
+
+def unfinished(jobs: Iterable[Job]) -> dict[str, Any]:
+    """Of a command that waited for ``jobs``: why the first that is not done is not, as an error."""
+    for job in jobs:
+        if job.status is not Status.DONE:
+            reason = job.reason or Reason(job.status, f"job {job.id} is {job.status}", "")
+            words = {
+                "message": redact(spelled(reason.message)),
+                "hint": redact(spelled(reason.hint)),
+            }
+            return {"error": {"code": reason.code, **words}}
+    return {}
 
 
 def _failure(error: UploaderError) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli import options
-from uploader.cli.failures import Failures
+from uploader.cli.failures import Failures, unfinished
 from uploader.cli.findings import print_findings
 from uploader.cli.live import live
 from uploader.cli.settings import settings_of
@@ -114,7 +114,8 @@ class _Upload:
             if self.as_json:
                 found = [(job, jobs.files(job.id)) for job in ended] if jobs else []
                 workers, now = jobs.workers() if jobs else [], wiring.clock().now()
-                out_json(failures.document(result_document(found, workers, now, single=single)))
+                result = result_document(found, workers, now, single=single)
+                out_json({**unfinished(ended), **failures.document(result)})
             return combined({*failures.exit_codes, *results(ended)})
 
     def _enqueue(self, store: wiring.Store, request: EnqueueRequest) -> int:

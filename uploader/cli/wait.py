@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader import wiring
+from uploader.cli.failures import unfinished
 from uploader.cli.live import live
 from uploader.cli.options import AsJson, SeveralJobs
 from uploader.cli.render import hint
@@ -50,7 +51,8 @@ def wait(
         if as_json:
             found = [(table.job(one), table.files(one)) for one in dict.fromkeys(ids)]
             now, single = wiring.clock().now(), len(found) == 1
-            out_json(result_document(found, table.workers(), now, single=single) or {})
+            result = result_document(found, table.workers(), now, single=single) or {}
+            out_json({**result, **unfinished(job for job, _ in found)})
         raise typer.Exit(code)
 
 
