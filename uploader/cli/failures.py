@@ -73,11 +73,8 @@ def unfinished(jobs: Iterable[Job]) -> dict[str, Any]:
     for job in jobs:
         if job.status is not Status.DONE:
             reason = job.reason or Reason(job.status, f"job {job.id} is {job.status}", "")
-            words = {
-                "message": redact(spelled(reason.message)),
-                "hint": redact(spelled(reason.hint)),
-            }
-            return {"error": {"code": reason.code, **words}}
+            message, hint = redact(spelled(reason.message)), redact(spelled(reason.hint))
+            return {"error": {"code": reason.code, "message": message, "hint": hint}}
     return {}
 
 

@@ -51,8 +51,8 @@ def wait(
         if as_json:
             found = [(table.job(one), table.files(one)) for one in dict.fromkeys(ids)]
             now, single = wiring.clock().now(), len(found) == 1
-            result = result_document(found, table.workers(), now, single=single) or {}
-            out_json({**result, **unfinished(job for job, _ in found)})
+            result = result_document(found, table.workers(), now, single=single)
+            out_json({**(result or {}), **unfinished(job for job, _ in found)})
         raise typer.Exit(code)
 
 
