@@ -21,7 +21,7 @@ def doctor(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Also write an archive for support: this, the settings, the jobs and their"
+            help="Also write an archive for support to FILE: this, the settings, the jobs and their"
             " history. It has no secret; what is in it is listed.",
             show_default=False,
         ),
