@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import event
 
 from tests.engine.conftest import Lab
-from uploader.core.job import Status
+from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
 
@@ -79,3 +80,22 @@ def test_a_verb_of_another_process_is_noticed_within_a_second(lab: Lab) -> None:
             worker.drain()
 
         lab.finish(worker.run, resume)
+
+
+def test_history_is_pruned_a_step_a_turn_and_then_once_an_hour_after_claims(lab: Lab) -> None:
+    lab.enqueue(lab.model())
+    more = iter([True, True, False, False])
+    steps: list[tuple[float, bool]] = []
+
+    def prune() -> bool:
+        steps.append((lab.clock.boot_s(), lab.job().stage is Stage.CREATE and not lab.job().lease))
+        return next(more, False)
+
+    context = lab.context
+    lab.context = lambda *of: replace(context(*of), prune=prune)  # type: ignore[method-assign]
+    lab.run_until(lambda: len(steps) > 3)
+    assert [waiting for _, waiting in steps] == [False] * 4, "the job was claimed before"
+    first, second, third, fourth = (at_s for at_s, _ in steps)
+    assert second - first < 1
+    assert third - second < 1
+    assert fourth - third >= 3600
