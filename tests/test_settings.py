@@ -18,6 +18,7 @@ from uploader.settings import load as loading
 from uploader.settings import units
 from uploader.settings.load import KEYS, VARIABLES, describe, find_config, load
 from uploader.settings.schema import Settings
+from uploader.settings.timetable import parse_limit
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 EXAMPLE = Path(__file__).parents[1] / "config.example.toml"
@@ -59,10 +60,10 @@ def test_defaults(home: Path) -> None:
     assert found.auth_ini == home / ".fireworks/auth.ini"
     assert found.fireworks.base_url == "https://api.fireworks.ai"
     assert (found.fireworks.account_id, found.fireworks.api_key) == (None, None)
-    assert (found.transfer.max_jobs, found.transfer.max_files) == (2, 4)
+    assert (found.transfer.max_jobs, found.transfer.max_files) == (2, "auto")
     assert found.transfer.chunk_size_bytes == 256 * MIB
     assert found.transfer.slowest_uplink_bps == 256 * 1024
-    assert found.transfer.bandwidth_limit_bps is None
+    assert found.transfer.bandwidth_limit.never_limits
     assert (found.validation.poll_interval_s, found.validation.deadline_s) == (30.0, 3600.0)
     assert (found.retry.initial_delay_s, found.retry.max_delay_s) == (1.0, 60.0)
     assert found.lease.duration_s == 60.0
@@ -157,6 +158,36 @@ def test_every_setting_is_a_variable() -> None:
     assert VARIABLES["UPLOADER_TRANSFER__CHUNK_SIZE"] == "transfer.chunk_size"
 
 
+# --- the bandwidth limit ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "entries"),
+    [
+        ("off", [(0, None)]),
+        ("20MB/s", [(0, 20_000_000)]),
+        (20_000_000, [(0, 20_000_000)]),
+        ("Mon-08:00,20MB/s Mon-19:00,off", [(480, 20_000_000), (1140, None)]),
+        ("sunday-9:05,1 MB/s  MON-08:00,off", [(480, None), (6 * 1440 + 545, 1_000_000)]),
+        ("08:00,1MB/s", [(day * 1440 + 480, 1_000_000) for day in range(7)]),
+    ],
+)
+def test_a_bandwidth_limit_is_a_rate_or_a_timetable(
+    written: object, entries: list[tuple[int, int | None]]
+) -> None:
+    found = parse_limit(written)
+    assert [(entry.minute, entry.rate_bps) for entry in found.entries] == entries
+    assert parse_limit(str(found)) == found
+
+
+@given(st.text(alphabet="MonTuedayfri-:,0123456789KiB/s of\t", max_size=60) | st.integers())
+def test_any_text_is_a_bandwidth_limit_or_shows_the_right_form(value: object) -> None:
+    try:
+        parse_limit(value)
+    except ValueError as problem:
+        assert "Mon-08:00,20MB/s 19:00,off" in str(problem)  # noqa: PT017 - else a limit
+
+
 # --- mistakes ---------------------------------------------------------------------------------
 
 MISTAKES = [
@@ -176,6 +207,19 @@ MISTAKES = [
     ("[transfer]\nchunk_size = '64mb'", "transfer.chunk_size cannot be 64mb", "64MiB"),
     ("[transfer]\nbandwidth_limit = '1B/s'", "transfer.bandwidth_limit cannot", "8KiB/s"),
     ("[transfer]\nbandwidth_limit = 'fast'", "transfer.bandwidth_limit cannot", "20MB/s"),
+    ("[transfer]\nbandwidth_limit = 0", "transfer.bandwidth_limit cannot be 0", "20MB/s"),
+    ("[transfer]\nbandwidth_limit = '-1MB/s'", "transfer.bandwidth_limit cannot be -1MB/s", "20MB"),
+    ("[transfer]\nbandwidth_limit = '08:00'", "transfer.bandwidth_limit cannot", "20MB/s"),
+    ("[transfer]\nbandwidth_limit = '08:00,off 9'", "transfer.bandwidth_limit cannot", "19:00,off"),
+    ("[transfer]\nbandwidth_limit = '8:60,off'", "transfer.bandwidth_limit cannot", "23:59"),
+    ("[transfer]\nbandwidth_limit = 'Mo-08:00,off'", "transfer.bandwidth_limit", "Mon, Tue, Wed"),
+    (
+        "[transfer]\nbandwidth_limit = '08:00,off Fri-08:00,1MB/s'",
+        "transfer.bandwidth_limit",
+        "two entries begin on Fri-08:00",
+    ),
+    ("[transfer]\nslowest_uplink = 0", "transfer.slowest_uplink cannot be 0", '"off"'),
+    ("[transfer]\nchunk_size = '300KiB'", "transfer.chunk_size cannot be 300KiB", '"64MiB"'),
     ("[validation]\npoll_interval = '5 parsecs'", "validation.poll_interval cannot", "30s"),
     ("[validation]\npoll_interval = inf", "validation.poll_interval cannot be inf", "10ms"),
     ("[validation]\npoll_interval = nan", "validation.poll_interval cannot be nan", "10ms"),
@@ -467,7 +511,7 @@ def test_a_size_that_can_be_misread_is_refused(text: object) -> None:
 
 @pytest.mark.parametrize(
     ("text", "rate"),
-    [("off", None), ("0B/s", None), (0, None), ("20MB/s", 20_000_000), ("20MB", 20_000_000)],
+    [("off", None), ("20MB/s", 20_000_000), ("20MB", 20_000_000)],
 )
 def test_rates(text: object, rate: int | None) -> None:
     assert units.parse_rate(text) == rate

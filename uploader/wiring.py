@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from uploader.core.job import Event, Job, Scope
+    from uploader.core.limits import Move
     from uploader.engine.context import Limits, WorkerContext
     from uploader.engine.worker import Worker
     from uploader.remote.credentials import ApiKeySource
@@ -303,12 +304,15 @@ def _context(
     changed: Callable[[], bool],
     claims: Claims,
 ) -> WorkerContext:
+    from uploader.core.tuning import START
     from uploader.engine.context import WorkerContext
     from uploader.engine.throttle import Slots, Throttle
+    from uploader.engine.tuning import AutoFiles
     from uploader.model.links import Private
     from uploader.remote.gate import Gate
     from uploader.remote.sockets import SocketAdapter
     from uploader.remote.storage import Storage
+    from uploader.settings.limits import in_force
     from uploader.store.database import dialect
     from uploader.store.jobs import Jobs
     from uploader.store.marks import Marks
@@ -331,17 +335,26 @@ def _context(
             slowest_uplink_bps=settings.transfer.slowest_uplink_bps,
         )
 
+    jobs, slots = Jobs(engine), Slots(time, START)
+    throttle = Throttle(time, slots)
+
+    def keep(move: Move) -> None:
+        with contextlib.suppress(StoreError):  # the worker's loop reports that
+            jobs.limits.add_move(lock.owner, move)
+
     return WorkerContext(
         owner=lock.owner,
         base_url=own.base_url,
         account=own.account_id,
-        jobs=Jobs(engine),
+        jobs=jobs,
         claims=claims,
         clock=time,
         spawn=spawn,
         limits=limits,
-        slots=Slots(settings.transfer.max_files),
-        throttle=Throttle(time, settings.transfer.bandwidth_limit_bps),
+        slots=slots,
+        throttle=throttle,
+        auto=AutoFiles(time, slots, throttle, keep),
+        in_force=lambda: in_force(settings.transfer, jobs.limits.chosen()),
         private=Private(settings.private_paths),
         alive=lock.alive,
         changed=changed,
@@ -430,7 +443,6 @@ def _limits(settings: Settings) -> Limits:
     from uploader.engine.context import Limits
 
     return Limits(
-        max_jobs=settings.transfer.max_jobs,
         max_put_bytes=settings.transfer.chunk_size_bytes,
         poll_interval_s=settings.validation.poll_interval_s,
         deadline_s=settings.validation.deadline_s,

@@ -8,11 +8,16 @@ from typing import Any, get_type_hints
 import pytest
 
 from tests.cli.test_render import FILE, JOB, NOW
-from uploader.core import documents
+from uploader.core import documents, limit_documents
 from uploader.core.job import Event, LivingWorker, Mode, PrefixCrc, Reason, Stage, Status
+from uploader.core.limits import InForce
 from uploader.core.text import event_line, timestamp
+from uploader.core.timetable import UNLIMITED
 
 EVENT = Event(3, 12, NOW, "stored", "at byte 5", "a.bin")
+
+ORIGINS = dict.fromkeys(("bandwidth", "files", "jobs"), "default")
+LIMITS = limit_documents.limits_json(InForce(UNLIMITED, "auto", 2), ORIGINS, NOW)
 
 
 def test_a_job_document_has_the_documented_keys_in_order() -> None:
@@ -138,6 +143,13 @@ WRITTEN: dict[type, Any] = {
     documents.FileJson: documents.file_json(FILE),
     documents.EventJson: documents.event_json(EVENT),
     documents.JobDocument: documents.job_document(JOB, [FILE], NOW),
+    limit_documents.LimitsJson: LIMITS,
+    limit_documents.LimitsDocument: limit_documents.limits_document(LIMITS),
+    limit_documents.StatusDocument: limit_documents.status_document(
+        documents.jobs_document([JOB], [], NOW), LIMITS
+    ),
+    limit_documents.BandwidthJson: LIMITS["bandwidth"],
+    limit_documents.LimitJson: LIMITS["files"],
     documents.WorkerJson: documents.worker_json(LivingWorker("w", ())),
     documents.JobsDocument: documents.jobs_document([JOB], [], NOW),
     documents.PlanDocument: documents.plan_document("accounts/a/models/m", {}, INSPECTION),

@@ -8,7 +8,8 @@ from uploader.core.events import EventKind, Level, Teller, level_of, render_tabl
 ROOT = Path(__file__).parents[2] / "uploader"
 #: Written out once more: the history of a store keeps every word that was ever told.
 WORDS = (
-    *("enqueued", "paused", "resumed", "cancelled", "retried", "rescanned", "kept", "replaced"),
+    *("enqueued", "paused", "resumed", "cancelled", "retried", "rescanned", "kept", "edited"),
+    "replaced",
     *(
         "account",
         "deleted",

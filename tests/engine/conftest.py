@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from sqlalchemy import Connection, Engine, event, text
@@ -35,10 +35,14 @@ from uploader.core.job import (
     Stage,
     Status,
 )
+from uploader.core.limits import InForce, Move
 from uploader.core.redact import ApiKey
 from uploader.core.retry import Backoff
+from uploader.core.timetable import always
+from uploader.core.tuning import START
 from uploader.engine.context import Limits, WorkerContext
 from uploader.engine.throttle import Slots, Throttle
+from uploader.engine.tuning import AutoFiles
 from uploader.engine.worker import Worker
 from uploader.model.fingerprint import fingerprint_of, same
 from uploader.model.links import NOTHING
@@ -65,7 +69,6 @@ SEED = int(os.environ.get("UPLOADER_TEST_SEED", "1"))
 #: What takes the write lock: SQLite's own, and what stands for it on PostgreSQL.
 _BEGINNINGS = ("BEGIN", "SELECT pg_advisory_xact_lock")
 LIMITS = Limits(
-    max_jobs=2,
     max_put_bytes=4 * GRANULE,
     poll_interval_s=30.0,
     deadline_s=3600.0,
@@ -123,6 +126,9 @@ class Lab:
         self.spawn: Spawn = self._spawn
         self.boundary: Callable[[str], object] = lambda _: None
         self.bytes_per_s: float | None = None
+        self.max_files: int | Literal["auto"] = START
+        self.max_jobs = 2
+        self.moves: list[Move] = []
         self.private = NOTHING
         self.marks = Marks(self.state / "marks")
         self.marks.sweep(EPOCH)
@@ -223,6 +229,8 @@ class Lab:
                 self.world.base_url, lambda: ApiKey(self.key), self.clock, gate, adapter()
             )
 
+        slots = Slots(self.clock, START)
+        throttle = Throttle(self.clock, slots)
         return WorkerContext(
             owner=lock.owner,
             base_url=self.world.base_url,
@@ -232,8 +240,10 @@ class Lab:
             clock=self.clock,
             spawn=self.spawn,
             limits=limits,
-            slots=Slots(4),
-            throttle=Throttle(self.clock, self.bytes_per_s),
+            slots=slots,
+            throttle=throttle,
+            auto=AutoFiles(self.clock, slots, throttle, self.moves.append),
+            in_force=self.in_force,
             private=self.private,
             alive=lock.alive,
             changed=changed,
@@ -242,6 +252,11 @@ class Lab:
             storage=lambda _: Storage(self.clock, adapter(), plain=True),
             marks=self.marks,
         )
+
+    def in_force(self) -> InForce:
+        """As the lab's own fields say when a worker starts, and when the store changes."""
+        rate_bps = None if self.bytes_per_s is None else round(self.bytes_per_s)
+        return InForce(always(rate_bps), self.max_files, self.max_jobs)
 
     def _heard(self, event: Event) -> None:
         self.events.append(event.kind)

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import event, text
 
 from tests.engine.conftest import GRANULE, Lab
+from tests.simulation.sim import Sim
 from uploader.core.job import Mode
 from uploader.core.lifecycle import Verb
 from uploader.engine.berths import Berths
@@ -242,34 +243,51 @@ def test_a_cancelled_job_of_many_files_leaves_no_slot_taken(lab: Lab) -> None:
 
 
 def test_small_files_share_a_slot_and_give_it_back() -> None:
-    slots, waiting = Slots(2), threading.Event()
-    berths = Berths(slots, waiting)
+    slots, waiting = Slots(Sim(1), 2), threading.Event()
+    berths = Berths(slots, 1, waiting)
     leave = [berths.share(3) for _ in range(3)]
-    assert slots.take(waiting), "three small files share one slot"
+    assert slots.take(1, waiting), "three small files share one slot"
     assert berths.share(3) is None
     for give in leave[:2]:
         assert give
         give()
-    assert not slots.take(waiting), "one is left in it"
+    assert not slots.take(1, waiting), "one is left in it"
     assert leave[2]
     leave[2]()
-    assert slots.take(waiting)
+    assert slots.take(1, waiting)
 
 
 def test_a_shared_slot_that_is_emptied_is_given_back_while_the_other_is_in_use() -> None:
-    slots, waiting = Slots(2), threading.Event()
-    berths = Berths(slots, waiting)
+    slots, waiting = Slots(Sim(1), 2), threading.Event()
+    berths = Berths(slots, 1, waiting)
     leave = [berths.share(2) for _ in range(4)]
     assert berths.share(2) is None
     for give in leave[:2]:
         assert give
         give()
-    assert slots.take(waiting)
+    assert slots.take(1, waiting)
+
+
+def test_small_files_give_a_slot_up_if_another_job_has_none() -> None:
+    slots, waiting = Slots(Sim(1), 2), threading.Event()
+    berths = Berths(slots, 1, waiting)
+    leave = [berths.share(2) for _ in range(4)]
+    assert not slots.take(2, waiting)
+    assert leave[0]
+    leave[0]()
+    assert berths.share(2) is None, "its place stays empty, so that the slot becomes free"
+    assert leave[1]
+    leave[1]()
+    assert slots.take(2, waiting)
+    assert berths.share(2) is None, "the other slot is full"
+    assert leave[2]
+    leave[2]()
+    assert berths.share(2), "each has its half now"
 
 
 def test_a_large_file_has_a_slot_for_itself() -> None:
-    slots, waiting = Slots(2), threading.Event()
-    berths = Berths(slots, waiting)
+    slots, waiting = Slots(Sim(1), 2), threading.Event()
+    berths = Berths(slots, 1, waiting)
     give = berths.take()
     assert give
     assert berths.share(8)

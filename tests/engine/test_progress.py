@@ -10,7 +10,6 @@ from tests.engine.conftest import GRANULE, Lab
 from uploader.core.job import FileState, PrefixCrc
 from uploader.engine.body import Body
 from uploader.engine.progress import Meter, Progress
-from uploader.engine.throttle import Throttle
 from uploader.model.links import NOTHING
 from uploader.runtime import StopToken
 from uploader.sources.reader import open_source
@@ -134,12 +133,11 @@ def test_a_body_tells_when_it_has_nothing_more_to_send(lab: Lab) -> None:
     lab.enqueue(lab.model(a_bin=GRANULE))
     heard: list[int] = []
     with open_source(lab.job().path, lab.file(), StopToken(), NOTHING) as source:
-        throttle = Throttle(lab.clock, None)
         body = Body(
             source,
             0,
             GRANULE,
-            throttle=throttle,
+            take=lambda count: count,
             stop=StopToken(),
             on_block=lambda _, count: heard.append(count),
         )

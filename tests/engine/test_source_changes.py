@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,6 @@ import pytest
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.exits import exit_of
 from uploader.core.job import Status
-from uploader.engine.context import WorkerContext
-from uploader.engine.throttle import Slots
 from uploader.sandbox.script import Script
 
 #: In blocks of a granule: `a.bin` is blocks 1 to 8, `b.bin` goes after it.
@@ -28,8 +26,9 @@ STOPPED_AT = 3 * GRANULE
 class OneByOne(Lab):
     """One file at a time, in the order of their names, so that moments are blocks."""
 
-    def context(self, *parts: Any) -> WorkerContext:
-        return replace(super().context(*parts), slots=Slots(1))
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.max_files = 1
 
 
 @pytest.fixture

@@ -25,10 +25,13 @@ from uploader.core.addresses import base_url, doubts, trusted
 from uploader.core.documents import event_json, job_document, jobs_document
 from uploader.core.errors import NotFound, StoreError, UploaderError
 from uploader.core.job import Kind, Manifest, ManifestFile, NewJob
+from uploader.core.limit_documents import limits_json, status_document
+from uploader.core.limits import InForce
 from uploader.core.redact import ApiKey, SessionUri, foreign_line, redact
 from uploader.core.resumable import UploadUrl, interpret, read_url, stored_facts
 from uploader.core.retry import Backoff
 from uploader.core.text import event_line, progress_line, shown
+from uploader.core.timetable import UNLIMITED
 from uploader.core.verdict import Call
 from uploader.intake.inspect import inspect_folder
 from uploader.intake.request import EnqueueRequest
@@ -55,6 +58,9 @@ from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+LIMITS = limits_json(
+    InForce(UNLIMITED, "auto", 2), dict.fromkeys(("bandwidth", "files", "jobs"), "default"), NOW
+)
 _JSON = ("{", "}", "[", "]", ":", ",", '"', "\\", "\\u0041", "\\ud800", "null", "true", "1", "-",
          "1e999", "9" * 30, "NaN", '"a":', '{"a":', " ", "\n", "\ufeff", "é", "\0")  # fmt: skip
 _MARKUP = ("<", ">", "<Error>", "<Code>", "</Code>", "<Message>", "</Message>", "<!--", "-->",
@@ -437,7 +443,7 @@ def _rows(folder: Path) -> Parser:
 
 def _read_all(jobs: Jobs) -> None:
     for look in (
-        lambda: json.dumps(jobs_document(jobs.jobs(), [], NOW)),
+        lambda: json.dumps(status_document(jobs_document(jobs.jobs(), [], NOW), LIMITS)),
         lambda: json.dumps(job_document(jobs.job(1), jobs.files(1), NOW)),
         lambda: jobs.find("m"),
         lambda: json.dumps([*map(event_json, jobs.events(1))]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from uploader.settings.load import load
 from uploader.settings.schema import Settings
 
 SOURCE = Path(__file__).parents[2] / "uploader"
+NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -26,7 +28,7 @@ def test_a_folder_and_a_request_become_a_job(
     tmp_path: Path, settings: Settings, capfd: pytest.CaptureFixture[str]
 ) -> None:
     request = EnqueueRequest(folder(tmp_path / "My-Model", BASE), priority=7)
-    made = plan(request, inspect(request, settings, None), settings)
+    made = plan(request, inspect(request, settings, None, NOW), settings)
     assert made.model == "accounts/-/models/my-model"
     assert made.new.priority == 7
     assert made.new.base_url == settings.fireworks.base_url
@@ -42,7 +44,7 @@ def test_a_refusal_carries_everything_that_was_found(
     (root / "optimizer.pt").write_text("x")
     request = EnqueueRequest(root)
     with pytest.raises(FolderRefused) as raised:
-        plan(request, inspect(request, settings, None), settings)
+        plan(request, inspect(request, settings, None, NOW), settings)
     seen = raised.value.inspection
     assert [found.check for found in seen.findings if found.severity == "error"] == ["config_json"]
     assert [left.path for left in seen.left_out] == ["optimizer.pt"]
@@ -52,13 +54,13 @@ def test_a_refusal_carries_everything_that_was_found(
 
 def test_what_does_not_fit_the_folder_names_the_field(tmp_path: Path, settings: Settings) -> None:
     request = EnqueueRequest(folder(tmp_path / "base", BASE), base_model="accounts/a/models/b")
-    seen = inspect(request, settings, None)
+    seen = inspect(request, settings, None, NOW)
     with pytest.raises(UsageError):
         plan(request, seen, settings)
     assert not seen.errors
 
 
-def test_a_given_rate_comes_before_the_limit(tmp_path: Path, settings: Settings) -> None:
+def test_a_given_rate_holds_as_far_as_the_limit_allows(tmp_path: Path, settings: Settings) -> None:
     request = EnqueueRequest(folder(tmp_path / "base", BASE))
     limited = load(
         None,
@@ -67,13 +69,16 @@ def test_a_given_rate_comes_before_the_limit(tmp_path: Path, settings: Settings)
             "UPLOADER_TRANSFER__BANDWIDTH_LIMIT": "8KiB/s",
         },
     )
-    by_limit = inspect(request, limited, None).forecast
-    by_rate = inspect(request, limited, None, rate_bps=100_000).forecast
+    by_limit = inspect(request, limited, None, NOW).forecast
+    by_rate = inspect(request, limited, None, NOW, rate_bps=100_000).forecast
     assert by_limit
     assert by_limit.rate_bps == 8192
     assert by_rate
-    assert by_rate.rate_bps == 100_000
-    assert inspect(request, settings, None).forecast is None
+    assert by_rate.rate_bps == 8192
+    unlimited = inspect(request, settings, None, NOW, rate_bps=100_000).forecast
+    assert unlimited
+    assert unlimited.rate_bps == 100_000
+    assert inspect(request, settings, None, NOW).forecast is None
 
 
 def test_nobody_writes_a_planned_job_without_the_snapshot_that_was_asked_for() -> None:

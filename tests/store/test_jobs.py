@@ -203,7 +203,7 @@ def test_remove_takes_only_what_is_over(
     put(job_id, status=status)
     if status in (Status.DONE, Status.CANCELLED, Status.FAILED):
         jobs.remove(job_id, NOW)
-        assert dump() == {"jobs": [], "files": [], "events": []}
+        assert not any(dump().values())
     else:
         with pytest.raises(VerbRefused) as raised:
             jobs.remove(job_id, NOW)

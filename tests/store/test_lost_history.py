@@ -16,6 +16,7 @@ from tests.store.old_stores import fill_sqlite
 from uploader.core.errors import UploaderError
 from uploader.core.job import Job, Manifest, ManifestFile, NewJob, Stage
 from uploader.core.lifecycle import Verb
+from uploader.core.timetable import UNLIMITED
 from uploader.intake.forecast import forecast
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
@@ -50,7 +51,7 @@ ACTS: dict[str, Act] = {
         job.id, again(jobs, job, "new.bin"), NOW, replace=True
     ),
     "remove": lambda jobs, job: jobs.remove(job.id, NOW),
-    "forecast": lambda jobs, _: forecast(None, None, jobs),
+    "forecast": lambda jobs, _: forecast(None, UNLIMITED, jobs, 1, NOW),
 }
 
 

@@ -88,7 +88,8 @@ def test_every_job_goes_on_to_its_end_and_no_confirmed_byte_is_sent_again(lab: L
     for job in before.values():
         if cure := CURES.get(job.status):
             lab.jobs.apply(job.id, cure, lab.clock.now())
-    lab.run(max_jobs=4)
+    lab.max_jobs = 4
+    lab.run()
     report = lab.world.report()
     for name, job in before.items():
         if job.status is Status.CANCELLED:

@@ -389,6 +389,13 @@ def test_a_watch_hears_what_writes_a_row_and_not_what_finds_nothing_to_do(
         assert not any(watch.changed() for _ in range(50)), "questions of its own are no news"
 
 
+def test_a_watch_hears_each_choice_of_a_limit(engine: Engine) -> None:
+    with closing(ChangeWatch(engine)) as watch:
+        for value in ("1MB/s", "2MB/s", None):
+            Jobs(engine).limits.choose({"bandwidth": value}, NOW)
+            until(watch.changed)
+
+
 def test_a_watch_whose_connection_broke_connects_again_and_its_worker_still_counts(
     engine: Engine, postgresql_url: str
 ) -> None:

@@ -145,7 +145,7 @@ def _request(given: Mapping[str, Any]) -> EnqueueRequest:
 def _enqueued(request: EnqueueRequest, settings: Settings, store: wiring.Store) -> tuple[Jobs, int]:
     from uploader.intake.plan import planned
 
-    plan = planned(request, settings, store.glimpse())
+    plan = planned(request, settings, store.glimpse(), wiring.clock().now())
     table = store.create()
     job_id, _ = plan.enqueue(table, wiring.clock().now())
     return table, job_id

@@ -22,11 +22,13 @@ from uploader.cli import (
     db,
     demo,
     doctor,
+    edit,
     enqueue,
     explain,
     follow,
     history,
     hooks,
+    limit,
     man,
     preflight,
     prune,
@@ -66,6 +68,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     verbs.retry,
     verbs.remove,
     prune.prune,
+    edit.edit,
     preflight.preflight,
     history.logs,
     history.events,
@@ -78,6 +81,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
 )
 for _command in COMMANDS:
     app.command()(_command)
+app.command(context_settings=limit.SETTINGS)(limit.limit)
 app.add_typer(config.config, name="config")
 app.add_typer(db.db, name="db")
 app.add_typer(hooks.hooks, name="hooks")

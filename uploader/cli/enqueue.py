@@ -121,7 +121,9 @@ def _carry_out(settings: Settings, requests: Sequence[EnqueueRequest], how: _How
     with wiring.Store(settings) as store:
         for request in requests:
             try:
-                plan = planned(request, settings, store.glimpse(), print_findings, service)
+                now = wiring.clock().now()
+                known = store.glimpse()
+                plan = planned(request, settings, known, now, print_findings, service)
                 if how.dry_run:
                     _check_known(store, plan)
                     plans.append(plan)

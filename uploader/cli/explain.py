@@ -13,10 +13,12 @@ from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_wrapped, width
 from uploader.core.explanation import explanation_document, explanations_document
 from uploader.core.job import Event, Job
+from uploader.core.limit_words import held_back
 from uploader.core.text import event_line, timestamp
 from uploader.core.why import sentences, to_do
 
 _LAST_EVENTS = 5
+_LAST_MOVES = 4
 
 
 def explain(context: typer.Context, jobs: SeveralJobs, as_json: AsJson = False) -> None:
@@ -24,12 +26,19 @@ def explain(context: typer.Context, jobs: SeveralJobs, as_json: AsJson = False) 
 
     Example: uploader explain my-model
     """
+    from uploader.intake.steer import limits_in_force  # pydantic is slow to import
+
     settings, now = settings_of(context), wiring.clock().now()
     found: list[tuple[Job, list[str], Sequence[Event]]] = []
     with wiring.Store(settings) as store:
         table = store.need()
+        limits = limits_in_force(settings, table, now)
         for job in map(table.find, jobs):
-            told = sentences(job, table.files(job.id), settings.fireworks.base_url, now)
+            moves = table.limits.moves(job.lease.owner, _LAST_MOVES) if job.lease else []
+            told = [
+                *sentences(job, table.files(job.id), settings.fireworks.base_url, now),
+                *held_back(job, limits, moves),
+            ]
             last = table.events(job.id)[-_LAST_EVENTS:]
             found.append((job, [spelled(sentence) for sentence in told], last))
     if as_json:

@@ -159,6 +159,7 @@ def _jobs(about: str = JOB_HELP) -> Any:
 
 
 OptionalJob = Annotated[str | None, _jobs(f"{JOB_HELP} Default: all jobs.")]
+OneJob = Annotated[str, _jobs()]
 SeveralJobs = Annotated[list[str], _jobs()]
 JobsOrAll = Annotated[list[str] | None, _jobs()]
 AnyJobs = Annotated[list[str] | None, _jobs(f"{JOB_HELP} Default: all jobs.")]

@@ -87,7 +87,8 @@ def _inspect(
 
     settings = settings_of(context)
     with wiring.Store(settings) as store:
-        seen = intake.inspect(request, settings, store.glimpse(), rate_bps=rate_bps)
+        now = wiring.clock().now()
+        seen = intake.inspect(request, settings, store.glimpse(), now, rate_bps=rate_bps)
     try:
         if online:
             seen = intake.ask(request, seen, settings, wiring.service(settings))

@@ -35,6 +35,8 @@ from uploader.cli.terminal import (
 from uploader.core.documents import job_json, jobs_document
 from uploader.core.errors import UsageError
 from uploader.core.job import Job, Status
+from uploader.core.limit_documents import LimitsJson, status_document
+from uploader.core.limit_words import limits_line
 
 if TYPE_CHECKING:
     from uploader.settings.schema import Settings
@@ -89,6 +91,8 @@ def status(  # noqa: PLR0917 - its options
 
     Example: uploader status --state paused
     """
+    from uploader.intake.steer import limits_in_force  # pydantic is slow to import
+
     settings, now = settings_of(context), wiring.clock().now()
     base_url, columns = settings.fireworks.base_url, width(always=table)
     most = _FOR_PROGRAMS if as_json or columns is None else _FOR_PEOPLE
@@ -101,13 +105,15 @@ def status(  # noqa: PLR0917 - its options
     with wiring.Store(settings) as store:
         known = store.need() if jobs else store.find()
         left_out = choice.left_out(known)
+        limits = limits_in_force(settings, known, now)
         if as_json:
-            _print_document(choice, known, left_out, now)
+            _print_document(choice, known, limits, now)
             return
         if columns is None:
             _print_columns(choice.of(known), base_url, now)
         else:
             _show_table([*choice.of(known)], base_url, now, columns)
+    _print_limits(limits_line(limits), columns)
     if left_out:
         print_note(f"older jobs that have ended, not shown: {left_out}; --all shows them")
 
@@ -137,10 +143,19 @@ class Choice:
         return max(0, table.count_ended(self.statuses) - self.ended)
 
 
-def _print_document(choice: Choice, table: Jobs | None, left_out: int, now: datetime) -> None:
+def _print_document(choice: Choice, table: Jobs | None, limits: LimitsJson, now: datetime) -> None:
     workers = table.workers() if table is not None else []
     listed = (job_json(job, now) for job in choice.of(table))
-    out_json_stream(jobs_document([], workers, now, left_out), "jobs", listed)
+    document = jobs_document([], workers, now, choice.left_out(table))
+    out_json_stream(status_document(document, limits), "jobs", listed)
+
+
+def _print_limits(sentence: str, columns: int | None) -> None:
+    if sentence and columns is None:
+        out(f"# {sentence}")
+    elif sentence:
+        out()
+        out_wrapped(sentence, columns)
 
 
 def _print_columns(jobs: Iterable[Job], base_url: str, now: datetime) -> None:

@@ -121,7 +121,9 @@ class _Upload:
     def _enqueue(self, store: wiring.Store, request: EnqueueRequest) -> int:
         from uploader.intake.plan import planned  # slow to import
 
-        plan = planned(request, self.settings, store.glimpse(), print_findings)
+        plan = planned(
+            request, self.settings, store.glimpse(), wiring.clock().now(), print_findings
+        )
         jobs = store.create()
         job_id, created = plan.enqueue(jobs, wiring.clock().now())
         job = jobs.job(job_id)

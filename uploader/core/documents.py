@@ -244,13 +244,13 @@ def job_json(job: Job, now: datetime) -> JobJson:
         "bytes_sent_once": job.bytes_marked,
         "rate_bps": None if rate_bps is None else round(rate_bps),
         "eta_s": None if eta_s is None else round(eta_s),
-        "awaiting_since": _time(job.awaiting_since) if job.awaiting_since else None,
+        "awaiting_since": time_json(job.awaiting_since) if job.awaiting_since else None,
         "attempts": job.attempts,
-        "not_before": _time(job.not_before) if job.not_before and waits(job, now) else None,
+        "not_before": time_json(job.not_before) if job.not_before and waits(job, now) else None,
         "priority": job.priority,
-        "created_at": _time(job.created_at),
-        "updated_at": _time(job.updated_at),
-        "ready_at": _time(job.ready_at) if job.ready_at else None,
+        "created_at": time_json(job.created_at),
+        "updated_at": time_json(job.updated_at),
+        "ready_at": time_json(job.ready_at) if job.ready_at else None,
         "warnings": list(job.warnings),
         "preflight": [cast(FindingJson, dict(finding)) for finding in job.preflight],
     }
@@ -283,7 +283,7 @@ def event_json(event: Event) -> EventJson:
     return {
         "seq": event.seq,
         "job": event.job_id,
-        "at": _time(event.at),
+        "at": time_json(event.at),
         "kind": event.kind,
         "message": event.message,
         "path": event.path,
@@ -378,7 +378,7 @@ def sent(file: FileState) -> int:
     return max(offset(file), file.mark.offset)
 
 
-def _time(at: datetime) -> Time:
+def time_json(at: datetime) -> Time:
     """To the millisecond."""
     exact = at.astimezone(UTC).isoformat(timespec="milliseconds")
     return Time(exact.replace("+00:00", "Z"))

@@ -180,8 +180,10 @@ class RemoteError(UploaderError):
     """An answer, or the lack of one, of Fireworks or of the storage behind it.
 
     ``verdict`` is what the retry table (`core/retry.py`) makes of it, ``retry_after_s``
-    the number of seconds that the server asked for.
+    the number of seconds that the server asked for; ``stalled``: for too long nothing moved.
     """
+
+    stalled = False
 
     exit_code = Exit.FAILED
 

@@ -55,6 +55,7 @@ class EventKind(StrEnum):
         Teller.USER,
         "`retry --rescan` found a stored file unchanged; it is not sent again; has a path",
     )
+    EDITED = "edited", Teller.USER, "`edit` changed the job's priority"
     REPLACED = "replaced", Teller.USER, "`retry --replace` began a new run with a new model"
 
     # -- the job -------------------------------------------------------------------------

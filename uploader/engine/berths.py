@@ -11,9 +11,10 @@ from uploader.engine.throttle import Slots
 class Berths:
     """Whoever gets a slot gives it back by the function that it gets, from any thread."""
 
-    def __init__(self, slots: Slots, waiting: threading.Event) -> None:
+    def __init__(self, slots: Slots, job_id: int, waiting: threading.Event) -> None:
         """``waiting`` is set when a slot may be free after none was."""
         self._slots = slots
+        self._job_id = job_id
         self._waiting = waiting
         self._lock = threading.Lock()
         #: Small files in flight, and the slots that they share.
@@ -22,13 +23,16 @@ class Berths:
 
     def take(self) -> Callable[[], None] | None:
         """A slot for one file; None if none is free."""
-        return self._slots.give if self._slots.take(self._waiting) else None
+        taken = self._slots.take(self._job_id, self._waiting)
+        return self._give if taken else None
 
     def share(self, most: int) -> Callable[[], None] | None:
         """A place for a small file in a slot that up to ``most`` of them share; None if full."""
         with self._lock:
+            if self._slots.yields(self._job_id):
+                return None  # a slot that is shared would never become free by itself
             if self._small >= self._shared * most:
-                if not self._slots.take(self._waiting):
+                if not self._slots.take(self._job_id, self._waiting):
                     return None
                 self._shared += 1
             self._small += 1
@@ -40,4 +44,7 @@ class Berths:
             free = self._shared - -(-self._small // most)
             self._shared -= free
         for _ in range(free):
-            self._slots.give()
+            self._give()
+
+    def _give(self) -> None:
+        self._slots.give(self._job_id)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 import google_crc32c
 
 from uploader.core.job import PrefixCrc
-from uploader.engine.throttle import Throttle
 from uploader.runtime import StopToken
 from uploader.sources.reader import BLOCK_BYTES, Reader
 
@@ -19,6 +18,7 @@ class Body:
 
     ``read`` ignores the size that it is asked for and returns fresh blocks: urllib3 sends a larger
     result unchanged, and google_crc32c accepts only bytes (docs/gcs-resumable.md T14).
+    ``take(count)`` waits until bytes may be sent, and says how many of them: see `Throttle.take`.
     ``on_block(pair, count)`` is called for every block that goes to the socket, and at last with
     a ``count`` of 0: from then on only the answer is missing. ``on_taken`` is called once the
     socket has taken the last block and asks for the next.
@@ -30,7 +30,7 @@ class Body:
         start: int,
         stop_at: int,
         *,
-        throttle: Throttle,
+        take: Callable[[int], int],
         stop: StopToken,
         on_block: Callable[[PrefixCrc, int], None],
         on_taken: Callable[[], None] = lambda: None,
@@ -39,7 +39,7 @@ class Body:
         self._pair = source.crc_at(start)
         self._length = stop_at - start
         self._stop_at = stop_at
-        self._throttle = throttle
+        self._take = take
         self._stop = stop
         self._on_block = on_block
         self._on_taken = on_taken
@@ -60,7 +60,7 @@ class Body:
         if not count:
             self._on_block(self._pair, 0)
             return b""
-        self._throttle.take(count, self._stop)
+        count = self._take(count)
         block = self._source.block(self._pair.offset, count)
         self._source.check()  # before it is sent, and before its CRC can prove anything
         self._stop.check()  # the disk may have been slow, and the lease may have ended

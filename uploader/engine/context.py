@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from uploader.core.events import EventKind
+from uploader.core.limits import InForce
 from uploader.core.resumable import half_a_put
 from uploader.core.retry import Backoff, Cause, Decision, RetryAt, cause_of, decide
 from uploader.core.text import size
 from uploader.engine.throttle import Slots, Throttle
+from uploader.engine.tuning import AutoFiles
 from uploader.model.links import Private
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.storage import Storage
@@ -25,7 +27,6 @@ from uploader.store.marks import Marks
 class Limits:
     """How much is done at once, and for how long: bytes, seconds (docs/configuration.md §4)."""
 
-    max_jobs: int
     max_put_bytes: int
     poll_interval_s: float
     deadline_s: float
@@ -49,6 +50,9 @@ class WorkerContext:
     limits: Limits
     slots: Slots
     throttle: Throttle
+    auto: AutoFiles
+    #: What users chose by now, else what is configured. Raises StoreError.
+    in_force: Callable[[], InForce]
     #: Files that are never sent, whatever they are called.
     private: Private
     #: Is that worker alive? With SQLite only a file lock decides (docs/architecture.md §9).
@@ -75,8 +79,10 @@ class WorkerContext:
     put_bytes: dict[int, int] = field(default_factory=dict)
 
     def most_put_bytes(self, job_id: int) -> int:
-        """The most bytes of one PUT of that job."""
-        return self.put_bytes.get(job_id, self.limits.max_put_bytes)
+        """The most bytes of one PUT of that job, as the bandwidth limit is now."""
+        most_bytes = self.put_bytes.get(job_id, self.limits.max_put_bytes)
+        in_time = self.throttle.put_bytes(job_id)
+        return most_bytes if in_time is None else min(most_bytes, in_time)
 
     def halve_puts(self, held: Held, path: str, put_bytes: int) -> bool:
         """A PUT of so many bytes did not get through; False if it was short enough."""
@@ -95,6 +101,8 @@ class WorkerContext:
         Each cause has its own count: a long network outage does not count against an error that
         comes after it.
         """
+        if path:
+            self.auto.failed(error)
         if failures == 1:  # there was progress, or the user asked for a retry
             for known in Cause:
                 del self.in_a_row[job_id, path, known]

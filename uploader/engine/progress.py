@@ -48,6 +48,11 @@ class Progress:
         return self._gained
 
     @property
+    def checkpoint(self) -> PrefixCrc:
+        """What the server confirmed last."""
+        return self._checkpoint
+
+    @property
     def mark(self) -> PrefixCrc:
         """What went to a socket last, on this session."""
         return self._mark

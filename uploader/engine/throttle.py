@@ -1,56 +1,191 @@
-"""One bandwidth limit over every transfer of the worker."""
+"""What all transfers of the worker share: the bandwidth, and the slots."""
 
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from typing import NamedTuple
 
+from uploader.core.resumable import GRANULE
+from uploader.core.timetable import UNLIMITED, Timetable, local_time
+from uploader.core.turns import may_start, should_yield
 from uploader.runtime import Clock, StopToken
 
+#: Seconds between two pieces of a connection under a limit, roughly.
+_ROUND_S = 1.0
+#: Seconds until the next look at the timetable, also while a connection waits.
+_LOOK_S = 0.5
+_MIN_PIECE_BYTES = 1024
+#: Seconds that a PUT may take under a limit: its bytes are confirmed only at its end.
+_PUT_S = 60.0
+#: Seconds after which a job that found no slot no longer counts as waiting: it asks each second.
+_ASKS_EVERY_S = 2.5
+_MAX_REMEMBERED = 1000
 
-class Throttle:
-    """Hands out the right to send, at most ``bytes_per_s`` on average; None is unlimited."""
 
-    def __init__(self, clock: Clock, bytes_per_s: float | None) -> None:
-        self._clock = clock
-        self._bytes_per_s = bytes_per_s
-        self._free_at = 0.0
-        self._lock = threading.Lock()
+class Shares(NamedTuple):
+    """How files in flight are spread: the jobs that have any, one job's, the fewest of a job."""
 
-    def take(self, count: int, stop: StopToken) -> None:
-        """Wait until ``count`` bytes may go. Raises Stopped."""
-        if self._bytes_per_s is not None:
-            self._clock.wait(stop.event, self._reserve(count / self._bytes_per_s))
-        stop.check()
-
-    def _reserve(self, span_s: float) -> float:
-        """Seconds to wait for a slot of ``span_s`` after those already reserved."""
-        with self._lock:
-            now = self._clock.boot_s()
-            start = max(now, self._free_at)
-            self._free_at = start + span_s
-            return start - now
+    jobs: int
+    own: int
+    fewest: int
 
 
 class Slots:
-    """How many files are in flight, over all jobs of the worker."""
+    """The right to have a file in flight, shared fairly by the jobs of the worker."""
 
-    def __init__(self, count: int) -> None:
-        self._slots = threading.Semaphore(count)
-        self._waiting: set[threading.Event] = set()
+    def __init__(self, clock: Clock, files: int) -> None:
+        self._clock = clock
+        self._files = files
+        self._running: Counter[int] = Counter()
+        self._last: dict[int, int] = {}
+        self._starts = 0
+        self._waiting: dict[int, tuple[threading.Event, float]] = {}
         self._lock = threading.Lock()
 
-    def take(self, waiting: threading.Event) -> bool:
-        """True if a slot was free; never waits. If not, ``waiting`` is set when one may be."""
-        if self._slots.acquire(blocking=False):
-            return True
+    def set(self, files: int) -> None:
+        """From now on so many files may be in flight; those in excess end at their next PUT."""
         with self._lock:
-            self._waiting.add(waiting)
-        return self._slots.acquire(blocking=False)  # it may have been released just before
+            self._files = files
+            self._wake()
 
-    def give(self) -> None:
-        """Release a slot, and wake everybody who found none free."""
-        self._slots.release()
+    def take(self, job_id: int, waiting: threading.Event) -> bool:
+        """True if the job may have one more; never waits. Else ``waiting`` is set when it may."""
         with self._lock:
-            waiting, self._waiting = self._waiting, set()
-        for event in waiting:
+            if not may_start(job_id, self._running, self._wanting(), self._files, self._last):
+                self._waiting[job_id] = waiting, self._clock.boot_s()
+                return False
+            self._waiting.pop(job_id, None)
+            self._running[job_id] += 1
+            self._starts += 1
+            self._last.pop(job_id, None)
+            self._last[job_id] = self._starts
+            if len(self._last) > _MAX_REMEMBERED:
+                del self._last[next(iter(self._last))]
+            self._wake()
+            return True
+
+    def give(self, job_id: int) -> None:
+        """Release a slot of that job, and wake every job that found none free."""
+        with self._lock:
+            self._running[job_id] -= 1
+            self._running += Counter()  # without those that have none
+            self._wake()
+
+    def yields(self, job_id: int) -> bool:
+        """Should one of the job's files give up its slot, now that its bytes are confirmed?"""
+        with self._lock:
+            return should_yield(job_id, self._running, self._wanting(), self._files)
+
+    def shares(self, job_id: int) -> Shares:
+        """How the files in flight are spread over the jobs."""
+        running = self._running
+        return Shares(
+            max(len(running), 1),
+            max(running.get(job_id, 0), 1),
+            max(min(running.values(), default=1), 1),
+        )
+
+    def demand(self) -> tuple[int, bool]:
+        """How many files are in flight, and whether more want to be."""
+        with self._lock:
+            return sum(self._running.values()), bool(self._wanting())
+
+    def _wanting(self) -> list[int]:
+        since_s = self._clock.boot_s() - _ASKS_EVERY_S
+        for job_id in [one for one, (_, asked_s) in self._waiting.items() if asked_s < since_s]:
+            del self._waiting[job_id]
+        return [*self._waiting]
+
+    def _wake(self) -> None:
+        for event, _ in self._waiting.values():
             event.set()
+
+
+class Throttle:
+    """The right to send bytes, at most as many per second as the limit in force says.
+
+    Connections take turns. One of a job that has many takes a smaller piece at its turn, so that
+    every job gets the same. Pieces are so small that no connection is silent for long.
+    """
+
+    def __init__(self, clock: Clock, slots: Slots, limit: Timetable = UNLIMITED) -> None:
+        self._clock = clock
+        self._slots = slots
+        self._limit = limit
+        self._rate_bps: int | None = None
+        self._looked_s = float("-inf")
+        self._free_at = 0.0
+        self._waited_s = float("-inf")
+        self._lock = threading.Lock()
+
+    def set(self, limit: Timetable) -> None:
+        """From now on that limit holds."""
+        with self._lock:
+            self._limit, self._looked_s = limit, float("-inf")
+
+    def take(self, job_id: int, stop: StopToken, most: int) -> int:
+        """Wait until the job may send again; returns how many bytes, ``most`` at most.
+
+        Raises Stopped, LeaseLost.
+        """
+        while (rate_bps := self._rate()) is not None:
+            count = self._piece(job_id, most, rate_bps)
+            at_s = self._reserve(count / rate_bps)
+            if self._passed(at_s, rate_bps, stop):
+                return count
+        stop.check()
+        return most
+
+    @property
+    def binds(self) -> bool:
+        """Whether a connection would have sent more lately, if it had been allowed to."""
+        return self._clock.boot_s() - self._waited_s < 2 * _ROUND_S
+
+    def put_bytes(self, job_id: int) -> int | None:
+        """The most bytes of a PUT of that job, so that each is confirmed in time; None: any."""
+        rate_bps = self._rate()
+        if rate_bps is None:
+            return None
+        shares = self._slots.shares(job_id)
+        bytes_ = rate_bps * _PUT_S / (shares.jobs * shares.own)
+        return max(GRANULE, int(bytes_) // GRANULE * GRANULE)
+
+    def _rate(self) -> int | None:
+        """The rate in force, looked up in the timetable twice a second."""
+        if self._limit.never_limits:
+            return None
+        now_s = self._clock.boot_s()
+        with self._lock:
+            if now_s - self._looked_s >= _LOOK_S:
+                before, self._looked_s = self._rate_bps, now_s
+                self._rate_bps = self._limit.at(local_time(self._clock.now()))
+                if self._rate_bps != before:
+                    self._free_at = now_s  # what was reserved at the old rate is reserved anew
+            return self._rate_bps
+
+    def _piece(self, job_id: int, most: int, rate_bps: int) -> int:
+        shares = self._slots.shares(job_id)
+        even = rate_bps * _ROUND_S / (shares.jobs * shares.own)
+        fair = most * shares.fewest / shares.own
+        return min(most, max(_MIN_PIECE_BYTES, int(min(even, fair))))
+
+    def _reserve(self, span_s: float) -> float:
+        """The moment from which ``span_s`` are ours, after those already reserved."""
+        with self._lock:
+            now_s = self._clock.boot_s()
+            start_s = max(now_s, self._free_at)
+            self._free_at = start_s + span_s
+            if start_s > now_s:
+                self._waited_s = now_s
+            return start_s
+
+    def _passed(self, at_s: float, rate_bps: int, stop: StopToken) -> bool:
+        """Wait for that moment; False if another rate holds before it."""
+        while (left_s := at_s - self._clock.boot_s()) > 0:
+            self._clock.wait(stop.event, min(left_s, _LOOK_S))
+            stop.check()
+            if self._rate() != rate_bps:
+                return False
+        stop.check()
+        return True

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from functools import partial
 from http import HTTPStatus
 
 from uploader.core.errors import RemoteError, Stopped, UploaderError
@@ -73,12 +74,19 @@ class Transfer(Errand):
         self.progress = Progress(file)
         #: How long the last PUT was, or would have been.
         self.put_bytes = 0
+        self.confirmed_at_s = context.clock.boot_s()
         self._context = context
         self._held = held
         self._storage = lane.storage
         self._mark = context.marks.of(file)
         self._reading: Reading = Confirmed(0) if empty else Unclear()
         self._sent_from: int | None = None
+
+    @property
+    def confirmed_bytes(self) -> int:
+        """How many bytes of the file the server has confirmed during this transfer."""
+        at = self.file.size_bytes if self.arrived else self.progress.checkpoint.offset
+        return max(0, at - self.file.checkpoint.offset)
 
     def run(self) -> None:
         """Run the transfer. Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
@@ -98,6 +106,7 @@ class Transfer(Errand):
                     with self.soon() as token:
                         self.ask_once(source, token)
                 raise
+            self.confirmed_at_s = self._context.clock.boot_s()
             self.arrived = self._compared(finished, source.crc_at(self.file.size_bytes))
             self.progress.stored(self.file.size_bytes)
             self._mark.forget()
@@ -174,11 +183,14 @@ class Transfer(Errand):
         if not isinstance(reading, Confirmed):
             return self._query(session)
         source.check()
+        self.confirmed_at_s = self._context.clock.boot_s()
         self.progress.confirmed(source.confirm(reading.offset))
         if reading.offset == size_bytes:
             return self._finish(session)
         if self._sent_from is not None and reading.offset <= self._sent_from:
             raise _kept_nothing()  # so that the next try waits
+        if self._sent_from is not None and self._context.slots.yields(self.job.id):
+            raise Stopped  # another file's turn: this one goes on later, at its offset
         self._sent_from = reading.offset
         most_bytes = self._context.most_put_bytes(self.job.id)
         start, stop_at = next_put(reading.offset, size_bytes, most_bytes)
@@ -301,7 +313,7 @@ class Transfer(Errand):
             source,
             start,
             stop_at,
-            throttle=self._context.throttle,
+            take=partial(self._context.throttle.take, self.job.id, self.stop),
             stop=self.stop,
             on_block=read,
             on_taken=lambda: self.progress.handed(None),

@@ -114,7 +114,7 @@ class Upload:
         #: Why a file failed last.
         self._why: Reason | None = None
         self._commits = Commits(held, self._files)
-        self._berths = Berths(context.slots, self._crew.wake)
+        self._berths = Berths(context.slots, job.id, self._crew.wake)
         self._round_trip_s = 0.0
 
     def run(self) -> bool:
@@ -130,6 +130,7 @@ class Upload:
                     raise self._away
                 if self._meter.due(self._context.clock.boot_s()):
                     self._flush(self._crew.of(Transfer))
+                    self._context.auto.look()
                     self._resume_if_healed()
                 if (stored := self._go_on()) is not None:
                     return stored
@@ -222,6 +223,7 @@ class Upload:
             raise
         file = self._files.begin(path)
         transfer = Transfer(self._context, self._job, self._held, file, lane, empty=empty)
+        self._context.auto.watch(transfer)
         self._crew.start(f"job {self._job.id} {path}", transfer, give)
         return True
 

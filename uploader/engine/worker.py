@@ -44,6 +44,7 @@ from uploader.core.errors import StoreError
 from uploader.core.job import LANES, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.job_run import JobRun
+from uploader.engine.steering import Steering
 from uploader.runtime import Clock
 from uploader.store.held import Held
 
@@ -100,6 +101,7 @@ class Worker:
         self._context = context
         self._runs: dict[Lease, JobRun] = {}
         self._stopping: dict[Lease, float] = {}
+        self._steering = Steering(context)
         self._draining = False
         self._over = threading.Event()
         self._set_ahead = _ahead(context.clock)
@@ -154,6 +156,7 @@ class Worker:
         idle = False
         try:
             changed = self._housekeep()
+            self._steering.follow(changed=changed)
             if claim or changed or self._claim_is_due():
                 self._claim()
                 self._due_at = self._context.claims.next_due(self._context.base_url)
@@ -193,7 +196,7 @@ class Worker:
     def _claim(self) -> None:
         context = self._context
         for lane in LANES:
-            while self._busy(lane) < context.limits.max_jobs:
+            while self._busy(lane) < self._steering.max_jobs:
                 ends_s = self._lease_ends_s()
                 held = context.claims.claim(
                     context.owner, context.base_url, lane, context.limits.lease_s

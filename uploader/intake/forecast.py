@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from uploader.core.errors import StoreError
 from uploader.core.job import Job, Manifest, Stage
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.text import duration, size
+from uploader.core.timetable import Timetable, local_time
 from uploader.model.finding import Finding, warning
 
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
+#: A limit that takes less of a rate is not worth mentioning.
+_AS_FAST = 0.999
 _STORED = (Stage.VALIDATE, Stage.READY)
 #: How many jobs that have ended are looked at: the last one of them that was uploaded counts.
 _RECENT = 100
@@ -49,17 +53,28 @@ class Forecast:
             yield warning("session_life", largest.path, message, hint)
 
 
-def forecast(given_bps: float | None, limit_bps: int | None, jobs: Jobs | None) -> Forecast | None:
-    """The given rate, else that of the last upload within the limit; None if there is neither."""
-    if given_bps is not None:
-        return Forecast(given_bps, "`rate`")
-    measured = _measured(jobs) if jobs else None
-    if limit_bps and (measured is None or measured.rate_bps > limit_bps):
-        return Forecast(limit_bps, "transfer.bandwidth_limit")
-    return measured
+def forecast(
+    given_bps: float | None, limit: Timetable, jobs: Jobs | None, size_bytes: int, now: datetime
+) -> Forecast | None:
+    """How ``size_bytes`` would go from ``now`` on: at the given rate, else as the last upload went.
+
+    Never faster than ``limit`` allows at each time. None if there is no rate, and not always a
+    limit.
+    """
+    known = Forecast(given_bps, "`rate`") if given_bps is not None else None
+    known = known or (measured(jobs) if jobs else None)
+    rate_bps = known.rate_bps if known else None
+    size_bytes = max(size_bytes, 1)
+    takes_s = limit.takes_s(size_bytes, rate_bps, local_time(now))
+    if takes_s is None:
+        return None
+    average_bps = size_bytes / takes_s
+    if known is None or (rate_bps and average_bps < rate_bps * _AS_FAST):
+        return Forecast(average_bps, "transfer.bandwidth_limit")
+    return known
 
 
-def _measured(jobs: Jobs) -> Forecast | None:
+def measured(jobs: Jobs) -> Forecast | None:
     """The rate of the last upload, including its pauses and waits: the next may have them, too."""
     uploaded: list[Job] = []
     with contextlib.suppress(StoreError):  # a damaged history is not a reason to fail here

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from uploader.core.documents import PlanDocument, plan_document
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import UNKNOWN_ACCOUNT, Kind, NewJob
+from uploader.core.tuning import START
 from uploader.intake import online
 from uploader.intake.forecast import forecast
 from uploader.intake.inspect import FolderRefused, Inspection, inspect_folder, uploaded_base
 from uploader.intake.request import EnqueueRequest
+from uploader.intake.steer import limits_of
 from uploader.model.fields import merged
 from uploader.model.finding import Finding
 from uploader.model.kinds import base_model_of, create_body
@@ -77,6 +79,7 @@ def inspect(
     request: EnqueueRequest,
     settings: Settings,
     jobs: Jobs | None,
+    now: datetime,
     *,
     rate_bps: float | None = None,
 ) -> Inspection:
@@ -92,8 +95,10 @@ def inspect(
         lambda folder: uploaded_base(folder, request.base_model, jobs),
         Private(settings.private_paths),
     )
-    ahead = forecast(rate_bps, settings.transfer.bandwidth_limit_bps, jobs)
-    found = [*ahead.session_life(seen.manifest, settings.transfer.max_files)] if ahead else []
+    force = limits_of(settings, jobs)
+    ahead = forecast(rate_bps, force.bandwidth, jobs, seen.manifest.size_bytes, now)
+    files = START if force.files == "auto" else force.files
+    found = [*ahead.session_life(seen.manifest, files)] if ahead else []
     return _with(replace(seen, forecast=ahead), found, request)
 
 
@@ -139,6 +144,7 @@ def planned(
     request: EnqueueRequest,
     settings: Settings,
     jobs: Jobs | None,
+    now: datetime,
     refused: Callable[[Inspection], object] = lambda _: None,
     service: Fireworks | None = None,
 ) -> Plan:
@@ -148,7 +154,7 @@ def planned(
 
     Raises UsageError, NotFound, PreflightRefused.
     """
-    seen = inspect(request, settings, jobs)
+    seen = inspect(request, settings, jobs, now)
     try:
         if service is not None:
             seen = ask(request, seen, settings, service)

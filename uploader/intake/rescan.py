@@ -35,7 +35,8 @@ def start_over(  # noqa: PLR0913 - the options of `uploader retry`, and whom it 
     found in a folder that is refused, ``reads`` with the number of bytes of the stored files before
     they are read. Raises VerbRefused, UsageError, NotFound, PreflightRefused, StoreError.
     """
-    plan = planned(EnqueueRequest.from_options(job, allow=allow), settings, jobs, refused)
+    request = EnqueueRequest.from_options(job, allow=allow)
+    plan = planned(request, settings, jobs, clock.now(), refused)
     manifest = plan.new.manifest
     jobs.check_restart(job.id, plan.new, replace=replace)
     stored = [] if replace else worth_reading(job, jobs.files(job.id), manifest)

@@ -127,6 +127,7 @@ class _Cause:
     hint: str = "uploader tries again by itself"
     errnos: tuple[int, ...] = ()
     code: Code = Code.UNAVAILABLE
+    stalled: bool = False
 
     def fits(self, error: BaseException) -> bool:
         if isinstance(error, self.kinds):
@@ -165,7 +166,11 @@ _CAUSES: tuple[_Cause, ...] = (
     ),
     # urllib3 calls every connection that could not be made a ConnectTimeoutError.
     _Cause((transport.ConnectTimeoutError,), "connecting to {host} timed out"),
-    _Cause((transport.TimeoutError, TimeoutError), "{host} stalled and the exchange timed out"),
+    _Cause(
+        (transport.TimeoutError, TimeoutError),
+        "{host} stalled and the exchange timed out",
+        stalled=True,
+    ),
     _Cause(
         (requests.exceptions.InvalidSchema, ImportError),
         "{host} is to be reached through a SOCKS proxy, but SOCKS support is not installed",
@@ -180,7 +185,9 @@ def _no_answer(call: Call, host: str, error: BaseException) -> RemoteError:
     chain = tuple(_chain(error))
     cause = next(row for row in _CAUSES if any(row.fits(link) for link in chain))
     message = f"{call}: {cause.words.format(host=host)}"
-    return RemoteError(Verdict.TRANSIENT, call, message, hint=cause.hint, code=cause.code)
+    lost = RemoteError(Verdict.TRANSIENT, call, message, hint=cause.hint, code=cause.code)
+    lost.stalled = cause.stalled
+    return lost
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

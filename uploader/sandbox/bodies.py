@@ -15,6 +15,14 @@ _FORWARDED_BYTES = 64 * 1024
 _SPOOLED_BYTES = 8 << 20
 
 
+def carried(world: World, body: Body) -> Body:
+    """The body as fast as its connection, and the link that all of them share, carry it."""
+    config = world.config
+    if config.connection_bytes_per_s or config.link_bytes_per_s:
+        return _Carried(body, world)
+    return body
+
+
 def bend(world: World, fault: Fault, body: Body) -> Body:
     """The body as the service sees it."""
     if fault.do == "cut":
@@ -69,6 +77,30 @@ class _Dripping(_Bent):
     def _next(self, limit: int) -> bytes:
         self._pause()
         return self._body.read(min(limit, _DRIP_BYTES))
+
+
+class _Carried(_Bent):
+    """Arrives as fast as its connection and the shared link carry it, as they are configured."""
+
+    def __init__(self, body: Body, world: World) -> None:
+        super().__init__(body)
+        self._world = world
+        self._free_at = 0.0
+
+    def _next(self, limit: int) -> bytes:
+        block = self._body.read(min(limit, _FORWARDED_BYTES))
+        pace, config = self._world.pace, self._world.config
+        with self._world.lock:
+            now = pace.now()
+            if each := config.connection_bytes_per_s:
+                self._free_at = max(now, self._free_at) + len(block) / each
+            if link := config.link_bytes_per_s:
+                pace.link_free_at = max(now, pace.link_free_at) + len(block) / link
+            arrives_at = max(self._free_at, pace.link_free_at)
+        pace.sleep(max(0.0, arrives_at - now))
+        if pace.stopping.is_set():
+            raise ConnectionCut(reset=True)
+        return block
 
 
 class _Forwarded(_Bent):

@@ -54,6 +54,9 @@ class Config:
     shows_files: bool = True
     #: Control-plane calls per minute; 0 = no limit.
     requests_per_minute: int = 0
+    #: Bytes per second of each connection, and of the link that all of them share; 0 = no limit.
+    connection_bytes_per_s: int = 0
+    link_bytes_per_s: int = 0
     #: x-goog-hash carries an md5 too (slow).
     md5: bool = False
     #: How far the services' clock runs ahead.

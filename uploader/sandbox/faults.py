@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from uploader.sandbox.answers import injected, spoil
-from uploader.sandbox.bodies import bend
+from uploader.sandbox.bodies import bend, carried
 from uploader.sandbox.script import Fault
 from uploader.sandbox.wire import BLOCK_BYTES, Body, ConnectionCut, Request, Response, Route
 from uploader.sandbox.world import World
@@ -16,6 +16,8 @@ def exchange(world: World, route: Route, request: Request) -> Response:
     """
     with world.lock:
         fault = world.script.take(route.on, route.name, world.config.chaos)
+    if route.on == "put":
+        request.body = carried(world, request.body)
     if fault is None:
         return route.answer(request)
     if fault.do == "reset-before":

@@ -181,6 +181,8 @@ class Pace:
     now: Callable[[], float]
     sleep: Callable[[float], object]
     stopping: threading.Event
+    #: When the link that all connections share has carried what was put on it.
+    link_free_at: float = 0.0
 
 
 class World:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import quote, unquote
 
 import platformdirs
@@ -28,9 +28,11 @@ from uploader.core.job import ACCOUNT_ID
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import GRANULE
 from uploader.core.text import flaw_of_path
+from uploader.core.timetable import Timetable
 from uploader.settings.api import Api
 from uploader.settings.hooks import Hook, hooks_of
 from uploader.settings.section import OptionalPath, Section, Text, whole_path
+from uploader.settings.timetable import parse_limit
 from uploader.settings.units import parse_duration, parse_rate, parse_size
 
 _MAX_COUNT = 256
@@ -48,16 +50,28 @@ def _within(low: str, high: str, parse: Callable[[object], float | None]) -> Aft
 def _granular(size_bytes: int) -> int:
     if size_bytes % GRANULE:
         raise ValueError(
-            "it must be a multiple of 256KiB, the unit in which the storage service persists"
+            "it must be a multiple of 256KiB, the unit in which the storage service persists,"
+            ' like "64MiB"'
         )
     return size_bytes
 
 
-def _count(value: object) -> int:
+def count(value: object) -> int:
+    """A number of jobs or files; raises ValueError."""
     text = str(value).strip() if type(value) in (int, str) else ""
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= _MAX_COUNT:
         raise ValueError(f"write a whole number from 1 to {_MAX_COUNT}")
     return int(text)
+
+
+def auto_or_count(value: object) -> int | Literal["auto"]:
+    """A number of files in flight, or "auto"; raises ValueError."""
+    if isinstance(value, str) and value.strip() == "auto":
+        return "auto"
+    try:
+        return count(value)
+    except ValueError:
+        raise ValueError(f'write a whole number from 1 to {_MAX_COUNT}, or "auto"') from None
 
 
 def at_home(place: Callable[[str], Path]) -> Path | None:
@@ -88,7 +102,7 @@ def _account_id(text: str | None) -> str | None:
     return text
 
 
-Count = Annotated[int, BeforeValidator(_count)]
+Count = Annotated[int, BeforeValidator(count)]
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 
 
@@ -112,16 +126,16 @@ class Transfer(Section):
     """How much is sent at once: numbers, bytes, and bytes per second."""
 
     max_jobs: Count = 2
-    max_files: Count = 4
+    max_files: Annotated[int | Literal["auto"], BeforeValidator(auto_or_count)] = "auto"
     chunk_size_bytes: Annotated[
         int,
         BeforeValidator(parse_size),
         _within("256KiB", "5TiB", parse_size),
         AfterValidator(_granular),
     ] = _written("256MiB")
-    bandwidth_limit_bps: Annotated[
-        int | None, BeforeValidator(parse_rate), _within("8KiB/s", "1TB/s", parse_rate)
-    ] = _written("off")
+    bandwidth_limit: Annotated[InstanceOf[Timetable], BeforeValidator(parse_limit)] = _written(
+        "off"
+    )
     slowest_uplink_bps: Annotated[
         int | None, BeforeValidator(parse_rate), _within("1KiB/s", "1TB/s", parse_rate)
     ] = _written("256KiB/s")

@@ -23,14 +23,17 @@ def parse_size(value: object) -> int:
 
 
 def parse_rate(value: object) -> int | None:
-    """Bytes per second from "20MB/s", None from "off" and 0; raises ValueError."""
+    """Bytes per second from "20MB/s", None from "off"; raises ValueError, also for 0."""
     text = value.strip().removesuffix("/s") if isinstance(value, str) else value
     if text == "off":
         return None
     try:
-        return parse_size(text) or None
+        rate_bps = parse_size(text)
     except ValueError:
-        raise ValueError('write a rate like "20MB/s", or "off"') from None
+        rate_bps = 0
+    if rate_bps <= 0:
+        raise ValueError('write a rate like "20MB/s", or "off"')
+    return rate_bps
 
 
 def parse_duration(value: object) -> float:

@@ -41,6 +41,7 @@ from uploader.core.job import (
 from uploader.core.lifecycle import Verb, advance, already
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
+from uploader.store.limits import Limits
 from uploader.store.restart import refuse, restart
 from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
 from uploader.store.tables import ENDED, HELD, OPEN, events, files, jobs
@@ -78,6 +79,7 @@ class Jobs:
         """
         self._journal = Journal(engine, on_event)
         self._living = living
+        self.limits = Limits(self._journal)
 
     def enqueue(self, new: NewJob, now: datetime) -> tuple[int, bool]:
         """Returns the job's id, and whether it was created now.
@@ -315,6 +317,26 @@ class Jobs:
         with self._journal.writing(now) as transaction:
             job = read_job(transaction.connection, job_id)
             restart(transaction, job, new, kept, replace=replace)
+            return read_job(transaction.connection, job_id)
+
+    def prioritize(self, job_id: int, priority: int, now: datetime) -> Job:
+        """Give the job that priority; the one it has changes nothing.
+
+        Raises NotFound, VerbRefused for a job that has ended.
+        """
+        with self._journal.writing(now) as transaction:
+            job = read_job(transaction.connection, job_id)
+            if job.status not in OPEN_STATUSES:
+                raise VerbRefused(
+                    f"job {job_id} is {job.status}: a priority would change nothing",
+                    hint="enqueue the folder again, with `priority`",
+                )
+            if job.priority == priority:
+                return job
+            values = {"priority": priority, "updated_at": now}
+            transaction.run(update(jobs).where(jobs.c.id == job_id).values(values))
+            message = f"priority {priority} instead of {job.priority}"
+            transaction.add_event(job_id, EventKind.EDITED, message)
             return read_job(transaction.connection, job_id)
 
     def remove(self, job_id: int, now: datetime) -> None:

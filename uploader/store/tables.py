@@ -1,4 +1,4 @@
-"""The three tables: jobs, their files, and the append-only history of events.
+"""The tables: jobs, their files, the append-only history of events; limits, and moves within them.
 
 The database itself refuses what it can: unknown words, an offset beyond the end of its file, a
 stored file short of its size, a second open job for one model. A change here needs a migration; a
@@ -185,5 +185,25 @@ events = Table(
     Column("kind", String, nullable=False),
     Column("message", Text, nullable=False),
     Column("path", Text),
+    sqlite_autoincrement=True,
+)
+
+#: What users chose by `limit`; a value of NULL is as configured.
+limits = Table(
+    "limits",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("value", Text),
+)
+
+#: What workers decided about their number of files in flight; only the newest are kept.
+moves = Table(
+    "moves",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("owner", String, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("files", Integer, nullable=False),
+    Column("message", Text, nullable=False),
     sqlite_autoincrement=True,
 )

@@ -9,7 +9,7 @@ from uploader import wiring
 from uploader.core.doctor_documents import Check, Health
 from uploader.core.errors import RemoteError, UploaderError, UsageError
 from uploader.core.text import duration, size
-from uploader.intake.forecast import forecast
+from uploader.intake.forecast import measured
 from uploader.remote import reach
 from uploader.settings.schema import Settings
 
@@ -111,7 +111,8 @@ def _account(settings: Settings) -> Check:
 def _rate(settings: Settings) -> Check:
     """What earlier uploads reached: without a model there is no URL to measure with."""
     with wiring.Store(settings) as store:
-        ahead = forecast(None, None, store.glimpse())
+        jobs = store.glimpse()
+        ahead = measured(jobs) if jobs else None
     if ahead is None:
         return Check("throughput", Health.OK, "not known: nothing was uploaded yet")
     return Check("throughput", Health.OK, f"{size(ahead.rate_bps)}/s, {ahead.because}")

@@ -132,7 +132,7 @@ def _writing(router: APIRouter, site: Site) -> None:
     @router.post("/jobs", response_model=JobDocument, status_code=HTTPStatus.CREATED)
     def enqueue(body: EnqueueBody) -> Response:
         request = request_of(body, folder_below(settings.api.roots, body.path))
-        plan = planned(request, settings, table)
+        plan = planned(request, settings, table, clock.now())
         job_id, is_new = plan.enqueue(table, clock.now())
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
         return JSONResponse(_document(site, job_id), status_code=status)
@@ -140,7 +140,9 @@ def _writing(router: APIRouter, site: Site) -> None:
     @router.post("/preflight", response_model=PreflightDocument)
     def preflight(body: EnqueueBody) -> Response:
         request = request_of(body, folder_below(settings.api.roots, body.path))
-        return JSONResponse(preflight_document(inspect(request, settings, table).as_json()))
+        return JSONResponse(
+            preflight_document(inspect(request, settings, table, clock.now()).as_json())
+        )
 
 
 def _verbs(router: APIRouter, site: Site) -> None:
