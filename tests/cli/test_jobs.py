@@ -206,3 +206,10 @@ def test_pause_says_what_a_plain_put_loses(uploader: Command, sql: Sql) -> None:
     sql("UPDATE files SET mode = 'put', mark_bytes = 20 WHERE path = 'config.json'")
     err = uploader("pause", "1").err
     assert "20 B of config.json went by plain PUT and will be sent again" in err
+
+
+@pytest.mark.usefixtures("enqueued")
+def test_remove_says_how_many_events_go_with_the_job(uploader: Command) -> None:
+    uploader("cancel", "1")
+    assert "job 1: gone from the history, too: 2 events\n" in uploader("remove", "1").err
+    assert uploader("events").out == ""

@@ -133,11 +133,16 @@ def remove(
 ) -> None:
     """Forget done, failed or cancelled jobs; models on Fireworks are kept.
 
+    A job's events go with it: who reads `uploader events --since` misses those that it has not read
+    yet.
+
     Example: uploader remove my-model
     """
 
     def one(jobs: Jobs, job: Job) -> None:
+        count = len(jobs.events(job.id))
         jobs.remove(job.id, wiring.clock().now())
+        print_note(f"job {job.id}: gone from the history, too: {count} event{'s' * (count != 1)}")
 
     each(settings_of(context), Asked(jobs or (), every, as_json), is_over, one)
 
