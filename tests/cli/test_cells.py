@@ -26,6 +26,10 @@ NAMES = (
     "ﾊﾝｶｸ-model",
     "नमूना.bin",
     "𠀀𠀁",
+    "🚀-rocket",
+    "\u2764\ufe0f-heart-1\ufe0f\u20e3",
+    "\U0001f1e9\U0001f1ea",
+    "\u0639\u0631\u0628\u0649",
 )
 texts = st.one_of(
     st.sampled_from(NAMES), st.text(alphabet="ab é模\uff46\u0301\u20dd한\u1112\u1161\u11ab")

@@ -12,6 +12,8 @@ from unicodedata import category, east_asian_width
 
 #: The vowels and finals of decomposed Hangul (file names of macOS): drawn into the cell before.
 _JAMO = re.compile("[\u1160-\u11ff\ud7b0-\ud7ff]")
+#: A sign that is narrow as text but, with the selector after it, is drawn as a wide emoji.
+_AS_EMOJI = re.compile("([#*0-9\xa9\xae\u203c-\u3299])\ufe0f")
 _CELLS = {"W": 2, "F": 2}  # wide and full-width, of Unicode's Annex 11
 #: A number stays with what it counts: 1.9 MiB, 12 errors.
 _CHUNK = re.compile(r"(?:[\d.]+ (?=[A-Za-z]))?\S+")
@@ -19,7 +21,9 @@ _CHUNK = re.compile(r"(?:[\d.]+ (?=[A-Za-z]))?\S+")
 
 def cells(text: str) -> int:
     """How many columns of a terminal ``text`` takes; it has no character that is not drawn."""
-    return len(text) if text.isascii() else sum(map(_cells, text))
+    if text.isascii():
+        return len(text)
+    return sum(map(_cells, text)) + sum(_cells(char) == 1 for char in _AS_EMOJI.findall(text))
 
 
 def _cells(char: str) -> int:
