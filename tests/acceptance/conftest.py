@@ -90,6 +90,7 @@ class World:
         }
         if box.ca_file:
             self.environment["REQUESTS_CA_BUNDLE"] = str(box.ca_file)
+        self._released = threading.Event()
 
     def model(self, name: str, **sizes: int) -> Path:
         """A folder that passes preflight, its weights of given sizes (file_bin=…)."""
@@ -141,10 +142,30 @@ class World:
         with self.worker("--until-idle", **environment) as process:
             assert process.wait(DEADLINE_S) == 0, self.log()
 
+    def hold(self, name: str, at_byte: int) -> None:
+        """Let every PUT of this file stand still at a byte, until `release` or `kill`.
+
+        A command started meanwhile may take as long as it likes; at a limited bandwidth the upload
+        would end first on a busy machine.
+        """
+        stands_still = {"on": "put", "match": name, "do": "stall", "at_byte": at_byte}
+        self.box.world.script.add([stands_still | {"seconds": 1, "times": 0}])
+        pace = self.box.world.pace
+
+        def sleep(_: float) -> None:
+            while not (self._released.wait(0.01) or pace.stopping.is_set()):
+                pass
+
+        pace.sleep = sleep
+
+    def release(self) -> None:
+        self._released.set()
+
     def kill(self, process: subprocess.Popen[str]) -> None:
         """SIGKILL, and wait until the sandbox has noticed the cut too."""
         process.send_signal(signal.SIGKILL)
         process.wait()
+        self.release()
         before: list[Any] = [None]
 
         def still() -> bool:

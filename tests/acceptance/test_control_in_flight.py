@@ -148,8 +148,9 @@ def test_cancel_deletes_the_model_this_job_created_and_no_other(world: World, jo
     world.uploader("enqueue", other)
     world.finish()
     world.uploader("enqueue", model)
-    with world.worker(UPLOADER_TRANSFER__BANDWIDTH_LIMIT="4MiB/s"):
-        until(lambda: world.received() > MIB)
+    world.hold("weights", MIB)
+    with world.worker():
+        until(lambda: world.received() >= MIB)
         world.uploader("cancel", "model", "--delete-remote")
         until(lambda: len(world.box.report()["models"]) == 1)
     assert world.box.report()["models"] == {"accounts/sandbox/models/other": "READY"}

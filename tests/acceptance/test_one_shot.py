@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import DEADLINE_S, MIB, World, until
+from tests.acceptance.conftest import DEADLINE_S, MIB, Stopwatch, World, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
@@ -53,9 +53,9 @@ def running(world: World, *words: object, **environment: str) -> Iterator[Comman
             process.wait()
 
 
-def sent(world: World, job: int = 1) -> int:
-    count: int = world.job(job)["bytes_sent"]
-    return count
+def locks(world: World) -> set[str]:
+    """One for each worker."""
+    return {path.name for path in (world.state / "workers").glob("*.lock")}
 
 
 def workers(world: World) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ def test_an_interrupted_upload_goes_on_with_the_same_command(
 ) -> None:
     model = world.model("model", weights_bin=24 * MIB)
     with running(world, "upload", model, **SLOW) as command:
-        until(lambda: command.out and sent(world) > 2 * MIB)
+        until(lambda: command.out and world.received() > 2 * MIB)
         command.process.send_signal(number)
         assert command.process.wait(DEADLINE_S) == code
         assert "`uploader run`" in command.err
@@ -108,18 +108,21 @@ def test_an_interrupted_upload_goes_on_with_the_same_command(
     world.assert_kept_every_promise()
 
 
+@pytest.mark.timed
 def test_a_daemon_does_the_work_and_is_replaced_within_ten_seconds(world: World) -> None:
-    model = world.model("model", weights_bin=64 * MIB)
-    with world.worker(**SLOW) as daemon:
-        until(lambda: world.state.exists() and workers(world))
+    model = world.model("model", weights_bin=24 * MIB)
+    world.hold("weights", 4 * MIB)
+    with world.worker() as daemon:
+        until(lambda: locks(world))
         with running(world, "upload", model) as command:
-            until(lambda: command.out and sent(world) > 4 * MIB)
+            until(lambda: command.out and world.received() >= 4 * MIB)
             (only,) = workers(world)
             assert only["jobs"] == [1]
             assert "a worker runs already: it does the work" in command.err
-            daemon.kill()
-            daemon.wait()
-            until(lambda: any(worker != only for worker in workers(world)), 10)
+            before = locks(world)
+            world.kill(daemon)
+            replaced = Stopwatch(command.process)
+            assert replaced.until(lambda: locks(world) - before) < 10
             assert command.process.wait(DEADLINE_S) == 0, command.err
     world.assert_identical(model)
     world.assert_kept_every_promise()
@@ -127,10 +130,12 @@ def test_a_daemon_does_the_work_and_is_replaced_within_ten_seconds(world: World)
 
 def test_two_uploads_at_once_each_do_their_own(world: World) -> None:
     first, second = (world.model(name, weights_bin=12 * MIB) for name in ("first", "second"))
-    with running(world, "upload", first, **SLOW) as command:
-        until(lambda: command.out and sent(world))
+    world.hold("first/weights", MIB)
+    with running(world, "upload", first) as command:
+        until(lambda: command.out and world.received() >= MIB)
         world.uploader("upload", second)
         assert world.job(2)["status"] == "done"
+        world.release()
         assert command.process.wait(DEADLINE_S) == 0, command.err
     for model in (first, second):
         world.assert_identical(model)

@@ -63,11 +63,12 @@ def _restore(world: World, backup: Path) -> None:
 
 
 def test_a_newer_program_backs_up_migrates_and_goes_on(world: World) -> None:
-    model = world.model("model", weights_bin=8 * MIB)
+    model = world.model("model", weights_bin=24 * MIB)
     newer = Newer(world)
     world.uploader("enqueue", model)
-    with world.worker(UPLOADER_TRANSFER__BANDWIDTH_LIMIT="1MiB/s") as process:
-        until(lambda: world.received() > MIB)
+    world.hold("weights", MIB)
+    with world.worker() as process:
+        until(lambda: world.received() >= MIB)
         refused = newer.uploader("enqueue", model, expect=11)
         assert "restart the service" in refused.stderr
         world.kill(process)
@@ -88,11 +89,12 @@ def test_a_newer_program_backs_up_migrates_and_goes_on(world: World) -> None:
 
 
 def test_a_backup_while_a_worker_runs_opens_and_goes_on(world: World) -> None:
-    model = world.model("model", weights_bin=8 * MIB)
+    model = world.model("model", weights_bin=24 * MIB)
     world.uploader("enqueue", model)
     copy = world.folder / "copy.db"
-    with world.worker(UPLOADER_TRANSFER__BANDWIDTH_LIMIT="1MiB/s") as process:
-        until(lambda: world.received() > MIB)
+    world.hold("weights", MIB)
+    with world.worker() as process:
+        until(lambda: world.received() >= MIB)
         assert world.uploader("db", "backup", copy).stdout == f"{copy}\n"
         rotating = Path(world.uploader("db", "backup").stdout.strip())
         first = rotating.stat().st_ino

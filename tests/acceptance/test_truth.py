@@ -65,7 +65,7 @@ def jobs(sending: World) -> Iterator[Jobs]:
 
 @pytest.mark.timed
 def test_a_killed_worker_has_no_rate_within_two_seconds(sending: World, jobs: Jobs) -> None:
-    with sending.worker(**SLOW) as process:
+    with sending.worker(UPLOADER_TRANSFER__BANDWIDTH_LIMIT="512KiB/s") as process:
         until(lambda: jobs.job(1).rate_bps)
         alive = status(sending)
         assert alive["jobs"][0]["rate_bps"] > 0

@@ -17,7 +17,7 @@ from tests.acceptance.conftest import World, world
 
 __all__ = ["world"]
 pytestmark = pytest.mark.acceptance
-DEADLINE_S = 60
+DEADLINE_S = 120
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
 
 

@@ -11,7 +11,7 @@ import pytest
 import uploader
 from uploader import api
 
-DEADLINE_S = 60
+DEADLINE_S = 120
 HEAVY = ("typer", "rich", "alembic", "sqlalchemy", "requests", "urllib3", "pydantic", "numpy")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import uploader
-from tests.acceptance.conftest import World, until, world
+from tests.acceptance.conftest import DEADLINE_S, World, until, world
 from uploader.cli import app
 
 __all__ = ["world"]
@@ -128,7 +128,7 @@ def test_a_folder_that_is_deleted_midway_ends_in_ready(slow: World) -> None:
     with slow.worker("--until-idle") as process:
         until(lambda: slow.received() > 4 * MIB)
         shutil.rmtree(root)
-        assert process.wait(60) == 0, slow.log()
+        assert process.wait(DEADLINE_S) == 0, slow.log()
     assert slow.job()["status"] == "done"
     slow.assert_identical(kept_elsewhere)
     slow.assert_kept_every_promise()

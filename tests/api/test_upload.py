@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -19,14 +20,14 @@ from tests.acceptance.conftest import World, until, world
 __all__ = ["world"]
 pytestmark = pytest.mark.acceptance
 MIB = 1 << 20
-DEADLINE_S = 60
+DEADLINE_S = 120
 
 
 @pytest.fixture
 def here(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """This process has the settings of the sandbox."""
     for name, value in world.environment.items():
-        if name.startswith(("UPLOADER_", "FIREWORKS_", "HOME", "XDG_")):
+        if name.startswith(("UPLOADER_", "FIREWORKS_", "REQUESTS_", "HOME", "XDG_")):
             monkeypatch.setenv(name, value)
     return world
 
@@ -101,10 +102,12 @@ def test_a_job_that_ends_otherwise_is_returned_too(here: World) -> None:
 def test_progress_is_told_about_once_a_second(slow: World) -> None:
     root = slow.model("weights", model_bin=24 * MIB)
     seen: list[uploader.Job] = []
+    began_s = time.monotonic()
     assert uploader.upload(root, allow="no_weights", progress=seen.append).status == "done"
+    took_s = time.monotonic() - began_s
     sent = [job.bytes_sent for job in seen]
     assert len(seen) >= 3
-    assert len(seen) <= 20
+    assert len(seen) <= took_s + 3  # the first, the last, and a started second
     assert all(earlier <= later for earlier, later in pairwise(sent))
     assert any(0 < bytes_sent < 24 * MIB for bytes_sent in sent)
 

@@ -10,7 +10,7 @@ from contextlib import closing
 from tests.service.conftest import Site
 from uploader.core.lifecycle import Verb
 
-DEADLINE_S = 20.0
+DEADLINE_S = 120.0
 
 
 def stream(
