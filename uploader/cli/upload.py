@@ -139,7 +139,7 @@ class _Upload:
                 try:
                     return wiring.work_on(self.settings, jobs, ids, show)
                 except (KeyboardInterrupt, SystemExit):
-                    show([jobs.job(job_id) for job_id in dict.fromkeys(ids)])
+                    show(_as_left(jobs, ids))
                     raise
         except (KeyboardInterrupt, SystemExit):
             again = shlex.join(["uploader", "upload", *map(str, paths)])
@@ -148,6 +148,11 @@ class _Upload:
                 f"{kept} kept: `{again}` or `uploader run` goes on where this stopped"
             )
             raise
+
+
+def _as_left(jobs: Jobs, ids: Sequence[int]) -> list[Job]:
+    """The jobs after the drain; that no worker runs any longer goes without saying."""
+    return [replace(jobs.job(job_id), unattended=False) for job_id in dict.fromkeys(ids)]
 
 
 def _print_outcome(plan: Plan, job: Job, *, created: bool) -> None:
