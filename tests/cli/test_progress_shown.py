@@ -112,6 +112,21 @@ def test_nothing_is_being_sent_without_a_worker(uploader: Command) -> None:
     assert [event["kind"] for event in document["events"]] == ["enqueued"]
 
 
+@pytest.mark.usefixtures("sending")
+@pytest.mark.parametrize(
+    ("hint", "to_do"),
+    [
+        ("uploader tries again by itself", f"To do: {NO_WORKER}."),
+        ("mount it", f"To do: mount it; {NO_WORKER}."),
+    ],
+)
+def test_without_a_worker_nothing_happens_by_itself(
+    hint: str, to_do: str, uploader: Command, sending: Sql
+) -> None:
+    sending(f"UPDATE jobs SET reason_code = 'x', reason_message = 'so', reason_hint = '{hint}'")
+    assert to_do in uploader("explain", "1").out.splitlines()
+
+
 @pytest.mark.usefixtures("held")
 def test_a_failed_job_has_one_state_and_one_reason(uploader: Command, sending: Sql) -> None:
     sending("UPDATE jobs SET status = 'failed', reason_code = 'x', reason_message = 'it broke'")

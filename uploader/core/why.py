@@ -140,8 +140,10 @@ def to_do(job: Job) -> str:
     if job.status is Status.DONE:
         return "nothing"
     hint = job.reason.hint.rstrip(".") if job.reason else ""
-    steps = [hint] if hint else []
-    if job.status in (Status.ACTIVE, Status.BLOCKED) and job.unattended:
+    alone = job.unattended and job.status in (Status.ACTIVE, Status.BLOCKED)
+    # What a worker does by itself, none does.
+    steps = [hint] if hint and not (alone and hint.startswith("uploader ")) else []
+    if alone:
         steps.append(NO_WORKER)
     if job.status is Status.PAUSED:
         steps.append(f"`uploader resume {job.id}` lets it go on")
