@@ -286,5 +286,5 @@ def test_calls_work_in_any_thread(model: Path, store: Path) -> None:
 
     thread = threading.Thread(target=call)
     thread.start()
-    thread.join(30)
+    thread.join(120)
     assert found == [1, "paused"]

@@ -25,7 +25,7 @@ from uploader.runtime import StopToken, SystemClock
 
 NOW = SystemClock().boot_s
 
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 def tcp(place: tuple[str, int]) -> Address:

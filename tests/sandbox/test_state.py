@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tests.sandbox.conftest import Remote
 
 GRANULE = 256 * 1024
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 Start = Callable[..., "Remote"]
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 GRANULE = 256 * 1024
 MIB = 1 << 20
-DEADLINE_S = 10.0
+DEADLINE_S = 60.0
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ def test_nothing_is_swept_while_a_snapshot_is_being_taken(snapshots: Snapshots, 
     with snapshots.taking(LocalFolder(root).list().manifest) as path:
         sweeper = threading.Thread(target=snapshots.sweep, args=(list,))
         sweeper.start()
-        sweeper.join(30)
+        sweeper.join(120)
         assert Path(path, "config.json").exists()
     snapshots.sweep(list)
     assert not Path(path).exists()

@@ -129,7 +129,7 @@ def test_a_store_that_is_gone_for_good_ends_the_worker(lab: FastLab) -> None:
         threading.Thread(target=run, daemon=True).start()
         lab.until(lambda: "session_opened" in lab.kinds())
         (lab.state / "uploader.db").unlink()
-        assert ended.wait(30)
+        assert ended.wait(120)
     assert [error.code for error in said] == ["gone"]
 
 
