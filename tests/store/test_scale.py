@@ -59,10 +59,9 @@ def fill(engine: Engine, count: int, only: Collection[str] = ()) -> None:
         for table in reversed(metadata.sorted_tables):
             connection.execute(table.delete())
         rows: list[dict[str, Any]] = []
-        for number in range(count):
-            for name in only or MANY:
-                columns = MANY[name]
-                rows.append({**_ROW, "not_before": None, "model_id": f"{name}{number}", **columns})
+        for name in only or MANY:  # one kind after the other, as history makes them
+            columns = {**_ROW, "not_before": None, **MANY[name]}
+            rows += [{**columns, "model_id": f"{name}{number}"} for number in range(count)]
         held = {"lease_owner": "me", "lease_token": "t", "lease_expires_at": NOW}
         for number in range(4):
             connection.execute(

@@ -50,6 +50,9 @@ from uploader.store.tables import (
 _LONGEST_WAIT = timedelta(days=2)
 _WITH_SESSIONS = select(files.c.job_id).where(HAS_SESSION)
 _CANCELLED = jobs.c.status == Status.CANCELLED
+#: The order of the indexes for claims. Asked for any active job, PostgreSQL would read the table
+#: until it meets one, past all that has ended; asked for the first one, it uses the index.
+_CLAIM_ORDER = (jobs.c.priority, jobs.c.not_before, jobs.c.id)
 #: The terms of a search for the next job.
 _HERE = jobs.c.base_url == bindparam("base")
 _DUE = (
@@ -249,9 +252,13 @@ class Claims:
         ours = and_(self._ours, jobs.c.base_url == base_url)
         deletable = exists().where(ours, TO_DELETE, jobs.c.not_before.is_(None))
         with_sessions = exists().where(ours, _CANCELLED, jobs.c.id.in_(_WITH_SESSIONS))
+        active = (
+            select(jobs.c.id).where(ours, active_in(lane)).order_by(*_CLAIM_ORDER).limit(1)
+            for lane in LANES
+        )
         query = select(
             or_(
-                *(exists().where(ours, active_in(lane)) for lane in LANES),
+                *(first.scalar_subquery().is_not(None) for first in active),
                 deletable,
                 with_sessions,
             )
