@@ -44,7 +44,7 @@ def test_the_version(uploader: Command) -> None:
 def test_run_ends_as_its_worker_says(uploader: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[bool] = []
 
-    def run(_: object, *, until_idle: bool) -> int:
+    def run(_: object, *, until_idle: bool, **__: object) -> int:
         seen.append(until_idle)
         return 8
 

@@ -17,7 +17,7 @@ def edit(
     context: typer.Context,
     job: OneJob,
     priority: Annotated[
-        int, typer.Option(metavar="N", help="A job with a higher priority runs first.")
+        int, typer.Option(metavar="N", help="A job with a higher priority N runs first.")
     ],
     as_json: AsJson = False,
 ) -> None:

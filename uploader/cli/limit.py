@@ -25,9 +25,12 @@ Limit = Annotated[
 ]
 Files = Annotated[
     str | None,
-    typer.Option(metavar="N|auto|default", help="Files in flight over all jobs of a worker."),
+    typer.Option(
+        metavar="N|auto|default",
+        help="Send N files at a time, over all jobs of a worker; auto finds the best number.",
+    ),
 ]
-MostJobs = Annotated[str | None, typer.Option(metavar="N|default", help="Jobs at once per worker.")]
+MostJobs = Annotated[str | None, typer.Option(metavar="N|default", help="Work on N jobs at once.")]
 #: A rate below zero is not an option: it is shown what a rate looks like.
 SETTINGS = {"ignore_unknown_options": True}
 
