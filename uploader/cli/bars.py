@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TextIO
@@ -49,7 +51,8 @@ class Bars:
     """One bar per job: what is confirmed, what is sent, and the job's stage."""
 
     def __init__(self, line: Callable[[Job, int], str], stream: TextIO) -> None:
-        console = Console(file=stream, highlight=False)
+        self._stream = stream
+        console = Console(file=stream, highlight=False, width=self._width())
         # What does not fit goes on in the next line: half a number is misleading.
         words = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=False))
         columns: list[ProgressColumn] = [words]
@@ -65,18 +68,21 @@ class Bars:
         """Draw the bars as the jobs are now: a new job gets one, one that is gone loses it."""
         for gone in self._rows.keys() - {job.id for job in jobs}:
             self._progress.remove_task(self._rows.pop(gone))
+        self._progress.console.width = self._width()  # a terminal may change its size
         for job in jobs:
             words = shown(self._line(job, self._progress.console.width - self._taken))
+            total, done, sent = max(job.bytes_total, 1), job.bytes_confirmed, job.bytes_marked
             if job.id not in self._rows:
-                self._rows[job.id] = self._progress.add_task(words, sent=0)
-            self._progress.update(
-                self._rows[job.id],
-                total=max(job.bytes_total, 1),
-                completed=job.bytes_confirmed,
-                sent=job.bytes_marked,
-                description=words,
-            )
+                row = self._progress.add_task(words, total=total, completed=done, sent=sent)
+                self._rows[job.id] = row
+            row = self._rows[job.id]
+            self._progress.update(row, total=total, completed=done, sent=sent, description=words)
         self._progress.refresh()
+
+    def _width(self) -> int:
+        """Two columns are left for the ^C of the terminal: it may not push the bars down."""
+        at_least = os.get_terminal_size(self._stream.fileno())
+        return max(shutil.get_terminal_size(at_least).columns - len("^C"), 1)
 
     def __enter__(self) -> Self:
         self._progress.start()

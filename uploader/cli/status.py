@@ -185,7 +185,7 @@ def _show_table(jobs: Sequence[Job], base_url: str, now: datetime, columns: int)
         out("no jobs")
         return
     out_table(JOB_HEADINGS, [job_row(job, now) for job in jobs], columns)
-    if deserted(jobs):
+    if deserted(job for job in jobs if job.base_url == base_url):
         out()
         out_wrapped(NO_WORKER, columns)
     for job in jobs:
