@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import event, text
 
 from tests.engine.conftest import GRANULE, Lab
 from tests.simulation.sim import Sim
 from uploader.core.job import Mode
 from uploader.core.lifecycle import Verb
-from uploader.engine.berths import Berths
+from uploader.core.upload import EXCHANGE_EVERY_S
+from uploader.engine.berths import MOST_OPENERS, SMALL_PER_SLOT, Berths
 from uploader.engine.throttle import Slots
-from uploader.engine.upload import MOST_OPENERS, SMALL_PER_SLOT
 
 #: Slots of a laboratory's worker.
 SLOTS = 4
@@ -30,7 +33,8 @@ def small(count: int, size: int = 9) -> dict[str, Any]:
 
 
 def slow(lab: Lab, seconds: float) -> None:
-    """Every exchange takes so long."""
+    """Every exchange takes so long, and nobody has said how many files are in flight."""
+    lab.max_files = "auto"
     exchanges = ("create", "get", "urls", "validate", "start", "put", "query")
     lab.world.script.add(
         [{"on": on, "do": "latency", "seconds": seconds, "times": 0} for on in exchanges]
@@ -65,22 +69,22 @@ def commits(lab: Lab) -> list[str]:
 @pytest.mark.parametrize("size", [0, 9, GRANULE, GRANULE + 1])
 def test_a_small_file_costs_two_requests(lab: Lab, size: int) -> None:
     lab.world.config.landing_polls = 0
-    lab.enqueue(lab.model(**small(100, size)))
+    lab.enqueue(lab.model(**small(200, size)))
     crossed = counted(lab)
     lab.run()
     lab.assert_ready()
     requests = sum(count for name, count in crossed.items() if name.endswith("before"))
-    assert requests <= 2.05 * 100
-    assert crossed["query before"] == (0 if size else 100)  # it creates an empty object
+    assert requests <= 2.05 * 200, crossed
+    assert crossed["query before"] == (0 if size else 200)  # it creates an empty object
 
 
 def test_a_small_file_that_goes_by_plain_put_costs_one(lab: Lab) -> None:
     lab.world.config.landing_polls = 0
     lab.world.config.url_kind = "put"
-    lab.enqueue(lab.model(**small(100)))
+    lab.enqueue(lab.model(**small(200)))
     crossed = counted(lab)
     lab.run()
-    assert sum(count for name, count in crossed.items() if name.endswith("before")) <= 1.05 * 100
+    assert sum(count for name, count in crossed.items() if name.endswith("before")) <= 1.05 * 200
 
 
 # -- transactions --------------------------------------------------------------------------
@@ -242,55 +246,92 @@ def test_a_cancelled_job_of_many_files_leaves_no_slot_taken(lab: Lab) -> None:
 # -- slots that are shared -----------------------------------------------------------------
 
 
+def berths(slots: Slots, small_per_slot: int, *, shares: bool = True) -> Berths:
+    """Of job 1, when so many small files share a slot."""
+    made = Berths(slots, 1, threading.Event(), lambda: shares)
+    made.saw([None, small_per_slot * EXCHANGE_EVERY_S])
+    return made
+
+
+def join(own: Berths, count: int) -> list[Callable[[], None]]:
+    leave = [own.take(small=True) for _ in range(count)]
+    assert all(leave)
+    return [one for one in leave if one]
+
+
+def free(slots: Slots, job_id: int = 1) -> bool:
+    """Whether a slot is free for that job; it is taken."""
+    return slots.take(job_id, threading.Event())
+
+
 def test_small_files_share_a_slot_and_give_it_back() -> None:
-    slots, waiting = Slots(Sim(1), 2), threading.Event()
-    berths = Berths(slots, 1, waiting)
-    leave = [berths.share(3) for _ in range(3)]
-    assert slots.take(1, waiting), "three small files share one slot"
-    assert berths.share(3) is None
-    for give in leave[:2]:
-        assert give
-        give()
-    assert not slots.take(1, waiting), "one is left in it"
-    assert leave[2]
+    slots = Slots(Sim(1), 2)
+    own = berths(slots, 3)
+    leave = join(own, 3)
+    assert free(slots), "three small files share one slot"
+    assert own.take(small=True) is None
+    leave[0]()
+    leave[1]()
+    assert not free(slots), "one is left in it"
     leave[2]()
-    assert slots.take(1, waiting)
+    assert free(slots)
 
 
 def test_a_shared_slot_that_is_emptied_is_given_back_while_the_other_is_in_use() -> None:
-    slots, waiting = Slots(Sim(1), 2), threading.Event()
-    berths = Berths(slots, 1, waiting)
-    leave = [berths.share(2) for _ in range(4)]
-    assert berths.share(2) is None
-    for give in leave[:2]:
-        assert give
-        give()
-    assert slots.take(1, waiting)
+    slots = Slots(Sim(1), 2)
+    leave = join(berths(slots, 2), 4)
+    leave[0]()
+    leave[1]()
+    assert free(slots)
 
 
 def test_small_files_give_a_slot_up_if_another_job_has_none() -> None:
-    slots, waiting = Slots(Sim(1), 2), threading.Event()
-    berths = Berths(slots, 1, waiting)
-    leave = [berths.share(2) for _ in range(4)]
-    assert not slots.take(2, waiting)
-    assert leave[0]
+    slots = Slots(Sim(1), 2)
+    own = berths(slots, 2)
+    leave = join(own, 4)
+    assert not free(slots, 2)
     leave[0]()
-    assert berths.share(2) is None, "its place stays empty, so that the slot becomes free"
-    assert leave[1]
+    assert own.take(small=True) is None, "its place stays empty, so that the slot becomes free"
     leave[1]()
-    assert slots.take(2, waiting)
-    assert berths.share(2) is None, "the other slot is full"
-    assert leave[2]
+    assert free(slots, 2)
+    assert own.take(small=True) is None, "the other slot is full"
     leave[2]()
-    assert berths.share(2), "each has its half now"
+    assert own.take(small=True), "each has its half now"
 
 
 def test_a_large_file_has_a_slot_for_itself() -> None:
-    slots, waiting = Slots(Sim(1), 2), threading.Event()
-    berths = Berths(slots, 1, waiting)
-    give = berths.take()
+    slots = Slots(Sim(1), 2)
+    own = berths(slots, 8)
+    give = own.take(small=False)
     assert give
-    assert berths.share(8)
-    assert berths.take() is None
+    assert own.take(small=True)
+    assert own.take(small=False) is None
     give()
-    assert berths.take()
+    assert own.take(small=False)
+
+
+def test_a_number_that_a_user_gave_counts_small_files_too() -> None:
+    own = berths(Slots(Sim(1), 2), 8, shares=False)
+    join(own, 2)
+    assert own.take(small=True) is None
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 99), st.integers(1, 8))))
+def test_no_slot_is_lost_or_made_however_round_trips_change(
+    steps: list[tuple[bool, int, int]],
+) -> None:
+    slots = Slots(Sim(1), 3)
+    own = berths(slots, 1)
+    leave: list[Callable[[], None]] = []
+    for comes, which, per_slot in steps:
+        own.saw([per_slot * EXCHANGE_EVERY_S])
+        if comes and (one := own.take(small=which % 3 > 0)):
+            leave.append(one)
+        elif leave and not comes:
+            leave.pop(which % len(leave))()
+        running, _ = slots.demand()
+        assert 0 <= running <= 3
+        assert (running > 0) == bool(leave)
+    for one in leave:
+        one()
+    assert slots.demand()[0] == 0

@@ -12,7 +12,7 @@ from sqlalchemy import event, text
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.job import Mode, Status
 from uploader.core.lifecycle import Verb
-from uploader.engine.upload import OPENERS
+from uploader.engine.berths import OPENERS
 from uploader.engine.urls import MAX_RECREATIONS
 
 HOUR_S = 3600.0

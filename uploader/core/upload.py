@@ -104,12 +104,12 @@ class Room:
 
 
 #: A round trip is hidden by other exchanges, one for each so many seconds of it.
-_EXCHANGE_EVERY_S = 0.003
+EXCHANGE_EVERY_S = 0.003
 
 
 def abreast(round_trip_s: float, most: int) -> int:
     """How many small exchanges at once keep a link busy whose round trip takes so long."""
-    return max(1, min(most, round(round_trip_s / _EXCHANGE_EVERY_S)))
+    return max(1, min(most, round(round_trip_s / EXCHANGE_EVERY_S)))
 
 
 def is_small(file: FileState) -> bool:

@@ -3,45 +3,70 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from uploader.core.upload import abreast
 from uploader.engine.throttle import Slots
+
+#: Threads that open sessions: at least, and at most if round trips are long.
+OPENERS = 2
+MOST_OPENERS = 16
+#: How many small files share a slot if round trips are long.
+SMALL_PER_SLOT = 8
 
 
 class Berths:
     """Whoever gets a slot gives it back by the function that it gets, from any thread."""
 
-    def __init__(self, slots: Slots, job_id: int, waiting: threading.Event) -> None:
-        """``waiting`` is set when a slot may be free after none was."""
+    def __init__(
+        self, slots: Slots, job_id: int, waiting: threading.Event, shares: Callable[[], bool]
+    ) -> None:
+        """``waiting`` is set when a slot may be free after none was.
+
+        ``shares``: may small files share a slot? Not if a user has said how many are in flight.
+        """
         self._slots = slots
         self._job_id = job_id
         self._waiting = waiting
+        self._shares = shares
         self._lock = threading.Lock()
         #: Small files in flight, and the slots that they share.
         self._small = 0
         self._shared = 0
+        self._round_trip_s = 0.0
 
-    def take(self) -> Callable[[], None] | None:
-        """A slot for one file; None if none is free."""
-        taken = self._slots.take(self._job_id, self._waiting)
-        return self._give if taken else None
+    def saw(self, round_trips_s: Iterable[float | None]) -> None:
+        """So many seconds the last small exchanges took."""
+        if known := [trip_s for trip_s in round_trips_s if trip_s is not None]:
+            self._round_trip_s = min(known)
 
-    def share(self, most: int) -> Callable[[], None] | None:
-        """A place for a small file in a slot that up to ``most`` of them share; None if full."""
+    @property
+    def openers(self) -> int:
+        """How many threads may open sessions."""
+        return max(OPENERS, abreast(self._round_trip_s, MOST_OPENERS))
+
+    def take(self, *, small: bool) -> Callable[[], None] | None:
+        """A slot for one file, or a place in one for a small file; None if none is free."""
+        if not (small and self._shares()):
+            return self._give if self._slots.take(self._job_id, self._waiting) else None
+        return self._leave if self._joins(abreast(self._round_trip_s, SMALL_PER_SLOT)) else None
+
+    def _joins(self, most: int) -> bool:
         with self._lock:
             if self._slots.yields(self._job_id):
-                return None  # a slot that is shared would never become free by itself
+                return False  # a slot that is shared would never become free by itself
             if self._small >= self._shared * most:
                 if not self._slots.take(self._job_id, self._waiting):
-                    return None
+                    return False
                 self._shared += 1
             self._small += 1
-        return lambda: self._leave(most)
+        return True
 
-    def _leave(self, most: int) -> None:
+    def _leave(self) -> None:
+        most = abreast(self._round_trip_s, SMALL_PER_SLOT)
         with self._lock:
             self._small -= 1
-            free = self._shared - -(-self._small // most)
+            free = max(0, self._shared - -(-self._small // most))
             self._shared -= free
         for _ in range(free):
             self._give()

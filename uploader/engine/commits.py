@@ -18,10 +18,10 @@ from uploader.store.held import Held
 from uploader.store.held_files import NewSession, StoredFile
 
 #: From so many entries on, a batch is written at once.
-FULL = 16
+FULL = 64
 #: Seconds for which the oldest entry of a batch waits for others.
-_OPENED_WAIT_S = 0.05
-_STORED_WAIT_S = 0.25
+_OPENED_WAIT_S = 0.1
+_STORED_WAIT_S = 0.5
 _T = TypeVar("_T")
 
 

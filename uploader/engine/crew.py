@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from uploader.engine.berths import Berths
 from uploader.engine.context import WorkerContext
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
@@ -56,9 +57,10 @@ class Crew:
     ``lapsed``: has the lease ended? If so, no errand sends anything any longer.
     """
 
-    def __init__(self, context: WorkerContext, lapsed: Callable[[], bool]) -> None:
+    def __init__(self, context: WorkerContext, job_id: int, lapsed: Callable[[], bool]) -> None:
         self.wake = threading.Event()
         self.stopped = False
+        self.berths = Berths(context.slots, job_id, self.wake, lambda: context.auto.finds)
         self._context = context
         self._lapsed = lapsed
         self._errands: list[Errand] = []

@@ -55,6 +55,11 @@ class AutoFiles:
         self._looked_s = float("-inf")
         self._lock = threading.Lock()
 
+    @property
+    def finds(self) -> bool:
+        """Is the number found here, and not a user's?"""
+        return self._tuning is not None
+
     def set(self, files: int | None) -> None:
         """From now on that number of files is in flight; None: find it."""
         with self._lock:

@@ -64,12 +64,10 @@ from uploader.core.upload import (
     Shut,
     Sleep,
     Stored,
-    abreast,
     is_small,
     next_step,
 )
 from uploader.core.verdict import Verdict
-from uploader.engine.berths import Berths
 from uploader.engine.commits import Commits
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Crew, Errand
@@ -81,12 +79,7 @@ from uploader.engine.transfer import Transfer
 from uploader.engine.urls import Urls
 from uploader.store.held import Held
 
-#: Threads that open sessions: at least, and at most if round trips are long. How many each of them
-#: opens in a row.
-OPENERS = 2
-MOST_OPENERS = 16
-#: How many small files share a slot if round trips are long.
-SMALL_PER_SLOT = 8
+#: How many sessions a thread opens in a row.
 OPENED_IN_A_ROW = 4
 _TICK_S = 1.0
 
@@ -107,15 +100,13 @@ class Upload:
         self._urls = Urls(context, held, job)
         self._restarts = Restarts(context, held, self._files, self._urls)
         self._meter = Meter()
-        self._crew = Crew(context, lapsed)
+        self._crew = Crew(context, job.id, lapsed)
         self._last_words = LastWords(context, held, self._files, self._crew)
         #: The folder is gone: no file can be sent, so the job waits as a whole.
         self._away: SourceAway | None = None
         #: Why a file failed last.
         self._why: Reason | None = None
         self._commits = Commits(held, self._files)
-        self._berths = Berths(context.slots, job.id, self._crew.wake)
-        self._round_trip_s = 0.0
 
     def run(self) -> bool:
         """True once every file is stored; False if the rest waits, or the job was ended.
@@ -190,8 +181,7 @@ class Upload:
                 return None
 
     def _room(self, *, full: bool) -> Room:
-        hidden = max(OPENERS, abreast(self._round_trip_s, MOST_OPENERS))
-        most = hidden if self._job.start_accepted else 1
+        most = self._crew.berths.openers if self._job.start_accepted else 1
         return Room(
             running=self._crew.busy,
             send=not full,
@@ -211,9 +201,7 @@ class Upload:
 
     def _spawn_transfer(self, path: str) -> bool:
         """False if no slot is free."""
-        small = is_small(self._files[path])
-        most = abreast(self._round_trip_s, SMALL_PER_SLOT)
-        give = self._berths.share(most) if small else self._berths.take()
+        give = self._crew.berths.take(small=is_small(self._files[path]))
         if give is None:
             return False
         try:
@@ -248,9 +236,7 @@ class Upload:
         """Write and judge the results of the errands. Raises LeaseLost, ModelUsedUp."""
         now_s, opening = self._context.clock.boot_s(), self._crew.of(Opening)
         openings = [*opening, *(e for e in ended if isinstance(e, Opening))]
-        trips = [errand.round_trip_s for errand in (*openings, *ended)]
-        if known := [trip_s for trip_s in trips if trip_s is not None]:
-            self._round_trip_s = min(known)
+        self._crew.berths.saw(errand.round_trip_s for errand in (*openings, *ended))
         opened = [opened for one in openings for opened in one.take()]
         put = self._job.plain_put
         if self._commits.sessions(opened, now_s, more=bool(opening), plain_put=put):

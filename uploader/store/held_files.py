@@ -148,7 +148,9 @@ class HeldFiles:
         with self._fence.writing(urls_until=until) as transaction:
             if rows:
                 transaction.connection.execute(statement, rows)
-            found = transaction.connection.execute(select(files).where(*unstored))
+            found = transaction.connection.execute(
+                select(files).where(*unstored).order_by(files.c.path)
+            )
             with corrupt_rows_as_store_error():
                 return [file_of(row) for row in found]
 

@@ -69,12 +69,13 @@ class Transaction:
         self, job_id: int, kind: EventKind, news: Sequence[tuple[str, str | None]]
     ) -> None:
         """Append one event for each message and path, in one statement and in their order."""
+        lines = {message: storable(message) for message, _ in news}
         rows: list[dict[str, Any]] = [
             {
                 "job_id": job_id,
                 "at": self.now,
                 "kind": kind,
-                "message": storable(message),
+                "message": lines[message],
                 "path": path,
             }
             for message, path in news
