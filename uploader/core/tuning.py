@@ -16,7 +16,7 @@ _STEPS = (1.5, 1.2)
 #: A step is kept if it gains this part of what files that do not hinder each other would gain …
 _ENOUGH = 0.3
 #: … and more than rates vary by themselves.
-_MIN_GAIN = 0.05
+_MIN_GAIN = 0.08
 #: Seconds over which a rate is measured; many small confirmations say as much in less time.
 _WINDOW_S, _QUICK_S = 5.0, 1.0
 _QUICK_COUNT = 8
@@ -193,7 +193,9 @@ def _try_more(tuning: Tuning, look: Look) -> Decision:
 
 def _judge(tuning: Tuning, before: Measured, look: Look) -> Decision:
     gain = look.rate_bps / before.rate_bps - 1
-    if gain >= max(_MIN_GAIN, _ENOUGH * (tuning.files / before.files - 1)):
+    enough = _ENOUGH * (tuning.files / before.files - 1)
+    # After trouble each step is so small that its gain is, too.
+    if gain >= (enough if tuning.recovers else max(_MIN_GAIN, enough)):
         moved = f"{before.files} → {_files(tuning.files)}: {gain:+.0%}"
         return Decision(replace(tuning, before=None), moved.replace("%", " %"), restart=True)
     moved = f"{before.files} → {tuning.files} → {_files(before.files)}: {gain:+.0%}"
