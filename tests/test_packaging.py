@@ -106,4 +106,4 @@ def test_the_wheel_declares_version_licence_and_command(wheel: zipfile.ZipFile) 
     assert f"Version: {uploader.__version__}" in metadata
     assert "Classifier: Typing :: Typed" in metadata
     assert f"{ABOUT}/licenses/LICENSE" in wheel.namelist()
-    assert "uploader = uploader.cli.app:main" in wheel.read(f"{ABOUT}/entry_points.txt").decode()
+    assert "uploader = uploader.__main__:main" in wheel.read(f"{ABOUT}/entry_points.txt").decode()

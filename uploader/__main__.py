@@ -1,5 +1,9 @@
-"""``python -m uploader``."""
+"""The program: ``uploader``, and ``python -m uploader``."""
 
-from uploader.cli.app import main
+from uploader.runtime import importing
 
-main()
+with importing():
+    from uploader.cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -62,13 +62,15 @@ def first_byte_s(world: World) -> float:
 
 @pytest.mark.timed
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what the threads used")
-def test_an_upload_goes_on_in_little_more_than_its_libraries_take_to_load(world: World) -> None:
+def test_an_upload_goes_on_in_two_and_a_half_times_what_its_libraries_take_to_load(
+    world: World,
+) -> None:
     """In seconds of CPU: beyond it, a start only waits for one status query."""
     world.environment["UPLOADER_TRANSFER__BANDWIDTH_LIMIT"] = "8MiB/s"
     world.uploader("enqueue", sparse(world, "model", 512 * MIB), "--no-preflight")
     first_byte_s(world)  # opens the session
     bare, first = zip(*((bare_s(world), first_byte_s(world)) for _ in range(5)), strict=True)
-    assert min(first) <= 1.6 * min(bare)
+    assert min(first) <= 2.5 * min(bare)
 
 
 def peak_mb(world: World, name: str, size: int) -> float:
