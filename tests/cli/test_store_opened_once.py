@@ -41,7 +41,7 @@ OPENING: dict[str, tuple[tuple[str, ...], str]] = {
     "prune": (("prune",), "active"),
     "edit": (("edit", "1", "--priority", "3"), "active"),
     "limit": (("limit",), "active"),
-    "limit RATE": (("limit", "20MB/s"), "active"),
+    "limit again": (("limit", "20MB/s"), "active"),
     "logs": (("logs", "1"), "active"),
     "events": (("events",), "active"),
     "db current": (("db", "current"), "active"),
