@@ -30,6 +30,31 @@ def test_a_job_is_read_by_its_id_and_by_its_models_id(site: Site) -> None:
     assert [file["path"] for file in files] == sorted(file["path"] for file in files)
 
 
+def test_a_job_is_explained_in_sentences(site: Site) -> None:
+    site.ask("/api/jobs", {"path": str(site.folder()), "model_id": "m"})
+    explained = site.ask("/api/jobs/m/explain").json
+    assert (explained["schema"], explained["job"]) == ("uploader.explanation/1", 1)
+    assert any("m" in sentence for sentence in explained["sentences"])
+    assert [event["kind"] for event in explained["events"]] == ["enqueued"]
+
+
+def test_folders_below_the_roots_are_listed_and_no_others(site: Site) -> None:
+    site.folder("a/model")
+    (site.roots / "out").symlink_to("/etc", target_is_directory=True)
+    (site.roots / "file").write_text("")
+    roots = site.ask("/api/folders").json
+    assert [one["path"] for one in roots["folders"]] == [str(site.roots)]
+    listed = site.ask(f"/api/folders?path={site.roots}").json
+    assert ([one["name"] for one in listed["folders"]], listed["parent"]) == (["a"], None)
+    inner = site.ask(f"/api/folders?path={site.roots}/a").json
+    assert ([one["model"] for one in inner["folders"]], inner["parent"]) == (
+        [True],
+        str(site.roots),
+    )
+    for path in ("/etc", f"{site.roots}/../..", f"{site.roots}/out", "relative"):
+        assert site.ask(f"/api/folders?path={path}").status == 403
+
+
 def test_all_jobs_are_read_page_by_page(site: Site) -> None:
     for number in range(5):
         site.ask("/api/jobs", {"path": str(site.folder(f"m{number}"))})

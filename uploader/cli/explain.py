@@ -11,13 +11,12 @@ from uploader.cli.flags import spelled
 from uploader.cli.options import AsJson, SeveralJobs
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_wrapped, width
-from uploader.core.explanation import explanation_document, explanations_document
+from uploader.core.explanation import LAST_EVENTS, explanation_document, explanations_document
 from uploader.core.job import Event, Job
 from uploader.core.limit_words import held_back
 from uploader.core.text import event_line, timestamp
 from uploader.core.why import sentences, to_do
 
-_LAST_EVENTS = 5
 _LAST_MOVES = 4
 
 
@@ -39,7 +38,7 @@ def explain(context: typer.Context, jobs: SeveralJobs, as_json: AsJson = False) 
                 *sentences(job, table.files(job.id), settings.fireworks.base_url, now),
                 *held_back(job, limits, moves),
             ]
-            last = table.events(job.id)[-_LAST_EVENTS:]
+            last = table.last_events(job.id, LAST_EVENTS)
             found.append((job, [spelled(sentence) for sentence in told], last))
     if as_json:
         documents = [

@@ -8,6 +8,9 @@ from typing import Annotated, Literal, TypedDict
 from uploader.core.documents import EventJson, event_json
 from uploader.core.job import Event, Job
 
+#: Of so many events an explanation tells.
+LAST_EVENTS = 5
+
 
 class ExplanationDocument(TypedDict):
     """`uploader explain --json`: what there is to say about a job."""

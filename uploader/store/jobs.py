@@ -255,6 +255,13 @@ class Jobs:
         with self._journal.reading() as connection:
             return [event_of(row) for row in connection.execute(query)]
 
+    def last_events(self, job_id: int, count: int) -> list[Event]:
+        """The ``count`` newest events of a job, oldest first."""
+        query = select(events).where(events.c.job_id == job_id).order_by(events.c.seq.desc())
+        with self._journal.reading() as connection:
+            found = [event_of(row) for row in connection.execute(query.limit(count))]
+        return found[::-1]
+
     def apply(self, job_id: int, verb: Verb, now: datetime, *, delete_remote: bool = False) -> Job:
         """Carry out pause, resume, cancel or retry as `core/lifecycle.py` allows.
 

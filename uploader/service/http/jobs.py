@@ -23,7 +23,9 @@ from uploader.core.documents import (
     preflight_document,
     worker_json,
 )
+from uploader.core.explanation import LAST_EVENTS, ExplanationDocument, explanation_document
 from uploader.core.lifecycle import Verb
+from uploader.core.why import sentences, to_do
 from uploader.intake.plan import inspect, planned
 from uploader.intake.rescan import start_over
 from uploader.service.http.enqueuing import EnqueueBody, request_of
@@ -120,6 +122,14 @@ def _reading(router: APIRouter, site: Site) -> None:
     @router.get("/jobs/{job}/files", response_model=FilesPage)
     def files(job: Ref) -> Response:
         return JSONResponse({"files": [file_json(one) for one in table.files(table.find(job).id)]})
+
+    @router.get("/jobs/{job}/explain", response_model=ExplanationDocument)
+    def explain(job: Ref) -> Response:
+        found = table.find(job)
+        base_url = site.settings.fireworks.base_url
+        told = [*sentences(found, table.files(found.id), base_url, clock.now())]
+        last = table.last_events(found.id, LAST_EVENTS)
+        return JSONResponse(explanation_document(found, told, to_do(found), last))
 
     @router.get("/workers", response_model=WorkersDocument)
     def workers() -> Response:
