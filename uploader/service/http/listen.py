@@ -115,7 +115,11 @@ def listening(
         if not ending.is_set():
             from uploader.service.http import server  # noqa: PLC0415 - loads a web server
 
-            server.serve(settings, jobs, clock, keeper, listener, turned_s, ending)
+            try:
+                server.serve(settings, jobs, clock, keeper, listener, turned_s, ending)
+            except Exception:
+                _log.exception("the API has ended; uploading goes on without it")
+                listener.close()  # or whoever asks would wait for ever
         ended.set()
 
     with listener, bell, rung, announced(settings.state_dir, address):
