@@ -117,7 +117,7 @@ def listening(
 
             try:
                 server.serve(settings, jobs, clock, keeper, listener, turned_s, ending)
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, the daemon goes on
                 _log.exception("the API has ended; uploading goes on without it")
                 listener.close()  # or whoever asks would wait for ever
         ended.set()
