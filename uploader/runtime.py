@@ -72,6 +72,11 @@ class SystemClock:
         return random.random()  # noqa: S311 - spreads retries, guards nothing
 
 
+def monotonic_us() -> int:
+    """The time since boot without suspend, in microseconds, as service managers count it."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
 Spawn = Callable[[str, Callable[[], None]], None]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uploader.remote.credentials import ApiKeySource
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
-    from uploader.settings.schema import Settings
+    from uploader.settings.schema import Settings, Transfer
     from uploader.store.claims import Claims
     from uploader.store.database.workers import WorkerLock
     from uploader.store.history import Rows
@@ -200,11 +200,15 @@ def locate(error: StoreError, settings: Settings) -> None:
 
 @contextlib.contextmanager
 def worker(
-    settings: Settings, on_event: Callable[[Event], None], only: Collection[int] | None = None
+    settings: Settings,
+    on_event: Callable[[Event], None],
+    only: Collection[int] | None = None,
+    transfer: Callable[[], Transfer] | None = None,
 ) -> Iterator[tuple[Worker, Jobs]]:
     """A worker that counts as alive as long as the context lasts, and its job table.
 
     ``only``: the ids of the jobs that it is for; it changes no others. None: all jobs.
+    ``transfer``: the limits that are configured by now, if they may change meanwhile.
 
     Creates or migrates the store first. Raises StoreError, UsageError.
     """
@@ -229,7 +233,8 @@ def worker(
             for concern in concerns(settings, engine):
                 _log.warning("%s", concern)
             claims = Claims(engine, clock().now, on_event, scope.only)
-            context = _context(settings, engine, lock, watch.changed, claims)
+            given = transfer or (lambda: settings.transfer)
+            context = _context(settings, engine, lock, watch.changed, claims, given)
             yield Worker(context), Jobs(engine)
     except StoreError as error:
         locate(error, settings)
@@ -303,6 +308,7 @@ def _context(
     lock: WorkerLock,
     changed: Callable[[], bool],
     claims: Claims,
+    transfer: Callable[[], Transfer],
 ) -> WorkerContext:
     from uploader.core.tuning import START
     from uploader.engine.context import WorkerContext
@@ -354,7 +360,7 @@ def _context(
         slots=slots,
         throttle=throttle,
         auto=AutoFiles(time, slots, throttle, keep),
-        in_force=lambda: in_force(settings.transfer, jobs.limits.chosen()),
+        in_force=lambda: in_force(transfer(), jobs.limits.chosen()),
         private=Private(settings.private_paths),
         alive=lock.alive,
         changed=changed,

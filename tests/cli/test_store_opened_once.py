@@ -79,7 +79,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
         return found.note(real(*arguments, **options))
 
     monkeypatch.setattr(dialect, "open_engine", open_engine)
-    monkeypatch.setattr("uploader.service.daemon._on_signals", lambda _: None)
+    monkeypatch.setattr("uploader.service.daemon._on_signals", lambda *_: None)
     monkeypatch.setattr("uploader.service.daemon.log_to_stderr", lambda *_: None)
     return found
 

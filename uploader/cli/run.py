@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uploader.cli.serve import Listen, listening_at
 from uploader.cli.settings import settings_of
 from uploader.runtime import importing
+
+if TYPE_CHECKING:
+    from uploader.settings.schema import Settings
 
 
 def run(
@@ -26,7 +29,12 @@ def run(
     """
     with importing():
         from uploader.service import daemon  # the whole engine is slow to import
+        from uploader.settings.load import load
 
         settings = listening_at(settings_of(context), listen)
     listens = not settings.api.off and (listen is not None or not until_idle)
-    raise typer.Exit(daemon.run(settings, until_idle=until_idle, listens=listens))
+
+    def read() -> Settings:
+        return listening_at(load(context.obj), listen)
+
+    raise typer.Exit(daemon.run(settings, until_idle=until_idle, listens=listens, read=read))

@@ -18,6 +18,10 @@ class Steering:
         self._outdated = True
         self._read_s = float("-inf")
 
+    def outdate(self) -> None:
+        """What was read no longer holds: the configuration has changed."""
+        self._outdated = True
+
     def follow(self, *, changed: bool) -> None:
         """Read the limits again if the store has ``changed``. Raises StoreError."""
         now_s = self._context.clock.boot_s()

@@ -37,6 +37,7 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -98,6 +99,9 @@ class Worker:
         self.seen: set[int] = set()
         #: When the loop last turned, on the clock that goes on during suspend.
         self.turned_s = context.clock.boot_s()
+        #: Called at every turn, in the loop's thread, also while it drains: whoever wants to know
+        #: that the loop lives hears it from the loop itself.
+        self.on_turn: Callable[[], None] = lambda: None
         self._context = context
         self._runs: dict[Lease, JobRun] = {}
         self._stopping: dict[Lease, float] = {}
@@ -137,7 +141,7 @@ class Worker:
     def _loop(self, *, until_idle: bool) -> bool:
         self._context.claims.heal(self._context.base_url)  # a new start tries blocked jobs once
         while not self._draining:
-            self.turned_s = self._context.clock.boot_s()
+            self._has_turned()
             if ended := self.wake.is_set():  # a run has ended: its slot is free
                 self.wake.clear()
             if self._turn(claim=ended, until_idle=until_idle):
@@ -150,6 +154,24 @@ class Worker:
     def draining(self) -> bool:
         """Whether the worker has been told to end: it claims no more jobs."""
         return self._draining
+
+    @property
+    def running(self) -> int:
+        """How many jobs it works on, validation included."""
+        return len(self._runs)
+
+    @property
+    def store_broken(self) -> bool:
+        """Whether the last turns could not use the state store."""
+        return self._store_broken_since is not None
+
+    def follow_limits(self) -> None:
+        """Read the limits in force again; for the loop's thread."""
+        self._steering.outdate()
+
+    def _has_turned(self) -> None:
+        self.turned_s = self._context.clock.boot_s()
+        self.on_turn()
 
     def _turn(self, *, claim: bool, until_idle: bool) -> bool:
         """One turn of the loop; True if a run ``until_idle`` is finished."""
@@ -335,6 +357,7 @@ class Worker:
         for run in tuple(self._runs.values()):
             self._stop(run, began_s)
         while self._runs and clock.boot_s() - began_s < DRAIN_S:
+            self._has_turned()
             self.wake.clear()
             self._cut_after_grace(clock.boot_s())
             if self._runs:

@@ -1,6 +1,7 @@
 """`uploader run`: the worker loop with signals, a log of events and a line of progress.
 
-SIGTERM and SIGINT drain; a second one exits at once, which is safe at any time.
+SIGTERM and SIGINT drain; a second one exits at once, which is safe at any time. SIGHUP reads the
+configuration again; from a terminal that is closed it drains, too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import FrameType
 
@@ -24,6 +26,9 @@ from uploader.core.redact import redact
 from uploader.core.text import event_line, progress_line, shown, timestamp
 from uploader.engine.worker import DRAIN_S, Worker
 from uploader.runtime import spawn
+from uploader.service.reload import Configured
+from uploader.service.supervisor import Supervisor
+from uploader.settings.load import HOOKS, supervised
 from uploader.settings.schema import Settings
 from uploader.store.jobs import Jobs
 
@@ -65,30 +70,79 @@ def log_event(event: Event) -> None:
     _events.log(_LEVELS[level_of(event.kind)], "%s", event_line(event))
 
 
-def run(settings: Settings, *, until_idle: bool, listens: bool = False) -> int:
+def run(
+    settings: Settings,
+    *,
+    until_idle: bool,
+    listens: bool = False,
+    read: Callable[[], Settings] | None = None,
+) -> int:
     """`uploader run` until it has drained or is idle; returns its exit code (docs/cli.md §4).
 
-    Raises StoreError and UsageError.
+    ``read`` reads the settings again, as the same command line would now. Raises StoreError and
+    UsageError.
     """
     log_to_stderr()
     ended = threading.Event()
+    configured = Configured(settings, read or (lambda: settings))
+    transfer = lambda: configured.settings.transfer  # noqa: E731
     with (
-        wiring.worker(settings, log_event) as (worker, jobs),
+        wiring.worker(settings, log_event, transfer=transfer) as (worker, jobs),
         _api(settings, worker, listens=listens),
     ):
-        signals = _on_signals(worker.drain)
-        _start_hooks(settings, ended)
-        spawn("progress", lambda: _log_progress(jobs, ended))
+        supervisor = Supervisor(supervised(), wiring.clock())
+        turn = _Turn(worker, supervisor, configured, _Hooks())
+        worker.on_turn = turn
+        signals = _on_signals(worker.drain, turn.ask_to_reload)
+        turn.hooks.start(settings)
+        spawn("progress", lambda: _log_progress(jobs, supervisor, ended))
         spawn("drain", lambda: _leave_if_stuck(worker, ended))
         _log.info("worker started, state in %s", settings.state_dir)
         try:
             idle = worker.run(until_idle=until_idle)
         finally:
             ended.set()
+            turn.hooks.end()
+            supervisor.ended()
         _log.info("worker drained" if worker.draining else "worker is idle")
         if until_idle and not idle:
             return 128 + signals[0]  # whoever waits for the jobs must not take that for success
         return _result(jobs, worker.seen, settings.fireworks.base_url) if idle else Exit.OK
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What the worker's loop does for others at each of its turns, in its own thread."""
+
+    worker: Worker
+    supervisor: Supervisor
+    configured: Configured
+    hooks: _Hooks
+    _reloads: bool = False
+
+    def ask_to_reload(self) -> None:
+        """Reload at the next turn. Safe in a signal handler."""
+        self._reloads = True
+
+    def __call__(self) -> None:
+        """One turn."""
+        worker = self.worker
+        if self._reloads and not worker.draining:
+            self._reloads = False
+            self._reload()
+        self.supervisor.turned(
+            running=worker.running,
+            draining=worker.draining,
+            trouble="the state store cannot be used" if worker.store_broken else "",
+        )
+
+    def _reload(self) -> None:
+        with self.supervisor.reloading():
+            changed = self.configured.reload()
+            self.worker.follow_limits()
+            if HOOKS in changed:
+                self.hooks.end()
+                self.hooks.start(self.configured.settings)
 
 
 @contextlib.contextmanager
@@ -109,22 +163,35 @@ def _api(settings: Settings, worker: Worker, *, listens: bool) -> Iterator[None]
         yield
 
 
-def _start_hooks(settings: Settings, ended: threading.Event) -> None:
-    if not settings.hooks:
-        return
-    from uploader.service.hooks.loop import Hooks  # noqa: PLC0415 - few have any
+@dataclass(slots=True)
+class _Hooks:
+    """The threads that tell; a reload ends them and starts others."""
 
-    def run() -> None:
-        with wiring.Store(settings) as store:
-            outbox = store.outbox()
-            if outbox is not None:
-                tls = wiring.trust(settings)
-                Hooks(settings.hooks, outbox, wiring.clock(), tls).run(ended, spawn)
+    _ended: threading.Event = field(default_factory=threading.Event)
 
-    spawn("hooks", run)
+    def start(self, settings: Settings) -> None:
+        """Tell the hooks of these settings, if there are any, until `end`."""
+        if not settings.hooks:
+            return
+        from uploader.service.hooks.loop import Hooks  # noqa: PLC0415 - few have any
+
+        self._ended = ended = threading.Event()
+
+        def run() -> None:
+            with wiring.Store(settings) as store:
+                outbox = store.outbox()
+                if outbox is not None:
+                    tls = wiring.trust(settings)
+                    Hooks(settings.hooks, outbox, wiring.clock(), tls).run(ended, spawn)
+
+        spawn("hooks", run)
+
+    def end(self) -> None:
+        """Tell nothing more once what is on its way has been told."""
+        self._ended.set()
 
 
-def _on_signals(drain: Callable[[], None]) -> list[int]:
+def _on_signals(drain: Callable[[], None], reload: Callable[[], None]) -> list[int]:
     """Drain at the first signal, leave at the second; the first is in the list then."""
     came: list[int] = []
 
@@ -135,6 +202,10 @@ def _on_signals(drain: Callable[[], None]) -> list[int]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, first)
+    if not sys.stderr.isatty():
+        signal.signal(signal.SIGHUP, lambda _number, _frame: reload())
+    elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        signal.signal(signal.SIGHUP, first)  # the terminal was closed
     return came
 
 
@@ -149,12 +220,17 @@ def _leave_if_stuck(worker: Worker, ended: threading.Event) -> None:
         os._exit(Exit.STORE)
 
 
-def _log_progress(jobs: Jobs, ended: threading.Event) -> None:
+def _log_progress(jobs: Jobs, supervisor: Supervisor, ended: threading.Event) -> None:
     while not wiring.clock().wait(ended, PROGRESS_EVERY_S):
         with contextlib.suppress(StoreError):  # the worker's loop reports that
             now = wiring.clock().now()
-            for job in jobs.uploading():
-                _progress.info("job %d %s: %s", job.id, job.model_id, progress_line(job, now))
+            lines = [
+                f"job {job.id} {job.model_id}: {progress_line(job, now)}"
+                for job in jobs.uploading()
+            ]
+            for line in lines:
+                _progress.info("%s", line)
+            supervisor.progress = lines[0] if lines else ""
 
 
 def _result(jobs: Jobs, seen: set[int], base_url: str) -> Exit:

@@ -33,6 +33,8 @@ from uploader.settings.schema import (
     at_home,
 )
 from uploader.settings.section import Section
+from uploader.settings.supervision import NAMES as FOR_THIS_PROCESS
+from uploader.settings.supervision import Supervision, supervision
 
 SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -74,7 +76,7 @@ _SECTIONS: Mapping[str, type[Section]] = {
 _API_KEY = "fireworks.api_key"
 _TOP = ("state_dir", "database_url")
 #: Tables of a file, of which no variable can hold one.
-_HOOKS = "hooks"
+HOOKS = "hooks"
 
 
 def _attributes() -> Iterator[tuple[str, str]]:
@@ -117,8 +119,8 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     document, strangers = _document(file) if file else ({}, False)
     words = [*_from_file(document, file), *_from_environment(environ)]
     for word in words:
-        if word.key not in (*KEYS, _HOOKS) and not isinstance(word.value, ApiKey):
-            raise _unknown("setting", word.key, word.origin, [*KEYS, _HOOKS, *_SECTIONS])
+        if word.key not in (*KEYS, HOOKS) and not isinstance(word.value, ApiKey):
+            raise _unknown("setting", word.key, word.origin, [*KEYS, HOOKS, *_SECTIONS])
     given = {word.key: Given(_shown(word), word.origin) for word in words}
     tree: dict[str, Any] = {
         "config_file": file,
@@ -139,7 +141,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
 
 def for_others(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment for another program: without what only this one has business with."""
-    private = ("FIREWORKS_API_KEY", "UPLOADER_DATABASE_URL")
+    private = ("FIREWORKS_API_KEY", "UPLOADER_DATABASE_URL", *FOR_THIS_PROCESS)
     return {name: value for name, value in environ.items() if name not in private}
 
 
@@ -158,6 +160,11 @@ def _relative(key: str, text: str, found: Path) -> str:
         f"{key} {text} is relative: from this folder it is {found}, and from another folder"
         " commands and workers use another store; write the whole path"
     )
+
+
+def supervised(environ: Mapping[str, str] = os.environ) -> Supervision:
+    """How whoever started this process wants to be told how it is doing."""
+    return supervision(environ)
 
 
 def wants_colour(environ: Mapping[str, str] = os.environ) -> bool:
@@ -219,7 +226,7 @@ def describe(settings: Settings) -> list[tuple[str, str, str]]:
     """(name, value, origin) of every setting; origin is `default`, a file, or a variable."""
     return [
         (key, _in_force(settings, key), settings.given.get(key, Given("", "default")).origin)
-        for key in (*KEYS, _HOOKS, _API_KEY)
+        for key in (*KEYS, HOOKS, _API_KEY)
     ]
 
 
@@ -297,9 +304,9 @@ def _nearest(name: str, known: list[str]) -> str:
 def _refused(problem: ValidationError, given: Mapping[str, Given]) -> UsageError:
     first = problem.errors(include_url=False, include_input=False, include_context=False)[0]
     place = [str(part) for part in first["loc"]]
-    if place[0] == _HOOKS:
+    if place[0] == HOOKS:
         number = f" {int(place[1]) + 1}" if len(place) > 1 else "s"
-        message = f"hook{number} in {given[_HOOKS].origin}: {'.'.join(place[2:]) or 'wrong'}"
+        message = f"hook{number} in {given[HOOKS].origin}: {'.'.join(place[2:]) or 'wrong'}"
         return UsageError(message, hint=first["msg"].removeprefix("Value error, "))
     key = ".".join(place[: 2 if place[0] in _SECTIONS else 1])
     text, origin = given.get(key, Given("its default", "default"))
@@ -309,14 +316,14 @@ def _refused(problem: ValidationError, given: Mapping[str, Given]) -> UsageError
 
 def _shown(word: _Entry) -> str:
     has_password = word.key == "fireworks.base_url" and "@" in str(word.value)
-    if word.key in (*_SECRET, _HOOKS) or has_password:
+    if word.key in (*_SECRET, HOOKS) or has_password:
         return MASK
     return redact(str(word.value))
 
 
 def _in_force(settings: Settings, key: str) -> str:
     """The value in use; one with a unit is shown as it was written."""
-    if key == _HOOKS:
+    if key == HOOKS:
         return ", ".join(hook.name for hook in settings.hooks)
     section, _, name = KEYS.get(key, key).rpartition(".")
     model = getattr(settings, section) if section else settings
