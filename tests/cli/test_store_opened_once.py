@@ -52,6 +52,7 @@ OPENING: dict[str, tuple[tuple[str, ...], str]] = {
 NOT_OPENING = {
     *("config show", "config path", "config check", "sandbox", "demo", "help", "version", "man"),
     *("config", "db", ""),
+    *("service", "service install", "service uninstall", "service status"),
 }
 
 

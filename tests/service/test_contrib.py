@@ -1,4 +1,4 @@
-"""The rules and the dashboard in contrib/ ask for metrics that there are."""
+"""What is in contrib/ asks for metrics and settings that there are, and containers are safe."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.service.conftest import Site
+from uploader.engine.worker import DRAIN_S
 from uploader.service.http import metrics
+from uploader.settings.load import VARIABLES
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
 DASHBOARD = (CONTRIB / "grafana/uploader.json").read_text()
@@ -47,3 +51,43 @@ def test_the_rules_are_what_their_tests_say() -> None:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- containers -------------------------------------------------------------------------------
+
+IMAGE = (CONTRIB.parent / "Containerfile").read_text()
+HEALTHY = CONTRIB / "container/healthy"
+
+
+def test_the_health_check_of_the_image_follows_the_loop(site: Site) -> None:
+    def healthy() -> bool:
+        environ = {
+            "UPLOADER_STATE_DIR": str(site.settings.state_dir),
+            "http_proxy": "http://[::1]:1",
+        }
+        asked = [sys.executable, str(HEALTHY)]
+        done = subprocess.run(asked, env=environ, capture_output=True, check=False, timeout=60)
+        return done.returncode == 0
+
+    assert healthy()
+    site.turned_s = 0.0
+    assert not healthy()
+    site.stop()
+    assert not healthy()
+
+
+@pytest.mark.parametrize("name", ["container/compose.yaml", "kubernetes/uploader.yaml"])
+def test_a_manifest_sets_what_exists_and_runs_without_root(name: str) -> None:
+    text = (CONTRIB / name).read_text()
+    assert set(re.findall(r"UPLOADER_\w+", text)) <= set(VARIABLES)
+    assert re.search(r"read_only: true|readOnlyRootFilesystem: true", text)
+    assert re.search(r"cap_drop: \[ALL\]|drop: \[ALL\]", text)
+    graces = re.findall(r"(?:stop_grace_period|GracePeriodSeconds): (\d+)", text)
+    assert [int(grace) > DRAIN_S for grace in graces] == [True]
+
+
+def test_the_image_runs_as_a_user_and_keeps_its_state_in_a_volume() -> None:
+    assert re.search(r"^USER 1000", IMAGE, re.MULTILINE)
+    (state,) = re.findall(r"UPLOADER_STATE_DIR=(\S+)", IMAGE)
+    assert f"VOLUME {state}\n" in IMAGE
+    assert "/livez" in HEALTHY.read_text()

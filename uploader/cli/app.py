@@ -34,6 +34,7 @@ from uploader.cli import (
     prune,
     sandbox,
     serve,
+    service,
     show,
     status,
     upload,
@@ -85,6 +86,7 @@ app.command(context_settings=limit.SETTINGS)(limit.limit)
 app.add_typer(config.config, name="config")
 app.add_typer(db.db, name="db")
 app.add_typer(hooks.hooks, name="hooks")
+app.add_typer(service.service, name="service")
 
 
 def _print_version(wanted: bool) -> None:
