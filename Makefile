@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: demo test test-matrix prove prove-tls check constraints docs soak fuzz hashes audit clean
+.PHONY: bench bench-quick demo test test-matrix prove prove-tls check constraints docs soak fuzz hashes audit clean
 
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
@@ -56,6 +56,16 @@ docs: $(VENV)/installed-dev ## the pages and tables that are generated from the 
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build
+
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	$(PIP) install --group bench
+	@touch $@
+
+bench: $(VENV)/installed-bench ## uploader beside curl and others, ten minutes or so: writes bench/RESULTS.md
+	$(BIN)/python -m bench
+
+bench-quick: $(VENV)/installed-bench ## the same in short, at most two minutes: writes .cache/bench/RESULTS.md
+	$(BIN)/python -m bench --set quick --rounds 3 --out .cache/bench
 
 MINUTES ?= 10
 SEED ?= 1

@@ -1,0 +1,46 @@
+"""`python -m bench`: uploader and others, the same bytes to the same sink, taking turns.
+
+`make bench` writes bench/RESULTS.md, its JSON and its plots; `make bench-quick` takes at most two
+minutes and writes to .cache/bench.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from bench.contenders import CONTENDERS
+from bench.report import Results, facts, write
+from bench.scenarios import FULL, QUICK, TINY, absent, compare
+
+SETS = {"full": FULL, "quick": QUICK, "tiny": TINY}
+
+
+def main() -> None:
+    """Run the comparison; after each scenario, write what came out so far."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--set", choices=SETS, default="full")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=(), metavar="SCENARIO")
+    parser.add_argument("--contenders", nargs="*", default=tuple(CONTENDERS), metavar="NAME")
+    parser.add_argument("--out", type=Path, default=Path("bench"))
+    options = parser.parse_args()
+    chosen = [one for one in SETS[options.set] if not options.only or one.name in options.only]
+    left_out = dict.fromkeys(CONTENDERS.keys() - options.contenders, "not asked for")
+    without = absent(chosen) | left_out
+    results = Results(facts(CONTENDERS.keys() - without.keys()), without)
+    began = time.monotonic()
+    for scenario in chosen:
+        load = os.getloadavg()[0]
+        with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+            runs, failures = compare(scenario, options.rounds, without, Path(scratch))
+        results.add(scenario, runs, failures, load)
+        results.facts["took"] = f"{time.monotonic() - began:.0f} s"
+        write(results, options.out)
+
+
+if __name__ == "__main__":
+    main()
