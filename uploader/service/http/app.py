@@ -15,7 +15,7 @@ from uploader import __version__
 from uploader.core.api_reasons import ApiCode
 from uploader.core.documents import EventJson
 from uploader.core.errors import StoreError
-from uploader.service.http import folders, jobs, metrics, page, problems
+from uploader.service.http import folders, jobs, metrics, page, problems, steering
 from uploader.service.http.doors import LINK, Doors, Names
 from uploader.service.http.feed import MAX_STREAMS, Feed
 from uploader.service.http.problems import Problem, Refusal
@@ -52,6 +52,7 @@ def application(site: Site, names: Names, address: str, feed: Feed) -> ASGIApp:
     )
     problems.install(app)
     app.include_router(jobs.routes(site))
+    app.include_router(steering.routes(site))
     app.include_router(folders.routes(site))
     app.include_router(_events(feed))
     app.include_router(metrics.routes(site))

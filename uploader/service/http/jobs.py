@@ -23,11 +23,14 @@ from uploader.core.documents import (
     preflight_document,
     worker_json,
 )
-from uploader.core.explanation import LAST_EVENTS, ExplanationDocument, explanation_document
+from uploader.core.explanation import ExplanationDocument, explanation_document
 from uploader.core.lifecycle import Verb
-from uploader.core.why import sentences, to_do
+from uploader.core.limit_documents import LimitsJson
+from uploader.core.why import to_do
+from uploader.intake.explain import explained
 from uploader.intake.plan import inspect, planned
 from uploader.intake.rescan import start_over
+from uploader.intake.steer import limits_in_force
 from uploader.service.http.enqueuing import EnqueueBody, request_of
 from uploader.service.http.roots import folder_below
 from uploader.service.http.site import Site
@@ -43,6 +46,7 @@ class JobsPage(TypedDict):
     schema: Annotated[Literal["uploader.jobs/1"], "The name and version of this document."]
     jobs: Annotated[list[JobJson], "The jobs by id."]
     workers: Annotated[list[WorkerJson], "The workers of this store that live; empty if none runs."]
+    limits: Annotated[LimitsJson, "The limits in force, and where each comes from."]
     last_event: Annotated[int, "The number of the newest event; the next ones are after it."]
     next: Annotated[int | None, "`after` of the next page; null on the last one."]
 
@@ -90,7 +94,7 @@ def routes(site: Site) -> APIRouter:
 
 
 def _reading(router: APIRouter, site: Site) -> None:
-    table, clock = site.jobs, site.clock
+    table, settings, clock = site.jobs, site.settings, site.clock
 
     @router.get("/jobs", response_model=JobsPage)
     def jobs(
@@ -109,6 +113,7 @@ def _reading(router: APIRouter, site: Site) -> None:
             "schema": "uploader.jobs/1",
             "jobs": [job_json(job, now) for job in found[:limit]],
             "workers": [worker_json(worker) for worker in table.workers()],
+            "limits": limits_in_force(settings, table, now),
             "last_event": newest,
             "next": found[limit - 1].id if more else None,
         }
@@ -125,11 +130,11 @@ def _reading(router: APIRouter, site: Site) -> None:
 
     @router.get("/jobs/{job}/explain", response_model=ExplanationDocument)
     def explain(job: Ref) -> Response:
-        found = table.find(job)
-        base_url = site.settings.fireworks.base_url
-        told = [*sentences(found, table.files(found.id), base_url, clock.now())]
-        last = table.last_events(found.id, LAST_EVENTS)
-        return JSONResponse(explanation_document(found, told, to_do(found), last))
+        now, base_url = clock.now(), settings.fireworks.base_url
+        limits = limits_in_force(settings, table, now)
+        found = explained(table, job, limits, base_url, now)
+        told = explanation_document(found.job, found.sentences, to_do(found.job), found.last)
+        return JSONResponse(told)
 
     @router.get("/workers", response_model=WorkersDocument)
     def workers() -> Response:

@@ -7,6 +7,7 @@ import { Chart } from "./chart.js";
 import { Overview } from "./overview.js";
 import { JobView } from "./job.js";
 import { EnqueueView } from "./enqueue.js";
+import { LimitsView, limitsLine } from "./limits.js";
 
 const MOVING_MS = 1000;
 const STILL_MS = 5000;
@@ -34,6 +35,7 @@ function route() {
   const [, kind, ref] = location.hash.split("/");
   if (kind === "jobs" && ref) return new JobView(site, decodeURIComponent(ref));
   if (kind === "enqueue") return new EnqueueView(site);
+  if (kind === "limits") return new LimitsView(site);
   return new Overview(site);
 }
 
@@ -80,8 +82,8 @@ function answered(page, shown) {
   chart.update(rates, rates[0][0], answeredAt);
   const workers = page.workers.length;
   const working = workers === 1 ? "1 worker" : `${workers} workers`;
-  const limits = page.limits ? `, ${page.limits}` : "";
-  write(facts, `${workers ? working : "no worker runs"}, ${size(rate)}/s in all${limits}`);
+  const limits = limitsLine(page.limits);
+  write(facts, `${workers ? working : "no worker runs"}, ${size(rate)}/s in all${limits ? `; ${limits}` : ""}`);
   const waits = page.jobs.some((job) => job.status === "active");
   const words = !workers && waits ? "No worker runs: jobs wait. `uploader run` or the service starts one." : "";
   write(notice, words);

@@ -4,6 +4,7 @@ import { Bar, el, Keyed, show, write } from "./parts.js";
 import { clock, moment, modelOf, sentAndConfirmed, size } from "./format.js";
 import { Chart, ratesOf } from "./chart.js";
 import { JobCard } from "./card.js";
+import { PriorityForm } from "./priority.js";
 import { get } from "./api.js";
 
 const MARKS = {
@@ -128,6 +129,7 @@ export class JobView {
     this.files = new Keyed(this.rows, (file) => new FileRow(file));
     this.history = el("ol", { class: "history" });
     this.after = el("div");
+    this.priority = new PriorityForm(site, ref);
     this.top = el("div");
     const headings = ["File", "Sent", "Confirmed", "Size", "State"];
     this.node = el(
@@ -136,6 +138,7 @@ export class JobView {
       el("p", {}, el("a", { href: "#/" }, "← All jobs")),
       this.top,
       this.sentences,
+      this.priority.node,
       this.after,
       el("section", {}, el("h2", {}, "Its life"), this.timeline.node),
       el(
@@ -160,7 +163,7 @@ export class JobView {
     const since = this.events.at(-1)?.seq ?? 0;
     const [job, explained, events, page] = await Promise.all([
       get(path),
-      get(`${path}/explain`).catch(() => ({ sentences: [] })),
+      get(`${path}/explain`),
       get(`/api/events?since=${since}&wait=0&job=${encodeURIComponent(this.ref)}`),
       get("/api/jobs?finished=0&limit=1000"),
     ]);
@@ -171,6 +174,7 @@ export class JobView {
       this.title = modelOf(job);
     }
     this.card.update(job);
+    this.priority.update(job);
     const lines = explained.sentences;
     if (lines.join("\n") !== this.lines) {
       this.lines = lines.join("\n");

@@ -1,0 +1,58 @@
+"""Routes that change what users may change while workers run: limits, and a job's priority."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from uploader.core.documents import JobDocument, job_document
+from uploader.core.limit_documents import LimitsDocument, limits_document
+from uploader.intake.steer import choose_limits, edit, limits_in_force
+from uploader.service.http.jobs import Ref
+from uploader.service.http.site import Site
+
+_Words = Annotated[str, Field(max_length=4096)]
+
+
+class LimitsBody(BaseModel):
+    """Those that are given are changed; each may be `default`, which is what is configured."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    bandwidth: Annotated[_Words | None, Field(description="A rate, `off` or a timetable.")] = None
+    files: Annotated[int | _Words | None, Field(description="A number, or `auto`.")] = None
+    jobs: Annotated[int | _Words | None, Field(description="A number.")] = None
+
+
+class EditBody(BaseModel):
+    """What can be changed of a job that has not ended."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    priority: Annotated[int, Field(ge=-(2**62), lt=2**62)]
+
+
+def routes(site: Site) -> APIRouter:
+    """All of them. Every worker follows a change within a second."""
+    router = APIRouter(prefix="/api")
+    table, settings, clock = site.jobs, site.settings, site.clock
+
+    @router.get("/limits", response_model=LimitsDocument)
+    def limits() -> Response:
+        return JSONResponse(limits_document(limits_in_force(settings, table, clock.now())))
+
+    @router.post("/limits", response_model=LimitsDocument)
+    def choose(body: LimitsBody) -> Response:
+        choose_limits(
+            table, clock.now(), bandwidth=body.bandwidth, files=body.files, max_jobs=body.jobs
+        )
+        return limits()
+
+    @router.post("/jobs/{job}/edit", response_model=JobDocument)
+    def edited(job: Ref, body: EditBody) -> Response:
+        now = clock.now()
+        found = edit(table, table.find(job).id, now, priority=body.priority)
+        return JSONResponse(job_document(found, table.files(found.id), now))
+
+    return router
