@@ -19,6 +19,7 @@ from uploader.core import (
     explanation,
     hook_documents,
     limit_documents,
+    receipt_documents,
     setup_documents,
 )
 from uploader.core.api_reasons import ApiCode
@@ -54,6 +55,8 @@ _WHOLE = (
     doctor_documents.DoctorDocument,
     setup_documents.BackupDocument,
     setup_documents.PruneDocument,
+    receipt_documents.ReceiptDocument,
+    receipt_documents.VerificationDocument,
     documents.FailureDocument,
 )
 _PARTS = (
@@ -71,6 +74,11 @@ _PARTS = (
     setup_documents.SettingJson,
     hook_documents.HookJson,
     doctor_documents.CheckJson,
+    receipt_documents.ReceiptJobJson,
+    receipt_documents.ReceiptFileJson,
+    receipt_documents.SubjectJson,
+    receipt_documents.DigestJson,
+    receipt_documents.DifferenceJson,
 )
 _WORDS = {int: "integer", str: "string", bool: "boolean", types.NoneType: "null"}
 

@@ -39,6 +39,8 @@ OPENING: dict[str, tuple[tuple[str, ...], str]] = {
     "retry --rescan": (("retry", "1", "--rescan"), "failed"),
     "remove": (("remove", "1"), "failed"),
     "prune": (("prune",), "active"),
+    "receipt": (("receipt", "1"), "done"),
+    "verify": (("verify", "1"), "done"),
     "edit": (("edit", "1", "--priority", "3"), "active"),
     "limit": (("limit",), "active"),
     "limit again": (("limit", "20MB/s"), "active"),
@@ -87,11 +89,16 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
 @pytest.mark.parametrize("name", OPENING)
 def test_a_command_opens_the_store_once_and_closes_it(
-    name: str, uploader: Command, model: Path, store: Path, sql: Sql, opened: Opened
+    name: str,
+    uploader: Command,
+    model: Path,
+    store: Path,
+    finish: Callable[[str], None],
+    opened: Opened,
 ) -> None:
     words, status = OPENING[name]
     assert uploader("enqueue", model).code == 0
-    sql(f"UPDATE jobs SET status = '{status}'")
+    finish(status)
     opened.engines, opened.closed = [], 0
     answer = uploader(*(model if word == MODEL else word for word in words))
     assert answer.code == 0, answer.err

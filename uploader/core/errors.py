@@ -5,6 +5,7 @@ UploaderError
 ├── NotFound              4   no such job or path
 ├── VerbRefused           5   a verb that the job's state refuses
 ├── PreflightRefused      6   the folder cannot become a model
+├── Differs              12   files, or the model, are not as they were uploaded
 ├── WaitTimedOut         10   the jobs that were waited for have not ended in time
 ├── StoreError           11   the job table is locked, out of reach, read-only, newer or corrupt
 ├── LeaseLost             1   this worker no longer owns the job: write nothing more
@@ -81,6 +82,13 @@ class PreflightRefused(UploaderError):
     def __init__(self, message: str, *, hint: str = "", findings: Sequence[Finding] = ()) -> None:
         super().__init__(message, hint=hint)
         self.findings = tuple(findings)
+
+
+class Differs(UploaderError):
+    """Files, or the model on the service, are not as they were uploaded; nothing was changed."""
+
+    exit_code = Exit.INTEGRITY
+    code = Code.DIFFERS
 
 
 class WaitTimedOut(UploaderError):

@@ -290,6 +290,12 @@ class Code(Coded):
         "The job's state refuses the verb; nothing was changed.",
         Made("which verbs the job's state allows"),
     )
+    DIFFERS = (
+        "differs",
+        None,
+        "Files, or the model, are not as they were when the job was done.",
+        "put the files back as they were sent, or upload them again as another model",
+    )
     PREFLIGHT = (
         "preflight",
         None,

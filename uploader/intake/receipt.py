@@ -1,0 +1,47 @@
+"""Proof of what was uploaded: the receipt of a job that is done (docs/receipts.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from uploader import __version__
+from uploader.core.errors import Differs, SourceChanged, SourceMissing, SourceUnsettled, VerbRefused
+from uploader.core.job import FileState, Job, Status
+from uploader.core.receipt_documents import ReceiptDocument, receipt_document
+from uploader.sources.digest import digest
+
+
+def receipt_of(
+    job: Job, files: Sequence[FileState], on_bytes: Callable[[int], None] = lambda _: None
+) -> ReceiptDocument:
+    """The receipt of a job and its files; reads the files, and calls ``on_bytes`` with each block.
+
+    Raises VerbRefused if the job is not done, Differs if a file is gone or is not the one that was
+    sent, SourceUnreadable.
+    """
+    require_done(job)
+    root = Path(job.path)
+    digests = {file.path: _sha256(root, file, on_bytes) for file in files}
+    return receipt_document(job, files, digests, __version__)
+
+
+def require_done(job: Job) -> None:
+    """Raises VerbRefused if the job is not done: until then there is nothing to prove."""
+    if job.status is not Status.DONE:
+        message = f"job {job.id} is {job.status}: only a job that is done can be proven"
+        raise VerbRefused(message, hint=f"`uploader wait {job.id}` waits until it is")
+
+
+def _sha256(root: Path, file: FileState, on_bytes: Callable[[int], None]) -> str:
+    """The SHA-256 of a local file whose size and CRC32C are those of what was sent."""
+    path = root / file.path
+    try:
+        found = digest(path, on_bytes, file.size_bytes)
+    except SourceUnsettled:
+        raise Differs(f"{path} was written to while it was read") from None
+    except (SourceChanged, SourceMissing) as error:
+        raise Differs(error.message) from None
+    if (found.size_bytes, found.crc32c) != (file.size_bytes, file.crc32c):
+        raise Differs(f"{path} is not the file that was sent")
+    return found.sha256
