@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from bench.contenders import CONTENDERS
-from bench.report import Results, facts, write
+from bench.report import Results, facts, read, write
 from bench.scenarios import FULL, QUICK, TINY, absent, compare
 
 SETS = {"full": FULL, "quick": QUICK, "tiny": TINY}
@@ -27,7 +27,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=(), metavar="SCENARIO")
     parser.add_argument("--contenders", nargs="*", default=tuple(CONTENDERS), metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path("bench"))
+    parser.add_argument("--again", action="store_true", help="only the page, from results.json")
     options = parser.parse_args()
+    if options.again:
+        write(read(options.out), options.out)
+        return
     chosen = [one for one in SETS[options.set] if not options.only or one.name in options.only]
     left_out = dict.fromkeys(CONTENDERS.keys() - options.contenders, "not asked for")
     without = absent(chosen) | left_out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import ssl
 import subprocess
@@ -104,10 +105,11 @@ def measured(
             stderr=output,
             start_new_session=True,
         )
-        signal.signal(signal.SIGALRM, lambda *_: os.killpg(process.pid, signal.SIGKILL))
-        signal.setitimer(signal.ITIMER_REAL, _DEADLINE_S)
-        _, status, usage = os.wait4(process.pid, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            status, usage = _ended(process.pid)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
     wall_s = time.monotonic() - began
     process.returncode = os.waitstatus_to_exitcode(status)
     after = where.ask("/_sink/counts")
@@ -123,3 +125,14 @@ def measured(
         after["connections"] - before["connections"],
         after["cpu_s"] - before["cpu_s"],
     )
+
+
+def _ended(pid: int) -> tuple[int, resource.struct_rusage]:
+    """How a process ended and what it used; it and its group are killed if that takes too long."""
+    signal.signal(signal.SIGALRM, lambda *_: os.killpg(pid, signal.SIGKILL))
+    signal.setitimer(signal.ITIMER_REAL, _DEADLINE_S)
+    try:
+        _, status, usage = os.wait4(pid, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return status, usage

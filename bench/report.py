@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib.util
 import json
 import os
 import platform
 import statistics
 import subprocess
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.contenders import CLOUD, CLOUD_MANY, CURL, MEDIA_8, MEDIA_100, RCLONE, RUN, UPLOAD
-from bench.measure import Run
+from bench.measure import ROOT, Network, Run
 from bench.scenarios import Scenario
 
 GIB = 1 << 30
@@ -72,10 +74,16 @@ class Results:
         self.outcomes[scenario.name] = Outcome(scenario, runs, failures, load)
 
     def further(self, kind: str, name: str, of: Callable[[Run], float]) -> float | None:
-        """What each further GiB takes: between 64 and 256 MiB, so that starting costs nothing."""
-        small, large = self.outcomes.get(f"{kind}-64"), self.outcomes.get(f"{kind}-256")
-        if not small or not large or name not in small.runs or name not in large.runs:
+        """What each further GiB takes, from the smallest file to the largest that it sent."""
+        sent = [
+            outcome
+            for outcome in self.outcomes.values()
+            if outcome.scenario.name.startswith(f"{kind}-") and name in outcome.runs
+        ]
+        if len(sent) < 2:
             return None
+        sent.sort(key=lambda outcome: outcome.payload_bytes)
+        small, large = sent[0], sent[-1]
         pairs = zip(small.runs[name], large.runs[name], strict=True)
         seconds = statistics.median(of(more) - of(less) for less, more in pairs)
         return seconds * GIB / (large.payload_bytes - small.payload_bytes)
@@ -127,49 +135,20 @@ def write(results: Results, folder: Path) -> None:
     from bench.text import page  # noqa: PLC0415  # it needs what is above
 
     folder.mkdir(parents=True, exist_ok=True)
-    document = {
-        "facts": results.facts,
-        "absent": results.absent,
-        "scenarios": {
-            name: {
-                "what": outcome.scenario.words,
-                "load": outcome.load,
-                "failures": outcome.failures,
-                "runs": {who: [asdict(run) for run in runs] for who, runs in outcome.runs.items()},
-            }
-            for name, outcome in results.outcomes.items()
-        },
-    }
-    (folder / "results.json").write_text(json.dumps(document, indent=1) + "\n")
-    plotted = _plot(results, folder / "results.png")
+    (folder / "results.json").write_text(json.dumps(asdict(results), indent=1) + "\n")
+    plotted = importlib.util.find_spec("matplotlib") is not None
+    if plotted:  # in a process of its own: a child's peak memory includes that of its parent
+        command = [sys.executable, "-m", "bench.plot", str(folder.absolute())]
+        subprocess.run(command, cwd=ROOT, check=True)
     (folder / "RESULTS.md").write_text(page(results, plotted=plotted))
 
 
-def _plot(results: Results, path: Path) -> bool:
-    try:
-        import matplotlib as mpl  # noqa: PLC0415  # the group `bench`, and heavy
-    except ImportError:
-        return False
-    mpl.use("agg")
-    from matplotlib import pyplot as plt  # noqa: PLC0415  # after `use`
-
-    columns = min(3, len(results.outcomes))
-    rows = -(-len(results.outcomes) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(6 * columns, 3 * rows), squeeze=False)
-    for axis, outcome in zip(axes.flat, results.outcomes.values(), strict=False):
-        names = list(outcome.runs)
-        walls = [[run.wall_s for run in outcome.runs[name]] for name in names]
-        middle = [statistics.median(times) for times in walls]
-        less = [mid - min(times) for mid, times in zip(middle, walls, strict=True)]
-        more = [max(times) - mid for mid, times in zip(middle, walls, strict=True)]
-        colours = ["tab:orange" if name in (RUN, UPLOAD) else "tab:blue" for name in names]
-        axis.barh(names, middle, xerr=[less, more], color=colours, ecolor="black", capsize=2)
-        axis.invert_yaxis()
-        axis.set_title(outcome.scenario.words, fontsize=8)
-        axis.set_xlabel("seconds: median, shortest and longest", fontsize=7)
-        axis.tick_params(labelsize=7)
-    for axis in list(axes.flat)[len(results.outcomes) :]:
-        axis.set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    return True
+def read(folder: Path) -> Results:
+    """What `write` wrote there."""
+    document = json.loads((folder / "results.json").read_text())
+    results = Results(document["facts"], document["absent"])
+    for one in document["outcomes"].values():
+        scenario = {**one["scenario"], "network": Network(**one["scenario"]["network"])}
+        runs = {name: [Run(**run) for run in found] for name, found in one["runs"].items()}
+        results.add(Scenario(**scenario), runs, one["failures"], one["load"])
+    return results

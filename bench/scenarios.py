@@ -52,14 +52,15 @@ class Scenario:
 
 FULL = (
     Scenario("http-64", 1, 64 * MIB, Network(), _ONE_BY_ONE),
-    Scenario("http-256", 1, 256 * MIB, Network(), _ONE_BY_ONE),
+    Scenario("http-1024", 1, 1024 * MIB, Network(), (RUN, CURL, MEDIA_8)),
     Scenario("tls-64", 1, 64 * MIB, Network(tls=True), _OVER_TLS),
-    Scenario("tls-256", 1, 256 * MIB, Network(tls=True), _OVER_TLS),
-    Scenario("slow-256", 1, 256 * MIB, Network(latency_ms=50), (RUN, CURL, MEDIA_8)),
-    Scenario("several-tls", 4, 64 * MIB, Network(tls=True), _AT_ONCE),
-    Scenario("capped", 8, 32 * MIB, Network(connection_mb_s=20), (RUN, CURL, CLOUD_MANY, RCLONE)),
+    Scenario("tls-1024", 1, 1024 * MIB, Network(tls=True), (RUN, CURL, MEDIA_8)),
     Scenario("many-0", 500, SMALL_BYTES, Network(), (*_AT_ONCE, MEDIA_8)),
     Scenario("many-40", 500, SMALL_BYTES, Network(latency_ms=40), _AT_ONCE),
+    Scenario("http-256", 1, 256 * MIB, Network(), _ONE_BY_ONE),
+    Scenario("several-tls", 4, 64 * MIB, Network(tls=True), _AT_ONCE),
+    Scenario("slow-256", 1, 256 * MIB, Network(latency_ms=50), (RUN, CURL, MEDIA_8)),
+    Scenario("capped", 8, 32 * MIB, Network(connection_mb_s=20), (RUN, CURL, CLOUD_MANY, RCLONE)),
 )
 QUICK = (
     Scenario("http-64", 1, 64 * MIB, Network(), (RUN, CURL, VENDOR, MEDIA_8, RCLONE)),

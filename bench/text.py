@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 
 from bench import targets
-from bench.contenders import CURL, RUN, VENDOR
+from bench.contenders import CONTENDERS, CURL, RUN, VENDOR
 from bench.report import GIB, Outcome, Results, cpu, wall
 
 _ROUNDS = """\
@@ -77,22 +77,21 @@ def _summary(results: Results) -> Iterator[str]:
 
 
 def _further(results: Results) -> Iterator[str]:
-    kinds = [kind for kind in ("http", "tls") if f"{kind}-256" in results.outcomes]
-    for kind in kinds:
+    for kind in ("http", "tls"):
+        curls = results.further(kind, CURL, cpu)
+        if curls is None:
+            continue
         yield ""
         yield f"## A further GiB over {kind.upper()}"
         yield ""
-        yield "Between one file of 64 MiB and one of 256 MiB: what starting costs is not in it."
+        yield "Between the smallest and the largest file that one sent: starting is not in it."
         yield ""
         yield "| | seconds | CPU seconds | CPU through curl's |"
         yield "|---|---|---|---|"
-        curls = results.further(kind, CURL, cpu)
-        for name in results.outcomes[f"{kind}-256"].runs:
+        for name in CONTENDERS:
             seconds, busy = (results.further(kind, name, of) for of in (wall, cpu))
-            if seconds is None or busy is None:
-                continue
-            ratio = f"{busy / curls:.2f}" if curls else ""
-            yield f"| {name} | {seconds:.2f} | {busy:.2f} | {ratio} |"
+            if seconds is not None and busy is not None:
+                yield f"| {name} | {seconds:.2f} | {busy:.2f} | {busy / curls:.2f} |"
 
 
 def _table(outcome: Outcome) -> Iterator[str]:

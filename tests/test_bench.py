@@ -28,7 +28,7 @@ def test_the_harness_sends_a_tiny_model_and_writes_what_it_saw(tmp_path: Path) -
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "results.json").read_text())["scenarios"]["tiny"]
+    found = json.loads((tmp_path / "results.json").read_text())["outcomes"]["tiny"]
     assert found["failures"] == {}
     assert {"uploader run", "resumable-media 8 MiB"} <= found["runs"].keys()
     for (run,) in found["runs"].values():
