@@ -66,7 +66,8 @@ def declared() -> dict[str, set[str]]:
 
 
 def test_every_import_is_declared_and_every_declaration_is_imported() -> None:
-    assert packages(ast.walk) == set().union(*declared().values())
+    # model-signing imports pyopenssl without declaring it.
+    assert packages(ast.walk) == set().union(*declared().values()) - {"pyopenssl"}
 
 
 def test_only_what_everybody_installs_is_imported_at_the_head_of_a_file() -> None:

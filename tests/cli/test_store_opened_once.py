@@ -43,6 +43,8 @@ OPENING: dict[str, tuple[tuple[str, ...], str]] = {
     "verify": (("verify", "1"), "done"),
     "edit": (("edit", "1", "--priority", "3"), "active"),
     "limit": (("limit",), "active"),
+    "hooks list": (("hooks", "list"), "active"),
+    "hooks retry": (("hooks", "retry"), "active"),
     "limit again": (("limit", "20MB/s"), "active"),
     "logs": (("logs", "1"), "active"),
     "events": (("events",), "active"),
@@ -53,7 +55,9 @@ OPENING: dict[str, tuple[tuple[str, ...], str]] = {
 #: They have nothing to do with the store.
 NOT_OPENING = {
     *("config show", "config path", "config check", "sandbox", "demo", "help", "version", "man"),
-    *("config", "db", ""),
+    *("config", "db", "hooks", ""),
+    *("dashboard", "hooks test"),
+    *("serve", "doctor"),  # one has no end, one asks the network: tests/service has their store
     *("service", "service install", "service uninstall", "service status"),
 }
 

@@ -24,8 +24,8 @@ def test_a_job_document_has_the_documented_keys_in_order() -> None:
     document = documents.job_document(JOB, [FILE], NOW)
     assert " ".join(document) == (
         "schema id model path snapshot kind stage status reason files_total files_stored"
-        " bytes_total bytes_confirmed bytes_sent rate_bps eta_s awaiting_since attempts not_before"
-        " priority created_at updated_at ready_at warnings preflight options files"
+        " bytes_total bytes_confirmed bytes_sent bytes_sent_once rate_bps eta_s"
+        " awaiting_since attempts not_before priority created_at updated_at ready_at warnings preflight options files"
     )
     assert document["schema"] == "uploader.job/1"
     assert document["model"] == "accounts/acme/models/llama-70b-ft-v3"
@@ -40,6 +40,7 @@ def test_a_file_has_the_documented_keys_in_order() -> None:
         "size_bytes": 1000,
         "offset": 256,
         "bytes_sent": 700,
+        "bytes_sent_once": 600,
         "stored": False,
         "verified": False,
         "crc32c": "4waSgw==",
@@ -48,7 +49,8 @@ def test_a_file_has_the_documented_keys_in_order() -> None:
         "last_error": None,
     }
     assert " ".join(documents.file_json(FILE)) == (
-        "path size_bytes offset bytes_sent stored verified crc32c mode attempts last_error"
+        "path size_bytes offset bytes_sent bytes_sent_once stored verified crc32c mode attempts"
+        " last_error"
     )
 
 

@@ -31,7 +31,7 @@ WORDS = (
         "stored",
         "file_failed",
     ),
-    *("reidentified", "rescued", "healed"),
+    *("reidentified", "rescued", "hook_failed", "healed"),
 )
 
 
@@ -44,7 +44,7 @@ def test_every_kind_is_reported_at_exactly_one_place() -> None:
     told = [
         node.attr
         for path in sorted(ROOT.rglob("*.py"))
-        if path.name != "events.py"
+        if path not in (ROOT / "core/events.py", ROOT / "core/hooks.py")  # they write none
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Attribute)
         and isinstance(node.value, ast.Name)

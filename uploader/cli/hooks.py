@@ -15,6 +15,7 @@ from uploader.cli.terminal import out, out_json
 from uploader.core.errors import NotFound, UploaderError
 from uploader.core.exits import Exit
 from uploader.core.hook_documents import hooks_document
+from uploader.core.reasons import Code
 
 if TYPE_CHECKING:
     from uploader.settings.hooks import Hook
@@ -83,6 +84,7 @@ class HookRefused(UploaderError):
     """The receiver did not take it."""
 
     exit_code = Exit.FAILED
+    code = Code.HOOK_REFUSED
 
 
 def _find(settings: Settings, name: str) -> Hook:

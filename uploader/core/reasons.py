@@ -309,6 +309,13 @@ class Code(Coded):
         "the jobs go on: wait again, or see `uploader status`",
     )
 
+    HOOK_REFUSED = (
+        "hook_refused",
+        None,
+        "The receiver of a hook did not take what it was told as a test.",
+        "check its URL or command, its secret, and what it says itself",
+    )
+
     # -- never shown: control flow ---------------------------------------------------------
 
     LEASE_LOST = (

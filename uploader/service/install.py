@@ -227,6 +227,6 @@ def _run(words: Sequence[str]) -> str:
         said = foreign_line(done.stderr or done.stdout, _MAX_WORDS_CHARS)
         raise ManagerFailed(
             f"`{' '.join(words)}` ended with {done.returncode}: {said}",
-            hint="`journalctl -e` says more" if "systemctl" in words[0] else "",
+            hint="`journalctl -e` says why" if "systemctl" in words[0] else "",
         )
     return done.stdout

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from uploader import wiring
 from uploader.service.doctor import machine, service, setup
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 def examine(settings: Settings) -> Iterator[Check]:
     """Every check, as soon as it is done."""
-    yield from setup.checks(settings)
-    yield from machine.checks(settings)
-    yield from service.checks(settings)
+    with wiring.Store(settings) as store:
+        yield from setup.checks(settings, store)
+        yield from machine.checks(settings)
+        yield from service.checks(settings, store)

@@ -17,7 +17,7 @@ _OFF_S, _WRONG_S = 30.0, 300.0
 _DAY_S = 86400.0
 
 
-def checks(settings: Settings) -> Iterator[Check]:
+def checks(settings: Settings, store: wiring.Store) -> Iterator[Check]:
     """Those that ask the network, then the service."""
     url = settings.fireworks.base_url
     proxy = reach.proxy_of(url)
@@ -35,7 +35,7 @@ def checks(settings: Settings) -> Iterator[Check]:
         yield from _direct(url, tls)
     yield _clock(settings)
     yield _account(settings)
-    yield _rate(settings)
+    yield _rate(store)
 
 
 def _direct(url: str, tls: ssl.SSLContext) -> Iterator[Check]:
@@ -69,7 +69,7 @@ def _tls(url: str, tls: ssl.SSLContext) -> Check:
     except OSError as problem:
         return Check("tls", Health.FAIL, f"no TLS: {problem.strerror or problem}", "check the port")
     left_s = (found.until - wiring.clock().now()).total_seconds()
-    words = f"{found.version}, HTTP/1.1, issued by {found.issuer}, for {duration(left_s)} more"
+    words = f"{found.version}, HTTP/1.1, issued by {found.issuer}, holds for {duration(left_s)}"
     if left_s < _DAY_S:
         return Check("tls", Health.WARN, words, "the certificate is about to end")
     return Check("tls", Health.OK, words)
@@ -108,11 +108,10 @@ def _account(settings: Settings) -> Check:
     return Check("account", Health.OK, f"the key is of {found}")
 
 
-def _rate(settings: Settings) -> Check:
+def _rate(store: wiring.Store) -> Check:
     """What earlier uploads reached: without a model there is no URL to measure with."""
-    with wiring.Store(settings) as store:
-        jobs = store.glimpse()
-        ahead = measured(jobs) if jobs else None
+    jobs = store.glimpse()
+    ahead = measured(jobs) if jobs else None
     if ahead is None:
         return Check("throughput", Health.OK, "not known: nothing was uploaded yet")
     return Check("throughput", Health.OK, f"{size(ahead.rate_bps)}/s, {ahead.because}")

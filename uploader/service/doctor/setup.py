@@ -9,6 +9,7 @@ from uploader import wiring
 from uploader.core import addresses
 from uploader.core.doctor_documents import Check, Health
 from uploader.core.errors import UploaderError
+from uploader.core.job import Status
 from uploader.core.reasons import Code
 from uploader.core.text import size
 from uploader.settings.load import describe, relative
@@ -19,13 +20,13 @@ from uploader.store.database.sqlite import library_version
 _LITTLE_BYTES, _FEW_BYTES = 1 << 30, 64 << 20
 
 
-def checks(settings: Settings) -> Iterator[Check]:
+def checks(settings: Settings, store: wiring.Store) -> Iterator[Check]:
     """Those that need neither the network nor a job."""
     yield from _configuration(settings)
     yield _key(settings)
     yield from _state_folder(settings)
-    yield _store(settings)
-    yield _worker(settings)
+    yield _store(store)
+    yield _worker(store)
 
 
 def _configuration(settings: Settings) -> Iterator[Check]:
@@ -66,33 +67,29 @@ def _state_folder(settings: Settings) -> Iterator[Check]:
         yield Check("file_system", Health.OK, "a local disk")
 
 
-def _store(settings: Settings) -> Check:
+def _store(store: wiring.Store) -> Check:
     version = f"SQLite {library_version()}"
     try:
-        with wiring.Store(settings) as store:
-            found = store.version()
-            if found is None:
-                return Check("store", Health.OK, f"there is none yet; {version}")
-            store.quick_check()
-            store.need()
-            count = store.need().counts()
+        found = store.version()
+        if found is None:
+            return Check("store", Health.OK, f"there is none yet; {version}")
+        store.quick_check()
+        jobs = sum(store.need().counts().values())
     except UploaderError as problem:
         return Check("store", Health.FAIL, problem.message, problem.hint)
-    jobs = sum(count.values())
     return Check("store", Health.OK, f"version {found}, undamaged, {jobs} jobs; {version}")
 
 
-def _worker(settings: Settings) -> Check:
+def _worker(store: wiring.Store) -> Check:
     try:
-        with wiring.Store(settings) as store:
-            table = store.find()
-            alive = bool(table) and store.worker_alive()
-            waits = bool(table) and any(s == "active" for _, s in (table.counts() if table else ()))
+        table = store.find()
+        counts = table.counts() if table else {}
+        alive = table is not None and store.worker_alive()
     except UploaderError:
-        return Check("worker", Health.WARN, "the store says nothing about workers", "")
+        return Check("worker", Health.WARN, "the store says nothing about workers")
     if alive:
         return Check("worker", Health.OK, "a worker runs")
     hint = "start `uploader run`, or install the service"
-    if waits:
+    if any(status == Status.ACTIVE for _, status in counts):
         return Check("worker", Health.FAIL, "no worker runs, and jobs wait for one", hint)
     return Check("worker", Health.WARN, "no worker runs", hint)

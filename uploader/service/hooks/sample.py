@@ -31,7 +31,7 @@ def tell_sample(hook: Hook, clock: Clock, tls: SSLContext) -> str:
     try:
         deliver(hook, sample, clock, tls)
     except Gone:
-        return "it answered 410: it wants nothing more"
+        return "it answered 410: it wants no others"
     except Undelivered as failed:
         return failed.why
     return ""

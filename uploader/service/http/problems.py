@@ -141,5 +141,5 @@ async def _plain(_request: Request, error: Exception) -> JSONResponse:
 
 async def _bug(_request: Request, error: Exception) -> JSONResponse:
     _log.error("a request ended in %s", type(error).__name__, exc_info=error)
-    words = "this is a bug; the log says more"
+    words = "this is a bug; the log says which"
     return _answer(_problem(HTTPStatus.INTERNAL_SERVER_ERROR, Code.BUG, words, Code.BUG.hint))
