@@ -25,7 +25,8 @@ def test_a_job_document_has_the_documented_keys_in_order() -> None:
     assert " ".join(document) == (
         "schema id model path snapshot kind stage status reason files_total files_stored"
         " bytes_total bytes_confirmed bytes_sent bytes_sent_once rate_bps eta_s"
-        " awaiting_since attempts not_before priority created_at updated_at ready_at warnings preflight options files"
+        " awaiting_since attempts not_before priority created_at"
+        " updated_at ready_at warnings preflight options files"
     )
     assert document["schema"] == "uploader.job/1"
     assert document["model"] == "accounts/acme/models/llama-70b-ft-v3"
