@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: bench bench-quick demo test test-matrix prove prove-tls check constraints docs soak fuzz hashes audit clean
+.PHONY: bench bench-quick demo test test-matrix prove prove-tls check constraints docs soak fuzz hashes audit picture clean
 
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
@@ -53,6 +53,9 @@ constraints: ## the newest versions that work together
 
 docs: $(VENV)/installed-dev ## the pages and tables that are generated from the code
 	$(BIN)/python -m tests.docs
+
+picture: $(VENV)/installed ## the picture in the README, from a real run: docs/upload.svg
+	$(BIN)/python -m tests.picture
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist build

@@ -243,7 +243,7 @@ def _prose(call: Callable[..., object]) -> str:
 
 #: The parts of pages that people write: how each begins and ends there, and what it is now.
 PARTS: dict[str, tuple[str, Callable[[], str]]] = {
-    "README.md": (r"(?<=```mermaid\n).*?(?=\n```)", render_mermaid),
+    "docs/life.md": (r"(?<=```mermaid\n).*?(?=\n```)", render_mermaid),
     "docs/preflight.md": (r"\| check \| kinds .*?(?=\n\n|\n\Z)", registry.render_table),
     "docs/python.md": (r"(?<=from the docstrings. -->\n\n).*?(?=\n\n<!-- End)", python_calls),
     "docs/sandbox.md": (r"A fault script is a JSON list.*?\n(?=\n## )", help_text),

@@ -1,7 +1,7 @@
 """The life of a job as one table (docs/life.md).
 
 Every change of status by a verb, and every next stage, is in this file; the store's verbs and the
-README's diagram obey it. A missing key is an illegal move and changes nothing.
+diagram of docs/life.md §9 obey it. A missing key is an illegal move and changes nothing.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def sources(verb: Verb) -> tuple[Status, ...]:
 
 
 def render_mermaid() -> str:
-    """The state diagram of the README, drawn from the two tables."""
+    """The state diagram of docs/life.md §9, drawn from the two tables."""
     lines = ["stateDiagram-v2", "    [*] --> active: enqueue", "    state active {"]
     lines += [f"        {stage} --> {after}" for stage, after in NEXT_STAGE.items()]
     lines.append("    }")

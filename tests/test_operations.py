@@ -1,0 +1,90 @@
+"""Every command that docs/operations.md shows is run, in the state that it is shown for."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.model.build import BASE, folder
+from tests.reader import Reader, blocks
+
+PAGE = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+SANDBOX = "uploader sandbox --env sandbox.env"
+
+
+def shown() -> set[str]:
+    """Its commands, in sentences, tables and blocks."""
+    lines = re.findall(r"`(uploader(?: [^`]*)?)`", PAGE)
+    return {*lines, *(line for block in blocks(PAGE, "sh") for line in block.splitlines())}
+
+
+class Operator:
+    """Types what the page shows, and remembers it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self.typed: set[str] = set()
+
+    def __call__(self, command: str, job: int = 0, expect: int = 0) -> str:
+        assert command in shown()
+        self.typed.add(command)
+        return self._reader.types(command.replace("JOB", str(job)), expect)
+
+    def reason(self, job: int) -> str:
+        document = json.loads(self._reader.types(f"uploader show {job} --json"))
+        return str((document["reason"] or {}).get("code", document["status"]))
+
+
+@pytest.mark.long
+def test_every_command_shown_helps_in_the_state_that_it_is_shown_for(tmp_path: Path) -> None:
+    reader = Reader(tmp_path)
+    operator = Operator(reader)
+    with reader.starts_the_sandbox(SANDBOX):
+        a_changed_file_is_sent_anew(reader, operator)
+        a_refused_model_is_replaced(reader, operator)
+        a_folder_that_is_gone_is_put_back_or_its_job_cancelled(reader, operator)
+        for command in sorted(shown() - operator.typed - {"uploader run", "uploader dashboard"}):
+            operator(command, job=1)
+        with reader.starts_the_daemon("uploader run"):
+            assert "http://127.0.0.1:" in operator("uploader dashboard")
+    assert operator.typed == shown() - {"uploader run"}
+    assert (tmp_path / "support.tar.gz").is_file()
+
+
+def a_changed_file_is_sent_anew(reader: Reader, operator: Operator) -> None:
+    model = folder(reader.home / "changed", BASE)
+    reader.types("uploader enqueue changed")
+    (model / "config.json").write_text('{"architectures": ["LlamaForCausalLM"], "x": 1}')
+    reader.types("uploader run --until-idle", expect=12)
+    assert operator.reason(1) == "source_changed"
+    operator("uploader retry JOB --rescan", job=1)
+    reader.types("uploader run --until-idle")
+    assert operator.reason(1) == "done"
+
+
+def a_refused_model_is_replaced(reader: Reader, operator: Operator) -> None:
+    folder(reader.home / "refused", BASE)
+    reader.types("uploader enqueue refused")
+    reader.scripts({"on": "validate", "do": "status", "status": 400, "body": "no such tokenizer"})
+    reader.types("uploader run --until-idle", expect=7)
+    assert operator.reason(2) == "validation_failed"
+    operator("uploader retry JOB --replace", job=2)
+    reader.types("uploader run --until-idle")
+    assert operator.reason(2) == "done"
+
+
+def a_folder_that_is_gone_is_put_back_or_its_job_cancelled(
+    reader: Reader, operator: Operator
+) -> None:
+    model = folder(reader.home / "gone", BASE)
+    reader.types("uploader enqueue gone")
+    (model / "config.json").unlink()
+    reader.types("uploader run --until-idle", expect=12)
+    assert operator.reason(3) == "source_missing"
+    (model / "config.json").write_bytes(BASE["config.json"])
+    operator("uploader retry JOB", job=3)
+    operator("uploader cancel JOB", job=3)
+    assert operator.reason(3) == "cancelled"
