@@ -190,6 +190,23 @@ def test_a_traceback_in_the_log_neither_steers_the_terminal_nor_holds_the_key() 
     assert not [one for one in (key.reveal(), sure) if one in "".join(printed.split())]
 
 
+def test_what_a_library_says_of_its_own_errors_is_cleaned_as_ours_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "lastResort", logging._StderrHandler(logging.WARNING))  # type: ignore[attr-defined]
+    monkeypatch.setattr(logging.getLogger("uploader"), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("uploader"), "propagate", False)
+    daemon.log_to_stderr()
+    words = "Exception in ASGI application: \x1b[2J https://a.example/x?upload_id=Canary0123"
+    assert logging.lastResort
+    logging.lastResort.handle(
+        logging.LogRecord("uvicorn.error", logging.ERROR, "", 0, words, None, None)
+    )
+    printed = capsys.readouterr().err
+    assert "ASGI" in printed
+    assert not {"\x1b", "Canary"} & {one for one in ("\x1b", "Canary") if one in printed}
+
+
 def test_names_that_people_copy_are_not_broken(capsys: pytest.CaptureFixture[str]) -> None:
     out_wrapped("It is accounts/acme/models/a-rather-long-model-name-v2 by now.", 40, "model ")
     assert "accounts/acme/models/a-rather-long-model-name-v2\n" in capsys.readouterr().out

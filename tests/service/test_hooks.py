@@ -373,6 +373,12 @@ def test_a_command_that_is_not_there_is_a_failure_not_a_bug(lab: Lab) -> None:
         "0.0.0.0",
         "100.64.0.1",
         "nonsense",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a00:1::1",
+        "::10.0.0.1",
+        "::",
+        "224.0.0.1",
+        "ff0e::1",
     ],
 )
 def test_private_and_link_local_addresses_are_reached_only_if_allowed(address: str) -> None:
@@ -380,7 +386,13 @@ def test_private_and_link_local_addresses_are_reached_only_if_allowed(address: s
     assert may_reach(address, private=True) is (address != "nonsense")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "93.184.216.34", "2606:4700::1111"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "::1", "::ffff:127.0.0.1", "93.184.216.34", "2606:4700::1111",
+        "64:ff9b::5db8:d822",
+    ],
+)  # fmt: skip
 def test_public_addresses_and_this_machine_are_reached(address: str) -> None:
     assert may_reach(address, private=False)
 

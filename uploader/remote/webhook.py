@@ -24,6 +24,10 @@ from uploader.runtime import Clock
 
 _GONE = 410
 _MAX_WORDS_CHARS = 200
+#: IPv4 as IPv6: mapped, compatible (but for ::1) and translated (RFC 4291, RFC 6052).
+_TO_IPV4 = tuple(
+    ipaddress.IPv6Network(f"{prefix}/96") for prefix in ("::ffff:0:0", "::", "64:ff9b::")
+)
 
 
 class Receiver(requests.Session):
@@ -48,8 +52,15 @@ def may_reach(address: str, *, private: bool) -> bool:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    inner = getattr(found, "ipv4_mapped", None) or found
-    return private or inner.is_loopback or inner.is_global
+    inner = _translated(found) if found.version == 6 else found  # noqa: PLR2004 - IPv6
+    return private or inner.is_loopback or (inner.is_global and not inner.is_multicast)
+
+
+def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The IPv4 address that is reached by way of ``address``, if it is only a way to one."""
+    if not address.is_loopback and any(address in network for network in _TO_IPV4):
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
+    return address.sixtofour or address
 
 
 def send(

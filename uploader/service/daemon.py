@@ -63,6 +63,8 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     logger.handlers = [stream]
     logger.setLevel(level)
     logger.propagate = False
+    if logging.lastResort:  # what a library says of its own errors may repeat foreign words
+        logging.lastResort.setFormatter(_Formatter())
 
 
 def log_event(event: Event) -> None:

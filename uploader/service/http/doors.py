@@ -8,9 +8,8 @@ not too many, and the body is small JSON.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -24,8 +23,10 @@ from uploader.service.http.problems import Refusal
 from uploader.service.http.tokens import Keeper
 
 MAX_BODY_BYTES = 1_000_000
+_MAX_DIGITS = len(str(MAX_BODY_BYTES))
 #: These tell whether it lives, and nothing else; the link brings its own proof.
-OPEN = ("/livez", "/readyz")
+ALIVE = "/livez"  #: Never too often: whoever restarts what looks dead must not be misled.
+OPEN = (ALIVE, "/readyz")
 LINK = "/open/"
 _READING = ("GET", "HEAD", "OPTIONS")
 _KNOWN_PER_S, _STRANGERS_PER_S = 100.0, 20.0
@@ -119,17 +120,16 @@ class Doors:
         except Refusal as refusal:
             await problems.response(refusal, _extra(refusal))(scope, receive, guarded)
             return
-        await self._app(scope, body, guarded)
+        await self._app(_without_cookies(scope), body, guarded)
 
     def _let_in(self, scope: Scope, headers: Headers) -> None:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._names.holds(hosts[0]):
             raise Refusal(ApiCode.FOREIGN_HOST)
         _check_origin(headers, hosts[0])
-        known = self._is_known(headers)
-        if not (self._known if known else self._strangers).take():
+        known, path = self._is_known(headers), str(scope["path"])
+        if path != ALIVE and not (self._known if known else self._strangers).take():
             raise Refusal(ApiCode.TOO_FAST)
-        path: str = scope["path"]
         if not known and path not in OPEN and not path.startswith(LINK):
             raise Refusal(ApiCode.UNAUTHORIZED)
         if scope["method"] not in _READING:
@@ -139,29 +139,50 @@ class Doors:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._keeper.knows_token(token.strip()):
             return True
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self._keeper.cookie_name)
-        except CookieError:
-            return False
-        return cookie is not None and self._keeper.knows_cookie(cookie.value)
+        return any(map(self._keeper.knows_cookie, _values(headers, self._keeper.cookie_name)))
+
+
+def _values(headers: Headers, name: str) -> Iterator[str]:
+    """The values of the cookie ``name``. The standard library reads some cookies for minutes."""
+    for pair in headers.get("cookie", "").split(";"):
+        found, _, value = pair.strip().partition("=")
+        if found == name:
+            yield value
+
+
+def _without_cookies(scope: Scope) -> Scope:
+    """What the application gets: it would read all cookies of a stranger, and needs none."""
+    return {**scope, "headers": [one for one in scope["headers"] if one[0] != b"cookie"]}
 
 
 def _check_origin(headers: Headers, host: str) -> None:
     """Another port of this host is another page, although a browser sends it our cookie."""
     origin = headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+    if origin is not None and _netloc(origin) != host.lower():
         raise Refusal(ApiCode.FOREIGN_ORIGIN)
     if headers.get("sec-fetch-site") in ("cross-site", "same-site") and origin is not None:
         raise Refusal(ApiCode.FOREIGN_ORIGIN)
 
 
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:  # half an IPv6 address
+        return ""
+
+
 def _check_body(headers: Headers) -> None:
     length = headers.get("content-length")
-    if length is not None and (not length.isdecimal() or int(length[:12]) > MAX_BODY_BYTES):
+    if length is not None and not _is_small(length):
         raise Refusal(ApiCode.TOO_LARGE)
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refusal(ApiCode.NOT_JSON)
+
+
+def _is_small(length: str) -> bool:
+    digits = length.lstrip("0") or "0"
+    return digits.isdecimal() and len(digits) <= _MAX_DIGITS and int(digits) <= MAX_BODY_BYTES
 
 
 async def _body(headers: Headers, receive: Receive) -> Receive:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import uvicorn
 from uploader.core.addresses import is_loopback
 from uploader.runtime import Clock
 from uploader.service.http.app import application
+from uploader.service.http.connection import Connection
 from uploader.service.http.doors import Names
 from uploader.service.http.feed import Feed
 from uploader.service.http.listen import written
@@ -21,7 +23,6 @@ from uploader.service.http.tokens import Keeper
 from uploader.settings.schema import Settings
 from uploader.store.jobs import Jobs
 
-_MAX_CONNECTIONS = 256
 _GRACE_S = 1
 _LOOK_S = 0.25
 
@@ -48,6 +49,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
     host = settings.api.address[0].lower()
     names = Names({host, *(name.lower() for name in settings.api.hosts)}, not is_loopback(host))
     feed = Feed(jobs)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it warns of every stranger's nonsense
     server = _Server(
         uvicorn.Config(
             application(site, names, written(listener), feed),
@@ -57,7 +59,7 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
             ws="none",
             proxy_headers=False,
             server_header=False,
-            limit_concurrency=_MAX_CONNECTIONS,
+            http=Connection,
             timeout_graceful_shutdown=_GRACE_S,
             ssl_certfile=settings.api.tls_cert_file,
             ssl_keyfile=settings.api.tls_key_file,

@@ -1,0 +1,115 @@
+"""What somebody without the token can do to the daemon: nothing but be refused."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from tests.service.conftest import Site
+from uploader.service.http import connection
+
+#: A cookie that takes the standard library's reading of cookies a time beyond proportion.
+_AWKWARD = 'a="' + '\\"' * 20_000 + '"'
+
+
+def opened(site: Site) -> socket.socket:
+    host, _, port = site.address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def is_closed(one: socket.socket, within_s: float = 20.0) -> bool:
+    ready, _, _ = select.select([one], [], [], within_s)
+    try:
+        return bool(ready) and one.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize("path", ["/api/jobs", "/livez", "/open/x"])
+def test_a_cookie_is_read_in_linear_time(site: Site, path: str) -> None:
+    site.ask("/livez")
+    begun_s = time.process_time()
+    site.ask(path, token=None, Cookie=_AWKWARD)
+    assert time.process_time() - begun_s < 1.0
+
+
+def test_the_right_cookie_is_found_among_others(site: Site) -> None:
+    from tests.service.test_doors import link_to  # noqa: PLC0415 - the only one that needs it
+
+    answer = site.ask(link_to(site), token=None)
+    ours = answer.headers["set-cookie"].partition(";")[0]
+    for cookies in (f"a=b; {ours}", f'{ours}; x="\\";', f"=;;{ours};;", f"{_AWKWARD};{ours}"):
+        assert site.ask("/api/jobs", token=None, Cookie=cookies).status == 200
+    assert site.ask("/api/jobs", token=None, Cookie=f"x{ours}").status == 401
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://[", "http://[::1", "http://\uff03".encode().decode("latin-1")]
+)
+def test_an_origin_that_cannot_be_read_is_foreign(site: Site, origin: str) -> None:
+    answer = site.ask("/api/jobs", token=None, Origin=origin)
+    assert (answer.status, answer.json["code"]) == (403, "foreign_origin")
+
+
+@pytest.mark.parametrize("length", ["9" * 10, "0" * 12 + "9" * 8, "9" * 19])
+def test_a_length_is_read_to_its_end(site: Site, length: str) -> None:
+    head = (
+        f"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {site.token}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
+    with opened(site) as one:
+        one.sendall(head.encode())
+        assert one.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_nobody_can_make_the_daemon_look_dead(site: Site) -> None:
+    """A supervisor that is answered 429 would restart a worker that does its work."""
+    assert {site.ask("/livez", token=None).status for _ in range(60)} == {200}
+
+
+_HEAD = b"POST /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [b"", b"GET /livez HTTP/1.1\r\nHost: lo", _HEAD + b"5\r\nab"],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_who_does_not_finish_a_request_is_cut_off(
+    site: Site, begun: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.3)
+    with opened(site) as one:
+        one.sendall(begun)
+        assert is_closed(one)
+
+
+def test_who_waits_for_an_answer_is_not_cut_off(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.2)
+    since = site.ask("/api/jobs").json["last_event"]
+    assert site.ask(f"/api/events?since={since}&wait=1").status == 200
+
+
+def test_silent_connections_keep_nobody_out_and_take_no_more_files(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 8)
+    with ExitStack() as stack:
+        silent = [stack.enter_context(opened(site)) for _ in range(20)]
+        assert site.ask("/api/jobs").status == 200
+        assert all(is_closed(one) for one in silent[:12])
+        assert {site.ask("/api/jobs").status for _ in range(10)} == {200}
+
+
+def test_nonsense_of_a_stranger_is_not_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), opened(site) as one:
+        one.sendall(b"GET\r\n\r\n")
+        assert one.recv(100).startswith(b"HTTP/1.1 400")
+    assert [one for one in caplog.records if one.name.startswith("uvicorn")] == []

@@ -1,0 +1,74 @@
+"""One connection of the API: who says nothing, or half a request, holds none for long.
+
+The web server itself waits for ever for a request to end, and counts only requests. Every
+connection is an open file of the daemon, which needs them for uploading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+MAX_CONNECTIONS = 256
+#: For a whole request, its body included.
+PATIENCE_S = 30.0
+
+
+class Connection(H11Protocol):
+    """As uvicorn's, with a deadline per request; one too many ends the one silent for longest."""
+
+    _begun_s: float | None = None
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Make room, and expect a request."""
+        super().connection_made(transport)
+        self._expect()
+        if len(self.connections) > MAX_CONNECTIONS:
+            _most_silent(self.connections, self).cut()
+
+    def data_received(self, data: bytes) -> None:
+        """A part of a request; once it is whole, time is no longer the client's."""
+        super().data_received(data)
+        self._expect()
+
+    def on_response_complete(self) -> None:
+        """The next request may follow, and may have come already."""
+        super().on_response_complete()
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def cut(self) -> None:
+        """End it at once."""
+        self.connections.discard(self)
+        self.transport.abort()
+
+    @property
+    def silent_s(self) -> float:
+        """For how long it has owed us the rest of a request."""
+        return -1.0 if self._begun_s is None else self.loop.time() - self._begun_s
+
+    def _expect(self) -> None:
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+            self._forget()
+        elif self._timer is None and not self.transport.is_closing():
+            self._begun_s = self.loop.time()
+            self._timer = self.loop.call_later(PATIENCE_S, self.cut)
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._begun_s = None
+
+
+def _most_silent(connections: set[Any], newest: Connection) -> Connection:
+    """The one that has owed us a request for longest; ``newest`` if all are being answered."""
+    found: Connection = max(connections, key=lambda one: one.silent_s, default=newest)
+    return found
