@@ -63,7 +63,7 @@ def test_every_command_shown_does_what_is_said_of_it(tmp_path: Path) -> None:
     for name in ("my-model", "second-model", "third-model"):
         folder(tmp_path / name, BASE)
     typed = [block for block in blocks(README, "sh") if not block.startswith(ELSEWHERE)]
-    first, sandbox, daemon, jobs, hooks, watch = typed
+    first, sandbox, daemon, jobs, hooks, watch, prove = typed
     assert (sandbox, daemon) == (SANDBOX, DAEMON)
     with reader.starts_the_sandbox(sandbox):
         deployed = deploys_with_the_hook_shown(reader)
@@ -76,6 +76,7 @@ def test_every_command_shown_does_what_is_said_of_it(tmp_path: Path) -> None:
             until(lambda: deployed.exists() and len(deployed.read_text().splitlines()) == 2)
             assert "deploy" in reader.types(hooks)
             assert "http://127.0.0.1:" in reader.types(watch)
+            reader.types(prove)
             called = (block for block in blocks(README, "python") if "import uploader" in block)
             reader.types(f"python - <<'END'\n{next(called)}END")
     assert set(deployed.read_text().split()) == {
