@@ -31,6 +31,10 @@ def test_a_receipt_names_what_the_service_has_and_the_model_is_asked(world: Worl
     assert digests == {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in root.iterdir()
     }
+    generations = {
+        str(one.stored.generation) for one in world.box.world.objects.values() if one.stored
+    }
+    assert {file["generation"] for file in receipt["predicate"]["files"]} == generations
     assert all(file["verified"] for file in receipt["predicate"]["files"])
     kept = world.folder / "receipt.json"
     kept.write_text(json.dumps(receipt))

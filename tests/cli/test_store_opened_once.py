@@ -14,7 +14,6 @@ from tests.cli.conftest import Command, ScriptedClock
 from tests.cli.test_other_commands import commands
 from uploader.store.database import dialect
 
-Sql = Callable[[str], None]
 MODEL = "MODEL"
 #: Every command that looks into the store, and the state it needs the job in.
 OPENING: dict[str, tuple[tuple[str, ...], str]] = {

@@ -289,6 +289,29 @@ FACTS: list[tuple[dict[str, str], bytes, Finished]] = [
 ]
 
 
+GENERATIONS: list[tuple[dict[str, str], bytes, int | None]] = [
+    ({"x-goog-generation": "1730000000123456"}, b"", 1730000000123456),
+    (JSON, b'{"generation": "7"}', 7),
+    (JSON, b'{"generation": 7}', 7),
+    ({"x-goog-generation": str(2**63 - 1)}, b"", 2**63 - 1),
+    ({"x-goog-generation": str(2**63)}, b"", None),
+    ({"x-goog-generation": "-1"}, b"", None),
+    ({"x-goog-generation": "x"}, b"", None),
+    ({}, b'{"generation": "7"}', None),
+]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "generation"), GENERATIONS, ids=range(len(GENERATIONS))
+)
+def test_the_generation_of_a_finished_object_which_describes_no_bytes(
+    headers: dict[str, str], body: bytes, generation: int | None
+) -> None:
+    facts = stored_facts(headers, body)
+    assert facts.generation == generation
+    assert facts == Finished()
+
+
 @pytest.mark.parametrize(("headers", "body", "facts"), FACTS, ids=range(len(FACTS)))
 def test_facts_of_a_finished_object(headers: dict[str, str], body: bytes, facts: Finished) -> None:
     assert stored_facts(headers, body) == facts

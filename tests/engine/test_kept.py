@@ -48,8 +48,11 @@ def put_bytes(lab: Lab) -> dict[str, int]:
 
 
 def test_what_is_unchanged_is_kept_and_never_sent_again(lab: Lab, half: Path) -> None:
-    before = put_bytes(lab)
+    before, files = put_bytes(lab), lab.jobs.files(1)
     job = rescan(lab, half, kept=kept(lab, half))
+    generations = [file.generation for file in lab.jobs.files(1)]
+    assert generations == [None, *(file.generation for file in files[1:])]
+    assert None not in generations[1:]
     assert (job.files_stored, job.bytes_confirmed, job.bytes_sent) == (2, SIZE, 0)
     told = [event for event in lab.jobs.events() if event.kind == "kept"]
     assert [event.path for event in told] == ["b.bin", "c.bin"]

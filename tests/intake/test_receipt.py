@@ -54,8 +54,9 @@ def job(root: Path, status: Status = Status.DONE) -> Job:
 def row(name: str, content: bytes) -> FileState:
     crc32c = google_crc32c.value(content)
     return FileState(
-        1, name, len(content), "", stored=True, verified=True, crc32c=crc32c, bytes_sent=9_000_000
-    )
+        1, name, len(content), "", stored=True, verified=True, crc32c=crc32c, generation=7,
+        bytes_sent=9_000_000,
+    )  # fmt: skip
 
 
 FILES = [row(name, content) for name, content in CONTENTS.items()]
@@ -75,13 +76,14 @@ def test_each_file_is_a_subject_with_the_sha256_of_what_was_sent(root: Path) -> 
     assert predicate["versions"].keys() == {"uploader"}
     first = predicate["files"][0]
     assert first["crc32c_remote"] == first["crc32c"]
+    assert first["generation"] == "7"  # as GCS writes it: JSON's numbers have 53 bits
     assert first["bytes_resent"] == 9_000_000 - 2_800_000
 
 
 def test_what_the_service_did_not_say_is_not_in_the_receipt(root: Path) -> None:
-    unverified = [replace(file, verified=False) for file in FILES]
+    unverified = [replace(file, verified=False, generation=None) for file in FILES]
     for file in receipt_of(job(root), unverified)["predicate"]["files"]:
-        assert (file["verified"], file["crc32c_remote"]) == (False, None)
+        assert (file["verified"], file["crc32c_remote"], file["generation"]) == (False, None, None)
 
 
 def test_two_receipts_of_one_job_are_equal(root: Path) -> None:

@@ -43,9 +43,16 @@ def open_session(held: Held, path: str, uri: SessionUri, object_path: str | None
 
 
 def mark_stored(
-    held: Held, path: str, crc32c: int, *, bytes_sent: int, verified: bool
+    held: Held,
+    path: str,
+    crc32c: int,
+    *,
+    bytes_sent: int,
+    verified: bool,
+    generation: int | None = None,
 ) -> FileState:
-    return held.files.mark_all_stored([StoredFile(path, crc32c, bytes_sent, verified)])[0]
+    stored = StoredFile(path, crc32c, bytes_sent, verified, generation)
+    return held.files.mark_all_stored([stored])[0]
 
 
 @pytest.fixture(scope="session")

@@ -58,11 +58,12 @@ def test_open_session_commits_it_and_starts_at_zero(
 
 def test_drop_session_starts_the_file_over_and_counts_why(held: Held, told: list[Event]) -> None:
     open_session(held, PATH, URI, "b/k")
-    mark_stored(held, PATH, 9, bytes_sent=50, verified=True)
+    mark_stored(held, PATH, 9, bytes_sent=50, verified=True, generation=7)
     held.files.drop_session(PATH, "the session is gone", bytes_sent=50, old=True)
     file = held.files.drop_session(PATH, "the object differs", bytes_sent=50, mismatch=True)
     assert (file.session, file.session_at, file.object_path) == (None, None, None)
     assert (file.stored, file.verified, file.crc32c) == (False, False, None)
+    assert file.generation is None
     assert (file.checkpoint, file.mark, file.sessions) == (PrefixCrc(), PrefixCrc(), 1)
     assert (file.old_sessions_lost, file.mismatches) == (1, 1)
     assert [event.message for event in told[-2:]] == ["the session is gone", "the object differs"]
@@ -75,8 +76,10 @@ def test_stored_is_the_whole_file(
     open_session(held, PATH, URI, "b/k")
     held.files.mark_failed(PATH, REASON, LATER, bytes_sent=9)
     held.retry_at(LATER, REASON)
-    mark_stored(held, PATH, 2**32 - 1, bytes_sent=50, verified=verified)
+    last = 2**63 - 1
+    mark_stored(held, PATH, 2**32 - 1, bytes_sent=50, verified=verified, generation=last)
     file = jobs.files(held.job.id)[0]
+    assert file.generation == last
     assert (file.stored, file.verified, file.crc32c) == (True, verified, 2**32 - 1)
     assert (file.checkpoint, file.mark) == (PrefixCrc(100, 2**32 - 1), PrefixCrc(100, 2**32 - 1))
     assert (file.session, file.failures, file.not_before, file.attempts) == (None, 0, None, 1)

@@ -189,6 +189,8 @@ class FileState:
     stored: bool = False
     verified: bool = False
     crc32c: int | None = None
+    #: Which version of the object the server made of it; None if it gave none.
+    generation: int | None = None
     mismatches: int = 0
     attempts: int = 0
     failures: int = 0

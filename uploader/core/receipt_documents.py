@@ -46,6 +46,10 @@ class ReceiptFileJson(TypedDict):
         str | None, "CRC32C of the stored object as the service answered; null if it gave none."
     ]
     verified: Annotated[bool, "Whether the service gave a CRC32C, and it was equal to ours."]
+    generation: Annotated[
+        str | None,
+        "The generation of the stored object as the service answered; null if it gave none.",
+    ]
     bytes_sent: Annotated[int, "Bytes sent in the job's last run, including those sent again."]
     bytes_resent: Annotated[int, "How many of them were sent again."]
     attempts: Annotated[int, "How many tries failed."]
@@ -156,6 +160,7 @@ def _file_json(file: FileState) -> ReceiptFileJson:
         "crc32c": crc32c,
         "crc32c_remote": crc32c if file.verified else None,  # verified: the two are equal
         "verified": file.verified,
+        "generation": None if file.generation is None else str(file.generation),
         "bytes_sent": file.bytes_sent,
         "bytes_resent": max(0, file.bytes_sent - file.size_bytes),
         "attempts": file.attempts,

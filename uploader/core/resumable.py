@@ -10,7 +10,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -124,10 +124,15 @@ class Confirmed:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The object exists. Either field is None if the answer does not give it."""
+    """The object exists. A field is None if the answer does not give it.
+
+    ``generation`` names this version of the object; it describes no bytes, so that an answer that
+    gives nothing else is as good as a bare one.
+    """
 
     size_bytes: int | None = None
     crc32c: int | None = None
+    generation: int | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +171,21 @@ def interpret(
 
 
 def stored_facts(headers: Mapping[str, str], body: bytes) -> Finished:
-    """Length and CRC32C of a finished object, from XML headers or a JSON body.
+    """Length, CRC32C and generation of a finished object, from XML headers or a JSON body.
 
     See docs/gcs-resumable.md §1.2.
     """
     size: object = headers.get("x-goog-stored-content-length")
     found = _CRC32C.search(headers.get("x-goog-hash", ""))
     crc: object = found[1].strip() if found else None
+    generation: object = headers.get("x-goog-generation")
     if "json" in headers.get("content-type", ""):
         facts = _json_object(body)
         size = size or facts.get("size")
         crc = crc or facts.get("crc32c")
-    return Finished(_size(size), decode_crc32c(crc) if isinstance(crc, str) else None)
+        generation = generation or facts.get("generation")
+    crc32c = decode_crc32c(crc) if isinstance(crc, str) else None
+    return Finished(_count(size), crc32c, _generation(generation))
 
 
 def _json_object(body: bytes) -> dict[str, object]:
@@ -188,7 +196,13 @@ def _json_object(body: bytes) -> dict[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _size(value: object) -> int | None:
+def _generation(value: object) -> int | None:
+    """The job table keeps 63 bits."""
+    generation = _count(value)
+    return generation if generation is not None and generation < 1 << 63 else None
+
+
+def _count(value: object) -> int | None:
     text = str(value)
     return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
 

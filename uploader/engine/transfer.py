@@ -117,7 +117,7 @@ class Transfer(Errand):
             message = f"{self.file.path}: the stored object differs from the source"
             raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.MISMATCH)
         verified, sent = agreement is Agreement.VERIFIED, self.progress.bytes_sent
-        return StoredFile(self.file.path, whole.crc32c, sent, verified)
+        return StoredFile(self.file.path, whole.crc32c, sent, verified, finished.generation)
 
     # -- session ---------------------------------------------------------------------------
 

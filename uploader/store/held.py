@@ -20,7 +20,7 @@ from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.core.reasons import Code
 from uploader.store.fence import Fence
-from uploader.store.held_files import NO_SESSION, HeldFiles
+from uploader.store.held_files import NO_SESSION, NOT_STORED, HeldFiles
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
@@ -96,7 +96,7 @@ class Held:
         ) as transaction:
             if created:
                 # Files kept by `retry --rescan` were deleted with their model.
-                nothing = {**NO_SESSION, "stored": False, "verified": False, "crc32c": None}
+                nothing = {**NO_SESSION, **NOT_STORED}
                 lost = transaction.run(update(files).where(*this).values(**nothing)).rowcount
                 again = f"; {lost} of its files were kept, and are sent again" if lost else ""
                 self._add_event(transaction, EventKind.CREATED, f"the model was created{again}")

@@ -35,6 +35,13 @@ NO_SESSION: dict[str, Any] = {
     "mark_crc32c": 0,
     "awaiting_since": None,
 }
+#: The values of a file's row without a stored object.
+NOT_STORED: dict[str, Any] = {
+    "stored": False,
+    "verified": False,
+    "crc32c": None,
+    "generation": None,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +76,15 @@ class NewSession:
 class StoredFile:
     """A file that the server has completely; ``verified`` if its checksum was equal.
 
-    ``bytes_sent`` is the file's total of this run of the job.
+    ``bytes_sent`` is the file's total of this run of the job, ``generation`` the object's, if
+    the server gave one.
     """
 
     path: str
     crc32c: int
     bytes_sent: int
     verified: bool
+    generation: int | None = None
 
 
 _UNVERIFIED = "stored; the server gave no checksum"
@@ -111,6 +120,7 @@ _STORE = (
         stored=True,
         verified=bindparam("proven"),
         crc32c=bindparam("crc"),
+        generation=bindparam("version"),
         failures=0,
         not_before=None,
     )
@@ -207,9 +217,7 @@ class HeldFiles:
                 **(losses if lost else {}),
                 upload_url=None if url is None else url.url.reveal(),
                 bytes_sent=bytes_sent,
-                stored=False,
-                verified=False,
-                crc32c=None,
+                **NOT_STORED,
                 old_sessions_lost=files.c.old_sessions_lost + int(old),
                 mismatches=files.c.mismatches + int(mismatch),
             )
@@ -219,7 +227,13 @@ class HeldFiles:
     def mark_all_stored(self, stored: Sequence[StoredFile]) -> list[FileState]:
         """The server has these objects completely."""
         rows = [
-            {"named": new.path, "crc": new.crc32c, "sent": new.bytes_sent, "proven": new.verified}
+            {
+                "named": new.path,
+                "crc": new.crc32c,
+                "sent": new.bytes_sent,
+                "proven": new.verified,
+                "version": new.generation,
+            }
             for new in stored
         ]
         with self._fence.writing() as transaction:

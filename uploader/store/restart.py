@@ -85,7 +85,14 @@ def _keep(transaction: Transaction, file: FileState) -> None:
     transaction.run(
         update(files)
         .where(files.c.job_id == file.job_id, files.c.path == file.path)
-        .values(stored=True, verified=True, crc32c=file.crc32c, **whole, **marked)
+        .values(
+            stored=True,
+            verified=True,
+            crc32c=file.crc32c,
+            generation=file.generation,
+            **whole,
+            **marked,
+        )
     )
     message = "read again: its bytes are those that are stored, so they are not sent again"
     transaction.add_event(file.job_id, EventKind.KEPT, message, file.path)

@@ -172,6 +172,7 @@ def file_of(row: Row[Any]) -> FileState:
         stored=row.stored,
         verified=row.verified,
         crc32c=row.crc32c,
+        generation=row.generation,
         mismatches=row.mismatches,
         attempts=row.attempts,
         failures=row.failures,
