@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+import contextvars
 import gc
 import random
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from uploader.core.errors import LeaseLost, Stopped
@@ -81,8 +83,27 @@ Spawn = Callable[[str, Callable[[], None]], None]
 
 
 def spawn(name: str, run: Callable[[], None]) -> None:
-    """Start ``run`` in a daemon thread: a drain never has to join it (docs/architecture.md §5)."""
-    threading.Thread(target=run, name=name, daemon=True).start()
+    """Start ``run`` in a daemon thread: a drain never has to join it (docs/architecture.md §5).
+
+    What it logs is about what the caller's lines are about, until it says otherwise.
+    """
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
+
+
+_ABOUT: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar(
+    "about", default=MappingProxyType({})
+)
+
+
+def bind(**facts: object) -> None:
+    """From here on, what this thread logs is about these facts, too; None takes one away."""
+    _ABOUT.set({**_ABOUT.get(), **facts})
+
+
+def about() -> Mapping[str, object]:
+    """What the lines that this thread logs are about: job, file, attempt, request."""
+    return _ABOUT.get()
 
 
 class Meters:

@@ -23,7 +23,7 @@ from uploader import demo
 from uploader.cli.live import line
 from uploader.cli.terminal import out_wrapped
 from uploader.core.redact import ApiKey, remember
-from uploader.service import daemon
+from uploader.service import logs
 
 Sql = Callable[[str], None]
 
@@ -171,7 +171,7 @@ def test_an_error_that_nobody_reads_keeps_its_code() -> None:
 def test_a_log_line_cannot_steer_the_terminal() -> None:
     words = "so says a server: \x1b[2J\nerror: forged"
     record = logging.LogRecord("uploader", logging.INFO, "", 0, words, None, None)
-    printed = daemon._Formatter().format(record)
+    printed = logs.TextFormatter().format(record)
     assert "\x1b" not in printed
     assert len(printed.splitlines()) == 1
 
@@ -183,7 +183,7 @@ def test_a_traceback_in_the_log_neither_steers_the_terminal_nor_holds_the_key() 
     error = ValueError(f"\x1b[2J {key.reveal()} {wrapped!r} {wrapped.decode()}")
     facts = (ValueError, error, error.__traceback__)
     record = logging.LogRecord("uploader", logging.ERROR, "", 0, "unexpected", None, facts)
-    printed = daemon._Formatter().format(record)
+    printed = logs.TextFormatter().format(record)
     assert "ValueError" in printed
     assert "\x1b" not in printed
     sure = base64.b64encode(key.reveal().encode()).decode()[:12]
@@ -196,7 +196,7 @@ def test_what_a_library_says_of_its_own_errors_is_cleaned_as_ours_is(
     monkeypatch.setattr(logging, "lastResort", logging._StderrHandler(logging.WARNING))  # type: ignore[attr-defined]
     monkeypatch.setattr(logging.getLogger("uploader"), "handlers", [])
     monkeypatch.setattr(logging.getLogger("uploader"), "propagate", False)
-    daemon.log_to_stderr()
+    logs.log_to_stderr()
     words = "Exception in ASGI application: \x1b[2J https://a.example/x?upload_id=Canary0123"
     assert logging.lastResort
     logging.lastResort.handle(

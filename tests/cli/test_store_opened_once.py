@@ -86,7 +86,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
 
     monkeypatch.setattr(dialect, "open_engine", open_engine)
     monkeypatch.setattr("uploader.service.daemon._on_signals", lambda *_: None)
-    monkeypatch.setattr("uploader.service.daemon.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("uploader.service.logs.log_to_stderr", lambda *_, **__: None)
     return found
 
 

@@ -22,7 +22,7 @@ BROKEN = {"config.json": b"{"}
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
     del store
-    monkeypatch.setattr("uploader.service.daemon.log_to_stderr", lambda *_: None)
+    monkeypatch.setattr("uploader.service.logs.log_to_stderr", lambda *_, **__: None)
 
 
 @pytest.fixture

@@ -186,6 +186,20 @@ def test_a_worker_says_ready_reloading_and_stopping(world: World, manager: Manag
 
 
 @pytest.mark.acceptance
+def test_the_log_changes_while_the_worker_runs(world: World, manager: Manager) -> None:
+    config = world.folder / "config.toml"
+    config.write_text('[log]\nlevel = "error"\n')
+    environment = {"NOTIFY_SOCKET": str(manager.path), "UPLOADER_CONFIG": str(config)}
+    with world.worker("--listen", "off", **environment) as process:
+        until(lambda: manager.count("READY=1"))
+        assert world.log() == ""
+        config.write_text('[log]\nlevel = "info"\nformat = "text"\n')
+        process.send_signal(signal.SIGHUP)
+        until(lambda: manager.count("READY=1") == 2)
+        assert "in force now: log.level, log.format" in world.log()
+
+
+@pytest.mark.acceptance
 def test_a_loop_that_hangs_no_longer_feeds_the_watchdog(world: World, manager: Manager) -> None:
     """The process lives, and so do its other threads: only the store holds the loop up."""
     environment = {

@@ -13,6 +13,19 @@ from uploader.runtime import importing
 if TYPE_CHECKING:
     from uploader.settings.schema import Settings
 
+LogLevel = Annotated[
+    str | None,
+    typer.Option(
+        "--log-level", metavar="LEVEL", help="Log from LEVEL on: debug, info, warning, error."
+    ),
+]
+LogFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--log-format", metavar="FORMAT", help="Log in the FORMAT text or json; auto chooses."
+    ),
+]
+
 
 def run(
     context: typer.Context,
@@ -20,6 +33,8 @@ def run(
         bool, typer.Option("--until-idle", help="Exit once no job is active.")
     ] = False,
     listen: Listen = None,
+    log_level: LogLevel = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Work on jobs, in the foreground; a service runs this command, too.
 
@@ -27,14 +42,19 @@ def run(
 
     Example: uploader run --until-idle
     """
+
+    def flagged(settings: Settings) -> Settings:
+        logging = with_flags(settings, "log", level=log_level, format=log_format)
+        return listening_at(logging, listen)
+
     with importing():
         from uploader.service import daemon  # the whole engine is slow to import
-        from uploader.settings.load import load
+        from uploader.settings.load import load, with_flags
 
-        settings = listening_at(settings_of(context), listen)
+        settings = flagged(settings_of(context))
     listens = not settings.api.off and (listen is not None or not until_idle)
 
     def read() -> Settings:
-        return listening_at(load(context.obj), listen)
+        return flagged(load(context.obj))
 
     raise typer.Exit(daemon.run(settings, until_idle=until_idle, listens=listens, read=read))

@@ -167,6 +167,6 @@ def _print_outcome(plan: Plan, job: Job, *, created: bool) -> None:
 
 def _log_problems() -> None:
     """Show warnings of the worker in this process; while bars are drawn, above them."""
-    from uploader.service.daemon import log_to_stderr
+    from uploader.service.logs import log_to_stderr
 
     log_to_stderr(logging.WARNING)

@@ -25,7 +25,7 @@ from uploader.engine.endings import ModelUsedUp
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
 from uploader.remote.fireworks import Fireworks, RemoteModel
-from uploader.runtime import METERS, StopToken
+from uploader.runtime import METERS, StopToken, bind
 from uploader.sources.reader import source_of
 from uploader.store.held import Held
 
@@ -49,6 +49,7 @@ class JobRun:
 
     def drive(self) -> None:
         """Take the job as far as it gets now; never raises. What stopped it is in the job's row."""
+        bind(job=self._job.id, model=self._job.model_id, attempt=self._job.attempts)
         try:
             with closing(self._context.control(self._stop)) as control:
                 self._advance(control)

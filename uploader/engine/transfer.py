@@ -36,7 +36,7 @@ from uploader.engine.body import Body
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
 from uploader.engine.progress import Progress
-from uploader.runtime import StopToken
+from uploader.runtime import StopToken, bind
 from uploader.sources.local import changed
 from uploader.sources.reader import Reader, open_source
 from uploader.store.held import Held
@@ -90,6 +90,7 @@ class Transfer(Errand):
 
     def run(self) -> None:
         """Run the transfer. Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
+        bind(file=self.file.path, attempt=self.file.attempts, request_id=None)
         began_s = self._context.clock.boot_s()
         self._run()
         if is_small(self.file):

@@ -20,8 +20,8 @@ from uploader.core.verdict import Call, Verdict
 from uploader.remote.gate import Gate
 from uploader.remote.http import ANSWER_S, CONNECT_S, Auth, ask, open_session, succeeded
 from uploader.remote.refusals import grpc_name, json_object, malformed, refusal
-from uploader.remote.words import kept, secrets_of
-from uploader.runtime import Clock
+from uploader.remote.words import kept, request_id, secrets_of
+from uploader.runtime import Clock, bind
 
 #: Seconds: validateUpload reads whole models (docs/fireworks.md §3).
 VALIDATE_S = 600.0
@@ -157,6 +157,7 @@ class Fireworks:
         answer = ask(
             call, url, lambda: self._session.request(method, url, json=body, timeout=timeout)
         )
+        bind(request_id=request_id(answer) or None)
         if succeeded(answer):
             self._gate.passed()
             return answer

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from types import FrameType
 
 from uploader import wiring
@@ -22,10 +21,10 @@ from uploader.core.errors import StoreError
 from uploader.core.events import Level, level_of
 from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Event
-from uploader.core.redact import redact
-from uploader.core.text import event_line, progress_line, shown, timestamp
+from uploader.core.text import event_line, progress_line
 from uploader.engine.worker import DRAIN_S, Worker
 from uploader.runtime import spawn
+from uploader.service.logs import FACTS, log_as
 from uploader.service.reload import Configured
 from uploader.service.supervisor import Supervisor
 from uploader.settings.load import HOOKS, supervised
@@ -42,34 +41,12 @@ _events = logging.getLogger("uploader.events")
 _progress = logging.getLogger("uploader.progress")
 
 
-class _Formatter(logging.Formatter):
-    """One line per record, in UTC, redacted a second time (docs/invariants.md §8)."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        at = timestamp(datetime.fromtimestamp(record.created, UTC))
-        message = shown(record.getMessage())  # a server's words may try to control the terminal
-        line = f"{at} {record.levelname.lower():7} {message}"
-        if record.exc_info:
-            trace = redact(self.formatException(record.exc_info))  # first: a key may be broken
-            line += "".join(f"\n{shown(one)}" for one in trace.splitlines())
-        return redact(line)
-
-
-def log_to_stderr(level: int = logging.INFO) -> None:
-    """Show our own loggers only: urllib3's debug lines contain whole URLs."""
-    stream = logging.StreamHandler(sys.stderr)
-    stream.setFormatter(_Formatter())
-    logger = logging.getLogger("uploader")
-    logger.handlers = [stream]
-    logger.setLevel(level)
-    logger.propagate = False
-    if logging.lastResort:  # what a library says of its own errors may repeat foreign words
-        logging.lastResort.setFormatter(_Formatter())
-
-
 def log_event(event: Event) -> None:
     """Log every event of every job, in words, at the level of its kind."""
-    _events.log(_LEVELS[level_of(event.kind)], "%s", event_line(event))
+    facts = {"job": event.job_id, "event_kind": event.kind}
+    if event.path is not None:  # the thread's last request may have been about something else
+        facts |= {"file": event.path, "request_id": None}
+    _events.log(_LEVELS[level_of(event.kind)], "%s", event_line(event), extra={FACTS: facts})
 
 
 def run(
@@ -84,7 +61,7 @@ def run(
     ``read`` reads the settings again, as the same command line would now. Raises StoreError and
     UsageError.
     """
-    log_to_stderr()
+    log_as(settings.log)
     ended = threading.Event()
     configured = Configured(settings, read or (lambda: settings))
     transfer = lambda: configured.settings.transfer  # noqa: E731

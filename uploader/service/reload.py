@@ -11,6 +11,7 @@ from typing import Any
 
 from uploader.core.errors import UsageError
 from uploader.core.text import some
+from uploader.service.logs import log_as
 from uploader.settings.load import HOOKS, KEYS
 from uploader.settings.schema import Settings
 
@@ -19,6 +20,8 @@ LIVE = (
     "transfer.bandwidth_limit",
     "transfer.max_files",
     "transfer.max_jobs",
+    "log.level",
+    "log.format",
     HOOKS,
 )
 _MAX_NAMED = len(KEYS)
@@ -47,6 +50,7 @@ class Configured:
         now = tuple(key for key in changed if key in LIVE)
         later = [key for key in changed if key not in LIVE]
         self.settings = _taken_over(self.settings, found)
+        log_as(self.settings.log)  # first: the lines that follow are told as is wanted now
         if now:
             _log.info("configuration read again; in force now: %s", some(now, _MAX_NAMED))
         if later:

@@ -26,6 +26,7 @@ from uploader.settings.schema import (
     Given,
     History,
     Lease,
+    Log,
     Retry,
     Settings,
     Transfer,
@@ -71,6 +72,7 @@ _SECTIONS: Mapping[str, type[Section]] = {
     "retry": Retry,
     "lease": Lease,
     "history": History,
+    "log": Log,
     "api": Api,
 }
 _API_KEY = "fireworks.api_key"
@@ -174,11 +176,19 @@ def wants_colour(environ: Mapping[str, str] = os.environ) -> bool:
 
 def with_listen(settings: Settings, listen: str) -> Settings:
     """``settings`` with the flag ``listen`` in place of `api.listen`. Raises UsageError."""
+    return with_flags(settings, "api", listen=listen)
+
+
+def with_flags(settings: Settings, section: str, **flags: str | None) -> Settings:
+    """``settings`` with each flag that is not None in place of the section's. Raises UsageError."""
+    given = {name: text for name, text in flags.items() if text is not None}
+    part: Section = getattr(settings, section)
     try:
-        api = Api.model_validate({**settings.api.model_dump(), "listen": listen})
+        found = type(part).model_validate({**part.model_dump(), **given})
     except ValidationError as problem:
-        raise _refused(problem, {"listen": Given(redact(listen), "the flag")}) from None
-    return settings.model_copy(update={"api": api})
+        told = {name: Given(redact(text), "the flag") for name, text in given.items()}
+        raise _refused(problem, told) from None
+    return settings.model_copy(update={section: found})
 
 
 def _refuse_strangers_words(settings: Settings) -> None:

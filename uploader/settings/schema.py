@@ -182,6 +182,26 @@ class History(Section):
     ] = _written("90d")
 
 
+LEVELS = ("debug", "info", "warning", "error")
+
+
+def _one_of(*words: str) -> BeforeValidator:
+    def check(value: object) -> str:
+        text = value.strip().lower() if isinstance(value, str) else ""
+        if text not in words:
+            raise ValueError(f"it may be {', '.join(words[:-1])} or {words[-1]}")
+        return text
+
+    return BeforeValidator(check)
+
+
+class Log(Section):
+    """What `run` and `serve` write to standard error."""
+
+    level: Annotated[str, _one_of(*LEVELS)] = "info"
+    format: Annotated[str, _one_of("auto", "text", "json")] = "auto"
+
+
 class Given(NamedTuple):
     """A setting that was made: its text, masked if secret, and where it is written."""
 
@@ -202,6 +222,7 @@ class Settings(Section):
     retry: Retry = Retry()
     lease: Lease = Lease()
     history: History = History()
+    log: Log = Log()
     api: Api = Api()
     hooks: Annotated[tuple[Hook, ...], BeforeValidator(hooks_of)] = ()
 

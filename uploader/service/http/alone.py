@@ -9,11 +9,11 @@ from types import FrameType
 
 from uploader import wiring
 from uploader.core.errors import UsageError
-from uploader.service.daemon import log_to_stderr
 from uploader.service.http.listen import announced, bound, written
 from uploader.service.http.server import serve as answer
 from uploader.service.http.site import no_worker
 from uploader.service.http.tokens import Keeper, api_token
+from uploader.service.logs import log_as
 from uploader.settings.schema import Settings
 from uploader.store.jobs import Jobs
 
@@ -24,7 +24,7 @@ def serve(settings: Settings, jobs: Jobs) -> None:
     """Listen until SIGTERM or Ctrl-C. Raises UsageError if it cannot listen, and OSError."""
     if settings.api.off:
         raise UsageError("api.listen is off", hint="`uploader serve --listen 127.0.0.1:8642`")
-    log_to_stderr()
+    log_as(settings.log)
     clock, ending = wiring.clock(), threading.Event()
     with bound(settings) as listener, announced(settings.state_dir, written(listener)):
         keeper = Keeper(api_token(settings.state_dir), clock)

@@ -1,0 +1,95 @@
+"""The log on standard error: lines for a person, or JSON for a supervisor that collects it.
+
+Every line is redacted twice: values that are secret have a type that does not print them, and here
+the finished line is searched for whatever got into a text (docs/invariants.md §8).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from datetime import UTC, datetime
+from typing import Any
+
+from uploader.core.redact import redact
+from uploader.core.text import shown, timestamp
+from uploader.runtime import about
+from uploader.settings.load import supervised
+from uploader.settings.schema import Log
+
+#: The attribute of a record with facts that only this line is about.
+FACTS = "facts"
+
+
+def log_as(log: Log) -> None:
+    """Log as the settings say; may be called again with others."""
+    as_json = log.format == "json" or (log.format == "auto" and supervised().collects_logs)
+    log_to_stderr(logging.getLevelNamesMapping()[log.level.upper()], as_json=as_json)
+
+
+def log_to_stderr(level: int = logging.INFO, *, as_json: bool = False) -> None:
+    """Show our own loggers only: urllib3's debug lines contain whole URLs."""
+    stream = logging.StreamHandler(sys.stderr)
+    formatter = _json_formatter() if as_json else TextFormatter()
+    stream.setFormatter(formatter)
+    logger = logging.getLogger("uploader")
+    logger.handlers = [stream]
+    logger.setLevel(level)
+    logger.propagate = False
+    if logging.lastResort:  # what a library says of its own errors may repeat foreign words
+        logging.lastResort.setFormatter(formatter)
+
+
+class TextFormatter(logging.Formatter):
+    """One line per record, in UTC."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """As `logging.Formatter.format`."""
+        at = timestamp(datetime.fromtimestamp(record.created, UTC))
+        message = shown(record.getMessage())  # a server's words may try to control the terminal
+        line = f"{at} {record.levelname.lower():7} {message}"
+        if record.exc_info:
+            trace = redact(self.formatException(record.exc_info))  # first: a key may be broken
+            line += "".join(f"\n{shown(one)}" for one in trace.splitlines())
+        return redact(line)
+
+
+def _json_formatter() -> logging.Formatter:
+    """One JSON object per record (docs/monitoring.md), in ASCII."""
+    import structlog  # noqa: PLC0415 - only needed if somebody collects the log
+
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[_with_facts],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            _redacted,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+
+
+_Line = MutableMapping[str, Any]
+
+
+def _with_facts(_logger: object, _name: str, line: _Line) -> _Line:
+    """When, how bad, by whom, and which job, file, attempt and request it is about."""
+    record: logging.LogRecord = line["_record"]
+    facts = {**about(), **getattr(record, FACTS, {})}
+    return {
+        "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        **line,
+        **{name: fact for name, fact in facts.items() if fact is not None},
+    }
+
+
+def _redacted(_logger: object, _name: str, line: _Line) -> _Line:
+    """Before it is JSON, of which a mask could take a quotation mark away."""
+    return {k: _harmless(v) if isinstance(v, str) else v for k, v in line.items()}
+
+
+def _harmless(text: str) -> str:
+    return redact(text).replace("\x7f", "\ufffd")
