@@ -65,7 +65,7 @@ def uninstall(context: typer.Context, system: System = False) -> None:
 
 @service.command()
 def status(context: typer.Context, system: System = False) -> None:
-    """Show what the service manager says about the service.
+    """Show what systemd or launchd says about the service.
 
     Example: uploader service status
     """

@@ -91,7 +91,7 @@ class DifferenceJson(TypedDict):
     path: Annotated[str | None, "The file, by its path below the folder; null for the model."]
     what: Annotated[
         Literal["missing", "unreadable", "size", "crc32c", "sha256", "model", "state", "files"],
-        "What differs: a local file, or, with `--online`, the model, its state or its files.",
+        "What differs: a local file, or, if it was asked for, the model, its state or its files.",
     ]
     message: Annotated[str, "The same as one sentence."]
 

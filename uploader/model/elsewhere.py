@@ -13,9 +13,9 @@ _ON_THE_HUB = re.compile(r"(?:(?:www\.)?huggingface\.co|hf\.co)/([\w.-]+/[\w.-]+
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 #: By the kind of address: the command that fetches what it names into a folder.
 _FETCHED_BY = {
-    "s3": "aws s3 sync {source} {folder}",
-    "gs": "gcloud storage rsync --recursive {source} {folder}",
-    "az": "az storage blob download-batch --source {source} --destination {folder}",
+    "s3": "`aws s3 sync {source} {folder}`",
+    "gs": "`gcloud storage rsync --recursive {source} {folder}`",
+    "az": "`az storage blob download-batch --source {source} --destination {folder}`",
 }
 
 
@@ -47,13 +47,13 @@ def _of_address(kind: str, rest: str) -> str:
     folder = _folder(rest)
     source = shlex.quote(f"{kind}://{rest}")
     fetch = _FETCHED_BY[kind].format(source=source, folder=folder)
-    return f"{taken}: `{fetch}`, then `uploader enqueue {folder}`"
+    return f"{taken}: {fetch}, then `uploader enqueue {folder}`"
 
 
 def _from_hub(name: str) -> str:
     folder = _folder(name)
-    fetch = f"hf download {shlex.quote(name)} --local-dir {folder}"
-    return f"`{fetch}`, then `uploader enqueue {folder}`"
+    fetch = f"`hf download {shlex.quote(name)} --local-dir {folder}`"
+    return f"{fetch}, then `uploader enqueue {folder}`"
 
 
 def _folder(name: str) -> str:
