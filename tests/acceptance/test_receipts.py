@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,14 +15,28 @@ import pytest
 
 from tests.acceptance.conftest import MIB, World
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 DOCS = Path(__file__).parents[2] / "docs" / "receipts.md"
 
 
 def uploaded(world: World) -> Path:
-    root = world.model("weights", model_bin=MIB)
+    root = world.model("my-model", model_bin=MIB)
     world.uploader("upload", root, "--allow", "no_weights")
     return root
+
+
+def test_the_commands_of_the_page_prove_an_upload(world: World) -> None:
+    uploaded(world)
+    first = re.search(r"```sh\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert first is not None
+    lines = first[1].splitlines()
+    assert len(lines) == 5
+    for line in lines:
+        words = re.sub(r"\buploader\b", shlex.join(world.program), line, count=1)
+        subprocess.run(words, shell=True, cwd=world.folder, env=world.environment, check=True)
+    with (world.folder / "my-model" / "model.bin").open("ab") as file:
+        file.write(b"x")
+    assert "model.bin" in world.uploader("verify", "my-model", expect=12).stdout
 
 
 def test_a_receipt_names_what_the_service_has_and_the_model_is_asked(world: World) -> None:
