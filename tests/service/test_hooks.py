@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -24,6 +27,7 @@ from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
 from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, again_after_s, kinds_of
 from uploader.remote.webhook import may_reach
+from uploader.service.hooks import command
 from uploader.service.hooks.loop import Hooks
 from uploader.settings.load import load
 from uploader.store.jobs import Jobs
@@ -350,6 +354,22 @@ def test_a_command_that_fails_or_hangs_is_bounded(
     tell_all(hooks)
     assert time.monotonic() - began < 20
     assert why in (lab.outbox.states(["h"])[0].last_error or "")
+
+
+@pytest.mark.skipif(shutil.which("setsid") is None, reason="no program to start a session with")
+def test_what_a_command_leaves_running_with_its_stdin_unread_holds_nobody_up(
+    tmp_path: Path,
+) -> None:
+    pid, rest = tmp_path / "pid", "exec sleep 60"
+    text = f"exec 3<&0\nsetsid sh -c 'echo $$ >{pid}; {rest}' <&3 >/dev/null 2>&1 &"
+    wait = f"until [ -s {pid} ]; do sleep 0.01; done"
+    began = time.monotonic()
+    try:
+        large = {"id": 1, "files": "x" * 300_000}
+        command.run(["sh", "-c", f"{text}\n{wait}"], "ready", large, 50.0, wiring.clock())
+    finally:
+        os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert time.monotonic() - began < 30
 
 
 def test_a_command_that_is_not_there_is_a_failure_not_a_bug(lab: Lab) -> None:

@@ -8,12 +8,14 @@ import os
 import selectors
 import signal
 import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from uploader.core.hooks import Undelivered
 from uploader.core.redact import foreign_line
-from uploader.runtime import Clock, spawn
+from uploader.runtime import Clock
 from uploader.settings.load import for_others
 
 _MAX_OUTPUT_BYTES = 64 * 1024
@@ -26,26 +28,28 @@ def run(
     """Run ``command`` until it ends. Raises Undelivered unless it exits 0 within ``timeout_s``.
 
     It has its own process group, which is killed with it; what it prints beyond 64 KiB is dropped.
+    Its stdin is a file without a name: a pipe that nobody reads would hold us up.
     """
     environment = for_others() | {
         "UPLOADER_EVENT": kind,
         "UPLOADER_JOB": str(document.get("id", "")),
     }
     try:
-        process = subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
-            list(command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            start_new_session=True,
-        )
+        with _unnamed(json.dumps(document).encode()) as stdin:
+            process = subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
+                list(command),
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                start_new_session=True,
+            )
     except (OSError, ValueError) as problem:
         why = f"{command[0]} cannot be run: {getattr(problem, 'strerror', None) or problem}"
         raise Undelivered(why) from None
     with process:
         try:
-            code, printed = _finish(process, json.dumps(document).encode(), timeout_s, clock)
+            code, printed = _finish(process, timeout_s, clock)
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -55,11 +59,19 @@ def run(
         raise Undelivered(f"{command[0]} ended with exit code {code}" + (words and f": {words}"))
 
 
-def _finish(
-    process: subprocess.Popen[bytes], document: bytes, timeout_s: float, clock: Clock
-) -> tuple[int, bytes]:
+def _unnamed(content: bytes) -> IO[bytes]:
+    """A file that only its descriptors know, at its beginning; in memory if the system can."""
+    if sys.platform == "linux":
+        file: IO[bytes] = os.fdopen(os.memfd_create("hook"), "w+b")
+    else:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(content)
+    file.seek(0)
+    return file
+
+
+def _finish(process: subprocess.Popen[bytes], timeout_s: float, clock: Clock) -> tuple[int, bytes]:
     """(exit code, the end of what it printed). Raises Undelivered if its time is up."""
-    spawn("hook-stdin", lambda: _feed(process, document))
     ends_s, printed = clock.boot_s() + timeout_s, b""
     with selectors.DefaultSelector() as ready:
         ready.register(process.stdout or -1, selectors.EVENT_READ)
@@ -76,11 +88,3 @@ def _finish(
         return process.wait(max(0.0, ends_s - clock.boot_s())), printed
     except subprocess.TimeoutExpired:
         raise Undelivered(f"it did not end within {timeout_s:.0f} s") from None
-
-
-def _feed(process: subprocess.Popen[bytes], document: bytes) -> None:
-    """A thread's work: a command need not read what it is given."""
-    with contextlib.suppress(OSError, ValueError):
-        if process.stdin:
-            process.stdin.write(document)
-            process.stdin.close()
