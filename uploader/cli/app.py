@@ -30,6 +30,7 @@ from uploader.cli import (
     hooks,
     limit,
     man,
+    model,
     preflight,
     prune,
     receipt,
@@ -89,6 +90,7 @@ app.command(context_settings=limit.SETTINGS)(limit.limit)
 app.add_typer(config.config, name="config")
 app.add_typer(db.db, name="db")
 app.add_typer(hooks.hooks, name="hooks")
+app.add_typer(model.model, name="model")
 app.add_typer(service.service, name="service")
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import requests
 from requests.adapters import BaseAdapter
@@ -40,6 +40,21 @@ class RemoteModel:
     encryption_state: str
     default_precision: str = ""
     supports_lora: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedModel:
+    """A model in the list of an account, in the service's words."""
+
+    model_id: str
+    state: str
+    kind: str
+    created_at: str
+
+
+#: A list that goes on for longer is not one.
+_MAX_PAGES = 500
+_PAGE_SIZE = 200
 
 
 class Fireworks:
@@ -93,6 +108,24 @@ class Fireworks:
         """
         answer = self._ask(Call.GET, "GET", _model(account, model_id))
         return _read_model(answer)
+
+    def models(self, account: str) -> Iterator[ListedModel]:
+        """The models of the account, page by page (docs/fireworks.md §4)."""
+        query: dict[str, str | int] = {"pageSize": _PAGE_SIZE}
+        for _ in range(_MAX_PAGES):
+            path = f"/v1/accounts/{quote(account, safe='')}/models?{urlencode(query)}"
+            answer = self._ask(Call.GET, "GET", path)
+            found = json_object(Call.GET, answer)
+            for one in map(
+                _object, listed if isinstance(listed := found.get("models"), list) else ()
+            ):
+                names = ("name", "state", "kind", "createTime")
+                name, state, kind, at = (kept(_string(one.get(key)), answer) for key in names)
+                yield ListedModel(name.rpartition("/")[2], state, kind, at)
+            token = _string(found.get("nextPageToken"))
+            if not token:
+                return
+            query["pageToken"] = token
 
     def upload_urls(
         self, account: str, model_id: str, sizes: Mapping[str, int], *, resumable: bool
