@@ -16,8 +16,6 @@ from tests.acceptance.conftest import DEADLINE_S, MIB, Stopwatch, World, until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
-SLOW = {"UPLOADER_TRANSFER__BANDWIDTH_LIMIT": "4MiB/s"}
-
 
 class Command:
     """`uploader` with some words, while it runs."""
@@ -94,8 +92,9 @@ def test_an_interrupted_upload_goes_on_with_the_same_command(
     world: World, number: int, code: int
 ) -> None:
     model = world.model("model", weights_bin=24 * MIB)
-    with running(world, "upload", model, **SLOW) as command:
-        until(lambda: command.out and world.received() > 2 * MIB)
+    world.hold("weights", 4 * MIB)
+    with running(world, "upload", model) as command:
+        until(lambda: command.out and world.received() >= 4 * MIB)
         command.process.send_signal(number)
         assert command.process.wait(DEADLINE_S) == code
         assert "`uploader run`" in command.err
@@ -103,6 +102,7 @@ def test_an_interrupted_upload_goes_on_with_the_same_command(
     (weights,) = (file for file in world.job()["files"] if file["path"] == "weights.bin")
     held = max(session.part.persisted for session in world.box.world.sessions.values())
     assert weights["offset"] == held > MIB  # whole granules only, and other files were received
+    world.release()
     world.uploader("upload", model)
     world.assert_identical(model)
     world.assert_kept_every_promise()

@@ -154,22 +154,24 @@ INTERRUPTED = """
 
 
 @pytest.mark.long
-def test_ctrl_c_is_a_keyboard_interrupt_and_the_job_stays(slow: World) -> None:
-    root = slow.model("weights", model_bin=24 * MIB)
+def test_ctrl_c_is_a_keyboard_interrupt_and_the_job_stays(here: World) -> None:
+    root = here.model("weights", model_bin=24 * MIB)
+    here.hold("model.bin", 2 * MIB)
     command = [sys.executable, "-c", textwrap.dedent(INTERRUPTED), str(root)]
     with subprocess.Popen(
-        command, env=slow.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=here.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        until(lambda: slow.received() > 2 * MIB)
+        until(lambda: here.received() >= 2 * MIB)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
     assert out == "active\n"
     assert err.rstrip().endswith("KeyboardInterrupt")
-    job = slow.job("weights")
+    job = here.job("weights")
     assert (job["status"], 0 < job["bytes_confirmed"] < job["bytes_total"]) == ("active", True)
+    here.release()
     assert uploader.upload(root, allow="no_weights").status == "done"
-    slow.assert_kept_every_promise()
+    here.assert_kept_every_promise()
 
 
 @pytest.mark.long
