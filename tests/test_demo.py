@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,27 @@ def test_a_demo_that_is_kept_can_be_looked_at_and_goes_on_until_ctrl_c() -> None
     assert (kept / "objects/sandbox/tiny-llama/config.json").is_file()
     shutil.rmtree(kept)
     assert looks == [["active"], ["active"], ["done"], ["done"]]
+
+
+@pytest.mark.acceptance
+@pytest.mark.long
+def test_the_demo_can_be_watched_in_a_browser_until_ctrl_c() -> None:
+    jar = urllib.request.HTTPCookieProcessor()
+    browser = urllib.request.build_opener(jar, urllib.request.ProxyHandler({}))
+    seen, jobs = "", ""
+    with demo("--page", "--pace", "1") as process:
+        assert process.stdout
+        for line in process.stdout:
+            if "in a browser: " in line:
+                jobs = line.split("in a browser: ")[1].partition("/open/")[0] + "/api/jobs"
+                with browser.open(line.split()[-1], timeout=PATIENCE_S) as page:
+                    assert b"uploader" in page.read()
+            if "until Ctrl-C" in line:
+                with browser.open(jobs, timeout=PATIENCE_S) as answer:
+                    seen = json.load(answer)["jobs"][0]["status"]
+                process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 0
+    assert seen == "done"
 
 
 def test_a_demo_runs_no_code_of_the_folder_it_is_started_in(

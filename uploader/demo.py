@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -31,11 +31,15 @@ GRANULE = 256 * 1024
 SHARDS = 4
 SHARD_BYTES = 48 * MIB
 BANDWIDTH = "48MiB/s"
+#: Slow enough to be watched on the page, and how long there is to open it.
+PAGE_BANDWIDTH, PAGE_PACE_S = "8MiB/s", 15.0
 #: The share of all bytes after which it kills: in the middle of the shards.
 KILL_AT = 0.4
 PATIENCE_S = 60.0
 #: `-P`: no module is taken from the folder that the demo happens to be started in.
 _UPLOADER = (sys.executable, "-P", "-m", "uploader")
+
+_BANDWIDTH_KEY = "UPLOADER_TRANSFER__BANDWIDTH_LIMIT"
 
 _Report = dict[str, Any]
 
@@ -44,18 +48,20 @@ class DemoFailed(Exception):
     """The demo did not see what it promises."""
 
 
-def main(*, keep: bool = False, pace_s: float = 0.0) -> int:
+def main(*, keep: bool = False, page: bool = False, pace_s: float = 0.0) -> int:
     """Run the demo; 0 if every promise was kept, else 1.
 
     `pace_s`: how many seconds to pause before the upload, after the kill and at the end, to look
     around from another terminal. `keep`: leave the sandbox running until SIGINT or SIGTERM, and
-    keep the folder.
+    keep the folder. `page`: serve the page, more slowly, until SIGINT or SIGTERM.
     """
+    if page and not pace_s:
+        pace_s = PAGE_PACE_S
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, _leave)
     scratch = Path(tempfile.mkdtemp(prefix="uploader-demo-"))
     try:
-        _demo(scratch, keep=keep, pace_s=pace_s)
+        _demo(scratch, keep=keep, page=page, pace_s=pace_s)
     except DemoFailed as failure:
         print(f"error: {failure}", file=sys.stderr)
         return 1
@@ -73,7 +79,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
-def _demo(scratch: Path, *, keep: bool, pace_s: float) -> None:
+def _demo(scratch: Path, *, keep: bool, page: bool, pace_s: float) -> None:
     started = time.monotonic()
     model, objects = scratch / "tiny-llama", scratch / "objects"
     _say("An upload is killed in the middle and resumes by itself.\n")
@@ -82,18 +88,21 @@ def _demo(scratch: Path, *, keep: bool, pace_s: float) -> None:
     with Sandbox(data_dir=objects, keep=keep) as box:
         _say("2. a sandbox on loopback stands in for Fireworks and its storage")
         command = _command(box, scratch)
+        if page:
+            command.environment[_BANDWIDTH_KEY] = PAGE_BANDWIDTH
         job = command("enqueue", str(model)).strip()
         _say(f"3. uploader enqueue {model.name}  ->  job {job}, nothing sent yet")
         env = _write_env(scratch, command.environment)
-        _stop(pace_s, env)
-        killed = _run_and_kill(command.environment, box, total)
-        _stop(pace_s, env)
-        resumed = _run_to_the_end(command, box, total)
-        _compare(model, objects / box.account_id / model.name)
-        _summary(box.report(), killed, resumed, total, time.monotonic() - started)
-        _stop(pace_s, env)
-        if keep:
-            _wait_for_signal(env)
+        with _page(command) if page else nullcontext():
+            _stop(pace_s, env)
+            killed = _run_and_kill(command.environment, box, total)
+            _stop(pace_s, env)
+            resumed = _run_to_the_end(command, box, total)
+            _compare(model, objects / box.account_id / model.name)
+            _summary(box.report(), killed, resumed, total, time.monotonic() - started)
+            _stop(pace_s, env)
+            if keep or page:
+                _wait_for_signal(env)
 
 
 # -- a look from another terminal --------------------------------------------------------------
@@ -196,7 +205,7 @@ def _command(box: Sandbox, scratch: Path) -> _Command:
             "HOME": str(scratch),
             "XDG_CONFIG_HOME": str(scratch / "config"),
             "UPLOADER_STATE_DIR": str(scratch / "state"),
-            "UPLOADER_TRANSFER__BANDWIDTH_LIMIT": BANDWIDTH,
+            _BANDWIDTH_KEY: BANDWIDTH,
             "UPLOADER_VALIDATION__POLL_INTERVAL": "1s",
             "FIREWORKS_BASE_URL": box.base_url,
             "FIREWORKS_API_KEY": box.api_key,
@@ -230,6 +239,24 @@ def _worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+@contextmanager
+def _page(command: _Command) -> Iterator[None]:
+    """`uploader serve`, which outlives the worker that is killed; says where its page is."""
+    words = [*_UPLOADER, "serve", "--listen", "127.0.0.1:0"]
+    log, state = _log(command.environment).with_name("serve.log"), "UPLOADER_STATE_DIR"
+    address = Path(command.environment[state]) / "api.address"
+    with (
+        log.open("wb") as stderr,
+        subprocess.Popen(words, env=command.environment, stderr=stderr) as process,
+    ):
+        try:
+            _until(lambda: address.exists() or process.poll() is not None, "the page")
+            _say(f"   watch it in a browser: {command('dashboard').strip()}")
+            yield
+        finally:
+            process.terminate()
+
+
 def _log(environment: dict[str, str]) -> Path:
     return Path(environment["HOME"]) / "worker.log"
 
@@ -237,7 +264,7 @@ def _log(environment: dict[str, str]) -> Path:
 def _run_and_kill(environment: dict[str, str], box: Sandbox, total: int) -> _Report:
     """Kill the worker in the middle of the shards; returns what the sandbox has then."""
     with _worker(environment) as process:
-        _say(f"4. uploader run (process {process.pid}, at most {BANDWIDTH})")
+        _say(f"4. uploader run (process {process.pid}, at most {environment[_BANDWIDTH_KEY]})")
         _follow(process, box, total, lambda: _received(box.report()) > KILL_AT * total)
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -13,6 +13,10 @@ def demo(
         bool,
         typer.Option("--keep", help="At the end, leave the sandbox running and keep the folder."),
     ] = False,
+    page: Annotated[
+        bool,
+        typer.Option("--page", help="Let it be watched in a browser: print a link, and go slowly."),
+    ] = False,
     pace: Annotated[
         float,
         typer.Option(
@@ -25,8 +29,8 @@ def demo(
 ) -> None:
     """Upload a small model to the sandbox; kill the upload with SIGKILL and watch it resume.
 
-    Example: uploader demo --pace 5
+    Example: uploader demo --page
     """
     from uploader.demo import main  # not part of the client
 
-    raise typer.Exit(main(keep=keep, pace_s=pace))
+    raise typer.Exit(main(keep=keep, page=page, pace_s=pace))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -23,6 +23,10 @@ from uploader.service.http.site import Site
 from uploader.service.http.tokens import COOKIE_LIFE
 
 _MAX_WAIT_S = 30.0
+_PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+_NO: dict[int | str, dict[str, Any]] = {
+    503: {"description": "No.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
 _SEQ = 2**62
 _REFUSED: dict[int | str, dict[str, Any]] = {
     status.value: {"model": Problem, "description": status.phrase}
@@ -40,9 +44,26 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
 }
 
 
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """As FastAPI writes it, with refusals as what they are: problem documents."""
+        if self.openapi_schema is None:
+            for path in super().openapi()["paths"].values():
+                for way in path.values():
+                    _as_problems(way["responses"].values())
+        return super().openapi()
+
+
+def _as_problems(answers: Iterable[dict[str, Any]]) -> None:
+    for answer in answers:
+        for content in [*answer.get("content", {}).values()]:
+            if content.get("schema") == _PROBLEM:
+                answer["content"] = {problems.MEDIA_TYPE: content}
+
+
 def application(site: Site, names: Names, address: str, feed: Feed) -> ASGIApp:
     """The whole API of ``site``, listening at ``address`` (HOST:PORT), behind its doors."""
-    app = FastAPI(
+    app = _App(
         title="uploader",
         version=__version__,
         docs_url=None,
@@ -105,12 +126,12 @@ def _events(feed: Feed) -> APIRouter:
 def _health(site: Site) -> APIRouter:
     router = APIRouter()
 
-    @router.get("/livez", response_class=PlainTextResponse)
+    @router.get("/livez", response_class=PlainTextResponse, responses=_NO)
     def livez() -> Response:
         """503 if the worker's loop has not turned for as long as a lease lasts."""
         return _health_of(good=site.alive())
 
-    @router.get("/readyz", response_class=PlainTextResponse)
+    @router.get("/readyz", response_class=PlainTextResponse, responses=_NO)
     def readyz() -> Response:
         """503 if the store cannot be used."""
         try:

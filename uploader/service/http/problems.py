@@ -28,6 +28,7 @@ from uploader.core.redact import foreign_line, redact
 
 _log = logging.getLogger(__name__)
 
+MEDIA_TYPE = "application/problem+json"
 _MAX_WORDS_CHARS = 300
 _STATUS: Mapping[type[UploaderError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
@@ -108,7 +109,7 @@ def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONR
     return JSONResponse(
         problem,
         status_code=problem["status"],
-        media_type="application/problem+json",
+        media_type=MEDIA_TYPE,
         headers=dict(headers or {}),
     )
 

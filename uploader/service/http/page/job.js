@@ -15,6 +15,8 @@ const MARKS = {
   ready: ["✓", "good"], cancelled: ["✕", "bad"], recreated: ["⟲", "warn"],
 };
 const MOST_MARKS = 80;
+const MOST_ROWS = 5;
+const MARK_PX = 26;
 const MOST_EVENTS = 200;
 
 class FileRow {
@@ -62,18 +64,36 @@ class Timeline {
     const to = Math.max(from + 1000, ended ? Date.parse(job.updated_at) : now);
     if (job.status === "active") this.samples.push([now, job.bytes_confirmed]);
     if (this.samples.length > 2000) this.samples = this.samples.filter((_, at) => at % 2 === 0);
-    const known = storedBytes(job, events).filter(([at]) => !this.samples.length || at < this.samples[0][0]);
-    this.chart.update(ratesOf([[from, 0], ...known, ...this.samples]), from, to);
+    const known = storedBytes(job, events);
+    const [first, last] = [this.samples[0]?.[0] ?? Infinity, this.samples.at(-1)?.[0] ?? Infinity];
+    const before = known.filter(([at]) => at < first);
+    const after = known.filter(([at]) => at > last);
+    this.chart.update(ratesOf([[from, 0], ...before, ...this.samples, ...after]), from, to);
     write(this.from, moment(from));
     write(this.to, moment(to));
     const marked = events.filter((event) => MARKS[event.kind]).slice(-MOST_MARKS);
     if (this.last === marked.at(-1)?.seq && this.span === to - from) return;
+    if (this.marks.contains(document.activeElement)) return; // the focus would be lost
     this.last = marked.at(-1)?.seq;
     this.span = to - from;
-    this.marks.replaceChildren(...marked.map((event) => this.mark(event, from, to)));
+    this.place(marked.map((event) => [event, Math.min(1, (Date.parse(event.at) - from) / (to - from))]));
   }
 
-  mark(event, from, to) {
+  /* In as many rows as it takes for no mark to cover another; the last row takes the rest. */
+  place(marked) {
+    const gap = MARK_PX / Math.max(MARK_PX, this.marks.clientWidth);
+    const ends = [];
+    const made = marked.map(([event, part]) => {
+      const free = ends.findIndex((end) => end <= part);
+      const row = free >= 0 ? free : Math.min(ends.length, MOST_ROWS - 1);
+      ends[row] = part + gap;
+      return this.mark(event, part, row);
+    });
+    this.marks.style.height = `${Math.max(1, ends.length) * MARK_PX}px`;
+    this.marks.replaceChildren(...made);
+  }
+
+  mark(event, part, row) {
     const [sign, tone] = MARKS[event.kind];
     const words = `${clock(event.at)} ${event.kind.replaceAll("_", " ")}: ${event.path ? `${event.path}: ` : ""}${event.message}`;
     const tell = () => write(this.told, words);
@@ -82,7 +102,8 @@ class Timeline {
       { type: "button", class: `mark ${tone}`, title: words, "aria-label": words, onfocus: tell, onmouseenter: tell, onclick: tell },
       sign,
     );
-    made.style.left = `${Math.min(100, (100 * (Date.parse(event.at) - from)) / (to - from))}%`;
+    made.style.left = `${100 * part}%`;
+    made.style.top = `${row * MARK_PX}px`;
     return made;
   }
 }

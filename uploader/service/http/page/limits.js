@@ -90,7 +90,7 @@ class Row {
   constructor(name, label, help) {
     this.name = name;
     this.known = null;
-    this.input = el("input", { type: "text", id: `limit-${name}`, name, autocomplete: "off", "aria-describedby": `about-${name}` });
+    this.input = el("input", { type: "text", disabled: true, id: `limit-${name}`, name, autocomplete: "off", "aria-describedby": `about-${name}` });
     this.force = el("span");
     const about = el("p", { class: "small", id: `about-${name}` }, `${help} In force: `, this.force);
     this.node = el("div", {}, el("label", { for: `limit-${name}` }, label), this.input, about);
@@ -106,5 +106,6 @@ class Row {
     if (this.changed()) return; // somebody is writing
     if (this.input.value !== limit.value) this.input.value = limit.value;
     this.known = limit.value;
+    this.input.disabled = false;
   }
 }

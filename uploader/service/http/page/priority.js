@@ -12,7 +12,7 @@ export class PriorityForm {
     this.error = el("p", { class: "error", role: "alert", hidden: true });
     this.node = el(
       "form",
-      { class: "priority", onsubmit: (event) => this.choose(event) },
+      { class: "priority", hidden: true, onsubmit: (event) => this.choose(event) },
       el("label", { for: "priority" }, "Priority (a job with a higher one runs first)"),
       this.input,
       el("button", { type: "submit" }, "Set"),

@@ -1,0 +1,144 @@
+"""The page in a browser: without a mouse, without a worker, and while another page is hostile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.page.conftest import DEADLINE_MS, Tab
+from tests.service.conftest import Site
+from uploader import wiring
+from uploader.service.http.door import link_of
+
+pytestmark = [pytest.mark.long, pytest.mark.acceptance]
+
+
+def open_page(tab: Tab, site: Site) -> None:
+    tab.page.goto(link_of(site.settings, wiring.clock().now()))
+    tab.has("no worker runs")
+
+
+def test_a_folder_is_enqueued_and_its_job_paused_by_keyboard_alone(site: Site, tab: Tab) -> None:
+    site.folder("my-model")
+    open_page(tab, site)
+    for name in ("Enqueue a folder", "roots", "my-model (a model)", "Check this folder"):
+        tab.press_tab_to(name)
+        tab.page.keyboard.press("Enter")
+    tab.has("The plan")
+    tab.look("plan")
+    tab.press_tab_to("Enqueue it")
+    tab.page.keyboard.press("Enter")
+    tab.has("Its life")
+    tab.press_tab_to("Pause my-model")
+    tab.page.keyboard.press("Space")
+    expect(tab.page.locator(".pill")).to_have_text("paused", timeout=DEADLINE_MS)
+    tab.press_tab_to("Cancel my-model")
+    tab.page.keyboard.press("Enter")
+    tab.has("The upload is given up")
+    tab.passes_axe("the question")
+    tab.page.keyboard.press("Escape")
+    expect(tab.page.locator("dialog")).to_have_count(0)
+    assert site.jobs.job(1).status == "paused"
+    tab.press_tab_to("Cancel my-model")
+    tab.page.keyboard.press("Enter")
+    tab.press_tab_to("Cancel the job")
+    tab.page.keyboard.press("Enter")
+    expect(tab.page.locator(".pill")).to_have_text("cancelled", timeout=DEADLINE_MS)
+    assert tab.console == []
+
+
+def test_limits_and_a_priority_are_changed_on_the_page(site: Site, tab: Tab) -> None:
+    site.ask("/api/jobs", {"path": str(site.folder()), "model_id": "m"})
+    open_page(tab, site)
+    tab.page.get_by_role("link", name="Limits").click()
+    bandwidth = tab.page.get_by_label("Bandwidth of each worker")
+    expect(bandwidth).to_have_value("off")
+    bandwidth.fill("fast")
+    bandwidth.press("Enter")
+    tab.has("the bandwidth limit cannot be fast")
+    bandwidth.fill("Mon-08:00,20MB/s 19:00,off")
+    tab.page.get_by_role("button", name="Change them").click()
+    tab.has("Changed. Every worker", "chosen by a user")
+    assert site.jobs.limits.chosen() == {"bandwidth": "Mon-08:00,20MB/s 19:00,off"}
+    expect(tab.page.locator("#facts")).to_contain_text("limits: bandwidth Mon-08:00")
+    tab.look("limits")
+    tab.page.get_by_role("link", name="All jobs").click()
+    tab.page.get_by_role("link", name="m", exact=True).click()
+    tab.page.get_by_label("Priority").fill("7")
+    tab.page.get_by_role("button", name="Set").click()
+    tab.has("edited: ")
+    assert site.jobs.job(1).priority == 7
+    refused = [line for line in tab.console if "422" not in line]
+    assert refused == []
+
+
+@contextmanager
+def hostile_page(html: str) -> Iterator[str]:
+    """A page at another port of this machine: to a browser it is of the same site."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(html.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+_TRY = """async (target) => {
+  const plain = {method: "POST", credentials: "include", mode: "no-cors", body: "{}"};
+  const json = {...plain, mode: "cors", headers: {"Content-Type": "application/json"}};
+  const told = async (path, options) => {
+    try {
+      const answer = await fetch(target + path, options);
+      return answer.type === "opaque" ? "" : await answer.text();
+    } catch { return ""; }
+  };
+  return [
+    await told("/api/jobs/1/pause", json),
+    await told("/api/jobs/1/pause", plain),
+    await told("/api/jobs", {credentials: "include"}),
+    await told("/api/jobs", {credentials: "include", mode: "no-cors"}),
+    await new Promise((done) => {
+      const stream = new EventSource(target + "/api/events", {withCredentials: true});
+      stream.onmessage = (message) => done(message.data);
+      stream.onerror = () => done("");
+    }),
+  ];
+}"""
+
+
+def test_a_hostile_page_of_another_origin_reads_and_changes_nothing(site: Site, tab: Tab) -> None:
+    site.ask("/api/jobs", {"path": str(site.folder())})
+    open_page(tab, site)
+    target = f"http://{site.address}"
+    form = f'<form method="post" enctype="text/plain" action="{target}/api/jobs/1/pause">'
+    with hostile_page(f'<iframe src="{target}/"></iframe>{form}<button>x</button></form>') as url:
+        tab.page.goto(url)
+        assert tab.page.evaluate(_TRY, target) == [""] * 5
+        assert "uploader" not in tab.page.frames[1].content()
+        tab.page.get_by_role("button").click()
+        tab.page.wait_for_url(f"{target}/**")
+        assert "foreign_origin" in tab.page.content()
+    assert site.jobs.job(1).status == "active"
+
+
+def test_a_name_that_is_rebound_to_this_machine_is_refused(site: Site, tab: Tab) -> None:
+    port = site.address.rpartition(":")[2]
+    answer = tab.page.goto(f"http://evil.example:{port}/")
+    assert answer is not None
+    assert (answer.status, answer.json()["code"]) == (403, "foreign_host")
