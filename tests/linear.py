@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 
@@ -19,12 +20,17 @@ def assert_linear(read: Callable[[str], object], unit: str) -> None:
     assert large < _MAX_RATIO * max(small, _LEAST_S), f"{unit!r}: {small:.4f} s → {large:.4f} s"
 
 
+def cpu_s(run: Callable[[], object]) -> float:
+    """The CPU that one run takes; what earlier tests left behind is not cleared away meanwhile."""
+    gc.disable()
+    began_s = time.process_time()
+    try:
+        run()
+        return time.process_time() - began_s
+    finally:
+        gc.enable()
+
+
 def _cost(read: Callable[[str], object], unit: str, size: int) -> float:
     text = (unit * size)[:size]
-    return min(_once(read, text) for _ in range(2))
-
-
-def _once(read: Callable[[str], object], text: str) -> float:
-    began_s = time.process_time()
-    read(text)
-    return time.process_time() - began_s
+    return min(cpu_s(lambda: read(text)) for _ in range(2))
