@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import update
 
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.job import FileState, PrefixCrc
@@ -14,6 +15,7 @@ from uploader.model.links import NOTHING
 from uploader.runtime import StopToken
 from uploader.sources.reader import open_source
 from uploader.store.held_files import FileProgress
+from uploader.store.tables import files
 
 SIZE = 10 * GRANULE
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -38,6 +40,17 @@ def test_a_late_write_of_the_worker_takes_nothing_from_the_next_try(
     lab.run()
     lab.assert_ready()
     assert taken
+    assert lab.job().bytes_sent >= SIZE
+
+
+def test_what_a_kill_kept_out_of_the_row_was_sent_all_the_same(lab: Lab) -> None:
+    lab.bytes_per_s = GRANULE
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run_until(lambda: lab.file().bytes_sent >= 4 * GRANULE)
+    with lab.engine.begin() as connection:  # the row of a second before
+        connection.execute(update(files).values(bytes_sent=0))
+    lab.run()
+    lab.assert_ready()
     assert lab.job().bytes_sent >= SIZE
 
 

@@ -90,6 +90,7 @@ class Progress:
             self._advanced = self._advanced or pair.offset > self._checkpoint.offset
             gained = max(0, pair.offset - self._checkpoint.offset)
             self._checkpoint = pair
+            self._sent = max(self._sent, pair.offset)  # after a kill the row knows of less
             self._dirty = True
         METERS.add("bytes_confirmed", gained)
 

@@ -117,7 +117,8 @@ class Transfer(Errand):
         if agreement is Agreement.MISMATCH:
             message = f"{self.file.path}: the stored object differs from the source"
             raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.MISMATCH)
-        verified, sent = agreement is Agreement.VERIFIED, self.progress.bytes_sent
+        verified = agreement is Agreement.VERIFIED
+        sent = max(self.progress.bytes_sent, whole.offset)  # after a kill the row knows of less
         return StoredFile(self.file.path, whole.crc32c, sent, verified, finished.generation)
 
     # -- session ---------------------------------------------------------------------------
