@@ -25,6 +25,7 @@ let view = null;
 let loading = null;
 let again = false;
 let timer = 0;
+let askedAt = 0;
 let answeredAt = null;
 let stop = null;
 const rates = [];
@@ -47,12 +48,24 @@ function enter() {
   refresh();
 }
 
+/* After an event: many of them in a second are one question. */
+function news() {
+  if (loading) again = true;
+  else if (!document.hidden) later(askedAt + MOVING_MS - Date.now());
+}
+
+function later(wait) {
+  clearTimeout(timer);
+  timer = setTimeout(refresh, Math.max(100, document.hidden ? HIDDEN_MS : wait));
+}
+
 async function refresh() {
   if (loading) {
     again = true;
     return;
   }
   const shown = view;
+  askedAt = Date.now();
   loading = shown.load();
   let wait = BROKEN_MS;
   try {
@@ -62,13 +75,10 @@ async function refresh() {
     failed(error);
   }
   loading = null;
-  clearTimeout(timer);
-  if (again || shown !== view) {
-    again = false;
-    timer = setTimeout(refresh, 100);
-  } else {
-    timer = setTimeout(refresh, document.hidden ? HIDDEN_MS : wait);
-  }
+  if (shown !== view) wait = 0;
+  else if (again) wait = askedAt + MOVING_MS - Date.now();
+  again = false;
+  later(wait);
 }
 
 function answered(page, shown) {
@@ -89,7 +99,7 @@ function answered(page, shown) {
   write(notice, words);
   notice.className = "notice";
   show(notice, Boolean(words));
-  if (!stop) stop = follow(page.last_event, refresh);
+  if (!stop) stop = follow(page.last_event, news);
   return held.size && page.jobs.some((job) => held.has(job.id) && job.status === "active") ? MOVING_MS : STILL_MS;
 }
 
