@@ -113,3 +113,25 @@ def test_nonsense_of_a_stranger_is_not_logged(site: Site, caplog: pytest.LogCapt
         one.sendall(b"GET\r\n\r\n")
         assert one.recv(100).startswith(b"HTTP/1.1 400")
     assert [one for one in caplog.records if one.name.startswith("uvicorn")] == []
+
+
+@pytest.mark.parametrize("path", ["/open/../index.html", "/open/%2e%2e/app.js", "/open/x/../../"])
+def test_below_a_link_there_is_nothing(site: Site, path: str) -> None:
+    assert site.ask(path, token=None).status == 401
+
+
+@pytest.mark.parametrize("body", [b'{"path":' + b"[" * 100_000, b"1" * 500_000])
+def test_a_body_that_no_parser_reads_is_not_called_a_missing_path(site: Site, body: bytes) -> None:
+    answer = site.ask("/api/preflight", body)
+    assert (answer.status, answer.json["code"]) == (400, "usage")
+
+
+@pytest.mark.parametrize(
+    "value", ["NaN", "1e999", '"\\ud800"', '"\\u0000"', "[" * 300 + "]" * 300, "9" * 4000]
+)
+@pytest.mark.parametrize("name", ["displayName", "contextLength", "peftDetails", "\\ud800"])
+def test_awkward_values_of_a_models_fields_are_no_bug(site: Site, name: str, value: str) -> None:
+    folder = str(site.folder())
+    body = f'{{"path":"{folder}","model_json":{{"{name}":{value}}}}}'
+    for path in ("/api/preflight", "/api/jobs"):
+        assert site.ask(path, body.encode()).status in (200, 201, 400, 409, 422)

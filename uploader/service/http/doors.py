@@ -130,7 +130,7 @@ class Doors:
         known, path = self._is_known(headers), str(scope["path"])
         if path != ALIVE and not (self._known if known else self._strangers).take():
             raise Refusal(ApiCode.TOO_FAST)
-        if not known and path not in OPEN and not path.startswith(LINK):
+        if not known and path not in OPEN and not _is_link(path):
             raise Refusal(ApiCode.UNAUTHORIZED)
         if scope["method"] not in _READING:
             _check_body(headers)
@@ -140,6 +140,11 @@ class Doors:
         if scheme.lower() == "bearer" and self._keeper.knows_token(token.strip()):
             return True
         return any(map(self._keeper.knows_cookie, _values(headers, self._keeper.cookie_name)))
+
+
+def _is_link(path: str) -> bool:
+    """Nothing below a link: from there, `..` would lead to the page."""
+    return path.startswith(LINK) and "/" not in path.removeprefix(LINK)
 
 
 def _values(headers: Headers, name: str) -> Iterator[str]:

@@ -100,9 +100,14 @@ def _problem(status: HTTPStatus, code: str, detail: str, hint: str) -> Problem:
         "title": status.phrase,
         "status": int(status),
         "code": str(code),
-        "detail": redact(detail),
-        "hint": redact(hint),
+        "detail": _sendable(detail),
+        "hint": _sendable(hint),
     }
+
+
+def _sendable(words: str) -> str:
+    """They may repeat a part of the request, and half a character cannot be sent."""
+    return redact(words).encode("utf-8", "replace").decode("utf-8")
 
 
 def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -136,6 +141,9 @@ async def _plain(_request: Request, error: Exception) -> JSONResponse:
         allowed = dict(getattr(error, "headers", None) or {})
         hint = f"use {allowed.get('Allow', 'another one')}"
         return response(Refusal(ApiCode.WRONG_METHOD, hint=hint), allowed)
+    if status is HTTPStatus.BAD_REQUEST:
+        words, hint = "the body of the request cannot be read", "send one object of JSON"
+        return _answer(_problem(status, Code.USAGE, words, hint))
     hint = "/api/openapi.json lists the paths"
     return _answer(_problem(status, Code.NOT_FOUND, "there is nothing at this path", hint))
 
