@@ -31,7 +31,7 @@ class Operator:
     def __call__(self, command: str, job: int = 0, expect: int = 0) -> str:
         assert command in shown()
         self.typed.add(command)
-        return self._reader.types(command.replace("JOB", str(job)), expect)
+        return self._reader.types(command.replace("JOB", str(job)).replace(" ID", " left"), expect)
 
     def reason(self, job: int) -> str:
         document = json.loads(self._reader.types(f"uploader show {job} --json"))
@@ -45,6 +45,7 @@ def test_every_command_shown_helps_in_the_state_that_it_is_shown_for(tmp_path: P
     with reader.starts_the_sandbox(SANDBOX):
         a_changed_file_is_sent_anew(reader, operator)
         a_refused_model_is_replaced(reader, operator)
+        what_a_failed_job_left_is_deleted(reader, operator)
         a_folder_that_is_gone_is_put_back_or_its_job_cancelled(reader, operator)
         for command in sorted(shown() - operator.typed - {"uploader run", "uploader dashboard"}):
             operator(command, job=1)
@@ -76,6 +77,16 @@ def a_refused_model_is_replaced(reader: Reader, operator: Operator) -> None:
     assert operator.reason(2) == "done"
 
 
+def what_a_failed_job_left_is_deleted(reader: Reader, operator: Operator) -> None:
+    folder(reader.home / "left", BASE)
+    reader.types("uploader enqueue left")
+    reader.scripts({"on": "validate", "do": "status", "status": 400, "body": "no such tokenizer"})
+    reader.types("uploader run --until-idle", expect=7)
+    assert re.search(r"left\tUPLOADING\t.*3", operator("uploader model list"))
+    operator("uploader model delete ID --yes", job=3)
+    assert "left" not in operator("uploader model list")
+
+
 def a_folder_that_is_gone_is_put_back_or_its_job_cancelled(
     reader: Reader, operator: Operator
 ) -> None:
@@ -83,8 +94,8 @@ def a_folder_that_is_gone_is_put_back_or_its_job_cancelled(
     reader.types("uploader enqueue gone")
     (model / "config.json").unlink()
     reader.types("uploader run --until-idle", expect=12)
-    assert operator.reason(3) == "source_missing"
+    assert operator.reason(4) == "source_missing"
     (model / "config.json").write_bytes(BASE["config.json"])
-    operator("uploader retry JOB", job=3)
-    operator("uploader cancel JOB", job=3)
-    assert operator.reason(3) == "cancelled"
+    operator("uploader retry JOB", job=4)
+    operator("uploader cancel JOB", job=4)
+    assert operator.reason(4) == "cancelled"
