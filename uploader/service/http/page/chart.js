@@ -26,7 +26,8 @@ export class Chart {
 }
 
 /* Rates between moments at which so many bytes were confirmed: (ms, bytes) in, steps out. */
-export function ratesOf(known) {
+export function ratesOf(points) {
+  const known = spaced(points);
   const steps = [];
   for (let at = 1; at < known.length; at += 1) {
     const seconds = Math.max(0.001, (known[at][0] - known[at - 1][0]) / 1000);
@@ -34,4 +35,14 @@ export function ratesOf(known) {
     steps.push([known[at - 1][0], rate], [known[at][0], rate]);
   }
   return steps;
+}
+
+/* Files that are stored within a second are one step; else it would dwarf all the others. */
+function spaced(points) {
+  const kept = [];
+  for (const point of points) {
+    if (!kept.length || point[0] - kept.at(-1)[0] >= 1000) kept.push(point);
+  }
+  if (kept.length > 1) kept[kept.length - 1] = points.at(-1);
+  return kept;
 }
