@@ -21,8 +21,8 @@ job that was enqueued before, `uploader upload` does all of it. rclone compares 
 opens many. Its own CPU is in the last column: if it comes near to the seconds, the sink was the
 limit.
 
-A further GiB and the rate at 50 ms compare parts of the run that were minutes apart: if the load
-changed in between, their seconds say little; CPU, and ratios within a part, are not touched by it.
+A further GiB compares parts of the run that were minutes apart: if the load changed in between, its
+seconds say little. CPU, and ratios within a part, are not touched by that.
 """
 
 
