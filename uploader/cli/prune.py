@@ -58,7 +58,7 @@ def prune(
         raise UsageError("history.keep is forever: nothing is to go", hint=hint)
     before = now - timedelta(seconds=age_s)
     with wiring.Store(settings) as store:
-        gone = store.prune(before, dry_run=dry_run)
+        gone = store.prune(before, now, dry_run=dry_run)
     document: PruneDocument = {
         "schema": "uploader.prune/1",
         "dry_run": dry_run,

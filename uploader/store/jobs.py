@@ -40,11 +40,12 @@ from uploader.core.job import (
 )
 from uploader.core.lifecycle import Verb, advance, already
 from uploader.store.enqueue import insert_job, known_job
-from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
+from uploader.store.journal import Journal, no_listener, reason_columns
 from uploader.store.limits import Limits
 from uploader.store.restart import refuse, restart
 from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
 from uploader.store.tables import ENDED, HELD, OPEN, events, files, jobs
+from uploader.store.verb_rules import check_deletable, check_removable, forgive
 
 #: The event of each user verb: its kind and its message.
 _TOLD: dict[Verb, tuple[EventKind, str]] = {
@@ -53,7 +54,6 @@ _TOLD: dict[Verb, tuple[EventKind, str]] = {
     Verb.CANCEL: (EventKind.CANCELLED, "cancelled by the user"),
     Verb.RETRY: (EventKind.RETRIED, "the user asked for another try"),
 }
-_REMOVABLE = (Status.DONE, Status.CANCELLED, Status.FAILED)
 #: As `Job.model` has it (docs/fireworks.md).
 _RESOURCE_NAME = re.compile(r"accounts/([^/]+)/models/([^/]+)")
 #: Longer numbers cannot be ids, and SQLite cannot store them.
@@ -274,7 +274,7 @@ class Jobs:
             job = read_job(transaction.connection, job_id)
             status = advance(job.status, verb)
             if delete_remote:
-                _check_deletable(job, verb)
+                check_deletable(job, verb)
             if already(job.status, verb):
                 return job
             transaction.run(
@@ -291,7 +291,7 @@ class Jobs:
                 )
             )
             if verb is Verb.RETRY:
-                _forgive(transaction, job_id)
+                forgive(transaction, job_id)
             if verb is Verb.CANCEL:  # sessions are ended remotely first, URLs only expire
                 ours = update(files).where(files.c.job_id == job_id)
                 transaction.run(ours.values(upload_url=None))
@@ -352,7 +352,7 @@ class Jobs:
         Raises NotFound, and VerbRefused for any other job.
         """
         with self._journal.writing(now) as transaction:
-            _check_removable(read_job(transaction.connection, job_id))
+            check_removable(read_job(transaction.connection, job_id))
             for table in (events, files):
                 transaction.run(delete(table).where(table.c.job_id == job_id))
             transaction.run(delete(jobs).where(jobs.c.id == job_id))
@@ -388,39 +388,3 @@ def _model_is(ref: str) -> ColumnElement[bool]:
     if named is None:
         return jobs.c.model_id == ref
     return and_(jobs.c.account == named[1], jobs.c.model_id == named[2])
-
-
-def _check_deletable(job: Job, verb: Verb) -> None:
-    if verb is not Verb.CANCEL or not job.created_remotely:
-        raise UsageError(
-            f"job {job.id} did not create {job.model}: it is not deleted",
-            hint="cancel without `delete_remote`",
-        )
-    if job.status is Status.CANCELLED and job.model_exists and not job.delete_on_cancel:
-        raise VerbRefused(
-            f"job {job.id} was cancelled before: {job.model} is left as it is",
-            hint="somebody else may use that name by now: check it on Fireworks",
-        )
-
-
-def _check_removable(job: Job) -> None:
-    if job.status not in _REMOVABLE:
-        raise VerbRefused(
-            f"job {job.id} is {job.status} and cannot be removed",
-            hint=f"`uploader cancel {job.id}` first",
-        )
-    if job.lease is not None or job.delete_on_cancel:
-        raise VerbRefused(
-            f"a worker still has work to do for job {job.id}",
-            hint="try again in a moment; `uploader run` does the work",
-        )
-
-
-def _forgive(transaction: Transaction, job_id: int) -> None:
-    """Forget the job's failures; offsets are kept."""
-    transaction.run(update(jobs).where(jobs.c.id == job_id).values(failures=0, polling_s=0.0))
-    transaction.run(
-        update(files)
-        .where(files.c.job_id == job_id)
-        .values(failures=0, not_before=None, mismatches=0, old_sessions_lost=0, sessions_lost=0)
-    )

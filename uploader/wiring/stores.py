@@ -1,0 +1,174 @@
+"""The state store of a command. Slow imports are inside functions."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Self
+
+from uploader.core.errors import NotFound, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from uploader.core.job import Scope
+    from uploader.settings.schema import Settings
+    from uploader.store.history import Rows
+    from uploader.store.jobs import Jobs
+    from uploader.store.outbox import Outbox
+
+_log = logging.getLogger(__name__)
+
+
+class Store:
+    """The state store of one command: opened once at most, when it is first needed, and closed.
+
+    Every method raises StoreError, and UsageError for an address that cannot be a store.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._engine: Engine | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+        for one in error:
+            if isinstance(one, StoreError):
+                locate(one, self._settings)
+
+    def find(self) -> Jobs | None:
+        """The job table; None if there is none yet. Creates nothing, never imports Alembic."""
+        from uploader.store.database import migrate
+        from uploader.store.jobs import Jobs
+
+        if self.version() is None:
+            return None
+        engine = self._opened()
+        migrate.require_head(engine)
+        return Jobs(engine, living=self.living)
+
+    def need(self) -> Jobs:
+        """The job table. Raises NotFound if there is none yet."""
+        jobs = self.find()
+        if jobs is None:
+            raise NotFound("there are no jobs yet", hint="`uploader enqueue PATH` makes one")
+        return jobs
+
+    def glimpse(self) -> Jobs | None:
+        """The job table, for optional information: also None if it cannot be used as it is.
+
+        Without a state folder not even SQLAlchemy is loaded.
+        """
+        if not self._settings.state_dir.exists():
+            return None
+        with contextlib.suppress(StoreError, UsageError):
+            return self.find()
+        return None
+
+    def create(self) -> Jobs:
+        """The job table, created or migrated first (docs/architecture.md)."""
+        from uploader.store.jobs import Jobs
+
+        self.upgrade()
+        return Jobs(self._opened(), living=self.living)
+
+    def outbox(self) -> Outbox | None:
+        """The outbox of the hooks; None if there is no store yet."""
+        from uploader.store.outbox import Outbox
+
+        return Outbox(self._opened()) if self.find() is not None else None
+
+    def quick_check(self) -> None:
+        """Read a store in a file for damage; raises StoreError."""
+        from uploader.store.database import dialect, sqlite
+
+        engine = self._opened()
+        if dialect.is_file(engine):
+            with dialect.store_errors():
+                sqlite.quick_check(engine)
+
+    def worker_alive(self) -> bool:
+        """Is any worker of this store alive? With PostgreSQL it may be on another machine."""
+        return bool(self.living())
+
+    def prune(self, before: datetime, now: datetime, *, dry_run: bool) -> Rows:
+        """Forget the jobs that ended before that time; or only count them."""
+        from uploader.store.history import History, Rows
+
+        if self.find() is None:
+            return Rows()
+        history = History(self._opened())
+        return history.count(before) if dry_run else history.prune_all(before, now)
+
+    def sweep(self) -> None:
+        """Remove the snapshots that no job needs any more; raises nothing."""
+        if self._engine is not None:
+            sweep(self._settings, self._engine)
+
+    def living(self) -> dict[str, Scope]:
+        """The workers of this store that live, by the owners of their leases, with their scopes."""
+        from uploader.store.database.dialect import connected_workers
+        from uploader.store.database.workers import living, scope_of
+
+        connected = connected_workers(self._engine) if self._engine else frozenset()
+        here = living(self._settings.state_dir)
+        return {owner: scope_of(owner) for owner in connected} | here
+
+    def version(self) -> str | None:
+        """The version of its schema; None if it is empty or not there at all."""
+        from uploader.store.database import migrate
+        from uploader.store.database.dialect import exists
+
+        if self._engine is None and not exists(self._settings.database_url):
+            return None
+        return migrate.current_version(self._opened())
+
+    def upgrade(self) -> str:
+        """Bring the store up to date; returns its version."""
+        from uploader.store.database import migrate
+
+        migrate.ensure(self._opened(), self._settings.state_dir)
+        return migrate.HEAD
+
+    def backup(self, path: Path | None) -> Path | None:
+        """Make a copy at ``path``, or in place of the last copy; None if there is no store."""
+        from uploader.store.database import migrate
+        from uploader.store.database.dialect import exists
+
+        if not exists(self._settings.database_url):
+            return None
+        return migrate.save(self._opened(), self._settings.state_dir, path)
+
+    def _opened(self) -> Engine:
+        from uploader.store.database.dialect import open_engine
+
+        if self._engine is None:
+            self._engine = open_engine(self._settings.database_url)
+        return self._engine
+
+
+def locate(error: StoreError, settings: Settings) -> None:
+    """Let ``error`` say where the store is, and which setting says so."""
+    from uploader.store.database.dialect import place
+
+    key = "database_url" if "database_url" in settings.given else "state_dir"
+    given = settings.given.get(key)
+    origin = given.origin if given else "its default; UPLOADER_STATE_DIR changes it"
+    with contextlib.suppress(UsageError):
+        error.locate(place(settings.database_url), f"{key} ({origin})")
+
+
+def sweep(settings: Settings, engine: Engine) -> None:
+    """Remove the snapshots that no job needs any more; raises nothing."""
+    from uploader.sources.snapshot import Snapshots
+    from uploader.store.jobs import Jobs
+
+    if settings.snapshots:
+        Snapshots(settings.snapshots).sweep(Jobs(engine).snapshots)
