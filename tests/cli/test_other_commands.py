@@ -32,7 +32,7 @@ def commands() -> list[tuple[str, ...]]:
 def test_help_works_and_uses_our_words(command: tuple[str, ...], uploader: Command) -> None:
     answer = uploader(*command, "--help")
     assert (answer.code, answer.err) == (0, "")
-    text = answer.out.replace("--data-dir", "")
+    text = answer.out.replace("--data-dir", "").replace(": debug, info,", "")  # levels of logs
     assert not BANNED.findall(text)
     assert answer.out == uploader(*command, "-h").out
 
@@ -169,4 +169,9 @@ def test_the_demo_ends_as_it_says(uploader: Command, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("uploader.demo.main", main)
     assert uploader("demo").code == 1
     assert uploader("demo", "--keep", "--pace", "2.5").code == 1
-    assert told == [{"keep": False, "pace_s": 0.0}, {"keep": True, "pace_s": 2.5}]
+    assert uploader("demo", "--page").code == 1
+    assert told == [
+        {"keep": False, "pace_s": 0.0, "page": False},
+        {"keep": True, "pace_s": 2.5, "page": False},
+        {"keep": False, "pace_s": 0.0, "page": True},
+    ]

@@ -35,6 +35,7 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     logger = logging.getLogger("uploader")
     before = (logger.handlers, logger.level, logger.propagate)
     stream = io.StringIO()
+    bind(job=None, model=None, file=None, attempt=None, request_id=None)  # of tests before
     monkeypatch.setattr(sys, "stderr", stream)
     yield stream
     logger.handlers, logger.level, logger.propagate = before

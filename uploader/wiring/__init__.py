@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from uploader.remote.credentials import ApiKeySource
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
+    from uploader.remote.storage import Storage
     from uploader.settings.schema import Settings, Transfer
     from uploader.store.claims import Claims
     from uploader.store.database.workers import WorkerLock
@@ -163,31 +164,16 @@ def _context(
     from uploader.engine.tuning import AutoFiles
     from uploader.model.links import Private
     from uploader.remote.gate import Gate
-    from uploader.remote.sockets import SocketAdapter
-    from uploader.remote.storage import Storage
     from uploader.settings.limits import in_force
     from uploader.store.database import dialect
     from uploader.store.jobs import Jobs
     from uploader.store.marks import Marks
 
-    time, limits, own = clock(), _limits(settings), settings.fireworks
-    tls = trust(settings)
-    gate, key = Gate(time, limits.backoff), _key(settings)
+    time, limits, key = clock(), _limits(settings), _key(settings)
+    control, storage = _services(settings, time, Gate(time, limits.backoff), key)
     marks = Marks(settings.state_dir / "marks")
     with dialect.store_errors():
         marks.sweep(time.now())
-
-    def control(stop: StopToken) -> Fireworks:
-        return _fireworks(settings, key, gate, stop)
-
-    def storage(stop: StopToken) -> Storage:
-        return Storage(
-            time,
-            SocketAdapter(stop, tls),
-            plain=is_plain(own.base_url),
-            slowest_uplink_bps=settings.transfer.slowest_uplink_bps,
-        )
-
     jobs, slots = Jobs(engine), Slots(time, START)
     throttle = Throttle(time, slots)
 
@@ -197,8 +183,8 @@ def _context(
 
     return WorkerContext(
         owner=lock.owner,
-        base_url=own.base_url,
-        account=own.account_id,
+        base_url=settings.fireworks.base_url,
+        account=settings.fireworks.account_id,
         jobs=jobs,
         claims=claims,
         clock=time,
@@ -218,6 +204,29 @@ def _context(
         storage=storage,
         marks=marks,
     )
+
+
+def _services(
+    settings: Settings, time: Clock, gate: Gate, key: ApiKeySource
+) -> tuple[Callable[[StopToken], Fireworks], Callable[[StopToken], Storage]]:
+    """What makes a client of Fireworks, and one of the storage behind it, for a stop token."""
+    from uploader.remote.sockets import SocketAdapter
+    from uploader.remote.storage import Storage
+
+    tls = trust(settings)
+
+    def control(stop: StopToken) -> Fireworks:
+        return _fireworks(settings, key, gate, stop)
+
+    def storage(stop: StopToken) -> Storage:
+        return Storage(
+            time,
+            SocketAdapter(stop, tls),
+            plain=is_plain(settings.fireworks.base_url),
+            slowest_uplink_bps=settings.transfer.slowest_uplink_bps,
+        )
+
+    return control, storage
 
 
 def _key(settings: Settings) -> ApiKeySource:
