@@ -10,6 +10,7 @@ import io
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
@@ -29,6 +30,7 @@ from uploader.sandbox.server import Sandbox
 PICTURE = Path(__file__).parents[1] / "docs" / "upload.svg"
 COLUMNS = 104
 #: The share of all bytes after which the upload is killed.
+_LOOK_S = 0.05
 KILL_AT = 0.6
 BANDWIDTH = "40MiB/s"
 #: As much smaller than the default as the model is smaller than those that take hours.
@@ -145,14 +147,16 @@ def _run(
         start_new_session=True,
     ) as process:
         os.close(theirs)
-        while written := _read(ours):
+        while written := _read(ours, process, kill):
             screen.write(written)
-            if kill():
-                os.killpg(process.pid, signal.SIGKILL)
     os.close(ours)
 
 
-def _read(terminal: int) -> str:
+def _read(terminal: int, process: subprocess.Popen[bytes], kill: Callable[[], bool]) -> str:
+    """What is written next. Whether it is time to kill does not wait for it."""
+    while not select.select([terminal], [], [], _LOOK_S)[0]:
+        if process.poll() is None and kill():
+            os.killpg(process.pid, signal.SIGKILL)
     try:
         return os.read(terminal, 1 << 16).decode(errors="replace")
     except OSError:  # how Linux says that nobody has the other end any more

@@ -31,6 +31,7 @@ def test_a_drawing_needs_no_font_and_no_address() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timed
 def test_an_upload_that_was_killed_and_goes_on_is_drawn_from_a_real_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

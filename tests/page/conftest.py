@@ -25,7 +25,8 @@ DEADLINE_MS = 120_000.0
 #: The name `evil.example` leads here, as after a rebinding.
 REBOUND = "--host-resolver-rules=MAP evil.example 127.0.0.1"
 WIDTHS = {"phone": (390, 844), "desktop": (1200, 900)}
-_FOCUSED = "(at => (at.ariaLabel || at.innerText || '').trim())(document.activeElement)"
+_FOCUSED = """(at => at === document.body ? '' : (at.ariaLabel || at.innerText || '').trim())(
+    document.activeElement)"""
 _WATCH = (
     "addEventListener('securitypolicyviolation', event => console.error('CSP', event.blockedURI))"
 )

@@ -8,7 +8,7 @@ export class EnqueueView {
   constructor(site) {
     this.site = site;
     this.title = "Enqueue a folder";
-    this.here = el("p", { class: "path" });
+    this.here = el("p", { class: "path", tabindex: -1 });
     this.folders = el("ul", { class: "folders" });
     this.model = el("input", { type: "text", name: "model_id", id: "model_id", autocomplete: "off" });
     this.check = el("button", { type: "button", onclick: () => this.preflight(), disabled: true }, "Check this folder");
@@ -32,6 +32,7 @@ export class EnqueueView {
   }
 
   async open(path) {
+    this.check.disabled = true; // or the folder of before would be checked
     await this.attempt(async () => {
       const listed = await get(`/api/folders?path=${encodeURIComponent(path)}`);
       this.path = path;
@@ -45,6 +46,7 @@ export class EnqueueView {
         ...listed.folders.map((one) => entry(one.path, one.model ? `${one.name} (a model)` : one.name)),
       );
       this.plan.replaceChildren();
+      if (path) this.here.focus(); // what had the focus is gone
     });
   }
 
@@ -55,7 +57,9 @@ export class EnqueueView {
 
   async preflight() {
     await this.attempt(async () => {
+      const asked = this.path;
       const seen = await post("/api/preflight", this.body());
+      if (asked !== this.path) return;
       const refused = seen.findings.some((one) => one.severity === "error");
       const expected = seen.expected_s ? `, about ${duration(seen.expected_s)} at ${size(seen.rate_bps)}/s` : "";
       this.plan.replaceChildren(
