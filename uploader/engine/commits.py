@@ -2,7 +2,8 @@
 
 Used by the deciding thread of `engine/upload.py` only. If the process ends before a commit, a
 session that was opened is forgotten, empty, and a stored file is found to be complete by the status
-query of its session: a batch that is lost costs requests, and no byte.
+query of its session: a batch that is lost costs requests, and no byte but those of small plain
+PUTs, which have no session.
 """
 
 from __future__ import annotations
