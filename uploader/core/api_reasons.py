@@ -12,7 +12,7 @@ class ApiCode(Coded):
         "unauthorized",
         None,
         "The request has neither the API's token nor the page's cookie.",
-        "send `Authorization: Bearer TOKEN` (STATE_DIR/api.token), or open `uploader dashboard`",
+        "send the content of STATE_DIR/api.token as Authorization, or open `uploader dashboard`",
     )
     LINK_USED = (
         "link_used",

@@ -123,7 +123,7 @@ function afterReady(job) {
     "section",
     {},
     el("h2", {}, "What next"),
-    el("p", {}, "The model is READY. It is not served yet, and nothing is billed for it. To serve it, first see which shapes fit, then deploy:"),
+    el("p", {}, "The model is READY. It is not served yet: a deployment is a step of its own, billed by the GPU-second. First see which shapes fit, then deploy:"),
     el("pre", { tabindex: 0 }, `firectl deployment-shape-version list --base-model ${job.model}\nfirectl deployment create ${job.model}\n\nuploader show ${name}`),
   );
 }
