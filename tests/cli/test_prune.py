@@ -54,6 +54,20 @@ def test_what_is_not_an_age_is_refused(uploader: Command, age: str) -> None:
     assert "Traceback" not in answer.err
 
 
+@pytest.mark.usefixtures("old")
+def test_what_a_hook_of_the_configuration_was_not_told_stays(
+    uploader: Command, sql: Sql, home: Path
+) -> None:
+    sql("INSERT INTO hooks (name, cursor) VALUES ('mail', 0)")
+    (home / "with.toml").write_text(
+        '[[hooks]]\nname = "mail"\non = ["ready"]\ncommand = ["true"]\n'
+    )
+    assert uploader("prune", "--config", "with.toml", "--json").json["jobs"] == 0
+    assert uploader("prune", "--dry-run", "--json").json["jobs"] == 1, "no hook has that name"
+    sql("UPDATE hooks SET cursor = 99")
+    assert uploader("prune", "--config", "with.toml", "--json").json["jobs"] == 1
+
+
 def test_without_a_store_nothing_is_created(uploader: Command, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*.db"))
     assert json.loads(uploader("prune", "--json").out)["jobs"] == 0

@@ -13,6 +13,7 @@ from sqlalchemy import Engine, event
 
 from tests.store.conftest import BASE_URL, NOW
 from tests.store.old_stores import fill_sqlite
+from uploader.core.events import EventKind
 from uploader.core.job import NewJob, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.store import history as history_module
@@ -23,6 +24,7 @@ from uploader.store.held import Held
 from uploader.store.held_files import NewSession
 from uploader.store.history import History, Rows
 from uploader.store.jobs import Jobs
+from uploader.store.outbox import Outbox
 
 AGO = NOW - timedelta(days=100)
 BEFORE = NOW - timedelta(days=90)
@@ -85,6 +87,56 @@ def test_a_job_that_a_worker_still_has_work_for_stays(
     )
     assert history.count(BEFORE) == history.prune_all(BEFORE, NOW) == Rows()
     assert len(jobs.files(held.job.id)) == 2
+
+
+HOOK = ["mail"]
+ASKED = {"mail": [EventKind.ENQUEUED]}
+
+
+@pytest.mark.parametrize("end", ["delivered", "given up", "switched off"])
+def test_a_job_stays_until_its_hook_was_told_or_has_given_up(
+    end: str,
+    history: History,
+    engine: Engine,
+    enqueue: Callable[..., int],
+    put: Callable[..., None],
+) -> None:
+    outbox = Outbox(engine)
+    assert outbox.fill(ASKED, NOW) == 0, "from here on, it is told"
+    put(enqueue("old"), status=Status.DONE, updated_at=AGO)
+    assert history.count(BEFORE, HOOK) == history.prune(BEFORE, NOW, HOOK) == Rows(), "not seen yet"
+    assert outbox.fill(ASKED, NOW) == 1
+    assert history.count(BEFORE, HOOK) == history.prune(BEFORE, NOW, HOOK) == Rows(), "waits"
+    assert history.count(BEFORE, ["another"]) == history.count(BEFORE) == Rows(1, 2, 1)
+    if end == "switched off":
+        outbox.switch_off("mail", "410", NOW)
+    else:
+        delivery = outbox.take(HOOK, NOW, 1.0)
+        assert delivery is not None
+        if end == "delivered":
+            outbox.mark_delivered(delivery, NOW)
+        else:
+            outbox.give_up(delivery, "dead", NOW)
+    assert history.count(BEFORE, HOOK) == history.prune_all(BEFORE, NOW, HOOK) == Rows(1, 2, 1)
+
+
+def test_what_the_bound_of_the_backlog_drops_keeps_no_job(
+    history: History,
+    engine: Engine,
+    jobs: Jobs,
+    enqueue: Callable[..., int],
+    put: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("uploader.store.outbox.MAX_WAITING", 2)
+    outbox = Outbox(engine)
+    outbox.fill(ASKED, NOW)
+    ids = [enqueue(f"m{number}") for number in range(4)]
+    for job_id in ids:
+        put(job_id, status=Status.DONE, updated_at=AGO)
+    outbox.fill(ASKED, NOW)
+    assert history.prune_all(BEFORE, NOW, HOOK) == Rows(2, 4, 2)
+    assert [job.id for job in jobs.jobs()] == ids[2:]
 
 
 def test_a_step_is_short_however_much_there_is(

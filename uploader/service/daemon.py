@@ -64,9 +64,9 @@ def run(
     log_as(settings.log)
     ended = threading.Event()
     configured = Configured(settings, read or (lambda: settings))
-    transfer = lambda: configured.settings.transfer  # noqa: E731
+    by_now = lambda: configured.settings  # noqa: E731
     with (
-        wiring.worker(settings, log_event, transfer=transfer) as (worker, jobs),
+        wiring.worker(settings, log_event, by_now=by_now) as (worker, jobs),
         _api(settings, worker, listens=listens),
     ):
         supervisor = Supervisor(supervised(), wiring.clock())

@@ -1,11 +1,13 @@
 """The end of history: jobs that ended long ago go, with their files and their events.
 
 Ids of jobs and numbers of events are never used again, and no other row tells of those that go. A
-job that left something open remotely stays, however old it is.
+job that left something open remotely stays, however old it is, and so does one of which a hook is
+yet to be told.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,6 +15,7 @@ from sqlalchemy import ColumnElement, Engine, and_, delete, exists, func, not_, 
 
 from uploader.store.database import dialect
 from uploader.store.journal import Journal, no_listener
+from uploader.store.outbox_tables import deliveries, hooks
 from uploader.store.tables import ENDED, HAS_SESSION, events, files, jobs
 
 #: The most that one step deletes: others wait for it no longer than for any other write.
@@ -41,11 +44,14 @@ class History:
         self._engine = engine
         self._journal = Journal(engine, no_listener)
 
-    def count(self, before: datetime) -> Rows:
-        """What there is of jobs that were done or cancelled before that time."""
-        old = select(jobs.c.id).where(_expired(before)).subquery()
+    def count(self, before: datetime, told: Collection[str] = ()) -> Rows:
+        """What there is of jobs that were done or cancelled before that time.
+
+        ``told``: the hooks of the configuration, by name. A job stays until they were told of it.
+        """
+        old = select(jobs.c.id).where(_expired(before, told)).subquery()
         with self._journal.reading() as connection:
-            found, listed, told = (
+            found, listed, noted = (
                 connection.scalar(
                     select(func.count()).select_from(table).where(column.in_(select(old)))
                 )
@@ -55,41 +61,41 @@ class History:
                     (events, events.c.job_id),
                 )
             )
-        return Rows(found or 0, listed or 0, told or 0)
+        return Rows(found or 0, listed or 0, noted or 0)
 
-    def prune(self, before: datetime, now: datetime) -> Rows:
+    def prune(self, before: datetime, now: datetime, told: Collection[str] = ()) -> Rows:
         """Delete some of it, the oldest first, in one short transaction; nothing if none is left.
 
         The events of a job go first, if need be in several steps; then it goes with its files, all
         at once.
         """
-        oldest = select(jobs.c.id).where(_expired(before)).order_by(jobs.c.updated_at)
+        oldest = select(jobs.c.id).where(_expired(before, told)).order_by(jobs.c.updated_at)
         with self._journal.reading() as connection:
             if connection.scalar(oldest.limit(1)) is None:
                 return Rows()
         with self._journal.writing(now) as transaction:
             ids = list(transaction.connection.scalars(oldest.limit(_STEP_JOBS)))
             some = select(events.c.seq).where(events.c.job_id.in_(ids)).limit(_STEP_EVENTS)
-            told = transaction.run(delete(events).where(events.c.seq.in_(some))).rowcount
-            if told == _STEP_EVENTS:  # there may be more of them
-                gone = Rows(events=told)
+            noted = transaction.run(delete(events).where(events.c.seq.in_(some))).rowcount
+            if noted == _STEP_EVENTS:  # there may be more of them
+                gone = Rows(events=noted)
             else:
                 listed = transaction.run(delete(files).where(files.c.job_id.in_(ids))).rowcount
                 transaction.run(delete(jobs).where(jobs.c.id.in_(ids)))
-                gone = Rows(len(ids), listed, told)
+                gone = Rows(len(ids), listed, noted)
         dialect.shrink(self._engine, _STEP_PAGES)
         return gone
 
-    def prune_all(self, before: datetime, now: datetime) -> Rows:
+    def prune_all(self, before: datetime, now: datetime, told: Collection[str] = ()) -> Rows:
         """As many steps as it takes, and then the file is as small as it can be."""
         total = Rows()
-        while (gone := self.prune(before, now)) != Rows():
+        while (gone := self.prune(before, now, told)) != Rows():
             total += gone
         dialect.shrink(self._engine)
         return total
 
 
-def _expired(before: datetime) -> ColumnElement[bool]:
+def _expired(before: datetime, told: Collection[str]) -> ColumnElement[bool]:
     has_session = exists().where(files.c.job_id == jobs.c.id, HAS_SESSION)
     return and_(
         ENDED,
@@ -97,4 +103,16 @@ def _expired(before: datetime) -> ColumnElement[bool]:
         jobs.c.lease_token.is_(None),
         jobs.c.delete_on_cancel.is_(False),
         not_(has_session),
+        *_all_told(told),
     )
+
+
+def _all_told(names: Collection[str]) -> list[ColumnElement[bool]]:
+    """No hook of ``names`` that is on has yet to hear of the job, nor has to look at its events."""
+    if not names:
+        return []
+    on = and_(hooks.c.name.in_(names), hooks.c.off.is_(False))
+    seen = select(func.min(hooks.c.cursor)).where(on).scalar_subquery()
+    unseen = select(events.c.job_id).where(events.c.seq > seen)
+    waiting = select(deliveries.c.job_id).join(hooks).where(on)
+    return [jobs.c.id.not_in(unseen), jobs.c.id.not_in(waiting)]

@@ -12,8 +12,8 @@ from uploader.core.addresses import is_plain
 from uploader.core.errors import StoreError, UsageError
 from uploader.runtime import Clock, StopToken, SystemClock, spawn
 from uploader.wiring.stores import Store as Store
+from uploader.wiring.stores import hooks_of, sweep
 from uploader.wiring.stores import locate as locate
-from uploader.wiring.stores import sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.gate import Gate
     from uploader.remote.storage import Storage
-    from uploader.settings.schema import Settings, Transfer
+    from uploader.settings.schema import Settings
     from uploader.store.claims import Claims
     from uploader.store.database.workers import WorkerLock
     from uploader.store.jobs import Jobs
@@ -51,12 +51,12 @@ def worker(
     settings: Settings,
     on_event: Callable[[Event], None],
     only: Collection[int] | None = None,
-    transfer: Callable[[], Transfer] | None = None,
+    by_now: Callable[[], Settings] | None = None,
 ) -> Iterator[tuple[Worker, Jobs]]:
     """A worker that counts as alive as long as the context lasts, and its job table.
 
     ``only``: the ids of the jobs that it is for; it changes no others. None: all jobs.
-    ``transfer``: the limits that are configured by now, if they may change meanwhile.
+    ``by_now``: the settings of which limits and hooks count, if those may change meanwhile.
 
     Creates or migrates the store first. Raises StoreError, UsageError.
     """
@@ -81,7 +81,7 @@ def worker(
             for concern in concerns(settings, engine):
                 _log.warning("%s", concern)
             claims = Claims(engine, clock().now, on_event, scope.only)
-            given = transfer or (lambda: settings.transfer)
+            given = by_now or (lambda: settings)
             context = _context(settings, engine, lock, watch.changed, claims, given)
             yield Worker(context), Jobs(engine)
     except StoreError as error:
@@ -156,7 +156,7 @@ def _context(
     lock: WorkerLock,
     changed: Callable[[], bool],
     claims: Claims,
-    transfer: Callable[[], Transfer],
+    by_now: Callable[[], Settings],
 ) -> WorkerContext:
     from uploader.core.tuning import START
     from uploader.engine.context import WorkerContext
@@ -193,12 +193,12 @@ def _context(
         slots=slots,
         throttle=throttle,
         auto=AutoFiles(time, slots, throttle, keep),
-        in_force=lambda: in_force(transfer(), jobs.limits.chosen()),
+        in_force=lambda: in_force(by_now().transfer, jobs.limits.chosen()),
         private=Private(settings.private_paths),
         alive=lock.alive,
         changed=changed,
         tidy=lambda: sweep(settings, engine),
-        prune=_pruning(settings, engine),
+        prune=_pruning(by_now, engine),
         key_fingerprint=key.fingerprint,
         control=control,
         storage=storage,
@@ -285,17 +285,17 @@ def _fireworks(settings: Settings, key: ApiKeySource, gate: Gate, stop: StopToke
     return Fireworks(settings.fireworks.base_url, key.read, clock(), gate, adapter)
 
 
-def _pruning(settings: Settings, engine: Engine) -> Callable[[], bool]:
+def _pruning(by_now: Callable[[], Settings], engine: Engine) -> Callable[[], bool]:
     """One step of forgetting jobs that ended long ago; tells whether there may be more of them."""
     from uploader.store.history import History, Rows
 
-    keep_s, history = settings.history.keep_s, History(engine)
+    keep_s, history = by_now().history.keep_s, History(engine)
     if keep_s is None:
         return lambda: False
 
     def prune() -> bool:
-        now = clock().now()
-        return history.prune(now - timedelta(seconds=keep_s), now) != Rows()
+        now, told = clock().now(), hooks_of(by_now())
+        return history.prune(now - timedelta(seconds=keep_s), now, told) != Rows()
 
     return prune
 

@@ -105,7 +105,8 @@ class Store:
         if self.find() is None:
             return Rows()
         history = History(self._opened())
-        return history.count(before) if dry_run else history.prune_all(before, now)
+        told = hooks_of(self._settings)
+        return history.count(before, told) if dry_run else history.prune_all(before, now, told)
 
     def sweep(self) -> None:
         """Remove the snapshots that no job needs any more; raises nothing."""
@@ -163,6 +164,11 @@ def locate(error: StoreError, settings: Settings) -> None:
     origin = given.origin if given else "its default; UPLOADER_STATE_DIR changes it"
     with contextlib.suppress(UsageError):
         error.locate(place(settings.database_url), f"{key} ({origin})")
+
+
+def hooks_of(settings: Settings) -> list[str]:
+    """The names of the hooks."""
+    return [hook.name for hook in settings.hooks]
 
 
 def sweep(settings: Settings, engine: Engine) -> None:
