@@ -136,7 +136,15 @@ def test_a_large_file_that_went_by_plain_put_is_committed_at_once(lab: Lab) -> N
     lab.world.config.url_kind = "put"
     lab.enqueue(lab.model(a_bin=GRANULE + 1, b_bin=9 * GRANULE))
     lab.bytes_per_s = GRANULE / 10.0
+    answered_s: list[float] = []
+
+    def look(name: str) -> None:
+        if name == "put after":
+            answered_s.append(lab.clock.boot_s())
+
+    lab.boundary = look
     lab.run_until(lambda: stored(lab))
+    assert lab.clock.boot_s() - answered_s[0] < 0.5  # others would wait for so long
     assert lab.file("a.bin").mode is Mode.PUT
     lab.bytes_per_s = None
     lab.run()

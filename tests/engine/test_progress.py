@@ -62,7 +62,7 @@ class Sending:
 
     def __init__(self, mark: int = 0) -> None:
         pair = PrefixCrc(mark, 1)
-        self.progress = Progress(FileState(1, "a", SIZE, "x", mark=pair, sessions=1))
+        self.progress = Progress(FileState(1, "a", SIZE, "x", mark=pair, sessions=1), 0.0)
 
     def send(self, *granules: int) -> None:
         for end in granules:
@@ -89,7 +89,7 @@ def test_bytes_that_are_sent_again_are_not_progress(confirmed: int | None) -> No
     if confirmed:
         one.send(1, 2, 3, 4)
         assert meter.rate([one], 10.0) == 4 * GRANULE / 10
-        one.progress.confirmed(PrefixCrc(confirmed * GRANULE, 1))
+        one.progress.confirmed(PrefixCrc(confirmed * GRANULE, 1), 10.0)
         meter = Meter()
         meter.rate([one], 10.0)
     one.send(2, 3, 4)

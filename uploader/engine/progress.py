@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -18,21 +19,38 @@ _FLUSH_EVERY_S = 1.0
 _STALLED = timedelta(seconds=10)
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """What a PUT waits for: its answer, or a socket that takes no more."""
+
+    #: Every byte has gone to the socket, and there is no answer yet.
+    answer_since: datetime | None = None
+    #: When the last block was handed to a socket that has not taken all of it yet.
+    handed_at: datetime | None = None
+
+    def since(self, now: datetime) -> datetime | None:
+        """Since when it waits; None as long as bytes move."""
+        if self.answer_since is not None:
+            return self.answer_since
+        at = self.handed_at
+        return at if at is not None and now - at >= _STALLED else None
+
+
 class Progress:
     """The progress of one transfer: its thread writes it, the deciding thread takes it."""
 
-    def __init__(self, file: FileState) -> None:
+    def __init__(self, file: FileState, began_s: float) -> None:
+        """``began_s``: when the transfer began, in seconds since boot."""
+        #: When the server confirmed bytes last; at first when the transfer began.
+        self.confirmed_at_s = began_s
         self._lock = threading.Lock()
-        self._path = file.path
-        self._sessions = file.sessions
+        self._file = file
         self._checkpoint = file.checkpoint
         self._mark = file.mark
         self._sent = file.bytes_sent
         self._furthest = max(file.checkpoint.offset, file.mark.offset)
         self._gained = 0
-        self._awaiting_since: datetime | None = None
-        #: When the last block was handed to a socket that has not taken all of it yet.
-        self._handed_at: datetime | None = None
+        self._waiting = _Waiting()
         self._told_since: datetime | None = None
         self._advanced = False
         self._dirty = False
@@ -71,21 +89,22 @@ class Progress:
 
     def handed(self, at: datetime | None) -> None:
         """A block went to the socket at that time; None once the socket has taken all of it."""
-        self._handed_at = at
+        self._waiting.handed_at = at
 
     def awaiting(self, since: datetime | None) -> None:
         """Every byte of the PUT has gone to the socket; None once it is answered, or lost."""
         with self._lock:
-            self._dirty = self._dirty or since != self._awaiting_since
-            self._awaiting_since = since
+            self._dirty = self._dirty or since != self._waiting.answer_since
+            self._waiting.answer_since = since
 
     def answered(self) -> None:
         """The PUT is over, whatever came of it: nothing is waited for."""
         self.handed(None)
         self.awaiting(None)
 
-    def confirmed(self, pair: PrefixCrc) -> None:
-        """The server has confirmed the bytes up to ``pair``, which becomes the checkpoint."""
+    def confirmed(self, pair: PrefixCrc, at_s: float) -> None:
+        """By ``at_s`` the server had the bytes up to ``pair``, which becomes the checkpoint."""
+        self.confirmed_at_s = at_s
         with self._lock:
             self._advanced = self._advanced or pair.offset > self._checkpoint.offset
             gained = max(0, pair.offset - self._checkpoint.offset)
@@ -94,31 +113,28 @@ class Progress:
             self._dirty = True
         METERS.add("bytes_confirmed", gained)
 
-    def stored(self, size_bytes: int) -> None:
-        """The server has the whole object, which its row will say."""
+    def stored(self, size_bytes: int, at_s: float) -> None:
+        """By ``at_s`` the server had the whole object, which its row will say."""
+        self.confirmed_at_s = at_s
         METERS.add("bytes_confirmed", max(0, size_bytes - self._checkpoint.offset))
 
     def take(self, now: datetime) -> FileProgress | None:
         """What has not been written yet, once."""
         with self._lock:
-            since = self._awaiting_since or self._stalled_since(now)
+            since = self._waiting.since(now)
             if not self._dirty and since == self._told_since:
                 return None
             advanced, self._advanced, self._dirty = self._advanced, False, False
             self._told_since = since
             return FileProgress(
-                self._path,
-                self._sessions,
+                self._file.path,
+                self._file.sessions,
                 self._checkpoint,
                 self._mark,
                 self._sent,
                 advanced,
                 since,
             )
-
-    def _stalled_since(self, now: datetime) -> datetime | None:
-        at = self._handed_at
-        return at if at is not None and now - at >= _STALLED else None
 
 
 class Moving(Protocol):

@@ -71,16 +71,19 @@ class Transfer(Errand):
         self.arrived: StoredFile | None = None
         #: The object has moved to another path: whatever this transfer completes is lost.
         self.moved = False
-        self.progress = Progress(file)
-        #: How long the last PUT was, or would have been.
-        self.put_bytes = 0
-        self.confirmed_at_s = context.clock.boot_s()
+        self.progress = Progress(file, context.clock.boot_s())
+        #: The bytes of the last PUT, which may have failed; empty if the next one is judged anew.
+        self.last_put = range(0)
         self._context = context
         self._held = held
         self._storage = lane.storage
         self._mark = context.marks.of(file)
         self._reading: Reading = Confirmed(0) if empty else Unclear()
-        self._sent_from: int | None = None
+
+    @property
+    def confirmed_at_s(self) -> float:
+        """When the server confirmed bytes last, in seconds since boot; at first when it began."""
+        return self.progress.confirmed_at_s
 
     @property
     def confirmed_bytes(self) -> int:
@@ -107,10 +110,15 @@ class Transfer(Errand):
                     with self.soon() as token:
                         self.ask_once(source, token)
                 raise
-            self.confirmed_at_s = self._context.clock.boot_s()
-            self.arrived = self._compared(finished, source.crc_at(self.file.size_bytes))
-            self.progress.stored(self.file.size_bytes)
-            self._mark.forget()
+            self._arrive(source, finished)
+
+    def _arrive(self, source: Reader, finished: Finished) -> None:
+        """The server has the whole object: take it if it is the source's."""
+        at_s, size_bytes = self._context.clock.boot_s(), self.file.size_bytes
+        stored = self._compared(finished, source.crc_at(size_bytes))
+        self.progress.stored(size_bytes, at_s)
+        self.arrived = stored
+        self._mark.forget()
 
     def _compared(self, finished: Finished, whole: PrefixCrc) -> StoredFile:
         agreement = compare(finished, whole.offset, whole.crc32c)
@@ -185,18 +193,16 @@ class Transfer(Errand):
         if not isinstance(reading, Confirmed):
             return self._query(session)
         source.check()
-        self.confirmed_at_s = self._context.clock.boot_s()
-        self.progress.confirmed(source.confirm(reading.offset))
+        self._confirm(source, reading)
         if reading.offset == size_bytes:
             return self._finish(session)
-        if self._sent_from is not None and reading.offset <= self._sent_from:
+        if self.last_put and reading.offset <= self.last_put.start:
             raise _kept_nothing()  # so that the next try waits
-        if self._sent_from is not None and self._context.slots.yields(self.job.id):
+        if self.last_put and self._context.slots.yields(self.job.id):
             raise Stopped  # another file's turn: this one goes on later, at its offset
-        self._sent_from = reading.offset
         most_bytes = self._context.most_put_bytes(self.job.id)
         start, stop_at = next_put(reading.offset, size_bytes, most_bytes)
-        self.put_bytes, sent_before = stop_at - start, self.progress.bytes_sent
+        self.last_put, sent_before = range(start, stop_at), self.progress.bytes_sent
         try:
             body = self._body(source, start, stop_at)
             answer = self._storage.send(session, body, start, stop_at, size_bytes)
@@ -213,8 +219,11 @@ class Transfer(Errand):
 
     def _halve(self) -> bool:
         """Whoever says that a PUT is too large gets shorter ones, as long as that helps."""
-        self._sent_from = None
-        return self._context.halve_puts(self._held, self.file.path, self.put_bytes)
+        refused, self.last_put = self.last_put, range(0)
+        return self._context.halve_puts(self._held, self.file.path, len(refused))
+
+    def _confirm(self, source: Reader, reading: Confirmed) -> None:
+        self.progress.confirmed(source.confirm(reading.offset), self._context.clock.boot_s())
 
     def _query(self, session: SessionUri) -> Reading:
         self._storage.close()  # a session never has two writers
@@ -262,9 +271,9 @@ class Transfer(Errand):
         try:
             reading = storage.query(session, self.file.size_bytes)
             if isinstance(reading, Confirmed):
-                self.progress.confirmed(source.confirm(reading.offset))
+                self._confirm(source, reading)
             elif reading != Finished():
-                self.arrived = self._compared(reading, source.crc_at(self.file.size_bytes))
+                self._arrive(source, reading)
         except UploaderError:
             return
         finally:

@@ -29,8 +29,10 @@ class Watched(Hashable, Protocol):
     """What is known of a transfer."""
 
     ended: bool
-    #: Seconds since boot; at first when it began.
-    confirmed_at_s: float
+
+    @property
+    def confirmed_at_s(self) -> float:
+        """When the server confirmed bytes last, in seconds since boot; at first when it began."""
 
     @property
     def confirmed_bytes(self) -> int:

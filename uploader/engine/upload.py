@@ -245,10 +245,8 @@ class Upload:
         for transfer in transfers:
             self._meter.end(transfer)
         arrived = [t.arrived for t in transfers if t.arrived is not None and not t.moved]
-        asked = any(
-            isinstance(errand, Asking) for errand in ended
-        )  # its judge counts what is stored
-        self._commits.stored(arrived, now_s, more=self._crew.busy and not asked)
+        may_wait = self._crew.busy and not any(map(_is_urgent, ended))
+        self._commits.stored(arrived, now_s, more=may_wait)
         for errand in ended:
             match errand:
                 case Transfer(arrived=None) | Transfer(moved=True):
