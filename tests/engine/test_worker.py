@@ -79,11 +79,12 @@ def test_an_upload_that_ends_while_the_worker_looks_is_not_an_error(lab: Lab) ->
 
     with lab.worker() as worker:
         run = Ending(worker._context, held, math.inf)
-        for verb in ("stop", "cut"):
+        verbs = {"stop": lambda: run.stop(0.0), "cut": run.cut}
+        for verb, tell in verbs.items():
             called: list[str] = []
             stub = type("Stub", (), {verb: lambda *_, c=called, v=verb: c.append(v)})()
             looks = iter([stub, None])
-            getattr(run, verb)()
+            tell()
             assert called == [verb]
 
 

@@ -39,6 +39,8 @@ class JobRun:
         self.held = held
         #: In seconds since boot; the worker writes it each time it has renewed the lease.
         self.lease_ends_s = lease_ends_s
+        #: When it was first told to stop, in seconds since boot; None if it was not.
+        self.stopped_s: float | None = None
         #: The stage in which the run began; a cancelled job's run only cleans up.
         self.stage = held.job.stage
         self.closing = held.job.status is Status.CANCELLED
@@ -65,8 +67,11 @@ class JobRun:
         """Has the lease ended? From then on another worker may send (docs/architecture.md §9)."""
         return self._context.clock.boot_s() >= self.lease_ends_s
 
-    def stop(self) -> None:
-        """Stop at the next block boundary."""
+    def stop(self, boot_s: float) -> None:
+        """Stop at the next block boundary; told at ``boot_s``, more than once if need be."""
+        if self.stopped_s is not None:
+            return
+        self.stopped_s = boot_s
         self._stop.stop()
         if upload := self._upload:  # read only once: the job's thread may clear it
             upload.stop()

@@ -80,7 +80,7 @@ class Every:
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Duties:
     """The periodic duties of the loop."""
 
@@ -89,6 +89,13 @@ class _Duties:
     renewing: Every
     healing: Every
     pruning: Every
+    #: When the next job that waits may be claimed.
+    claimable_at: datetime | None = None
+
+    def claim_is_due(self, clock: Clock) -> bool:
+        """Whether to claim, even if nobody has committed; if it is, it counts as done now."""
+        passed = self.claimable_at is not None and clock.now() >= self.claimable_at
+        return self.claiming.due(clock.boot_s()) or passed
 
 
 class Worker:
@@ -104,15 +111,11 @@ class Worker:
         self.on_turn: Callable[[], None] = lambda: None
         self._context = context
         self._runs: dict[Lease, JobRun] = {}
-        self._stopping: dict[Lease, float] = {}
         self._steering = Steering(context)
         self._draining = False
-        self._over = threading.Event()
         self._set_ahead = _ahead(context.clock)
         self._key = context.key_fingerprint()
         self._store_broken_since: float | None = None
-        #: When the next job that waits may be claimed.
-        self._due_at: datetime | None = None
         self._duties = _Duties(
             watching=Every(5.0),
             claiming=Every(30.0),
@@ -131,12 +134,13 @@ class Worker:
 
         True if, with ``until_idle``, no job is left. Raises StoreError.
         """
+        over = threading.Event()
         if self._context.claims.leases_end:
-            self._context.spawn("leases", self._watch_lease_ends)
+            self._context.spawn("leases", lambda: self._watch_lease_ends(over))
         try:
             return self._loop(until_idle=until_idle)
         finally:
-            self._over.set()
+            over.set()
 
     def _loop(self, *, until_idle: bool) -> bool:
         self._context.claims.heal(self._context.base_url)  # a new start tries blocked jobs once
@@ -179,9 +183,9 @@ class Worker:
         try:
             changed = self._housekeep()
             self._steering.follow(changed=changed)
-            if claim or changed or self._claim_is_due():
+            if claim or changed or self._duties.claim_is_due(self._context.clock):
                 self._claim()
-                self._due_at = self._context.claims.next_due(self._context.base_url)
+                self._duties.claimable_at = self._context.claims.next_due(self._context.base_url)
                 self._store_broken_since = None  # a turn that claims has used the store
                 idle = until_idle and self._idle()
             self._prune()
@@ -190,14 +194,9 @@ class Worker:
             return False
         return idle
 
-    def _claim_is_due(self) -> bool:
-        clock, due_at = self._context.clock, self._due_at
-        passed = due_at is not None and clock.now() >= due_at
-        return self._duties.claiming.due(clock.boot_s()) or passed
-
     def _tolerate_store_error(self, error: StoreError) -> None:
         now = self._context.clock.boot_s()
-        self._due_at = self._context.clock.now()  # the turn is taken again
+        self._duties.claimable_at = self._context.clock.now()  # the turn is taken again
         if self._store_broken_since is None:
             _log.warning("the state store: %s (%s)", error.message, error.hint)
             self._store_broken_since = now
@@ -288,7 +287,7 @@ class Worker:
         ahead = _ahead(self._context.clock)
         if self._set_ahead - ahead > SET_BACK:
             self._context.claims.clear_future_waits()
-            self._due_at = self._context.clock.now()
+            self._duties.claimable_at = self._context.clock.now()
         self._set_ahead = ahead
 
     def _watch(self, boot_s: float) -> None:
@@ -297,7 +296,7 @@ class Worker:
         for lease, run in tuple(self._runs.items()):
             taken_away = leases.get(lease) in (Status.PAUSED, Status.CANCELLED)
             if lease not in leases or (taken_away and not run.closing):
-                self._stop(run, boot_s)
+                run.stop(boot_s)
         if orphaned := [lease for lease in leases if lease not in self._runs]:
             self._context.claims.release(orphaned)
 
@@ -309,30 +308,22 @@ class Worker:
             if lease in renewed:
                 run.lease_ends_s = ends_s
             else:
-                self._stop(run, boot_s)
+                run.stop(boot_s)
 
-    def _watch_lease_ends(self) -> None:
-        """Cut every run whose lease has ended: nothing more may be sent, even if the store hangs.
+    def _watch_lease_ends(self, over: threading.Event) -> None:
+        """Cut every run whose lease has ended, until ``over``: nothing more may be sent.
 
         It runs alongside the loop, which a store that does not answer may block for longer than a
-        lease.
+        lease lasts.
         """
-        while not self._context.clock.wait(self._over, _TICK_S):
+        while not self._context.clock.wait(over, _TICK_S):
             for run in tuple(self._runs.values()):
                 if run.lapsed():
                     run.cut()
 
-    def _stop(self, run: JobRun, boot_s: float) -> None:
-        if run.held.lease not in self._stopping:
-            self._stopping[run.held.lease] = boot_s
-            run.stop()
-
     def _cut_after_grace(self, boot_s: float) -> None:
-        for lease, since in tuple(self._stopping.items()):
-            run = self._runs.get(lease)
-            if run is None:
-                del self._stopping[lease]
-            elif boot_s - since >= GRACE_S:
+        for run in tuple(self._runs.values()):
+            if run.stopped_s is not None and boot_s - run.stopped_s >= GRACE_S:
                 run.cut()
 
     def _heal(self) -> None:
@@ -355,7 +346,7 @@ class Worker:
         clock = self._context.clock
         began_s = clock.boot_s()
         for run in tuple(self._runs.values()):
-            self._stop(run, began_s)
+            run.stop(began_s)
         while self._runs and clock.boot_s() - began_s < DRAIN_S:
             self._has_turned()
             self.wake.clear()
