@@ -16,7 +16,7 @@ from uploader.core.api_reasons import ApiCode
 from uploader.core.documents import EventJson
 from uploader.core.errors import StoreError
 from uploader.service.http import folders, jobs, metrics, page, problems, steering
-from uploader.service.http.doors import LINK, Doors, Names
+from uploader.service.http.doors import LINK, Doors, Names, user_of
 from uploader.service.http.feed import MAX_STREAMS, Feed
 from uploader.service.http.problems import Problem, Refusal
 from uploader.service.http.site import Site
@@ -152,7 +152,7 @@ def _door(site: Site, address: str) -> APIRouter:
 
     @router.get(LINK + "{link}", include_in_schema=False)
     def enter(link: str, request: Request) -> Response:
-        cookie = site.keeper.redeem(link, address)
+        cookie = site.keeper.redeem(link, address, user_of(request.scope))
         if cookie is None:
             raise Refusal(ApiCode.LINK_USED)
         answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
@@ -160,7 +160,7 @@ def _door(site: Site, address: str) -> APIRouter:
             site.keeper.cookie_name,
             cookie,
             max_age=int(COOKIE_LIFE.total_seconds()),
-            secure=request.url.scheme == "https",
+            secure=request.url.scheme == "https" or site.settings.api.behind_proxy,
             httponly=True,
             samesite="strict",
         )

@@ -7,9 +7,13 @@ connection is an open file of the daemon, which needs them for uploading.
 from __future__ import annotations
 
 import asyncio
+import ssl
+from asyncio.sslproto import SSLProtocol
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from uploader.service.http.peer import PEER, Peer
 
 MAX_CONNECTIONS = 256
 #: For a whole request, its body included.
@@ -22,12 +26,19 @@ class Connection(H11Protocol):
     _begun_s: float | None = None
     _timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: Any) -> None:
-        """Make room, and expect a request."""
-        super().connection_made(transport)
+    def accepted(self, transport: Any) -> None:
+        """Make room, and expect a request; the handshake that may precede it counts, too."""
+        self.transport = transport
+        self.connections.add(self)
         self._expect()
         if len(self.connections) > MAX_CONNECTIONS:
             _most_silent(self.connections, self).cut()
+
+    def connection_made(self, transport: Any) -> None:
+        """Take requests from ``transport``."""
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, PEER: Peer(self.server, self.client)}
+        self.accepted(transport)
 
     def data_received(self, data: bytes) -> None:
         """A part of a request; once it is whole, time is no longer the client's."""
@@ -41,8 +52,13 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
-        self._forget()
+        self.gone()
         super().connection_lost(exc)
+
+    def gone(self) -> None:
+        """It is no longer open, whether or not a request could ever be sent over it."""
+        self.connections.discard(self)
+        self._forget()
 
     def cut(self) -> None:
         """End it at once."""
@@ -66,6 +82,28 @@ class Connection(H11Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._begun_s = None
+
+
+class Handshake(SSLProtocol):
+    """The TLS of a connection that is counted, and has its deadline, from its first byte on.
+
+    As asyncio does it by itself, nobody would know of a handshake that never ends.
+    """
+
+    def __init__(self, connection: Connection, tls: ssl.SSLContext) -> None:
+        # Nobody waits for it, which its code allows and its stub does not say.
+        super().__init__(connection.loop, connection, tls, None, server_side=True)  # type: ignore[arg-type]
+        self._connection = connection
+
+    def connection_made(self, transport: Any) -> None:
+        """Count it, and begin the handshake."""
+        self._connection.accepted(transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Forget it."""
+        super().connection_lost(exc)
+        self._connection.gone()
 
 
 def _most_silent(connections: set[Any], newest: Connection) -> Connection:

@@ -19,6 +19,7 @@ from uploader.core.addresses import is_loopback
 from uploader.core.api_reasons import ApiCode
 from uploader.runtime import Clock
 from uploader.service.http import problems
+from uploader.service.http.peer import PEER, Peer
 from uploader.service.http.problems import Refusal
 from uploader.service.http.tokens import Keeper
 
@@ -127,7 +128,7 @@ class Doors:
         if len(hosts) != 1 or not self._names.holds(hosts[0]):
             raise Refusal(ApiCode.FOREIGN_HOST)
         _check_origin(headers, hosts[0])
-        known, path = self._is_known(headers), str(scope["path"])
+        known, path = self._is_known(scope, headers), str(scope["path"])
         if path != ALIVE and not (self._known if known else self._strangers).take():
             raise Refusal(ApiCode.TOO_FAST)
         if not known and path not in OPEN and not _is_link(path):
@@ -135,11 +136,19 @@ class Doors:
         if scope["method"] not in _READING:
             _check_body(headers)
 
-    def _is_known(self, headers: Headers) -> bool:
+    def _is_known(self, scope: Scope, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._keeper.knows_token(token.strip()):
             return True
-        return any(map(self._keeper.knows_cookie, _values(headers, self._keeper.cookie_name)))
+        cookies = [*_values(headers, self._keeper.cookie_name)]
+        user = user_of(scope) if cookies else None
+        return any(self._keeper.knows_cookie(cookie, user) for cookie in cookies)
+
+
+def user_of(scope: Scope) -> int | None:
+    """The user of this machine who asks, if the system says who that is."""
+    peer: Peer | None = scope.get("state", {}).get(PEER)
+    return None if peer is None else peer.user()
 
 
 def _is_link(path: str) -> bool:

@@ -44,7 +44,7 @@ def bound(settings: Settings) -> socket.socket:
     """
     host, port = settings.api.address
     _check_reach(settings, host)
-    _check_certificate(settings)
+    certificate(settings)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -77,21 +77,25 @@ def _check_reach(settings: Settings, host: str) -> None:
         )
 
 
-def _check_certificate(settings: Settings) -> None:
+def certificate(settings: Settings) -> ssl.SSLContext | None:
+    """What the API proves itself with; None if it speaks plain HTTP. Raises UsageError."""
     cert, key = settings.api.tls_cert_file, settings.api.tls_key_file
     if (cert is None) != (key is None):
         raise UsageError(
             "of api.tls_cert_file and api.tls_key_file only one is set", hint="set both, or none"
         )
-    if cert and key:
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
-        except (OSError, ValueError) as problem:  # SSLError is an OSError
-            raise UsageError(
-                f"api.tls_cert_file {cert} and api.tls_key_file {key} cannot be used:"
-                f" {getattr(problem, 'strerror', None) or problem}",
-                hint="both are PEM files; the key has no passphrase and belongs to the certificate",
-            ) from None
+    if not (cert and key):
+        return None
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        tls.load_cert_chain(cert, key, password="")
+    except (OSError, ValueError) as problem:  # SSLError is an OSError
+        raise UsageError(
+            f"api.tls_cert_file {cert} and api.tls_key_file {key} cannot be used:"
+            f" {getattr(problem, 'strerror', None) or problem}",
+            hint="both are PEM files; the key has no passphrase and belongs to the certificate",
+        ) from None
+    return tls
 
 
 @contextlib.contextmanager

@@ -6,18 +6,20 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import uvicorn
 
 from uploader.core.addresses import is_loopback
 from uploader.runtime import Clock
 from uploader.service.http.app import application
-from uploader.service.http.connection import Connection
+from uploader.service.http.connection import Connection, Handshake
 from uploader.service.http.doors import Names
 from uploader.service.http.feed import Feed
-from uploader.service.http.listen import written
+from uploader.service.http.listen import certificate, written
 from uploader.service.http.site import Site
 from uploader.service.http.tokens import Keeper
 from uploader.settings.schema import Settings
@@ -33,6 +35,11 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _protocol(tls: ssl.SSLContext | None) -> Any:
+    """What makes the protocol of a new connection. uvicorn's own TLS would not be counted."""
+    return Connection if tls is None else lambda **given: Handshake(Connection(**given), tls)
 
 
 def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
@@ -59,10 +66,8 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
             ws="none",
             proxy_headers=False,
             server_header=False,
-            http=Connection,
+            http=_protocol(certificate(settings)),
             timeout_graceful_shutdown=_GRACE_S,
-            ssl_certfile=settings.api.tls_cert_file,
-            ssl_keyfile=settings.api.tls_key_file,
         )
     )
 

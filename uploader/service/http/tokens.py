@@ -2,7 +2,8 @@
 
 `uploader dashboard` makes a link from the token; the first request for that link gets a cookie.
 Neither shows the token. Link and cookie are signed with it, so a new token ends them all, and the
-cookie outlives a restart of the daemon.
+cookie outlives a restart of the daemon. Browsers send a cookie to every port of a host, so it is
+good only for the user who opened the link, if the system says who that is (`peer`).
 """
 
 from __future__ import annotations
@@ -84,13 +85,15 @@ class Keeper:
         """Is ``text`` the token? The time that takes tells nothing."""
         return hmac.compare_digest(text.encode("utf-8", "replace"), self._token.encode())
 
-    def knows_cookie(self, text: str) -> bool:
-        """Is ``text`` a cookie of this token that has not expired?"""
-        return self._holds("cookie", text) is not None
+    def knows_cookie(self, text: str, user: int | None = None) -> bool:
+        """Is ``text`` a cookie of this token that has not expired, shown by its own ``user``?"""
+        purposes = {_cookie_of(None), _cookie_of(user)}
+        return any(self._holds(purpose, text) is not None for purpose in purposes)
 
-    def redeem(self, link: str, address: str) -> str | None:
+    def redeem(self, link: str, address: str, user: int | None = None) -> str | None:
         """A cookie for a link that was not used before; otherwise None.
 
+        It is good for ``user`` alone, an id of this machine; None: whoever asked is not known.
         Links of the time before this start are refused: whether they were used is not known.
         """
         ends = self._holds(f"link {address}", link)
@@ -102,7 +105,7 @@ class Keeper:
             if link in self._used:
                 return None
             self._used[link] = ends
-        return _signed(self._token, "cookie", _millis(now + COOKIE_LIFE))
+        return _signed(self._token, _cookie_of(user), _millis(now + COOKIE_LIFE))
 
     def _holds(self, purpose: str, text: str) -> datetime | None:
         """When it ends, if we signed it and it has not ended yet."""
@@ -115,6 +118,10 @@ class Keeper:
             return None
         ends = datetime.fromtimestamp(int(until) / 1000, self._clock.now().tzinfo)
         return ends if ends > self._clock.now() else None
+
+
+def _cookie_of(user: int | None) -> str:
+    return "cookie" if user is None else f"cookie of {user}"
 
 
 def _millis(at: datetime) -> int:

@@ -1,0 +1,128 @@
+"""The page's cookie is good for the user who opened the link, and for nobody else."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.service.conftest import Site
+from tests.service.test_doors import link_to
+from uploader import wiring
+from uploader.service.http import peer
+from uploader.service.http.peer import Peer
+from uploader.service.http.tokens import Keeper, new_link
+
+_LINUX = pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="only Linux says")
+#: Asks for the jobs with a cookie, as another user of this machine.
+_STRANGER = """\
+import encodings.idna, http.client, os, sys
+os.setgid(65534); os.setuid(65534)
+connection = http.client.HTTPConnection(sys.argv[1])
+connection.request("GET", "/api/jobs", headers={"Cookie": sys.argv[2]})
+print(connection.getresponse().status)
+"""
+
+
+def cookie_of(site: Site) -> str:
+    return site.ask(link_to(site), token=None).headers["set-cookie"].partition(";")[0]
+
+
+@_LINUX
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_the_cookie_of_one_user_lets_no_other_user_in(site: Site) -> None:
+    cookie = cookie_of(site)
+    command = [sys.executable, "-c", _STRANGER, site.address, cookie]
+    stranger = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert stranger.stdout.strip() == "401"
+    assert site.ask("/api/jobs", token=None, Cookie=cookie).status == 200
+
+
+@pytest.mark.parametrize(("shown_by", "known"), [(1000, True), (1001, False), (None, False)])
+def test_a_cookie_is_known_from_the_user_it_was_given_to(shown_by: int | None, known: bool) -> None:
+    cookie = given_to(1000)
+    assert KEEPER.knows_cookie(cookie, shown_by) is known
+
+
+@pytest.mark.parametrize("shown_by", [1000, 0, None])
+def test_a_cookie_given_where_the_system_does_not_say_who_asks_is_known_from_everybody(
+    shown_by: int | None,
+) -> None:
+    assert KEEPER.knows_cookie(given_to(None), shown_by)
+
+
+CLOCK = wiring.clock()
+KEEPER = Keeper("t" * 40, CLOCK)
+
+
+def given_to(user: int | None) -> str:
+    link = new_link("t" * 40, "127.0.0.1:2", CLOCK.now())
+    cookie = KEEPER.redeem(link, "127.0.0.1:2", user)
+    assert cookie is not None
+    return cookie
+
+
+def ends(family: socket.AddressFamily, listen: str, to: str) -> tuple[socket.socket, Peer]:
+    """Our end of a connection to ourselves, and who is at the other end of the server's."""
+    with socket.socket(family) as listener:
+        listener.bind((listen, 0))
+        listener.listen()
+        ours = socket.create_connection((to, listener.getsockname()[1]))
+        server, _ = listener.accept()
+    with server:
+        return ours, Peer(server.getsockname()[:2], server.getpeername()[:2])
+
+
+@_LINUX
+@pytest.mark.parametrize(
+    ("family", "listen", "to"),
+    [
+        (socket.AF_INET, "127.0.0.1", "127.0.0.1"),
+        (socket.AF_INET, "0.0.0.0", "127.0.0.1"),
+        (socket.AF_INET6, "::", "127.0.0.1"),
+        (socket.AF_INET6, "::", "::ffff:127.0.0.1"),
+        (socket.AF_INET6, "::1", "::1"),
+    ],
+)
+def test_the_user_of_a_connection_is_found(
+    family: socket.AddressFamily, listen: str, to: str
+) -> None:
+    ours, found = ends(family, listen, to)
+    with ours:
+        assert found.user() == os.geteuid()
+
+
+@_LINUX
+def test_a_connection_that_its_user_has_left_is_nobodys() -> None:
+    """The kernel lists it as root's until it has forgotten it."""
+    ours, found = ends(socket.AF_INET, "127.0.0.1", "127.0.0.1")
+    ours.close()
+    deadline = time.monotonic() + 10
+    while Peer(found.here, found.there).user() is not None:
+        assert time.monotonic() < deadline
+    assert found.user() is None
+
+
+def test_a_system_that_says_nothing_names_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peer, "TABLES", (tmp_path / "tcp",))
+    ours, found = ends(socket.AF_INET, "127.0.0.1", "127.0.0.1")
+    with ours:
+        assert found.user() is None
+    assert Peer(None, ("127.0.0.1", 1)).user() is None
+    assert Peer(("name", 1), ("name", 2)).user() is None
+
+
+def test_a_cookie_is_for_https_alone_if_a_proxy_does_tls(site: Site) -> None:
+    assert "secure" not in site.ask(link_to(site), token=None).headers["set-cookie"].lower()
+    site.stop()
+    api = site.settings.api.model_copy(update={"behind_proxy": True})
+    site.settings = site.settings.model_copy(update={"api": api})
+    site.start()
+    assert "secure" in site.ask(link_to(site), token=None).headers["set-cookie"].lower()
