@@ -40,6 +40,10 @@ def enqueued(world: World, *faults: dict[str, Any], size: int = SIZE) -> Path:
         [{**EARLY, "status": 410}],
         [{**EARLY, "status": 413}],
         [{"on": "put", "match": "weights", "do": "middle-box", "status": 403}],
+        [
+            {"on": on, "do": "middle-box", "status": 200}
+            for on in ("create", "urls", "start", "put", "validate", "get")
+        ],
         [{"on": on, "do": "lost-answer"} for on in ("create", "urls", "start", "validate")],
     ],
     ids=lambda faults: "-".join(f"{f['do']}{f.get('status', '')}" for f in faults) or "undisturbed",

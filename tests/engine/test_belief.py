@@ -55,6 +55,46 @@ def test_a_middle_box_that_says_ok_to_everything_breaks_the_protocol(lab: Lab) -
     assert not lab.file().stored
 
 
+@pytest.mark.parametrize("status", [200, 201, 204, 302, 307, 308])
+@pytest.mark.parametrize("size", [100, SIZE])
+@pytest.mark.parametrize("plain_put", [False, True])
+def test_a_portal_that_answers_everything_with_a_page_is_never_believed(
+    lab: Lab, status: int, size: int, *, plain_put: bool
+) -> None:
+    portal = {"do": "middle-box", "status": status, "times": 0}
+    refused = [{"on": "start", "do": "status", "status": 403}] if plain_put else []
+    lab.world.script.add([*refused, {"on": "put", **portal}, {"on": "query", **portal}])
+    lab.enqueue(lab.model(a_bin=size))
+    lab.run()
+    assert (lab.job().status, reason_code(lab)) == (Status.FAILED, "middle_box")
+    assert not lab.file().stored
+    assert lab.world.report()["early_validations"] == 0
+
+
+@pytest.mark.parametrize("status", [200, 204, 302, 307, 308, 407])
+@pytest.mark.parametrize("on", ["create", "get", "urls", "validate", "start", "put", "query"])
+def test_a_portal_that_goes_away_has_cost_nothing(lab: Lab, on: str, status: int) -> None:
+    if on == "create" and status == 308:
+        pytest.skip("a wrong base URL is answered like this, and said at once")
+    doubt = [{"on": "put", "do": "cut", "nth": 2, "at_byte": 5}] if on == "query" else []
+    lab.world.script.add([{"on": on, "do": "middle-box", "status": status, "times": 3}, *doubt])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    lab.assert_ready()
+    assert lab.object()["sessions_started"] == 1
+    assert lab.world.report()["early_validations"] == 0
+
+
+def test_a_model_that_a_portal_calls_deleted_is_deleted_later(lab: Lab) -> None:
+    lab.world.script.add([{"on": "start", "do": "status", "status": 503, "times": 0}])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run_until(lambda: lab.file().failures > 0)
+    lab.world.script.add([{"on": "delete", "do": "middle-box", "status": 200}])
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+    lab.run_until(lambda: "closed" in lab.kinds())
+    assert lab.world.report()["models"] == {}
+
+
 def without_facts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "stored_facts", lambda *_: Finished())
     monkeypatch.setattr("uploader.core.resumable.stored_facts", lambda *_: Finished())

@@ -9,6 +9,7 @@ import requests
 from tests.remote.scripted import HandClock
 from uploader.core.errors import RemoteError
 from uploader.core.verdict import CONTROL, STORAGE, Call, Verdict
+from uploader.remote.middle_box import is_middle_box
 from uploader.remote.refusals import json_object, refusal
 
 NOW = HandClock().now()
@@ -196,6 +197,72 @@ def test_a_page_that_is_not_of_the_storage_service_ends_nothing(
 def test_a_page_of_a_box_on_the_way_says_nothing_about_the_key(call: Call, status: int) -> None:
     error = refusal(call, answer(status, PAGE), NOW)
     assert (error.verdict, error.code) == (Verdict.TRANSIENT, "middle_box")
+
+
+RESUMED = (Call.DATA, Call.QUERY)
+#: The calls that are made once another call has shown that the base URL is right.
+LATER = sorted(CONTROL - {Call.CREATE, Call.VERIFY})
+
+
+@pytest.mark.parametrize("status", [200, 204, 301, 302, 307, 308, 400, 401, 404, 407, 511])
+@pytest.mark.parametrize("call", LATER)
+def test_a_page_says_nothing_about_a_model_that_was_created(call: Call, status: int) -> None:
+    error = refusal(call, answer(status, PAGE), NOW)
+    assert (error.verdict, error.code) == (Verdict.TRANSIENT, "middle_box")
+
+
+@pytest.mark.parametrize("status", [302, 303, 307, 407, 511])
+@pytest.mark.parametrize("call", sorted({*STORAGE, *LATER}))
+def test_neither_service_redirects_or_asks_for_a_password_of_a_proxy(
+    call: Call, status: int
+) -> None:
+    assert is_middle_box(call, answer(status))
+
+
+@pytest.mark.parametrize("status", [200, 201])
+@pytest.mark.parametrize("call", sorted({*STORAGE, *CONTROL}))
+def test_a_success_in_html_comes_from_a_box_on_the_way(call: Call, status: int) -> None:
+    assert is_middle_box(call, answer(status, PAGE, Content_Type="text/html"))
+
+
+@pytest.mark.parametrize(
+    ("call", "status"),
+    [(call, s) for call in sorted(STORAGE) for s in (200, 201)] + [(c, 308) for c in RESUMED],
+)
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b"", {}),
+        (b"", {"Content_Type": "text/html; charset=UTF-8"}),  # as the service itself sends it
+        (b"{}", {"Content_Type": "application/json"}),
+        (PAGE, {"x_guploader_uploadid": "U"}),
+    ],
+)
+def test_a_success_without_a_page_is_the_storage_services(
+    call: Call, status: int, body: bytes, headers: dict[str, str]
+) -> None:
+    assert not is_middle_box(call, answer(status, body, **headers))
+
+
+@pytest.mark.parametrize("call", RESUMED)
+@pytest.mark.parametrize(
+    ("location", "box"),
+    [
+        ("https://storage.example/s?upload_id=U", False),
+        ("/s?upload_id=U", False),
+        ("https://portal.example/login", True),
+        ("/login", True),
+        ("http://[", True),
+    ],
+)
+def test_a_308_that_leads_elsewhere_is_a_redirect_and_no_offset(
+    call: Call, location: str, *, box: bool
+) -> None:
+    found = answer(308, Location=location)
+    found.url = "https://storage.example/s?upload_id=U"
+    assert is_middle_box(call, found) is box
+    found.headers["Range"] = "bytes=0-99"
+    assert not is_middle_box(call, found)
 
 
 @pytest.mark.parametrize(

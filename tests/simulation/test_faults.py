@@ -28,7 +28,7 @@ ANYWHERE: tuple[dict[str, Any], ...] = (
     {"do": "latency", "seconds": 30},
     *({"do": "status", "status": status} for status in (408, 500, 502, 503, 504, 511)),
     {"do": "status", "status": 429, "retry_after": 7},
-    *({"do": "middle-box", "status": status} for status in (403, 511)),
+    *({"do": "middle-box", "status": status} for status in (200, 403, 511)),
     *({"do": "middle-box", "status": status, "retry_after": 7} for status in (429, 503)),
     {"do": "hanging-headers", "seconds": 1},
     {"do": "slow-answer", "seconds": 1},

@@ -19,6 +19,7 @@ from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.gate import Gate
 from uploader.remote.http import ANSWER_S, CONNECT_S, Auth, ask, open_session, succeeded
+from uploader.remote.middle_box import is_middle_box
 from uploader.remote.refusals import grpc_name, json_object, malformed, refusal
 from uploader.remote.words import kept, request_id, secrets_of
 from uploader.runtime import Clock, bind
@@ -191,7 +192,7 @@ class Fireworks:
             call, url, lambda: self._session.request(method, url, json=body, timeout=timeout)
         )
         bind(request_id=request_id(answer) or None)
-        if succeeded(answer):
+        if succeeded(answer) and not is_middle_box(call, answer):
             self._gate.passed()
             return answer
         error = refusal(call, answer, self._clock.now())

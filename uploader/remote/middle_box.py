@@ -1,38 +1,87 @@
-"""Was it the service that refused, or something on the way: a proxy, a firewall, a portal?
+"""Did the service answer, or something on the way: a proxy, a firewall, a portal?
 
-Such a box answers in HTML and without the service's own headers. What it says means nothing for a
-session, a signature or a key, so it is asked past again (docs/gcs-resumable.md §1.4).
+Such a box answers in HTML and without the service's own headers, sometimes with a success or a
+redirect. What it says means nothing for a session, a signature, a key or a model, so it is asked
+past again (docs/gcs-resumable.md §1.4).
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from uploader.core.verdict import CONTROL, Call
+from uploader.core.verdict import CONTROL, SESSION, STORAGE, Call
 from uploader.remote.words import body_text
 
-_NETWORK_AUTHENTICATION = frozenset({HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED})
-#: On storage any refusal would count; these already say what to do, whoever says so.
+_ERRORS = frozenset(range(300, 500))
+#: These already say what to do, whoever says so.
 _PLAIN_ENOUGH = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS}
 )
-_OF_STORAGE = frozenset(range(300, 500)) - _PLAIN_ENOUGH | _NETWORK_AUTHENTICATION
-#: The control plane itself may answer in HTML if the base URL is wrong.
-_OF_CONTROL = frozenset({HTTPStatus.FORBIDDEN}) | _NETWORK_AUTHENTICATION
+#: What no service says of its own accord, in HTML or not.
+_FOREIGN = frozenset(
+    {
+        HTTPStatus.FOUND,
+        HTTPStatus.SEE_OTHER,
+        HTTPStatus.TEMPORARY_REDIRECT,
+        HTTPStatus.PROXY_AUTHENTICATION_REQUIRED,
+        HTTPStatus.NETWORK_AUTHENTICATION_REQUIRED,
+    }
+)
+#: Nor what the storage service says of an object or a session that it was asked to store.
+_FOREIGN_TO_UPLOADS = _FOREIGN | {HTTPStatus.MOVED_PERMANENTLY} | {202, 203, 204, 205, 206}
+#: If the base URL is wrong, the first calls meet another server, which may answer in HTML.
+_FIRST = frozenset({Call.CREATE, Call.VERIFY})
 _STORAGE_HEADERS = ("x-guploader-uploadid", "x-goog-request-id", "x-goog-hash")
 _CONTROL_HEADERS = ("x-request-id", "x-fireworks-request-id")
 
 
 def is_middle_box(call: Call, response: requests.Response) -> bool:
-    """Whether a refusal does not come from the service that ``call`` was for."""
-    control = call in CONTROL
-    if response.status_code not in (_OF_CONTROL if control else _OF_STORAGE):
+    """Whether an answer, even a success, does not come from the service that ``call`` was for."""
+    status, headers = response.status_code, response.headers
+    own = _CONTROL_HEADERS if call in CONTROL else _STORAGE_HEADERS
+    if any(name in headers for name in own) or headers.get("Server", "") == "UploadServer":
         return False
-    headers = response.headers
-    own = any(name in headers for name in (_CONTROL_HEADERS if control else _STORAGE_HEADERS))
-    return _is_html(response) and not own and headers.get("Server", "") != "UploadServer"
+    if status == HTTPStatus.PERMANENT_REDIRECT and call in SESSION:
+        return "Range" not in headers and (_is_page(response) or _leads_elsewhere(response))
+    if _is_foreign(call, status):
+        return True
+    if status // 100 == 2:  # noqa: PLR2004 - HTTP's success class
+        return _is_page(response)
+    return status in _telling(call) and _is_html(response)
+
+
+def _telling(call: Call) -> frozenset[int]:
+    """The statuses that a box, and not the service, gives if they come in HTML."""
+    if call in _FIRST:
+        return _FOREIGN | {HTTPStatus.FORBIDDEN}
+    # docs/fireworks.md §0.8: 405 may close a model, and nobody has written down in which shape.
+    known = {HTTPStatus.METHOD_NOT_ALLOWED} if call in CONTROL else frozenset()
+    return (_ERRORS | _FOREIGN) - _PLAIN_ENOUGH - known
+
+
+def _is_foreign(call: Call, status: int) -> bool:
+    if call in _FIRST:
+        return False
+    uploads = call in STORAGE and call is not Call.END
+    return status in (_FOREIGN_TO_UPLOADS if uploads else _FOREIGN)
+
+
+def _leads_elsewhere(response: requests.Response) -> bool:
+    """308 is "Resume Incomplete" to the storage service, and a redirect to everybody else."""
+    url, location = response.url or "", response.headers.get("Location", "")
+    try:
+        here, there = urlsplit(url), urlsplit(urljoin(url, location))
+    except ValueError:
+        return True
+    return (here.netloc, here.path) != (there.netloc, there.path)
+
+
+def _is_page(response: requests.Response) -> bool:
+    """The storage service itself calls an empty body HTML."""
+    return bool(response.content) and _is_html(response)
 
 
 def _is_html(response: requests.Response) -> bool:

@@ -32,6 +32,7 @@ from uploader.core.resumable import (
 )
 from uploader.core.verdict import Call
 from uploader.remote.http import ANSWER_S, CONNECT_S, ask, open_session, succeeded
+from uploader.remote.middle_box import is_middle_box
 from uploader.remote.refusals import malformed, refusal
 from uploader.runtime import Clock
 
@@ -85,7 +86,7 @@ class _Start(_Upload):
         return "POST", self.upload_url, b"", self._headers
 
     def _process_initiate_response(self, response: requests.Response) -> None:
-        if response.status_code not in _STORED:
+        if response.status_code not in _STORED or is_middle_box(Call.START, response):
             raise refusal(Call.START, response, self._clock.now())
         location = response.headers.get("location", "")
         if not trusted(location, plain=self._plain):
@@ -246,18 +247,20 @@ class Storage:
     def _read(self, call: Call, answer: requests.Response, size_bytes: int) -> Reading:
         headers, query = _lower(answer), call is Call.QUERY
         status, body = answer.status_code, answer.content
-        reading = interpret(status, headers, body, size_bytes=size_bytes, query=query)
-        if reading is None:
-            raise refusal(call, answer, self._clock.now())
-        return reading
+        if not is_middle_box(call, answer):
+            reading = interpret(status, headers, body, size_bytes=size_bytes, query=query)
+            if reading is not None:
+                return reading
+        raise refusal(call, answer, self._clock.now())
 
     def _read_put(self, answer: requests.Response) -> Finished:
-        if answer.status_code not in _STORED:
+        if answer.status_code not in _STORED or is_middle_box(Call.PUT, answer):
             raise refusal(Call.PUT, answer, self._clock.now())
         return stored_facts(_lower(answer), answer.content)
 
     def _read_end(self, answer: requests.Response) -> None:
-        if not (succeeded(answer) or answer.status_code in _ENDED):
+        ended = succeeded(answer) or answer.status_code in _ENDED
+        if not ended or is_middle_box(Call.END, answer):
             raise refusal(Call.END, answer, self._clock.now())
 
 
