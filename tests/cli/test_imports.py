@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from uploader.cli.app import Program
+
 DEADLINE_S = 60
 #: Slow to load, each by itself.
 DATABASE = ("sqlalchemy",)
@@ -19,21 +21,31 @@ OURS = ("uploader.sandbox", "uploader.preflight")
 WORK = ("uploader.engine", "uploader.remote", "uploader.service")
 
 LOOKING = (*NETWORK, *RARE, *OURS, *WORK)
+#: The modules of commands: one that is not typed is not loaded.
+TYPED = {place.partition(":")[0] for place in Program.later.values()} - {"app"}
+
+
+def alone(*own: str) -> tuple[str, ...]:
+    """The modules of all commands but these."""
+    return tuple(f"uploader.cli.{module}" for module in sorted(TYPED - {*own}))
+
+
 #: Each command, and the modules that it may not load.
 COMMANDS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("--help",): (*DATABASE, *SETTINGS, *LOOKING),
-    ("version",): (*DATABASE, *LOOKING),  # Typer itself reads parameters with pydantic
-    ("help", "status"): (*DATABASE, *LOOKING),
-    ("config", "path"): (*DATABASE, *LOOKING),
-    ("status",): LOOKING,
-    ("status", "--json"): LOOKING,
-    ("show", "1"): LOOKING,
-    ("explain", "1"): LOOKING,
-    ("events",): LOOKING,
-    ("pause", "1"): LOOKING,
-    ("wait", "1", "--timeout", "0"): LOOKING,
-    ("prune",): LOOKING,
-    ("run", "--until-idle"): (*RARE, *OURS),
+    ("version",): (*DATABASE, *LOOKING, *alone()),  # Typer itself reads parameters with pydantic
+    ("help", "status"): (*DATABASE, *LOOKING, *alone("status")),
+    ("config", "path"): (*DATABASE, *LOOKING, *alone("config")),
+    (): (*LOOKING, *alone("status")),
+    ("status",): (*LOOKING, *alone("status")),
+    ("status", "--json"): (*LOOKING, *alone("status")),
+    ("show", "1"): (*LOOKING, *alone("show")),
+    ("explain", "1"): (*LOOKING, *alone("explain")),
+    ("events",): (*LOOKING, *alone("history")),
+    ("pause", "1"): (*LOOKING, *alone("verbs")),
+    ("wait", "1", "--timeout", "0"): (*LOOKING, *alone("wait")),
+    ("prune",): (*LOOKING, *alone("prune")),
+    ("run", "--until-idle"): (*RARE, *OURS, *alone("run", "serve")),
 }
 _PROGRAM = """
 import sys

@@ -7,91 +7,73 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated, ClassVar, NoReturn
 
 import typer
 from typer import TyperException
 from typer.main import get_command
 
 from uploader import __version__
-from uploader.cli import (
-    config,
-    db,
-    demo,
-    doctor,
-    edit,
-    enqueue,
-    explain,
-    follow,
-    history,
-    hooks,
-    limit,
-    man,
-    model,
-    preflight,
-    prune,
-    receipt,
-    sandbox,
-    serve,
-    service,
-    show,
-    status,
-    upload,
-    verbs,
-    wait,
-)
 from uploader.cli.failures import fail, wants_json
-from uploader.cli.grammar import Commands, Config
-from uploader.cli.run import run as work
+from uploader.cli.grammar import Commands, Config, Group
 from uploader.cli.terminal import PipeClosed, out, print_error, print_note
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.exits import Exit
 from uploader.core.redact import redact
 
+
+class Program(Group):
+    """Loads the module of the command that was typed, and no other's: a start is most of its time.
+
+    In the order of `uploader help`.
+    """
+
+    later: ClassVar = {
+        "upload": "upload:upload",
+        "enqueue": "enqueue:enqueue",
+        "run": "run:run",
+        "status": "status:status",
+        "show": "show:show",
+        "explain": "explain:explain",
+        "wait": "wait:wait",
+        "follow": "follow:follow",
+        "pause": "verbs:pause",
+        "resume": "verbs:resume",
+        "cancel": "verbs:cancel",
+        "retry": "verbs:retry",
+        "remove": "verbs:remove",
+        "prune": "prune:prune",
+        "receipt": "receipt:receipt",
+        "verify": "receipt:verify",
+        "edit": "edit:edit",
+        "preflight": "preflight:preflight",
+        "logs": "history:logs",
+        "events": "history:events",
+        "doctor": "doctor:doctor",
+        "serve": "serve:serve",
+        "dashboard": "serve:dashboard",
+        "sandbox": "sandbox:sandbox",
+        "demo": "demo:demo",
+        "man": "man:man",
+        "limit": "limit:limit",
+        "help": "app:help",
+        "version": "app:version",
+        "config": "config:config",
+        "db": "db:db",
+        "hooks": "hooks:hooks",
+        "model": "model:model",
+        "service": "service:service",
+    }
+
+
 app = Commands(
+    Program,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-COMMANDS: tuple[Callable[..., None], ...] = (
-    upload.upload,
-    enqueue.enqueue,
-    work,
-    status.status,
-    show.show,
-    explain.explain,
-    wait.wait,
-    follow.follow,
-    verbs.pause,
-    verbs.resume,
-    verbs.cancel,
-    verbs.retry,
-    verbs.remove,
-    prune.prune,
-    receipt.receipt,
-    receipt.verify,
-    edit.edit,
-    preflight.preflight,
-    history.logs,
-    history.events,
-    doctor.doctor,
-    serve.serve,
-    serve.dashboard,
-    sandbox.sandbox,
-    demo.demo,
-    man.man,
-)
-for _command in COMMANDS:
-    app.command()(_command)
-app.command(context_settings=limit.SETTINGS)(limit.limit)
-app.add_typer(config.config, name="config")
-app.add_typer(db.db, name="db")
-app.add_typer(hooks.hooks, name="hooks")
-app.add_typer(model.model, name="model")
-app.add_typer(service.service, name="service")
 
 
 def _print_version(wanted: bool) -> None:
@@ -121,10 +103,11 @@ def start(
     Example: uploader enqueue ./my-model
     """
     if context.invoked_subcommand is None:
-        status.status(context)
+        from uploader.cli.status import status
+
+        status(context)
 
 
-@app.command()
 def help(  # noqa: A001 - the command's name
     command: Annotated[
         list[str] | None,
@@ -138,7 +121,6 @@ def help(  # noqa: A001 - the command's name
     _obey([*(command or ()), "--help"])
 
 
-@app.command()
 def version() -> None:
     """Print the version of this program.
 

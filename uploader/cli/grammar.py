@@ -5,12 +5,15 @@ A group of commands is a `Commands`, so that each command in it has all of this 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections import UserDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
 
 #: What people type who know other programs, and the command that is meant.
 ALIASES = {"ls": "status", "list": "status", "rm": "remove"}
@@ -68,8 +71,17 @@ class _Command(TyperCommand):
         return super().get_short_help_str(_WHOLE)
 
 
-class _Group(TyperGroup):
+class Group(TyperGroup):
     """A command that has commands."""
+
+    #: Commands that are loaded when they are asked for: by name, ``module:function`` or
+    #: ``module:group`` of this package.
+    later: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        if self.later:
+            self.commands = _Loaded(self.later)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its own parameters, those that every command has, and --help."""
@@ -84,12 +96,37 @@ class _Group(TyperGroup):
 class Commands(typer.Typer):
     """A group whose commands are parsed and described as this file says."""
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(cls=_Group, rich_markup_mode=None, **options)
+    def __init__(self, kind: type[Group] = Group, **options: Any) -> None:
+        super().__init__(cls=kind, rich_markup_mode=None, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[..., Any]:
         """As `typer.Typer.command`."""
         return super().command(name, cls=_Command, **options)
+
+
+class _Loaded(UserDict[str, Any]):
+    """The commands of `Group.later`: all are named, and each is loaded when it is taken."""
+
+    def __init__(self, later: Mapping[str, str]) -> None:
+        super().__init__(dict.fromkeys(later))
+        self._later = later
+
+    def __getitem__(self, name: str) -> Any:
+        """Load it, unless it is loaded. Raises KeyError."""
+        if self.data[name] is None:
+            self.data[name] = _load(name, self._later[name])
+        return self.data[name]
+
+
+def _load(name: str, place: str) -> Any:
+    module, _, attribute = place.partition(":")
+    loaded = importlib.import_module(f"{__package__}.{module}")
+    found, around = getattr(loaded, attribute), Commands()
+    if isinstance(found, typer.Typer):
+        around.add_typer(found, name=name)
+    else:
+        around.command(name, context_settings=getattr(loaded, "SETTINGS", None))(found)
+    return get_group(around).commands[name]
 
 
 def described(command: Any, ctx: Any) -> tuple[list[Row], list[Row]]:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader import wiring
-from uploader.cli.follow import watch as keep_watching
 from uploader.cli.options import AnyJobs, AsJson, AsTable
 from uploader.cli.render import (
     JOB_COLUMNS,
@@ -176,6 +175,8 @@ def _print_columns(jobs: Iterable[Job], base_url: str, now: datetime) -> None:
 def _watch(settings: Settings, choice: Choice, *, otherwise: bool) -> None:
     if otherwise:
         raise UsageError("--watch goes with neither --json nor --table", hint=_EVENTS)
+    from uploader.cli.follow import watch as keep_watching
+
     with wiring.Store(settings) as store:
         keep_watching(store, lambda table: [*choice.of(table)])
 

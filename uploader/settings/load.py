@@ -125,13 +125,14 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
             raise _unknown("setting", word.key, word.origin, [*KEYS, HOOKS, *_SECTIONS])
     given = {word.key: Given(_shown(word), word.origin) for word in words}
     tree: dict[str, Any] = {
+        **{section: {} for section in _SECTIONS},
         "config_file": file,
         "given": given,
         "warnings": tuple(_strangers(environ)),
     }
     for key, value, _ in words:
         section, _, name = key.rpartition(".")
-        (tree.setdefault(section, {}) if section else tree)[name] = value
+        (tree[section] if section else tree)[name] = value
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as problem:

@@ -38,6 +38,7 @@ class Section(BaseModel):
     """A table of the configuration: frozen, without unknown keys, and never quoted in an error."""
 
     model_config = ConfigDict(
+        defer_build=True,  # the settings as a whole have what a section would build for itself
         frozen=True,
         extra="forbid",
         validate_default=True,
