@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.model.build import BASE, folder
 from tests.service.conftest import Site
 from uploader.core.lifecycle import Verb
+from uploader.service.http import jobs as routes_of_jobs
+from uploader.service.http import roots as roots_of_the_api
+from uploader.service.http.problems import Refusal
+from uploader.sources.local import LocalFolder
 
 
 def test_enqueue_makes_a_job_and_the_same_again_is_the_same_job(site: Site) -> None:
@@ -206,6 +214,75 @@ def test_links_inside_the_roots_are_taken(site: Site) -> None:
         site.ask("/api/jobs", {"path": str(site.roots / "named"), "allow": ["outside_link"]}).status
         == 201
     )
+
+
+#: What happens to a folder once its links were looked at.
+def weights_of_others(model: Path, secret: Path) -> None:
+    (model / "model.safetensors").unlink()
+    (model / "model.safetensors").symlink_to(secret / "model.safetensors")
+
+
+def config_of_others(model: Path, secret: Path) -> None:
+    (model / "config.json").unlink()
+    (model / "config.json").symlink_to(secret / "config.json")
+
+
+def folder_of_others(model: Path, secret: Path) -> None:
+    shutil.rmtree(model)
+    model.symlink_to(secret)
+
+
+@pytest.mark.parametrize("turn", [weights_of_others, config_of_others, folder_of_others])
+@pytest.mark.parametrize("way", ["/api/jobs", "/api/preflight", "/api/jobs/1/retry"])
+def test_what_turned_into_a_link_out_of_the_roots_is_not_taken(
+    site: Site,
+    tmp_path: Path,
+    turn: Callable[[Path, Path], None],
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, secret = site.folder(), folder(tmp_path / "secret", BASE)
+    body: dict[str, Any] = {"path": str(model), "allow": ["outside_link"]}
+    again = way.endswith("retry")
+    if again:
+        assert site.ask("/api/jobs", body).status == 201
+        site.jobs.apply(1, Verb.PAUSE, site.jobs.job(1).created_at)
+
+    def passed(roots: Sequence[Path], word: str) -> Path:
+        found = roots_of_the_api.folder_below(roots, word)
+        turn(model, secret)
+        return found
+
+    monkeypatch.setattr(routes_of_jobs, "folder_below", passed)
+    answer = site.ask(way, {"rescan": True} if again else body)
+    assert (answer.status, answer.json["code"]) == (403, "outside_roots")
+    assert [job.run_number for job in site.jobs.jobs()] == ([1] if again else [])
+
+
+def test_a_link_that_turns_back_is_not_taken_for_the_file_that_was_found(
+    site: Site, tmp_path: Path
+) -> None:
+    model, secret = site.folder(), folder(tmp_path / "secret", BASE)
+    weights_of_others(model, secret)
+    found = LocalFolder(model).list().manifest
+    inside = shutil.copy2(secret / "model.safetensors", site.roots / "copy")
+    (model / "model.safetensors").unlink()
+    (model / "model.safetensors").symlink_to(inside)
+    with pytest.raises(Refusal):
+        roots_of_the_api.refuse_outsiders([site.roots], found)
+    roots_of_the_api.refuse_outsiders([site.roots], LocalFolder(model).list().manifest)
+
+
+def test_a_folder_of_countless_names_is_refused_soon(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roots_of_the_api, "MOST_NAMES", 20)
+    path = site.folder()
+    for number in range(20):
+        (path / f"{number}").mkdir()
+    answer = site.ask("/api/preflight", {"path": str(path)})
+    assert (answer.status, answer.json["code"]) == (403, "outside_roots")
+    assert "20 names" in answer.json["detail"]
 
 
 def test_what_is_read_shows_no_secret(site: Site) -> None:

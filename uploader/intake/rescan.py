@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from uploader.core.job import Job
+from uploader.core.job import Job, Manifest
 from uploader.intake.inspect import Inspection
 from uploader.intake.kept import unchanged, worth_reading
 from uploader.intake.plan import planned
@@ -26,18 +26,21 @@ def start_over(  # noqa: PLR0913 - the options of `uploader retry`, and whom it 
     *,
     replace: bool,
     allow: Sequence[str] = (),
+    agree: Callable[[Manifest], object] = lambda _: None,
     refused: Callable[[Inspection], object] = lambda _: None,
     reads: Callable[[int], object] = lambda _: None,
 ) -> tuple[Job, Inspection]:
     """The job in its new run, and what was found in its folder.
 
-    ``allow`` waives checks on top of those waived at enqueue. ``refused`` is called with what was
-    found in a folder that is refused, ``reads`` with the number of bytes of the stored files before
-    they are read. Raises VerbRefused, UsageError, NotFound, PreflightRefused, StoreError.
+    ``allow`` waives checks on top of those waived at enqueue. ``agree`` is called with the files
+    that were found, and may raise. ``refused`` is called with what was found in a folder that is
+    refused, ``reads`` with the number of bytes of the stored files before they are read. Raises
+    VerbRefused, UsageError, NotFound, PreflightRefused, StoreError.
     """
     request = EnqueueRequest.from_options(job, allow=allow)
     plan = planned(request, settings, jobs, clock.now(), refused)
     manifest = plan.new.manifest
+    agree(manifest)
     jobs.check_restart(job.id, plan.new, replace=replace)
     stored = [] if replace else worth_reading(job, jobs.files(job.id), manifest)
     if stored:

@@ -6,6 +6,7 @@ import socket
 import ssl
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +32,10 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _DRAIN_BYTES = 1 << 20
 _LINGER_S = 2.0
 #: Far more than a worker opens; each has a thread.
-_MAX_CONNECTIONS = 500
+MAX_CONNECTIONS = 500
+#: How long a client may be silent: before a request and within its head, and within its body.
+HEAD_S = 120.0
+_BODY_S = 600.0
 Routing = Callable[[World, Request], Route]
 
 
@@ -62,6 +66,9 @@ class Server(ThreadingHTTPServer):
         self.port: int = self.server_address[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._live: set[socket.socket] = set()
+        #: Those that owe the head of a request, the one silent for longest first.
+        self._silent: dict[socket.socket, None] = {}
+        self._counting = threading.Lock()
 
     def get_request(self) -> Any:
         """The next connection, with TLS if the service has it."""
@@ -74,16 +81,40 @@ class Server(ThreadingHTTPServer):
         return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection; `disconnect` may end it from here on. One too many is closed."""
-        if len(self._live) >= _MAX_CONNECTIONS:
-            request.close()
-            return
-        self._live.add(request)
+        """Serve a connection; `disconnect` may end it from here on.
+
+        One too many ends the one silent for longest, so that silent ones keep nobody out.
+        """
+        with self._counting:
+            self._live.add(request)
+            self._silent[request] = None
+            full = len(self._live) > MAX_CONNECTIONS
+            longest = next(iter(self._silent)) if full else None
+        if longest is not None:
+            self._forget(longest)
+            _end(longest)
         super().process_request(request, client_address)
+
+    def expect(self, request: Any) -> None:
+        """A connection owes a request from now on."""
+        with self._counting:
+            if request in self._live:
+                self._silent.pop(request, None)
+                self._silent[request] = None
+
+    def heard(self, request: Any) -> None:
+        """The head of its request has come."""
+        with self._counting:
+            self._silent.pop(request, None)
+
+    def _forget(self, request: Any) -> None:
+        with self._counting:
+            self._live.discard(request)
+            self._silent.pop(request, None)
 
     def shutdown_request(self, request: Any) -> None:
         """End a connection: with a reset if a fault asked for it, else properly."""
-        self._live.discard(request)
+        self._forget(request)
         if any(request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET_ON_CLOSE))):
             request.close()  # without the FIN of an orderly shutdown: a reset
         else:
@@ -96,10 +127,17 @@ class Server(ThreadingHTTPServer):
 
     def disconnect(self) -> None:
         """End every connection, so that the threads serving them end."""
-        for connection in list(self._live):
-            with suppress(OSError):
-                # Not the TLS socket's own: that one's thread is still reading from it.
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        with self._counting:
+            live = list(self._live)
+        for connection in live:
+            _end(connection)
+
+
+def _end(connection: socket.socket) -> None:
+    """Let the thread of ``connection`` read its end."""
+    with suppress(OSError):
+        # Not the TLS socket's own: that one's thread is still reading from it.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -109,7 +147,15 @@ class _Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
+    def handle_one_request(self) -> None:
+        """Wait for a request, but not for ever, and answer it."""
+        self.server.expect(self.connection)
+        self.connection.settimeout(HEAD_S)
+        super().handle_one_request()
+
     def _exchange(self) -> None:
+        self.server.heard(self.connection)
+        self.connection.settimeout(_BODY_S)
         try:
             request = self._request()
         except Nonsense as error:

@@ -24,6 +24,7 @@ from uploader.core.documents import (
     worker_json,
 )
 from uploader.core.explanation import ExplanationDocument, explanation_document
+from uploader.core.job import Manifest
 from uploader.core.lifecycle import Verb
 from uploader.core.limit_documents import LimitsJson
 from uploader.core.why import to_do
@@ -32,7 +33,7 @@ from uploader.intake.plan import inspect, planned
 from uploader.intake.rescan import start_over
 from uploader.intake.steer import limits_in_force
 from uploader.service.http.enqueuing import EnqueueBody, request_of
-from uploader.service.http.roots import folder_below
+from uploader.service.http.roots import folder_below, refuse_outsiders
 from uploader.service.http.site import Site
 
 MAX_JOBS = 1000
@@ -148,6 +149,7 @@ def _writing(router: APIRouter, site: Site) -> None:
     def enqueue(body: EnqueueBody) -> Response:
         request = request_of(body, folder_below(settings.api.roots, body.path))
         plan = planned(request, settings, table, clock.now())
+        refuse_outsiders(settings.api.roots, plan.new.manifest)
         job_id, is_new = plan.enqueue(table, clock.now())
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
         return JSONResponse(_document(site, job_id), status_code=status)
@@ -155,9 +157,9 @@ def _writing(router: APIRouter, site: Site) -> None:
     @router.post("/preflight", response_model=PreflightDocument)
     def preflight(body: EnqueueBody) -> Response:
         request = request_of(body, folder_below(settings.api.roots, body.path))
-        return JSONResponse(
-            preflight_document(inspect(request, settings, table, clock.now()).as_json())
-        )
+        seen = inspect(request, settings, table, clock.now())
+        refuse_outsiders(settings.api.roots, seen.manifest)
+        return JSONResponse(preflight_document(seen.as_json()))
 
 
 def _verbs(router: APIRouter, site: Site) -> None:
@@ -180,8 +182,13 @@ def _verbs(router: APIRouter, site: Site) -> None:
         if body is None or not (body.rescan or body.replace):
             return _applied(site, job, Verb.RETRY)
         found = table.find(job)
-        folder_below(settings.api.roots, found.path)
-        begun, _ = start_over(table, found, settings, clock, replace=body.replace, allow=())
+        roots = settings.api.roots
+        folder_below(roots, found.path)
+
+        def agree(manifest: Manifest) -> None:
+            refuse_outsiders(roots, manifest)
+
+        begun, _ = start_over(table, found, settings, clock, replace=body.replace, agree=agree)
         return JSONResponse(_document(site, begun.id))
 
 

@@ -8,19 +8,54 @@ from pathlib import Path
 
 from uploader.core.api_reasons import ApiCode
 from uploader.core.errors import NotFound
+from uploader.core.job import Manifest, ManifestFile
+from uploader.model.fingerprint import fingerprint_of, is_linked
+from uploader.model.links import open_below
 from uploader.service.http.problems import Refusal
+
+#: In a folder that holds more, nobody has the time to look for links.
+MOST_NAMES = 100_000
 
 
 def folder_below(roots: Sequence[Path], word: str) -> Path:
     """The real path of the folder ``word``. Nothing in it is opened before this has passed.
 
-    Raises Refusal if it, or a link anywhere in it, is not below one of ``roots``; NotFound.
+    Raises Refusal if it, or a link anywhere in it, is not below one of ``roots``, or if it holds
+    more than `MOST_NAMES` names; NotFound.
     """
     real = real_folder(roots, word)
     for link in _links(str(real)):
         if not is_below(roots, link):
             raise Refusal(ApiCode.OUTSIDE_ROOTS)
     return real
+
+
+def refuse_outsiders(roots: Sequence[Path], manifest: Manifest) -> None:
+    """Raises Refusal unless what was found in a folder is below ``roots``.
+
+    A name may have become a link since `folder_below`, and what it leads to may have been found.
+    """
+    if not is_below(roots, manifest.root):
+        raise Refusal(ApiCode.OUTSIDE_ROOTS)
+    for file in manifest.files:
+        if is_linked(file.fingerprint) and not _is_inside(roots, manifest, file):
+            raise Refusal(ApiCode.OUTSIDE_ROOTS)
+
+
+def _is_inside(roots: Sequence[Path], manifest: Manifest, file: ManifestFile) -> bool:
+    """Is the very file that was found below one of ``roots``, however its link turns meanwhile?"""
+    target = os.path.realpath(os.path.join(manifest.root, file.path))  # noqa: PTH118
+    home = _home(roots, target)
+    if home is None:
+        return False
+    try:
+        descriptor = open_below(Path(home), Path(target), os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return fingerprint_of(os.fstat(descriptor), linked=True) == file.fingerprint
+    finally:
+        os.close(descriptor)
 
 
 def real_folder(roots: Sequence[Path], word: str) -> Path:
@@ -40,14 +75,25 @@ def real_folder(roots: Sequence[Path], word: str) -> Path:
 
 def is_below(roots: Sequence[Path], path: str) -> bool:
     """Is ``path``, with every link resolved, one of ``roots`` or below it?"""
-    real = os.path.realpath(path)
-    allowed = [os.path.realpath(root) for root in roots]
-    return any(real == root or real.startswith(root.rstrip("/") + "/") for root in allowed)
+    return _home(roots, os.path.realpath(path)) is not None
+
+
+def _home(roots: Sequence[Path], real: str) -> str | None:
+    """The one of ``roots`` that the real path ``real`` is, or is below."""
+    allowed = (os.path.realpath(root) for root in roots)
+    below = (root for root in allowed if real == root or real.startswith(root.rstrip("/") + "/"))
+    return next(below, None)
 
 
 def _links(folder: str) -> Iterator[str]:
-    """Every link below ``folder``; none is followed."""
+    """Every link below ``folder``; none is followed. Raises Refusal for too many names."""
+    left = MOST_NAMES
     for parent, folders, files in os.walk(folder):
+        left -= len(folders) + len(files)
+        if left < 0:
+            message = f"The folder holds more than {MOST_NAMES:,} names: too many to look for links"
+            hint = "give a folder that holds one model, or use `uploader enqueue` on that machine"
+            raise Refusal(ApiCode.OUTSIDE_ROOTS, message, hint=hint)
         for name in (*folders, *files):
             path = os.path.join(parent, name)  # noqa: PTH118 - a folder may hold many
             if os.path.islink(path):  # noqa: PTH114
