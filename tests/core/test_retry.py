@@ -14,6 +14,7 @@ from uploader.core.errors import (
     RemoteError,
     SourceAway,
     SourceChanged,
+    SourceDamaged,
     SourceMissing,
     SourceUnreadable,
     SourceUnsettled,
@@ -273,6 +274,7 @@ BOUNDED: list[tuple[Exception, int]] = [
     (remote(V.TRANSIENT, code=Code.KEPT_NOTHING), 20),
     (remote(V.TRANSIENT, code=Code.CUT_SHORT), 20),
     (remote(V.TRANSIENT, code=Code.UNFINISHED), 20),
+    (SourceDamaged("odd"), 20),
     (SourceUnsettled("odd"), 20),
     (SourceAway("odd", code=Code.SOURCE_GONE), 20),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from dataclasses import replace
@@ -302,3 +303,78 @@ def test_a_file_that_shrinks_while_open_is_unsettled(tmp_path: Path) -> None:
             source.block(0, 100)
         with pytest.raises(SourceUnsettled):
             source.check()
+
+
+# -- disks that cannot read ----------------------------------------------------------------
+
+
+def break_reads(
+    monkeypatch: pytest.MonkeyPatch, path: Path, at: int, times: float = float("inf")
+) -> None:
+    """Reads of that file from ``at`` on fail as a bad block does, so many times."""
+    real, left, inode = os.pread, [times], path.stat().st_ino
+
+    def pread(descriptor: int, count: int, start: int) -> bytes:
+        if start >= at and left[0] > 0 and os.fstat(descriptor).st_ino == inode:
+            left[0] -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(descriptor, count, start)
+
+    monkeypatch.setattr(os, "pread", pread)
+
+
+@pytest.mark.parametrize("plain_put", [False, True])
+def test_a_bad_block_ends_the_job_and_every_other_file_is_stored(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, *, plain_put: bool
+) -> None:
+    folder = lab.model(a_bin=SIZE, b_bin=SIZE)
+    break_reads(monkeypatch, folder / "a.bin", 6 * GRANULE)
+    if plain_put:
+        lab.world.script.add([{"on": "start", "do": "status", "status": 403}])
+    lab.enqueue(folder)
+    lab.run()
+    assert_refused(lab, "source_damaged")
+    reason = lab.job().reason
+    assert reason is not None
+    assert "after its first 1,572,864 bytes: Input/output error" in reason.message
+    assert lab.file("b.bin").stored
+    tries = 20 if plain_put else 1
+    assert lab.object("a.bin")["body_bytes_read"] <= tries * 6 * GRANULE
+
+
+def test_a_disk_that_reads_again_costs_a_granule_a_try(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = lab.model(a_bin=SIZE)
+    break_reads(monkeypatch, folder / "a.bin", 6 * GRANULE, times=19)
+    lab.enqueue(folder)
+    lab.run()
+    lab.assert_ready()
+    assert lab.object()["body_bytes_read"] <= SIZE + 20 * GRANULE
+
+
+def test_a_disk_that_is_gone_in_the_middle_of_a_file_is_waited_for(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = lab.model(a_bin=SIZE)
+    pread, scandir, back_at_s = os.pread, os.scandir, [0.0]
+
+    def unplug(*of: Any) -> Any:
+        back_at_s[0] = back_at_s[0] or lab.clock.boot_s() + 7200
+        return gone(pread, *of) if of[2] >= 6 * GRANULE else pread(*of)
+
+    def gone(read: Any, *of: Any) -> Any:
+        if lab.clock.boot_s() < back_at_s[0]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(*of)
+
+    monkeypatch.setattr(os, "pread", unplug)
+    monkeypatch.setattr(os, "scandir", lambda *of: gone(scandir, *of))
+    lab.enqueue(folder)
+    lab.run_until(lambda: lab.job().reason is not None)
+    reason = lab.job().reason
+    assert reason is not None
+    assert reason.code == "source_unreadable"
+    lab.run()
+    lab.assert_ready()
+    assert lab.clock.boot_s() > 7200

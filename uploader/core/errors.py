@@ -164,6 +164,12 @@ class SourceAway(SourceUnreadable):
     code = Code.SOURCE_UNREADABLE
 
 
+class SourceDamaged(SourceUnreadable):
+    """A part of an open file cannot be read, although its folder can: a disk has a bad block."""
+
+    code = Code.SOURCE_DAMAGED
+
+
 class SourceUnsettled(JobError):
     """An open source was written to: it has to be opened and proven again."""
 

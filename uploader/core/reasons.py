@@ -145,6 +145,12 @@ class Code(Coded):
         "The folder is not mounted, a file cannot be read, or the disk fails.",
         "mount the folder again, or fix its permissions; the job goes on by itself",
     )
+    SOURCE_DAMAGED = (
+        "source_damaged",
+        Status.ACTIVE,
+        "The disk cannot read a part of a file. After twenty tries in a row the job fails.",
+        "check the disk; if the file is lost, save it again, then `uploader retry --rescan`",
+    )
     SOURCE_GONE = (
         "source_gone",
         Status.ACTIVE,
@@ -329,5 +335,6 @@ class Code(Coded):
 
 #: A source or a stored object is not what was promised: these have an exit code of their own.
 DAMAGED = frozenset({
-    Code.SOURCE_CHANGED, Code.SOURCE_MISSING, Code.SOURCE_GONE, Code.CORRUPTED,
+    Code.SOURCE_CHANGED, Code.SOURCE_MISSING, Code.SOURCE_GONE, Code.SOURCE_DAMAGED,
+    Code.CORRUPTED,
 })  # fmt: skip

@@ -243,6 +243,10 @@ class Cause(Enum):
         _LONG_LIMIT,
         "a folder that is gone from a place that is there was moved or deleted by somebody",
     )
+    DAMAGED = (
+        _LONG_LIMIT,
+        "a bad block stays bad, and each try of a plain PUT costs all bytes before it",
+    )
     STORE = None, "the worker bounds it: a store that stays out of order ends the process"
     REFUSED = _SHORT_LIMIT, "a fresh URL whose signature is refused will always be refused"
     ODD = _SHORT_LIMIT, "a bug, or an answer that no rule explains: more tries explain nothing"
@@ -274,6 +278,7 @@ _BY_CODE: dict[Coded, Cause] = {
     Code.CUT_SHORT: Cause.SENT_IN_VAIN,
     Code.UNFINISHED: Cause.UNFINISHED,
     Code.SOURCE_UNREADABLE: Cause.FOLDER_AWAY,
+    Code.SOURCE_DAMAGED: Cause.DAMAGED,
     Code.SOURCE_GONE: Cause.FOLDER_GONE,
     Code.SOURCE_UNSETTLED: Cause.UNSETTLED,
 }

@@ -47,7 +47,8 @@ class OpenFile(Protocol):
     def block(self, start: int, count: int) -> bytes:
         """Exactly ``count`` bytes at ``start``, as fresh ``bytes``.
 
-        Raises SourceUnsettled if there are fewer, SourceUnreadable, Stopped.
+        Raises SourceUnsettled if there are fewer, SourceDamaged if these cannot be read although
+        others can, SourceAway, Stopped.
         """
 
     def is_sound(self) -> bool:

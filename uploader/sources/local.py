@@ -11,6 +11,7 @@ from pathlib import Path
 from uploader.core.errors import (
     SourceAway,
     SourceChanged,
+    SourceDamaged,
     SourceMissing,
     SourceUnreadable,
     SourceUnsettled,
@@ -140,7 +141,10 @@ class LocalFile:
         try:
             return os.pread(self._descriptor, count, start)
         except OSError as error:
-            raise unreadable(self._path, error) from None
+            LocalFolder(self._path.parent).require()  # else it is the disk as a whole
+            words = error.strerror or type(error).__name__
+            message = f"cannot read {self._path} after its first {start:,} bytes: {words}"
+            raise SourceDamaged(message) from None
 
     def is_sound(self) -> bool:
         """As `OpenFile.is_sound`: only safetensors have a header that tells."""
