@@ -41,9 +41,9 @@ def usual(
         yield None
         return
     monkeypatch.setenv("SSL_CERT_FILE", str(request.getfixturevalue("certificate")))
-    trust.context.cache_clear()  # made once per process, with what the environment said then
+    trust._made.cache_clear()  # made once per process, with what the environment said then
     yield request.getfixturevalue("tls")
-    trust.context.cache_clear()
+    trust._made.cache_clear()
 
 
 @pytest.fixture

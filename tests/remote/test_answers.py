@@ -138,7 +138,7 @@ def test_an_early_refusal_is_heard_through_tls(
 ) -> None:
     """The server reads 64 KiB of a large PUT, answers, says goodbye, and waits to be left."""
     server = serve(Reply(413, body=b"too large", read=65536, close=True), tls=tls)
-    storage = Storage(HandClock(), SocketAdapter(stop, context(certificate)), plain=True)
+    storage = Storage(HandClock(), SocketAdapter(stop, lambda: context(certificate)), plain=True)
     with pytest.raises(RemoteError) as caught:
         storage.send(
             SessionUri(f"{server.base}/o?upload_id=U"), Zeros(64 * MIB), 0, 64 * MIB, 64 * MIB

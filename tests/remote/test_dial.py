@@ -13,11 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+import requests
 
-from tests.remote.scripted import HandClock
 from uploader.core.distribution import install
 from uploader.core.errors import RemoteError, Stopped
 from uploader.core.redact import SessionUri
+from uploader.remote import trust
 from uploader.remote.dial import Address, addresses, dial
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
@@ -179,6 +180,14 @@ def test_the_error_numbers_have_names() -> None:
     assert isinstance(OSError(errno.ECONNREFUSED, ""), ConnectionRefusedError)
 
 
-def test_a_socket_adapter_reads_the_authorities_once(stop: StopToken) -> None:
-    assert SocketAdapter(stop)._tls is SocketAdapter(stop)._tls
-    assert Storage(HandClock(), SocketAdapter(stop), plain=True)
+def test_the_authorities_are_read_once_and_only_for_tls(stop: StopToken) -> None:
+    def tls(url: str) -> Any:
+        request = requests.Request("GET", url).prepare()
+        adapter = SocketAdapter(stop)
+        return adapter.build_connection_pool_key_attributes(request, True)[1].get("ssl_context")
+
+    trust._made.cache_clear()
+    assert tls("http://127.0.0.1:1/") is None
+    assert trust._made.cache_info().misses == 0
+    assert tls("https://a.example/") is tls("https://b.example/")
+    assert trust._made.cache_info().misses == 1

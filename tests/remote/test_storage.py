@@ -358,7 +358,7 @@ def test_t15_only_the_given_authorities_are_trusted(
         storage.query(session(server), SIZE)
     assert "not trusted" in caught.value.message
     assert "REQUESTS_CA_BUNDLE" in caught.value.hint
-    trusting = Storage(HandClock(), SocketAdapter(stop, context(certificate)), plain=True)
+    trusting = Storage(HandClock(), SocketAdapter(stop, lambda: context(certificate)), plain=True)
     assert trusting.query(session(server), SIZE) == Finished()
 
 

@@ -146,21 +146,21 @@ class SocketAdapter(HTTPAdapter):
 
     An answer has at most ``max_answer_bytes``, headers included; each block of a body may take
     ``send_timeout_s`` seconds: slow is not stalled (docs/architecture.md §7). ``tls`` decides which
-    servers are trusted, ``may_reach`` which addresses are connected to. Raises Stopped if the
-    token was set, whatever the socket reported.
+    servers are trusted, and is asked at the first of them; ``may_reach`` which addresses are
+    connected to. Raises Stopped if the token was set, whatever the socket reported.
     """
 
     def __init__(
         self,
         stop: StopToken,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] = lambda: trust.context(None),
         *,
         max_answer_bytes: int = MAX_STORAGE_BYTES,
         send_timeout_s: float = ANSWER_S,
         may_reach: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self._stop = stop
-        self._tls = tls or trust.context(None)
+        self._tls = tls
         self._watching = (stop, send_timeout_s, max_answer_bytes, may_reach)
         super().__init__(max_retries=0)
 
@@ -189,9 +189,11 @@ class SocketAdapter(HTTPAdapter):
     def build_connection_pool_key_attributes(
         self, request: requests.PreparedRequest, verify: Any, cert: Any = None
     ) -> tuple[Any, Any]:
-        """Use one context for all: reading the authorities costs more than a request."""
+        """Use one context for all, and none in clear: reading it costs more than a request."""
         host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {"ssl_context": self._tls, "cert_reqs": "CERT_REQUIRED"}
+        if host["scheme"] == "http":
+            return host, {}
+        return host, {"ssl_context": self._tls(), "cert_reqs": "CERT_REQUIRED"}
 
     def cert_verify(self, *args: Any, **kwargs: Any) -> None:
         """Does nothing: the context has everything."""

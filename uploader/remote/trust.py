@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import functools
 import ssl
+import threading
 from pathlib import Path
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from uploader.core.errors import UsageError
 
+_ONE_AT_A_TIME = threading.Lock()
 
-@functools.cache
+
 def context(bundle: Path | None) -> ssl.SSLContext:
     """The authorities in ``bundle`` alone; without one, the machine's and Mozilla's.
 
     A bundle is a file, or a folder as OpenSSL hashes it. Made once per process: reading the
     authorities takes longer than a request. Raises UsageError for a bundle that cannot be used.
     """
+    with _ONE_AT_A_TIME:  # the first connections of several files need it at once
+        return _made(bundle)
+
+
+@functools.cache
+def _made(bundle: Path | None) -> ssl.SSLContext:
     if bundle is None:
         made = ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
         made.load_default_certs()

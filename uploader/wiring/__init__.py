@@ -127,6 +127,17 @@ def trust(settings: Settings) -> SSLContext:
     return context(settings.fireworks.ca_bundle)
 
 
+def _tls(settings: Settings) -> Callable[[], SSLContext]:
+    """`trust`, for whoever connects by TLS first: reading the authorities takes long.
+
+    Raises UsageError for a bad bundle, unless nothing may need it.
+    """
+    own = settings.fireworks
+    if own.ca_bundle and not is_plain(own.base_url):
+        trust(settings)
+    return lambda: trust(settings)
+
+
 def slowness() -> str:
     """A warning about what makes every upload from this machine slow; empty if nothing does."""
     from uploader.sources import checksum
@@ -213,7 +224,7 @@ def _services(
     from uploader.remote.sockets import SocketAdapter
     from uploader.remote.storage import Storage
 
-    tls = trust(settings)
+    tls = _tls(settings)
 
     def control(stop: StopToken) -> Fireworks:
         return _fireworks(settings, key, gate, stop)
@@ -265,7 +276,7 @@ def server_time(settings: Settings) -> datetime | None:
     from uploader.remote.reach import server_time as asked
     from uploader.remote.sockets import SocketAdapter
 
-    return asked(settings.fireworks.base_url, SocketAdapter(StopToken(), trust(settings)))
+    return asked(settings.fireworks.base_url, SocketAdapter(StopToken(), _tls(settings)))
 
 
 def service(settings: Settings) -> Fireworks:
@@ -281,7 +292,7 @@ def _fireworks(settings: Settings, key: ApiKeySource, gate: Gate, stop: StopToke
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.sockets import SocketAdapter
 
-    adapter = SocketAdapter(stop, trust(settings), max_answer_bytes=MAX_CONTROL_BYTES)
+    adapter = SocketAdapter(stop, _tls(settings), max_answer_bytes=MAX_CONTROL_BYTES)
     return Fireworks(settings.fireworks.base_url, key.read, clock(), gate, adapter)
 
 

@@ -49,7 +49,9 @@ def _request(
     def reachable(address: str) -> bool:
         return may_reach(address, private=hook.allow_private)
 
-    adapter = SocketAdapter(StopToken(), tls, send_timeout_s=hook.timeout_s, may_reach=reachable)
+    adapter = SocketAdapter(
+        StopToken(), lambda: tls, send_timeout_s=hook.timeout_s, may_reach=reachable
+    )
     with Receiver(adapter) as receiver:
         send(receiver, url, body, headers, clock, hook.timeout_s)
 
