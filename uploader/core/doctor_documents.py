@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from typing_extensions import TypedDict
 
+from uploader.core.probe import Item, Line
+
 
 class Health(StrEnum):
     """How one thing stands."""
@@ -57,3 +59,42 @@ def check_json(check: Check) -> CheckJson:
         "message": check.message,
         "hint": check.hint,
     }
+
+
+class ProbeLineJson(TypedDict):
+    """One thing that a live service was asked, and how its answer compares with what is assumed."""
+
+    name: Annotated[str, "What was asked; stable."]
+    match: Annotated[
+        Literal["confirmed", "new", "contradicts"],
+        "As assumed; otherwise, but uploader copes with it; otherwise.",
+    ]
+    seen: Annotated[str, "What was answered, without names, addresses and secrets."]
+    assumes: Annotated[str, "What uploader assumes."]
+    source: Annotated[str, "The section of the documentation that this rests on."]
+
+
+class ProbeDocument(TypedDict):
+    """`uploader doctor --probe --json`: what a service answered, and what is assumed."""
+
+    schema: Annotated[Literal["uploader.probe/1"], "The name and version of this document."]
+    lines: Annotated[list[ProbeLineJson], "What was asked, in order."]
+    not_asked: Annotated[list[str], "The names of what could not be asked."]
+
+
+def probe_line(line: Line, seen: str) -> ProbeLineJson:
+    """One line; ``seen`` is what was seen, without names."""
+    return {
+        "name": line.item.label,
+        "match": line.match.value,
+        "seen": seen,
+        "assumes": line.item.assumes,
+        "source": line.item.source,
+    }
+
+
+def probe_document(lines: Sequence[ProbeLineJson]) -> ProbeDocument:
+    """The document of these lines."""
+    asked = {line["name"] for line in lines}
+    missing = [item.label for item in Item if item.label not in asked]
+    return {"schema": "uploader.probe/1", "lines": [*lines], "not_asked": missing}

@@ -127,7 +127,7 @@ def trust(settings: Settings) -> SSLContext:
     return context(settings.fireworks.ca_bundle)
 
 
-def _tls(settings: Settings) -> Callable[[], SSLContext]:
+def tls_of(settings: Settings) -> Callable[[], SSLContext]:
     """`trust`, for whoever connects by TLS first: reading the authorities takes long.
 
     Raises UsageError for a bad bundle, unless nothing may need it.
@@ -180,7 +180,7 @@ def _context(
     from uploader.store.jobs import Jobs
     from uploader.store.marks import Marks
 
-    time, limits, key = clock(), _limits(settings), _key(settings)
+    time, limits, key = clock(), _limits(settings), key_source(settings)
     control, storage = _services(settings, time, Gate(time, limits.backoff), key)
     marks = Marks(settings.state_dir / "marks")
     with dialect.store_errors():
@@ -224,7 +224,7 @@ def _services(
     from uploader.remote.sockets import SocketAdapter
     from uploader.remote.storage import Storage
 
-    tls = _tls(settings)
+    tls = tls_of(settings)
 
     def control(stop: StopToken) -> Fireworks:
         return _fireworks(settings, key, gate, stop)
@@ -240,7 +240,8 @@ def _services(
     return control, storage
 
 
-def _key(settings: Settings) -> ApiKeySource:
+def key_source(settings: Settings) -> ApiKeySource:
+    """Where the API key is read from."""
     from uploader.remote.credentials import ApiKeySource
 
     own = settings.fireworks
@@ -255,7 +256,7 @@ def api_key_origin(settings: Settings) -> str:
     """
     from uploader.core.errors import RemoteError
 
-    key = _key(settings)
+    key = key_source(settings)
     try:
         key.read()
     except RemoteError as problem:
@@ -267,7 +268,7 @@ def api_key_origin(settings: Settings) -> str:
 
 def api_key_kind(settings: Settings) -> str:
     """What kind of key it is, by how it begins; nothing else of it. Raises RemoteError."""
-    key = _key(settings).read().reveal()
+    key = key_source(settings).read().reveal()
     return "a key of Fireworks (fw_…)" if key.startswith("fw_") else "it does not begin with fw_"
 
 
@@ -276,7 +277,7 @@ def server_time(settings: Settings) -> datetime | None:
     from uploader.remote.reach import server_time as asked
     from uploader.remote.sockets import SocketAdapter
 
-    return asked(settings.fireworks.base_url, SocketAdapter(StopToken(), _tls(settings)))
+    return asked(settings.fireworks.base_url, SocketAdapter(StopToken(), tls_of(settings)))
 
 
 def service(settings: Settings) -> Fireworks:
@@ -284,7 +285,7 @@ def service(settings: Settings) -> Fireworks:
     from uploader.remote.gate import Gate
 
     gate = Gate(clock(), _limits(settings).backoff)
-    return _fireworks(settings, _key(settings), gate, StopToken())
+    return _fireworks(settings, key_source(settings), gate, StopToken())
 
 
 def _fireworks(settings: Settings, key: ApiKeySource, gate: Gate, stop: StopToken) -> Fireworks:
@@ -292,7 +293,7 @@ def _fireworks(settings: Settings, key: ApiKeySource, gate: Gate, stop: StopToke
     from uploader.remote.fireworks import Fireworks
     from uploader.remote.sockets import SocketAdapter
 
-    adapter = SocketAdapter(stop, _tls(settings), max_answer_bytes=MAX_CONTROL_BYTES)
+    adapter = SocketAdapter(stop, tls_of(settings), max_answer_bytes=MAX_CONTROL_BYTES)
     return Fireworks(settings.fireworks.base_url, key.read, clock(), gate, adapter)
 
 
