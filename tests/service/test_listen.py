@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import stat
 import subprocess
@@ -70,6 +71,21 @@ def test_a_taken_port_is_a_warning_and_work_goes_on(
     with listening(settings, site.jobs, wiring.clock(), lambda: None):
         assert site.address.rpartition(":")[2] in caplog.text
     assert site.ask("/api/jobs").status == 200
+
+
+def test_a_server_that_cannot_be_loaded_keeps_nobody_waiting(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("uploader.service.http.server", raising=False)
+    monkeypatch.setitem(sys.modules, "uploader.service.http.server", None)  # as after an upgrade
+    settings = with_listen(site.settings, "127.0.0.1:0")
+    with listening(settings, site.jobs, wiring.clock(), lambda: None):
+        host, _, port = (site.settings.state_dir / "api.address").read_text().strip().partition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as asked:
+            asked.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                assert not asked.recv(1)
+    assert "the API has ended; uploading goes on without it" in caplog.text
 
 
 @pytest.mark.parametrize("listen", ["0.0.0.0:0", "[::]:0", "192.0.2.7:8642", "example.org:1"])

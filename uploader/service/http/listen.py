@@ -117,12 +117,14 @@ def listening(
     def serve() -> None:
         select.select([listener, rung], [], [])
         if not ending.is_set():
-            from uploader.service.http import server  # noqa: PLC0415 - loads a web server
-
             try:
+                # It loads a web server, and fails if the program was replaced meanwhile.
+                from uploader.service.http import server  # noqa: PLC0415
+
                 server.serve(settings, jobs, clock, keeper, listener, turned_s, ending)
             except Exception:  # noqa: BLE001 - whatever it is, the daemon goes on
                 _log.exception("the API has ended; uploading goes on without it")
+            finally:
                 listener.close()  # or whoever asks would wait for ever
         ended.set()
 
