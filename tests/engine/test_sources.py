@@ -353,6 +353,7 @@ def test_a_disk_that_reads_again_costs_a_granule_a_try(
     assert lab.object()["body_bytes_read"] <= SIZE + 20 * GRANULE
 
 
+@pytest.mark.long
 def test_a_disk_that_is_gone_in_the_middle_of_a_file_is_waited_for(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from tests.remote.conftest import Serve
 from tests.remote.scripted import DEADLINE_S, HandClock, Reply
 from uploader.core.errors import RemoteError
 from uploader.core.redact import SessionUri
+from uploader.core.resumable import Confirmed
 from uploader.core.verdict import Verdict
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
@@ -192,3 +193,19 @@ class Zeros:
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.read, b"")
+
+
+@pytest.mark.parametrize("interim", [100, 102, 103, 104, 199])
+def test_an_interim_answer_is_not_the_answer(serve: Serve, storage: Storage, interim: int) -> None:
+    """As RFC 9110 §15.2 demands; nobody has to ask for one."""
+    early = f"HTTP/1.1 {interim} Early\r\nLink: </style>; rel=preload\r\n\r\n".encode()
+    last = b"HTTP/1.1 308 Resume Incomplete\r\nRange: bytes=0-9\r\nContent-Length: 0\r\n\r\n"
+    server = serve(Reply(garbage=early * 3 + last))
+    session = SessionUri(f"{server.base}/o?upload_id=U")
+    assert storage.query(session, 100) == Confirmed(10)
+
+
+def test_another_protocol_is_not_switched_to(serve: Serve, storage: Storage) -> None:
+    server = serve(Reply(101))
+    with pytest.raises(RemoteError, match="answered 101"):
+        storage.query(SessionUri(f"{server.base}/o?upload_id=U"), 100)

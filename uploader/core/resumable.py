@@ -29,7 +29,8 @@ CONTENT_TYPE = "application/octet-stream"
 
 _OK = (200, 201)
 _RESUME_INCOMPLETE = 308
-_RANGE = re.compile(r"bytes=0-(\d{1,19})")
+#: A proxy may repeat a header, which is then read as a list, and write a unit as it likes.
+_RANGE = re.compile(r"bytes=0-(\d{1,19})(?:\s*,\s*bytes=0-\1)*", re.IGNORECASE)
 #: A session of the JSON API names its object in the query only (docs/gcs-resumable.md §1).
 _JSON_API = re.compile(r"(?:/resumable)?/upload/storage/v1/b/[^/]+/o/?")
 _CRC32C = re.compile(r"(?:^|,)\s*crc32c=([^,]*)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from http import HTTPStatus
 from http.client import HTTPResponse
 from typing import Any
 
@@ -38,6 +39,15 @@ class BoundedAnswer(HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         raw = self.fp.detach()
         self.fp = io.BufferedReader(_BoundedStream(raw, sock, max_bytes, now_s))
+
+    def _read_status(self) -> Any:
+        """http.client passes over 100 only, and would take any other interim answer for the last.
+
+        Proxies may send others, asked or not (RFC 9110 §15.2): 102, 103, 104.
+        """
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        is_interim = status // 100 == 1 and status != HTTPStatus.SWITCHING_PROTOCOLS
+        return version, HTTPStatus.CONTINUE if is_interim else status, reason
 
 
 class _BoundedStream(io.RawIOBase):
