@@ -10,17 +10,24 @@ import bisect
 import contextlib
 import contextvars
 import gc
+import os
 import random
 import socket
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
 from uploader.core.errors import LeaseLost, Stopped
+
+#: What a group of processes may use, as the kernel tells those inside a container.
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_NICE = 10
 
 
 @contextlib.contextmanager
@@ -89,6 +96,23 @@ def spawn(name: str, run: Callable[[], None]) -> None:
     """
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
+
+
+def give_way() -> None:
+    """From here on, this thread gets what the others leave of the processors; only on Linux."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+def processors() -> float:
+    """How many processors this process may use at once, by affinity and by the group's quota."""
+    usable = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    try:
+        quota, _, period = _QUOTA.read_text("ascii").strip().partition(" ")
+        return min(usable, int(quota) / int(period))
+    except (OSError, ValueError, ZeroDivisionError):  # no quota is written as `max`
+        return usable
 
 
 _ABOUT: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar(

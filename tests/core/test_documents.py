@@ -48,10 +48,11 @@ def test_a_file_has_the_documented_keys_in_order() -> None:
         "mode": "session",
         "attempts": 0,
         "last_error": None,
+        "sha256": None,
     }
     assert " ".join(documents.file_json(FILE)) == (
         "path size_bytes offset bytes_sent bytes_sent_once stored verified crc32c mode attempts"
-        " last_error"
+        " last_error sha256"
     )
 
 

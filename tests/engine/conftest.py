@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import os
 import tempfile
 import threading
@@ -354,7 +355,9 @@ class Lab:
         stored = self.folder / "objects" / "sandbox" / job.model_id
         for file in self.jobs.files(job_id):
             assert file.stored
-            assert (stored / file.path).read_bytes() == (Path(job.path) / file.path).read_bytes()
+            content = (Path(job.path) / file.path).read_bytes()
+            assert (stored / file.path).read_bytes() == content
+            assert file.sha256 in (None, hashlib.sha256(content).hexdigest())
         assert report["early_validations"] == report["leaked_keys"] == 0
         assert report["bytes_below_confirmed"] == 0
         assert report["models"][job.model] == "READY"

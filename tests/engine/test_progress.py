@@ -152,7 +152,7 @@ def test_a_body_tells_when_it_has_nothing_more_to_send(lab: Lab) -> None:
             GRANULE,
             take=lambda count: count,
             stop=StopToken(),
-            on_block=lambda _, count: heard.append(count),
+            on_block=lambda _, block: heard.append(len(block)),
         )
         assert len(body.read()) == GRANULE
         assert heard == [GRANULE]

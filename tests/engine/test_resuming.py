@@ -12,11 +12,12 @@ import pytest
 from tests.engine.conftest import GRANULE, Lab
 from tests.simulation.lab import SimLab
 from uploader.core.job import PrefixCrc
+from uploader.engine.hashing import Digests
 from uploader.sources.local import LocalFile
 from uploader.sources.reader import Reader
 
 SIZE = 40 * GRANULE + 7
-WHOLE = {"max_put_bytes": 1 << 30}
+WHOLE: dict[str, Any] = {"max_put_bytes": 1 << 30, "digests": Digests.OFF}
 #: Blocks that a throttled laboratory sends in a second.
 BLOCKS_PER_S = 16
 

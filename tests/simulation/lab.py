@@ -13,6 +13,7 @@ from typing import Any
 from tests.engine.conftest import GRANULE, Lab
 from tests.simulation.again import command
 from tests.simulation.sim import Sim
+from uploader.engine.hashing import Digests
 
 #: Two jobs, five files: several PUTs, a granule exactly, less than one, and a last odd byte.
 FILES = {
@@ -71,7 +72,8 @@ class SimLab(Lab):
 
         def body() -> None:
             nonlocal ended
-            with self.worker(**{"poll_interval_s": 1.0, **limits}) as worker:
+            usual = {"poll_interval_s": 1.0, "digests": Digests.ON}
+            with self.worker(**{**usual, **limits}) as worker:
                 ended = worker.run(until_idle=True)
 
         return self._simulate(body) and ended

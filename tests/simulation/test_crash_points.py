@@ -21,6 +21,7 @@ def live(source: Path, kind: str, seed: int, *crash_at: int) -> int:
     with simulated(source, seed, url_kind=kind) as lab:
         lab.run_through(*crash_at)
         assert_all_is_well(lab)
+        assert all(file.sha256 for job in lab.jobs.jobs() for file in lab.jobs.files(job.id))
         return lab.sim.boundaries
 
 

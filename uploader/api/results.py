@@ -65,6 +65,7 @@ class File:
     mode: Mode
     attempts: int
     last_error: str | None
+    sha256: str | None
 
 
 @dataclass(frozen=True, slots=True)

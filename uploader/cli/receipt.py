@@ -36,11 +36,11 @@ def receipt(
 ) -> None:
     """Print proof of what was uploaded: an in-toto statement of every file, to keep and to sign.
 
-    The files are read once more, and must be those that were sent.
+    A file whose SHA-256 was not computed while it was sent is read, and must be the one sent.
 
     Example: uploader receipt my-model > receipt.json
     """
-    from uploader.intake.receipt import receipt_of, require_done
+    from uploader.intake.receipt import receipt_of, require_done, unread
 
     if as_sums and as_json:
         raise UsageError("a SHA256SUMS file is not JSON", hint="give --sums or --json")
@@ -49,7 +49,7 @@ def receipt(
         found = known.find(job)
         files = known.files(found.id)
     require_done(found)
-    with _progress(found.bytes_total) as read:
+    with _progress(sum(file.size_bytes for file in unread(files))) as read:
         document = receipt_of(found, files, read)
     if as_sums:
         out_plain(sums(document))

@@ -53,6 +53,11 @@ class FileJson(TypedDict):
     mode: Annotated[Literal["session", "put"], "Resumable, or one plain PUT of the whole file."]
     attempts: Annotated[int, "How many tries failed."]
     last_error: Annotated[str | None, "Why the last try failed."]
+    sha256: Annotated[
+        str | None,
+        "SHA-256 of the stored file in lower-case hexadecimal, if it was computed while it was"
+        " sent.",
+    ]
 
 
 class JobJson(TypedDict):
@@ -275,6 +280,7 @@ def file_json(file: FileState) -> FileJson:
         "mode": file.mode.value,
         "attempts": file.attempts,
         "last_error": file.last_error,
+        "sha256": file.sha256,
     }
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # the protocol's errors end in reasons, which this package de
 MODEL_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 #: The short id in accounts/ID.
 ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+#: As a digest is written everywhere.
+SHA256 = re.compile(r"[0-9a-f]{64}")
 #: The account of a job that asks the service for it when it is first claimed.
 UNKNOWN_ACCOUNT = "-"
 
@@ -191,6 +193,8 @@ class FileState:
     crc32c: int | None = None
     #: Which version of the object the server made of it; None if it gave none.
     generation: int | None = None
+    #: In lower-case hexadecimal; None if it was not computed while the file was sent.
+    sha256: str | None = None
     mismatches: int = 0
     attempts: int = 0
     failures: int = 0

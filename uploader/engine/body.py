@@ -19,9 +19,9 @@ class Body:
     ``read`` ignores the size that it is asked for and returns fresh blocks: urllib3 sends a larger
     result unchanged, and google_crc32c accepts only bytes (docs/gcs-resumable.md T14).
     ``take(count)`` waits until bytes may be sent, and says how many of them: see `Throttle.take`.
-    ``on_block(pair, count)`` is called for every block that goes to the socket, and at last with
-    a ``count`` of 0: from then on only the answer is missing. ``on_taken`` is called once the
-    socket has taken the last block and asks for the next.
+    ``on_block(pair, block)`` is called for every block that goes to the socket, with the CRC up to
+    its end, and at last with an empty one: from then on only the answer is missing.
+    ``on_taken`` is called once the socket has taken the last block and asks for the next.
     """
 
     def __init__(  # noqa: PLR0913 - the parts of a stream, and who hears of its blocks
@@ -32,7 +32,7 @@ class Body:
         *,
         take: Callable[[int], int],
         stop: StopToken,
-        on_block: Callable[[PrefixCrc, int], None],
+        on_block: Callable[[PrefixCrc, bytes], None],
         on_taken: Callable[[], None] = lambda: None,
     ) -> None:
         self._source = source
@@ -58,7 +58,7 @@ class Body:
         self._on_taken()
         count = min(BLOCK_BYTES, self._stop_at - self._pair.offset)
         if not count:
-            self._on_block(self._pair, 0)
+            self._on_block(self._pair, b"")
             return b""
         count = self._take(count)
         block = self._source.block(self._pair.offset, count)
@@ -67,5 +67,5 @@ class Body:
         self._pair = PrefixCrc(
             self._pair.offset + count, google_crc32c.extend(self._pair.crc32c, block)
         )
-        self._on_block(self._pair, count)
+        self._on_block(self._pair, block)
         return block

@@ -11,6 +11,7 @@ from uploader.core.limits import InForce
 from uploader.core.resumable import half_a_put
 from uploader.core.retry import Backoff, Cause, Decision, RetryAt, cause_of, decide
 from uploader.core.text import size
+from uploader.engine.hashing import Digests, Kept
 from uploader.engine.throttle import Slots, Throttle
 from uploader.engine.tuning import AutoFiles
 from uploader.model.links import Private
@@ -34,6 +35,7 @@ class Limits:
     backoff: Backoff
     #: May a model without finished files be deleted and created again?
     recreate: bool = True
+    digests: Digests = Digests.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class WorkerContext:
     storage: Callable[[StopToken], Storage]
     #: What is known of transfers that were killed, beyond their rows.
     marks: Marks
+    kept: Kept = field(default_factory=Kept)
     #: Removes what only ended jobs needed; called after each run and about once a minute.
     tidy: Callable[[], None] = lambda: None
     #: Forgets a little of what ended long ago; is there more?

@@ -35,6 +35,7 @@ from uploader.core.verdict import Call, Verdict
 from uploader.engine.body import Body
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
+from uploader.engine.hashing import Digests, Hashing, Prefix
 from uploader.engine.progress import Progress
 from uploader.runtime import StopToken, bind
 from uploader.sources.local import changed
@@ -79,6 +80,7 @@ class Transfer(Errand):
         self._storage = lane.storage
         self._mark = context.marks.of(file)
         self._reading: Reading = Confirmed(0) if empty else Unclear()
+        self._hashing: Hashing | None = None
 
     @property
     def confirmed_at_s(self) -> float:
@@ -100,17 +102,27 @@ class Transfer(Errand):
             self.round_trip_s = self._context.clock.boot_s() - began_s
 
     def _run(self) -> None:
-        with open_source(self.job.source, self.file, self.stop, self._context.private) as source:
-            if not source.touched and (marked := self._mark.read()):
-                source.pairs[marked.offset] = marked.crc32c
-            try:
-                finished = self._finish_session(source) if self.file.session else self._put(source)
-            except (Stopped, RemoteError):  # a socket that was shut down raises either
-                if self.stop.event.is_set() and not (self.quiet or self.moved):
-                    with self.soon() as token:
-                        self.ask_once(source, token)
-                raise
-            self._arrive(source, finished)
+        try:
+            with (
+                open_source(self.job.source, self.file, self.stop, self._context.private) as source,
+                self._hashed(source),
+            ):
+                self._send(source)
+        finally:
+            if self.arrived is not None:
+                self._mark.forget()  # once nobody writes to it any more
+
+    def _send(self, source: Reader) -> None:
+        if not source.touched and (marked := self._mark.read()):
+            source.pairs[marked.offset] = marked.crc32c
+        try:
+            finished = self._finish_session(source) if self.file.session else self._put(source)
+        except (Stopped, RemoteError):  # a socket that was shut down raises either
+            if self.stop.event.is_set() and not (self.quiet or self.moved):
+                with self.soon() as token:
+                    self.ask_once(source, token)
+            raise
+        self._arrive(source, finished)
 
     def _arrive(self, source: Reader, finished: Finished) -> None:
         """The server has the whole object: take it if it is the source's."""
@@ -118,7 +130,6 @@ class Transfer(Errand):
         stored = self._compared(finished, source.crc_at(size_bytes))
         self.progress.stored(size_bytes, at_s)
         self.arrived = stored
-        self._mark.forget()
 
     def _compared(self, finished: Finished, whole: PrefixCrc) -> StoredFile:
         agreement = compare(finished, whole.offset, whole.crc32c)
@@ -127,7 +138,34 @@ class Transfer(Errand):
             raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.MISMATCH)
         verified = agreement is Agreement.VERIFIED
         sent = max(self.progress.bytes_sent, whole.offset)  # after a kill the row knows of less
-        return StoredFile(self.file.path, whole.crc32c, sent, verified, finished.generation)
+        sha256 = None if self._hashing is None else self._hashing.digest(whole)
+        return StoredFile(self.file.path, whole.crc32c, sent, verified, finished.generation, sha256)
+
+    @contextlib.contextmanager
+    def _hashed(self, source: Reader) -> Iterator[None]:
+        """Compute the file's SHA-256 alongside, if that is asked for."""
+        digests, kept = self._context.limits.digests, self._context.kept
+        if digests is Digests.OFF:
+            yield
+            return
+        new = source.touched or self._reading == Confirmed(0)
+        prefix = Prefix() if new else kept.take(self._mark)
+        self._hashing = hashing = Hashing(
+            source,
+            prefix,
+            self._mark,
+            self._context.clock,
+            self.stop,
+            patient=digests is Digests.ON,
+        )
+        hashing.start(self._context.spawn, f"job {self.job.id} {self.file.path} sha256")
+        try:
+            yield
+        finally:
+            hashing.end()
+            if self.arrived is None:
+                hashing.save()
+                kept.put(self._mark, hashing.prefix)
 
     # -- session ---------------------------------------------------------------------------
 
@@ -309,14 +347,18 @@ class Transfer(Errand):
             error.code = Code.CUT_SHORT
 
     def _body(self, source: Reader, start: int, stop_at: int) -> Body:
-        def read(pair: PrefixCrc, count: int) -> None:
-            if not count:
+        def read(pair: PrefixCrc, block: bytes) -> None:
+            if not block:
                 self.progress.awaiting(self._context.clock.now())
+                if self._hashing is not None:
+                    self._hashing.answering()
                 return
+            if self._hashing is not None:
+                self._hashing.offer(pair.offset - len(block), block)
             if self.file.mode is Mode.PUT:
                 source.pairs = {0: 0}  # a plain PUT has no confirmations: keep only the last pair
             source.pairs[pair.offset] = pair.crc32c
-            self.progress.read(pair, count)
+            self.progress.read(pair, len(block))
             self.progress.handed(self._context.clock.now())
             self._mark.note(pair, self._context.clock.boot_s())
 

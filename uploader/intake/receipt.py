@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from uploader import __version__
@@ -15,15 +15,21 @@ from uploader.sources.digest import digest
 def receipt_of(
     job: Job, files: Sequence[FileState], on_bytes: Callable[[int], None] = lambda _: None
 ) -> ReceiptDocument:
-    """The receipt of a job and its files; reads the files, and calls ``on_bytes`` with each block.
+    """The receipt of a job and its files; calls ``on_bytes`` with each block that it reads.
 
-    Raises VerbRefused if the job is not done, Differs if a file is gone or is not the one that was
-    sent, SourceUnreadable.
+    Only `unread` files are read: of the others the job table knows what was sent, whatever has
+    become of them. Raises VerbRefused if the job is not done, Differs if a file that is read is
+    gone or is not the one that was sent, SourceUnreadable.
     """
     require_done(job)
     root = Path(job.path)
-    digests = {file.path: _sha256(root, file, on_bytes) for file in files}
+    digests = {file.path: file.sha256 or _sha256(root, file, on_bytes) for file in files}
     return receipt_document(job, files, digests, __version__)
+
+
+def unread(files: Iterable[FileState]) -> list[FileState]:
+    """The files whose SHA-256 was not computed while they were sent."""
+    return [file for file in files if file.sha256 is None]
 
 
 def require_done(job: Job) -> None:

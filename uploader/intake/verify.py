@@ -18,7 +18,7 @@ from uploader.core.errors import (
     SourceUnsettled,
     UsageError,
 )
-from uploader.core.job import ACCOUNT_ID, MODEL_ID, FileState, Job
+from uploader.core.job import ACCOUNT_ID, MODEL_ID, SHA256, FileState, Job
 from uploader.core.receipt_documents import PREDICATE_TYPE, STATEMENT_TYPE, Difference
 from uploader.core.resumable import decode_crc32c, encode_crc32c
 from uploader.core.text import flaw_of_path
@@ -34,7 +34,6 @@ MAX_RECEIPT_BYTES = 64_000_000
 _MODEL = re.compile(
     rf"accounts/(?P<account>{ACCOUNT_ID.pattern})/models/(?P<id>{MODEL_ID.pattern})"
 )
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HINT = "give a file that `uploader receipt JOB` printed, unchanged"
 
 
@@ -66,7 +65,9 @@ class Proof:
 def proof_of_job(job: Job, files: Sequence[FileState]) -> Proof:
     """What the job table knows of a job that is done. Raises VerbRefused if it is not."""
     require_done(job)
-    proven = tuple(ProvenFile(file.path, file.size_bytes, file.crc32c) for file in files)
+    proven = tuple(
+        ProvenFile(file.path, file.size_bytes, file.crc32c, file.sha256) for file in files
+    )
     return Proof(job.model, job.base_url, job.path, proven)
 
 
@@ -111,7 +112,7 @@ def _proven(file: Any, digests: dict[str, Any]) -> ProvenFile:
     name, size_bytes, sha256 = file["name"], file["size_bytes"], digests[file["name"]]
     whole = isinstance(size_bytes, int) and not isinstance(size_bytes, bool) and size_bytes >= 0
     crc32c = decode_crc32c(file["crc32c"])
-    if not whole or not _SHA256.fullmatch(sha256) or crc32c is None:
+    if not whole or not SHA256.fullmatch(sha256) or crc32c is None:
         raise ValueError("a size or a digest cannot be read")
     if not _stays_below(name):
         raise ValueError("a name leads out of the folder")

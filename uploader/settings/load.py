@@ -25,6 +25,7 @@ from uploader.settings.schema import (
     Fireworks,
     Given,
     History,
+    Integrity,
     Lease,
     Log,
     Retry,
@@ -72,6 +73,7 @@ _SECTIONS: Mapping[str, type[Section]] = {
     "retry": Retry,
     "lease": Lease,
     "history": History,
+    "integrity": Integrity,
     "log": Log,
     "api": Api,
 }

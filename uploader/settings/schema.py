@@ -182,9 +182,6 @@ class History(Section):
     ] = _written("90d")
 
 
-LEVELS = ("debug", "info", "warning", "error")
-
-
 def _one_of(*words: str) -> BeforeValidator:
     def check(value: object) -> str:
         text = value.strip().lower() if isinstance(value, str) else ""
@@ -193,6 +190,15 @@ def _one_of(*words: str) -> BeforeValidator:
         return text
 
     return BeforeValidator(check)
+
+
+class Integrity(Section):
+    """Whether the SHA-256 of a file is computed while it is sent; auto: if that slows nothing."""
+
+    sha256: Annotated[str, _one_of("auto", "on", "off")] = "auto"
+
+
+LEVELS = ("debug", "info", "warning", "error")
 
 
 class Log(Section):
@@ -222,6 +228,7 @@ class Settings(Section):
     retry: Retry = Field(default_factory=Retry)
     lease: Lease = Field(default_factory=Lease)
     history: History = Field(default_factory=History)
+    integrity: Integrity = Field(default_factory=Integrity)
     log: Log = Field(default_factory=Log)
     api: Api = Field(default_factory=Api)
     hooks: Annotated[tuple[Hook, ...], BeforeValidator(hooks_of)] = ()

@@ -17,7 +17,7 @@ from uploader.runtime import StopToken
 
 
 class OpenFile(Protocol):
-    """One file, open for reading at any offset, by one thread at a time.
+    """One file, open for reading at any offset, by two threads: one sends, one hashes.
 
     **Fingerprint.** ``fingerprint`` belongs to the open file, not to its name: replacing the name
     meanwhile changes nothing here. It is opaque outside the source's own code. Two equal

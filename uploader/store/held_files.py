@@ -41,6 +41,7 @@ NOT_STORED: dict[str, Any] = {
     "verified": False,
     "crc32c": None,
     "generation": None,
+    "sha256": None,
 }
 
 
@@ -77,7 +78,7 @@ class StoredFile:
     """A file that the server has completely; ``verified`` if its checksum was equal.
 
     ``bytes_sent`` is the file's total of this run of the job, ``generation`` the object's, if
-    the server gave one.
+    the server gave one, and ``sha256`` that of the same bytes, if it was computed.
     """
 
     path: str
@@ -85,6 +86,7 @@ class StoredFile:
     bytes_sent: int
     verified: bool
     generation: int | None = None
+    sha256: str | None = None
 
 
 _UNVERIFIED = "stored; the server gave no checksum"
@@ -121,6 +123,7 @@ _STORE = (
         verified=bindparam("proven"),
         crc32c=bindparam("crc"),
         generation=bindparam("version"),
+        sha256=bindparam("digest"),
         failures=0,
         not_before=None,
     )
@@ -233,6 +236,7 @@ class HeldFiles:
                 "sent": new.bytes_sent,
                 "proven": new.verified,
                 "version": new.generation,
+                "digest": new.sha256,
             }
             for new in stored
         ]

@@ -1,6 +1,6 @@
 """How far transfers were when the process was killed: more often than a row could say it.
 
-A row is written once a second, because it costs an fsync. Here each transfer writes sixteen bytes
+A row is written once a second, because it costs an fsync. Here each transfer writes a few bytes
 into a small file of its own, with no fsync: the kernel keeps them if the process is killed. They
 are a hint. A record that is torn, or is of another session or another source, is not believed; one
 that is merely old is still true. After a power cut there may be none, and more is read again.
@@ -14,6 +14,7 @@ import struct
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from uploader.core.job import FileState, PrefixCrc
 from uploader.store.database.state_folder import private_folder
@@ -25,6 +26,7 @@ EVERY_S = 0.25
 _KEPT = timedelta(days=8)
 _FLAGS = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_RDWR
 _PAIR = struct.Struct(">QI")
+_HASH = struct.Struct(">QI32s")
 _PROOF_BYTES = 16
 
 
@@ -55,51 +57,82 @@ class Marks:
 
 
 class Mark:
-    """The mark of one transfer, for its thread. Nothing here raises: it is only a hint."""
+    """The marks of one transfer. Nothing here raises: they are only hints.
+
+    ``key`` is empty if nothing can be kept of it.
+    """
 
     def __init__(self, path: Path | None, key: bytes) -> None:
+        self.key = key
+        #: Offset, CRC32C and state of the SHA-256 of the bytes before it; for the hashing thread.
+        self.hash = _Record(path, key, _PAIR.size + _PROOF_BYTES, _HASH)
         self._path = path
-        self._key = key
-        self._written: tuple[int, float] | None = None
+        self._sent = _Record(path, key, 0, _PAIR)
 
     def read(self) -> PrefixCrc | None:
         """The last mark that was written; None if there is none, or not a whole one."""
-        if self._path is None:
-            return None
-        try:
-            record = self._path.read_bytes()
-        except OSError:
-            return None
-        pair = record[: _PAIR.size]
-        if len(pair) < _PAIR.size or record[_PAIR.size :] != self._proof(pair):
-            return None
-        return PrefixCrc(*_PAIR.unpack(pair))
+        pair = self._sent.read()
+        return None if pair is None else PrefixCrc(*pair)
 
     def note(self, pair: PrefixCrc, now_s: float) -> None:
         """Bytes up to ``pair`` go to the socket at ``now_s``; written if it is time."""
-        if self._written is None:
-            self._written = (pair.offset, now_s)
-            return
-        offset, at_s = self._written
-        if pair.offset - offset >= EVERY_BYTES or now_s - at_s >= EVERY_S:
-            self._written = (pair.offset, now_s)
-            self._write(_PAIR.pack(pair.offset, pair.crc32c))
-
-    def _write(self, pair: bytes) -> None:
-        if self._path is None:
-            return
-        with suppress(OSError):
-            descriptor = os.open(self._path, _FLAGS, 0o600)
-            try:
-                os.pwrite(descriptor, pair + self._proof(pair), 0)
-            finally:
-                os.close(descriptor)
-
-    def _proof(self, pair: bytes) -> bytes:
-        return hashlib.sha256(self._key + pair).digest()[:_PROOF_BYTES]
+        if self._sent.due(pair.offset, now_s):
+            self._sent.write(pair.offset, pair.crc32c)
 
     def forget(self) -> None:
         """The file is stored."""
-        if self._path is not None and self._written is not None:
+        if self._path is not None and (self._sent.exists or self.hash.exists):
             with suppress(OSError):
                 self._path.unlink(missing_ok=True)
+
+
+class _Record:
+    """Some fields at a fixed place of a mark's file; each record is for one thread."""
+
+    def __init__(self, path: Path | None, key: bytes, place: int, form: struct.Struct) -> None:
+        #: May it be in the file?
+        self.exists = False
+        self._path = path
+        self._key = key
+        self._place = place
+        self._form = form
+        self._written: tuple[int, float] | None = None
+
+    def read(self) -> tuple[Any, ...] | None:
+        """The fields as last written; None if they were not, or not wholly."""
+        if self._path is None:
+            return None
+        try:
+            record = self._path.read_bytes()[self._place :][: self._form.size + _PROOF_BYTES]
+        except OSError:
+            return None
+        fields = record[: self._form.size]
+        if len(fields) < self._form.size or record[self._form.size :] != self._proof(fields):
+            return None
+        self.exists = True
+        return self._form.unpack(fields)
+
+    def due(self, offset: int, now_s: float) -> bool:
+        """Is it time to write down that a transfer is at ``offset``?"""
+        if self._written is not None:
+            written, at_s = self._written
+            if offset - written < EVERY_BYTES and now_s - at_s < EVERY_S:
+                return False
+        due, self._written = self._written is not None, (offset, now_s)
+        return due
+
+    def write(self, *fields: Any) -> None:
+        """Write it now, with no fsync."""
+        if self._path is None:
+            return
+        self.exists = True
+        packed = self._form.pack(*fields)
+        with suppress(OSError):
+            descriptor = os.open(self._path, _FLAGS, 0o600)
+            try:
+                os.pwrite(descriptor, packed + self._proof(packed), self._place)
+            finally:
+                os.close(descriptor)
+
+    def _proof(self, fields: bytes) -> bytes:
+        return hashlib.sha256(self._key + fields).digest()[:_PROOF_BYTES]

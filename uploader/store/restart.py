@@ -90,6 +90,7 @@ def _keep(transaction: Transaction, file: FileState) -> None:
             verified=True,
             crc32c=file.crc32c,
             generation=file.generation,
+            sha256=file.sha256,
             **whole,
             **marked,
         )

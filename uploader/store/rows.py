@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, Table, case, func
 
 from uploader.core.errors import JobRefused, NotFound
 from uploader.core.job import (
+    SHA256,
     Event,
     FileState,
     Job,
@@ -151,6 +152,8 @@ def file_of(row: Row[Any]) -> FileState:
     _check(row, _FILE)
     if any(not 0 <= crc < _CRCS for crc in (row.offset_crc32c, row.mark_crc32c, row.crc32c or 0)):
         raise ValueError("a CRC32C does not fit into 32 bits")
+    if row.sha256 is not None and not SHA256.fullmatch(row.sha256):
+        raise ValueError("a SHA-256 is not one")
     return FileState(
         job_id=row.job_id,
         path=row.path,
@@ -173,6 +176,7 @@ def file_of(row: Row[Any]) -> FileState:
         verified=row.verified,
         crc32c=row.crc32c,
         generation=row.generation,
+        sha256=row.sha256,
         mismatches=row.mismatches,
         attempts=row.attempts,
         failures=row.failures,

@@ -166,6 +166,7 @@ files = Table(
     Column("verified", Boolean, nullable=False, server_default=false()),
     Column("crc32c", BigInteger),
     Column("generation", BigInteger),
+    Column("sha256", String),
     Column("mismatches", Integer, nullable=False, server_default=text("0")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("failures", Integer, nullable=False, server_default=text("0")),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from uploader.core.addresses import is_plain
 from uploader.core.errors import StoreError, UsageError
-from uploader.runtime import Clock, StopToken, SystemClock, spawn
+from uploader.runtime import Clock, StopToken, SystemClock, processors, spawn
 from uploader.wiring.stores import Store as Store
 from uploader.wiring.stores import hooks_of, sweep
 from uploader.wiring.stores import locate as locate
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from uploader.core.job import Event, Job
     from uploader.core.limits import Move
     from uploader.engine.context import Limits, WorkerContext
+    from uploader.engine.hashing import Digests
     from uploader.engine.worker import Worker
     from uploader.remote.credentials import ApiKeySource
     from uploader.remote.fireworks import Fireworks
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
 _log = logging.getLogger(__name__)
+
+#: With so many processors, one can hash while another one sends.
+_SPARE = 2
 
 
 def clock() -> Clock:
@@ -312,6 +316,14 @@ def _pruning(by_now: Callable[[], Settings], engine: Engine) -> Callable[[], boo
     return prune
 
 
+def _digests(settings: Settings) -> Digests:
+    """Whether SHA-256 is computed: unless it is asked for, only with a processor to spare."""
+    from uploader.engine.hashing import Digests
+
+    wanted = Digests(settings.integrity.sha256)
+    return Digests.OFF if wanted is Digests.AUTO and processors() < _SPARE else wanted
+
+
 def _limits(settings: Settings) -> Limits:
     from uploader.core.retry import Backoff
     from uploader.engine.context import Limits
@@ -323,4 +335,5 @@ def _limits(settings: Settings) -> Limits:
         lease_s=settings.lease.duration_s,
         backoff=Backoff(settings.retry.initial_delay_s, settings.retry.max_delay_s),
         recreate=settings.transfer.recreate,
+        digests=_digests(settings),
     )

@@ -1,0 +1,222 @@
+"""The SHA-256 of one file, computed over its blocks while they are sent.
+
+A thread of its own follows the sender, which does not wait for it: a block for which the bounded
+queue has no room is not kept, and the follower reads it again, as it reads what an earlier transfer
+sent and did not hash. So memory does not grow, and in whatever order blocks come, what is hashed is
+the file from its first byte to its last. That is proven at the end: the CRC32C of the bytes that
+were hashed must be the one that was accepted for the file, or there is no digest.
+
+What fits into one block needs no thread: it is hashed while its answer is on the way.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import google_crc32c
+
+from uploader.core.errors import UploaderError
+from uploader.core.job import PrefixCrc
+from uploader.runtime import Clock, Spawn, StopToken, give_way
+from uploader.sources import sha256
+from uploader.sources.reader import BLOCK_BYTES, Reader
+from uploader.store.marks import Mark
+
+#: How many blocks wait to be hashed.
+QUEUED = 8
+#: With `Digests.AUTO`, a hash that is further behind is given up: what was sent before may no
+#: longer be in memory, and disks that are read twice slow what is sent.
+MOST_BEHIND_BYTES = 256 * 1024 * 1024
+#: With `Digests.AUTO`, its end is waited for: a share of the time the transfer took, or seconds.
+_WAITS_SHARE = 0.03
+_WAITS_S = 0.02
+_TICK_S = 1.0
+_MOST_KEPT = 1024
+
+
+class Digests(StrEnum):
+    """Whether SHA-256 is computed while files are sent."""
+
+    OFF = "off"
+    AUTO = "auto"  #: unless something would have to wait for it
+    ON = "on"  #: always, whatever has to be read again or waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The hash of a file's first bytes, and their CRC32C."""
+
+    pair: PrefixCrc = field(default_factory=PrefixCrc)
+    sha256: sha256.Sha256 = field(default_factory=sha256.started)
+
+
+class Kept:
+    """The hashes of files whose transfers ended early, for their next transfer in this process."""
+
+    def __init__(self) -> None:
+        self._prefixes: dict[bytes, Prefix] = {}
+
+    def take(self, mark: Mark) -> Prefix:
+        """How far the file of that mark was hashed, in this process or in one that was killed."""
+        if (kept := self._prefixes.pop(mark.key, None)) is not None:
+            mark.hash.exists = True  # it was saved, too
+            return kept
+        if (saved := mark.hash.read()) is not None:
+            offset, crc32c, state = saved
+            if (resumed := sha256.resumed(state, offset)) is not None:
+                return Prefix(PrefixCrc(offset, crc32c), resumed)
+        return Prefix()
+
+    def put(self, mark: Mark, prefix: Prefix) -> None:
+        """Keep it; the oldest is forgotten first."""
+        if mark.key:
+            self._prefixes[mark.key] = prefix
+        while len(self._prefixes) > _MOST_KEPT:
+            self._prefixes.pop(next(iter(self._prefixes)), None)
+
+
+class Hashing:
+    """The hash of one transfer, whose thread calls all of this but `run`."""
+
+    def __init__(
+        self,
+        source: Reader,
+        prefix: Prefix,
+        mark: Mark,
+        clock: Clock,
+        stop: StopToken,
+        *,
+        patient: bool,
+    ) -> None:
+        """Go on after ``prefix``; ``patient``: as `Digests.ON`, not as `Digests.AUTO`."""
+        self.prefix = prefix
+        self._source = source
+        self._mark = mark
+        self._clock = clock
+        self._stop = stop
+        self._patient = patient
+        self._began_s = clock.boot_s()
+        self._queue: deque[tuple[int, bytes]] = deque()
+        #: The offset up to which there are bytes to hash. Written after the queue, read before it.
+        self._sent = 0
+        self._ending = self._over = False
+        self._news, self._ended = threading.Event(), threading.Event()
+        self._ended.set()
+
+    # -- the sender's thread ---------------------------------------------------------------
+
+    def start(self, spawn: Spawn, name: str) -> None:
+        """Start the thread, if the file is larger than a block."""
+        if self._source.size_bytes > BLOCK_BYTES:
+            self._ended.clear()
+            try:
+                spawn(name, self.run)
+            except RuntimeError:  # no thread can be started
+                self._over = True
+                self._ended.set()
+
+    def offer(self, start: int, block: bytes) -> None:
+        """The bytes at ``start`` are being sent."""
+        if self._over:
+            return
+        if len(self._queue) < QUEUED:
+            self._queue.append((start, block))
+        self._sent = max(self._sent, start + len(block))
+        if not self._news.is_set():
+            self._news.set()
+
+    def answering(self) -> None:
+        """Every byte of a PUT has been sent: there is time until its answer comes."""
+        if self._ended.is_set():
+            self._catch_up()
+
+    def digest(self, whole: PrefixCrc) -> str | None:
+        """The SHA-256 of the file, in lower-case hexadecimal, if these are the bytes of ``whole``.
+
+        None if it is not known, which only happens if it is not waited for; raises Stopped or
+        LeaseLost while it is.
+        """
+        self._sent = whole.offset
+        self._news.set()
+        self.answering()
+        took_s = self._clock.boot_s() - self._began_s
+        self._wait(float("inf") if self._patient else max(_WAITS_S, _WAITS_SHARE * took_s))
+        done = self.prefix
+        return done.sha256.hexdigest() if done.pair == whole else None
+
+    def _wait(self, most_s: float) -> None:
+        until_s = self._clock.boot_s() + most_s
+        while not self._ended.is_set() and (left_s := until_s - self._clock.boot_s()) > 0:
+            if self._patient:
+                self._stop.check()
+            elif self._stop.stopped:
+                return
+            self._clock.wait(self._ended, min(left_s, _TICK_S))
+
+    def end(self) -> None:
+        """Hash what is queued; nothing reads the source any longer once this returns."""
+        self._ending = True
+        self._news.set()
+        self.answering()
+        while not self._ended.is_set():
+            self._clock.wait(self._ended, _TICK_S)
+
+    # -- its own thread --------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Follow the sender to the end of the file, or to `end`."""
+        give_way()
+        try:
+            while self._catch_up():
+                self._clock.wait(self._news, _TICK_S)
+                self._news.clear()
+        finally:
+            self._over = True
+            self._queue.clear()
+            self._ended.set()
+
+    def _catch_up(self) -> bool:
+        """Hash what there is; is there more to come?"""
+        try:
+            while not self._over and (block := self._next()):
+                self._hash(block)
+        except UploaderError:  # the file cannot be read: whoever sends it notices
+            self._over = True
+        done = self._over or self._ending
+        return not done and self.prefix.pair.offset < self._source.size_bytes
+
+    def _next(self) -> bytes:
+        """The bytes after those that are hashed; none if none were sent yet."""
+        sent, position = self._sent, self.prefix.pair.offset  # in this order: see `_sent`
+        while self._queue:
+            start, block = self._queue[0]
+            if start > position:
+                sent = start
+                break
+            self._queue.popleft()
+            if start + len(block) > position:
+                return block[position - start :]
+        if position >= sent or self._ending:
+            return b""
+        if not self._patient and self._sent - position > MOST_BEHIND_BYTES:
+            self._over = True
+            return b""
+        return self._source.block(position, min(BLOCK_BYTES, sent - position))
+
+    def _hash(self, block: bytes) -> None:
+        pair, hashed = self.prefix.pair, self.prefix.sha256
+        hashed.update(block)
+        pair = PrefixCrc(pair.offset + len(block), google_crc32c.extend(pair.crc32c, block))
+        self.prefix = Prefix(pair, hashed)
+        record = self._mark.hash
+        if record.due(pair.offset, self._clock.boot_s()):
+            self.save()
+
+    def save(self) -> None:
+        """For a process that comes after this one."""
+        pair, state = self.prefix.pair, self.prefix.sha256.state()
+        if state is not None and pair.offset:
+            self._mark.hash.write(pair.offset, pair.crc32c, state)
