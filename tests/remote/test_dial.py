@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.remote.conftest import Serve
 from uploader.core.distribution import install
 from uploader.core.errors import RemoteError, Stopped
 from uploader.core.redact import SessionUri
@@ -161,6 +162,16 @@ def test_a_connection_through_socks_is_watched_and_cut(
         caller.join(DEADLINE_S)
         assert not caller.is_alive()
         assert isinstance(raised[0], Stopped)
+
+
+def test_a_socks_proxy_that_refuses_is_not_called_slow(
+    serve: Serve, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(tls=None)
+    monkeypatch.setenv("https_proxy", proxy.base.replace("http", "socks5h"))
+    proxy.close()
+    with pytest.raises(RemoteError, match="the proxy on the way to storage"):
+        storage.query(SessionUri("https://storage.example/o?upload_id=U"), 1)
 
 
 def _agree(proxy: socket.socket, arrived: threading.Event) -> None:

@@ -126,16 +126,45 @@ def test_what_is_on_this_machine_is_asked_without_a_proxy(
     assert not proxy.seen
 
 
-def test_https_goes_through_a_tunnel_of_the_proxy(
-    serve: Serve, storage: Storage, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("status", "code", "hint"),
+    [
+        (302, "middle_box", "let this machine reach the service"),
+        (403, "middle_box", "let this machine reach the service"),
+        (407, "middle_box", "USER:PASSWORD"),
+        (499, "middle_box", "let this machine reach the service"),
+        (502, "unavailable", "by itself"),
+        (503, "unavailable", "by itself"),
+    ],
+)
+def test_a_proxy_that_refuses_a_tunnel_is_not_asked_for_ever(
+    serve: Serve,
+    storage: Storage,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    code: str,
+    hint: str,
 ) -> None:
-    proxy = serve(Reply(403))
+    """Whoever forbids the storage host does so by this, and not by a page."""
+    proxy = serve(Reply(status, body=b"CANARY"), tls=None)
     monkeypatch.setenv("https_proxy", proxy.base)
     with pytest.raises(RemoteError) as caught:
         storage.query(SessionUri("https://storage.example/o?upload_id=CANARY"), 1)
     assert (proxy.seen[0].method, proxy.seen[0].target) == ("CONNECT", "storage.example:443")
-    assert "proxy" in caught.value.message
+    assert f"the proxy on the way to storage.example answered {status}: " in caught.value.message
+    assert (caught.value.code, caught.value.verdict) == (code, Verdict.TRANSIENT)
+    assert hint in caught.value.hint
     assert "CANARY" not in everything_said(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["ftp://proxy:1", "http://[::1", "http://127.0.0.1:99999"])
+def test_a_proxy_whose_address_is_not_one_is_named(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(RemoteError, match="or of the proxy on the way, is not one") as caught:
+        storage.query(SessionUri("https://storage.example/o?upload_id=U"), 1)
+    assert "HTTPS_PROXY" in caught.value.hint
 
 
 def wrapped(error: Exception) -> Callable[[], None]:

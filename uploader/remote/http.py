@@ -13,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -29,6 +30,7 @@ from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.reasons import Code
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.answers import AnswerEncoded, AnswerTooLarge
+from uploader.remote.words import phrase
 from uploader.runtime import METERS, SystemClock
 
 _CLOCK = SystemClock()
@@ -160,6 +162,9 @@ class _Cause:
         return isinstance(error, OSError) and error.errno in self.errnos
 
 
+#: What http.client says if a proxy answers CONNECT with something else than a tunnel.
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: ([1-5]\d\d)\b")
+
 _CAUSES: tuple[_Cause, ...] = (
     _Cause((AnswerTooLarge,), "{host} sent more than an answer may contain", code=Code.MALFORMED),
     _Cause(
@@ -174,6 +179,11 @@ _CAUSES: tuple[_Cause, ...] = (
         (ssl.SSLCertVerificationError,),
         "the TLS certificate of {host} is not trusted",
         "if a proxy intercepts TLS, set REQUESTS_CA_BUNDLE to its CA; check the clock",
+    ),
+    _Cause(
+        (transport.LocationParseError, transport.ProxySchemeUnknown),
+        "the address of {host}, or of the proxy on the way, is not one",
+        "check HTTPS_PROXY: http://HOST:PORT",
     ),
     _Cause((ssl.SSLError, transport.SSLError), "TLS with {host} failed"),
     _Cause(
@@ -208,11 +218,29 @@ _CAUSES: tuple[_Cause, ...] = (
 
 def _no_answer(call: Call, host: str, error: BaseException) -> RemoteError:
     chain = tuple(_chain(error))
+    if found := next(filter(None, (_NO_TUNNEL.match(str(link)) for link in chain)), None):
+        return _no_tunnel(call, host, int(found[1]))
     cause = next(row for row in _CAUSES if any(row.fits(link) for link in chain))
     message = f"{call}: {cause.words.format(host=host)}"
     lost = RemoteError(Verdict.TRANSIENT, call, message, hint=cause.hint, code=cause.code)
     lost.stalled = cause.stalled
     return lost
+
+
+def _no_tunnel(call: Call, host: str, status: int) -> RemoteError:
+    """A proxy that refuses says so for ever; one that cannot reach the host says 502 and the like.
+
+    Its own words are left out: they may repeat the request.
+    """
+    wants_password = status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
+    hint = "write HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT" if wants_password else ""
+    return RemoteError(
+        Verdict.TRANSIENT,
+        call,
+        f"{call}: the proxy on the way to {host} answered {status}: {phrase(status)}",
+        hint=hint,
+        code=Code.UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Code.MIDDLE_BOX,
+    )
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -20,7 +20,7 @@ from uploader.core.reasons import Code
 from uploader.core.retry import GRPC_NAMES, classify
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.middle_box import is_middle_box
-from uploader.remote.words import body_text, json_value, kept, plain_words, request_id
+from uploader.remote.words import body_text, json_value, kept, phrase, plain_words, request_id
 
 #: Names that the retry table knows; UNAUTHORIZED is from the OpenAI-style shape.
 _NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
@@ -72,7 +72,7 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
     if verdict is Verdict.FAILED and _garbled(response):
         verdict = Verdict.TRANSIENT  # what it meant cannot be known: ask again
     code = CODES.get(verdict) or _blocked_code(status, name, words)
-    answer = f"{status}: {kept(words, response) or _phrase(status)}"
+    answer = f"{status}: {kept(words, response) or phrase(status)}"
     if is_middle_box(call, response):
         verdict, code = Verdict.TRANSIENT, Code.MIDDLE_BOX
         answer = f"by a proxy or firewall on the way, not by the service, {answer}"
@@ -172,13 +172,6 @@ def _support(verdict: Verdict, response: requests.Response) -> str:
     """The request's id, for support; left out while polling, so that messages stay equal."""
     found = "" if verdict is Verdict.NOT_YET else request_id(response)
     return f" (request {found})" if found else ""
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "no words"
 
 
 def _redirect_hint(status: int) -> str:

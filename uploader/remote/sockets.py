@@ -135,7 +135,10 @@ def _through_socks(kind: type[_Watched]) -> type[_Watched]:
             self._socks_options = _socks_options
 
         def _connected(self) -> socket.socket:
-            found: socket.socket = SOCKSConnection._new_conn(self)  # noqa: SLF001 - its one seam
+            try:
+                found: socket.socket = SOCKSConnection._new_conn(self)  # noqa: SLF001 - its seam
+            except transport.NewConnectionError as error:  # which counts as a timeout
+                raise transport.ProxyError("no connection", error) from None
             return found
 
     return Socks

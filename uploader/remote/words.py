@@ -10,6 +10,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
 import requests
@@ -83,6 +84,14 @@ def _without_tags(text: str) -> str:
         else:
             words.append(f"<{piece}" if number else piece)
     return " ".join(words)
+
+
+def phrase(status: int) -> str:
+    """What HTTP calls a status."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no words"
 
 
 def kept(words: str, response: requests.Response | None = None) -> str:
