@@ -108,7 +108,7 @@ def test_the_command_line_sees_the_same_job(
 
 
 def test_every_option_of_a_request_is_an_argument() -> None:
-    options = {one.name for one in fields(EnqueueRequest)} - {"fields"} | {*MODEL_FIELDS}
+    options = {one.name for one in fields(EnqueueRequest)} - {"fields"} | {*MODEL_FIELDS, "online"}
     assert signature(uploader.enqueue).parameters.keys() == options
     assert signature(uploader.upload).parameters.keys() == options | {"progress", "timeout"}
 

@@ -133,4 +133,4 @@ def test_a_job_that_waits_says_for_how_long_and_why_and_keeps_its_name(
         bytes_marked=600, bytes_confirmed=256, not_before=NOW + timedelta(seconds=7),
         reason=Reason("unavailable", "no network"), rate_bps=None,
     )  # fmt: skip
-    assert line(job, NOW, columns) == expected
+    assert line(job, job.base_url, NOW, columns) == expected

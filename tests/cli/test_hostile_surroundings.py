@@ -218,7 +218,7 @@ FIGURES = ("32% sent", "31% of 127.9 KiB", "1001 B/s", "ETA 1m29s")
 @pytest.mark.parametrize("name", ["m", "llama-70b-ft-v3", "a" * 63])
 @pytest.mark.parametrize("columns", [58, 71, 80, 200])
 def test_a_line_of_progress_keeps_its_figures(name: str, columns: int) -> None:
-    said = line(replace(JOB, model_id=name), NOW, columns)
+    said = line(replace(JOB, model_id=name), JOB.base_url, NOW, columns)
     assert len(said) <= columns
     assert said.startswith("job 12")
     assert all(figure in said for figure in FIGURES)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import uploader as api
 from tests.cli.conftest import Answer, Command
 from tests.model.build import BASE, folder, without
 from tests.preflight import adapters
@@ -208,6 +209,31 @@ def test_enqueue_asks_too_if_it_is_told_to(uploader: Command, model: Path, home:
     assert "hint: give --account sandbox or FIREWORKS_ACCOUNT_ID=sandbox" in answer.err
     assert not (home / "state").exists()
     assert uploader("enqueue", model, "--online").out == "1\n"
+
+
+@pytest.mark.parametrize("command", ["enqueue", "upload"])
+def test_a_job_of_the_same_folder_is_not_in_its_own_way(
+    command: str, uploader: Command, model: Path, service: Sandbox, sql: Sql
+) -> None:
+    uploader("enqueue", model, "--account", "sandbox")
+    sql(UPLOADED.replace("acme", "sandbox"))
+    there = Model("sandbox", "my-model-3p1", {"kind": "HF_BASE_MODEL"}, 0.0, "READY")
+    service.world.models["sandbox", "my-model-3p1"] = there
+    again = uploader(command, model, "--account", "sandbox", "--online")
+    assert (again.code, again.out) == (0, "1\n")
+    other = folder(model.parent / "other", BASE)
+    words = ("--account", "sandbox", "--online", "--model-id", "my-model-3p1")
+    conflict = uploader(command, other, *words)
+    assert (conflict.code, "has made" in conflict.err) == (2, True)
+
+
+@pytest.mark.usefixtures("service")
+def test_python_asks_too_if_it_is_told_to(model: Path, home: Path) -> None:
+    for call in (api.enqueue, api.upload):
+        with pytest.raises(api.PreflightRefused) as refused:
+            call(model, online=True, account="acme")
+        assert [finding.check for finding in refused.value.findings] == ["api_key"]
+    assert not (home / "state").exists()
 
 
 def test_no_service_at_all(uploader: Command, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

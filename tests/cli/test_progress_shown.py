@@ -140,6 +140,33 @@ def test_a_failed_job_has_one_state_and_one_reason(uploader: Command, sending: S
     assert [one["job"] for one in both["explanations"]] == [1, 1]
 
 
+def test_a_job_for_another_address_is_not_said_to_need_this_worker(
+    uploader: Command, sending: Sql, clock: ScriptedClock, terminal: Callable[[int], None]
+) -> None:
+    """No worker of this configuration would take it: `uploader run` here would not help."""
+    sending("UPDATE jobs SET base_url = 'http://[::1]:8080'")
+    skipped = "for http://[::1]:8080: workers with this configuration skip it"
+    step = "`FIREWORKS_BASE_URL='http://[::1]:8080' uploader run` takes it"
+    explained = uploader("explain", "1").out
+    assert f"Why: {skipped}.\n" in explained
+    assert f"To do: {step}.\n" in explained
+    assert uploader("explain", "1", "--json").json["to_do"] == step
+    assert f"worker\t{skipped}" in uploader("show", "1").out
+    clock.steps = [lambda: sending("UPDATE jobs SET status = 'failed'")]
+    waited = uploader("wait", "1").err
+    assert f"25% of 1000 B confirmed; {skipped}\n" in waited
+    retried = uploader("retry", "1").err
+    sending("UPDATE jobs SET status = 'active'")
+    clock.steps = [lambda: sending("UPDATE jobs SET status = 'failed'")]
+    followed = uploader("follow", "1").out
+    piped = uploader("status")
+    terminal(80)
+    shown = uploader("status").out
+    for printed in (explained, waited, retried, followed, piped.out + piped.err, shown):
+        assert "start `uploader run`" not in printed
+        assert "http://[::1]:8080" in printed
+
+
 def test_a_wait_says_when_the_worker_goes(
     uploader: Command, home: Path, clock: ScriptedClock, sending: Sql
 ) -> None:

@@ -134,3 +134,22 @@ def test_a_wait_in_vain_is_a_document_too(uploader: Command, clock: ScriptedCloc
     answer = uploader("wait", "1", "--timeout", "2", "--json")
     assert (answer.code, answer.json["error"]["code"]) == (10, "timed_out")
     assert answer.err.splitlines()[-2].startswith("error: timed out waiting for job 1")
+
+
+@pytest.mark.usefixtures("two")
+def test_all_are_those_that_have_not_ended(
+    uploader: Command, clock: ScriptedClock, sql: Sql
+) -> None:
+    sql(ended("failed"))
+    clock.steps = [lambda: sql("UPDATE jobs SET status = 'done' WHERE id = 2")]
+    answer = uploader("wait", "--all", "--json")
+    assert (answer.code, [job["id"] for job in answer.json["jobs"]]) == (0, [2])
+    assert clock.steps == []
+    assert "nothing to wait for" in uploader("wait", "--all").err
+    assert (uploader("wait").code, uploader("wait", "--all", "1").code) == (2, 2)
+
+
+def test_all_goes_without_a_store(uploader: Command, home: Path) -> None:
+    assert uploader("wait", "--all").code == 0
+    assert uploader("wait", "--all", "--json").json["jobs"] == []
+    assert not (home / "state").exists()

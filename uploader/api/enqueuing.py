@@ -44,6 +44,7 @@ def upload(  # noqa: PLR0913 - the options of `uploader upload`
     allow: Names = (),
     no_preflight: bool = False,
     priority: int = 0,
+    online: bool = False,
     snapshot: str | None = None,
 ) -> JobWithFiles:
     """Bring the folder ``path`` to READY and return its job as it ended: look at its ``status``.
@@ -63,7 +64,7 @@ def upload(  # noqa: PLR0913 - the options of `uploader upload`
     """
     request = _request(locals())
     with opened() as (settings, store):
-        table, job_id = _enqueued(request, settings, store)
+        table, job_id = _enqueued(request, settings, store, online=online)
         show = shower(progress)
         (ended,) = wiring.work_on(settings, table, [job_id], show, timeout_s=timeout)
         return with_files(table, ended)
@@ -92,11 +93,13 @@ def enqueue(  # noqa: PLR0913 - the options of `uploader enqueue`
     allow: Names = (),
     no_preflight: bool = False,
     priority: int = 0,
+    online: bool = False,
     snapshot: str | None = None,
 ) -> JobWithFiles:
     """Make a job of the folder ``path`` with the options of `uploader enqueue`; sends nothing.
 
-    Enqueuing the same folder with the same options again gives the same job. With
+    Enqueuing the same folder with the same options again gives the same job. With ``online`` the
+    service is asked first: does the key work, is it this account's, is the id free? With
     ``snapshot="hardlink"`` the folder may be deleted before its files are sent (docs/python.md).
 
         job = uploader.enqueue("checkpoints/final", model_id="my-model")
@@ -106,7 +109,7 @@ def enqueue(  # noqa: PLR0913 - the options of `uploader enqueue`
     """
     request = _request(locals())
     with opened() as (settings, store):
-        table, job_id = _enqueued(request, settings, store)
+        table, job_id = _enqueued(request, settings, store, online=online)
         return with_files(table, table.job(job_id))
 
 
@@ -142,10 +145,13 @@ def _request(given: Mapping[str, Any]) -> EnqueueRequest:
     )
 
 
-def _enqueued(request: EnqueueRequest, settings: Settings, store: wiring.Store) -> tuple[Jobs, int]:
+def _enqueued(
+    request: EnqueueRequest, settings: Settings, store: wiring.Store, *, online: bool
+) -> tuple[Jobs, int]:
     from uploader.intake.plan import planned
 
-    plan = planned(request, settings, store.glimpse(), wiring.clock().now())
+    service = wiring.service(settings) if online else None
+    plan = planned(request, settings, store.glimpse(), wiring.clock().now(), service=service)
     table = store.create()
     job_id, _ = plan.enqueue(table, wiring.clock().now())
     return table, job_id

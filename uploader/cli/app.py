@@ -17,7 +17,7 @@ from typer import TyperException
 from typer.main import get_command
 
 from uploader import __version__
-from uploader.cli.failures import fail, wants_json
+from uploader.cli.failures import fail, interrupted, wants_json
 from uploader.cli.grammar import Commands, Config, Group
 from uploader.cli.terminal import PipeClosed, out, print_error, print_note
 from uploader.core.errors import UploaderError, UsageError
@@ -135,14 +135,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
     as_json = wants_json(words)
     try:
         return _obey(words)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 0
     except UploaderError as error:
         return fail(error, as_json=as_json)
     except PipeClosed:
         return Exit.PIPE_CLOSED
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
+    except (KeyboardInterrupt, SystemExit) as end:
+        return interrupted(end, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last one to see it
         return _report_bug(error, as_json=as_json)
 

@@ -10,7 +10,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli.failures import Failures
-from uploader.cli.render import NO_WORKER
+from uploader.cli.render import no_worker
 from uploader.cli.terminal import out, out_json, print_note
 from uploader.core.documents import result_document, waits
 from uploader.core.errors import StoreError, UploaderError, UsageError
@@ -66,7 +66,7 @@ def is_over(job: Job) -> bool:
 def each(settings: Settings, asked: Asked, applies: Callable[[Job], bool], one: One) -> None:
     """Do ``one`` to each job in turn; the exit code is that of the first failure."""
     asked.check()
-    failures, done = Failures(), list[_Done]()
+    failures, done, base_url = Failures(), list[_Done](), settings.fireworks.base_url
     with wiring.Store(settings) as store:
         jobs = store.find() if asked.every else store.need()
         if jobs is not None:
@@ -79,7 +79,7 @@ def each(settings: Settings, asked: Asked, applies: Callable[[Job], bool], one: 
                 except UploaderError as error:
                     failures.add(ref, error)
                 else:
-                    _print_outcome(done[-1], working=working, as_json=asked.as_json)
+                    _print_outcome(done[-1], base_url, working=working, as_json=asked.as_json)
         workers = jobs.workers() if jobs is not None and asked.as_json else []
         store.sweep()
     if asked.as_json:
@@ -109,19 +109,20 @@ def _refs(jobs: Jobs, asked: Asked, applies: Callable[[Job], bool]) -> Sequence[
 def _do(jobs: Jobs, ref: str, one: One) -> _Done:
     before = jobs.find(ref)
     files = jobs.files(before.id)
-    after = one(jobs, before)
-    return _Done(before, after, jobs.files(after.id) if after else files)
+    if one(jobs, before) is None:
+        return _Done(before, None, files)
+    return _Done(before, jobs.job(before.id), jobs.files(before.id))
 
 
-def _print_outcome(done: _Done, *, working: bool, as_json: bool) -> None:
+def _print_outcome(done: _Done, base_url: str, *, working: bool, as_json: bool) -> None:
     """Print the new status on stdout, and on stderr what will follow."""
     after = done.after
     if not as_json:
         out(str(done.before.id), after.status if after else "removed")
     if after is None:
         return
-    if after.status is Status.ACTIVE and not working:
-        print_note(NO_WORKER)
+    if alone := no_worker(after, base_url):
+        print_note(alone)
     if after.status is not Status.ACTIVE and after.lease is not None and working:
         print_note(f"job {after.id}: its worker stops at the next block")
     if after.created_remotely and (after.delete_on_cancel or after.replace_first):

@@ -33,7 +33,7 @@ def explain(context: typer.Context, jobs: SeveralJobs, as_json: AsJson = False) 
     told = [[spelled(sentence) for sentence in one.sentences] for one in found]
     if as_json:
         documents = [
-            explanation_document(one.job, words, spelled(to_do(one.job)), one.last)
+            explanation_document(one.job, words, spelled(to_do(one.job, base_url)), one.last)
             for one, words in zip(found, told, strict=True)
         ]
         out_json(documents[0] if len(jobs) == 1 else explanations_document(documents))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import typer
 
 from uploader.cli.flags import spelled
 from uploader.cli.terminal import PipeClosed, out_json, print_error
 from uploader.core.errors import PreflightRefused, UploaderError, UsageError
 from uploader.core.exits import Exit
 from uploader.core.job import Job, Reason, Status
+from uploader.core.reasons import Code
 from uploader.core.redact import redact
 
 
@@ -28,6 +31,39 @@ def fail(error: UploaderError, *, as_json: bool, result: Mapping[str, Any] | Non
             out_json({**(result or {}), **_failure(error)}, indent=2 if result else None)
     print_error(error)
     return error.exit_code
+
+
+@contextlib.contextmanager
+def interruptible(found: Callable[[], Mapping[str, Any]], *, as_json: bool) -> Iterator[None]:
+    """If a signal ends what is done here, print what was ``found`` by then, with --json."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as end:
+        if not as_json:
+            raise
+        raise typer.Exit(interrupted(end, as_json=True, found=found)) from None
+
+
+def interrupted(
+    end: KeyboardInterrupt | SystemExit,
+    *,
+    as_json: bool,
+    found: Callable[[], Mapping[str, Any]] = dict,
+) -> Exit:
+    """The exit code of a command that a signal has ended; with --json, it prints a document still.
+
+    What was ``found`` by then is left out if it cannot be read any more.
+    """
+    terminated = isinstance(end, SystemExit) and end.code == Exit.TERMINATED
+    code = Exit.TERMINATED if terminated else Exit.INTERRUPTED
+    if as_json:
+        document: dict[str, Any] = {}
+        with contextlib.suppress(UploaderError):
+            document.update(found())
+        with contextlib.suppress(PipeClosed, UsageError):
+            error = UploaderError(code.meaning, code=Code.INTERRUPTED)
+            out_json({**document, **_failure(error)}, indent=2 if document else None)
+    return code
 
 
 class Failures:
@@ -57,12 +93,12 @@ class Failures:
     def document(self, result: Mapping[str, Any] | None) -> dict[str, Any]:
         """``result`` with the failures in it, if there are any (docs/json.md).
 
-        It is None if the only job or folder failed: then there is nothing but the error.
+        It is empty if the only job or folder failed: then there is nothing but the error.
         """
         if not self._errors:
             return dict(result or {})
         first = _failure(self._errors[0][1])
-        if result is None:
+        if not result:
             return first
         errors = [{"given": given, **_flat(_failure(error))} for given, error in self._errors]
         return {**result, "error": first["error"], "errors": errors}

@@ -29,13 +29,15 @@ def follow(context: typer.Context, jobs: FollowedJobs = None) -> None:
 
     Example: uploader follow my-model
     """
-    with wiring.Store(settings_of(context)) as store:
+    settings = settings_of(context)
+    base_url = settings.fireworks.base_url
+    with wiring.Store(settings) as store:
         if not jobs:
-            watch(store, _that_move())
+            watch(store, base_url, _that_move())
             return
         table = store.need()
         ids = list(dict.fromkeys(table.find(ref).id for ref in jobs))
-        watch(store, lambda table: table.these(ids), until_ended=True)
+        watch(store, base_url, lambda table: table.these(ids), until_ended=True)
 
 
 def _that_move() -> Callable[[Jobs], list[Job]]:
@@ -51,13 +53,20 @@ def _that_move() -> Callable[[Jobs], list[Job]]:
 
 
 def watch(
-    store: wiring.Store, choose: Callable[[Jobs], Sequence[Job]], *, until_ended: bool = False
+    store: wiring.Store,
+    base_url: str,
+    choose: Callable[[Jobs], Sequence[Job]],
+    *,
+    until_ended: bool = False,
 ) -> None:
-    """Show the chosen jobs once a second, until interrupted or, if asked for, until they ended."""
+    """Show the chosen jobs once a second, until interrupted or, if asked for, until they ended.
+
+    ``base_url`` is the one that workers of this configuration work for.
+    """
     clock, never = wiring.clock(), threading.Event()
     table: Jobs | None = None
     idle = False
-    with live_result(clock) as show:
+    with live_result(clock, base_url) as show:
         while True:
             table = table or store.find()  # the first job may still be enqueued
             found = choose(table) if table else []

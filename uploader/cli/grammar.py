@@ -15,6 +15,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
+from uploader.core.exits import Exit
+
 #: What people type who know other programs, and the command that is meant.
 ALIASES = {"ls": "status", "list": "status", "rm": "remove"}
 
@@ -51,6 +53,13 @@ class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Its own parameters, those that every command has, and --help."""
         return _with_shared(super().get_params(ctx), ctx)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it. Ctrl-C comes out as SystemExit: Typer would make a bare exit code of it."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise SystemExit(Exit.INTERRUPTED) from None
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """``[OPTIONS] PATH...``: nothing but brackets around what may be left out."""

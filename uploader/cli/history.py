@@ -13,6 +13,7 @@ from uploader.cli.options import Follow, OptionalJob
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json
 from uploader.core.documents import event_json
+from uploader.core.exits import Exit
 from uploader.core.job import Event
 from uploader.core.text import event_line, timestamp
 
@@ -90,4 +91,7 @@ def _each(
             continue
         if not follow:
             return
-        clock.wait(never, _POLL_S)
+        try:
+            clock.wait(never, _POLL_S)
+        except KeyboardInterrupt:  # how a reader leaves: what follows would not be an event
+            raise typer.Exit(Exit.INTERRUPTED) from None

@@ -1,17 +1,31 @@
-"""The options that several commands share, as aliases to write into their signatures."""
+"""The options that several commands share, as aliases to write into their signatures.
+
+Those about a folder are written once, as the fields of a dataclass; `spread` puts them into the
+signature of each command that takes such a value.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from uploader.cli import completion
+from uploader.core.errors import UsageError
 from uploader.core.job import Kind
-from uploader.intake.request import PRIORITIES, folder_of
+from uploader.intake.request import (
+    MODEL_FIELDS,
+    PRIORITIES,
+    EnqueueRequest,
+    ModelFields,
+    folder_of,
+)
 
 _COUNT_MAX = 2**31 - 1
 _MODEL_FORM = "MODEL is written accounts/ACCOUNT/models/ID."
@@ -146,6 +160,105 @@ DefaultDraftTokenCount = Annotated[
     int | None,
     _count("The draft model drafts N tokens at a time. Needs --default-draft-model."),
 ]
+
+# -- the options about a folder, together --------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderOptions:
+    """What a folder is to become: for `preflight`, and for what makes jobs of folders."""
+
+    model_id: ModelId = None
+    account: Account = None
+    kind: KindOption = KindWord.AUTO
+    base_model: BaseModel = None
+    model_json: ModelJson = None
+    include: Include = None
+    exclude: Exclude = None
+    allow: Allow = None
+
+    def request(self, path: Path) -> EnqueueRequest:
+        """What is asked for with the folder ``path``. Raises NotFound, UsageError."""
+        return EnqueueRequest(
+            path=path,
+            model_id=self.model_id,
+            account=self.account,
+            kind=self.kind.kind,
+            base_model=self.base_model,
+            model_json=read_model_json(self.model_json),
+            include=tuple(self.include or ()),
+            exclude=tuple(self.exclude or ()),
+            allow=tuple(self.allow or ()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobOptions(FolderOptions):
+    """How a job is made of a folder: for `enqueue` and `upload`."""
+
+    no_preflight: NoPreflight = False
+    display_name: DisplayName = None
+    description: Description = None
+    hugging_face_url: HuggingFaceUrl = None
+    github_url: GithubUrl = None
+    public: Public = False
+    context_length: ContextLength = None
+    supports_tools: SupportsTools = False
+    supports_image_input: SupportsImageInput = False
+    default_draft_model: DefaultDraftModel = None
+    default_draft_token_count: DefaultDraftTokenCount = None
+    priority: Priority = 0
+    online: Online = False
+    snapshot: Snapshot = None
+
+    def request(self, path: Path) -> EnqueueRequest:
+        """As that of `FolderOptions`."""
+        return replace(
+            super().request(path),
+            fields=ModelFields(**{name: getattr(self, name) for name in MODEL_FIELDS}),
+            no_preflight=self.no_preflight,
+            priority=self.priority,
+            snapshot=self.snapshot,
+        )
+
+    def requests(self, paths: Sequence[Path]) -> list[EnqueueRequest]:
+        """One request for each folder. Raises NotFound, UsageError."""
+        if self.model_id is not None and len(paths) > 1:
+            hint = "give one PATH, or leave the ids to the folders' names"
+            raise UsageError("--model-id names one model, but there are several folders", hint=hint)
+        request = self.request(paths[0])
+        return [replace(request, path=path) for path in paths]
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """``command``, whose parameter ``wanted`` is one of these values, as Typer can read it.
+
+    In the signature that Typer sees, the fields of ``wanted`` stand in its place, each an option.
+    """
+    own = inspect.signature(command, eval_str=True)
+    shape = own.parameters["wanted"].annotation
+    hints = get_type_hints(shape, include_extras=True)
+    options = [
+        inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=one.default,
+            annotation=hints[one.name],
+        )
+        for one in fields(shape)
+    ]
+
+    @functools.wraps(command)
+    def spelled_out(**given: Any) -> None:
+        wanted = shape(**{one.name: given.pop(one.name) for one in options})
+        command(**given, wanted=wanted)
+
+    seen: list[inspect.Parameter] = []
+    for parameter in own.parameters.values():
+        seen += options if parameter.name == "wanted" else [parameter]
+    spelled_out.__signature__ = own.replace(parameters=seen)  # type: ignore[attr-defined]
+    return spelled_out
+
 
 # -- which job, and how it is shown -------------------------------------------------------------
 

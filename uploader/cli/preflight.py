@@ -30,18 +30,12 @@ Rate = Annotated[
 ]
 
 
+@options.spread
 def preflight(
     context: typer.Context,
     path: options.Folder,
     *,
-    model_id: options.ModelId = None,
-    account: options.Account = None,
-    kind: options.KindOption = options.KindWord.AUTO,
-    base_model: options.BaseModel = None,
-    model_json: options.ModelJson = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
-    allow: options.Allow = None,
+    wanted: options.FolderOptions,
     rate: Rate = None,
     online: options.Online = False,
     as_json: options.AsJson = False,
@@ -52,17 +46,7 @@ def preflight(
 
     Example: uploader preflight ./my-model
     """
-    request = EnqueueRequest(
-        path=path,
-        model_id=model_id,
-        account=account,
-        kind=kind.kind,
-        base_model=base_model,
-        model_json=options.read_model_json(model_json),
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
-        allow=tuple(allow or ()),
-    )
+    request = wanted.request(path)
     seen = _inspect(context, request, rate_bps=_rate(rate), online=online, as_json=as_json)
     counts = f"; {seen.counts}" if seen.findings else ""
     what = f"{seen.manifest.root} can become {seen.what}"

@@ -26,6 +26,7 @@ FILE_COLUMNS = tuple(FileJson.__annotations__)
 
 NO_WORKER = why.NO_WORKER
 deserted = why.deserted
+no_worker = why.no_worker
 
 
 def job_row(job: Job, now: datetime) -> tuple[str, ...]:

@@ -15,36 +15,41 @@ _Port = Annotated[
 ]
 
 
+_DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="Let objects appear as files in the folder DIR, and keep it for the next start.",
+        show_default=False,
+    ),
+]
+_Faults = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FAULTS", help="FAULTS is a fault script: a file, the JSON itself, or `help`."
+    ),
+]
+_Seed = Annotated[int, typer.Option(metavar="N", help="Let N be the seed of random faults.")]
+_Tls = Annotated[bool, typer.Option("--tls", help="Use TLS; a client must trust `ca_file`.")]
+_Env = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write variables for a shell to FILE: after `. FILE` uploader uses this sandbox.",
+        show_default=False,
+    ),
+]
+
+
 def sandbox(
     *,
     port: _Port = 0,
     storage_port: _Port = 0,
-    data_dir: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Let objects appear as files in the folder DIR, and keep it for the next start.",
-            show_default=False,
-        ),
-    ] = None,
-    faults: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FAULTS", help="FAULTS is a fault script: a file, the JSON itself, or `help`."
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Let N be the seed of random faults.")] = 0,
-    tls: Annotated[
-        bool, typer.Option("--tls", help="Use TLS; a client must trust `ca_file`.")
-    ] = False,
-    env: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write variables for a shell to FILE: after `. FILE` uploader uses this sandbox.",
-            show_default=False,
-        ),
-    ] = None,
+    data_dir: _DataDir = None,
+    faults: _Faults = None,
+    seed: _Seed = 0,
+    tls: _Tls = False,
+    env: _Env = None,
 ) -> None:
     """Run a local stand-in for Fireworks and its storage, to try things out.
 

@@ -15,10 +15,10 @@ from uploader.cli.render import (
     JOB_COLUMNS,
     JOB_HEADINGS,
     NO_WORKER,
-    deserted,
     hint,
     job_columns,
     job_row,
+    no_worker,
     note,
 )
 from uploader.cli.settings import settings_of
@@ -163,7 +163,7 @@ def _print_columns(jobs: Iterable[Job], base_url: str, now: datetime) -> None:
     def rows() -> Iterator[tuple[str, ...]]:
         nonlocal alone
         for job in jobs:
-            alone = alone or deserted([job])
+            alone = alone or no_worker(job, base_url) == NO_WORKER
             yield job_columns(job, base_url, now)
 
     if not out_columns(JOB_COLUMNS, rows()):
@@ -178,7 +178,7 @@ def _watch(settings: Settings, choice: Choice, *, otherwise: bool) -> None:
     from uploader.cli.follow import watch as keep_watching
 
     with wiring.Store(settings) as store:
-        keep_watching(store, lambda table: [*choice.of(table)])
+        keep_watching(store, settings.fireworks.base_url, lambda table: [*choice.of(table)])
 
 
 def _show_table(jobs: Sequence[Job], base_url: str, now: datetime, columns: int) -> None:
@@ -186,7 +186,7 @@ def _show_table(jobs: Sequence[Job], base_url: str, now: datetime, columns: int)
         out("no jobs")
         return
     out_table(JOB_HEADINGS, [job_row(job, now) for job in jobs], columns)
-    if deserted(job for job in jobs if job.base_url == base_url):
+    if any(no_worker(job, base_url) == NO_WORKER for job in jobs):
         out()
         out_wrapped(NO_WORKER, columns)
     for job in jobs:

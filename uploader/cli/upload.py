@@ -7,23 +7,22 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from uploader import wiring
 from uploader.cli import options
-from uploader.cli.failures import Failures, unfinished
+from uploader.cli.failures import Failures, interruptible, unfinished
 from uploader.cli.findings import print_findings
 from uploader.cli.live import live
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, print_note, print_note_wrapped
-from uploader.cli.wait import print_hints, results
-from uploader.core.documents import result_document
-from uploader.core.errors import StoreError, UploaderError, UsageError
+from uploader.cli.wait import print_hints, results, told
+from uploader.core.errors import StoreError, UploaderError
 from uploader.core.exits import Exit, combined
 from uploader.core.job import Job, Status
-from uploader.intake.request import EnqueueRequest, ModelFields
+from uploader.intake.request import EnqueueRequest
 
 if TYPE_CHECKING:
     from uploader.intake.plan import Plan
@@ -31,31 +30,12 @@ if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
 
+@options.spread
 def upload(
     context: typer.Context,
     paths: options.Folders,
     *,
-    model_id: options.ModelId = None,
-    account: options.Account = None,
-    kind: options.KindOption = options.KindWord.AUTO,
-    base_model: options.BaseModel = None,
-    model_json: options.ModelJson = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
-    allow: options.Allow = None,
-    no_preflight: options.NoPreflight = False,
-    display_name: options.DisplayName = None,
-    description: options.Description = None,
-    hugging_face_url: options.HuggingFaceUrl = None,
-    github_url: options.GithubUrl = None,
-    public: options.Public = False,
-    context_length: options.ContextLength = None,
-    supports_tools: options.SupportsTools = False,
-    supports_image_input: options.SupportsImageInput = False,
-    default_draft_model: options.DefaultDraftModel = None,
-    default_draft_token_count: options.DefaultDraftTokenCount = None,
-    priority: options.Priority = 0,
-    snapshot: options.Snapshot = None,
+    wanted: options.JobOptions,
     as_json: options.AsJson = False,
 ) -> None:
     """Bring model folders to READY on Fireworks, and wait for that; no daemon is needed.
@@ -69,23 +49,8 @@ def upload(
 
     Example: uploader upload ./my-model
     """
-    if model_id is not None and len(paths) > 1:
-        raise UsageError("--model-id names one model", hint="upload one PATH, or leave it out")
-    fields = ModelFields(
-        display_name=display_name, description=description, hugging_face_url=hugging_face_url,
-        github_url=github_url, public=public, context_length=context_length,
-        supports_tools=supports_tools, supports_image_input=supports_image_input,
-        default_draft_model=default_draft_model,
-        default_draft_token_count=default_draft_token_count,
-    )  # fmt: skip
-    request = EnqueueRequest(
-        path=paths[0], model_id=model_id, account=account, kind=kind.kind, base_model=base_model,
-        fields=fields, model_json=options.read_model_json(model_json),
-        include=tuple(include or ()), exclude=tuple(exclude or ()), allow=tuple(allow or ()),
-        no_preflight=no_preflight, priority=priority, snapshot=snapshot,
-    )  # fmt: skip
-    requests = [replace(request, path=path) for path in paths]
-    raise typer.Exit(_Upload(settings_of(context), as_json).carry_out(requests))
+    what = _Upload(settings_of(context), online=wanted.online, as_json=as_json)
+    raise typer.Exit(what.carry_out(wanted.requests(paths)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +58,18 @@ class _Upload:
     """One command line."""
 
     settings: Settings
+    online: bool
     as_json: bool
 
     def carry_out(self, requests: Sequence[EnqueueRequest]) -> Exit:
         """Enqueue what can be enqueued, see it through, and report how everything ended."""
-        failures, single = Failures(), len(requests) == 1
-        with wiring.Store(self.settings) as store:
-            ids: list[int] = []
+        failures, ids, ended = Failures(), list[int](), list[Job]()
+
+        def found() -> dict[str, Any]:
+            known = list(dict.fromkeys(ids))
+            return failures.document(told(store.find(), known, single=len(requests) == 1))
+
+        with wiring.Store(self.settings) as store, interruptible(found, as_json=self.as_json):
             for request in requests:
                 try:
                     ids.append(self._enqueue(store, request))
@@ -107,23 +77,20 @@ class _Upload:
                     raise
                 except UploaderError as error:
                     failures.add(str(request.path), error)
-            jobs, ended = store.find(), list[Job]()
-            if jobs and ids:
-                ended = self._see_through(jobs, ids, [request.path for request in requests])
+            if ids:
+                paths = [request.path for request in requests]
+                ended = self._see_through(store.need(), ids, paths)
                 print_hints(ended)
             if self.as_json:
-                found = [(job, jobs.files(job.id)) for job in ended] if jobs else []
-                workers, now = jobs.workers() if jobs else [], wiring.clock().now()
-                result = result_document(found, workers, now, single=single)
-                out_json({**unfinished(ended), **failures.document(result)})
+                out_json({**unfinished(ended), **found()})
             return combined({*failures.exit_codes, *results(ended)})
 
     def _enqueue(self, store: wiring.Store, request: EnqueueRequest) -> int:
         from uploader.intake.plan import planned  # slow to import
 
-        plan = planned(
-            request, self.settings, store.glimpse(), wiring.clock().now(), print_findings
-        )
+        service = wiring.service(self.settings) if self.online else None
+        now = wiring.clock().now()
+        plan = planned(request, self.settings, store.glimpse(), now, print_findings, service)
         jobs = store.create()
         job_id, created = plan.enqueue(jobs, wiring.clock().now())
         job = jobs.job(job_id)
@@ -134,7 +101,7 @@ class _Upload:
 
     def _see_through(self, jobs: Jobs, ids: Sequence[int], paths: Sequence[Path]) -> list[Job]:
         try:
-            with live(wiring.clock()) as show:
+            with live(wiring.clock(), self.settings.fireworks.base_url) as show:
                 _log_problems()
                 try:
                     return wiring.work_on(self.settings, jobs, ids, show)

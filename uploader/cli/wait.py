@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from uploader import wiring
-from uploader.cli.failures import unfinished
+from uploader.cli.each import Asked
+from uploader.cli.failures import interruptible, unfinished
 from uploader.cli.live import live
-from uploader.cli.options import AsJson, SeveralJobs
+from uploader.cli.options import AsJson, Every, JobsOrAll
 from uploader.cli.render import hint
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out_json, print_note
@@ -18,8 +20,7 @@ from uploader.core.documents import result_document
 from uploader.core.errors import UsageError
 from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Job, Status
-from uploader.runtime import Clock
-from uploader.store.wait import wait_for
+from uploader.store.wait import ENDS, wait_for
 
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
 def wait(
     context: typer.Context,
-    jobs: SeveralJobs,
+    jobs: JobsOrAll = None,
+    every: Every = False,
     timeout: Annotated[
         str | None,
         typer.Option(
@@ -42,18 +44,35 @@ def wait(
 
     Example: uploader wait my-model --timeout 90min
     """
-    settings = settings_of(context)
-    timeout_s = _seconds(timeout)
+    asked = Asked(jobs or (), every, as_json)
+    asked.check()
+    settings, timeout_s = settings_of(context), _seconds(timeout)
     with wiring.Store(settings) as store:
-        table = store.need()
-        ids = [table.find(ref).id for ref in jobs]
-        code = exit_code_of(table, ids, wiring.clock(), timeout_s)
+        table = store.find() if every else store.need()
+        ids = _ids(table, asked) if table else []
+        found = partial(told, table, ids, single=not every and len(ids) == 1)
+        with interruptible(found, as_json=as_json):
+            ended: list[Job] = []
+            if table and ids:
+                ended = wait_and_show(table, ids, settings.fireworks.base_url, timeout_s)
         if as_json:
-            found = [(table.job(one), table.files(one)) for one in dict.fromkeys(ids)]
-            now, single = wiring.clock().now(), len(found) == 1
-            result = result_document(found, table.workers(), now, single=single)
-            out_json({**(result or {}), **unfinished(job for job, _ in found)})
-        raise typer.Exit(code)
+            out_json({**found(), **unfinished(ended)})
+        elif not ids:
+            print_note("nothing to wait for: every job has ended")
+        raise typer.Exit(combined(results(ended)))
+
+
+def _ids(table: Jobs, asked: Asked) -> list[int]:
+    if asked.every:
+        return [job.id for job in table.jobs(0) if job.status not in ENDS]
+    return list(dict.fromkeys(table.find(ref).id for ref in asked.refs))
+
+
+def told(table: Jobs | None, ids: Sequence[int], *, single: bool) -> dict[str, Any]:
+    """The document of those jobs as they are now; empty if the ``single`` one is missing."""
+    found = [(table.job(one), table.files(one)) for one in ids] if table else []
+    workers = table.workers() if table and found else []
+    return {**(result_document(found, workers, wiring.clock().now(), single=single) or {})}
 
 
 def _seconds(text: str | None) -> float | None:
@@ -68,14 +87,18 @@ def _seconds(text: str | None) -> float | None:
         raise UsageError(f"--timeout cannot be {text!r}", hint=str(problem)) from None
 
 
-def exit_code_of(
-    jobs: Jobs, ids: Sequence[int], clock: Clock, timeout_s: float | None = None
-) -> Exit:
-    """Wait and show progress; returns the exit code of the jobs' results. Raises WaitTimedOut."""
-    with live(clock) as show:
+def wait_and_show(
+    jobs: Jobs, ids: Sequence[int], base_url: str, timeout_s: float | None = None
+) -> list[Job]:
+    """Wait, show progress, and return the jobs as they ended. Raises WaitTimedOut.
+
+    ``base_url`` is the one that workers of this configuration work for.
+    """
+    clock = wiring.clock()
+    with live(clock, base_url) as show:
         ended = wait_for(jobs, ids, clock, timeout_s, show)
     print_hints(ended)
-    return combined(results(ended))
+    return ended
 
 
 def print_hints(ended: Iterable[Job]) -> None:

@@ -308,6 +308,12 @@ class Code(Coded):
         "The folder cannot become a model; nothing was sent.",
         Made("what to do about the findings"),
     )
+    INTERRUPTED = (
+        "interrupted",
+        None,
+        "A signal ended the command before it had its result; the document says what it had.",
+        "jobs that were made are kept: the same command goes on with them",
+    )
     TIMED_OUT = (
         "timed_out",
         None,

@@ -5,7 +5,8 @@ A sentence may name a field of a request in backticks; whoever prints it spells 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import shlex
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from uploader.core.documents import speed, waits
@@ -31,9 +32,16 @@ _DOING: dict[Stage, str] = {
 }
 
 
-def deserted(jobs: Iterable[Job]) -> bool:
-    """Whether one of them waits for a worker, and none that would take it runs."""
-    return any(job.unattended and job.status is Status.ACTIVE for job in jobs)
+def deserted(job: Job) -> bool:
+    """Whether it waits for a worker, and none that would take it runs."""
+    return job.unattended and job.status is Status.ACTIVE
+
+
+def no_worker(job: Job, base_url: str) -> str:
+    """What to say of a `deserted` job; empty for any other. ``base_url`` as in `note`."""
+    if not deserted(job):
+        return ""
+    return NO_WORKER if job.base_url == base_url else _elsewhere(job)
 
 
 def note(job: Job, base_url: str, now: datetime) -> str:
@@ -53,6 +61,10 @@ def _elsewhere(job: Job) -> str:
     return f"for {job.base_url}: workers with this configuration skip it"
 
 
+def _worker_for(job: Job) -> str:
+    return f"FIREWORKS_BASE_URL={shlex.quote(job.base_url)} uploader run"
+
+
 def _why(job: Job, now: datetime) -> str:
     if job.reason is not None:
         return job.reason.message
@@ -69,14 +81,14 @@ def sentences(job: Job, files: Sequence[FileState], base_url: str, now: datetime
     yield from _slow_sessions(job, files, now)
     yield from _plain_puts(job, files, now)
     yield from _waits_for(job, base_url, now)
-    if step := to_do(job):
+    if step := to_do(job, base_url):
         yield f"To do: {step}."
 
 
 def _stands(job: Job, now: datetime) -> Iterator[str]:
     yield f"Job {job.id} brings {job.path} to {job.model} ({job.kind})."
     verb = "has failed" if job.status is Status.FAILED else f"is {job.status}"
-    moves = job.status in (Status.ACTIVE, Status.DONE) and not deserted([job])
+    moves = job.status in (Status.ACTIVE, Status.DONE) and not deserted(job)
     yield f"It {verb} in stage {job.stage}{f': {_DOING[job.stage]}' if moves else ''}."
     sent = percent(job.bytes_marked, job.bytes_total)
     done = percent(job.bytes_confirmed, job.bytes_total)
@@ -127,7 +139,7 @@ def _waits_for(job: Job, base_url: str, now: datetime) -> Iterator[str]:
     skipped = job.base_url != base_url and job.status in OPEN_STATUSES
     if why := (_elsewhere(job) if skipped else _why(job, now)):
         yield f"Why: {why.rstrip('.')}."
-    if job.status is not Status.ACTIVE or deserted([job]) or skipped:
+    if job.status is not Status.ACTIVE or deserted(job) or skipped:
         return
     if job.lease is not None:
         yield "A worker is working on it."
@@ -135,8 +147,11 @@ def _waits_for(job: Job, base_url: str, now: datetime) -> Iterator[str]:
         yield "It waits for a worker that is free."
 
 
-def to_do(job: Job) -> str:
-    """What a reason's hint says, and what the status itself asks for; empty if nothing is."""
+def to_do(job: Job, base_url: str) -> str:
+    """What a reason's hint says, and what the status itself asks for; empty if nothing is.
+
+    ``base_url`` as in `note`.
+    """
     if job.status is Status.DONE:
         return "nothing"
     hint = job.reason.hint.rstrip(".") if job.reason else ""
@@ -144,7 +159,8 @@ def to_do(job: Job) -> str:
     # What a worker does by itself, none does.
     steps = [hint] if hint and not (alone and hint.startswith("uploader ")) else []
     if alone:
-        steps.append(NO_WORKER)
+        own = job.base_url == base_url
+        steps.append(NO_WORKER if own else f"`{_worker_for(job)}` takes it")
     if job.status is Status.PAUSED:
         steps.append(f"`uploader resume {job.id}` lets it go on")
     if job.status is Status.FAILED and "`uploader " not in hint:

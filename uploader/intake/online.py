@@ -17,25 +17,35 @@ if TYPE_CHECKING:
 
 
 def ask(
-    service: Fireworks, account: str, model_id: str, base_model: str | None = None
+    service: Fireworks,
+    account: str,
+    model_id: str,
+    base_model: str | None = None,
+    *,
+    ours: bool = False,
 ) -> Iterator[Finding]:
     """The findings of at most three calls. An answer that does not come is a finding, too.
 
-    ``base_model`` is the resource name of an adapter's base, if it is known.
+    ``base_model`` is the resource name of an adapter's base, if it is known. With ``ours`` the
+    model may exist.
     """
-    refused = [*_ask_about_id(service, account, model_id)]
+    refused = [*_ask_about_id(service, account, model_id, ours=ours)]
     yield from refused
     if base_model and all(finding.severity != "error" for finding in refused):
         yield from _ask_about_base(service, base_model)
 
 
-def _ask_about_id(service: Fireworks, account: str, model_id: str) -> Iterator[Finding]:
+def _ask_about_id(
+    service: Fireworks, account: str, model_id: str, *, ours: bool
+) -> Iterator[Finding]:
     try:
         owner = service.account()
         if account not in (UNKNOWN_ACCOUNT, owner):
             message = f"the API key belongs to account {owner}, the job would be one of {account}"
             hint = f"give `account` {owner} or FIREWORKS_ACCOUNT_ID={owner}, or a key of {account}"
             yield error("api_key", None, message, hint)
+            return
+        if ours:
             return
         name = owner if account == UNKNOWN_ACCOUNT else account
         yield from _taken(service.get(name, model_id).state, f"accounts/{name}/models/{model_id}")

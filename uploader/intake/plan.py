@@ -103,12 +103,20 @@ def inspect(
 
 
 def ask(
-    request: EnqueueRequest, seen: Inspection, settings: Settings, service: Fireworks
+    request: EnqueueRequest,
+    seen: Inspection,
+    settings: Settings,
+    service: Fireworks,
+    *,
+    ours: bool = False,
 ) -> Inspection:
-    """``seen`` with what the service says about it. Raises UsageError."""
+    """``seen`` with what the service says about it. Raises UsageError.
+
+    ``ours``: there is a job of that folder already, so that its model may exist.
+    """
     account, model_id = _account(request, settings), _model_id(request, seen)
     base = base_model_of(seen.folder, _base_named(request)) if seen.kind is Kind.LORA else None
-    return _with(seen, online.ask(service, account, model_id, base), request)
+    return _with(seen, online.ask(service, account, model_id, base, ours=ours), request)
 
 
 def _with(seen: Inspection, found: Iterable[Finding], request: EnqueueRequest) -> Inspection:
@@ -150,18 +158,29 @@ def planned(
 ) -> Plan:
     """`inspect`, `ask` if there is a ``service``, then `plan`.
 
-    If no job can be made, ``refused`` is told what was found first.
+    If no job can be made, ``refused`` is told what was found first. Whether the id is free is not
+    asked if ``jobs`` has the same job already: it may be that job's own model.
 
     Raises UsageError, NotFound, PreflightRefused.
     """
     seen = inspect(request, settings, jobs, now)
     try:
         if service is not None:
-            seen = ask(request, seen, settings, service)
+            ours = _is_known(request, seen, settings, jobs)
+            seen = ask(request, seen, settings, service, ours=ours)
         return plan(request, seen, settings)
     except UploaderError:
         refused(seen)
         raise
+
+
+def _is_known(
+    request: EnqueueRequest, seen: Inspection, settings: Settings, jobs: Jobs | None
+) -> bool:
+    """Is it a job already? Raises UsageError if another job is in its way."""
+    if jobs is None or seen.errors:
+        return False
+    return jobs.same_as(plan(request, seen, settings).new) is not None
 
 
 def _snapshots(settings: Settings) -> Snapshots:

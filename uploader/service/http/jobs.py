@@ -134,7 +134,8 @@ def _reading(router: APIRouter, site: Site) -> None:
         now, base_url = clock.now(), settings.fireworks.base_url
         limits = limits_in_force(settings, table, now)
         found = explained(table, job, limits, base_url, now)
-        told = explanation_document(found.job, found.sentences, to_do(found.job), found.last)
+        step = to_do(found.job, base_url)
+        told = explanation_document(found.job, found.sentences, step, found.last)
         return JSONResponse(told)
 
     @router.get("/workers", response_model=WorkersDocument)
