@@ -23,6 +23,13 @@ def test_prints_the_id_alone_and_talks_on_stderr(uploader: Command, model: Path)
     assert "no worker runs: start `uploader run`" in answer.err
 
 
+def test_what_holds_for_every_folder_is_said_once(uploader: Command, home: Path) -> None:
+    models = [folder(home / name, BASE) for name in ("one", "two", "three")]
+    answer = uploader("enqueue", *models)
+    assert (answer.code, answer.out) == (0, "1\n2\n3\n")
+    assert answer.err.count("no worker runs") == 1
+
+
 def test_the_same_again_is_the_same_job(uploader: Command, model: Path, home: Path) -> None:
     link = home / "link"
     link.symlink_to(model)

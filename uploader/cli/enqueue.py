@@ -83,6 +83,7 @@ class _Enqueue:
                         raise
                     except UploaderError as error:
                         self.failures.add(str(request.path), error)
+                self._say_if_unattended(store)
                 codes = {self.failures.exit_code} if self.failures else set[Exit]()
                 ended = self._wait(store) if self.wait and self.ids else []
             if self.as_json:
@@ -102,6 +103,14 @@ class _Enqueue:
             self.plans.append(plan)
         else:
             self.ids.append(_enqueue(store, plan, as_json=self.as_json))
+
+    def _say_if_unattended(self, store: wiring.Store) -> None:
+        """Once for all jobs, or once for each address that no worker is there for."""
+        jobs = store.need().these(self.ids) if self.ids else []
+        base_url = self.settings.fireworks.base_url
+        for alone in {no_worker(job, base_url): None for job in jobs}:
+            if alone:
+                print_note(alone)
 
     def _wait(self, store: wiring.Store) -> list[Job]:
         return wait_and_show(store.need(), self.ids, self.settings.fireworks.base_url)
@@ -154,5 +163,3 @@ def _print_outcome(plan: Plan, job: Job, *, created: bool) -> None:
         print_note(f"already enqueued: job {job.id} is {job.status} in stage {job.stage}")
         if job.priority != plan.new.priority:
             print_note(f"job {job.id} keeps its priority {job.priority}")
-    if alone := no_worker(job, plan.new.base_url):
-        print_note(alone)
