@@ -69,6 +69,10 @@ def test_a_stored_file_is_confirmed_as_a_whole() -> None:
             {"awaiting_since": NOW - timedelta(seconds=95), "plain_put": True},
             "waiting for the storage service's answer since 11:58:55Z, 1m35s",
         ),
+        (
+            {"awaiting_since": NOW - timedelta(seconds=95), "bytes_marked": 0, "files_stored": 0},
+            "waiting for Fireworks' answer since 11:58:55Z, 1m35s",
+        ),
         ({"plain_put": True}, "plain PUT: files are confirmed as a whole"),
     ],
 )

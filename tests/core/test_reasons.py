@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from uploader.core import errors
 from uploader.core.api_reasons import ApiCode
 from uploader.core.coded import Coded
 from uploader.core.errors import (
@@ -192,3 +193,19 @@ def test_damage_ends_in_an_exit_code_of_its_own() -> None:
     for code in Code:
         ends = exit_of(Status.FAILED, Reason(code, "words"))
         assert ends is (Exit.INTEGRITY if code in DAMAGED else Exit.FAILED)
+
+
+def test_the_tree_of_errors_says_in_what_each_of_them_ends() -> None:
+    """Damage has the same exit code as an error of a command and as the reason of a job."""
+    rows = re.findall(r"[├└]── (\w+) +(\d+|-) ", errors.__doc__ or "")
+    for name, code in rows:
+        error: type[UploaderError] = getattr(errors, name)
+        if code != "-":
+            assert error.exit_code == int(code)
+            assert (error.code in DAMAGED) <= (error.exit_code is Exit.INTEGRITY)
+    known = {name for name, _ in rows} | {"UploaderError", "JobError", "RemoteError"}
+    assert known == {
+        name
+        for name, one in vars(errors).items()
+        if isinstance(one, type) and issubclass(one, UploaderError)
+    }

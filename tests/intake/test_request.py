@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import fields as fields_of
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import get_type_hints
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.cli.test_render import JOB
 from uploader.cli.enqueue import enqueue
+from uploader.cli.upload import upload
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
 from uploader.intake.request import MODEL_FIELDS, EnqueueRequest, ModelFields, remote_name
@@ -76,7 +78,8 @@ def test_every_field_of_a_model_is_one_that_the_service_knows() -> None:
 
 def test_the_command_line_has_every_field_of_a_request() -> None:
     words = {one.name for one in fields_of(EnqueueRequest)} - {"fields", "path"}
-    assert {"paths", *words, *MODEL_FIELDS} <= get_type_hints(enqueue).keys()
+    for command in (enqueue, upload):
+        assert {"paths", *words, *MODEL_FIELDS} <= signature(command).parameters.keys()
 
 
 def test_only_what_was_given_is_sent() -> None:

@@ -53,7 +53,7 @@ class Site:
 
     def start(self) -> None:
         self.opened.enter_context(
-            listening(self.settings, self.jobs, wiring.clock(), lambda: self.turned_s)
+            listening(lambda: self.settings, self.jobs, wiring.clock(), lambda: self.turned_s)
         )
 
     def stop(self) -> None:

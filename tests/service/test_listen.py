@@ -68,7 +68,7 @@ def test_a_taken_port_is_a_warning_and_work_goes_on(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings = with_listen(site.settings, site.address)
-    with listening(settings, site.jobs, wiring.clock(), lambda: None):
+    with listening(lambda: settings, site.jobs, wiring.clock(), lambda: None):
         assert site.address.rpartition(":")[2] in caplog.text
     assert site.ask("/api/jobs").status == 200
 
@@ -79,7 +79,7 @@ def test_a_server_that_cannot_be_loaded_keeps_nobody_waiting(
     monkeypatch.delattr("uploader.service.http.server", raising=False)
     monkeypatch.setitem(sys.modules, "uploader.service.http.server", None)  # as after an upgrade
     settings = with_listen(site.settings, "127.0.0.1:0")
-    with listening(settings, site.jobs, wiring.clock(), lambda: None):
+    with listening(lambda: settings, site.jobs, wiring.clock(), lambda: None):
         host, _, port = (site.settings.state_dir / "api.address").read_text().strip().partition(":")
         with socket.create_connection((host, int(port)), timeout=10) as asked:
             asked.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")

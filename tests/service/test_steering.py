@@ -106,3 +106,11 @@ def test_an_explanation_tells_what_the_command_tells(
     assert "Limits: bandwidth 1MB/s." in words
     assert "4 → 6 files: +18 %" in words
     assert site.ask("/api/jobs/7/explain").status == 404
+
+
+def test_limits_that_were_configured_anew_are_shown_at_once(site: Site) -> None:
+    assert site.ask("/api/limits").json["jobs"]["value"] == "2"
+    transfer = site.settings.transfer.model_copy(update={"max_jobs": 7})
+    site.settings = site.settings.model_copy(update={"transfer": transfer})  # as SIGHUP does
+    assert site.ask("/api/limits").json["jobs"]["value"] == "7"
+    assert site.ask("/api/jobs").json["limits"]["jobs"]["value"] == "7"

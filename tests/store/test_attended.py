@@ -94,3 +94,14 @@ def test_who_lives_is_named_by_the_locks_that_are_held(tmp_path: Path) -> None:
     with WorkerLock(tmp_path) as one, WorkerLock(tmp_path) as two:
         assert living(tmp_path) == {one.owner: Scope(), two.owner: Scope()}
     assert living(tmp_path) == {}
+
+
+def test_who_has_no_urls_yet_waits_for_fireworks(
+    engine: Engine, claimed: Callable[..., Held], put: Callable[..., None]
+) -> None:
+    held = claimed()
+    put(held.job.id, stage=Stage.UPLOAD, urls_until=None, updated_at=SINCE)
+    assert _told(engine, "worker")[1] == SINCE
+    assert _told(engine)[1] is None
+    put(held.job.id, urls_until=SINCE)
+    assert _told(engine, "worker")[1] is None

@@ -15,7 +15,8 @@ UploaderError
 │   ├── SourceChanged    12   a local file is not what the manifest promised
 │   ├── SourceMissing    12   a local file is gone
 │   ├── SourceUnreadable  -   a file cannot be read: may pass
-│   │   └── SourceAway    -   nor can any other: the folder is unmounted or gone
+│   │   ├── SourceAway    -   nor can any other: the folder is unmounted or gone
+│   │   └── SourceDamaged 12   a part of it cannot be read: the disk has a bad block
 │   ├── Corrupted        12   the stored object differs from the source
 │   └── JobRefused        7   this job cannot go on as it is
 └── RemoteError               an answer of one of the two services, or none, with its verdict
@@ -142,12 +143,14 @@ class JobError(UploaderError):
 class SourceChanged(JobError):
     """A source is not what the manifest promised and cannot be proven (docs/invariants.md §6)."""
 
+    exit_code = Exit.INTEGRITY
     code = Code.SOURCE_CHANGED
 
 
 class SourceMissing(JobError):
     """A source file is gone while its folder is still there."""
 
+    exit_code = Exit.INTEGRITY
     code = Code.SOURCE_MISSING
 
 
@@ -167,6 +170,7 @@ class SourceAway(SourceUnreadable):
 class SourceDamaged(SourceUnreadable):
     """A part of an open file cannot be read, although its folder can: a disk has a bad block."""
 
+    exit_code = Exit.INTEGRITY
     code = Code.SOURCE_DAMAGED
 
 
@@ -180,6 +184,7 @@ class SourceUnsettled(JobError):
 class Corrupted(JobError):
     """The service repeatedly stored bytes that differ from the source."""
 
+    exit_code = Exit.INTEGRITY
     code = Code.CORRUPTED
 
 

@@ -291,6 +291,16 @@ class Job:
         return self.snapshot or self.path
 
     @property
+    def asks_fireworks(self) -> bool:
+        """Is Fireworks, and not its storage, what a worker waits for?
+
+        In stage `upload` that is so until the first map of URLs has come.
+        """
+        if self.stage is Stage.UPLOAD:
+            return self.urls_until is None and not (self.bytes_marked or self.files_stored)
+        return self.stage in (Stage.CREATE, Stage.VALIDATE)
+
+    @property
     def upload_s(self) -> float | None:
         """How many seconds this run's stage `upload` took, pauses included; None before its end."""
         if self.upload_started_at is None or self.uploaded_at is None:

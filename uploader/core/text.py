@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from uploader.core.job import Event, Job, Stage
+from uploader.core.job import Event, Job
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _STEP = 1024.0
@@ -104,6 +104,6 @@ def awaited(job: Job, now: datetime) -> str:
     waited_s = (now - since).total_seconds() if since else 0
     if since is None or waited_s < _USUAL_S:
         return ""
-    whose = "the storage service's" if job.stage is Stage.UPLOAD else "Fireworks'"
+    whose = "Fireworks'" if job.asks_fireworks else "the storage service's"
     at = since.astimezone(UTC).strftime("%H:%M:%SZ")
     return f"waiting for {whose} answer since {at}, {duration(waited_s)}"

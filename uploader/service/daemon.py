@@ -67,7 +67,7 @@ def run(
     by_now = lambda: configured.settings  # noqa: E731
     with (
         wiring.worker(settings, log_event, by_now=by_now) as (worker, jobs),
-        _api(settings, worker, listens=listens),
+        _api(by_now, worker, listens=listens),
     ):
         supervisor = Supervisor(supervised(), wiring.clock())
         turn = _Turn(worker, supervisor, configured, _Hooks())
@@ -125,7 +125,7 @@ class _Turn:
 
 
 @contextlib.contextmanager
-def _api(settings: Settings, worker: Worker, *, listens: bool) -> Iterator[None]:
+def _api(by_now: Callable[[], Settings], worker: Worker, *, listens: bool) -> Iterator[None]:
     """The HTTP API next to the worker, with connections of its own to the store."""
     if not listens:
         yield
@@ -136,8 +136,8 @@ def _api(settings: Settings, worker: Worker, *, listens: bool) -> Iterator[None]
         return worker.turned_s
 
     with (
-        wiring.Store(settings) as store,
-        listening(settings, store.need(), wiring.clock(), turned_s),
+        wiring.Store(by_now()) as store,
+        listening(by_now, store.need(), wiring.clock(), turned_s),
     ):
         yield
 

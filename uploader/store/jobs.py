@@ -378,8 +378,8 @@ def _shown(ended: int | None, statuses: Collection[Status]) -> ColumnElement[boo
 
 
 def _asking(job: Job) -> Job:
-    """In these stages a worker only asks Fireworks; it has written the row just before."""
-    asks = job.stage in (Stage.CREATE, Stage.VALIDATE) and job.status is Status.ACTIVE
+    """If a worker only asks Fireworks now: it has written the row just before."""
+    asks = job.asks_fireworks and job.status is Status.ACTIVE
     return replace(job, awaiting_since=job.awaiting_since or job.updated_at) if asks else job
 
 

@@ -35,4 +35,4 @@ def serve(settings: Settings, jobs: Jobs) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
         _log.info("the API listens on %s; `uploader dashboard` opens its page", written(listener))
-        answer(settings, jobs, clock, keeper, listener, no_worker, ending)
+        answer(lambda: settings, jobs, clock, keeper, listener, no_worker, ending)

@@ -114,7 +114,7 @@ def _reading(router: APIRouter, site: Site) -> None:
             "schema": "uploader.jobs/1",
             "jobs": [job_json(job, now) for job in found[:limit]],
             "workers": [worker_json(worker) for worker in table.workers()],
-            "limits": limits_in_force(settings, table, now),
+            "limits": limits_in_force(site.settings, table, now),
             "last_event": newest,
             "next": found[limit - 1].id if more else None,
         }
@@ -132,7 +132,7 @@ def _reading(router: APIRouter, site: Site) -> None:
     @router.get("/jobs/{job}/explain", response_model=ExplanationDocument)
     def explain(job: Ref) -> Response:
         now, base_url = clock.now(), settings.fireworks.base_url
-        limits = limits_in_force(settings, table, now)
+        limits = limits_in_force(site.settings, table, now)
         found = explained(table, job, limits, base_url, now)
         step = to_do(found.job, base_url)
         told = explanation_document(found.job, found.sentences, step, found.last)

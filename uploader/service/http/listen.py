@@ -100,9 +100,13 @@ def certificate(settings: Settings) -> ssl.SSLContext | None:
 
 @contextlib.contextmanager
 def listening(
-    settings: Settings, jobs: Jobs, clock: Clock, turned_s: Callable[[], float | None]
+    by_now: Callable[[], Settings],
+    jobs: Jobs,
+    clock: Clock,
+    turned_s: Callable[[], float | None],
 ) -> Iterator[None]:
     """The API of a daemon, as long as the context lasts. Raises UsageError, OSError."""
+    settings = by_now()
     try:
         listener = bound(settings)
     except Taken as taken:
@@ -121,7 +125,7 @@ def listening(
                 # It loads a web server, and fails if the program was replaced meanwhile.
                 from uploader.service.http import server  # noqa: PLC0415
 
-                server.serve(settings, jobs, clock, keeper, listener, turned_s, ending)
+                server.serve(by_now, jobs, clock, keeper, listener, turned_s, ending)
             except Exception:  # noqa: BLE001 - whatever it is, the daemon goes on
                 _log.exception("the API has ended; uploading goes on without it")
             finally:

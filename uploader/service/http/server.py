@@ -43,7 +43,7 @@ def _protocol(tls: ssl.SSLContext | None) -> Any:
 
 
 def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
-    settings: Settings,
+    by_now: Callable[[], Settings],
     jobs: Jobs,
     clock: Clock,
     keeper: Keeper,
@@ -51,8 +51,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
     turned_s: Callable[[], float | None],
     ending: threading.Event,
 ) -> None:
-    """Answer requests on ``listener`` until ``ending`` is set."""
-    site = Site(settings, jobs, keeper, clock, turned_s)
+    """Answer requests on ``listener`` until ``ending`` is set; ``by_now`` as in `Site`."""
+    settings = by_now()
+    site = Site(by_now, jobs, keeper, clock, turned_s)
     host = settings.api.address[0].lower()
     names = Names({host, *(name.lower() for name in settings.api.hosts)}, not is_loopback(host))
     feed = Feed(jobs)

@@ -20,13 +20,21 @@ def no_worker() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """One API. ``turned_s`` is when the worker of this process last turned its loop, if any."""
+    """One API. ``turned_s`` is when the worker of this process last turned its loop, if any.
 
-    settings: Settings
+    ``by_now`` gives the settings as the last reload left them.
+    """
+
+    by_now: Callable[[], Settings]
     jobs: Jobs
     keeper: Keeper
     clock: Clock
     turned_s: Callable[[], float | None] = field(default=no_worker)
+
+    @property
+    def settings(self) -> Settings:
+        """Those of this moment: a request reads them when it comes."""
+        return self.by_now()
 
     def alive(self) -> bool:
         """Does the worker of this process turn its loop, if there is one?"""

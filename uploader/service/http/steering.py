@@ -36,11 +36,11 @@ class EditBody(BaseModel):
 def routes(site: Site) -> APIRouter:
     """All of them. Every worker follows a change within a second."""
     router = APIRouter(prefix="/api")
-    table, settings, clock = site.jobs, site.settings, site.clock
+    table, clock = site.jobs, site.clock
 
     @router.get("/limits", response_model=LimitsDocument)
     def limits() -> Response:
-        return JSONResponse(limits_document(limits_in_force(settings, table, clock.now())))
+        return JSONResponse(limits_document(limits_in_force(site.settings, table, clock.now())))
 
     @router.post("/limits", response_model=LimitsDocument)
     def choose(body: LimitsBody) -> Response:
