@@ -110,9 +110,16 @@ class Reader:
 
     def scripts(self, *faults: dict[str, object]) -> None:
         """Let the sandbox go wrong."""
+        self._tells_the_sandbox("faults", faults)
+
+    def has_a_model(self, **model: object) -> None:
+        """Let a model stand on the account that no job has made."""
+        self._tells_the_sandbox("models", model)
+
+    def _tells_the_sandbox(self, what: str, document: object) -> None:
         token = {"Authorization": f"Bearer {self._sandbox['control_token']}"}
-        url = f"{self._sandbox['base_url']}/_sandbox/faults"
-        request = urllib.request.Request(url, json.dumps(faults).encode(), token)
+        url = f"{self._sandbox['base_url']}/_sandbox/{what}"
+        request = urllib.request.Request(url, json.dumps(document).encode(), token)
         urllib.request.urlopen(request, timeout=DEADLINE_S).close()
 
     def _with_sandbox(self, script: str) -> str:

@@ -28,10 +28,13 @@ class Operator:
         self._reader = reader
         self.typed: set[str] = set()
 
-    def __call__(self, command: str, job: int = 0, expect: int = 0) -> str:
+    def __call__(self, command: str, job: int = 0, expect: int = 0, model: str = "left") -> str:
         assert command in shown()
         self.typed.add(command)
-        return self._reader.types(command.replace("JOB", str(job)).replace(" ID", " left"), expect)
+        words = {"JOB": str(job), " ID": f" {model}", "PATH": "elsewhere"}
+        for word, given in words.items():
+            command = command.replace(word, given)
+        return self._reader.types(command, expect)
 
     def reason(self, job: int) -> str:
         document = json.loads(self._reader.types(f"uploader show {job} --json"))
@@ -47,6 +50,7 @@ def test_every_command_shown_helps_in_the_state_that_it_is_shown_for(tmp_path: P
         a_refused_model_is_replaced(reader, operator)
         what_a_failed_job_left_is_deleted(reader, operator)
         a_folder_that_is_gone_is_put_back_or_its_job_cancelled(reader, operator)
+        a_model_made_elsewhere_gets_its_files(reader, operator)
         for command in sorted(shown() - operator.typed - {"uploader run", "uploader dashboard"}):
             operator(command, job=1)
         with reader.starts_the_daemon("uploader run"):
@@ -99,3 +103,14 @@ def a_folder_that_is_gone_is_put_back_or_its_job_cancelled(
     operator("uploader retry JOB", job=4)
     operator("uploader cancel JOB", job=4)
     assert operator.reason(4) == "cancelled"
+
+
+def a_model_made_elsewhere_gets_its_files(reader: Reader, operator: Operator) -> None:
+    folder(reader.home / "elsewhere", BASE)
+    details = {"checkpointFormat": "HUGGINGFACE", "huggingfaceFiles": sorted(BASE)}
+    fields = {"kind": "HF_BASE_MODEL", "baseModelDetails": details}
+    reader.has_a_model(modelId="orphan", model=fields, state="UPLOADING")
+    assert re.search(r"orphan\tUPLOADING\t.*-", operator("uploader model list"))
+    assert operator("uploader model adopt ID PATH", model="orphan") == "5\n"
+    reader.types("uploader run --until-idle")
+    assert operator.reason(5) == "done"

@@ -51,6 +51,15 @@ WITH_RESULT: dict[str, tuple[str, ...]] = {
     "edit": ("--priority", "3", "1"),
     "limit": (),
 }
+#: Those that ask Fireworks or a service manager: what they give has tests of its own.
+ASKING: dict[str, tuple[str, ...]] = {
+    "model list": (),
+    "model show": ("some-model",),
+    "model adopt": ("some-model", MODEL),
+    "model delete": ("some-model",),
+    "service status": (),
+}
+EVERY = [*WITH_RESULT, *ASKING]
 OF_JOBS = [name for name, words in WITH_RESULT.items() if words == ("1",)]
 OF_THE_STORE = [
     name for name in WITH_RESULT if not name.startswith("config") and name != "preflight"
@@ -58,9 +67,10 @@ OF_THE_STORE = [
 
 #: Every way to fail: what is added to the command line, and the exit code.
 FAILURES: dict[str, tuple[list[str], tuple[str, ...], int]] = {
-    "an unknown option": (list(WITH_RESULT), ("--frob",), 2),
-    "a missing configuration": (list(WITH_RESULT), ("--config", "missing.toml"), 2),
-    "a wrong configuration": (list(WITH_RESULT), ("--config", "wrong.toml"), 2),
+    "an unknown option": (EVERY, ("--frob",), 2),
+    "a missing configuration": (EVERY, ("--config", "missing.toml"), 2),
+    "a wrong configuration": (EVERY, ("--config", "wrong.toml"), 2),
+    "no key": ([name for name in ASKING if name.startswith("model")], (), 7),
     "no such job": (OF_JOBS, ("no-such-job",), 4),
     "a damaged store": (OF_THE_STORE, (), 11),
     "a bug": (OF_THE_STORE, (), 1),
@@ -69,7 +79,8 @@ CASES = [(name, failure) for failure, (names, _, _) in FAILURES.items() for name
 
 
 def line(name: str, model: Path, *more: str) -> list[str]:
-    given = [str(model) if word == MODEL else word for word in WITH_RESULT[name]]
+    words = {**WITH_RESULT, **ASKING}[name]
+    given = [str(model) if word == MODEL else word for word in words]
     return [*name.split(), *more, *given]
 
 
@@ -129,7 +140,7 @@ def test_every_command_with_a_result_is_in_the_table() -> None:
         if any("--json" in param.opts for param in found(words).params)
     }
     # What is wrong is the result of `doctor`, and not its failure.
-    assert takes_json - {"doctor"} == set(WITH_RESULT)
+    assert takes_json - {"doctor"} == set(EVERY)
 
 
 def found(words: tuple[str, ...]) -> Any:

@@ -58,7 +58,13 @@ NOT_OPENING = {
     *("dashboard", "hooks test"),
     *("serve", "doctor"),  # one has no end, one asks the network: tests/service has their store
     *("service", "service install", "service uninstall", "service status"),
-    *("model", "model list", "model show", "model delete"),  # they ask the network, too
+    *(
+        "model",
+        "model list",
+        "model show",
+        "model adopt",
+        "model delete",
+    ),  # they ask the network, too
 }
 
 

@@ -15,10 +15,10 @@ from tests.engine.conftest import GRANULE, Lab
 from tests.engine.test_worker import counting, needs_urls_twice
 from uploader.core.errors import SourceUnreadable
 from uploader.core.job import FileState, Mode, PrefixCrc, Status
-from uploader.engine.job_run import refuse_different
+from uploader.core.remote_model import RemoteModel, refuse_different
 from uploader.model.fingerprint import fingerprint_of
 from uploader.model.links import NOTHING
-from uploader.remote.fireworks import Fireworks, RemoteModel
+from uploader.remote.fireworks import Fireworks
 from uploader.runtime import StopToken
 from uploader.sandbox.seeding import seed_model
 from uploader.sources.reader import open_source

@@ -24,10 +24,10 @@ from uploader.core.errors import (
 from uploader.core.job import FileState, Job, Kind, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.receipt_documents import sums
+from uploader.core.remote_model import RemoteModel
 from uploader.core.verdict import Call, Verdict
 from uploader.intake import verify
 from uploader.intake.receipt import receipt_of
-from uploader.remote.fireworks import RemoteModel
 
 AT = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CONTENTS = {"a/w.bin": b"weights" * 400_000, "config.json": b"{}", "empty": b""}

@@ -8,10 +8,11 @@ import pytest
 
 from uploader.core.errors import RemoteError
 from uploader.core.reasons import Code
+from uploader.core.remote_model import RemoteModel
 from uploader.core.verdict import Call, Verdict
 from uploader.intake.online import ask
 from uploader.preflight.serving import lora_serving
-from uploader.remote.fireworks import Fireworks, RemoteModel
+from uploader.remote.fireworks import Fireworks
 
 BASE = "accounts/fireworks/models/qwen3-4b"
 

@@ -179,6 +179,9 @@ def test_install_starts_the_service_and_uninstall_leaves_nothing(
     assert (
         uploader("service", "status").out == "ActiveState\tactive\nStatusText\twaiting for jobs\n"
     )
+    document = uploader("service", "status", "--json").json
+    assert (document["schema"], document["path"]) == ("uploader.service/1", str(unit))
+    assert document["facts"][0] == {"name": "ActiveState", "value": "active"}
     assert uploader("service", "uninstall").code == 0
     assert not unit.exists()
     assert systemctl.asked()[-2:] == [
@@ -187,6 +190,7 @@ def test_install_starts_the_service_and_uninstall_leaves_nothing(
     ]
     assert uploader("service", "uninstall").code == 4
     assert uploader("service", "status").code == 4
+    assert uploader("service", "status", "--json").json["error"]["code"] == "not_found"
 
 
 @linux_only

@@ -102,7 +102,7 @@ class _Enqueue:
             _check_known(store, plan)
             self.plans.append(plan)
         else:
-            self.ids.append(_enqueue(store, plan, as_json=self.as_json))
+            self.ids.append(make_job(store, plan, as_json=self.as_json))
 
     def _say_if_unattended(self, store: wiring.Store) -> None:
         """Once for all jobs, or once for each address that no worker is there for."""
@@ -144,7 +144,8 @@ def _print_plans(plans: Sequence[Plan]) -> None:
         print_plan(plan, width())
 
 
-def _enqueue(store: wiring.Store, plan: Plan, *, as_json: bool) -> int:
+def make_job(store: wiring.Store, plan: Plan, *, as_json: bool) -> int:
+    """Enqueue ``plan``, print what came of it, and return the job's id."""
     jobs = store.create()
     job_id, created = plan.enqueue(jobs, wiring.clock().now())
     _print_outcome(plan, jobs.job(job_id), created=created)

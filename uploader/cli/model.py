@@ -4,26 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from uploader import wiring
+from uploader.cli import options
 from uploader.cli.grammar import Commands
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_columns, print_note
-from uploader.core.errors import NotFound, RemoteError, UsageError, VerbRefused
+from uploader.cli.terminal import out, out_columns, out_json, print_note
+from uploader.core.errors import UsageError, VerbRefused
 from uploader.core.job import ACCOUNT_ID, Job, Status
-from uploader.core.verdict import Verdict
+from uploader.core.model_documents import (
+    ListedModelJson,
+    ModelDeletedDocument,
+    ModelsDocument,
+    listed_json,
+    model_document,
+)
+from uploader.core.text import duration
 
 if TYPE_CHECKING:
-    from uploader.remote.fireworks import Fireworks, RemoteModel
+    from uploader.remote.fireworks import Fireworks
     from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
 
 model = Commands(
-    help="Show and delete what stands on the account.\n\nExample: uploader model list",
+    help="Show, adopt and delete what stands on the account.\n\nExample: uploader model list",
     no_args_is_help=True,
 )
 Id = Annotated[
@@ -31,52 +39,98 @@ Id = Annotated[
 ]
 #: A failed job has left its model: whether it is tried again is for a person to say.
 _GOING_ON = (Status.ACTIVE, Status.PAUSED, Status.BLOCKED)
-_COLUMNS = ("model", "state", "kind", "created", "jobs")
+_COLUMNS = ("model", "state", "kind", "created", "age", "jobs")
 
 
 @model.command("list")
-def list_models(context: typer.Context) -> None:
-    """List the models of the account, and the jobs of this store that made them.
+def list_models(context: typer.Context, as_json: options.AsJson = False) -> None:
+    """List the models of the account, their age, and the jobs of this store that made them.
 
     Example: uploader model list
     """
     settings = settings_of(context)
+    now = wiring.clock().now()
     with _asked(settings) as (service, account), wiring.Store(settings) as store:
         jobs = store.find()
-        rows = [
-            (
-                one.model_id,
-                one.state,
-                one.kind,
-                one.created_at,
-                _made_by(jobs, account, one.model_id),
-            )
+        found = [
+            listed_json(account, one, _of_model(jobs, account, one.model_id), now)
             for one in service.models(account)
         ]
-    out_columns(_COLUMNS, rows)
+    if as_json:
+        document: ModelsDocument = {
+            "schema": "uploader.models/1",
+            "account": account,
+            "models": found,
+        }
+        out_json(document)
+    else:
+        out_columns(_COLUMNS, map(_row, found))
+
+
+def _row(one: ListedModelJson) -> tuple[str, ...]:
+    age = "-" if one["age_s"] is None else duration(one["age_s"])
+    jobs = ",".join(map(str, one["jobs"])) or "-"
+    return one["model_id"], one["state"], one["kind"], one["created_at"], age, jobs
 
 
 @model.command()
-def show(context: typer.Context, name: Id) -> None:
+def show(context: typer.Context, name: Id, as_json: options.AsJson = False) -> None:
     """Show one model as it is now, and what to do next; it runs nothing of that.
 
     Example: uploader model show my-model
     """
+    from uploader.intake.adopt import standing  # loads the preflight
+
     settings = settings_of(context)
     with _asked(settings) as (service, own), wiring.Store(settings) as store:
         account, model_id = _named(name, own)
-        found = _there(service, account, model_id)
+        found = standing(service, account, model_id)
         made_by = _of_model(store.find(), account, model_id)
     whole = f"accounts/{account}/models/{model_id}"
-    out("model", whole)
-    out("state", found.state)
-    out("kind", found.kind)
+    document = model_document(whole, found, made_by, _next(found.state, whole, made_by))
+    if as_json:
+        out_json(document)
+        return
+    for fact in ("model", "state", "kind"):
+        out(fact, str(document[fact]))
     if found.status_message:
         out("message", found.status_message)
     out("files", str(len(found.huggingface_files or ())))
-    out("jobs", ", ".join(f"{job.id} ({job.status})" for job in made_by))
-    for line in _next(found.state, whole, made_by):
+    out("jobs", ", ".join(f"{job.id} ({job.status})" for job in made_by) or "-")
+    for line in document["next"]:
         out("next", line)
+
+
+@model.command()
+@options.spread
+def adopt(
+    context: typer.Context,
+    name: Id,
+    path: options.Folder,
+    *,
+    wanted: options.AdoptOptions,
+    as_json: options.AsJson = False,
+) -> None:
+    """Make a job that goes on with a model which stands there without its files; print its id.
+
+    Nothing is sent: `uploader run` does that. The same command again gives the same job.
+
+    Example: uploader model adopt my-model ./my-model
+    """
+    from uploader.cli.enqueue import make_job
+    from uploader.cli.findings import print_findings
+    from uploader.cli.wait import told
+    from uploader.intake.adopt import adopted
+
+    settings, now = settings_of(context), wiring.clock().now()
+    with _asked(settings) as (service, own), wiring.Store(settings) as store:
+        request = wanted.request(path, *_named(name, own))
+        plan = adopted(request, settings, store.glimpse(), now, service, print_findings)
+        job_id = make_job(store, plan, as_json=as_json)
+        if store.need().job(job_id).status in (Status.FAILED, Status.BLOCKED):
+            print_note(f"`uploader retry {job_id}` goes on with it")
+        if as_json:
+            out_json(told(store.find(), [job_id], single=True))
 
 
 @model.command()
@@ -84,11 +138,14 @@ def delete(
     context: typer.Context,
     name: Id,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Delete a model from the account, with its files. That cannot be undone.
 
     Example: uploader model delete my-model --yes
     """
+    from uploader.intake.adopt import standing  # loads the preflight
+
     settings = settings_of(context)
     with _asked(settings) as (service, own), wiring.Store(settings) as store:
         account, model_id = _named(name, own)
@@ -97,11 +154,19 @@ def delete(
             if job.status in _GOING_ON:
                 hint = f"`uploader cancel {job.id} --delete-remote` ends both"
                 raise VerbRefused(f"job {job.id} still works on {whole}", hint=hint)
-        found = _there(service, account, model_id)
-        if not yes:
-            _ask(f"{whole} is {found.state}. Delete it, with its files?")
-        service.delete(account, model_id)
-    out(whole, "deleted")
+        found = standing(service, account, model_id)
+        meant = yes or _is_meant(f"{whole} is {found.state}. Delete it, with its files?")
+        if meant:
+            service.delete(account, model_id)
+    if as_json:
+        document: ModelDeletedDocument = {
+            "schema": "uploader.model_deleted/1",
+            "model": whole,
+            "deleted": meant,
+        }
+        out_json(document)
+    elif meant:
+        out(whole, "deleted")
 
 
 @contextlib.contextmanager
@@ -119,41 +184,33 @@ def _named(name: str, account: str) -> tuple[str, str]:
     raise UsageError(f"{name} is not a model", hint="write its id, or accounts/ACCOUNT/models/ID")
 
 
-def _there(service: Fireworks, account: str, model_id: str) -> RemoteModel:
-    try:
-        return service.get(account, model_id)
-    except RemoteError as error:
-        if error.verdict is not Verdict.ABSENT:
-            raise
-        hint = "`uploader model list` lists what is there"
-        raise NotFound(f"there is no model {model_id} in account {account}", hint=hint) from None
-
-
 def _of_model(jobs: Jobs | None, account: str, model_id: str) -> list[Job]:
     return jobs.of_model(f"accounts/{account}/models/{model_id}") if jobs else []
 
 
-def _made_by(jobs: Jobs | None, account: str, model_id: str) -> str:
-    return ",".join(str(job.id) for job in _of_model(jobs, account, model_id))
+def _next(state: str, name: str, jobs: Sequence[Job]) -> list[str]:
+    """What a person may do with the model of these jobs; only the last line of a READY one costs.
 
-
-def _next(state: str, whole: str, made_by: list[Job]) -> list[str]:
-    """What a person may do now. READY is not serving, and whoever deploys pays."""
+    READY is not serving (docs/fireworks.md §4).
+    """
     if state == "READY":
+        deploy = f"firectl deployment create {name} --deployment-shape SHAPE"
         return [
-            f"firectl deployment-shape-version list --base-model {whole}",
-            f"firectl deployment create {whole} (costs money from then on)",
+            f"firectl deployment-shape-version match --model {name}",
+            f"{deploy}  # SHAPE: one of those; costs money from then on",
         ]
-    going_on = [job for job in made_by if job.status in _GOING_ON]
+    going_on = [job for job in jobs if job.status in _GOING_ON]
     if going_on:
         return [f"uploader explain {going_on[0].id}"]
-    retried = [f"uploader retry {made_by[-1].id}"] if made_by else []
-    return [*retried, f"uploader model delete {whole}"]
+    model_id = name.rpartition("/")[2]
+    goes_on = f"uploader retry {jobs[-1].id}" if jobs else f"uploader model adopt {model_id} PATH"
+    return [*([goes_on] if state == "UPLOADING" else []), f"uploader model delete {name}"]
 
 
-def _ask(question: str) -> None:
+def _is_meant(question: str) -> bool:
     if not sys.stdin.isatty():
         raise UsageError("nobody can be asked: this is not a terminal", hint="add --yes")
-    if not typer.confirm(question, err=True):
+    meant = typer.confirm(question, err=True)
+    if not meant:
         print_note("nothing was deleted")
-        raise typer.Exit
+    return meant

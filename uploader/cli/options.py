@@ -230,6 +230,34 @@ class JobOptions(FolderOptions):
         return [replace(request, path=path) for path in paths]
 
 
+@dataclass(frozen=True, kw_only=True)
+class AdoptOptions:
+    """How a job is made of a folder for a model that is there: its fields were given before."""
+
+    kind: KindOption = KindWord.AUTO
+    base_model: BaseModel = None
+    include: Include = None
+    exclude: Exclude = None
+    allow: Allow = None
+    no_preflight: NoPreflight = False
+    priority: Priority = 0
+
+    def request(self, path: Path, account: str, model_id: str) -> EnqueueRequest:
+        """What is asked for with the folder ``path`` and that model."""
+        return EnqueueRequest(
+            path=path,
+            model_id=model_id,
+            account=account,
+            kind=self.kind.kind,
+            base_model=self.base_model,
+            include=tuple(self.include or ()),
+            exclude=tuple(self.exclude or ()),
+            allow=tuple(self.allow or ()),
+            no_preflight=self.no_preflight,
+            priority=self.priority,
+        )
+
+
 def spread(command: Callable[..., None]) -> Callable[..., None]:
     """``command``, whose parameter ``wanted`` is one of these values, as Typer can read it.
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader.cli.grammar import Commands
+from uploader.cli.options import AsJson
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_plain, print_note
+from uploader.cli.terminal import out, out_json, out_plain, print_note
+from uploader.core.setup_documents import service_document
 from uploader.core.text import some
 
 if TYPE_CHECKING:
@@ -64,14 +66,18 @@ def uninstall(context: typer.Context, system: System = False) -> None:
 
 
 @service.command()
-def status(context: typer.Context, system: System = False) -> None:
+def status(context: typer.Context, system: System = False, as_json: AsJson = False) -> None:
     """Show what systemd or launchd says about the service.
 
     Example: uploader service status
     """
     from uploader.service import install as installing
 
-    found = installing.state(_planned(settings_of(context), system=system))
+    planned = _planned(settings_of(context), system=system)
+    found = installing.state(planned)
+    if as_json:
+        out_json(service_document(str(planned.path), found))
+        return
     for name, value in found.items():
         out(name, value)
 

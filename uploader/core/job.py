@@ -346,3 +346,8 @@ class NewJob:
     preflight: tuple[Mapping[str, Any], ...] = ()
     #: As `Job.snapshot`.
     snapshot: str | None = None
+
+    @property
+    def model(self) -> str:
+        """The resource name of its model: ``accounts/ACCOUNT/models/MODEL``."""
+        return f"accounts/{self.account}/models/{self.model_id}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from typing_extensions import TypedDict
@@ -62,3 +63,26 @@ class PruneDocument(TypedDict):
     jobs: Annotated[int, "How many of them went."]
     files: Annotated[int, "How many files they had."]
     events: Annotated[int, "How many events told of them."]
+
+
+class ServiceFactJson(TypedDict):
+    """One fact about the service."""
+
+    name: Annotated[str, "In the service manager's word: `ActiveState`, `pid`, …"]
+    value: Annotated[str, "What it says."]
+
+
+class ServiceDocument(TypedDict):
+    """`uploader service status --json`: what systemd or launchd says about the service."""
+
+    schema: Annotated[Literal["uploader.service/1"], "The name and version of this document."]
+    path: Annotated[str, "The definition of the service."]
+    facts: Annotated[list[ServiceFactJson], "What the service manager says."]
+
+
+def service_document(path: str, facts: Mapping[str, str]) -> ServiceDocument:
+    """Of the service that is defined at ``path``."""
+    listed: list[ServiceFactJson] = [
+        {"name": name, "value": value} for name, value in facts.items()
+    ]
+    return {"schema": "uploader.service/1", "path": path, "facts": listed}

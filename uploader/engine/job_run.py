@@ -7,7 +7,6 @@ from contextlib import closing
 from datetime import timedelta
 
 from uploader.core.errors import (
-    JobRefused,
     LeaseLost,
     RemoteError,
     Stopped,
@@ -15,16 +14,16 @@ from uploader.core.errors import (
     UploaderError,
 )
 from uploader.core.events import EventKind
-from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
+from uploader.core.job import UNKNOWN_ACCOUNT, Stage, Status
 from uploader.core.reasons import Code
+from uploader.core.remote_model import refuse_different
 from uploader.core.retry import Block, Decision, Fail, RetryAt
-from uploader.core.text import some
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.endings import ModelUsedUp
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
-from uploader.remote.fireworks import Fireworks, RemoteModel
+from uploader.remote.fireworks import Fireworks
 from uploader.runtime import METERS, StopToken, bind
 from uploader.sources.reader import source_of
 from uploader.store.held import Held
@@ -219,45 +218,3 @@ class JobRun:
             self.held.release()
         except (LeaseLost, StoreError) as end:
             _log.debug("job %d: %s", self._job.id, end.message)
-
-
-def refuse_different(job: Job, model: RemoteModel) -> None:
-    """Raises JobRefused unless an existing model fits this job and still waits for its files."""
-    if model.state == "READY":
-        raise JobRefused(
-            f"{job.model} already exists and is READY",
-            code=Code.ALREADY_EXISTS,
-        )
-    differences = [*_differences(job, model)]
-    if differences:
-        raise JobRefused(
-            f"{job.model} exists and differs: {'; '.join(differences)}",
-            code=Code.EXISTS_DIFFERENTLY,
-            hint="`uploader retry --replace` deletes it and creates it again"
-            if job.created_remotely
-            else Code.ALREADY_EXISTS.hint,
-        )
-
-
-def _differences(job: Job, model: RemoteModel) -> list[str]:
-    found = []
-    if model.state == "FAILED":
-        found.append(f"its state is FAILED ({model.status_message or 'no reason given'})")
-    # For models made before 2026 the service may report neither kind nor files.
-    if model.kind not in (*_KINDS_OF_OLD, job.kind.remote):
-        found.append(f"its kind is {model.kind}, ours is {job.kind.remote}")
-    ours = set(job.create_body["model"].get("baseModelDetails", {}).get("huggingfaceFiles", ()))
-    theirs = set(model.huggingface_files or ours)
-    if ours - theirs:
-        found.append(f"it lacks {some(sorted(ours - theirs), _NAMES_SHOWN)}")
-    if theirs - ours:
-        found.append(f"it also expects {some(sorted(theirs - ours), _NAMES_SHOWN)}")
-    if model.encryption_state not in ("", *_PLAIN):
-        found.append("it is encrypted with a customer's key, which uploader does not support")
-    return found
-
-
-_NAMES_SHOWN = 5
-#: See docs/fireworks.md §1.2.
-_KINDS_OF_OLD = ("", "KIND_UNSPECIFIED", "CUSTOM_MODEL")
-_PLAIN = ("ENCRYPTION_STATE_UNSPECIFIED", "ENCRYPTION_STATE_PLAINTEXT")

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from uploader.core.errors import RemoteError
 from uploader.core.job import FileState, Job
 from uploader.core.redact import SessionUri
+from uploader.core.remote_model import RemoteModel
 from uploader.core.resumable import UploadUrl, UrlKind
 from uploader.core.verdict import Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
-from uploader.remote.fireworks import RemoteModel
 from uploader.runtime import Clock, StopToken
 
 

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta
 
 from uploader.core.errors import RemoteError
 from uploader.core.job import Job, Status
+from uploader.core.remote_model import RemoteModel
 from uploader.core.resumable import UploadUrl
 from uploader.core.retry import Block, RetryAt
 from uploader.core.upload import Gate, Later, Open, Shut
 from uploader.core.verdict import Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.endings import ModelUsedUp, model_gone, urls_refused
-from uploader.remote.fireworks import RemoteModel
 from uploader.store.held import Held
 
 #: The assumed life of a URL that does not give one (docs/fireworks.md §13.3), in seconds.

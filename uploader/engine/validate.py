@@ -11,10 +11,11 @@ from datetime import timedelta
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import Job
 from uploader.core.reasons import Code
+from uploader.core.remote_model import RemoteModel
 from uploader.core.verdict import Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.endings import model_gone
-from uploader.remote.fireworks import Fireworks, RemoteModel
+from uploader.remote.fireworks import Fireworks
 from uploader.runtime import StopToken
 from uploader.sources.reader import open_source
 from uploader.store.held import Held

@@ -47,7 +47,7 @@ class Plan:
     @property
     def model(self) -> str:
         """The resource name of the model to be: ``accounts/ACCOUNT/models/MODEL``."""
-        return f"accounts/{self.new.account}/models/{self.new.model_id}"
+        return self.new.model
 
     def as_json(self) -> PlanDocument:
         """The document of `uploader enqueue --dry-run --json` (docs/json.md)."""

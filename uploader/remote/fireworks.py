@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,6 +14,7 @@ from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import ACCOUNT_ID
 from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey
+from uploader.core.remote_model import ListedModel, RemoteModel
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.gate import Gate
@@ -26,31 +26,6 @@ from uploader.runtime import Clock, bind
 
 #: Seconds: validateUpload reads whole models (docs/fireworks.md §3).
 VALIDATE_S = 600.0
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteModel:
-    """A model as the service describes it; a field that it leaves out is empty or None."""
-
-    state: str
-    status_code: str
-    status_message: str
-    kind: str
-    huggingface_files: tuple[str, ...] | None
-    peft_base_model: str | None
-    encryption_state: str
-    default_precision: str = ""
-    supports_lora: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ListedModel:
-    """A model in the list of an account, in the service's words."""
-
-    model_id: str
-    state: str
-    kind: str
-    created_at: str
 
 
 #: A list that goes on for longer is not one.

@@ -17,9 +17,9 @@ from uploader.core import probe_model
 from uploader.core import probe_reading as reading
 from uploader.core.errors import RemoteError, UploaderError
 from uploader.core.probe import Item, Line, shape, state_word
+from uploader.core.remote_model import RemoteModel
 from uploader.core.resumable import UploadUrl
 from uploader.core.verdict import Verdict
-from uploader.remote.fireworks import RemoteModel
 from uploader.service.doctor.probe_calls import Calls, Over
 from uploader.service.doctor.probe_storage import Sending
 from uploader.settings.schema import Settings
