@@ -637,6 +637,7 @@ def test_the_store_its_log_and_every_backup_are_private(tmp_path: Path) -> None:
     "text",
     [
         "database_url = 'postgresql://a@h/d'",
+        "database_secret_file = '/tmp/s'",
         "state_dir = '/tmp/s'",
         "[fireworks]\napi_key_file = '/etc/hostname'",
     ],
@@ -678,8 +679,8 @@ def test_a_file_that_others_may_write_does_not_open_the_api(config: Path) -> Non
     [("/a\0b", "contains a NUL"), ("/" + "x" * 300, "too long"), ("/xx" * 1400, "too long")],
 )
 @pytest.mark.parametrize(
-    "key", ["state_dir", "database_url", "fireworks.api_key_file", "fireworks.ca_bundle",
-            "api.roots", "api.tls_cert_file", "api.tls_key_file"],
+    "key", ["state_dir", "database_url", "database_secret_file", "fireworks.api_key_file",
+            "fireworks.ca_bundle", "api.roots", "api.tls_cert_file", "api.tls_key_file"],
 )  # fmt: skip
 def test_a_path_that_no_file_can_have_is_refused(key: str, path: str, flaw: str) -> None:
     variable = f"UPLOADER_{key.upper().replace('.', '__')}"

@@ -39,6 +39,7 @@ from uploader.core.job import (
 from uploader.core.limits import InForce, Move
 from uploader.core.redact import ApiKey
 from uploader.core.retry import Backoff
+from uploader.core.seal import NO_SEAL, Seal
 from uploader.core.timetable import always
 from uploader.core.tuning import START
 from uploader.engine.context import Limits, WorkerContext
@@ -117,6 +118,7 @@ class Lab:
             database.write_bytes(empty_store())
         self.engine = open_engine(database_url or sqlite_url(database))
         ensure(self.engine, self.state)
+        self.seal = NO_SEAL
         self.jobs = Jobs(self.engine)
         self.events: list[str] = []
         self.key = self.world.config.api_key
@@ -179,6 +181,10 @@ class Lab:
             (folder / file.replace("_", ".")).write_bytes(os.urandom(size))
         return folder
 
+    def use(self, seal: Seal) -> None:
+        """From now on, commands and workers have the secret of ``seal``."""
+        self.seal, self.jobs = seal, Jobs(self.engine, seal=seal)
+
     def new_job(self, folder: Path) -> NewJob:
         """What enqueueing the folder as it is now would write."""
         stats = {path.name: path.stat() for path in sorted(folder.iterdir())}
@@ -236,8 +242,8 @@ class Lab:
             owner=lock.owner,
             base_url=self.world.base_url,
             account=self.account,
-            jobs=self.jobs,
-            claims=Claims(self.engine, self.clock.now, self._heard, self.only),
+            jobs=Jobs(self.engine, seal=self.seal, wary=True),
+            claims=Claims(self.engine, self.clock.now, self._heard, self.only, self.seal),
             clock=self.clock,
             spawn=self.spawn,
             limits=limits,

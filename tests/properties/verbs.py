@@ -52,7 +52,7 @@ FILE_WRITES: dict[str, FileWrite] = {
     "mark_failed": lambda held, path, sent, now: held.files.mark_failed(
         path, REASON, soon(now), bytes_sent=sent
     ),
-    "reidentify": lambda held, path, *_: held.files.reidentify(path, "made:2"),
+    "reidentify": lambda held, path, *_: held.files.reidentify(path, 100, "made:2"),
 }
 
 

@@ -51,7 +51,7 @@ FILES: dict[str, Write] = {
     "drop_session": lambda held: held.files.drop_session(PATH, "why", bytes_sent=50),
     "mark_all_stored": lambda held: mark_stored(held, PATH, 1, bytes_sent=50, verified=True),
     "mark_failed": lambda held: held.files.mark_failed(PATH, REASON, None, bytes_sent=50),
-    "reidentify": lambda held: held.files.reidentify(PATH, "made:2"),
+    "reidentify": lambda held: held.files.reidentify(PATH, 100, "made:2"),
     "report_progress": lambda held: held.files.report_progress([ROW], 1.0),
 }
 CLOSED: dict[str, Write] = {

@@ -99,7 +99,7 @@ def test_file_failed_counts(jobs: Jobs, held: Held, told: list[Event]) -> None:
 
 
 def test_reidentify_and_add_event(jobs: Jobs, held: Held, told: list[Event]) -> None:
-    held.files.reidentify(PATH, "made:2")
+    held.files.reidentify(PATH, 100, "made:2")
     held.add_event(EventKind.SESSION_RESUMED, "at byte 5", PATH)
     file = jobs.files(held.job.id)[0]
     assert file.fingerprint == "made:2"
@@ -262,7 +262,7 @@ VERBS: dict[str, Callable[[Held], FileState]] = {
     "drop_session": lambda held: held.files.drop_session(PATH, "gone", bytes_sent=50),
     "mark_stored": lambda held: mark_stored(held, PATH, 9, bytes_sent=50, verified=True),
     "mark_failed": lambda held: held.files.mark_failed(PATH, REASON, LATER, bytes_sent=50),
-    "reidentify": lambda held: held.files.reidentify(PATH, "made:2"),
+    "reidentify": lambda held: held.files.reidentify(PATH, 100, "made:2"),
 }
 
 

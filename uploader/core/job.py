@@ -200,6 +200,9 @@ class FileState:
     failures: int = 0
     not_before: datetime | None = None
     last_error: str | None = None
+    #: See `core/seal.py`; None if the job table has no secret.
+    seal: str | None = None
+    address_seal: str | None = None
 
     @property
     def in_doubt(self) -> bool:
@@ -279,6 +282,8 @@ class Job:
     awaiting_since: datetime | None = None
     #: No living worker holds it or would take it; only set for readers, never for workers.
     unattended: bool = False
+    #: See `core/seal.py`; None if the job table has no secret.
+    seal: str | None = None
 
     @property
     def model(self) -> str:

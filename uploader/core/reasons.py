@@ -178,6 +178,18 @@ class Code(Coded):
         "A model with this id exists and is READY.",
         "choose another `model_id`, or delete that model first",
     )
+    UNSEALED = (
+        "unsealed",
+        Status.FAILED,
+        "The job's rows have no seal of this job table: somebody without its secret wrote them.",
+        "if it is yours, `uploader cancel` it and enqueue its folder again; else see who wrote it",
+    )
+    UNREADABLE_ROW = (
+        "unreadable_row",
+        Status.FAILED,
+        "The job's rows have values that no version of uploader writes.",
+        "`uploader cancel` it and enqueue its folder again; see who else may write the database",
+    )
     EXISTS_DIFFERENTLY = (
         "exists_differently",
         Status.FAILED,

@@ -221,7 +221,8 @@ class Transfer(Errand):
     def _adopt(self, source: Reader) -> None:
         """Write a proven new fingerprint into the row."""
         if source.fingerprint != self.file.fingerprint:
-            self.file = self._held.files.reidentify(self.file.path, source.fingerprint)
+            path, size_bytes = self.file.path, self.file.size_bytes
+            self.file = self._held.files.reidentify(path, size_bytes, source.fingerprint)
 
     def _step(
         self, source: Reader, session: SessionUri, reading: Confirmed | Unclear | Finished

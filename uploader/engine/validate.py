@@ -35,7 +35,7 @@ def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken)
     for file in context.jobs.files(job.id):
         with open_source(job.source, file, stop, context.private) as source:
             if source.touched:
-                held.files.reidentify(file.path, source.fingerprint)
+                held.files.reidentify(file.path, file.size_bytes, source.fingerprint)
 
 
 _RECEIVING = "Fireworks is still gathering the files"

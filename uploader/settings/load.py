@@ -48,6 +48,7 @@ _GRAVE = (
     "fireworks.base_url",
     "fireworks.ca_bundle",
     "database_url",
+    "database_secret_file",
     "state_dir",
     "hooks",
 )
@@ -78,7 +79,7 @@ _SECTIONS: Mapping[str, type[Section]] = {
     "api": Api,
 }
 _API_KEY = "fireworks.api_key"
-_TOP = ("state_dir", "database_url")
+_TOP = ("state_dir", "database_url", "database_secret_file")
 #: Tables of a file, of which no variable can hold one.
 HOOKS = "hooks"
 

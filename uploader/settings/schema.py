@@ -222,6 +222,7 @@ class Settings(Section):
         default_factory=lambda: at_home(platformdirs.user_state_path) or Path("~")
     )
     database_url: str = Field("sqlite:///STATE_DIR/uploader.db", repr=False)
+    database_secret_file: OptionalPath = None
     fireworks: Fireworks = Field(default_factory=Fireworks)
     transfer: Transfer = Field(default_factory=Transfer)
     validation: Validation = Field(default_factory=Validation)
@@ -249,6 +250,7 @@ class Settings(Section):
             self.fireworks.api_key_file,
             self.auth_ini,
             self.config_file,
+            self.database_secret_file,
             self.api.tls_key_file,
             *(file for hook in self.hooks for file in hook.secret_file),
             self.state_dir / "api.token",

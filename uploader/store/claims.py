@@ -29,11 +29,12 @@ from sqlalchemy import (
 from uploader.core.events import EventKind
 from uploader.core.job import LANES, Event, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance
+from uploader.core.seal import NO_SEAL, Seal
+from uploader.store.believed import believed
 from uploader.store.database import dialect
 from uploader.store.fence import Fence
 from uploader.store.held import NO_LEASE, Held
 from uploader.store.journal import Journal, no_listener, reason_columns
-from uploader.store.rows import read_job
 from uploader.store.tables import (
     BLOCKED,
     HAS_SESSION,
@@ -74,15 +75,17 @@ class Claims:
         now: Callable[[], datetime],
         on_event: Callable[[Event], None] = no_listener,
         only: Collection[int] | None = None,
+        seal: Seal = NO_SEAL,
     ) -> None:
         """``now`` is the wall clock; ``on_event`` is called with each event after its commit.
 
         ``only``: the ids of the jobs that this worker is for; it changes no others. None: all.
+        A job without its ``seal``, or with rows that cannot be read, is failed and not claimed.
         """
         self._engine = engine
         self._ours = true() if only is None else jobs.c.id.in_(only)
         self._now = now
-        self._journal = Journal(engine, on_event)
+        self._journal = Journal(engine, on_event, seal)
         #: Does a lease end by itself? With SQLite a file lock alone decides
         #: (docs/architecture.md §9).
         self.leases_end = not dialect.is_file(engine)
@@ -154,7 +157,9 @@ class Claims:
             transaction.run(
                 update(files).where(files.c.job_id == job_id, waited).values(awaiting_since=None)
             )
-            job = read_job(transaction.connection, job_id)
+            job = believed(transaction, job_id)
+        if job is None:
+            return None
         return Held(job, Fence(Lease(job_id, owner, token), self._journal, self._now))
 
     def renew(self, owner: str, lease_s: float) -> set[Lease]:

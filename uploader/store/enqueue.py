@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, true
+from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, true, update
 
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
@@ -14,6 +14,7 @@ from uploader.core.job import OPEN_STATUSES, UNKNOWN_ACCOUNT, Manifest, NewJob, 
 from uploader.core.reasons import Code
 from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.journal import Transaction
+from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
 
 _CHANGED = "changed files"
@@ -125,6 +126,7 @@ def insert_job(transaction: Transaction, new: NewJob) -> int:
         .returning(jobs.c.id)
     ).scalar_one()
     insert_files(transaction, job_id, new.manifest)
+    seal_job(transaction, job_id)
     transaction.add_event(
         job_id, EventKind.ENQUEUED, f"enqueued {new.manifest.root} as {new.model_id}"
     )
@@ -139,11 +141,19 @@ def insert_files(transaction: Transaction, job_id: int, manifest: Manifest) -> N
             "path": file.path,
             "size_bytes": file.size_bytes,
             "fingerprint": file.fingerprint,
+            "seal": transaction.seal.file(job_id, file.path, file.size_bytes, file.fingerprint),
         }
         for file in manifest.files
     ]
     if rows:
         transaction.connection.execute(insert(files), rows)
+
+
+def seal_job(transaction: Transaction, job_id: int) -> None:
+    """Seal what is written of the job by now, if the job table has a secret."""
+    if transaction.seal.secret is not None:
+        seal = transaction.seal.job(read_job(transaction.connection, job_id))
+        transaction.run(update(jobs).where(jobs.c.id == job_id).values(seal=seal))
 
 
 def check_text(manifest: Manifest) -> None:

@@ -23,6 +23,7 @@ from uploader.store.fence import Fence
 from uploader.store.held_files import NO_SESSION, NOT_STORED, HeldFiles
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import read_job
+from uploader.store.sealed import check_job
 from uploader.store.tables import files, jobs
 
 #: The values of a job's row at the beginning of a run (docs/words.md).
@@ -283,7 +284,9 @@ class Held:
         )
 
     def _job(self, transaction: Transaction) -> Job:
-        return read_job(transaction.connection, self.lease.job_id)
+        job = read_job(transaction.connection, self.lease.job_id)
+        check_job(transaction.seal, job)
+        return job
 
     def _add_event(
         self, transaction: Transaction, kind: EventKind, message: str, path: str | None = None

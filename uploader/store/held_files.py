@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Row, Update, bindparam, case, or_, select, update
 
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Mode, PrefixCrc, Reason, Stage, Status
@@ -22,6 +22,7 @@ from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.fence import Fence
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import file_of
+from uploader.store.sealed import check_files
 from uploader.store.tables import files, jobs
 
 #: The values of a file's row without a session or anything proven about one.
@@ -102,6 +103,7 @@ _OPEN = (
             "session_at": bindparam("at"),
             "object_path": bindparam("place"),
             "upload_url": None,
+            "address_seal": bindparam("sealed"),
             "sessions": files.c.sessions + 1,
         }
     )
@@ -135,6 +137,7 @@ class HeldFiles:
 
     def __init__(self, fence: Fence) -> None:
         self._fence = fence
+        self._seal = fence.journal.seal
         self._job_id = fence.lease.job_id
 
     def keep_urls(self, urls: Mapping[str, UploadUrl], until: datetime) -> list[FileState]:
@@ -148,6 +151,7 @@ class HeldFiles:
             {
                 "named": path,
                 "url": url.url.reveal(),
+                "sealed": self._seal.address(job_id, path, url.url.reveal()),
                 "by": Mode.PUT if url.kind is UrlKind.PUT else Mode.SESSION,
             }
             for path, url in urls.items()
@@ -156,7 +160,11 @@ class HeldFiles:
         statement = (
             update(files)
             .where(*unstored, files.c.session_uri.is_(None), files.c.path == bindparam("named"))
-            .values(upload_url=bindparam("url"), mode=bindparam("by"))
+            .values(
+                upload_url=bindparam("url"),
+                address_seal=bindparam("sealed"),
+                mode=bindparam("by"),
+            )
         )
         with self._fence.writing(urls_until=until) as transaction:
             if rows:
@@ -164,8 +172,7 @@ class HeldFiles:
             found = transaction.connection.execute(
                 select(files).where(*unstored).order_by(files.c.path)
             )
-            with corrupt_rows_as_store_error():
-                return [file_of(row) for row in found]
+            return [self._file(row) for row in found]
 
     def expire_urls(self) -> None:
         """The URLs that were kept are good for nothing any more, however long they should live."""
@@ -178,7 +185,12 @@ class HeldFiles:
         See docs/invariants.md §1.
         """
         rows = [
-            {"named": new.path, "uri": new.uri.reveal(), "place": new.object_path}
+            {
+                "named": new.path,
+                "uri": new.uri.reveal(),
+                "place": new.object_path,
+                "sealed": self._seal.address(self._job_id, new.path, new.uri.reveal()),
+            }
             for new in sessions
         ]
         with self._fence.writing(start_accepted=True) as transaction:
@@ -211,6 +223,7 @@ class HeldFiles:
             "furthest": case((further, files.c.offset), else_=files.c.furthest),
             "sessions_lost": case((further, 1), else_=files.c.sessions_lost + 1),
         }
+        address = None if url is None else url.url.reveal()
         with self._fence.writing() as transaction:
             self._check_uploading(transaction)
             file = self._write(
@@ -218,7 +231,8 @@ class HeldFiles:
                 path,
                 **NO_SESSION,
                 **(losses if lost else {}),
-                upload_url=None if url is None else url.url.reveal(),
+                upload_url=address,
+                address_seal=self._seal.address(self._job_id, path, address),
                 bytes_sent=bytes_sent,
                 **NOT_STORED,
                 old_sessions_lost=files.c.old_sessions_lost + int(old),
@@ -265,13 +279,14 @@ class HeldFiles:
             self._add_event(transaction, EventKind.FILE_FAILED, reason.message, path)
             return file
 
-    def reidentify(self, path: str, fingerprint: str) -> FileState:
+    def reidentify(self, path: str, size_bytes: int, fingerprint: str) -> FileState:
         """The same bytes under another fingerprint, proven by the caller (docs/invariants.md §6).
 
         If nothing of the file was sent, its bytes are taken as they are now.
         """
+        seal = self._seal.file(self._job_id, path, size_bytes, fingerprint)
         with self._fence.writing() as transaction:
-            file = self._write(transaction, path, fingerprint=fingerprint)
+            file = self._write(transaction, path, fingerprint=fingerprint, seal=seal)
             message = "the file was touched or replaced by the same bytes"
             if not (file.bytes_sent or file.stored):
                 message = "nothing of it was sent yet and its size is the same: taken as it is now"
@@ -308,8 +323,7 @@ class HeldFiles:
         transaction.connection.execute(statement, [{**row, **this} for row in rows])
         paths = [row["named"] for row in rows]
         query = select(files).where(files.c.job_id == self._job_id, files.c.path.in_(paths))
-        with corrupt_rows_as_store_error():
-            found = {row.path: file_of(row) for row in transaction.connection.execute(query)}
+        found = {row.path: self._file(row) for row in transaction.connection.execute(query)}
         if not found.keys() >= set(paths):
             raise self._fence.lost()
         return [found[path] for path in paths]
@@ -320,9 +334,16 @@ class HeldFiles:
         result = transaction.run(update(files).where(*this).values(**columns).returning(files))
         with corrupt_rows_as_store_error():
             row = result.one_or_none()
-            if row is not None:
-                return file_of(row)
+        if row is not None:
+            return self._file(row)
         raise self._fence.lost()
+
+    def _file(self, row: Row[Any]) -> FileState:
+        """Raises StoreError for a row that this program never writes, or that has no seal."""
+        with corrupt_rows_as_store_error():
+            file = file_of(row)
+        check_files(self._seal, [file])
+        return file
 
     def _add_event(
         self, transaction: Transaction, kind: EventKind, message: str, path: str
@@ -361,7 +382,7 @@ class HeldFiles:
         )
         with corrupt_rows_as_store_error():
             found = transaction.run(statement).one_or_none()
-            return None if found is None else file_of(found)
+        return None if found is None else self._file(found)
 
     def _end_failures(self, transaction: Transaction) -> None:
         """Confirmed bytes end a series of failures; a blocked or paused job keeps its reason."""

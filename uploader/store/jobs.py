@@ -39,11 +39,13 @@ from uploader.core.job import (
     Status,
 )
 from uploader.core.lifecycle import Verb, advance, already
+from uploader.core.seal import NO_SEAL, Seal
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, no_listener, reason_columns
 from uploader.store.limits import Limits
 from uploader.store.restart import refuse, restart
 from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
+from uploader.store.sealed import check_files, check_job
 from uploader.store.tables import ENDED, HELD, OPEN, events, files, jobs
 from uploader.store.verb_rules import check_deletable, check_removable, forgive
 
@@ -70,14 +72,18 @@ class Jobs:
         engine: Engine,
         on_event: Callable[[Event], None] = no_listener,
         living: Callable[[], Mapping[str, Scope]] | None = None,
+        seal: Seal = NO_SEAL,
+        *,
+        wary: bool = False,
     ) -> None:
         """``on_event`` is called with each event after its commit.
 
         ``living`` names the owners that live, and what each takes: of a job whose holder does not
         live, nothing is told that only a worker at work makes true. A worker's own table does not
-        ask.
+        ask. ``wary``: a job or a file without its ``seal`` is an error, as a worker needs it.
         """
-        self._journal = Journal(engine, on_event)
+        self._journal = Journal(engine, on_event, seal)
+        self._wary = wary
         self._living = living
         self.limits = Limits(self._journal)
 
@@ -102,6 +108,8 @@ class Jobs:
         """Raises NotFound."""
         with self._journal.reading() as connection:
             found = read_job(connection, job_id)
+        if self._wary:
+            check_job(self._journal.seal, found)
         return self._as_attended([found])[0]
 
     def find(self, ref: str) -> Job:
@@ -236,7 +244,10 @@ class Jobs:
         """The job's files by path."""
         query = select(files).where(files.c.job_id == job_id).order_by(files.c.path)
         with self._journal.reading() as connection:
-            return [file_of(row) for row in connection.execute(query)]
+            found = [file_of(row) for row in connection.execute(query)]
+        if self._wary:
+            check_files(self._journal.seal, found)
+        return found
 
     def snapshots(self) -> list[str]:
         """The snapshots in use: of jobs that may still send, or that a worker holds."""
@@ -301,7 +312,8 @@ class Jobs:
     def check_restart(self, job_id: int, new: NewJob, *, replace: bool = False) -> None:
         """Raises what `restart` would raise now."""
         with self._journal.reading() as connection:
-            refuse(connection, read_job(connection, job_id), new, replace=replace)
+            job = read_job(connection, job_id)
+            refuse(connection, job, new, self._journal.seal, replace=replace)
 
     def restart(
         self,

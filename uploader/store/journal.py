@@ -14,6 +14,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from uploader.core.events import EventKind
 from uploader.core.job import Event, Reason
 from uploader.core.redact import redact
+from uploader.core.seal import NO_SEAL, Seal
 from uploader.store.database import dialect
 from uploader.store.tables import events
 
@@ -49,6 +50,7 @@ class Transaction:
 
     connection: Connection
     now: datetime
+    seal: Seal
     events: list[Event] = field(default_factory=list)
     #: Whether it has changed a row: one that found nothing to do wakes nobody.
     wrote: bool = False
@@ -87,7 +89,11 @@ class Transaction:
 class Journal:
     """The two ways to use the tables: a read, and a write that calls ``on_event`` after commit."""
 
-    def __init__(self, engine: Engine, on_event: Callable[[Event], None]) -> None:
+    def __init__(
+        self, engine: Engine, on_event: Callable[[Event], None], seal: Seal = NO_SEAL
+    ) -> None:
+        """``seal`` makes the seals of what is written."""
+        self.seal = seal
         self._engine = engine
         self._writing = dialect.writing(engine)
         self._on_event = on_event
@@ -106,7 +112,7 @@ class Journal:
     def writing(self, now: datetime) -> Iterator[Transaction]:
         """All or nothing, with its events; raises StoreError."""
         with dialect.store_errors(), self._writing.begin() as connection:
-            transaction = Transaction(connection, now)
+            transaction = Transaction(connection, now, self.seal)
             yield transaction
             if transaction.wrote:
                 dialect.announce(connection)

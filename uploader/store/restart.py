@@ -15,8 +15,9 @@ from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, NewJob
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
+from uploader.core.seal import Seal
 from uploader.core.text import some
-from uploader.store.enqueue import check_text, insert_files
+from uploader.store.enqueue import check_text, insert_files, seal_job
 from uploader.store.held import NEW_RUN
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.tables import files, jobs
@@ -24,9 +25,10 @@ from uploader.store.tables import files, jobs
 _NAMES_SHOWN = 5
 
 
-def refuse(connection: Connection, job: Job, new: NewJob, *, replace: bool) -> None:
+def refuse(connection: Connection, job: Job, new: NewJob, seal: Seal, *, replace: bool) -> None:
     """Raises UsageError or VerbRefused if that run may not begin."""
     advance(job.status, Verb.RESCAN)
+    _refuse_unsealed(job, seal)
     _refuse_held(job)
     _refuse_foreign(job, replace=replace)
     if not replace:
@@ -41,7 +43,7 @@ def restart(
 
     Of ``kept``, the stored files whose bytes are the same, those stay stored that still are.
     """
-    refuse(transaction.connection, job, new, replace=replace)
+    refuse(transaction.connection, job, new, transaction.seal, replace=replace)
     kept = [] if replace else _still_stored(transaction, job, kept)
     transaction.run(
         update(jobs)
@@ -63,6 +65,7 @@ def restart(
     # The session URIs are deleted with their rows: those of an earlier run must not be used again.
     transaction.run(delete(files).where(files.c.job_id == job.id))
     insert_files(transaction, job.id, new.manifest)
+    seal_job(transaction, job.id)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED
     transaction.add_event(job.id, kind, _event_message(new, kept, replace=replace))
     for file in kept:
@@ -107,6 +110,12 @@ def _event_message(new: NewJob, kept: Sequence[FileState], *, replace: bool) -> 
         return what + f"{len(kept)} of them stay stored, {size_bytes:,} bytes"
     what += "every byte is sent again"
     return f"{what}, to a model that is deleted and created again" if replace else what
+
+
+def _refuse_unsealed(job: Job, seal: Seal) -> None:
+    """A new run would seal what somebody else may have written."""
+    if not seal.holds_job(job):
+        raise UsageError(f"job {job.id} has no seal of this job table", code=Code.UNSEALED)
 
 
 def _refuse_held(job: Job) -> None:

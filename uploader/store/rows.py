@@ -136,6 +136,7 @@ def job_of(row: Row[Any]) -> Job:
         bytes_marked=int(row.bytes_marked),
         bytes_sent=int(row.bytes_sent),
         awaiting_since=row.awaiting_since if row.lease_token else None,
+        seal=row.seal,
     )
 
 
@@ -182,6 +183,8 @@ def file_of(row: Row[Any]) -> FileState:
         failures=row.failures,
         not_before=row.not_before,
         last_error=row.last_error,
+        seal=row.seal,
+        address_seal=row.address_seal,
     )
 
 

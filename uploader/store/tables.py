@@ -115,6 +115,7 @@ jobs = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     Column("ready_at", UtcDateTime),
+    Column("seal", Text),
     CheckConstraint(f"stage IN ({_words(Stage)})", name="jobs_stage_known"),
     CheckConstraint(f"status IN ({_words(Status)})", name="jobs_status_known"),
     CheckConstraint(
@@ -172,6 +173,8 @@ files = Table(
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("not_before", UtcDateTime),
     Column("last_error", Text),
+    Column("seal", Text),
+    Column("address_seal", Text),
     CheckConstraint(f"mode IN ({_words(Mode)})", name="files_mode_known"),
     CheckConstraint('"offset" BETWEEN 0 AND size_bytes', name="files_offset_within"),
     CheckConstraint("mark_bytes BETWEEN 0 AND size_bytes", name="files_mark_within"),

@@ -12,7 +12,7 @@ from uploader.core.addresses import is_plain
 from uploader.core.errors import StoreError, UsageError
 from uploader.runtime import Clock, StopToken, SystemClock, processors, spawn
 from uploader.wiring.stores import Store as Store
-from uploader.wiring.stores import hooks_of, sweep
+from uploader.wiring.stores import hooks_of, seal, sweep
 from uploader.wiring.stores import locate as locate
 
 if TYPE_CHECKING:
@@ -81,13 +81,14 @@ def worker(
             WorkerLock(settings.state_dir, scope) as lock,
             contextlib.closing(ChangeWatch(engine, lock.owner)) as watch,
         ):
+            sealing = seal(settings)
             migrate.require_head(engine)  # from here on nobody else migrates it
             for concern in concerns(settings, engine):
                 _log.warning("%s", concern)
-            claims = Claims(engine, clock().now, on_event, scope.only)
+            claims = Claims(engine, clock().now, on_event, scope.only, sealing)
             given = by_now or (lambda: settings)
             context = _context(settings, engine, lock, watch.changed, claims, given)
-            yield Worker(context), Jobs(engine)
+            yield Worker(context), Jobs(engine, seal=sealing)
     except StoreError as error:
         locate(error, settings)
         raise
@@ -189,7 +190,7 @@ def _context(
     marks = Marks(settings.state_dir / "marks")
     with dialect.store_errors():
         marks.sweep(time.now())
-    jobs, slots = Jobs(engine), Slots(time, START)
+    jobs, slots = Jobs(engine, seal=seal(settings), wary=True), Slots(time, START)
     throttle = Throttle(time, slots)
 
     def keep(move: Move) -> None:

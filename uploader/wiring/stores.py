@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import stat
 from typing import TYPE_CHECKING, Self
 
 from uploader.core.errors import NotFound, StoreError, UsageError
@@ -15,12 +17,17 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from uploader.core.job import Scope
+    from uploader.core.seal import Seal
     from uploader.settings.schema import Settings
     from uploader.store.history import Rows
     from uploader.store.jobs import Jobs
     from uploader.store.outbox import Outbox
 
 _log = logging.getLogger(__name__)
+
+_MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 32, 4096
+#: A mounted secret may be of a group that this user is in.
+_EXPOSED = stat.S_IWGRP | stat.S_IRWXO
 
 
 class Store:
@@ -52,7 +59,7 @@ class Store:
             return None
         engine = self._opened()
         migrate.require_head(engine)
-        return Jobs(engine, living=self.living)
+        return Jobs(engine, living=self.living, seal=seal(self._settings))
 
     def need(self) -> Jobs:
         """The job table. Raises NotFound if there is none yet."""
@@ -77,7 +84,7 @@ class Store:
         from uploader.store.jobs import Jobs
 
         self.upgrade()
-        return Jobs(self._opened(), living=self.living)
+        return Jobs(self._opened(), living=self.living, seal=seal(self._settings))
 
     def outbox(self) -> Outbox | None:
         """The outbox of the hooks; None if there is no store yet."""
@@ -153,6 +160,33 @@ class Store:
         if self._engine is None:
             self._engine = open_engine(self._settings.database_url)
         return self._engine
+
+
+def seal(settings: Settings) -> Seal:
+    """What seals the rows of the job table; raises UsageError for a secret that cannot be used."""
+    from uploader.core.seal import NO_SEAL, Seal
+
+    file = settings.database_secret_file
+    return NO_SEAL if file is None else Seal(_secret(file))
+
+
+def _secret(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            facts = os.fstat(opened.fileno())
+            secret = opened.read(_MAX_SECRET_BYTES + 1).strip()
+    except OSError as problem:
+        raise _refused(file, f"cannot be read: {problem.strerror}") from None
+    if facts.st_uid not in (0, os.geteuid()) or facts.st_mode & _EXPOSED:
+        raise _refused(file, "may be read or replaced by others")
+    if not _MIN_SECRET_BYTES <= len(secret) <= _MAX_SECRET_BYTES:
+        raise _refused(file, f"has not {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} characters")
+    return secret
+
+
+def _refused(file: Path, why: str) -> UsageError:
+    hint = f"`(umask 077; openssl rand -hex 32 > {file})` makes one, for a table without jobs"
+    return UsageError(f"database_secret_file {file} {why}", hint=hint)
 
 
 def locate(error: StoreError, settings: Settings) -> None:

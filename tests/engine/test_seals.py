@@ -1,0 +1,226 @@
+"""What somebody who may write the job table, but lacks its secret, can have a worker do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, update
+
+from tests.engine.conftest import GRANULE, Lab
+from uploader.core.errors import UsageError
+from uploader.core.job import Status
+from uploader.core.lifecycle import Verb
+from uploader.core.seal import NO_SEAL, Seal
+from uploader.sandbox.adapter import InProcessAdapter
+from uploader.store.jobs import Jobs
+from uploader.store.tables import files, jobs
+
+SEAL, OTHER = Seal(b"s" * 32), Seal(b"o" * 32)
+EVIL = "https://evil.example/upload?upload_id=1"
+
+
+@pytest.fixture
+def sealed(lab: Lab) -> Lab:
+    lab.use(SEAL)
+    return lab
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The address of every request."""
+    found: list[str] = []
+    send = InProcessAdapter.send
+
+    def note(adapter: InProcessAdapter, request: Any, *more: Any, **named: Any) -> Any:
+        found.append(request.url)
+        return send(adapter, request, *more, **named)
+
+    monkeypatch.setattr(InProcessAdapter, "send", note)
+    yield found
+    assert not any("evil" in url for url in found)
+
+
+def write(lab: Lab, statement: Any) -> None:
+    """As somebody who may write the database."""
+    with lab.engine.begin() as connection:
+        connection.execute(statement)
+
+
+def begun(lab: Lab, **sizes: Any) -> int:
+    """A job whose upload was interrupted in the middle."""
+    job_id = lab.enqueue(lab.model(**sizes))
+    lab.bytes_per_s = 1000.0
+    lab.run_until(lambda: lab.job(job_id).bytes_confirmed > 0)
+    lab.bytes_per_s = None
+    return job_id
+
+
+@pytest.mark.parametrize("seal", [NO_SEAL, SEAL])
+def test_a_sealed_job_goes_on_at_the_right_byte(lab: Lab, seal: Seal) -> None:
+    lab.use(seal)
+    begun(lab, a_bin=9 * GRANULE)
+    lab.run()
+    lab.assert_ready()
+    assert lab.kinds().count("session_opened") == 1
+    assert (lab.job().seal is None) == (seal is NO_SEAL)
+
+
+@pytest.mark.parametrize("secret", [NO_SEAL, OTHER])
+def test_a_job_of_somebody_without_the_secret_is_not_worked_on(
+    sealed: Lab, secret: Seal, asked: list[str]
+) -> None:
+    planted = Jobs(sealed.engine, seal=secret)
+    planted.enqueue(sealed.new_job(sealed.model("planted")), sealed.clock.now())
+    sealed.run()
+    job = sealed.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "unsealed")
+    assert asked == []
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"path": "/etc"},
+        {"snapshot": "/etc"},
+        {"model_id": "other"},
+        {"kind": "lora"},
+        {"create_body": {"modelId": "model", "model": {"public": True}}},
+        {"options": {"allow": ["outside_link"]}},
+    ],
+)
+def test_a_job_that_was_changed_is_failed_and_the_others_go_on(
+    sealed: Lab, changed: dict[str, Any], asked: list[str]
+) -> None:
+    begun(sealed)
+    other = sealed.enqueue(sealed.model("other-model"))
+    write(sealed, update(jobs).where(jobs.c.id == 1).values(**changed))
+    del asked[:]
+    sealed.run()
+    job = sealed.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "unsealed")
+    assert not any("a.bin" in url and "other-model" not in url for url in asked)
+    sealed.assert_ready(other)
+
+
+def test_a_job_gets_no_further_file(sealed: Lab, asked: list[str]) -> None:
+    folder = sealed.model(a_bin=5)
+    sealed.enqueue(folder)
+    (folder / "secret").write_bytes(b"secret")
+    known = sealed.file()
+    row = {"job_id": 1, "path": "secret", "size_bytes": 6, "fingerprint": known.fingerprint}
+    write(sealed, insert(files).values(**row, seal=known.seal))
+    sealed.run()
+    assert (sealed.job().status, asked) == (Status.FAILED, [])
+
+
+@pytest.mark.parametrize("changed", [{"size_bytes": 10 * GRANULE}, {"fingerprint": "linked:1:1"}])
+def test_a_file_that_was_changed_is_not_sent(
+    sealed: Lab, changed: dict[str, Any], asked: list[str]
+) -> None:
+    sealed.enqueue(sealed.model())
+    write(sealed, update(files).values(**changed))
+    sealed.run()
+    assert (sealed.job().status, asked) == (Status.FAILED, [])
+
+
+@pytest.mark.parametrize("column", ["session_uri", "upload_url"])
+def test_a_file_is_not_sent_where_somebody_else_says(
+    sealed: Lab, column: str, asked: list[str]
+) -> None:
+    begun(sealed, a_bin=9 * GRANULE, b_bin=9 * GRANULE)
+    write(sealed, update(files).where(files.c.path == "a.bin").values(**{column: EVIL}))
+    sealed.run()
+    sealed.assert_ready()
+    assert "session_dropped" in sealed.kinds()
+    assert asked
+
+
+def test_the_address_of_one_file_is_not_good_for_another(sealed: Lab, asked: list[str]) -> None:
+    """Seal and address are copied whole; their place in the table is part of the seal."""
+    begun(sealed, a_bin=9 * GRANULE, b_bin=9 * GRANULE)
+    known = {file.path: file for file in sealed.jobs.files(1)}
+    assert known["a.bin"].session
+    assert known["b.bin"].session
+    taken = {
+        "session_uri": known["b.bin"].session.reveal(),
+        "address_seal": known["b.bin"].address_seal,
+    }
+    write(sealed, update(files).where(files.c.path == "a.bin").values(**taken))
+    del asked[:]
+    sealed.run()
+    sealed.assert_ready()
+    dropped = [one.path for one in sealed.jobs.events() if one.kind == "session_dropped"]
+    assert dropped == ["a.bin"]
+
+
+def test_what_is_changed_while_it_is_worked_on_is_not_followed(
+    sealed: Lab, asked: list[str]
+) -> None:
+    sealed.enqueue(sealed.model(a_bin=9 * GRANULE))
+
+    def turn(name: str) -> None:
+        if name == "create after":
+            write(sealed, update(jobs).values(path="/etc"))
+
+    sealed.boundary = turn
+    sealed.run()
+    job = sealed.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "unsealed")
+    assert not any("a.bin" in url for url in asked)
+
+
+def test_a_cancelled_job_leads_to_no_strange_address(sealed: Lab, asked: list[str]) -> None:
+    begun(sealed, a_bin=9 * GRANULE)
+    sealed.jobs.apply(1, Verb.CANCEL, sealed.clock.now())
+    write(sealed, update(files).values(session_uri=EVIL))
+    del asked[:]
+    sealed.run()
+    assert (sealed.job().status, asked) == (Status.CANCELLED, [])
+    assert sealed.file().session is None
+
+
+def test_of_a_cancelled_job_that_was_changed_nothing_is_deleted(
+    sealed: Lab, asked: list[str]
+) -> None:
+    begun(sealed, a_bin=9 * GRANULE)
+    sealed.jobs.apply(1, Verb.CANCEL, sealed.clock.now(), delete_remote=True)
+    write(sealed, update(jobs).values(model_id="another"))
+    del asked[:]
+    sealed.run()
+    assert (sealed.kinds()[-1], asked) == ("left_open", [])
+
+
+def test_a_new_run_does_not_seal_what_somebody_else_wrote(sealed: Lab) -> None:
+    folder = sealed.model()
+    sealed.enqueue(folder)
+    new = sealed.new_job(folder)
+    write(sealed, update(jobs).values(path="/etc"))
+    with pytest.raises(UsageError, match="no seal"):
+        sealed.jobs.restart(1, new, sealed.clock.now())
+    with pytest.raises(UsageError, match="no seal"):
+        sealed.jobs.check_restart(1, new)
+
+
+def test_a_new_run_is_sealed(sealed: Lab) -> None:
+    begun(sealed)
+    sealed.jobs.restart(1, sealed.new_job(sealed.folder / "model"), sealed.clock.now())
+    sealed.run()
+    sealed.assert_ready()
+
+
+def test_a_file_that_was_touched_is_sealed_again(sealed: Lab) -> None:
+    begun(sealed, a_bin=9 * GRANULE)
+    (sealed.folder / "model" / "a.bin").touch()
+    sealed.run()
+    sealed.assert_ready()
+    assert "reidentified" in sealed.kinds()
+
+
+def test_without_a_secret_rows_are_believed_as_ever(lab: Lab) -> None:
+    begun(lab)
+    write(lab, update(jobs).values(seal="nonsense"))
+    write(lab, update(files).values(seal="nonsense", address_seal="nonsense"))
+    lab.run()
+    lab.assert_ready()

@@ -1,0 +1,83 @@
+"""The file with the secret of a job table: what is read from it, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import home, sql, store, template
+from tests.model.build import BASE, folder
+from uploader import wiring
+from uploader.core.errors import UsageError
+from uploader.core.seal import NO_SEAL, Seal
+from uploader.intake.plan import planned
+from uploader.intake.request import EnqueueRequest
+from uploader.settings.load import load
+from uploader.settings.schema import Settings
+from uploader.wiring.stores import seal
+
+__all__ = ["home", "sql", "store", "template"]
+SECRET = "5" * 64
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "secret"
+    file.write_text(f"{SECRET}\n")
+    file.chmod(0o600)
+    return file
+
+
+def settings_with(file: Path) -> Settings:
+    return load(None, {"UPLOADER_DATABASE_SECRET_FILE": str(file)})
+
+
+def test_the_secret_is_the_word_in_the_file(file: Path) -> None:
+    assert seal(settings_with(file)) == Seal(SECRET.encode())
+    assert seal(load(None, {})) is NO_SEAL
+
+
+def test_a_secret_that_is_mounted_for_a_group_is_taken(file: Path) -> None:
+    file.chmod(0o440)
+    assert seal(settings_with(file)).secret
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o620, 0o602, 0o644])
+def test_a_secret_that_others_may_read_or_replace_is_refused(file: Path, mode: int) -> None:
+    file.chmod(mode)
+    with pytest.raises(UsageError, match="by others"):
+        seal(settings_with(file))
+
+
+@pytest.mark.parametrize("text", ["", "short", "x" * 31, "x" * 5000, "\n" * 40])
+def test_a_secret_of_another_length_is_refused(file: Path, text: str) -> None:
+    file.write_text(text)
+    with pytest.raises(UsageError, match="32 to 4096"):
+        seal(settings_with(file))
+
+
+def test_a_secret_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        seal(settings_with(tmp_path / "none"))
+
+
+def test_the_secret_is_never_sent(file: Path) -> None:
+    assert file in settings_with(file).private_paths
+
+
+def test_what_a_command_enqueues_is_sealed(
+    store: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.exists()
+    monkeypatch.setenv("UPLOADER_DATABASE_SECRET_FILE", str(file))
+    settings, now = load(), wiring.clock().now()
+    with wiring.Store(settings) as opened:
+        jobs = opened.create()
+        request = EnqueueRequest(path=folder(tmp_path / "model", BASE))
+        job_id, _ = planned(request, settings, jobs, now).enqueue(jobs, now)
+        job, own = jobs.job(job_id), seal(settings)
+        assert own.holds_job(job)
+        assert all(map(own.holds_file, jobs.files(job_id)))
+        assert not own.holds_job(dataclasses.replace(job, path="/etc"))
