@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+from hashlib import sha256
 
 import pytest
 
@@ -44,15 +45,17 @@ def test_a_kill_in_the_middle_of_a_shard_goes_on_at_the_confirmed_byte(world: Wo
     model = world.model("model", weights_bin=24 * MIB + 1)
     world.uploader("enqueue", model)
     world.hold("weights", 2 * MIB)
-    with world.worker() as process:
+    with world.worker(UPLOADER_INTEGRITY__SHA256="on") as process:
         until(lambda: world.received() >= 2 * MIB)
         shown = world.job()["bytes_confirmed"]
         world.kill(process)
     held = world.box.report()["objects"]["sandbox/model/weights.bin"]["persisted"]
     assert shown <= held
-    world.finish()
+    world.finish(UPLOADER_INTEGRITY__SHA256="on")
     world.assert_identical(model)
     world.assert_kept_every_promise()
+    digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in model.iterdir()}
+    assert {file["path"]: file["sha256"] for file in world.job()["files"]} == digests
     assert f"the server has {held:,} of" in world.uploader("logs", 1).stdout
 
 

@@ -18,6 +18,7 @@ from uploader.core.job import Mode
 from uploader.core.lifecycle import Verb
 from uploader.core.upload import EXCHANGE_EVERY_S
 from uploader.engine.berths import MOST_OPENERS, SMALL_PER_SLOT, Berths
+from uploader.engine.hashing import Digests
 from uploader.engine.throttle import Slots
 
 #: Slots of a laboratory's worker.
@@ -71,8 +72,9 @@ def test_a_small_file_costs_two_requests(lab: Lab, size: int) -> None:
     lab.world.config.landing_polls = 0
     lab.enqueue(lab.model(**small(200, size)))
     crossed = counted(lab)
-    lab.run()
+    lab.run(digests=Digests.ON)
     lab.assert_ready()
+    assert all(file.sha256 for file in lab.jobs.files(1))
     requests = sum(count for name, count in crossed.items() if name.endswith("before"))
     assert requests <= 2.05 * 200, crossed
     assert crossed["query before"] == (0 if size else 200)  # it creates an empty object
@@ -95,7 +97,7 @@ def test_a_small_file_costs_half_a_transaction_at_most(lab: Lab, latency_s: floa
     slow(lab, latency_s)
     lab.enqueue(lab.model(**small(200)))
     written = commits(lab)
-    lab.run()
+    lab.run(digests=Digests.ON)
     lab.assert_ready()
     assert len(written) <= 0.5 * 200
 

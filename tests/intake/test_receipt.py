@@ -86,6 +86,25 @@ def test_what_the_service_did_not_say_is_not_in_the_receipt(root: Path) -> None:
         assert (file["verified"], file["crc32c_remote"], file["generation"]) == (False, None, None)
 
 
+def test_a_digest_of_what_was_sent_needs_no_file(root: Path) -> None:
+    known = [
+        replace(file, sha256=hashlib.sha256(CONTENTS[file.path]).hexdigest()) for file in FILES
+    ]
+    read: list[int] = []
+    expected = receipt_of(job(root), FILES)
+    (root / "config.json").write_bytes(b"[]")
+    (root / "a" / "w.bin").unlink()
+    assert receipt_of(job(root), known, read.append) == expected
+    assert read == []
+    with pytest.raises(Differs, match="config"):
+        receipt_of(job(root), [known[0], FILES[1], known[2]])
+
+
+def test_a_job_that_knows_the_sha256_is_compared_by_it(root: Path) -> None:
+    known = [replace(FILES[0], sha256="0" * 64)]
+    assert differences(verify.proof_of_job(job(root), known), root) == [("a/w.bin", "sha256")]
+
+
 def test_two_receipts_of_one_job_are_equal(root: Path) -> None:
     assert json.dumps(receipt_of(job(root), FILES)) == json.dumps(receipt_of(job(root), FILES))
 

@@ -50,8 +50,9 @@ def mark_stored(
     bytes_sent: int,
     verified: bool,
     generation: int | None = None,
+    sha256: str | None = None,
 ) -> FileState:
-    stored = StoredFile(path, crc32c, bytes_sent, verified, generation)
+    stored = StoredFile(path, crc32c, bytes_sent, verified, generation, sha256)
     return held.files.mark_all_stored([stored])[0]
 
 

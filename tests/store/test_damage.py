@@ -162,6 +162,7 @@ def test_a_file_that_was_cut(used: Path, damaged: Callable[[bytes], Engine], kep
         ("files", "path", "'../../etc/shadow' || rowid"),
         ("files", "path", "'/etc/shadow' || rowid"),
         ("files", "path", "'sub/model.safetensors' || rowid"),
+        ("files", "sha256", "'ABC'"),
         ("events", "at", "'soon'"),
     ],
 )

@@ -24,6 +24,7 @@ LATER = NOW + timedelta(seconds=5)
 PATH = "a.safetensors"
 URI = SessionUri("https://storage/o?upload_id=1")
 PUT_URL = read_url("https://storage/b/k")
+SHA256 = "0a" * 32
 REASON = Reason("net", "reset")
 
 
@@ -58,12 +59,12 @@ def test_open_session_commits_it_and_starts_at_zero(
 
 def test_drop_session_starts_the_file_over_and_counts_why(held: Held, told: list[Event]) -> None:
     open_session(held, PATH, URI, "b/k")
-    mark_stored(held, PATH, 9, bytes_sent=50, verified=True, generation=7)
+    mark_stored(held, PATH, 9, bytes_sent=50, verified=True, generation=7, sha256=SHA256)
     held.files.drop_session(PATH, "the session is gone", bytes_sent=50, old=True)
     file = held.files.drop_session(PATH, "the object differs", bytes_sent=50, mismatch=True)
     assert (file.session, file.session_at, file.object_path) == (None, None, None)
     assert (file.stored, file.verified, file.crc32c) == (False, False, None)
-    assert file.generation is None
+    assert (file.generation, file.sha256) == (None, None)
     assert (file.checkpoint, file.mark, file.sessions) == (PrefixCrc(), PrefixCrc(), 1)
     assert (file.old_sessions_lost, file.mismatches) == (1, 1)
     assert [event.message for event in told[-2:]] == ["the session is gone", "the object differs"]
@@ -77,9 +78,10 @@ def test_stored_is_the_whole_file(
     held.files.mark_failed(PATH, REASON, LATER, bytes_sent=9)
     held.retry_at(LATER, REASON)
     last = 2**63 - 1
-    mark_stored(held, PATH, 2**32 - 1, bytes_sent=50, verified=verified, generation=last)
+    facts: dict[str, Any] = {"verified": verified, "generation": last, "sha256": SHA256}
+    mark_stored(held, PATH, 2**32 - 1, bytes_sent=50, **facts)
     file = jobs.files(held.job.id)[0]
-    assert file.generation == last
+    assert (file.generation, file.sha256) == (last, SHA256)
     assert (file.stored, file.verified, file.crc32c) == (True, verified, 2**32 - 1)
     assert (file.checkpoint, file.mark) == (PrefixCrc(100, 2**32 - 1), PrefixCrc(100, 2**32 - 1))
     assert (file.session, file.failures, file.not_before, file.attempts) == (None, 0, None, 1)
