@@ -10,20 +10,25 @@ export PIP_CONSTRAINT := constraints.txt
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
 
+# Many tests wait for a process or a clock: three at a time keep two cores busy.
+WORKERS := 3
+# What measures seconds runs alone; the files that have such tests, so that no other is loaded.
+TIMED = $(shell grep -rl 'mark[.]timed' tests --include='test_*.py')
+
 test: $(VENV)/installed-dev ## every test but the long ones; about five minutes on two cores
-	$(BIN)/pytest -n 2 --dist worksteal -m "not long and not timed"
-	$(BIN)/pytest -n 0 -m "timed and not long"
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not long and not timed"
+	$(BIN)/pytest -n 0 -m "timed and not long" $(TIMED)
 
 test-matrix: ## the quick tests under each Python from 3.11 to 3.14 that is found; fetches none
 	.ci/matrix
 
 prove: $(VENV)/installed-dev ## the long ones: every crash point, every fault, the store under stress
-	$(BIN)/pytest -n 2 --dist worksteal -m "long and not timed"
-	$(BIN)/pytest -n 0 -m "timed and long"
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "long and not timed"
+	$(BIN)/pytest -n 0 -m "timed and long" $(TIMED)
 
 prove-tls: $(VENV)/installed-dev ## every test of real sockets, with nothing in clear
-	$(BIN)/pytest -n 2 --dist worksteal --tls -m "not timed"
-	$(BIN)/pytest -n 0 --tls -m timed
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal --tls -m "not timed"
+	$(BIN)/pytest -n 0 --tls -m timed $(TIMED)
 
 check: $(VENV)/installed-dev ## lint, format, types, import direction
 	$(BIN)/ruff check .

@@ -125,6 +125,7 @@ def test_commands_on_postgresql_say_what_they_do_and_never_the_password(
     assert not [one for one in said if PASSWORD in one.stdout + one.stderr]
 
 
+@pytest.mark.long
 def test_a_worker_on_another_machine_is_seen(shared: World) -> None:
     shared.uploader("db", "upgrade")
     with shared.worker(**_other_machine(shared)):

@@ -176,6 +176,7 @@ def test_a_folder_that_stays_away_ends_its_job_with_one_line_and_a_reason(lab: L
     assert lab.kinds().count("retrying") == 1
 
 
+@pytest.mark.long
 def test_a_disk_that_is_not_mounted_is_waited_for_for_days(lab: Lab) -> None:
     disk = lab.folder / "disk"
     disk.mkdir()

@@ -39,6 +39,7 @@ def test_every_crash_point(source: Path, kind: str, part: int) -> None:
     each(one, crash_points(one, part, PARTS))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_pairs_of_crash_points(source: Path, kind: str) -> None:
     dice = random.Random(f"pairs {kind}")

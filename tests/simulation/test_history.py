@@ -50,6 +50,7 @@ def alike(source: Path, kind: str, *crash_at: int) -> int:
     return lab.sim.boundaries
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["resumable", "put"])
 def test_a_crash_and_a_lost_history_end_like_the_crash_alone(source: Path, kind: str) -> None:
     one = partial(alike, source, kind)

@@ -66,6 +66,7 @@ def test_order_is_priority_then_never_delayed_then_age(
     assert order == [urgent, storable, early, late]
 
 
+@pytest.mark.long
 def test_eight_threads_share_four_hundred_jobs_without_a_double(
     engine: Engine, claims: Claims
 ) -> None:
