@@ -23,7 +23,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from uploader.core.errors import LeaseLost, Stopped
+from uploader.core.errors import LeaseLost, NoThread, Stopped
 
 #: What a group of processes may use, as the kernel tells those inside a container.
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -92,10 +92,16 @@ Spawn = Callable[[str, Callable[[], None]], None]
 def spawn(name: str, run: Callable[[], None]) -> None:
     """Start ``run`` in a daemon thread: a drain never has to join it (docs/architecture.md §5).
 
-    What it logs is about what the caller's lines are about, until it says otherwise.
+    What it logs is about what the caller's lines are about, until it says otherwise. Raises
+    NoThread.
     """
     context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(run,), name=name, daemon=True).start()
+    thread = threading.Thread(target=context.run, args=(run,), name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        message = "no thread can be started: this machine or container allows no more"
+        raise NoThread(message) from None
 
 
 def give_way() -> None:

@@ -140,6 +140,13 @@ class JobError(UploaderError):
     transient: ClassVar[bool] = False
 
 
+class NoThread(JobError):
+    """This process may not start another thread now; it may once others have ended."""
+
+    code = Code.NO_THREAD
+    transient = True
+
+
 class SourceChanged(JobError):
     """A source is not what the manifest promised and cannot be proven (docs/invariants.md §6)."""
 

@@ -67,6 +67,12 @@ class Code(Coded):
         "A service cannot be reached, does not answer, or reports an error of its own.",
         "uploader tries again by itself",
     )
+    NO_THREAD = (
+        "no_thread",
+        Status.ACTIVE,
+        "This machine, or this container, allows no more threads.",
+        "allow more (pids.max of a container, TasksMax= of a unit, `ulimit -u`)",
+    )
     THROTTLED = (
         "throttled",
         Status.ACTIVE,

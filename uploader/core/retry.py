@@ -247,6 +247,7 @@ class Cause(Enum):
         _LONG_LIMIT,
         "a bad block stays bad, and each try of a plain PUT costs all bytes before it",
     )
+    NO_THREAD = None, "other programs end, and trying costs nothing"
     STORE = None, "the worker bounds it: a store that stays out of order ends the process"
     REFUSED = _SHORT_LIMIT, "a fresh URL whose signature is refused will always be refused"
     ODD = _SHORT_LIMIT, "a bug, or an answer that no rule explains: more tries explain nothing"
@@ -277,6 +278,7 @@ _BY_CODE: dict[Coded, Cause] = {
     Code.KEPT_NOTHING: Cause.SENT_IN_VAIN,
     Code.CUT_SHORT: Cause.SENT_IN_VAIN,
     Code.UNFINISHED: Cause.UNFINISHED,
+    Code.NO_THREAD: Cause.NO_THREAD,
     Code.SOURCE_UNREADABLE: Cause.FOLDER_AWAY,
     Code.SOURCE_DAMAGED: Cause.DAMAGED,
     Code.SOURCE_GONE: Cause.FOLDER_GONE,

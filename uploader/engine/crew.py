@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from uploader.core.errors import NoThread, Stopped
 from uploader.engine.berths import Berths
 from uploader.engine.context import WorkerContext
 from uploader.remote.storage import Storage
@@ -51,6 +52,10 @@ class Errand:
         raise NotImplementedError
 
 
+class _NotStarted(Stopped):
+    """There was no thread for this errand while others had theirs."""
+
+
 class Crew:
     """The running errands of one upload. Only `stop` and `cut` may be called from any thread.
 
@@ -60,6 +65,8 @@ class Crew:
     def __init__(self, context: WorkerContext, job_id: int, lapsed: Callable[[], bool]) -> None:
         self.wake = threading.Event()
         self.stopped = False
+        #: No thread can be started as long as all of these run.
+        self.crowded = False
         self.berths = Berths(context.slots, job_id, self.wake, lambda: context.auto.finds)
         self._context = context
         self._lapsed = lapsed
@@ -92,19 +99,23 @@ class Crew:
     def start(self, name: str, errand: Errand, done: Callable[[], None] = lambda: None) -> None:
         """Run ``errand`` in a thread; ``done`` is called there when it has ended.
 
-        If no thread can be started, the errand ends with that error.
+        If no thread can be started, the errand ends: with that error if it is the only one, else
+        as if it had been stopped, and none starts until another has ended.
         """
         self._errands.append(errand)
         try:
             self._context.spawn(name, lambda: self._thread(errand, done))
-        except RuntimeError as error:
-            self._end(errand, error, done)
+        except NoThread as error:
+            self.crowded = len(self._errands) > 1
+            self._end(errand, _NotStarted() if self.crowded else error, done)
         if self.stopped:  # `stop` may have looked just before the errand was added
             errand.stop.stop()
 
     def take_ended(self) -> list[Errand]:
         """Take the errands that have ended since the last call; their lanes are free again."""
         ended = [errand for errand in self._errands if errand.ended]
+        if not all(isinstance(errand.error, _NotStarted) for errand in ended):
+            self.crowded = False
         for errand in ended:
             self._errands.remove(errand)
             self._rest(errand)

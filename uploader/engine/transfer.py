@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
 
-from uploader.core.errors import RemoteError, Stopped, UploaderError
+from uploader.core.errors import NoThread, RemoteError, Stopped, UploaderError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, PrefixCrc
 from uploader.core.reasons import Code
@@ -288,7 +288,7 @@ class Transfer(Errand):
             if not self._context.clock.wait(over, ASK_S):
                 token.cut()
 
-        with contextlib.suppress(RuntimeError):  # without a thread for it, nothing is cut
+        with contextlib.suppress(NoThread):  # without a thread for it, nothing is cut
             self._context.spawn(f"job {self.job.id} limit", limit)
         try:
             yield token

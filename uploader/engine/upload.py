@@ -182,11 +182,12 @@ class Upload:
 
     def _room(self, *, full: bool) -> Room:
         most = self._crew.berths.openers if self._job.start_accepted else 1
+        threads = not self._crew.crowded
         return Room(
             running=self._crew.busy,
-            send=not full,
-            open=len(self._crew.of(Opening)) < most,
-            ask=not self._crew.of(Asking),
+            send=threads and not full,
+            open=threads and len(self._crew.of(Opening)) < most,
+            ask=threads and not self._crew.of(Asking),
         )
 
     def _resume_if_healed(self) -> None:

@@ -34,6 +34,7 @@ are seconds apart.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -41,7 +42,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from uploader.core.errors import StoreError
+from uploader.core.errors import NoThread, StoreError
 from uploader.core.job import LANES, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.job_run import JobRun
@@ -49,6 +50,8 @@ from uploader.engine.steering import Steering
 from uploader.runtime import Clock
 from uploader.store.held import Held
 
+#: Until a job is claimed again for which there was no thread.
+_NO_THREAD_PAUSE_S = 10.0
 _TICK_S = 0.25
 #: As long as no job runs: a signal, and what others commit, is still noticed within a second.
 _QUIET_TICK_S = 0.5
@@ -91,6 +94,8 @@ class _Duties:
     pruning: Every
     #: When the next job that waits may be claimed.
     claimable_at: datetime | None = None
+    #: Until when none is claimed, because there was no thread for the last one.
+    no_thread_until_s: float = -math.inf
 
     def claim_is_due(self, clock: Clock) -> bool:
         """Whether to claim, even if nobody has committed; if it is, it counts as done now."""
@@ -183,7 +188,8 @@ class Worker:
         try:
             changed = self._housekeep()
             self._steering.follow(changed=changed)
-            if claim or changed or self._duties.claim_is_due(self._context.clock):
+            wanted = claim or changed or self._duties.claim_is_due(self._context.clock)
+            if wanted and self._context.clock.boot_s() >= self._duties.no_thread_until_s:
                 self._claim()
                 self._duties.claimable_at = self._context.claims.next_due(self._context.base_url)
                 self._store_broken_since = None  # a turn that claims has used the store
@@ -192,6 +198,10 @@ class Worker:
         except StoreError as error:
             self._tolerate_store_error(error)
             return False
+        except NoThread as error:
+            _log.warning("%s (%s)", error.message, error.hint)
+            self._duties.claimable_at = self._context.clock.now()
+            self._duties.no_thread_until_s = self._context.clock.boot_s() + _NO_THREAD_PAUSE_S
         return idle
 
     def _tolerate_store_error(self, error: StoreError) -> None:
@@ -248,7 +258,12 @@ class Worker:
     def _start(self, held: Held, lease_ends_s: float) -> None:
         run = JobRun(self._context, held, lease_ends_s)
         self._runs[held.lease] = run
-        self._context.spawn(f"job {held.job.id}", lambda: self._drive(run))
+        try:
+            self._context.spawn(f"job {held.job.id}", lambda: self._drive(run))
+        except NoThread:
+            del self._runs[held.lease]
+            held.release()
+            raise
 
     def _drive(self, run: JobRun) -> None:
         """A job's thread."""
@@ -272,7 +287,8 @@ class Worker:
         if self._duties.renewing.due(boot_s):
             self._renew(boot_s)
         if self._duties.healing.due(boot_s):
-            context.spawn("key", self._heal)  # a key command may take long
+            with contextlib.suppress(NoThread):  # it is due again in a minute
+                context.spawn("key", self._heal)  # a key command may take long
         self._cut_after_grace(boot_s)
         return changed
 
