@@ -17,6 +17,7 @@ UploaderError
 │   ├── SourceUnreadable  -   a file cannot be read: may pass
 │   │   ├── SourceAway    -   nor can any other: the folder is unmounted or gone
 │   │   └── SourceDamaged 12   a part of it cannot be read: the disk has a bad block
+│   ├── NoThread          -   this process may not start another thread: may pass
 │   ├── Corrupted        12   the stored object differs from the source
 │   └── JobRefused        7   this job cannot go on as it is
 └── RemoteError               an answer of one of the two services, or none, with its verdict
