@@ -85,7 +85,8 @@ class Progress:
             self._furthest = max(self._furthest, pair.offset)
             self._dirty = True
         METERS.add("bytes_sent", count)
-        METERS.add("bytes_resent", count - gained)
+        if gained < count:
+            METERS.add("bytes_resent", count - gained)
 
     def handed(self, at: datetime | None) -> None:
         """A block went to the socket at that time; None once the socket has taken all of it."""

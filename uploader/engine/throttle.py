@@ -113,6 +113,7 @@ class Throttle:
         self._clock = clock
         self._slots = slots
         self._limit = limit
+        self._never = limit.never_limits
         self._rate_bps: int | None = None
         self._looked_s = float("-inf")
         self._free_at = 0.0
@@ -123,6 +124,7 @@ class Throttle:
         """From now on that limit holds."""
         with self._lock:
             self._limit, self._looked_s = limit, float("-inf")
+            self._never = limit.never_limits
 
     def take(self, job_id: int, stop: StopToken, most: int) -> int:
         """Wait until the job may send again; returns how many bytes, ``most`` at most.
@@ -153,7 +155,7 @@ class Throttle:
 
     def _rate(self) -> int | None:
         """The rate in force, looked up in the timetable twice a second."""
-        if self._limit.never_limits:
+        if self._never:  # asked for each block
             return None
         now_s = self._clock.boot_s()
         with self._lock:

@@ -18,7 +18,7 @@ from uploader.core.errors import (
 )
 from uploader.core.job import FileState
 from uploader.core.reasons import Code
-from uploader.model.fingerprint import fingerprint_of, is_linked, same
+from uploader.model.fingerprint import fingerprint_of, is_linked, same, untouched
 from uploader.model.folder import Folder, scan
 from uploader.model.links import NOTHING, Private, home_of, open_below
 from uploader.model.reading import Malformed, TooLong
@@ -106,6 +106,7 @@ class LocalFile:
         if not stat.S_ISREG(facts.st_mode):
             raise changed(path.name)
         self.name = path.name
+        self._facts = facts
         self.size_bytes = facts.st_size
         self.fingerprint = fingerprint_of(facts, linked=linked)
         self._path = path
@@ -118,8 +119,7 @@ class LocalFile:
             facts = os.fstat(self._descriptor)
         except OSError as error:  # the handle of a network filesystem went stale
             raise unreadable(self._path, error) from None
-        untouched = same(self.fingerprint, fingerprint_of(facts))
-        if facts.st_size != self.size_bytes or not untouched:
+        if not untouched(self._facts, facts):
             raise SourceUnsettled(f"{self.name} was written to while it was being sent")
 
     def block(self, start: int, count: int) -> bytes:
