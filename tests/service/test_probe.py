@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -242,6 +245,20 @@ def test_a_fault_is_told_by_line(fault: str, box: Sandbox, uploader: Command) ->
     assert models(box) == []
 
 
+def test_a_service_that_does_not_answer_is_told(
+    box: Sandbox, uploader: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert box.base_url
+    monkeypatch.setenv("FIREWORKS_BASE_URL", "http://127.0.0.1:9")
+    answer = uploader("doctor", "--probe", "--yes", "--json")
+    assert answer.code == 2
+    expected = {"bad_key": "contradicts", "create": "contradicts", "repeated": "new"}
+    assert different(answer) == expected
+    assert "could not be deleted" in answer.err, "for all we know, it may have been created"
+    monkeypatch.delenv("FIREWORKS_ACCOUNT_ID")
+    assert uploader("doctor", "--probe", "--yes", "--json").json["error"]["code"] == "unavailable"
+
+
 def test_what_is_slow_is_told(
     box: Sandbox, uploader: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,6 +294,27 @@ def test_an_interrupted_probe_deletes_its_model(
     answer = uploader("doctor", "--probe", "--yes")
     assert (answer.code, models(box)) == (code, [])
     assert "was deleted" in answer.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_middle_of_a_request_is_followed_by_the_deletion(
+    number: int, code: int, box: Sandbox
+) -> None:
+    box.world.script.add([{"on": "validate", "do": "latency", "seconds": 600}])
+    command = [sys.executable, "-P", "-m", "uploader", "doctor", "--probe", "--yes"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: box.report()["urls_calls"] >= 3)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=30)
+    assert (process.returncode, models(box)) == (code, [])
+    assert "was deleted" in told
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    ends_s = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < ends_s
+        time.sleep(0.02)
 
 
 def test_a_model_that_cannot_be_deleted_is_named_with_the_way_to_do_it(
