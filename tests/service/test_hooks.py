@@ -15,8 +15,10 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from sqlalchemy import func, select, update
 from standardwebhooks.webhooks import Webhook
 
 from tests.cli.conftest import ScriptedClock, home, store, template
@@ -27,12 +29,14 @@ from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
 from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, again_after_s, kinds_of
 from uploader.remote.webhook import may_reach
-from uploader.service.hooks import command
+from uploader.service.hooks import command, loop
 from uploader.service.hooks.loop import Hooks
 from uploader.settings.load import load
 from uploader.store.jobs import Jobs
 from uploader.store.journal import Journal, no_listener
 from uploader.store.outbox import Outbox
+from uploader.store.outbox_tables import deliveries
+from uploader.store.tables import jobs
 
 __all__ = ["home", "store", "template"]
 
@@ -493,3 +497,50 @@ def test_hooks_test_says_whether_it_was_taken(
     assert app.run(["--config", config, "hooks", "test", "none"]) == 4
     assert "answered 500" in capsys.readouterr().err
     assert json.loads(receiver.got[0][3])["data"]["schema"] == "uploader.job/1"
+
+
+def write(lab: Lab, statement: Any) -> None:
+    """As somebody who may write the database."""
+    with lab.opened._opened().begin() as connection:
+        connection.execute(statement)
+
+
+def test_a_job_that_cannot_be_read_keeps_no_other_job_from_being_told(
+    lab: Lab, tmp_path: Path
+) -> None:
+    assert app.run(["enqueue", str(folder(tmp_path / "n", BASE))]) == 0
+    hooks = lab.configure({"name": "h", "on": ["ready"], "command": script(tmp_path / "x", "")})
+    lab.fill(hooks)
+    write(lab, update(jobs).where(jobs.c.id == 1).values(options=5))
+    lab.happen(EventKind.READY)
+    with Journal(lab.opened._opened(), no_listener).writing(lab.clock.now()) as transaction:
+        transaction.add_event(2, EventKind.READY, "words")
+    assert lab.fill(hooks) == 1
+    assert hooks.tell_next(hooks.hooks[0])
+    assert lab.outbox.states(["h"])[0].waiting == 0
+
+
+@pytest.mark.parametrize("nonsense", ["{half", "[]", "5", "[" * 100_000])
+def test_a_delivery_that_is_none_is_forgotten(lab: Lab, tmp_path: Path, nonsense: str) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "command": script(tmp_path / "x", "")})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY, EventKind.READY)
+    lab.fill(hooks)
+    first = select(func.min(deliveries.c.id)).scalar_subquery()
+    write(lab, update(deliveries).where(deliveries.c.id == first).values(document=nonsense))
+    assert not hooks.tell_next(hooks.hooks[0])
+    assert hooks.tell_next(hooks.hooks[0])
+    assert lab.outbox.states(["h"])[0].waiting == 0
+
+
+def test_a_bug_in_one_delivery_does_not_end_the_telling(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "command": script(tmp_path / "x", "")})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    monkeypatch.setattr(loop, "deliver", Mock(side_effect=RuntimeError("CANARY")))
+    assert hooks.tell_next(hooks.hooks[0])
+    state = lab.outbox.states(["h"])[0]
+    assert (state.waiting, state.last_error) == (1, "a bug: RuntimeError")

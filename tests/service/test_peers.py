@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -46,14 +47,46 @@ def test_the_cookie_of_one_user_lets_no_other_user_in(site: Site) -> None:
 @pytest.mark.parametrize(("shown_by", "known"), [(1000, True), (1001, False), (None, False)])
 def test_a_cookie_is_known_from_the_user_it_was_given_to(shown_by: int | None, known: bool) -> None:
     cookie = given_to(1000)
-    assert KEEPER.knows_cookie(cookie, shown_by) is known
+    assert KEEPER.knows_cookie(cookie, lambda: shown_by) is known
 
 
 @pytest.mark.parametrize("shown_by", [1000, 0, None])
 def test_a_cookie_given_where_the_system_does_not_say_who_asks_is_known_from_everybody(
     shown_by: int | None,
 ) -> None:
-    assert KEEPER.knows_cookie(given_to(None), shown_by)
+    assert KEEPER.knows_cookie(given_to(None), lambda: shown_by)
+
+
+@pytest.mark.parametrize("turned", ["1000", "1001", ""])
+def test_who_a_cookie_is_for_cannot_be_changed(turned: str) -> None:
+    cookie = given_to(1000)
+    assert KEEPER.knows_cookie(cookie.replace("~1000", f"~{turned}"), lambda: 1001) is False
+    assert KEEPER.knows_cookie(cookie.replace("~1000", ""), lambda: 1001) is False
+
+
+def test_for_a_strangers_cookie_no_socket_is_looked_up() -> None:
+    def look_up() -> int:
+        raise AssertionError("it was")
+
+    cookie = given_to(1000)
+    for one in ("x", "", cookie[:-1], cookie.replace("1000", "1001"), "1.~1000.x"):
+        assert not KEEPER.knows_cookie(one, look_up)
+
+
+@_LINUX
+def test_the_socket_of_a_connection_is_looked_up_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookie = cookie_of(site)
+    look_up = Mock(wraps=peer._user)
+    monkeypatch.setattr(peer, "_user", look_up)
+    connection = site.connect()
+    for _ in range(3):
+        connection.request("GET", "/api/jobs", headers={"Cookie": cookie})
+        answer = connection.getresponse()
+        assert (answer.status, bool(answer.read())) == (200, True)
+    connection.close()
+    assert look_up.call_count == 1
 
 
 CLOCK = wiring.clock()

@@ -10,6 +10,8 @@ import pytest
 
 from tests.cli.conftest import Command, uploader
 from tests.service.conftest import Site
+from uploader import wiring
+from uploader.settings.limits import in_force as from_configuration
 
 __all__ = ["uploader"]
 
@@ -114,3 +116,13 @@ def test_limits_that_were_configured_anew_are_shown_at_once(site: Site) -> None:
     site.settings = site.settings.model_copy(update={"transfer": transfer})  # as SIGHUP does
     assert site.ask("/api/limits").json["jobs"]["value"] == "7"
     assert site.ask("/api/jobs").json["limits"]["jobs"]["value"] == "7"
+
+
+@pytest.mark.parametrize("nonsense", ["", "fast", "-5", "9" * 5000])
+def test_a_limit_that_is_none_stops_no_worker(
+    site: Site, nonsense: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.jobs.limits.choose({"files": nonsense}, wiring.clock().now())
+    in_force = wiring._limits_in_force(site.jobs, lambda: site.settings)
+    assert in_force() == in_force() == from_configuration(site.settings.transfer, {})
+    assert len([one for one in caplog.records if one.name == "uploader.wiring"]) == 1

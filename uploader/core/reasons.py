@@ -194,7 +194,7 @@ class Code(Coded):
         "unreadable_row",
         Status.FAILED,
         "The job's rows have values that no version of uploader writes.",
-        "`uploader cancel` it and enqueue its folder again; see who else may write the database",
+        "delete its rows, or restore a copy of the job table; see who else may write the database",
     )
     EXISTS_DIFFERENTLY = (
         "exists_differently",

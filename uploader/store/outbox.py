@@ -8,6 +8,7 @@ still, so each is delivered at least once. Of one job, a hook is told in order.
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -17,13 +18,18 @@ from typing import Any
 from sqlalchemy import Engine, Row, delete, func, insert, or_, select, update
 
 from uploader.core.documents import job_document
+from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
 from uploader.core.hooks import MAX_WAITING, HookState
 from uploader.core.job import Event
+from uploader.core.store_reasons import StoreCode
+from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.journal import Journal, Transaction, no_listener, storable
 from uploader.store.outbox_tables import deliveries, hooks
 from uploader.store.rows import event_of, file_of, read_job
 from uploader.store.tables import events, files, jobs
+
+_log = logging.getLogger(__name__)
 
 #: Events that are looked at in one transaction.
 _PAGE = 500
@@ -72,18 +78,25 @@ class Outbox:
         query = select(events).where(events.c.seq > state.cursor).order_by(events.c.seq)
         page = [event_of(row) for row in connection.execute(query.limit(_PAGE))]
         told = [event for event in page if event.kind in kinds and not state.off]
-        for event in told:
-            self._write(transaction, name, event)
+        written = [event for event in told if self._write(transaction, name, event)]
         reached = page[-1].seq if len(page) == _PAGE else newest
         transaction.run(update(hooks).where(hooks.c.name == name).values(cursor=reached))
         _drop_the_oldest(transaction, name)
-        return len(told)
+        return len(written)
 
-    def _write(self, transaction: Transaction, name: str, event: Event) -> None:
+    def _write(self, transaction: Transaction, name: str, event: Event) -> bool:
+        """False for a job whose rows cannot be read: they keep no other job from being told."""
         connection = transaction.connection
-        job = read_job(connection, event.job_id)
-        rows = connection.execute(select(files).where(files.c.job_id == job.id))
-        listed = sorted((file_of(row) for row in rows), key=lambda file: file.path)
+        try:
+            job = read_job(connection, event.job_id)
+            rows = connection.execute(select(files).where(files.c.job_id == job.id))
+            with corrupt_rows_as_store_error():
+                listed = sorted((file_of(row) for row in rows), key=lambda file: file.path)
+        except StoreError as error:
+            if error.code is not StoreCode.CORRUPT:
+                raise
+            _log.warning("hook %s is not told of job %d: %s", name, event.job_id, error.message)
+            return False
         transaction.run(
             insert(deliveries).values(
                 hook=name,
@@ -95,6 +108,7 @@ class Outbox:
                 at=event.at,
             )
         )
+        return True
 
     def take(self, names: Collection[str], now: datetime, lend_s: float) -> Delivery | None:
         """The next delivery that is due, lent to the caller for ``lend_s`` seconds."""
@@ -127,7 +141,11 @@ class Outbox:
             transaction.run(
                 update(deliveries).where(deliveries.c.id == row.id).values(not_before=until)
             )
-            return _delivery(row)
+            try:
+                return _delivery(row)
+            except ValueError:  # this program never wrote it
+                transaction.run(delete(deliveries).where(deliveries.c.id == row.id))
+                return None
 
     def mark_delivered(self, delivery: Delivery, now: datetime) -> None:
         """It was taken."""
@@ -208,10 +226,13 @@ def _drop_the_oldest(transaction: Transaction, name: str) -> None:
 
 
 def _delivery(row: Row[Any]) -> Delivery:
+    """Raises ValueError for a document that is not one."""
     try:
         document = json.loads(row.document)
     except RecursionError:
         raise ValueError from None
+    if not isinstance(document, dict):
+        raise ValueError("a delivery has no document")  # noqa: TRY004 - a value, not a type
     return Delivery(
         id=row.id,
         hook=row.hook,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from uploader.core.job import Event, Job
-    from uploader.core.limits import Move
+    from uploader.core.limits import InForce, Move
     from uploader.engine.context import Limits, WorkerContext
     from uploader.engine.hashing import Digests
     from uploader.engine.worker import Worker
@@ -180,7 +180,6 @@ def _context(
     from uploader.engine.tuning import AutoFiles
     from uploader.model.links import Private
     from uploader.remote.gate import Gate
-    from uploader.settings.limits import in_force
     from uploader.store.database import dialect
     from uploader.store.jobs import Jobs
     from uploader.store.marks import Marks
@@ -209,7 +208,7 @@ def _context(
         slots=slots,
         throttle=throttle,
         auto=AutoFiles(time, slots, throttle, keep),
-        in_force=lambda: in_force(by_now().transfer, jobs.limits.chosen()),
+        in_force=_limits_in_force(jobs, by_now),
         private=Private(settings.private_paths),
         alive=lock.alive,
         changed=changed,
@@ -220,6 +219,25 @@ def _context(
         storage=storage,
         marks=marks,
     )
+
+
+def _limits_in_force(jobs: Jobs, by_now: Callable[[], Settings]) -> Callable[[], InForce]:
+    """What users chose, over what is configured; a text that is not a limit stops no worker."""
+    from uploader.settings.limits import in_force
+
+    told: set[str] = set()
+
+    def now() -> InForce:
+        transfer, chosen = by_now().transfer, jobs.limits.chosen()
+        try:
+            return in_force(transfer, chosen)
+        except StoreError as error:
+            if error.message not in told:
+                told.add(error.message)
+                _log.warning("%s: what is configured holds (%s)", error.message, error.hint)
+            return in_force(transfer, {})
+
+    return now
 
 
 def _services(

@@ -87,6 +87,9 @@ class Hooks:
             self.outbox.switch_off(hook.name, "the receiver answered 410", self.clock.now())
         except Undelivered as failed:
             self._put_off(hook, delivery, failed, named)
+        except Exception as bug:  # noqa: BLE001 - its thread goes on, and tells of other jobs
+            # Its words may hold the receiver's URL, which may be a secret.
+            self._put_off(hook, delivery, Undelivered(f"a bug: {type(bug).__name__}"), named)
         else:
             _log.info("%s was told", named)
             self.outbox.mark_delivered(delivery, self.clock.now())

@@ -101,6 +101,7 @@ class Doors:
         self._names = names
         self._known = Bucket(_KNOWN_PER_S, clock)
         self._strangers = Bucket(_STRANGERS_PER_S, clock)
+        self._lookups = Bucket(_KNOWN_PER_S, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; other protocols than HTTP are not spoken."""
@@ -140,9 +141,15 @@ class Doors:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._keeper.knows_token(token.strip()):
             return True
-        cookies = [*_values(headers, self._keeper.cookie_name)]
-        user = user_of(scope) if cookies else None
-        return any(self._keeper.knows_cookie(cookie, user) for cookie in cookies)
+        cookies = _values(headers, self._keeper.cookie_name)
+        return any(self._keeper.knows_cookie(one, lambda: self._user(scope)) for one in cookies)
+
+    def _user(self, scope: Scope) -> int | None:
+        """As `user_of`. Whoever got hold of a cookie has not all of our time for that."""
+        peer: Peer | None = scope.get("state", {}).get(PEER)
+        if peer is not None and not peer.is_known and not self._lookups.take():
+            raise Refusal(ApiCode.TOO_FAST)
+        return user_of(scope)
 
 
 def user_of(scope: Scope) -> int | None:

@@ -31,6 +31,11 @@ class Peer:
     there: Address | None
     _known: list[int | None] = field(default_factory=list)
 
+    @property
+    def is_known(self) -> bool:
+        """Was it looked up before?"""
+        return bool(self._known)
+
     def user(self) -> int | None:
         """Its user id; None if it is not on this machine, or if the system does not say.
 

@@ -14,6 +14,7 @@ import hmac
 import os
 import secrets
 import stat
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
@@ -25,6 +26,8 @@ LINK_LIFE = timedelta(minutes=10)
 COOKIE_LIFE = timedelta(days=30)
 _MIN_CHARS, _MAX_CHARS = 32, 512
 _OTHERS = 0o077
+#: Between a cookie's nonce and its user.
+_OF = "~"
 
 
 def api_token(state_dir: Path) -> str:
@@ -85,10 +88,15 @@ class Keeper:
         """Is ``text`` the token? The time that takes tells nothing."""
         return hmac.compare_digest(text.encode("utf-8", "replace"), self._token.encode())
 
-    def knows_cookie(self, text: str, user: int | None = None) -> bool:
-        """Is ``text`` a cookie of this token that has not expired, shown by its own ``user``?"""
-        purposes = {_cookie_of(None), _cookie_of(user)}
-        return any(self._holds(purpose, text) is not None for purpose in purposes)
+    def knows_cookie(self, text: str, user: Callable[[], int | None]) -> bool:
+        """Is ``text`` a cookie of this token that has not expired, shown by its own user?
+
+        ``user`` says who shows it, and is only asked about a cookie that is genuine.
+        """
+        if self._holds("cookie", text) is None:
+            return False
+        owner = text.partition(".")[2].partition(".")[0].partition(_OF)[2]
+        return not owner or owner == str(user())
 
     def redeem(self, link: str, address: str, user: int | None = None) -> str | None:
         """A cookie for a link that was not used before; otherwise None.
@@ -105,7 +113,9 @@ class Keeper:
             if link in self._used:
                 return None
             self._used[link] = ends
-        return _signed(self._token, _cookie_of(user), _millis(now + COOKIE_LIFE))
+        owner = "" if user is None else f"{_OF}{user}"
+        nonce = f"{secrets.token_urlsafe(12)}{owner}"
+        return _signed(self._token, "cookie", _millis(now + COOKIE_LIFE), nonce)
 
     def _holds(self, purpose: str, text: str) -> datetime | None:
         """When it ends, if we signed it and it has not ended yet."""
@@ -118,10 +128,6 @@ class Keeper:
             return None
         ends = datetime.fromtimestamp(int(until) / 1000, self._clock.now().tzinfo)
         return ends if ends > self._clock.now() else None
-
-
-def _cookie_of(user: int | None) -> str:
-    return "cookie" if user is None else f"cookie of {user}"
 
 
 def _millis(at: datetime) -> int:
