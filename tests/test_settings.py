@@ -325,6 +325,11 @@ def test_a_bad_variable_is_named(config: Path) -> None:
     assert "many" in error.message
 
 
+def test_a_byte_order_mark_of_an_editor_is_no_part_of_a_file(config: Path) -> None:
+    config.write_bytes(b"\xef\xbb\xbf[transfer]\r\nmax_jobs = 3\r\n")
+    assert load(config, {}).transfer.max_jobs == 3
+
+
 def test_a_file_that_is_not_utf8_or_not_readable(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

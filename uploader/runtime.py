@@ -1,6 +1,7 @@
 """Time, threads and stopping: the two injected seams (docs/architecture.md §3) and the stop token.
 
-The only file that may read a clock, sleep, start a thread or roll dice. Production uses
+The only file that may read a clock, sleep, start a thread, roll dice, or ask what this process
+may use of its machine. Production uses
 `SystemClock` and `spawn`; a simulation passes its own.
 """
 
@@ -12,6 +13,7 @@ import contextvars
 import gc
 import os
 import random
+import resource
 import socket
 import sys
 import threading
@@ -119,6 +121,22 @@ def processors() -> float:
         return min(usable, int(quota) / int(period))
     except (OSError, ValueError, ZeroDivisionError):  # no quota is written as `max`
         return usable
+
+
+def open_files(wanted: int) -> int:
+    """How many files this process may have open at once; the limit is raised to ``wanted``.
+
+    macOS gives a process 256, Linux 1024, and both let it ask for more.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft == resource.RLIM_INFINITY or soft >= allowed:
+        return wanted if soft == resource.RLIM_INFINITY else soft
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (OSError, ValueError):  # a limit of the whole machine is lower
+        return soft
+    return allowed
 
 
 _ABOUT: contextvars.ContextVar[Mapping[str, object]] = contextvars.ContextVar(

@@ -270,7 +270,7 @@ def _document(file: Path) -> tuple[dict[str, Any], bool]:
                 hint="is this the right file?",
             )
         strangers = facts.st_mode & _OTHERS_WRITE or facts.st_uid not in (0, os.geteuid())
-        return tomllib.loads(text.decode("utf-8")), bool(strangers)
+        return tomllib.loads(text.decode("utf-8-sig")), bool(strangers)
     except OSError as problem:
         hint = "let this user read it"
         raise UsageError(f"{file} cannot be read: {problem.strerror}", hint=hint) from None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from uploader.core.addresses import is_plain
 from uploader.core.errors import StoreError, UsageError
-from uploader.runtime import Clock, StopToken, SystemClock, processors, spawn
+from uploader.runtime import Clock, StopToken, SystemClock, open_files, processors, spawn
 from uploader.wiring.stores import Store as Store
 from uploader.wiring.stores import hooks_of, seal, sweep
 from uploader.wiring.stores import locate as locate
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
 _log = logging.getLogger(__name__)
+
+#: Some hundred small files in flight, each with a source and a socket that is held twice.
+OPEN_FILES = 2048
 
 #: With so many processors, one can hash while another one sends.
 _SPARE = 2
@@ -164,6 +167,11 @@ def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
         yield doubts
     if slow := slowness():
         yield slow
+    if (files := open_files(OPEN_FILES)) < OPEN_FILES:
+        yield (
+            f"only {files} files may be open at once, which may be too few for many small files:"
+            f" `ulimit -n {OPEN_FILES}`, LimitNOFILE= in a unit, or a smaller transfer.max_files"
+        )
 
 
 def _context(

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
 from uploader import __version__, wiring
 from uploader.core.doctor_documents import Check, Health
 from uploader.core.text import size
+from uploader.runtime import open_files
 from uploader.settings.schema import Settings
 
 _CGROUP = Path("/sys/fs/cgroup")
 _INOTIFY = Path("/proc/sys/fs/inotify")
-#: Files in flight, each with a socket and a source, twice over, and what else a worker opens.
-_OPEN_FILES = 1024
 _LITTLE_BYTES = 512 << 20
 
 
@@ -30,11 +28,11 @@ def checks(_settings: Settings) -> Iterator[Check]:
 
 
 def _open_files() -> Check:
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < _OPEN_FILES:
-        hint = f"`ulimit -n {_OPEN_FILES}`, or LimitNOFILE= in a unit"
-        return Check("open_files", Health.WARN, f"at most {soft} at once", hint)
-    return Check("open_files", Health.OK, f"at most {soft} at once")
+    most = open_files(wiring.OPEN_FILES)  # as a worker asks for them
+    if most < wiring.OPEN_FILES:
+        hint = f"`ulimit -n {wiring.OPEN_FILES}`, or LimitNOFILE= in a unit"
+        return Check("open_files", Health.WARN, f"at most {most} at once", hint)
+    return Check("open_files", Health.OK, f"at most {most} at once")
 
 
 def _checksum() -> Check:
