@@ -73,6 +73,8 @@ class Bench:
         self.stop = StopToken()
         self.kept = kept or Kept()
         reader, prefix = Reader(file, self.stop), self.kept.take(self.mark)
+        if not prefix.pair.offset:
+            prefix = Prefix(sha256=sha256.started())
         self.clock = Sim(1)
         self.hashing = Hashing(reader, prefix, self.mark, self.clock, self.stop, patient=patient)
 
@@ -302,7 +304,7 @@ def test_another_process_goes_on_where_this_one_was_killed(
 def test_where_no_state_can_be_saved_another_process_reads_again(
     file: Memory, mark: Mark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sha256, "_library", lambda: None)
+    monkeypatch.setattr(sha256, "_opener", lambda: None)
     first = Bench(file, mark, patient=True)
     first.send(STARTS[:4])
     first.hashing.save()

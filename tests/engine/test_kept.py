@@ -12,6 +12,7 @@ from tests.engine.conftest import GRANULE, Lab
 from tests.engine.test_new_life import failed, rescan, rewrite
 from uploader.core.job import FileState, Status
 from uploader.core.lifecycle import Verb
+from uploader.engine.hashing import Digests
 from uploader.intake.kept import unchanged, worth_reading
 from uploader.model.links import NOTHING
 from uploader.sources.reader import BLOCK_BYTES, Reader
@@ -34,7 +35,7 @@ def half(lab: Lab) -> Path:
     """The folder of a job that failed with `b.bin` and `c.bin` stored and `a.bin` changed."""
     folder = failed(lab, a_bin=6 * GRANULE + 7, b_bin=SIZE, c_bin=0)
     lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
-    lab.run()
+    lab.run(digests=Digests.ON)
     assert [file.stored for file in lab.jobs.files(1)] == [False, True, True], lab.dump()
     assert lab.job().status is Status.FAILED
     return folder
@@ -50,9 +51,9 @@ def put_bytes(lab: Lab) -> dict[str, int]:
 def test_what_is_unchanged_is_kept_and_never_sent_again(lab: Lab, half: Path) -> None:
     before, files = put_bytes(lab), lab.jobs.files(1)
     job = rescan(lab, half, kept=kept(lab, half))
-    generations = [file.generation for file in lab.jobs.files(1)]
-    assert generations == [None, *(file.generation for file in files[1:])]
-    assert None not in generations[1:]
+    facts = [(file.generation, file.sha256) for file in lab.jobs.files(1)]
+    assert facts == [(None, None), *((file.generation, file.sha256) for file in files[1:])]
+    assert all(None not in known for known in facts[1:])
     assert (job.files_stored, job.bytes_confirmed, job.bytes_sent) == (2, SIZE, 0)
     told = [event for event in lab.jobs.events() if event.kind == "kept"]
     assert [event.path for event in told] == ["b.bin", "c.bin"]

@@ -14,6 +14,7 @@ from tests.engine.conftest import GRANULE, Lab
 from uploader.core.errors import UploaderError, UsageError, VerbRefused
 from uploader.core.job import Job, Stage, Status
 from uploader.core.lifecycle import Verb
+from uploader.engine.hashing import Digests
 from uploader.sandbox.script import Script
 from uploader.sandbox.world import Model
 from uploader.store.claims import Claims
@@ -30,7 +31,7 @@ def interrupted(lab: Lab, **sizes: int) -> Path:
     lab.world.script.add([{"on": "put", "match": "a.bin", "do": "cut", "at_byte": 2 * GRANULE},
                           {"on": "query", "match": "a.bin", "do": "status", "status": 503,
                            "times": 0}])  # fmt: skip
-    lab.run_until(lambda: lab.file().attempts > 0)
+    lab.run_until(lambda: lab.file().attempts > 0, digests=Digests.ON)
     lab.world.script = Script()
     assert lab.file().session is not None
     return folder
@@ -40,7 +41,7 @@ def failed(lab: Lab, **sizes: int) -> Path:
     """The same, with other bytes in `a.bin` and therefore failed; the folder."""
     folder = interrupted(lab, **sizes)
     rewrite(folder / "a.bin", SIZE)
-    lab.run()
+    lab.run(digests=Digests.ON)
     assert lab.job().status is Status.FAILED, lab.dump()
     return folder
 

@@ -9,12 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from uploader.sources import sha256
+from uploader.sources import libcrypto, sha256
 
 CONTENT = random.Random(7).randbytes(1 << 20)
 EXPECTED = hashlib.sha256(CONTENT).hexdigest()
@@ -23,9 +24,9 @@ EXPECTED = hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """This Python is looked at again, and once more afterwards."""
-    sha256._library.cache_clear()
+    sha256._opener.cache_clear()
     yield
-    sha256._library.cache_clear()
+    sha256._opener.cache_clear()
 
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 128, 4095, 1 << 20])
@@ -93,41 +94,50 @@ def test_what_is_not_a_state_is_refused(state: bytes, length: int) -> None:
 class Wrong:
     """A library whose structure is not the one that is known."""
 
-    def __init__(self, real: Any, flaw: str) -> None:
-        self._real = real
+    def __init__(self, flaw: str) -> None:
+        self._real = libcrypto.opener().args[0]
         self._flaw = flaw
-        self.SHA256_Init = self._init
-        self.SHA256_Update = self._update
-        self.SHA256_Final = real.SHA256_Final
+        self.SHA256_Final = self._real.SHA256_Final
 
-    def _init(self, context: Any) -> None:
+    def SHA256_Init(self, context: Any) -> None:  # noqa: N802 - its name
         self._real.SHA256_Init(context)
         if self._flaw == "larger":
             context[200] = b"x"
 
-    def _update(self, context: Any, block: bytes, count: int) -> None:
+    def SHA256_Update(self, context: Any, block: bytes, count: int) -> None:  # noqa: N802 - its name
+        if self._flaw != "does nothing":
+            self._real.SHA256_Update(context, block, count)
         if self._flaw == "words elsewhere":
-            self._real.SHA256_Update(context, block, count)
             context[0] = bytes([context.raw[0] ^ 1])
-        elif self._flaw == "does nothing":
-            return
-        else:
-            self._real.SHA256_Update(context, block, count)
+        if self._flaw == "length elsewhere":
+            context[32:40] = bytes(8)
 
 
-@pytest.mark.parametrize("flaw", ["larger", "words elsewhere", "does nothing"])
+@pytest.mark.parametrize("flaw", ["larger", "words elsewhere", "length elsewhere", "does nothing"])
 def test_a_library_that_is_not_understood_is_not_used(flaw: str) -> None:
-    real = sha256._library()
-    assert real is not None
-    assert sha256._is_sound(real)
-    assert not sha256._is_sound(Wrong(real, flaw))
+    assert sha256.is_sound(libcrypto.opener())
+    assert not sha256.is_sound(partial(libcrypto.Hash, Wrong(flaw)))
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("error", [MemoryError, OSError])
+def test_where_no_library_may_be_called_hashing_goes_on(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def refused() -> None:
+        raise error
+
+    monkeypatch.setattr(libcrypto, "opener", refused)
+    found = sha256.started()
+    found.update(CONTENT)
+    assert (found.hexdigest(), found.state()) == (EXPECTED, None)
 
 
 @pytest.mark.usefixtures("fresh")
 def test_a_python_that_shows_no_library_hashes_and_saves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "_hashlib", SimpleNamespace())  # linked into the program
+    monkeypatch.setattr(libcrypto, "_hashlib", SimpleNamespace())  # linked into the program
     found = sha256.started()
     found.update(CONTENT)
     assert found.hexdigest() == EXPECTED

@@ -50,7 +50,7 @@ class Prefix:
     """The hash of a file's first bytes, and their CRC32C."""
 
     pair: PrefixCrc = field(default_factory=PrefixCrc)
-    sha256: sha256.Sha256 = field(default_factory=sha256.started)
+    sha256: sha256.Sha256 = field(default_factory=sha256.Plain)
 
 
 class Kept:
@@ -170,6 +170,8 @@ class Hashing:
         """Follow the sender to the end of the file, or to `end`."""
         give_way()
         try:
+            if not self.prefix.pair.offset:
+                self.prefix = Prefix(sha256=sha256.started())  # what is small is never saved
             while self._catch_up():
                 self._clock.wait(self._news, _TICK_S)
                 self._news.clear()

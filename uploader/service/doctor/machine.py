@@ -10,7 +10,7 @@ from pathlib import Path
 from uploader import __version__, wiring
 from uploader.core.doctor_documents import Check, Health
 from uploader.core.text import size
-from uploader.runtime import open_files
+from uploader.runtime import open_files, processors
 from uploader.settings.schema import Settings
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -51,15 +51,11 @@ def _cgroup() -> Iterator[Check]:
         yield Check("memory", status, f"a limit of {size(int(memory))}", hint)
     else:
         yield Check("memory", Health.OK, "no limit")
-    quota, _, period = _read(_CGROUP / "cpu.max").partition(" ")
-    cores = os.cpu_count() or 1
-    if quota.isdecimal() and period.isdecimal() and int(period):
-        share = int(quota) / int(period)
-        status = Health.WARN if share < 1 else Health.OK
-        hint = "allow one processor" if share < 1 else ""
-        yield Check("processors", status, f"{share:.1f} of {cores}", hint)
-    else:
-        yield Check("processors", Health.OK, f"{cores}")
+    cores, usable = os.cpu_count() or 1, processors()
+    little = usable < 1
+    hint = "allow one processor" if little else ""
+    message = f"{cores}" if usable == cores else f"{usable:.1f} of {cores}"
+    yield Check("processors", Health.WARN if little else Health.OK, message, hint)
 
 
 def _inotify() -> Iterator[Check]:
