@@ -155,6 +155,7 @@ def test_a_fault_that_is_none_is_reported_with_what_there_is(uploader: Command) 
 
 def test_the_sandbox_lists_its_faults(uploader: Command) -> None:
     answer = uploader("sandbox", "--faults", "help")
+    assert "\\n" not in answer.out
     assert (answer.code, answer.err) == (0, "")
     assert "| `store-and-forward` | `put` | `bytes_per_s` |" in answer.out
 

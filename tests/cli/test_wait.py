@@ -133,6 +133,7 @@ def test_a_wait_in_vain_is_a_document_too(uploader: Command, clock: ScriptedCloc
     del clock
     answer = uploader("wait", "1", "--timeout", "2", "--json")
     assert (answer.code, answer.json["error"]["code"]) == (10, "timed_out")
+    assert (answer.json["id"], answer.json["status"]) == (1, "active")
     assert answer.err.splitlines()[-2].startswith("error: timed out waiting for job 1")
 
 

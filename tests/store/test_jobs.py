@@ -129,6 +129,8 @@ def test_find_takes_the_resource_name(jobs: Jobs, enqueue: Callable[..., int]) -
     first, second = enqueue(), enqueue(account="beta")
     assert jobs.find(jobs.job(first).model).id == first
     assert jobs.find("accounts/beta/models/m").id == second
+    with pytest.raises(UsageError, match="several jobs"):
+        jobs.find("accounts/-/models/m")
     with pytest.raises(NotFound):
         jobs.find("accounts/gamma/models/m")
 

@@ -140,6 +140,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except PipeClosed:
         return Exit.PIPE_CLOSED
     except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code not in (Exit.INTERRUPTED, Exit.TERMINATED):
+            return end.code if isinstance(end.code, int) else 0  # as completion ends
         return interrupted(end, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last one to see it
         return _report_bug(error, as_json=as_json)

@@ -36,7 +36,8 @@ def _jobs(context: typer.Context) -> Iterator[Offer]:
         return
     for job in found:
         yield str(job.id), f"{job.model_id}: {job.status}"
-    for job in found:
+    # The model of several jobs is offered once: it means the one that has not ended.
+    for job in {job.model_id: job for job in found}.values():
         yield job.model_id, f"job {job.id}: {job.status}"
 
 

@@ -11,7 +11,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli import options
-from uploader.cli.failures import Failures, interruptible, unfinished
+from uploader.cli.failures import Failures, reporting, unfinished
 from uploader.cli.findings import print_findings, print_plan
 from uploader.cli.render import no_worker, readers
 from uploader.cli.settings import settings_of
@@ -75,7 +75,7 @@ class _Enqueue:
         """Do it for every folder in turn: one that cannot be a job does not stop the others."""
         with wiring.Store(self.settings) as store:
             found = partial(self._found, store, single=len(requests) == 1)
-            with interruptible(found, as_json=self.as_json):
+            with reporting(found, as_json=self.as_json):
                 for request in requests:
                     try:
                         self._take(store, request)

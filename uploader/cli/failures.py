@@ -10,7 +10,7 @@ import typer
 
 from uploader.cli.flags import spelled
 from uploader.cli.terminal import PipeClosed, out_json, print_error
-from uploader.core.errors import PreflightRefused, UploaderError, UsageError
+from uploader.core.errors import PreflightRefused, UploaderError, UsageError, WaitTimedOut
 from uploader.core.exits import Exit
 from uploader.core.job import Job, Reason, Status
 from uploader.core.reasons import Code
@@ -34,10 +34,14 @@ def fail(error: UploaderError, *, as_json: bool, result: Mapping[str, Any] | Non
 
 
 @contextlib.contextmanager
-def interruptible(found: Callable[[], Mapping[str, Any]], *, as_json: bool) -> Iterator[None]:
-    """If a signal ends what is done here, print what was ``found`` by then, with --json."""
+def reporting(found: Callable[[], Mapping[str, Any]], *, as_json: bool) -> Iterator[None]:
+    """If a signal or a time-out ends what is done here, print what was ``found``, with --json."""
     try:
         yield
+    except WaitTimedOut as error:
+        if not as_json:
+            raise
+        raise typer.Exit(fail(error, as_json=True, result=found())) from None
     except (KeyboardInterrupt, SystemExit) as end:
         if not as_json:
             raise

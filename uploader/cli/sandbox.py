@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from uploader.cli.terminal import out
+from uploader.cli.terminal import out_plain
 from uploader.core.errors import UsageError
 
 _Port = Annotated[
@@ -63,7 +63,7 @@ def sandbox(
     from uploader.sandbox.server import serve
 
     if faults == "help":
-        out(help_text().rstrip())
+        out_plain(help_text().rstrip())
         return
     try:
         script = read_script(faults)

@@ -13,7 +13,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli import options
-from uploader.cli.failures import Failures, interruptible, unfinished
+from uploader.cli.failures import Failures, reporting, unfinished
 from uploader.cli.findings import print_findings
 from uploader.cli.live import live
 from uploader.cli.settings import settings_of
@@ -69,7 +69,7 @@ class _Upload:
             known = list(dict.fromkeys(ids))
             return failures.document(told(store.find(), known, single=len(requests) == 1))
 
-        with wiring.Store(self.settings) as store, interruptible(found, as_json=self.as_json):
+        with wiring.Store(self.settings) as store, reporting(found, as_json=self.as_json):
             for request in requests:
                 try:
                     ids.append(self._enqueue(store, request))

@@ -10,7 +10,7 @@ import typer
 
 from uploader import wiring
 from uploader.cli.each import Asked
-from uploader.cli.failures import interruptible, unfinished
+from uploader.cli.failures import reporting, unfinished
 from uploader.cli.live import live
 from uploader.cli.options import AsJson, Every, JobsOrAll
 from uploader.cli.render import hint
@@ -51,7 +51,7 @@ def wait(
         table = store.find() if every else store.need()
         ids = _ids(table, asked) if table else []
         found = partial(told, table, ids, single=not every and len(ids) == 1)
-        with interruptible(found, as_json=as_json):
+        with reporting(found, as_json=as_json):
             ended: list[Job] = []
             if table and ids:
                 ended = wait_and_show(table, ids, settings.fireworks.base_url, timeout_s)

@@ -97,7 +97,7 @@ def _way_out(inspection: Inspection) -> str:
     if not inspection.manifest.files:
         return next(found.hint for found in inspection.findings if found.check == _EMPTY)
     if {found.check for found in inspection.findings if found.severity == "error"} <= _ASKED:
-        return "fix that, or leave out `online`: enqueue needs no network"
+        return "fix that, or leave out `online`"
     return "fix it, `exclude` files, or overrule a check with `allow` CHECK"
 
 

@@ -29,6 +29,7 @@ from uploader.core.errors import NotFound, UsageError, VerbRefused
 from uploader.core.events import EventKind
 from uploader.core.job import (
     OPEN_STATUSES,
+    UNKNOWN_ACCOUNT,
     Event,
     FileState,
     Job,
@@ -399,4 +400,6 @@ def _model_is(ref: str) -> ColumnElement[bool]:
     named = _RESOURCE_NAME.fullmatch(ref)
     if named is None:
         return jobs.c.model_id == ref
+    if named[1] == UNKNOWN_ACCOUNT:  # as it was printed before the job had its account
+        return jobs.c.model_id == named[2]
     return and_(jobs.c.account == named[1], jobs.c.model_id == named[2])
