@@ -13,6 +13,7 @@ from uploader.core.probe_model import NESTED, WEIGHTS
 from uploader.core.resumable import Finished, UploadUrl, UrlKind
 
 _USUAL_S = 30.0
+_OF_STORAGE = re.compile("host|etag|content-(type|length)|x-goog-(?!meta)[a-z-]{1,40}")
 _JSON_API = "/upload/storage/v1/b/"
 _KINDS = {UrlKind.START: "a signed start", UrlKind.PUT: "a plain signed PUT"}
 _SAID = frozenset({"upload", "storage", "v1", "b", "o", "resumable", "model", "models", "accounts"})
@@ -67,9 +68,13 @@ def urls(
     yield Line(Item.OBJECT_PATH, _path(url, account, model_id))
 
 
+def header_names(headers: Collection[str]) -> str:
+    """Those that tell of the object; what an owner may name is left out."""
+    return ", ".join(sorted(name for name in headers if _OF_STORAGE.fullmatch(name)))
+
+
 def _header(name: str) -> str:
-    known = re.fullmatch("host|content-(type|length)|x-goog-(?!meta)[a-z-]{1,40}", name)
-    return name if known else "…"
+    return name if _OF_STORAGE.fullmatch(name) else "…"
 
 
 def _date(url: UploadUrl, now: datetime) -> str:

@@ -24,7 +24,8 @@ from uploader.service.doctor.probe_calls import Calls, Over
 from uploader.service.doctor.probe_storage import Sending
 from uploader.settings.schema import Settings
 
-CLEAN_UP_S = 60.0
+#: Where only some requests a minute are allowed, the last one may have to wait for one.
+CLEAN_UP_S = 180.0
 #: Seconds between two validateUpload, and how many there are at most.
 POLL_S, MOST_POLLS = 5.0, 60
 

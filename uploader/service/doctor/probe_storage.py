@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 import google_crc32c
 
 from uploader.core.probe import Item, Line
-from uploader.core.probe_reading import facts
+from uploader.core.probe_reading import facts, header_names
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import (
     Confirmed,
@@ -85,7 +85,7 @@ class Sending:
         held = "with" if "range" in calls.headers else "without"
         yield Line(Item.QUERY_EMPTY, f"308 {held} Range" if calls.status == _INCOMPLETE else what)
         found, what = self._send(session, content)
-        yield Line(Item.FINISH, what)
+        yield Line(Item.FINISH, what, header_names(calls.headers))
         if not isinstance(found, Finished):
             return
         self._watched = url.object_path
