@@ -66,7 +66,7 @@ def test_an_illegal_move_says_what_to_do_and_changes_nothing(status: Status, ver
     assert before == TRANSITIONS
 
 
-#: What the hint of a refused verb speaks of: commands, and what is no command.
+#: What the hint of a refused verb speaks of: commands, and what is not a command.
 ADVICE = {
     Status.ACTIVE: ["status"],
     Status.PAUSED: ["resume"],

@@ -160,7 +160,7 @@ def test_the_targets_of_a_folder(tmp_path: Path) -> None:
         ({"k_proj": 8}, []),
         ({"^q_proj": 8}, []),
         ({r"^model\.layers\.0\.self_attn\.q_proj$": 8}, [8]),
-        # What is no path may be meant for any module.
+        # What is not a path may be meant for any module.
         ({"(": 8, "q_proj": 4}, [4, 8]),
         ({"(" * 9999: 8}, [8]),
         ({"x{99999999999}": 8, "y*": 8, "z+": 4}, [8, 4]),

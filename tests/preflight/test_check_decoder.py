@@ -95,7 +95,7 @@ GOOD: dict[str, dict[str, bytes]] = {
     ),
     "heads left to the class": says(LLAMA_3, num_key_value_heads=None, head_dim=None),
     "a model_type with heads of its own": says(LLAMA_3, model_type="nope", num_attention_heads=3),
-    "a model_type that is no name": says(LLAMA_3, model_type=["llama"]),
+    "a model_type that is not a name": says(LLAMA_3, model_type=["llama"]),
     "a norm that is packed": llama(model__norm__weight=(1, 2)),
     "no norm to know it by": says(lacking("model.norm"), hidden_size=1),
     "no layers to know it by": says(lacking(".layers."), num_hidden_layers=9),

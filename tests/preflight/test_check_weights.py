@@ -79,7 +79,7 @@ GOOD = {
     "sharded": SHARDED,
     "total size": {**SHARDED, INDEX: index(MAP, 16)},
     "total size as a float": {**SHARDED, INDEX: index(MAP, 16.0)},
-    "total size is no number": {
+    "total size is not a number": {
         **SHARDED,
         INDEX: json.dumps({"metadata": {"total_size": "16"}, "weight_map": MAP}).encode(),
     },

@@ -386,7 +386,7 @@ def test_a_watch_hears_what_writes_a_row_and_not_what_finds_nothing_to_do(
         held.release()  # it makes the job claimable, and writes no event
         until(watch.changed)
         assert not watch.changed(), "one commit, told once"
-        assert not any(watch.changed() for _ in range(50)), "questions of its own are no news"
+        assert not any(watch.changed() for _ in range(50)), "questions of its own are not news"
 
 
 def test_a_watch_hears_each_choice_of_a_limit(engine: Engine) -> None:

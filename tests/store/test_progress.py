@@ -135,7 +135,7 @@ def test_late_progress_of_an_earlier_session_is_skipped(jobs: Jobs, held: Held) 
     held.retry_at(NOW, REASON)
     held.files.report_progress([_row(sessions=1)], None)
     assert jobs.files(held.job.id)[0].checkpoint == PrefixCrc()
-    assert jobs.job(held.job.id).reason == REASON, "late is no progress"
+    assert jobs.job(held.job.id).reason == REASON, "late is not progress"
 
 
 def test_of_two_reports_the_one_with_more_bytes_sent_counts(jobs: Jobs, held: Held) -> None:

@@ -118,7 +118,7 @@ class _Enqueue:
     def _found(self, store: wiring.Store, *, single: bool) -> dict[str, Any]:
         """The document of what there is by now."""
         if self.dry_run:
-            return self.failures.document(_planned(self.plans, single))
+            return self.failures.document(_plans_document(self.plans, single))
         return self.failures.document(told(store.find(), self.ids, single=single))
 
 
@@ -130,7 +130,7 @@ def _check_known(store: wiring.Store, plan: Plan) -> None:
         print_note(f"already enqueued: it is job {known}")
 
 
-def _planned(plans: Sequence[Plan], single: bool) -> PlanDocument | PlansDocument | None:
+def _plans_document(plans: Sequence[Plan], single: bool) -> PlanDocument | PlansDocument | None:
     documents = [plan.as_json() for plan in plans]
     if single:
         return documents[0] if documents else None

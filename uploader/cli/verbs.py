@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uploader import wiring
+from uploader.cli import completion
 from uploader.cli.each import Asked, each, is_over, stands_still, would_change
 from uploader.cli.findings import print_findings
-from uploader.cli.options import Allow, AsJson, Every, JobsOrAll
+from uploader.cli.options import AsJson, Every, JobsOrAll
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import print_note
 from uploader.core.errors import UsageError
@@ -21,6 +22,18 @@ from uploader.core.text import size
 if TYPE_CHECKING:
     from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
+
+#: Like --allow of `enqueue`, for the folder as it is now.
+_AllowAnew = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow",
+        metavar="CHECK",
+        help="With --rescan or --replace: treat errors of CHECK, the name of a check, as warnings."
+        " May be repeated.",
+        autocompletion=completion.checks,
+    ),
+]
 
 
 def pause(
@@ -102,7 +115,7 @@ def retry(
             "--replace", help="Like --rescan, but delete the model first, if this job created it."
         ),
     ] = False,
-    allow: Allow = None,
+    allow: _AllowAnew = None,
     every: Every = False,
     as_json: AsJson = False,
 ) -> None:

@@ -169,8 +169,8 @@ def _differs(file: ProvenFile, found: Digest) -> Iterator[Difference]:
 def compare_model(proof: Proof, service: Fireworks, base_url: str) -> Iterator[Difference]:
     """Every difference of the model on the service, whose own ``base_url`` must be the proof's.
 
-    Raises UsageError if it is another, so that no key goes where a file says; RemoteError if there
-    is no answer.
+    Raises UsageError if it is another, so that no key goes where a file says; RemoteError without
+    an answer.
     """
     if proof.base_url != base_url:
         message = f"the model is on {proof.base_url}, and the configured service is {base_url}"

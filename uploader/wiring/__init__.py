@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from uploader.store.claims import Claims
     from uploader.store.database.workers import WorkerLock
     from uploader.store.jobs import Jobs
+    from uploader.store.marks import Marks
 
 _log = logging.getLogger(__name__)
 
@@ -188,15 +189,10 @@ def _context(
     from uploader.engine.tuning import AutoFiles
     from uploader.model.links import Private
     from uploader.remote.gate import Gate
-    from uploader.store.database import dialect
     from uploader.store.jobs import Jobs
-    from uploader.store.marks import Marks
 
     time, limits, key = clock(), _limits(settings), key_source(settings)
     control, storage = _services(settings, time, Gate(time, limits.backoff), key)
-    marks = Marks(settings.state_dir / "marks")
-    with dialect.store_errors():
-        marks.sweep(time.now())
     jobs, slots = Jobs(engine, seal=seal(settings), wary=True), Slots(time, START)
     throttle = Throttle(time, slots)
 
@@ -225,8 +221,19 @@ def _context(
         key_fingerprint=key.fingerprint,
         control=control,
         storage=storage,
-        marks=marks,
+        marks=_marks(settings),
     )
+
+
+def _marks(settings: Settings) -> Marks:
+    """What is known of transfers that were killed, without those of long ago."""
+    from uploader.store.database import dialect
+    from uploader.store.marks import Marks
+
+    marks = Marks(settings.state_dir / "marks")
+    with dialect.store_errors():
+        marks.sweep(clock().now())
+    return marks
 
 
 def _limits_in_force(jobs: Jobs, by_now: Callable[[], Settings]) -> Callable[[], InForce]:

@@ -68,7 +68,7 @@ def real_folder(roots: Sequence[Path], word: str) -> Path:
     real = os.path.realpath(word)
     if not is_below(roots, real):
         raise Refusal(ApiCode.OUTSIDE_ROOTS)
-    if not os.path.isdir(real):  # noqa: PTH112 - a name that is too long is no folder, not an error
+    if not os.path.isdir(real):  # noqa: PTH112 - a name that is too long is not an error here
         raise NotFound(f"there is no folder {word}", hint="check the path")
     return Path(real)
 
