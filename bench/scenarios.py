@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
+import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.contenders import (
@@ -17,6 +19,8 @@ from bench.contenders import (
     MEDIA_100,
     RCLONE,
     RUN,
+    RUN_TRACED,
+    TRACE,
     UPLOAD,
     VENDOR,
     Task,
@@ -40,6 +44,8 @@ class Scenario:
     shard_bytes: int
     network: Network
     contenders: Sequence[str]
+    #: Settings of uploader that are not its defaults, as variables.
+    variables: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def words(self) -> str:
@@ -47,20 +53,36 @@ class Scenario:
         size = self.shard_bytes
         each = f"{size // MIB} MiB" if size >= MIB else f"{size // 1000} KB"
         files = "one file" if self.shards == 1 else f"{self.shards} files"
-        return f"{files} of {each}, {self.network.words}"
+        given = "".join(f", {name}={value}" for name, value in self.variables.items())
+        return f"{files} of {each}, {self.network.words}{given}"
 
 
+def in_flight(files: int) -> dict[str, str]:
+    """The setting of a number of files in flight."""
+    return {"UPLOADER_TRANSFER__MAX_FILES": str(files)}
+
+
+_SLOW_TLS = Network(tls=True, connection_mb_s=4)
+#: The ones that most depends on come first: whatever is not begun in time is left out.
 FULL = (
     Scenario("http-64", 1, 64 * MIB, Network(), _ONE_BY_ONE),
     Scenario("http-1024", 1, 1024 * MIB, Network(), (RUN, CURL, MEDIA_8)),
     Scenario("tls-64", 1, 64 * MIB, Network(tls=True), _OVER_TLS),
     Scenario("tls-1024", 1, 1024 * MIB, Network(tls=True), (RUN, CURL, MEDIA_8)),
     Scenario("many-0", 500, SMALL_BYTES, Network(), (*_AT_ONCE, MEDIA_8)),
-    Scenario("many-40", 500, SMALL_BYTES, Network(latency_ms=40), _AT_ONCE),
+    Scenario("many-40", 500, SMALL_BYTES, Network(latency_ms=40), (RUN, CURL, VENDOR)),
+    Scenario("many-5000", 5000, SMALL_BYTES, Network(), (RUN,)),
+    Scenario("many-fsync", 500, SMALL_BYTES, Network(), (RUN_TRACED,)),
+    Scenario("flight-16", 64, 8 * MIB, _SLOW_TLS, (RUN,), in_flight(16)),
+    Scenario("flight-64", 64, 8 * MIB, _SLOW_TLS, (RUN,), in_flight(64)),
+    Scenario("shared", 96, 8 * MIB, Network(link_mb_s=40), (RUN,)),
+    Scenario("finds", 128, 16 * MIB, Network(connection_mb_s=20), (RUN,)),
     Scenario("http-256", 1, 256 * MIB, Network(), _ONE_BY_ONE),
     Scenario("several-tls", 4, 64 * MIB, Network(tls=True), _AT_ONCE),
     Scenario("slow-256", 1, 256 * MIB, Network(latency_ms=50), (RUN, CURL, MEDIA_8)),
-    Scenario("capped", 8, 32 * MIB, Network(connection_mb_s=20), (RUN, CURL, CLOUD_MANY, RCLONE)),
+    Scenario("slow-1024", 1, 1024 * MIB, Network(latency_ms=50), (RUN, CURL)),
+    Scenario("capped", 8, 32 * MIB, Network(connection_mb_s=20), (RUN, CURL)),
+    Scenario("many-100", 500, SMALL_BYTES, Network(latency_ms=100), (RUN, CURL, VENDOR)),
 )
 QUICK = (
     Scenario("http-64", 1, 64 * MIB, Network(), (RUN, CURL, VENDOR, MEDIA_8, RCLONE)),
@@ -78,32 +100,50 @@ def absent(scenarios: Collection[Scenario]) -> dict[str, str]:
 
 
 def compare(
-    scenario: Scenario, rounds: int, without: Mapping[str, str], scratch: Path
+    scenario: Scenario,
+    rounds: int,
+    without: Mapping[str, str],
+    scratch: Path,
+    ends_s: float = float("inf"),
 ) -> tuple[dict[str, list[Run]], dict[str, str]]:
-    """Runs by contender, and the last error of each that failed, whose runs do not count.
+    """Runs by contender, and the error of each that failed, whose runs do not count.
 
     In each round everyone has their turn, so that whatever else the machine does hits all of them.
+    No round but the first begins after ``ends_s``, and nobody who failed has another turn.
     """
-    folder, place = scratch / "bench-model", scratch / "run"
+    folder = scratch / "bench-model"
     payload = make_model(folder, scenario.shards, scenario.shard_bytes)
     names = [name for name in scenario.contenders if name not in without]
     runs: dict[str, list[Run]] = {name: [] for name in names}
     failures: dict[str, str] = {}
     with sink(scenario.network, scratch) as where:
         for number in range(rounds):
-            for name in names:
-                place.mkdir()
+            if number and time.monotonic() > ends_s:
+                break
+            for name in [name for name in names if name not in failures]:
+                title = f"{scenario.name} {number + 1}/{rounds} {name}"
                 try:
-                    task = Task(folder, where, place)
-                    command = CONTENDERS[name].command(task)
-                    log = place / "output"
-                    run = measured(where, command, task.variables, payload, log)
-                    runs[name].append(run)
-                except Failed as failure:
+                    run = _one(scenario, name, Task(folder, where, scratch / "run"), payload)
+                except (Failed, OSError) as failure:
                     failures[name] = str(failure)
-                    print(f"{scenario.name}: {name} failed: {failure}", file=sys.stderr)
+                    print(f"{title} failed: {failure}", file=sys.stderr, flush=True)
                 else:
-                    print(f"{scenario.name} {number + 1}/{rounds} {name}: {run.wall_s:.2f} s")
-                shutil.rmtree(place)
+                    runs[name].append(run)
+                    print(f"{title}: {run.wall_s:.2f} s", flush=True)
     shutil.rmtree(folder)
     return {name: found for name, found in runs.items() if name not in failures}, failures
+
+
+def _one(scenario: Scenario, name: str, task: Task, payload: int) -> Run:
+    """One turn of one contender, in a scratch folder of its own. Raises Failed, OSError."""
+    task.scratch.mkdir()
+    try:
+        variables = {**task.variables, **scenario.variables}
+        log, trace = task.scratch / "output", task.scratch / TRACE
+        run = measured(task.sink, CONTENDERS[name].command(task), variables, payload, log)
+        if trace.exists():
+            run = replace(run, syncs=trace.read_text().count("sync("))
+        moves = re.findall(r"files in flight: .*?(\d+) files?:", log.read_text(errors="replace"))
+        return replace(run, in_flight=int(moves[-1])) if moves else run
+    finally:
+        shutil.rmtree(task.scratch)

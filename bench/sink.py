@@ -1,6 +1,6 @@
 """What every contender sends to: a process of its own that takes in bytes and keeps none.
 
-    python -m bench.sink [--tls FOLDER] [--latency-ms 40] [--connection-mb-s 20]
+    python -m bench.sink [--tls FOLDER] [--latency-ms 40] [--connection-mb-s 20] [--link-mb-s 40]
 
 It speaks as much of three interfaces as the contenders use: the control plane of Fireworks
 (docs/fireworks.md), sessions and plain signed PUTs (docs/gcs-resumable.md), and the JSON API of
@@ -8,8 +8,9 @@ Google Cloud Storage, for Google's own client and rclone. It checks no key and n
 sandbox is there for that. A thread for each connection; it computes the CRC32C of what arrives,
 since two of the contenders compare it. `GET /_sink/counts` says what it did so far.
 
-`--latency-ms` delays each answer, `--connection-mb-s` caps what each connection carries (10^6
-bytes). Opening a connection costs no more than it does on loopback.
+`--latency-ms` delays each answer, `--connection-mb-s` caps what each connection carries and
+`--link-mb-s` what all of them carry together (10^6 bytes). Opening a connection costs
+no more than it does on loopback.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Sink:
 
     latency_s: float = 0.0
     connection_bps: float = 0.0
+    link_bps: float = 0.0
+    link_free_s: float = 0.0
     url: str = ""
     counts: Counts = field(default_factory=Counts)
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -82,6 +85,12 @@ class Sink:
             self.counts.files += 1
             self.counts.stored_bytes += size
 
+    def carried_at_s(self, size: int) -> float:
+        """When the link that all share has carried so many bytes more."""
+        with self.lock:
+            self.link_free_s = max(self.link_free_s, time.monotonic()) + size / self.link_bps
+            return self.link_free_s
+
 
 class Gone(Exception):
     """The client closed the connection."""
@@ -92,6 +101,7 @@ class Wire:
 
     def __init__(self, sink: Sink, peer: socket.socket) -> None:
         self._peer = peer
+        self._sink = sink
         self._bps = sink.connection_bps
         self._block = memoryview(bytearray(BLOCK_BYTES))
         self._ahead = b""
@@ -119,6 +129,9 @@ class Wire:
                 raise Gone
             take(block)
             left -= len(block)
+            if self._sink.link_bps:
+                due = self._sink.carried_at_s(len(block)) - time.monotonic()
+                time.sleep(max(0.0, due))
             if self._bps:
                 due = began + (length - left) / self._bps - time.monotonic()
                 time.sleep(max(0.0, due))
@@ -351,12 +364,16 @@ def main() -> None:
     parser.add_argument("--tls", type=Path, help="use TLS; ca.pem is written to this folder")
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--connection-mb-s", type=float, default=0.0)
+    parser.add_argument("--link-mb-s", type=float, default=0.0)
     options = parser.parse_args()
-    sink = Sink(options.latency_ms / 1000, options.connection_mb_s * 1e6)
+    latency_s, each, link = options.latency_ms / 1000, options.connection_mb_s, options.link_mb_s
+    sink = Sink(latency_s, each * 1e6, link * 1e6)
     context = _context(options.tls) if options.tls else None
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if sink.connection_bps:  # else the kernel would take megabytes of a slow connection at once
+    if (
+        sink.connection_bps or sink.link_bps
+    ):  # else the kernel would take megabytes of a slow connection at once
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BLOCK_BYTES)
     listener.bind(("127.0.0.1", 0))
     listener.listen(256)
