@@ -69,7 +69,7 @@ $(VENV)/installed-bench: $(VENV)/installed-dev
 	$(PIP) install --group bench
 	@touch $@
 
-bench: $(VENV)/installed-bench ## uploader beside curl and others, ten minutes or so: writes bench/RESULTS.md
+bench: $(VENV)/installed-bench ## uploader beside curl and others, twenty minutes or so: writes bench/RESULTS.md
 	$(BIN)/python -m bench
 
 bench-quick: $(VENV)/installed-bench ## the same in short, at most two minutes: writes .cache/bench/RESULTS.md

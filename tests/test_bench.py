@@ -1,15 +1,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bench.contenders import Contender, Task
 from bench.measure import ROOT, Failed, Network, Run, measured, sink
 from bench.report import Outcome, Results
-from bench.scenarios import FULL, QUICK, Scenario
+from bench.scenarios import FULL, QUICK, Scenario, compare
 from bench.targets import Target
 from bench.text import page
 
@@ -54,6 +56,61 @@ def test_the_sink_delays_answers_and_caps_connections_as_it_was_told(tmp_path: P
     with sink(Network(latency_ms=300, connection_mb_s=2), tmp_path) as where:
         command = [sys.executable, "-c", body, f"{where.url}/bucket/m/f"]
         assert measured(where, command, {}, 1 << 20, tmp_path / "log").wall_s > 0.3 + 0.5
+
+
+@pytest.mark.timed
+def test_the_sink_caps_the_link_that_all_connections_share(tmp_path: Path) -> None:
+    body = "import urllib.request as r, sys; r.urlopen(r.Request(sys.argv[1], bytes(1 << 20)))"
+    body = body.replace("bytes(1 << 20))", "bytes(1 << 20), method='PUT')")
+    with sink(Network(link_mb_s=2), tmp_path) as where:
+        both = [sys.executable, "-c", body, f"{where.url}/bucket/m/f"]
+        command = ["sh", "-c", f"{shlex.join(both)} & {shlex.join(both)}; wait"]
+        assert measured(where, command, {}, 2 << 20, tmp_path / "log").wall_s > 1.0
+
+
+#: Sends every file of a folder, as one that looks at what it does leaves traces of it.
+SENDS = r"""
+import pathlib, sys, urllib.request as r
+folder, url, scratch = map(str, sys.argv[1:])
+for file in pathlib.Path(folder).iterdir():
+    where = f"{url}/bucket/m/{file.name}"
+    r.urlopen(r.Request(where, file.read_bytes(), method="PUT"))
+pathlib.Path(scratch, "trace").write_text("1 fsync(3) = 0\n2 fdatasync(4) = 0\n")
+print("info files in flight: 4 \u2192 6 files: +18 %")
+print("info files in flight: 6 \u2192 9 \u2192 6 files: -2 %")
+"""
+
+
+def sends(task: Task) -> list[str]:
+    return [sys.executable, "-c", SENDS, str(task.folder), task.sink.url, str(task.scratch)]
+
+
+def test_one_that_fails_has_no_other_turn_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[Task] = []
+
+    def fails(task: Task) -> list[str]:
+        turns.append(task)
+        return [sys.executable, "-c", "exit(3)"]
+
+    found = {"good": Contender("good", sends), "bad": Contender("bad", fails)}
+    monkeypatch.setattr("bench.scenarios.CONTENDERS", found)
+    tiny = Scenario("tiny", 1, 4096, Network(), ("bad", "good"))
+    runs, failures = compare(tiny, 2, {}, tmp_path)
+    assert len(turns) == 1
+    assert failures.keys() == {"bad"}
+    assert [(run.syncs, run.in_flight) for run in runs["good"]] == [(2, 6)] * 2
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_no_round_but_the_first_begins_when_the_time_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.scenarios.CONTENDERS", {"good": Contender("good", sends)})
+    tiny = Scenario("tiny", 1, 4096, Network(), ("good",))
+    runs, _ = compare(tiny, 5, {}, tmp_path, ends_s=0.0)
+    assert len(runs["good"]) == 1
 
 
 def run(wall_s: float, cpu_s: float = 1.0) -> Run:
@@ -115,5 +172,6 @@ def test_the_page_says_who_was_not_there_and_who_failed() -> None:
 
 def test_no_scenario_is_without_uploader_and_names_are_unique() -> None:
     for chosen in (FULL, QUICK):
-        assert all("uploader run" in scenario.contenders for scenario in chosen)
+        for scenario in chosen:
+            assert {"uploader run", "uploader run, traced"} & {*scenario.contenders}
         assert len({scenario.name for scenario in chosen}) == len(chosen)
