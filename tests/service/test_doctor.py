@@ -81,6 +81,21 @@ def test_a_damaged_store_fails(box: Sandbox, store: Path, uploader: Command) -> 
     assert states(uploader("doctor", "--json").out)["store"] == "fail"
 
 
+def test_a_table_that_others_may_write_wants_a_secret(
+    uploader: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert "database_secret" not in states(uploader("doctor", "--json").out)
+    monkeypatch.setenv("UPLOADER_DATABASE_URL", "postgresql://u@127.0.0.1:9/d")
+    assert states(uploader("doctor", "--json").out)["database_secret"] == "warn"
+    monkeypatch.setenv("UPLOADER_DATABASE_SECRET_FILE", str(tmp_path / "none"))
+    assert states(uploader("doctor", "--json").out)["database_secret"] == "fail"
+    file = tmp_path / "secret"
+    file.write_text("5" * 64)
+    file.chmod(0o600)
+    monkeypatch.setenv("UPLOADER_DATABASE_SECRET_FILE", str(file))
+    assert states(uploader("doctor", "--json").out)["database_secret"] == "ok"
+
+
 def test_jobs_without_a_worker_fail(box: Sandbox, model: Path, uploader: Command) -> None:
     assert box.base_url
     assert uploader("enqueue", model).code == 0

@@ -227,3 +227,9 @@ def test_remove_waits_for_the_worker(
 def test_remove_of_nothing(jobs: Jobs) -> None:
     with pytest.raises(NotFound):
         jobs.remove(1, NOW)
+
+
+@pytest.mark.parametrize("ref", ["a\0b", "accounts/a\0/models/b", "\udcff", "\x1b", ""])
+def test_a_name_that_no_job_can_have_is_not_found(jobs: Jobs, ref: str) -> None:
+    with pytest.raises(NotFound):
+        jobs.find(ref)

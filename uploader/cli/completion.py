@@ -12,6 +12,7 @@ import typer
 
 from uploader import wiring
 from uploader.core.errors import UploaderError
+from uploader.core.job import MODEL_ID
 
 #: More would not fit on a screen; a few more letters find the others.
 _MAX_OFFERED = 1000
@@ -35,10 +36,12 @@ def _jobs(context: typer.Context) -> Iterator[Offer]:
     except UploaderError:
         return
     for job in found:
-        yield str(job.id), f"{job.model_id}: {job.status}"
+        about = job.model_id if MODEL_ID.fullmatch(job.model_id) else "job"
+        yield str(job.id), f"{about}: {job.status}"
     # The model of several jobs is offered once: it means the one that has not ended.
     for job in {job.model_id: job for job in found}.values():
-        yield job.model_id, f"job {job.id}: {job.status}"
+        if MODEL_ID.fullmatch(job.model_id):  # a shell may run what else a row says
+            yield job.model_id, f"job {job.id}: {job.status}"
 
 
 def checks(incomplete: str) -> list[str]:

@@ -119,6 +119,8 @@ class Jobs:
         If a model has several jobs, the one that has not ended is meant. Raises NotFound, also if
         several have ended and none is open, and UsageError if several are open.
         """
+        if not ref.isprintable():  # nor can every database be asked for it
+            raise NotFound("there is no job of that name", hint="`uploader status` lists the jobs")
         if ref.isdecimal() and len(ref) <= _MAX_ID_DIGITS:
             return self.job(int(ref))
         found = self.of_model(ref)

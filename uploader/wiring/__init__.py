@@ -12,8 +12,9 @@ from uploader.core.addresses import is_plain
 from uploader.core.errors import StoreError, UsageError
 from uploader.runtime import Clock, StopToken, SystemClock, open_files, processors, spawn
 from uploader.wiring.stores import Store as Store
-from uploader.wiring.stores import hooks_of, seal, sweep
+from uploader.wiring.stores import hooks_of, sweep
 from uploader.wiring.stores import locate as locate
+from uploader.wiring.stores import seal as seal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from uploader import wiring
 from uploader.core import addresses
 from uploader.core.doctor_documents import Check, Health
-from uploader.core.errors import UploaderError
+from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Status
 from uploader.core.reasons import Code
 from uploader.core.text import size
@@ -26,6 +26,7 @@ def checks(settings: Settings, store: wiring.Store) -> Iterator[Check]:
     yield _key(settings)
     yield from _state_folder(settings)
     yield _store(store)
+    yield from _secret(settings)
     yield _worker(store)
 
 
@@ -78,6 +79,22 @@ def _store(store: wiring.Store) -> Check:
     except UploaderError as problem:
         return Check("store", Health.FAIL, problem.message, problem.hint)
     return Check("store", Health.OK, f"version {found}, undamaged, {jobs} jobs; {version}")
+
+
+def _secret(settings: Settings) -> Iterator[Check]:
+    """Others can only write a job table that is not a file of this user."""
+    if not settings.database_url.startswith("postgres"):
+        return
+    if settings.database_secret_file is None:
+        words = "whoever may write the database says which files are sent, and where"
+        yield Check("database_secret", Health.WARN, words, "set database_secret_file")
+        return
+    try:
+        wiring.seal(settings)
+    except UsageError as problem:
+        yield Check("database_secret", Health.FAIL, problem.message, problem.hint)
+        return
+    yield Check("database_secret", Health.OK, "rows of others are not believed")
 
 
 def _worker(store: wiring.Store) -> Check:

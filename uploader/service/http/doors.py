@@ -117,14 +117,16 @@ class Doors:
             await send(message)
 
         try:
-            self._let_in(scope, Headers(scope=scope))
-            body = await _body(Headers(scope=scope), receive)
+            headers = Headers(scope=scope)
+            known = self._let_in(scope, headers)
+            body = await _body(headers, receive, read=known)
         except Refusal as refusal:
             await problems.response(refusal, _extra(refusal))(scope, receive, guarded)
             return
         await self._app(_without_cookies(scope), body, guarded)
 
-    def _let_in(self, scope: Scope, headers: Headers) -> None:
+    def _let_in(self, scope: Scope, headers: Headers) -> bool:
+        """Is whoever asks known? Raises Refusal."""
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._names.holds(hosts[0]):
             raise Refusal(ApiCode.FOREIGN_HOST)
@@ -136,6 +138,7 @@ class Doors:
             raise Refusal(ApiCode.UNAUTHORIZED)
         if scope["method"] not in _READING:
             _check_body(headers)
+        return known
 
     def _is_known(self, scope: Scope, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -206,12 +209,15 @@ def _is_small(length: str) -> bool:
     return digits.isdecimal() and len(digits) <= _MAX_DIGITS and int(digits) <= MAX_BODY_BYTES
 
 
-async def _body(headers: Headers, receive: Receive) -> Receive:
-    """``receive`` for a body that does not say its length: counted, and then handed on."""
+async def _body(headers: Headers, receive: Receive, *, read: bool) -> Receive:
+    """``receive`` for a body that does not say its length: counted, and then handed on.
+
+    What is open to strangers needs no body: without ``read``, theirs fills no memory.
+    """
     if "chunked" not in headers.get("transfer-encoding", "").lower():
         return receive
     whole = bytearray()
-    more = True
+    more = read
     while more:
         message = await receive()
         if message["type"] != "http.request":
