@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import ssl
 import stat
+import struct
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,6 +125,18 @@ def test_a_client_in_clear_and_one_that_hangs_hold_nobody_up(box: Sandbox, remot
         assert remote.create("f").ok
         assert not clear.recv(65536).startswith(b"HTTP")
         silent.shutdown(socket.SHUT_WR)
+
+
+def test_a_connection_whose_peer_is_gone_already_is_closed(box: Sandbox, remote: Remote) -> None:
+    split = urlsplit(box.base_url)
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", ResourceWarning)
+        for _ in range(200):
+            with socket.create_connection((split.hostname, split.port), DEADLINE_S) as gone:
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert remote.create("f").ok  # after all of them
+        gc.collect()
+    assert not [one.message for one in seen if "unclosed" in str(one.message)]
 
 
 def test_facts_and_lines_for_a_shell_name_the_authority(box: Sandbox) -> None:

@@ -73,12 +73,16 @@ class Server(ThreadingHTTPServer):
     def get_request(self) -> Any:
         """The next connection, with TLS if the service has it."""
         connection, address = super().get_request()
-        if self._tls is not None:
-            # The connection's own thread does the handshake, because it may never come.
-            connection = self._tls.wrap_socket(
-                connection, server_side=True, do_handshake_on_connect=False
-            )
-        return connection, address
+        if self._tls is None:
+            return connection, address
+        try:
+            connection.getpeername()  # Python forgets to close one whose peer is gone already
+        except OSError:
+            connection.close()
+            raise
+        # The connection's own thread does the handshake, because it may never come.
+        wrapped = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return wrapped, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection; `disconnect` may end it from here on.
