@@ -141,9 +141,13 @@ def test_nonsense_of_a_stranger_is_not_logged(site: Site, caplog: pytest.LogCapt
     assert [one for one in caplog.records if one.name.startswith("uvicorn")] == []
 
 
-@pytest.mark.parametrize("path", ["/open/../index.html", "/open/%2e%2e/app.js", "/open/x/../../"])
+@pytest.mark.parametrize(
+    "path",
+    ["/open/../index.html", "/open/%2e%2e/app.js", "/open/x/../../", "/open/%2e%2e", "/open/"],
+)
 def test_below_a_link_there_is_nothing(site: Site, path: str) -> None:
     assert site.ask(path, token=None).status == 401
+    assert site.ask(path, token=None, method="HEAD").status == 401
 
 
 @pytest.mark.parametrize("body", [b'{"path":' + b"[" * 100_000, b"1" * 500_000])

@@ -162,8 +162,9 @@ def user_of(scope: Scope) -> int | None:
 
 
 def _is_link(path: str) -> bool:
-    """Nothing below a link: from there, `..` would lead to the page."""
-    return path.startswith(LINK) and "/" not in path.removeprefix(LINK)
+    """One name and nothing below it: from there, `..` would lead to the page."""
+    name = path.removeprefix(LINK)
+    return path.startswith(LINK) and "/" not in name and name not in ("", ".", "..")
 
 
 def _values(headers: Headers, name: str) -> Iterator[str]:
