@@ -68,24 +68,31 @@ _CRCS = 1 << 32
 _JSON: dict[str, type] = {"create_body": dict, "options": dict, "preflight": list, "warnings": list}
 
 
-def _types(table: Table) -> tuple[tuple[str, frozenset[type]], ...]:
+#: The place of a column in a row, its name, and the types that it may have.
+_Types = tuple[tuple[int, str, frozenset[type]], ...]
+
+
+def _types(table: Table) -> _Types:
     found = []
-    for column in table.columns:
+    for place, column in enumerate(table.columns):
         kind = _JSON.get(column.name) or column.type.python_type
         if kind is not object:  # a time, which its own type checks
             also: list[type] = [int] if kind is float else []
             also += [type(None)] if column.nullable else []
-            found.append((column.name, frozenset({kind, *also})))
+            found.append((place, column.name, frozenset({kind, *also})))
     return tuple(found)
 
 
 _JOB, _FILE, _EVENT = _types(jobs), _types(files), _types(events)
 
 
-def _check(row: Row[Any], types: tuple[tuple[str, frozenset[type]], ...]) -> None:
-    """SQLite keeps any value in any column. Raises ValueError for one of another type."""
-    for name, allowed in types:
-        if type(getattr(row, name)) not in allowed:
+def _check(row: Row[Any], types: _Types) -> None:
+    """SQLite keeps any value in any column. Raises ValueError for one of another type.
+
+    The columns of the table come first in ``row``.
+    """
+    for place, name, allowed in types:
+        if type(row[place]) not in allowed:
             raise ValueError(f"{name} has a value of another type")
 
 
