@@ -332,7 +332,7 @@ class Worker:
         It runs alongside the loop, which a store that does not answer may block for longer than a
         lease lasts.
         """
-        while not self._context.clock.wait(over, _TICK_S):
+        while not self._context.clock.wait(over, _TICK_S if self._runs else _QUIET_TICK_S):
             for run in tuple(self._runs.values()):
                 if run.lapsed():
                     run.cut()
