@@ -181,8 +181,27 @@ BAD: dict[str, tuple[dict[str, bytes], Brief]] = {
             {**BASE, "model.safetensors": safetensors({f"model.layers.0.q_proj.{name}": 8})},
             [("quantization", W, "model.safetensors")],
         )
-        for name in ("weight.absmax", "weight.quant_map", "SCB", "weight_packed")
+        for name in ("weight.absmax", "weight.quant_map", "SCB", "weight_packed", "weight_scale")
     },
+    # Saved by MLX, whose config says so in a key that only MLX reads.
+    "quantized by MLX": (
+        {
+            **config(quantization={"group_size": 64, "bits": 4}),
+            "model.safetensors": safetensors(
+                dict.fromkeys(("q.weight", "q.scales", "q.biases"), 8)
+            ),
+        },
+        [("quantization", W, "model.safetensors")],
+    ),
+    "FP8 after somebody removed quantization_config": (
+        {
+            **BASE,
+            "model.safetensors": encode(
+                {"q.weight": ("F8_E4M3", (4, 4)), "q.weight_scale": ("F32", (4,))}
+            ),
+        },
+        [("quantization", W, "model.safetensors")],
+    ),
     "quantized by a file of its own": (
         {**BASE, "hf_quant_config.json": b"{}"},
         [("quantization", W, "hf_quant_config.json")],

@@ -57,7 +57,8 @@ _SCALED = re.compile(
 #: Files that quantizing tools write next to a config.json that does not mention them.
 _QUANTIZERS = ("quantize_config.json", "quant_config.json", "hf_quant_config.json")
 _PACKED = (
-    *(".qweight", ".qzeros", ".weight_packed", ".weight_scale_inv"),
+    *(".qweight", ".qzeros", ".weight_packed", ".weight_scale_inv", ".weight_scale"),
+    *(".weight_scale_2", "_proj_blocks", ".scales"),  # the last one is MLX's
     *(".absmax", ".quant_map", ".SCB"),
 )
 
