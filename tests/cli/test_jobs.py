@@ -74,7 +74,7 @@ def test_show_has_the_files(uploader: Command, sql: Sql, terminal: Callable[[int
     assert document["files"][1]["path"] == "config.json"
     piped = uploader("show", "1").out
     assert "status\tactive\n" in piped
-    assert "config.json\t39\t0\t0\t0\tfalse\tfalse\t\tsession\t2\treset\n" in piped
+    assert "config.json\t39\t0\t0\t0\tfalse\tfalse\t\tsession\t2\treset\t\n" in piped
     terminal(80)
     shown = uploader("show", "1").out
     assert "status    active\n" in shown
