@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,10 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let stdout pass for a terminal of so many columns."""
 
     def of(columns: int) -> None:
-        for module in ("terminal", "status", "show", "explain", "enqueue", "preflight", "config"):
-            monkeypatch.setattr(f"uploader.cli.{module}.width", lambda **_: columns)
+        names = ("terminal", "status", "show", "explain", "enqueue", "preflight", "config")
+        # All are loaded first: one that is loaded later would take the patched width for its own.
+        for module in [import_module(f"uploader.cli.{name}") for name in names]:
+            monkeypatch.setattr(module, "width", lambda **_: columns)
 
     return of
 
