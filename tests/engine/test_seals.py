@@ -79,6 +79,13 @@ def test_a_job_of_somebody_without_the_secret_is_not_worked_on(
     assert asked == []
 
 
+def test_a_job_that_was_failed_instead_of_being_claimed_counts_for_the_result(sealed: Lab) -> None:
+    Jobs(sealed.engine).enqueue(sealed.new_job(sealed.model("planted")), sealed.clock.now())
+    with sealed.worker() as worker:
+        sealed.finish(lambda: worker.run(until_idle=True))
+    assert worker.seen == {1}
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -232,6 +232,7 @@ class Worker:
                 held = context.claims.claim(
                     context.owner, context.base_url, lane, context.limits.lease_s
                 )
+                self.seen |= context.claims.set_aside
                 if held is None:
                     break
                 self.seen.add(held.job.id)

@@ -82,6 +82,8 @@ class Claims:
         ``only``: the ids of the jobs that this worker is for; it changes no others. None: all.
         A job without its ``seal``, or with rows that cannot be read, is failed and not claimed.
         """
+        #: The ids of jobs that were failed instead of being claimed, for who sums up a run.
+        self.set_aside: set[int] = set()
         self._engine = engine
         self._ours = true() if only is None else jobs.c.id.in_(only)
         self._now = now
@@ -159,6 +161,7 @@ class Claims:
             )
             job = believed(transaction, job_id)
         if job is None:
+            self.set_aside.add(job_id)
             return None
         return Held(job, Fence(Lease(job_id, owner, token), self._journal, self._now))
 
