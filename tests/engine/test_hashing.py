@@ -247,6 +247,20 @@ def test_blocks_that_nobody_hashes_are_not_kept(file: Memory) -> None:
     assert most < (QUEUED + 3) * BLOCK_BYTES
 
 
+@pytest.mark.parametrize(("files", "each"), [(1, QUEUED), (4, 8), (16, 2), (64, 0)])
+def test_the_more_files_are_hashed_the_fewer_blocks_of_each_are_kept(
+    file: Memory, files: int, each: int
+) -> None:
+    kept = Kept()
+    kept.following |= {Bench(file, patient=False).hashing for _ in range(files)}
+    hashing = kept.following.pop()
+    kept.following.add(hashing)
+    hashing.room = kept.room
+    for number in range(2 * QUEUED):
+        hashing.offer(number * BLOCK_BYTES, bytes(BLOCK_BYTES))
+    assert len(hashing._queue) == each
+
+
 def test_with_no_thread_to_be_had_there_is_no_digest(file: Memory) -> None:
     def refused(*_: Any) -> None:
         raise RuntimeError("can't start new thread")

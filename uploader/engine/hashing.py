@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -25,8 +26,9 @@ from uploader.sources import sha256
 from uploader.sources.reader import BLOCK_BYTES, Reader
 from uploader.store.marks import Mark
 
-#: How many blocks wait to be hashed.
-QUEUED = 8
+#: How many blocks wait to be hashed, of one file and of all. With many files in flight none wait:
+#: each is read again while the machine still has it in memory.
+QUEUED, QUEUED_IN_ALL = 8, 32
 #: With `Digests.AUTO`, a hash that is further behind is given up: what was sent before may no
 #: longer be in memory, and disks that are read twice slow what is sent.
 MOST_BEHIND_BYTES = 256 * 1024 * 1024
@@ -58,6 +60,12 @@ class Kept:
 
     def __init__(self) -> None:
         self._prefixes: dict[bytes, Prefix] = {}
+        #: Those at work; any thread adds its own and takes it away.
+        self.following: set[Hashing] = set()
+
+    def room(self) -> int:
+        """How many blocks one of those at work may queue."""
+        return min(QUEUED, QUEUED_IN_ALL // max(1, len(self.following)))
 
     def take(self, mark: Mark) -> Prefix:
         """How far the file of that mark was hashed, in this process or in one that was killed."""
@@ -93,6 +101,8 @@ class Hashing:
     ) -> None:
         """Go on after ``prefix``; ``patient``: as `Digests.ON`, not as `Digests.AUTO`."""
         self.prefix = prefix
+        #: How many blocks may be queued: asked at each of them.
+        self.room: Callable[[], int] = lambda: QUEUED
         self._source = source
         self._mark = mark
         self._clock = clock
@@ -122,7 +132,7 @@ class Hashing:
         """The bytes at ``start`` are being sent."""
         if self._over:
             return
-        if len(self._queue) < QUEUED:
+        if len(self._queue) < self.room() or len(block) == self._source.size_bytes:
             self._queue.append((start, block))
         self._sent = max(self._sent, start + len(block))
         if not self._news.is_set():

@@ -158,11 +158,14 @@ class Transfer(Errand):
             self.stop,
             patient=digests is Digests.ON,
         )
+        hashing.room = kept.room
+        kept.following.add(hashing)
         hashing.start(self._context.spawn, f"job {self.job.id} {self.file.path} sha256")
         try:
             yield
         finally:
             hashing.end()
+            kept.following.discard(hashing)
             if self.arrived is None:
                 hashing.save()
                 kept.put(self._mark, hashing.prefix)
