@@ -38,6 +38,7 @@ def test_a_seal_holds_for_what_it_was_made_over() -> None:
     [
         {"id": 2},
         {"base_url": "https://i"},
+        {"account": "b"},
         {"model_id": "n"},
         {"path": "/n"},
         {"snapshot": "/m"},

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, text, update
 
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.errors import UsageError
-from uploader.core.job import Status
+from uploader.core.job import UNKNOWN_ACCOUNT, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.seal import NO_SEAL, Seal
 from uploader.sandbox.adapter import InProcessAdapter
@@ -48,9 +48,9 @@ def write(lab: Lab, statement: Any) -> None:
         connection.execute(statement)
 
 
-def begun(lab: Lab, **sizes: Any) -> int:
+def begun(lab: Lab, account: str = "sandbox", **sizes: Any) -> int:
     """A job whose upload was interrupted in the middle."""
-    job_id = lab.enqueue(lab.model(**sizes))
+    job_id = lab.enqueue(lab.model(**sizes), account=account)
     lab.bytes_per_s = 1000.0
     lab.run_until(lambda: lab.job(job_id).bytes_confirmed > 0)
     lab.bytes_per_s = None
@@ -92,6 +92,8 @@ def test_a_job_that_was_failed_instead_of_being_claimed_counts_for_the_result(se
         {"path": "/etc"},
         {"snapshot": "/etc"},
         {"model_id": "other"},
+        {"account": "other"},
+        {"account": "other", "stage": "upload"},
         {"kind": "lora"},
         {"create_body": {"modelId": "model", "model": {"public": True}}},
         {"options": {"allow": ["outside_link"]}},
@@ -208,6 +210,34 @@ def test_a_new_run_does_not_seal_what_somebody_else_wrote(sealed: Lab) -> None:
         sealed.jobs.restart(1, new, sealed.clock.now())
     with pytest.raises(UsageError, match="no seal"):
         sealed.jobs.check_restart(1, new)
+
+
+@pytest.mark.parametrize("word", ["INSERT", "UPDATE"])
+@pytest.mark.parametrize("turned", ["model_id = 'other'", """create_body = '{"public": 1}'"""])
+def test_what_is_sealed_is_what_was_meant_and_not_what_the_database_made_of_it(
+    sealed: Lab, word: str, turned: str, asked: list[str]
+) -> None:
+    """With PostgreSQL, a row that was locked may be another one by the time it is written."""
+    program = f"CREATE TRIGGER t AFTER {word} ON jobs BEGIN UPDATE jobs SET {turned}; END"
+    folder = sealed.model()
+    if word == "UPDATE":
+        sealed.enqueue(folder)
+    write(sealed, text(program))
+    if word == "UPDATE":
+        sealed.jobs.restart(1, sealed.new_job(folder), sealed.clock.now())
+    else:
+        sealed.enqueue(folder)
+    write(sealed, text("DROP TRIGGER t"))
+    sealed.run()
+    job = sealed.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "unsealed")
+    assert asked == []
+
+
+def test_the_account_that_the_service_names_is_sealed(sealed: Lab) -> None:
+    begun(sealed, account=UNKNOWN_ACCOUNT, a_bin=9 * GRANULE)
+    sealed.run()
+    assert (sealed.job().account, sealed.job().status) == ("sandbox", Status.DONE)
 
 
 def test_a_new_run_is_sealed(sealed: Lab) -> None:

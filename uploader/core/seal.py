@@ -3,7 +3,8 @@
 Rows say which files are sent, and where. In a file only its owner writes them; in a PostgreSQL
 database others may, too. With a secret that they do not have, what they write is not believed: a
 seal is an HMAC over what a row names, its place in the table included, so that it is good for no
-other row. What a row says about progress needs none: the services are asked about that.
+other row. It is made of what we write, never of what is read back: that may be somebody else's
+already. What a row says about progress needs none: the services are asked about that.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Seal:
             "job",
             job.id,
             job.base_url,
+            job.account,
             job.model_id,
             job.path,
             job.snapshot,

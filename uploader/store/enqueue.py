@@ -10,11 +10,18 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, true
 
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
-from uploader.core.job import OPEN_STATUSES, UNKNOWN_ACCOUNT, Manifest, NewJob, Stage, Status
+from uploader.core.job import (
+    OPEN_STATUSES,
+    UNKNOWN_ACCOUNT,
+    Job,
+    Manifest,
+    NewJob,
+    Stage,
+    Status,
+)
 from uploader.core.reasons import Code
 from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.journal import Transaction
-from uploader.store.rows import read_job
 from uploader.store.tables import files, jobs
 
 _CHANGED = "changed files"
@@ -126,7 +133,7 @@ def insert_job(transaction: Transaction, new: NewJob) -> int:
         .returning(jobs.c.id)
     ).scalar_one()
     insert_files(transaction, job_id, new.manifest)
-    seal_job(transaction, job_id)
+    _seal_job(transaction, job_id, new)
     transaction.add_event(
         job_id, EventKind.ENQUEUED, f"enqueued {new.manifest.root} as {new.model_id}"
     )
@@ -149,10 +156,23 @@ def insert_files(transaction: Transaction, job_id: int, manifest: Manifest) -> N
         transaction.connection.execute(insert(files), rows)
 
 
-def seal_job(transaction: Transaction, job_id: int) -> None:
-    """Seal what is written of the job by now, if the job table has a secret."""
-    if transaction.seal.secret is not None:
-        seal = transaction.seal.job(read_job(transaction.connection, job_id))
+def _seal_job(transaction: Transaction, job_id: int, new: NewJob) -> None:
+    job = Job(
+        job_id,
+        new.base_url,
+        new.account,
+        new.model_id,
+        new.manifest.root,
+        new.kind,
+        new.create_body,
+        Stage.CREATE,
+        Status.ACTIVE,
+        transaction.now,
+        transaction.now,
+        new.snapshot,
+        options=new.options,
+    )
+    if (seal := transaction.seal.job(job)) is not None:
         transaction.run(update(jobs).where(jobs.c.id == job_id).values(seal=seal))
 
 

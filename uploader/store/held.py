@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -76,6 +77,10 @@ class Held:
         try:
             with self._fence.writing(Status.ACTIVE, account=account) as transaction:
                 self._add_event(transaction, EventKind.ACCOUNT, f"the account is {account}")
+                job = read_job(transaction.connection, self.lease.job_id)
+                check_job(transaction.seal, replace(job, account=self.job.account))
+                seal = transaction.seal.job(replace(job, account=account))
+                transaction.run(update(jobs).where(jobs.c.id == job.id).values(seal=seal))
                 return self._job(transaction)
         except IntegrityError:
             raise UsageError(

@@ -5,6 +5,7 @@ See docs/life.md §5.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
 from uploader.core.seal import Seal
 from uploader.core.text import some
-from uploader.store.enqueue import check_text, insert_files, seal_job
+from uploader.store.enqueue import check_text, insert_files
 from uploader.store.held import NEW_RUN
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.tables import files, jobs
@@ -45,19 +46,23 @@ def restart(
     """
     refuse(transaction.connection, job, new, transaction.seal, replace=replace)
     kept = [] if replace else _still_stored(transaction, job, kept)
+    sealed: dict[str, Any] = {
+        "path": new.manifest.root,
+        "snapshot": new.snapshot,
+        "create_body": dict(new.create_body),
+    }
     transaction.run(
         update(jobs)
         .where(jobs.c.id == job.id)
         .values(
-            path=new.manifest.root,
-            snapshot=new.snapshot,
-            create_body=dict(new.create_body),
+            seal=transaction.seal.job(dataclasses.replace(job, **sealed)),
             preflight=[dict(finding) for finding in new.preflight],
             status=advance(job.status, Verb.RESCAN),
             run_number=job.run_number + 1,
             replace_first=replace or job.replace_first,
             updated_at=transaction.now,
             recreations=0,
+            **sealed,
             **NEW_RUN,
             **reason_columns(None),
         )
@@ -65,7 +70,6 @@ def restart(
     # The session URIs are deleted with their rows: those of an earlier run must not be used again.
     transaction.run(delete(files).where(files.c.job_id == job.id))
     insert_files(transaction, job.id, new.manifest)
-    seal_job(transaction, job.id)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED
     transaction.add_event(job.id, kind, _event_message(new, kept, replace=replace))
     for file in kept:
