@@ -6,7 +6,6 @@ Their verbs change a job's status only; a lease stays with its worker until the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -15,13 +14,10 @@ from sqlalchemy import (
     ColumnElement,
     Engine,
     TextClause,
-    and_,
     delete,
     func,
     or_,
     select,
-    true,
-    union_all,
     update,
 )
 
@@ -29,7 +25,6 @@ from uploader.core.errors import NotFound, UsageError, VerbRefused
 from uploader.core.events import EventKind
 from uploader.core.job import (
     OPEN_STATUSES,
-    UNKNOWN_ACCOUNT,
     Event,
     FileState,
     Job,
@@ -41,6 +36,7 @@ from uploader.core.job import (
 )
 from uploader.core.lifecycle import Verb, advance, already
 from uploader.core.seal import NO_SEAL, Seal
+from uploader.store.conditions import any_of, model_is, shown_of
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, no_listener, reason_columns
 from uploader.store.limits import Limits
@@ -57,8 +53,6 @@ _TOLD: dict[Verb, tuple[EventKind, str]] = {
     Verb.CANCEL: (EventKind.CANCELLED, "cancelled by the user"),
     Verb.RETRY: (EventKind.RETRIED, "the user asked for another try"),
 }
-#: As `Job.model` has it (docs/fireworks.md).
-_RESOURCE_NAME = re.compile(r"accounts/([^/]+)/models/([^/]+)")
 #: Longer numbers cannot be ids, and SQLite cannot store them.
 _MAX_ID_DIGITS = 18
 #: How many jobs are read at once.
@@ -138,7 +132,7 @@ class Jobs:
 
     def of_model(self, ref: str) -> list[Job]:
         """The jobs of a model, given by its id or its resource name, by id."""
-        return self._where(_model_is(ref))
+        return self._where(model_is(ref))
 
     def these(self, ids: Collection[int]) -> list[Job]:
         """Those of the jobs with these ids that are there, by id."""
@@ -165,7 +159,7 @@ class Jobs:
         With ``statuses``, only jobs that have one of them. They are read a page at a time, so that
         memory stays small and no lock is held meanwhile.
         """
-        shown, last = _shown(ended, statuses), 0
+        shown, last = shown_of(ended, statuses), 0
         while True:
             page = self._where(jobs.c.id > last, shown, most=_PAGE)
             yield from page
@@ -176,7 +170,7 @@ class Jobs:
     def count_ended(self, statuses: Collection[Status] = ()) -> int:
         """How many jobs are done or cancelled, and have one of ``statuses`` if any are given."""
         with self._journal.reading() as connection:
-            query = select(func.count()).select_from(jobs).where(ENDED, _any_of(statuses))
+            query = select(func.count()).select_from(jobs).where(ENDED, any_of(statuses))
             return connection.execute(query).scalar_one()
 
     def _where(
@@ -373,35 +367,7 @@ class Jobs:
             transaction.run(delete(jobs).where(jobs.c.id == job_id))
 
 
-def _any_of(statuses: Collection[Status]) -> ColumnElement[bool]:
-    return jobs.c.status.in_(statuses) if statuses else true()
-
-
-def _shown(ended: int | None, statuses: Collection[Status]) -> ColumnElement[bool]:
-    wanted = _any_of(statuses)
-    if ended is None:
-        return wanted
-    newest = (
-        select(jobs.c.id)
-        .where(ENDED, wanted)
-        .order_by(jobs.c.updated_at.desc(), jobs.c.id.desc())
-        .limit(ended)
-        .subquery()
-    )
-    still_open = select(jobs.c.id).where(OPEN, wanted)
-    return jobs.c.id.in_(union_all(still_open, select(newest.c.id)))
-
-
 def _asking(job: Job) -> Job:
     """If a worker only asks Fireworks now: it has written the row just before."""
     asks = job.asks_fireworks and job.status is Status.ACTIVE
     return replace(job, awaiting_since=job.awaiting_since or job.updated_at) if asks else job
-
-
-def _model_is(ref: str) -> ColumnElement[bool]:
-    named = _RESOURCE_NAME.fullmatch(ref)
-    if named is None:
-        return jobs.c.model_id == ref
-    if named[1] == UNKNOWN_ACCOUNT:  # as it was printed before the job had its account
-        return jobs.c.model_id == named[2]
-    return and_(jobs.c.account == named[1], jobs.c.model_id == named[2])
