@@ -70,9 +70,11 @@ $(VENV)/installed-bench: $(VENV)/installed-dev
 	@touch $@
 
 bench: $(VENV)/installed-bench ## uploader beside curl and others, twenty minutes or so: writes bench/RESULTS.md
+	$(BIN)/python -m compileall -q uploader # as an installed package is
 	$(BIN)/python -m bench
 
 bench-quick: $(VENV)/installed-bench ## the same in short, at most two minutes: writes .cache/bench/RESULTS.md
+	$(BIN)/python -m compileall -q uploader
 	$(BIN)/python -m bench --set quick --rounds 3 --out .cache/bench
 
 MINUTES ?= 10
