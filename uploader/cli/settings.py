@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from uploader.cli.terminal import print_note
+from uploader.runtime import importing
 
 if TYPE_CHECKING:
     from uploader.settings.schema import Settings
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 def settings_of(context: typer.Context) -> Settings:
     """The settings, from flag > environment > file > default. Raises UsageError."""
-    from uploader.settings.load import load  # pydantic is slow to import
+    with importing("pydantic"):
+        from uploader.settings.load import load
 
     settings = load(context.obj)
     for sentence in settings.warnings:

@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Self
 
 from uploader.core.errors import NotFound, StoreError, UsageError
+from uploader.runtime import importing
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,8 +53,9 @@ class Store:
 
     def find(self) -> Jobs | None:
         """The job table; None if there is none yet. Creates nothing, never imports Alembic."""
-        from uploader.store.database import migrate
-        from uploader.store.jobs import Jobs
+        with importing("sqlalchemy"):
+            from uploader.store.database import migrate
+            from uploader.store.jobs import Jobs
 
         if self.version() is None:
             return None
