@@ -81,10 +81,12 @@ def test_a_server_that_cannot_be_loaded_keeps_nobody_waiting(
     settings = with_listen(site.settings, "127.0.0.1:0")
     with listening(lambda: settings, site.jobs, wiring.clock(), lambda: None):
         host, _, port = (site.settings.state_dir / "api.address").read_text().strip().partition(":")
-        with socket.create_connection((host, int(port)), timeout=10) as asked:
+        with (
+            contextlib.suppress(ConnectionError),  # it may be closed at any moment
+            socket.create_connection((host, int(port)), timeout=10) as asked,
+        ):
             asked.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-            with contextlib.suppress(ConnectionResetError):
-                assert not asked.recv(1)
+            assert not asked.recv(1)
     assert "the API has ended; uploading goes on without it" in caplog.text
 
 
