@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import typer
 
 from tests.cli.conftest import Command
 from tests.model.build import LORA, folder
@@ -168,6 +170,23 @@ def test_ctrl_c_is_not_a_bug(uploader: Command, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("uploader.wiring.Store.find", interrupted)
     answer = uploader("status")
     assert (answer.code, answer.err.strip()) == (130, "")
+
+
+@pytest.mark.parametrize("answer", [KeyboardInterrupt, EOFError])
+def test_neither_ctrl_c_nor_ctrl_d_instead_of_an_answer_is_a_bug(
+    answer: type[BaseException], uploader: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def readline() -> str:
+        raise answer
+
+    def asked(_: object) -> None:
+        typer.confirm("Delete it?", err=True)
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(readline=readline))
+    monkeypatch.setattr("uploader.wiring.Store.find", asked)
+    ended = uploader("status")
+    assert (ended.code, "Traceback" in ended.err, "bug" in ended.err) == (130, False, False)
+    assert uploader("status", "--json").json["error"]["code"] == "interrupted"
 
 
 def test_windows_is_refused() -> None:

@@ -127,6 +127,41 @@ def test_without_a_worker_nothing_happens_by_itself(
     assert to_do in uploader("explain", "1").out.splitlines()
 
 
+@pytest.mark.parametrize(
+    ("job", "hint"),
+    [
+        ("base_url = base_url", ""),
+        ("not_before = '2099-01-01T00:00:00.000Z'", ""),
+        ("reason_hint = 'mount it'", "mount it"),
+        (
+            "base_url = 'http://[::1]:1'",
+            "`FIREWORKS_BASE_URL='http://[::1]:1' uploader run` takes it",
+        ),
+    ],
+)
+def test_what_a_worker_would_do_by_itself_is_not_promised_without_one(
+    job: str, hint: str, uploader: Command, sending: Sql, terminal: Callable[[int], None]
+) -> None:
+    """`status` and `show` say what `explain` says."""
+    sending("UPDATE jobs SET reason_code = 'x', reason_message = 'so',"
+            f" reason_hint = 'uploader tries again by itself', {job}")  # fmt: skip
+    shown = [line for line in uploader("show", "1").out.splitlines() if line.startswith("hint")]
+    assert shown == ([f"hint\t{hint}"] if hint else [])
+    terminal(200)
+    lines = uploader("status").out.splitlines()
+    assert [line for line in lines if "hint" in line] == ([f"  hint: {hint}"] if hint else [])
+
+
+@pytest.mark.usefixtures("held")
+def test_a_worker_that_runs_does_it_by_itself(
+    uploader: Command, sending: Sql, terminal: Callable[[int], None]
+) -> None:
+    sending("UPDATE jobs SET reason_code = 'x', reason_message = 'so',"
+            " reason_hint = 'uploader tries again by itself'")  # fmt: skip
+    terminal(80)
+    assert "  hint: uploader tries again by itself" in uploader("status").out.splitlines()
+
+
 @pytest.mark.usefixtures("held")
 def test_a_failed_job_has_one_state_and_one_reason(uploader: Command, sending: Sql) -> None:
     sending("UPDATE jobs SET status = 'failed', reason_code = 'x', reason_message = 'it broke'")
@@ -145,7 +180,7 @@ def test_a_job_for_another_address_is_not_said_to_need_this_worker(
 ) -> None:
     """No worker of this configuration would take it: `uploader run` here would not help."""
     sending("UPDATE jobs SET base_url = 'http://[::1]:8080'")
-    skipped = "for http://[::1]:8080: workers with this configuration skip it"
+    skipped = "made for http://[::1]:8080; workers with this configuration do not take it"
     step = "`FIREWORKS_BASE_URL='http://[::1]:8080' uploader run` takes it"
     explained = uploader("explain", "1").out
     assert f"Why: {skipped}.\n" in explained

@@ -58,7 +58,7 @@ def test_a_stored_file_is_confirmed_as_a_whole() -> None:
     ("change", "said"),
     [
         ({}, ""),
-        ({"base_url": "http://127.0.0.1:9"}, "for http://127.0.0.1:9: workers"),
+        ({"base_url": "http://127.0.0.1:9"}, "made for http://127.0.0.1:9; workers"),
         (
             {"not_before": NOW + timedelta(seconds=9), "reason": Reason("remote", "503", "")},
             "waits 9s: 503",

@@ -150,6 +150,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def _obey(words: Sequence[str]) -> int:
     try:
         code = get_command(app).main(args=words, prog_name="uploader", standalone_mode=False)
+    except typer.Abort:  # Ctrl-C or Ctrl-D instead of an answer
+        raise KeyboardInterrupt from None
     except TyperException as error:
         raise _misused(error) from None
     return code if isinstance(code, int) else 0

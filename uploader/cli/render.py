@@ -71,9 +71,9 @@ def readers(create_body: Mapping[str, Any]) -> str:
     return "everybody may read the model" if create_body.get("model", {}).get("public") else ""
 
 
-def hint(job: Job) -> str:
+def hint(job: Job, base_url: str) -> str:
     """What to do about a job, spelled for the command line; empty for most jobs."""
-    return spelled(job.reason.hint) if job.reason else ""
+    return spelled(why.hint(job, base_url))
 
 
 def note(job: Job, base_url: str, now: datetime) -> str:

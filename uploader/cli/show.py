@@ -77,7 +77,7 @@ def _facts(job: Job, base_url: str, now: datetime) -> list[tuple[str, str]]:
         ("status", job.status.value),
         ("note", note(job, base_url, now)),
         ("worker", no_worker(job, base_url)),
-        ("hint", hint(job)),
+        ("hint", hint(job, base_url)),
         ("files", f"{job.files_stored} of {job.files_total} stored"),
         ("sent", _share(job.bytes_marked, job)),
         ("confirmed", _share(job.bytes_confirmed, job)),

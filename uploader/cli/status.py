@@ -194,5 +194,5 @@ def _show_table(jobs: Sequence[Job], base_url: str, now: datetime, columns: int)
         if message:
             out()
             out_wrapped(f"job {job.id} {job.status}: {message}", columns)
-        if message and hint(job):
-            out_wrapped(f"hint: {hint(job)}", columns, "  ")
+        if message and (step := hint(job, base_url)):
+            out_wrapped(f"hint: {step}", columns, "  ")

@@ -80,7 +80,7 @@ class _Upload:
             if ids:
                 paths = [request.path for request in requests]
                 ended = self._see_through(store.need(), ids, paths)
-                print_hints(ended)
+                print_hints(ended, self.settings.fireworks.base_url)
             if self.as_json:
                 out_json({**unfinished(ended), **found()})
             return combined({*failures.exit_codes, *results(ended)})

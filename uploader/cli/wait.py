@@ -15,11 +15,11 @@ from uploader.cli.live import live
 from uploader.cli.options import AsJson, Every, JobsOrAll
 from uploader.cli.render import hint
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out_json, print_note
+from uploader.cli.terminal import out_json, print_note, print_note_wrapped
 from uploader.core.documents import result_document
 from uploader.core.errors import UsageError
 from uploader.core.exits import Exit, combined, exit_of
-from uploader.core.job import Job, Status
+from uploader.core.job import Job
 from uploader.store.wait import ENDS, wait_for
 
 if TYPE_CHECKING:
@@ -97,15 +97,15 @@ def wait_and_show(
     clock = wiring.clock()
     with live(clock, base_url) as show:
         ended = wait_for(jobs, ids, clock, timeout_s, show)
-    print_hints(ended)
+    print_hints(ended, base_url)
     return ended
 
 
-def print_hints(ended: Iterable[Job]) -> None:
+def print_hints(ended: Iterable[Job], base_url: str) -> None:
     """Print what to do about each job that did not end well."""
     for job in ended:
-        if job.status is not Status.DONE and hint(job):
-            print_note(f"hint: job {job.id}: {hint(job)}")
+        if step := hint(job, base_url):
+            print_note_wrapped(step, f"hint: job {job.id}: ")
 
 
 def results(ended: Iterable[Job]) -> set[Exit]:

@@ -58,7 +58,7 @@ def note(job: Job, base_url: str, now: datetime) -> str:
 
 
 def _elsewhere(job: Job) -> str:
-    return f"for {job.base_url}: workers with this configuration skip it"
+    return f"made for {job.base_url}; workers with this configuration do not take it"
 
 
 def _worker_for(job: Job) -> str:
@@ -152,8 +152,20 @@ def to_do(job: Job, base_url: str) -> str:
 
     ``base_url`` as in `note`.
     """
+    return "nothing" if job.status is Status.DONE else "; ".join(_steps(job, base_url))
+
+
+def hint(job: Job, base_url: str) -> str:
+    """`to_do` as it stands next to `note`; empty if nothing is to be done.
+
+    That no worker runs is left out: it is said once, and not for each job.
+    """
     if job.status is Status.DONE:
-        return "nothing"
+        return ""
+    return "; ".join(step for step in _steps(job, base_url) if step != NO_WORKER)
+
+
+def _steps(job: Job, base_url: str) -> list[str]:
     hint = job.reason.hint.rstrip(".") if job.reason else ""
     alone = job.unattended and job.status in (Status.ACTIVE, Status.BLOCKED)
     # What a worker does by itself, none does.
@@ -165,4 +177,4 @@ def to_do(job: Job, base_url: str) -> str:
         steps.append(f"`uploader resume {job.id}` lets it go on")
     if job.status is Status.FAILED and "`uploader " not in hint:
         steps.append(f"then `uploader retry {job.id}`" if steps else f"`uploader retry {job.id}`")
-    return "; ".join(steps)
+    return steps
