@@ -16,7 +16,7 @@ import pytest
 from tests.cli.conftest import home, sql, store, template
 from tests.model.build import BASE, folder
 from uploader import wiring
-from uploader.service.http.door import address_of
+from uploader.service.http.door import addresses_of
 from uploader.service.http.listen import listening
 from uploader.service.http.tokens import api_token
 from uploader.settings.load import load
@@ -61,8 +61,7 @@ class Site:
 
     @property
     def address(self) -> str:
-        address = address_of(self.settings.state_dir)
-        assert address is not None
+        (address,) = addresses_of(self.settings.state_dir)
         return address
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import stat
 import subprocess
@@ -14,8 +15,9 @@ import pytest
 from tests.service.conftest import Site
 from uploader import wiring
 from uploader.core.errors import NotFound, UsageError
-from uploader.service.http.door import link_of
-from uploader.service.http.listen import bound, listening
+from uploader.service.http import alone
+from uploader.service.http.door import addresses_of, link_of
+from uploader.service.http.listen import announced, bound, listening, written
 from uploader.service.http.tokens import api_token
 from uploader.settings.load import load, with_listen
 
@@ -64,6 +66,41 @@ def test_the_address_is_gone_after_a_clean_end(site: Site) -> None:
     site.start()
 
 
+def test_whoever_ends_leaves_the_address_of_the_others(site: Site) -> None:
+    folder, worker = site.settings.state_dir, site.address
+    with bound(site.settings) as listener, bound(site.settings) as second:
+        serve, further = written(listener), written(second)
+        with announced(folder, serve, works=False):
+            assert addresses_of(folder) == [worker, serve]
+            with announced(folder, further, works=False):
+                site.stop()
+                assert serve in link_of(site.settings, wiring.clock().now())
+            assert addresses_of(folder) == [serve]
+            site.start()
+            assert addresses_of(folder)[1:] == [serve], "a health check asks the worker"
+    assert serve not in link_of(site.settings, wiring.clock().now())
+
+
+def test_one_that_was_killed_is_announced_no_longer_than_until_the_next_start(site: Site) -> None:
+    folder, worker = site.settings.state_dir, site.address
+    (folder / "api.address").write_text("127.0.0.1:1\n")
+    with pytest.raises(NotFound, match="listens"):
+        link_of(site.settings, wiring.clock().now())
+    with announced(folder, worker, works=True):
+        assert addresses_of(folder) == [worker]
+
+
+def test_serving_begins_in_a_state_folder_that_does_not_exist_yet(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = site.settings.model_copy(update={"state_dir": tmp_path / "a" / "new"})
+    served: list[str] = []
+    monkeypatch.setattr(alone, "answer", lambda *_: served.extend(addresses_of(settings.state_dir)))
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    alone.serve(settings, site.jobs)
+    assert len(served) == 1
+
+
 def test_a_taken_port_is_a_warning_and_work_goes_on(
     site: Site, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -80,7 +117,7 @@ def test_a_server_that_cannot_be_loaded_keeps_nobody_waiting(
     monkeypatch.setitem(sys.modules, "uploader.service.http.server", None)  # as after an upgrade
     settings = with_listen(site.settings, "127.0.0.1:0")
     with listening(lambda: settings, site.jobs, wiring.clock(), lambda: None):
-        host, _, port = (site.settings.state_dir / "api.address").read_text().strip().partition(":")
+        host, _, port = addresses_of(site.settings.state_dir)[0].partition(":")
         with (
             contextlib.suppress(ConnectionError),  # it may be closed at any moment
             socket.create_connection((host, int(port)), timeout=10) as asked,

@@ -15,18 +15,25 @@ from uploader.service.http.site import no_worker
 from uploader.service.http.tokens import Keeper, api_token
 from uploader.service.logs import log_as
 from uploader.settings.schema import Settings
+from uploader.store.database.dialect import store_errors
+from uploader.store.database.state_folder import private_folder
 from uploader.store.jobs import Jobs
 
 _log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings, jobs: Jobs) -> None:
-    """Listen until SIGTERM or Ctrl-C. Raises UsageError if it cannot listen, and OSError."""
+    """Listen until SIGTERM or Ctrl-C. Raises UsageError, StoreError, OSError."""
     if settings.api.off:
         raise UsageError("api.listen is off", hint="`uploader serve --listen 127.0.0.1:8642`")
     log_as(settings.log)
+    with store_errors():
+        private_folder(settings.state_dir)  # with PostgreSQL nothing has needed it before
     clock, ending = wiring.clock(), threading.Event()
-    with bound(settings) as listener, announced(settings.state_dir, written(listener)):
+    with (
+        bound(settings) as listener,
+        announced(settings.state_dir, written(listener), works=False),
+    ):
         keeper = Keeper(api_token(settings.state_dir), clock)
 
         def end(_number: int, _frame: FrameType | None) -> None:

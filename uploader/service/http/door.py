@@ -13,13 +13,13 @@ from uploader.settings.schema import Settings
 ADDRESS_FILE = "api.address"
 LINK = "/open/"
 _PATIENCE_S = 2.0
-_MAX_ADDRESS_CHARS = 300
+_MAX_CHARS = 3000
 
 
 def link_of(settings: Settings, now: datetime) -> str:
     """A link to the page of the API that listens. Raises NotFound if none does, and UsageError."""
-    address = address_of(settings.state_dir)
-    if address is None or not answers(address):
+    address = next(filter(answers, addresses_of(settings.state_dir)), None)
+    if address is None:
         raise NotFound(
             "no API of this state folder listens",
             hint="start `uploader run`, or `uploader serve`",
@@ -29,13 +29,13 @@ def link_of(settings: Settings, now: datetime) -> str:
     return f"{scheme}://{_reachable(address)}{LINK}{link}"
 
 
-def address_of(state_dir: Path) -> str | None:
-    """HOST:PORT of the API of this state folder as last announced; None if there is none."""
+def addresses_of(state_dir: Path) -> list[str]:
+    """HOST:PORT of each API of this state folder as announced, that of a worker first."""
     try:
-        words = (state_dir / ADDRESS_FILE).read_text("ascii")
+        with (state_dir / ADDRESS_FILE).open(encoding="ascii") as file:
+            return file.read(_MAX_CHARS).split()
     except (OSError, ValueError):
-        return None
-    return words.strip()[:_MAX_ADDRESS_CHARS] or None
+        return []
 
 
 def answers(address: str) -> bool:

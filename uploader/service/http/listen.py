@@ -15,13 +15,13 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from uploader.core.addresses import is_loopback
 from uploader.core.errors import UsageError
 from uploader.runtime import Clock, spawn
-from uploader.service.http.door import ADDRESS_FILE, address_of
+from uploader.service.http.door import ADDRESS_FILE, addresses_of, answers
 from uploader.service.http.tokens import Keeper, api_token
 from uploader.settings.schema import Settings
 from uploader.store.jobs import Jobs
@@ -132,7 +132,7 @@ def listening(
                 listener.close()  # or whoever asks would wait for ever
         ended.set()
 
-    with listener, bell, rung, announced(settings.state_dir, address):
+    with listener, bell, rung, announced(settings.state_dir, address, works=True):
         _log.info("the API listens on %s; `uploader dashboard` opens its page", address)
         spawn("api", serve)
         try:
@@ -144,19 +144,30 @@ def listening(
 
 
 @contextlib.contextmanager
-def announced(state_dir: Path, address: str) -> Iterator[None]:
-    """``address`` stands in STATE_DIR/api.address, and is gone after a clean end."""
-    path = state_dir / ADDRESS_FILE
-    draft = path.with_name(f"{ADDRESS_FILE}.{secrets.token_hex(8)}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="ascii") as file:
-        file.write(f"{address}\n")
-    draft.replace(path)
+def announced(state_dir: Path, address: str, *, works: bool) -> Iterator[None]:
+    """``address`` is a line of STATE_DIR/api.address until a clean end: the first if it ``works``.
+
+    A worker and `uploader serve` may share a state folder, so each takes out its own line only,
+    and a health check, which reads the first, hears of the worker.
+    """
+    others = [one for one in addresses_of(state_dir) if one != address and answers(one)]
+    _announce(state_dir, [address, *others] if works else [*others, address])
     try:
         yield
     finally:
-        if address_of(state_dir) == address:  # else another one has taken its place
-            path.unlink(missing_ok=True)
+        _announce(state_dir, [one for one in addresses_of(state_dir) if one != address])
+
+
+def _announce(state_dir: Path, addresses: Sequence[str]) -> None:
+    path = state_dir / ADDRESS_FILE
+    if not addresses:
+        path.unlink(missing_ok=True)
+        return
+    draft = path.with_name(f"{ADDRESS_FILE}.{secrets.token_hex(8)}")
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "w", encoding="ascii") as file:
+        file.writelines(f"{one}\n" for one in addresses)
+    draft.replace(path)
 
 
 def written(listener: socket.socket) -> str:
