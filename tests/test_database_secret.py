@@ -47,8 +47,9 @@ def test_a_secret_that_is_mounted_for_a_group_is_taken(file: Path) -> None:
 @pytest.mark.parametrize("mode", [0o604, 0o620, 0o602, 0o644])
 def test_a_secret_that_others_may_read_or_replace_is_refused(file: Path, mode: int) -> None:
     file.chmod(mode)
-    with pytest.raises(UsageError, match="by others"):
+    with pytest.raises(UsageError, match="by others") as refused:
         seal(settings_with(file))
+    assert refused.value.hint == f"`chmod 600 {file}`", "a new secret would disown every job"
 
 
 @pytest.mark.parametrize("text", ["", "short", "x" * 31, "x" * 5000, "\n" * 40])
@@ -58,9 +59,15 @@ def test_a_secret_of_another_length_is_refused(file: Path, text: str) -> None:
         seal(settings_with(file))
 
 
-def test_a_secret_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be read"):
+def test_a_secret_that_is_not_there_is_to_be_copied_first_of_all(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not there") as refused:
         seal(settings_with(tmp_path / "none"))
+    assert refused.value.hint.startswith("copy it from a machine that has it")
+
+
+def test_a_secret_that_is_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        seal(settings_with(tmp_path))
 
 
 def test_the_secret_is_never_sent(file: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -84,6 +85,15 @@ def test_what_the_service_did_not_say_is_not_in_the_receipt(root: Path) -> None:
     unverified = [replace(file, verified=False, generation=None) for file in FILES]
     for file in receipt_of(job(root), unverified)["predicate"]["files"]:
         assert (file["verified"], file["crc32c_remote"], file["generation"]) == (False, None, None)
+
+
+def test_a_folder_that_is_gone_gives_no_receipt_and_a_hint_for_a_job_that_is_done(
+    root: Path,
+) -> None:
+    shutil.rmtree(root)
+    with pytest.raises(Differs) as refused:
+        receipt_of(job(root), FILES)
+    assert "integrity.sha256" in refused.value.hint
 
 
 def test_a_digest_of_what_was_sent_needs_no_file(root: Path) -> None:

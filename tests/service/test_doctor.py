@@ -81,6 +81,16 @@ def test_a_damaged_store_fails(box: Sandbox, store: Path, uploader: Command) -> 
     assert states(uploader("doctor", "--json").out)["store"] == "fail"
 
 
+def test_a_store_in_postgresql_is_not_called_a_file(
+    uploader: Command, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPLOADER_DATABASE_URL", postgresql_url)
+    (line,) = [one for one in uploader("doctor").out.splitlines() if one.startswith("store\t")]
+    assert "\tok\t" in line
+    assert "PostgreSQL" in line
+    assert not {"SQLite", "undamaged,"} & {*line.split()}
+
+
 def test_a_table_that_others_may_write_wants_a_secret(
     uploader: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -6,10 +6,19 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from uploader import __version__
-from uploader.core.errors import Differs, SourceChanged, SourceMissing, SourceUnsettled, VerbRefused
+from uploader.core.errors import (
+    Differs,
+    SourceChanged,
+    SourceMissing,
+    SourceUnreadable,
+    SourceUnsettled,
+    VerbRefused,
+)
 from uploader.core.job import FileState, Job, Status
 from uploader.core.receipt_documents import ReceiptDocument, receipt_document
 from uploader.sources.digest import digest
+
+_UNREADABLE = "mount its folder or put it back; integrity.sha256 = on proves later jobs without it"
 
 
 def receipt_of(
@@ -19,7 +28,7 @@ def receipt_of(
 
     Only `unread` files are read: of the others the job table knows what was sent, whatever has
     become of them. Raises VerbRefused if the job is not done, Differs if a file that is read is
-    gone or is not the one that was sent, SourceUnreadable.
+    cannot be read, or is not the one that was sent.
     """
     require_done(job)
     root = Path(job.path)
@@ -48,6 +57,8 @@ def _sha256(root: Path, file: FileState, on_bytes: Callable[[int], None]) -> str
         raise Differs(f"{path} was written to while it was read") from None
     except (SourceChanged, SourceMissing) as error:
         raise Differs(error.message) from None
+    except SourceUnreadable as error:
+        raise Differs(error.message, hint=_UNREADABLE) from None
     if (found.size_bytes, found.crc32c) != (file.size_bytes, file.crc32c):
         raise Differs(f"{path} is not the file that was sent")
     return found.sha256

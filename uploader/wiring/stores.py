@@ -177,17 +177,28 @@ def _secret(file: Path) -> bytes:
         with file.open("rb") as opened:
             facts = os.fstat(opened.fileno())
             secret = opened.read(_MAX_SECRET_BYTES + 1).strip()
+    except FileNotFoundError:
+        hint = "copy it from a machine that has it; only for a table without jobs make a new one:"
+        raise _refused(file, "is not there", f"{hint} {_made(file)}") from None
     except OSError as problem:
-        raise _refused(file, f"cannot be read: {problem.strerror}") from None
-    if facts.st_uid not in (0, os.geteuid()) or facts.st_mode & _EXPOSED:
-        raise _refused(file, "may be read or replaced by others")
+        hint = "let the user that runs uploader read it"
+        raise _refused(file, f"cannot be read: {problem.strerror}", hint) from None
+    if facts.st_uid not in (0, os.geteuid()):
+        hint = f"`chown` it to the user that runs uploader, or to root: uid {os.geteuid()} or 0"
+        raise _refused(file, f"belongs to uid {facts.st_uid}, who may replace it", hint)
+    if facts.st_mode & _EXPOSED:
+        raise _refused(file, "may be read or replaced by others", f"`chmod 600 {file}`")
     if not _MIN_SECRET_BYTES <= len(secret) <= _MAX_SECRET_BYTES:
-        raise _refused(file, f"has not {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} characters")
+        why = f"must have {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} characters"
+        raise _refused(file, why, f"for a table without jobs make a new one: {_made(file)}")
     return secret
 
 
-def _refused(file: Path, why: str) -> UsageError:
-    hint = f"`(umask 077; openssl rand -hex 32 > {file})` makes one, for a table without jobs"
+def _made(file: Path) -> str:
+    return f"`(umask 077; openssl rand -hex 32 > {file})`"
+
+
+def _refused(file: Path, why: str, hint: str) -> UsageError:
     return UsageError(f"database_secret_file {file} {why}", hint=hint)
 
 

@@ -25,7 +25,7 @@ def checks(settings: Settings, store: wiring.Store) -> Iterator[Check]:
     yield from _configuration(settings)
     yield _key(settings)
     yield from _state_folder(settings)
-    yield _store(store)
+    yield _store(settings, store)
     yield from _secret(settings)
     yield _worker(store)
 
@@ -68,8 +68,9 @@ def _state_folder(settings: Settings) -> Iterator[Check]:
         yield Check("file_system", Health.OK, "a local disk")
 
 
-def _store(store: wiring.Store) -> Check:
-    version = f"SQLite {library_version()}"
+def _store(settings: Settings, store: wiring.Store) -> Check:
+    shared = _is_shared(settings)
+    version = "PostgreSQL" if shared else f"SQLite {library_version()}"
     try:
         found = store.version()
         if found is None:
@@ -78,12 +79,17 @@ def _store(store: wiring.Store) -> Check:
         jobs = sum(store.need().counts().values())
     except UploaderError as problem:
         return Check("store", Health.FAIL, problem.message, problem.hint)
-    return Check("store", Health.OK, f"version {found}, undamaged, {jobs} jobs; {version}")
+    looked = "" if shared else "undamaged, "  # only a file is read for damage
+    return Check("store", Health.OK, f"version {found}, {looked}{jobs} jobs; {version}")
+
+
+def _is_shared(settings: Settings) -> bool:
+    return settings.database_url.startswith("postgres")
 
 
 def _secret(settings: Settings) -> Iterator[Check]:
     """Others can only write a job table that is not a file of this user."""
-    if not settings.database_url.startswith("postgres"):
+    if not _is_shared(settings):
         return
     if settings.database_secret_file is None:
         words = "whoever may write the database says which files are sent, and where"
