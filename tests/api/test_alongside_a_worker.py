@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ import pytest
 
 import uploader
 from tests.acceptance.conftest import World, world
+from tests.model.build import BASE, folder, safetensors
 
 __all__ = ["world"]
 pytestmark = pytest.mark.acceptance
 DEADLINE_S = 120
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text()
+EXAMPLES = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -77,14 +80,23 @@ def test_the_examples_of_the_page_run_as_they_stand(
     notebook = Display()
     monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=notebook))
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=None))
-    daemon.model("my-model", model_bin=2 << 20)
-    examples = re.findall(r"^```python\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    assert len(examples) >= 9
+    weights = {"model.safetensors": safetensors({"lm_head.weight": 2 << 20})}
+    folder(daemon.folder / "my-model", BASE | weights)
+    assert len(EXAMPLES) >= 9
     names: dict[str, object] = {}
-    for example in examples:
+    for example in EXAMPLES:
         exec(compile(example, "docs/python.md", "exec"), names)
     assert [Path(job.path).name for job in uploader.jobs()] == ["checkpoint-500"]
     assert "ready done" in notebook.shown[-1]
+
+
+@pytest.mark.long
+def test_a_type_checker_accepts_the_examples_of_the_page(tmp_path: Path) -> None:
+    (tmp_path / "page.py").write_text("\n".join(EXAMPLES))
+    options = ("--config-file=", "--check-untyped-defs", "--ignore-missing-imports")
+    checker = [sys.executable, "-m", "mypy", *options, "page.py"]
+    done = subprocess.run(checker, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_page_names_every_call_and_value() -> None:

@@ -77,6 +77,7 @@ def test_the_options_are_those_of_enqueue(output: Path) -> None:
         ({"prioritee": 3}, "prioritee"),
         ({"priority": 5000}, "priority"),
         ({"model_id": "My_{step}"}, "My_0"),
+        ({"model_id": "run"}, "same for each checkpoint"),
         ({"allow": "tokenizer"}, "there is no check tokenizer"),
         ({"kind": "flumina"}, "flumina"),
         ({"snapshot": "copy"}, "copy"),

@@ -9,9 +9,11 @@ from typing import Any
 
 import uploader
 from uploader.api.enqueuing import check_options
-from uploader.core.errors import PreflightRefused, UploaderError
+from uploader.core.errors import PreflightRefused, UploaderError, UsageError
 
 _log = logging.getLogger(__name__)
+
+_STEP = "{step}"
 
 
 def _trainer_callback() -> Any:
@@ -26,8 +28,8 @@ def _trainer_callback() -> Any:
 class UploaderCallback(_trainer_callback()):  # type: ignore[misc] # the class is found at run time
     """Enqueues each checkpoint that a `transformers.Trainer` has saved; a worker sends it.
 
-    The options are those of `uploader.enqueue`; ``{step}`` in ``model_id`` stands for the step, and
-    without it the id is made of the names of both folders. ``snapshot`` is "hardlink" here, so that
+    The options are those of `uploader.enqueue`; ``{step}`` in ``model_id`` stands for the step. A
+    call without ``model_id`` makes the id of the names of both folders. ``snapshot`` is "hardlink" here, so that
     ``save_total_limit`` may delete a checkpoint that is being sent; with None it may not.
 
     Nothing that goes wrong ends the training: it is a warning of the logger `uploader.callbacks`.
@@ -42,6 +44,9 @@ class UploaderCallback(_trainer_callback()):  # type: ignore[misc] # the class i
         self, *, model_id: str | None = None, snapshot: str | None = "hardlink", **options: Any
     ) -> None:
         super().__init__()
+        if model_id is not None and _STEP not in model_id:
+            message = f"`model_id` {model_id!r} would be the same for each checkpoint"
+            raise UsageError(message, hint=f"let it contain {_STEP}, as {model_id}-{_STEP}")
         self._model_id = model_id
         self._options = {**options, "snapshot": snapshot}
         check_options(model_id=self._model_of(0), **self._options)
@@ -62,7 +67,7 @@ class UploaderCallback(_trainer_callback()):  # type: ignore[misc] # the class i
             _log.info("%s is job %d: %s", folder, job.id, job.model)
 
     def _model_of(self, step: int) -> str | None:
-        return self._model_id and self._model_id.replace("{step}", str(step))
+        return self._model_id and self._model_id.replace(_STEP, str(step))
 
 
 def _words(error: Exception) -> str:
