@@ -28,9 +28,10 @@ def _trainer_callback() -> Any:
 class UploaderCallback(_trainer_callback()):  # type: ignore[misc] # the class is found at run time
     """Enqueues each checkpoint that a `transformers.Trainer` has saved; a worker sends it.
 
-    The options are those of `uploader.enqueue`; ``{step}`` in ``model_id`` stands for the step. A
-    call without ``model_id`` makes the id of the names of both folders. ``snapshot`` is "hardlink" here, so that
-    ``save_total_limit`` may delete a checkpoint that is being sent; with None it may not.
+    The options are those of `uploader.enqueue`; ``{step}`` in ``model_id`` stands for the step. If
+    ``model_id`` is None, the id is made of the names of both folders. ``snapshot`` is "hardlink"
+    here, so that ``save_total_limit`` may delete a checkpoint that is being sent; with None it may
+    not.
 
     Nothing that goes wrong ends the training: it is a warning of the logger `uploader.callbacks`.
 
