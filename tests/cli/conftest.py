@@ -121,7 +121,10 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     """Let stdout pass for a terminal of so many columns."""
 
     def of(columns: int) -> None:
-        names = ("terminal", "status", "show", "explain", "enqueue", "preflight", "config")
+        names = (
+            *("terminal", "status", "show", "explain", "enqueue", "preflight", "config"),
+            *("model", "hooks"),
+        )
         # All are loaded first: one that is loaded later would take the patched width for its own.
         for module in [import_module(f"uploader.cli.{name}") for name in names]:
             monkeypatch.setattr(module, "width", lambda **_: columns)

@@ -48,6 +48,21 @@ def test_the_list_has_every_page_and_the_jobs_that_made_the_models(
     }
 
 
+def test_on_a_terminal_the_list_is_a_table_and_a_model_has_its_facts_under_each_other(
+    uploader: Command, service: Sandbox, terminal: Callable[[int], None]
+) -> None:
+    terminal(80)
+    assert uploader("model", "list").out == "no models\n"
+    stands(service, "m" * 63, "READY")
+    first, row = uploader("model", "list").out.splitlines()
+    assert first.split()[:4] == ["MODEL", "STATE", "KIND", "CREATED"]
+    assert "m…m" in row
+    assert row.split()[1:3] == ["READY", "HF_BASE_MODEL"]
+    shown = uploader("model", "show", "m" * 63).out.splitlines()
+    assert "state READY" in shown
+    assert any(line.startswith("next  firectl ") for line in shown)
+
+
 def test_an_orphan_of_days_is_recognised_by_its_state_its_age_and_its_job(
     uploader: Command, service: Sandbox
 ) -> None:

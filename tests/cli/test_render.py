@@ -103,6 +103,18 @@ def test_a_table_fits_its_terminal(columns: int, capsys: pytest.CaptureFixture[s
     assert ("…" in lines[2]) == (columns < 200)
 
 
+@pytest.mark.parametrize("columns", [40, 60, 80])
+def test_a_table_of_names_keeps_its_figures_and_shortens_the_names(
+    columns: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = ("", "m" * 200, "4.0 GiB", "100%", "50%", "no", "session", "", "")
+    out_table(render.FILE_HEADINGS, [row], columns)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert lines[0].split()[:4] == ["FILE", "SIZE", "SENT", "CONFIRMED"]
+    assert "…" in lines[1]
+
+
 def test_an_empty_column_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     out_table(render.JOB_HEADINGS, [render.job_row(replace(JOB, rate_bps=None), NOW)], 80)
     assert "RATE" not in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,9 @@ from tests.cli.conftest import Command, home, model, store, template, uploader
 from uploader import wiring
 from uploader.sandbox.server import Sandbox
 from uploader.service.doctor import service
+from uploader.service.http.door import ADDRESS_FILE
 from uploader.settings.load import load
+from uploader.store.database.workers import WorkerLock
 
 __all__ = ["home", "model", "store", "template", "uploader"]
 
@@ -41,6 +44,7 @@ def test_with_a_key_and_a_service_nothing_fails(
     answer = uploader("doctor", "--json")
     found = states(answer.out)
     assert (answer.code, "fail" in found.values()) == (0, False)
+    assert found["clock"] == "ok"
     assert {"configuration", "api_key", "account", "clock", "state_folder", "store", "dns"} <= {
         *found
     }
@@ -110,6 +114,22 @@ def test_jobs_without_a_worker_fail(box: Sandbox, model: Path, uploader: Command
     assert box.base_url
     assert uploader("enqueue", model).code == 0
     assert states(uploader("doctor", "--json").out)["worker"] == "fail"
+
+
+def test_a_worker_whose_api_does_not_listen_is_told(
+    box: Sandbox, store: Path, uploader: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when another user's daemon has the port; `uploader dashboard` finds no page then."""
+    assert box.base_url
+    assert "api" not in states(uploader("doctor", "--json").out)
+    with WorkerLock(store.parent):
+        assert states(uploader("doctor", "--json").out)["api"] == "warn"
+        monkeypatch.setenv("UPLOADER_API__LISTEN", "off")
+        assert "api" not in states(uploader("doctor", "--json").out)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        (store.parent / ADDRESS_FILE).write_text(address)
+        assert states(uploader("doctor", "--json").out)["api"] == "ok"
 
 
 @pytest.mark.parametrize(("off_s", "status"), [(1, "ok"), (60, "warn"), (900, "fail")])

@@ -461,6 +461,30 @@ def test_a_wrong_table_is_a_usage_error_that_says_which(lab: Lab, table: dict[st
     assert refused.value.hint
 
 
+@pytest.mark.parametrize(
+    ("table", "message", "hint"),
+    [
+        (
+            {"name": "h", "on": ["ready"], "url": "https://x.example"},
+            "unknown field url",
+            "webhook",
+        ),
+        ({"name": "h", "on": ["ready"], "web_hook": "https://x.example"}, "web_hook", "webhook?"),
+        ({"on": ["ready"], "command": ["a"]}, "name is missing", "[[hooks]]"),
+        ({"name": "h", "command": ["a"]}, "on is missing", "[[hooks]]"),
+        ({"name": "h", "on": ["ready"], "command": ["a"], "timeout_s": 5}, "timeout_s", "timeout?"),
+    ],
+)
+def test_a_field_that_is_unknown_or_missing_is_told_with_those_there_are(
+    table: dict[str, object], message: str, hint: str, lab: Lab
+) -> None:
+    lab.configure()
+    with pytest.raises(UsageError) as refused:
+        lab.configure(table)
+    assert message in refused.value.message
+    assert hint in refused.value.hint
+
+
 def test_two_hooks_of_one_name_are_refused(lab: Lab) -> None:
     one: dict[str, object] = {"name": "h", "on": ["ready"], "command": ["a"]}
     lab.configure()

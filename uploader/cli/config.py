@@ -14,6 +14,7 @@ from uploader.cli.settings import settings_of
 from uploader.cli.terminal import (
     out,
     out_columns,
+    out_facts,
     out_json,
     out_wrapped,
     print_note,
@@ -97,9 +98,12 @@ def check_config(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         out_json(_check_document(settings, key, warnings))
         return
-    out("configuration file", str(settings.config_file or "none"))
-    out("state folder", str(settings.state_dir))
-    out("API key", f"from {key}" if key else "none")
+    facts = [
+        ("configuration file", str(settings.config_file or "none")),
+        ("state folder", str(settings.state_dir)),
+        ("API key", f"from {key}" if key else "none"),
+    ]
+    out_facts(facts, width())
     out("ok")
 
 

@@ -11,10 +11,10 @@ from uploader import wiring
 from uploader.cli.grammar import Commands
 from uploader.cli.options import AsJson
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_json
+from uploader.cli.terminal import out, out_columns, out_json, out_table, width
 from uploader.core.errors import NotFound, UploaderError
 from uploader.core.exits import Exit
-from uploader.core.hook_documents import hooks_document
+from uploader.core.hook_documents import HookJson, hooks_document
 from uploader.core.reasons import Code
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ OptionalHook = Annotated[
 ]
 
 
+_COLUMNS = ("hook", "kind", "on", "state", "last_error")
+_HEADINGS = ("", *(name.replace("_", " ").upper() for name in _COLUMNS))
+
+
 @hooks.command("list")
 def list_hooks(context: typer.Context, as_json: AsJson = False) -> None:
     """List the hooks, and what waits for each.
@@ -45,9 +49,18 @@ def list_hooks(context: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         out_json(document)
         return
-    for one in document["hooks"]:
-        state = "off" if one["off"] else f"{one['waiting']} waiting"
-        out(one["name"], one["kind"], ",".join(one["on"]), state, one["last_error"] or "")
+    rows, columns = [_row(one) for one in document["hooks"]], width()
+    if columns is None:
+        out_columns(_COLUMNS, rows)
+    elif rows:
+        out_table(_HEADINGS, [("", *row) for row in rows], columns)
+    else:
+        out("no hooks are configured")
+
+
+def _row(one: HookJson) -> tuple[str, ...]:
+    state = "off" if one["off"] else f"{one['waiting']} waiting"
+    return one["name"], one["kind"], ",".join(one["on"]), state, one["last_error"] or ""
 
 
 @hooks.command("test")

@@ -13,7 +13,15 @@ from uploader import wiring
 from uploader.cli import options
 from uploader.cli.grammar import Commands
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_columns, out_json, print_note
+from uploader.cli.terminal import (
+    out,
+    out_columns,
+    out_facts,
+    out_json,
+    out_table,
+    print_note,
+    width,
+)
 from uploader.core.errors import UsageError, VerbRefused
 from uploader.core.job import ACCOUNT_ID, Job, Status
 from uploader.core.model_documents import (
@@ -40,6 +48,7 @@ Id = Annotated[
 #: A failed job has left its model: whether it is tried again is for a person to say.
 _GOING_ON = (Status.ACTIVE, Status.PAUSED, Status.BLOCKED)
 _COLUMNS = ("model", "state", "kind", "created", "age", "jobs")
+_HEADINGS = ("", *map(str.upper, _COLUMNS))
 
 
 @model.command("list")
@@ -64,7 +73,16 @@ def list_models(context: typer.Context, as_json: options.AsJson = False) -> None
         }
         out_json(document)
     else:
+        _print(found, width())
+
+
+def _print(found: Sequence[ListedModelJson], columns: int | None) -> None:
+    if columns is None:
         out_columns(_COLUMNS, map(_row, found))
+    elif found:
+        out_table(_HEADINGS, [("", *_row(one)) for one in found], columns)
+    else:
+        out("no models")
 
 
 def _row(one: ListedModelJson) -> tuple[str, ...]:
@@ -91,14 +109,16 @@ def show(context: typer.Context, name: Id, as_json: options.AsJson = False) -> N
     if as_json:
         out_json(document)
         return
-    for fact in ("model", "state", "kind"):
-        out(fact, str(document[fact]))
-    if found.status_message:
-        out("message", found.status_message)
-    out("files", str(len(found.huggingface_files or ())))
-    out("jobs", ", ".join(f"{job.id} ({job.status})" for job in made_by) or "-")
-    for line in document["next"]:
-        out("next", line)
+    facts = [
+        ("model", whole),
+        ("state", found.state),
+        ("kind", document["kind"]),
+        ("message", found.status_message),
+        ("files", str(len(found.huggingface_files or ()))),
+        ("jobs", ", ".join(f"{job.id} ({job.status})" for job in made_by) or "-"),
+        *(("next", line) for line in document["next"]),
+    ]
+    out_facts([(name, value) for name, value in facts if value], width())
 
 
 @model.command()

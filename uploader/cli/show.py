@@ -22,7 +22,15 @@ from uploader.cli.render import (
     readers,
 )
 from uploader.cli.settings import settings_of
-from uploader.cli.terminal import out, out_columns, out_json, out_table, out_wrapped, width
+from uploader.cli.terminal import (
+    out,
+    out_columns,
+    out_facts,
+    out_json,
+    out_table,
+    out_wrapped,
+    width,
+)
 from uploader.core.documents import result_document
 from uploader.core.job import FileState, Job
 from uploader.core.text import percent, size, timestamp
@@ -55,11 +63,7 @@ def show(
 def _show(
     job: Job, files: Sequence[FileState], base_url: str, now: datetime, columns: int | None
 ) -> None:
-    for name, value in _facts(job, base_url, now):
-        if columns is None:
-            out(name, value)
-        else:
-            out_wrapped(value, columns, f"{name:9} ")
+    out_facts(_facts(job, base_url, now), columns)
     out()
     _show_files(files, now, columns)
 

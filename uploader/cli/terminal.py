@@ -87,6 +87,17 @@ def out_columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
     return count
 
 
+def out_facts(facts: Iterable[tuple[str, str]], columns: int | None) -> None:
+    """Print names and values: under each other if ``columns`` is a width, else with a tab."""
+    listed = [*facts]
+    widest = max((cells(name) for name, _ in listed), default=0)
+    for name, value in listed:
+        if columns is None:
+            out(name, value)
+        else:
+            out_wrapped(value, columns, padded(f"{name} ", widest + 1))
+
+
 def width(*, always: bool = False) -> int | None:
     """The width of the terminal that stdout is; if it is not one, None, or ``always`` a width."""
     columns = _columns(sys.stdout)
@@ -104,12 +115,13 @@ def out_table(headings: Sequence[str], rows: Sequence[Sequence[str]], columns: i
     """Print rows under headings within ``columns``.
 
     The second column is shortened in its middle first. If that is not enough, the last columns are
-    left out; a column that is empty in every row is always left out.
+    left out; a column that is empty in every row is always left out, the first one of a table of
+    names, too.
     """
     lines = [headings, *rows]
     kept = [i for i in range(len(headings)) if any(row[i] for row in rows)]
-    widths = {i: max(cells(shown(line[i])) for line in lines) for i in kept}
-    flexible = kept[1]
+    widths = {i: max(cells(shown(line[i])) for line in lines) for i in range(len(headings))}
+    flexible = 1
     while len(kept) > 2 and _total(kept, widths | {flexible: _MIN_CELL_WIDTH}) > columns:  # noqa: PLR2004
         kept.pop()
     room = columns - _total(kept, widths | {flexible: 0})

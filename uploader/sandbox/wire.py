@@ -7,6 +7,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.client import responses
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -105,7 +106,7 @@ class Route:
 
 def head(response: Response, *, length: int | None, close: bool = True) -> bytes:
     """Status line and headers; without a `length` the body ends with the connection."""
-    headers = dict(response.headers)
+    headers = {"date": formatdate(usegmt=True), **response.headers}
     if length is not None:
         headers["content-length"] = str(length)
     if close:

@@ -18,7 +18,7 @@ from uploader.settings.units import parse_duration
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _KINDS = ("command", "webhook", "ping", "apprise")
 _MAX_S = 3600.0
-_FORM = 'write it as [[hooks]] with name = "…", on = ["ready"] and one of ' + ", ".join(_KINDS)
+FORM = 'write it as [[hooks]] with name = "…", on = ["ready"] and one of ' + ", ".join(_KINDS)
 
 
 def _named(text: str) -> str:
@@ -96,7 +96,7 @@ class Hook(Section):
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if sum(bool(getattr(self, kind)) for kind in _KINDS) != 1:
-            raise ValueError(_FORM)
+            raise ValueError(FORM)
         if self.secret_file and not self.webhook:
             raise ValueError("`secret_file` goes with `webhook`")
         only_ping = {Occasion.STARTED, Occasion.HEARTBEAT} & set(self.on)
@@ -108,7 +108,7 @@ class Hook(Section):
 def hooks_of(value: object) -> object:
     """Tables as they come from TOML. Raises ValueError for anything else, and for equal names."""
     if not isinstance(value, list | tuple):
-        raise ValueError(_FORM)  # noqa: TRY004 - pydantic takes a ValueError
+        raise ValueError(FORM)  # noqa: TRY004 - pydantic takes a ValueError
     names = [one.get("name") for one in value if isinstance(one, dict)]
     if len(set(map(str, names))) != len(names):
         raise ValueError("two hooks have the same name")

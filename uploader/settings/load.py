@@ -12,7 +12,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import platformdirs
 from pydantic import ValidationError
@@ -21,6 +21,7 @@ from uploader.core.api_key import flaw_of_api_key
 from uploader.core.errors import UsageError
 from uploader.core.redact import MASK, ApiKey, foreign_line, redact
 from uploader.settings.api import Api
+from uploader.settings.hooks import FORM, Hook
 from uploader.settings.schema import (
     Fireworks,
     Given,
@@ -37,6 +38,9 @@ from uploader.settings.schema import (
 from uploader.settings.section import Section
 from uploader.settings.supervision import NAMES as FOR_THIS_PROCESS
 from uploader.settings.supervision import Supervision, supervision
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -320,12 +324,23 @@ def _refused(problem: ValidationError, given: Mapping[str, Given]) -> UsageError
     place = [str(part) for part in first["loc"]]
     if place[0] == HOOKS:
         number = f" {int(place[1]) + 1}" if len(place) > 1 else "s"
-        message = f"hook{number} in {given[HOOKS].origin}: {'.'.join(place[2:]) or 'wrong'}"
-        return UsageError(message, hint=first["msg"].removeprefix("Value error, "))
+        return _refused_hook(f"hook{number} in {given[HOOKS].origin}", first, ".".join(place[2:]))
     key = ".".join(place[: 2 if place[0] in _SECTIONS else 1])
     text, origin = given.get(key, Given("its default", "default"))
     message = f"{key} cannot be {text} (from {origin})"
     return UsageError(message, hint=first["msg"].removeprefix("Value error, "))
+
+
+def _refused_hook(which: str, flaw: ErrorDetails, field: str) -> UsageError:
+    if flaw["type"] == "extra_forbidden":
+        known = [info.alias or name for name, info in Hook.model_fields.items()]
+        hint = _nearest(field, known) or f"a hook has {', '.join(known)}"
+        return UsageError(f"{which}: unknown field {field}", hint=hint)
+    if flaw["type"] == "missing":
+        return UsageError(f"{which}: {field} is missing", hint=FORM)
+    return UsageError(
+        f"{which}: {field or 'wrong'}", hint=flaw["msg"].removeprefix("Value error, ")
+    )
 
 
 def _shown(word: _Entry) -> str:

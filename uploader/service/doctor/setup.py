@@ -12,6 +12,7 @@ from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Status
 from uploader.core.reasons import Code
 from uploader.core.text import size
+from uploader.service.http.door import address_of, answers
 from uploader.settings.load import describe, relative
 from uploader.settings.schema import Settings
 from uploader.store.database import mounts
@@ -27,7 +28,8 @@ def checks(settings: Settings, store: wiring.Store) -> Iterator[Check]:
     yield from _state_folder(settings)
     yield _store(settings, store)
     yield from _secret(settings)
-    yield _worker(store)
+    yield (worker := _worker(store))
+    yield from _api(settings, running=worker.status is Health.OK)
 
 
 def _configuration(settings: Settings) -> Iterator[Check]:
@@ -101,6 +103,16 @@ def _secret(settings: Settings) -> Iterator[Check]:
         yield Check("database_secret", Health.FAIL, problem.message, problem.hint)
         return
     yield Check("database_secret", Health.OK, "rows of others are not believed")
+
+
+def _api(settings: Settings, *, running: bool) -> Iterator[Check]:
+    address = address_of(settings.state_dir)
+    if address and answers(address):
+        yield Check("api", Health.OK, f"listens on {address}")
+    elif running and not settings.api.off and not settings.database_url.startswith("postgres"):
+        # With PostgreSQL the worker may be on another machine.
+        hint = "see the worker's log: if another program has the port, set api.listen"
+        yield Check("api", Health.WARN, "a worker runs, but its API does not listen", hint)
 
 
 def _worker(store: wiring.Store) -> Check:
