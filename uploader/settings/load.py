@@ -338,9 +338,8 @@ def _refused_hook(which: str, flaw: ErrorDetails, field: str) -> UsageError:
         return UsageError(f"{which}: unknown field {field}", hint=hint)
     if flaw["type"] == "missing":
         return UsageError(f"{which}: {field} is missing", hint=FORM)
-    return UsageError(
-        f"{which}: {field or 'wrong'}", hint=flaw["msg"].removeprefix("Value error, ")
-    )
+    hint = flaw["msg"].removeprefix("Value error, ")
+    return UsageError(f"{which}: {field or 'wrong'}", hint=hint)
 
 
 def _shown(word: _Entry) -> str:

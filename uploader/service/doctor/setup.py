@@ -12,7 +12,7 @@ from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Status
 from uploader.core.reasons import Code
 from uploader.core.text import size
-from uploader.service.http.door import address_of, answers
+from uploader.service.http.door import addresses_of, answers
 from uploader.settings.load import describe, relative
 from uploader.settings.schema import Settings
 from uploader.store.database import mounts
@@ -106,8 +106,8 @@ def _secret(settings: Settings) -> Iterator[Check]:
 
 
 def _api(settings: Settings, *, running: bool) -> Iterator[Check]:
-    address = address_of(settings.state_dir)
-    if address and answers(address):
+    address = next(filter(answers, addresses_of(settings.state_dir)), None)
+    if address:
         yield Check("api", Health.OK, f"listens on {address}")
     elif running and not settings.api.off and not settings.database_url.startswith("postgres"):
         # With PostgreSQL the worker may be on another machine.

@@ -22,7 +22,7 @@ def link_of(settings: Settings, now: datetime) -> str:
     if address is None:
         raise NotFound(
             "no API of this state folder listens",
-            hint="start `uploader run`, or `uploader serve`; if one runs, its log says why not",
+            hint="start `uploader run` or `uploader serve`; if one runs, see its log",
         )
     scheme = "https" if settings.api.tls_cert_file else "http"
     link = new_link(api_token(settings.state_dir), address, now)
