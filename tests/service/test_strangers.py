@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import logging
+import select
 import socket
 import ssl
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -132,6 +134,53 @@ def test_silent_connections_keep_nobody_out_and_take_no_more_files(
         assert site.ask("/api/jobs").status == 200
         assert all(is_closed(one) for one in silent[:12])
         assert {site.ask("/api/jobs").status for _ in range(10)} == {200}
+
+
+@contextmanager
+def unread(site: Site) -> Iterator[socket.socket]:
+    """A connection whose answers nobody reads: no more of them can be written."""
+    host, _, port = site.address.rpartition(":")
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        one.connect((host, int(port)))
+        one.settimeout(0.5)
+        with pytest.raises(TimeoutError):  # nothing more is read, either
+            one.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n" * 500_000)
+        yield one
+
+
+def test_who_reads_no_answer_keeps_nobody_out(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 2)
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(unread(site))
+        assert {site.ask("/livez", token=None).status for _ in range(3)} == {200}
+        assert {site.ask("/api/jobs").status for _ in range(3)} == {200}
+
+
+def test_who_reads_no_answer_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.3)
+    with unread(site) as one:
+        ended = select.poll()
+        ended.register(one, 0)  # a reset alone: what is read would be a sign of life
+        assert ended.poll(20_000)
+
+
+def test_one_too_many_ends_the_oldest_that_showed_no_token(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However busy it is: who asks without a pause is never silent."""
+    monkeypatch.setattr(connection, "MAX_CONNECTIONS", 3)
+    asked = "GET /livez HTTP/1.1\r\nHost: localhost\r\n"
+    with opened(site) as known, opened(site) as oldest, opened(site) as older:
+        for one in (known, oldest, older):
+            shown = f"Authorization: Bearer {site.token}\r\n" if one is known else ""
+            one.sendall(f"{asked}{shown}\r\n".encode())
+            assert one.recv(12) == b"HTTP/1.1 200"
+        with opened(site):
+            assert is_closed(oldest)
+            assert not is_closed(known, 0.1)
+            assert not is_closed(older, 0.1)
 
 
 def test_nonsense_of_a_stranger_is_not_logged(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""One connection of the API: who says nothing, or half a request, holds none for long.
+"""One connection of the API: who sends no whole request, or reads no answer, holds none for long.
 
 The web server itself waits for ever for a request to end, and counts only requests. Every
 connection is an open file of the daemon, which needs them for uploading.
@@ -21,23 +21,27 @@ PATIENCE_S = 30.0
 
 
 class Connection(H11Protocol):
-    """As uvicorn's, with a deadline per request; one too many ends the one silent for longest."""
+    """As uvicorn's, with a deadline for what the client owes, and an end if there are too many."""
 
+    accepted_s: float = 0.0
+    _peer: Peer | None = None
     _begun_s: float | None = None
     _timer: asyncio.TimerHandle | None = None
 
     def accepted(self, transport: Any) -> None:
         """Make room, and expect a request; the handshake that may precede it counts, too."""
         self.transport = transport
+        self.accepted_s = self.accepted_s or self.loop.time()
         self.connections.add(self)
         self._expect()
         if len(self.connections) > MAX_CONNECTIONS:
-            _most_silent(self.connections, self).cut()
+            _most_dispensable(self.connections, self).cut()
 
     def connection_made(self, transport: Any) -> None:
         """Take requests from ``transport``."""
         super().connection_made(transport)
-        self.app_state = {**self.app_state, PEER: Peer(self.server, self.client)}
+        self._peer = Peer(self.server, self.client)
+        self.app_state = {**self.app_state, PEER: self._peer}
         self.accepted(transport)
 
     def data_received(self, data: bytes) -> None:
@@ -48,6 +52,17 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """The next request may follow, and may have come already."""
         super().on_response_complete()
+        self._expect()
+
+    def pause_writing(self) -> None:
+        """No more of an answer fits on the way: the client owes it to read."""
+        super().pause_writing()
+        self._expect()
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        super().resume_writing()
+        self._forget()
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -66,13 +81,19 @@ class Connection(H11Protocol):
         self.transport.abort()
 
     @property
+    def is_welcome(self) -> bool:
+        """Did its last request show the token, or a cookie?"""
+        return self._peer is not None and self._peer.welcome
+
+    @property
     def silent_s(self) -> float:
-        """For how long it has owed us the rest of a request."""
+        """For how long it has owed us the rest of a request, or has read nothing."""
         return -1.0 if self._begun_s is None else self.loop.time() - self._begun_s
 
     def _expect(self) -> None:
         cycle = self.cycle
-        if cycle is not None and not cycle.response_complete and not cycle.more_body:
+        answering = cycle is not None and not cycle.response_complete and not cycle.more_body
+        if answering and not self.flow.write_paused:
             self._forget()
         elif self._timer is None and not self.transport.is_closing():
             self._begun_s = self.loop.time()
@@ -106,7 +127,11 @@ class Handshake(SSLProtocol):
         self._connection.gone()
 
 
-def _most_silent(connections: set[Any], newest: Connection) -> Connection:
-    """The one that has owed us a request for longest; ``newest`` if all are being answered."""
+def _most_dispensable(connections: set[Any], newest: Connection) -> Connection:
+    """The oldest one that has shown no token, however busy; else the one silent for longest."""
+    strangers = [one for one in connections if not one.is_welcome and one is not newest]
+    if strangers:
+        oldest: Connection = min(strangers, key=lambda one: one.accepted_s)
+        return oldest
     found: Connection = max(connections, key=lambda one: one.silent_s, default=newest)
     return found

@@ -132,6 +132,8 @@ class Doors:
             raise Refusal(ApiCode.FOREIGN_HOST)
         _check_origin(headers, hosts[0])
         known, path = self._is_known(scope, headers), str(scope["path"])
+        if (peer := _peer(scope)) is not None:
+            peer.welcome = known
         if path != ALIVE and not (self._known if known else self._strangers).take():
             raise Refusal(ApiCode.TOO_FAST)
         if not known and path not in OPEN and not _is_link(path):
@@ -149,7 +151,7 @@ class Doors:
 
     def _user(self, scope: Scope) -> int | None:
         """As `user_of`. Whoever got hold of a cookie has not all of our time for that."""
-        peer: Peer | None = scope.get("state", {}).get(PEER)
+        peer = _peer(scope)
         if peer is not None and not peer.is_known and not self._lookups.take():
             raise Refusal(ApiCode.TOO_FAST)
         return user_of(scope)
@@ -157,8 +159,13 @@ class Doors:
 
 def user_of(scope: Scope) -> int | None:
     """The user of this machine who asks, if the system says who that is."""
-    peer: Peer | None = scope.get("state", {}).get(PEER)
+    peer = _peer(scope)
     return None if peer is None else peer.user()
+
+
+def _peer(scope: Scope) -> Peer | None:
+    found: Peer | None = scope.get("state", {}).get(PEER)
+    return found
 
 
 def _is_link(path: str) -> bool:

@@ -29,6 +29,8 @@ class Peer:
 
     here: Address | None
     there: Address | None
+    #: Has it shown the token, or a cookie, with its last request?
+    welcome: bool = False
     _known: list[int | None] = field(default_factory=list)
 
     @property
