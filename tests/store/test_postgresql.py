@@ -35,6 +35,7 @@ from uploader.store.database.dialect import (
 )
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
+from uploader.store.tables import UtcDateTime, metadata
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 DEADLINE_S = 60.0
@@ -324,6 +325,7 @@ from uploader.core.job import Kind, Manifest, ManifestFile, NewJob
 from uploader.store.database import migrate
 from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
+from uploader.store.tables import UtcDateTime, metadata
 engine = open_engine(sys.stdin.readline().strip())
 migrate.ensure(engine, Path(sys.argv[1]))
 manifest = Manifest("/models/m", (ManifestFile("a.bin", 1, "made:1"),))
@@ -420,6 +422,24 @@ def test_what_a_server_says_breaks_no_write(jobs: Jobs, claimed: Callable[..., H
     held = claimed()
     held.add_event(EventKind.LEFT_OPEN, "a\0b \ud800 é")
     assert jobs.events()[-1].message == "a b ? é"
+
+
+@pytest.mark.parametrize("at", ["infinity", "-infinity", "12000-01-01", "0044-03-15 BC"])
+def test_a_time_that_python_has_not_stops_nobody(
+    engine: Engine, jobs: Jobs, claims: Claims, enqueue: Callable[..., int], at: str
+) -> None:
+    ids = {enqueue("a"), enqueue("b")}
+    for table in metadata.sorted_tables:
+        times = [column for column in table.columns if isinstance(column.type, UtcDateTime)]
+        with engine.begin() as connection:
+            for column in times:
+                this = f"UPDATE {table.name} SET {column.name} = '{at}'"
+                connection.exec_driver_sql(this)
+    claims.next_due(BASE_URL)
+    assert {job.id for job in jobs.jobs()} == ids
+    assert {event.job_id for event in jobs.events()} == ids
+    assert jobs.oldest_waiting()
+    assert {held.job.id for _ in ids if (held := claims.claim("w", BASE_URL, [*Stage], 60))} == ids
 
 
 def test_a_backup_is_its_own_tools_business(engine: Engine, tmp_path: Path) -> None:

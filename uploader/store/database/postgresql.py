@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import URL, Connection, DateTime, Engine, create_engine, event, func, text
@@ -178,11 +179,40 @@ def _prepare(engine: Engine, lock_timeout_s: float) -> None:
             raise UsageError("the PostgreSQL database does not keep text as UTF-8", hint=hint)
         connection.execute(settings)
         connection.commit()
+        _read_every_time(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         if connection.get_execution_options().get(_WRITING):
             connection.exec_driver_sql(_lock("advisory_xact_lock", _WRITER))
+
+
+#: For times that Python has not; far enough from its own ends to be shown in every zone.
+_FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+
+
+def _read_every_time(connection: Any) -> None:
+    """Let a time beyond those of Python be the first or the last: no row may stop a worker."""
+    from psycopg import DataError, adapters, pq  # noqa: PLC0415 - loaded: it made the connection
+    from psycopg.adapt import Loader  # noqa: PLC0415
+
+    oid = adapters.types["timestamptz"].oid
+    usual = connection.adapters.get_loader(oid, pq.Format.TEXT)
+
+    class Times(Loader):
+        def __init__(self, oid: int, context: Any = None) -> None:
+            super().__init__(oid, context)
+            self._usual = usual(oid, context)
+
+        def load(self, data: Any) -> Any:
+            try:
+                return self._usual.load(data)
+            except DataError:
+                written = bytes(data)
+                early = written.startswith(b"-") or written.endswith(b"BC")
+                return _FIRST if early else _LAST
+
+    connection.adapters.register_loader(oid, Times)
 
 
 def _lock(function: str, which: int) -> str:
