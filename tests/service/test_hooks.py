@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, again_after_s, kinds
 from uploader.remote.webhook import may_reach
 from uploader.service.hooks import command, loop
 from uploader.service.hooks.loop import Hooks
+from uploader.settings.hooks import deaf
 from uploader.settings.load import load
 from uploader.store.jobs import Jobs
 from uploader.store.journal import Journal, no_listener
@@ -508,6 +510,25 @@ def test_the_urls_and_commands_of_hooks_are_never_shown(
     ):
         app.run(["--config", config, *words])
     assert "swordfish" not in str(capsys.readouterr()) + repr(lab.settings)
+
+
+def test_a_hook_that_could_not_be_told_is_known_before_a_job_needs_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.configure(
+        {"name": "mail", "on": ["failed"], "apprise": "mailtos://u:swordfish@x.example"},
+        {"name": "gone", "on": ["ready"], "command": ["/none/deploy", "swordfish"]},
+        {"name": "there", "on": ["ready"], "command": ["sh", "-c", "true"]},
+    )
+    monkeypatch.setitem(sys.modules, "apprise", None)
+    app.run(["--config", str(lab.root / "config.toml"), "config", "check"])
+    said = capsys.readouterr().err
+    assert "hook mail cannot be told: apprise is not installed" in said
+    assert "hook gone cannot be told" in said
+    assert "hook there" not in said
+    assert "swordfish" not in said
+    concerns = wiring.concerns(lab.settings, lab.opened._opened())
+    assert {*deaf(lab.settings.hooks)} <= {*concerns}
 
 
 def test_hooks_test_says_whether_it_was_taken(

@@ -83,12 +83,13 @@ def check_config(context: typer.Context, as_json: AsJson = False) -> None:
 
     Example: uploader config check --config ./uploader.toml
     """
-    from uploader.settings.load import relative  # pydantic is slow to import
+    from uploader.settings.hooks import deaf  # pydantic is slow to import
+    from uploader.settings.load import relative
 
     settings = settings_of(context)
     wiring.trust(settings)
     key = wiring.api_key_origin(settings)
-    warnings = [*relative(settings)]
+    warnings = [*relative(settings), *deaf(settings.hooks)]
     if doubts := addresses.doubts(settings.fireworks.base_url):
         warnings.append(doubts)
     if not key:

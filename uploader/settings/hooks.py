@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Self
 from urllib.parse import urlsplit
@@ -113,3 +115,15 @@ def hooks_of(value: object) -> object:
     if len(set(map(str, names))) != len(names):
         raise ValueError("two hooks have the same name")
     return value
+
+
+def deaf(hooks: Iterable[Hook]) -> Iterator[str]:
+    """A warning for each hook that could not be told anything, as this machine is now."""
+    for hook in hooks:
+        if hook.apprise and find_spec("apprise") is None:
+            yield (
+                f"hook {hook.name} cannot be told: apprise is not installed; install"
+                " uploader-for-fireworks[notify]"
+            )
+        if hook.command and shutil.which(hook.command[0]) is None:
+            yield f"hook {hook.name} cannot be told: its command is not a program that can be run"

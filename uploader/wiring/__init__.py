@@ -156,12 +156,14 @@ def slowness() -> str:
 
 
 def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
-    """A warning for each thing on this machine that slows a worker down or endangers its store.
+    """A warning for each thing on this machine that hinders a worker or endangers its store.
 
     Raises StoreError if the store is on a disk that may be unsafe and is already damaged.
     """
+    from uploader.settings.hooks import deaf
     from uploader.store.database import dialect, mounts, sqlite
 
+    yield from deaf(settings.hooks)
     doubts = mounts.doubts(settings.state_dir)
     if doubts and dialect.is_file(engine):
         with dialect.store_errors():

@@ -13,6 +13,7 @@ from uploader.core.job import Status
 from uploader.core.reasons import Code
 from uploader.core.text import size
 from uploader.service.http.door import addresses_of, answers
+from uploader.settings.hooks import deaf
 from uploader.settings.load import describe, relative
 from uploader.settings.schema import Settings
 from uploader.store.database import mounts
@@ -37,7 +38,7 @@ def _configuration(settings: Settings) -> Iterator[Check]:
     where = str(settings.config_file or "no file")
     words = f"{where}; not a default: {', '.join(made) or 'nothing'}"
     yield Check("configuration", Health.OK, words)
-    for warning in (*settings.warnings, *relative(settings)):
+    for warning in (*settings.warnings, *relative(settings), *deaf(settings.hooks)):
         yield Check("configuration", Health.WARN, warning, "see `uploader config check`")
     if doubts := addresses.doubts(settings.fireworks.base_url):
         yield Check("base_url", Health.WARN, doubts, "check fireworks.base_url")
