@@ -38,7 +38,7 @@ def snapshots(tmp_path: Path) -> Snapshots:
 
 
 def taken(snapshots: Snapshots, root: Path) -> Path:
-    with snapshots.taking(LocalFolder(root).list().manifest) as path:
+    with snapshots.taking(LocalFolder(root).list().manifest) as (path, _):
         return Path(path)
 
 
@@ -51,6 +51,15 @@ def readable(root: Path, kept: Path) -> list[bool]:
         with Reader(source.open(row, stop), stop) as reader:
             found.append(source.same(file.fingerprint, reader.fingerprint))
     return found
+
+
+def test_a_copy_is_not_taken_for_a_file_that_was_touched(snapshots: Snapshots, root: Path) -> None:
+    listed = LocalFolder(root).list().manifest
+    with snapshots.taking(listed) as (path, manifest):
+        assert manifest.files == LocalFolder(Path(path)).list().manifest.files
+    assert manifest.root == listed.root
+    for before, now in zip(listed.files, manifest.files, strict=True):
+        assert listed.same(before.fingerprint, now.fingerprint)
 
 
 def test_every_file_is_the_one_that_was_listed(snapshots: Snapshots, root: Path) -> None:
@@ -175,7 +184,7 @@ def test_only_what_is_in_use_outlives_a_sweep(snapshots: Snapshots, root: Path) 
 
 
 def test_nothing_is_swept_while_a_snapshot_is_being_taken(snapshots: Snapshots, root: Path) -> None:
-    with snapshots.taking(LocalFolder(root).list().manifest) as path:
+    with snapshots.taking(LocalFolder(root).list().manifest) as (path, _):
         sweeper = threading.Thread(target=snapshots.sweep, args=(list,))
         sweeper.start()
         sweeper.join(120)

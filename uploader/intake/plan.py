@@ -69,8 +69,8 @@ class Plan:
             yield self.new
             return
         try:
-            with self.snapshots.taking(self.new.manifest) as path:
-                yield replace(self.new, snapshot=path)
+            with self.snapshots.taking(self.new.manifest) as (path, manifest):
+                yield replace(self.new, snapshot=path, manifest=manifest)
         finally:
             self.snapshots.sweep(jobs.snapshots)
 

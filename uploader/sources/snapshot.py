@@ -19,11 +19,12 @@ import shutil
 import stat
 import uuid
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from uploader.core.errors import SourceChanged, StoreError, UsageError
 from uploader.core.job import Manifest, ManifestFile
-from uploader.model.fingerprint import fingerprint_of
+from uploader.model.fingerprint import fingerprint_of, is_linked
 
 #: Smaller files are copied: a config.json is, weights are not.
 COPIED_BELOW_BYTES = 1 << 20
@@ -42,19 +43,19 @@ class Snapshots:
         self._home = home
 
     @contextlib.contextmanager
-    def taking(self, manifest: Manifest) -> Iterator[str]:
-        """The path of a new snapshot of those files; no sweep removes it before the context ends.
+    def taking(self, manifest: Manifest) -> Iterator[tuple[str, Manifest]]:
+        """The path of a new snapshot of those files, and the files as they are in it.
 
+        No sweep removes it before the context ends.
         Raises UsageError if they cannot be linked, SourceChanged if they are not those files.
         """
         self._home.mkdir(mode=0o700, exist_ok=True)
         with self._locked(fcntl.LOCK_SH):
             folder = self._home.resolve() / uuid.uuid4().hex
             folder.mkdir(mode=0o700)
-            for file in manifest.files:
-                self._keep(Path(manifest.root), file, folder)
+            files = tuple(self._keep(Path(manifest.root), file, folder) for file in manifest.files)
             _flush(folder)
-            yield str(folder)
+            yield str(folder), replace(manifest, files=files)
 
     def sweep(self, in_use: Callable[[], Collection[str]]) -> None:
         """Remove every snapshot whose path ``in_use`` does not return.
@@ -79,7 +80,7 @@ class Snapshots:
         finally:
             os.close(descriptor)
 
-    def _keep(self, root: Path, file: ManifestFile, folder: Path) -> None:
+    def _keep(self, root: Path, file: ManifestFile, folder: Path) -> ManifestFile:
         # A link of a Hugging Face cache leads to a blob, and that is what has to be kept.
         source, target = os.path.realpath(root / file.path), folder / file.path
         try:
@@ -95,6 +96,8 @@ class Snapshots:
         if not same:
             message = f"{file.path} changed while its folder was being enqueued"
             raise SourceChanged(message, hint="enqueue it again once nothing writes to it")
+        here = fingerprint_of(os.lstat(target), linked=is_linked(file.fingerprint))
+        return replace(file, fingerprint=here)
 
     def _refused(self, root: Path, error: OSError) -> UsageError:
         why = error.strerror
