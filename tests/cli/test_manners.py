@@ -388,6 +388,17 @@ def test_a_manual_page_says_what_the_help_says(words: tuple[str, ...], uploader:
     assert ".SH EXAMPLE\nuploader" in answer.out
 
 
+def test_a_manual_page_is_not_written_through_a_link(uploader: Command, home: Path) -> None:
+    (home / "man1").mkdir()
+    (home / "own").write_text("kept")
+    page = home / "man1" / "uploader.1"
+    page.symlink_to(home / "own")
+    assert uploader("man", "--write", home / "man1").code == 0
+    assert (home / "own").read_text() == "kept"
+    assert page.read_text().startswith(".TH")
+    assert not page.is_symlink()
+
+
 def test_all_manual_pages_are_written_and_groff_has_nothing_to_say(
     uploader: Command, home: Path
 ) -> None:

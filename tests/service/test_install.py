@@ -100,6 +100,23 @@ def test_no_path_changes_what_a_line_means(tmp_path: Path) -> None:
     assert [line for line in done.stderr.splitlines() if "uploader" in line] == []
 
 
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+@pytest.mark.parametrize("char", ["\n", "\r", "\x1b"])
+@pytest.mark.parametrize(
+    "variable",
+    ["UPLOADER_STATE_DIR", "UPLOADER_CONFIG", "UPLOADER_FIREWORKS__API_KEY_FILE"],
+)
+def test_a_path_that_would_begin_a_line_of_its_own_is_refused(
+    tmp_path: Path, variable: str, char: str, platform: str
+) -> None:
+    odd = tmp_path / f"a{char}ExecStartPre=b"
+    odd.write_text("")
+    odd.chmod(0o600)
+    settings = load(environ={"HOME": str(tmp_path), variable: str(odd)})
+    with pytest.raises(UsageError, match="cannot be a path of a service"):
+        install.planned(settings, system=False, platform=platform)
+
+
 @pytest.mark.parametrize("system", [True, False])
 def test_launchd_starts_it_again_and_gives_it_time_to_drain(tmp_path: Path, system: bool) -> None:
     plist = plistlib.loads(launchd_plist(service(tmp_path, system=system)).encode())

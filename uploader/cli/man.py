@@ -48,7 +48,9 @@ def man(
         write.mkdir(parents=True, exist_ok=True)
         for one in _all(root):
             path = write / f"{one.command_path.replace(' ', '-')}.1"
-            path.write_text(page(one), encoding="utf-8")
+            path.unlink(missing_ok=True)
+            with path.open("x", encoding="utf-8") as file:  # a link that waits is not followed
+                file.write(page(one))
             out(str(path))
     except OSError as problem:
         message = f"{write} cannot be written: {problem.strerror}"

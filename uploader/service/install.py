@@ -54,7 +54,10 @@ class Installed:
 
 
 def planned(settings: Settings, *, system: bool, platform: str = sys.platform) -> Installed:
-    """The definition that fits these settings; nothing is written."""
+    """The definition that fits these settings; nothing is written.
+
+    Raises UsageError for a path that no definition can hold: it would begin a line of its own.
+    """
     mac = platform == "darwin"
     service = Service(
         command=(sys.executable, "-P", "-m", "uploader", "run"),
@@ -63,6 +66,10 @@ def planned(settings: Settings, *, system: bool, platform: str = sys.platform) -
         config=settings.config_file,
         key_file=_key_file(settings, system=system),
     )
+    for path in (*service.command, service.state_dir, service.config, service.key_file):
+        if path and not str(path).isprintable():
+            hint = "rename what has such a name, or choose another path"
+            raise UsageError(f"{path} cannot be a path of a service", hint=hint)
     text = launchd_plist(service) if mac else systemd_unit(service)
     return Installed(_place(system=system, mac=mac), text, service)
 
