@@ -15,7 +15,7 @@ from typer.main import get_command
 
 from tests.cli.conftest import Answer, Command, ScriptedClock
 from tests.cli.test_other_commands import commands
-from tests.model.build import BASE, folder
+from tests.model.build import BASE, LORA, folder
 from uploader import __version__
 from uploader.cli import app, terminal
 
@@ -217,6 +217,19 @@ def test_a_bad_folder_does_not_stop_the_rest(uploader: Command, home: Path) -> N
     assert (refused["given"], refused["code"]) == ("b", "preflight")
     assert [one["check"] for one in refused["findings"]] == ["empty_folder"]
     assert again.json["error"]["code"] == "preflight"
+
+
+@pytest.mark.parametrize("command", ["enqueue", "upload"])
+def test_of_several_folders_each_is_named_before_what_is_said_of_it(
+    command: str, uploader: Command, home: Path
+) -> None:
+    for name in ("a", "b"):
+        folder(home / name, {**LORA, "README.md": b"x"})
+    lines = uploader(command, "a", "b").err.splitlines()
+    (first, second) = (lines.index(f"{name}:") for name in ("a", "b"))
+    assert any(line.startswith("error: ") for line in lines[first:second])
+    assert any(line.startswith("error: ") for line in lines[second:])
+    assert "a:" not in uploader(command, "a").err.splitlines()
 
 
 def test_a_refused_folder_has_its_findings_in_the_document(uploader: Command, home: Path) -> None:

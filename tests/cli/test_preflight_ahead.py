@@ -65,6 +65,19 @@ def test_the_last_upload_is_the_measure(uploader: Command, model: Path, uploaded
     assert "1m40s at" in uploader("enqueue", model, "--dry-run").out
 
 
+def test_a_small_upload_is_not_the_measure_if_there_is_a_larger_one(
+    uploader: Command, model: Path, home: Path, sql: Sql, uploaded: int
+) -> None:
+    """A few KB take as long as their requests, which says nothing of a bandwidth."""
+    folder(home / "large", BASE)
+    assert uploader("enqueue", home / "large").code == 0
+    sql(f"{UPLOADED}, created_at = '2026-11-01 00:00:00.0' WHERE id = 2")
+    sql("UPDATE jobs SET updated_at = '2026-11-01 00:00:00.000000' WHERE id = 2")
+    assert uploader("preflight", model, "--json").json["rate_bps"] == round(uploaded / 100)
+    sql(f"UPDATE files SET size_bytes = {1 << 30} WHERE job_id = 2")
+    assert "(as job 2 went)" in uploader("preflight", model).err
+
+
 @pytest.mark.usefixtures("uploaded")
 def test_a_limit_is_not_exceeded_in_thought(
     uploader: Command, model: Path, sql: Sql, monkeypatch: pytest.MonkeyPatch

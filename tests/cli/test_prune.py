@@ -42,7 +42,7 @@ def test_the_age_may_be_given_and_history_may_be_kept_for_ever(
     refused = uploader("prune")
     assert refused.code == 2
     assert "--older-than" in refused.err
-    assert ": 1\n" in uploader("prune", "--older-than", "30d").out
+    assert ": 1 forgotten\n" in uploader("prune", "--older-than", "30d").out
     assert uploader("show", "1").code == 4
 
 

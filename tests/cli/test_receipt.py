@@ -83,3 +83,13 @@ def test_a_terminal_has_a_bar() -> None:
     with reading(10, stream) as read:
         read(10)
     assert "reading" in stream.getvalue()
+
+
+def test_the_bar_has_the_units_of_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with reading(3 << 30, stream) as read:
+        read(1 << 30)
+        read(1 << 30)
+    assert "2.0/3.0 GiB" in stream.getvalue()
+    assert "GB" not in stream.getvalue()

@@ -128,7 +128,7 @@ def test_an_interrupted_upload_says_how_to_go_on(
     root = folder(home / "two words", BASE)
     answer = uploader("upload", root)
     assert answer.code == code
-    assert f"the job is kept: `uploader upload '{root}'` or `uploader run` goes on" in answer.err
+    assert "the job is kept: the same command, or `uploader run`, goes on" in answer.err
     assert _jobs(uploader) == ["two-words"]
 
 

@@ -177,6 +177,7 @@ def test_a_killed_sandbox_goes_on_as_if_nothing_had_been(
         f"export FIREWORKS_BASE_URL={told['base_url']}\n"
         f"export FIREWORKS_API_KEY={told['api_key']}\n"
         "export FIREWORKS_ACCOUNT_ID=sandbox\n"
+        "export UPLOADER_VALIDATION__POLL_INTERVAL=2s\n"
     )
 
 

@@ -53,7 +53,7 @@ def show_config(context: typer.Context, as_json: AsJson = False) -> None:
         out_columns(tuple(SettingJson.__annotations__), rows)
     else:
         for name, value, origin in rows:
-            out_wrapped(f"{value}  ({origin})".lstrip(), columns, f"{name:{_NAME_COLUMNS}} ")
+            out_wrapped(f"{value or 'not set'}  ({origin})", columns, f"{name:{_NAME_COLUMNS}} ")
 
 
 @config.command("path")

@@ -77,6 +77,8 @@ class _Enqueue:
             found = partial(self._found, store, single=len(requests) == 1)
             with reporting(found, as_json=self.as_json):
                 for request in requests:
+                    if len(requests) > 1:
+                        print_note(f"{request.path}:")
                     try:
                         self._take(store, request)
                     except StoreError:

@@ -18,8 +18,8 @@ Limit = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RATE|off|TIMETABLE|default",
-        help='Bytes per second of each worker: "20MB/s", "off", a timetable like'
-        ' "Mon-08:00,20MB/s 19:00,off", or as configured.',
+        help='Bytes per second of each worker: "20MB/s", a timetable like'
+        ' "Mon-08:00,20MB/s 19:00,off", "off" for no limit, or "default" for the configured one.',
         show_default=False,
     ),
 ]

@@ -70,6 +70,6 @@ def prune(
     if as_json:
         out_json(document)
         return
-    verb = "would go" if dry_run else "gone"
-    out(f"jobs that ended before {timestamp(before)}, {verb}: {gone.jobs}")
-    out(f"with them, files: {gone.files}, events: {gone.events}")
+    verb = "would be forgotten" if dry_run else "forgotten"
+    out(f"jobs that ended before {timestamp(before)}: {gone.jobs} {verb}")
+    out(f"with them: {gone.files} files and {gone.events} events")

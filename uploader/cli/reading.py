@@ -11,10 +11,21 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
+from rich.text import Text
+
+from uploader.core.text import size
+
+
+class _Rate(ProgressColumn):
+    """As every other rate is shown; rich has its own units."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{size(task.speed)}/s" if task.speed else "")
 
 
 @contextmanager
@@ -23,8 +34,8 @@ def reading(total_bytes: int, stream: TextIO) -> Iterator[Callable[[int], None]]
     columns = (
         TextColumn("reading"),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        DownloadColumn(binary_units=True),
+        _Rate(),
         TimeRemainingColumn(),
     )
     console = Console(file=stream, highlight=False)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -71,6 +69,8 @@ class _Upload:
 
         with wiring.Store(self.settings) as store, reporting(found, as_json=self.as_json):
             for request in requests:
+                if len(requests) > 1:
+                    print_note(f"{request.path}:")
                 try:
                     ids.append(self._enqueue(store, request))
                 except StoreError:
@@ -78,8 +78,7 @@ class _Upload:
                 except UploaderError as error:
                     failures.add(str(request.path), error)
             if ids:
-                paths = [request.path for request in requests]
-                ended = self._see_through(store.need(), ids, paths)
+                ended = self._see_through(store.need(), ids)
                 print_hints(ended, self.settings.fireworks.base_url)
             if self.as_json:
                 out_json({**unfinished(ended), **found()})
@@ -99,7 +98,7 @@ class _Upload:
             out(str(job_id))
         return job_id
 
-    def _see_through(self, jobs: Jobs, ids: Sequence[int], paths: Sequence[Path]) -> list[Job]:
+    def _see_through(self, jobs: Jobs, ids: Sequence[int]) -> list[Job]:
         try:
             with live(wiring.clock(), self.settings.fireworks.base_url) as show:
                 _log_problems()
@@ -109,10 +108,9 @@ class _Upload:
                     show(_as_left(jobs, ids))
                     raise
         except (KeyboardInterrupt, SystemExit):
-            again = shlex.join(["uploader", "upload", *map(str, paths)])
             kept = "the job is" if len(set(ids)) == 1 else "the jobs are"
             print_note_wrapped(
-                f"{kept} kept: `{again}` or `uploader run` goes on where this stopped"
+                f"{kept} kept: the same command, or `uploader run`, goes on where this one stopped"
             )
             raise
 

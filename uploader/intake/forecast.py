@@ -23,6 +23,8 @@ _AS_FAST = 0.999
 _STORED = (Stage.VALIDATE, Stage.READY)
 #: How many jobs that have ended are looked at: the last one of them that was uploaded counts.
 _RECENT = 100
+#: A smaller upload says more of the time that requests take than of the bandwidth.
+_TELLING_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +77,15 @@ def forecast(
 
 
 def measured(jobs: Jobs) -> Forecast | None:
-    """The rate of the last upload, including its pauses and waits: the next may have them, too."""
+    """The rate of the last upload, including its pauses and waits: the next may have them, too.
+
+    A small one only counts if there is no other.
+    """
     uploaded: list[Job] = []
     with contextlib.suppress(StoreError):  # a damaged history is not a reason to fail here
         uploaded = [job for job in jobs.jobs(_RECENT) if job.stage in _STORED]
     if not uploaded:
         return None
-    last = max(uploaded, key=lambda job: job.updated_at)
+    last = max(uploaded, key=lambda job: (job.bytes_total >= _TELLING_BYTES, job.updated_at))
     took_s = last.upload_s
     return Forecast(last.bytes_total / took_s, f"as job {last.id} went") if took_s else None

@@ -107,6 +107,8 @@ class Sandbox:
             "FIREWORKS_BASE_URL": self.base_url,
             "FIREWORKS_API_KEY": self.api_key,
             "FIREWORKS_ACCOUNT_ID": self.account_id,
+            # Twice a new model is not READY yet: at the default interval that takes a minute.
+            "UPLOADER_VALIDATION__POLL_INTERVAL": "2s",
         }
         if self.ca_file:
             variables["REQUESTS_CA_BUNDLE"] = str(self.ca_file)
