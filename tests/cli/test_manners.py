@@ -227,8 +227,8 @@ def test_of_several_folders_each_is_named_before_what_is_said_of_it(
         folder(home / name, {**LORA, "README.md": b"x"})
     lines = uploader(command, "a", "b").err.splitlines()
     (first, second) = (lines.index(f"{name}:") for name in ("a", "b"))
-    assert any(line.startswith("error: ") for line in lines[first:second])
-    assert any(line.startswith("error: ") for line in lines[second:])
+    assert any(line.startswith("left out: ") for line in lines[first:second])
+    assert any(line.startswith("left out: ") for line in lines[second:])
     assert "a:" not in uploader(command, "a").err.splitlines()
 
 
