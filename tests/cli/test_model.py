@@ -221,3 +221,19 @@ def test_what_is_not_there_or_not_ones_own_is_not_adopted(
     refused = uploader("model", "adopt", "made-elsewhere", "empty", "--json")
     assert (refused.code, refused.json["error"]["code"]) == (6, "preflight")
     assert not (home / "state" / "uploader.db").exists()
+
+
+@pytest.mark.parametrize("words", [("list",), ("show", "ours"), ("delete", "ours", "--yes")])
+def test_a_key_that_is_wrong_or_missing_ends_as_a_blocked_job_does(
+    words: tuple[str, ...],
+    uploader: Command,
+    service: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stands(service, "ours")
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw_wrong")
+    answer = uploader("model", *words)
+    assert (answer.code, "Traceback" in answer.err) == (8, False)
+    monkeypatch.delenv("FIREWORKS_API_KEY")
+    assert uploader("model", *words).code == 8
+    assert "ours" in {one.model_id for one in service.world.models.values()}

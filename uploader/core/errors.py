@@ -20,7 +20,7 @@ UploaderError
 │   ├── NoThread          -   this process may not start another thread: may pass
 │   ├── Corrupted        12   the stored object differs from the source
 │   └── JobRefused        7   this job cannot go on as it is
-└── RemoteError               an answer of one of the two services, or none, with its verdict
+└── RemoteError           7,8 an answer of one of the two services, or none, with its verdict
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class UploaderError(Exception):
     ``code`` is the class's own unless given, ``hint`` the code's own unless given.
     """
 
-    exit_code: ClassVar[Exit] = Exit.BUG
+    exit_code: Exit = Exit.BUG
     code: Coded = Code.BUG
 
     def __init__(self, message: str, *, hint: str = "", code: Coded | None = None) -> None:
@@ -208,6 +208,7 @@ class RemoteError(UploaderError):
 
     ``verdict`` is what the retry table (`core/retry.py`) makes of it, ``retry_after_s``
     the number of seconds that the server asked for; ``stalled``: for too long nothing moved.
+    Exit code 8 if the account needs a human, else 7.
     """
 
     stalled = False
@@ -226,6 +227,8 @@ class RemoteError(UploaderError):
         code: Code,
     ) -> None:
         super().__init__(message, hint=hint, code=code)
+        if verdict is Verdict.BLOCKED:
+            self.exit_code = Exit.BLOCKED
         self.verdict = verdict
         self.call = call
         self.status = status
