@@ -204,6 +204,44 @@ def test_a_folder_below_the_roots_that_is_not_there_is_not_found(site: Site) -> 
     assert site.ask("/api/jobs", {"path": f"{site.roots}/{'x' * 3000}"}).status == 404
 
 
+def test_a_link_out_of_the_roots_is_named(site: Site, tmp_path: Path) -> None:
+    path = site.folder()
+    (path / "original").mkdir()
+    (path / "original" / "notes").symlink_to(tmp_path)
+    answer = site.ask("/api/jobs", {"path": str(path)}).json
+    assert "original/notes is a link" in answer["detail"]
+    assert str(tmp_path) not in answer["detail"]
+    assert "remove the link" in answer["hint"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "words"),
+    [
+        ("POST", "/api/jobs/1/launch", 404, "/api/openapi.json"),
+        ("GET", "/api/nothing", 404, "/api/openapi.json"),
+        ("DELETE", "/api/jobs/1", 405, "use GET"),
+        ("GET", "/api/jobs/1/pause", 405, "use POST"),
+        ("PUT", "/api/jobs", 405, "use GET, POST"),
+    ],
+)
+def test_a_request_that_no_route_takes_is_told_whether_path_or_method_is_wrong(
+    site: Site, method: str, path: str, status: int, words: str
+) -> None:
+    answer = site.ask(path, method=method)
+    assert (answer.status, answer.json["hint"].count(words)) == (status, 1)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"path": ', "the body is not JSON from character "),
+        (b'{"path": "/x", "modle_id": "a"}', "there is no field modle_id"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said_in_words(site: Site, body: bytes, words: str) -> None:
+    assert words in site.ask("/api/jobs", body).json["detail"]
+
+
 def test_links_inside_the_roots_are_taken(site: Site) -> None:
     path = site.folder()
     os.link(path / "config.json", site.roots / "shared.json")

@@ -131,6 +131,10 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     first: Mapping[str, Any] = found[0] if found else {"loc": (), "msg": "it cannot be read"}
     place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
     words = foreign_line(f"{place}: {first['msg']}", _MAX_WORDS_CHARS)
+    if first.get("type") == "extra_forbidden":
+        words = foreign_line(f"there is no field {place}", _MAX_WORDS_CHARS)
+    elif first.get("type") == "json_invalid":  # then the place is a position
+        words = f"the body is not JSON from character {place} on"
     hint = "/api/openapi.json lists the fields"
     return _answer(_problem(HTTPStatus.UNPROCESSABLE_ENTITY, Code.USAGE, words, hint))
 

@@ -26,7 +26,10 @@ def folder_below(roots: Sequence[Path], word: str) -> Path:
     real = real_folder(roots, word)
     for link in _links(str(real)):
         if not is_below(roots, link):
-            raise Refusal(ApiCode.OUTSIDE_ROOTS)
+            name = os.path.relpath(link, real)
+            message = f"{name} is a link to a place that is not below a folder of api.roots"
+            hint = "copy the file into the folder, or remove the link"
+            raise Refusal(ApiCode.OUTSIDE_ROOTS, message, hint=hint)
     return real
 
 
