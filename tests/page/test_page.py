@@ -23,6 +23,17 @@ def open_page(tab: Tab, site: Site) -> None:
     tab.has("no worker runs")
 
 
+def test_a_finding_names_its_file_once(site: Site, tab: Tab) -> None:
+    (site.folder("my-model") / "config.json").write_text("{")
+    open_page(tab, site)
+    for name in ("Enqueue a folder", "roots", "my-model (a model)", "Check this folder"):
+        tab.press_tab_to(name)
+        tab.page.keyboard.press("Enter")
+    tab.has("This folder is refused")
+    (said,) = [one for one in tab.page.locator("li.error").all_inner_texts() if "JSON" in one]
+    assert said.partition("(")[0].count("config.json") == 1
+
+
 def test_a_folder_is_enqueued_and_its_job_paused_by_keyboard_alone(site: Site, tab: Tab) -> None:
     site.folder("my-model")
     open_page(tab, site)

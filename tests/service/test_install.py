@@ -230,6 +230,8 @@ def test_what_the_manager_says_about_its_failure_is_told(
     answer = uploader("service", "install")
     assert answer.code == 7
     assert "no bus" in answer.err
+    systemctl.answer("Failed to connect to bus: No medium found", code=1)
+    assert "`su` and `sudo` give no session" in uploader("service", "install").err
 
 
 @pytest.mark.usefixtures("home")

@@ -234,6 +234,15 @@ def _run(words: Sequence[str]) -> str:
         said = foreign_line(done.stderr or done.stdout, _MAX_WORDS_CHARS)
         raise ManagerFailed(
             f"`{' '.join(words)}` ended with {done.returncode}: {said}",
-            hint="`journalctl -e` says why" if "systemctl" in words[0] else "",
+            hint=_hint(words, said),
         )
     return done.stdout
+
+
+def _hint(words: Sequence[str], said: str) -> str:
+    if "connect to bus" in said:
+        return (
+            "log in as that user: `su` and `sudo` give no session (`machinectl shell USER@`"
+            " does); or install it with --system"
+        )
+    return "`journalctl -e` says why" if "systemctl" in words[0] else ""

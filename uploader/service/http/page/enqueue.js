@@ -69,7 +69,7 @@ export class EnqueueView {
           "ul",
           {},
           ...seen.findings.map((one) =>
-            el("li", { class: one.severity === "error" ? "error" : null }, `${one.severity}: ${one.file ? `${one.file}: ` : ""}${one.message}${one.hint ? ` (${one.hint})` : ""}`),
+            el("li", { class: one.severity === "error" ? "error" : null }, sentence(one)),
           ),
         ),
         refused ? "" : el("button", { type: "button", onclick: () => this.enqueue() }, "Enqueue it"),
@@ -97,4 +97,10 @@ export class EnqueueView {
   async load() {
     return get("/api/jobs?finished=0&limit=1000");
   }
+}
+
+/* Most findings name their file themselves. */
+function sentence({ severity, file, message, hint }) {
+  const place = file && !message.includes(file) ? `${file}: ` : "";
+  return `${severity}: ${place}${message}${hint ? ` (${hint})` : ""}`;
 }

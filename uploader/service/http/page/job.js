@@ -42,7 +42,8 @@ class FileRow {
     write(this.sent, size(sent));
     write(this.confirmed, size(confirmed));
     const stored = file.verified ? "stored, verified" : "stored";
-    write(this.state, file.stored ? stored : file.last_error || (sent ? "in flight" : "waiting"));
+    const failed = file.last_error && `the last try failed: ${file.last_error}`;
+    write(this.state, file.stored ? stored : failed || (sent ? "in flight" : "waiting"));
   }
 }
 
