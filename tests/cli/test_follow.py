@@ -122,7 +122,7 @@ def test_a_paused_job_says_what_lets_it_go_on(
     [
         (96, "job 12 one: 1/2 files, 60% sent, 25% of 1000 B confirmed; waits 7s: no network"),
         (76, "job 12 one: 60% sent, 25% of 1000 B confirmed; waits 7s: no network"),
-        (64, "job 12 one: 60% sent, 25% confirmed; waits 7s: no network"),
+        (64, "job 12 one: 60% sent, 25% of 1000 B; waits 7s: no network"),
     ],
 )
 def test_a_job_that_waits_says_for_how_long_and_why_and_keeps_its_name(
@@ -134,3 +134,19 @@ def test_a_job_that_waits_says_for_how_long_and_why_and_keeps_its_name(
         reason=Reason("unavailable", "no network"), rate_bps=None,
     )  # fmt: skip
     assert line(job, job.base_url, NOW, columns) == expected
+
+
+@pytest.mark.parametrize("name", ["a", "one", "a-longer-name", "m" * 63])
+def test_a_name_that_fits_is_never_left_out(name: str) -> None:
+    job = replace(JOB, model_id=name, stage=Stage.CREATE, reason=None)
+    whole = line(job, job.base_url, NOW)
+    assert line(job, job.base_url, NOW, len(whole)) == whole
+
+
+def test_what_a_job_waits_for_leaves_room_for_its_name() -> None:
+    job = replace(
+        JOB, model_id="llama-tiny", stage=Stage.VALIDATE, not_before=NOW + timedelta(seconds=26),
+        reason=Reason("not_ready_yet", "Fireworks is still gathering the files"),
+    )  # fmt: skip
+    said = line(job, job.base_url, NOW, 69)
+    assert said == "job 12 llama-tiny: waits 26s: Fireworks is still gathering the files"

@@ -55,7 +55,7 @@ def test_on_a_terminal_the_list_is_a_table_and_a_model_has_its_facts_under_each_
     assert uploader("model", "list").out == "no models\n"
     stands(service, "m" * 63, "READY")
     first, row = uploader("model", "list").out.splitlines()
-    assert first.split()[:4] == ["MODEL", "STATE", "KIND", "CREATED"]
+    assert first.split()[:5] == ["MODEL", "STATE", "KIND", "AGE", "JOBS"]
     assert "m…m" in row
     assert row.split()[1:3] == ["READY", "HF_BASE_MODEL"]
     shown = uploader("model", "show", "m" * 63).out.splitlines()

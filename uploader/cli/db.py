@@ -45,7 +45,8 @@ def backup(
         Path | None,
         typer.Argument(
             metavar="PATH",
-            help="A file that does not exist yet. Default: the last copy next to the store.",
+            help="A file that does not exist yet. Default: next to the store, in place of the"
+            " copy before.",
             show_default=False,
         ),
     ] = None,

@@ -60,7 +60,7 @@ def line(job: Job, base_url: str, now: datetime, columns: int | None = None) -> 
     fitting = [words for words in wordings if _room(job, words, columns) >= 0]
     stands = next(iter(named or fitting), wordings[-1])
     room = _room(job, stands, columns)
-    name = shorten(name, room) if room >= _MIN_NAME_WIDTH else ""
+    name = shorten(name, room) if room >= needed else ""
     return f"job {job.id}{name}: {stands}"
 
 
@@ -86,7 +86,7 @@ def _moves(job: Job, base_url: str, now: datetime) -> list[str]:
     stands = [str(job.stage)]
     if job.stage is Stage.UPLOAD:
         short = bytes_line(job, now)
-        stands = [progress_line(job, now), short, short.replace(f" of {size(job.bytes_total)}", "")]
+        stands = [progress_line(job, now), short, short.replace(" confirmed", "")]
     elif answer := awaited(job, now):
         stands = [f"{job.stage}: {answer}"]
     if alone := no_worker(job, base_url):
@@ -94,7 +94,9 @@ def _moves(job: Job, base_url: str, now: datetime) -> list[str]:
     why = note(job, job.base_url, now) if waits(job, now) else ""
     if not why and job.reason and not job.lease:
         why = job.reason.message
-    return [f"{words}; {why}" for words in stands] if why else stands
+    told = [f"{words}; {why}" for words in stands] if why else stands
+    # What it waits for says more than its stage, and less than its figures.
+    return [*told, why] if why and job.stage is not Stage.UPLOAD else told
 
 
 class Lines:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
 
 model = Commands(
-    help="Show, adopt and delete what stands on the account.\n\nExample: uploader model list",
+    help="Show, adopt and delete the models of the account.\n\nExample: uploader model list",
     no_args_is_help=True,
 )
 Id = Annotated[
@@ -48,7 +48,8 @@ Id = Annotated[
 #: A failed job has left its model: whether it is tried again is for a person to say.
 _GOING_ON = (Status.ACTIVE, Status.PAUSED, Status.BLOCKED)
 _COLUMNS = ("model", "state", "kind", "created", "age", "jobs")
-_HEADINGS = ("", *map(str.upper, _COLUMNS))
+#: When it was made comes last, because a narrow terminal has no room for it: its age is there.
+_HEADINGS = ("", "MODEL", "STATE", "KIND", "AGE", "JOBS", "CREATED")
 
 
 @model.command("list")
@@ -80,7 +81,7 @@ def _print(found: Sequence[ListedModelJson], columns: int | None) -> None:
     if columns is None:
         out_columns(_COLUMNS, map(_row, found))
     elif found:
-        out_table(_HEADINGS, [("", *_row(one)) for one in found], columns)
+        out_table(_HEADINGS, [_table_row(one) for one in found], columns)
     else:
         out("no models")
 
@@ -89,6 +90,11 @@ def _row(one: ListedModelJson) -> tuple[str, ...]:
     age = "-" if one["age_s"] is None else duration(one["age_s"])
     jobs = ",".join(map(str, one["jobs"])) or "-"
     return one["model_id"], one["state"], one["kind"], one["created_at"], age, jobs
+
+
+def _table_row(one: ListedModelJson) -> tuple[str, ...]:
+    *first, created, age, jobs = _row(one)
+    return ("", *first, age, jobs, created)
 
 
 @model.command()
@@ -131,7 +137,7 @@ def adopt(
     wanted: options.AdoptOptions,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make a job that goes on with a model which stands there without its files; print its id.
+    """Make a job for a model that the account has without its files; print the job's id.
 
     Nothing is sent: `uploader run` does that. The same command again gives the same job.
 

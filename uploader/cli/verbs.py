@@ -146,8 +146,8 @@ def remove(
 ) -> None:
     """Forget done, failed or cancelled jobs; models on Fireworks are kept.
 
-    A job's events go with it: who reads `uploader events --since` misses those that it has not read
-    yet.
+    A job takes its events with it: a reader of `uploader events --since` misses those that it has
+    not read yet.
 
     Example: uploader remove my-model
     """
