@@ -70,7 +70,7 @@ FAILURES: dict[str, tuple[list[str], tuple[str, ...], int]] = {
     "an unknown option": (EVERY, ("--frob",), 2),
     "a missing configuration": (EVERY, ("--config", "missing.toml"), 2),
     "a wrong configuration": (EVERY, ("--config", "wrong.toml"), 2),
-    "no key": ([name for name in ASKING if name.startswith("model")], (), 7),
+    "no key": ([name for name in ASKING if name.startswith("model")], (), 8),
     "no such job": (OF_JOBS, ("no-such-job",), 4),
     "a damaged store": (OF_THE_STORE, (), 11),
     "a bug": (OF_THE_STORE, (), 1),
