@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.conftest import DEADLINE_S, MIB, World, until
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
 SIZE = 16 * MIB + 1
 #: The server reads 64 KiB of a PUT, answers and closes at once.
@@ -28,7 +28,6 @@ def enqueued(world: World, *faults: dict[str, Any], size: int = SIZE) -> Path:
 
 
 @pytest.mark.tls
-@pytest.mark.long
 @pytest.mark.parametrize(
     "faults",
     [
@@ -58,7 +57,7 @@ def test_an_upload_ends_in_ready_whatever_breaks(
 
 
 @BOTH
-@pytest.mark.parametrize("status", [pytest.param(400, marks=pytest.mark.long), 403])
+@pytest.mark.parametrize("status", [400, 403])
 def test_an_early_refusal_is_heard_and_ends_the_job(world: World, status: int) -> None:
     enqueued(world, {**EARLY, "status": status})
     with world.worker("--until-idle") as process:
@@ -70,7 +69,6 @@ def test_an_early_refusal_is_heard_and_ends_the_job(world: World, status: int) -
 
 
 @pytest.mark.tls
-@pytest.mark.long
 def test_an_early_refusal_of_a_plain_put_asks_for_another_url(world: World) -> None:
     world.box.world.config.url_kind = "put"
     model = enqueued(world, {**EARLY, "status": 403})

@@ -59,6 +59,7 @@ def test_a_kill_in_the_middle_of_a_shard_goes_on_at_the_confirmed_byte(world: Wo
     assert f"the server has {held:,} of" in world.uploader("logs", 1).stdout
 
 
+@pytest.mark.long
 def test_a_kill_while_validating_sends_no_byte_again(world: World) -> None:
     world.box.world.config.landing_polls = 3
     model = world.model("model", weights_bin=MIB)
@@ -74,6 +75,7 @@ def test_a_kill_while_validating_sends_no_byte_again(world: World) -> None:
     world.assert_kept_every_promise()
 
 
+@pytest.mark.long
 def test_what_is_enqueued_while_nothing_runs_is_uploaded_later(world: World) -> None:
     model = world.model("model", weights_bin=MIB)
     done = world.uploader("enqueue", model)
@@ -116,6 +118,7 @@ def test_a_signal_drains_within_ten_seconds_and_exits_zero(world: World, number:
     world.assert_kept_every_promise()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_interrupted_run_until_idle_is_no_success_if_a_job_is_left(
     world: World, number: int, code: int
@@ -147,6 +150,7 @@ def test_a_signal_drains_a_connection_that_is_stalled(world: World) -> None:
     world.assert_identical(model)
 
 
+@pytest.mark.long
 def test_a_sandbox_that_goes_away_and_comes_back_is_waited_for(world: World) -> None:
     """A night without network, in miniature: every answer a 503 or no answer at all."""
     model = world.model("model", weights_bin=8 * MIB)
@@ -164,6 +168,7 @@ def test_a_sandbox_that_goes_away_and_comes_back_is_waited_for(world: World) -> 
     world.assert_kept_every_promise()
 
 
+@pytest.mark.long
 def test_two_workers_on_one_state_folder_upload_everything_once(world: World) -> None:
     models = [world.model(f"model-{number}", weights_bin=3 * MIB) for number in range(4)]
     for model in models:

@@ -15,7 +15,7 @@ from uploader.store.database.dialect import ChangeWatch, connected_workers, open
 from uploader.store.database.migrate import HEAD
 from uploader.store.jobs import Jobs
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
 LEASE_S = 2.0
 TAKER_WAITS_S = 10.0
@@ -37,7 +37,6 @@ def _other_machine(world: World) -> dict[str, str]:
     return {"UPLOADER_STATE_DIR": str(world.folder / "other-state")}
 
 
-@pytest.mark.long
 def test_a_stopped_holder_is_replaced_after_its_lease_and_disturbs_nobody_when_it_goes_on(
     shared: World,
 ) -> None:
@@ -69,7 +68,6 @@ def test_a_stopped_holder_is_replaced_after_its_lease_and_disturbs_nobody_when_i
     assert shared.box.report()["creates"] == 2
 
 
-@pytest.mark.long
 @pytest.mark.timed
 def test_a_killed_worker_has_no_rate_within_two_seconds_though_its_lease_lasts(
     shared: World,
@@ -125,7 +123,6 @@ def test_commands_on_postgresql_say_what_they_do_and_never_the_password(
     assert not [one for one in said if PASSWORD in one.stdout + one.stderr]
 
 
-@pytest.mark.long
 def test_a_worker_on_another_machine_is_seen(shared: World) -> None:
     shared.uploader("db", "upgrade")
     with shared.worker(**_other_machine(shared)):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.conftest import DEADLINE_S, MIB, World, until
 
-pytestmark = pytest.mark.acceptance
+pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
 
 def test_a_bad_key_blocks_and_a_cured_one_goes_on(world: World) -> None:
@@ -22,7 +22,6 @@ def test_a_bad_key_blocks_and_a_cured_one_goes_on(world: World) -> None:
     world.finish()
 
 
-@pytest.mark.long
 def test_a_model_that_is_ready_already_is_refused(world: World) -> None:
     model = world.model("model", weights_bin=5)
     world.uploader("enqueue", model)
@@ -54,7 +53,6 @@ def test_a_netrc_with_a_default_line_changes_nothing(world: World, tmp_path: Pat
     world.assert_kept_every_promise()
 
 
-@pytest.mark.long
 def test_no_secret_is_in_a_log_a_row_or_an_answer(world: World) -> None:
     fault = {"on": "put", "do": "cut", "at_byte": 9, "times": 3}
     world.box.world.script.add([fault])

@@ -154,6 +154,7 @@ def secure() -> bool:
     return False
 
 
+@pytest.mark.long
 @pytest.mark.acceptance
 def test_a_worker_says_ready_reloading_and_stopping(world: World, manager: Manager) -> None:
     config = world.folder / "config.toml"
@@ -185,6 +186,7 @@ def test_a_worker_says_ready_reloading_and_stopping(world: World, manager: Manag
         until(lambda: manager.count("STOPPING=1"))
 
 
+@pytest.mark.long
 @pytest.mark.acceptance
 def test_the_log_changes_while_the_worker_runs(world: World, manager: Manager) -> None:
     config = world.folder / "config.toml"
@@ -199,6 +201,7 @@ def test_the_log_changes_while_the_worker_runs(world: World, manager: Manager) -
         assert "in force now: log.level, log.format" in world.log()
 
 
+@pytest.mark.long
 @pytest.mark.acceptance
 def test_a_loop_that_hangs_no_longer_feeds_the_watchdog(world: World, manager: Manager) -> None:
     """The process lives, and so do its other threads: only the store holds the loop up."""

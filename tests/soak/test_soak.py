@@ -10,6 +10,7 @@ from tests.soak.soak import main
 pytestmark = pytest.mark.acceptance
 
 
+@pytest.mark.long
 @pytest.mark.tls
 def test_a_few_seconds_of_soak_keep_every_promise(
     capsys: pytest.CaptureFixture[str], secure: bool
