@@ -49,7 +49,7 @@ def test_a_secret_that_others_may_read_or_replace_is_refused(file: Path, mode: i
     file.chmod(mode)
     with pytest.raises(UsageError, match="by others") as refused:
         seal(settings_with(file))
-    assert refused.value.hint == f"`chmod 600 {file}`", "a new secret would disown every job"
+    assert refused.value.hint == f"`chmod g-w,o= {file}`", "a new secret would disown every job"
 
 
 @pytest.mark.parametrize("text", ["", "short", "x" * 31, "x" * 5000, "\n" * 40])

@@ -187,7 +187,7 @@ def _secret(file: Path) -> bytes:
         hint = f"`chown` it to the user that runs uploader, or to root: uid {os.geteuid()} or 0"
         raise _refused(file, f"belongs to uid {facts.st_uid}, who may replace it", hint)
     if facts.st_mode & _EXPOSED:
-        raise _refused(file, "may be read or replaced by others", f"`chmod 600 {file}`")
+        raise _refused(file, "may be read or replaced by others", f"`chmod g-w,o= {file}`")
     if not _MIN_SECRET_BYTES <= len(secret) <= _MAX_SECRET_BYTES:
         why = f"must have {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} characters"
         raise _refused(file, why, f"for a table without jobs make a new one: {_made(file)}")
