@@ -148,3 +148,12 @@ def test_edit_refuses_what_cannot_be(uploader: Command, model: Path) -> None:
         assert uploader("edit", *words).code == code, words
     uploader("cancel", 1)
     assert uploader("edit", 1, "--priority", 1).code == 5
+
+
+def test_edit_does_not_send_a_model_that_is_ready_again(
+    uploader: Command, model: Path, sql: Callable[[str], None]
+) -> None:
+    uploader("enqueue", model)
+    sql("UPDATE jobs SET status = 'done', stage = 'ready'")
+    answer = uploader("edit", 1, "--priority", 1)
+    assert (answer.code, "enqueue" in answer.err, "it is READY" in answer.err) == (5, False, True)

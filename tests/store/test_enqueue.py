@@ -123,6 +123,7 @@ def test_a_model_that_is_ready_is_refused_with_the_job_that_made_it(
             ask(new(**change))
         assert "job 1 (/models/m) has made accounts/acme/models/m READY" in refused.value.message
         assert "`uploader remove 1`" in refused.value.hint
+        assert "`uploader model delete accounts/acme/models/m`" in refused.value.hint
     assert dump() == before
 
 

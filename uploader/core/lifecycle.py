@@ -93,7 +93,12 @@ def advance(status: Status, verb: Verb) -> Status:
         return TRANSITIONS[status][verb]
     except KeyError:
         message = f"a {status} job cannot be changed by '{verb}'"
-        raise VerbRefused(message, hint=_HINTS[status]) from None
+        raise VerbRefused(message, hint=hint_of(status)) from None
+
+
+def hint_of(status: Status) -> str:
+    """What a user can do about a job that refuses what was asked for."""
+    return _HINTS[status]
 
 
 def already(status: Status, verb: Verb) -> bool:

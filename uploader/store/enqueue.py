@@ -96,7 +96,7 @@ def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
         return UsageError(
             f"{wanted}: job {row.id} ({row.path}) has made {model} READY with {difference}",
             hint="the files of a READY model cannot be changed: choose another `model_id`; or "
-            f"delete the model on Fireworks, `uploader remove {row.id}` and enqueue again",
+            f"`uploader model delete {model}`, `uploader remove {row.id}` and enqueue again",
             code=Code.CONFLICT,
         )
     cancel = f"`uploader cancel {row.id}` gives that one up"

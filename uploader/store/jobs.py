@@ -34,7 +34,7 @@ from uploader.core.job import (
     Stage,
     Status,
 )
-from uploader.core.lifecycle import Verb, advance, already
+from uploader.core.lifecycle import Verb, advance, already, hint_of
 from uploader.core.seal import NO_SEAL, Seal
 from uploader.store.conditions import any_of, model_is, shown_of
 from uploader.store.enqueue import insert_job, known_job
@@ -345,7 +345,7 @@ class Jobs:
             if job.status not in OPEN_STATUSES:
                 raise VerbRefused(
                     f"job {job_id} is {job.status}: a priority would change nothing",
-                    hint="enqueue the folder again, with `priority`",
+                    hint=hint_of(job.status),
                 )
             if job.priority == priority:
                 return job
