@@ -335,6 +335,7 @@ def test_a_ping_says_start_success_and_failure(lab: Lab, receiver: Receiver) -> 
     assert [path for _, path, _, _ in receiver.got] == [
         "/uuid/start", "/uuid/fail", "/uuid/start", "/uuid/fail", "/uuid",
     ]  # fmt: skip
+    assert not [body for *_, body in receiver.got if body.rstrip().endswith(b":")]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,9 @@ def _ping(
 ) -> None:
     """As healthchecks.io has it: the URL for a success, /start and /fail for the others."""
     reason = document.get("reason") or {}
-    words = f"job {document.get('id')} {document.get('model')} {kind}: {reason.get('message', '')}"
+    words = f"job {document.get('id')} {document.get('model')} {kind}"
+    if message := reason.get("message"):
+        words += f": {message}"
     where = url.rstrip("/") + _PATHS.get(kind, "/fail")
     text = {"Content-Type": "text/plain; charset=utf-8"}
     _request(hook, where, words.encode("utf-8", "replace"), text, clock, tls)

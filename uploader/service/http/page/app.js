@@ -110,8 +110,8 @@ function failed(error) {
   } else if (error instanceof Refused && error.status < 500) {
     notice.replaceChildren(el("strong", {}, error.message), ` ${error.hint}`);
   } else {
-    const since = answeredAt ? ` since ${clock(answeredAt)}: what is shown is from then` : "";
-    write(notice, `The daemon is gone: no answer${since}. The page goes on by itself once it is back.`);
+    const since = answeredAt ? `: it last answered at ${clock(answeredAt)}, and what is shown is from then` : "";
+    write(notice, `The daemon is gone${since}. The page goes on by itself once it is back.`);
     document.body.classList.add("stale");
   }
   show(notice, true);
