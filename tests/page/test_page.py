@@ -44,7 +44,7 @@ def test_a_folder_is_enqueued_and_its_job_paused_by_keyboard_alone(site: Site, t
     tab.look("plan")
     tab.press_tab_to("Enqueue it")
     tab.page.keyboard.press("Enter")
-    tab.has("Its life")
+    tab.has("Its life", "on average from one stored file to the next")
     tab.press_tab_to("Pause my-model")
     tab.page.keyboard.press("Space")
     expect(tab.page.locator(".pill")).to_have_text("paused", timeout=DEADLINE_MS)

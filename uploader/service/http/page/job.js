@@ -55,7 +55,9 @@ class Timeline {
     this.from = el("span");
     this.to = el("span");
     const times = el("p", { class: "small times" }, this.from, this.to);
-    this.node = el("div", { class: "timeline" }, this.marks, this.chart.node, times, this.told);
+    const meaning = "The line is what the server confirmed per second: on average from one stored file to the next, and in detail since this page was opened.";
+    const words = el("p", { class: "small" }, meaning);
+    this.node = el("div", { class: "timeline" }, this.marks, this.chart.node, times, words, this.told);
     this.samples = [];
   }
 
