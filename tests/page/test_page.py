@@ -34,6 +34,17 @@ def test_a_finding_names_its_file_once(site: Site, tab: Tab) -> None:
     assert said.partition("(")[0].count("config.json") == 1
 
 
+def test_a_warning_of_a_job_names_its_file_once(site: Site, tab: Tab) -> None:
+    path = site.folder("my-model")
+    (path / "config.json").write_text('{"architectures": ["OurOwn"]}')
+    assert site.ask("/api/jobs", {"path": str(path)}).status == 201
+    open_page(tab, site)
+    tab.page.get_by_role("link", name="my-model").click()
+    tab.has("Warnings")
+    said = tab.page.locator("li").filter(has_text="OurOwn").inner_text()
+    assert said.partition("(")[0].count("config.json") == 1
+
+
 def test_a_folder_is_enqueued_and_its_job_paused_by_keyboard_alone(site: Site, tab: Tab) -> None:
     site.folder("my-model")
     open_page(tab, site)

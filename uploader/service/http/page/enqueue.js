@@ -1,7 +1,7 @@
 /* Pick a folder below the roots, see what preflight finds, and make a job of it. */
 
 import { el, show, write } from "./parts.js";
-import { duration, size } from "./format.js";
+import { duration, finding, size } from "./format.js";
 import { get, post } from "./api.js";
 
 export class EnqueueView {
@@ -69,7 +69,7 @@ export class EnqueueView {
           "ul",
           {},
           ...seen.findings.map((one) =>
-            el("li", { class: one.severity === "error" ? "error" : null }, sentence(one)),
+            el("li", { class: one.severity === "error" ? "error" : null }, `${one.severity}: ${finding(one)}`),
           ),
         ),
         refused ? "" : el("button", { type: "button", onclick: () => this.enqueue() }, "Enqueue it"),
@@ -97,10 +97,4 @@ export class EnqueueView {
   async load() {
     return get("/api/jobs?finished=0&limit=1000");
   }
-}
-
-/* Most findings name their file themselves. */
-function sentence({ severity, file, message, hint }) {
-  const place = file && !message.includes(file) ? `${file}: ` : "";
-  return `${severity}: ${place}${message}${hint ? ` (${hint})` : ""}`;
 }

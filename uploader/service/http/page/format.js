@@ -44,3 +44,9 @@ export function sentAndConfirmed(of) {
   const words = `${size(sent)} sent, ${size(confirmed)} confirmed of ${size(total)}`;
   return { total, confirmed, sent, words };
 }
+
+/* Most findings name their file themselves. */
+export function finding({ file, message, hint }) {
+  const place = file && !message.includes(file) ? `${file}: ` : "";
+  return `${place}${message}${hint ? ` (${hint})` : ""}`;
+}

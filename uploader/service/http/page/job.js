@@ -1,7 +1,7 @@
 /* One job: what it says about itself, its life, its files, and what to do next. */
 
 import { Bar, el, Keyed, show, write } from "./parts.js";
-import { clock, moment, modelOf, sentAndConfirmed, size } from "./format.js";
+import { clock, finding, moment, modelOf, sentAndConfirmed, size } from "./format.js";
 import { Chart, ratesOf } from "./chart.js";
 import { JobCard } from "./card.js";
 import { PriorityForm } from "./priority.js";
@@ -134,7 +134,7 @@ function afterReady(job) {
 function findingsOf(job) {
   if (!job.preflight.length && !job.warnings.length) return null;
   const lines = [
-    ...job.preflight.map((one) => `${one.file ? `${one.file}: ` : ""}${one.message}${one.hint ? ` (${one.hint})` : ""}`),
+    ...job.preflight.map(finding),
     ...job.warnings.map((words) => `Fireworks: ${words}`),
   ];
   return el("section", {}, el("h2", {}, "Warnings"), el("ul", {}, ...lines.map((line) => el("li", {}, line))));
