@@ -17,7 +17,7 @@ import pytest
 from tests.engine.conftest import GRANULE, FastLab, Lab
 from tests.simulation.lab import SimLab
 from tests.simulation.sim import Sim
-from uploader.core.errors import SourceUnreadable, Stopped
+from uploader.core.errors import NoThread, SourceUnreadable, Stopped
 from uploader.core.job import FileState, PrefixCrc
 from uploader.core.redact import SessionUri
 from uploader.engine import hashing
@@ -258,12 +258,12 @@ def test_the_more_files_are_hashed_the_fewer_blocks_of_each_are_kept(
     hashing.room = kept.room
     for number in range(2 * QUEUED):
         hashing.offer(number * BLOCK_BYTES, bytes(BLOCK_BYTES))
-    assert len(hashing._queue) == each
+    assert len(hashing._shared.queue) == each
 
 
 def test_with_no_thread_to_be_had_there_is_no_digest(file: Memory) -> None:
     def refused(*_: Any) -> None:
-        raise RuntimeError("can't start new thread")
+        raise NoThread("no more")
 
     one = Bench(file, patient=True).hashing
     one.start(refused, "x")

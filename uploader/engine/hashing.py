@@ -19,7 +19,7 @@ from enum import StrEnum
 
 import google_crc32c
 
-from uploader.core.errors import UploaderError
+from uploader.core.errors import NoThread, UploaderError
 from uploader.core.job import PrefixCrc
 from uploader.runtime import Clock, Spawn, StopToken, give_way
 from uploader.sources import sha256
@@ -86,6 +86,19 @@ class Kept:
             self._prefixes.pop(next(iter(self._prefixes)), None)
 
 
+@dataclass(slots=True)
+class _Shared:
+    """What the thread that sends and the one that hashes know of each other."""
+
+    queue: deque[tuple[int, bytes]] = field(default_factory=deque)
+    #: The offset up to which there are bytes to hash. Written after the queue, read before it.
+    sent: int = 0
+    ending: bool = False
+    over: bool = False
+    news: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+
 class Hashing:
     """The hash of one transfer, whose thread calls all of this but `run`."""
 
@@ -109,38 +122,34 @@ class Hashing:
         self._stop = stop
         self._patient = patient
         self._began_s = clock.boot_s()
-        self._queue: deque[tuple[int, bytes]] = deque()
-        #: The offset up to which there are bytes to hash. Written after the queue, read before it.
-        self._sent = 0
-        self._ending = self._over = False
-        self._news, self._ended = threading.Event(), threading.Event()
-        self._ended.set()
+        self._shared = _Shared()
+        self._shared.ended.set()
 
     # -- the sender's thread ---------------------------------------------------------------
 
     def start(self, spawn: Spawn, name: str) -> None:
         """Start the thread, if the file is larger than a block."""
         if self._source.size_bytes > BLOCK_BYTES:
-            self._ended.clear()
+            self._shared.ended.clear()
             try:
                 spawn(name, self.run)
-            except RuntimeError:  # no thread can be started
-                self._over = True
-                self._ended.set()
+            except NoThread:
+                self._shared.over = True
+                self._shared.ended.set()
 
     def offer(self, start: int, block: bytes) -> None:
         """The bytes at ``start`` are being sent."""
-        if self._over:
+        if self._shared.over:
             return
-        if len(self._queue) < self.room() or len(block) == self._source.size_bytes:
-            self._queue.append((start, block))
-        self._sent = max(self._sent, start + len(block))
-        if not self._news.is_set():
-            self._news.set()
+        if len(self._shared.queue) < self.room() or len(block) == self._source.size_bytes:
+            self._shared.queue.append((start, block))
+        self._shared.sent = max(self._shared.sent, start + len(block))
+        if not self._shared.news.is_set():
+            self._shared.news.set()
 
     def answering(self) -> None:
         """Every byte of a PUT has been sent: there is time until its answer comes."""
-        if self._ended.is_set():
+        if self._shared.ended.is_set():
             self._catch_up()
 
     def digest(self, whole: PrefixCrc) -> str | None:
@@ -149,8 +158,8 @@ class Hashing:
         None if it is not known, which only happens if it is not waited for; raises Stopped or
         LeaseLost while it is.
         """
-        self._sent = whole.offset
-        self._news.set()
+        self._shared.sent = whole.offset
+        self._shared.news.set()
         self.answering()
         took_s = self._clock.boot_s() - self._began_s
         self._wait(float("inf") if self._patient else max(_WAITS_S, _WAITS_SHARE * took_s))
@@ -159,20 +168,20 @@ class Hashing:
 
     def _wait(self, most_s: float) -> None:
         until_s = self._clock.boot_s() + most_s
-        while not self._ended.is_set() and (left_s := until_s - self._clock.boot_s()) > 0:
+        while not self._shared.ended.is_set() and (left_s := until_s - self._clock.boot_s()) > 0:
             if self._patient:
                 self._stop.check()
             elif self._stop.stopped:
                 return
-            self._clock.wait(self._ended, min(left_s, _TICK_S))
+            self._clock.wait(self._shared.ended, min(left_s, _TICK_S))
 
     def end(self) -> None:
         """Hash what is queued; nothing reads the source any longer once this returns."""
-        self._ending = True
-        self._news.set()
+        self._shared.ending = True
+        self._shared.news.set()
         self.answering()
-        while not self._ended.is_set():
-            self._clock.wait(self._ended, _TICK_S)
+        while not self._shared.ended.is_set():
+            self._clock.wait(self._shared.ended, _TICK_S)
 
     # -- its own thread --------------------------------------------------------------------
 
@@ -183,38 +192,38 @@ class Hashing:
             if not self.prefix.pair.offset:
                 self.prefix = Prefix(sha256=sha256.started())  # what is small is never saved
             while self._catch_up():
-                self._clock.wait(self._news, _TICK_S)
-                self._news.clear()
+                self._clock.wait(self._shared.news, _TICK_S)
+                self._shared.news.clear()
         finally:
-            self._over = True
-            self._queue.clear()
-            self._ended.set()
+            self._shared.over = True
+            self._shared.queue.clear()
+            self._shared.ended.set()
 
     def _catch_up(self) -> bool:
         """Hash what there is; is there more to come?"""
         try:
-            while not self._over and (block := self._next()):
+            while not self._shared.over and (block := self._next()):
                 self._hash(block)
         except UploaderError:  # the file cannot be read: whoever sends it notices
-            self._over = True
-        done = self._over or self._ending
+            self._shared.over = True
+        done = self._shared.over or self._shared.ending
         return not done and self.prefix.pair.offset < self._source.size_bytes
 
     def _next(self) -> bytes:
         """The bytes after those that are hashed; none if none were sent yet."""
-        sent, position = self._sent, self.prefix.pair.offset  # in this order: see `_sent`
-        while self._queue:
-            start, block = self._queue[0]
+        sent, position = self._shared.sent, self.prefix.pair.offset  # in this order: see `sent`
+        while self._shared.queue:
+            start, block = self._shared.queue[0]
             if start > position:
                 sent = start
                 break
-            self._queue.popleft()
+            self._shared.queue.popleft()
             if start + len(block) > position:
                 return block[position - start :]
-        if position >= sent or self._ending:
+        if position >= sent or self._shared.ending:
             return b""
-        if not self._patient and self._sent - position > MOST_BEHIND_BYTES:
-            self._over = True
+        if not self._patient and self._shared.sent - position > MOST_BEHIND_BYTES:
+            self._shared.over = True
             return b""
         return self._source.block(position, min(BLOCK_BYTES, sent - position))
 
