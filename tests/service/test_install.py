@@ -222,6 +222,19 @@ def test_without_a_key_nothing_is_installed(
 
 
 @linux_only
+def test_a_service_of_the_machine_does_not_read_the_configuration_of_whoever_installs_it(
+    uploader: Command, home: Path, systemctl: Manager
+) -> None:
+    give_key(home)
+    (home / "home" / ".config" / "uploader" / "config.toml").write_text("")
+    answer = uploader("service", "install", "--system")
+    assert answer.code == 2
+    assert "your own configuration" in answer.err
+    assert "/etc/uploader/config.toml" in answer.err
+    assert systemctl.asked() == []
+
+
+@linux_only
 def test_what_the_manager_says_about_its_failure_is_told(
     uploader: Command, home: Path, systemctl: Manager
 ) -> None:

@@ -166,6 +166,11 @@ def _place(*, system: bool, mac: bool) -> Path:
 
 
 def _refuse_missing(service: Service) -> None:
+    if service.system and service.config == _own_config() / "config.toml":
+        raise UsageError(
+            f"{service.config} is your own configuration, and the service does not run as you",
+            hint=f"move it to {SYSTEM_CONFIG}, or name another file with --config",
+        )
     key = service.key_file
     if key is not None and not key.exists():
         raise UsageError(
