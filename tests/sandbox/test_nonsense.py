@@ -407,6 +407,18 @@ def test_silent_connections_keep_nobody_out(box: Sandbox, monkeypatch: pytest.Mo
             assert status(answered(box.base_url, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")) == 421
 
 
+def test_half_a_body_keeps_nobody_out(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "MAX_CONNECTIONS", 3)
+    host = urlsplit(box.base_url).netloc.encode()
+    with ExitStack() as stack:
+        for _ in range(3):
+            busy = stack.enter_context(opened(box.base_url))
+            busy.sendall(b"POST / HTTP/1.1\r\nHost: %s\r\nContent-Length: 9\r\n\r\na" % host)
+            assert busy.recv(12) == b"HTTP/1.1 404"
+        for _ in range(3):
+            assert status(answered(box.base_url, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")) == 421
+
+
 @pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: lo"])
 def test_who_does_not_finish_a_head_is_cut_off(
     box: Sandbox, begun: bytes, monkeypatch: pytest.MonkeyPatch

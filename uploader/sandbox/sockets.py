@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
+from itertools import chain
 from typing import Any
 
 from uploader.sandbox.doors import own_hosts, refusal
@@ -65,7 +66,8 @@ class Server(ThreadingHTTPServer):
         self.announced = announced
         self.port: int = self.server_address[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
-        self._live: set[socket.socket] = set()
+        #: The oldest one first.
+        self._live: dict[socket.socket, None] = {}
         #: Those that owe the head of a request, the one silent for longest first.
         self._silent: dict[socket.socket, None] = {}
         self._counting = threading.Lock()
@@ -87,13 +89,13 @@ class Server(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection; `disconnect` may end it from here on.
 
-        One too many ends the one silent for longest, so that silent ones keep nobody out.
+        One too many ends the one silent for longest, or the oldest if each is busy: who sends half
+        a body, or reads no answer, keeps nobody out either.
         """
         with self._counting:
-            self._live.add(request)
-            self._silent[request] = None
-            full = len(self._live) > MAX_CONNECTIONS
-            longest = next(iter(self._silent)) if full else None
+            full = len(self._live) >= MAX_CONNECTIONS
+            longest = next(chain(self._silent, self._live), None) if full else None
+            self._live[request] = self._silent[request] = None
         if longest is not None:
             self._forget(longest)
             _end(longest)
@@ -113,7 +115,7 @@ class Server(ThreadingHTTPServer):
 
     def _forget(self, request: Any) -> None:
         with self._counting:
-            self._live.discard(request)
+            self._live.pop(request, None)
             self._silent.pop(request, None)
 
     def shutdown_request(self, request: Any) -> None:
