@@ -103,9 +103,9 @@ def test_of_done_jobs_only_the_last_one_counts(
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"fingerprint": "made:2"}, "with changed files"),
+        ({"fingerprint": "made:2"}, "with other files"),
         ({"options": {"public": True}}, "with other options"),
-        ({"account": "-", "fingerprint": "made:2"}, "with changed files"),
+        ({"account": "-", "fingerprint": "made:2"}, "with other files"),
     ],
 )
 def test_a_model_that_is_ready_is_refused_with_the_job_that_made_it(
@@ -152,7 +152,7 @@ def test_a_job_that_learned_its_account_is_still_the_same(
     held = claimed(account="-")
     held.adopt_account("acme")
     assert jobs.enqueue(new(account="-"), NOW) == (held.job.id, False)
-    with pytest.raises(UsageError, match="changed files"):
+    with pytest.raises(UsageError, match="other files"):
         jobs.enqueue(new(account="-", fingerprint="made:2"), NOW)
 
 

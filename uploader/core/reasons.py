@@ -182,7 +182,7 @@ class Code(Coded):
         "already_exists",
         Status.FAILED,
         "A model with this id exists and is READY.",
-        "choose another `model_id`, or delete that model first",
+        "`uploader model delete MODEL`, then `uploader retry JOB`; or choose another `model_id`",
     )
     UNSEALED = (
         "unsealed",

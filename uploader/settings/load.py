@@ -12,7 +12,7 @@ import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import platformdirs
 from pydantic import ValidationError
@@ -38,9 +38,6 @@ from uploader.settings.schema import (
 from uploader.settings.section import Section
 from uploader.settings.supervision import NAMES as FOR_THIS_PROCESS
 from uploader.settings.supervision import Supervision, supervision
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
 
 SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -331,7 +328,7 @@ def _refused(problem: ValidationError, given: Mapping[str, Given]) -> UsageError
     return UsageError(message, hint=first["msg"].removeprefix("Value error, "))
 
 
-def _refused_hook(which: str, flaw: ErrorDetails, field: str) -> UsageError:
+def _refused_hook(which: str, flaw: Mapping[str, Any], field: str) -> UsageError:
     if flaw["type"] == "extra_forbidden":
         known = [info.alias or name for name, info in Hook.model_fields.items()]
         hint = _nearest(field, known) or f"a hook has {', '.join(known)}"

@@ -24,7 +24,7 @@ from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.journal import Transaction
 from uploader.store.tables import files, jobs
 
-_CHANGED = "changed files"
+_CHANGED = "other files"
 
 
 @corrupt_rows_as_store_error()

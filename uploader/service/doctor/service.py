@@ -114,4 +114,6 @@ def _rate(store: wiring.Store) -> Check:
     ahead = measured(jobs) if jobs else None
     if ahead is None:
         return Check("throughput", Health.OK, "not known: nothing was uploaded yet")
-    return Check("throughput", Health.OK, f"{size(ahead.rate_bps)}/s, {ahead.because}")
+    return Check(
+        "throughput", Health.OK, f"{size(ahead.rate_bps)}/s, {ahead.because}, with its pauses"
+    )
