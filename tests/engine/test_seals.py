@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, text, update
+from sqlalchemy import delete, insert, text, update
 
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.errors import UsageError
@@ -122,6 +122,29 @@ def test_a_job_gets_no_further_file(sealed: Lab, asked: list[str]) -> None:
     write(sealed, insert(files).values(**row, seal=known.seal))
     sealed.run()
     assert (sealed.job().status, asked) == (Status.FAILED, [])
+
+
+def test_a_job_loses_no_file(sealed: Lab, asked: list[str]) -> None:
+    """Else the model would become READY without it, and nothing would tell."""
+    sealed.enqueue(sealed.model(a_bin=5, b_bin=5))
+    write(sealed, delete(files).where(files.c.path == "b.bin"))
+    sealed.run()
+    job = sealed.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "unsealed")
+    assert asked == []
+
+
+def test_a_job_loses_no_file_while_it_is_worked_on(sealed: Lab) -> None:
+    sealed.enqueue(sealed.model(a_bin=9 * GRANULE, b_bin=0))
+
+    def turn(name: str) -> None:
+        if name == "create after":
+            write(sealed, delete(files).where(files.c.path == "b.bin"))
+
+    sealed.boundary = turn
+    sealed.run()
+    job = sealed.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "unsealed")
 
 
 @pytest.mark.parametrize("changed", [{"size_bytes": 10 * GRANULE}, {"fingerprint": "linked:1:1"}])

@@ -26,7 +26,11 @@ class Seal:
     secret: bytes | None = field(default=None, repr=False)
 
     def job(self, job: Job) -> str | None:
-        """What `Job.seal` is to be: over the folder, the model, the body that creates it."""
+        """What `Job.seal` is to be: over the folder, the model, the body that creates it.
+
+        And how many files there are, with how many bytes: each file has its own seal, so that none
+        can be added, and with these none can be left out.
+        """
         return self._over(
             "job",
             job.id,
@@ -38,6 +42,8 @@ class Seal:
             job.kind.value,
             dict(job.create_body),
             dict(job.options),
+            job.files_total,
+            job.bytes_total,
         )
 
     def file(self, job_id: int, path: str, size_bytes: int, fingerprint: str) -> str | None:

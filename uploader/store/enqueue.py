@@ -171,6 +171,8 @@ def _seal_job(transaction: Transaction, job_id: int, new: NewJob) -> None:
         transaction.now,
         new.snapshot,
         options=new.options,
+        files_total=len(new.manifest.files),
+        bytes_total=new.manifest.size_bytes,
     )
     if (seal := transaction.seal.job(job)) is not None:
         transaction.run(update(jobs).where(jobs.c.id == job_id).values(seal=seal))

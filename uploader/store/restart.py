@@ -6,7 +6,7 @@ See docs/life.md §5.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
@@ -55,7 +55,7 @@ def restart(
         update(jobs)
         .where(jobs.c.id == job.id)
         .values(
-            seal=transaction.seal.job(dataclasses.replace(job, **sealed)),
+            seal=transaction.seal.job(_to_seal(job, new, sealed)),
             preflight=[dict(finding) for finding in new.preflight],
             status=advance(job.status, Verb.RESCAN),
             run_number=job.run_number + 1,
@@ -74,6 +74,12 @@ def restart(
     transaction.add_event(job.id, kind, _event_message(new, kept, replace=replace))
     for file in kept:
         _keep(transaction, file)
+
+
+def _to_seal(job: Job, new: NewJob, sealed: Mapping[str, Any]) -> Job:
+    """The job as it will be read once its new files are written."""
+    count, size_bytes = len(new.manifest.files), new.manifest.size_bytes
+    return dataclasses.replace(job, files_total=count, bytes_total=size_bytes, **sealed)
 
 
 def _still_stored(transaction: Transaction, job: Job, kept: Iterable[FileState]) -> list[FileState]:
