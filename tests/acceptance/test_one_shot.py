@@ -98,7 +98,7 @@ def test_an_interrupted_upload_goes_on_with_the_same_command(
         command.process.send_signal(number)
         assert command.process.wait(DEADLINE_S) == code
         assert "`uploader run`" in command.err
-        assert f"`uploader upload {model}`" in command.err
+        assert "the same command" in command.err
     (weights,) = (file for file in world.job()["files"] if file["path"] == "weights.bin")
     held = max(session.part.persisted for session in world.box.world.sessions.values())
     assert weights["offset"] == held > MIB  # whole granules only, and other files were received
