@@ -339,7 +339,12 @@ def test_what_is_kept_of_a_success_never_repeats_the_key(serve: Serve, echoed: C
         "state": words,
         "kind": words,
         "status": {"code": "OK", "message": words},
-        "baseModelDetails": {"defaultPrecision": words},
+        "baseModelDetails": {
+            "defaultPrecision": words,
+            "huggingfaceFiles": ["config.json", f"{ECHO.upper()}.bin"],
+        },
+        "peftDetails": {"baseModel": words},
+        "encryptionState": words,
     }
     found = echoed(serve(ok(model))).get("a", "m")
     assert ECHO.lower() not in repr(found).lower()

@@ -63,6 +63,14 @@ def test_folders_below_the_roots_are_listed_and_no_others(site: Site) -> None:
         assert site.ask(f"/api/folders?path={path}").status == 403
 
 
+def test_a_folder_whose_name_is_not_text_hides_no_other_one(site: Site) -> None:
+    """Whoever may make a folder below a root could else keep the page from offering any."""
+    site.folder("a/model")
+    (site.roots / os.fsdecode(b"b\xff")).mkdir()
+    listed = site.ask(f"/api/folders?path={site.roots}")
+    assert [one["name"] for one in listed.json["folders"]] == ["a"]
+
+
 def test_all_jobs_are_read_page_by_page(site: Site) -> None:
     for number in range(5):
         site.ask("/api/jobs", {"path": str(site.folder(f"m{number}"))})

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from uploader.core.errors import SourceChanged, UsageError
-from uploader.core.job import FileState
+from uploader.core.job import FileState, Manifest, ManifestFile
+from uploader.model.fingerprint import fingerprint_of
 from uploader.runtime import StopToken
 from uploader.sources.local import LocalFolder
 from uploader.sources.reader import Reader
@@ -117,6 +118,20 @@ def test_of_a_link_the_file_behind_it_is_kept(
     assert readable(snapshot, kept) == [True]
     shutil.rmtree(repository)
     assert (kept / "model.safetensors").stat().st_size == size_bytes
+
+
+@pytest.mark.parametrize("size_bytes", [5, MIB])
+def test_what_became_a_link_to_a_file_that_looks_the_same_is_not_kept(
+    snapshots: Snapshots, root: Path, tmp_path: Path, size_bytes: int
+) -> None:
+    """On another device even the inode can be the same, so looks are not enough."""
+    (root / "model.safetensors").unlink()
+    (tmp_path / "secret").write_bytes(bytes(size_bytes))
+    (root / "model.safetensors").symlink_to(tmp_path / "secret")
+    looks = fingerprint_of((tmp_path / "secret").stat())
+    listed = Manifest(str(root), (ManifestFile("model.safetensors", size_bytes, looks),))
+    with pytest.raises(SourceChanged), snapshots.taking(listed):
+        pytest.fail("it was taken")
 
 
 def _rewritten(root: Path) -> None:

@@ -224,18 +224,25 @@ def _read_model(answer: requests.Response) -> RemoteModel:
     status, base, peft = (
         _object(found.get(name)) for name in ("status", "baseModelDetails", "peftDetails")
     )
-    files = base.get("huggingfaceFiles")
     return RemoteModel(
         state=kept(_string(found.get("state")), answer),
         status_code=grpc_name(status.get("code")),
         status_message=kept(_string(status.get("message")), answer),
         kind=kept(_string(found.get("kind")), answer),
-        huggingface_files=tuple(map(str, files)) if isinstance(files, list) and files else None,
-        peft_base_model=_string(peft.get("baseModel")) or None,
-        encryption_state=_string(found.get("encryptionState")),
+        huggingface_files=_names(base.get("huggingfaceFiles"), answer),
+        peft_base_model=kept(_string(peft.get("baseModel")), answer) or None,
+        encryption_state=kept(_string(found.get("encryptionState")), answer),
         default_precision=kept(_string(base.get("defaultPrecision")), answer),
         supports_lora=lora if isinstance(lora := found.get("supportsLora"), bool) else None,
     )
+
+
+def _names(value: object, answer: requests.Response) -> tuple[str, ...] | None:
+    """As they came, for they are compared with ours; None if one repeats a secret."""
+    names = tuple(map(str, value)) if isinstance(value, list) else ()
+    text = "\n".join(names).lower()
+    echoed = any(secret.lower() in text for secret in secrets_of(answer.request))
+    return None if echoed else names or None
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -16,7 +16,7 @@ from uploader.core.errors import (
     SourceUnreadable,
     SourceUnsettled,
 )
-from uploader.core.job import FileState
+from uploader.core.job import FileState, ManifestFile
 from uploader.core.reasons import Code
 from uploader.model.fingerprint import fingerprint_of, is_linked, same, untouched
 from uploader.model.folder import Folder, scan
@@ -56,7 +56,7 @@ class LocalFolder:
         """As `Source.open`."""
         path = self._root / file.path
         try:
-            descriptor = self._descriptor(file)
+            descriptor = opened(self._root, file)
         except OSError as error:
             self.require()
             raise unreadable(path, error) from None
@@ -73,29 +73,33 @@ class LocalFolder:
         if self._private.holds(os.fstat(descriptor)):
             raise changed(file.path)
 
-    def _descriptor(self, file: FileState) -> int:
-        """Open the name in the folder itself; a link only if `list` would have followed it."""
-        path = self._root / file.path
-        try:
-            return open_below(self._root, path, _FLAGS)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise
-        target = Path(os.path.realpath(path))
-        if home := home_of(self._root, target):
-            return open_below(home, target, _FLAGS)
-        if not is_linked(file.fingerprint):
-            raise changed(file.path)  # it was not such a link when the folder was listed
-        descriptor = os.open(target, _FLAGS)
-        # Size and times of another file can be imitated, so here the inode counts, too.
-        if file.fingerprint != fingerprint_of(os.fstat(descriptor), linked=True):
-            os.close(descriptor)
-            raise changed(file.path)  # it now leads to another file
-        return descriptor
-
     def same(self, known: str, found: str) -> bool:
         """As `Source.same`: by what the file system says of size, time and identity."""
         return same(known, found)
+
+
+def opened(root: Path, file: FileState | ManifestFile) -> int:
+    """A descriptor of the name in the folder itself; a link only if `list` would have followed it.
+
+    Raises SourceChanged for a link that was not listed, or that now leads to another file; OSError.
+    """
+    path = root / file.path
+    try:
+        return open_below(root, path, _FLAGS)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    target = Path(os.path.realpath(path))
+    if home := home_of(root, target):
+        return open_below(home, target, _FLAGS)
+    if not is_linked(file.fingerprint):
+        raise changed(file.path)  # it was not such a link when the folder was listed
+    descriptor = os.open(target, _FLAGS)
+    # Size and times of another file can be imitated, so here the inode counts, too.
+    if file.fingerprint != fingerprint_of(os.fstat(descriptor), linked=True):
+        os.close(descriptor)
+        raise changed(file.path)  # it now leads to another file
+    return descriptor
 
 
 class LocalFile:

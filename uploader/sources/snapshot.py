@@ -25,10 +25,10 @@ from pathlib import Path
 from uploader.core.errors import SourceChanged, StoreError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.model.fingerprint import fingerprint_of, is_linked
+from uploader.sources.local import opened
 
 #: Smaller files are copied: a config.json is, weights are not.
 COPIED_BELOW_BYTES = 1 << 20
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
 _HINTS = {
     errno.EXDEV: f"set `state_dir` to a folder of that file system, or {_WITHOUT}",
@@ -81,15 +81,17 @@ class Snapshots:
             os.close(descriptor)
 
     def _keep(self, root: Path, file: ManifestFile, folder: Path) -> ManifestFile:
-        # A link of a Hugging Face cache leads to a blob, and that is what has to be kept.
-        source, target = os.path.realpath(root / file.path), folder / file.path
+        target = folder / file.path
         try:
-            if file.size_bytes < COPIED_BELOW_BYTES:
-                same = _copied(source, target, file)
-            else:
-                os.link(source, target)
-                same = _is(os.lstat(target), file)
-        except FileNotFoundError:
+            with _opened(root, file) as descriptor:
+                if file.size_bytes < COPIED_BELOW_BYTES:
+                    same = _copied(descriptor, target, file)
+                else:
+                    # A link of a Hugging Face cache leads to a blob, and that has to be kept.
+                    os.link(os.path.realpath(root / file.path), target)
+                    facts = os.lstat(target)
+                    same = _is(facts, file) and os.path.samestat(facts, os.fstat(descriptor))
+        except (FileNotFoundError, SourceChanged):
             same = False
         except OSError as error:
             raise self._refused(root, error) from None
@@ -107,11 +109,21 @@ class Snapshots:
         return UsageError(message, hint=_HINTS.get(error.errno or 0, _WITHOUT))
 
 
-def _copied(source: str, target: Path, file: ManifestFile) -> bool:
+@contextlib.contextmanager
+def _opened(root: Path, file: ManifestFile) -> Iterator[int]:
+    """The file, opened as it will be for sending: what became a link meanwhile is not followed."""
+    descriptor = opened(root, file)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _copied(descriptor: int, target: Path, file: ManifestFile) -> bool:
     """Copy a small file with its modification time; False if it is not that file, or changes."""
-    with open(source, "rb", opener=lambda name, _: os.open(name, _READ)) as reader:
+    with open(descriptor, "rb", closefd=False) as reader:
         content = reader.read(COPIED_BELOW_BYTES)
-        facts = os.fstat(reader.fileno())
+        facts = os.fstat(descriptor)
     if not _is(facts, file):
         return False
     with target.open("xb") as writer:

@@ -56,10 +56,15 @@ def routes(site: Site) -> APIRouter:
 def _below(folder: Path) -> Iterator[Path]:
     try:
         with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir() and entry.name[0] != "."]
+            names = [entry.name for entry in entries if entry.is_dir() and _is_offered(entry.name)]
     except OSError:
         return
     yield from (folder / name for name in islice(sorted(names), _MOST))
+
+
+def _is_offered(name: str) -> bool:
+    """Is it not hidden, and is it text? Of a name that is not, neither job nor answer is made."""
+    return name[0] != "." and all(not "\ud800" <= char <= "\udfff" for char in name)
 
 
 def _folder(path: Path, name: str) -> FolderJson:
