@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import webbrowser
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -15,6 +16,7 @@ import pytest
 from tests.service.conftest import Site
 from tests.service.test_doors import link_to
 from uploader import wiring
+from uploader.cli.app import run
 from uploader.service.http import peer
 from uploader.service.http.peer import Peer
 from uploader.service.http.tokens import Keeper, new_link
@@ -25,7 +27,7 @@ _STRANGER = """\
 import encodings.idna, http.client, os, sys
 os.setgid(65534); os.setuid(65534)
 connection = http.client.HTTPConnection(sys.argv[1])
-connection.request("GET", "/api/jobs", headers={"Cookie": sys.argv[2]})
+connection.request("GET", [*sys.argv, "/api/jobs"][3], headers={"Cookie": sys.argv[2]})
 print(connection.getresponse().status)
 """
 
@@ -55,6 +57,41 @@ def test_a_cookie_given_where_the_system_does_not_say_who_asks_is_known_from_eve
     shown_by: int | None,
 ) -> None:
     assert KEEPER.knows_cookie(given_to(None), lambda: shown_by)
+
+
+@pytest.fixture
+def opened(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """The path of the link that a browser is started with, which any user can read meanwhile."""
+    links: list[str] = []
+
+    def browser(link: str) -> bool:
+        links.append(link)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", browser)
+    monkeypatch.setenv("UPLOADER_STATE_DIR", str(site.settings.state_dir))
+    assert run(["dashboard", "--open"]) == 0
+    assert links[0] != capsys.readouterr().out.strip()
+    return links[0].partition(site.address)[2]
+
+
+@_LINUX
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_what_a_browser_is_started_with_is_good_for_no_other_user(site: Site, opened: str) -> None:
+    command = [sys.executable, "-c", _STRANGER, site.address, "", opened]
+    stranger = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert stranger.stdout.strip() == "403"
+    assert site.ask(opened, token=None).status == 303
+
+
+@pytest.mark.parametrize(("asks", "good"), [(1000, True), (1001, False), (0, False), (None, True)])
+def test_a_link_for_a_user_is_good_for_no_other_one(asks: int | None, good: bool) -> None:
+    """If the system does not say who asks, nobody is kept out."""
+    link = new_link("t" * 40, "127.0.0.1:2", CLOCK.now(), 1000)
+    assert (KEEPER.redeem(link, "127.0.0.1:2", asks) is not None) is good
+    assert (KEEPER.redeem(link, "127.0.0.1:2", 1000) is not None) is not good
+    assert KEEPER.redeem(link.replace("~1000", "~1001"), "127.0.0.1:2", 1001) is None
+    assert KEEPER.redeem(link.replace("~1000", ""), "127.0.0.1:2", 1001) is None
 
 
 @pytest.mark.parametrize("turned", ["1000", "1001", ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,9 +56,10 @@ def dashboard(
     """
     from uploader.service.http.door import link_of
 
-    link = link_of(settings_of(context), wiring.clock().now())
-    out(link)
-    if browser and not _open(link):
+    settings, now = settings_of(context), wiring.clock().now()
+    out(link_of(settings, now))
+    # A browser is started with it as an argument, which every user of this machine can read.
+    if browser and not _open(link_of(settings, now, os.geteuid())):
         raise UsageError("no browser can be opened here", hint="open the link yourself")
 
 

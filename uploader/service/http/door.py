@@ -16,8 +16,11 @@ _PATIENCE_S = 2.0
 _MAX_CHARS = 3000
 
 
-def link_of(settings: Settings, now: datetime) -> str:
-    """A link to the page of the API that listens. Raises NotFound if none does, and UsageError."""
+def link_of(settings: Settings, now: datetime, user: int | None = None) -> str:
+    """A link to the page of the API that listens; ``user`` as in `new_link`.
+
+    Raises NotFound if none listens, and UsageError.
+    """
     address = next(filter(answers, addresses_of(settings.state_dir)), None)
     if address is None:
         raise NotFound(
@@ -25,7 +28,7 @@ def link_of(settings: Settings, now: datetime) -> str:
             hint="start `uploader run` or `uploader serve`; if one runs, see its log",
         )
     scheme = "https" if settings.api.tls_cert_file else "http"
-    link = new_link(api_token(settings.state_dir), address, now)
+    link = new_link(api_token(settings.state_dir), address, now, user)
     return f"{scheme}://{_reachable(address)}{LINK}{link}"
 
 

@@ -26,7 +26,7 @@ LINK_LIFE = timedelta(minutes=10)
 COOKIE_LIFE = timedelta(days=30)
 _MIN_CHARS, _MAX_CHARS = 32, 512
 _OTHERS = 0o077
-#: Between a cookie's nonce and its user.
+#: Between a nonce and the user for whom it was signed.
 _OF = "~"
 
 
@@ -64,9 +64,12 @@ def _read(path: Path) -> str:
     return text
 
 
-def new_link(token: str, address: str, now: datetime) -> str:
-    """The last part of a link to the page at ``address`` (HOST:PORT), good for one use."""
-    return _signed(token, f"link {address}", _millis(now + LINK_LIFE))
+def new_link(token: str, address: str, now: datetime, user: int | None = None) -> str:
+    """The last part of a link to the page at ``address`` (HOST:PORT), good for one use.
+
+    With ``user``, an id of this machine, it is good for no other user, if the system says who asks.
+    """
+    return _signed(token, f"link {address}", _millis(now + LINK_LIFE), user)
 
 
 class Keeper:
@@ -95,7 +98,7 @@ class Keeper:
         """
         if self._holds("cookie", text) is None:
             return False
-        owner = text.partition(".")[2].partition(".")[0].partition(_OF)[2]
+        owner = _owner(text)
         return not owner or owner == str(user())
 
     def redeem(self, link: str, address: str, user: int | None = None) -> str | None:
@@ -107,15 +110,16 @@ class Keeper:
         ends = self._holds(f"link {address}", link)
         if ends is None or ends - LINK_LIFE < self._begun - timedelta(milliseconds=1):
             return None
+        owner = _owner(link)
+        if owner and user is not None and owner != str(user):
+            return None  # and it is still good for its own user
         now = self._clock.now()
         with self._lock:
             self._used = {one: until for one, until in self._used.items() if until > now}
             if link in self._used:
                 return None
             self._used[link] = ends
-        owner = "" if user is None else f"{_OF}{user}"
-        nonce = f"{secrets.token_urlsafe(12)}{owner}"
-        return _signed(self._token, "cookie", _millis(now + COOKIE_LIFE), nonce)
+        return _signed(self._token, "cookie", _millis(now + COOKIE_LIFE), user)
 
     def _holds(self, purpose: str, text: str) -> datetime | None:
         """When it ends, if we signed it and it has not ended yet."""
@@ -123,7 +127,7 @@ class Keeper:
         nonce, _, _ = rest.partition(".")
         if not (until.isascii() and until.isdecimal() and len(until) <= len("9999999999999")):
             return None
-        genuine = _signed(self._token, purpose, int(until), nonce)
+        genuine = _with_mac(self._token, purpose, int(until), nonce)
         if not hmac.compare_digest(text.encode("utf-8", "replace"), genuine.encode()):
             return None
         ends = datetime.fromtimestamp(int(until) / 1000, self._clock.now().tzinfo)
@@ -134,8 +138,17 @@ def _millis(at: datetime) -> int:
     return int(at.timestamp() * 1000)
 
 
-def _signed(token: str, purpose: str, until: int, nonce: str = "") -> str:
-    nonce = nonce or secrets.token_urlsafe(12)
+def _signed(token: str, purpose: str, until: int, user: int | None) -> str:
+    owner = "" if user is None else f"{_OF}{user}"
+    return _with_mac(token, purpose, until, f"{secrets.token_urlsafe(12)}{owner}")
+
+
+def _owner(text: str) -> str:
+    """The id of the user for whom it was signed; empty if it is good for every one."""
+    return text.partition(".")[2].partition(".")[0].partition(_OF)[2]
+
+
+def _with_mac(token: str, purpose: str, until: int, nonce: str) -> str:
     words = f"{purpose} {until} {nonce}".encode("utf-8", "replace")
     mac = hmac.new(token.encode(), words, hashlib.sha256).hexdigest()
     return f"{until}.{nonce}.{mac}"
