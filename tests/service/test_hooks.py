@@ -406,6 +406,10 @@ def test_a_command_that_is_not_there_is_a_failure_not_a_bug(lab: Lab) -> None:
         "::",
         "224.0.0.1",
         "ff0e::1",
+        "192.0.0.192",
+        "64:ff9b:1::a9fe:a9fe",
+        "::ffff:0:a9fe:a9fe",
+        "fec0::1",
     ],
 )
 def test_private_and_link_local_addresses_are_reached_only_if_allowed(address: str) -> None:

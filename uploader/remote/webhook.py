@@ -24,10 +24,13 @@ from uploader.runtime import Clock
 
 _GONE = 410
 _MAX_WORDS_CHARS = 200
-#: IPv4 as IPv6: mapped, compatible (but for ::1) and translated (RFC 4291, RFC 6052).
+#: IPv4 as IPv6: mapped, compatible (but for ::1) and translated (RFC 4291, RFC 6052, RFC 2765).
 _TO_IPV4 = tuple(
-    ipaddress.IPv6Network(f"{prefix}/96") for prefix in ("::ffff:0:0", "::", "64:ff9b::")
+    ipaddress.IPv6Network(f"{prefix}/96")
+    for prefix in ("::ffff:0:0", "::", "64:ff9b::", "::ffff:0:0:0")
 )
+#: Local too, though not every Python says so: RFC 6890, RFC 8215, RFC 3879.
+_LOCAL = tuple(map(ipaddress.ip_network, ("192.0.0.0/24", "64:ff9b:1::/48", "fec0::/10")))
 
 
 class Receiver(requests.Session):
@@ -53,7 +56,8 @@ def may_reach(address: str, *, private: bool) -> bool:
     except ValueError:
         return False
     inner = _translated(found) if found.version == 6 else found  # noqa: PLR2004 - IPv6
-    return private or inner.is_loopback or (inner.is_global and not inner.is_multicast)
+    is_public = inner.is_global and not inner.is_multicast
+    return private or inner.is_loopback or (is_public and not any(inner in one for one in _LOCAL))
 
 
 def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
