@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import google_crc32c
 import pytest
@@ -255,6 +257,21 @@ def test_what_is_not_a_receipt_is_refused(root: Path, flaw: str) -> None:
 )
 def test_what_is_not_json_is_refused(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "r.json").write_bytes(raw)
+    with pytest.raises(UsageError, match="is not a receipt"):
+        verify.proof_of_receipt(tmp_path / "r.json")
+
+
+def test_a_receipt_of_countless_values_is_never_made_into_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "loads", Mock(side_effect=AssertionError))
+    (tmp_path / "many.json").write_bytes(b"[" + b"[]," * 1_000_000 + b"[]]")
+    with pytest.raises(UsageError, match="too large"):
+        verify.proof_of_receipt(tmp_path / "many.json")
+
+
+def test_a_pipe_that_is_called_a_receipt_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "r.json")
     with pytest.raises(UsageError, match="is not a receipt"):
         verify.proof_of_receipt(tmp_path / "r.json")
 
