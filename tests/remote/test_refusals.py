@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
 
-from tests.remote.scripted import HandClock
+from tests.remote.conftest import Serve
+from tests.remote.scripted import HandClock, Reply
 from uploader.core.errors import RemoteError
 from uploader.core.verdict import CONTROL, STORAGE, Call, Verdict
 from uploader.remote.middle_box import is_middle_box
+from uploader.remote.reach import server_time
 from uploader.remote.refusals import json_object, refusal
+from uploader.remote.sockets import SocketAdapter
 
 NOW = HandClock().now()
 HTML = b"<html><style>b{}</style><body><h1>Bad &amp; busy</h1></body></html>"
@@ -294,3 +298,22 @@ def test_a_wish_of_a_box_on_the_way_is_honoured_like_the_services(
     error = refusal(call, answer(status, PAGE, Retry_After="7"), NOW)
     assert (error.verdict, error.code) == (Verdict.TRANSIENT, "unavailable")
     assert error.retry_after_s == wait_s
+
+
+@pytest.mark.parametrize(
+    ("date", "known"),
+    [
+        ("Sun, 22 Nov 2026 12:00:00 GMT", True),
+        ("Sun, 22 Nov 2026 12:00:00 -0000", True),
+        ("Sun, 22 Nov 2026 12:00:00", True),
+        ("Sun, 22 Nov 2026 12:00:00 +9999", False),
+        ("Sun, 22 Nov 99999 12:00:00 GMT", False),
+        ("now", False),
+    ],
+)
+def test_a_servers_time_can_be_compared_or_there_is_none(
+    serve: Serve, adapter: SocketAdapter, date: str, known: bool
+) -> None:
+    found = server_time(serve(Reply(200, {"Date": date})).base, adapter)
+    assert (found is not None) is known
+    assert found is None or abs(found - NOW) < timedelta(days=36_500)

@@ -7,7 +7,6 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +18,7 @@ from uploader.core.addresses import is_loopback, is_plain
 from uploader.core.redact import foreign_line
 from uploader.core.verdict import Call
 from uploader.remote.http import CONNECT_S, ask, open_session
+from uploader.remote.words import http_date
 
 _FAMILIES = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 _MAX_WORDS_CHARS = 200
@@ -98,10 +98,7 @@ def server_time(url: str, adapter: BaseAdapter) -> datetime | None:
     """What the server at ``url`` takes for the time. Raises RemoteError if it does not answer."""
     with open_session(adapter, _anonymous, plain=is_plain(url)) as session:
         answer = ask(Call.GET, url, lambda: session.get(url, timeout=(CONNECT_S, _PATIENCE_S)))
-    try:
-        return parsedate_to_datetime(answer.headers.get("Date", ""))
-    except (TypeError, ValueError):
-        return None
+    return http_date(answer.headers.get("Date", ""))
 
 
 def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -20,7 +19,15 @@ from uploader.core.reasons import Code
 from uploader.core.retry import GRPC_NAMES, classify
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.middle_box import is_middle_box
-from uploader.remote.words import body_text, json_value, kept, phrase, plain_words, request_id
+from uploader.remote.words import (
+    body_text,
+    http_date,
+    json_value,
+    kept,
+    phrase,
+    plain_words,
+    request_id,
+)
 
 #: Names that the retry table knows; UNAUTHORIZED is from the OpenAI-style shape.
 _NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
@@ -184,9 +191,5 @@ def retry_after_s(text: str, now: datetime) -> float | None:
     text = text.strip()[:_MAX_RETRY_AFTER_CHARS]
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text):
         return float(text)
-    try:
-        at = parsedate_to_datetime(text)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
-    return max(0.0, (at - now).total_seconds())
+    at = http_date(text)
+    return None if at is None else max(0.0, (at - now).total_seconds())

@@ -10,6 +10,8 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from urllib.parse import parse_qsl, urlsplit
 
@@ -114,6 +116,15 @@ def secrets_of(request: requests.PreparedRequest | None) -> tuple[str, ...]:
     session = [] if parts.query or bearer else [parts.path.rpartition("/")[2]]
     whole = [url, parts.query] if parts.query else []
     return tuple(filter(None, [*whole, bearer, *values, *session]))
+
+
+def http_date(text: str) -> datetime | None:
+    """The time that a header gives, in UTC unless it says otherwise; None if it is not a time."""
+    try:
+        at = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def request_id(response: requests.Response) -> str:
