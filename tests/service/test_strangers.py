@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from tests.service.conftest import Site
-from uploader.service.http import connection
+from uploader.service.http import connection, doors
 
 #: A cookie that takes the standard library's reading of cookies a time beyond proportion.
 _AWKWARD = 'a="' + '\\"' * 20_000 + '"'
@@ -80,6 +80,18 @@ def test_a_length_is_read_to_its_end(site: Site, length: str) -> None:
 def test_nobody_can_make_the_daemon_look_dead(site: Site) -> None:
     """A supervisor that is answered 429 would restart a worker that does its work."""
     assert {site.ask("/livez", token=None).status for _ in range(60)} == {200}
+
+
+def test_strangers_who_ask_too_often_keep_nobody_from_opening_a_link(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.service.test_doors import link_to  # noqa: PLC0415 - as above
+
+    monkeypatch.setattr(doors, "_STRANGERS_PER_S", 0.0)  # as if they had used it all up
+    link = link_to(site)
+    assert site.ask(f"{link}x", token=None).status == 429
+    assert site.ask(link, token=None).status == 303
+    assert site.ask(link, token=None).status == 429
 
 
 _HEAD = b"POST /livez HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"

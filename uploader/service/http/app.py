@@ -80,7 +80,7 @@ def application(site: Site, names: Names, address: str, feed: Feed) -> ASGIApp:
     app.include_router(_health(site))
     app.include_router(_door(site, address))
     app.mount("/", page.files())
-    return Doors(app, site.keeper, names, site.clock)
+    return Doors(app, site.keeper, names, address, site.clock)
 
 
 def _events(feed: Feed) -> APIRouter:

@@ -30,7 +30,7 @@ ALIVE = "/livez"  #: Never too often: whoever restarts what looks dead must not 
 OPEN = (ALIVE, "/readyz")
 LINK = "/open/"
 _READING = ("GET", "HEAD", "OPTIONS")
-_KNOWN_PER_S, _STRANGERS_PER_S = 100.0, 20.0
+_KNOWN_PER_S, _STRANGERS_PER_S, _LINKS_PER_S = 100.0, 20.0, 10.0
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
@@ -95,12 +95,17 @@ def _is_address(name: str) -> bool:
 class Doors:
     """The whole application behind its doors."""
 
-    def __init__(self, app: ASGIApp, keeper: Keeper, names: Names, clock: Clock) -> None:
+    def __init__(
+        self, app: ASGIApp, keeper: Keeper, names: Names, address: str, clock: Clock
+    ) -> None:
+        """``address`` is the one that links are for."""
         self._app = app
         self._keeper = keeper
+        self._address = address
         self._names = names
         self._known = Bucket(_KNOWN_PER_S, clock)
         self._strangers = Bucket(_STRANGERS_PER_S, clock)
+        self._links = Bucket(_LINKS_PER_S, clock)
         self._lookups = Bucket(_KNOWN_PER_S, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,13 +139,20 @@ class Doors:
         known, path = self._is_known(scope, headers), str(scope["path"])
         if (peer := _peer(scope)) is not None:
             peer.welcome = known
-        if path != ALIVE and not (self._known if known else self._strangers).take():
+        if path != ALIVE and not self._bucket(path, known=known).take():
             raise Refusal(ApiCode.TOO_FAST)
         if not known and path not in OPEN and not _is_link(path):
             raise Refusal(ApiCode.UNAUTHORIZED)
         if scope["method"] not in _READING:
             _check_body(headers)
         return known
+
+    def _bucket(self, path: str, *, known: bool) -> Bucket:
+        """Strangers use up only what is theirs: not the turn of who shows a link of ours."""
+        if known:
+            return self._known
+        shown = _is_link(path) and self._keeper.knows_link(path.removeprefix(LINK), self._address)
+        return self._links if shown else self._strangers
 
     def _is_known(self, scope: Scope, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")

@@ -101,6 +101,10 @@ class Keeper:
         owner = _owner(text)
         return not owner or owner == str(user())
 
+    def knows_link(self, link: str, address: str) -> bool:
+        """Is ``link`` a link to ``address`` that was not used yet, whoever shows it?"""
+        return self._holds(f"link {address}", link) is not None and link not in self._used
+
     def redeem(self, link: str, address: str, user: int | None = None) -> str | None:
         """A cookie for a link that was not used before; otherwise None.
 
