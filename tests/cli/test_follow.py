@@ -122,7 +122,7 @@ def test_a_paused_job_says_what_lets_it_go_on(
     [
         (96, "job 12 one: 1/2 files, 60% sent, 25% of 1000 B confirmed; waits 7s: no network"),
         (76, "job 12 one: 60% sent, 25% of 1000 B confirmed; waits 7s: no network"),
-        (64, "job 12 one: 60% sent, 25% of 1000 B; waits 7s: no network"),
+        (64, "job 12 one: 60% sent, 25% confirmed; waits 7s: no network"),
     ],
 )
 def test_a_job_that_waits_says_for_how_long_and_why_and_keeps_its_name(

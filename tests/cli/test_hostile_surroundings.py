@@ -212,7 +212,7 @@ def test_names_that_people_copy_are_not_broken(capsys: pytest.CaptureFixture[str
     assert "accounts/acme/models/a-rather-long-model-name-v2\n" in capsys.readouterr().out
 
 
-FIGURES = ("32% sent", "31% of 127.9 KiB", "1001 B/s", "ETA 1m29s")
+FIGURES = ("32% sent, 31%", "confirmed", "1001 B/s", "ETA 1m29s")
 
 
 @pytest.mark.parametrize("name", ["m", "llama-70b-ft-v3", "a" * 63])

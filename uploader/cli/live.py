@@ -86,7 +86,7 @@ def _moves(job: Job, base_url: str, now: datetime) -> list[str]:
     stands = [str(job.stage)]
     if job.stage is Stage.UPLOAD:
         short = bytes_line(job, now)
-        stands = [progress_line(job, now), short, short.replace(" confirmed", "")]
+        stands = [progress_line(job, now), short, short.replace(f" of {size(job.bytes_total)}", "")]
     elif answer := awaited(job, now):
         stands = [f"{job.stage}: {answer}"]
     if alone := no_worker(job, base_url):
