@@ -33,7 +33,7 @@ IDLE_S = 20.0
 _OVERVIEW = "/api/jobs?finished=20&limit=1000"
 _ASKED = (_OVERVIEW, "/api/jobs?limit=100", "/api/jobs?after=9000", "/api/jobs/9000",
           "/api/events?since=0&wait=0", "/metrics")  # fmt: skip
-_UPLOADER = (sys.executable, "-m", "uploader")
+UPLOADER = (sys.executable, "-m", "uploader")
 
 
 class Bench:
@@ -55,7 +55,7 @@ class Bench:
 
     def run(self, *words: object) -> None:
         """A command, to its end."""
-        command = [*_UPLOADER, *map(str, words)]
+        command = [*UPLOADER, *map(str, words)]
         subprocess.run(
             command,
             env=self.environment,
@@ -81,7 +81,7 @@ class Bench:
         """A process that listens; its id."""
         with (
             (self.folder / "log").open("a") as log,
-            subprocess.Popen([*_UPLOADER, *words], env=self.environment, stderr=log) as process,
+            subprocess.Popen([*UPLOADER, *words], env=self.environment, stderr=log) as process,
         ):
             try:
                 until((self.state / "api.address").exists)
@@ -144,12 +144,7 @@ def cpu_s(pid: int) -> float:
 
 def answers(bench: Bench) -> None:
     """How long each answer takes with many finished jobs."""
-    bench.enqueue(1, 1000)
-    with contextlib.closing(sqlite3.connect(bench.state / "uploader.db")) as database:
-        database.execute("UPDATE jobs SET stage = 'ready', status = 'done', ready_at = updated_at")
-        for table, key in (("jobs", "id"), ("files", "job_id"), ("events", "job_id")):
-            multiply(database, table, key)
-        database.commit()
+    finish(bench)
     with bench.daemon("serve", "--listen", "127.0.0.1:0"):
         for path in _ASKED:
             bench.ask(path)
@@ -159,6 +154,16 @@ def answers(bench: Bench) -> None:
             )
 
 
+def finish(bench: Bench, jobs: int = FINISHED) -> None:
+    """So many finished jobs in a table that has none."""
+    bench.enqueue(1, 1000)
+    with contextlib.closing(sqlite3.connect(bench.state / "uploader.db")) as database:
+        database.execute("UPDATE jobs SET stage = 'ready', status = 'done', ready_at = updated_at")
+        for table, key in (("jobs", "id"), ("files", "job_id"), ("events", "job_id")):
+            multiply(database, table, key, jobs)
+        database.commit()
+
+
 def timed(act: Callable[[], object]) -> float:
     """Milliseconds that it takes."""
     begun = time.perf_counter()
@@ -166,15 +171,15 @@ def timed(act: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - begun)
 
 
-def multiply(database: sqlite3.Connection, table: str, key: str) -> None:
-    """Give the rows of job 1 to as many more jobs as are wanted."""
+def multiply(database: sqlite3.Connection, table: str, key: str, jobs: int = FINISHED) -> None:
+    """Give the rows of job 1 to more jobs, until there are so many."""
     own = {key, "seq"} | ({"id"} if table == "files" else set())
     names = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
     kept = [name for name in names if name not in own]
     unlike = {"model": "'accounts/sandbox/models/m' || n", "folder_key": "folder_key || n"}
     shown = [unlike.get(name, name) if table == "jobs" else name for name in kept]
     database.execute(
-        f"WITH RECURSIVE c(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM c WHERE n < {FINISHED})"
+        f"WITH RECURSIVE c(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM c WHERE n < {jobs})"
         f" INSERT INTO {table} ({key}, {', '.join(kept)})"
         f" SELECT n, {', '.join(shown)} FROM c, {table} WHERE {key} = 1"
     )
@@ -222,7 +227,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         where = ["--data-dir", str(root / "objects"), "--env", str(root / "env")]
-        command = [*_UPLOADER, "sandbox", *where]
+        command = [*UPLOADER, "sandbox", *where]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sandbox:
             try:
                 assert sandbox.stdout
