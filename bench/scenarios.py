@@ -62,6 +62,7 @@ def in_flight(files: int) -> dict[str, str]:
     return {"UPLOADER_TRANSFER__MAX_FILES": str(files)}
 
 
+_NO_SHA256 = {"UPLOADER_INTEGRITY__SHA256": "off"}
 _SLOW_TLS = Network(tls=True, connection_mb_s=4)
 #: The ones that most depends on come first: whatever is not begun in time is left out.
 FULL = (
@@ -77,6 +78,8 @@ FULL = (
     Scenario("flight-64", 64, 8 * MIB, _SLOW_TLS, (RUN,), in_flight(64)),
     Scenario("shared", 96, 8 * MIB, Network(link_mb_s=40), (RUN,)),
     Scenario("finds", 128, 16 * MIB, Network(connection_mb_s=20), (RUN,)),
+    Scenario("plain-64", 1, 64 * MIB, Network(), (RUN, CURL), _NO_SHA256),
+    Scenario("plain-1024", 1, 1024 * MIB, Network(), (RUN, CURL), _NO_SHA256),
     Scenario("http-256", 1, 256 * MIB, Network(), _ONE_BY_ONE),
     Scenario("several-tls-256", 4, 64 * MIB, Network(tls=True), _AT_ONCE),
     Scenario("several-tls-1024", 4, 256 * MIB, Network(tls=True), (RUN, CURL)),

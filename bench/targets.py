@@ -193,6 +193,12 @@ TARGETS = (
         why=_PROFILE,
     ),
     Target(
+        "the same without SHA-256 (`integrity.sha256 = off`)",
+        1.1,
+        _further("plain", cpu),
+        why=_PROFILE,
+    ),
+    Target(
         "one stream, TLS: CPU of a further GiB through curl's",
         1.15,
         _further("tls", cpu),
