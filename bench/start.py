@@ -118,7 +118,7 @@ def page(found: Sequence[Found]) -> str:
     ]
     for what, bound, values in found:
         middle = statistics.median(values)
-        verdict = "met" if middle <= bound else "**not met**"
+        verdict = "met" if round(middle, 3) <= bound else "**not met**"
         shown = f"{middle:.2f} ({min(values):.2f} to {max(values):.2f}, {len(values)} times)"
         lines.append(f"| {what} | ≤ {bound:g} | {shown} | {verdict} |")
     return "\n".join(lines) + "\n"
