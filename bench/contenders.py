@@ -77,6 +77,11 @@ def _run(task: Task) -> Sequence[str]:
     return [*program, "run", "--until-idle"]
 
 
+def _run_plain(task: Task) -> Sequence[str]:
+    """As `_run`, with no SHA-256 of what is sent."""
+    return ["env", "UPLOADER_INTEGRITY__SHA256=off", *_run(task)]
+
+
 def _run_traced(task: Task) -> Sequence[str]:
     """As `_run`, with each call that waits for the disk in a file: for its number, not its time."""
     trace = ("--seccomp-bpf", "-f", "-qq", "-e", "trace=fsync,fdatasync", "-o")
@@ -163,13 +168,14 @@ def _without_cloud_storage() -> str:
 
 
 RUN, UPLOAD, CURL, VENDOR = "uploader run", "uploader upload", "curl", "vendor's script"
-RUN_TRACED = "uploader run, traced"
+RUN_PLAIN, RUN_TRACED = "uploader run, no SHA-256", "uploader run, traced"
 MEDIA_8, MEDIA_100 = "resumable-media 8 MiB", "resumable-media 100 MiB"
 CLOUD, CLOUD_MANY, RCLONE = "cloud-storage", "cloud-storage transfer_manager", "rclone"
 CONTENDERS = {
     contender.name: contender
     for contender in (
         Contender(RUN, _run),
+        Contender(RUN_PLAIN, _run_plain),
         Contender(RUN_TRACED, _run_traced, _without_program("strace")),
         Contender(UPLOAD, _upload),
         Contender(CURL, _curl, _without_program("curl")),

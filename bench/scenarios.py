@@ -19,6 +19,7 @@ from bench.contenders import (
     MEDIA_100,
     RCLONE,
     RUN,
+    RUN_PLAIN,
     RUN_TRACED,
     TRACE,
     UPLOAD,
@@ -30,8 +31,8 @@ from bench.measure import Failed, Network, Run, measured, sink
 
 MIB = 1 << 20
 SMALL_BYTES = 100_000
-_ONE_BY_ONE = (RUN, UPLOAD, CURL, VENDOR, MEDIA_8, MEDIA_100, CLOUD, RCLONE)
-_OVER_TLS = (RUN, CURL, VENDOR, MEDIA_8, RCLONE)
+_ONE_BY_ONE = (RUN, RUN_PLAIN, UPLOAD, CURL, VENDOR, MEDIA_8, MEDIA_100, CLOUD, RCLONE)
+_OVER_TLS = (RUN, RUN_PLAIN, CURL, VENDOR, MEDIA_8, RCLONE)
 _AT_ONCE = (RUN, CURL, VENDOR, CLOUD_MANY, RCLONE)
 
 
@@ -62,14 +63,13 @@ def in_flight(files: int) -> dict[str, str]:
     return {"UPLOADER_TRANSFER__MAX_FILES": str(files)}
 
 
-_NO_SHA256 = {"UPLOADER_INTEGRITY__SHA256": "off"}
 _SLOW_TLS = Network(tls=True, connection_mb_s=4)
 #: The ones that most depends on come first: whatever is not begun in time is left out.
 FULL = (
     Scenario("http-64", 1, 64 * MIB, Network(), _ONE_BY_ONE),
-    Scenario("http-1024", 1, 1024 * MIB, Network(), (RUN, CURL, MEDIA_8)),
+    Scenario("http-1024", 1, 1024 * MIB, Network(), (RUN, RUN_PLAIN, CURL, MEDIA_8)),
     Scenario("tls-64", 1, 64 * MIB, Network(tls=True), _OVER_TLS),
-    Scenario("tls-1024", 1, 1024 * MIB, Network(tls=True), (RUN, CURL, MEDIA_8)),
+    Scenario("tls-1024", 1, 1024 * MIB, Network(tls=True), (RUN, RUN_PLAIN, CURL, MEDIA_8)),
     Scenario("many-0", 500, SMALL_BYTES, Network(), (*_AT_ONCE, MEDIA_8)),
     Scenario("many-40", 500, SMALL_BYTES, Network(latency_ms=40), (RUN, CURL, VENDOR)),
     Scenario("many-5000", 5000, SMALL_BYTES, Network(), (RUN,)),
@@ -78,8 +78,9 @@ FULL = (
     Scenario("flight-64", 64, 8 * MIB, _SLOW_TLS, (RUN,), in_flight(64)),
     Scenario("shared", 96, 8 * MIB, Network(link_mb_s=40), (RUN,)),
     Scenario("finds", 128, 16 * MIB, Network(connection_mb_s=20), (RUN,)),
-    Scenario("plain-64", 1, 64 * MIB, Network(), (RUN, CURL), _NO_SHA256),
-    Scenario("plain-1024", 1, 1024 * MIB, Network(), (RUN, CURL), _NO_SHA256),
+    Scenario("shard", 1, 4096 * MIB, Network(), (RUN, RUN_PLAIN)),
+    Scenario("shard-tls", 1, 4096 * MIB, Network(tls=True), (RUN, RUN_PLAIN)),
+    Scenario("shard-400", 1, 1024 * MIB, Network(connection_mb_s=400), (RUN, RUN_PLAIN)),
     Scenario("http-256", 1, 256 * MIB, Network(), _ONE_BY_ONE),
     Scenario("several-tls-256", 4, 64 * MIB, Network(tls=True), _AT_ONCE),
     Scenario("several-tls-1024", 4, 256 * MIB, Network(tls=True), (RUN, CURL)),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bench.contenders import CURL, RUN, RUN_TRACED, VENDOR
+from bench.contenders import CURL, RUN, RUN_PLAIN, RUN_TRACED, VENDOR
 from bench.measure import Run
 from bench.report import Results, cpu, wall
 
@@ -41,9 +41,11 @@ def _ratio(name: str, one: str, other: str) -> Callable[[Results], float | None]
     return figure
 
 
-def _further(kind: str, of: Callable[..., float]) -> Callable[[Results], float | None]:
+def _further(
+    kind: str, of: Callable[..., float], who: str = RUN
+) -> Callable[[Results], float | None]:
     def figure(results: Results) -> float | None:
-        ours = results.further(kind, RUN, of)
+        ours = results.further(kind, who, of)
         curls = results.further(kind, CURL, of)
         return ours / curls if ours is not None and curls else None
 
@@ -146,6 +148,7 @@ _WAITS = (
     " 2.5 s. It waits for a CPU for 37 to 51 % of that (curl: 31 to 48 %), and for the sink or"
     " another thread of its process for a third (curl: a third)."
 )
+_HASHES = "Sender and sink take both processors: nothing is left for a third thread."
 #: Files in flight, before anything is known of the network.
 _STARTS_WITH = 4
 _START = "Starting, about 0.4 s of CPU, is in it."
@@ -195,8 +198,21 @@ TARGETS = (
     Target(
         "the same without SHA-256 (`integrity.sha256 = off`)",
         1.1,
-        _further("plain", cpu),
+        _further("http", cpu, RUN_PLAIN),
         why=_PROFILE,
+    ),
+    *(
+        Target(
+            f"SHA-256 while sending a large file, {network}: time through that without",
+            1.03,
+            _ratio(name, RUN, RUN_PLAIN),
+            why=_HASHES,
+        )
+        for name, network in (
+            ("shard", "HTTP"),
+            ("shard-tls", "TLS"),
+            ("shard-400", "HTTP, 400 MB/s"),
+        )
     ),
     Target(
         "one stream, TLS: CPU of a further GiB through curl's",

@@ -182,6 +182,29 @@ def test_a_hash_that_is_too_far_behind_is_given_up_unless_it_is_asked_for(
     assert file.read == [*STARTS[:3]], "what is given up reads nothing"
 
 
+def test_a_hash_that_falls_behind_is_given_up_unless_it_catches_up(
+    file: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "FALLS_BEHIND_BYTES", 2 * BLOCK_BYTES)
+    for behind, expected in ((1, EXPECTED), (4, None)):
+        bench = Bench(file, patient=False)
+        bench.hashing.room = lambda: 0
+        for start in STARTS[:behind]:
+            bench.hashing.offer(start, CONTENT[start : start + BLOCK_BYTES])
+        bench.send(STARTS[behind:])
+        assert bench.digest() == expected
+
+
+def test_what_an_earlier_process_left_to_hash_is_not_falling_behind(
+    file: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "FALLS_BEHIND_BYTES", BLOCK_BYTES)
+    for left in (STARTS[4:], STARTS[:0]):
+        bench = Bench(file, patient=False)
+        bench.send(left)
+        assert bench.digest() == EXPECTED
+
+
 class Never(Hashing):
     """A thread that never gets its turn."""
 

@@ -29,8 +29,12 @@ from uploader.store.marks import Mark
 #: How many blocks wait to be hashed, of one file and of all. With many files in flight none wait:
 #: each is read again while the machine still has it in memory.
 QUEUED, QUEUED_IN_ALL = 8, 32
-#: With `Digests.AUTO`, a hash that is further behind is given up: what was sent before may no
-#: longer be in memory, and disks that are read twice slow what is sent.
+#: With `Digests.AUTO`, a hash that falls behind by more than this and a share of what is sent is
+#: given up: it would not be ready in the time that its end is waited for, and takes the processor
+#: that the sender needs.
+FALLS_BEHIND_BYTES = 16 * 1024 * 1024
+#: So is one that is further behind, for whatever reason: what was sent before may no longer be in
+#: memory, and disks that are read twice slow what is sent.
 MOST_BEHIND_BYTES = 256 * 1024 * 1024
 #: With `Digests.AUTO`, its end is waited for: a share of the time the transfer took, or seconds.
 _WAITS_SHARE = 0.03
@@ -93,6 +97,8 @@ class _Shared:
     queue: deque[tuple[int, bytes]] = field(default_factory=deque)
     #: The offset up to which there are bytes to hash. Written after the queue, read before it.
     sent: int = 0
+    #: How many bytes were there to hash when the transfer began.
+    owed: int = 0
     ending: bool = False
     over: bool = False
     news: threading.Event = field(default_factory=threading.Event)
@@ -141,11 +147,16 @@ class Hashing:
         """The bytes at ``start`` are being sent."""
         if self._shared.over:
             return
+        self._begin(start)
         if len(self._shared.queue) < self.room() or len(block) == self._source.size_bytes:
             self._shared.queue.append((start, block))
         self._shared.sent = max(self._shared.sent, start + len(block))
         if not self._shared.news.is_set():
             self._shared.news.set()
+
+    def _begin(self, start: int) -> None:
+        if not self._shared.sent:
+            self._shared.owed = start - self.prefix.pair.offset
 
     def answering(self) -> None:
         """Every byte of a PUT has been sent: there is time until its answer comes."""
@@ -158,6 +169,7 @@ class Hashing:
         None if it is not known, which only happens if it is not waited for; raises Stopped or
         LeaseLost while it is.
         """
+        self._begin(whole.offset)
         self._shared.sent = whole.offset
         self._shared.news.set()
         self.answering()
@@ -222,10 +234,14 @@ class Hashing:
                 return block[position - start :]
         if position >= sent or self._shared.ending:
             return b""
-        if not self._patient and self._shared.sent - position > MOST_BEHIND_BYTES:
+        if not self._patient and self._shared.sent - position > self._most_behind():
             self._shared.over = True
             return b""
         return self._source.block(position, min(BLOCK_BYTES, sent - position))
+
+    def _most_behind(self) -> float:
+        falls = FALLS_BEHIND_BYTES + _WAITS_SHARE * self._shared.sent
+        return min(MOST_BEHIND_BYTES, self._shared.owed + falls)
 
     def _hash(self, block: bytes) -> None:
         pair, hashed = self.prefix.pair, self.prefix.sha256
