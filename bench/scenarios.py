@@ -86,6 +86,8 @@ FULL = (
     Scenario("several-tls-1024", 4, 256 * MIB, Network(tls=True), (RUN, CURL)),
     Scenario("slow-256", 1, 256 * MIB, Network(latency_ms=50), (RUN, CURL, MEDIA_8)),
     Scenario("slow-1024", 1, 1024 * MIB, Network(latency_ms=50), (RUN, CURL)),
+    Scenario("far-50", 1, 1024 * MIB, Network(latency_ms=50, connection_mb_s=400), (RUN,)),
+    Scenario("far-100", 1, 1024 * MIB, Network(latency_ms=100, connection_mb_s=400), (RUN,)),
     Scenario("capped", 8, 32 * MIB, Network(connection_mb_s=20), (RUN, CURL)),
     Scenario("many-100", 500, SMALL_BYTES, Network(latency_ms=100), (RUN, CURL, VENDOR)),
 )

@@ -16,8 +16,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bench.page import OPEN, UPLOADER, Bench, cpu_s, finish, until
+import psycopg
+
+from bench.page import FINISHED, OPEN, UPLOADER, Bench, cpu_s, finish, until
 from bench.report import facts
+from tests.postgresql import Cluster, binaries
 from uploader.sandbox.server import Sandbox
 
 ROUNDS = 9
@@ -26,6 +29,8 @@ MANY = 100_000
 MIB = 1 << 20
 #: What `uploader status` cannot do without.
 _LIBRARIES = "import sqlalchemy, typer, pydantic"
+
+_COLUMNS = "SELECT quote_ident(column_name) FROM information_schema.columns WHERE table_name = %s"
 
 Found = tuple[str, float, Sequence[float]]
 
@@ -70,6 +75,45 @@ def large(bench: Bench) -> list[Found]:
 def idle(bench: Bench) -> list[Found]:
     """A worker that waits, with a history."""
     finish(bench)
+    return _waits(bench, "SQLite")
+
+
+def idle_postgresql(bench: Bench) -> list[Found]:
+    """The same with its jobs in PostgreSQL; nothing without one."""
+    programs = binaries()
+    if programs is None:
+        return []
+    # Not the scratch folder: the server's user must be able to enter.
+    with tempfile.TemporaryDirectory(prefix="uploader-pg-", dir="/tmp") as folder:
+        cluster = Cluster(programs, Path(folder))
+        try:
+            with cluster.database() as name:
+                bench.environment["UPLOADER_DATABASE_URL"] = cluster.url(name)
+                bench.enqueue(1, 1000)
+                _finish_postgresql(cluster.url(name))
+                return _waits(bench, "PostgreSQL")
+        finally:
+            cluster.stop()
+
+
+def _finish_postgresql(url: str) -> None:
+    """As `finish`."""
+    with psycopg.connect(url) as database:
+        database.execute("UPDATE jobs SET stage = 'ready', status = 'done', ready_at = updated_at")
+        for table, key in (("jobs", "id"), ("files", "job_id"), ("events", "job_id")):
+            names = {name for (name,) in database.execute(_COLUMNS, [table])} - {key}
+            kept = sorted(names - {"seq"} - ({"id"} if table == "files" else set()))
+            unlike = {"model": "'accounts/sandbox/models/m' || n", "folder_key": "folder_key || n"}
+            shown = [unlike.get(name, name) if table == "jobs" else name for name in kept]
+            database.execute(
+                f"INSERT INTO {table} ({key}, {', '.join(kept)}) OVERRIDING SYSTEM VALUE"
+                f" SELECT n, {', '.join(shown)} FROM generate_series(2, {FINISHED}) n, {table}"
+                f" WHERE {key} = 1"
+            )
+        database.execute("SELECT setval(pg_get_serial_sequence('jobs', 'id'), %s)", [FINISHED])
+
+
+def _waits(bench: Bench, store: str) -> list[Found]:
     bench.enqueue(OPEN, 1000)
     bench.run("pause", "--all")
     shares = []
@@ -79,7 +123,8 @@ def idle(bench: Bench) -> list[Found]:
             before = cpu_s(pid)
             time.sleep(IDLE_S)
             shares.append(100 * (cpu_s(pid) - before) / IDLE_S)
-    return [("an idle worker with 10 000 finished and 100 paused jobs, % of a core", 0.1, shares)]
+    what = f"an idle worker, {store}, 10 000 finished and 100 paused jobs, % of a core"
+    return [(what, 0.1, shares)]
 
 
 def resumes(bench: Bench, box: Sandbox) -> list[Found]:
@@ -138,7 +183,7 @@ def main() -> None:
     found: list[Found] = []
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        for measure in (starts, large, idle):
+        for measure in (starts, large, idle, idle_postgresql):
             with fresh(scratch, measure.__name__) as (bench, _):
                 found += measure(bench)
             print(*found, sep="\n", flush=True)
