@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,15 @@ def test_an_adapter_without_a_config(tmp_path: Path) -> None:
 
 def test_an_adapter_does_not_care_for_a_tokenizer_it_does_not_send(tmp_path: Path) -> None:
     assert check(tmp_path, {**LORA, "tokenizer.json": b"{", "config.json": b""}) == []
+
+
+@pytest.mark.parametrize("name", ["a'; id; '.key", "$(id).pem", "a b.key"])
+def test_a_hint_quotes_a_strangers_name_for_the_shell(tmp_path: Path, name: str) -> None:
+    index = f"{name}.safetensors.index.json"
+    found = check(tmp_path, {**BASE, name: b"x", index: b"\xef\xbb\xbf{}"})
+    hints = {one.check: one.hint for one in found}
+    assert hints["key_file"] == f"`exclude` {shlex.quote(name)}"
+    assert shlex.split(hints["json_dialect"].partition("mark: ")[2])[-1] == f"./{index}"
 
 
 def test_unfinished_downloads_of_hugging_face_are_warned_of(tmp_path: Path) -> None:

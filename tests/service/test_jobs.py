@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -348,3 +350,21 @@ def test_the_openapi_document_names_every_path(site: Site) -> None:
     assert verbs | {"/api/jobs", "/api/events", "/livez", "/readyz"} <= set(document["paths"])
     fields = document["components"]["schemas"]["EnqueueBody"]["properties"]
     assert {"path", "model_id", "display_name", "allow", "no_preflight"} <= set(fields)
+
+
+def test_a_job_that_cannot_be_read_is_named_and_hides_no_other(site: Site) -> None:
+    for name in ("a", "b", "c"):
+        site.ask("/api/jobs", {"path": str(site.folder(name)), "model_id": name})
+    with closing(sqlite3.connect(site.settings.state_dir / "uploader.db")) as connection:
+        connection.executescript("UPDATE jobs SET model_id = '$(id)' WHERE id = 2")
+    for listed in ("/api/jobs", "/api/jobs?finished=5"):
+        answer = site.ask(listed)
+        assert answer.status == 200
+        assert [job["id"] for job in answer.json["jobs"]] == [1, 2, 3]
+        odd = answer.json["jobs"][1]
+        assert (odd["status"], odd["reason"]["code"]) == ("failed", "unreadable_row")
+        assert "$(id)" not in answer.text
+    alone = site.ask("/api/jobs/2")
+    assert (alone.status, alone.json["code"]) == (503, "unreadable_row")
+    assert "job 2" in alone.json["detail"]
+    assert "remove 2" in alone.json["hint"]

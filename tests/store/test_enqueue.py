@@ -10,6 +10,7 @@ from sqlalchemy import Engine, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from uploader.core.errors import UsageError
+from uploader.core.finding import Finding
 from uploader.core.job import Event, NewJob, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.store.held import Held
@@ -22,16 +23,15 @@ NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 def test_a_new_job_starts_active_at_create_with_its_files_and_one_event(
     jobs: Jobs, new: Callable[..., NewJob], told: list[Event]
 ) -> None:
-    job_id, created = jobs.enqueue(
-        new(priority=3, preflight=({"code": "big", "message": "it is big"},)), NOW
-    )
+    finding = Finding("big", "warning", None, "it is big", "").as_json()
+    job_id, created = jobs.enqueue(new(priority=3, preflight=(finding,)), NOW)
     job = jobs.job(job_id)
     assert created
     assert (job.stage, job.status, job.priority) == (Stage.CREATE, Status.ACTIVE, 3)
     assert (job.model, job.path) == ("accounts/acme/models/m", "/models/m")
     assert (job.files_total, job.bytes_total, job.bytes_confirmed) == (2, 110, 0)
     assert job.create_body == {"kind": "HF_BASE_MODEL"}
-    assert job.preflight == ({"code": "big", "message": "it is big"},)
+    assert job.preflight == (finding,)
     assert (job.created_at, job.reason, job.lease) == (NOW, None, None)
     assert [file.path for file in jobs.files(job_id)] == ["a.safetensors", "config.json"]
     assert [event.kind for event in told] == ["enqueued"]

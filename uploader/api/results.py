@@ -7,7 +7,7 @@ file of a finding without one is None (in JSON, an empty text).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -108,7 +108,8 @@ def _file_of(document: Mapping[str, Any]) -> File:
 
 
 def _finding_of(document: Mapping[str, Any]) -> Finding:
-    return Finding(**{**document, "file": document["file"] or None})
+    known = {one.name: document[one.name] for one in fields(Finding)}  # a row may hold more
+    return Finding(**{**known, "file": known["file"] or None})
 
 
 def _read(

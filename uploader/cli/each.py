@@ -13,7 +13,7 @@ from uploader.cli.failures import Failures
 from uploader.cli.render import no_worker
 from uploader.cli.terminal import out, out_json, print_note
 from uploader.core.documents import result_document, waits
-from uploader.core.errors import StoreError, UploaderError, UsageError
+from uploader.core.errors import StoreError, UnreadableRow, UploaderError, UsageError
 from uploader.core.job import FileState, Job, Status
 from uploader.core.lifecycle import Verb, already, sources
 
@@ -72,14 +72,9 @@ def each(settings: Settings, asked: Asked, applies: Callable[[Job], bool], one: 
         if jobs is not None:
             working = store.worker_alive()
             for ref in _refs(jobs, asked, applies):
-                try:
-                    done.append(_do(jobs, ref, one))
-                except StoreError:
-                    raise
-                except UploaderError as error:
-                    failures.add(ref, error)
-                else:
-                    _print_outcome(done[-1], base_url, working=working, as_json=asked.as_json)
+                if outcome := _tried(jobs, ref, one, failures):
+                    done.append(outcome)
+                    _print_outcome(outcome, base_url, working=working, as_json=asked.as_json)
         workers = jobs.workers() if jobs is not None and asked.as_json else []
         store.sweep()
     if asked.as_json:
@@ -106,12 +101,31 @@ def _refs(jobs: Jobs, asked: Asked, applies: Callable[[Job], bool]) -> Sequence[
     return [str(job.id) for job in jobs.jobs() if applies(job)]
 
 
+def _tried(jobs: Jobs, ref: str, one: One, failures: Failures) -> _Done | None:
+    """None if it failed. Raises StoreError for what concerns more than this job."""
+    try:
+        return _do(jobs, ref, one)
+    except UploaderError as error:
+        if isinstance(error, StoreError) and not isinstance(error, UnreadableRow):
+            raise
+        failures.add(ref, error)
+        return None
+
+
 def _do(jobs: Jobs, ref: str, one: One) -> _Done:
-    before = jobs.find(ref)
-    files = jobs.files(before.id)
+    before = _found(jobs, ref)
+    files = jobs.files_to_show(before.id)
     if one(jobs, before) is None:
         return _Done(before, None, files)
     return _Done(before, jobs.job(before.id), jobs.files(before.id))
+
+
+def _found(jobs: Jobs, ref: str) -> Job:
+    """The job that is meant; one that cannot be read, too: it can still be removed."""
+    try:
+        return jobs.find(ref)
+    except UnreadableRow:
+        return jobs.these([int(ref)])[0]
 
 
 def _print_outcome(done: _Done, base_url: str, *, working: bool, as_json: bool) -> None:

@@ -70,7 +70,8 @@ def _ids(table: Jobs, asked: Asked) -> list[int]:
 
 def told(table: Jobs | None, ids: Sequence[int], *, single: bool) -> dict[str, Any]:
     """The document of those jobs as they are now; empty if the ``single`` one is missing."""
-    found = [(table.job(one), table.files(one)) for one in ids] if table else []
+    known = {job.id: job for job in table.these(ids)} if table else {}
+    found = [(known[one], table.files_to_show(one)) for one in ids if table and one in known]
     workers = table.workers() if table and found else []
     return {**(result_document(found, workers, wiring.clock().now(), single=single) or {})}
 

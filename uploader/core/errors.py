@@ -8,6 +8,7 @@ UploaderError
 ├── Differs              12   files, or the model, are not as they were uploaded
 ├── WaitTimedOut         10   the jobs that were waited for have not ended in time
 ├── StoreError           11   the job table is locked, out of reach, read-only, newer or corrupt
+│   └── UnreadableRow    11   only one job's rows have values that nobody writes
 ├── LeaseLost             1   this worker no longer owns the job: write nothing more
 ├── Stopped               -   a stop token was set: not a failure, control flow
 ├── SourceUnsettled       -   an open source changed: prove it again before going on
@@ -104,7 +105,7 @@ class StoreError(UploaderError):
     """The state store cannot be used as it is."""
 
     exit_code = Exit.STORE
-    code = StoreCode.STORE
+    code: Coded = StoreCode.STORE
 
     def locate(self, place: str, setting: str) -> None:
         """Say which store it is, unless that is said already; ``setting`` is where it is set."""
@@ -117,6 +118,18 @@ class StoreError(UploaderError):
             self.message = f"{self.message} ({named})"
         self.hint = "; ".join(filter(None, [self.hint, f"its place is set by {setting}"]))
         self.args = (self.message,)
+
+
+class UnreadableRow(StoreError):
+    """The rows of one job have values that no version writes; other jobs are not concerned."""
+
+    code = Code.UNREADABLE_ROW
+
+    def __init__(self, job_id: int, why: str) -> None:
+        super().__init__(
+            f"the rows of job {job_id} cannot be read: {why}",
+            hint=self.code.hint.replace("JOB", str(job_id)),
+        )
 
 
 class LeaseLost(UploaderError):

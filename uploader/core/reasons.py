@@ -194,7 +194,7 @@ class Code(Coded):
         "unreadable_row",
         Status.FAILED,
         "The job's rows have values that no version of uploader writes.",
-        "delete its rows, or restore a copy of the job table; see who else may write the database",
+        "`uploader remove JOB` forgets it, or restore a copy; see who else may write the job table",
     )
     EXISTS_DIFFERENTLY = (
         "exists_differently",

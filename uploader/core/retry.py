@@ -15,7 +15,7 @@ from enum import Enum
 
 from uploader.core.coded import Coded
 from uploader.core.errors import JobError, RemoteError, StoreError, UploaderError, UsageError
-from uploader.core.job import Reason
+from uploader.core.job import Reason, Status
 from uploader.core.reasons import Code
 from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Call, Verdict
 
@@ -304,7 +304,9 @@ def cause_of(error: Exception) -> Cause | None:
         return _BY_CODE.get(error.code, Cause.ODD) if error.transient else None
     if isinstance(error, UsageError):  # another try finds the same
         return None
-    return Cause.STORE if isinstance(error, StoreError) else Cause.ODD
+    if isinstance(error, StoreError):  # only this job's rows, or the store as a whole
+        return None if error.code.leads_to is Status.FAILED else Cause.STORE
+    return Cause.ODD
 
 
 def decide(

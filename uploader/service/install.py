@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import sys
@@ -175,7 +176,8 @@ def _refuse_missing(service: Service) -> None:
     if key is not None and not key.exists():
         raise UsageError(
             f"there is no file {key} with the API key",
-            hint=f"`install -m 600 /dev/null {key}`, and write the key into it with an editor",
+            hint=f"`install -m 600 /dev/null {shlex.quote(str(key))}`,"
+            " and write the key into it with an editor",
         )
     if service.system:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -201,9 +202,10 @@ def _refuse_strangers_words(settings: Settings) -> None:
     file = settings.config_file
     for key, given in settings.given.items():
         if given.origin == str(file) and (key in _GRAVE or key.startswith("api.")):
+            mine = f"`chmod go-w {shlex.quote(str(file))}` if it is yours"
             raise UsageError(
                 f"{key} is refused: others may write {file}",
-                hint=f"`chmod go-w {file}` if it is yours, or set the variable instead",
+                hint=f"{mine}, or set the variable instead",
             )
 
 
@@ -216,7 +218,8 @@ def _exposed(settings: Settings) -> Iterator[str]:
     except OSError:
         return  # the code that needs the key reports it
     if exposed:
-        yield f"others may read or replace the API key in {file}: `chmod 600 {file}`"
+        here = shlex.quote(str(file))
+        yield f"others may read or replace the API key in {file}: `chmod 600 {here}`"
 
 
 def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:

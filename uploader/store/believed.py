@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from sqlalchemy import select, update
 
-from uploader.core.errors import StoreError
+from uploader.core.errors import UnreadableRow
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Reason, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
-from uploader.core.store_reasons import StoreCode
-from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.held import NO_LEASE
 from uploader.store.held_files import NO_SESSION
 from uploader.store.journal import Transaction, reason_columns
-from uploader.store.rows import file_of, read_job
+from uploader.store.rows import file_of, read_job, reading_job
 from uploader.store.tables import files, jobs
 
 
@@ -28,14 +26,12 @@ def believed(transaction: Transaction, job_id: int) -> Job | None:
     """
     try:
         job = read_job(transaction.connection, job_id)
-        code = None if _is_sealed(transaction, job) else Code.UNSEALED
-    except StoreError as error:
-        if error.code is not StoreCode.CORRUPT:
-            raise
-        code = Code.UNREADABLE_ROW
-    if code is None:
-        return job
-    _set_aside(transaction, job_id, Reason(code, code.meaning, code.hint))
+        if _is_sealed(transaction, job):
+            return job
+        reason = Reason(Code.UNSEALED, Code.UNSEALED.meaning, Code.UNSEALED.hint)
+    except UnreadableRow as error:
+        reason = Reason(error.code, error.message, error.hint)
+    _set_aside(transaction, job_id, reason)
     return None
 
 
@@ -44,7 +40,7 @@ def _is_sealed(transaction: Transaction, job: Job) -> bool:
     if seal.secret is None:
         return True
     query = select(files).where(files.c.job_id == job.id)
-    with corrupt_rows_as_store_error():
+    with reading_job(job.id):
         found = [file_of(row) for row in transaction.connection.execute(query)]
     if not seal.holds_job(job) or not all(map(seal.holds_file, found)):
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -92,7 +93,7 @@ def _as_json(options: Mapping[str, Any]) -> Any:
 def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
     wanted = f"cannot enqueue {new.manifest.root} as {new.model_id}"
     if row.status == Status.DONE:
-        model = f"accounts/{row.account}/models/{row.model_id}"
+        model = shlex.quote(f"accounts/{row.account}/models/{row.model_id}")
         return UsageError(
             f"{wanted}: job {row.id} ({row.path}) has made {model} READY with {difference}",
             hint="the files of a READY model cannot be changed: choose another `model_id`; or "

@@ -18,10 +18,9 @@ from uploader.core.events import EventKind
 from uploader.core.job import FileState, Mode, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import UploadUrl, UrlKind
-from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.fence import Fence
 from uploader.store.journal import Transaction, reason_columns, storable
-from uploader.store.rows import file_of
+from uploader.store.rows import file_of, reading_job
 from uploader.store.sealed import check_files
 from uploader.store.tables import files, jobs
 
@@ -332,7 +331,7 @@ class HeldFiles:
         """One file's row as just written; raises LeaseLost if the job has no such file."""
         this = (files.c.job_id == self._job_id, files.c.path == path)
         result = transaction.run(update(files).where(*this).values(**columns).returning(files))
-        with corrupt_rows_as_store_error():
+        with reading_job(self._job_id):
             row = result.one_or_none()
         if row is not None:
             return self._file(row)
@@ -340,7 +339,7 @@ class HeldFiles:
 
     def _file(self, row: Row[Any]) -> FileState:
         """Raises StoreError for a row that this program never writes, or that has no seal."""
-        with corrupt_rows_as_store_error():
+        with reading_job(self._job_id):
             file = file_of(row)
         check_files(self._seal, [file])
         return file
@@ -380,7 +379,7 @@ class HeldFiles:
             )
             .returning(files)
         )
-        with corrupt_rows_as_store_error():
+        with reading_job(self._job_id):
             found = transaction.run(statement).one_or_none()
         return None if found is None else self._file(found)
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from uploader.core.errors import NotFound, UsageError, VerbRefused
+from uploader.core.errors import NotFound, UnreadableRow, UsageError, VerbRefused
 from uploader.core.events import EventKind
 from uploader.core.job import (
     OPEN_STATUSES,
@@ -41,9 +41,10 @@ from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, no_listener, reason_columns
 from uploader.store.limits import Limits
 from uploader.store.restart import refuse, restart
-from uploader.store.rows import JOBS, event_of, file_of, job_of, read_job
+from uploader.store.rows import event_of, file_of, read_job, reading_job
 from uploader.store.sealed import check_files, check_job
 from uploader.store.tables import ENDED, HELD, OPEN, events, files, jobs
+from uploader.store.unreadable import check_unheld, readable, shown
 from uploader.store.verb_rules import check_deletable, check_removable, forgive
 
 #: The event of each user verb: its kind and its message.
@@ -60,7 +61,11 @@ _PAGE = 500
 
 
 class Jobs:
-    """The job table as commands see it. Every method raises StoreError."""
+    """The job table as commands see it. Every method raises StoreError.
+
+    A list of jobs to show also has those that cannot be read, as failed ones (`unreadable.py`); a
+    job that is asked for by itself is an error then.
+    """
 
     def __init__(
         self,
@@ -131,8 +136,8 @@ class Jobs:
         raise NotFound(f"every job of {ref} has ended: {ended}", hint="give the id")
 
     def of_model(self, ref: str) -> list[Job]:
-        """The jobs of a model, given by its id or its resource name, by id."""
-        return self._where(model_is(ref))
+        """The jobs of a model that can be read, given by its id or its resource name, by id."""
+        return self._readable(model_is(ref))
 
     def these(self, ids: Collection[int]) -> list[Job]:
         """Those of the jobs with these ids that are there, by id."""
@@ -143,11 +148,11 @@ class Jobs:
 
     def uploading(self) -> list[Job]:
         """The active jobs in stage upload that a worker holds, by id."""
-        return self._where(HELD, jobs.c.status == Status.ACTIVE, jobs.c.stage == Stage.UPLOAD)
+        return self._readable(HELD, jobs.c.status == Status.ACTIVE, jobs.c.stage == Stage.UPLOAD)
 
     def active_elsewhere(self, base_url: str) -> list[Job]:
         """The active jobs that are not for ``base_url``, by id."""
-        return self._where(OPEN, jobs.c.status == Status.ACTIVE, jobs.c.base_url != base_url)
+        return self._readable(OPEN, jobs.c.status == Status.ACTIVE, jobs.c.base_url != base_url)
 
     def jobs(self, ended: int | None = None, statuses: Collection[Status] = ()) -> list[Job]:
         """As `stream`, at once."""
@@ -181,8 +186,12 @@ class Jobs:
         if most is not None:
             ids = ids.order_by(jobs.c.id).limit(most)
         with self._journal.reading() as connection:
-            rows = connection.execute(JOBS.where(jobs.c.id.in_(ids)))
-            found = [job_of(row) for row in rows]
+            found = shown(connection, ids)
+        return self._as_attended(found)
+
+    def _readable(self, *conditions: ColumnElement[bool] | TextClause) -> list[Job]:
+        with self._journal.reading() as connection:
+            found = readable(connection, select(jobs.c.id).where(*conditions))
         return self._as_attended(found)
 
     def page(self, after: int, limit: int) -> list[Job]:
@@ -240,11 +249,18 @@ class Jobs:
     def files(self, job_id: int) -> list[FileState]:
         """The job's files by path."""
         query = select(files).where(files.c.job_id == job_id).order_by(files.c.path)
-        with self._journal.reading() as connection:
+        with self._journal.reading() as connection, reading_job(job_id):
             found = [file_of(row) for row in connection.execute(query)]
         if self._wary:
             check_files(self._journal.seal, found)
         return found
+
+    def files_to_show(self, job_id: int) -> list[FileState]:
+        """As `files`; none if they cannot be read, for a document about several jobs."""
+        try:
+            return self.files(job_id)
+        except UnreadableRow:
+            return []
 
     def snapshots(self) -> list[str]:
         """The snapshots in use: of jobs that may still send, or that a worker holds."""
@@ -356,12 +372,15 @@ class Jobs:
             return read_job(transaction.connection, job_id)
 
     def remove(self, job_id: int, now: datetime) -> None:
-        """Forget a done, cancelled or failed job that no worker holds.
+        """Forget a done, cancelled or failed job that no worker holds, or one that cannot be read.
 
         Raises NotFound, and VerbRefused for any other job.
         """
         with self._journal.writing(now) as transaction:
-            check_removable(read_job(transaction.connection, job_id))
+            try:
+                check_removable(read_job(transaction.connection, job_id))
+            except UnreadableRow:
+                check_unheld(transaction.connection, job_id)
             for table in (events, files):
                 transaction.run(delete(table).where(table.c.job_id == job_id))
             transaction.run(delete(jobs).where(jobs.c.id == job_id))

@@ -18,15 +18,13 @@ from typing import Any
 from sqlalchemy import Engine, Row, delete, func, insert, or_, select, update
 
 from uploader.core.documents import job_document
-from uploader.core.errors import StoreError
+from uploader.core.errors import UnreadableRow
 from uploader.core.events import EventKind
 from uploader.core.hooks import MAX_WAITING, HookState
 from uploader.core.job import Event
-from uploader.core.store_reasons import StoreCode
-from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.journal import Journal, Transaction, no_listener, storable
 from uploader.store.outbox_tables import deliveries, hooks
-from uploader.store.rows import event_of, file_of, read_job
+from uploader.store.rows import event_of, file_of, read_job, reading_job
 from uploader.store.tables import events, files, jobs
 
 _log = logging.getLogger(__name__)
@@ -89,12 +87,11 @@ class Outbox:
         connection = transaction.connection
         try:
             job = read_job(connection, event.job_id)
-            rows = connection.execute(select(files).where(files.c.job_id == job.id))
-            with corrupt_rows_as_store_error():
-                listed = sorted((file_of(row) for row in rows), key=lambda file: file.path)
-        except StoreError as error:
-            if error.code is not StoreCode.CORRUPT:
-                raise
+            query = select(files).where(files.c.job_id == job.id)
+            with reading_job(job.id):
+                rows = [file_of(row) for row in connection.execute(query)]
+            listed = sorted(rows, key=lambda file: file.path)
+        except UnreadableRow as error:
             _log.warning("hook %s is not told of job %d: %s", name, event.job_id, error.message)
             return False
         transaction.run(

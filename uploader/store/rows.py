@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, Table, case, func, select
+from sqlalchemy.exc import DBAPIError
 
-from uploader.core.errors import JobRefused, NotFound
+from uploader.core.documents import FindingJson
+from uploader.core.errors import JobRefused, NotFound, UnreadableRow
 from uploader.core.job import (
+    ACCOUNT_ID,
+    MODEL_ID,
     SHA256,
+    UNKNOWN_ACCOUNT,
     Event,
     FileState,
     Job,
@@ -20,9 +29,10 @@ from uploader.core.job import (
     Stage,
     Status,
 )
-from uploader.core.redact import SessionUri
+from uploader.core.redact import SessionUri, foreign_line
 from uploader.core.resumable import UploadUrl, read_url
-from uploader.store.database.dialect import corrupt_rows_as_store_error
+from uploader.core.text import flaw_of_path
+from uploader.store.database import dialect
 from uploader.store.tables import events, files, jobs
 
 
@@ -54,9 +64,25 @@ JOBS: Select[Any] = (
 )
 
 
+_MAX_WORDS_CHARS = 200
+
+
+@contextlib.contextmanager
+def reading_job(job_id: int) -> Iterator[None]:
+    """Wraps the reading of one job's rows. Raises UnreadableRow."""
+    try:
+        yield
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise UnreadableRow(job_id, foreign_line(str(error), _MAX_WORDS_CHARS)) from error
+    except DBAPIError as error:
+        if not dialect.is_no_text(error):
+            raise
+        raise UnreadableRow(job_id, "a value is not text") from error
+
+
 def read_job(connection: Connection, job_id: int) -> Job:
-    """Raises NotFound, and StoreError for a row with impossible values."""
-    with corrupt_rows_as_store_error():
+    """Raises NotFound, and UnreadableRow."""
+    with reading_job(job_id):
         row = connection.execute(JOBS.where(jobs.c.id == job_id)).one_or_none()
         if row is not None:
             return job_of(row)
@@ -94,11 +120,39 @@ def _check(row: Row[Any], types: _Types) -> None:
     for place, name, allowed in types:
         if type(row[place]) not in allowed:
             raise ValueError(f"{name} has a value of another type")
+        if isinstance(row[place], float) and not math.isfinite(row[place]):
+            raise ValueError(f"{name} is not a number")
+
+
+def _check_names(row: Row[Any]) -> None:
+    """Names go into commands that people copy. Raises ValueError for one that nobody may give."""
+    if row.account != UNKNOWN_ACCOUNT and not ACCOUNT_ID.fullmatch(row.account):
+        raise ValueError("account is not the id of an account")
+    if not MODEL_ID.fullmatch(row.model_id):
+        raise ValueError("model_id is not the id of a model")
+    for path in filter(None, (row.path, row.snapshot)):
+        if not PurePosixPath(path).is_absolute() or flaw_of_path(path):
+            raise ValueError("a folder has no whole path")
+
+
+def _check_lists(row: Row[Any]) -> None:
+    """Raises ValueError for JSON of another shape than the program writes."""
+    if not all(isinstance(one, str) for one in row.warnings):
+        raise ValueError("a warning is not text")
+    for one in row.preflight:
+        if not isinstance(one, dict) or not one.keys() >= FindingJson.__required_keys__:
+            raise ValueError("preflight has something that is not a finding")
+        if not all(isinstance(word, str) for word in one.values()):
+            raise ValueError("preflight has a finding that is not text")
+    if not isinstance(row.create_body.get("model", {}), dict):
+        raise ValueError("create_body describes no model")  # noqa: TRY004 - a value, not a type
 
 
 def job_of(row: Row[Any]) -> Job:
     """A job of a row of `JOBS`. Raises ValueError for a value that the program never writes."""
     _check(row, _JOB)
+    _check_names(row)
+    _check_lists(row)
     return Job(
         id=row.id,
         base_url=row.base_url,

@@ -32,7 +32,7 @@ def wait_for(
     """
     never, began_s = threading.Event(), clock.boot_s()
     while True:
-        found = [jobs.job(job_id) for job_id in dict.fromkeys(ids)]
+        found = _these(jobs, ids)
         show(found)
         if all(job.status in ENDS for job in found):
             return found
@@ -40,6 +40,12 @@ def wait_for(
         if left_s <= 0:
             raise _timed_out(found)
         clock.wait(never, min(_POLL_S, left_s))
+
+
+def _these(jobs: Jobs, ids: Sequence[int]) -> list[Job]:
+    """In the order of ``ids``, each once; one that cannot be read has failed. Raises NotFound."""
+    known = {job.id: job for job in jobs.these(ids)}
+    return [known.get(job_id) or jobs.job(job_id) for job_id in dict.fromkeys(ids)]
 
 
 def _timed_out(jobs: Sequence[Job]) -> WaitTimedOut:

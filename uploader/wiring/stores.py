@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shlex
 import stat
 from typing import TYPE_CHECKING, Self
 
@@ -187,7 +188,8 @@ def _secret(file: Path) -> bytes:
         hint = f"`chown` it to the user that runs uploader, or to root: uid {os.geteuid()} or 0"
         raise _refused(file, f"belongs to uid {facts.st_uid}, who may replace it", hint)
     if facts.st_mode & _EXPOSED:
-        raise _refused(file, "may be read or replaced by others", f"`chmod g-w,o= {file}`")
+        hint = f"`chmod g-w,o= {shlex.quote(str(file))}`"
+        raise _refused(file, "may be read or replaced by others", hint)
     if not _MIN_SECRET_BYTES <= len(secret) <= _MAX_SECRET_BYTES:
         why = f"must have {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} characters"
         raise _refused(file, why, f"for a table without jobs make a new one: {_made(file)}")
@@ -195,7 +197,7 @@ def _secret(file: Path) -> bytes:
 
 
 def _made(file: Path) -> str:
-    return f"`(umask 077; openssl rand -hex 32 > {file})`"
+    return f"`(umask 077; openssl rand -hex 32 > {shlex.quote(str(file))})`"
 
 
 def _refused(file: Path, why: str, hint: str) -> UsageError:

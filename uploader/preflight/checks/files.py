@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -118,7 +119,7 @@ def key_file(contents: Contents) -> Iterable[Finding]:
     for name in contents.folder.names:
         if role(name) is Role.OTHER and looks_secret(name):
             message = f"{name} looks like a key or credentials, and would be sent"
-            yield warning("key_file", name, message, f"`exclude` '{name}'")
+            yield warning("key_file", name, message, f"`exclude` {shlex.quote(name)}")
 
 
 def config_json(contents: Contents) -> Iterable[Finding]:

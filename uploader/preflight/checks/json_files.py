@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def json_dialect(contents: Contents) -> Iterable[Finding]:
         if _begin(contents.root / name).startswith(_MARK):
             severity = warning if name == FIREWORKS else error
             message = f"{name} begins with a byte order mark, which Transformers does not read"
-            hint = f"save it as UTF-8 without a mark: sed -i '1s/^\\xef\\xbb\\xbf//' {name}"
+            here = shlex.quote(f"./{name}")
+            hint = f"save it as UTF-8 without a mark: sed -i '1s/^\\xef\\xbb\\xbf//' {here}"
             yield severity("json_dialect", name, message, hint)
         words = contents.constants.get(name)
         if words:

@@ -60,7 +60,7 @@ def _contents(
                 return
             found = [*islice(table.stream(_MAX_JOBS), _MAX_JOBS)]
             now = clock.now()
-            documents = [job_document(job, table.files(job.id), now) for job in found]
+            documents = [job_document(job, table.files_to_show(job.id), now) for job in found]
             yield "jobs.json", json.dumps(documents, indent=2)
             since = max(0, table.last_event() - _MAX_EVENTS)
             lines = [json.dumps(event_json(event)) for event in table.events(since=since)]

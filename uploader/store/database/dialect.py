@@ -62,6 +62,11 @@ def store_errors() -> Iterator[None]:
         raise causes.CORRUPT.error() from error
 
 
+def is_no_text(error: DBAPIError) -> bool:
+    """Whether a value was asked for as text, and is not: one row is damaged, not the store."""
+    return sqlite.is_no_text(error.orig)
+
+
 def _without_the_row(error: IntegrityError) -> IntegrityError:
     """PostgreSQL quotes the whole row after its first line, including the session URI.
 

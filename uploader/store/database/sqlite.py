@@ -55,12 +55,17 @@ def cause(error: BaseException | None) -> causes.Cause | None:
 
 def _primary_code(error: BaseException | None) -> int:
     """SQLite's primary result code: the low byte of what it reports."""
-    if isinstance(error, sqlite3.OperationalError) and (
-        # An error without a number is Python's own, about text that is not UTF-8.
-        not hasattr(error, "sqlite_errorcode") or str(error) == "unsupported file format"
+    if is_no_text(error) or (
+        isinstance(error, sqlite3.OperationalError) and str(error) == "unsupported file format"
     ):
         return sqlite3.SQLITE_CORRUPT
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+
+
+def is_no_text(error: BaseException | None) -> bool:
+    """Whether it is about a text that is not UTF-8: an error of Python's own has no number."""
+    own = not hasattr(error, "sqlite_errorcode")
+    return isinstance(error, sqlite3.OperationalError) and own
 
 
 def open_file(path: Path, busy_timeout_s: float) -> Engine:

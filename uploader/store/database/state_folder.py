@@ -9,6 +9,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shlex
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -106,5 +107,6 @@ def _refuse_strangers(what: str, path: Path, facts: os.stat_result) -> None:
     if facts.st_mode & _OTHERS_WRITE:
         raise UsageError(
             f"the {what} {path} may be written by others (mode {stat.S_IMODE(facts.st_mode):04o})",
-            hint=f"if nobody did, `chmod go-w {path}`; else set UPLOADER_STATE_DIR to a new folder",
+            hint=f"if nobody did, `chmod go-w {shlex.quote(str(path))}`;"
+            " else set UPLOADER_STATE_DIR to a new folder",
         )

@@ -1,0 +1,128 @@
+"""Jobs whose rows cannot be read: they hide no other job, and are shown as jobs that failed.
+
+Rows are input: somebody else may have written them (docs/invariants.md §10). A command for such a
+job alone ends in `unreadable_row`, unless it is `remove`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Select, Text, cast, select
+
+from uploader.core.errors import NotFound, UnreadableRow, VerbRefused
+from uploader.core.job import (
+    ACCOUNT_ID,
+    ENDED_STATUSES,
+    MODEL_ID,
+    UNKNOWN_ACCOUNT,
+    Job,
+    Kind,
+    Reason,
+    Stage,
+    Status,
+)
+from uploader.store.rows import JOBS, job_of, read_job, reading_job
+from uploader.store.tables import jobs
+
+_T = TypeVar("_T")
+#: As text every value can be read, whatever its column is for.
+_AS_TEXT = select(
+    *(
+        cast(jobs.c[name], Text).label(name)
+        for name in (
+            *("base_url", "account", "model_id", "path", "kind", "stage", "status"),
+            *("created_at", "updated_at"),
+        )
+    )
+)
+_UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
+
+
+def readable(connection: Connection, ids: Select[Any]) -> list[Job]:
+    """Those of the jobs with these ids that can be read, by id."""
+    return _read(connection, ids, lambda _error, _job_id: None)
+
+
+def shown(connection: Connection, ids: Select[Any]) -> list[Job]:
+    """The jobs with these ids, by id; of one that cannot be read, what can be said of it."""
+    return _read(connection, ids, lambda error, job_id: _stand_in(connection, job_id, error))
+
+
+def _read(
+    connection: Connection,
+    ids: Select[Any],
+    otherwise: Callable[[UnreadableRow, int], Job | None],
+) -> list[Job]:
+    """All at once, and one by one only if one of them cannot be read."""
+    try:
+        with reading_job(0):
+            return [job_of(row) for row in connection.execute(JOBS.where(jobs.c.id.in_(ids)))]
+    except UnreadableRow:
+        known = sorted(connection.execute(ids).scalars())
+    found = (_one(connection, job_id, otherwise) for job_id in known)
+    return [job for job in found if job is not None]
+
+
+def _one(
+    connection: Connection, job_id: int, otherwise: Callable[[UnreadableRow, int], Job | None]
+) -> Job | None:
+    try:
+        return read_job(connection, job_id)
+    except NotFound:  # it was removed meanwhile
+        return None
+    except UnreadableRow as error:
+        return otherwise(error, job_id)
+
+
+def _stand_in(connection: Connection, job_id: int, error: UnreadableRow) -> Job:
+    """What can be said of that job. It needs a human, so an open one counts as failed."""
+    said: dict[str, str | None] = {}
+    with suppress(UnreadableRow), reading_job(job_id):
+        said = dict(connection.execute(_AS_TEXT.where(jobs.c.id == job_id)).mappings().one())
+
+    def say(name: str, reader: Callable[[str], _T], otherwise: _T) -> _T:
+        try:
+            return reader(said.get(name) or "")
+        except ValueError:
+            return otherwise
+
+    status = say("status", Status, Status.FAILED)
+    return Job(
+        id=job_id,
+        base_url=say("base_url", str, ""),
+        account=say("account", _named(ACCOUNT_ID.fullmatch), UNKNOWN_ACCOUNT),
+        model_id=say("model_id", _named(MODEL_ID.fullmatch), UNKNOWN_ACCOUNT),
+        path=say("path", str, ""),
+        kind=say("kind", Kind, Kind.BASE),
+        create_body={},
+        stage=say("stage", Stage, Stage.CREATE),
+        status=status if status in ENDED_STATUSES else Status.FAILED,
+        created_at=say("created_at", _time, _UNKNOWN_TIME),
+        updated_at=say("updated_at", _time, _UNKNOWN_TIME),
+        reason=Reason(error.code, error.message, error.hint),
+    )
+
+
+def _named(fits: Callable[[str], object]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not fits(text):
+            raise ValueError
+        return text
+
+    return read
+
+
+def _time(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def check_unheld(connection: Connection, job_id: int) -> None:
+    """Raises VerbRefused if a worker has the job that cannot be read: it will let go of it."""
+    held = select(jobs.c.lease_token.is_not(None)).where(jobs.c.id == job_id)
+    if connection.execute(held).scalar():
+        raise VerbRefused(f"a worker still has job {job_id}", hint="try again in a moment")
