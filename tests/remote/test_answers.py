@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import resource
 import socket
 import ssl
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,7 @@ from uploader.core.errors import RemoteError
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import Confirmed
 from uploader.core.verdict import Verdict
+from uploader.remote.answers import _BoundedStream
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
 from uploader.remote.trust import context
@@ -118,6 +121,48 @@ def test_an_answer_that_drips_ends_in_time(
     assert 0.4 < time.monotonic() - began_s < DEADLINE_S  # the drip goes on for an hour
     assert caught.value.verdict is Verdict.TRANSIENT
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("bps", "ends_s"),
+    [(1, 120), (1000, 136.7), (8192, 240), (1 << 20, 240), (0, 120)],
+    ids=["a drip", "a slow one", "the slowest line", "a fast one", "nothing"],
+)
+def test_a_whole_answer_has_one_deadline_and_a_drip_does_not_move_it(
+    bps: float, ends_s: float
+) -> None:
+    """By a clock that a byte stream moves: each read takes a second."""
+    line = Line(bps)
+    stream = _BoundedStream(line, line, 1 << 30, lambda: line.now_s)
+    with pytest.raises(TimeoutError):
+        stream.readall()
+    assert ends_s - 1 <= line.now_s - 1000 <= ends_s + 2
+
+
+class Line(io.RawIOBase):
+    """A connection over which ``bps`` bytes a second arrive, without an end."""
+
+    def __init__(self, bps: float) -> None:
+        self.now_s = 1000.0
+        self._bps = bps
+        self._left_s = 120.0
+
+    def readable(self) -> bool:
+        return True
+
+    def gettimeout(self) -> float:
+        return self._left_s
+
+    def settimeout(self, seconds: float) -> None:
+        self._left_s = seconds
+
+    def readinto(self, buffer: Any) -> int:
+        wait_s = 1.0 if self._bps else self._left_s
+        if wait_s > self._left_s or not self._bps:
+            self.now_s += self._left_s
+            raise TimeoutError
+        self.now_s += wait_s
+        return min(int(self._bps * wait_s), len(buffer))
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "deflate", "br", "zstd", "gzip, identity"])

@@ -17,8 +17,10 @@ import requests
 #: Storage answers are short; the control plane sends one signed URL of some 1.5 KB per file.
 MAX_STORAGE_BYTES = 1 << 20
 MAX_CONTROL_BYTES = 32 << 20
-#: A whole answer may take this many times as long as its first byte.
-_WHOLE_FACTOR = 2.0
+#: An answer may take as long as its first byte, and longer only if so many bytes a second arrive:
+#: slow is not stalled (docs/architecture.md §7). Even then it ends after twice that time.
+_SLOWEST_BPS = 8192.0
+_LONGEST_FACTOR = 2.0
 _BLOCK_BYTES = 64 * 1024
 
 
@@ -58,25 +60,30 @@ class _BoundedStream(io.RawIOBase):
     ) -> None:
         self._raw = raw
         self._sock = sock
-        self._left_bytes = max_bytes
+        self._max_bytes = max_bytes
         self._now_s = now_s
+        self._came_bytes = 0
         self._wait_s: float | None = sock.gettimeout()
-        self._ends_s = None if self._wait_s is None else now_s() + _WHOLE_FACTOR * self._wait_s
+        self._began_s = now_s()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self._ends_s is not None and self._wait_s is not None:
-            left_s = self._ends_s - self._now_s()
+        if self._wait_s is not None:
+            left_s = self._began_s + self._may_take_s(self._wait_s) - self._now_s()
             if left_s <= 0:
                 raise TimeoutError("the answer did not end in time")
             self._sock.settimeout(min(self._wait_s, left_s))
         count = self._raw.readinto(buffer)
-        self._left_bytes -= count or 0
-        if self._left_bytes < 0:
+        self._came_bytes += count or 0
+        if self._came_bytes > self._max_bytes:
             raise AnswerTooLarge
         return count
+
+    def _may_take_s(self, wait_s: float) -> float:
+        """One deadline for the whole answer; what drips in does not move it."""
+        return min(wait_s + self._came_bytes / _SLOWEST_BPS, _LONGEST_FACTOR * wait_s)
 
     def close(self) -> None:
         self._raw.close()
