@@ -1,7 +1,8 @@
-"""For every test: no fuzzing against the clock, no key of an earlier test."""
+"""For every test: no fuzzing against the clock, no key of an earlier test, Ctrl-C as usual."""
 
 from __future__ import annotations
 
+import signal
 from collections import deque
 
 import pytest
@@ -13,6 +14,12 @@ settings.register_profile("uploader", deadline=None, max_examples=50, derandomiz
 settings.load_profile("uploader")
 
 pytest_plugins = ("tests.postgresql", "tests.scheme")
+
+
+def pytest_configure() -> None:
+    """A shell that runs the tests in the background ignores Ctrl-C for them and their processes."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
