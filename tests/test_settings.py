@@ -340,7 +340,7 @@ def test_a_file_that_is_not_utf8_or_not_readable(
     def denied(*_: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr(os, "open", denied)
     with pytest.raises(UsageError, match="cannot be read: Permission denied"):
         load(config, {})
 

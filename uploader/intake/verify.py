@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from uploader import files
 from uploader.core.errors import (
     JobError,
     NotFound,
@@ -79,11 +78,12 @@ def proof_of_job(job: Job, files: Sequence[FileState]) -> Proof:
 def proof_of_receipt(path: Path) -> Proof:
     """What a receipt says. Raises NotFound, and UsageError if the file is not a receipt."""
     try:
-        with open(path, "rb", opener=_unhindered) as file:
-            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-            raw = file.read(MAX_RECEIPT_BYTES + 1) if regular else b""
+        raw, _ = files.read(path, MAX_RECEIPT_BYTES + 1)
     except FileNotFoundError:
         raise NotFound(f"there is no file {path}", hint="check the path") from None
+    except files.NotAFile as flaw:
+        why = f"cannot read {path}, which is not a receipt: {flaw.strerror}"
+        raise UsageError(why, hint=_HINT) from None
     except OSError as error:
         hint = "give a file that this user may read"
         raise UsageError(f"cannot read {path}: {error.strerror}", hint=hint) from None
@@ -92,11 +92,6 @@ def proof_of_receipt(path: Path) -> Proof:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as flaw:
         why = str(flaw) if type(flaw) is ValueError else "it lacks what a receipt has"
         raise UsageError(f"{path} is not a receipt: {why}", hint=_HINT) from None
-
-
-def _unhindered(path: str, flags: int) -> int:
-    """A pipe would be waited for."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _proof(raw: bytes) -> Proof:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from uploader import files
 from uploader.core.errors import NotFound, UsageError
 from uploader.core.job import Kind
 from uploader.model.kinds import RESOURCE_NAME
@@ -168,8 +169,7 @@ def read_fields(path: Path) -> dict[str, Any]:
     """The JSON object in the file ``path``, not yet checked. Raises NotFound, UsageError."""
     hint = 'write an object with fields of the model, like {"contextLength": 32768}'
     try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_BYTES + 1)
+        raw, _ = files.read(path, _MAX_BYTES + 1, pipe=True)
         found = json.loads(raw, object_pairs_hook=_once)
     except FileNotFoundError:
         raise NotFound(f"{_FILE}: there is no file {path}", hint="check the path") from None

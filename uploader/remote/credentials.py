@@ -6,8 +6,6 @@ See docs/configuration.md §5, docs/fireworks.md §7.
 from __future__ import annotations
 
 import hashlib
-import os
-import selectors
 import shlex
 import subprocess
 from configparser import Error as ConfigParserError
@@ -15,6 +13,7 @@ from configparser import RawConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from uploader import files
 from uploader.core.api_key import flaw_of_api_key
 from uploader.core.errors import RemoteError, UploaderError
 from uploader.core.reasons import Code
@@ -95,10 +94,11 @@ def _key(text: str, source: str) -> ApiKey:
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return file.read(_MAX_BYTES).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        why = type(error).__name__
+        return files.read(path, _MAX_BYTES, pipe=True)[0].decode("utf-8-sig")
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+    except ValueError:
+        why = "it is not text"
     raise _no_key(f"{path} cannot be read: {why}")
 
 
@@ -116,13 +116,19 @@ def _output(command: str) -> str:
 
 
 def _run(command: list[str]) -> bytes:
-    """What ``command`` prints, in bounded time and memory. Raises OSError, CalledProcessError."""
+    """What ``command`` prints, in bounded time and memory.
+
+    It is read until the output is closed: what the command leaves running may keep it open. Raises
+    OSError, CalledProcessError, and ValueError for more than any key.
+    """
     ends_s = _CLOCK.boot_s() + _COMMAND_S
     with subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as process:
         try:
-            printed = _printed(process, ends_s)
+            printed = files.read_to_end(process.stdout.fileno(), _MAX_BYTES, ends_s)  # type: ignore[union-attr]
+            if len(printed) == _MAX_BYTES:  # no key is that long
+                raise ValueError
             code = process.wait(max(0.0, ends_s - _CLOCK.boot_s()))
         except subprocess.TimeoutExpired:
             raise TimeoutError from None
@@ -131,25 +137,6 @@ def _run(command: list[str]) -> bytes:
     if code:
         raise subprocess.CalledProcessError(code, "")
     return printed
-
-
-def _printed(process: subprocess.Popen[bytes], ends_s: float) -> bytes:
-    """Read until the output is closed: what the command leaves running may keep it open.
-
-    Raises TimeoutError, and ValueError for more than any key.
-    """
-    printed = b""
-    with selectors.DefaultSelector() as ready:
-        ready.register(process.stdout or -1, selectors.EVENT_READ)
-        while len(printed) < _MAX_BYTES:
-            left_s = ends_s - _CLOCK.boot_s()
-            if left_s <= 0 or not (found := ready.select(left_s)):
-                raise TimeoutError
-            block = os.read(found[0][0].fd, _MAX_BYTES)
-            if not block:
-                return printed
-            printed += block
-    raise ValueError  # no key is that long
 
 
 def _ini_key(text: str) -> str:

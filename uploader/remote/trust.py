@@ -9,15 +9,18 @@ from pathlib import Path
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
+from uploader import files
 from uploader.core.errors import UsageError
 
+#: Ten times as long as Mozilla's.
+_MAX_BYTES = 4_000_000
 _ONE_AT_A_TIME = threading.Lock()
 
 
 def context(bundle: Path | None) -> ssl.SSLContext:
     """The authorities in ``bundle`` alone; without one, the machine's and Mozilla's.
 
-    A bundle is a file, or a folder as OpenSSL hashes it. Made once per process: reading the
+    A bundle is a file, a pipe, or a folder as OpenSSL hashes it. Made once per process: reading the
     authorities takes longer than a request. Raises UsageError for a bundle that cannot be used.
     """
     with _ONE_AT_A_TIME:  # the first connections of several files need it at once
@@ -34,10 +37,15 @@ def _made(bundle: Path | None) -> ssl.SSLContext:
     try:
         if bundle.is_dir():
             made.load_verify_locations(capath=bundle)
+        elif bundle.is_fifo():
+            text, _ = files.read(bundle, _MAX_BYTES, pipe=True)
+            made.load_verify_locations(cadata=text.decode("ascii", "ignore"))
         else:
+            files.require_file(bundle)
             made.load_verify_locations(cafile=bundle)
-    except OSError as problem:  # ssl.SSLError is an OSError
-        why = "contains no certificate" if isinstance(problem, ssl.SSLError) else problem.strerror
+    except (OSError, ValueError) as problem:  # ssl.SSLError is an OSError
+        odd = isinstance(problem, ssl.SSLError) or not isinstance(problem, OSError)
+        why = "it contains no certificate" if odd else getattr(problem, "strerror", None)
         raise UsageError(
             f"fireworks.ca_bundle cannot be {bundle}: {why}",
             hint="give a file of PEM certificates; REQUESTS_CA_BUNDLE and SSL_CERT_FILE set it too",

@@ -91,8 +91,8 @@ class Hook(Section):
     @classmethod
     def _readable(cls, files: tuple[Path, ...]) -> tuple[Path, ...]:
         for file in files:
-            if not os.access(file, os.R_OK):
-                raise ValueError(f"secret_file {file} cannot be read")
+            if not (os.path.isfile(file) and os.access(file, os.R_OK)):  # noqa: PTH113
+                raise ValueError(f"secret_file {file} is not a file that can be read")
         return files
 
     @model_validator(mode="after")

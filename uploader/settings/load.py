@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import platformdirs
 from pydantic import ValidationError
 
+from uploader import files
 from uploader.core.api_key import flaw_of_api_key
 from uploader.core.errors import UsageError
 from uploader.core.redact import MASK, ApiKey, foreign_line, redact
@@ -261,9 +262,7 @@ def _from_file(document: Mapping[str, Any], file: Path | None) -> Iterator[_Entr
 def _document(file: Path) -> tuple[dict[str, Any], bool]:
     """What the file says, and whether others than its user may have written that."""
     try:
-        with file.open("rb") as opened:
-            facts = os.fstat(opened.fileno())  # of what is read, whatever its path leads to later
-            text = opened.read(_MAX_FILE_BYTES + 1)
+        text, facts = files.read(file, _MAX_FILE_BYTES + 1)
         if len(text) > _MAX_FILE_BYTES:
             raise UsageError(
                 f"{file} is too large for a configuration", hint="is this the right file?"

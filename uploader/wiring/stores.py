@@ -9,6 +9,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING, Self
 
+from uploader import files
 from uploader.core.errors import NotFound, StoreError, UsageError
 from uploader.runtime import importing
 
@@ -175,9 +176,7 @@ def seal(settings: Settings) -> Seal:
 
 def _secret(file: Path) -> bytes:
     try:
-        with file.open("rb") as opened:
-            facts = os.fstat(opened.fileno())
-            secret = opened.read(_MAX_SECRET_BYTES + 1).strip()
+        text, facts = files.read(file, _MAX_SECRET_BYTES + 1, pipe=True)
     except FileNotFoundError:
         hint = "copy it from a machine that has it; only for a table without jobs make a new one:"
         raise _refused(file, "is not there", f"{hint} {_made(file)}") from None
@@ -190,6 +189,7 @@ def _secret(file: Path) -> bytes:
     if facts.st_mode & _EXPOSED:
         hint = f"`chmod g-w,o= {shlex.quote(str(file))}`"
         raise _refused(file, "may be read or replaced by others", hint)
+    secret = text.strip()
     if not _MIN_SECRET_BYTES <= len(secret) <= _MAX_SECRET_BYTES:
         why = f"must have {_MIN_SECRET_BYTES} to {_MAX_SECRET_BYTES} characters"
         raise _refused(file, why, f"for a table without jobs make a new one: {_made(file)}")

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from uploader import files
 from uploader.core.hooks import Undelivered, body_of, sentence_of
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.webhook import Receiver, may_reach, send
@@ -73,8 +74,7 @@ def _signature(file: Path, message_id: str, now: datetime, body: bytes) -> str:
     from standardwebhooks.webhooks import Webhook  # noqa: PLC0415 - only webhooks need it
 
     try:
-        with file.open("rb") as opened:
-            secret = opened.read(_MAX_SECRET_BYTES).decode("ascii").strip()
+        secret = files.read(file, _MAX_SECRET_BYTES)[0].decode("ascii").strip()
         signature: str = Webhook(secret).sign(message_id, now, body.decode("utf-8"))
     except (OSError, ValueError, RuntimeError) as problem:
         why = f"its secret_file {file} cannot be used ({type(problem).__name__})"

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from uploader import files
 from uploader.core.addresses import is_loopback
 from uploader.core.errors import UsageError
 from uploader.runtime import Clock, spawn
@@ -88,6 +89,8 @@ def certificate(settings: Settings) -> ssl.SSLContext | None:
         return None
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
+        for file in (cert, key):
+            files.require_file(file)
         tls.load_cert_chain(cert, key, password="")
     except (OSError, ValueError) as problem:  # SSLError is an OSError
         raise UsageError(

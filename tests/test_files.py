@@ -1,0 +1,131 @@
+"""A file that a user names may be a pipe or a device: nobody waits for it for ever."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
+
+from uploader import files
+from uploader.core.errors import UploaderError, UsageError
+from uploader.intake.verify import proof_of_receipt
+from uploader.model.fields import read_fields
+from uploader.remote import trust
+from uploader.remote.credentials import ApiKeySource
+from uploader.service.hooks.deliver import _signed
+from uploader.service.http.listen import certificate
+from uploader.settings.load import load
+from uploader.settings.schema import Settings
+from uploader.wiring import seal
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+AT_ONCE_S = 20.0
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PATIENCE_S", 0.2)
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    path = tmp_path / "pipe"
+    os.mkfifo(path, 0o600)
+    return path
+
+
+@pytest.fixture
+def written(pipe: Path) -> Iterator[Callable[[bytes], Path]]:
+    """Somebody writes into the pipe, as soon as it is read."""
+    threads: list[threading.Thread] = []
+
+    def write(content: bytes) -> Path:
+        threads.append(threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True))
+        threads[-1].start()
+        return pipe
+
+    yield write
+    for thread in threads:
+        thread.join(AT_ONCE_S)
+
+
+def settings_of(tmp_path: Path, **words: object) -> Settings:
+    return Settings(state_dir=tmp_path / "state", **words)  # type: ignore[arg-type]
+
+
+OPENERS: dict[str, Callable[[Path, Path], object]] = {
+    "key file": lambda path, _: ApiKeySource(None, path, None, None).read(),
+    "receipt": lambda path, _: proof_of_receipt(path),
+    "fields of the model": lambda path, _: read_fields(path),
+    "CA bundle": lambda path, _: trust._made(path),
+    "secret of the table": lambda path, home: seal(settings_of(home, database_secret_file=path)),
+    "secret of a hook": lambda path, _: _signed((path,), "m", NOW, b""),
+    "certificate": lambda path, home: certificate(
+        settings_of(home, api={"tls_cert_file": path, "tls_key_file": path})
+    ),
+    "configuration": lambda path, _: load(path),
+}
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("what", OPENERS)
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "endless"])
+def test_what_is_not_a_file_is_refused_and_not_waited_for(
+    tmp_path: Path, pipe: Path, what: str, kind: str
+) -> None:
+    places = {"device": Path("/dev/null"), "folder": tmp_path, "endless": Path("/dev/zero")}
+    if (kind, what) == ("folder", "CA bundle"):
+        pytest.skip("OpenSSL takes a folder")
+    began_s = time.monotonic()
+    with pytest.raises((UploaderError, Exception)) as caught:
+        OPENERS[what](places.get(kind, pipe), tmp_path)
+    assert isinstance(caught.value, UploaderError) or what == "secret of a hook"
+    assert time.monotonic() - began_s < AT_ONCE_S
+
+
+@pytest.mark.parametrize("what", ["key file", "fields of the model", "secret of the table"])
+def test_what_a_shell_gives_in_place_of_a_file_is_read_to_its_end(
+    tmp_path: Path, written: Callable[[bytes], Path], what: str
+) -> None:
+    content = b'{"contextLength":32768,"title":"mine"}'
+    OPENERS[what](written(content), tmp_path)
+
+
+def test_a_bundle_may_come_through_a_pipe(written: Callable[[bytes], Path]) -> None:
+    bundle = Path(DEFAULT_CA_BUNDLE_PATH).read_bytes()
+    made = trust._made.__wrapped__(written("# é\n".encode() + bundle))
+    assert made.get_ca_certs()
+
+
+@pytest.mark.parametrize("nothing", [b"", b"no certificate"])
+def test_a_bundle_without_a_certificate_is_refused(
+    written: Callable[[bytes], Path], nothing: bytes
+) -> None:
+    with pytest.raises(UsageError, match="it contains no certificate"):
+        trust._made.__wrapped__(written(nothing))
+
+
+def test_a_pipe_gives_no_more_than_was_asked_for(written: Callable[[bytes], Path]) -> None:
+    assert files.read(written(b"x" * 100_000), 70_000, pipe=True)[0] == b"x" * 70_000
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_pipe_that_is_kept_open_is_given_up(pipe: Path) -> None:
+    kept = os.open(pipe, os.O_RDWR)
+    os.write(kept, b"half a key")
+    with pytest.raises(TimeoutError):
+        files.read(pipe, 100, pipe=True)
+    os.close(kept)
+
+
+def test_what_was_read_is_what_the_facts_are_about(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"abc")
+    content, facts = files.read(path, 2)
+    assert (content, facts.st_size, facts.st_ino) == (b"ab", 3, path.stat().st_ino)

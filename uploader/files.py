@@ -1,0 +1,81 @@
+"""Files that the user names, by a setting or an option: reading one never takes for ever.
+
+A name may lead to a pipe or a device, and opening one, or reading it, may wait for ever. So
+everything but a file is refused. A pipe is taken where a shell gives one in place of a file,
+`<(pass show fireworks)` or /dev/stdin, which spares a key the disk: for those it is waited for, as
+long as a key command may take. A worker reads such a file again and again, and a pipe only once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+from pathlib import Path
+
+from uploader.runtime import SystemClock
+
+#: For how many seconds in all somebody may write into a pipe.
+PATIENCE_S = 30.0
+_CLOCK = SystemClock()
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+class NotAFile(OSError):
+    """It is a folder, a pipe, a socket or a device."""
+
+
+def read(path: Path, most: int, *, pipe: bool = False) -> tuple[bytes, os.stat_result]:
+    """At most ``most`` bytes of the file at ``path``, and the facts of what was read.
+
+    With ``pipe`` it may be one, and is read to its end. Raises OSError: NotAFile for anything else,
+    TimeoutError for a pipe into which nobody writes to an end.
+    """
+    descriptor = os.open(path, _FLAGS)
+    try:
+        facts = os.fstat(descriptor)
+        if not (pipe and stat.S_ISFIFO(facts.st_mode)):
+            _refuse_others(facts)
+            return _blocks(descriptor, most), facts
+        return read_to_end(descriptor, most, _CLOCK.boot_s() + PATIENCE_S), facts
+    finally:
+        os.close(descriptor)
+
+
+def require_file(path: Path) -> None:
+    """For what is read by others, by its name. Raises OSError: NotAFile for anything but a file."""
+    _refuse_others(os.stat(path))  # noqa: PTH116 - with `read`, it is about descriptors
+
+
+def read_to_end(descriptor: int, most: int, ends_s: float) -> bytes:
+    """What comes through a pipe until it is closed, but at most ``most`` bytes.
+
+    Raises TimeoutError at ``ends_s`` seconds since boot.
+    """
+    came = b""
+    ready = select.poll()
+    ready.register(descriptor, select.POLLIN)
+    while len(came) < most:
+        left_s = ends_s - _CLOCK.boot_s()
+        if left_s <= 0 or not ready.poll(left_s * 1000):
+            raise TimeoutError(errno.ETIMEDOUT, "nobody has written it to its end in time")
+        block = os.read(descriptor, most - len(came))
+        if not block:
+            break
+        came += block
+    return came
+
+
+def _blocks(descriptor: int, most: int) -> bytes:
+    came = b""
+    while len(came) < most and (block := os.read(descriptor, most - len(came))):
+        came += block
+    return came
+
+
+def _refuse_others(facts: os.stat_result) -> None:
+    if stat.S_ISDIR(facts.st_mode):
+        raise NotAFile(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(facts.st_mode):
+        raise NotAFile(errno.EINVAL, "it is a pipe, a socket or a device, and not a file")
