@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import stat
@@ -19,7 +20,7 @@ import pytest
 import requests
 
 from uploader.sandbox import state
-from uploader.sandbox.server import Sandbox
+from uploader.sandbox.server import Sandbox, write_private
 from uploader.sandbox.state import StateFile
 from uploader.sandbox.world import World
 
@@ -179,6 +180,19 @@ def test_a_killed_sandbox_goes_on_as_if_nothing_had_been(
         "export FIREWORKS_ACCOUNT_ID=sandbox\n"
         "export UPLOADER_VALIDATION__POLL_INTERVAL=2s\n"
     )
+
+
+def test_nobody_can_be_in_the_way_of_an_env_file(tmp_path: Path) -> None:
+    """In a folder that others may write, a name that can be guessed is taken before we come."""
+    for name in ("new", f"{os.getpid()}.new"):
+        (tmp_path / f"sandbox.env.{name}").symlink_to("/nowhere")
+    write_private(tmp_path / "sandbox.env", "first")
+    write_private(tmp_path / "sandbox.env", "second")
+    assert (tmp_path / "sandbox.env").read_text() == "second"
+    assert len(list(tmp_path.iterdir())) == 3
+    with pytest.raises(OSError, match="directory"):
+        write_private(tmp_path, "text")
+    assert [one for one in tmp_path.parent.iterdir() if one.name.endswith(".new")] == []
 
 
 def test_an_env_file_replaces_what_was_there_and_follows_no_link(tmp_path: Path) -> None:

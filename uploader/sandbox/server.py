@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import secrets
 import shlex
 import signal
 import sys
@@ -166,11 +167,16 @@ def serve(  # noqa: PLR0913  # one parameter per option of the command
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that only its user may read; an existing file is replaced, not written to."""
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.new")
-    descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    # Nobody else who may write into the folder can be there first, and so keep us from it.
+    scratch = path.with_name(f"{path.name}.{secrets.token_hex(8)}.new")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(scratch, flags, 0o600), "w") as file:
         file.write(text)
-    scratch.replace(path)
+    try:
+        scratch.replace(path)
+    except OSError:
+        scratch.unlink()
+        raise
 
 
 def exports(variables: Mapping[str, str]) -> str:
