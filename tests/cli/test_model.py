@@ -43,9 +43,21 @@ def test_the_list_has_every_page_and_the_jobs_that_made_the_models(
     assert {row[0]: row[-1] for row in rows if row[-1] != "-"} == {"ours": "1"}
     document = uploader("model", "list", "--json").json
     assert (document["schema"], document["account"]) == ("uploader.models/1", "sandbox")
+    assert document["complete"]
     assert {one["model_id"]: one["jobs"] for one in document["models"] if one["jobs"]} == {
         "ours": [1]
     }
+
+
+def test_a_list_that_is_too_long_says_that_it_goes_on(
+    uploader: Command, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploader.remote.fireworks.MAX_MODELS", 2)
+    for number in range(3):
+        stands(service, f"model-{number}")
+    told = uploader("model", "list", "--json")
+    assert (told.code, len(told.json["models"]), told.json["complete"]) == (0, 2, False)
+    assert "only its first 2 models are shown" in told.err
 
 
 def test_on_a_terminal_the_list_is_a_table_and_a_model_has_its_facts_under_each_other(

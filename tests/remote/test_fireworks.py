@@ -50,6 +50,58 @@ Connect = Callable[[Server], Fireworks]
 # --- calls
 
 
+def page(*names: str, then: str = "") -> Reply:
+    return ok(
+        {
+            "models": [{"name": f"accounts/a/models/{name}"} for name in names],
+            **({"nextPageToken": then} if then else {}),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("pages", "count", "complete", "asked"),
+    [
+        ([page("a", then="1"), page("b")], 2, True, 2),
+        ([page(*"abcde")], 4, False, 1),
+        ([page("a", then="same")] * 9, 4, False, 4),
+        ([page(then="same")] * 9, 0, False, 5),
+    ],
+    ids=["two pages", "a page too long", "pages without an end", "empty pages without an end"],
+)
+def test_a_list_of_models_is_bounded_in_all(
+    serve: Serve,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    pages: list[Reply],
+    count: int,
+    complete: bool,
+    asked: int,
+) -> None:
+    monkeypatch.setattr("uploader.remote.fireworks.MAX_MODELS", 4)
+    monkeypatch.setattr("uploader.remote.fireworks._MAX_PAGES", 5)
+    server = serve(*pages)
+    listed = connect(server).models("a")
+    assert (len(listed.models), listed.complete, len(server.seen)) == (count, complete, asked)
+
+
+def test_a_list_of_slow_pages_ends_in_time(
+    serve: Serve, connect: Connect, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(*[page("a", then="1")] * 9)
+    api = connect(server)
+    asked = api._page_of_models
+
+    def slowly(account: str, token: str) -> Any:
+        clock.boot += 100
+        return asked(account, token)
+
+    monkeypatch.setattr(api, "_page_of_models", slowly)
+    listed = api.models("a")
+    assert (len(listed.models), listed.complete) == (3, False)
+
+
 @pytest.mark.parametrize(
     ("call", "line", "body"),
     [

@@ -62,15 +62,19 @@ def list_models(context: typer.Context, as_json: options.AsJson = False) -> None
     now = wiring.clock().now()
     with _asked(settings) as (service, account), wiring.Store(settings) as store:
         jobs = store.find()
+        listed = service.models(account)
         found = [
             listed_json(account, one, _of_model(jobs, account, one.model_id), now)
-            for one in service.models(account)
+            for one in listed.models
         ]
+    if not listed.complete:
+        print_note(f"the service's list goes on: only its first {len(found):,} models are shown")
     if as_json:
         document: ModelsDocument = {
             "schema": "uploader.models/1",
             "account": account,
             "models": found,
+            "complete": listed.complete,
         }
         out_json(document)
     else:

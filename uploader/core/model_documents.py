@@ -32,6 +32,7 @@ class ModelsDocument(TypedDict):
     schema: Annotated[Literal["uploader.models/1"], "The name and version of this document."]
     account: Annotated[str, "The account."]
     models: Annotated[list[ListedModelJson], "In the service's order."]
+    complete: Annotated[bool, "Whether these are all; false if the service's list has no end."]
 
 
 class ModelDocument(TypedDict):

@@ -41,6 +41,14 @@ class ListedModel:
     created_at: str
 
 
+@dataclass(frozen=True, slots=True)
+class ModelList:
+    """Models of an account; ``complete``: all that it has."""
+
+    models: tuple[ListedModel, ...]
+    complete: bool
+
+
 def refuse_ready(name: str, model: RemoteModel, hint: str = "") -> None:
     """Raises JobRefused for a model that has its files already."""
     if model.state == "READY":

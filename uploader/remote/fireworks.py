@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -14,7 +14,7 @@ from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import ACCOUNT_ID
 from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey
-from uploader.core.remote_model import ListedModel, RemoteModel
+from uploader.core.remote_model import ListedModel, ModelList, RemoteModel
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.gate import Gate
@@ -28,8 +28,11 @@ from uploader.runtime import Clock, bind
 VALIDATE_S = 600.0
 
 
-#: A list that goes on for longer is not one.
+#: A list of models is read up to the first of these: pages, models, seconds. No account has as many
+#: models, and a list that repeats itself has no end.
 _MAX_PAGES = 500
+MAX_MODELS = 10_000
+_LIST_S = 300.0
 _PAGE_SIZE = 200
 
 
@@ -85,23 +88,26 @@ class Fireworks:
         answer = self._ask(Call.GET, "GET", _model(account, model_id))
         return _read_model(answer)
 
-    def models(self, account: str) -> Iterator[ListedModel]:
+    def models(self, account: str) -> ModelList:
         """The models of the account, page by page (docs/fireworks.md §4)."""
-        query: dict[str, str | int] = {"pageSize": _PAGE_SIZE}
+        found: list[ListedModel] = []
+        token, ends_s = "", self._clock.boot_s() + _LIST_S
         for _ in range(_MAX_PAGES):
-            path = f"/v1/accounts/{quote(account, safe='')}/models?{urlencode(query)}"
-            answer = self._ask(Call.GET, "GET", path)
-            found = json_object(Call.GET, answer)
-            for one in map(
-                _object, listed if isinstance(listed := found.get("models"), list) else ()
-            ):
-                names = ("name", "state", "kind", "createTime")
-                name, state, kind, at = (kept(_string(one.get(key)), answer) for key in names)
-                yield ListedModel(name.rpartition("/")[2], state, kind, at)
-            token = _string(found.get("nextPageToken"))
-            if not token:
-                return
-            query["pageToken"] = token
+            page, token = self._page_of_models(account, token)
+            found += page
+            if not token or len(found) >= MAX_MODELS or self._clock.boot_s() >= ends_s:
+                break
+        return ModelList(tuple(found[:MAX_MODELS]), not token and len(found) <= MAX_MODELS)
+
+    def _page_of_models(self, account: str, token: str) -> tuple[list[ListedModel], str]:
+        """Its models, and the token of the next page: empty on the last one."""
+        query = {"pageSize": _PAGE_SIZE, **({"pageToken": token} if token else {})}
+        path = f"/v1/accounts/{quote(account, safe='')}/models?{urlencode(query)}"
+        answer = self._ask(Call.GET, "GET", path)
+        found = json_object(Call.GET, answer)
+        listed = found.get("models")
+        page = map(_object, listed[: MAX_MODELS + 1] if isinstance(listed, list) else ())
+        return [_listed(one, answer) for one in page], _string(found.get("nextPageToken"))
 
     def upload_urls(
         self, account: str, model_id: str, sizes: Mapping[str, int], *, resumable: bool
@@ -176,6 +182,12 @@ class Fireworks:
         else:
             self._gate.passed()
         raise error
+
+
+def _listed(one: Mapping[str, Any], answer: requests.Response) -> ListedModel:
+    keys = ("name", "state", "kind", "createTime")
+    name, state, kind, at = (kept(_string(one.get(key)), answer) for key in keys)
+    return ListedModel(name.rpartition("/")[2], state, kind, at)
 
 
 def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
