@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from apprise import Apprise
 from sqlalchemy import func, select, update
 from standardwebhooks.webhooks import Webhook
 
@@ -435,6 +437,67 @@ def test_a_private_receiver_is_refused_before_anything_is_sent(lab: Lab) -> None
     lab.fill(hooks)
     tell_all(hooks)
     assert "allow_private" in (lab.outbox.states(["h"])[0].last_error or "")
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # its plug-ins
+@pytest.mark.parametrize(
+    "url",
+    [
+        "json://10.255.255.1:8080/CANARY",
+        "form://[fd00::1]/CANARY",
+        "ntfy://10.255.255.1/CANARY",
+        "mailto://user:CANARY@example.org?smtp=10.255.255.1",
+        "json://private.example/CANARY",
+    ],
+)
+def test_apprise_reaches_private_addresses_only_if_allowed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setattr(Apprise, "notify", told := Mock(return_value=True))
+    monkeypatch.setattr("uploader.remote.webhook.addresses", resolved)
+    for allowed, waiting in ((False, 1), (True, 0)):
+        table = {"name": f"h{allowed}", "on": ["ready"], "apprise": url, "allow_private": allowed}
+        hooks = lab.configure(table)
+        lab.fill(hooks)
+        lab.happen(EventKind.READY)
+        lab.fill(hooks)
+        tell_all(hooks)
+        state = lab.outbox.states([f"h{allowed}"])[0]
+        assert (told.call_count, state.waiting) == (1 - waiting, waiting)
+        assert ("allow_private = true" in (state.last_error or "")) is not allowed
+        assert "CANARY" not in (state.last_error or "")
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # its plug-ins
+@pytest.mark.parametrize(
+    "url",
+    [
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
+        "json://127.0.0.1:9/",
+        "json://public.example/",
+        "ntfy://topic",
+        "json://unknown.example/",
+    ],
+)
+def test_apprise_reaches_this_machine_the_public_and_services_of_their_own(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setattr(Apprise, "notify", told := Mock(return_value=True))
+    monkeypatch.setattr("uploader.remote.webhook.addresses", resolved)
+    hooks = lab.configure({"name": "h", "on": ["ready"], "apprise": url})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    tell_all(hooks)
+    assert told.call_count == 1
+
+
+def resolved(host: str, port: int | None) -> list[Any]:
+    """Addresses as they are; of the few names that there are, what they stand for."""
+    names = {"private.example": ["93.184.216.34", "10.0.0.1"], "public.example": ["93.184.216.34"]}
+    if host.endswith("example") and host not in names:
+        raise socket.gaierror
+    return [(0, 0, 0, (address, port)) for address in names.get(host, [host])]
 
 
 def test_delays_double_up_to_an_hour() -> None:

@@ -17,6 +17,7 @@ from uploader import __version__
 from uploader.core.addresses import is_loopback
 from uploader.core.hooks import Gone, Undelivered
 from uploader.core.redact import foreign_line
+from uploader.remote.dial import addresses
 from uploader.remote.http import CONNECT_S, LOST
 from uploader.remote.refusals import retry_after_s
 from uploader.remote.sockets import REFUSED, SocketAdapter
@@ -58,6 +59,19 @@ def may_reach(address: str, *, private: bool) -> bool:
     inner = _translated(found) if found.version == 6 else found  # noqa: PLR2004 - IPv6
     is_public = inner.is_global and not inner.is_multicast
     return private or inner.is_loopback or (is_public and not any(inner in one for one in _LOCAL))
+
+
+def require_reachable(host: str) -> None:
+    """For what connects by itself. Raises Undelivered if any address of ``host`` is private.
+
+    A name that is not known is left to whoever connects.
+    """
+    try:
+        places = addresses(host, 0)
+    except (OSError, ValueError):  # UnicodeError, too: it is no name
+        return
+    if not all(may_reach(place[3][0], private=False) for place in places):
+        raise Undelivered(_refusal(foreign_line(host, _MAX_WORDS_CHARS)))
 
 
 def _translated(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -102,8 +116,12 @@ def send(
 
 def _why(host: str, problem: BaseException) -> str:
     if REFUSED in str(problem):
-        return f"{host} has a private or link-local address: allow_private = true allows it"
+        return _refusal(host)
     return f"{host} does not answer ({type(problem).__name__})"
+
+
+def _refusal(host: str) -> str:
+    return f"{host} has a private or link-local address: allow_private = true allows it"
 
 
 def _anonymous(request: requests.PreparedRequest) -> requests.PreparedRequest:

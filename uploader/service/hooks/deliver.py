@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from uploader import files
 from uploader.core.hooks import Undelivered, body_of, sentence_of
 from uploader.remote.sockets import SocketAdapter
-from uploader.remote.webhook import Receiver, may_reach, send
+from uploader.remote.webhook import Receiver, may_reach, require_reachable, send
 from uploader.runtime import Clock, StopToken
 from uploader.service.hooks.command import run
 from uploader.settings.hooks import Hook
@@ -32,7 +32,7 @@ def deliver(hook: Hook, delivery: Delivery, clock: Clock, tls: Any) -> None:
     elif hook.ping:
         _ping(hook, hook.ping, delivery.kind, document, clock, tls)
     elif hook.apprise:
-        _notify(hook.apprise, delivery.kind, document)
+        _notify(hook, hook.apprise, delivery.kind, document)
 
 
 def beat(hook: Hook, clock: Clock, tls: Any) -> None:
@@ -99,7 +99,7 @@ def _ping(
     _request(hook, where, words.encode("utf-8", "replace"), text, clock, tls)
 
 
-def _notify(url: str, kind: str, document: Mapping[str, Any]) -> None:
+def _notify(hook: Hook, url: str, kind: str, document: Mapping[str, Any]) -> None:
     try:
         from apprise import Apprise  # noqa: PLC0415 - an extra
     except ImportError:
@@ -107,6 +107,20 @@ def _notify(url: str, kind: str, document: Mapping[str, Any]) -> None:
     service = Apprise()
     if not service.add(url):
         raise Undelivered("apprise does not know this kind of URL")
+    if not hook.allow_private:
+        for host in _hosts(service):
+            require_reachable(host)
     title, text = sentence_of(kind, document)
     if not service.notify(title=title, body=text):
         raise Undelivered("apprise could not deliver it")
+
+
+def _hosts(service: Iterable[Any]) -> Iterator[str]:
+    """The hosts that Apprise connects to, as far as it says so.
+
+    Of a service with an address of its own, what stands where a URL has its host is a token.
+    """
+    for one in service:
+        host = getattr(one, "smtp_host", None) or one.host
+        if host and any("{host}" in form for form in one.templates):
+            yield host.strip("[]")
