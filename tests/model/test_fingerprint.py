@@ -8,8 +8,10 @@ import pytest
 from uploader.model.fingerprint import fingerprint_of, same
 
 
-def facts(mtime_ns: int, inode: int) -> os.stat_result:
-    return os.stat_result((0o100644, inode, 1, 1, 0, 0, 2, 0, 0, 0, 0.0, 0.0, 0.0, 0, mtime_ns, 0))
+def facts(mtime_ns: int, inode: int, device: int = 1) -> os.stat_result:
+    return os.stat_result(
+        (0o100644, inode, device, 1, 0, 0, 2, 0, 0, 0, 0.0, 0.0, 0.0, 0, mtime_ns, 0)
+    )
 
 
 def test_a_fingerprint_is_the_text_that_older_stores_were_given() -> None:
@@ -30,3 +32,9 @@ def test_another_time_is_another_file_and_another_inode_is_not(
 ) -> None:
     known, found = fingerprint_of(facts(7, 9)), fingerprint_of(facts(mtime_ns, inode))
     assert same(known, found) == same(found, known) == expected
+
+
+def test_a_disk_that_has_another_number_after_a_restart_holds_the_same_files() -> None:
+    before, after = facts(7, 9, device=1), facts(7, 9, device=99)
+    for linked in (False, True):
+        assert fingerprint_of(before, linked=linked) == fingerprint_of(after, linked=linked)

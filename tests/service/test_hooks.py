@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,10 +28,11 @@ from tests.cli.conftest import ScriptedClock, home, store, template
 from tests.model.build import BASE, folder
 from uploader import wiring
 from uploader.cli import app
-from uploader.core.errors import UsageError
+from uploader.core.errors import NoThread, StoreError, UsageError
 from uploader.core.events import EventKind
 from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, again_after_s, kinds_of
 from uploader.remote.webhook import may_reach
+from uploader.service import daemon
 from uploader.service.hooks import command, loop
 from uploader.service.hooks.loop import Hooks
 from uploader.settings.hooks import deaf
@@ -610,6 +611,95 @@ def test_hooks_test_says_whether_it_was_taken(
     assert app.run(["--config", config, "hooks", "test", "none"]) == 4
     assert "answered 500" in capsys.readouterr().err
     assert json.loads(receiver.got[0][3])["data"]["schema"] == "uploader.job/1"
+
+
+@pytest.mark.parametrize(
+    ("on", "words", "told", "status"),
+    [
+        (["ready"], [], "ready", "done"),
+        (["needs_human", "ready"], [], "failed", "failed"),
+        (["needs_human", "ready"], ["--kind", "blocked"], "blocked", "blocked"),
+        (["healed"], [], "healed", "active"),
+    ],
+)
+def test_hooks_test_tells_the_first_kind_of_its_hook_or_the_one_that_is_asked_for(
+    lab: Lab, receiver: Receiver, on: list[str], words: list[str], told: str, status: str
+) -> None:
+    lab.configure({"name": "h", "on": on, "webhook": receiver.url})
+    config = str(lab.root / "config.toml")
+    assert app.run(["--config", config, "hooks", "test", "h", *words]) == 0
+    body = json.loads(receiver.got[0][3])
+    assert (body["type"], body["data"]["status"]) == (f"job.{told}", status)
+    assert bool(body["data"]["reason"]) is (status in ("failed", "blocked"))
+
+
+def test_hooks_test_tells_no_kind_that_its_hook_is_not_told_of(
+    lab: Lab, receiver: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.configure({"name": "h", "on": ["started", "heartbeat"], "ping": f"{receiver.url}/p"})
+    test = ["--config", str(lab.root / "config.toml"), "hooks", "test", "h"]
+    assert app.run([*test, "--kind", "ready"]) == 2
+    assert "--kind may be created, adopted, heartbeat" in capsys.readouterr().err
+    assert app.run([*test, "--kind", "heartbeat"]) == 0
+    assert app.run(test) == 0
+    assert [(method, path) for method, path, *_ in receiver.got] == [
+        ("GET", "/p"),
+        ("POST", "/p/start"),
+    ]
+
+
+def test_a_hook_without_a_thread_is_told_once_there_is_one(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = {"on": ["ready"], "command": ["/bin/true"]}
+    hooks = lab.configure({"name": "a", **table}, {"name": "b", **table})
+    ended, started = threading.Event(), list[str]()
+    tries = iter([True, False, False, True])
+
+    def spawn(name: str, _run: Callable[[], None]) -> None:
+        if not next(tries):
+            raise NoThread("no more")
+        started.append(name)
+
+    def turn() -> None:
+        if len(started) == 2:
+            ended.set()
+
+    lab.clock.steps = [turn] * 9
+    hooks.run(ended, spawn)
+    assert started == ["hook-a", "hook-b"]
+    assert caplog.text.count("these hooks are told later: b") == 1
+
+
+def test_the_daemon_tries_again_to_start_what_tells_the_hooks(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.configure({"name": "a", "on": ["ready"], "command": ["/bin/true"]})
+    spawn = Mock(side_effect=[NoThread("no more"), NoThread("no more"), None])
+    monkeypatch.setattr(daemon, "spawn", spawn)
+    hooks = daemon._Hooks()
+    hooks.start(lab.settings)
+    for _ in range(5):
+        hooks.tend()
+    assert spawn.call_count == 3
+    assert caplog.text.count("the hooks are told later: no more") == 1
+    hooks.end()
+    hooks.tend()
+    assert spawn.call_count == 3
+
+
+def test_a_store_that_cannot_be_used_for_a_while_ends_no_telling(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.configure({"name": "a", "on": ["ready"], "command": ["/bin/true"]})
+    ended = threading.Event()
+    opened, clock = Mock(side_effect=[StoreError("locked"), lab.outbox]), lab.clock
+    monkeypatch.setattr(wiring.Store, "outbox", opened)
+    monkeypatch.setattr(wiring, "clock", lambda: clock)
+    monkeypatch.setattr(Hooks, "run", lambda *_: ended.set())
+    daemon._tell(lab.settings, ended)
+    assert opened.call_count == 2
+    assert "the hooks are told later: locked" in caplog.text
 
 
 def write(lab: Lab, statement: Any) -> None:

@@ -12,9 +12,10 @@ from uploader.cli.grammar import Commands
 from uploader.cli.options import AsJson
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_columns, out_json, out_table, width
-from uploader.core.errors import NotFound, UploaderError
+from uploader.core.errors import NotFound, UploaderError, UsageError
 from uploader.core.exits import Exit
 from uploader.core.hook_documents import HookJson, hooks_document
+from uploader.core.hooks import choice_of
 from uploader.core.reasons import Code
 
 if TYPE_CHECKING:
@@ -26,6 +27,14 @@ hooks = Commands(
     no_args_is_help=True,
 )
 HookArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of a hook.")]
+KindOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND",
+        help="The KIND of event, of those it is told of. Default: the first of them.",
+        show_default=False,
+    ),
+]
 OptionalHook = Annotated[
     str | None, typer.Argument(metavar="NAME", help="The name of a hook. Default: all hooks.")
 ]
@@ -64,16 +73,20 @@ def _row(one: HookJson) -> tuple[str, ...]:
 
 
 @hooks.command("test")
-def test(context: typer.Context, name: HookArgument) -> None:
-    """Tell one hook of a job that is READY but does not exist, to see whether it is taken.
+def try_out(context: typer.Context, name: HookArgument, kind: KindOption = None) -> None:
+    """Tell one hook of a job that does not exist, to see whether it is taken.
 
-    Example: uploader hooks test deploy
+    Example: uploader hooks test deploy --kind failed
     """
     settings = settings_of(context)
     hook = _find(settings, name)
     from uploader.service.hooks.sample import tell_sample
 
-    failed = tell_sample(hook, wiring.clock(), wiring.trust(settings))
+    kinds = choice_of(hook.on)
+    if kind is not None and kind not in kinds:
+        hint = f"--kind may be {', '.join(kinds)}: see `on` in its table"
+        raise UsageError(f"hook {name} is not told of {kind}", hint=hint)
+    failed = tell_sample(hook, kind or kinds[0], wiring.clock(), wiring.trust(settings))
     if failed:
         raise HookRefused(f"hook {name} did not take it: {failed}")
     out(f"hook {name} took it")

@@ -70,6 +70,12 @@ class HookState:
     last_at: datetime | None
 
 
+def choice_of(occasions: Collection[Occasion]) -> tuple[str, ...]:
+    """What a hook with ``on = occasions`` can be told of, in that order: kinds, and heartbeats."""
+    beats = {Occasion.HEARTBEAT: ("heartbeat",)}
+    return tuple(dict.fromkeys(word for one in occasions for word in beats.get(one, _KINDS[one])))
+
+
 def kinds_of(occasions: Collection[Occasion]) -> frozenset[EventKind]:
     """The kinds of events that a hook with ``on = occasions`` is told of, each once."""
     return frozenset(kind for occasion in occasions for kind in _KINDS[occasion])

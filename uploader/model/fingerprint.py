@@ -3,6 +3,11 @@
 It is made and compared only here: the job table keeps the text and never reads it. Apart from the
 size, which is kept separately, the modification time decides; the inode is kept to tell that a file
 was replaced by a copy of itself.
+
+There is no device number in it. Network disks, btrfs and volumes get another one when they are
+mounted again, and a job goes on after a restart. So for an agreed link out of the folder, where the
+inode counts, a file of another file system passes if its inode number, its size and its time to the
+nanosecond are the same (SECURITY.md, what is not promised).
 """
 
 from __future__ import annotations

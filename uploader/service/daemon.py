@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from uploader import wiring
-from uploader.core.errors import StoreError
+from uploader.core.errors import NoThread, StoreError, UploaderError
 from uploader.core.events import Level, level_of
 from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Event
@@ -33,6 +33,8 @@ from uploader.store.jobs import Jobs
 
 PROGRESS_EVERY_S = 30.0
 _LOOK_S = 1.0
+#: How long hooks that could not be begun wait for the next try.
+_HOOKS_AGAIN_S = 10.0
 
 _LEVELS = {Level.INFO: logging.INFO, Level.WARNING: logging.WARNING, Level.ERROR: logging.ERROR}
 
@@ -109,6 +111,7 @@ class _Turn:
         if self._reloads and not worker.draining:
             self._reloads = False
             self._reload()
+        self.hooks.tend()
         self.supervisor.turned(
             running=worker.running,
             draining=worker.draining,
@@ -147,27 +150,49 @@ class _Hooks:
     """The threads that tell; a reload ends them and starts others."""
 
     _ended: threading.Event = field(default_factory=threading.Event)
+    #: The settings whose hooks have no thread yet.
+    _due: Settings | None = None
 
     def start(self, settings: Settings) -> None:
         """Tell the hooks of these settings, if there are any, until `end`."""
-        if not settings.hooks:
-            return
-        from uploader.service.hooks.loop import Hooks  # noqa: PLC0415 - few have any
+        self._due = settings if settings.hooks else None
+        self._ended = threading.Event()
+        try:
+            self._begin()
+        except NoThread as error:
+            _log.warning("the hooks are told later: %s (%s)", error.message, error.hint)
 
-        self._ended = ended = threading.Event()
+    def tend(self) -> None:
+        """Start what could not be started before."""
+        with contextlib.suppress(NoThread):
+            self._begin()
 
-        def run() -> None:
-            with wiring.Store(settings) as store:
-                outbox = store.outbox()
-                if outbox is not None:
-                    tls = wiring.trust(settings)
-                    Hooks(settings.hooks, outbox, wiring.clock(), tls).run(ended, spawn)
-
-        spawn("hooks", run)
+    def _begin(self) -> None:
+        """Raises NoThread."""
+        if (settings := self._due) is not None:
+            ended = self._ended
+            spawn("hooks", lambda: _tell(settings, ended))
+            self._due = None
 
     def end(self) -> None:
         """Tell nothing more once what is on its way has been told."""
+        self._due = None
         self._ended.set()
+
+
+def _tell(settings: Settings, ended: threading.Event) -> None:
+    """A thread: tell the hooks until ``ended``, as soon as the store can be used."""
+    from uploader.service.hooks.loop import Hooks  # noqa: PLC0415 - few have any
+
+    while not ended.is_set():
+        try:
+            with wiring.Store(settings) as store:
+                if (outbox := store.outbox()) is not None:
+                    tls = wiring.trust(settings)
+                    Hooks(settings.hooks, outbox, wiring.clock(), tls).run(ended, spawn)
+        except UploaderError as error:
+            _log.warning("the hooks are told later: %s (%s)", error.message, error.hint)
+        wiring.clock().wait(ended, _HOOKS_AGAIN_S)
 
 
 def _on_signals(drain: Callable[[], None], reload: Callable[[], None]) -> list[int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from uploader.core.errors import StoreError
+from uploader.core.errors import NoThread, StoreError
 from uploader.core.hooks import (
     GIVE_UP_AFTER,
     HEARTBEAT_S,
@@ -43,17 +43,39 @@ class Hooks:
     tls: Any
 
     def run(self, ended: threading.Event, spawn: Callable[[str, Callable[[], None]], None]) -> None:
-        """Until ``ended``: the outbox is filled here, and every hook told in its own thread."""
-        for hook in self.hooks:
-            spawn(f"hook-{hook.name}", lambda hook=hook: self._serve(hook, ended))  # type: ignore[misc]
+        """Until ``ended``: the outbox is filled here, and every hook told in its own thread.
+
+        One for which no thread can be started yet is told once one can be.
+        """
         wanted = {hook.name: kinds_of(hook.on) for hook in self.hooks}
+        waiting: Sequence[Hook] = self.hooks
+        warned = 0
         while True:
+            waiting = self._start(waiting, ended, spawn)
+            if waiting and len(waiting) != warned:
+                warned = len(waiting)
+                names = ", ".join(hook.name for hook in waiting)
+                _log.warning("no thread can be started: these hooks are told later: %s", names)
             try:
                 self.outbox.fill(wanted, self.clock.now())
             except StoreError as error:
                 _log.warning("the outbox of the hooks: %s", error.message)
             if self.clock.wait(ended, LOOK_S):
                 return
+
+    def _start(
+        self,
+        waiting: Sequence[Hook],
+        ended: threading.Event,
+        spawn: Callable[[str, Callable[[], None]], None],
+    ) -> Sequence[Hook]:
+        """A thread for each of ``waiting``; returns those that have none yet."""
+        for place, hook in enumerate(waiting):
+            try:
+                spawn(f"hook-{hook.name}", lambda hook=hook: self._serve(hook, ended))  # type: ignore[misc]
+            except NoThread:
+                return waiting[place:]
+        return ()
 
     def _serve(self, hook: Hook, ended: threading.Event) -> None:
         beats = Occasion.HEARTBEAT in hook.on
