@@ -102,6 +102,16 @@ def test_a_small_file_costs_half_a_transaction_at_most(lab: Lab, latency_s: floa
     assert len(written) <= 0.5 * 200
 
 
+@pytest.mark.parametrize("files", [1, 2, 4])
+def test_so_it_does_if_few_files_may_be_in_flight(lab: Lab, files: int) -> None:
+    lab.max_files = files
+    lab.enqueue(lab.model(**small(200)))
+    written = commits(lab)
+    lab.run()
+    lab.assert_ready()
+    assert len(written) <= 0.5 * 200
+
+
 def test_a_batch_is_written_by_one_statement_of_each_kind(lab: Lab) -> None:
     ran: list[str] = []
     event.listen(lab.engine, "before_cursor_execute", lambda *of: ran.append(of[2]))

@@ -89,11 +89,13 @@ class Commits:
         url = self._files[opened.path].url
         return url is not None and url.object_path != opened.object_path
 
-    def stored(self, stored: Sequence[StoredFile], now_s: float, *, more: bool) -> None:
-        """Add files that the server has completely, and commit what is due."""
+    def stored(self, stored: Sequence[StoredFile], now_s: float, *, more: bool) -> bool:
+        """Add files that the server has completely, and commit what is due; True if any was."""
         self._stored.add(stored, now_s)
-        if due := self._stored.take(now_s, more=more):
+        due = self._stored.take(now_s, more=more)
+        if due:
             for file in self._held.files.mark_all_stored(due):
                 self._files.put(file)
                 self._files.end(file.path)
             METERS.add("files_stored", len(due))
+        return bool(due)

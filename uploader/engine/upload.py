@@ -118,6 +118,7 @@ class Upload:
                 self._crew.wake.clear()
                 self._collect(self._crew.take_ended())
                 if self._away is not None:
+                    self._commit_stored()
                     raise self._away
                 if self._meter.due(self._context.clock.boot_s()):
                     self._flush(self._crew.of(Transfer))
@@ -151,10 +152,14 @@ class Upload:
                     self._spawn_opening()
                 case AskUrls():
                     self._spawn_asking()
+                case _ if not room.running and self._commit_stored():
+                    pass  # what comes next is judged by what is stored
                 case step:
                     return self._rest(step, now, running=room.running)
-        if not self._crew.busy and not self._last_words.ask(self._job):
-            raise Stopped
+        if not self._crew.busy:
+            self._commit_stored()
+            if not self._last_words.ask(self._job):
+                raise Stopped
         self._pause(_TICK_S)
         return None
 
@@ -246,8 +251,7 @@ class Upload:
         for transfer in transfers:
             self._meter.end(transfer)
         arrived = [t.arrived for t in transfers if t.arrived is not None and not t.moved]
-        may_wait = self._crew.busy and not any(map(_is_urgent, ended))
-        self._commits.stored(arrived, now_s, more=may_wait)
+        self._commits.stored(arrived, now_s, more=not any(map(_is_urgent, ended)))
         for errand in ended:
             match errand:
                 case Transfer(arrived=None) | Transfer(moved=True):
@@ -256,6 +260,10 @@ class Upload:
                     self._judge_opening(errand)
                 case Asking():
                     self._judge_asking(errand)
+
+    def _commit_stored(self) -> bool:
+        """Write what waits for others to be written with; True if there was anything."""
+        return self._commits.stored((), self._context.clock.boot_s(), more=False)
 
     def _flush(self, transfers: Sequence[Transfer]) -> None:
         """Write the progress of those transfers in one transaction. Raises LeaseLost."""
