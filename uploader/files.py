@@ -1,7 +1,8 @@
-"""Files that the user names, by a setting or an option: reading one never takes for ever.
+"""Files that somebody names, by a setting, an option or in a model folder: none is waited for.
 
 A name may lead to a pipe or a device, and opening one, or reading it, may wait for ever. So
-everything but a file is refused. A pipe is taken where a shell gives one in place of a file,
+everything but a file is refused, and what was found to be one is read by its descriptor: by then
+its name may lead to something else. A pipe is taken where a shell gives one in place of a file,
 `<(pass show fireworks)` or /dev/stdin, which spares a key the disk: for those it is waited for, as
 long as a key command may take. A worker reads such a file again and again, and a pipe only once.
 """
@@ -12,7 +13,10 @@ import errno
 import os
 import select
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from uploader.runtime import SystemClock
 
@@ -41,6 +45,35 @@ def read(path: Path, most: int, *, pipe: bool = False) -> tuple[bytes, os.stat_r
         return read_to_end(descriptor, most, _CLOCK.boot_s() + PATIENCE_S), facts
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The file at ``path``, open for reading. Raises OSError: NotAFile for anything else."""
+    with os.fdopen(descriptor_of(path), "rb") as file:
+        yield file
+
+
+def descriptor_of(name: Path | str, flags: int = 0, *, below: int | None = None) -> int:
+    """A descriptor for reading of the file ``name``, in the folder ``below`` if that is given.
+
+    ``flags`` are more of `os.open`. Raises OSError: NotAFile for anything but a file.
+    """
+    descriptor = os.open(name, _FLAGS | flags, dir_fd=below)
+    try:
+        _refuse_others(os.fstat(descriptor))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def name_of(file: BinaryIO) -> str:
+    """What is open, for a library that opens a name: wherever its own name leads by now.
+
+    On macOS the library shares the position with ``file``.
+    """
+    return f"/dev/fd/{file.fileno()}"
 
 
 def require_file(path: Path) -> None:

@@ -175,7 +175,7 @@ def test_a_device_behind_a_link(tmp_path: Path) -> None:
 def test_an_unreadable_file_refuses_if_it_is_needed(
     tmp_path: Path, name: str, severity: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def denied(*_: object) -> int:
+    def denied(*_: object, **__: object) -> int:
         raise PermissionError(13, "Permission denied")
 
     folder(tmp_path, {name: b"{}"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -11,7 +12,7 @@ from uploader.model import folder as folders
 from uploader.model.fingerprint import is_linked
 from uploader.model.folder import scan
 from uploader.model.links import Private, leads_outside, open_below
-from uploader.model.safetensors import read_header
+from uploader.model.safetensors import has_sound_header
 
 HEADER = b'{"t":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
 WEIGHTS = len(HEADER).to_bytes(8, "little") + HEADER + bytes(8)
@@ -138,12 +139,12 @@ def test_only_the_file_that_is_open_proves_that_it_is_weights(
     link = model / "model.safetensors"
     link.symlink_to(outside / "secret")
 
-    def turned(path: Path) -> object:
+    def turned(file: BinaryIO) -> bool:
         link.unlink()
         link.symlink_to(outside / "w")
-        return read_header(path)
+        return has_sound_header(file)
 
-    monkeypatch.setattr(folders, "read_header", turned)
+    monkeypatch.setattr(folders, "has_sound_header", turned)
     assert findings(model) == {"outside_link": "error"}
 
 
@@ -154,11 +155,11 @@ def test_what_became_a_link_on_the_way_is_not_followed(
     (model / "a/b").mkdir(parents=True)
     (model / "a/b/c").write_text("c")
     target = model / "a/b/c"
-    os.close(open_below(model, target, os.O_RDONLY))
+    os.close(open_below(model, target))
     (model / turned).rename(outside / "moved")
     (model / turned).symlink_to(outside / "moved")
     with pytest.raises(OSError):  # noqa: PT011 - ELOOP or ENOTDIR, as the system likes
-        open_below(model, target, os.O_RDONLY)
+        open_below(model, target)
 
 
 def test_a_private_file_is_refused_before_it_is_read(
@@ -167,6 +168,6 @@ def test_a_private_file_is_refused_before_it_is_read(
     key = outside / "key"
     key.write_text("fw_x")
     (model / "model.safetensors").symlink_to(key)
-    monkeypatch.delattr(folders, "read_header")
+    monkeypatch.delattr(folders, "has_sound_header")
     seen = scan(model, (), (), Private((key,)))
     assert {f.check for f in seen.findings} == {"secret_file"}

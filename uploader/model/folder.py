@@ -11,7 +11,9 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
+from uploader import files
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import flaw_of_path, shown
@@ -20,8 +22,7 @@ from uploader.model.finding import Finding, error, warning
 from uploader.model.fingerprint import fingerprint_of, same
 from uploader.model.links import NOTHING, Private, leads_outside
 from uploader.model.names import Role, clean, leftover, matches, needed, role, sendable
-from uploader.model.reading import Malformed, TooLong
-from uploader.model.safetensors import read_header
+from uploader.model.safetensors import has_sound_header
 
 #: Checks that nobody may overrule.
 SECRET_FILE = "secret_file"  # noqa: S105 - the name of a check
@@ -198,19 +199,18 @@ def _open(root: Path, name: str, private: Private) -> Iterator[_Seen]:
     """Size and fingerprint of the file that was opened, not of the one that was listed."""
     target = leads_outside(root, name)
     try:
-        # Non-blocking: between stat and open a name may have become a pipe.
-        handle = os.open(root / name, os.O_RDONLY | os.O_NONBLOCK)
+        with files.opened(root / name) as file:
+            found = os.fstat(file.fileno())
+            if private.holds(found):
+                yield _secret(name)
+                return
+            weights = target is not None and _are_weights(name, file)
+    except files.NotAFile:
+        yield _special(name)
+        return
     except OSError as problem:
         yield _unreadable(name, problem)
         return
-    try:
-        found = os.fstat(handle)
-        if private.holds(found):
-            yield _secret(name)
-            return
-        weights = target is not None and _are_weights(name, handle)
-    finally:
-        os.close(handle)
     if target is not None:
         yield _outside(name, target, weights=weights)
     if not found.st_size and (role(name) is Role.OTHER or not needed(name)):
@@ -234,17 +234,9 @@ def _outside(name: str, target: Path, *, weights: bool) -> Finding:
     return severity(_OUTSIDE, shown(name), message, hint)
 
 
-def _are_weights(name: str, handle: int) -> bool:
+def _are_weights(name: str, file: BinaryIO) -> bool:
     """Of what is open: the name may lead to another file by now."""
-    if not name.endswith(".safetensors"):
-        return False
-    try:
-        read_header(Path(f"/dev/fd/{handle}"))
-    except TooLong:
-        return True  # its size fits its header
-    except Malformed:
-        return False
-    return True
+    return name.endswith(".safetensors") and has_sound_header(file)
 
 
 def _dangling(name: str, problem: OSError) -> Finding:

@@ -12,6 +12,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from uploader import files
+
 
 def leads_outside(root: Path, name: str) -> Path | None:
     """Where the link ``name`` ends, if that is neither in ``root`` nor in its cache's blobs.
@@ -32,10 +34,11 @@ def home_of(root: Path, target: Path) -> Path | None:
     return next((blobs for blobs in _blobs(root) if target.parent == blobs), None)
 
 
-def open_below(folder: Path, target: Path, flags: int) -> int:
+def open_below(folder: Path, target: Path) -> int:
     """A descriptor of ``target``, a real path below ``folder``: no link on the way is followed.
 
-    So what became a link meanwhile is refused by the system itself. Raises OSError.
+    So what became a link meanwhile is refused by the system itself. Raises OSError: NotAFile for
+    anything but a file.
     """
     parts = target.relative_to(folder).parts
     at = os.open(folder, _FOLDER)
@@ -44,7 +47,7 @@ def open_below(folder: Path, target: Path, flags: int) -> int:
             inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
             os.close(at)
             at = inner
-        return os.open(parts[-1], flags | os.O_NOFOLLOW, dir_fd=at)
+        return files.descriptor_of(parts[-1], os.O_NOFOLLOW, below=at)
     finally:
         os.close(at)
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from uploader import files
 from uploader.core.job import Kind
 from uploader.model.adapter import brief
 from uploader.model.folder import Folder
@@ -84,9 +85,9 @@ def _sentence_transformers(folder: Folder) -> str | None:
 
 def _lists_modules(folder: Folder) -> bool:
     if "modules.json" not in folder.names:
-        return False  # left out or refused: it may be a pipe, which never answers
+        return False  # left out or refused
     try:
-        with (folder.root / "modules.json").open("rb") as file:
-            return b"sentence_transformers" in file.read(65536)
+        begin, _ = files.read(folder.root / "modules.json", 65536)
     except OSError:
         return False
+    return b"sentence_transformers" in begin

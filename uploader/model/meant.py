@@ -1,7 +1,8 @@
 """The folder that was meant, if the given one contains models instead of being one.
 
 This helps with the root of an entry in Hugging Face's cache, a training run with only its
-checkpoints, or a folder of several adapters. Only names are read, and a bounded number of them.
+checkpoints, or a folder of several adapters. Only names are read, and a bounded number of them in
+all: folders may be links, and thousands of links may lead to one folder of thousands of files.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from uploader import files
 from uploader.core.text import shown
 from uploader.model.names import ADAPTER_CONFIG, Role, role
 
-_MAX_NAMES = 10_000
+#: In all folders together. No folder takes more than half of what is left for those after it.
+_MAX_NAMES = 20_000
 _CHECKPOINT = re.compile(
     r"(?:.*[-_])?(?:checkpoint|global_step|step|epoch)[-_]?(\d{1,18})", re.IGNORECASE
 )
@@ -36,15 +39,23 @@ class Meant:
 
 def meant(root: Path) -> Meant | None:
     """The model below ``root`` that is most likely meant; None if there seems to be none."""
-    folders = _folders(root)
+    look = _Look()
+    found = _meant(root, look)
+    if found and not look.whole:
+        return Meant(found.path, f"{found.among}, not all of whose names were looked at")
+    return found
+
+
+def _meant(root: Path, look: _Look) -> Meant | None:
+    folders = look.folders(root)
     names = {folder.name for folder in folders}
     if "snapshots" in names:
-        return _snapshot(root)
+        return _snapshot(root, look)
     entries = [folder for folder in folders if folder.name.startswith(_ENTRY)]
     if entries:
-        inner = _snapshot(_newest(entries))
+        inner = _snapshot(_newest(entries), look)
         return inner and Meant(inner.path, f"{_newest_of(entries)} in the cache")
-    found = [folder for folder in folders if _holds_model(folder)]
+    found = [folder for folder in folders if _holds_model(look.files(folder))]
     checkpoints = {f: int(m[1]) for f in found if (m := _CHECKPOINT.fullmatch(f.name))}
     if len(checkpoints) == len(found) > 1:
         last = max(checkpoints, key=lambda folder: checkpoints[folder])
@@ -60,9 +71,9 @@ def _newest_of(entries: Sequence[Path]) -> str:
     return "the only model" if len(entries) == 1 else f"the newest of {len(entries)} models"
 
 
-def _snapshot(root: Path) -> Meant | None:
+def _snapshot(root: Path, look: _Look) -> Meant | None:
     """The revision of `main` in a cache entry, else the newest one."""
-    revisions = [folder for folder in _folders(root / "snapshots") if _files(folder)]
+    revisions = [folder for folder in look.folders(root / "snapshots") if look.files(folder)]
     if not revisions:
         return None
     main = root / "snapshots" / _main(root)
@@ -74,32 +85,42 @@ def _snapshot(root: Path) -> Meant | None:
 def _main(root: Path) -> str:
     longest = 100
     try:
-        with (root / "refs" / "main").open(encoding="ascii") as file:
-            return file.read(longest).strip()
+        return files.read(root / "refs" / "main", longest)[0].decode("ascii").strip()
     except (OSError, ValueError):
         return ""
 
 
-def _holds_model(folder: Path) -> bool:
-    names = _files(folder)
+def _holds_model(names: set[str]) -> bool:
     return ADAPTER_CONFIG in names or any(role(name) is Role.WEIGHTS for name in names)
 
 
-def _folders(root: Path) -> list[Path]:
-    return [Path(entry) for entry in _entries(root) if entry.name[0] != "." and entry.is_dir()]
+class _Look:
+    """Lists folders until `_MAX_NAMES` names were looked at; are the lists ``whole``?"""
 
+    def __init__(self) -> None:
+        self.whole = True
+        self._left = _MAX_NAMES
 
-def _files(root: Path) -> set[str]:
-    return {entry.name for entry in _entries(root) if not entry.is_dir()}
+    def folders(self, root: Path) -> list[Path]:
+        listed = self._entries(root)
+        return [Path(entry) for entry in listed if entry.name[0] != "." and entry.is_dir()]
 
+    def files(self, root: Path) -> set[str]:
+        return {entry.name for entry in self._entries(root) if not entry.is_dir()}
 
-def _entries(root: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(root) as entries:
-            found = list(islice(entries, _MAX_NAMES))
-    except OSError:
-        return []  # not there, or somebody else's
-    return sorted(found, key=lambda entry: entry.name)
+    def _entries(self, root: Path) -> list[os.DirEntry[str]]:
+        most = self._left // 2
+        if not most:
+            self.whole = False
+            return []
+        try:
+            with os.scandir(root) as entries:
+                found = list(islice(entries, most))
+        except OSError:
+            found = []  # not there, or somebody else's
+        self._left -= len(found) + 1
+        self.whole &= len(found) < most
+        return sorted(found, key=lambda entry: entry.name)
 
 
 def _newest(folders: Iterable[Path]) -> Path:

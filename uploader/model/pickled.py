@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 from zipfile import BadZipFile, ZipFile
 
+from uploader import files
 from uploader.core.text import size
 from uploader.model.reading import Malformed
 
@@ -37,7 +38,7 @@ class Unfamiliar(Malformed):
 def check_pickled(path: Path) -> None:
     """Raises Malformed if the file certainly contains no weights, Unfamiliar if it may."""
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             size_bytes = os.fstat(file.fileno()).st_size
             head = file.read(_HEAD_BYTES)
             if head.startswith(_ZIP):

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from uploader import files
+
 #: Far more than any has, except an index and a tokenizer's vocabulary.
 MAX_JSON_BYTES = 10_000_000
 #: More than any of them has. As Python objects a value takes two hundred times its two bytes.
@@ -37,8 +39,7 @@ def read_object(path: Path, constants: list[str] | None = None) -> dict[str, Any
 def read_text(path: Path, most: int) -> str:
     """The text of a JSON file of at most ``most`` bytes; raises Malformed, TooLong."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(most + 1)
+        raw, _ = files.read(path, most + 1)
         if len(raw) > most:
             raise TooLong(f"is longer than any file of its kind ({most // 1_000_000} MB)")
         text = raw.decode("utf-8-sig")

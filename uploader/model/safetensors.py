@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from uploader import files
 from uploader.core.redact import foreign_line
 from uploader.core.text import size
 from uploader.model.reading import Malformed, TooLong
@@ -55,20 +56,37 @@ def read_header(path: Path) -> Header:
     header is too long, Malformed if it is not a safetensors file or cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-            length = _header_length(file.read(_LENGTH_BYTES), size_bytes)
-            data_bytes = size_bytes - _LENGTH_BYTES - length
-            if length > MAX_READ_BYTES or file.read(length).count(b'"') > _MAX_QUOTES:
-                _check_size(_again(file, length), data_bytes)
-                raise TooLong(f"has a header of {size(length)}, too long to be read")
-            try:
-                return _read(path, data_bytes)
-            except Malformed:
-                _check_size(_again(file, length), data_bytes)
-                raise
+        with files.opened(path) as file:
+            return _header(file)
     except OSError as problem:
         raise Malformed(f"cannot be read: {problem.strerror}") from None
+
+
+def has_sound_header(file: BinaryIO) -> bool:
+    """Does the header of what is open fit its size, as far as it can be read?"""
+    try:
+        _header(file)
+    except TooLong:
+        return True  # its size fits, and no more can be known
+    except (Malformed, OSError):
+        return False
+    return True
+
+
+def _header(file: BinaryIO) -> Header:
+    """As `read_header`, but raises OSError if it cannot be read."""
+    size_bytes = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    length = _header_length(file.read(_LENGTH_BYTES), size_bytes)
+    data_bytes = size_bytes - _LENGTH_BYTES - length
+    if length > MAX_READ_BYTES or file.read(length).count(b'"') > _MAX_QUOTES:
+        _check_size(_again(file, length), data_bytes)
+        raise TooLong(f"has a header of {size(length)}, too long to be read")
+    try:
+        return _read(file, data_bytes)
+    except Malformed:
+        _check_size(_again(file, length), data_bytes)
+        raise
 
 
 def _header_length(prefix: bytes, size_bytes: int) -> int:
@@ -82,16 +100,17 @@ def _header_length(prefix: bytes, size_bytes: int) -> int:
     return length
 
 
-def _read(path: Path, data_bytes: int) -> Header:
+def _read(file: BinaryIO, data_bytes: int) -> Header:
     """Read it with the library; raises Malformed if that refuses it, and OSError."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - brings numpy along
 
+    os.lseek(file.fileno(), 0, os.SEEK_SET)  # the library may share the position
     try:
         # pread: a mapped file that shrinks meanwhile would kill us with SIGBUS.
-        with safe_open(path, framework="np", backend="pread") as file:
-            metadata = file.metadata()
+        with safe_open(files.name_of(file), framework="np", backend="pread") as tensors:
+            metadata = tensors.metadata()
             form = None if metadata is None else str(metadata.get("format", ""))[:_LONGEST]
-            return Header(Tensors(_tensors(file)), data_bytes, form)
+            return Header(Tensors(_tensors(tensors)), data_bytes, form)
     except SafetensorError as error:
         words = str(error).removeprefix("Error while deserializing header: ")
         words = foreign_line(words, _MAX_WORDS_CHARS)  # it repeats what stands in the file
@@ -113,8 +132,7 @@ def _tensors(file: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _again(file: BinaryIO, length: int) -> bytes:
-    file.seek(_LENGTH_BYTES)
-    return file.read(length)
+    return os.pread(file.fileno(), length, _LENGTH_BYTES)
 
 
 def _check_size(raw: bytes, data_bytes: int) -> None:

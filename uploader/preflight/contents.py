@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from uploader import files
 from uploader.core.job import Kind
 from uploader.model.adapter import Factors, factors
 from uploader.model.folder import Folder
@@ -157,7 +158,6 @@ class Contents:
 
 def _is_pointer(path: Path) -> bool:
     try:
-        with path.open("rb") as opened:
-            return opened.read(len(_POINTER)) == _POINTER
+        return files.read(path, len(_POINTER))[0] == _POINTER
     except OSError:
         return False  # it vanished after the scan: the engine will report that

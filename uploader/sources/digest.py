@@ -10,6 +10,7 @@ from pathlib import Path
 
 import google_crc32c
 
+from uploader import files
 from uploader.runtime import StopToken
 from uploader.sources.local import LocalFile, unreadable
 
@@ -36,7 +37,7 @@ def digest(path: Path, on_bytes: Callable[[int], None], size_bytes: int) -> Dige
     regular file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        descriptor = files.descriptor_of(path)
     except OSError as error:
         raise unreadable(path, error) from None
     try:

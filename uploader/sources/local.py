@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
+from uploader import files
 from uploader.core.errors import (
     SourceAway,
     SourceChanged,
@@ -21,11 +21,8 @@ from uploader.core.reasons import Code
 from uploader.model.fingerprint import fingerprint_of, is_linked, same, untouched
 from uploader.model.folder import Folder, scan
 from uploader.model.links import NOTHING, Private, home_of, open_below
-from uploader.model.reading import Malformed, TooLong
-from uploader.model.safetensors import read_header
+from uploader.model.safetensors import has_sound_header
 from uploader.runtime import StopToken
-
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class LocalFolder:
@@ -85,16 +82,16 @@ def opened(root: Path, file: FileState | ManifestFile) -> int:
     """
     path = root / file.path
     try:
-        return open_below(root, path, _FLAGS)
+        return open_below(root, path)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
     target = Path(os.path.realpath(path))
     if home := home_of(root, target):
-        return open_below(home, target, _FLAGS)
+        return open_below(home, target)
     if not is_linked(file.fingerprint):
         raise changed(file.path)  # it was not such a link when the folder was listed
-    descriptor = os.open(target, _FLAGS)
+    descriptor = files.descriptor_of(target)
     # Size and times of another file can be imitated, so here the inode counts, too.
     if file.fingerprint != fingerprint_of(os.fstat(descriptor), linked=True):
         os.close(descriptor)
@@ -107,8 +104,6 @@ class LocalFile:
 
     def __init__(self, path: Path, descriptor: int, stop: StopToken, *, linked: bool) -> None:
         facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise changed(path.name)
         self.name = path.name
         self._facts = facts
         self.size_bytes = facts.st_size
@@ -154,13 +149,8 @@ class LocalFile:
         """As `OpenFile.is_sound`: only safetensors have a header that tells."""
         if self._path.suffix != ".safetensors":
             return True
-        try:
-            read_header(self._path)
-        except TooLong:
-            return True  # its size fits, and no more can be known
-        except Malformed:
-            return False
-        return True
+        with os.fdopen(self._descriptor, "rb", closefd=False) as file:
+            return has_sound_header(file)
 
     def close(self) -> None:
         """As `OpenFile.close`."""
@@ -183,7 +173,7 @@ def changed(name: str) -> SourceChanged:
 
 def unreadable(path: Path, error: OSError) -> SourceChanged | SourceMissing | SourceUnreadable:
     """What an error of the file system means for the file at ``path``."""
-    if error.errno == errno.ELOOP:
+    if error.errno == errno.ELOOP or isinstance(error, files.NotAFile):
         return changed(path.name)
     # In this order, a folder that comes back meanwhile does not make its file seem lost.
     if isinstance(error, FileNotFoundError) and path.parent.is_dir() and not path.exists():

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from uploader.core.errors import SourceChanged, StoreError, UsageError
 from uploader.core.job import Manifest, ManifestFile
+from uploader.files import NotAFile
 from uploader.model.fingerprint import fingerprint_of, is_linked
 from uploader.sources.local import opened
 
@@ -91,7 +92,7 @@ class Snapshots:
                     os.link(os.path.realpath(root / file.path), target)
                     facts = os.lstat(target)
                     same = _is(facts, file) and os.path.samestat(facts, os.fstat(descriptor))
-        except (FileNotFoundError, SourceChanged):
+        except (FileNotFoundError, NotAFile, SourceChanged):
             same = False
         except OSError as error:
             raise self._refused(root, error) from None
@@ -121,7 +122,7 @@ def _opened(root: Path, file: ManifestFile) -> Iterator[int]:
 
 def _copied(descriptor: int, target: Path, file: ManifestFile) -> bool:
     """Copy a small file with its modification time; False if it is not that file, or changes."""
-    with open(descriptor, "rb", closefd=False) as reader:
+    with os.fdopen(descriptor, "rb", closefd=False) as reader:
         content = reader.read(COPIED_BELOW_BYTES)
         facts = os.fstat(descriptor)
     if not _is(facts, file):

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
+from uploader import files
 from uploader.core.text import some
 from uploader.model.finding import Finding, error, warning
 from uploader.model.names import Role, needed, role
@@ -73,8 +74,7 @@ def json_dialect(contents: Contents) -> Iterable[Finding]:
 
 def _begin(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(_END_BYTES)
+        return files.read(path, _END_BYTES)[0]
     except OSError:
         return b""  # it vanished after the scan: the engine will report that
 
@@ -82,7 +82,7 @@ def _begin(path: Path) -> bytes:
 def _has_ends(path: Path) -> bool:
     """Whether a file too long to be parsed begins and ends like a JSON object."""
     try:
-        with path.open("rb") as file:
+        with files.opened(path) as file:
             begin = file.read(_END_BYTES)
             file.seek(-_END_BYTES, os.SEEK_END)
             end = file.read()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
+from uploader import files
 from uploader.core.distribution import install
 from uploader.core.text import some
 from uploader.model.finding import Finding, error, warning
@@ -71,6 +73,11 @@ def _digests(contents: Contents, names: Iterable[str]) -> dict[str, str]:
     from model_signing import hashing  # noqa: PLC0415 - optional, and slow to import
 
     config = hashing.Config().use_file_serialization(hashing_algorithm="sha256")
-    paths = [contents.root / name for name in names]
-    manifest = config.set_allow_symlinks(True).hash(contents.root, files_to_hash=paths)
-    return {one.identifier: one.digest.digest_hex for one in manifest.resource_descriptors()}
+    config.set_allow_symlinks(True)
+    found: dict[str, str] = {}
+    for name in names:
+        with files.opened(contents.root / name) as file:
+            path = Path(files.name_of(file))
+            (one,) = config.hash(path.parent, files_to_hash=[path]).resource_descriptors()
+            found[name] = one.digest.digest_hex
+    return found

@@ -52,7 +52,7 @@ def _is_inside(roots: Sequence[Path], manifest: Manifest, file: ManifestFile) ->
     if home is None:
         return False
     try:
-        descriptor = open_below(Path(home), Path(target), os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = open_below(Path(home), Path(target))
     except OSError:
         return False
     try:
