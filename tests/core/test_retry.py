@@ -23,6 +23,7 @@ from uploader.core.errors import (
     UploaderError,
     UsageError,
 )
+from uploader.core.hooks import again_after_s
 from uploader.core.job import Reason
 from uploader.core.reasons import Code
 from uploader.core.resumable import ProtocolError
@@ -191,6 +192,12 @@ def test_the_ceiling_doubles_up_to_the_most(failures: int, ceiling_s: int) -> No
 def test_the_servers_wish_is_a_floor(failures: int, jitter: float, wish_s: float) -> None:
     delay_s = Backoff().delay_s(failures, jitter, wish_s)
     assert wish_s <= delay_s <= wish_s + 60.0
+
+
+@pytest.mark.parametrize("failures", [-(10**400), -(2**31), 0, 2**31, 2**63, 10**400])
+def test_a_delay_is_within_its_bounds_for_any_number_of_failures(failures: int) -> None:
+    assert 0 <= Backoff(1.0, 60.0).delay_s(failures, 0.5, None) <= 60
+    assert 0 < again_after_s(failures, None, 0.5) <= 3600
 
 
 def test_the_longest_wish_that_is_followed_is_an_hour() -> None:

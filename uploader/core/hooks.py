@@ -86,7 +86,7 @@ def again_after_s(failures: int, retry_after_s: float | None, jitter: float) -> 
 
     Retry-After is honoured, up to the longest delay.
     """
-    delay_s = min(_LONGEST_S, _FIRST_S * 2.0 ** min(failures - 1, 20))
+    delay_s = min(_LONGEST_S, _FIRST_S * 2.0 ** max(-20, min(failures - 1, 20)))
     delay_s *= 0.5 + jitter / 2
     return min(_LONGEST_S, max(delay_s, retry_after_s or 0.0))
 

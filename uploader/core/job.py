@@ -214,6 +214,8 @@ class FileState:
         )
 
 
+#: A century: an end that far away is not known, whatever the rate is now.
+_UNKNOWABLE_S = 100 * 365 * 86400.0
 #: A cut of a plain PUT sends its file again; from this size on that is worth a warning.
 _COSTLY_PUT_BYTES = 20 * 10**9
 
@@ -321,7 +323,8 @@ class Job:
         left_bytes = self.bytes_total - self.bytes_marked
         if not self.rate_bps or not left_bytes:
             return None
-        return max(left_bytes / self.rate_bps, 1.0)
+        eta_s = max(left_bytes / self.rate_bps, 1.0)
+        return eta_s if eta_s < _UNKNOWABLE_S else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,8 @@ class Backoff:
         that many jobs that were asked to wait do not come back together; it counts for one hour at
         most.
         """
-        ceiling = min(self.max_s, self.initial_s * 2.0 ** min(failures - 1, 32))
+        doublings = max(-32, min(failures - 1, 32))
+        ceiling = min(self.max_s, self.initial_s * 2.0**doublings)
         return jitter * ceiling + max(0.0, min(MAX_RETRY_AFTER_S, retry_after_s or 0.0))
 
 

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, Table, case, func, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    Row,
+    Select,
+    Table,
+    case,
+    func,
+    select,
+)
 from sqlalchemy.exc import DBAPIError
 
 from uploader.core.documents import FindingJson
@@ -94,8 +106,13 @@ _CRCS = 1 << 32
 _JSON: dict[str, type] = {"create_body": dict, "options": dict, "preflight": list, "warnings": list}
 
 
-#: The place of a column in a row, its name, and the types that it may have.
-_Types = tuple[tuple[int, str, frozenset[type]], ...]
+#: Counts go up by one: what is far from both ends stays so. JSON has whole numbers up to 2⁵³.
+_MOST: dict[type, int] = {Integer: 10**9, BigInteger: 2**53, Float: 2**53}
+#: They are compared and shown, but nobody reckons with them.
+_NAMES = frozenset({"id", "job_id", "seq", "priority", "generation"})
+
+#: The place of a column in a row, its name, the types that it may have, and its highest number.
+_Types = tuple[tuple[int, str, frozenset[type], int | None], ...]
 
 
 def _types(table: Table) -> _Types:
@@ -105,23 +122,29 @@ def _types(table: Table) -> _Types:
         if kind is not object:  # a time, which its own type checks
             also: list[type] = [int] if kind is float else []
             also += [type(None)] if column.nullable else []
-            found.append((place, column.name, frozenset({kind, *also})))
+            found.append((place, column.name, frozenset({kind, *also}), _most(column)))
     return tuple(found)
+
+
+def _most(column: Column[Any]) -> int | None:
+    return None if column.name in _NAMES else _MOST.get(type(column.type))
 
 
 _JOB, _FILE, _EVENT = _types(jobs), _types(files), _types(events)
 
 
 def _check(row: Row[Any], types: _Types) -> None:
-    """SQLite keeps any value in any column. Raises ValueError for one of another type.
+    """Raises ValueError for a value of another type, or a number with which nobody can reckon.
 
-    The columns of the table come first in ``row``.
+    SQLite keeps any value in any column, and PostgreSQL any number. The columns of the table come
+    first in ``row``.
     """
-    for place, name, allowed in types:
-        if type(row[place]) not in allowed:
+    for place, name, allowed, most in types:
+        value = row[place]
+        if type(value) not in allowed:
             raise ValueError(f"{name} has a value of another type")
-        if isinstance(row[place], float) and not math.isfinite(row[place]):
-            raise ValueError(f"{name} is not a number")
+        if most is not None and value is not None and not 0 <= value <= most:
+            raise ValueError(f"{name} is out of range")
 
 
 def _check_names(row: Row[Any]) -> None:

@@ -34,6 +34,7 @@ from sqlalchemy import (
 
 from uploader.core.job import ENDED_STATUSES, OPEN_STATUSES, Mode, Stage, Status
 from uploader.core.lifecycle import Verb, sources
+from uploader.store.database.moments import within
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -58,7 +59,8 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         # SQLite returns what it was given, without the zone.
         moment: datetime = value
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        return within(aware)
 
 
 def _words(values: Iterable[str]) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import URL, Connection, DateTime, Engine, create_engine, event, func, text
@@ -19,6 +18,7 @@ from uploader.core.distribution import install
 from uploader.core.errors import UsageError
 from uploader.core.store_reasons import StoreCode
 from uploader.store.database.causes import Cause
+from uploader.store.database.moments import FIRST, LAST
 
 DRIVER = "postgresql+psycopg"
 #: The spellings that people use.
@@ -187,12 +187,8 @@ def _prepare(engine: Engine, lock_timeout_s: float) -> None:
             connection.exec_driver_sql(_lock("advisory_xact_lock", _WRITER))
 
 
-#: For times that Python has not; far enough from its own ends to be shown in every zone.
-_FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
-
-
 def _read_every_time(connection: Any) -> None:
-    """Let a time beyond those of Python be the first or the last: no row may stop a worker."""
+    """Let a time beyond those of Python be the first or the last (`moments.py`)."""
     from psycopg import DataError, adapters, pq  # noqa: PLC0415 - loaded: it made the connection
     from psycopg.adapt import Loader  # noqa: PLC0415
 
@@ -210,7 +206,7 @@ def _read_every_time(connection: Any) -> None:
             except DataError:
                 written = bytes(data)
                 early = written.startswith(b"-") or written.endswith(b"BC")
-                return _FIRST if early else _LAST
+                return FIRST if early else LAST
 
     connection.adapters.register_loader(oid, Times)
 
