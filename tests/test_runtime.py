@@ -1,8 +1,19 @@
 from __future__ import annotations
 
 import gc
+import logging
+import threading
 
-from uploader.runtime import importing
+import pytest
+
+from uploader.core.errors import StoreError
+from uploader.runtime import (
+    SystemClock,
+    importing,
+    keep_running,
+    spawn,
+    threads_end_in_the_log,
+)
 
 
 def test_nothing_is_kept_from_the_collector_once_the_modules_are_loaded() -> None:
@@ -15,3 +26,77 @@ def test_nothing_is_kept_from_the_collector_once_the_modules_are_loaded() -> Non
     assert gc.isenabled()
     assert gc.get_freeze_count() > frozen
     gc.unfreeze()
+
+
+class Watched(SystemClock):
+    """A clock whose waits take no time, and are remembered."""
+
+    def __init__(self) -> None:
+        self.at_s = 0.0
+        self.waited: list[float] = []
+
+    def boot_s(self) -> float:
+        return self.at_s
+
+    def wait(self, event: threading.Event, timeout_s: float) -> bool:
+        self.waited.append(timeout_s)
+        self.at_s += timeout_s
+        return event.is_set()
+
+
+def test_what_raises_is_run_again_later_each_time_until_it_returns(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, errors = Watched(), iter([ValueError("odd")] * 8)
+
+    def run() -> None:
+        for error in errors:
+            raise error
+
+    keep_running("telling", run, threading.Event(), clock)
+    assert clock.waited == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert caplog.messages == ["telling: unexpected error"] * 8
+    assert all(record.exc_info for record in caplog.records)
+
+
+def test_what_ran_for_a_while_is_run_again_soon() -> None:
+    clock, runs = Watched(), iter(range(4))
+
+    def run() -> None:
+        for _ in runs:
+            clock.at_s += 100
+            raise StoreError("it is locked")
+
+    keep_running("telling", run, threading.Event(), clock)
+    assert clock.waited == [1, 1, 1, 1]
+
+
+def test_an_error_of_ours_is_one_line_and_nothing_is_run_after_the_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ended = threading.Event()
+
+    def run() -> None:
+        ended.set()
+        raise StoreError("it is locked", hint="wait")
+
+    keep_running("telling", run, ended, Watched())
+    assert caplog.messages == ["telling: it is locked (wait)"]
+    assert not caplog.records[0].exc_info
+
+
+def test_a_thread_that_ends_by_an_error_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    before = threading.excepthook
+
+    def run() -> None:
+        raise ValueError("odd")
+
+    with threads_end_in_the_log():
+        spawn("odd one", run)
+        thread = next((one for one in threading.enumerate() if one.name == "odd one"), None)
+        if thread:
+            thread.join(60)
+    assert threading.excepthook is before
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.ERROR, "thread odd one: unexpected error")
+    ]

@@ -11,6 +11,7 @@ import bisect
 import contextlib
 import contextvars
 import gc
+import logging
 import os
 import random
 import resource
@@ -25,7 +26,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from uploader.core.errors import LeaseLost, NoThread, Stopped
+from uploader.core.errors import LeaseLost, NoThread, Stopped, UploaderError
+
+_log = logging.getLogger(__name__)
 
 #: What a group of processes may use, as the kernel tells those inside a container.
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
@@ -108,6 +111,55 @@ def spawn(name: str, run: Callable[[], None]) -> None:
     except RuntimeError:
         message = "no thread can be started: this machine or container allows no more"
         raise NoThread(message) from None
+
+
+#: Seconds until what ended by an error is run again, at first and at most.
+_AGAIN_S, _AGAIN_AT_MOST_S = 1.0, 60.0
+
+
+def keep_running(name: str, run: Callable[[], None], ended: threading.Event, clock: Clock) -> None:
+    """Call ``run`` until it returns, or ``ended`` is set; for the body of a thread.
+
+    Whatever it raises is logged, and it is called again: later each time, unless it ran for longer
+    than the longest pause.
+    """
+    pause_s = _AGAIN_S
+    while not ended.is_set():
+        began_s = clock.boot_s()
+        try:
+            run()
+        except Exception as error:  # noqa: BLE001 - no thread ends silently
+            log_end(name, error)
+        else:
+            return
+        if clock.boot_s() - began_s > _AGAIN_AT_MOST_S:
+            pause_s = _AGAIN_S
+        clock.wait(ended, pause_s)
+        pause_s = min(2 * pause_s, _AGAIN_AT_MOST_S)
+
+
+def log_end(name: str, error: BaseException) -> None:
+    """Log why something of this program ended: our own errors in words, others with their place."""
+    if isinstance(error, UploaderError):
+        _log.warning("%s: %s (%s)", name, error.message, error.hint)
+    else:
+        _log.error("%s: unexpected error", name, exc_info=error)
+
+
+@contextlib.contextmanager
+def threads_end_in_the_log() -> Iterator[None]:
+    """Meanwhile, what a thread raises at its end is logged as everything is, and so redacted."""
+    before = threading.excepthook
+
+    def log(of: threading.ExceptHookArgs) -> None:
+        if of.exc_value is not None and not isinstance(of.exc_value, SystemExit):
+            log_end(f"thread {of.thread.name if of.thread else ''}", of.exc_value)
+
+    threading.excepthook = log
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def give_way() -> None:

@@ -39,7 +39,9 @@ def test_a_job_names_its_model() -> None:
     assert JOB.model == "accounts/acme/models/tiny"
 
 
-@pytest.mark.parametrize(("rate_bps", "eta_s"), [(None, None), (0.0, None), (1e-320, None), (30.0, 2.0)])
+@pytest.mark.parametrize(
+    ("rate_bps", "eta_s"), [(None, None), (0.0, None), (1e-320, None), (30.0, 2.0)]
+)
 def test_an_eta_needs_a_rate(rate_bps: float | None, eta_s: float | None) -> None:
     assert replace(JOB, rate_bps=rate_bps).eta_s == eta_s
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -110,6 +111,23 @@ def test_a_store_that_hiccups_while_healing_is_asked_again(
         return lab.job().status is Status.DONE
 
     lab.run_until(cure)
+
+
+def test_a_bug_while_looking_after_the_key_does_not_end_that(
+    lab: Lab, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.enqueue(lab.model())
+    with lab.worker() as worker:
+        bugs = iter([OverflowError("CANARY")])
+
+        def tidy() -> None:
+            for bug in bugs:
+                raise bug
+
+        worker._context = replace(worker._context, tidy=tidy)
+        worker._heal()
+        worker._heal()
+    assert caplog.messages == ["looking after the key: unexpected error"]
 
 
 def test_a_key_that_was_away_and_comes_back_heals_too(lab: Lab) -> None:

@@ -28,10 +28,12 @@ from tests.cli.conftest import ScriptedClock, home, store, template
 from tests.model.build import BASE, folder
 from uploader import wiring
 from uploader.cli import app
+from uploader.core.documents import job_document
 from uploader.core.errors import NoThread, StoreError, UsageError
 from uploader.core.events import EventKind
 from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, again_after_s, kinds_of
 from uploader.remote.webhook import may_reach
+from uploader.runtime import Spawn, spawn
 from uploader.service import daemon
 from uploader.service.hooks import command, loop
 from uploader.service.hooks.loop import Hooks
@@ -723,14 +725,24 @@ def test_a_job_that_cannot_be_read_keeps_no_other_job_from_being_told(
     assert lab.outbox.states(["h"])[0].waiting == 0
 
 
-@pytest.mark.parametrize("nonsense", ["{half", "[]", "5", "[" * 100_000])
-def test_a_delivery_that_is_none_is_forgotten(lab: Lab, tmp_path: Path, nonsense: str) -> None:
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        *({"document": text} for text in ("{half", "[]", "5", "[" * 100_000)),
+        {"failures": 2**31 - 1},
+        {"failures": -1},
+    ],
+    ids=str,
+)
+def test_a_delivery_that_is_none_is_forgotten(
+    lab: Lab, tmp_path: Path, nonsense: dict[str, Any]
+) -> None:
     hooks = lab.configure({"name": "h", "on": ["ready"], "command": script(tmp_path / "x", "")})
     lab.fill(hooks)
     lab.happen(EventKind.READY, EventKind.READY)
     lab.fill(hooks)
     first = select(func.min(deliveries.c.id)).scalar_subquery()
-    write(lab, update(deliveries).where(deliveries.c.id == first).values(document=nonsense))
+    write(lab, update(deliveries).where(deliveries.c.id == first).values(nonsense))
     assert not hooks.tell_next(hooks.hooks[0])
     assert hooks.tell_next(hooks.hooks[0])
     assert lab.outbox.states(["h"])[0].waiting == 0
@@ -747,3 +759,78 @@ def test_a_bug_in_one_delivery_does_not_end_the_telling(
     assert hooks.tell_next(hooks.hooks[0])
     state = lab.outbox.states(["h"])[0]
     assert (state.waiting, state.last_error) == (1, "a bug: RuntimeError")
+
+
+def run_until(lab: Lab, hooks: Hooks, reached: Callable[[], object], start: Spawn = spawn) -> None:
+    """The hooks' threads, until something has happened."""
+    ended, give_up = threading.Event(), time.monotonic() + 60
+    filling = threading.Thread(target=hooks.run, args=(ended, start), daemon=True)
+    filling.start()
+    try:
+        while not reached():
+            assert time.monotonic() < give_up
+            lab.clock.wait(ended, 0.05)
+    finally:
+        ended.set()
+        filling.join(60)
+
+
+def test_a_bug_while_the_outbox_is_filled_does_not_end_the_telling(
+    lab: Lab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "webhook": receiver.url})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    fill, bugs = Outbox.fill, iter([OverflowError("CANARY")])
+
+    def odd(*of: Any) -> int:
+        for bug in bugs:
+            raise bug
+        return fill(*of)
+
+    monkeypatch.setattr(Outbox, "fill", odd)
+    run_until(lab, hooks, lambda: receiver.got)
+
+
+def test_a_bug_in_a_hooks_own_thread_does_not_end_it(
+    lab: Lab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "webhook": receiver.url})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    take, bugs = Outbox.take, iter([OverflowError("CANARY")])
+
+    def odd(*of: Any) -> Any:
+        for bug in bugs:
+            raise bug
+        return take(*of)
+
+    monkeypatch.setattr(Outbox, "take", odd)
+    run_until(lab, hooks, lambda: receiver.got)
+
+
+def test_a_heartbeat_with_a_bug_keeps_no_job_from_being_told(
+    lab: Lab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready", "heartbeat"], "ping": receiver.url})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    monkeypatch.setattr(loop, "beat", Mock(side_effect=RuntimeError("CANARY")))
+    run_until(lab, hooks, lambda: receiver.got)
+
+
+def test_a_job_of_which_no_document_can_be_made_keeps_no_other_from_being_told(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "command": script(tmp_path / "x", "")})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY, EventKind.READY)
+    bugs = iter([OverflowError("cannot convert float infinity")])
+
+    def odd(*of: Any) -> Any:
+        for bug in bugs:
+            raise bug
+        return job_document(*of)
+
+    monkeypatch.setattr("uploader.store.outbox.job_document", odd)
+    assert lab.fill(hooks) == 1

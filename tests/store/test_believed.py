@@ -128,13 +128,13 @@ def test_no_value_of_a_file_hides_another_job(
     assert (good.id, good.reason) == (ids[1], None)
 
 
-@pytest.mark.parametrize("at", [datetime.min, datetime.max])
+@pytest.mark.parametrize("at", [datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)])
 def test_every_time_of_a_row_can_be_shown_in_every_zone(
     jobs: Jobs, claims: Claims, enqueue: Callable[..., int], put: Callable[..., None], at: datetime
 ) -> None:
     job_id = enqueue("a")
     times = [column.name for column in table.columns if isinstance(column.type, UtcDateTime)]
-    put(job_id, **dict.fromkeys(times, at.replace(tzinfo=UTC)))
+    put(job_id, **dict.fromkeys(times, at))
     (shown,) = jobs.jobs()
     for hours in (-14, 14):
         shown.created_at.astimezone(timezone(timedelta(hours=hours)))

@@ -41,13 +41,14 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from uploader.core.errors import NoThread, StoreError
 from uploader.core.job import LANES, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.job_run import JobRun
 from uploader.engine.steering import Steering
-from uploader.runtime import Clock
+from uploader.runtime import Clock, keep_running, log_end
 from uploader.store.held import Held
 
 #: Until a job is claimed again for which there was no thread.
@@ -141,7 +142,9 @@ class Worker:
         """
         over = threading.Event()
         if self._context.claims.leases_end:
-            self._context.spawn("leases", lambda: self._watch_lease_ends(over))
+            watch = partial(self._watch_lease_ends, over)
+            clock = self._context.clock
+            self._context.spawn("leases", partial(keep_running, "leases", watch, over, clock))
         try:
             return self._loop(until_idle=until_idle)
         finally:
@@ -345,15 +348,15 @@ class Worker:
 
     def _heal(self) -> None:
         """Tidy; if the key has changed, try blocked jobs once. It runs alongside the loop."""
-        self._context.tidy()
-        key = self._context.key_fingerprint()
-        if key == self._key:
-            return
         try:
+            self._context.tidy()
+            key = self._context.key_fingerprint()
+            if key == self._key:
+                return
             if key is not None:
                 self._context.claims.heal(self._context.base_url)
-        except StoreError as error:
-            _log.warning("the state store: %s", error.message)
+        except Exception as error:  # noqa: BLE001 - it is due again in a minute
+            log_end("looking after the key", error)
         else:
             self._key = key
 

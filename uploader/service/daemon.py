@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 
 from uploader import wiring
@@ -23,7 +24,7 @@ from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Event
 from uploader.core.text import event_line, progress_line
 from uploader.engine.worker import DRAIN_S, Worker
-from uploader.runtime import spawn
+from uploader.runtime import keep_running, spawn, threads_end_in_the_log
 from uploader.service.logs import FACTS, log_as
 from uploader.service.reload import Configured
 from uploader.service.supervisor import Supervisor
@@ -68,6 +69,7 @@ def run(
     configured = Configured(settings, read or (lambda: settings))
     by_now = lambda: configured.settings  # noqa: E731
     with (
+        threads_end_in_the_log(),
         wiring.worker(settings, log_event, by_now=by_now) as (worker, jobs),
         _api(by_now, worker, listens=listens),
     ):
@@ -76,7 +78,8 @@ def run(
         worker.on_turn = turn
         signals = _on_signals(worker.drain, turn.ask_to_reload)
         turn.hooks.start(settings)
-        spawn("progress", lambda: _log_progress(jobs, supervisor, ended))
+        log_progress = partial(_log_progress, jobs, supervisor, ended)
+        spawn("progress", partial(keep_running, "progress", log_progress, ended, wiring.clock()))
         spawn("drain", lambda: _leave_if_stuck(worker, ended))
         _log.info("worker started, state in %s", settings.state_dir)
         try:
@@ -171,7 +174,8 @@ class _Hooks:
         """Raises NoThread."""
         if (settings := self._due) is not None:
             ended = self._ended
-            spawn("hooks", lambda: _tell(settings, ended))
+            tell = partial(_tell, settings, ended)
+            spawn("hooks", partial(keep_running, "the hooks", tell, ended, wiring.clock()))
             self._due = None
 
     def end(self) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, delete, func, insert, or_, select, update
 
 from uploader.core.documents import job_document
-from uploader.core.errors import UnreadableRow
+from uploader.core.errors import NotFound, UnreadableRow
 from uploader.core.events import EventKind
 from uploader.core.hooks import MAX_WAITING, HookState
 from uploader.core.job import Event
@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 #: Events that are looked at in one transaction.
 _PAGE = 500
+#: Beyond that nothing was counted.
+_MOST_FAILURES = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +76,28 @@ class Outbox:
             transaction.run(insert(hooks).values(name=name, cursor=newest))
             return 0
         query = select(events).where(events.c.seq > state.cursor).order_by(events.c.seq)
-        page = [event_of(row) for row in connection.execute(query.limit(_PAGE))]
-        told = [event for event in page if event.kind in kinds and not state.off]
-        written = [event for event in told if self._write(transaction, name, event)]
+        page = connection.execute(query.limit(_PAGE)).all()
+        told = [row for row in page if row.kind in kinds and not state.off]
+        written = [row for row in told if self._write(transaction, name, row)]
         reached = page[-1].seq if len(page) == _PAGE else newest
         transaction.run(update(hooks).where(hooks.c.name == name).values(cursor=reached))
         _drop_the_oldest(transaction, name)
         return len(written)
 
-    def _write(self, transaction: Transaction, name: str, event: Event) -> bool:
+    def _write(self, transaction: Transaction, name: str, row: Row[Any]) -> bool:
         """False for a job whose rows cannot be read: they keep no other job from being told."""
         connection = transaction.connection
         try:
-            job = read_job(connection, event.job_id)
+            job = read_job(connection, row.job_id)
             query = select(files).where(files.c.job_id == job.id)
             with reading_job(job.id):
-                rows = [file_of(row) for row in connection.execute(query)]
-            listed = sorted(rows, key=lambda file: file.path)
-        except UnreadableRow as error:
-            _log.warning("hook %s is not told of job %d: %s", name, event.job_id, error.message)
+                event = event_of(row)
+                listed = [file_of(one) for one in connection.execute(query)]
+                listed.sort(key=lambda file: file.path)
+                told = job_document(job, listed, transaction.now)
+                document = json.dumps(told, allow_nan=False)
+        except (NotFound, UnreadableRow) as error:
+            _log.warning("hook %s is not told of job %s: %s", name, row.job_id, error.message)
             return False
         transaction.run(
             insert(deliveries).values(
@@ -101,7 +106,7 @@ class Outbox:
                 seq=event.seq,
                 kind=event.kind,
                 message_id=f"msg_{uuid.uuid4().hex}",
-                document=json.dumps(job_document(job, listed, transaction.now)),
+                document=document,
                 at=event.at,
             )
         )
@@ -156,7 +161,9 @@ class Outbox:
             transaction.run(
                 update(deliveries)
                 .where(deliveries.c.id == delivery.id)
-                .values(failures=delivery.failures + 1, not_before=until, last_error=storable(why))
+                .values(
+                    failures=deliveries.c.failures + 1, not_before=until, last_error=storable(why)
+                )
             )
             self._note(transaction, delivery.hook, why)
 
@@ -223,13 +230,15 @@ def _drop_the_oldest(transaction: Transaction, name: str) -> None:
 
 
 def _delivery(row: Row[Any]) -> Delivery:
-    """Raises ValueError for a document that is not one."""
+    """Raises ValueError for what this program never writes."""
     try:
         document = json.loads(row.document)
     except RecursionError:
         raise ValueError from None
     if not isinstance(document, dict):
         raise ValueError("a delivery has no document")  # noqa: TRY004 - a value, not a type
+    if not 0 <= row.failures <= _MOST_FAILURES:
+        raise ValueError("a delivery has failed more often than there was time for")
     return Delivery(
         id=row.id,
         hook=row.hook,

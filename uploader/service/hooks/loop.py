@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from uploader.core.errors import NoThread, StoreError
@@ -19,7 +21,7 @@ from uploader.core.hooks import (
     again_after_s,
     kinds_of,
 )
-from uploader.runtime import Clock
+from uploader.runtime import Clock, Spawn, keep_running
 from uploader.service.hooks.deliver import beat, deliver
 from uploader.settings.hooks import Hook
 from uploader.store.outbox import Delivery, Outbox
@@ -42,16 +44,22 @@ class Hooks:
     clock: Clock
     tls: Any
 
-    def run(self, ended: threading.Event, spawn: Callable[[str, Callable[[], None]], None]) -> None:
+    def run(self, ended: threading.Event, spawn: Spawn) -> None:
         """Until ``ended``: the outbox is filled here, and every hook told in its own thread.
 
-        One for which no thread can be started yet is told once one can be.
+        One for which no thread can be started yet is told once one can be. None of these threads
+        ends before that, whatever happens in it.
         """
+        waiting = list(self.hooks)
+        fill = partial(self._fill, waiting, ended, spawn)
+        keep_running("the outbox of the hooks", fill, ended, self.clock)
+
+    def _fill(self, waiting: list[Hook], ended: threading.Event, spawn: Spawn) -> None:
+        """Those ``waiting`` have no thread yet."""
         wanted = {hook.name: kinds_of(hook.on) for hook in self.hooks}
-        waiting: Sequence[Hook] = self.hooks
         warned = 0
         while True:
-            waiting = self._start(waiting, ended, spawn)
+            self._start(waiting, ended, spawn)
             if waiting and len(waiting) != warned:
                 warned = len(waiting)
                 names = ", ".join(hook.name for hook in waiting)
@@ -63,19 +71,14 @@ class Hooks:
             if self.clock.wait(ended, LOOK_S):
                 return
 
-    def _start(
-        self,
-        waiting: Sequence[Hook],
-        ended: threading.Event,
-        spawn: Callable[[str, Callable[[], None]], None],
-    ) -> Sequence[Hook]:
-        """A thread for each of ``waiting``; returns those that have none yet."""
-        for place, hook in enumerate(waiting):
-            try:
-                spawn(f"hook-{hook.name}", lambda hook=hook: self._serve(hook, ended))  # type: ignore[misc]
-            except NoThread:
-                return waiting[place:]
-        return ()
+    def _start(self, waiting: list[Hook], ended: threading.Event, spawn: Spawn) -> None:
+        """A thread for each of ``waiting``, as long as they can be started."""
+        with contextlib.suppress(NoThread):
+            while waiting:
+                name = f"hook-{waiting[0].name}"
+                serve = partial(self._serve, waiting[0], ended)
+                spawn(name, partial(keep_running, name, serve, ended, self.clock))
+                del waiting[0]
 
     def _serve(self, hook: Hook, ended: threading.Event) -> None:
         beats = Occasion.HEARTBEAT in hook.on
@@ -136,3 +139,5 @@ class Hooks:
             beat(hook, self.clock, self.tls)
         except (Gone, Undelivered) as failed:
             _log.warning("hook %s: no heartbeat: %s", hook.name, failed)
+        except Exception as bug:  # noqa: BLE001 - its thread goes on, and tells of jobs
+            _log.warning("hook %s: no heartbeat: a bug: %s", hook.name, type(bug).__name__)
