@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from uploader.core.addresses import base_url, doubts, is_loopback, is_plain, trusted
+from uploader.core.addresses import (
+    base_url,
+    doubts,
+    host_of,
+    is_loopback,
+    is_plain,
+    parts_of,
+    trusted,
+)
 
 HOME = "https://api.fireworks.ai"
 
@@ -157,3 +165,23 @@ def test_a_name_that_only_looks_alike_is_reported(url: str) -> None:
 )
 def test_other_names_are_nobodys_business(url: str) -> None:
     assert doubts(url) == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://[", "https://[::1", "https://h:9999999", "https://h:-1", "https://h:port",
+        "https://h:0", "https://\u2100h",
+    ],
+)  # fmt: skip
+def test_what_is_not_an_address_is_none_and_gets_no_secret(url: str) -> None:
+    assert parts_of(url) is None
+    assert host_of(url) == ""
+    assert not trusted(url, plain=True)
+
+
+@given(st.text() | st.from_regex(r"https?://[\[\]a-z:@0-9.%]{0,30}"))
+def test_no_part_of_an_address_raises_anything(url: str) -> None:
+    parts = parts_of(url)
+    assert parts is None or (parts.port or 1) > 0
+    assert host_of(url) == ((parts.hostname or "") if parts else "")

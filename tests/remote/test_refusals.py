@@ -132,6 +132,7 @@ def test_what_a_person_can_cure_has_a_hint(code: str) -> None:
         ("soon", None),
         ("", None),
         ("99999999999999", None),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 999_999_999.0),
     ],
 )
 def test_retry_after_is_seconds_or_a_date(text: str, seconds: float | None) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.cli.conftest import Command, home, model, store, template, uploader
 from uploader import wiring
+from uploader.remote import reach
 from uploader.sandbox.server import Sandbox
 from uploader.service.doctor import service
 from uploader.service.http.door import ADDRESS_FILE
@@ -67,6 +68,39 @@ def test_a_key_of_another_account_fails(
     assert box.base_url
     monkeypatch.setenv("FIREWORKS_ACCOUNT_ID", "somebody-else")
     assert states(uploader("doctor", "--json").out)["account"] == "fail"
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://h:9999999", "http://[::1", "http://h:x", "h:0", "http://", "http://:1"]
+)
+def test_a_proxy_that_is_not_an_address_fails_and_is_not_repeated(
+    proxy: str, uploader: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("FIREWORKS_API_KEY", "fw_test")
+    answer = uploader("doctor", "--json")
+    assert (answer.code, states(answer.out)["proxy"]) == (2, "fail")
+    (hint,) = (one["hint"] for one in answer.json["checks"] if one["name"] == "proxy")
+    assert "HTTPS_PROXY=http://HOST:PORT" in hint
+
+
+@pytest.mark.parametrize(
+    ("variable", "proxy", "told"),
+    [
+        ("HTTPS_PROXY", "http://user:secret@proxy.example:3128", "http://proxy.example:3128"),
+        ("HTTPS_PROXY", "proxy.example:3128", "http://proxy.example:3128"),
+        ("ALL_PROXY", "socks5h://proxy.example", "socks5h://proxy.example"),
+        ("NO_PROXY", "*", ""),
+    ],
+)
+def test_the_proxy_is_the_one_that_requests_take(
+    variable: str, proxy: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv(variable, proxy)
+    assert reach.proxy_of("https://api.fireworks.ai") == told
 
 
 def test_a_service_that_does_not_answer_fails(

@@ -522,6 +522,7 @@ def test_delays_double_up_to_an_hour() -> None:
         {"name": "no good name", "on": ["ready"], "command": ["a"]},
         {"on": ["ready"], "command": ["a"]},
         {"name": "h", "on": ["ready"], "webhook": "ftp://x.example"},
+        {"name": "h", "on": ["ready"], "webhook": "https://x.example:9999999"},
         {"name": "h", "on": ["ready"], "command": ["a"], "unknown": 1},
         {"name": "h", "on": ["ready"], "webhook": "https://x.example", "secret_file": "/none"},
         {"name": "h", "on": ["ready"], "command": ["a"], "timeout": "2h"},

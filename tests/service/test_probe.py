@@ -247,6 +247,23 @@ def test_a_fault_is_told_by_line(fault: str, box: Sandbox, uploader: Command) ->
     assert models(box) == []
 
 
+PAGE = {"do": "middle-box", "status": 200, "times": 0}
+
+
+@pytest.mark.parametrize("on", ["create", "get", "urls", "validate", "delete", "verify"])
+def test_a_page_that_answers_200_for_ever_is_told_by_line(
+    on: str, box: Sandbox, uploader: Command
+) -> None:
+    box.world.script.add([PAGE | {"on": on}])
+    answer = uploader("doctor", "--probe", "--yes", "--json")
+    assert answer.code in (0, 2)
+    assert "middle_box" in str(answer.json["lines"]), "and nothing took the page for an answer"
+    if on == "delete":
+        assert different(answer)["delete"] == "contradicts"
+        assert len(models(box)) == 1
+        assert "could not be deleted" in answer.err
+
+
 def test_a_service_that_does_not_answer_is_told(
     box: Sandbox, uploader: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

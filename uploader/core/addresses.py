@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 #: What other tools append to the same address (docs/fireworks.md §7).
 _APPENDED = frozenset({"", "v1", "inference"})
@@ -15,16 +15,34 @@ _DEFAULT_PORTS = {"https": 443, "http": 80}
 _WHOLE = "write a whole URL: https://api.fireworks.ai"
 
 
+def parts_of(url: str) -> SplitResult | None:
+    """The parts of an address that anybody may have written; None if it is not one.
+
+    `urlsplit` raises ValueError for half an IPv6 address, and only its ``port`` for a number that
+    no port has: of what is returned here, no part raises anything.
+    """
+    try:
+        parts = urlsplit(url)
+        is_one = parts.port != 0
+    except ValueError:
+        return None
+    return parts if is_one else None
+
+
+def host_of(url: str) -> str:
+    """The host in an address that anybody may have written; empty if it names none."""
+    parts = parts_of(url)
+    return (parts.hostname or "") if parts else ""
+
+
 def trusted(url: str, *, plain: bool) -> bool:
     """Whether a secret may go to ``url``: absolute https, and with ``plain`` http to this machine.
 
     Never an address with a user in it: that would be a credential somebody else chose.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:  # half an IPv6 address
-        return False
-    if "\0" in url or "@" in parts.netloc:  # urlsplit accepts every control character
+    parts = parts_of(url)
+    # urlsplit accepts every control character.
+    if parts is None or "\0" in url or "@" in parts.netloc:
         return False
     if parts.scheme == "http":
         return plain and is_loopback(parts.hostname or "")

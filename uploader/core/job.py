@@ -21,6 +21,8 @@ MODEL_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 #: As a digest is written everywhere.
 SHA256 = re.compile(r"[0-9a-f]{64}")
+#: The job table keeps whole numbers below this, and no size of a file is as large.
+INT64_END = 1 << 63
 #: The account of a job that asks the service for it when it is first claimed.
 UNKNOWN_ACCOUNT = "-"
 

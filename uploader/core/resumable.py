@@ -12,9 +12,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
+from uploader.core.addresses import parts_of
 from uploader.core.errors import JobRefused, UploaderError
+from uploader.core.job import INT64_END
 from uploader.core.reasons import Code
 from uploader.core.redact import SignedUrl
 
@@ -85,11 +87,8 @@ def read_url(url: str) -> UploadUrl:
 
     Raises JobRefused for anything but an absolute http(s) URL.
     """
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    parts = parts_of(url)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise JobRefused("the service sent an upload URL that is not a URL", code=Code.URL_UNUSABLE)
     query = {name.lower(): value for name, value in parse_qsl(parts.query)}
     signed = tuple(
@@ -198,9 +197,8 @@ def _json_object(body: bytes) -> dict[str, object]:
 
 
 def _generation(value: object) -> int | None:
-    """The job table keeps 63 bits."""
     generation = _count(value)
-    return generation if generation is not None and generation < 1 << 63 else None
+    return generation if generation is not None and generation < INT64_END else None
 
 
 def _count(value: object) -> int | None:

@@ -19,7 +19,7 @@ from uploader.core.errors import (
     SourceUnsettled,
     UsageError,
 )
-from uploader.core.job import ACCOUNT_ID, MODEL_ID, SHA256, FileState, Job
+from uploader.core.job import ACCOUNT_ID, INT64_END, MODEL_ID, SHA256, FileState, Job
 from uploader.core.receipt_documents import PREDICATE_TYPE, STATEMENT_TYPE, Difference
 from uploader.core.resumable import decode_crc32c, encode_crc32c
 from uploader.core.text import flaw_of_path
@@ -116,7 +116,7 @@ def _proof(raw: bytes) -> Proof:
 
 def _proven(file: Any, digests: dict[str, Any]) -> ProvenFile:
     name, size_bytes, sha256 = file["name"], file["size_bytes"], digests[file["name"]]
-    whole = isinstance(size_bytes, int) and not isinstance(size_bytes, bool) and size_bytes >= 0
+    whole = type(size_bytes) is int and 0 <= size_bytes < INT64_END
     crc32c = decode_crc32c(file["crc32c"])
     if not whole or not SHA256.fullmatch(sha256) or crc32c is None:
         raise ValueError("a size or a digest cannot be read")

@@ -21,14 +21,13 @@ from pydantic.alias_generators import to_camel
 
 from uploader import files
 from uploader.core.errors import NotFound, UsageError
-from uploader.core.job import Kind
+from uploader.core.job import INT64_END, Kind
 from uploader.model.kinds import RESOURCE_NAME
 
 _FILE = "`model_json`"
 #: A create body is a few KiB long; a list of 10 000 shards takes half a MiB.
 _MAX_BYTES = 4_000_000
 _INT32_END = 1 << 31
-_INT64_END = 1 << 63
 _MAX_SHOWN = 60
 #: Fields that only Fireworks sets (docs/fireworks.md §4).
 _ITS_OWN = frozenset({
@@ -66,7 +65,7 @@ def _kind(text: str) -> str:
 
 
 def _int64(text: str) -> str:
-    if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) >= _INT64_END:
+    if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) >= INT64_END:
         raise ValueError('write a whole number in quotes, like "8030261248"')
     return text
 

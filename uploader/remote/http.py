@@ -24,7 +24,7 @@ from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
 from uploader import __version__
-from uploader.core.addresses import is_loopback, trusted
+from uploader.core.addresses import host_of, is_loopback, trusted
 from uploader.core.distribution import install
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.reasons import Code
@@ -99,7 +99,7 @@ class Session(requests.Session):
         if not trusted(request.url or "", plain=self.plain):
             message = "an address without https was refused before anything was sent"
             raise JobRefused(message, code=Code.INSECURE_URL)
-        if is_loopback(urlsplit(request.url or "").hostname or ""):
+        if is_loopback(host_of(request.url or "")):
             kwargs["proxies"] = {}  # this machine itself needs no proxy and no TLS
         return super().send(request, **kwargs)
 
@@ -139,7 +139,7 @@ def ask(call: Call, url: str, send: Callable[[], _T]) -> _T:
     try:
         return send()
     except LOST as error:
-        lost = _no_answer(call, urlsplit(url).hostname or "the service", error)
+        lost = _no_answer(call, host_of(url) or "the service", error)
     finally:
         METERS.took(call.name.lower(), _CLOCK.boot_s() - began_s)
     raise lost

@@ -6,15 +6,15 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import BaseAdapter
-from requests.utils import get_environ_proxies
+from requests.utils import get_environ_proxies, select_proxy
 
-from uploader.core.addresses import is_loopback, is_plain
+from uploader.core.addresses import host_of, is_loopback, is_plain, parts_of
 from uploader.core.redact import foreign_line
 from uploader.core.verdict import Call
 from uploader.remote.http import CONNECT_S, ask, open_session
@@ -77,21 +77,28 @@ def secured(url: str, tls: ssl.SSLContext) -> Secure:
         issuer = {name: value for part in facts.get("issuer", ()) for name, value in part}
         named = issuer.get("organizationName") or issuer.get("commonName") or "nobody it names"
         ends = ssl.cert_time_to_seconds(str(facts.get("notAfter")))
-        until = datetime.fromtimestamp(ends).astimezone()
+        until = datetime.fromtimestamp(ends, UTC)  # elsewhere the last second of 9999 is too late
         words = foreign_line(str(named), _MAX_WORDS_CHARS)
         return Secure(connection.version() or "unknown", words, until)
 
 
+class NoProxy(Exception):
+    """What the environment names as a proxy is not the address of one."""
+
+
 def proxy_of(url: str) -> str:
-    """The proxy that requests to ``url`` take, without its password; empty if none."""
-    parts = urlsplit(url)
-    if is_loopback(parts.hostname or ""):
+    """The proxy that requests to ``url`` take, without its password; empty if none.
+
+    Raises NoProxy.
+    """
+    proxy = "" if is_loopback(host_of(url)) else select_proxy(url, get_environ_proxies(url))
+    if not proxy:
         return ""
-    proxy = get_environ_proxies(url).get(parts.scheme) or ""
-    place = urlsplit(proxy)
-    if not place.hostname:
-        return ""
-    return f"{place.scheme}://{place.hostname}" + (f":{place.port}" if place.port else "")
+    place = parts_of(proxy if "://" in proxy else f"http://{proxy}")  # as requests reads it
+    if place is None or not place.hostname:
+        raise NoProxy
+    port = f":{place.port}" if place.port else ""
+    return foreign_line(f"{place.scheme}://{place.hostname}{port}", _MAX_WORDS_CHARS)
 
 
 def server_time(url: str, adapter: BaseAdapter) -> datetime | None:

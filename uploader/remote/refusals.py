@@ -36,6 +36,8 @@ _NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
 _MAX_VALUES = 200_000
 #: Longer than any HTTP date.
 _MAX_RETRY_AFTER_CHARS = 64
+#: Seconds: as many digits as a number may have. No clock can wait for the longest date.
+_MAX_RETRY_AFTER_S = 999_999_999.0
 _NAME_IN_TEXT = re.compile(r"\b(?:[A-Z]+_[A-Z_]+|UNAUTHENTICATED|UNAUTHORIZED)\b")
 
 #: Reasons of google.rpc.ErrorInfo (docs/fireworks.md §1.3) as the gRPC code they specify.
@@ -192,4 +194,4 @@ def retry_after_s(text: str, now: datetime) -> float | None:
     if re.fullmatch(r"\d{1,9}(?:\.\d{1,9})?", text):
         return float(text)
     at = http_date(text)
-    return None if at is None else max(0.0, (at - now).total_seconds())
+    return None if at is None else min(max(0.0, (at - now).total_seconds()), _MAX_RETRY_AFTER_S)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 import requests
 
 from uploader import __version__
-from uploader.core.addresses import is_loopback
+from uploader.core.addresses import host_of, is_loopback
 from uploader.core.hooks import Gone, Undelivered
 from uploader.core.redact import foreign_line
 from uploader.remote.dial import addresses
@@ -90,7 +89,7 @@ def send(
     timeout_s: float,
 ) -> None:
     """POST ``body`` to ``url``, or GET it. Raises Undelivered, and Gone for 410."""
-    host = urlsplit(url).hostname or ""
+    host = host_of(url)
     try:
         answer = receiver.request(
             "GET" if body is None else "POST",

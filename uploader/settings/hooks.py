@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from uploader.core.addresses import parts_of
 from uploader.core.hooks import Occasion
 from uploader.settings.section import Section, whole_path
 from uploader.settings.units import parse_duration
@@ -47,8 +47,9 @@ def _argv(value: object) -> object:
 def _web(text: str | None) -> str | None:
     if text is None:
         return None
-    parts = urlsplit(text)
-    if parts.scheme not in ("https", "http") or not parts.hostname or not text.isprintable():
+    parts = parts_of(text)
+    known = parts is not None and parts.scheme in ("https", "http") and parts.hostname
+    if not known or not text.isprintable():
         raise ValueError("write a whole URL: https://example.org/…")
     return text
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from http import HTTPStatus
 from typing import Self
 
 from uploader import wiring
@@ -115,10 +116,10 @@ class Probe:
         _, what = self._calls.ask(
             "delete model", lambda: control.delete(self.account, self.model_id)
         )
-        done = what.startswith("2")
-        yield Line(Item.DELETE, shape(int(what), self._calls.body) if done else what)
-        if not done:
+        if not self._calls.done:
+            yield Line(Item.DELETE, what)
             raise Over
+        yield Line(Item.DELETE, shape(self._calls.status, self._calls.body))
         self._stands = False
         _, what = self._calls.ask("get model", self._get_it)
         yield Line(Item.GONE, what)
@@ -188,9 +189,10 @@ class Probe:
         self._stands = True
         before = self._calls.repeats
         _, what = self._calls.ask("create model", self._create_it)
-        ours = what.startswith("2") or (what.startswith("409") and self._calls.repeats > before)
-        if not ours:
-            self._stands = not what.startswith("4")
+        refused = self._calls.refused
+        taken = refused == HTTPStatus.CONFLICT and self._calls.repeats > before
+        if not (self._calls.done or taken):
+            self._stands = refused // 100 != 4  # noqa: PLR2004 - HTTP's class of refusals
             yield Line(item, what, self._calls.words)
             raise Over
         model = self._get()

@@ -133,6 +133,16 @@ class Calls:
         return self.headers.get(name, "")
 
     @property
+    def done(self) -> bool:
+        """Whether it did what it is for: a page of a proxy has 200, too."""
+        return self._error is None
+
+    @property
+    def refused(self) -> int:
+        """The status of its refusal; 0 if it was not refused, or not answered."""
+        return (self._error.status or 0) if isinstance(self._error, RemoteError) else 0
+
+    @property
     def words(self) -> str:
         """What the service said about a refusal."""
         return self._error.message.partition(" (request ")[0] if self._error else ""

@@ -20,7 +20,12 @@ _DAY_S = 86400.0
 def checks(settings: Settings, store: wiring.Store) -> Iterator[Check]:
     """Those that ask the network, then the service."""
     url = settings.fireworks.base_url
-    proxy = reach.proxy_of(url)
+    try:
+        proxy = reach.proxy_of(url)
+    except reach.NoProxy:
+        words = "what the environment names as the proxy is not the address of one"
+        yield Check("proxy", Health.FAIL, words, "write HTTPS_PROXY=http://HOST:PORT")
+        return
     yield Check("proxy", Health.OK, f"{proxy} is used" if proxy else "none is used")
     try:
         tls = wiring.trust(settings)
