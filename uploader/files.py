@@ -10,11 +10,14 @@ long as a key command may take. A worker reads such a file again and again, and 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +26,10 @@ from uploader.runtime import SystemClock
 #: For how many seconds in all somebody may write into a pipe.
 PATIENCE_S = 30.0
 _CLOCK = SystemClock()
+#: The folders of `only_below`, and what it raises.
+_ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar(
+    "only_below", default=None
+)
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -41,6 +48,7 @@ def read(path: Path, most: int, *, pipe: bool = False) -> tuple[bytes, os.stat_r
         facts = os.fstat(descriptor)
         if not (pipe and stat.S_ISFIFO(facts.st_mode)):
             _refuse_others(facts)
+            _refuse_elsewhere(descriptor)
             return _blocks(descriptor, most), facts
         return read_to_end(descriptor, most, _CLOCK.boot_s() + PATIENCE_S), facts
     finally:
@@ -62,10 +70,25 @@ def descriptor_of(name: Path | str, flags: int = 0, *, below: int | None = None)
     descriptor = os.open(name, _FLAGS | flags, dir_fd=below)
     try:
         _refuse_others(os.fstat(descriptor))
+        _refuse_elsewhere(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+@contextmanager
+def only_below(roots: Iterable[Path], refusal: Exception) -> Iterator[None]:
+    """As long as this lasts, opening a file elsewhere raises ``refusal`` in this thread.
+
+    For who looks at a folder on behalf of others: a name in it may be a link for a moment only.
+    What counts is where the file is that was opened.
+    """
+    token = _ALLOWED.set((tuple(Path(os.path.realpath(root)) for root in roots), refusal))
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
 
 
 def name_of(file: BinaryIO) -> str:
@@ -112,3 +135,18 @@ def _refuse_others(facts: os.stat_result) -> None:
         raise NotAFile(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(facts.st_mode):
         raise NotAFile(errno.EINVAL, "it is a pipe, a socket or a device, and not a file")
+
+
+def _refuse_elsewhere(descriptor: int) -> None:
+    if (allowed := _ALLOWED.get()) is not None:
+        roots, refusal = allowed
+        if not any(map(_place(descriptor).is_relative_to, roots)):
+            raise refusal
+
+
+def _place(descriptor: int) -> Path:
+    """Where the open file is, whatever its name leads to by now."""
+    if sys.platform == "darwin":
+        raw = fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024))
+        return Path(os.fsdecode(raw.partition(b"\0")[0]))
+    return Path(f"/proc/self/fd/{descriptor}").readlink()

@@ -15,6 +15,7 @@ import pytest
 from tests.model.build import BASE, folder
 from tests.service.conftest import Site
 from uploader.core.lifecycle import Verb
+from uploader.model.reading import read_object
 from uploader.service.http import jobs as routes_of_jobs
 from uploader.service.http import roots as roots_of_the_api
 from uploader.service.http.problems import Refusal
@@ -305,6 +306,46 @@ def test_what_turned_into_a_link_out_of_the_roots_is_not_taken(
     answer = site.ask(way, {"rescan": True} if again else body)
     assert (answer.status, answer.json["code"]) == (403, "outside_roots")
     assert [job.run_number for job in site.jobs.jobs()] == ([1] if again else [])
+
+
+@pytest.mark.parametrize("turn", [config_of_others, folder_of_others])
+def test_what_is_a_link_out_of_the_roots_only_while_it_is_read_tells_nothing(
+    site: Site,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    turn: Callable[[Path, Path], None],
+) -> None:
+    model, kept = site.folder(), folder(tmp_path / "kept", BASE)
+    secret = folder(tmp_path / "secret", {**BASE, "config.json": b'{"architectures": ["CANARY"]}'})
+
+    def meanwhile(path: Path) -> dict[str, Any]:
+        turn(model, secret)
+        try:
+            return read_object(path)
+        finally:
+            (model.unlink if model.is_symlink() else lambda: shutil.rmtree(model))()
+            shutil.copytree(kept, model)
+
+    monkeypatch.setattr("uploader.model.marks.read_object", meanwhile)
+    for way in ("/api/preflight", "/api/jobs"):
+        answer = site.ask(way, {"path": str(model)})
+        assert (answer.status, answer.json["code"]) == (403, "outside_roots")
+        assert "CANARY" not in answer.text
+    assert site.jobs.jobs() == []
+
+
+def test_a_pipe_that_took_the_place_of_a_file_is_not_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = site.folder()
+
+    def meanwhile(path: Path) -> dict[str, Any]:
+        path.unlink()
+        os.mkfifo(path)
+        return read_object(path)
+
+    monkeypatch.setattr("uploader.model.marks.read_object", meanwhile)
+    assert site.ask("/api/preflight", {"path": str(model)}).status == 200
 
 
 def test_a_link_that_turns_back_is_not_taken_for_the_file_that_was_found(

@@ -33,7 +33,7 @@ from uploader.intake.plan import inspect, planned
 from uploader.intake.rescan import start_over
 from uploader.intake.steer import limits_in_force
 from uploader.service.http.enqueuing import EnqueueBody, request_of
-from uploader.service.http.roots import folder_below, refuse_outsiders
+from uploader.service.http.roots import folder_below, reading_below, refuse_outsiders
 from uploader.service.http.site import Site
 
 MAX_JOBS = 1000
@@ -149,7 +149,8 @@ def _writing(router: APIRouter, site: Site) -> None:
     @router.post("/jobs", response_model=JobDocument, status_code=HTTPStatus.CREATED)
     def enqueue(body: EnqueueBody) -> Response:
         request = request_of(body, folder_below(settings.api.roots, body.path))
-        plan = planned(request, settings, table, clock.now())
+        with reading_below(settings.api.roots):
+            plan = planned(request, settings, table, clock.now())
         refuse_outsiders(settings.api.roots, plan.new.manifest)
         job_id, is_new = plan.enqueue(table, clock.now())
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
@@ -158,7 +159,8 @@ def _writing(router: APIRouter, site: Site) -> None:
     @router.post("/preflight", response_model=PreflightDocument)
     def preflight(body: EnqueueBody) -> Response:
         request = request_of(body, folder_below(settings.api.roots, body.path))
-        seen = inspect(request, settings, table, clock.now())
+        with reading_below(settings.api.roots):
+            seen = inspect(request, settings, table, clock.now())
         refuse_outsiders(settings.api.roots, seen.manifest)
         return JSONResponse(preflight_document(seen.as_json()))
 
@@ -189,7 +191,8 @@ def _verbs(router: APIRouter, site: Site) -> None:
         def agree(manifest: Manifest) -> None:
             refuse_outsiders(roots, manifest)
 
-        begun, _ = start_over(table, found, settings, clock, replace=body.replace, agree=agree)
+        with reading_below(roots):
+            begun, _ = start_over(table, found, settings, clock, replace=body.replace, agree=agree)
         return JSONResponse(_document(site, begun.id))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from uploader.core.api_reasons import ApiCode
 from uploader.core.errors import NotFound
 from uploader.core.job import Manifest, ManifestFile
+from uploader.files import only_below
 from uploader.model.fingerprint import fingerprint_of, is_linked
 from uploader.model.links import open_below
 from uploader.service.http.problems import Refusal
@@ -31,6 +33,14 @@ def folder_below(roots: Sequence[Path], word: str) -> Path:
             hint = "copy the file into the folder, or remove the link"
             raise Refusal(ApiCode.OUTSIDE_ROOTS, message, hint=hint)
     return real
+
+
+def reading_below(roots: Sequence[Path]) -> AbstractContextManager[None]:
+    """While a folder is inspected: Refusal for a file that is opened elsewhere.
+
+    A name may have become a link since `folder_below`, and may be none again a moment later.
+    """
+    return only_below(roots, Refusal(ApiCode.OUTSIDE_ROOTS))
 
 
 def refuse_outsiders(roots: Sequence[Path], manifest: Manifest) -> None:
