@@ -59,6 +59,22 @@ def test_follow_and_wait_go_on_with_the_others(
 
 
 @pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("words", [["follow"], ["status", "--watch"]])
+def test_what_moves_is_shown_and_the_one_that_cannot_be_read_is_named(
+    uploader: Command, sql: Sql, clock: ScriptedClock, words: list[str]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    clock.steps += [lambda: sql("UPDATE jobs SET status = 'done' WHERE id <> 2"), interrupt]
+    told = uploader(*words)
+    assert told.code == 130
+    assert "job 2 -: failed: the rows of job 2 cannot be read" in told.out
+    for ended in ("job 1 a: READY", "job 3 c: READY"):
+        assert ended in told.out
+
+
+@pytest.mark.usefixtures("three")
 @pytest.mark.parametrize("words", [["show", "2"], ["pause", "2"], ["receipt", "2"], ["retry", "2"]])
 def test_a_command_for_it_alone_says_what_is_wrong_and_what_to_do(
     uploader: Command, words: list[str]

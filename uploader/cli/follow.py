@@ -14,6 +14,7 @@ from uploader.cli.options import FollowedJobs
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import print_note
 from uploader.core.job import Job
+from uploader.core.reasons import Code
 from uploader.store.wait import ENDS
 
 if TYPE_CHECKING:
@@ -41,15 +42,22 @@ def follow(context: typer.Context, jobs: FollowedJobs = None) -> None:
 
 
 def _that_move() -> Callable[[Jobs], list[Job]]:
-    """The jobs that have not ended, and those that end while they are watched."""
+    """The jobs that have not ended, those that end while they are watched, and unreadable ones.
+
+    Of a job whose rows cannot be read nobody knows whether it has ended.
+    """
     watched: set[int] = set()
 
     def choose(table: Jobs) -> list[Job]:
         still_open = table.jobs(0)
-        watched.update(job.id for job in still_open if job.status not in ENDS)
+        watched.update(job.id for job in still_open if job.status not in ENDS or _is_odd(job))
         return table.these(watched)
 
     return choose
+
+
+def _is_odd(job: Job) -> bool:
+    return job.reason is not None and job.reason.code == Code.UNREADABLE_ROW
 
 
 def watch(
