@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from tests.engine.conftest import GRANULE, FastLab, Lab
 from uploader.core.errors import UsageError
 from uploader.core.job import Lease, Stage, Status
 from uploader.core.lifecycle import Verb
+from uploader.engine.job_run import JobRun
 from uploader.store.claims import Claims
 from uploader.store.database.workers import WorkerLock
 
@@ -206,3 +208,39 @@ def test_a_bug_in_one_job_never_stops_another(lab: Lab) -> None:
     lab.run()
     assert lab.job(1).status is Status.FAILED
     lab.assert_ready(2)
+
+
+def test_a_job_of_which_nothing_can_be_written_is_tried_ever_less_and_stops_no_other(
+    lab: Lab,
+) -> None:
+    lab.world.script.add([{"on": "create", "do": "status", "status": 503, "times": 100}])
+    lab.enqueue(lab.model("bad"), priority=9)
+    with lab.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE UPDATE OF attempts ON jobs WHEN OLD.id = 1"
+            " BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    lab.run()
+    assert lab.job(1).status is Status.ACTIVE
+    assert lab.world.report()["creates"] <= 1
+    assert lab.clock.boot_s() >= 10 + 20 + 40 + 80
+
+
+def test_a_jobs_thread_that_dies_counts_as_a_failed_try(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.enqueue(lab.model("bad"), priority=9)
+    lab.enqueue(lab.model("good"))
+    drive, died = JobRun.drive, []
+
+    def odd(run: JobRun) -> None:
+        if run.held.job.id == 1:
+            died.append(lab.clock.boot_s())
+            raise OverflowError("CANARY")
+        drive(run)
+
+    monkeypatch.setattr(JobRun, "drive", odd)
+    lab.run()
+    lab.assert_ready(2)
+    assert len(died) == 5
+    assert [after - before >= 10 for before, after in pairwise(died)] == [True] * 4

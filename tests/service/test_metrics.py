@@ -20,6 +20,7 @@ NAMES = {
     "uploader_retries_total",
     "uploader_request_duration_seconds_bucket",
     "uploader_leases_lost_total",
+    "uploader_jobs_set_aside_total",
     "uploader_oldest_waiting_job_seconds",
     "uploader_heartbeat_timestamp_seconds",
 }

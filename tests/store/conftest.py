@@ -72,6 +72,7 @@ def database(tmp_path: Path, template: Path) -> Path:
 
 #: Their tests say what a store does, whichever it is; the others are about one of the two.
 _ABOUT_ANY_STORE = {
+    "test_aside",
     "test_believed",
     "test_claims",
     "test_enqueue",

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from sqlalchemy import Engine, make_url, text
-from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
 from tests.acceptance.conftest import until
 from tests.postgresql import PASSWORD, Cluster
@@ -147,6 +147,12 @@ def test_a_wrong_password_a_missing_database_and_no_server_are_distinguished(
     ("state", "code"),
     [
         ("08006", "unreachable"),
+        ("22003", "row_refused"),
+        ("22021", "row_refused"),
+        ("23505", "row_refused"),
+        ("23514", "row_refused"),
+        ("54000", "row_refused"),
+        ("P0001", "row_refused"),
         ("25006", "read_only"),
         ("25P03", "locked"),
         ("28P01", "login_refused"),
@@ -171,7 +177,7 @@ def test_every_state_of_the_server_has_its_words(state: str, code: str) -> None:
     assert "canary" not in raised.value.message
 
 
-@pytest.mark.parametrize("state", ["42P01", "42601", "22021"])
+@pytest.mark.parametrize("state", ["42P01", "42601", "42703", "26000"])
 def test_a_wrong_statement_is_a_bug(state: str) -> None:
     with pytest.raises(DBAPIError), store_errors():
         raise DBAPIError("SELECT", {}, psycopg.errors.lookup(state)("nowhere"))
@@ -188,7 +194,7 @@ def test_a_row_that_is_refused_is_not_quoted(
 ) -> None:
     jobs.enqueue(new(), NOW)
     wrong = text("UPDATE files SET session_uri = :uri, mode = 'x'")
-    with pytest.raises(IntegrityError) as raised, store_errors(), engine.begin() as connection:
+    with pytest.raises(StoreError) as raised, store_errors(), engine.begin() as connection:
         connection.execute(wrong, {"uri": "https://hunter2"})
     assert "files_mode_known" in str(raised.value)
     assert "hunter2" not in "".join(traceback.format_exception(raised.value))
@@ -440,6 +446,29 @@ def test_a_time_that_python_has_not_stops_nobody(
     assert {event.job_id for event in jobs.events()} == ids
     assert jobs.oldest_waiting()
     assert {held.job.id for _ in ids if (held := claims.claim("w", BASE_URL, [*Stage], 60))} == ids
+
+
+@pytest.mark.parametrize("taken", ["events", "jobs"])
+def test_numbers_that_somebody_has_taken_are_refused_once_and_then_skipped(
+    engine: Engine, enqueue: Callable[..., int], taken: str
+) -> None:
+    enqueue("a")
+    ahead = "generate_series(2, 3000) n"
+    event = "job_id, at, kind, message) SELECT n, 1, now(), 'edited', 'x'"
+    names = [column.name for column in metadata.tables["jobs"].columns if column.name != "id"]
+    job = f"{', '.join(names)}) SELECT n, {', '.join(names)}".replace(
+        "SELECT n, base_url", "SELECT n, 'https://' || n"
+    )
+    with engine.begin() as connection:
+        if taken == "events":
+            connection.exec_driver_sql(f"INSERT INTO events (seq, {event} FROM {ahead}")
+        else:
+            connection.exec_driver_sql(f"INSERT INTO jobs (id, {job} FROM jobs, {ahead}")
+    with pytest.raises(StoreError, match=f"{taken}_pkey") as caught:
+        enqueue("b")
+    assert caught.value.code == "row_refused"
+    for name in ("b", "c"):
+        enqueue(name)
 
 
 def test_a_backup_is_its_own_tools_business(engine: Engine, tmp_path: Path) -> None:

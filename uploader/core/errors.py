@@ -107,6 +107,11 @@ class StoreError(UploaderError):
     exit_code = Exit.STORE
     code: Coded = StoreCode.STORE
 
+    @property
+    def is_about_rows(self) -> bool:
+        """Whether the store is in order, and only some rows are not: other jobs go on."""
+        return self.code in (StoreCode.ROW_REFUSED, Code.UNREADABLE_ROW)
+
     def locate(self, place: str, setting: str) -> None:
         """Say which store it is, unless that is said already; ``setting`` is where it is set."""
         if place in self.message:

@@ -314,7 +314,7 @@ class Job:
         """How many seconds this run's stage `upload` took, pauses included; None before its end."""
         if self.upload_started_at is None or self.uploaded_at is None:
             return None
-        return (self.uploaded_at - self.upload_started_at).total_seconds()
+        return max(0.0, (self.uploaded_at - self.upload_started_at).total_seconds())
 
     @property
     def eta_s(self) -> float | None:

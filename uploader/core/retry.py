@@ -215,7 +215,7 @@ class Fail:
 Decision = RetryAt | Block | Fail
 
 #: A refusal, a bug, an odd answer: if a few tries do not help, many do not help either.
-_SHORT_LIMIT = 5
+SHORT_LIMIT = 5
 #: What time may fix, but hours will not: with the default backoff some 15 minutes.
 _LONG_LIMIT = 20
 
@@ -250,10 +250,10 @@ class Cause(Enum):
     )
     NO_THREAD = None, "other programs end, and trying costs nothing"
     STORE = None, "the worker bounds it: a store that stays out of order ends the process"
-    REFUSED = _SHORT_LIMIT, "a fresh URL whose signature is refused will always be refused"
-    ODD = _SHORT_LIMIT, "a bug, or an answer that no rule explains: more tries explain nothing"
+    REFUSED = SHORT_LIMIT, "a fresh URL whose signature is refused will always be refused"
+    ODD = SHORT_LIMIT, "a bug, or an answer that no rule explains: more tries explain nothing"
     EXPIRED = (
-        _SHORT_LIMIT,
+        SHORT_LIMIT,
         "a fresh URL that has already expired means a wrong clock, which time does not fix",
     )
     MALFORMED = (
@@ -306,7 +306,8 @@ def cause_of(error: Exception) -> Cause | None:
     if isinstance(error, UsageError):  # another try finds the same
         return None
     if isinstance(error, StoreError):  # only this job's rows, or the store as a whole
-        return None if error.code.leads_to is Status.FAILED else Cause.STORE
+        passing = Cause.ODD if error.is_about_rows else Cause.STORE
+        return None if error.code.leads_to is Status.FAILED else passing
     return Cause.ODD
 
 

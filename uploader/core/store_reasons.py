@@ -17,6 +17,12 @@ class StoreCode(Coded):
     )
     READ_ONLY = "read_only", None, "The state store cannot be written.", Made("what to check")
     CORRUPT = "corrupt", None, "The state store is damaged.", "restore a backup, or move it away"
+    ROW_REFUSED = (
+        "row_refused",
+        None,
+        "The database refuses what follows from a row.",
+        "try again; if it stays, see who else may write the job table",
+    )
     DISK_FULL = (
         "disk_full",
         None,

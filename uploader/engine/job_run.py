@@ -24,7 +24,7 @@ from uploader.engine.endings import ModelUsedUp
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
 from uploader.remote.fireworks import Fireworks
-from uploader.runtime import METERS, StopToken, bind
+from uploader.runtime import METERS, StopToken, bind, log_end
 from uploader.sources.reader import source_of
 from uploader.store.held import Held
 
@@ -201,8 +201,12 @@ class JobRun:
                 self.held.block(decision.reason)
             else:
                 self.held.fail(decision.reason)
-        except UploaderError as end:
+        except (LeaseLost, Stopped) as end:
             _log.warning("job %d: %s", self._job.id, end.message)
+        except Exception as end:  # noqa: BLE001 - one bad job never stops another
+            log_end(f"job {self._job.id}", end)
+            if not isinstance(end, StoreError) or end.is_about_rows:
+                self._context.claims.put_aside(self._job.id, end)
 
     def _clean_up_later(self, decision: Decision) -> None:
         """Cleaning up after a cancelled job is tried again, unless the service refuses it."""

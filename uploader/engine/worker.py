@@ -274,6 +274,9 @@ class Worker:
         try:
             run.drive()
             self._context.tidy()
+        except Exception as error:  # noqa: BLE001 - a job whose thread dies has failed a try
+            log_end(f"job {run.held.job.id}", error)
+            self._context.claims.put_aside(run.held.job.id, error)
         finally:
             del self._runs[run.held.lease]
             self.wake.set()

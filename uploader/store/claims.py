@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     CTE,
@@ -26,15 +26,17 @@ from sqlalchemy import (
     update,
 )
 
+from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
 from uploader.core.job import LANES, Event, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.seal import NO_SEAL, Seal
+from uploader.store.aside import Aside, Write, check_is_about_rows
 from uploader.store.believed import believed
 from uploader.store.database import dialect
 from uploader.store.fence import Fence
 from uploader.store.held import NO_LEASE, Held
-from uploader.store.journal import Journal, no_listener, reason_columns
+from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
 from uploader.store.tables import (
     BLOCKED,
     HAS_SESSION,
@@ -49,6 +51,9 @@ from uploader.store.tables import (
 #: No correct wait is longer: a day of backoff on top of an hour of Retry-After. A longer one was
 #: written under a clock that has been set back since.
 _LONGEST_WAIT = timedelta(days=2)
+#: One claim looks no further than beyond so many jobs that the database refuses to lend.
+_MOST_REFUSED = 100
+_T = TypeVar("_T")
 _WITH_SESSIONS = select(files.c.job_id).where(HAS_SESSION)
 _CANCELLED = jobs.c.status == Status.CANCELLED
 #: The order of the indexes for claims. Asked for any active job, PostgreSQL would read the table
@@ -56,6 +61,7 @@ _CANCELLED = jobs.c.status == Status.CANCELLED
 _CLAIM_ORDER = (jobs.c.priority, jobs.c.not_before, jobs.c.id)
 #: The terms of a search for the next job.
 _HERE = jobs.c.base_url == bindparam("base")
+_NOT_ASIDE = jobs.c.id.not_in(bindparam("aside", expanding=True))
 _DUE = (
     jobs.c.not_before.is_(None),
     jobs.c.not_before <= bindparam("now"),
@@ -84,6 +90,7 @@ class Claims:
         """
         #: The ids of jobs that were failed instead of being claimed, for who sums up a run.
         self.set_aside: set[int] = set()
+        self._aside = Aside()
         self._engine = engine
         self._ours = true() if only is None else jobs.c.id.in_(only)
         self._now = now
@@ -118,14 +125,31 @@ class Claims:
         lease_s: float,
     ) -> Held | None:
         """A claim that finds nothing takes no lock; one that others are faster than looks again."""
-        while (job_id := self._find(next_id, base_url)) is not None:
-            if (held := self._take(job_id, still, owner, lease_s)) is not None:
-                return held
+        refused = 0
+        while refused < _MOST_REFUSED and (job_id := self._find(next_id, base_url)) is not None:
+            try:
+                held = self._take(job_id, still, owner, lease_s)
+            except StoreError as error:
+                check_is_about_rows(error)
+                self.put_aside(job_id, error)
+                refused += 1
+            else:
+                if held is not None:
+                    return held
         return None
+
+    def put_aside(self, job_id: int, error: Exception) -> None:
+        """Claim the job again after a while only: nothing can be written of it. Any thread may."""
+        self.set_aside.add(job_id)
+        self._aside.add(job_id, error, self._now())
+
+    def _write(self, which: ColumnElement[bool], write: Write[_T]) -> list[_T]:
+        return self._aside.write(self._journal, self._now(), which, write)
 
     def _find(self, next_id: Select[Any], base_url: str) -> int | None:
         now = self._now()
         terms = {"base": base_url, "now": now, "late": now + _LONGEST_WAIT}
+        terms["aside"] = self._aside.ids(now)
         with self._journal.reading() as connection:
             found: int | None = connection.scalar(next_id, terms)
             return found
@@ -167,12 +191,14 @@ class Claims:
 
     def renew(self, owner: str, lease_s: float) -> set[Lease]:
         """Renew every lease that ``owner`` still has for ``lease_s`` seconds; returns them."""
-        now = self._now()
-        ours = update(jobs).where(jobs.c.lease_owner == owner)
-        statement = ours.values(lease_expires_at=dialect.lease_end(self._engine, now, lease_s))
-        with self._journal.writing(now) as transaction:
+
+        def write(transaction: Transaction, some: ColumnElement[bool]) -> list[Lease]:
+            end = dialect.lease_end(self._engine, transaction.now, lease_s)
+            statement = update(jobs).where(some).values(lease_expires_at=end)
             rows = transaction.run(statement.returning(jobs.c.id, jobs.c.lease_token))
-            return {Lease(row.id, owner, row.lease_token) for row in rows}
+            return [Lease(row.id, owner, row.lease_token) for row in rows]
+
+        return set(self._write(jobs.c.lease_owner == owner, write))
 
     def leases_of(self, owner: str) -> dict[Lease, Status]:
         """The leases of ``owner``, with the status that users have given those jobs."""
@@ -186,11 +212,13 @@ class Claims:
 
     def release(self, leases: Collection[Lease]) -> None:
         """Release those jobs; one whose lease has already ended is left alone."""
+
+        def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
+            freed = update(jobs).where(some).values(updated_at=transaction.now, **NO_LEASE)
+            return [*transaction.run(freed.returning(jobs.c.id)).scalars()]
+
         tokens = [lease.token for lease in leases]
-        now = self._now()
-        with self._journal.writing(now) as transaction:
-            held = update(jobs).where(HELD, jobs.c.lease_token.in_(tokens))
-            transaction.run(held.values(updated_at=now, **NO_LEASE))
+        self._write(and_(HELD, jobs.c.lease_token.in_(tokens)), write)
 
     def reap(self, alive: Callable[[str], bool]) -> list[int]:
         """End the leases that are no longer valid; returns the ids of their jobs.
@@ -216,35 +244,41 @@ class Claims:
         return overdue if found else None
 
     def _rescue(self, orphaned: ColumnElement[bool]) -> list[int]:
-        now = self._now()
-        with self._journal.writing(now) as transaction:
-            statement = update(jobs).where(self._ours, orphaned).values(updated_at=now, **NO_LEASE)
-            rows = transaction.run(statement.returning(jobs.c.id, jobs.c.status)).all()
+
+        def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
+            freed = update(jobs).where(some).values(updated_at=transaction.now, **NO_LEASE)
+            rows = transaction.run(freed.returning(jobs.c.id, jobs.c.status)).all()
             for row in rows:
                 if row.status == Status.ACTIVE:  # of all other jobs only the lease was left
                     transaction.add_event(
                         row.id, EventKind.RESCUED, "its worker is gone: the job goes on"
                     )
-            return sorted(row.id for row in rows)
+            return [row.id for row in rows]
+
+        return sorted(self._write(and_(self._ours, orphaned), write))
 
     def heal(self, base_url: str) -> None:
         """Try every blocked job of ``base_url`` once more."""
-        now = self._now()
-        blocked = update(jobs).where(self._ours, jobs.c.base_url == base_url, BLOCKED)
-        values: dict[str, Any] = {
-            "status": advance(Status.BLOCKED, Verb.HEAL),
-            "not_before": None,
-            "updated_at": now,
-        }
-        with self._journal.writing(now) as transaction:
-            statement = blocked.values(**values, **reason_columns(None)).returning(jobs.c.id)
+
+        def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
+            values: dict[str, Any] = {
+                "status": advance(Status.BLOCKED, Verb.HEAL),
+                "not_before": None,
+                "updated_at": transaction.now,
+                **reason_columns(None),
+            }
+            statement = update(jobs).where(some).values(**values).returning(jobs.c.id)
             healed = sorted(transaction.run(statement).scalars())
             for job_id in healed:
                 transaction.add_event(job_id, EventKind.HEALED, "the account is tried again")
+            return healed
+
+        self._write(and_(self._ours, jobs.c.base_url == base_url, BLOCKED), write)
 
     def clear_future_waits(self) -> None:
         """Try everything that waits for a later time at once: the clock was set back."""
         now = self._now()
+        self._aside.clear()
         with self._journal.writing(now) as transaction:
             for table, job_id in ((jobs, jobs.c.id), (files, files.c.job_id)):
                 ours = job_id.in_(select(jobs.c.id).where(self._ours))
@@ -257,7 +291,8 @@ class Claims:
         A cancelled job's model that could not be deleted is not a reason to stay: it may need
         another key first. The next worker tries again.
         """
-        ours = and_(self._ours, jobs.c.base_url == base_url)
+        here = (self._ours, jobs.c.base_url == base_url)
+        ours = and_(*here, jobs.c.id.not_in(self._aside.given_up()))
         deletable = exists().where(ours, TO_DELETE, jobs.c.not_before.is_(None))
         with_sessions = exists().where(ours, _CANCELLED, jobs.c.id.in_(_WITH_SESSIONS))
         active = (
@@ -313,7 +348,13 @@ def _next(ready: ColumnElement[bool]) -> Select[Any]:
 
 
 def _first(levels: CTE, ready: ColumnElement[bool], due: ColumnElement[bool]) -> ScalarSelect[int]:
-    at_level = (ready, jobs.c.priority == levels.c.priority, jobs.c.lease_token.is_(None), due)
+    at_level = (
+        ready,
+        jobs.c.priority == levels.c.priority,
+        jobs.c.lease_token.is_(None),
+        _NOT_ASIDE,
+        due,
+    )
     query = select(jobs.c.id).where(*at_level).order_by(jobs.c.not_before, jobs.c.id).limit(1)
     return query.correlate(levels).scalar_subquery()
 
@@ -328,6 +369,7 @@ def _next_to_clean_up(ours: ColumnElement[bool]) -> Select[Any]:
             _HERE,
             jobs.c.id.in_(left_open),
             jobs.c.lease_token.is_(None),
+            _NOT_ASIDE,
             or_(*_DUE),
         )
         .order_by(jobs.c.priority.desc(), jobs.c.not_before.nulls_first(), jobs.c.id)

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import exists, or_, select, update
-from sqlalchemy.exc import IntegrityError
 
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
@@ -25,7 +24,7 @@ from uploader.store.held_files import NO_SESSION, NOT_STORED, HeldFiles
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import read_job
 from uploader.store.sealed import check_job
-from uploader.store.tables import files, jobs
+from uploader.store.tables import OPEN, files, jobs
 
 #: The values of a job's row at the beginning of a run (docs/words.md).
 NEW_RUN: dict[str, Any] = {
@@ -74,20 +73,30 @@ class Held:
 
         Raises UsageError "conflict" if another open job is for that model already.
         """
-        try:
-            with self._fence.writing(Status.ACTIVE, account=account) as transaction:
-                self._add_event(transaction, EventKind.ACCOUNT, f"the account is {account}")
-                job = read_job(transaction.connection, self.lease.job_id)
-                check_job(transaction.seal, replace(job, account=self.job.account))
-                seal = transaction.seal.job(replace(job, account=account))
-                transaction.run(update(jobs).where(jobs.c.id == job.id).values(seal=seal))
-                return self._job(transaction)
-        except IntegrityError:
+        with self._fence.writing(Status.ACTIVE) as transaction:
+            job = read_job(transaction.connection, self.lease.job_id)
+            check_job(transaction.seal, replace(job, account=self.job.account))
+            adopted = replace(job, account=account)
+            self._check_alone(transaction, adopted)
+            self._add_event(transaction, EventKind.ACCOUNT, f"the account is {account}")
+            columns = {"account": account, "seal": transaction.seal.job(adopted)}
+            transaction.run(update(jobs).where(jobs.c.id == job.id).values(columns))
+            return self._job(transaction)
+
+    def _check_alone(self, transaction: Transaction, job: Job) -> None:
+        same = exists().where(
+            jobs.c.base_url == job.base_url,
+            jobs.c.account == job.account,
+            jobs.c.model_id == job.model_id,
+            jobs.c.id != job.id,
+            OPEN,
+        )
+        if transaction.connection.execute(select(same)).scalar_one():
             raise UsageError(
-                f"another open job uploads the same model of account {account}",
+                f"another open job uploads the same model of account {job.account}",
                 hint="`uploader status` lists both: cancel one",
                 code=Code.CONFLICT,
-            ) from None
+            )
 
     def enter_upload(self, *, created: bool) -> Job:
         """The model exists: ``created`` if our own POST was answered, else found and compatible."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, and_, delete, exists, func, not_, select
+from sqlalchemy import ColumnElement, Engine, Select, and_, delete, exists, func, not_, select
 
+from uploader.core.errors import StoreError
+from uploader.store.aside import Aside, check_is_about_rows
 from uploader.store.database import dialect
 from uploader.store.journal import Journal, no_listener
 from uploader.store.outbox_tables import deliveries, hooks
@@ -41,6 +44,7 @@ class History:
     """What a store remembers of jobs that have ended. Every method raises StoreError."""
 
     def __init__(self, engine: Engine) -> None:
+        self._aside = Aside()
         self._engine = engine
         self._journal = Journal(engine, no_listener)
 
@@ -69,22 +73,42 @@ class History:
         The events of a job go first, if need be in several steps; then it goes with its files, all
         at once.
         """
-        oldest = select(jobs.c.id).where(_expired(before, told)).order_by(jobs.c.updated_at)
+        left = jobs.c.id.not_in(self._aside.ids(now))
+        oldest = select(jobs.c.id).where(_expired(before, told), left).order_by(jobs.c.updated_at)
         with self._journal.reading() as connection:
-            if connection.scalar(oldest.limit(1)) is None:
-                return Rows()
+            ids = list(connection.scalars(oldest.limit(_STEP_JOBS)))
+        if not ids:
+            return Rows()
+        try:
+            gone = self._forget(oldest, ids, now)
+        except StoreError as error:
+            check_is_about_rows(error)
+            gone = self._forget_each(oldest, ids, now)
+        dialect.shrink(self._engine, _STEP_PAGES)
+        return gone
+
+    def _forget_each(self, which: Select[Any], ids: Collection[int], now: datetime) -> Rows:
+        """One by one: only those stay that the database does not let go."""
+        total = Rows()
+        for job_id in ids:
+            try:
+                total += self._forget(which, [job_id], now)
+            except StoreError as error:
+                check_is_about_rows(error)
+                self._aside.add(job_id, error, now)
+        return total
+
+    def _forget(self, which: Select[Any], ids: Collection[int], now: datetime) -> Rows:
+        """Those of the jobs with these ids that are still of ``which``."""
         with self._journal.writing(now) as transaction:
-            ids = list(transaction.connection.scalars(oldest.limit(_STEP_JOBS)))
+            ids = list(transaction.connection.scalars(which.where(jobs.c.id.in_(ids))))
             some = select(events.c.seq).where(events.c.job_id.in_(ids)).limit(_STEP_EVENTS)
             noted = transaction.run(delete(events).where(events.c.seq.in_(some))).rowcount
             if noted == _STEP_EVENTS:  # there may be more of them
-                gone = Rows(events=noted)
-            else:
-                listed = transaction.run(delete(files).where(files.c.job_id.in_(ids))).rowcount
-                transaction.run(delete(jobs).where(jobs.c.id.in_(ids)))
-                gone = Rows(len(ids), listed, noted)
-        dialect.shrink(self._engine, _STEP_PAGES)
-        return gone
+                return Rows(events=noted)
+            listed = transaction.run(delete(files).where(files.c.job_id.in_(ids))).rowcount
+            transaction.run(delete(jobs).where(jobs.c.id.in_(ids)))
+            return Rows(len(ids), listed, noted)
 
     def prune_all(self, before: datetime, now: datetime, told: Collection[str] = ()) -> Rows:
         """As many steps as it takes, and then the file is as small as it can be."""

@@ -11,12 +11,14 @@ from typing import Any
 from sqlalchemy import Connection, CursorResult, Engine, insert
 from sqlalchemy.sql.dml import UpdateBase
 
+from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
 from uploader.core.job import Event, Reason
 from uploader.core.redact import redact
 from uploader.core.seal import NO_SEAL, Seal
+from uploader.core.store_reasons import StoreCode
 from uploader.store.database import dialect
-from uploader.store.tables import events
+from uploader.store.tables import events, metadata
 
 #: A server may answer with a whole page; a row keeps only the beginning.
 _MAX_MESSAGE_CHARS = 1000
@@ -111,10 +113,21 @@ class Journal:
     @contextlib.contextmanager
     def writing(self, now: datetime) -> Iterator[Transaction]:
         """All or nothing, with its events; raises StoreError."""
-        with dialect.store_errors(), self._writing.begin() as connection:
-            transaction = Transaction(connection, now, self.seal)
-            yield transaction
-            if transaction.wrote:
-                dialect.announce(connection)
+        try:
+            with dialect.store_errors(), self._writing.begin() as connection:
+                transaction = Transaction(connection, now, self.seal)
+                yield transaction
+                if transaction.wrote:
+                    dialect.announce(connection)
+        except StoreError as error:
+            if error.code is StoreCode.ROW_REFUSED:
+                self._skip_taken_numbers()
+            raise
         for event in transaction.events:
             self._on_event(event)
+
+    def _skip_taken_numbers(self) -> None:
+        """The next try gets numbers that nobody has used, if that was the reason."""
+        for table in metadata.sorted_tables:
+            if (column := table.autoincrement_column) is not None:
+                dialect.skip_taken(self._writing, column)

@@ -87,9 +87,9 @@ def reading_job(job_id: int) -> Iterator[None]:
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise UnreadableRow(job_id, foreign_line(str(error), _MAX_WORDS_CHARS)) from error
     except DBAPIError as error:
-        if not dialect.is_no_text(error):
+        if not dialect.is_about_a_row(error):
             raise
-        raise UnreadableRow(job_id, "a value is not text") from error
+        raise UnreadableRow(job_id, "a value cannot be read") from None
 
 
 def read_job(connection: Connection, job_id: int) -> Job:

@@ -26,6 +26,7 @@ _COUNTERS = {
     "bytes_sent": "Bytes handed to sockets, including those sent again.",
     "bytes_resent": "Bytes that had been sent on the same session before.",
     "files_stored": "Files that the storage service has as a whole.",
+    "jobs_set_aside": "Jobs that were left alone for a while: nothing could be written of them.",
     "leases_lost": "Jobs that another worker took over while this one held them.",
 }
 

@@ -19,14 +19,19 @@ class Cause(NamedTuple):
     what: str
     hint: str = ""
 
-    def error(self) -> StoreError:
-        """The error to raise; it does not name the file or the address of the store."""
-        return StoreError(f"the state store {self.what}", hint=self.hint, code=self.code)
+    def error(self, rule: str = "") -> StoreError:
+        """The error to raise; it does not name the file or the address of the store.
+
+        ``rule``: the name of what refuses a row.
+        """
+        what = f"{self.what} ({rule})" if rule else self.what
+        return StoreError(f"the state store {what}", hint=self.hint, code=self.code)
 
 
 LOCKED = Cause(StoreCode.LOCKED, "is locked by another process", "try again; see who has it open")
 READ_ONLY = Cause(StoreCode.READ_ONLY, "cannot be written", "check its owner, mode and mount")
 CORRUPT = Cause(StoreCode.CORRUPT, "is damaged or not a database")
+REFUSED = Cause(StoreCode.ROW_REFUSED, "refuses a row")
 FULL = Cause(
     StoreCode.DISK_FULL, "has no space left on its disk", "free some space there, then try again"
 )

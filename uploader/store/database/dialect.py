@@ -12,9 +12,10 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from uploader.core.errors import StoreError, UsageError
@@ -44,14 +45,15 @@ _OS_CAUSES = {
 def store_errors() -> Iterator[None]:
     """The one place where errors of a database and of the disk become StoreError (exit 11).
 
-    A broken constraint and a wrong statement pass through: they are ours to handle, or bugs.
+    A wrong statement passes through: it is a bug. What PostgreSQL says of a row that it refuses
+    holds the whole row, including the session URI, so it is not passed on (docs/invariants.md §8).
     """
     try:
         yield
-    except IntegrityError as error:
-        raise _without_the_row(error) from None
     except DBAPIError as error:
-        raise _translated(error.orig) or error from error.orig
+        found = _translated(error.orig) or error
+        refused = isinstance(found, StoreError) and found.is_about_rows
+        raise found from (None if refused else error.orig)
     except (sqlite3.Error, OSError) as error:
         raise _translated(error) or error from error
     except NoConnection as error:  # every connection of the pool is in use
@@ -62,18 +64,9 @@ def store_errors() -> Iterator[None]:
         raise causes.CORRUPT.error() from error
 
 
-def is_no_text(error: DBAPIError) -> bool:
-    """Whether a value was asked for as text, and is not: one row is damaged, not the store."""
-    return sqlite.is_no_text(error.orig)
-
-
-def _without_the_row(error: IntegrityError) -> IntegrityError:
-    """PostgreSQL quotes the whole row after its first line, including the session URI.
-
-    See docs/invariants.md §8.
-    """
-    first = str(error.orig).partition("\n")[0]
-    return IntegrityError(error.statement, None, Exception(first), hide_parameters=True)
+def is_about_a_row(error: DBAPIError) -> bool:
+    """Whether a value cannot be read or reckoned with: one row is damaged, not the store."""
+    return sqlite.is_no_text(error.orig) or _cause(error.orig) is causes.REFUSED
 
 
 @contextlib.contextmanager
@@ -87,6 +80,8 @@ def corrupt_rows_as_store_error() -> Iterator[None]:
 
 def _translated(error: BaseException | None) -> StoreError | None:
     cause = _cause(error)
+    if cause is causes.REFUSED:
+        return cause.error(postgresql.rule(error) or sqlite.rule(error))
     return None if cause is None else cause.error()
 
 
@@ -168,6 +163,16 @@ def announce(connection: Connection) -> None:
     """Wake every `ChangeWatch` at the commit of this transaction; in a file it sees that itself."""
     if connection.dialect.name != "sqlite":
         postgresql.announce(connection)
+
+
+def skip_taken(engine: Engine, column: Column[Any]) -> None:
+    """Whoever writes rows by hand may take numbers that are still to be given out.
+
+    SQLite always goes on from the highest. Raises nothing: the next write finds out.
+    """
+    if not is_file(engine):
+        with contextlib.suppress(DBAPIError):
+            postgresql.skip_taken(engine, column)
 
 
 def shrink(engine: Engine, most_pages: int | None = None) -> None:

@@ -11,13 +11,24 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import URL, Connection, DateTime, Engine, create_engine, event, func, text
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    create_engine,
+    event,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError
 
 from uploader.core.distribution import install
 from uploader.core.errors import UsageError
 from uploader.core.store_reasons import StoreCode
-from uploader.store.database.causes import Cause
+from uploader.store.database.causes import REFUSED, Cause
 from uploader.store.database.moments import FIRST, LAST
 
 DRIVER = "postgresql+psycopg"
@@ -105,6 +116,8 @@ _CAUSES = {
     "58": _DAMAGED,
     "XX": _DAMAGED,
 }
+#: Classes of wrong statements. Whatever is in none of these tables is about values.
+_WRONG = frozenset({"0A", "26", "34", "42"})
 #: The server's words when it refuses a connection: libpq does not pass on an SQLSTATE.
 _REFUSALS = (
     "authentication",
@@ -120,9 +133,16 @@ _TOO_MANY = ("too many", "connection slots")
 def cause(error: BaseException) -> Cause | None:
     """What an error of psycopg means; None for a wrong statement, which is a bug."""
     state = getattr(error, "sqlstate", None)
-    if state is not None:
-        return _CAUSES.get(state) or _CAUSES.get(state[:2])
-    return _unanswered(error)
+    if state is None:
+        return _unanswered(error)
+    if state[:2] in _WRONG and state not in _CAUSES:
+        return None
+    return _CAUSES.get(state) or _CAUSES.get(state[:2]) or REFUSED
+
+
+def rule(error: BaseException | None) -> str:
+    """The name of what refuses a row, if it has one; PostgreSQL's own words quote values."""
+    return getattr(getattr(error, "diag", None), "constraint_name", None) or ""
 
 
 def _unanswered(error: BaseException) -> Cause | None:
@@ -131,6 +151,8 @@ def _unanswered(error: BaseException) -> Cause | None:
     words = str(error)
     if isinstance(error, psycopg.ProgrammingError) and "connect" in words:
         return _SETTINGS
+    if isinstance(error, psycopg.DataError):
+        return REFUSED
     if not isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
         return None
     if any(crowd in words for crowd in _TOO_MANY):
@@ -325,6 +347,21 @@ def connected_workers(engine: Engine) -> frozenset[str]:
         ids = {"ours": _OURS, "workers": _WORKERS}
         names = connection.scalars(_CONNECTED, ids)
         return frozenset(name.removeprefix(_NAME) for name in names)
+
+
+#: How far ahead numbers that are taken are looked for.
+_AHEAD = 10**9
+
+
+def skip_taken(engine: Engine, column: Column[Any]) -> None:
+    """Go on beyond the numbers of ``column`` that somebody has used without asking for them."""
+    sequence = func.pg_get_serial_sequence(column.table.name, column.name)
+    with engine.begin() as connection:
+        here = connection.execute(select(func.nextval(sequence))).scalar_one()
+        taken = column.between(here, here + _AHEAD)
+        highest = connection.execute(select(func.max(column)).where(taken)).scalar_one()
+        if highest is not None:
+            connection.execute(select(func.setval(sequence, highest)))
 
 
 @contextlib.contextmanager

@@ -45,12 +45,25 @@ _CAUSES = {
     sqlite3.SQLITE_PROTOCOL: causes.LOCKED,
     sqlite3.SQLITE_AUTH: causes.READ_ONLY,
     sqlite3.SQLITE_NOTADB: causes.CORRUPT,
+    sqlite3.SQLITE_CONSTRAINT: causes.REFUSED,
+    sqlite3.SQLITE_MISMATCH: causes.REFUSED,
+    sqlite3.SQLITE_TOOBIG: causes.REFUSED,
 }
+#: What SQLite says of a sum that is beyond its numbers, under the code of a wrong statement.
+_OVERFLOW = "integer overflow"
 
 
 def cause(error: BaseException | None) -> causes.Cause | None:
     """What an error of SQLite means; None for a wrong statement, which is a bug."""
+    if isinstance(error, sqlite3.DataError) or str(error) == _OVERFLOW:
+        return causes.REFUSED
     return _CAUSES.get(_primary_code(error))
+
+
+def rule(error: BaseException | None) -> str:
+    """The name of what refuses a row, if it has one: SQLite quotes no value."""
+    kinds = sqlite3.IntegrityError
+    return str(error).rpartition(": ")[2] if isinstance(error, kinds) else ""
 
 
 def _primary_code(error: BaseException | None) -> int:
