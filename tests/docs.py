@@ -205,6 +205,10 @@ def event_kinds() -> str:
         "Events",
         "The kinds of events in a job's history: `uploader logs`, `uploader events`. Kinds are only"
         " ever added.",
+        "What happens to files again and again in the same way is told a hundred times, and then"
+        " once a minute: an event that tells of others ends in `(and N more like it)`, and the last"
+        " of them is told before the job goes on or ends. The counts in the rows of jobs and files"
+        " are of all. A worker that takes the job anew begins anew.",
         events.render_table(),
     )
 

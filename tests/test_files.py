@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -151,3 +153,34 @@ def test_where_a_file_is_counts_and_not_its_name(tmp_path: Path) -> None:
             with pytest.raises(LookupError), files.opened(name):
                 pass
     assert files.read(outside, 10)[0] == b"words"
+
+
+@pytest.mark.parametrize("name", ["device", "pipe", "folder", "link"])
+def test_what_is_not_a_file_is_not_even_opened(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "device").symlink_to("/dev/ptmx")
+    (tmp_path / "link").symlink_to("device")
+    below = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    monkeypatch.setattr(os, "open", Mock(side_effect=AssertionError))
+    try:
+        with pytest.raises(files.NotAFile):
+            files.read(tmp_path / name, 1)
+        with pytest.raises(files.NotAFile):
+            files.descriptor_of(tmp_path / name)
+        with pytest.raises(files.NotAFile):
+            files.descriptor_of(name, below=below)
+        if not (tmp_path / name).is_symlink():
+            with pytest.raises(files.NotAFile):
+                files.descriptor_of(name, os.O_NOFOLLOW, below=below)
+    finally:
+        os.close(below)
+
+
+def test_a_link_that_is_not_to_be_followed_is_refused_by_the_system(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
+        files.descriptor_of(tmp_path / "link", os.O_NOFOLLOW)

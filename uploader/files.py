@@ -43,6 +43,7 @@ def read(path: Path, most: int, *, pipe: bool = False) -> tuple[bytes, os.stat_r
     With ``pipe`` it may be one, and is read to its end. Raises OSError: NotAFile for anything else,
     TimeoutError for a pipe into which nobody writes to an end.
     """
+    _look_first(path, pipe=pipe)
     descriptor = os.open(path, _FLAGS)
     try:
         facts = os.fstat(descriptor)
@@ -67,6 +68,7 @@ def descriptor_of(name: Path | str, flags: int = 0, *, below: int | None = None)
 
     ``flags`` are more of `os.open`. Raises OSError: NotAFile for anything but a file.
     """
+    _look_first(name, follow=not flags & os.O_NOFOLLOW, below=below)
     descriptor = os.open(name, _FLAGS | flags, dir_fd=below)
     try:
         _refuse_others(os.fstat(descriptor))
@@ -121,6 +123,16 @@ def read_to_end(descriptor: int, most: int, ends_s: float) -> bytes:
             break
         came += block
     return came
+
+
+def _look_first(
+    name: Path | str, *, pipe: bool = False, follow: bool = True, below: int | None = None
+) -> None:
+    """Raises OSError for what is not opened at all: opening a device may already do something."""
+    facts = os.stat(name, dir_fd=below, follow_symlinks=follow)
+    is_pipe, is_link = stat.S_ISFIFO(facts.st_mode), stat.S_ISLNK(facts.st_mode)
+    if not (is_link or (pipe and is_pipe)):  # the system itself refuses a link
+        _refuse_others(facts)
 
 
 def _blocks(descriptor: int, most: int) -> bytes:

@@ -43,9 +43,11 @@ def test_every_kind_is_reported_at_exactly_one_place() -> None:
     """A kind that two verbs tell means two things.
 
     `core` names kinds and writes none; `store/believed.py` sets aside jobs that no worker may hold,
-    and tells it as the worker would have.
+    and tells it as the worker would have; `service/hooks/sample.py` shows a receiver what it would
+    be told, and writes none.
     """
-    others = [ROOT / "core/events.py", ROOT / "core/hooks.py", ROOT / "store/believed.py"]
+    names = ("core/events.py", "core/hooks.py", "store/believed.py", "service/hooks/sample.py")
+    others = [ROOT / name for name in names]
     told = [
         node.attr
         for path in sorted(ROOT.rglob("*.py"))

@@ -404,3 +404,10 @@ def test_a_content_range_is_inclusive_on_the_wire(first: int, second: int, third
         assert header == f"bytes */{size}"
     else:
         assert header == f"bytes {start}-{stop - 1}/{size}"
+
+
+def test_an_address_that_no_server_takes_is_refused() -> None:
+    longest = "https://s/" + "k" * (16 * 1024 - 10)
+    assert read_url(longest).url.reveal() == longest
+    with pytest.raises(JobRefused, match="not a URL"):
+        read_url(f"{longest}k")

@@ -278,6 +278,18 @@ def test_a_pipe_that_is_called_a_receipt_is_not_waited_for(tmp_path: Path) -> No
         verify.proof_of_receipt(tmp_path / "r.json")
 
 
+def test_what_a_receipt_names_is_not_opened_unless_it_is_a_file(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proof = verify.proof_of_job(job(root), FILES)
+    for name in CONTENTS:
+        (root / name).unlink()
+        (root / name).symlink_to("/dev/ptmx")
+    monkeypatch.setattr(os, "open", Mock(side_effect=AssertionError))
+    found = [*verify.compare_files(proof, root)]
+    assert [one.what for one in found] == ["unreadable"] * len(CONTENTS)
+
+
 def test_a_receipt_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(NotFound):
         verify.proof_of_receipt(tmp_path / "nowhere.json")

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -18,9 +19,11 @@ from uploader.core.remote_model import RemoteModel
 from uploader.core.resumable import UrlKind
 from uploader.core.retry import Backoff
 from uploader.core.verdict import Call, Verdict
+from uploader.remote import fireworks
 from uploader.remote.fireworks import VALIDATE_S, Fireworks, pair
 from uploader.remote.gate import Gate
 from uploader.remote.sockets import SocketAdapter
+from uploader.remote.words import kept
 
 BARE = RemoteModel("", "", "", "", None, None, "")
 
@@ -144,6 +147,19 @@ def test_validate_is_a_get_without_any_body_and_waits_long(
     assert api.validate("a", "m") == api.validate("a", "m") == ()
     assert not {"content-length", "transfer-encoding", "content-type"} & set(server.seen[0].headers)
     assert [timeout[1] for timeout in timeouts] == [VALIDATE_S] * 3
+
+
+@pytest.mark.parametrize("word", ["w", "w" * 15, {"deep": ["w"]}])
+def test_of_countless_warnings_a_few_are_read_and_the_rest_is_counted(
+    serve: Serve, connect: Connect, monkeypatch: pytest.MonkeyPatch, word: object
+) -> None:
+    read = Mock(wraps=kept)
+    monkeypatch.setattr(fireworks, "kept", read)
+    api = connect(serve(ok({"warnings": [word] * 40_000}), ok({"warnings": ["w" * 9000]})))
+    warnings = api.validate("a", "m")
+    assert (len(warnings), warnings[-1]) == (100, "and 39,901 more")
+    assert read.call_count == 99
+    assert max(map(len, (*warnings, *api.validate("a", "m")))) == 300
 
 
 def test_the_account_stands_in_a_header(serve: Serve, connect: Connect) -> None:

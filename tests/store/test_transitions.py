@@ -47,6 +47,17 @@ def test_to_upload_remembers_whose_model_it_is(
     assert _kinds(told) == ["retrying", kind]
 
 
+def test_countless_warnings_are_kept_as_a_few_lines(jobs: Jobs, held: Held) -> None:
+    held.enter_upload(created=True)
+    open_session(held, "config.json", SessionUri("u"), "b/k")
+    _store_all(held)
+    held.enter_validate()
+    held.finish(["w" * 5000] * 200_000)
+    warnings = jobs.job(held.job.id).warnings
+    assert (len(warnings), warnings[-1]) == (100, "and 199,901 more")
+    assert sum(map(len, warnings)) < 100_000
+
+
 def test_the_pipeline_to_ready(jobs: Jobs, held: Held, clock: Hands, told: list[Event]) -> None:
     held.enter_upload(created=True)
     open_session(held, "config.json", SessionUri("u"), "b/k")

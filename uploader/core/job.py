@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the protocol's errors end in reasons, which this package de
 #: docs/fireworks.md §1.1.
 MODEL_ID = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 #: The short id in accounts/ID.
-ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
+ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
 #: As a digest is written everywhere.
 SHA256 = re.compile(r"[0-9a-f]{64}")
 #: The job table keeps whole numbers below this, and no size of a file is as large.

@@ -12,6 +12,7 @@ from requests.adapters import BaseAdapter
 from uploader.core.addresses import is_plain, trusted
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import ACCOUNT_ID
+from uploader.core.keeping import few_lines
 from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey
 from uploader.core.remote_model import ListedModel, ModelList, RemoteModel
@@ -34,6 +35,8 @@ _MAX_PAGES = 500
 MAX_MODELS = 10_000
 _LIST_S = 300.0
 _PAGE_SIZE = 200
+#: No file of ours has a name as long.
+_MAX_NAME_CHARS = 1000
 
 
 class Fireworks:
@@ -145,11 +148,8 @@ class Fireworks:
         path = f"{_model(account, model_id)}:validateUpload"
         answer = self._ask(Call.VALIDATE, "GET", path, answer_s=VALIDATE_S)
         warnings = json_object(Call.VALIDATE, answer).get("warnings")
-        return (
-            tuple(kept(str(text), answer) for text in warnings)
-            if isinstance(warnings, list)
-            else ()
-        )
+        words = warnings if isinstance(warnings, list) else ()
+        return few_lines(words, lambda text: kept(text, answer))
 
     def delete(self, account: str, model_id: str) -> None:
         """Delete the model (docs/fireworks.md §4). Raises RemoteError (ABSENT) if there is none."""
@@ -251,7 +251,8 @@ def _read_model(answer: requests.Response) -> RemoteModel:
 
 def _names(value: object, answer: requests.Response) -> tuple[str, ...] | None:
     """As they came, for they are compared with ours; None if one repeats a secret."""
-    names = tuple(map(str, value)) if isinstance(value, list) else ()
+    whole = map(str, value) if isinstance(value, list) else ()
+    names = tuple(name[:_MAX_NAME_CHARS] for name in whole)
     text = "\n".join(names).lower()
     echoed = any(secret.lower() in text for secret in secrets_of(answer.request))
     return None if echoed else names or None

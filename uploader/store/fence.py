@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import update
 
 from uploader.core.errors import LeaseLost
+from uploader.core.events import EventKind
 from uploader.core.job import Lease, Status
+from uploader.core.repeats import Repeats
 from uploader.store.journal import Journal, Transaction
 from uploader.store.tables import jobs
 
@@ -26,6 +28,7 @@ class Fence:
     lease: Lease
     journal: Journal
     now: Callable[[], datetime]
+    repeats: Repeats = field(default_factory=Repeats)
 
     @contextlib.contextmanager
     def writing(self, *statuses: Status, **columns: Any) -> Iterator[Transaction]:
@@ -42,6 +45,24 @@ class Fence:
             if transaction.run(statement.values(updated_at=now, **columns)).rowcount != 1:
                 raise self.lost()
             yield transaction
+
+    def tell(
+        self,
+        transaction: Transaction,
+        kind: EventKind,
+        message: str,
+        path: str | None,
+        like: str = "",
+    ) -> None:
+        """Append an event that may come again and again: of those ``like`` it, only some."""
+        told = self.repeats.told(kind, like, message, path, transaction.now)
+        if told is not None:
+            transaction.add_event(self.lease.job_id, kind, told, path)
+
+    def tell_last(self, transaction: Transaction) -> None:
+        """Append the last of those that were left out, before what ends them."""
+        for kind, message, path in self.repeats.last():
+            transaction.add_event(self.lease.job_id, kind, message, path)
 
     def lost(self) -> LeaseLost:
         """The error to raise if the job now belongs to somebody else."""

@@ -17,6 +17,7 @@ from sqlalchemy import exists, or_, select, update
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
 from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
+from uploader.core.keeping import few_lines
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.core.reasons import Code
 from uploader.store.fence import Fence
@@ -136,6 +137,7 @@ class Held:
         """Every file is stored; raises ValueError if one is not (docs/invariants.md §4)."""
         with self._entered(Stage.VALIDATE, uploaded_at=jobs.c.updated_at) as transaction:
             self._check_all_stored(transaction)
+            self._fence.tell_last(transaction)
             self._add_event(transaction, EventKind.VALIDATING, "every file is stored")
             return self._job(transaction)
 
@@ -146,7 +148,7 @@ class Held:
             status=advance(Status.ACTIVE, Verb.FINISH),
             ready_at=jobs.c.updated_at,
             rate_bps=None,
-            warnings=[storable(warning) for warning in warnings],
+            warnings=few_lines(warnings, storable),
         ) as transaction:
             self._erase_sessions(transaction)
             self._add_event(transaction, EventKind.READY, "the model is READY")
@@ -230,6 +232,7 @@ class Held:
         with self._fence.writing(
             Status.ACTIVE, status=status, not_before=None, **reason_columns(reason)
         ) as transaction:
+            self._fence.tell_last(transaction)
             self._add_event(transaction, kind, reason.message)
 
     # -- the rest --------------------------------------------------------------------------
@@ -266,9 +269,9 @@ class Held:
             self._add_event(transaction, EventKind.RECREATED, message)
 
     def add_event(self, kind: EventKind, message: str, path: str | None = None) -> None:
-        """Write one event and nothing else."""
+        """Write one event and nothing else; of many that are alike, only some are written."""
         with self._fence.writing() as transaction:
-            self._add_event(transaction, kind, message, path)
+            self._fence.tell(transaction, kind, message, path)
 
     def end_sessions(self) -> None:
         """A cancelled job has no remote session left; its model may still have to be deleted."""
@@ -286,8 +289,8 @@ class Held:
 
     def release(self) -> None:
         """Release the job; this object can write nothing any longer."""
-        with self._fence.writing(**NO_LEASE):
-            pass
+        with self._fence.writing(**NO_LEASE) as transaction:
+            self._fence.tell_last(transaction)
 
     def _erase_sessions(self, transaction: Transaction) -> None:
         """A session URI is a bearer secret: it is kept no longer than it is needed."""

@@ -194,9 +194,11 @@ class HeldFiles:
         ]
         with self._fence.writing(start_accepted=True) as transaction:
             written = self._write_all(transaction, _OPEN, rows, at=transaction.now)
-            message = "an upload session was opened"
-            news = [(message, new.path) for new in sessions]
-            transaction.add_events(self._job_id, EventKind.SESSION_OPENED, news)
+            kind, message = EventKind.SESSION_OPENED, "an upload session was opened"
+            news = [(message, file.path) for file in written if file.sessions == 1]
+            transaction.add_events(self._job_id, kind, news)
+            for again in (file for file in written if file.sessions > 1):
+                self._fence.tell(transaction, kind, message, again.path)
             return written
 
     def drop_session(  # noqa: PLR0913 - why a session ended is counted in three ways
@@ -237,7 +239,7 @@ class HeldFiles:
                 old_sessions_lost=files.c.old_sessions_lost + int(old),
                 mismatches=files.c.mismatches + int(mismatch),
             )
-            self._add_event(transaction, EventKind.SESSION_DROPPED, why, path)
+            self._fence.tell(transaction, EventKind.SESSION_DROPPED, why, path)
             return file
 
     def mark_all_stored(self, stored: Sequence[StoredFile]) -> list[FileState]:
@@ -275,7 +277,8 @@ class HeldFiles:
                 not_before=not_before,
                 last_error=storable(reason.message),
             )
-            self._add_event(transaction, EventKind.FILE_FAILED, reason.message, path)
+            why = reason.message
+            self._fence.tell(transaction, EventKind.FILE_FAILED, why, path, reason.code)
             return file
 
     def reidentify(self, path: str, size_bytes: int, fingerprint: str) -> FileState:
@@ -289,7 +292,7 @@ class HeldFiles:
             message = "the file was touched or replaced by the same bytes"
             if not (file.bytes_sent or file.stored):
                 message = "nothing of it was sent yet and its size is the same: taken as it is now"
-            self._add_event(transaction, EventKind.REIDENTIFIED, message, path)
+            self._fence.tell(transaction, EventKind.REIDENTIFIED, message, path)
             return file
 
     def report_progress(
@@ -343,11 +346,6 @@ class HeldFiles:
             file = file_of(row)
         check_files(self._seal, [file])
         return file
-
-    def _add_event(
-        self, transaction: Transaction, kind: EventKind, message: str, path: str
-    ) -> None:
-        transaction.add_event(self._job_id, kind, message, path)
 
     def _check_uploading(self, transaction: Transaction) -> None:
         stage = select(jobs.c.stage).where(jobs.c.id == self._job_id)

@@ -73,6 +73,8 @@ class Transaction:
         self, job_id: int, kind: EventKind, news: Sequence[tuple[str, str | None]]
     ) -> None:
         """Append one event for each message and path, in one statement and in their order."""
+        if not news:
+            return
         lines = {message: storable(message) for message, _ in news}
         rows: list[dict[str, Any]] = [
             {

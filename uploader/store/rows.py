@@ -41,6 +41,7 @@ from uploader.core.job import (
     Stage,
     Status,
 )
+from uploader.core.keeping import few_lines
 from uploader.core.redact import SessionUri, foreign_line
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.text import flaw_of_path
@@ -209,7 +210,7 @@ def job_of(row: Row[Any]) -> Job:
         rate_bps=row.rate_bps,
         ready_at=row.ready_at,
         lease=Lease(row.id, row.lease_owner, row.lease_token) if row.lease_token else None,
-        warnings=tuple(row.warnings),
+        warnings=few_lines(row.warnings, str),
         preflight=tuple(row.preflight),
         options=row.options,
         # Databases other than SQLite sum integers into decimals.

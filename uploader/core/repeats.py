@@ -1,0 +1,61 @@
+"""Events that say the same again and again: how many of them a history keeps. Pure.
+
+A service that stays away for days fails thousands of files a minute between them. Of each kind the
+first are told, then one a minute, with the number of those that were left out before it; the counts
+in the rows of files and jobs are of all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from uploader.core.events import EventKind
+
+#: So many are told at once; after that, one in so many seconds.
+FIRST = 100
+EVERY_S = 60.0
+#: Of the message of one that also tells of others: how many of them must still fit into its row.
+_MAX_MESSAGE_CHARS = 900
+
+
+@dataclass(slots=True)
+class _Told:
+    at: datetime
+    may_tell: float = FIRST
+    left_out: int = 0
+    message: str = ""
+    path: str | None = None
+
+
+@dataclass(slots=True)
+class Repeats:
+    """What was told of one job, and left out, since a worker took it."""
+
+    _told: dict[tuple[EventKind, str], _Told] = field(default_factory=dict)
+
+    def told(
+        self, kind: EventKind, like: str, message: str, path: str | None, now: datetime
+    ) -> str | None:
+        """The message to write; None if this event is left out. ``like``: what makes two alike."""
+        mine = self._told.setdefault((kind, like), _Told(now))
+        passed_s = max(0.0, (now - mine.at).total_seconds())
+        mine.may_tell, mine.at = min(FIRST, mine.may_tell + passed_s / EVERY_S), now
+        if mine.may_tell < 1:
+            mine.left_out, mine.message, mine.path = mine.left_out + 1, message, path
+            return None
+        mine.may_tell -= 1
+        more, mine.left_out = mine.left_out, 0
+        return _with(message, more)
+
+    def last(self) -> Iterator[tuple[EventKind, str, str | None]]:
+        """Kind, message and path of the last of each kind that was left out, with the others."""
+        for (kind, _), mine in self._told.items():
+            if mine.left_out:
+                more, mine.left_out = mine.left_out - 1, 0
+                yield kind, _with(mine.message, more), mine.path
+
+
+def _with(message: str, more: int) -> str:
+    return f"{message[:_MAX_MESSAGE_CHARS]} (and {more:,} more like it)" if more else message
