@@ -59,7 +59,8 @@ CLOSED: dict[str, Write] = {
     "close": lambda held: held.close(),
 }
 ALL = TRANSITIONS | FACTS | FILES | CLOSED
-#: These are fenced by the owner, by the tokens given, or by the row's own condition.
+#: These are fenced by the owner, by the tokens given, or by the row's own condition; `put_aside`
+#: writes no row.
 UNFENCED = {
     "claim",
     "claim_cancelled",
@@ -71,6 +72,7 @@ UNFENCED = {
     "clear_future_waits",
     "any_open",
     "next_due",
+    "put_aside",
 }
 
 
