@@ -17,7 +17,7 @@ import pytest
 from tests.engine.conftest import GRANULE, FastLab, Lab
 from tests.simulation.lab import SimLab
 from tests.simulation.sim import Sim
-from uploader.core.errors import NoThread, SourceUnreadable, Stopped
+from uploader.core.errors import NoThread, SourceUnreadable, SourceUnsettled, Stopped
 from uploader.core.job import FileState, PrefixCrc
 from uploader.core.redact import SessionUri
 from uploader.engine import hashing
@@ -45,10 +45,11 @@ class Memory:
         self.content = content
         self.size_bytes = len(content)
         self.read: list[int] = []
-        self.broken = False
+        self.broken = self.written = False
 
     def check(self) -> None:
-        pass
+        if self.written:
+            raise SourceUnsettled("no")
 
     def block(self, start: int, count: int) -> bytes:
         if self.broken:
@@ -151,6 +152,15 @@ def test_bytes_that_were_never_sent_have_no_digest(file: Memory) -> None:
     other[5 * BLOCK_BYTES] ^= 1
     bench = Bench(file, patient=True)
     bench.send(STARTS, bytes(other))
+    assert bench.digest() is None
+
+
+def test_what_was_written_after_it_was_sent_has_no_digest(file: Memory) -> None:
+    """Even if its CRC32C is the same: what is read again is what was sent, or there is none."""
+    bench = Bench(file, patient=True)
+    for start in STARTS[6:]:
+        bench.hashing.offer(start, CONTENT[start : start + BLOCK_BYTES])
+    file.written = True
     assert bench.digest() is None
 
 

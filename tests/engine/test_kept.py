@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -129,9 +130,9 @@ def test_a_file_is_read_in_blocks_and_outside_any_transaction(
     lab: Lab, half: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []
-    extended = Reader._extended
+    blocks = Reader._blocks
 
-    def watched(self: Reader, *args: Any) -> int:
+    def watched(self: Reader, *args: Any) -> Iterator[bytes]:
         read = self.block
 
         def block(start: int, count: int) -> bytes:
@@ -141,9 +142,9 @@ def test_a_file_is_read_in_blocks_and_outside_any_transaction(
             return read(start, count)
 
         self.block = block
-        return extended(self, *args)
+        return blocks(self, *args)
 
-    monkeypatch.setattr(Reader, "_extended", watched)
+    monkeypatch.setattr(Reader, "_blocks", watched)
     assert names(kept(lab, half)) == ["b.bin", "c.bin"]
     assert counts
     assert max(counts) <= BLOCK_BYTES

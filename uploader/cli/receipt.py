@@ -143,7 +143,8 @@ def _print(found: list[Difference], proof: Proof) -> None:
         else:
             out_wrapped(one.message, columns)
     if not found:
-        out(f"{len(proof.files)} files, {size(proof.size_bytes)}: as they were sent")
+        some = f", {proof.by_crc32c} of them by CRC32C only" if proof.by_crc32c else ""
+        out(f"{len(proof.files)} files, {size(proof.size_bytes)}: as they were sent{some}")
 
 
 def _refusal(found: list[Difference], proof: Proof) -> Differs:

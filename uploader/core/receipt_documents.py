@@ -42,6 +42,11 @@ class ReceiptFileJson(TypedDict):
     name: Annotated[str, "Its path below the job's folder, as in `subject`."]
     size_bytes: Annotated[int, "Its size."]
     crc32c: Annotated[str, "CRC32C in base64, computed over the bytes as they were sent."]
+    sha256_as_sent: Annotated[
+        bool,
+        "Whether its SHA-256 was computed over the bytes as they were sent. If not, it is that of"
+        " the file as the receipt found it, and only size and CRC32C show that those were sent.",
+    ]
     crc32c_remote: Annotated[
         str | None, "CRC32C of the stored object as the service answered; null if it gave none."
     ]
@@ -158,6 +163,7 @@ def _file_json(file: FileState) -> ReceiptFileJson:
         "name": file.path,
         "size_bytes": file.size_bytes,
         "crc32c": crc32c,
+        "sha256_as_sent": file.sha256 is not None,
         "crc32c_remote": crc32c if file.verified else None,  # verified: the two are equal
         "verified": file.verified,
         "generation": None if file.generation is None else str(file.generation),

@@ -23,7 +23,7 @@ from uploader.core.errors import NoThread, UploaderError
 from uploader.core.job import PrefixCrc
 from uploader.runtime import Clock, Spawn, StopToken, give_way
 from uploader.sources import sha256
-from uploader.sources.reader import BLOCK_BYTES, Reader
+from uploader.sources.reader import BLOCK_BYTES, Reader, Sent
 from uploader.store.marks import Mark
 
 #: How many blocks wait to be hashed, of one file and of all. With many files in flight none wait:
@@ -58,6 +58,11 @@ class Prefix:
     pair: PrefixCrc = field(default_factory=PrefixCrc)
     sha256: sha256.Sha256 = field(default_factory=sha256.Plain)
 
+    @property
+    def sent(self) -> Sent | None:
+        """What proves that a file still begins with them; None if there are none."""
+        return Sent(self.pair, self.sha256.hexdigest()) if self.pair.offset else None
+
 
 class Kept:
     """The hashes of files whose transfers ended early, for their next transfer in this process."""
@@ -84,7 +89,7 @@ class Kept:
 
     def put(self, mark: Mark, prefix: Prefix) -> None:
         """Keep it; the oldest is forgotten first."""
-        if mark.key:
+        if mark.key and prefix.pair.offset:
             self._prefixes[mark.key] = prefix
         while len(self._prefixes) > _MOST_KEPT:
             self._prefixes.pop(next(iter(self._prefixes)), None)
@@ -195,6 +200,11 @@ class Hashing:
         while not self._shared.ended.is_set():
             self._clock.wait(self._shared.ended, _TICK_S)
 
+    def give_up(self) -> None:
+        """There is to be no digest."""
+        self._shared.over = True
+        self._shared.news.set()
+
     # -- its own thread --------------------------------------------------------------------
 
     def run(self) -> None:
@@ -237,7 +247,9 @@ class Hashing:
         if not self._patient and self._shared.sent - position > self._most_behind():
             self._shared.over = True
             return b""
-        return self._source.block(position, min(BLOCK_BYTES, sent - position))
+        block = self._source.block(position, min(BLOCK_BYTES, sent - position))
+        self._source.check()  # what was written after it was sent is not what was sent
+        return block
 
     def _most_behind(self) -> float:
         falls = FALLS_BEHIND_BYTES + _WAITS_SHARE * self._shared.sent

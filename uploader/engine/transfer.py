@@ -103,14 +103,25 @@ class Transfer(Errand):
 
     def _run(self) -> None:
         try:
-            with (
-                open_source(self.job.source, self.file, self.stop, self._context.private) as source,
-                self._hashed(source),
-            ):
+            prefix = self._hashed_before()
+            with self._opened(prefix) as source, self._hashed(source, prefix):
                 self._send(source)
         finally:
             if self.arrived is not None:
                 self._mark.forget()  # once nobody writes to it any more
+
+    def _hashed_before(self) -> Prefix:
+        """What earlier transfers hashed of the file while they sent it to this session."""
+        new = self._reading == Confirmed(0) or self._context.limits.digests is Digests.OFF
+        return Prefix() if new or self.file.unproven else self._context.kept.take(self._mark)
+
+    def _opened(self, prefix: Prefix) -> Reader:
+        private = self._context.private
+        try:
+            return open_source(self.job.source, self.file, self.stop, private, prefix.sent)
+        except UploaderError:
+            self._context.kept.put(self._mark, prefix)
+            raise
 
     def _send(self, source: Reader) -> None:
         if not source.touched and (marked := self._mark.read()):
@@ -142,14 +153,12 @@ class Transfer(Errand):
         return StoredFile(self.file.path, whole.crc32c, sent, verified, finished.generation, sha256)
 
     @contextlib.contextmanager
-    def _hashed(self, source: Reader) -> Iterator[None]:
-        """Compute the file's SHA-256 alongside, if that is asked for."""
+    def _hashed(self, source: Reader, prefix: Prefix) -> Iterator[None]:
+        """Compute the file's SHA-256 alongside, if that is asked for and can be known."""
         digests, kept = self._context.limits.digests, self._context.kept
-        if digests is Digests.OFF:
+        if digests is Digests.OFF or self.file.unproven:
             yield
             return
-        new = source.touched or self._reading == Confirmed(0)
-        prefix = Prefix() if new else kept.take(self._mark)
         self._hashing = hashing = Hashing(
             source,
             prefix,
@@ -217,15 +226,19 @@ class Transfer(Errand):
         has_crc = isinstance(reading, Finished) and reading.crc32c is not None
         if source.touched and not has_crc and held > max(source.pairs):
             raise changed(self.file.path)
-        self._adopt(source)
+        self._adopt(source, unproven=source.touched and held > source.proven_bytes)
         message = f"the server has {held:,} of {self.file.size_bytes:,} bytes; going on there"
         self._held.add_event(EventKind.SESSION_RESUMED, message, self.file.path)
 
-    def _adopt(self, source: Reader) -> None:
-        """Write a proven new fingerprint into the row."""
+    def _adopt(self, source: Reader, *, unproven: bool = False) -> None:
+        """Write a proven new fingerprint into the row; ``unproven``: as `FileState` has it."""
+        if unproven and self._hashing is not None:
+            self._hashing.give_up()
+            self._hashing = None
         if source.fingerprint != self.file.fingerprint:
-            path, size_bytes = self.file.path, self.file.size_bytes
-            self.file = self._held.files.reidentify(path, size_bytes, source.fingerprint)
+            path, size_bytes, found = self.file.path, self.file.size_bytes, source.fingerprint
+            reidentify = self._held.files.reidentify
+            self.file = reidentify(path, size_bytes, found, unproven=unproven)
 
     def _step(
         self, source: Reader, session: SessionUri, reading: Confirmed | Unclear | Finished

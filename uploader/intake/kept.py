@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from uploader.core.errors import JobError
-from uploader.core.job import FileState, Job, Manifest
+from uploader.core.job import FileState, Job, Manifest, PrefixCrc
 from uploader.model.links import Private
 from uploader.runtime import StopToken
 from uploader.sources.base import Source
-from uploader.sources.reader import Reader, source_of
+from uploader.sources.reader import Reader, Sent, source_of
 
 
 def worth_reading(job: Job, files: Iterable[FileState], manifest: Manifest) -> list[FileState]:
@@ -34,7 +34,9 @@ def worth_reading(job: Job, files: Iterable[FileState], manifest: Manifest) -> l
 def unchanged(
     files: Iterable[FileState], manifest: Manifest, private: Private
 ) -> Iterator[FileState]:
-    """Those of the stored ``files`` whose bytes, read once more, have the CRC32C they had.
+    """Those of the stored ``files`` whose bytes, read once more, have the digests they had.
+
+    That is the CRC32C, and the SHA-256 if it is known.
 
     Each is read in blocks, whatever its size. One that cannot be read, or is written to meanwhile,
     is not kept.
@@ -53,8 +55,13 @@ def _is_unchanged(source: Source, file: FileState, fingerprint: str) -> bool:
         with Reader(opened, stop) as reader:
             if not source.same(fingerprint, reader.fingerprint):
                 return False
-            if reader.size_bytes != file.size_bytes:
+            if reader.size_bytes != file.size_bytes or file.crc32c is None:
                 return False
-            return reader.crc_at(file.size_bytes).crc32c == file.crc32c
+            whole = PrefixCrc(file.size_bytes, file.crc32c)
+            if file.sha256 and not reader.proves(Sent(whole, file.sha256)):
+                return False
+            same = reader.matches(whole)
+            reader.check()
+            return same
     except JobError:
         return False

@@ -43,12 +43,16 @@ _HINT = "give a file that `uploader receipt JOB` printed, unchanged"
 
 @dataclass(frozen=True, slots=True)
 class ProvenFile:
-    """One file as it was sent; ``sha256`` is None if only its CRC32C is known."""
+    """One file as it was sent; ``sha256`` is None if only its CRC32C is known.
+
+    ``as_sent``: its SHA-256 was computed over the bytes as they were sent.
+    """
 
     path: str
     size_bytes: int
     crc32c: int | None
     sha256: str | None = None
+    as_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,18 @@ class Proof:
         """The size of all files together."""
         return sum(file.size_bytes for file in self.files)
 
+    @property
+    def by_crc32c(self) -> int:
+        """How many files only their CRC32C ties to what was sent."""
+        return sum(not file.as_sent for file in self.files)
+
 
 def proof_of_job(job: Job, files: Sequence[FileState]) -> Proof:
     """What the job table knows of a job that is done. Raises VerbRefused if it is not."""
     require_done(job)
     proven = tuple(
-        ProvenFile(file.path, file.size_bytes, file.crc32c, file.sha256) for file in files
+        ProvenFile(file.path, file.size_bytes, file.crc32c, file.sha256, file.sha256 is not None)
+        for file in files
     )
     return Proof(job.model, job.base_url, job.path, proven)
 
@@ -122,7 +132,8 @@ def _proven(file: Any, digests: dict[str, Any]) -> ProvenFile:
         raise ValueError("a size or a digest cannot be read")
     if not _stays_below(name):
         raise ValueError("a name leads out of the folder")
-    return ProvenFile(name, size_bytes, crc32c, sha256)
+    as_sent = file.get("sha256_as_sent") is True  # earlier versions did not say
+    return ProvenFile(name, size_bytes, crc32c, sha256, as_sent)
 
 
 def _stays_below(name: str) -> bool:

@@ -1,12 +1,16 @@
 """A file open for one transfer: its CRC32C up to any offset, and the proof of its identity.
 
 This implements docs/invariants.md §6. A file with a new fingerprint is the same file only if the
-prefix that was sent, read again, has the same CRC. If nothing of it was sent, it is taken as it is
-now, provided that its size is the same and its own header is sound.
+prefix that was sent, read again, has the same SHA-256, as far as that is known, and the same CRC.
+If nothing of it was sent, it is taken as it is now, provided that its size is the same and its own
+header is sound.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,6 +29,14 @@ from uploader.sources.local import LocalFolder, changed
 BLOCK_BYTES = 256 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The first bytes of a file as they were sent: up to where, with which CRC, and SHA-256."""
+
+    pair: PrefixCrc
+    sha256: str
+
+
 class Reader:
     """An open file and its known CRCs: ``pairs`` maps an offset to the CRC up to it."""
 
@@ -33,6 +45,8 @@ class Reader:
         self.fingerprint = file.fingerprint
         #: Does its fingerprint differ from the row's?
         self.touched = False
+        #: If so: its bytes before this offset are those that were sent, by their SHA-256.
+        self.proven_bytes = 0
         self.pairs: dict[int, int] = {0: 0}
         self.check = file.check
         self.block = file.block
@@ -75,16 +89,35 @@ class Reader:
         return pair
 
     def matches(self, pair: PrefixCrc) -> bool:
-        """Do the bytes [0, pair.offset), read again, have that CRC?"""
-        return self._extended(PrefixCrc(), pair.offset) == pair.crc32c
+        """Do the bytes [0, pair.offset), read again unless they are proven, have that CRC?"""
+        start = self.proven_bytes
+        if start > pair.offset:
+            return True  # of the bytes that are proven
+        return self._extended(PrefixCrc(start, self.pairs[start]), pair.offset) == pair.crc32c
+
+    def proves(self, sent: Sent) -> bool:
+        """Do the bytes [0, sent.pair.offset), read again, have that SHA-256?"""
+        digest = hashlib.sha256()
+        for block in self._blocks(0, sent.pair.offset):
+            digest.update(block)
+        if digest.hexdigest() != sent.sha256:
+            return False
+        self.proven_bytes = sent.pair.offset
+        self.pairs[sent.pair.offset] = sent.pair.crc32c
+        return True
 
     def _extended(self, pair: PrefixCrc, stop_at: int) -> int:
-        position, crc = pair.offset, pair.crc32c
+        crc = pair.crc32c
+        for block in self._blocks(pair.offset, stop_at):
+            crc = google_crc32c.extend(crc, block)
+        return crc
+
+    def _blocks(self, position: int, stop_at: int) -> Iterator[bytes]:
         while position < stop_at:
             self._stop.check()
             block = self.block(position, min(BLOCK_BYTES, stop_at - position))
-            position, crc = position + len(block), google_crc32c.extend(crc, block)
-        return crc
+            yield block
+            position += len(block)
 
 
 def source_of(root: str, private: Private) -> Source:
@@ -92,9 +125,12 @@ def source_of(root: str, private: Private) -> Source:
     return LocalFolder(Path(root), private)
 
 
-def open_source(root: str, row: FileState, stop: StopToken, private: Private) -> Reader:
+def open_source(
+    root: str, row: FileState, stop: StopToken, private: Private, sent: Sent | None = None
+) -> Reader:
     """Open a file of the manifest, proven to be the one it names (docs/invariants.md §6).
 
+    ``sent`` is what is known of its first bytes apart from its row.
     Raises SourceMissing, SourceUnreadable (may pass), SourceChanged, or Stopped.
     """
     source = source_of(root, private)
@@ -102,7 +138,7 @@ def open_source(root: str, row: FileState, stop: StopToken, private: Private) ->
     try:
         reader = Reader(file, stop)
         reader.touched = not source.same(row.fingerprint, file.fingerprint)
-        _prove(reader, file, row)
+        _prove(reader, file, row, sent)
     except BaseException:
         file.close()
         raise
@@ -110,18 +146,22 @@ def open_source(root: str, row: FileState, stop: StopToken, private: Private) ->
     return reader
 
 
-def _prove(reader: Reader, file: OpenFile, row: FileState) -> None:
-    if not _is_the_one(reader, file, row):
+def _prove(reader: Reader, file: OpenFile, row: FileState, sent: Sent | None) -> None:
+    if not _is_the_one(reader, file, row, sent):
         raise changed(row.path)
 
 
-def _is_the_one(reader: Reader, file: OpenFile, row: FileState) -> bool:
+def _is_the_one(reader: Reader, file: OpenFile, row: FileState, sent: Sent | None) -> bool:
     if file.size_bytes != row.size_bytes:
         return False
     if not reader.touched:
         return True
     proof = best_pair(row)
-    if proof.offset or not row.size_bytes:
+    if row.stored and row.sha256:
+        sent = Sent(proof, row.sha256)
+    if sent and not reader.proves(sent):
+        return False
+    if sent or proof.offset or not row.size_bytes:
         return reader.matches(proof)
     # If nothing of a file was sent, no two versions of it can be mixed.
     return not (row.bytes_sent or row.stored) and file.is_sound()

@@ -34,6 +34,7 @@ NO_SESSION: dict[str, Any] = {
     "mark_bytes": 0,
     "mark_crc32c": 0,
     "awaiting_since": None,
+    "unproven": False,
 }
 #: The values of a file's row without a stored object.
 NOT_STORED: dict[str, Any] = {
@@ -281,15 +282,18 @@ class HeldFiles:
             self._fence.tell(transaction, EventKind.FILE_FAILED, why, path, reason.code)
             return file
 
-    def reidentify(self, path: str, size_bytes: int, fingerprint: str) -> FileState:
+    def reidentify(
+        self, path: str, size_bytes: int, found: str, *, unproven: bool = False
+    ) -> FileState:
         """The same bytes under another fingerprint, proven by the caller (docs/invariants.md §6).
 
-        If nothing of the file was sent, its bytes are taken as they are now.
+        ``unproven``: as in `FileState`. If nothing was sent, the bytes are taken as they are now.
         """
-        seal = self._seal.file(self._job_id, path, size_bytes, fingerprint)
+        seal = self._seal.file(self._job_id, path, size_bytes, found)
         with self._fence.writing() as transaction:
-            file = self._write(transaction, path, fingerprint=fingerprint, seal=seal)
+            file = self._write(transaction, path, fingerprint=found, seal=seal, unproven=unproven)
             message = "the file was touched or replaced by the same bytes"
+            message += ", as far as CRC32C shows: it gets no SHA-256" if unproven else ""
             if not (file.bytes_sent or file.stored):
                 message = "nothing of it was sent yet and its size is the same: taken as it is now"
             self._fence.tell(transaction, EventKind.REIDENTIFIED, message, path)

@@ -170,6 +170,7 @@ files = Table(
     Column("crc32c", BigInteger),
     Column("generation", BigInteger),
     Column("sha256", String),
+    Column("unproven", Boolean, nullable=False, server_default=false()),
     Column("mismatches", Integer, nullable=False, server_default=text("0")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("failures", Integer, nullable=False, server_default=text("0")),
