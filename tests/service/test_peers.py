@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import socket
 import subprocess
 import sys
-import time
+import threading
 import webbrowser
-from pathlib import Path
-from unittest.mock import Mock
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -17,11 +19,11 @@ from tests.service.conftest import Site
 from tests.service.test_doors import link_to
 from uploader import wiring
 from uploader.cli.app import run
-from uploader.service.http import peer
+from uploader.service.http import doors, kernel, peer
 from uploader.service.http.peer import Peer
 from uploader.service.http.tokens import Keeper, new_link
 
-_LINUX = pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="only Linux says")
+_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says")
 #: Asks for the jobs with a cookie, as another user of this machine.
 _STRANGER = """\
 import encodings.idna, http.client, os, sys
@@ -30,6 +32,25 @@ connection = http.client.HTTPConnection(sys.argv[1])
 connection.request("GET", [*sys.argv, "/api/jobs"][3], headers={"Cookie": sys.argv[2]})
 print(connection.getresponse().status)
 """
+
+
+class Asked:
+    """Counts what is asked of the kernel, and answers in its place if it has an ``answer``."""
+
+    def __init__(self) -> None:
+        self.answer: Callable[[], int | None] | None = None
+        self.count = 0
+
+    def __call__(self, there: kernel.End, here: kernel.End) -> int | None:
+        self.count += 1
+        return kernel.user_at(there, here) if self.answer is None else self.answer()
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    made = Asked()
+    monkeypatch.setattr(peer, "user_at", made)
+    return made
 
 
 def cookie_of(site: Site) -> str:
@@ -47,16 +68,23 @@ def test_the_cookie_of_one_user_lets_no_other_user_in(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("shown_by", "known"), [(1000, True), (1001, False), (None, False)])
-def test_a_cookie_is_known_from_the_user_it_was_given_to(shown_by: int | None, known: bool) -> None:
-    cookie = given_to(1000)
-    assert KEEPER.knows_cookie(cookie, lambda: shown_by) is known
+def test_a_cookie_is_known_from_the_user_it_was_given_to(
+    site: Site, asked: Asked, shown_by: int | None, known: bool
+) -> None:
+    asked.answer = lambda: 1000
+    cookie = cookie_of(site)
+    asked.answer = lambda: shown_by
+    assert (site.ask("/api/jobs", token=None, Cookie=cookie).status == 200) is known
 
 
 @pytest.mark.parametrize("shown_by", [1000, 0, None])
 def test_a_cookie_given_where_the_system_does_not_say_who_asks_is_known_from_everybody(
-    shown_by: int | None,
+    site: Site, asked: Asked, shown_by: int | None
 ) -> None:
-    assert KEEPER.knows_cookie(given_to(None), lambda: shown_by)
+    asked.answer = lambda: None
+    cookie = cookie_of(site)
+    asked.answer = lambda: shown_by
+    assert site.ask("/api/jobs", token=None, Cookie=cookie).status == 200
 
 
 @pytest.fixture
@@ -97,33 +125,83 @@ def test_a_link_for_a_user_is_good_for_no_other_one(asks: int | None, good: bool
 @pytest.mark.parametrize("turned", ["1000", "1001", ""])
 def test_who_a_cookie_is_for_cannot_be_changed(turned: str) -> None:
     cookie = given_to(1000)
-    assert KEEPER.knows_cookie(cookie.replace("~1000", f"~{turned}"), lambda: 1001) is False
-    assert KEEPER.knows_cookie(cookie.replace("~1000", ""), lambda: 1001) is False
+    assert KEEPER.owner_of(cookie) == "1000"
+    assert KEEPER.owner_of(cookie.replace("~1000", f"~{turned}")) in (None, turned and "1000")
+    assert KEEPER.owner_of(cookie.replace("~1000", "")) is None
 
 
-def test_for_a_strangers_cookie_no_socket_is_looked_up() -> None:
-    def look_up() -> int:
-        raise AssertionError("it was")
+def test_nothing_is_asked_of_the_kernel_for_a_stranger(site: Site, asked: Asked) -> None:
+    """The links and cookies of whoever has none are refused by their looks."""
+    used = link_to(site)
+    name, _, cookie = cookie_of(site).partition("=")
+    assert site.ask(used, token=None).status == 303
+    asked.count = 0
+    for link in ("/open/x", used, f"{used}x", "/open/1.~0.x", link_to(site)[:-1]):
+        assert site.ask(link, token=None).status == 403
+    for one in ("x", "", cookie[:-1], cookie.replace("~", "~1"), "1.~1000.x"):
+        assert site.ask("/api/jobs", token=None, Cookie=f"{name}={one}").status == 401
+    assert {site.ask(path, token=None).status for path in ("/livez", "/readyz")} == {200}
+    assert asked.count == 0
 
-    cookie = given_to(1000)
-    for one in ("x", "", cookie[:-1], cookie.replace("1000", "1001"), "1.~1000.x"):
-        assert not KEEPER.knows_cookie(one, look_up)
+
+def test_of_one_name_only_so_many_cookies_are_looked_at(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is no secret: a browser sends it to every port of this host."""
+    name, _, _ = cookie_of(site).partition("=")
+    held: list[str] = []
+    monkeypatch.setattr(Keeper, "_holds", lambda _self, _purpose, text: held.append(text))
+    assert site.ask("/api/jobs", token=None, Cookie=f"{name}=1.x.x;" * 800).status == 401
+    assert len(held) == doors._MAX_COOKIES
 
 
 @_LINUX
-def test_the_socket_of_a_connection_is_looked_up_once(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_user_of_a_connection_is_asked_once(site: Site, asked: Asked) -> None:
     cookie = cookie_of(site)
-    look_up = Mock(wraps=peer._user)
-    monkeypatch.setattr(peer, "_user", look_up)
+    asked.count = 0
     connection = site.connect()
     for _ in range(3):
         connection.request("GET", "/api/jobs", headers={"Cookie": cookie})
         answer = connection.getresponse()
         assert (answer.status, bool(answer.read())) == (200, True)
     connection.close()
-    assert look_up.call_count == 1
+    assert asked.count == 1
+
+
+def test_a_kernel_that_does_not_answer_holds_up_nobody_else(
+    site: Site, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookie = cookie_of(site)
+    monkeypatch.setattr(peer, "_PATIENCE_S", 0.2)
+    goes_on = threading.Event()
+    asked.answer = lambda: int(goes_on.wait(30))
+    try:
+        held_up = [site.connect() for _ in range(50)]
+        for one in held_up:
+            one.request("GET", "/api/jobs", headers={"Cookie": cookie})
+        assert site.ask("/livez", token=None).status == 200
+        assert {site.ask(path).status for path in ("/api/jobs", "/readyz")} == {200}
+        assert {one.getresponse().status for one in held_up} == {429}
+    finally:
+        goes_on.set()
+    for one in held_up:
+        one.close()
+
+
+def test_who_cannot_be_found_out_now_is_let_in_by_no_link_and_no_cookie(
+    site: Site, asked: Asked
+) -> None:
+    cookie = cookie_of(site)
+
+    def out_of_memory() -> int:
+        raise OSError(errno.ENOBUFS, "no buffer space")
+
+    asked.answer = out_of_memory
+    link = link_to(site)
+    assert site.ask("/api/jobs", token=None, Cookie=cookie).status == 429
+    assert site.ask(link, token=None).status == 429
+    asked.answer = None
+    assert site.ask(link, token=None).status == 303
 
 
 CLOCK = wiring.clock()
@@ -137,15 +215,18 @@ def given_to(user: int | None) -> str:
     return cookie
 
 
-def ends(family: socket.AddressFamily, listen: str, to: str) -> tuple[socket.socket, Peer]:
+@contextmanager
+def ends(
+    family: socket.AddressFamily, listen: str, to: str
+) -> Iterator[tuple[socket.socket, Peer]]:
     """Our end of a connection to ourselves, and who is at the other end of the server's."""
     with socket.socket(family) as listener:
         listener.bind((listen, 0))
         listener.listen()
         ours = socket.create_connection((to, listener.getsockname()[1]))
         server, _ = listener.accept()
-    with server:
-        return ours, Peer(server.getsockname()[:2], server.getpeername()[:2])
+        with ours, server:
+            yield ours, Peer(server.getsockname()[:2], server.getpeername()[:2])
 
 
 @_LINUX
@@ -162,31 +243,29 @@ def ends(family: socket.AddressFamily, listen: str, to: str) -> tuple[socket.soc
 def test_the_user_of_a_connection_is_found(
     family: socket.AddressFamily, listen: str, to: str
 ) -> None:
-    ours, found = ends(family, listen, to)
-    with ours:
-        assert found.user() == os.geteuid()
+    with ends(family, listen, to) as (_, found):
+        assert asyncio.run(found.user()) == os.geteuid()
 
 
 @_LINUX
 def test_a_connection_that_its_user_has_left_is_nobodys() -> None:
     """The kernel lists it as root's until it has forgotten it."""
-    ours, found = ends(socket.AF_INET, "127.0.0.1", "127.0.0.1")
-    ours.close()
-    deadline = time.monotonic() + 10
-    while Peer(found.here, found.there).user() is not None:
-        assert time.monotonic() < deadline
-    assert found.user() is None
+    with ends(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (ours, found):
+        ours.close()
+        with pytest.raises(ConnectionAbortedError):
+            asyncio.run(found.user())
+    with pytest.raises(ConnectionAbortedError):
+        asyncio.run(found.user())
 
 
-def test_a_system_that_says_nothing_names_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("here", "there"),
+    [(None, ("127.0.0.1", 1)), (("name", 1), ("name", 2)), (("/path", None),) * 2],
+)
+def test_what_is_no_connection_over_ip_is_nobodys(
+    here: peer.Address | None, there: peer.Address
 ) -> None:
-    monkeypatch.setattr(peer, "TABLES", (tmp_path / "tcp",))
-    ours, found = ends(socket.AF_INET, "127.0.0.1", "127.0.0.1")
-    with ours:
-        assert found.user() is None
-    assert Peer(None, ("127.0.0.1", 1)).user() is None
-    assert Peer(("name", 1), ("name", 2)).user() is None
+    assert asyncio.run(Peer(here, there).user()) is None
 
 
 def test_a_cookie_is_for_https_alone_if_a_proxy_does_tls(site: Site) -> None:

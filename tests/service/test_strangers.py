@@ -7,9 +7,10 @@ import logging
 import select
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,23 @@ def test_a_length_is_read_to_its_end(site: Site, length: str) -> None:
 def test_nobody_can_make_the_daemon_look_dead(site: Site) -> None:
     """A supervisor that is answered 429 would restart a worker that does its work."""
     assert {site.ask("/livez", token=None).status for _ in range(60)} == {200}
+
+
+def test_what_waits_for_the_store_does_not_make_the_daemon_look_dead(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are 40 threads for what waits, and here they all do."""
+    goes_on = threading.Event()
+    monkeypatch.setattr(type(site.jobs), "last_event", lambda _: int(goes_on.wait(60)))
+    with ExitStack() as stack:
+        stack.callback(goes_on.set)
+        for _ in range(50):
+            one = stack.enter_context(closing(site.connect()))
+            one.request("GET", "/readyz", headers={"Authorization": f"Bearer {site.token}"})
+        for _ in range(3):
+            alive = stack.enter_context(closing(site.connect()))
+            alive.request("GET", "/livez")
+            assert alive.getresponse().status == 200
 
 
 def test_strangers_who_ask_too_often_keep_nobody_from_opening_a_link(

@@ -127,7 +127,7 @@ def _health(site: Site) -> APIRouter:
     router = APIRouter()
 
     @router.get("/livez", response_class=PlainTextResponse, responses=_NO)
-    def livez() -> Response:
+    async def livez() -> Response:
         """503 if the worker's loop has not turned for as long as a lease lasts."""
         return _health_of(good=site.alive())
 
@@ -151,8 +151,10 @@ def _door(site: Site, address: str) -> APIRouter:
     router = APIRouter()
 
     @router.get(LINK + "{link}", include_in_schema=False)
-    def enter(link: str, request: Request) -> Response:
-        cookie = site.keeper.redeem(link, address, user_of(request.scope))
+    async def enter(link: str, request: Request) -> Response:
+        if not site.keeper.knows_link(link, address):
+            raise Refusal(ApiCode.LINK_USED)
+        cookie = site.keeper.redeem(link, address, await user_of(request.scope))
         if cookie is None:
             raise Refusal(ApiCode.LINK_USED)
         answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)

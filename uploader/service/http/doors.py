@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -29,6 +30,8 @@ _MAX_DIGITS = len(str(MAX_BODY_BYTES))
 ALIVE = "/livez"  #: Never too often: whoever restarts what looks dead must not be misled.
 OPEN = (ALIVE, "/readyz")
 LINK = "/open/"
+#: Of our cookie's name in one request: each takes a signature to check.
+_MAX_COOKIES = 16
 _READING = ("GET", "HEAD", "OPTIONS")
 _KNOWN_PER_S, _STRANGERS_PER_S, _LINKS_PER_S = 100.0, 20.0, 10.0
 
@@ -106,7 +109,6 @@ class Doors:
         self._known = Bucket(_KNOWN_PER_S, clock)
         self._strangers = Bucket(_STRANGERS_PER_S, clock)
         self._links = Bucket(_LINKS_PER_S, clock)
-        self._lookups = Bucket(_KNOWN_PER_S, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request; other protocols than HTTP are not spoken."""
@@ -123,20 +125,20 @@ class Doors:
 
         try:
             headers = Headers(scope=scope)
-            known = self._let_in(scope, headers)
+            known = await self._let_in(scope, headers)
             body = await _body(headers, receive, read=known)
         except Refusal as refusal:
             await problems.response(refusal, _extra(refusal))(scope, receive, guarded)
             return
         await self._app(_without_cookies(scope), body, guarded)
 
-    def _let_in(self, scope: Scope, headers: Headers) -> bool:
+    async def _let_in(self, scope: Scope, headers: Headers) -> bool:
         """Is whoever asks known? Raises Refusal."""
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._names.holds(hosts[0]):
             raise Refusal(ApiCode.FOREIGN_HOST)
         _check_origin(headers, hosts[0])
-        known, path = self._is_known(scope, headers), str(scope["path"])
+        known, path = await self._is_known(scope, headers), str(scope["path"])
         if (peer := _peer(scope)) is not None:
             peer.welcome = known
         if path != ALIVE and not self._bucket(path, known=known).take():
@@ -154,25 +156,26 @@ class Doors:
         shown = _is_link(path) and self._keeper.knows_link(path.removeprefix(LINK), self._address)
         return self._links if shown else self._strangers
 
-    def _is_known(self, scope: Scope, headers: Headers) -> bool:
+    async def _is_known(self, scope: Scope, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._keeper.knows_token(token.strip()):
             return True
-        cookies = _values(headers, self._keeper.cookie_name)
-        return any(self._keeper.knows_cookie(one, lambda: self._user(scope)) for one in cookies)
-
-    def _user(self, scope: Scope) -> int | None:
-        """As `user_of`. Whoever got hold of a cookie has not all of our time for that."""
-        peer = _peer(scope)
-        if peer is not None and not peer.is_known and not self._lookups.take():
-            raise Refusal(ApiCode.TOO_FAST)
-        return user_of(scope)
+        cookies = islice(_values(headers, self._keeper.cookie_name), _MAX_COOKIES)
+        owners = {self._keeper.owner_of(one) for one in cookies} - {None}
+        return "" in owners or (bool(owners) and str(await user_of(scope)) in owners)
 
 
-def user_of(scope: Scope) -> int | None:
-    """The user of this machine who asks, if the system says who that is."""
+async def user_of(scope: Scope) -> int | None:
+    """The user of this machine who asks, if the system says who that is.
+
+    Only for whoever shows a link or a cookie of ours: a stranger has no such question asked.
+    Raises Refusal.
+    """
     peer = _peer(scope)
-    return None if peer is None else peer.user()
+    try:
+        return None if peer is None else await peer.user()
+    except OSError:  # TimeoutError is one
+        raise Refusal(ApiCode.TOO_FAST, "the system does not say now who asks") from None
 
 
 def _peer(scope: Scope) -> Peer | None:

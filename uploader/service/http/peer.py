@@ -7,20 +7,16 @@ kernel's word changed.
 
 from __future__ import annotations
 
-import ipaddress
-import sys
+import asyncio
 from dataclasses import dataclass, field
-from pathlib import Path
 
-#: The sockets of this machine (docs.kernel.org, networking/proc_net_tcp).
-TABLES = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
-_USER, _INODE = 7, 9
-_MAPPED = b"\0" * 10 + b"\xff\xff"
-_WORD_BYTES = 4
+from uploader.service.http.kernel import end_of, user_at
 
 #: Where a request's scope has its `Peer`, in `state`.
 PEER = "peer"
 Address = tuple[str, int | None]
+#: The kernel answers within a millisecond. Only one that is held up needs longer.
+_PATIENCE_S = 2.0
 
 
 @dataclass(slots=True)
@@ -33,51 +29,24 @@ class Peer:
     welcome: bool = False
     _known: list[int | None] = field(default_factory=list)
 
-    @property
-    def is_known(self) -> bool:
-        """Was it looked up before?"""
-        return bool(self._known)
-
-    def user(self) -> int | None:
+    async def user(self) -> int | None:
         """Its user id; None if it is not on this machine, or if the system does not say.
 
-        Looked up once: the socket at the other end never changes its user.
+        Asked once, because the socket at the other end never changes its user, and in a thread
+        that no request needs. Raises OSError if that end was left, or nobody answers now.
         """
         if not self._known:
-            self._known.append(_user(self.here, self.there))
+            async with asyncio.timeout(_PATIENCE_S):
+                self._known.append(await asyncio.to_thread(_user, self.here, self.there))
         return self._known[0]
 
 
 def _user(here: Address | None, there: Address | None) -> int | None:
-    if here is None or there is None:
+    ours, theirs = (_end(one) for one in (here, there))
+    return None if ours is None or theirs is None else user_at(theirs, ours)
+
+
+def _end(address: Address | None) -> tuple[bytes, int] | None:
+    if address is None or address[1] is None:
         return None
-    # What is the remote end for us is the local one in the line of the other socket.
-    ends = [f" {own} {other} " for own, other in zip(_written(there), _written(here), strict=False)]
-    for table in TABLES:
-        try:
-            lines = table.read_text("ascii").splitlines()
-        except OSError:
-            continue
-        for line in lines:
-            if any(end in line for end in ends):
-                found = line.split()
-                # A socket that nobody holds any more is listed as root's, with inode 0.
-                return int(found[_USER]) if int(found[_INODE]) else None
-    return None
-
-
-def _written(address: Address) -> list[str]:
-    """The ways in which the tables write it: an IPv4 address may be used by an IPv6 socket."""
-    host, port = address
-    try:
-        found = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return []
-    plain = getattr(found, "ipv4_mapped", None) or found
-    forms = [plain.packed] if plain.version != 4 else [plain.packed, _MAPPED + plain.packed]  # noqa: PLR2004
-    return [f"{_words(form)}:{port:04X}" for form in forms]
-
-
-def _words(packed: bytes) -> str:
-    words = (packed[at : at + _WORD_BYTES] for at in range(0, len(packed), _WORD_BYTES))
-    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+    return end_of(address[0], address[1])

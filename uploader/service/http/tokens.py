@@ -14,7 +14,6 @@ import hmac
 import os
 import secrets
 import stat
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
@@ -91,15 +90,12 @@ class Keeper:
         """Is ``text`` the token? The time that takes tells nothing."""
         return hmac.compare_digest(text.encode("utf-8", "replace"), self._token.encode())
 
-    def knows_cookie(self, text: str, user: Callable[[], int | None]) -> bool:
-        """Is ``text`` a cookie of this token that has not expired, shown by its own user?
+    def owner_of(self, text: str) -> str | None:
+        """The id of the user who may show the cookie ``text``; empty if everybody may.
 
-        ``user`` says who shows it, and is only asked about a cookie that is genuine.
+        None if it is not a cookie of this token, or has expired.
         """
-        if self._holds("cookie", text) is None:
-            return False
-        owner = _owner(text)
-        return not owner or owner == str(user())
+        return None if self._holds("cookie", text) is None else _owner(text)
 
     def knows_link(self, link: str, address: str) -> bool:
         """Is ``link`` a link to ``address`` that was not used yet, whoever shows it?"""
