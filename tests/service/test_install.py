@@ -41,6 +41,14 @@ def settings_of(unit: str, name: str) -> list[str]:
     return re.findall(rf"^{name}=(.*)$", unit, re.MULTILINE)
 
 
+@pytest.mark.parametrize("system", [False, True])
+def test_the_api_may_ask_the_kernel_who_is_at_the_other_end(tmp_path: Path, system: bool) -> None:
+    """By netlink; without it the page's cookie would be good for every user of the machine."""
+    unit = systemd_unit(service(tmp_path, system=system))
+    (families,) = settings_of(unit, "RestrictAddressFamilies")
+    assert "AF_NETLINK" in families.split()
+
+
 @needs_systemd
 @pytest.mark.parametrize("system", [True, False])
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path: Path, system: bool) -> None:
