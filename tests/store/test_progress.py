@@ -102,16 +102,23 @@ def test_file_failed_counts(jobs: Jobs, held: Held, told: list[Event]) -> None:
     assert jobs.job(held.job.id).failures == 0
 
 
+@pytest.fixture
+def terse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits take time: the large numbers are in tests/core/test_repeats.py."""
+    monkeypatch.setattr(repeats, "FIRST", 5)
+
+
+@pytest.mark.usefixtures("terse")
 def test_what_fails_the_same_way_for_ever_is_counted_and_seldom_told(
     jobs: Jobs, held: Held, clock: Hands, told: list[Event]
 ) -> None:
-    tries = 2000
+    tries = 40
     for number in range(tries):
         reason = Reason("net", f"no answer to request {number}")
         held.files.mark_failed(PATH, reason, LATER, bytes_sent=9)
         held.add_event(EventKind.SESSION_RESUMED, f"at byte {number}", PATH)
-        clock.at += timedelta(seconds=1)
-    minutes = tries // 60
+        clock.at += timedelta(seconds=12)
+    minutes = tries // 5
     failed = [event for event in told if event.kind == "file_failed"]
     assert repeats.FIRST < len(failed) <= repeats.FIRST + minutes + 1
     assert len(told) == 2 * len(failed)
@@ -128,6 +135,7 @@ def test_what_fails_the_same_way_for_ever_is_counted_and_seldom_told(
     assert left_out + len(failed) + 1 == tries
 
 
+@pytest.mark.usefixtures("terse")
 def test_another_reason_is_told_and_so_is_each_file_that_does_as_it_should(
     held: Held, told: list[Event]
 ) -> None:

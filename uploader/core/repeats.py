@@ -23,7 +23,7 @@ _MAX_MESSAGE_CHARS = 900
 @dataclass(slots=True)
 class _Told:
     at: datetime
-    may_tell: float = FIRST
+    may_tell: float
     left_out: int = 0
     message: str = ""
     path: str | None = None
@@ -39,7 +39,7 @@ class Repeats:
         self, kind: EventKind, like: str, message: str, path: str | None, now: datetime
     ) -> str | None:
         """The message to write; None if this event is left out. ``like``: what makes two alike."""
-        mine = self._told.setdefault((kind, like), _Told(now))
+        mine = self._told.setdefault((kind, like), _Told(now, FIRST))
         passed_s = max(0.0, (now - mine.at).total_seconds())
         mine.may_tell, mine.at = min(FIRST, mine.may_tell + passed_s / EVERY_S), now
         if mine.may_tell < 1:
