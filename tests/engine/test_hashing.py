@@ -348,6 +348,25 @@ def test_another_process_goes_on_where_this_one_was_killed(
     assert file.read == []
 
 
+def test_the_state_of_a_hash_that_stands_still_is_saved(
+    file: Memory, mark: Mark, tmp_path: Path
+) -> None:
+    """What a stalled transfer sent within a quarter of a second is not read again after a kill."""
+    bench = Bench(file, mark, patient=True)
+    sim = bench.clock
+
+    def body() -> None:
+        bench.hashing.start(sim.spawn, "sha256")
+        for start in STARTS[:3]:
+            bench.hashing.offer(start, CONTENT[start : start + BLOCK_BYTES])
+        sim.wait(threading.Event(), 5)
+        saved = Kept().take(Marks(tmp_path / "marks").of(FILE))
+        assert saved.pair.offset == 3 * BLOCK_BYTES
+        bench.hashing.end()
+
+    assert sim.run(body)
+
+
 def test_where_no_state_can_be_saved_another_process_reads_again(
     file: Memory, mark: Mark, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
