@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,10 @@ SYSTEMD = shutil.which("systemd", path="/lib/systemd:/usr/lib/systemd")
 _UNSHARED = ["unshare", "--mount", "--propagation", "shared"]
 #: What a machine has that was booted with systemd, and where credentials are mounted.
 _BOOTED = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/system && exec"
+#: Each manager has a group of its own: another one that runs these tests ends all processes of
+#: the group of its `uploader.service`.
+_GROUPS = [Path("/sys/fs/cgroup", name) for name in ("", "systemd", "unified")]
+_JOINING = "for group in {}; do echo $$ >$group/cgroup.procs; done && "
 QUICK = "[Service]\nWatchdogSec=4\nRestartSec=100ms\n"
 
 
@@ -37,8 +42,16 @@ class Manager:
             "DBUS_SESSION_BUS_ADDRESS": f"unix:path={self.runtime}/bus",
         }
         world.environment.update(reach)
+        self.groups = [
+            root / f"uploader-{world.folder.name}-{os.getpid()}"
+            for root in _GROUPS
+            if os.access(root / "cgroup.procs", os.W_OK)
+        ]
+        for group in self.groups:
+            group.mkdir()
+        joining = _JOINING.format(" ".join(map(str, self.groups))) if self.groups else ""
         self.process = subprocess.Popen(
-            [*_UNSHARED, "sh", "-c", f"{_BOOTED} {SYSTEMD} --user"],
+            [*_UNSHARED, "sh", "-c", f"{joining}{_BOOTED} {SYSTEMD} --user"],
             env=own | reach,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -76,6 +89,10 @@ class Manager:
         self.ask("exit")
         self.process.terminate()
         self.process.wait(60)
+        for group in self.groups:
+            for below in sorted(group.rglob("*/"), reverse=True):
+                below.rmdir()
+            group.rmdir()
 
 
 @pytest.fixture
