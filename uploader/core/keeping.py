@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from uploader.core.text import and_more
+
 #: An honest service warns of a few things.
 MOST_LINES = 100
 MAX_LINE_CHARS = 1000
@@ -17,4 +19,4 @@ def few_lines(words: Sequence[object], line: Callable[[str], str]) -> tuple[str,
     most = MOST_LINES - 1 if len(words) > MOST_LINES else MOST_LINES
     kept = [line(str(one))[:MAX_LINE_CHARS] for one in words[:most]]
     more = len(words) - len(kept)
-    return (*kept, f"and {more:,} more") if more else tuple(kept)
+    return (*kept, and_more(more)) if more else tuple(kept)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from uploader.core.events import EventKind
+from uploader.core.text import and_more
 
 #: So many are told at once; after that, one in so many seconds.
 FIRST = 100
@@ -58,4 +59,4 @@ class Repeats:
 
 
 def _with(message: str, more: int) -> str:
-    return f"{message[:_MAX_MESSAGE_CHARS]} (and {more:,} more like it)" if more else message
+    return f"{message[:_MAX_MESSAGE_CHARS]} ({and_more(more)} like it)" if more else message

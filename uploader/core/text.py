@@ -39,7 +39,12 @@ def some(names: Sequence[str], most: int = 1, *, of: int | None = None) -> str:
     ``of`` counts them all if ``names`` holds only the first.
     """
     more = (len(names) if of is None else of) - most
-    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(names[:most]) + (f" {and_more(more)}" if more > 0 else "")
+
+
+def and_more(count: int) -> str:
+    """What ends a list of which ``count`` entries are left out."""
+    return f"and {count} more"
 
 
 def size(count: float) -> str:
