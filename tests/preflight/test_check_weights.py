@@ -310,4 +310,4 @@ def test_an_index_that_cannot_be_read_says_why(tmp_path: Path) -> None:
 def test_the_first_missing_number_and_how_many_more(tmp_path: Path) -> None:
     names = ("model-00001-of-09999.safetensors", "model-00003-of-09999.safetensors")
     missing = check(tmp_path, numbered(*names))[0]
-    assert "model-00002-of-09999.safetensors and 9996 more" in missing.message
+    assert "model-00002-of-09999.safetensors and 9,996 more" in missing.message

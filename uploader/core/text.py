@@ -44,7 +44,7 @@ def some(names: Sequence[str], most: int = 1, *, of: int | None = None) -> str:
 
 def and_more(count: int) -> str:
     """What ends a list of which ``count`` entries are left out."""
-    return f"and {count} more"
+    return f"and {count:,} more"
 
 
 def size(count: float) -> str:
