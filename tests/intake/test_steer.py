@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from uploader.core.errors import StoreError, UsageError, VerbRefused
+from uploader.core.errors import UsageError, VerbRefused
 from uploader.core.job import Kind, Manifest, ManifestFile, NewJob
 from uploader.core.lifecycle import Verb
 from uploader.core.limit_words import limits_line, moves_line, rate_now
@@ -141,21 +141,18 @@ def test_a_timetable_says_what_holds_now_and_until_when(
         __import__("time").tzset()
 
 
-def test_a_limit_that_cannot_be_read_is_an_error_that_says_how_to_forget_it(
-    tmp_path: Path, jobs: Jobs, database: Path
+@pytest.mark.parametrize("nonsense", ["'as fast as you like'", "x'00ff'", "''"])
+def test_a_limit_that_cannot_be_read_hides_nothing_and_chooses_nothing(
+    tmp_path: Path, jobs: Jobs, database: Path, nonsense: str
 ) -> None:
+    configured = limits_in_force(settings(tmp_path), jobs, NOW)
     choose_limits(jobs, NOW, bandwidth="1MB/s")
+    assert limits_in_force(settings(tmp_path), jobs, NOW) != configured
     with closing(sqlite3.connect(database)) as connection:
-        connection.execute("UPDATE limits SET value = 'as fast as you like'")
+        connection.execute(f"UPDATE limits SET value = {nonsense}")
+        connection.execute("INSERT INTO limits VALUES ('novel', '5')")
         connection.commit()
-    with pytest.raises(StoreError) as caught:
-        limits_in_force(settings(tmp_path), jobs, NOW)
-    assert "uploader limit default" in caught.value.hint
-    with closing(sqlite3.connect(database)) as connection:
-        connection.execute("UPDATE limits SET value = x'00ff'")
-        connection.commit()
-    with pytest.raises(StoreError):
-        limits_in_force(settings(tmp_path), jobs, NOW)
+    assert limits_in_force(settings(tmp_path), jobs, NOW) == configured
 
 
 # -- priority --------------------------------------------------------------------------------------

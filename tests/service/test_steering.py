@@ -126,3 +126,5 @@ def test_a_limit_that_is_none_stops_no_worker(
     in_force = wiring._limits_in_force(site.jobs, lambda: site.settings)
     assert in_force() == in_force() == from_configuration(site.settings.transfer, {})
     assert len([one for one in caplog.records if one.name == "uploader.wiring"]) == 1
+    assert site.ask("/api/limits").json["files"]["value"] == str(site.settings.transfer.max_files)
+    assert site.ask("/api/jobs").status == 200

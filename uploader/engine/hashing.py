@@ -1,20 +1,22 @@
 """The SHA-256 of one file, computed over its blocks while they are sent.
 
-A thread of its own follows the sender, which does not wait for it: a block for which the bounded
-queue has no room is not kept, and the follower reads it again, as it reads what an earlier transfer
-sent and did not hash. So memory does not grow, and in whatever order blocks come, what is hashed is
-the file from its first byte to its last. That is proven at the end: the CRC32C of the bytes that
-were hashed must be the one that was accepted for the file, or there is no digest.
+A thread of its own follows the sender, which does not wait for it: of a block for which the bounded
+queue has no room only the SHA-256 is kept. The follower reads it again, and gives up if it is not
+the same any more: somebody may have changed what CRC32C does not show, and then the file's time.
+It also reads what an earlier transfer sent and did not hash. So memory does not grow, and what is
+hashed is the file from its first byte to its last. That is proven at the end: the CRC32C of the
+bytes that were hashed must be the one that was accepted for the file, or there is no digest.
 
 What fits into one block needs no thread: it is hashed while its answer is on the way.
 """
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import google_crc32c
@@ -29,6 +31,8 @@ from uploader.store.marks import Mark
 #: How many blocks wait to be hashed, of one file and of all. With many files in flight none wait:
 #: each is read again while the machine still has it in memory.
 QUEUED, QUEUED_IN_ALL = 8, 32
+#: Of so many blocks that were not queued the SHA-256 is kept: 4 GiB of a file.
+MOST_UNQUEUED = 16 * 1024
 #: With `Digests.AUTO`, a hash that falls behind by more than this and a share of what is sent is
 #: given up: it would not be ready in the time that its end is waited for, and takes the processor
 #: that the sender needs.
@@ -43,6 +47,9 @@ _TICK_S = 1.0
 _MOST_KEPT = 1024
 
 
+Unqueued = dict[int, tuple[int, bytes]]
+
+
 class Digests(StrEnum):
     """Whether SHA-256 is computed while files are sent."""
 
@@ -53,10 +60,15 @@ class Digests(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The hash of a file's first bytes, and their CRC32C."""
+    """The hash of a file's first bytes, and their CRC32C.
+
+    ``unqueued``: of blocks after them that were sent and not hashed, by their offset, the length
+    and SHA-256.
+    """
 
     pair: PrefixCrc = field(default_factory=PrefixCrc)
     sha256: sha256.Sha256 = field(default_factory=sha256.Plain)
+    unqueued: Unqueued = field(default_factory=dict)
 
     @property
     def sent(self) -> Sent | None:
@@ -99,10 +111,13 @@ class Kept:
 class _Shared:
     """What the thread that sends and the one that hashes know of each other."""
 
+    #: Blocks for which the queue had no room, as in `Prefix`.
+    unqueued: Unqueued
     queue: deque[tuple[int, bytes]] = field(default_factory=deque)
-    #: The offset up to which there are bytes to hash. Written after the queue, read before it.
+    #: The offset up to which there are bytes to hash. Written after those two, read before them.
     sent: int = 0
-    #: How many bytes were there to hash when the transfer began.
+    #: The offset at which the transfer began, and how many bytes before it were not hashed.
+    began: int = 0
     owed: int = 0
     ending: bool = False
     over: bool = False
@@ -134,7 +149,7 @@ class Hashing:
         self._patient = patient
         self._began_s = clock.boot_s()
         self._saved = 0
-        self._shared = _Shared()
+        self._shared = _Shared(dict(prefix.unqueued))
         self._shared.ended.set()
 
     # -- the sender's thread ---------------------------------------------------------------
@@ -156,13 +171,15 @@ class Hashing:
         self._begin(start)
         if len(self._shared.queue) < self.room() or len(block) == self._source.size_bytes:
             self._shared.queue.append((start, block))
+        elif len(self._shared.unqueued) < MOST_UNQUEUED:
+            self._shared.unqueued[start] = len(block), hashlib.sha256(block).digest()
         self._shared.sent = max(self._shared.sent, start + len(block))
         if not self._shared.news.is_set():
             self._shared.news.set()
 
     def _begin(self, start: int) -> None:
         if not self._shared.sent:
-            self._shared.owed = start - self.prefix.pair.offset
+            self._shared.began, self._shared.owed = start, start - self.prefix.pair.offset
 
     def answering(self) -> None:
         """Every byte of a PUT has been sent: there is time until its answer comes."""
@@ -200,6 +217,7 @@ class Hashing:
         self.answering()
         while not self._shared.ended.is_set():
             self._clock.wait(self._shared.ended, _TICK_S)
+        self.prefix = replace(self.prefix, unqueued=self._shared.unqueued)
 
     def give_up(self) -> None:
         """There is to be no digest."""
@@ -249,9 +267,31 @@ class Hashing:
         if not self._patient and self._shared.sent - position > self._most_behind():
             self._shared.over = True
             return b""
+        return self._read_again(position, sent)
+
+    def _read_again(self, position: int, sent: int) -> bytes:
+        """The bytes from ``position`` on, if they are those that were sent; else it is over."""
+        start = self._start_of_unqueued(position)
+        if (found := self._shared.unqueued.pop(start, None)) is not None:
+            count, digest = found
+            block = self._source.block(start, count)
+            self._shared.over = hashlib.sha256(block).digest() != digest
+            return b"" if self._shared.over else block[position - start :]
+        if position >= self._shared.began:
+            self._shared.over = True
+            return b""
         block = self._source.block(position, min(BLOCK_BYTES, sent - position))
         self._source.check()  # what was written after it was sent is not what was sent
         return block
+
+    def _start_of_unqueued(self, position: int) -> int:
+        """Where the block begins that has this byte: a server that goes back shifts the blocks."""
+        unqueued = self._shared.unqueued
+        if position in unqueued or position < self._shared.began:
+            return position
+        blocks = tuple(unqueued.items())
+        starts = (start for start, (count, _) in blocks if start <= position < start + count)
+        return next(starts, position)
 
     def _most_behind(self) -> float:
         falls = FALLS_BEHIND_BYTES + _WAITS_SHARE * self._shared.sent

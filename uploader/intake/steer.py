@@ -13,7 +13,7 @@ from uploader.core.job import Job
 from uploader.core.limit_documents import LimitsJson, limits_json
 from uploader.core.limits import InForce
 from uploader.intake.request import PRIORITIES
-from uploader.settings.limits import KEYS, PARSERS, in_force
+from uploader.settings.limits import KEYS, PARSERS, in_force, readable
 
 if TYPE_CHECKING:
     from uploader.settings.schema import Settings
@@ -74,7 +74,7 @@ def limits_in_force(settings: Settings, jobs: Jobs | None, now: datetime) -> Lim
     The origin of one that was chosen is "limit"; the others come from these settings, which may
     not be those of a worker that was started elsewhere.
     """
-    chosen = jobs.limits.chosen() if jobs else {}
+    chosen = readable(jobs.limits.chosen()) if jobs else {}
     origins = {name: _origin(settings, name) for name in KEYS}
     origins.update(dict.fromkeys(chosen, "limit"))
     return limits_json(in_force(settings.transfer, chosen), origins, now)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from uploader.core.errors import StoreError
 from uploader.core.limits import InForce
 from uploader.settings.schema import Transfer, auto_or_count, count
 from uploader.settings.timetable import parse_limit
@@ -24,17 +23,23 @@ KEYS: Mapping[str, str] = {
 
 
 def in_force(transfer: Transfer, chosen: Mapping[str, str]) -> InForce:
-    """``chosen`` by name, as written, over ``transfer``.
+    """``chosen`` by name, as written, over ``transfer``, as far as it can be read."""
+    chosen = readable(chosen)
+    return InForce(
+        bandwidth=parse_limit(chosen.get("bandwidth", transfer.bandwidth_limit)),
+        files=auto_or_count(chosen.get("files", transfer.max_files)),
+        jobs=count(chosen.get("jobs", transfer.max_jobs)),
+    )
 
-    Raises StoreError for a text that this program cannot read as a limit.
-    """
+
+def readable(chosen: Mapping[str, str]) -> dict[str, str]:
+    """Those of ``chosen`` that are limits: a text that this program never wrote chooses nothing."""
+    return {name: text for name, text in chosen.items() if _is_limit(name, text)}
+
+
+def _is_limit(name: str, text: str) -> bool:
     try:
-        return InForce(
-            bandwidth=parse_limit(chosen.get("bandwidth", transfer.bandwidth_limit)),
-            files=auto_or_count(chosen.get("files", transfer.max_files)),
-            jobs=count(chosen.get("jobs", transfer.max_jobs)),
-        )
-    except ValueError:
-        message = "the state store holds a limit that cannot be read"
-        hint = "`uploader limit default --files default --jobs default` forgets it"
-        raise StoreError(message, hint=hint) from None
+        PARSERS[name](text)
+    except (KeyError, ValueError):
+        return False
+    return True

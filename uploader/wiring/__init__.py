@@ -241,19 +241,18 @@ def _marks(settings: Settings) -> Marks:
 
 def _limits_in_force(jobs: Jobs, by_now: Callable[[], Settings]) -> Callable[[], InForce]:
     """What users chose, over what is configured; a text that is not a limit stops no worker."""
-    from uploader.settings.limits import in_force
+    from uploader.settings.limits import KEYS, in_force, readable
 
     told: set[str] = set()
 
     def now() -> InForce:
         transfer, chosen = by_now().transfer, jobs.limits.chosen()
-        try:
-            return in_force(transfer, chosen)
-        except StoreError as error:
-            if error.message not in told:
-                told.add(error.message)
-                _log.warning("%s: what is configured holds (%s)", error.message, error.hint)
-            return in_force(transfer, {})
+        for name in sorted(KEYS.keys() & chosen.keys() - readable(chosen).keys() - told):
+            told.add(name)
+            _log.warning(
+                "the limit %s that was chosen cannot be read: what is configured holds", name
+            )
+        return in_force(transfer, chosen)
 
     return now
 
