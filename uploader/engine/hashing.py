@@ -2,7 +2,7 @@
 
 A thread of its own follows the sender, which does not wait for it: of a block for which the bounded
 queue has no room only the SHA-256 is kept. The follower reads it again, and gives up if it is not
-the same any more: somebody may have changed what CRC32C does not show, and then the file's time.
+the same any more: CRC32C does not show every change, and a file's time can be put back.
 It also reads what an earlier transfer sent and did not hash. So memory does not grow, and what is
 hashed is the file from its first byte to its last. That is proven at the end: the CRC32C of the
 bytes that were hashed must be the one that was accepted for the file, or there is no digest.
