@@ -14,11 +14,12 @@ from tests.store.conftest import Hands, mark_stored, open_session
 from uploader.core import repeats
 from uploader.core.errors import LeaseLost
 from uploader.core.events import EventKind
-from uploader.core.job import Event, FileState, Mode, PrefixCrc, Reason
+from uploader.core.job import Event, FileState, Mode, NewJob, PrefixCrc, Reason
+from uploader.core.lifecycle import Verb
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import read_url
 from uploader.store.held import Held
-from uploader.store.held_files import FileProgress
+from uploader.store.held_files import FileProgress, StoredFile
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -335,6 +336,31 @@ def test_a_verb_about_a_file_runs_as_many_statements_however_many_files_there_ar
             VERBS[verb](held)
         counted.append(len(seen))
     assert counted[0] == counted[1] <= 7
+
+
+def test_a_rescan_writes_the_files_that_it_keeps_in_a_fixed_number_of_statements(
+    engine: Engine, jobs: Jobs, claimed: Callable[..., Held], new: Callable[..., NewJob]
+) -> None:
+    """It holds no lease, so a file's row is written once, when it is made."""
+    counted = []
+    for model, count in (("few", 2), ("many", 500)):
+        sizes = {f"{n:03}.bin": n % 7 for n in range(count)}
+        held = claimed(model, sizes=sizes)
+        held.enter_upload(created=True)
+        kept = held.files.mark_all_stored(
+            [StoredFile(path, n, 0, verified=True) for n, path in enumerate(sizes)]
+        )
+        held.fail(REASON)
+        held.release()
+        with statements(engine) as seen:
+            jobs.restart(held.job.id, new(model, sizes=sizes), LATER, kept=kept[1:])
+        files = jobs.files(held.job.id)
+        assert [file.path for file in files if not file.stored] == ["000.bin"]
+        assert files[1:] == kept[1:]
+        assert [each for each in seen if "UPDATE files" in each] == []
+        jobs.apply(held.job.id, Verb.PAUSE, LATER)  # so that the next claim takes the next job
+        counted.append(len([each for each in seen if "INTO events" not in each]))
+    assert counted[0] == counted[1]
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, true, update
@@ -14,6 +14,7 @@ from uploader.core.events import EventKind
 from uploader.core.job import (
     OPEN_STATUSES,
     UNKNOWN_ACCOUNT,
+    FileState,
     Job,
     Manifest,
     NewJob,
@@ -22,6 +23,7 @@ from uploader.core.job import (
 )
 from uploader.core.reasons import Code
 from uploader.store.database.dialect import corrupt_rows_as_store_error
+from uploader.store.held_files import NO_SESSION, NOT_STORED
 from uploader.store.journal import Transaction
 from uploader.store.tables import files, jobs
 
@@ -141,8 +143,11 @@ def insert_job(transaction: Transaction, new: NewJob) -> int:
     return job_id
 
 
-def insert_files(transaction: Transaction, job_id: int, manifest: Manifest) -> None:
-    """A row for each file, with nothing sent yet."""
+def insert_files(
+    transaction: Transaction, job_id: int, manifest: Manifest, kept: Iterable[FileState] = ()
+) -> None:
+    """A row for each file: those in ``kept`` are stored already, nothing is sent of the others."""
+    known = {file.path: _as_stored(file) for file in kept}
     rows = [
         {
             "job_id": job_id,
@@ -150,11 +155,28 @@ def insert_files(transaction: Transaction, job_id: int, manifest: Manifest) -> N
             "size_bytes": file.size_bytes,
             "fingerprint": file.fingerprint,
             "seal": transaction.seal.file(job_id, file.path, file.size_bytes, file.fingerprint),
+            **known.get(file.path, {**NO_SESSION, **NOT_STORED}),
         }
         for file in manifest.files
     ]
     if rows:
         transaction.connection.execute(insert(files), rows)
+
+
+def _as_stored(file: FileState) -> dict[str, Any]:
+    """What a row says of a verified object of the service."""
+    return {
+        **NO_SESSION,
+        "offset": file.size_bytes,
+        "offset_crc32c": file.crc32c,
+        "mark_bytes": file.size_bytes,
+        "mark_crc32c": file.crc32c,
+        "stored": True,
+        "verified": True,
+        "crc32c": file.crc32c,
+        "generation": file.generation,
+        "sha256": file.sha256,
+    }
 
 
 def _seal_job(transaction: Transaction, job_id: int, new: NewJob) -> None:

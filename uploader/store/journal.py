@@ -72,7 +72,10 @@ class Transaction:
     def add_events(
         self, job_id: int, kind: EventKind, news: Sequence[tuple[str, str | None]]
     ) -> None:
-        """Append one event for each message and path, in one statement and in their order."""
+        """Append one event for each message and path, in their order.
+
+        For the order's sake SQLite is given one statement for each event, PostgreSQL one for all.
+        """
         if not news:
             return
         lines = {message: storable(message) for message, _ in news}

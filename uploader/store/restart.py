@@ -24,6 +24,7 @@ from uploader.store.journal import Transaction, reason_columns
 from uploader.store.tables import files, jobs
 
 _NAMES_SHOWN = 5
+_KEPT = "read again: its bytes are those that are stored, so they are not sent again"
 
 
 def refuse(connection: Connection, job: Job, new: NewJob, seal: Seal, *, replace: bool) -> None:
@@ -69,11 +70,11 @@ def restart(
     )
     # The session URIs are deleted with their rows: those of an earlier run must not be used again.
     transaction.run(delete(files).where(files.c.job_id == job.id))
-    insert_files(transaction, job.id, new.manifest)
+    insert_files(transaction, job.id, new.manifest, kept)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED
     transaction.add_event(job.id, kind, _event_message(new, kept, replace=replace))
-    for file in kept:
-        _keep(transaction, file)
+    news = [(_KEPT, file.path) for file in kept]
+    transaction.add_events(job.id, EventKind.KEPT, news)
 
 
 def _to_seal(job: Job, new: NewJob, sealed: Mapping[str, Any]) -> Job:
@@ -90,26 +91,6 @@ def _still_stored(transaction: Transaction, job: Job, kept: Iterable[FileState])
     known = {row.path: row.crc32c for row in transaction.connection.execute(stored)}
     model_stays = job.model_exists and not job.replace_first
     return [file for file in kept if model_stays and known.get(file.path) == file.crc32c]
-
-
-def _keep(transaction: Transaction, file: FileState) -> None:
-    whole = {"offset": file.size_bytes, "offset_crc32c": file.crc32c}
-    marked = {"mark_bytes": file.size_bytes, "mark_crc32c": file.crc32c}
-    transaction.run(
-        update(files)
-        .where(files.c.job_id == file.job_id, files.c.path == file.path)
-        .values(
-            stored=True,
-            verified=True,
-            crc32c=file.crc32c,
-            generation=file.generation,
-            sha256=file.sha256,
-            **whole,
-            **marked,
-        )
-    )
-    message = "read again: its bytes are those that are stored, so they are not sent again"
-    transaction.add_event(file.job_id, EventKind.KEPT, message, file.path)
 
 
 def _event_message(new: NewJob, kept: Sequence[FileState], *, replace: bool) -> str:
