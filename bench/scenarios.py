@@ -84,10 +84,13 @@ FULL = (
     Scenario("http-256", 1, 256 * MIB, Network(), _ONE_BY_ONE),
     Scenario("several-tls-256", 4, 64 * MIB, Network(tls=True), _AT_ONCE),
     Scenario("several-tls-1024", 4, 256 * MIB, Network(tls=True), (RUN, CURL)),
-    Scenario("slow-256", 1, 256 * MIB, Network(latency_ms=50), (RUN, CURL, MEDIA_8)),
-    Scenario("slow-1024", 1, 1024 * MIB, Network(latency_ms=50), (RUN, CURL)),
-    Scenario("far-50", 1, 1024 * MIB, Network(latency_ms=50, connection_mb_s=400), (RUN,)),
-    Scenario("far-100", 1, 1024 * MIB, Network(latency_ms=100, connection_mb_s=400), (RUN,)),
+    Scenario("slow-1024", 1, 1024 * MIB, Network(latency_ms=50), (RUN, CURL, MEDIA_8)),
+    Scenario("slow-3072", 1, 3072 * MIB, Network(latency_ms=50), (RUN, CURL)),
+    *(
+        Scenario(f"{kind}-{mib}", 1, mib * MIB, Network(latency_ms=ms, connection_mb_s=400), (RUN,))
+        for kind, ms in (("near", 0), ("far50", 50), ("far100", 100))
+        for mib in (1024, 3072)
+    ),
     Scenario("capped", 8, 32 * MIB, Network(connection_mb_s=20), (RUN, CURL)),
     Scenario("many-100", 500, SMALL_BYTES, Network(latency_ms=100), (RUN, CURL, VENDOR)),
 )

@@ -61,7 +61,7 @@ def test_defaults(home: Path) -> None:
     assert found.fireworks.base_url == "https://api.fireworks.ai"
     assert (found.fireworks.account_id, found.fireworks.api_key) == (None, None)
     assert (found.transfer.max_jobs, found.transfer.max_files) == (2, "auto")
-    assert found.transfer.chunk_size_bytes == 256 * MIB
+    assert found.transfer.chunk_size_bytes == "auto"
     assert found.transfer.slowest_uplink_bps == 256 * 1024
     assert found.transfer.bandwidth_limit.never_limits
     assert (found.validation.poll_interval_s, found.validation.deadline_s) == (30.0, 3600.0)

@@ -25,6 +25,12 @@ from uploader.core.redact import SignedUrl
 GRANULE = 256 * 1024
 #: A PUT this short is not halved any more: whoever refuses it refuses any.
 LEAST_PUT_BYTES = 8 * 1024 * 1024
+#: The most bytes of one PUT if `transfer.chunk_size` is "auto": of a network of which nothing is
+#: known yet, and of one that is fast (docs/gcs-resumable.md T18).
+FIRST_PUT_BYTES = 256 * 1024 * 1024
+MOST_PUT_BYTES = 1024 * 1024 * 1024
+#: Seconds that such a PUT takes on a fast network.
+_PUT_S = 4.0
 #: A session lives up to a week (docs/gcs-resumable.md §1.1).
 SESSION_LIFE_S = 7 * 86400.0
 CONTENT_TYPE = "application/octet-stream"
@@ -245,6 +251,16 @@ def next_put(offset: int, size_bytes: int, max_put_bytes: int) -> tuple[int, int
     that an early refusal is seen).
     """
     return offset, min(size_bytes, offset + max_put_bytes)
+
+
+def quick_put(put_bytes: int, took_s: float) -> int:
+    """The most bytes of the PUT after one that was confirmed as a whole after ``took_s`` seconds.
+
+    As many as go in a few seconds, so that round trips are a small part of them and an early
+    refusal is still seen soon (docs/gcs-resumable.md T18, §3.2).
+    """
+    in_time = int(put_bytes * _PUT_S / took_s) if took_s > 0 else MOST_PUT_BYTES
+    return max(FIRST_PUT_BYTES, min(MOST_PUT_BYTES, in_time // GRANULE * GRANULE))
 
 
 def half_a_put(put_bytes: int) -> int | None:

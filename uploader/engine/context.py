@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from uploader.core.events import EventKind
 from uploader.core.limits import InForce
@@ -12,6 +13,7 @@ from uploader.core.resumable import half_a_put
 from uploader.core.retry import Backoff, Cause, Decision, RetryAt, cause_of, decide
 from uploader.core.text import size
 from uploader.engine.hashing import Digests, Kept
+from uploader.engine.puts import PutLengths
 from uploader.engine.throttle import Slots, Throttle
 from uploader.engine.tuning import AutoFiles
 from uploader.model.links import Private
@@ -28,7 +30,8 @@ from uploader.store.marks import Marks
 class Limits:
     """How much is done at once, and for how long: bytes, seconds (docs/configuration.md §4)."""
 
-    max_put_bytes: int
+    #: "auto": as the network is, see `PutLengths`.
+    max_put_bytes: int | Literal["auto"]
     poll_interval_s: float
     deadline_s: float
     lease_s: float
@@ -77,13 +80,12 @@ class WorkerContext:
     #: Failures in a row without confirmed progress, by job, file and cause.
     in_a_row: Counter[tuple[int, str, Cause]] = field(default_factory=Counter)
 
-    #: The most bytes of one PUT, by job, if longer ones did not get through. Not in the job's row,
-    #: because it says something about the network as it is now: a laptop moves, a proxy is fixed.
-    put_bytes: dict[int, int] = field(default_factory=dict)
+    puts: PutLengths = field(default_factory=PutLengths)
 
     def most_put_bytes(self, job_id: int) -> int:
         """The most bytes of one PUT of that job, as the bandwidth limit is now."""
-        most_bytes = self.put_bytes.get(job_id, self.limits.max_put_bytes)
+        given = self.limits.max_put_bytes
+        most_bytes = self.puts.most(job_id, None if given == "auto" else given)
         in_time = self.throttle.put_bytes(job_id)
         return most_bytes if in_time is None else min(most_bytes, in_time)
 
@@ -93,7 +95,7 @@ class WorkerContext:
         if half is None:
             return False
         if half < self.most_put_bytes(job_id):
-            self.put_bytes[job_id] = half
+            self.puts.limit(job_id, half)
             message = f"a PUT of {size(put_bytes)} does not get through; they have {size(half)} now"
             held.add_event(EventKind.PUT_HALVED, message, path)
         return True

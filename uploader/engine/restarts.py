@@ -70,6 +70,8 @@ class Restarts:
         An answer may have been lost with the connection: too large, or a refusal of the URL. What
         a session holds is never given up for that; a status query has just shown that it lives.
         """
+        if isinstance(transfer.error, RemoteError) and transfer.last_put:
+            self._judge_length(transfer)
         cause = _in_vain(transfer.error)
         if cause is None or self._urls.given_up:
             return
@@ -79,6 +81,10 @@ class Restarts:
             self._context.halve_puts(self._held, file.path, len(transfer.last_put))
         if count % _VAIN_PUTS_TO_RENEW == 0 and cause is Cause.SENT_IN_VAIN:
             self._renew(file, count)
+
+    def _judge_length(self, transfer: Transfer) -> None:
+        if transfer.progress.checkpoint.offset < transfer.last_put.stop:
+            self._context.puts.failed(transfer.job.id, len(transfer.last_put))
 
     def _renew(self, file: FileState, count: int) -> None:
         if file.mode is Mode.PUT:

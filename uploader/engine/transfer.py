@@ -278,7 +278,11 @@ class Transfer(Errand):
         return self._context.halve_puts(self._held, self.file.path, len(refused))
 
     def _confirm(self, source: Reader, reading: Confirmed) -> None:
-        self.progress.confirmed(source.confirm(reading.offset), self._context.clock.boot_s())
+        at_s = self._context.clock.boot_s()
+        if self.last_put and reading.offset == self.last_put.stop:
+            took_s = at_s - self.confirmed_at_s
+            self._context.puts.confirmed(self.job.id, len(self.last_put), took_s)
+        self.progress.confirmed(source.confirm(reading.offset), at_s)
 
     def _query(self, session: SessionUri) -> Reading:
         self._storage.close()  # a session never has two writers

@@ -39,16 +39,20 @@ _MAX_COUNT = 256
 
 
 def _within(low: str, high: str, parse: Callable[[object], float | None]) -> AfterValidator:
-    def check(value: float | None) -> float | None:
-        if value is not None and not (parse(low) or 0) <= value <= (parse(high) or 0):
+    def check(value: float | str | None) -> float | str | None:
+        if isinstance(value, (int, float)) and not (parse(low) or 0) <= value <= (parse(high) or 0):
             raise ValueError(f"it may be from {low} to {high}")
         return value
 
     return AfterValidator(check)
 
 
-def _granular(size_bytes: int) -> int:
-    if size_bytes % GRANULE:
+def _auto_or_size(value: object) -> int | Literal["auto"]:
+    return "auto" if str(value).strip() == "auto" else parse_size(value)
+
+
+def _granular(size_bytes: int | Literal["auto"]) -> int | Literal["auto"]:
+    if isinstance(size_bytes, int) and size_bytes % GRANULE:
         raise ValueError(
             "it must be a multiple of 256KiB, the unit in which the storage service persists,"
             ' like "64MiB"'
@@ -128,11 +132,11 @@ class Transfer(Section):
     max_jobs: Count = 2
     max_files: Annotated[int | Literal["auto"], BeforeValidator(auto_or_count)] = "auto"
     chunk_size_bytes: Annotated[
-        int,
-        BeforeValidator(parse_size),
+        int | Literal["auto"],
+        BeforeValidator(_auto_or_size),
         _within("256KiB", "5TiB", parse_size),
         AfterValidator(_granular),
-    ] = _written("256MiB")
+    ] = "auto"
     bandwidth_limit: Annotated[InstanceOf[Timetable], BeforeValidator(parse_limit)] = _written(
         "off"
     )
