@@ -89,6 +89,8 @@ class _Duties:
     """The periodic duties of the loop."""
 
     watching: Every
+    #: The same with PostgreSQL as long as no job runs.
+    resting: Every
     claiming: Every
     renewing: Every
     healing: Every
@@ -124,6 +126,7 @@ class Worker:
         self._store_broken_since: float | None = None
         self._duties = _Duties(
             watching=Every(5.0),
+            resting=Every(10.0),
             claiming=Every(30.0),
             renewing=Every(context.limits.lease_s / 4),
             healing=Every(60.0, last_s=context.clock.boot_s()),
@@ -288,16 +291,21 @@ class Worker:
         context, boot_s = self._context, self._context.clock.boot_s()
         self._handle_clock_set_back()
         changed = context.changed()
-        if changed or self._duties.watching.due(boot_s):
+        if changed or self._watching().due(boot_s):
             context.claims.reap(context.alive)
             self._watch(boot_s)
-        if self._duties.renewing.due(boot_s):
+        if self._runs and self._duties.renewing.due(boot_s):
             self._renew(boot_s)
         if self._duties.healing.due(boot_s):
             with contextlib.suppress(NoThread):  # it is due again in a minute
                 context.spawn("key", self._heal)  # a key command may take long
         self._cut_after_grace(boot_s)
         return changed
+
+    def _watching(self) -> Every:
+        """How often leases are looked at: one that ends by itself does so only after a while."""
+        rests = self._context.claims.leases_end and not self._runs
+        return self._duties.resting if rests else self._duties.watching
 
     def _prune(self) -> None:
         """Once an hour, and then a step a turn as long as there is more; claims come first."""
