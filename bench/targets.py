@@ -215,8 +215,8 @@ TARGETS = (
             why=_HASHES,
         )
         for name, network in (
-            ("shard", "HTTP"),
-            ("shard-tls", "TLS"),
+            ("http-4096", "HTTP"),
+            ("tls-4096", "TLS"),
             ("shard-400", "HTTP, 400 MB/s"),
         )
     ),
