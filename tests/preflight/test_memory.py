@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from tests.model.build import BASE, INDEX, folder, without
 
 MAX_RSS_MB = 400
+MAX_DIRECTORY_BYTES = 16_000_000
 LOOK = """
 import resource, sys
 from pathlib import Path
@@ -124,6 +126,47 @@ def long_index(root: Path) -> None:
     (root / INDEX).write_text(f'{{"weight_map": {{{pairs}}}}}')
 
 
+def write_zip(root: Path, directory: bytes, end: bytes) -> None:
+    with (root / "pytorch_model.bin").open("wb") as file:
+        file.write(b"PK\3\4" + bytes(60) + directory)
+        file.seek(0 if directory else 1 << 30, 2)  # else zeros, which take no room
+        file.write(end)
+
+
+def two_ends(root: Path) -> None:
+    """By the end that zipfile reads, its directory has 1 GiB; by what looks like one, nothing."""
+    end = struct.pack("<4s4HL4sH", b"PK\5\6", 0, 0, 1, 1, 1 << 30, b"PK\5\6", 0)
+    write_zip(root, b"", end)
+
+
+def entries_of_a_zip(root: Path) -> None:
+    """As many as are read, each of them as short as an entry can be with a name of its own."""
+    fields = (
+        20,
+        0,
+        20,
+        0,
+        0,
+        0,
+        33333,
+        40000,
+        1 << 31,
+        1 << 30,
+        1 << 30,
+        7,
+        0,
+        0,
+        0,
+        0,
+        0,
+        1 << 30,
+    )
+    head = struct.pack("<4s4B4H3L5H2L", b"PK\1\2", *fields)
+    directory = b"".join(b"%b%07x" % (head, n) for n in range(MAX_DIRECTORY_BYTES // 53))
+    length = len(directory)
+    write_zip(root, directory, struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, length, 64, 0))
+
+
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "200 shards of 10 000 tensors": (many_tensors, "warning small_shards"),
     "a header of 100 MB": (long_header, "warning safetensors_header"),
@@ -138,6 +181,8 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "an index of many entries": (entries_of_an_index, "warning index_json"),
     "a header of metadata": (metadata_alone, "warning safetensors_header"),
     "a signature of countless values": (signed, "warning model_sig"),
+    "a zip with two ends": (two_ends, "warning pickled_weights"),
+    "as many entries of a zip as are read": (entries_of_a_zip, "warning pickled_weights"),
 }
 
 

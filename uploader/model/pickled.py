@@ -18,17 +18,17 @@ from uploader.core.text import size
 from uploader.model.reading import Malformed
 
 _HEAD_BYTES = 512
-#: A directory's end record may have a comment of 64 KiB.
-_TAIL_BYTES = 22 + 65535
-_MAX_DIRECTORY_BYTES = 32_000_000
+#: Enough for 150 000 tensors; as objects its entries take ten times their bytes.
+_MAX_DIRECTORY_BYTES = 16_000_000
+#: What `zipfile` reads to the end: a record with a comment, 64 KiB together.
+_TAIL_BYTES = 1 << 17
 #: An empty dictionary takes some 300 bytes as a pickle; weights that can be served, far more.
 _MIN_PICKLE_BYTES = 1000
 _PICKLE = re.compile(rb"\x80[\0-\5]")
 _PAGE = re.compile(rb"<(?:!doctype|!--|html|head|body|\?xml|error)", re.IGNORECASE)
 _JSON = re.compile(rb'\{\s*"[ -~]*"\s*:', re.ASCII)
 _PAYLOAD = re.compile(r"[^/]*/data/\d+", re.ASCII)
-_ZIP, _TAR, _END, _END_64 = b"PK\3\4", b"ustar", b"PK\5\6", b"PK\6\6"
-_UNKNOWN_U32 = 0xFFFFFFFF
+_ZIP, _TAR = b"PK\3\4", b"ustar"
 
 
 class Unfamiliar(Malformed):
@@ -64,31 +64,37 @@ def _foreign(head: bytes) -> Malformed:
 
 
 def _check_zip(file: BinaryIO, size_bytes: int) -> None:
-    directory_bytes = _directory_bytes(file, size_bytes)
-    if directory_bytes is None:
-        raise Malformed(f"is cut short: {size(size_bytes)} without the directory at a zip's end")
-    if directory_bytes > _MAX_DIRECTORY_BYTES:
-        raise Unfamiliar("has a directory too long to be read")
     try:
-        with ZipFile(file) as archive:
+        with ZipFile(_Bounded(file)) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
+    except Malformed:
+        raise
     except (BadZipFile, struct.error, ValueError, RuntimeError, OverflowError):
-        raise Malformed("is cut short or broken: its directory cannot be read") from None
+        found = f"{size(size_bytes)} without a sound directory at the end"
+        raise Malformed(f"is cut short or broken: {found}") from None
     if not any(name.rpartition("/")[2] == "data.pkl" for name in sizes):
         raise Unfamiliar("is a zip, but not as PyTorch saves weights")
     if not any(length for name, length in sizes.items() if _PAYLOAD.fullmatch(name)):
         raise Malformed(f"contains no weights: none of its {size(size_bytes)} belong to a tensor")
 
 
-def _directory_bytes(file: BinaryIO, size_bytes: int) -> int | None:
-    """The directory's length as its end record gives it; None without one."""
-    start = max(size_bytes - _TAIL_BYTES, 0)
-    file.seek(start)
-    tail = file.read(_TAIL_BYTES)
-    end, end_64 = tail.rfind(_END), tail.rfind(_END_64)
-    if end < 0:
-        return None
-    length = int.from_bytes(tail[end + 12 : end + 16], "little")
-    if length == _UNKNOWN_U32 and end_64 >= 0:
-        return int.from_bytes(tail[end_64 + 40 : end_64 + 48], "little")
-    return length
+class _Bounded:
+    """A zip for `zipfile`, which reads a directory at once, however long an end record says it is.
+
+    Only `zipfile` knows which of the records it believes, so the bound is on what it reads.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, length: int = -1, /) -> bytes:
+        """The next ``length`` bytes; raises Unfamiliar if they are more than a directory has."""
+        if length > _MAX_DIRECTORY_BYTES:
+            raise Unfamiliar("has a directory too long to be read")
+        return self._file.read(length if length >= 0 else _TAIL_BYTES)
