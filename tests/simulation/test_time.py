@@ -69,7 +69,9 @@ def test_a_job_asks_for_urls_once_however_much_longer_than_they_live_it_takes(
 
 def test_a_session_needs_no_url_however_old(source: Path) -> None:
     with simulated(source, 6, url_life_s=30) as lab:
-        lab.run_once(crash_at=30)
+        at(lab, "put block", 1, lambda: setattr(lab.sim, "crash_at", lab.sim.boundaries + 1))
+        assert not lab.run_once()
+        lab.at_boundary = lab.sim_boundary
         opened = [f for j in (1, 2) for f in lab.jobs.files(j) if f.session and not f.stored]
         assert opened
         lab.run_once(off_s=2 * DAY_S)
@@ -80,7 +82,9 @@ def test_a_session_needs_no_url_however_old(source: Path) -> None:
 
 def test_a_session_that_dies_while_the_machine_is_off_starts_that_file_over(source: Path) -> None:
     with simulated(source, 7) as lab:
-        lab.run_once(crash_at=30)
+        at(lab, "put block", 1, lambda: setattr(lab.sim, "crash_at", lab.sim.boundaries + 1))
+        assert not lab.run_once()
+        lab.at_boundary = lab.sim_boundary
         lab.run_once(off_s=8 * DAY_S)
         assert_all_is_well(lab, bounded=False)
         assert max(f.sessions for j in (1, 2) for f in lab.jobs.files(j)) == 2
