@@ -25,7 +25,7 @@ from uploader.core.resumable import read_url
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
-from uploader.remote.http import ask, open_session
+from uploader.remote.http import Session, ask
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
@@ -106,7 +106,7 @@ def test_a_secret_goes_to_https_or_to_this_machine(url: str, good: bool) -> None
 
 
 def test_a_session_speaks_to_nothing_else(adapter: SocketAdapter) -> None:
-    session = open_session(adapter, lambda request: request, plain=True)
+    session = Session(adapter, lambda request: request, plain=True)
     with pytest.raises(JobRefused) as caught:
         session.get("http://example.com/?upload_id=CANARY")
     assert caught.value.code == "insecure_url"
@@ -293,7 +293,7 @@ def test_no_error_and_no_log_line_holds_a_secret(
 def test_a_port_where_nobody_listens_refuses_and_does_not_time_out() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    session = open_session(SocketAdapter(StopToken()), lambda request: request, plain=True)
+    session = Session(SocketAdapter(StopToken()), lambda request: request, plain=True)
     with contextlib.closing(session):
         url = f"http://127.0.0.1:{port}/"
         with pytest.raises(RemoteError, match="refused the connection"):

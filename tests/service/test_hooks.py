@@ -495,9 +495,49 @@ def test_apprise_reaches_this_machine_the_public_and_services_of_their_own(
     assert told.call_count == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # its plug-ins
+@pytest.mark.parametrize(
+    ("url", "variable", "told"),
+    [
+        ("json://127.0.0.1:9/CANARY", "http_proxy", False),
+        ("jsons://localhost:9/CANARY", "https_proxy", False),
+        ("ntfy://here.example/CANARY", "HTTP_PROXY", False),
+        ("form://[::1]:9/CANARY", "all_proxy", False),
+        ("jsons://127.0.0.1:9/CANARY", "http_proxy", True),
+        ("json://public.example/CANARY", "http_proxy", True),
+        ("mailto://user:CANARY@example.org?smtp=127.0.0.1", "http_proxy", True),
+        ("json://127.0.0.1:9/CANARY", "", True),
+    ],
+)
+def test_apprise_tells_nothing_of_this_machine_to_a_proxy(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, url: str, variable: str, *, told: bool
+) -> None:
+    """It reads the environment by itself, as does requests, so that only the user can except it."""
+    monkeypatch.setattr(Apprise, "notify", notify := Mock(return_value=True))
+    monkeypatch.setattr("uploader.remote.webhook.addresses", resolved)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    if variable:
+        monkeypatch.setenv(variable, "http://proxy.example:3128")
+    hooks = lab.configure({"name": "h", "on": ["ready"], "apprise": url, "allow_private": True})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    tell_all(hooks)
+    said = lab.outbox.states(["h"])[0].last_error or ""
+    assert (notify.call_count == 1, "to NO_PROXY" in said) == (told, not told)
+    assert "CANARY" not in said
+
+
 def resolved(host: str, port: int | None) -> list[Any]:
     """Addresses as they are; of the few names that there are, what they stand for."""
-    names = {"private.example": ["93.184.216.34", "10.0.0.1"], "public.example": ["93.184.216.34"]}
+    names = {
+        "private.example": ["93.184.216.34", "10.0.0.1"],
+        "public.example": ["93.184.216.34"],
+        "here.example": ["127.0.1.1"],
+        "localhost": ["127.0.0.1"],
+    }
     if host.endswith("example") and host not in names:
         raise socket.gaierror
     return [(0, 0, 0, (address, port)) for address in names.get(host, [host])]

@@ -18,8 +18,9 @@ from uploader.core.redact import ApiKey
 from uploader.core.remote_model import ListedModel, ModelList, RemoteModel
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
+from uploader.remote.client import Auth
 from uploader.remote.gate import Gate
-from uploader.remote.http import ANSWER_S, CONNECT_S, Auth, ask, open_session, succeeded
+from uploader.remote.http import ANSWER_S, CONNECT_S, Session, ask, succeeded
 from uploader.remote.middle_box import is_middle_box
 from uploader.remote.refusals import grpc_name, json_object, malformed, refusal
 from uploader.remote.words import kept, request_id, secrets_of
@@ -58,7 +59,7 @@ class Fireworks:
         self._base = base_url
         self._clock = clock
         self._gate = gate
-        self._session = open_session(adapter, _bearer(key), plain=is_plain(base_url))
+        self._session = Session(adapter, _bearer(key), plain=is_plain(base_url))
 
     def account(self) -> str:
         """The account that the key belongs to. BLOCKED `no_account` if none is named.

@@ -7,7 +7,6 @@ the seam for tests and simulations is the transport adapter below it (`sockets.S
 from __future__ import annotations
 
 import errno
-import logging
 import re
 import socket
 import ssl
@@ -23,13 +22,13 @@ import urllib3.exceptions as transport
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
-from uploader import __version__
-from uploader.core.addresses import host_of, is_loopback, trusted
+from uploader.core.addresses import host_of, trusted
 from uploader.core.distribution import install
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.reasons import Code
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.answers import AnswerEncoded, AnswerTooLarge
+from uploader.remote.client import Auth, Client
 from uploader.remote.words import phrase
 from uploader.runtime import METERS, SystemClock
 
@@ -39,7 +38,6 @@ _CLOCK = SystemClock()
 CONNECT_S = 10.0
 ANSWER_S = 120.0
 
-Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 _T = TypeVar("_T")
 
 
@@ -50,19 +48,20 @@ def succeeded(answer: requests.Response) -> bool:
 
 #: The arguments of `Session.request` that are understood without the help of requests.
 _SIMPLE = frozenset({"data", "headers", "timeout"})
+#: Servers name the hosts, as many as they like; ours are two or three.
+_MAX_HOSTS = 16
 _AS_IT_IS = re.compile(r"https?://[a-z0-9.:-]+/(?:[A-Za-z0-9/._~!$&'()*+,;=:@?-]|%[0-9A-F]{2})*")
 
 
-class Session(requests.Session):
-    """Follows no redirect, whatever the status, and uses only https, or http to loopback.
+class Session(Client):
+    """Speaks to the services: uses only https, or with ``plain`` http to this machine, too.
 
     See docs/gcs-resumable.md T11.
     """
 
-    plain = False
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, adapter: BaseAdapter, auth: Auth, *, plain: bool) -> None:
+        super().__init__(adapter, auth)
+        self.plain = plain
         self._environment: dict[tuple[str, str], Any] = {}
 
     def merge_environment_settings(self, url: Any, *settings: Any) -> Any:
@@ -70,14 +69,16 @@ class Session(requests.Session):
         parts = urlsplit(url)
         host = (parts.scheme, parts.netloc)
         if host not in self._environment:
+            if len(self._environment) >= _MAX_HOSTS:
+                self._environment.clear()
             self._environment[host] = super().merge_environment_settings(url, *settings)
         return self._environment[host].copy()
 
     def request(self, method: Any, url: Any, *more: Any, **named: Any) -> requests.Response:
         """As of `requests.Session`, without what it does again for each of many small requests.
 
-        An address that needs no quoting goes as it is, and no cookie is kept: taking addresses
-        apart four times costs more than a small exchange.
+        An address that needs no quoting goes as it is: taking addresses apart four times costs
+        more than a small exchange.
         """
         if more or not named.keys() <= _SIMPLE or not _AS_IT_IS.fullmatch(url) or "/." in url:
             return super().request(method, url, *more, **named)
@@ -91,37 +92,12 @@ class Session(requests.Session):
         settings = self.merge_environment_settings(url, {}, None, None, None)
         return self.send(prepared, timeout=named.get("timeout"), **settings)
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """None: an answer of 3xx is an answer, and its address is not followed."""
-
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send one request. Raises JobRefused, before it is sent, for an address without https."""
         if not trusted(request.url or "", plain=self.plain):
             message = "an address without https was refused before anything was sent"
             raise JobRefused(message, code=Code.INSECURE_URL)
-        if is_loopback(host_of(request.url or "")):
-            kwargs["proxies"] = {}  # this machine itself needs no proxy and no TLS
         return super().send(request, **kwargs)
-
-
-def open_session(adapter: BaseAdapter, auth: Auth, *, plain: bool) -> Session:
-    """A session that authenticates by ``auth`` alone; proxy variables are honoured.
-
-    With ``plain`` it also uses http to this machine.
-
-    With an ``auth`` of its own, requests never consults netrc, whose `default` line would
-    replace our header and give credentials to the storage host (docs/invariants.md §7).
-    """
-    logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its lines contain whole URLs
-    session = Session()
-    session.plain = plain
-    session.auth = auth
-    session.headers.clear()
-    session.headers.update({"User-Agent": f"uploader/{__version__}", "Accept-Encoding": "identity"})
-    for scheme in ("https://", "http://"):
-        session.get_adapter(scheme).close()
-        session.mount(scheme, adapter)
-    return session
 
 
 #: RequestException is an OSError; urllib3's and http.client's errors are not.

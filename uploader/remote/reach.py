@@ -17,7 +17,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from uploader.core.addresses import host_of, is_loopback, is_plain, parts_of
 from uploader.core.redact import foreign_line
 from uploader.core.verdict import Call
-from uploader.remote.http import CONNECT_S, ask, open_session
+from uploader.remote.http import CONNECT_S, Session, ask
 from uploader.remote.words import http_date
 
 _FAMILIES = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
@@ -103,7 +103,7 @@ def proxy_of(url: str) -> str:
 
 def server_time(url: str, adapter: BaseAdapter) -> datetime | None:
     """What the server at ``url`` takes for the time. Raises RemoteError if it does not answer."""
-    with open_session(adapter, _anonymous, plain=is_plain(url)) as session:
+    with Session(adapter, _anonymous, plain=is_plain(url)) as session:
         answer = ask(Call.GET, url, lambda: session.get(url, timeout=(CONNECT_S, _PATIENCE_S)))
     return http_date(answer.headers.get("Date", ""))
 

@@ -144,13 +144,18 @@ def _through_socks(kind: type[_Watched]) -> type[_Watched]:
     return Socks
 
 
+def _any_address(_: str) -> bool:
+    return True
+
+
 class SocketAdapter(HTTPAdapter):
     """Real sockets: exactly one try per request, ended by ``stop`` or by a timeout per block.
 
     An answer has at most ``max_answer_bytes``, headers included; each block of a body may take
     ``send_timeout_s`` seconds: slow is not stalled (docs/architecture.md §7). ``tls`` decides which
-    servers are trusted, and is asked at the first of them; ``may_reach`` which addresses are
-    connected to. Raises Stopped if the token was set, whatever the socket reported.
+    servers are trusted, and is asked at the first of them; ``may_reach`` which addresses of servers
+    are connected to: that of a proxy, which the user chose, may be any. Raises Stopped if the token
+    was set, whatever the socket reported.
     """
 
     def __init__(
@@ -160,17 +165,20 @@ class SocketAdapter(HTTPAdapter):
         *,
         max_answer_bytes: int = MAX_STORAGE_BYTES,
         send_timeout_s: float = ANSWER_S,
-        may_reach: Callable[[str], bool] = lambda _: True,
+        may_reach: Callable[[str], bool] = _any_address,
     ) -> None:
         self._stop = stop
         self._tls = tls
-        self._watching = (stop, send_timeout_s, max_answer_bytes, may_reach)
+        self._watching = (stop, send_timeout_s, max_answer_bytes)
+        self._may_reach = may_reach
         super().__init__(max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As of `HTTPAdapter`, with sockets that are watched."""
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = self._pools(_Watched, _WatchedTls)
+        self.poolmanager.pool_classes_by_scheme = self._pools(
+            _Watched, _WatchedTls, self._may_reach
+        )
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """As of `HTTPAdapter`, with sockets that are watched; for SOCKS, too."""
@@ -180,13 +188,16 @@ class SocketAdapter(HTTPAdapter):
             if proxy.lower().startswith("socks")
             else (_Watched, _WatchedTls)
         )
-        pools.pool_classes_by_scheme = self._pools(plain, tls)
+        pools.pool_classes_by_scheme = self._pools(plain, tls, _any_address)
         return pools
 
-    def _pools(self, plain: type[_Watched], tls: type[_Watched]) -> dict[str, Any]:
+    def _pools(
+        self, plain: type[_Watched], tls: type[_Watched], may_reach: Callable[[str], bool]
+    ) -> dict[str, Any]:
+        watching = (*self._watching, may_reach)
         return {
-            "http": partial(_pool, HTTPConnectionPool, partial(plain, *self._watching)),
-            "https": partial(_pool, HTTPSConnectionPool, partial(tls, *self._watching)),
+            "http": partial(_pool, HTTPConnectionPool, partial(plain, *watching)),
+            "https": partial(_pool, HTTPSConnectionPool, partial(tls, *watching)),
         }
 
     def build_connection_pool_key_attributes(

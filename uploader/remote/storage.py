@@ -31,7 +31,7 @@ from uploader.core.resumable import (
     stored_facts,
 )
 from uploader.core.verdict import Call
-from uploader.remote.http import ANSWER_S, CONNECT_S, ask, open_session, succeeded
+from uploader.remote.http import ANSWER_S, CONNECT_S, Session, ask, succeeded
 from uploader.remote.middle_box import is_middle_box
 from uploader.remote.refusals import malformed, refusal
 from uploader.runtime import Clock
@@ -147,7 +147,7 @@ class Storage:
         self._clock = clock
         self._slowest_uplink_bps = slowest_uplink_bps
         self._plain = plain
-        self._session = open_session(adapter, _anonymous, plain=plain)
+        self._session = Session(adapter, _anonymous, plain=plain)
 
     def start(self, url: UploadUrl, size_bytes: int) -> SessionUri:
         """Open a session for a file of ``size_bytes``.

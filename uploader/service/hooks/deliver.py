@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,9 +11,8 @@ from typing import Any
 
 from uploader import files
 from uploader.core.hooks import Undelivered, body_of, sentence_of
-from uploader.remote.sockets import SocketAdapter
-from uploader.remote.webhook import Receiver, may_reach, require_reachable, send
-from uploader.runtime import Clock, StopToken
+from uploader.remote.webhook import Receiver, require_no_proxy, require_reachable, send
+from uploader.runtime import Clock
 from uploader.service.hooks.command import run
 from uploader.settings.hooks import Hook
 from uploader.store.outbox import Delivery
@@ -47,13 +47,7 @@ def _json(document: Mapping[str, Any]) -> bytes:
 def _request(
     hook: Hook, url: str, body: bytes | None, headers: Mapping[str, str], clock: Clock, tls: Any
 ) -> None:
-    def reachable(address: str) -> bool:
-        return may_reach(address, private=hook.allow_private)
-
-    adapter = SocketAdapter(
-        StopToken(), lambda: tls, send_timeout_s=hook.timeout_s, may_reach=reachable
-    )
-    with Receiver(adapter) as receiver:
+    with Receiver(tls, hook.timeout_s, private=hook.allow_private) as receiver:
         send(receiver, url, body, headers, clock, hook.timeout_s)
 
 
@@ -107,20 +101,22 @@ def _notify(hook: Hook, url: str, kind: str, document: Mapping[str, Any]) -> Non
     service = Apprise()
     if not service.add(url):
         raise Undelivered("apprise does not know this kind of URL")
-    if not hook.allow_private:
-        for host in _hosts(service):
+    for one, host in _hosts(service):
+        if not hook.allow_private:
             require_reachable(host)
+        if hasattr(sys.modules[type(one).__module__], "requests"):  # else it uses no proxy
+            require_no_proxy(host, "https" if one.secure else "http")
     title, text = sentence_of(kind, document)
     if not service.notify(title=title, body=text):
         raise Undelivered("apprise could not deliver it")
 
 
-def _hosts(service: Iterable[Any]) -> Iterator[str]:
-    """The hosts that Apprise connects to, as far as it says so.
+def _hosts(service: Iterable[Any]) -> Iterator[tuple[Any, str]]:
+    """Each service with the host that Apprise connects to, as far as it says so.
 
     Of a service with an address of its own, what stands where a URL has its host is a token.
     """
     for one in service:
         host = getattr(one, "smtp_host", None) or one.host
         if host and any("{host}" in form for form in one.templates):
-            yield host.strip("[]")
+            yield one, host.strip("[]")

@@ -1,0 +1,53 @@
+"""What holds for every HTTP session of ours, whomever it speaks to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from requests.adapters import BaseAdapter
+from requests.cookies import RequestsCookieJar
+
+from uploader import __version__
+from uploader.core.addresses import host_of, is_loopback
+
+Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
+
+
+class Client(requests.Session):
+    """Follows no redirect, keeps no cookie, and asks this machine itself without a proxy.
+
+    It authenticates by ``auth`` alone, for with an ``auth`` of its own requests never consults
+    netrc, whose `default` line would replace our header and give credentials to the storage host
+    (docs/invariants.md §7).
+    """
+
+    def __init__(self, adapter: BaseAdapter, auth: Auth) -> None:
+        super().__init__()
+        logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its lines contain whole URLs
+        self.auth = auth
+        self.cookies = _NoCookies()
+        own = {"User-Agent": f"uploader/{__version__}", "Accept-Encoding": "identity"}
+        self.headers.clear()
+        self.headers.update(own)
+        for scheme in ("https://", "http://"):
+            self.get_adapter(scheme).close()
+            self.mount(scheme, adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """None: an answer of 3xx is an answer, and its address is not followed."""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """As of `requests.Session`, which has the proxies of the environment by now."""
+        if is_loopback(host_of(request.url or "")):
+            kwargs["proxies"] = {}
+        return super().send(request, **kwargs)
+
+
+class _NoCookies(RequestsCookieJar):
+    """Stays empty: a session lasts as long as an upload, and cookies come without end."""
+
+    def extract_cookies(self, *_: Any) -> None:
+        """Take none of the answer."""
