@@ -27,6 +27,7 @@ _PACKAGES = {
     "requests": (RUN,),
 }
 _PROGRAMS = (CURL, RCLONE)
+CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ def facts(programs: Collection[str]) -> dict[str, str]:
         f"{platform.release()}, loopback",
         "Python": platform.python_version(),
     }
+    if control := congestion_control():
+        found["TCP"] = f"congestion control {control}"
     for package, names in _PACKAGES.items():
         try:
             found |= {package: version(package)} if set(programs) & set(names) else {}
@@ -119,6 +122,11 @@ def facts(programs: Collection[str]) -> dict[str, str]:
             )
             found[program] = " ".join(said.stdout.split()[1:2])
     return found
+
+
+def congestion_control() -> str:
+    """How TCP decides when to send: some of these set a timer. Empty if the system does not say."""
+    return CONTROL.read_text().strip() if CONTROL.exists() else ""
 
 
 def _processor() -> str:

@@ -110,65 +110,28 @@ def _largest(results: Results) -> float | None:
     return max((peak for peak in peaks if peak is not None), default=None)
 
 
-_PROFILE = (
-    "The profile below: what CRC32C and the interpreter add is more than the tenth that is left,"
-    " and the kernel alone takes 1.2 times as much for this sender, which it wakes more often."
+_PACED = (
+    "With BBR as its congestion control, a timer paces TCP, which costs this sender more than curl;"
+    " CRC32C and the interpreter come on top. `bench/PROFILE.md` has the same without pacing."
 )
-#: Found on 2026-11-26 on 2 CPUs with other work: look again when the send loop changes.
-PROFILE = """
-## What one stream and one small file cost
-
-One stream: `perf record -e cpu-clock` of 2 GiB over HTTP, seconds of CPU for each GiB.
-
-| | the thread that sends | curl |
-|---|---|---|
-| kernel: copies (`_copy_to_iter`, `_copy_from_iter`) | 0.07 | 0.06 |
-| kernel: waking the sink (`_raw_spin_unlock_irqrestore`, `handle_softirqs`) | 0.10 | 0.04 |
-| kernel: TCP, page cache, system calls | 0.11 | 0.14 |
-| interpreter, for each of 4 096 blocks (`pread`, `fstat`, `poll`, `send`, progress) | 0.06 | |
-| CRC32C (`crc32c::ExtendSse42`) | 0.03 | |
-| libcurl, libc | | 0.01 |
-| together | 0.37 | 0.25 |
-
-Outside that thread: SHA-256 in a thread of its own (up to 0.5 s for each GiB, by OpenSSL, if it
-keeps up), and some 0.03 s in the thread that writes rows. Tried without gain: blocks of 64 KiB to
-1 MiB, sends of 64 KiB, a socket that waits in the kernel instead of being polled, `sendfile` after
-CRC32C, a reader thread, larger send buffers, kernel TLS. Without a copy for CRC32C, which would
-need `mmap`, a file that is cut short by somebody else would end the process (SIGBUS).
-
-One file of 100 KB takes some 2 ms of CPU, a fifth of it in the kernel. Where `py-spy` finds the
-interpreter, starting excluded:
-
-| | share |
-|---|---|
-| two exchanges: google-resumable-media, requests, urllib3, http.client | 36 % |
-| of these, headers of answers (`http.client.parse_headers`, which parses them as mail) | 9 % |
-| transactions of sessions and stored files, by the batch | 19 % |
-| opening the file, its checks before and after, and CRC32C | 10 % |
-| deciding what is next, and starting a thread for it (6 %) | 17 % |
-| two lines of the log, their secrets masked | 4 % |
-"""
-_WAITS = (
-    "Threads one by one, over TLS: the one that sends needs 1.7 to 3.1 s per GiB, curl 1.3 to"
-    " 2.5 s. It waits for a CPU for 37 to 51 % of that (curl: 31 to 48 %), and for the sink or"
-    " another thread of its process for a third (curl: a third)."
-)
+_OVER_TLS = "CRC32C and the interpreter, which curl does without: `bench/PROFILE.md`."
+_BUSY = f"Sender and sink share the processors, so that more CPU is more time. {_OVER_TLS}"
 _HASHES = "Sender and sink take both processors: nothing is left for a third thread."
 #: Files in flight, before anything is known of the network.
 _STARTS_WITH = 4
 _EXCHANGES = "Two requests for each file, one to open its session and one for its bytes;"
 _WAITS_LITTLE = (
-    f"{_EXCHANGES} what is left is CPU, some 2 ms for each file and the start, which other work on"
-    " the machine stretches several times; the script mostly waits for answers."
+    f"{_EXCHANGES} what is left is CPU (`bench/PROFILE.md`), which other work on the machine"
+    " stretches; the script mostly waits for answers."
 )
 TARGETS = (
     Target(
         "500 files of 100 KB, 0 ms: time through that of the vendor's script",
         1.5,
         _ratio("many-0", RUN, VENDOR),
-        why=f"{_EXCHANGES} the script has one. google-resumable-media by itself, which then has two"
-        " as well but no journal and no checks, takes 1.5 times as long as the script, and to start"
-        " takes as much CPU as the script needs in all. What is left: the profile below.",
+        why=f"{_EXCHANGES} the script has one. What the kernel takes, what google-resumable-media"
+        " by itself takes for its two, and what is left for checks and journal:"
+        " `bench/PROFILE.md`.",
     ),
     Target(
         "500 files of 100 KB, 40 ms: times as fast as the vendor's script",
@@ -199,13 +162,13 @@ TARGETS = (
         "one stream, HTTP: CPU of a further GiB through curl's",
         1.1,
         _further("http", cpu),
-        why=_PROFILE,
+        why=_PACED,
     ),
     Target(
         "the same without SHA-256 (`integrity.sha256 = off`)",
         1.1,
         _further("http", cpu, RUN_PLAIN),
-        why=_PROFILE,
+        why=_PACED,
     ),
     *(
         Target(
@@ -224,33 +187,33 @@ TARGETS = (
         "one stream, TLS: CPU of a further GiB through curl's",
         1.15,
         _further("tls", cpu),
-        why=_PROFILE,
+        why=_OVER_TLS,
     ),
     Target(
         "one stream, HTTP: time of a further GiB through curl's",
         1.25,
         _further("http", wall),
-        why=_WAITS,
+        why=_PACED,
     ),
     Target(
         "one stream, TLS: time of a further GiB through curl's",
         1.1,
         _further("tls", wall),
-        why=_WAITS,
+        why=_BUSY,
     ),
     Target(
         "4 files at once, TLS: rate of a further GiB through that of 4 curls",
         0.95,
         lambda results: _inverse(_further("several-tls", wall)(results)),
         at_least=True,
-        why="TLS takes both processors: the profile of one stream, four times.",
+        why=_BUSY,
     ),
     Target(
         "one stream, 50 ms per request: rate of a further GiB through that at 0 ms",
         0.9,
         _rate_kept("http", "slow"),
         at_least=True,
-        why="On loopback a PUT of 1 GiB, the longest, takes some 0.5 s, and its answer then 50 ms.",
+        why="On loopback even the longest PUT is over so soon that the wait for its answer counts.",
     ),
     *(
         Target(

@@ -54,7 +54,6 @@ def _lines(results: Results, *, plotted: bool) -> Iterator[str]:
     if plotted:
         yield ""
         yield "![seconds by scenario](results.png)"
-    yield from targets.PROFILE.rstrip().splitlines()
     yield from _further(results)
     for outcome in results.outcomes.values():
         yield from _table(outcome)
