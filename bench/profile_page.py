@@ -24,6 +24,7 @@ that called.
 - Code that no interrupt may interrupt is counted where it lets them through again.
 - libcrypto is counted as TLS in the thread that sends over TLS, and as SHA-256 elsewhere. A hash
   that does not keep up is given up (`integrity.sha256 = auto`), and then takes next to nothing.
+- OpenSSL sends each TLS record, at most 16 KiB, by a system call of its own.
 - `uploader` reads into memory and computes CRC32C there. Mapping the file instead would save that
   copy, but if somebody cut the file short, the process would end (SIGBUS).
 - BBR, a congestion control of Linux, lets a timer decide when TCP sends more. CUBIC, which is
