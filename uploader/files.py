@@ -101,6 +101,40 @@ def name_of(file: BinaryIO) -> str:
     return f"/dev/fd/{file.fileno()}"
 
 
+@contextmanager
+def beginning(file: BinaryIO, *parts: bytes, size_bytes: int) -> Iterator[str]:
+    """As `name_of`, of a file that begins with ``parts`` and goes on with zeros to ``size_bytes``.
+
+    For a library that reads again what was judged: nobody else can write that file, which is in
+    memory and takes no more of it than ``parts``. Without such files, as on macOS, it is ``file``.
+    """
+    descriptor = _in_memory(parts, size_bytes)
+    if descriptor is None:
+        os.lseek(file.fileno(), 0, os.SEEK_SET)  # the library may share the position
+        yield name_of(file)
+        return
+    try:
+        yield f"/dev/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _in_memory(parts: Iterable[bytes], size_bytes: int) -> int | None:
+    """A descriptor; None if the system has no such files, or of no such size."""
+    try:
+        descriptor = os.memfd_create("beginning")
+    except (AttributeError, OSError):
+        return None
+    try:
+        with os.fdopen(descriptor, "wb", closefd=False) as file:
+            file.writelines(parts)
+        os.truncate(descriptor, size_bytes)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def require_file(path: Path) -> None:
     """For what is read by others, by its name. Raises OSError: NotAFile for anything but a file."""
     _refuse_others(os.stat(path))  # noqa: PTH116 - with `read`, it is about descriptors

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from tests.model.build import safetensors
@@ -218,3 +220,45 @@ def test_a_shape_of_countless_dimensions_is_refused(tmp_path: Path) -> None:
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     with pytest.raises(Malformed, match="100 dimensions"):
         read_header(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no file of ours alone")
+@pytest.mark.parametrize("surplus", [0, 3])
+def test_what_was_bounded_is_what_the_library_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, surplus: int
+) -> None:
+    """The owner of a file may change it in between: its length, or what is in it."""
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(safetensors({"a": 8}, surplus=surplus))
+    later = framed({name: tensor([1], n, n + 1) for n, name in enumerate("bcdefghi")}, bytes(8))
+    real = safe_open
+
+    def changed(*args: Any, **kwargs: Any) -> Any:
+        with path.open("r+b") as file:
+            file.write(later)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr("safetensors.safe_open", changed)
+    if surplus:
+        with pytest.raises(WrongSize, match="3 bytes after"):
+            read_header(path)
+    else:
+        assert [*read_header(path).tensors] == ["a"]
+    assert path.read_bytes() == later
+
+
+def test_without_a_file_of_our_own_the_library_reads_the_file_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(safetensors({"a": 8}))
+
+    def refused(*_: object) -> int:
+        raise PermissionError
+
+    for missing in (True, False):
+        if missing:
+            monkeypatch.delattr(os, "memfd_create", raising=False)
+        else:
+            monkeypatch.setattr(os, "memfd_create", refused, raising=False)
+        assert [*read_header(path).tensors] == ["a"]

@@ -77,15 +77,19 @@ def _header(file: BinaryIO) -> Header:
     """As `read_header`, but raises OSError if it cannot be read."""
     size_bytes = os.fstat(file.fileno()).st_size
     file.seek(0)
-    length = _header_length(file.read(_LENGTH_BYTES), size_bytes)
+    prefix = file.read(_LENGTH_BYTES)
+    length = _header_length(prefix, size_bytes)
+    raw = file.read(length)
     data_bytes = size_bytes - _LENGTH_BYTES - length
-    if length > MAX_READ_BYTES or file.read(length).count(b'"') > _MAX_QUOTES:
-        _check_size(_again(file, length), data_bytes)
+    if length > MAX_READ_BYTES or raw.count(b'"') > _MAX_QUOTES:
+        _check_size(raw, data_bytes)
         raise TooLong(f"has a header of {size(length)}, too long to be read")
     try:
-        return _read(file, data_bytes)
+        # What was bounded is what the library reads: the owner of the file may change it meanwhile.
+        with files.beginning(file, prefix, raw, size_bytes=size_bytes) as name:
+            return _read(name, data_bytes)
     except Malformed:
-        _check_size(_again(file, length), data_bytes)
+        _check_size(raw, data_bytes)
         raise
 
 
@@ -100,14 +104,13 @@ def _header_length(prefix: bytes, size_bytes: int) -> int:
     return length
 
 
-def _read(file: BinaryIO, data_bytes: int) -> Header:
+def _read(name: str, data_bytes: int) -> Header:
     """Read it with the library; raises Malformed if that refuses it, and OSError."""
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - brings numpy along
 
-    os.lseek(file.fileno(), 0, os.SEEK_SET)  # the library may share the position
     try:
         # pread: a mapped file that shrinks meanwhile would kill us with SIGBUS.
-        with safe_open(files.name_of(file), framework="np", backend="pread") as tensors:
+        with safe_open(name, framework="np", backend="pread") as tensors:
             metadata = tensors.metadata()
             form = None if metadata is None else str(metadata.get("format", ""))[:_LONGEST]
             return Header(Tensors(_tensors(tensors)), data_bytes, form)
@@ -129,10 +132,6 @@ def _tensors(file: Any) -> Iterator[tuple[str, Tensor]]:
         if key not in alike:
             alike[key] = Tensor(key[0], key[1:])
         yield name, alike[key]
-
-
-def _again(file: BinaryIO, length: int) -> bytes:
-    return os.pread(file.fileno(), length, _LENGTH_BYTES)
 
 
 def _check_size(raw: bytes, data_bytes: int) -> None:
