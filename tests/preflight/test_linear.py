@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from tests.linear import assert_linear, cpu_s
-from tests.model.build import BASE, folder
+from tests.model.build import BASE, folder, zipped
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
 from uploader.model.adapter import RankPattern, expand, suffixes
@@ -20,6 +20,8 @@ from uploader.model.index import Shards
 from uploader.model.json_text import JsonText
 from uploader.model.safetensors import Header, _check_size
 from uploader.model.tensors import Tensors
+from uploader.preflight import contents as contents_room
+from uploader.preflight.checks import hollow
 from uploader.preflight.checks.hollow import hollow_weights
 from uploader.preflight.checks.index import no_index
 from uploader.preflight.checks.spared import spared
@@ -92,3 +94,19 @@ def test_an_index_beyond_the_hundredth_is_not_read(tmp_path: Path) -> None:
         (root / f"m{number}.safetensors.index.json").write_text('{"weight_map": {"a": "m"}}')
     found = [f for f in findings(scan(root), Kind.BASE) if f.check == "index_json"]
     assert [(f.severity, "already 100 indexes" in f.message) for f in found] == [("warning", True)]
+
+
+def test_of_many_names_of_one_file_only_so_many_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contents_room, "_HEADERS_BYTES", 1000)
+    monkeypatch.setattr(hollow, "_DIRECTORIES_BYTES", 1000)
+    root = folder(tmp_path, {**BASE, "pytorch_model.bin": zipped({"a": 8})})
+    for number in range(20):
+        (root / f"a{number}.safetensors").hardlink_to(root / "model.safetensors")
+        (root / f"pytorch_model-{number}.bin").hardlink_to(root / "pytorch_model.bin")
+    found = [f for f in findings(scan(root), Kind.BASE) if "was not read" in f.message]
+    assert {(f.severity, f.check) for f in found} == {
+        ("warning", "safetensors_header"),
+        ("warning", "pickled_weights"),
+    }

@@ -167,6 +167,15 @@ def entries_of_a_zip(root: Path) -> None:
     write_zip(root, directory, struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, length, 64, 0))
 
 
+def names_of_one_header(root: Path) -> None:
+    """A header of zeros, which takes no room, under many names."""
+    with (root / "a-0.safetensors").open("wb") as file:
+        file.write((99_000_000).to_bytes(8, "little"))
+        file.truncate(99_000_100)
+    for number in range(1, 20):
+        (root / f"a-{number}.safetensors").hardlink_to(root / "a-0.safetensors")
+
+
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "200 shards of 10 000 tensors": (many_tensors, "warning small_shards"),
     "a header of 100 MB": (long_header, "warning safetensors_header"),
@@ -181,6 +190,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "an index of many entries": (entries_of_an_index, "warning index_json"),
     "a header of metadata": (metadata_alone, "warning safetensors_header"),
     "a signature of countless values": (signed, "warning model_sig"),
+    "many names of one long header": (names_of_one_header, "warning safetensors_header"),
     "a zip with two ends": (two_ends, "warning pickled_weights"),
     "as many entries of a zip as are read": (entries_of_a_zip, "warning pickled_weights"),
 }

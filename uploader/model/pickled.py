@@ -15,7 +15,7 @@ from zipfile import BadZipFile, ZipFile
 
 from uploader import files
 from uploader.core.text import size
-from uploader.model.reading import Malformed
+from uploader.model.reading import Allowance, Malformed
 
 _HEAD_BYTES = 512
 #: Enough for 150 000 tensors; as objects its entries take ten times their bytes.
@@ -35,14 +35,17 @@ class Unfamiliar(Malformed):
     """It is not one of the formats in which PyTorch saves; something may still read it."""
 
 
-def check_pickled(path: Path) -> None:
-    """Raises Malformed if the file certainly contains no weights, Unfamiliar if it may."""
+def check_pickled(path: Path, allowance: Allowance | None = None) -> None:
+    """Raises Malformed if the file certainly contains no weights, Unfamiliar if it may.
+
+    The length of a zip's directory is taken from ``allowance``: TooLong without any left.
+    """
     try:
         with files.opened(path) as file:
             size_bytes = os.fstat(file.fileno()).st_size
             head = file.read(_HEAD_BYTES)
             if head.startswith(_ZIP):
-                _check_zip(file, size_bytes)
+                _check_zip(file, size_bytes, allowance)
             elif _PICKLE.match(head):
                 if size_bytes < _MIN_PICKLE_BYTES:
                     raise Malformed(f"contains no weights: it is a pickle of {size_bytes} bytes")
@@ -63,9 +66,9 @@ def _foreign(head: bytes) -> Malformed:
     return Unfamiliar("is neither a zip nor a pickle, as PyTorch saves weights")
 
 
-def _check_zip(file: BinaryIO, size_bytes: int) -> None:
+def _check_zip(file: BinaryIO, size_bytes: int, allowance: Allowance | None) -> None:
     try:
-        with ZipFile(_Bounded(file)) as archive:
+        with ZipFile(_Bounded(file, allowance)) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
     except Malformed:
         raise
@@ -84,8 +87,9 @@ class _Bounded:
     Only `zipfile` knows which of the records it believes, so the bound is on what it reads.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, allowance: Allowance | None) -> None:
         self._file = file
+        self._allowance = allowance
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         return self._file.seek(offset, whence)
@@ -97,4 +101,6 @@ class _Bounded:
         """The next ``length`` bytes; raises Unfamiliar if they are more than a directory has."""
         if length > _MAX_DIRECTORY_BYTES:
             raise Unfamiliar("has a directory too long to be read")
+        if self._allowance and length > 0:
+            self._allowance.take(length)
         return self._file.read(length if length >= 0 else _TAIL_BYTES)

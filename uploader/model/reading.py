@@ -24,6 +24,25 @@ class TooLong(Malformed):
     """Only its length is known."""
 
 
+class Allowance:
+    """How many bytes of one folder's files are read in all, because names of a file are cheap."""
+
+    def __init__(self, left_bytes: int) -> None:
+        self._left_bytes = left_bytes
+
+    def take(self, count: int) -> None:
+        """Raises TooLong for bytes that are not to be read any more."""
+        if count > self._left_bytes:
+            raise TooLong("was not read: the files before it are already longer than in any model")
+        self._left_bytes -= count
+
+
+def light(problem: Malformed) -> Malformed:
+    """``problem`` without what its traceback keeps in memory: all that was read of the file."""
+    problem.__context__ = None
+    return problem.with_traceback(None)
+
+
 class NoObject(Malformed):
     """It is JSON, but not an object."""
 

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from uploader import files
 from uploader.core.redact import foreign_line
 from uploader.core.text import size
-from uploader.model.reading import Malformed, TooLong
+from uploader.model.reading import Allowance, Malformed, TooLong
 from uploader.model.tensors import Tensor, Tensors
 
 MAX_HEADER_BYTES = 100_000_000
@@ -49,15 +49,15 @@ class Header:
     format: str | None = None
 
 
-def read_header(path: Path) -> Header:
-    """The header of the file at ``path``.
+def read_header(path: Path, allowance: Allowance | None = None) -> Header:
+    """The header of the file at ``path``; its length is taken from ``allowance``.
 
     Raises WrongSize if the file is cut short or goes on after its last tensor, TooLong if its
     header is too long, Malformed if it is not a safetensors file or cannot be read.
     """
     try:
         with files.opened(path) as file:
-            return _header(file)
+            return _header(file, allowance)
     except OSError as problem:
         raise Malformed(f"cannot be read: {problem.strerror}") from None
 
@@ -73,12 +73,14 @@ def has_sound_header(file: BinaryIO) -> bool:
     return True
 
 
-def _header(file: BinaryIO) -> Header:
+def _header(file: BinaryIO, allowance: Allowance | None = None) -> Header:
     """As `read_header`, but raises OSError if it cannot be read."""
     size_bytes = os.fstat(file.fileno()).st_size
     file.seek(0)
     prefix = file.read(_LENGTH_BYTES)
     length = _header_length(prefix, size_bytes)
+    if allowance:
+        allowance.take(length)
     raw = file.read(length)
     data_bytes = size_bytes - _LENGTH_BYTES - length
     if length > MAX_READ_BYTES or raw.count(b'"') > _MAX_QUOTES:

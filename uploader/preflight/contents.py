@@ -13,13 +13,15 @@ from uploader.model.adapter import Factors, factors
 from uploader.model.folder import Folder
 from uploader.model.index import Index, Shards, indexed, numbered, read_index
 from uploader.model.names import ADAPTER_WEIGHTS, Role, role
-from uploader.model.reading import Malformed, TooLong, read_object
+from uploader.model.reading import Allowance, Malformed, TooLong, light, read_object
 from uploader.model.safetensors import Header, read_header
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _POINTER_MAX_BYTES = 1024
 #: Sixteen bytes of memory each: more tensors than any model has, and they still fit.
 _MAX_TENSORS = 3_000_000
+#: As many headers as those tensors need, and more than any model has.
+_HEADERS_BYTES = 400_000_000
 _KEPT_BYTES = 200_000
 _MAX_WORDS = 10
 #: Each is compared with the shards of all others.
@@ -84,7 +86,7 @@ class Contents:
                 found = read_object(self.root / name, words)
                 self.constants[name] = words[:_MAX_WORDS]
         except Malformed as problem:
-            self.trouble[name] = problem
+            self.trouble[name] = light(problem)
         if found and self._sizes.get(name, 0) > _KEPT_BYTES:
             self._large = name
         self._objects[name] = found
@@ -109,16 +111,16 @@ class Contents:
     def _read_headers(self) -> tuple[dict[str, Header], dict[str, Malformed]]:
         headers: dict[str, Header] = {}
         headerless: dict[str, Malformed] = {}
-        left = _MAX_TENSORS
+        left, allowance = _MAX_TENSORS, Allowance(_HEADERS_BYTES)
         for name in self.folder.names:
             if name.endswith(".safetensors") and name in self.sound:
                 try:
                     if left < 0:
                         raise TooLong(f"was not read: there are already {_MAX_TENSORS} tensors")
-                    headers[name] = read_header(self.root / name)
+                    headers[name] = read_header(self.root / name, allowance)
                     left -= len(headers[name].tensors)
                 except Malformed as problem:
-                    headerless[name] = problem
+                    headerless[name] = light(problem)
         return headers, headerless
 
     @cached_property
@@ -138,7 +140,7 @@ class Contents:
                         raise TooLong(f"was not read: there are already {_MAX_INDEXES} indexes")
                     indexes[name] = read_index(self.root / name)
                 except Malformed as problem:
-                    self.trouble[name] = problem
+                    self.trouble[name] = light(problem)
         return indexes
 
     @cached_property

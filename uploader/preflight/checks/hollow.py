@@ -9,6 +9,7 @@ from uploader.core.text import size, some
 from uploader.model.finding import Finding, error, warning
 from uploader.model.names import ADAPTER_WEIGHTS, Role, role
 from uploader.model.pickled import Unfamiliar, check_pickled
+from uploader.model.reading import Allowance, TooLong
 from uploader.preflight.contents import Contents
 
 _GATHER = (
@@ -22,6 +23,8 @@ _READ = (
     *("model.safetensors", "model.safetensors.index.json"),
     *("pytorch_model.bin", "pytorch_model.bin.index.json"),
 )
+#: Two of the longest directories; each of a real model is a thousandth of one.
+_DIRECTORIES_BYTES = 32_000_000
 #: More shards than this, if they are smaller than this, broke a deployment.
 _MANY, _SMALL_BYTES = 30, 10**9
 
@@ -47,12 +50,13 @@ def hollow_weights(contents: Contents) -> Iterable[Finding]:
 def pickled_weights(contents: Contents) -> Iterable[Finding]:
     """A .bin without tensors, cut short, or of another format; nothing is unpickled."""
     unfamiliar: dict[str, list[str]] = {}
+    allowance = Allowance(_DIRECTORIES_BYTES)
     for name in contents.named(Role.WEIGHTS):
         if not name.endswith(".bin") or name not in contents.sound:
             continue
         try:
-            check_pickled(contents.root / name)
-        except Unfamiliar as problem:
+            check_pickled(contents.root / name, allowance)
+        except (Unfamiliar, TooLong) as problem:
             unfamiliar.setdefault(str(problem), []).append(name)
         except ValueError as problem:
             hint = "download or save it again"
