@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from tests.linear import assert_linear, cpu_s
-from tests.model.build import BASE, folder, zipped
+from tests.model.build import BASE, INDEX, folder, zipped
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
 from uploader.model.adapter import RankPattern, expand, suffixes
@@ -101,7 +101,10 @@ def test_of_many_names_of_one_file_only_so_many_are_read(
 ) -> None:
     monkeypatch.setattr(contents_room, "_HEADERS_BYTES", 1000)
     monkeypatch.setattr(hollow, "_DIRECTORIES_BYTES", 1000)
+    monkeypatch.setattr(contents_room, "_INDEXES_BYTES", 100)
     root = folder(tmp_path, {**BASE, "pytorch_model.bin": zipped({"a": 8})})
+    (root / INDEX).write_text('{"weight_map": {"lm_head.weight": "model.safetensors"}}')
+    (root / "again.safetensors.index.json").hardlink_to(root / INDEX)
     for number in range(20):
         (root / f"a{number}.safetensors").hardlink_to(root / "model.safetensors")
         (root / f"pytorch_model-{number}.bin").hardlink_to(root / "pytorch_model.bin")
@@ -109,4 +112,5 @@ def test_of_many_names_of_one_file_only_so_many_are_read(
     assert {(f.severity, f.check) for f in found} == {
         ("warning", "safetensors_header"),
         ("warning", "pickled_weights"),
+        ("warning", "index_json"),
     }

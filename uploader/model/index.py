@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uploader.model.json_text import JsonText
-from uploader.model.reading import Malformed, TooLong, read_text
+from uploader.model.reading import Allowance, Malformed, TooLong, read_text
 from uploader.model.tensors import Names
 
 #: The index of a quantized model with a trillion parameters has 25 MB.
@@ -67,12 +67,15 @@ def numbered(names: Iterable[str]) -> Iterator[Shards]:
             yield Shards(min(there.values()), frozenset(there.values()), name, lacking)
 
 
-def read_index(path: Path) -> Index:
-    """The index in ``path``; raises Malformed, TooLong.
+def read_index(path: Path, allowance: Allowance | None = None) -> Index:
+    """The index in ``path``; raises Malformed, TooLong. Its length is taken from ``allowance``.
 
     It is read pair by pair: as the objects that `json` makes, 40 MB may take twenty times as much.
     """
-    text = JsonText(read_text(path, MAX_INDEX_BYTES))
+    found = read_text(path, MAX_INDEX_BYTES)
+    if allowance:
+        allowance.take(len(found))
+    text = JsonText(found)
     try:
         return _read(text)
     except Malformed:

@@ -26,6 +26,8 @@ _KEPT_BYTES = 200_000
 _MAX_WORDS = 10
 #: Each is compared with the shards of all others.
 _MAX_INDEXES = 100
+#: The longest index of a known model, twice, and more.
+_INDEXES_BYTES = 64_000_000
 
 
 class Contents:
@@ -133,12 +135,13 @@ class Contents:
     def indexes(self) -> Mapping[str, Index]:
         """Every valid index of weights, by the file's name."""
         indexes: dict[str, Index] = {}
+        allowance = Allowance(_INDEXES_BYTES)
         for name in self.named(Role.INDEX):
             if name in self.sound:
                 try:
                     if len(indexes) == _MAX_INDEXES:
                         raise TooLong(f"was not read: there are already {_MAX_INDEXES} indexes")
-                    indexes[name] = read_index(self.root / name)
+                    indexes[name] = read_index(self.root / name, allowance)
                 except Malformed as problem:
                     self.trouble[name] = light(problem)
         return indexes
