@@ -125,6 +125,20 @@ def test_a_lost_last_answer_of_a_service_that_gives_no_facts_is_not_a_reason_to_
 # -- losing sessions -----------------------------------------------------------------------
 
 
+def test_an_object_without_a_checksum_is_only_believed_if_all_of_it_was_sent(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage.Storage, "query", lambda _, __, size_bytes: Finished(size_bytes))
+    lab.world.script.add([{"on": "put", "do": "status", "status": 503, "nth": 2}])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    lab.assert_ready()
+    assert lab.file().verified
+    assert lab.object()["sessions_started"] == 2
+    (dropped,) = [event for event in lab.jobs.events(1) if event.kind == "session_dropped"]
+    assert dropped.path == "a.bin"
+
+
 def test_a_session_that_dies_again_and_again_at_the_same_place_ends_the_job(lab: Lab) -> None:
     dead = {"on": "put", "match": "a.bin", "do": "dead-session", "times": 0}
     lab.world.script.add([dead])

@@ -158,6 +158,43 @@ def test_where_no_state_can_be_saved_a_touched_file_is_not_sent_again_and_gets_n
     assert lab.object()["body_bytes_read"] - SIZE <= GRANULE
 
 
+def stored(lab: Lab) -> bytes:
+    (found,) = (lab.folder / "objects").rglob("a.bin")
+    return found.read_bytes()
+
+
+def forge_in_place(path: Path) -> None:
+    """Another file of the same checksums under the same fingerprint, as far as a time shows it."""
+    known, content = path.stat(), path.read_bytes()
+    path.write_bytes(forged(content))
+    os.utime(path, ns=(known.st_atime_ns, known.st_mtime_ns))
+
+
+@pytest.mark.parametrize("fault", ["short-308", "cut"])
+@pytest.mark.parametrize("strikes", [2, 5, 7])
+def test_a_digest_that_counts_is_that_of_what_is_stored(lab: Lab, fault: str, strikes: int) -> None:
+    """Whatever is written to the file between what is sent and what is sent again."""
+    path = lab.model(a_bin=SIZE) / "a.bin"
+    lab.enqueue(path.parent)
+    lab.bytes_per_s = GRANULE / 20
+    lab.world.script.add([{"on": "put", "do": fault, "at_byte": 3 * GRANULE, "nth": 1}])
+    struck: list[int] = []
+
+    def strike(_: str) -> None:
+        known = lab.world.report()["objects"]
+        if not struck and known and lab.object()["body_bytes_read"] >= strikes * GRANULE:
+            struck.append(lab.object()["body_bytes_read"])
+            forge_in_place(path)
+
+    lab.boundary = strike
+    lab.run(digests=Digests.ON)
+    file = lab.file()
+    assert struck
+    assert file.stored
+    assert file.sha256 == digest(stored(lab))
+    assert file.sha256_as_sent
+
+
 def test_a_forged_file_in_the_place_of_a_stored_one_is_refused(lab: Lab) -> None:
     folder = lab.model(a_bin=SIZE, b_bin=SIZE)
     lab.enqueue(folder)

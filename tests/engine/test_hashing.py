@@ -17,7 +17,7 @@ import pytest
 from tests.engine.conftest import GRANULE, FastLab, Lab
 from tests.simulation.lab import SimLab
 from tests.simulation.sim import Sim
-from uploader.core.errors import NoThread, SourceUnreadable, SourceUnsettled, Stopped
+from uploader.core.errors import NoThread, SourceChanged, SourceUnreadable, SourceUnsettled, Stopped
 from uploader.core.job import FileState, PrefixCrc
 from uploader.core.redact import SessionUri
 from uploader.engine import hashing
@@ -113,9 +113,18 @@ def test_blocks_that_pass_are_not_read_again(file: Memory, patient: bool) -> Non
 
 def test_blocks_that_are_sent_again_are_hashed_once(file: Memory) -> None:
     bench = Bench(file, patient=True)
-    bench.send([*STARTS[:7], *STARTS[3:9], *STARTS[:2], *STARTS[5:]])
+    bench.send([*STARTS[:7], *STARTS[3:9], *STARTS])
     assert bench.digest() == EXPECTED
+    assert bench.hashing.as_sent
     assert file.read == []
+
+
+def test_what_a_server_has_after_all_is_read_again(file: Memory) -> None:
+    bench = Bench(file, patient=True)
+    bench.send([*STARTS[:7], *STARTS[:2], *STARTS[5:]])
+    assert bench.digest() == EXPECTED
+    assert not bench.hashing.as_sent
+    assert file.read == [*STARTS[2:5]]
 
 
 def test_a_server_that_went_back_to_an_odd_byte_shifts_the_blocks(file: Memory) -> None:
@@ -153,9 +162,12 @@ def test_a_block_that_is_read_again_must_be_the_one_that_was_sent(
             bench.hashing.offer(start, CONTENT[start : start + BLOCK_BYTES])
         file.content = CONTENT if at is None else forged(CONTENT, at)
         assert google_crc32c.value(file.content) == WHOLE.crc32c
-        found = bench.digest()
         queued = at is not None and at < room * BLOCK_BYTES
-        assert found == (EXPECTED if at is None or queued else None)
+        if at is None or queued:
+            assert bench.digest() == EXPECTED
+        else:
+            with pytest.raises(SourceChanged):
+                bench.digest()
         file.content = CONTENT
 
 
@@ -165,16 +177,88 @@ def test_so_must_one_that_the_next_transfer_reads(file: Memory) -> None:
         before.hashing.room = lambda: 1
         for start in STARTS[:4]:
             before.hashing.offer(start, CONTENT[start : start + BLOCK_BYTES])
-        before.hashing.end()
         file.content = content
-        after = Bench(file, patient=True)
-        stop = StopToken()
-        after.hashing = Hashing(
-            Reader(file, stop), before.hashing.prefix, after.mark, after.clock, stop, patient=True
-        )
-        after.send(STARTS[4:])
-        assert after.digest() == expected
+        before.hashing.end()
+        after = next_transfer(before, file)
+        if expected is None:
+            with pytest.raises(SourceChanged):
+                after.send(STARTS[4:])
+        else:
+            after.send(STARTS[4:])
+            assert after.digest() == expected
         file.content = CONTENT
+
+
+def next_transfer(before: Bench, file: Memory, *, patient: bool = True) -> Bench:
+    """In the same process, after ``before`` was cut."""
+    before.hashing.end()
+    after, stop = Bench(file, patient=patient), StopToken()
+    after.hashing = Hashing(
+        Reader(file, stop), before.hashing.prefix, after.mark, after.clock, stop, patient=patient
+    )
+    return after
+
+
+def assert_true(bench: Bench, stored: bytes) -> None:
+    """If a digest counts as that of what was sent, it is that of what is stored."""
+    found = bench.digest()
+    assert not (found and bench.hashing.as_sent) or found == hashlib.sha256(stored).hexdigest()
+
+
+@pytest.mark.parametrize("room", [0, 2, QUEUED])
+@pytest.mark.parametrize("kept", [3 * BLOCK_BYTES, 3 * BLOCK_BYTES + 12_345])
+@pytest.mark.parametrize("again", ["put", "transfer"])
+def test_what_is_sent_again_may_be_other_bytes(
+    file: Memory, room: int, kept: int, again: str
+) -> None:
+    """The server kept less than was sent, and what it is sent then is not what was hashed."""
+    bench = Bench(file, patient=True)
+    bench.hashing.room = lambda: room
+    bench.send(STARTS[:7])
+    file.content = forged(CONTENT, 5 * BLOCK_BYTES + 9)
+    bench = bench if again == "put" else next_transfer(bench, file)
+    bench.send(range(kept, SIZE, BLOCK_BYTES), file.content)
+    assert_true(bench, CONTENT[:kept] + file.content[kept:])
+    assert bench.hashing.as_sent == (kept % BLOCK_BYTES == 0)
+
+
+def test_what_was_sent_after_the_hash_was_given_up_is_not_proven(
+    file: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "FALLS_BEHIND_BYTES", BLOCK_BYTES)
+    before = Bench(file, patient=False)
+    before.hashing.room = lambda: 0
+    for start in STARTS[:3]:
+        before.hashing.offer(start, CONTENT[start : start + BLOCK_BYTES])
+    before.send(STARTS[3:6])
+    file.content = forged(CONTENT, 4 * BLOCK_BYTES + 9)
+    after = next_transfer(before, file, patient=False)
+    after.send(STARTS[6:], file.content)
+    assert_true(after, CONTENT[: 6 * BLOCK_BYTES] + file.content[6 * BLOCK_BYTES :])
+
+
+def test_a_block_that_was_found_to_be_another_is_not_believed_the_next_time(file: Memory) -> None:
+    before = Bench(file, patient=True)
+    before.hashing.room = lambda: 0
+    for start in STARTS[:4]:
+        before.hashing.offer(start, CONTENT[start : start + BLOCK_BYTES])
+    file.content = forged(CONTENT, 2 * BLOCK_BYTES + 9)
+    before.hashing.answering()
+    with pytest.raises(SourceChanged):
+        before.hashing.offer(STARTS[4], CONTENT[STARTS[4] : STARTS[5]])
+    after = next_transfer(before, file)
+    after.send(STARTS[4:], file.content)
+    assert_true(after, CONTENT[: 4 * BLOCK_BYTES] + file.content[4 * BLOCK_BYTES :])
+
+
+def test_a_hash_goes_back_only_so_far(file: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "_MOST_BACK", 3)
+    for kept, as_sent in ((5, True), (4, False), (0, True)):
+        bench = Bench(file, patient=True)
+        bench.send(STARTS[:7])
+        bench.send(STARTS[kept:])
+        assert bench.digest() == EXPECTED
+        assert bench.hashing.as_sent == as_sent
 
 
 def test_few_of_the_blocks_that_are_not_queued_are_remembered(
@@ -347,7 +431,7 @@ def test_the_more_files_are_hashed_the_fewer_blocks_of_each_are_kept(
     hashing.room = kept.room
     for number in range(2 * QUEUED):
         hashing.offer(number * BLOCK_BYTES, bytes(BLOCK_BYTES))
-    assert len(hashing._shared.queue) == each
+    assert sum(bool(block) for _, block in hashing._shared.queue) == each
 
 
 def test_with_no_thread_to_be_had_there_is_no_digest(file: Memory) -> None:
@@ -388,6 +472,7 @@ def test_the_next_transfer_goes_on_where_this_one_ended(
     second = Bench(file, mark, kept=first.kept, patient=True)
     second.send(STARTS[blocks:])
     assert second.digest() == EXPECTED
+    assert second.hashing.as_sent
     assert file.read == []
 
 
@@ -401,6 +486,7 @@ def test_another_process_goes_on_where_this_one_was_killed(
     second = Bench(file, Marks(tmp_path / "marks").of(FILE), patient=True)
     second.send(STARTS[blocks:])
     assert second.digest() == EXPECTED
+    assert second.hashing.as_sent
     assert file.read == []
 
 
@@ -433,6 +519,7 @@ def test_where_no_state_can_be_saved_another_process_reads_again(
     second = Bench(file, Marks(tmp_path / "marks").of(FILE), patient=True)
     second.send(STARTS[4:])
     assert second.digest() == EXPECTED
+    assert not second.hashing.as_sent
     assert file.read == [*STARTS[:4]]
 
 
@@ -528,6 +615,7 @@ def test_whatever_happens_on_the_way_the_digest_is_right(
             lab.run(digests=digests)
         lab.assert_ready()
         assert (lab.file().sha256 is None) == (digests is Digests.OFF)
+        assert lab.file().sha256_as_sent == (digests is Digests.ON)
         read[digests] = sum(found)
         lab.close()
     assert read[Digests.ON] == read[Digests.OFF], "the hash itself reads nothing"

@@ -100,7 +100,8 @@ def test_a_folder_that_is_gone_gives_no_receipt_and_a_hint_for_a_job_that_is_don
 
 def test_a_digest_of_what_was_sent_needs_no_file(root: Path) -> None:
     known = [
-        replace(file, sha256=hashlib.sha256(CONTENTS[file.path]).hexdigest()) for file in FILES
+        replace(file, sha256=hashlib.sha256(CONTENTS[file.path]).hexdigest(), sha256_as_sent=True)
+        for file in FILES
     ]
     read: list[int] = []
     expected = receipt_of(job(root), FILES)

@@ -55,8 +55,8 @@ class FileJson(TypedDict):
     last_error: Annotated[str | None, "Why the last try failed."]
     sha256: Annotated[
         str | None,
-        "SHA-256 of the stored file in lower-case hexadecimal, if it was computed over its bytes as"
-        " they were sent.",
+        "SHA-256 of the stored file in lower-case hexadecimal, if it was computed while the file"
+        " was sent.",
     ]
 
 

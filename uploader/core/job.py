@@ -197,6 +197,8 @@ class FileState:
     generation: int | None = None
     #: In lower-case hexadecimal; None if it was not computed while the file was sent.
     sha256: str | None = None
+    #: It is that of the bytes that were sent, even if somebody wrote to the file meanwhile.
+    sha256_as_sent: bool = False
     #: It was touched, and of bytes that its session has from before, only CRC32C shows that it
     #: still consists of them. So there is no SHA-256 of what this session stores.
     unproven: bool = False

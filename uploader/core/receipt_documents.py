@@ -44,8 +44,8 @@ class ReceiptFileJson(TypedDict):
     crc32c: Annotated[str, "CRC32C in base64, computed over the bytes as they were sent."]
     sha256_as_sent: Annotated[
         bool,
-        "Whether its SHA-256 was computed over the bytes as they were sent. If not, it is that of"
-        " the file as the receipt found it, and only size and CRC32C show that those were sent.",
+        "Whether its SHA-256 was computed over the bytes as they were sent. If not, at least a part"
+        " of the file was read again, and only size and CRC32C show that it is what was sent.",
     ]
     crc32c_remote: Annotated[
         str | None, "CRC32C of the stored object as the service answered; null if it gave none."
@@ -163,7 +163,7 @@ def _file_json(file: FileState) -> ReceiptFileJson:
         "name": file.path,
         "size_bytes": file.size_bytes,
         "crc32c": crc32c,
-        "sha256_as_sent": file.sha256 is not None,
+        "sha256_as_sent": file.sha256 is not None and file.sha256_as_sent,
         "crc32c_remote": crc32c if file.verified else None,  # verified: the two are equal
         "verified": file.verified,
         "generation": None if file.generation is None else str(file.generation),

@@ -234,14 +234,20 @@ class Agreement(StrEnum):
 
     VERIFIED = "verified"  #: its CRC32C is ours
     UNVERIFIED = "unverified"  #: the service gave no CRC32C to compare
-    MISMATCH = "mismatch"  #: length or CRC32C differ
+    MISMATCH = "mismatch"  #: length or CRC32C differ, or nothing shows that all of it was sent
 
 
-def compare(finished: Finished, size_bytes: int, crc32c: int) -> Agreement:
-    """Compare length and CRC32C with ours, each only if the service returned it."""
+def compare(finished: Finished, size_bytes: int, crc32c: int, sent_bytes: int) -> Agreement:
+    """Compare length and CRC32C with ours, each only if the service returned it.
+
+    Without a CRC32C an object is only believed if its last byte was sent: ``sent_bytes`` is the
+    end of what is known to have gone to a socket on its session (docs/invariants.md §4).
+    """
     if finished.size_bytes not in (None, size_bytes) or finished.crc32c not in (None, crc32c):
         return Agreement.MISMATCH
-    return Agreement.UNVERIFIED if finished.crc32c is None else Agreement.VERIFIED
+    if finished.crc32c is not None:
+        return Agreement.VERIFIED
+    return Agreement.UNVERIFIED if sent_bytes >= size_bytes else Agreement.MISMATCH
 
 
 def next_put(offset: int, size_bytes: int, max_put_bytes: int) -> tuple[int, int]:

@@ -7,6 +7,11 @@ It also reads what an earlier transfer sent and did not hash. So memory does not
 hashed is the file from its first byte to its last. That is proven at the end: the CRC32C of the
 bytes that were hashed must be the one that was accepted for the file, or there is no digest.
 
+A server that has kept less than was sent is sent the rest again, maybe other bytes. So the hash
+goes back, too: a copy of it is kept for each of the last granules. If it cannot go back, or if only
+CRC32C shows that what was read again is what was sent, the digest does not count as that of what
+was sent.
+
 What fits into one block needs no thread: it is hashed while its answer is on the way.
 """
 
@@ -21,8 +26,9 @@ from enum import StrEnum
 
 import google_crc32c
 
-from uploader.core.errors import NoThread, UploaderError
+from uploader.core.errors import NoThread, SourceChanged, UploaderError
 from uploader.core.job import PrefixCrc
+from uploader.core.resumable import GRANULE
 from uploader.runtime import Clock, Spawn, StopToken, give_way
 from uploader.sources import sha256
 from uploader.sources.reader import BLOCK_BYTES, Reader, Sent
@@ -45,9 +51,12 @@ _WAITS_SHARE = 0.03
 _WAITS_S = 0.02
 _TICK_S = 1.0
 _MOST_KEPT = 1024
+#: So many granules a hash can go back: servers lose what is in buffers, and not more.
+_MOST_BACK = 64
 
 
 Unqueued = dict[int, tuple[int, bytes]]
+Hashed = tuple[PrefixCrc, sha256.Sha256]
 
 
 class Digests(StrEnum):
@@ -62,18 +71,22 @@ class Digests(StrEnum):
 class Prefix:
     """The hash of a file's first bytes, and their CRC32C.
 
+    ``as_sent``: they are those that were sent and kept, whoever may have written to the file.
     ``unqueued``: of blocks after them that were sent and not hashed, by their offset, the length
-    and SHA-256.
+    and SHA-256. ``earlier``: the hash of fewer bytes, in the order of their number.
     """
 
     pair: PrefixCrc = field(default_factory=PrefixCrc)
     sha256: sha256.Sha256 = field(default_factory=sha256.Plain)
+    as_sent: bool = True
     unqueued: Unqueued = field(default_factory=dict)
+    earlier: tuple[Hashed, ...] = ()
 
     @property
     def sent(self) -> Sent | None:
-        """What proves that a file still begins with them; None if there are none."""
-        return Sent(self.pair, self.sha256.hexdigest()) if self.pair.offset else None
+        """What proves that a file still begins with them; None if nothing does."""
+        proves = self.as_sent and self.pair.offset
+        return Sent(self.pair, self.sha256.hexdigest()) if proves else None
 
 
 class Kept:
@@ -94,9 +107,9 @@ class Kept:
             mark.hash.exists = True  # it was saved, too
             return kept
         if (saved := mark.hash.read()) is not None:
-            offset, crc32c, state = saved
+            offset, crc32c, state, as_sent = saved
             if (resumed := sha256.resumed(state, offset)) is not None:
-                return Prefix(PrefixCrc(offset, crc32c), resumed)
+                return Prefix(PrefixCrc(offset, crc32c), resumed, as_sent)
         return Prefix()
 
     def put(self, mark: Mark, prefix: Prefix) -> None:
@@ -114,13 +127,18 @@ class _Shared:
     #: Blocks for which the queue had no room, as in `Prefix`.
     unqueued: Unqueued
     queue: deque[tuple[int, bytes]] = field(default_factory=deque)
-    #: The offset up to which there are bytes to hash. Written after those two, read before them.
+    #: The offset up to which there are bytes to hash.
     sent: int = 0
-    #: The offset at which the transfer began, and how many bytes before it were not hashed.
+    #: Where the server had the transfer begin, or go on further ahead; and how many bytes before
+    #: its beginning were not hashed.
     began: int = 0
     owed: int = 0
+    #: For all of the above: held for no longer than it takes to look something up.
+    lock: threading.Lock = field(default_factory=threading.Lock)
     ending: bool = False
     over: bool = False
+    #: A block that was read again was not the one that was sent.
+    differs: bool = False
     news: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -149,6 +167,8 @@ class Hashing:
         self._patient = patient
         self._began_s = clock.boot_s()
         self._saved = 0
+        here = (prefix.pair, prefix.sha256.fork())
+        self._earlier = deque(prefix.earlier or (here,), _MOST_BACK)
         self._shared = _Shared(dict(prefix.unqueued))
         self._shared.ended.set()
 
@@ -165,21 +185,36 @@ class Hashing:
                 self._shared.ended.set()
 
     def offer(self, start: int, block: bytes) -> None:
-        """The bytes at ``start`` are being sent."""
-        if self._shared.over:
+        """The bytes at ``start`` are being sent. Raises SourceChanged if others were written."""
+        shared = self._shared
+        if shared.over:
+            self._refuse_changed()
             return
-        self._begin(start)
-        if len(self._shared.queue) < self.room() or len(block) == self._source.size_bytes:
-            self._shared.queue.append((start, block))
-        elif len(self._shared.unqueued) < MOST_UNQUEUED:
-            self._shared.unqueued[start] = len(block), hashlib.sha256(block).digest()
-        self._shared.sent = max(self._shared.sent, start + len(block))
-        if not self._shared.news.is_set():
-            self._shared.news.set()
+        queued = len(shared.queue) < self.room() or len(block) == self._source.size_bytes
+        digest = b"" if queued else hashlib.sha256(block).digest()
+        with shared.lock:
+            follows = self._follow(start)
+            if queued or not follows:  # even an empty one says where the next bytes begin
+                shared.queue.append((start, block if queued else b""))
+            if not queued and len(shared.unqueued) < MOST_UNQUEUED:
+                shared.unqueued[start] = len(block), digest
+            shared.sent = start + len(block)
+        if not shared.news.is_set():
+            shared.news.set()
 
-    def _begin(self, start: int) -> None:
-        if not self._shared.sent:
-            self._shared.began, self._shared.owed = start, start - self.prefix.pair.offset
+    def _follow(self, start: int) -> bool:
+        """The next bytes begin at ``start``: after those before, or else where the server says."""
+        shared = self._shared
+        if start == shared.sent != 0:
+            return True
+        if not shared.sent:
+            shared.owed = max(0, start - self.prefix.pair.offset)
+        if start > shared.sent:
+            shared.began = start
+        shared.queue = deque(one for one in shared.queue if one[0] < start)
+        for known in [known for known in shared.unqueued if known >= start]:
+            del shared.unqueued[known]
+        return False
 
     def answering(self) -> None:
         """Every byte of a PUT has been sent: there is time until its answer comes."""
@@ -190,16 +225,28 @@ class Hashing:
         """The SHA-256 of the file, in lower-case hexadecimal, if these are the bytes of ``whole``.
 
         None if it is not known, which only happens if it is not waited for; raises Stopped or
-        LeaseLost while it is.
+        LeaseLost while it is. Raises SourceChanged as `offer` does.
         """
-        self._begin(whole.offset)
-        self._shared.sent = whole.offset
+        with self._shared.lock:
+            if not self._shared.sent:
+                self._follow(whole.offset)
+            self._shared.sent = whole.offset
         self._shared.news.set()
         self.answering()
         took_s = self._clock.boot_s() - self._began_s
         self._wait(float("inf") if self._patient else max(_WAITS_S, _WAITS_SHARE * took_s))
+        self._refuse_changed()
         done = self.prefix
         return done.sha256.hexdigest() if done.pair == whole else None
+
+    def _refuse_changed(self) -> None:
+        if self._shared.differs:
+            raise SourceChanged("the file was written to while it was sent, and its time put back")
+
+    @property
+    def as_sent(self) -> bool:
+        """Whether it is that of the bytes that were sent, whoever wrote to the file meanwhile."""
+        return self.prefix.as_sent
 
     def _wait(self, most_s: float) -> None:
         until_s = self._clock.boot_s() + most_s
@@ -217,7 +264,9 @@ class Hashing:
         self.answering()
         while not self._shared.ended.is_set():
             self._clock.wait(self._shared.ended, _TICK_S)
-        self.prefix = replace(self.prefix, unqueued=self._shared.unqueued)
+        self.prefix = replace(
+            self.prefix, unqueued=self._shared.unqueued, earlier=tuple(self._earlier)
+        )
 
     def give_up(self) -> None:
         """There is to be no digest."""
@@ -253,35 +302,61 @@ class Hashing:
 
     def _next(self) -> bytes:
         """The bytes after those that are hashed; none if none were sent yet."""
-        sent, position = self._shared.sent, self.prefix.pair.offset  # in this order: see `sent`
-        while self._shared.queue:
-            start, block = self._shared.queue[0]
-            if start > position:
-                sent = start
-                break
-            self._shared.queue.popleft()
-            if start + len(block) > position:
-                return block[position - start :]
-        if position >= sent or self._shared.ending:
-            return b""
-        if not self._patient and self._shared.sent - position > self._most_behind():
-            self._shared.over = True
-            return b""
-        return self._read_again(position, sent)
+        with self._shared.lock:
+            block = self._queued()
+            again = None if block else self._to_read_again()
+        return block or (self._read_again(*again) if again else b"")
 
-    def _read_again(self, position: int, sent: int) -> bytes:
-        """The bytes from ``position`` on, if they are those that were sent; else it is over."""
+    def _queued(self) -> bytes:
+        """The next block in the queue, or what follows in it; none if other bytes come first."""
+        queue = self._shared.queue
+        while queue and queue[0][0] <= self.prefix.pair.offset:
+            start, block = queue.popleft()
+            self._go_back(start)
+            if rest := block[self.prefix.pair.offset - start :]:
+                return rest
+        return b""
+
+    def _go_back(self, start: int) -> None:
+        """To ``start``, if more is hashed; if that cannot be, it does not count as sent."""
+        if start == self.prefix.pair.offset:
+            return
+        while self._earlier and self._earlier[-1][0].offset > start:
+            self._earlier.pop()
+        if not start:
+            self.prefix = Prefix(sha256=sha256.started())
+        elif self._earlier and self._earlier[-1][0].offset == start:
+            pair, hashed = self._earlier[-1]
+            self.prefix = replace(self.prefix, pair=pair, sha256=hashed.fork())
+        else:
+            self.prefix = replace(self.prefix, as_sent=False)
+
+    def _to_read_again(self) -> tuple[int, int, bytes] | None:
+        """Where the block of the next byte begins, its length and, if it is known, its SHA-256."""
+        shared, position = self._shared, self.prefix.pair.offset
+        sent = shared.queue[0][0] if shared.queue else shared.sent
+        if position >= sent or shared.ending:
+            return None
+        if not self._patient and shared.sent - position > self._most_behind():
+            shared.over = True
+            return None
         start = self._start_of_unqueued(position)
-        if (found := self._shared.unqueued.pop(start, None)) is not None:
-            count, digest = found
-            block = self._source.block(start, count)
-            self._shared.over = hashlib.sha256(block).digest() != digest
-            return b"" if self._shared.over else block[position - start :]
-        if position >= self._shared.began:
-            self._shared.over = True
-            return b""
-        block = self._source.block(position, min(BLOCK_BYTES, sent - position))
+        if (found := shared.unqueued.pop(start, None)) is not None:
+            return start, *found
+        shared.over = position >= shared.began
+        return None if shared.over else (position, min(BLOCK_BYTES, sent - position), b"")
+
+    def _read_again(self, start: int, count: int, digest: bytes) -> bytes:
+        """The bytes after those that are hashed, if they are those that were sent; else it is over.
+
+        Without a ``digest`` only CRC32C shows that, and the file's time.
+        """
+        block = self._source.block(start, count)
+        if digest:
+            self._shared.differs = self._shared.over = hashlib.sha256(block).digest() != digest
+            return b"" if self._shared.over else block[self.prefix.pair.offset - start :]
         self._source.check()  # what was written after it was sent is not what was sent
+        self.prefix = replace(self.prefix, as_sent=False)
         return block
 
     def _start_of_unqueued(self, position: int) -> int:
@@ -298,17 +373,26 @@ class Hashing:
         return min(MOST_BEHIND_BYTES, self._shared.owed + falls)
 
     def _hash(self, block: bytes) -> None:
-        pair, hashed = self.prefix.pair, self.prefix.sha256
-        hashed.update(block)
-        pair = PrefixCrc(pair.offset + len(block), google_crc32c.extend(pair.crc32c, block))
-        self.prefix = Prefix(pair, hashed)
-        record = self._mark.hash
-        if record.due(pair.offset, self._clock.boot_s()):
+        room = GRANULE - self.prefix.pair.offset % GRANULE
+        for part in (block[:room], block[room:]):  # a block is no longer than a granule
+            if part:
+                self._extend(part)
+        if self._mark.hash.due(self.prefix.pair.offset, self._clock.boot_s()):
             self.save()
 
-    def save(self) -> None:
-        """For a process that comes after this one."""
-        pair, state = self.prefix.pair, self.prefix.sha256.state()
-        if state is not None and pair.offset > self._saved:
+    def _extend(self, part: bytes) -> None:
+        pair, hashed = self.prefix.pair, self.prefix.sha256
+        hashed.update(part)
+        pair = PrefixCrc(pair.offset + len(part), google_crc32c.extend(pair.crc32c, part))
+        self.prefix = replace(self.prefix, pair=pair)
+        if pair.offset % GRANULE == 0:
+            self._earlier.append((pair, hashed.fork()))
+
+    def save(self, kept_bytes: int | None = None) -> None:
+        """For a process that comes after this one: up to ``kept_bytes``, if that is known."""
+        here = self.prefix.pair, self.prefix.sha256
+        pair, hashed = next((one for one in self._earlier if one[0].offset == kept_bytes), here)
+        state = hashed.state()
+        if state is not None and pair.offset != self._saved:
             self._saved = pair.offset
-            self._mark.hash.write(pair.offset, pair.crc32c, state)
+            self._mark.hash.write(pair.offset, pair.crc32c, state, self.prefix.as_sent)

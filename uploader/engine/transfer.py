@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 
@@ -127,7 +128,8 @@ class Transfer(Errand):
         if not source.touched and (marked := self._mark.read()):
             source.pairs[marked.offset] = marked.crc32c
         try:
-            finished = self._finish_session(source) if self.file.session else self._put(source)
+            session = self.file.session
+            finished = self._finish_session(source, session) if session else self._put(source)
         except (Stopped, RemoteError):  # a socket that was shut down raises either
             if self.stop.event.is_set() and not (self.quiet or self.moved):
                 with self.soon() as token:
@@ -143,14 +145,19 @@ class Transfer(Errand):
         self.arrived = stored
 
     def _compared(self, finished: Finished, whole: PrefixCrc) -> StoredFile:
-        agreement = compare(finished, whole.offset, whole.crc32c)
+        marked = self._mark.read() or PrefixCrc()  # after a kill the row knows of less
+        sent_bytes = max(self.progress.mark.offset, marked.offset)
+        agreement = compare(finished, whole.offset, whole.crc32c, sent_bytes)
         if agreement is Agreement.MISMATCH:
             message = f"{self.file.path}: the stored object differs from the source"
             raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.MISMATCH)
         verified = agreement is Agreement.VERIFIED
-        sent = max(self.progress.bytes_sent, whole.offset)  # after a kill the row knows of less
-        sha256 = None if self._hashing is None else self._hashing.digest(whole)
-        return StoredFile(self.file.path, whole.crc32c, sent, verified, finished.generation, sha256)
+        sent = max(self.progress.bytes_sent, whole.offset)
+        stored = StoredFile(self.file.path, whole.crc32c, sent, verified, finished.generation)
+        if self._hashing is None:
+            return stored
+        digest = self._hashing.digest(whole)
+        return replace(stored, sha256=digest, sha256_as_sent=bool(digest) and self._hashing.as_sent)
 
     @contextlib.contextmanager
     def _hashed(self, source: Reader, prefix: Prefix) -> Iterator[None]:
@@ -176,16 +183,13 @@ class Transfer(Errand):
             hashing.end()
             kept.following.discard(hashing)
             if self.arrived is None:
-                hashing.save()
+                hashing.save(self.progress.checkpoint.offset)
                 kept.put(self._mark, hashing.prefix)
 
     # -- session ---------------------------------------------------------------------------
 
-    def _finish_session(self, source: Reader) -> Finished:
+    def _finish_session(self, source: Reader, session: SessionUri) -> Finished:
         """The resumable loop: every step starts at the offset that the server named last."""
-        session = self.file.session
-        if session is None:
-            raise AssertionError("a transfer in mode session needs a session")
         if isinstance(self._reading, Unclear):
             self._reading = self._storage.query(session, self.file.size_bytes)
             self._resume(source, self._reading)
@@ -252,7 +256,8 @@ class Transfer(Errand):
         if reading.offset == size_bytes:
             return self._finish(session)
         if self.last_put and reading.offset <= self.last_put.start:
-            raise _kept_nothing()  # so that the next try waits
+            message = "the storage service kept none of the bytes that were sent"
+            raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.KEPT_NOTHING)
         if self.last_put and self._context.slots.yields(self.job.id):
             raise Stopped  # another file's turn: this one goes on later, at its offset
         most_bytes = self._context.most_put_bytes(self.job.id)
@@ -392,8 +397,3 @@ class Transfer(Errand):
             on_block=read,
             on_taken=lambda: self.progress.handed(None),
         )
-
-
-def _kept_nothing() -> RemoteError:
-    message = "the storage service kept none of the bytes that were sent"
-    return RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.KEPT_NOTHING)

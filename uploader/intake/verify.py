@@ -79,7 +79,7 @@ def proof_of_job(job: Job, files: Sequence[FileState]) -> Proof:
     """What the job table knows of a job that is done. Raises VerbRefused if it is not."""
     require_done(job)
     proven = tuple(
-        ProvenFile(file.path, file.size_bytes, file.crc32c, file.sha256, file.sha256 is not None)
+        ProvenFile(file.path, file.size_bytes, file.crc32c, file.sha256, file.sha256_as_sent)
         for file in files
     )
     return Proof(job.model, job.base_url, job.path, proven)

@@ -27,6 +27,9 @@ class Sha256(Protocol):
     def state(self) -> bytes | None:
         """What `resumed` goes on from; None if it cannot be known, or not at this length."""
 
+    def fork(self) -> Sha256:
+        """Another one of the same bytes, that goes on by itself."""
+
 
 class Plain:
     """Python's own, whose state is never known."""
@@ -45,6 +48,12 @@ class Plain:
     def state(self) -> bytes | None:
         """As `Sha256.state`."""
         return None
+
+    def fork(self) -> Plain:
+        """As `Sha256.fork`."""
+        other = Plain()
+        other._hash = self._hash.copy()
+        return other
 
 
 class Opener(Protocol):

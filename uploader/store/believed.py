@@ -12,8 +12,8 @@ from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Reason, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
+from uploader.store.blank import NO_SESSION
 from uploader.store.held import NO_LEASE
-from uploader.store.held_files import NO_SESSION
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.rows import file_of, read_job, reading_job
 from uploader.store.tables import files, jobs

@@ -22,8 +22,8 @@ from uploader.core.job import (
     Status,
 )
 from uploader.core.reasons import Code
+from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.database.dialect import corrupt_rows_as_store_error
-from uploader.store.held_files import NO_SESSION, NOT_STORED
 from uploader.store.journal import Transaction
 from uploader.store.tables import files, jobs
 
@@ -176,6 +176,7 @@ def _as_stored(file: FileState) -> dict[str, Any]:
         "crc32c": file.crc32c,
         "generation": file.generation,
         "sha256": file.sha256,
+        "sha256_as_sent": file.sha256_as_sent,
     }
 
 

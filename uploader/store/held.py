@@ -20,8 +20,9 @@ from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
 from uploader.core.keeping import few_lines
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.core.reasons import Code
+from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.fence import Fence
-from uploader.store.held_files import NO_SESSION, NOT_STORED, HeldFiles
+from uploader.store.held_files import HeldFiles
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import read_job
 from uploader.store.sealed import check_job

@@ -18,32 +18,12 @@ from uploader.core.events import EventKind
 from uploader.core.job import FileState, Mode, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import UploadUrl, UrlKind
+from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.fence import Fence
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import file_of, reading_job
 from uploader.store.sealed import check_files
 from uploader.store.tables import files, jobs
-
-#: The values of a file's row without a session or anything proven about one.
-NO_SESSION: dict[str, Any] = {
-    "session_uri": None,
-    "session_at": None,
-    "object_path": None,
-    "offset": 0,
-    "offset_crc32c": 0,
-    "mark_bytes": 0,
-    "mark_crc32c": 0,
-    "awaiting_since": None,
-    "unproven": False,
-}
-#: The values of a file's row without a stored object.
-NOT_STORED: dict[str, Any] = {
-    "stored": False,
-    "verified": False,
-    "crc32c": None,
-    "generation": None,
-    "sha256": None,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +59,7 @@ class StoredFile:
     """A file that the server has completely; ``verified`` if its checksum was equal.
 
     ``bytes_sent`` is the file's total of this run of the job, ``generation`` the object's, if
-    the server gave one, and ``sha256`` that of the same bytes, if it was computed.
+    the server gave one. ``sha256`` and ``sha256_as_sent``: as `FileState` has them.
     """
 
     path: str
@@ -88,6 +68,7 @@ class StoredFile:
     verified: bool
     generation: int | None = None
     sha256: str | None = None
+    sha256_as_sent: bool = False
 
 
 _UNVERIFIED = "stored; the server gave no checksum"
@@ -126,6 +107,7 @@ _STORE = (
         crc32c=bindparam("crc"),
         generation=bindparam("version"),
         sha256=bindparam("digest"),
+        sha256_as_sent=bindparam("as_sent"),
         failures=0,
         not_before=None,
     )
@@ -198,8 +180,8 @@ class HeldFiles:
             kind, message = EventKind.SESSION_OPENED, "an upload session was opened"
             news = [(message, file.path) for file in written if file.sessions == 1]
             transaction.add_events(self._job_id, kind, news)
-            for again in (file for file in written if file.sessions > 1):
-                self._fence.tell(transaction, kind, message, again.path)
+            for again in (file.path for file in written if file.sessions > 1):
+                self._fence.tell(transaction, kind, message, again)
             return written
 
     def drop_session(  # noqa: PLR0913 - why a session ended is counted in three ways
@@ -253,6 +235,7 @@ class HeldFiles:
                 "proven": new.verified,
                 "version": new.generation,
                 "digest": new.sha256,
+                "as_sent": new.sha256_as_sent,
             }
             for new in stored
         ]
@@ -278,8 +261,8 @@ class HeldFiles:
                 not_before=not_before,
                 last_error=storable(reason.message),
             )
-            why = reason.message
-            self._fence.tell(transaction, EventKind.FILE_FAILED, why, path, reason.code)
+            kind, why = EventKind.FILE_FAILED, reason.message
+            self._fence.tell(transaction, kind, why, path, reason.code)
             return file
 
     def reidentify(

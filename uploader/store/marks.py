@@ -26,7 +26,7 @@ EVERY_S = 0.25
 _KEPT = timedelta(days=8)
 _FLAGS = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_RDWR
 _PAIR = struct.Struct(">QI")
-_HASH = struct.Struct(">QI32s")
+_HASH = struct.Struct(">QI32s?")
 _PROOF_BYTES = 16
 
 
@@ -64,7 +64,8 @@ class Mark:
 
     def __init__(self, path: Path | None, key: bytes) -> None:
         self.key = key
-        #: Offset, CRC32C and state of the SHA-256 of the bytes before it; for the hashing thread.
+        #: Offset, CRC32C and state of the SHA-256 of the bytes before it, and if they are certainly
+        #: those that were sent; for the hashing thread.
         self.hash = _Record(path, key, _PAIR.size + _PROOF_BYTES, _HASH)
         self._path = path
         self._sent = _Record(path, key, 0, _PAIR)

@@ -263,6 +263,7 @@ def file_of(row: Row[Any]) -> FileState:
         crc32c=row.crc32c,
         generation=row.generation,
         sha256=row.sha256,
+        sha256_as_sent=row.sha256_as_sent,
         unproven=row.unproven,
         mismatches=row.mismatches,
         attempts=row.attempts,

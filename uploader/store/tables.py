@@ -170,6 +170,7 @@ files = Table(
     Column("crc32c", BigInteger),
     Column("generation", BigInteger),
     Column("sha256", String),
+    Column("sha256_as_sent", Boolean, nullable=False, server_default=false()),
     Column("unproven", Boolean, nullable=False, server_default=false()),
     Column("mismatches", Integer, nullable=False, server_default=text("0")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
