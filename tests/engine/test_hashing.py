@@ -251,6 +251,19 @@ def test_a_block_that_was_found_to_be_another_is_not_believed_the_next_time(file
     assert_true(after, CONTENT[: 4 * BLOCK_BYTES] + file.content[4 * BLOCK_BYTES :])
 
 
+def test_what_is_queued_after_a_gap_when_a_transfer_ends_is_proven_all_the_same(
+    file: Memory,
+) -> None:
+    before = Bench(file, patient=True)
+    for start in STARTS[:6]:  # the third one finds no room
+        before.hashing.room = lambda start=start: 0 if start == STARTS[2] else QUEUED  # type: ignore[misc]
+        before.hashing.offer(start, CONTENT[start : start + BLOCK_BYTES])
+    after = next_transfer(before, file)
+    after.send(STARTS[6:])
+    assert after.digest() == EXPECTED
+    assert after.hashing.as_sent
+
+
 def test_a_hash_goes_back_only_so_far(file: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hashing, "_MOST_BACK", 3)
     for kept, as_sent in ((5, True), (4, False), (0, True)):

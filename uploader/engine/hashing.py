@@ -264,9 +264,10 @@ class Hashing:
         self.answering()
         while not self._shared.ended.is_set():
             self._clock.wait(self._shared.ended, _TICK_S)
-        self.prefix = replace(
-            self.prefix, unqueued=self._shared.unqueued, earlier=tuple(self._earlier)
-        )
+        queued = {start: block for start, block in self._shared.queue if block}
+        digests = {at: (len(one), hashlib.sha256(one).digest()) for at, one in queued.items()}
+        unqueued = self._shared.unqueued | digests
+        self.prefix = replace(self.prefix, unqueued=unqueued, earlier=tuple(self._earlier))
 
     def give_up(self) -> None:
         """There is to be no digest."""
@@ -287,7 +288,8 @@ class Hashing:
                 self._shared.news.clear()
         finally:
             self._shared.over = True
-            self._shared.queue.clear()
+            if not self._shared.ending:
+                self._shared.queue.clear()
             self._shared.ended.set()
 
     def _catch_up(self) -> bool:
