@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PIP_CONSTRAINT := constraints.txt
 
-.PHONY: bench bench-quick bench-profile demo test test-matrix prove prove-tls check constraints docs soak fuzz hashes audit picture clean
+.PHONY: bench bench-quick bench-start bench-profile demo test test-matrix prove prove-tls check constraints docs soak fuzz hashes audit picture clean
 
 demo: $(VENV)/installed ## kill an upload with SIGKILL, watch it resume and end in READY
 	$(BIN)/uploader demo
@@ -80,6 +80,10 @@ bench-quick: $(VENV)/installed-bench ## the same in short, at most two minutes: 
 bench-profile: $(VENV)/installed-dev ## where the CPU goes, by Linux's perf, five minutes or so: writes bench/PROFILE.md
 	$(BIN)/python -m compileall -q uploader
 	$(BIN)/python -m bench.profile
+
+bench-start: $(VENV)/installed-bench ## what starting, going on and waiting cost: writes bench/START.md
+	$(BIN)/python -m compileall -q uploader
+	$(BIN)/python -m bench.start
 
 MINUTES ?= 10
 SEED ?= 1

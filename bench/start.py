@@ -1,4 +1,4 @@
-"""What starting, going on and waiting cost: `python -m bench.start` writes bench/START.md.
+"""What starting, going on and waiting cost: `make bench-start` writes bench/START.md.
 
 Linux only: it reads /proc. Medians, with the least and the most, of as many rounds as there are.
 """
@@ -154,7 +154,7 @@ def page(found: Sequence[Found]) -> str:
     lines = [
         "# Starting, going on, waiting",
         "",
-        "`python -m bench.start` wrote this page. Medians, with the least and the most.",
+        "`make bench-start` wrote this page. Medians, with the least and the most.",
         "",
         *(f"- {name}: {value}" for name, value in facts(()).items()),
         "",
