@@ -180,6 +180,16 @@ def test_a_bandwidth_limit_is_a_rate_or_a_timetable(
     assert parse_limit(str(found)) == found
 
 
+@pytest.mark.parametrize(("days", "fits"), [("", False), ("Mon-", True)])
+def test_a_timetable_has_at_most_one_entry_for_every_half_an_hour(days: str, *, fits: bool) -> None:
+    written = " ".join(f"{days}0:{minute:02},9KB/s" for minute in range(49))
+    if fits:
+        assert len(parse_limit(written).entries) == 49
+    else:
+        with pytest.raises(ValueError, match="may have 336 entries, not 343"):
+            parse_limit(written)
+
+
 @given(st.text(alphabet="MonTuedayfri-:,0123456789KiB/s of\t", max_size=60) | st.integers())
 def test_any_text_is_a_bandwidth_limit_or_shows_the_right_form(value: object) -> None:
     try:

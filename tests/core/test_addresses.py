@@ -75,6 +75,7 @@ def test_what_belongs_to_the_place_stays(text: str, place: str) -> None:
         "https:\\\\h",
         "https:///v1",
         "ftp://h",
+        f"https://h/{'p' * 9000}",
     ],
 )
 def test_what_is_not_a_plain_address_is_refused(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -103,6 +104,14 @@ def test_what_takes_more_than_a_year_is_estimated_in_no_time() -> None:
     assert found == pytest.approx(10**12 / average, rel=0.01)
 
 
+def test_a_rate_for_each_minute_of_a_week_is_estimated_in_no_time() -> None:
+    table = Timetable("", tuple(Entry(at, 8000 + at % 2) for at in range(7 * DAY)))
+    begun_s = time.process_time()
+    takes_s = table.takes_s(10**14, None, on("Wed", "12:00"))
+    assert takes_s == pytest.approx(10**14 / 8000.5, rel=0.001)
+    assert time.process_time() - begun_s < 10.0, "in proportion to the entries, not to their square"
+
+
 TABLES = st.lists(
     st.tuples(st.integers(0, 7 * DAY - 1), st.none() | st.integers(1, 9)), min_size=1, max_size=9
 ).map(lambda found: Timetable("", tuple(Entry(*one) for one in sorted(dict(found).items()))))
@@ -121,3 +130,20 @@ def test_until_the_next_change_nothing_changes_and_then_it_does(
         moment += timedelta(minutes=97)
     if change is not None:
         assert table.at(change) != table.at(local)
+
+
+@given(TABLES, st.integers(0, 14 * DAY), st.integers(1, 10**8), st.none() | st.integers(1, 9))
+def test_bytes_take_as_long_as_minute_by_minute(
+    table: Timetable, minutes: int, size_bytes: int, rate_bps: int | None
+) -> None:
+    begun = MONDAY + timedelta(minutes=minutes)
+    left, took_s = float(size_bytes), 0
+    while took_s < 2 * 7 * DAY * 60:
+        known = [one for one in (rate_bps, table.at(begun + timedelta(seconds=took_s))) if one]
+        if not known or left <= 60 * min(known):
+            break
+        left, took_s = left - 60 * min(known), took_s + 60
+    else:
+        return  # as it went until then
+    expected = took_s + left / min(known) if known else None
+    assert table.takes_s(size_bytes, rate_bps, begun) == pytest.approx(expected)

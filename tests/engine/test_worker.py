@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -128,6 +129,34 @@ def test_a_bug_while_looking_after_the_key_does_not_end_that(
         worker._heal()
         worker._heal()
     assert caplog.messages == ["looking after the key: unexpected error"]
+
+
+def test_a_key_that_nobody_can_read_to_an_end_holds_up_one_thread(lab: Lab) -> None:
+    with lab.worker() as worker:
+        begun: list[Callable[[], object]] = []
+
+        def spawn(name: str, run: Callable[[], object]) -> None:
+            assert name == "key"
+            begun.append(run)
+
+        worker._context = replace(worker._context, spawn=spawn)
+        worker._duties.healing.interval_s = 0.0
+        for _ in range(3):
+            worker._housekeep()
+        assert len(begun) == 1
+        begun[0]()
+        worker._housekeep()
+        assert len(begun) == 2
+
+
+def test_a_key_that_no_thread_could_look_after_is_looked_after_later(lab: Lab) -> None:
+    with lab.worker() as worker:
+        tries = Mock(side_effect=[NoThread("no", hint=""), None])
+        worker._context = replace(worker._context, spawn=tries)
+        worker._duties.healing.interval_s = 0.0
+        for _ in range(3):
+            worker._housekeep()
+        assert tries.call_count == 2
 
 
 def test_a_key_that_was_away_and_comes_back_heals_too(lab: Lab) -> None:

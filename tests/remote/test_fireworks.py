@@ -89,6 +89,15 @@ def test_a_list_of_models_is_bounded_in_all(
     assert (len(listed.models), listed.complete, len(server.seen)) == (count, complete, asked)
 
 
+def test_a_page_token_that_no_address_holds_is_not_asked_for(
+    serve: Serve, connect: Connect
+) -> None:
+    server = serve(page("a", then="t" * 2001))
+    with pytest.raises(RemoteError, match="a page token that no address holds") as caught:
+        connect(server).models("a")
+    assert (caught.value.code, len(server.seen)) == (Code.MALFORMED, 1)
+
+
 def test_a_list_of_slow_pages_ends_in_time(
     serve: Serve, connect: Connect, clock: HandClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,6 +133,15 @@ def test_a_start_without_a_usable_session_is_transient(
     assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
 
 
+def test_a_session_that_is_longer_than_any_is_not_kept(serve: Serve, storage: Storage) -> None:
+    server = serve()
+    longest = f"{server.base}/b/o?upload_id=".ljust(8 * 1024, "i")
+    server.replies += [Reply(201, {"Location": uri}) for uri in (longest, f"{longest}i")]
+    assert storage.start(start_url(server), SIZE).reveal() == longest
+    with pytest.raises(RemoteError, match="names no usable session"):
+        storage.start(start_url(server), SIZE)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "verdict"),
     [

@@ -15,7 +15,7 @@ import pytest
 from tests.service.conftest import Site
 from uploader import wiring
 from uploader.core.errors import NotFound, UsageError
-from uploader.service.http import alone
+from uploader.service.http import alone, ready
 from uploader.service.http.door import addresses_of, link_of
 from uploader.service.http.listen import announced, bound, listening, written
 from uploader.service.http.tokens import api_token
@@ -181,7 +181,10 @@ def test_a_worker_that_nobody_asks_loads_no_web_server() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_liveness_is_the_workers_and_readiness_the_stores(site: Site) -> None:
+def test_liveness_is_the_workers_and_readiness_the_stores(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready, "_HOLDS_S", 0.0)
     site.turned_s = 0.0
     assert (site.ask("/livez", token=None).status, site.ask("/readyz", token=None).status) == (
         503,

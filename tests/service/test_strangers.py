@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from tests.service.conftest import Site
-from uploader.service.http import connection, doors
+from uploader.service.http import connection, doors, ready
 
 #: A cookie that takes the standard library's reading of cookies a time beyond proportion.
 _AWKWARD = 'a="' + '\\"' * 20_000 + '"'
@@ -80,7 +80,49 @@ def test_a_length_is_read_to_its_end(site: Site, length: str) -> None:
 
 def test_nobody_can_make_the_daemon_look_dead(site: Site) -> None:
     """A supervisor that is answered 429 would restart a worker that does its work."""
-    assert {site.ask("/livez", token=None).status for _ in range(60)} == {200}
+    asked = ("/livez", "/readyz") * 60
+    assert {site.ask(path, token=None).status for path in asked} == {200}
+
+
+def test_whoever_asks_often_if_it_is_ready_costs_the_store_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def last_event(jobs: object) -> int:
+        asked.append(jobs)
+        return 0
+
+    monkeypatch.setattr(ready, "_HOLDS_S", 3600.0)
+    monkeypatch.setattr(type(site.jobs), "last_event", last_event)
+    assert {site.ask("/readyz", token=None).status for _ in range(60)} == {200}
+    assert len(asked) == 1
+
+
+def test_who_asks_if_it_is_ready_while_the_store_hangs_takes_one_thread(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready, "_HOLDS_S", 3600.0)
+    asked, goes_on = threading.Semaphore(0), threading.Event()
+
+    def hang(_: object) -> int:
+        asked.release()
+        return int(goes_on.wait(60))
+
+    monkeypatch.setattr(type(site.jobs), "last_event", hang)
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(closing(site.connect())) for _ in range(50)]
+        stack.callback(goes_on.set)
+        for one in waiting:
+            one.request("GET", "/readyz")
+        assert asked.acquire(timeout=30)
+        waiting.pop().close()
+        alive = stack.enter_context(closing(site.connect()))
+        alive.request("GET", "/livez")
+        assert alive.getresponse().status == 200
+        goes_on.set()
+        assert {one.getresponse().status for one in waiting} == {200}
+    assert not asked.acquire(blocking=False), "one question for all"
 
 
 def test_what_waits_for_the_store_does_not_make_the_daemon_look_dead(
@@ -93,7 +135,7 @@ def test_what_waits_for_the_store_does_not_make_the_daemon_look_dead(
         stack.callback(goes_on.set)
         for _ in range(50):
             one = stack.enter_context(closing(site.connect()))
-            one.request("GET", "/readyz", headers={"Authorization": f"Bearer {site.token}"})
+            one.request("GET", "/api/jobs", headers={"Authorization": f"Bearer {site.token}"})
         for _ in range(3):
             alive = stack.enter_context(closing(site.connect()))
             alive.request("GET", "/livez")

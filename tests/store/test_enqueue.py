@@ -59,6 +59,33 @@ def test_the_same_is_recognised_in_every_status_but_cancelled(
     assert (again == job_id) != created
 
 
+@pytest.mark.parametrize("sizes", [{"a": 2**60}, {"a": 2**52, "b": 2**52, "c": 1}])
+def test_more_bytes_than_a_row_may_hold_are_refused(
+    jobs: Jobs, new: Callable[..., NewJob], dump: Callable[[], Any], sizes: dict[str, int]
+) -> None:
+    before = dump()
+    with pytest.raises(UsageError, match="more than a job may have") as raised:
+        jobs.enqueue(new(sizes=sizes), NOW)
+    assert (raised.value.exit_code, dump()) == (2, before)
+
+
+def test_as_many_bytes_as_a_row_may_hold_can_be_read(
+    jobs: Jobs, new: Callable[..., NewJob]
+) -> None:
+    job_id, _ = jobs.enqueue(new(sizes={"a": 2**53}), NOW)
+    assert jobs.job(job_id).bytes_total == jobs.files(job_id)[0].size_bytes == 2**53
+
+
+def test_a_new_run_has_no_more_bytes_than_a_row_may_hold(
+    jobs: Jobs, new: Callable[..., NewJob], put: Callable[..., None]
+) -> None:
+    job_id, _ = jobs.enqueue(new(), NOW)
+    put(job_id, status=Status.FAILED)
+    with pytest.raises(UsageError, match="more than a job may have"):
+        jobs.restart(job_id, new(sizes={"a": 2**60}), NOW, replace=False)
+    assert jobs.job(job_id).status is Status.FAILED
+
+
 def test_another_inode_alone_is_the_same_job(jobs: Jobs, new: Callable[..., NewJob]) -> None:
     one = new(sizes={"a": 1, "b": 2})
     job_id, _ = jobs.enqueue(one, NOW)

@@ -11,16 +11,20 @@ _APPENDED = frozenset({"", "v1", "inference"})
 HOME = "api.fireworks.ai"
 #: From this similarity on, one name is easily mistaken for the other.
 _ALIKE = 0.75
+#: Some times what a signed URL or a session URI has: of each file, both are kept.
+MAX_CHARS = 8 * 1024
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _WHOLE = "write a whole URL: https://api.fireworks.ai"
 
 
 def parts_of(url: str) -> SplitResult | None:
-    """The parts of an address that anybody may have written; None if it is not one.
+    """The parts of an address that anybody may have written; None if it is not one, or too long.
 
     `urlsplit` raises ValueError for half an IPv6 address, and only its ``port`` for a number that
     no port has: of what is returned here, no part raises anything.
     """
+    if len(url) > MAX_CHARS:
+        return None
     try:
         parts = urlsplit(url)
         is_one = parts.port != 0
@@ -65,6 +69,8 @@ def base_url(text: str) -> str:
     to write instead.
     """
     text = text.strip()
+    if len(text) > MAX_CHARS:
+        raise ValueError(_WHOLE)
     found = urlsplit(text)  # its ValueError says what is wrong
     if found.username is not None or found.password is not None or set("?#") & set(text):
         raise ValueError("write only scheme, host and port: https://api.fireworks.ai")

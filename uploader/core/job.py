@@ -23,6 +23,8 @@ ACCOUNT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", re.ASCII)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 #: The job table keeps whole numbers below this, and no size of a file is as large.
 INT64_END = 1 << 63
+#: The highest whole number that every reader of JSON knows: of bytes in a job, and of any count.
+MOST = 1 << 53
 #: The account of a job that asks the service for it when it is first claimed.
 UNKNOWN_ACCOUNT = "-"
 

@@ -35,9 +35,6 @@ _PUT_S = 4.0
 SESSION_LIFE_S = 7 * 86400.0
 CONTENT_TYPE = "application/octet-stream"
 
-#: Ten times what a signed URL has; no server takes a longer one.
-_MAX_URL_CHARS = 16 * 1024
-
 _OK = (200, 201)
 _RESUME_INCOMPLETE = 308
 #: A proxy may repeat a header, which is then read as a list, and write a unit as it likes.
@@ -94,9 +91,9 @@ class UploadUrl:
 def read_url(url: str) -> UploadUrl:
     """Tell the three kinds apart by the detection rule of docs/fireworks.md §2.3.
 
-    Raises JobRefused for anything but an absolute http(s) URL.
+    Raises JobRefused for anything but an absolute http(s) URL of at most `addresses.MAX_CHARS`.
     """
-    parts = parts_of(url) if len(url) <= _MAX_URL_CHARS else None
+    parts = parts_of(url)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise JobRefused("the service sent an upload URL that is not a URL", code=Code.URL_UNUSABLE)
     query = {name.lower(): value for name, value in parse_qsl(parts.query)}

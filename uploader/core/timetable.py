@@ -45,9 +45,9 @@ class Timetable:
 
     def at(self, local: datetime) -> int | None:
         """The rate in force at that local time, in bytes per second; None is unlimited."""
-        minutes = [entry.minute for entry in self.entries]
+        begun = bisect_right(self.entries, _minute_of_week(local), key=lambda one: one.minute)
         # Before the first entry of a week the last one of the week before holds.
-        return self.entries[bisect_right(minutes, _minute_of_week(local)) - 1].rate_bps
+        return self.entries[begun - 1].rate_bps
 
     def next_change(self, local: datetime) -> datetime | None:
         """When the rate changes next, by the local clock; None if it never does."""
@@ -77,11 +77,16 @@ class Timetable:
 
     def _spans(self, local: datetime) -> Iterator[tuple[float, int | None]]:
         """The rates from now on, each with its seconds, for about a year."""
-        last = local + _LOOKS_AHEAD
+        rate_bps, week, last = self.at(local), _week_begins(local), local + _LOOKS_AHEAD
+        if all(entry.rate_bps == rate_bps for entry in self.entries):
+            yield math.inf, rate_bps
         while local < last:
-            until = self.next_change(local)
-            yield math.inf if until is None else (until - local).total_seconds(), self.at(local)
-            local = until or last
+            for entry in self.entries:
+                begins = week + timedelta(minutes=entry.minute)
+                if begins > local:
+                    yield (begins - local).total_seconds(), rate_bps
+                    local, rate_bps = begins, entry.rate_bps
+            week += _WEEK
 
 
 def always(rate_bps: int | None, text: str = "") -> Timetable:

@@ -34,7 +34,6 @@ are seconds apart.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
@@ -123,6 +122,8 @@ class Worker:
         self._draining = False
         self._set_ahead = _ahead(context.clock)
         self._key = context.key_fingerprint()
+        #: Does a thread look after the key? One is enough: a disk that hangs may hold it for ever.
+        self._heals = False
         self._store_broken_since: float | None = None
         self._duties = _Duties(
             watching=Every(5.0),
@@ -296,9 +297,12 @@ class Worker:
             self._watch(boot_s)
         if self._runs and self._duties.renewing.due(boot_s):
             self._renew(boot_s)
-        if self._duties.healing.due(boot_s):
-            with contextlib.suppress(NoThread):  # it is due again in a minute
+        if not self._heals and self._duties.healing.due(boot_s):
+            self._heals = True
+            try:
                 context.spawn("key", self._heal)  # a key command may take long
+            except NoThread:  # it is due again in a minute
+                self._heals = False
         self._cut_after_grace(boot_s)
         return changed
 
@@ -370,6 +374,8 @@ class Worker:
             log_end("looking after the key", error)
         else:
             self._key = key
+        finally:
+            self._heals = False
 
     # -- draining --------------------------------------------------------------------------
 

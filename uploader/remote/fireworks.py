@@ -36,6 +36,8 @@ _MAX_PAGES = 500
 MAX_MODELS = 10_000
 _LIST_S = 300.0
 _PAGE_SIZE = 200
+#: It becomes a part of an address.
+_MAX_TOKEN_CHARS = 2000
 #: No file of ours has a name as long.
 _MAX_NAME_CHARS = 1000
 
@@ -111,7 +113,10 @@ class Fireworks:
         found = json_object(Call.GET, answer)
         listed = found.get("models")
         page = map(_object, listed[: MAX_MODELS + 1] if isinstance(listed, list) else ())
-        return [_listed(one, answer) for one in page], _string(found.get("nextPageToken"))
+        following = _string(found.get("nextPageToken"))
+        if len(following) > _MAX_TOKEN_CHARS:
+            raise malformed(Call.GET, "gives a page token that no address holds")
+        return [_listed(one, answer) for one in page], following
 
     def upload_urls(
         self, account: str, model_id: str, sizes: Mapping[str, int], *, resumable: bool

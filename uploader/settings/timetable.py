@@ -14,6 +14,8 @@ FORM = 'write a rate like "20MB/s", "off", or a timetable like "Mon-08:00,20MB/s
 LOWEST, HIGHEST = "8KiB/s", "1TB/s"
 _ENTRY = re.compile(r"(?:([A-Za-z]{1,12})-)?([0-9]{1,2}):([0-9]{2}),(.+)")
 _MAX_CHARS = 2000
+#: One for every half an hour of a week.
+_MAX_ENTRIES = 336
 
 
 def parse_limit(value: object) -> Timetable:
@@ -29,6 +31,8 @@ def parse_limit(value: object) -> Timetable:
     if "," not in text:
         return always(_rate(value), text)
     entries = sorted(_entries(text), key=lambda entry: entry.minute)
+    if len(entries) > _MAX_ENTRIES:
+        raise ValueError(f"a week may have {_MAX_ENTRIES} entries, not {len(entries):,}; {FORM}")
     for one, following in pairwise(entries):
         if one.minute == following.minute:
             when = _moment(one.minute)

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, true
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
 from uploader.core.job import (
+    MOST,
     OPEN_STATUSES,
     UNKNOWN_ACCOUNT,
     FileState,
@@ -22,6 +23,7 @@ from uploader.core.job import (
     Status,
 )
 from uploader.core.reasons import Code
+from uploader.core.text import size
 from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.journal import Transaction
@@ -113,7 +115,7 @@ def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
 
 def insert_job(transaction: Transaction, new: NewJob) -> int:
     """Write a new job with its files and its first event; returns its id."""
-    check_text(new.manifest)
+    check_storable(new.manifest)
     job_id: int = transaction.run(
         insert(jobs)
         .values(
@@ -202,8 +204,18 @@ def _seal_job(transaction: Transaction, job_id: int, new: NewJob) -> None:
         transaction.run(update(jobs).where(jobs.c.id == job_id).values(seal=seal))
 
 
-def check_text(manifest: Manifest) -> None:
-    """Raises UsageError for names that a database cannot store: bytes that are not UTF-8."""
+def check_storable(manifest: Manifest) -> None:
+    """Raises UsageError for what no row may hold: names that are not UTF-8, sizes that are none.
+
+    A sparse file may say that it has more bytes than there is room for in the world.
+    """
+    if manifest.size_bytes > MOST:
+        largest = max(manifest.files, key=lambda file: file.size_bytes)
+        raise UsageError(
+            f"{manifest.root!r} has {size(manifest.size_bytes)}, more than a job may have:"
+            f" {largest.path!r} has {size(largest.size_bytes)}",
+            hint="`exclude` it: it is sparse, or the file system is damaged",
+        )
     for name in (manifest.root, *(file.path for file in manifest.files)):
         try:
             name.encode("utf-8")

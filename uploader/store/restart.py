@@ -18,7 +18,7 @@ from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
 from uploader.core.seal import Seal
 from uploader.core.text import some
-from uploader.store.enqueue import check_text, insert_files
+from uploader.store.enqueue import check_storable, insert_files
 from uploader.store.held import NEW_RUN
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.tables import files, jobs
@@ -35,7 +35,7 @@ def refuse(connection: Connection, job: Job, new: NewJob, seal: Seal, *, replace
     _refuse_foreign(job, replace=replace)
     if not replace:
         _refuse_others(connection, job, new)
-    check_text(new.manifest)
+    check_storable(new.manifest)
 
 
 def restart(

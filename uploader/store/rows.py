@@ -28,6 +28,7 @@ from uploader.core.errors import JobRefused, NotFound, UnreadableRow
 from uploader.core.job import (
     ACCOUNT_ID,
     MODEL_ID,
+    MOST,
     SHA256,
     UNKNOWN_ACCOUNT,
     Event,
@@ -107,8 +108,8 @@ _CRCS = 1 << 32
 _JSON: dict[str, type] = {"create_body": dict, "options": dict, "preflight": list, "warnings": list}
 
 
-#: Counts go up by one: what is far from both ends stays so. JSON has whole numbers up to 2⁵³.
-_MOST: dict[type, int] = {Integer: 10**9, BigInteger: 2**53, Float: 2**53}
+#: Counts go up by one: what is far from both ends stays so.
+_MOST: dict[type, int] = {Integer: 10**9, BigInteger: MOST, Float: MOST}
 #: They are compared and shown, but nobody reckons with them.
 _NAMES = frozenset({"id", "job_id", "seq", "priority", "generation"})
 

@@ -14,11 +14,11 @@ from starlette.types import ASGIApp
 from uploader import __version__
 from uploader.core.api_reasons import ApiCode
 from uploader.core.documents import EventJson
-from uploader.core.errors import StoreError
 from uploader.service.http import folders, jobs, metrics, page, problems, steering
 from uploader.service.http.doors import LINK, Doors, Names, user_of
 from uploader.service.http.feed import MAX_STREAMS, Feed
 from uploader.service.http.problems import Problem, Refusal
+from uploader.service.http.ready import Ready
 from uploader.service.http.site import Site
 from uploader.service.http.tokens import COOKIE_LIFE
 
@@ -124,7 +124,7 @@ def _events(feed: Feed) -> APIRouter:
 
 
 def _health(site: Site) -> APIRouter:
-    router = APIRouter()
+    router, ready = APIRouter(), Ready(site)
 
     @router.get("/livez", response_class=PlainTextResponse, responses=_NO)
     async def livez() -> Response:
@@ -132,13 +132,9 @@ def _health(site: Site) -> APIRouter:
         return _health_of(good=site.alive())
 
     @router.get("/readyz", response_class=PlainTextResponse, responses=_NO)
-    def readyz() -> Response:
+    async def readyz() -> Response:
         """503 if the store cannot be used."""
-        try:
-            site.jobs.last_event()
-        except StoreError:
-            return _health_of(good=False)
-        return _health_of(good=True)
+        return _health_of(good=await ready())
 
     return router
 

@@ -27,8 +27,8 @@ from uploader.service.http.tokens import Keeper
 MAX_BODY_BYTES = 1_000_000
 _MAX_DIGITS = len(str(MAX_BODY_BYTES))
 #: These tell whether it lives, and nothing else; the link brings its own proof.
-ALIVE = "/livez"  #: Never too often: whoever restarts what looks dead must not be misled.
-OPEN = (ALIVE, "/readyz")
+#: Never too often: whoever restarts what looks dead must not be misled by others who ask.
+OPEN = ("/livez", "/readyz")
 LINK = "/open/"
 #: Of our cookie's name in one request: each takes a signature to check.
 _MAX_COOKIES = 16
@@ -141,7 +141,7 @@ class Doors:
         known, path = await self._is_known(scope, headers), str(scope["path"])
         if (peer := _peer(scope)) is not None:
             peer.welcome = known
-        if path != ALIVE and not self._bucket(path, known=known).take():
+        if path not in OPEN and not self._bucket(path, known=known).take():
             raise Refusal(ApiCode.TOO_FAST)
         if not known and path not in OPEN and not _is_link(path):
             raise Refusal(ApiCode.UNAUTHORIZED)
