@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command, home, model, store, template, uploader
+from tests.service.conftest import Site
 from uploader import wiring
 from uploader.remote import reach
 from uploader.sandbox.server import Sandbox
-from uploader.service.doctor import service
+from uploader.service.doctor import service, setup
 from uploader.service.http.door import ADDRESS_FILE
 from uploader.settings.load import load
 from uploader.store.database.workers import WorkerLock
@@ -163,7 +164,18 @@ def test_a_worker_whose_api_does_not_listen_is_told(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"127.0.0.1:{listener.getsockname()[1]}"
         (store.parent / ADDRESS_FILE).write_text(address)
-        assert states(uploader("doctor", "--json").out)["api"] == "ok"
+        found = uploader("doctor", "--json").out
+        assert states(found)["api"] == "warn", "another program listens there"
+        assert not (store.parent / "api.token").exists(), "doctor changes nothing"
+
+
+def test_an_api_that_proves_to_be_ours_is_told(site: Site) -> None:
+    (check,) = setup._api(site.settings, running=True)
+    assert (check.status, check.message) == ("ok", f"listens on {site.address}")
+    (site.settings.state_dir / "api.token").chmod(0o644)
+    (check,) = setup._api(site.settings, running=True)
+    assert check.status == "warn"
+    assert "others may read" in check.message
 
 
 @pytest.mark.parametrize(("off_s", "status"), [(1, "ok"), (60, "warn"), (900, "fail")])

@@ -8,6 +8,8 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,10 @@ import pytest
 from tests.service.conftest import Site
 from uploader import wiring
 from uploader.core.errors import NotFound, UsageError
-from uploader.service.http import alone, ready
+from uploader.service.http import alone, doors, ready
 from uploader.service.http.door import addresses_of, link_of
 from uploader.service.http.listen import announced, bound, listening, written
-from uploader.service.http.tokens import api_token
+from uploader.service.http.tokens import answer_to, api_token, new_question
 from uploader.settings.load import load, with_listen
 
 
@@ -74,7 +76,7 @@ def test_whoever_ends_leaves_the_address_of_the_others(site: Site) -> None:
             assert addresses_of(folder) == [worker, serve]
             with announced(folder, further, works=False):
                 site.stop()
-                assert serve in link_of(site.settings, wiring.clock().now())
+                assert addresses_of(folder) == [serve, further]
             assert addresses_of(folder) == [serve]
             site.start()
             assert addresses_of(folder)[1:] == [serve], "a health check asks the worker"
@@ -170,6 +172,57 @@ def test_a_link_needs_an_api_that_listens(site: Site) -> None:
     with pytest.raises(NotFound, match="listens"):
         link_of(site.settings, wiring.clock().now())
     site.start()
+
+
+@contextlib.contextmanager
+def stranger(site: Site, answer: bytes) -> Iterator[list[bytes]]:
+    """Another program has the port of an API that was killed; what it was told is yielded."""
+    told: list[bytes] = []
+
+    def listen() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                one, _ = server.accept()
+                with one:
+                    told.append(one.recv(4096))
+                    one.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        (site.settings.state_dir / "api.address").write_text(f"{written(server)}\n")
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        yield told
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(30)
+
+
+@pytest.mark.parametrize("body", [b"", b"ok\n", b"0" * 64, b"0" * 20_000])
+def test_no_link_leads_to_a_stranger_at_the_port_of_ours(site: Site, body: bytes) -> None:
+    answer = b"HTTP/1.1 200 OK\r\n\r\n" + body
+    with stranger(site, answer) as told, pytest.raises(NotFound, match="does not prove"):
+        link_of(site.settings, wiring.clock().now())
+    assert any(told)
+    assert site.token.encode() not in b"".join(told)
+
+
+def test_no_answer_of_ours_makes_a_stranger_look_like_it(site: Site) -> None:
+    """One who asks our own API, at its address, what it was asked itself."""
+    token, ours, theirs, now = site.token, site.address, "127.0.0.1:1", wiring.clock().now()
+    asked = new_question(token, theirs, now)
+    assert site.ask(f"/proof/{asked}", token=None).status == 401
+    asked = new_question(token, ours, now)
+    answer = site.ask(f"/proof/{asked}", token=None)
+    assert (answer.status, answer.text) == (200, answer_to(asked, token, ours))
+    assert answer.text != answer_to(asked, token, theirs)
+    assert site.ask(f"/open/{asked}", token=None).status != 303, "a question is not a link"
+
+
+def test_strangers_who_ask_too_often_keep_nobody_from_a_link(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doors, "_STRANGERS_PER_S", 0.0)  # as if they had used it all up
+    assert site.address in link_of(site.settings, wiring.clock().now())
+    assert site.ask("/proof/x", token=None).status == 429
 
 
 def test_a_worker_that_nobody_asks_loads_no_web_server() -> None:

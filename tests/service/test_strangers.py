@@ -17,7 +17,9 @@ import pytest
 import trustme
 
 from tests.service.conftest import Site
+from uploader import wiring
 from uploader.service.http import connection, doors, ready
+from uploader.service.http.door import link_of
 
 #: A cookie that takes the standard library's reading of cookies a time beyond proportion.
 _AWKWARD = 'a="' + '\\"' * 20_000 + '"'
@@ -300,6 +302,10 @@ def tls_site(site: Site, tmp_path: Path) -> Site:
     site.settings = site.settings.model_copy(update={"api": api})
     site.start()
     return site
+
+
+def test_an_api_proves_to_be_ours_over_tls_whoever_signed_its_certificate(tls_site: Site) -> None:
+    assert link_of(tls_site.settings, wiring.clock().now()).startswith("https://")
 
 
 def asked_over_tls(site: Site) -> int:

@@ -12,7 +12,7 @@ from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Status
 from uploader.core.reasons import Code
 from uploader.core.text import size
-from uploader.service.http.door import addresses_of, answers
+from uploader.service.http.door import addresses_of, answers, is_ours
 from uploader.settings.hooks import deaf
 from uploader.settings.load import describe, relative
 from uploader.settings.schema import Settings
@@ -109,11 +109,21 @@ def _secret(settings: Settings) -> Iterator[Check]:
 def _api(settings: Settings, *, running: bool) -> Iterator[Check]:
     address = next(filter(answers, addresses_of(settings.state_dir)), None)
     if address:
-        yield Check("api", Health.OK, f"listens on {address}")
+        yield _proven(settings, address)
     elif running and not settings.api.off and not settings.database_url.startswith("postgres"):
         # With PostgreSQL the worker may be on another machine.
         hint = "see the worker's log: if another program has the port, set api.listen"
         yield Check("api", Health.WARN, "a worker runs, but its API does not listen", hint)
+
+
+def _proven(settings: Settings, address: str) -> Check:
+    try:
+        if is_ours(settings, address, wiring.clock().now()):
+            return Check("api", Health.OK, f"listens on {address}")
+    except (UsageError, OSError) as problem:
+        return Check("api", Health.WARN, str(problem), getattr(problem, "hint", ""))
+    words = f"who listens at {address} does not prove to be the API of this state folder"
+    return Check("api", Health.WARN, words, "see the worker's log, and choose another api.listen")
 
 
 def _worker(store: wiring.Store) -> Check:

@@ -15,7 +15,8 @@ from uploader import __version__
 from uploader.core.api_reasons import ApiCode
 from uploader.core.documents import EventJson
 from uploader.service.http import folders, jobs, metrics, page, problems, steering
-from uploader.service.http.doors import LINK, Doors, Names, user_of
+from uploader.service.http.door import LINK, PROOF
+from uploader.service.http.doors import Doors, Names, user_of
 from uploader.service.http.feed import MAX_STREAMS, Feed
 from uploader.service.http.problems import Problem, Refusal
 from uploader.service.http.ready import Ready
@@ -145,6 +146,13 @@ def _health_of(*, good: bool) -> PlainTextResponse:
 
 def _door(site: Site, address: str) -> APIRouter:
     router = APIRouter()
+
+    @router.get(PROOF + "{question}", include_in_schema=False)
+    async def prove(question: str) -> Response:
+        answer = site.keeper.answer(question, address)
+        if answer is None:
+            raise Refusal(ApiCode.UNAUTHORIZED)
+        return PlainTextResponse(answer)
 
     @router.get(LINK + "{link}", include_in_schema=False)
     async def enter(link: str, request: Request) -> Response:

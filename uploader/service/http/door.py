@@ -1,18 +1,30 @@
-"""The link that `uploader dashboard` prints. Loads no server."""
+"""The link that `uploader dashboard` prints. Loads no server.
+
+After a SIGKILL the address of an API is still announced, and another user may listen there by now.
+So whoever listens has to answer a question that takes the token; the token is not sent.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from uploader.core.errors import NotFound
-from uploader.service.http.tokens import api_token, new_link
+from uploader.runtime import SystemClock
+from uploader.service.http.tokens import answer_to, api_token, known_token, new_link, new_question
 from uploader.settings.schema import Settings
 
 ADDRESS_FILE = "api.address"
-LINK = "/open/"
+LINK, PROOF = "/open/", "/proof/"
 _PATIENCE_S = 2.0
+#: The first question of all makes a daemon load its web server.
+_PROOF_S = 20.0
+_MAX_ANSWER_BYTES = 8192
+_CLOCK = SystemClock()
 _MAX_CHARS = 3000
 
 
@@ -21,15 +33,69 @@ def link_of(settings: Settings, now: datetime, user: int | None = None) -> str:
 
     Raises NotFound if none listens, and UsageError.
     """
-    address = next(filter(answers, addresses_of(settings.state_dir)), None)
+    announced = addresses_of(settings.state_dir)
+    address = next((one for one in announced if is_ours(settings, one, now)), None)
     if address is None:
-        raise NotFound(
-            "no API of this state folder listens",
-            hint="start `uploader run` or `uploader serve`; if one runs, see its log",
-        )
+        raise _not_ours(announced)
     scheme = "https" if settings.api.tls_cert_file else "http"
     link = new_link(api_token(settings.state_dir), address, now, user)
     return f"{scheme}://{_reachable(address)}{LINK}{link}"
+
+
+def _not_ours(announced: list[str]) -> NotFound:
+    if taken := next(filter(answers, announced), ""):
+        return NotFound(
+            f"who listens at {taken} does not prove to be the API of this state folder",
+            hint="another program may have its port: choose another with api.listen and start"
+            " again, as also after an update",
+        )
+    return NotFound(
+        "no API of this state folder listens",
+        hint="start `uploader run` or `uploader serve`; if one runs, see its log",
+    )
+
+
+def is_ours(settings: Settings, address: str, now: datetime) -> bool:
+    """Does whoever listens at ``address`` know the token of this state folder?
+
+    Takes 20 s at most. Raises UsageError for a file that is not a token, and OSError.
+    """
+    token = known_token(settings.state_dir)
+    if token is None:
+        return False
+    question = new_question(token, address, now)
+    answer = answer_to(question, token, address).encode()
+    try:
+        with _connected(settings, address) as asked:
+            return answer in _heard(asked, f"{PROOF}{question}", _reachable(address), answer)
+    except (OSError, ValueError, OverflowError):
+        return False
+
+
+@contextlib.contextmanager
+def _connected(settings: Settings, address: str) -> Iterator[socket.socket]:
+    host, _, port = _reachable(address).rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE_S) as plain:
+        plain.settimeout(_PROOF_S)
+        if not settings.api.tls_cert_file:
+            yield plain
+            return
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # its answer is the proof
+        with tls.wrap_socket(plain) as wrapped:
+            yield wrapped
+
+
+def _heard(asked: socket.socket, path: str, host: str, answer: bytes) -> bytes:
+    """What came until ``answer`` had, or too much, or nothing in time. Raises OSError."""
+    ends_s, came = _CLOCK.boot_s() + _PROOF_S, b""
+    asked.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    while answer not in came and len(came) < _MAX_ANSWER_BYTES:
+        asked.settimeout(max(0.001, ends_s - _CLOCK.boot_s()))
+        if not (block := asked.recv(4096)):
+            break
+        came += block
+    return came
 
 
 def addresses_of(state_dir: Path) -> list[str]:

@@ -20,16 +20,16 @@ from uploader.core.addresses import is_loopback
 from uploader.core.api_reasons import ApiCode
 from uploader.runtime import Clock
 from uploader.service.http import problems
+from uploader.service.http.door import LINK, PROOF
 from uploader.service.http.peer import PEER, Peer
 from uploader.service.http.problems import Refusal
 from uploader.service.http.tokens import Keeper
 
 MAX_BODY_BYTES = 1_000_000
 _MAX_DIGITS = len(str(MAX_BODY_BYTES))
-#: These tell whether it lives, and nothing else; the link brings its own proof.
+#: These tell whether it lives, and nothing else; the link and the question bring their own proof.
 #: Never too often: whoever restarts what looks dead must not be misled by others who ask.
 OPEN = ("/livez", "/readyz")
-LINK = "/open/"
 #: Of our cookie's name in one request: each takes a signature to check.
 _MAX_COOKIES = 16
 _READING = ("GET", "HEAD", "OPTIONS")
@@ -143,18 +143,24 @@ class Doors:
             peer.welcome = known
         if path not in OPEN and not self._bucket(path, known=known).take():
             raise Refusal(ApiCode.TOO_FAST)
-        if not known and path not in OPEN and not _is_link(path):
+        if not known and path not in OPEN and not _is_shown(path):
             raise Refusal(ApiCode.UNAUTHORIZED)
         if scope["method"] not in _READING:
             _check_body(headers)
         return known
 
     def _bucket(self, path: str, *, known: bool) -> Bucket:
-        """Strangers use up only what is theirs: not the turn of who shows a link of ours."""
+        """Strangers use up only what is theirs: not the turn of who shows something of ours."""
         if known:
             return self._known
-        shown = _is_link(path) and self._keeper.knows_link(path.removeprefix(LINK), self._address)
-        return self._links if shown else self._strangers
+        return self._links if self._is_ours(path) else self._strangers
+
+    def _is_ours(self, path: str) -> bool:
+        """Does it end in a link, or a question, that somebody made who knows the token?"""
+        if _is_below(LINK, path):
+            return self._keeper.knows_link(path.removeprefix(LINK), self._address)
+        asked = path.removeprefix(PROOF)
+        return _is_below(PROOF, path) and self._keeper.answer(asked, self._address) is not None
 
     async def _is_known(self, scope: Scope, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -183,10 +189,15 @@ def _peer(scope: Scope) -> Peer | None:
     return found
 
 
-def _is_link(path: str) -> bool:
+def _is_shown(path: str) -> bool:
+    """Does it bring its own proof?"""
+    return _is_below(LINK, path) or _is_below(PROOF, path)
+
+
+def _is_below(folder: str, path: str) -> bool:
     """One name and nothing below it: from there, `..` would lead to the page."""
-    name = path.removeprefix(LINK)
-    return path.startswith(LINK) and "/" not in name and name not in ("", ".", "..")
+    name = path.removeprefix(folder)
+    return path.startswith(folder) and "/" not in name and name not in ("", ".", "..")
 
 
 def _values(headers: Headers, name: str) -> Iterator[str]:

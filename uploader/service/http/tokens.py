@@ -21,7 +21,9 @@ from threading import Lock
 from uploader.core.errors import UsageError
 from uploader.runtime import Clock
 
+_FILE = "api.token"
 LINK_LIFE = timedelta(minutes=10)
+_QUESTION_LIFE = timedelta(minutes=1)
 COOKIE_LIFE = timedelta(days=30)
 _MIN_CHARS, _MAX_CHARS = 32, 512
 _OTHERS = 0o077
@@ -34,9 +36,9 @@ def api_token(state_dir: Path) -> str:
 
     Raises UsageError for a file that others may read or that is not a token, and OSError.
     """
-    path = state_dir / "api.token"
-    with contextlib.suppress(FileNotFoundError):
-        return _read(path)
+    if known := known_token(state_dir):
+        return known
+    path = state_dir / _FILE
     draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -47,6 +49,13 @@ def api_token(state_dir: Path) -> str:
     finally:
         draft.unlink()
     return _read(path)
+
+
+def known_token(state_dir: Path) -> str | None:
+    """The token of this state folder, if it has one. Raises as `api_token`."""
+    with contextlib.suppress(FileNotFoundError):
+        return _read(state_dir / _FILE)
+    return None
 
 
 def _read(path: Path) -> str:
@@ -69,6 +78,20 @@ def new_link(token: str, address: str, now: datetime, user: int | None = None) -
     With ``user``, an id of this machine, it is good for no other user, if the system says who asks.
     """
     return _signed(token, f"link {address}", _millis(now + LINK_LIFE), user)
+
+
+def new_question(token: str, address: str, now: datetime) -> str:
+    """What only a process that knows the token can answer: who is at ``address`` (HOST:PORT)?
+
+    Asking shows nothing of the token, and asking by it costs no other user's turn.
+    """
+    return _signed(token, f"question {address}", _millis(now + _QUESTION_LIFE), None)
+
+
+def answer_to(question: str, token: str, address: str) -> str:
+    """The answer of whoever listens at ``address``: one for another address cannot be passed on."""
+    words = f"answer {address} {question}".encode("utf-8", "replace")
+    return hmac.new(token.encode(), words, hashlib.sha256).hexdigest()
 
 
 class Keeper:
@@ -100,6 +123,11 @@ class Keeper:
     def knows_link(self, link: str, address: str) -> bool:
         """Is ``link`` a link to ``address`` that was not used yet, whoever shows it?"""
         return self._holds(f"link {address}", link) is not None and link not in self._used
+
+    def answer(self, question: str, address: str) -> str | None:
+        """As `answer_to`; None for a question that nobody who knows the token has asked."""
+        asked = self._holds(f"question {address}", question) is not None
+        return answer_to(question, self._token, address) if asked else None
 
     def redeem(self, link: str, address: str, user: int | None = None) -> str | None:
         """A cookie for a link that was not used before; otherwise None.
