@@ -222,6 +222,32 @@ def test_what_is_sent_again_may_be_other_bytes(
     assert bench.hashing.as_sent == (kept % BLOCK_BYTES == 0)
 
 
+@pytest.mark.parametrize("again", ["put", "transfer"])
+def test_what_is_sent_again_after_all_of_it_was_hashed_is_hashed_again(
+    file: Memory, again: str
+) -> None:
+    """Its thread has ended by then."""
+    bench, clock = Bench(file, patient=True), Sim(1)
+
+    def body() -> None:
+        one = bench
+        one.hashing.start(clock.spawn, "sha256")
+        one.send(STARTS)
+        clock.wait(one.hashing._shared.ended, 5.0)
+        assert one.hashing.prefix.pair == WHOLE
+        file.content = forged(CONTENT, 8 * BLOCK_BYTES + 9)
+        if again == "transfer":
+            one = next_transfer(one, file)
+            one.hashing.start(clock.spawn, "sha256")
+            clock.wait(threading.Event(), 5.0)
+        one.send(STARTS[7:], file.content)
+        assert one.digest() == hashlib.sha256(file.content).hexdigest()
+        assert one.hashing.as_sent
+        one.hashing.end()
+
+    assert clock.run(body)
+
+
 def test_what_was_sent_after_the_hash_was_given_up_is_not_proven(
     file: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,16 +1,15 @@
 """The SHA-256 of one file, computed over its blocks while they are sent.
 
 A thread of its own follows the sender, which does not wait for it: of a block for which the bounded
-queue has no room only the SHA-256 is kept. The follower reads it again, and gives up if it is not
-the same any more: CRC32C does not show every change, and a file's time can be put back.
+queue has no room only the SHA-256 is kept. The follower reads it again; if it is not the same any
+more, the file has changed, although CRC32C may not show that, and a file's time can be put back.
 It also reads what an earlier transfer sent and did not hash. So memory does not grow, and what is
 hashed is the file from its first byte to its last. That is proven at the end: the CRC32C of the
 bytes that were hashed must be the one that was accepted for the file, or there is no digest.
 
 A server that has kept less than was sent is sent the rest again, maybe other bytes. So the hash
-goes back, too: a copy of it is kept for each of the last granules. If it cannot go back, or if only
-CRC32C shows that what was read again is what was sent, the digest does not count as that of what
-was sent.
+goes back, too: a copy of it is kept for each of the last granules. If it cannot go back, or has to
+read a part again without a proof, the digest does not count as that of what was sent.
 
 What fits into one block needs no thread: it is hashed while its answer is on the way.
 """
@@ -167,7 +166,7 @@ class Hashing:
         self._patient = patient
         self._began_s = clock.boot_s()
         self._saved = 0
-        here = (prefix.pair, prefix.sha256.fork())
+        here = prefix.pair, prefix.sha256.fork()
         self._earlier = deque(prefix.earlier or (here,), _MOST_BACK)
         self._shared = _Shared(dict(prefix.unqueued))
         self._shared.ended.set()
@@ -212,8 +211,7 @@ class Hashing:
         if start > shared.sent:
             shared.began = start
         shared.queue = deque(one for one in shared.queue if one[0] < start)
-        for known in [known for known in shared.unqueued if known >= start]:
-            del shared.unqueued[known]
+        shared.unqueued = {at: known for at, known in shared.unqueued.items() if at < start}
         return False
 
     def answering(self) -> None:
@@ -235,6 +233,7 @@ class Hashing:
         self.answering()
         took_s = self._clock.boot_s() - self._began_s
         self._wait(float("inf") if self._patient else max(_WAITS_S, _WAITS_SHARE * took_s))
+        self.answering()  # what was sent again just when all was hashed
         self._refuse_changed()
         done = self.prefix
         return done.sha256.hexdigest() if done.pair == whole else None
@@ -264,8 +263,8 @@ class Hashing:
         self.answering()
         while not self._shared.ended.is_set():
             self._clock.wait(self._shared.ended, _TICK_S)
-        queued = {start: block for start, block in self._shared.queue if block}
-        digests = {at: (len(one), hashlib.sha256(one).digest()) for at, one in queued.items()}
+        queue = [(start, block) for start, block in self._shared.queue if block]
+        digests = {at: (len(one), hashlib.sha256(one).digest()) for at, one in queue}
         unqueued = self._shared.unqueued | digests
         self.prefix = replace(self.prefix, unqueued=unqueued, earlier=tuple(self._earlier))
 
@@ -287,8 +286,9 @@ class Hashing:
                     self.save()  # who stands still is killed more often than who moves
                 self._shared.news.clear()
         finally:
-            self._shared.over = True
-            if not self._shared.ending:
+            # Once all is hashed, what is sent again is hashed by the thread that sends.
+            self._shared.over |= self.prefix.pair.offset < self._source.size_bytes
+            if self._shared.over and not self._shared.ending:
                 self._shared.queue.clear()
             self._shared.ended.set()
 
