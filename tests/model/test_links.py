@@ -42,6 +42,29 @@ def test_a_link_out_of_the_folder_is_refused(model: Path, outside: Path) -> None
     assert findings(model) == {"outside_link": "error"}
 
 
+def test_many_links_to_one_file_elsewhere_are_looked_at_once(
+    model: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[int] = []
+
+    def look(file: BinaryIO) -> bool:
+        looked.append(os.fstat(file.fileno()).st_ino)
+        return has_sound_header(file)
+
+    monkeypatch.setattr(folders, "has_sound_header", look)
+    (outside / "weights").write_bytes(WEIGHTS)
+    (outside / "again").hardlink_to(outside / "weights")
+    (outside / "secret").write_text("s")
+    for number in range(9):
+        (model / f"a{number}.safetensors").symlink_to(outside / "weights")
+        (model / f"b{number}.safetensors").symlink_to(outside / "again")
+        (model / f"c{number}.safetensors").symlink_to(outside / "secret")
+    found = [(f.file[0], f.severity) for f in scan(model).findings if f.file]
+    expected = [("a", "warning"), ("b", "warning"), ("c", "error")]
+    assert sorted(found) == sorted(expected * 9)
+    assert len(looked) == len(set(looked)) == 2
+
+
 @pytest.mark.parametrize("how", ["relative", "chain", "by a folder", "dots"])
 def test_however_it_gets_there(model: Path, outside: Path, how: str) -> None:
     (outside / "secret").write_text("s")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -107,12 +107,8 @@ def scan(
     ``path`` is not a folder, PreflightRefused if it cannot be listed.
     """
     root = _real_folder(path)
-    names = _listing(root)
-    seen = [
-        found
-        for name in names
-        for found in _decide(root, name, tuple(include), tuple(exclude), private)
-    ]
+    names, rules = _listing(root), _Rules(tuple(include), tuple(exclude), private)
+    seen = [found for name in names for found in _decide(root, name, rules)]
     files = (one for one in seen if isinstance(one, ManifestFile))
     ordered = sorted(files, key=lambda file: (role(file.path), file.path))
     return Folder(
@@ -154,15 +150,20 @@ def _listing(root: Path) -> list[str]:
 _Seen = ManifestFile | LeftOut | Finding
 
 
-def _decide(
-    root: Path,
-    name: str,
-    include: tuple[str, ...],
-    exclude: tuple[str, ...],
-    private: Private,
-) -> Iterator[_Seen]:
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a scan decides by, and what it has found out on the way."""
+
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    private: Private
+    #: Whether a file, by device, inode and age, is weights: it may have countless names.
+    weights: dict[tuple[int, ...], bool] = field(default_factory=dict)
+
+
+def _decide(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
     """Decide about one name: by its name first, so that nothing unwanted is even opened."""
-    why = _why_left_out(name, include, exclude)
+    why = _why_left_out(name, rules.include, rules.exclude)
     if why:
         yield LeftOut(shown(name), why, _size_bytes(root / name))
         return
@@ -178,7 +179,7 @@ def _decide(
     elif not sendable(name):
         yield _unsendable(name)
     else:
-        yield from _open(root, name, private)
+        yield from _open(root, name, rules)
 
 
 def _size_bytes(path: Path) -> int | None:
@@ -195,16 +196,16 @@ def _why_left_out(name: str, include: tuple[str, ...], exclude: tuple[str, ...])
     return None if matches(name, include) else leftover(name)
 
 
-def _open(root: Path, name: str, private: Private) -> Iterator[_Seen]:
+def _open(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
     """Size and fingerprint of the file that was opened, not of the one that was listed."""
     target = leads_outside(root, name)
     try:
         with files.opened(root / name) as file:
             found = os.fstat(file.fileno())
-            if private.holds(found):
+            if rules.private.holds(found):
                 yield _secret(name)
                 return
-            weights = target is not None and _are_weights(name, file)
+            weights = target is not None and _are_weights(name, file, rules.weights)
     except files.NotAFile:
         yield _special(name)
         return
@@ -234,9 +235,15 @@ def _outside(name: str, target: Path, *, weights: bool) -> Finding:
     return severity(_OUTSIDE, shown(name), message, hint)
 
 
-def _are_weights(name: str, file: BinaryIO) -> bool:
+def _are_weights(name: str, file: BinaryIO, known: dict[tuple[int, ...], bool]) -> bool:
     """Of what is open: the name may lead to another file by now."""
-    return name.endswith(".safetensors") and has_sound_header(file)
+    if not name.endswith(".safetensors"):
+        return False
+    facts = os.fstat(file.fileno())
+    one = facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+    if one not in known:
+        known[one] = has_sound_header(file)
+    return known[one]
 
 
 def _dangling(name: str, problem: OSError) -> Finding:
