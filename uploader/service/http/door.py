@@ -46,8 +46,8 @@ def _not_ours(announced: list[str]) -> NotFound:
     if taken := next(filter(answers, announced), ""):
         return NotFound(
             f"who listens at {taken} does not prove to be the API of this state folder",
-            hint="another program may have its port: choose another with api.listen and start"
-            " again, as also after an update",
+            hint="if another program has its port, choose another with api.listen; if this program"
+            " was updated, restart the daemon",
         )
     return NotFound(
         "no API of this state folder listens",
