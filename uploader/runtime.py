@@ -248,6 +248,29 @@ class Meters:
 METERS = Meters()
 
 
+class DiskCalls:
+    """The calls to a disk that have not returned: nothing can end them, but they can be seen.
+
+    Each is made within ``with``, by any number of threads.
+    """
+
+    def __init__(self, boot_s: Callable[[], float]) -> None:
+        self._boot_s = boot_s
+        self._began_s: dict[int, float] = {}
+
+    def __enter__(self) -> None:
+        self._began_s[threading.get_ident()] = self._boot_s()
+
+    def __exit__(self, *_: object) -> None:
+        del self._began_s[threading.get_ident()]
+
+    @property
+    def longest_s(self) -> float:
+        """For how many seconds the first of them has not returned; 0 if there is none."""
+        began_s = tuple(self._began_s.values())
+        return self._boot_s() - min(began_s) if began_s else 0.0
+
+
 class StopToken:
     """Stops a thread wherever it is: at its next check, or by closing its sockets.
 
@@ -257,15 +280,24 @@ class StopToken:
     (docs/architecture.md §9).
     """
 
-    def __init__(self, lapsed: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        lapsed: Callable[[], bool] = lambda: False,
+        boot_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Without ``boot_s``, seconds since boot, nobody looks how long a disk takes."""
         self.event = threading.Event()
+        #: What threads with this token, or one that is `fresh`, wait for in vain.
+        self.disk = DiskCalls(boot_s)
         self._lapsed = lapsed
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
 
     def fresh(self) -> StopToken:
         """Another token under the same lease, which nobody has stopped."""
-        return StopToken(self._lapsed)
+        token = StopToken(self._lapsed)
+        token.disk = self.disk
+        return token
 
     @property
     def stopped(self) -> bool:

@@ -141,7 +141,7 @@ def test_a_file_is_read_in_blocks_and_outside_any_transaction(
             assert rewritten.status is Status.ACTIVE
             return read(start, count)
 
-        self.block = block
+        monkeypatch.setattr(self, "block", block)
         return blocks(self, *args)
 
     monkeypatch.setattr(Reader, "_blocks", watched)

@@ -151,6 +151,12 @@ class Code(Coded):
         "The folder is not mounted, a file cannot be read, or the disk fails.",
         "mount the folder again, or fix its permissions; the job goes on by itself",
     )
+    SOURCE_SILENT = (
+        "source_silent",
+        Status.ACTIVE,
+        "The job waits for the disk of its folder, which does not answer.",
+        "see whether the disk or the file server is there; the job goes on once it answers",
+    )
     SOURCE_DAMAGED = (
         "source_damaged",
         Status.ACTIVE,

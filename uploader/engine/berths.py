@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable
 
@@ -16,7 +17,10 @@ SMALL_PER_SLOT = 8
 
 
 class Berths:
-    """Whoever gets a slot gives it back by the function that it gets, from any thread."""
+    """Whoever gets a slot gives it back by the function that it gets: from any thread, and once.
+
+    Calling that function again does nothing.
+    """
 
     def __init__(
         self, slots: Slots, job_id: int, waiting: threading.Event, shares: Callable[[], bool]
@@ -48,8 +52,9 @@ class Berths:
     def take(self, *, small: bool) -> Callable[[], None] | None:
         """A slot for one file, or a place in one for a small file; None if none is free."""
         if not (small and self._shares()):
-            return self._give if self._slots.take(self._job_id, self._waiting) else None
-        return self._leave if self._joins(abreast(self._round_trip_s, SMALL_PER_SLOT)) else None
+            return _once(self._give) if self._slots.take(self._job_id, self._waiting) else None
+        joins = self._joins(abreast(self._round_trip_s, SMALL_PER_SLOT))
+        return _once(self._leave) if joins else None
 
     def _joins(self, most: int) -> bool:
         with self._lock:
@@ -73,3 +78,8 @@ class Berths:
 
     def _give(self) -> None:
         self._slots.give(self._job_id)
+
+
+def _once(give: Callable[[], None]) -> Callable[[], None]:
+    calls = itertools.count()  # its `next` is atomic
+    return lambda: None if next(calls) else give()

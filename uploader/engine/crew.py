@@ -10,6 +10,7 @@ from typing import TypeVar
 from uploader.core.errors import NoThread, Stopped
 from uploader.engine.berths import Berths
 from uploader.engine.context import WorkerContext
+from uploader.engine.disks import silent
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
 
@@ -44,6 +45,10 @@ class Errand:
         self.quiet = False
         self.error: Exception | None = None
         self.ended = False
+        #: Gives back what it has of the worker's; may be called more than once.
+        self.done: Callable[[], None] = lambda: None
+        #: A disk held it up, so it has no slot any more: it ends once that costs nothing.
+        self.slotless = False
         #: How many seconds one small exchange took, if it made any.
         self.round_trip_s: float | None = None
 
@@ -74,13 +79,18 @@ class Crew:
         self._resting: list[Lane] = []
 
     @property
+    def held_up(self) -> bool:
+        """Whether a disk does not answer one of the errands. For any thread."""
+        return any(silent(errand.stop) for errand in tuple(self._errands))
+
+    @property
     def busy(self) -> bool:
         """Whether an errand is running, or has ended and not been taken yet."""
         return bool(self._errands)
 
     def token(self) -> StopToken:
         """A new stop token, which stops by itself once the lease has lapsed."""
-        return StopToken(self._lapsed)
+        return StopToken(self._lapsed, self._context.clock.boot_s)
 
     def lane(self) -> Lane:
         """A lane that no errand is using."""
@@ -97,22 +107,26 @@ class Crew:
         return [errand for errand in self._errands if isinstance(errand, kind)]
 
     def start(self, name: str, errand: Errand, done: Callable[[], None] = lambda: None) -> None:
-        """Run ``errand`` in a thread; ``done`` is called there when it has ended.
+        """Run ``errand`` in a thread; ``done`` is called when it has ended.
+
+        Before, too, if a disk holds it up: so it must do nothing when it is called again.
 
         If no thread can be started, the errand ends: with that error if it is the only one, else
         as if it had been stopped, and none starts until another has ended.
         """
+        errand.done = done
         self._errands.append(errand)
         try:
-            self._context.spawn(name, lambda: self._thread(errand, done))
+            self._context.spawn(name, lambda: self._thread(errand))
         except NoThread as error:
             self.crowded = len(self._errands) > 1
-            self._end(errand, _NotStarted() if self.crowded else error, done)
+            self._end(errand, _NotStarted() if self.crowded else error)
         if self.stopped:  # `stop` may have looked just before the errand was added
             errand.stop.stop()
 
     def take_ended(self) -> list[Errand]:
         """Take the errands that have ended since the last call; their lanes are free again."""
+        self._let_go()
         ended = [errand for errand in self._errands if errand.ended]
         if not all(isinstance(errand.error, _NotStarted) for errand in ended):
             self.crowded = False
@@ -143,24 +157,32 @@ class Crew:
         while not all(errand.ended for errand in self._errands):
             self._context.clock.wait(self.wake, _TICK_S)
             self.wake.clear()
+            self._let_go()
         self.take_ended()
         for lane in self._resting:
             lane.storage.close()
         self._resting.clear()
 
-    def _thread(self, errand: Errand, done: Callable[[], None]) -> None:
+    def _let_go(self) -> None:
+        """Whoever waits for a silent disk leaves its slot to others."""
+        for errand in self._errands:
+            if silent(errand.stop):
+                errand.slotless = True
+                errand.done()
+
+    def _thread(self, errand: Errand) -> None:
         error: Exception | None = None
         try:
             errand.run()
         except Exception as caught:  # noqa: BLE001 - judged by the thread that decides
             error = caught
         finally:
-            self._end(errand, error, done)
+            self._end(errand, error)
 
-    def _end(self, errand: Errand, error: Exception | None, done: Callable[[], None]) -> None:
+    def _end(self, errand: Errand, error: Exception | None) -> None:
         errand.error = error
         errand.ended = True
-        done()
+        errand.done()
         self.wake.set()
 
     def _rest(self, errand: Errand) -> None:

@@ -14,12 +14,13 @@ from uploader.core.errors import (
     UploaderError,
 )
 from uploader.core.events import EventKind
-from uploader.core.job import UNKNOWN_ACCOUNT, Stage, Status
+from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.remote_model import refuse_different
 from uploader.core.retry import Block, Decision, Fail, RetryAt
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
+from uploader.engine.disks import PATIENCE_S, silent
 from uploader.engine.endings import ModelUsedUp
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
@@ -45,8 +46,10 @@ class JobRun:
         self.closing = held.job.status is Status.CANCELLED
         self._context = context
         self._job = held.job
-        self._stop = StopToken(self.lapsed)
+        self._stop = StopToken(self.lapsed, context.clock.boot_s)
         self._upload: Upload | None = None
+        #: When its row said last that it waits for a disk, in seconds since boot, if it does.
+        self._told_s = context.clock.boot_s() if _waited_for_disk(held.job) else None
 
     def drive(self) -> None:
         """Take the job as far as it gets now; never raises. What stopped it is in the job's row."""
@@ -81,6 +84,34 @@ class JobRun:
         if upload := self._upload:
             upload.cut()
 
+    @property
+    def held_up(self) -> bool:
+        """Whether it waits for a disk that does not answer."""
+        upload = self._upload
+        return silent(self._stop) or (upload is not None and upload.held_up)
+
+    def look_at_disk(self, boot_s: float) -> bool:
+        """Let the row say whether it waits for a disk; True if that has changed. Raises StoreError.
+
+        For the worker's thread: the job's own may be the one that waits. While others of its files
+        go on, what they confirm takes the reason away; so it is said again.
+        """
+        held_up, told_s = self.held_up, self._told_s
+        if told_s is None and not held_up:
+            return False
+        if told_s is not None and boot_s - told_s < PATIENCE_S:
+            return False
+        try:
+            self.held.wait_for_disk(waiting=held_up)
+        except (LeaseLost, StoreError) as error:
+            if isinstance(error, StoreError) and not error.is_about_rows:
+                raise
+        self._told_s = boot_s if held_up else None
+        if changed := held_up != (told_s is not None):
+            word = "does not answer: the job waits for it" if held_up else "answers again"
+            _log.warning("job %d: the disk of %s %s", self._job.id, self._job.path, word)
+        return changed
+
     # -- stages ----------------------------------------------------------------------------
 
     def _advance(self, control: Fireworks) -> None:
@@ -89,7 +120,8 @@ class JobRun:
             return
         self._refuse_another_account()
         if self._job.stage in (Stage.CREATE, Stage.UPLOAD):
-            source_of(self._job.source, self._context.private).require()
+            with self._stop.disk:
+                source_of(self._job.source, self._context.private).require()
         if self._job.stage is Stage.CREATE:
             self._create(control)
         if self._job.stage is Stage.UPLOAD and not self._send_files():
@@ -222,3 +254,7 @@ class JobRun:
             self.held.release()
         except (LeaseLost, StoreError) as end:
             _log.debug("job %d: %s", self._job.id, end.message)
+
+
+def _waited_for_disk(job: Job) -> bool:
+    return job.reason is not None and job.reason.code == Code.SOURCE_SILENT

@@ -258,7 +258,7 @@ class Transfer(Errand):
         if self.last_put and reading.offset <= self.last_put.start:
             message = "the storage service kept none of the bytes that were sent"
             raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.KEPT_NOTHING)
-        if self.last_put and self._context.slots.yields(self.job.id):
+        if self.last_put and (self.slotless or self._context.slots.yields(self.job.id)):
             raise Stopped  # another file's turn: this one goes on later, at its offset
         most_bytes = self._context.most_put_bytes(self.job.id)
         start, stop_at = next_put(reading.offset, size_bytes, most_bytes)

@@ -129,6 +129,11 @@ class Upload:
         finally:
             self._join_transfers()
 
+    @property
+    def held_up(self) -> bool:
+        """Whether a disk does not answer. For any thread."""
+        return self._crew.held_up
+
     def stop(self) -> None:
         """Every transfer stops at its next block, and none starts. For any thread."""
         self._crew.stop()
@@ -190,7 +195,7 @@ class Upload:
         threads = not self._crew.crowded
         return Room(
             running=self._crew.busy,
-            send=threads and not full,
+            send=threads and not full and not self._crew.held_up,
             open=threads and len(self._crew.of(Opening)) < most,
             ask=threads and not self._crew.of(Asking),
         )

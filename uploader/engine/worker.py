@@ -13,9 +13,9 @@ it notices within a second what users asked for from other processes. The other 
     "key"                        checks once a minute if the API key changed; its command may hang
 
 Who writes what. The loop writes leases (claim, renew, reap) and `_runs`; a job's thread writes its
-job's rows through its `Held`, and removes itself from `_runs` at its end. Others only tell a run to
-stop; its own thread acts on that. No thread is ever joined: a drain waits for `_runs` to become
-empty, for a limited time.
+job's rows through its `Held`, and removes itself from `_runs` at its end; only that it waits for a
+disk is written by the loop. Others only tell a run to stop; its own thread acts on that. No thread
+is ever joined: a drain waits for `_runs` to become empty, for a limited time.
 
 Orders that matter.
 1. The moment at which a lease ends is taken *before* it is asked for: the store's end is later.
@@ -45,6 +45,7 @@ from functools import partial
 from uploader.core.errors import NoThread, StoreError
 from uploader.core.job import LANES, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
+from uploader.engine.disks import places
 from uploader.engine.job_run import JobRun
 from uploader.engine.steering import Steering
 from uploader.runtime import Clock, keep_running, log_end
@@ -261,7 +262,7 @@ class Worker:
         )
 
     def _busy(self, lane: frozenset[Stage]) -> int:
-        return sum(run.stage in lane for run in tuple(self._runs.values()))
+        return places([run for run in tuple(self._runs.values()) if run.stage in lane])
 
     def _start(self, held: Held, lease_ends_s: float) -> None:
         run = JobRun(self._context, held, lease_ends_s)
@@ -288,7 +289,7 @@ class Worker:
     # -- tending ---------------------------------------------------------------------------
 
     def _housekeep(self) -> bool:
-        """Handle leases, verbs of other processes and keys; True if another process wrote a row."""
+        """Handle leases, verbs of other processes and keys; True if a job may now be claimed."""
         context, boot_s = self._context, self._context.clock.boot_s()
         self._handle_clock_set_back()
         changed = context.changed()
@@ -304,7 +305,8 @@ class Worker:
             except NoThread:  # it is due again in a minute
                 self._heals = False
         self._cut_after_grace(boot_s)
-        return changed
+        left = [run for run in tuple(self._runs.values()) if run.look_at_disk(boot_s)]
+        return changed or bool(left)
 
     def _watching(self) -> Every:
         """How often leases are looked at: one that ends by itself does so only after a while."""

@@ -8,6 +8,7 @@ header is sound.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,8 +49,6 @@ class Reader:
         #: If so: its bytes before this offset are those that were sent, by their SHA-256.
         self.proven_bytes = 0
         self.pairs: dict[int, int] = {0: 0}
-        self.check = file.check
-        self.block = file.block
         self._file = file
         self._stop = stop
 
@@ -62,7 +61,23 @@ class Reader:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with self._stop.disk:
+            self._file.close()
+
+    def check(self) -> None:
+        """As `OpenFile.check`."""
+        with self._stop.disk:
+            self._file.check()
+
+    def block(self, start: int, count: int) -> bytes:
+        """As `OpenFile.block`."""
+        with self._stop.disk:
+            return self._file.block(start, count)
+
+    def is_sound(self) -> bool:
+        """As `OpenFile.is_sound`."""
+        with self._stop.disk:
+            return self._file.is_sound()
 
     def crc_at(self, offset: int) -> PrefixCrc:
         """The CRC of [0, offset), from a known pair and the bytes between the two.
@@ -134,25 +149,25 @@ def open_source(
     Raises SourceMissing, SourceUnreadable (may pass), SourceChanged, or Stopped.
     """
     source = source_of(root, private)
-    file = source.open(row, stop)
-    try:
-        reader = Reader(file, stop)
+    with stop.disk:
+        file = source.open(row, stop)
+    reader = Reader(file, stop)
+    with contextlib.ExitStack() as unproven:
+        unproven.enter_context(reader)
         reader.touched = not source.same(row.fingerprint, file.fingerprint)
-        _prove(reader, file, row, sent)
-    except BaseException:
-        file.close()
-        raise
+        _prove(reader, row, sent)
+        unproven.pop_all()
     reader.pairs |= {pair.offset: pair.crc32c for pair in (row.checkpoint, row.mark)}
     return reader
 
 
-def _prove(reader: Reader, file: OpenFile, row: FileState, sent: Sent | None) -> None:
-    if not _is_the_one(reader, file, row, sent):
+def _prove(reader: Reader, row: FileState, sent: Sent | None) -> None:
+    if not _is_the_one(reader, row, sent):
         raise changed(row.path)
 
 
-def _is_the_one(reader: Reader, file: OpenFile, row: FileState, sent: Sent | None) -> bool:
-    if file.size_bytes != row.size_bytes:
+def _is_the_one(reader: Reader, row: FileState, sent: Sent | None) -> bool:
+    if reader.size_bytes != row.size_bytes:
         return False
     if not reader.touched:
         return True
@@ -164,7 +179,7 @@ def _is_the_one(reader: Reader, file: OpenFile, row: FileState, sent: Sent | Non
     if sent or proof.offset or not row.size_bytes:
         return reader.matches(proof)
     # If nothing of a file was sent, no two versions of it can be mixed.
-    return not (row.bytes_sent or row.stored) and file.is_sound()
+    return not (row.bytes_sent or row.stored) and reader.is_sound()
 
 
 def best_pair(row: FileState) -> PrefixCrc:

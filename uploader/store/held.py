@@ -202,6 +202,19 @@ class Held:
         with self._fence.writing(Status.ACTIVE, Status.CANCELLED, not_before=at, **why):
             pass
 
+    def wait_for_disk(self, *, waiting: bool) -> None:
+        """An active job that is worked on waits for a disk to answer, or does not any longer.
+
+        Another reason is not taken away.
+        """
+        code = Code.SOURCE_SILENT
+        reason = Reason(code, code.meaning, code.hint) if waiting else None
+        with self._fence.writing(Status.ACTIVE) as transaction:
+            this = jobs.c.id == self.lease.job_id
+            if not waiting:
+                this &= jobs.c.reason_code == code
+            transaction.run(update(jobs).where(this).values(**reason_columns(reason)))
+
     def poll_again(self, at: datetime, polling_s: float, message: str) -> None:
         """Fireworks is still receiving the files of an active job, as ``message`` says.
 

@@ -1,0 +1,37 @@
+"""When a disk counts as silent: what waits for it then holds up nobody else.
+
+Nothing ends a call to a hung file server, nor the thread in it. But a transfer gives its slot back,
+and a job its place among the jobs at work. Nothing new is begun for such a job, so that its waiting
+threads stay as few as it had files in flight. It keeps its lease: its threads go on by themselves,
+and another worker of the same machine would get no answer either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Protocol
+
+from uploader.runtime import StopToken
+
+#: Seconds without an answer. A disk that was spun down, or a tape, may take nearly as long.
+PATIENCE_S = 30.0
+#: So many jobs of a worker leave their places; further ones keep them, for threads are not endless.
+MOST_HELD_UP = 16
+
+
+def silent(stop: StopToken) -> bool:
+    """Whether a thread with that token has waited for a disk for too long."""
+    return stop.disk.longest_s >= PATIENCE_S
+
+
+class Placed(Protocol):
+    """A job that a worker works on."""
+
+    @property
+    def held_up(self) -> bool:
+        """Whether it waits for a disk that does not answer."""
+
+
+def places(runs: Collection[Placed]) -> int:
+    """How many of the places for jobs at work those take."""
+    return len(runs) - min(MOST_HELD_UP, sum(run.held_up for run in runs))
