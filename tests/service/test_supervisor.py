@@ -208,8 +208,10 @@ def test_a_loop_that_hangs_no_longer_feeds_the_watchdog(world: World, manager: M
     environment = {
         "NOTIFY_SOCKET": str(manager.path),
         "WATCHDOG_USEC": "800000",
-        "UPLOADER_LEASE__DURATION": "1s",  # the loop writes four times in a lease
+        "UPLOADER_LEASE__DURATION": "1s",  # with a job the loop writes four times in a lease
+        "UPLOADER_TRANSFER__BANDWIDTH_LIMIT": "8KiB/s",
     }
+    world.uploader("enqueue", world.model("slow", a_bin=1 << 20))
     with world.worker(**environment) as process:
         until(lambda: manager.count("WATCHDOG=1") > 2)
         store = sqlite3.connect(world.state / "uploader.db")
