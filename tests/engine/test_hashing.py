@@ -21,7 +21,8 @@ from uploader.core.errors import NoThread, SourceChanged, SourceUnreadable, Sour
 from uploader.core.job import FileState, PrefixCrc
 from uploader.core.redact import SessionUri
 from uploader.engine import hashing
-from uploader.engine.hashing import QUEUED, Digests, Hashing, Kept, Prefix
+from uploader.engine.hashing import QUEUED, Digests, Hashing, Kept
+from uploader.engine.prefix import Prefix
 from uploader.runtime import StopToken, spawn
 from uploader.sources import sha256
 from uploader.sources.local import LocalFile

@@ -28,9 +28,10 @@ import google_crc32c
 from uploader.core.errors import NoThread, SourceChanged, UploaderError
 from uploader.core.job import PrefixCrc
 from uploader.core.resumable import GRANULE
+from uploader.engine.prefix import Prefix, Unqueued
 from uploader.runtime import Clock, Spawn, StopToken, give_way
 from uploader.sources import sha256
-from uploader.sources.reader import BLOCK_BYTES, Reader, Sent
+from uploader.sources.reader import BLOCK_BYTES, Reader
 from uploader.store.marks import Mark
 
 #: How many blocks wait to be hashed, of one file and of all. With many files in flight none wait:
@@ -54,38 +55,12 @@ _MOST_KEPT = 1024
 _MOST_BACK = 64
 
 
-Unqueued = dict[int, tuple[int, bytes]]
-Hashed = tuple[PrefixCrc, sha256.Sha256]
-
-
 class Digests(StrEnum):
     """Whether SHA-256 is computed while files are sent."""
 
     OFF = "off"
     AUTO = "auto"  #: unless something would have to wait for it
     ON = "on"  #: always, whatever has to be read again or waited for
-
-
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """The hash of a file's first bytes, and their CRC32C.
-
-    ``as_sent``: they are those that were sent and kept, whoever may have written to the file.
-    ``unqueued``: of blocks after them that were sent and not hashed, by their offset, the length
-    and SHA-256. ``earlier``: the hash of fewer bytes, in the order of their number.
-    """
-
-    pair: PrefixCrc = field(default_factory=PrefixCrc)
-    sha256: sha256.Sha256 = field(default_factory=sha256.Plain)
-    as_sent: bool = True
-    unqueued: Unqueued = field(default_factory=dict)
-    earlier: tuple[Hashed, ...] = ()
-
-    @property
-    def sent(self) -> Sent | None:
-        """What proves that a file still begins with them; None if nothing does."""
-        proves = self.as_sent and self.pair.offset
-        return Sent(self.pair, self.sha256.hexdigest()) if proves else None
 
 
 class Kept:
@@ -126,13 +101,13 @@ class _Shared:
     #: Blocks for which the queue had no room, as in `Prefix`.
     unqueued: Unqueued
     queue: deque[tuple[int, bytes]] = field(default_factory=deque)
-    #: The offset up to which there are bytes to hash.
+    #: The offset up to which there are bytes to hash. Written after those two, read before them.
     sent: int = 0
     #: Where the server had the transfer begin, or go on further ahead; and how many bytes before
     #: its beginning were not hashed.
     began: int = 0
     owed: int = 0
-    #: For all of the above: held for no longer than it takes to look something up.
+    #: For going back. The sender needs it for nothing else: who hashes has a lower priority.
     lock: threading.Lock = field(default_factory=threading.Lock)
     ending: bool = False
     over: bool = False
@@ -166,8 +141,9 @@ class Hashing:
         self._patient = patient
         self._began_s = clock.boot_s()
         self._saved = 0
-        here = prefix.pair, prefix.sha256.fork()
-        self._earlier = deque(prefix.earlier or (here,), _MOST_BACK)
+        self._earlier = deque(prefix.earlier, _MOST_BACK)
+        if not prefix.earlier:
+            self._remember()
         self._shared = _Shared(dict(prefix.unqueued))
         self._shared.ended.set()
 
@@ -189,30 +165,36 @@ class Hashing:
         if shared.over:
             self._refuse_changed()
             return
-        queued = len(shared.queue) < self.room() or len(block) == self._source.size_bytes
-        digest = b"" if queued else hashlib.sha256(block).digest()
-        with shared.lock:
-            follows = self._follow(start)
-            if queued or not follows:  # even an empty one says where the next bytes begin
-                shared.queue.append((start, block if queued else b""))
-            if not queued and len(shared.unqueued) < MOST_UNQUEUED:
-                shared.unqueued[start] = len(block), digest
-            shared.sent = start + len(block)
+        if start == shared.sent != 0:
+            self._add(start, block)
+        else:
+            with shared.lock:
+                self._begin_at(start)
+                if not self._add(start, block):  # so that the hash goes back, too
+                    shared.queue.append((start, b""))
         if not shared.news.is_set():
             shared.news.set()
 
-    def _follow(self, start: int) -> bool:
-        """The next bytes begin at ``start``: after those before, or else where the server says."""
+    def _add(self, start: int, block: bytes) -> bool:
+        """True if the queue had room."""
         shared = self._shared
-        if start == shared.sent != 0:
-            return True
+        queued = len(shared.queue) < self.room() or len(block) == self._source.size_bytes
+        if queued:
+            shared.queue.append((start, block))
+        elif len(shared.unqueued) < MOST_UNQUEUED:
+            shared.unqueued[start] = len(block), hashlib.sha256(block).digest()
+        shared.sent = start + len(block)
+        return queued
+
+    def _begin_at(self, start: int) -> None:
+        """The next bytes begin there, because the server says so."""
+        shared = self._shared
         if not shared.sent:
             shared.owed = max(0, start - self.prefix.pair.offset)
         if start > shared.sent:
             shared.began = start
         shared.queue = deque(one for one in shared.queue if one[0] < start)
         shared.unqueued = {at: known for at, known in shared.unqueued.items() if at < start}
-        return False
 
     def answering(self) -> None:
         """Every byte of a PUT has been sent: there is time until its answer comes."""
@@ -227,7 +209,7 @@ class Hashing:
         """
         with self._shared.lock:
             if not self._shared.sent:
-                self._follow(whole.offset)
+                self._begin_at(whole.offset)
             self._shared.sent = whole.offset
         self._shared.news.set()
         self.answering()
@@ -304,9 +286,10 @@ class Hashing:
 
     def _next(self) -> bytes:
         """The bytes after those that are hashed; none if none were sent yet."""
+        sent = self._shared.sent  # first: see there
         with self._shared.lock:
             block = self._queued()
-            again = None if block else self._to_read_again()
+            again = None if block else self._to_read_again(min(sent, self._shared.sent))
         return block or (self._read_again(*again) if again else b"")
 
     def _queued(self) -> bytes:
@@ -327,16 +310,18 @@ class Hashing:
             self._earlier.pop()
         if not start:
             self.prefix = Prefix(sha256=sha256.started())
-        elif self._earlier and self._earlier[-1][0].offset == start:
-            pair, hashed = self._earlier[-1]
-            self.prefix = replace(self.prefix, pair=pair, sha256=hashed.fork())
-        else:
+            return
+        pair, known = self._earlier[-1] if self._earlier else (PrefixCrc(), b"")
+        hashed = sha256.restored(known, start) if pair.offset == start else None
+        if hashed is None:
             self.prefix = replace(self.prefix, as_sent=False)
+        else:
+            self.prefix = replace(self.prefix, pair=pair, sha256=hashed)
 
-    def _to_read_again(self) -> tuple[int, int, bytes] | None:
+    def _to_read_again(self, sent: int) -> tuple[int, int, bytes] | None:
         """Where the block of the next byte begins, its length and, if it is known, its SHA-256."""
         shared, position = self._shared, self.prefix.pair.offset
-        sent = shared.queue[0][0] if shared.queue else shared.sent
+        sent = min(sent, shared.queue[0][0]) if shared.queue else sent
         if position >= sent or shared.ending:
             return None
         if not self._patient and shared.sent - position > self._most_behind():
@@ -387,14 +372,17 @@ class Hashing:
         hashed.update(part)
         pair = PrefixCrc(pair.offset + len(part), google_crc32c.extend(pair.crc32c, part))
         self.prefix = replace(self.prefix, pair=pair)
-        if pair.offset % GRANULE == 0:
-            self._earlier.append((pair, hashed.fork()))
+        self._remember()
+
+    def _remember(self) -> None:
+        pair = self.prefix.pair
+        if pair.offset % GRANULE == 0 and (known := sha256.snapshot(self.prefix.sha256)):
+            self._earlier.append((pair, known))
 
     def save(self, kept_bytes: int | None = None) -> None:
         """For a process that comes after this one: up to ``kept_bytes``, if that is known."""
-        here = self.prefix.pair, self.prefix.sha256
-        pair, hashed = next((one for one in self._earlier if one[0].offset == kept_bytes), here)
-        state = hashed.state()
-        if state is not None and pair.offset != self._saved:
+        here = self.prefix.pair, self.prefix.sha256.state()
+        pair, state = next((one for one in self._earlier if one[0].offset == kept_bytes), here)
+        if isinstance(state, bytes) and pair.offset != self._saved:
             self._saved = pair.offset
             self._mark.hash.write(pair.offset, pair.crc32c, state, self.prefix.as_sent)

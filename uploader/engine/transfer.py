@@ -36,7 +36,8 @@ from uploader.core.verdict import Call, Verdict
 from uploader.engine.body import Body
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
-from uploader.engine.hashing import Digests, Hashing, Prefix
+from uploader.engine.hashing import Digests, Hashing
+from uploader.engine.prefix import Prefix
 from uploader.engine.progress import Progress
 from uploader.runtime import StopToken, bind
 from uploader.sources.local import changed

@@ -55,12 +55,6 @@ class Hash:
             return None
         return _SAVED.pack(*_WORDS.unpack_from(self._context))
 
-    def fork(self) -> Hash:
-        """As `Sha256.fork`."""
-        other = Hash(self._library)
-        other._context.raw = self._context.raw
-        return other
-
 
 def opener() -> partial[Hash]:
     """Makes hashes. Raises AttributeError or OSError if this Python has not loaded OpenSSL."""

@@ -27,9 +27,6 @@ class Sha256(Protocol):
     def state(self) -> bytes | None:
         """What `resumed` goes on from; None if it cannot be known, or not at this length."""
 
-    def fork(self) -> Sha256:
-        """Another one of the same bytes, that goes on by itself."""
-
 
 class Plain:
     """Python's own, whose state is never known."""
@@ -50,10 +47,24 @@ class Plain:
         return None
 
     def fork(self) -> Plain:
-        """As `Sha256.fork`."""
+        """Another one of the same bytes, which goes on by itself."""
         other = Plain()
         other._hash = self._hash.copy()
         return other
+
+
+#: A state, or a copy of a hash whose state is not known.
+Snapshot = bytes | Plain
+
+
+def snapshot(hashed: Sha256) -> Snapshot | None:
+    """What `restored` goes on from, in a few bytes if that can be; None as of `Sha256.state`."""
+    return hashed.fork() if isinstance(hashed, Plain) else hashed.state()
+
+
+def restored(known: Snapshot, length: int) -> Sha256 | None:
+    """The hash of ``length`` bytes of which that is the snapshot; None as of `resumed`."""
+    return known.fork() if isinstance(known, Plain) else resumed(known, length)
 
 
 class Opener(Protocol):
