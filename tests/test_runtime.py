@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import platform
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -100,3 +103,28 @@ def test_a_thread_that_ends_by_an_error_is_in_the_log(caplog: pytest.LogCaptureF
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.ERROR, "thread odd one: unexpected error")
     ]
+
+
+_HEAPS_OF_THREADS = """
+import ctypes, sys, threading
+from uploader.runtime import share_memory
+if "share" in sys.argv:
+    share_memory()
+go, threads = threading.Barrier(33), []
+for _ in range(32):
+    threads.append(threading.Thread(target=lambda: (bytes(100_000), go.wait(), go.wait())))
+    threads[-1].start()
+go.wait()
+ctypes.CDLL(None).malloc_stats()
+go.wait()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has one for each thread")
+def test_threads_share_a_few_heaps() -> None:
+    counted = []
+    for words in ([], ["share"]):
+        command = [sys.executable, "-c", _HEAPS_OF_THREADS, *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        counted.append(done.stderr.count("Arena "))
+    assert counted[1] <= 4 < counted[0]

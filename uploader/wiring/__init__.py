@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 from uploader.core.addresses import is_plain
 from uploader.core.errors import StoreError, UsageError
-from uploader.runtime import Clock, StopToken, SystemClock, open_files, processors, spawn
+from uploader.runtime import (
+    Clock,
+    StopToken,
+    SystemClock,
+    open_files,
+    processors,
+    share_memory,
+    spawn,
+)
 from uploader.wiring.stores import Store as Store
 from uploader.wiring.stores import hooks_of, sweep
 from uploader.wiring.stores import locate as locate
@@ -92,6 +100,7 @@ def worker(
                 _log.warning("%s", concern)
             claims = Claims(engine, clock().now, on_event, scope.only, sealing)
             given = by_now or (lambda: settings)
+            share_memory()
             context = _context(settings, engine, lock, watch.changed, claims, given)
             yield Worker(context), Jobs(engine, seal=sealing)
     except StoreError as error:
