@@ -34,6 +34,7 @@ TRANSITIONS: dict[str, Write] = {
     "retry_at": lambda held: held.retry_at(LATER, REASON),
     "wait_until": lambda held: held.wait_until(LATER),
     "poll_again": lambda held: held.poll_again(LATER, 1.0, "m"),
+    "wait_for_disk": lambda held: held.wait_for_disk(waiting=True),
     "block": lambda held: held.block(REASON),
     "fail": lambda held: held.fail(REASON),
     "fall_back_to_put": lambda held: held.fall_back_to_put(),
