@@ -249,6 +249,21 @@ def test_what_is_sent_again_after_all_of_it_was_hashed_is_hashed_again(
     assert clock.run(body)
 
 
+@pytest.mark.parametrize("back", [0, 3])
+def test_a_kill_just_after_the_server_went_back_leaves_no_state_of_bytes_that_are_sent_again(
+    file: Memory, mark: Mark, tmp_path: Path, back: int
+) -> None:
+    before = Bench(file, mark, patient=True)
+    before.send(STARTS[:7])
+    before.hashing.save()
+    other = forged(CONTENT, 5 * BLOCK_BYTES + 9)
+    before.send(STARTS[back:7], other)  # and it is killed; the server has seven blocks
+    file.content = other
+    after = Bench(file, Marks(tmp_path / "marks").of(FILE), patient=True)
+    after.send(STARTS[7:], other)
+    assert_true(after, CONTENT[: back * BLOCK_BYTES] + other[back * BLOCK_BYTES :])
+
+
 def test_what_was_sent_after_the_hash_was_given_up_is_not_proven(
     file: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -308,6 +308,11 @@ class Hashing:
             return
         while self._earlier and self._earlier[-1][0].offset > start:
             self._earlier.pop()
+        self._set_back(start)
+        self._saved = -1  # what was saved may hold bytes that are sent again
+        self.save()
+
+    def _set_back(self, start: int) -> None:
         if not start:
             self.prefix = Prefix(sha256=sha256.started())
             return
