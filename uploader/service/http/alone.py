@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
+import socket
 from types import FrameType
 
 from uploader import wiring
@@ -29,17 +29,20 @@ def serve(settings: Settings, jobs: Jobs) -> None:
     log_as(settings.log)
     with store_errors():
         private_folder(settings.state_dir)  # with PostgreSQL nothing has needed it before
-    clock, ending = wiring.clock(), threading.Event()
+    clock = wiring.clock()
+    bell, rung = socket.socketpair()
     with (
+        bell,
+        rung,
         bound(settings) as listener,
         announced(settings.state_dir, written(listener), works=False),
     ):
         keeper = Keeper(api_token(settings.state_dir), clock)
 
         def end(_number: int, _frame: FrameType | None) -> None:
-            ending.set()
+            bell.send(b".")
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, end)
         _log.info("the API listens on %s; `uploader dashboard` opens its page", written(listener))
-        answer(lambda: settings, jobs, clock, keeper, listener, no_worker, ending)
+        answer(lambda: settings, jobs, clock, keeper, listener, no_worker, rung)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
@@ -24,13 +25,14 @@ from uploader.service.http.site import Site
 from uploader.service.http.tokens import COOKIE_LIFE
 
 _MAX_WAIT_S = 30.0
-_PROBLEM = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+_SCHEMA = "#/components/schemas/{model}"
+_PROBLEM = {problems.MEDIA_TYPE: {"schema": {"$ref": _SCHEMA.format(model=Problem.__name__)}}}
 _NO: dict[int | str, dict[str, Any]] = {
     503: {"description": "No.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }
 _SEQ = 2**62
 _REFUSED: dict[int | str, dict[str, Any]] = {
-    status.value: {"model": Problem, "description": status.phrase}
+    status.value: {"description": status.phrase, "content": _PROBLEM}
     for status in (
         HTTPStatus.UNAUTHORIZED,
         HTTPStatus.FORBIDDEN,
@@ -47,19 +49,15 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
 
 class _App(FastAPI):
     def openapi(self) -> dict[str, Any]:
-        """As FastAPI writes it, with refusals as what they are: problem documents."""
+        """As FastAPI writes it, with the schema of what refuses.
+
+        It is not a `model` of each answer: of that, every route would make a validator of its own.
+        """
         if self.openapi_schema is None:
-            for path in super().openapi()["paths"].values():
-                for way in path.values():
-                    _as_problems(way["responses"].values())
+            schema = TypeAdapter(Problem).json_schema(ref_template=_SCHEMA)
+            named = schema.pop("$defs", {}) | {Problem.__name__: schema}
+            super().openapi()["components"]["schemas"].update(named)
         return super().openapi()
-
-
-def _as_problems(answers: Iterable[dict[str, Any]]) -> None:
-    for answer in answers:
-        for content in [*answer.get("content", {}).values()]:
-            if content.get("schema") == _PROBLEM:
-                answer["content"] = {problems.MEDIA_TYPE: content}
 
 
 def application(site: Site, names: Names, address: str, feed: Feed) -> ASGIApp:
@@ -73,23 +71,20 @@ def application(site: Site, names: Names, address: str, feed: Feed) -> ASGIApp:
         responses=_REFUSED,
     )
     problems.install(app)
-    app.include_router(jobs.routes(site))
-    app.include_router(steering.routes(site))
-    app.include_router(folders.routes(site))
-    app.include_router(_events(feed))
-    app.include_router(metrics.routes(site))
-    app.include_router(_health(site))
-    app.include_router(_door(site, address))
+    for room in (jobs, steering, folders, metrics):  # routers that are included are built twice
+        room.add_routes(app.router, site)
+    _add_events(app.router, feed)
+    _add_health(app.router, site)
+    _add_door(app.router, site, address)
     app.mount("/", page.files())
     return Doors(app, site.keeper, names, address, site.clock)
 
 
-def _events(feed: Feed) -> APIRouter:
-    router = APIRouter(prefix="/api")
+def _add_events(router: APIRouter, feed: Feed) -> None:
     streams: set[object] = set()
 
     @router.get(
-        "/events",
+        "/api/events",
         response_model=list[EventJson],
         description="The events after `since`. Waits for one up to `wait` seconds. With `Accept:"
         " text/event-stream` it goes on for ever; `Last-Event-ID` says where.",
@@ -121,11 +116,9 @@ def _events(feed: Feed) -> APIRouter:
 
         return StreamingResponse(lines(), media_type="text/event-stream")
 
-    return router
 
-
-def _health(site: Site) -> APIRouter:
-    router, ready = APIRouter(), Ready(site)
+def _add_health(router: APIRouter, site: Site) -> None:
+    ready = Ready(site)
 
     @router.get("/livez", response_class=PlainTextResponse, responses=_NO)
     async def livez() -> Response:
@@ -137,16 +130,12 @@ def _health(site: Site) -> APIRouter:
         """503 if the store cannot be used."""
         return _health_of(good=await ready())
 
-    return router
-
 
 def _health_of(*, good: bool) -> PlainTextResponse:
     return PlainTextResponse("ok\n" if good else "no\n", HTTPStatus.OK if good else 503)
 
 
-def _door(site: Site, address: str) -> APIRouter:
-    router = APIRouter()
-
+def _add_door(router: APIRouter, site: Site, address: str) -> None:
     @router.get(PROOF + "{question}", include_in_schema=False)
     async def prove(question: str) -> Response:
         answer = site.keeper.answer(question, address)
@@ -171,5 +160,3 @@ def _door(site: Site, address: str) -> APIRouter:
             samesite="strict",
         )
         return answer
-
-    return router

@@ -34,12 +34,11 @@ class FoldersDocument(TypedDict):
     parent: Annotated[str | None, "The folder above, if it is below a root, too."]
 
 
-def routes(site: Site) -> APIRouter:
+def add_routes(router: APIRouter, site: Site) -> None:
     """The only route that lists folders."""
-    router = APIRouter(prefix="/api")
     roots = site.settings.api.roots
 
-    @router.get("/folders", response_model=FoldersDocument)
+    @router.get("/api/folders", response_model=FoldersDocument)
     def folders(path: Annotated[str, Query(max_length=4096)] = "") -> Response:
         if not path:
             listed = [_folder(root, str(root)) for root in roots]
@@ -49,8 +48,6 @@ def routes(site: Site) -> APIRouter:
         listed = [_folder(one, one.name) for one in _below(real) if is_below(roots, str(one))]
         parent = above if is_below(roots, above) else None
         return JSONResponse({"folders": listed, "parent": parent})
-
-    return router
 
 
 def _below(folder: Path) -> Iterator[Path]:

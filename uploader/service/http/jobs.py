@@ -85,19 +85,17 @@ class NothingBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-def routes(site: Site) -> APIRouter:
+def add_routes(router: APIRouter, site: Site) -> None:
     """All of them. Each one is short and blocks only on the store or on a folder's files."""
-    router = APIRouter(prefix="/api")
     _reading(router, site)
     _writing(router, site)
     _verbs(router, site)
-    return router
 
 
 def _reading(router: APIRouter, site: Site) -> None:
     table, settings, clock = site.jobs, site.settings, site.clock
 
-    @router.get("/jobs", response_model=JobsPage)
+    @router.get("/api/jobs", response_model=JobsPage)
     def jobs(
         after: Annotated[int, Query(ge=0, lt=2**62)] = 0,
         limit: Annotated[int, Query(ge=1, le=MAX_JOBS)] = _USUAL_JOBS,
@@ -120,16 +118,16 @@ def _reading(router: APIRouter, site: Site) -> None:
         }
         return JSONResponse(page)
 
-    @router.get("/jobs/{job}", response_model=JobDocument)
+    @router.get("/api/jobs/{job}", response_model=JobDocument)
     def job(job: Ref) -> Response:
         found = table.find(job)
         return JSONResponse(job_document(found, table.files(found.id), clock.now()))
 
-    @router.get("/jobs/{job}/files", response_model=FilesPage)
+    @router.get("/api/jobs/{job}/files", response_model=FilesPage)
     def files(job: Ref) -> Response:
         return JSONResponse({"files": [file_json(one) for one in table.files(table.find(job).id)]})
 
-    @router.get("/jobs/{job}/explain", response_model=ExplanationDocument)
+    @router.get("/api/jobs/{job}/explain", response_model=ExplanationDocument)
     def explain(job: Ref) -> Response:
         now, base_url = clock.now(), settings.fireworks.base_url
         limits = limits_in_force(site.settings, table, now)
@@ -138,7 +136,7 @@ def _reading(router: APIRouter, site: Site) -> None:
         told = explanation_document(found.job, found.sentences, step, found.last)
         return JSONResponse(told)
 
-    @router.get("/workers", response_model=WorkersDocument)
+    @router.get("/api/workers", response_model=WorkersDocument)
     def workers() -> Response:
         return JSONResponse({"workers": [worker_json(worker) for worker in table.workers()]})
 
@@ -146,7 +144,7 @@ def _reading(router: APIRouter, site: Site) -> None:
 def _writing(router: APIRouter, site: Site) -> None:
     table, settings, clock = site.jobs, site.settings, site.clock
 
-    @router.post("/jobs", response_model=JobDocument, status_code=HTTPStatus.CREATED)
+    @router.post("/api/jobs", response_model=JobDocument, status_code=HTTPStatus.CREATED)
     def enqueue(body: EnqueueBody) -> Response:
         request = request_of(body, folder_below(settings.api.roots, body.path))
         with reading_below(settings.api.roots):
@@ -156,7 +154,7 @@ def _writing(router: APIRouter, site: Site) -> None:
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
         return JSONResponse(_document(site, job_id), status_code=status)
 
-    @router.post("/preflight", response_model=PreflightDocument)
+    @router.post("/api/preflight", response_model=PreflightDocument)
     def preflight(body: EnqueueBody) -> Response:
         request = request_of(body, folder_below(settings.api.roots, body.path))
         with reading_below(settings.api.roots):
@@ -168,19 +166,19 @@ def _writing(router: APIRouter, site: Site) -> None:
 def _verbs(router: APIRouter, site: Site) -> None:
     table, settings, clock = site.jobs, site.settings, site.clock
 
-    @router.post("/jobs/{job}/pause", response_model=JobDocument)
+    @router.post("/api/jobs/{job}/pause", response_model=JobDocument)
     def pause(job: Ref, _body: NothingBody | None = None) -> Response:
         return _applied(site, job, Verb.PAUSE)
 
-    @router.post("/jobs/{job}/resume", response_model=JobDocument)
+    @router.post("/api/jobs/{job}/resume", response_model=JobDocument)
     def resume(job: Ref, _body: NothingBody | None = None) -> Response:
         return _applied(site, job, Verb.RESUME)
 
-    @router.post("/jobs/{job}/cancel", response_model=JobDocument)
+    @router.post("/api/jobs/{job}/cancel", response_model=JobDocument)
     def cancel(job: Ref, body: CancelBody | None = None) -> Response:
         return _applied(site, job, Verb.CANCEL, delete_remote=bool(body and body.delete_remote))
 
-    @router.post("/jobs/{job}/retry", response_model=JobDocument)
+    @router.post("/api/jobs/{job}/retry", response_model=JobDocument)
     def retry(job: Ref, body: RetryBody | None = None) -> Response:
         if body is None or not (body.rescan or body.replace):
             return _applied(site, job, Verb.RETRY)

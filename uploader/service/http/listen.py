@@ -128,7 +128,7 @@ def listening(
                 # It loads a web server, and fails if the program was replaced meanwhile.
                 from uploader.service.http import server  # noqa: PLC0415
 
-                server.serve(by_now, jobs, clock, keeper, listener, turned_s, ending)
+                server.serve(by_now, jobs, clock, keeper, listener, turned_s, rung)
             except Exception:  # noqa: BLE001 - whatever it is, the daemon goes on
                 _log.exception("the API has ended; uploading goes on without it")
             finally:

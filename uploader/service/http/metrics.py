@@ -31,17 +31,14 @@ _COUNTERS = {
 }
 
 
-def routes(site: Site) -> APIRouter:
+def add_routes(router: APIRouter, site: Site) -> None:
     """The one route."""
-    router = APIRouter()
     registry = CollectorRegistry()
     registry.register(_Collector(site))
 
     @router.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    return router
 
 
 class _Collector:

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,7 +25,6 @@ from uploader.settings.schema import Settings
 from uploader.store.jobs import Jobs
 
 _GRACE_S = 1
-_LOOK_S = 0.25
 
 
 class _Server(uvicorn.Server):
@@ -49,9 +47,9 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
     keeper: Keeper,
     listener: socket.socket,
     turned_s: Callable[[], float | None],
-    ending: threading.Event,
+    bell: socket.socket,
 ) -> None:
-    """Answer requests on ``listener`` until ``ending`` is set; ``by_now`` as in `Site`."""
+    """Answer requests on ``listener`` until ``bell`` can be read; ``by_now`` as in `Site`."""
     settings = by_now()
     site = Site(by_now, jobs, keeper, clock, turned_s)
     host = settings.api.address[0].lower()
@@ -73,9 +71,12 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
     )
 
     async def until_ended() -> None:
-        running = asyncio.ensure_future(server.serve([listener]))
-        while not ending.is_set() and not running.done():
-            await asyncio.wait([running], timeout=_LOOK_S)
+        running, rung = asyncio.ensure_future(server.serve([listener])), asyncio.Event()
+        loop, ending = asyncio.get_running_loop(), asyncio.ensure_future(rung.wait())
+        loop.add_reader(bell, rung.set)
+        await asyncio.wait([running, ending], return_when=asyncio.FIRST_COMPLETED)
+        loop.remove_reader(bell)
+        ending.cancel()
         await feed.close()  # or the end would wait for its readers
         server.should_exit = True
         await running

@@ -33,26 +33,23 @@ class EditBody(BaseModel):
     priority: Annotated[int, Field(ge=-(2**62), lt=2**62)]
 
 
-def routes(site: Site) -> APIRouter:
+def add_routes(router: APIRouter, site: Site) -> None:
     """All of them. Every worker follows a change within a second."""
-    router = APIRouter(prefix="/api")
     table, clock = site.jobs, site.clock
 
-    @router.get("/limits", response_model=LimitsDocument)
+    @router.get("/api/limits", response_model=LimitsDocument)
     def limits() -> Response:
         return JSONResponse(limits_document(limits_in_force(site.settings, table, clock.now())))
 
-    @router.post("/limits", response_model=LimitsDocument)
+    @router.post("/api/limits", response_model=LimitsDocument)
     def choose(body: LimitsBody) -> Response:
         choose_limits(
             table, clock.now(), bandwidth=body.bandwidth, files=body.files, max_jobs=body.jobs
         )
         return limits()
 
-    @router.post("/jobs/{job}/edit", response_model=JobDocument)
+    @router.post("/api/jobs/{job}/edit", response_model=JobDocument)
     def edited(job: Ref, body: EditBody) -> Response:
         now = clock.now()
         found = edit(table, table.find(job).id, now, priority=body.priority)
         return JSONResponse(job_document(found, table.files(found.id), now))
-
-    return router
