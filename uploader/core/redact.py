@@ -25,6 +25,9 @@ _MIN_SPELLED_CHARS = 8
 #: A longer one (a whole URL) is only searched for as it is: its parts are known secrets, too.
 _MAX_SPELLED_CHARS = 1024
 
+#: So much of a spelling's end is looked for first.
+_END_CHARS = 6
+
 #: The API keys of this process, newest last: a replaced key is still a secret.
 _KEYS: deque[str] = deque(maxlen=8)
 
@@ -98,8 +101,7 @@ def _without_spellings(text: str, secrets: list[str]) -> str:
     They are searched for in the text without all that may be ignored, so that the patterns need
     not allow for it between any two characters, which would take time beyond proportion.
     """
-    patterns = [pattern for secret in secrets for pattern in _spellings(secret)]
-    if not patterns:
+    if not any(_has_spellings(secret) for secret in secrets):
         return text
     pieces, starts, places, at, end = [], [], [], 0, 0
     for ignored in chain(_IGNORED.finditer(text), (None,)):
@@ -122,7 +124,9 @@ def _without_spellings(text: str, secrets: list[str]) -> str:
 
     spans = sorted(
         (begin(found.start()), place(found.end() - 1) + 1)
-        for pattern in patterns
+        for secret in secrets
+        if _has_spellings(secret) and _ends(secret).search(squeezed)
+        for pattern in _spellings(secret)
         for found in pattern.finditer(squeezed)
     )
     kept, end = [], 0
@@ -134,16 +138,31 @@ def _without_spellings(text: str, secrets: list[str]) -> str:
 
 
 @functools.lru_cache(maxsize=32)
+def _bare(secret: str) -> str:
+    return _IGNORED.sub("", secret)
+
+
+def _has_spellings(secret: str) -> bool:
+    return secret.isascii() and _MIN_SPELLED_CHARS <= len(_bare(secret)) <= _MAX_SPELLED_CHARS
+
+
+@functools.lru_cache(maxsize=32)
+def _ends(secret: str) -> re.Pattern[str]:
+    """How every spelling of ``secret`` ends; most texts hold none, and this is made in no time."""
+    raw = secret.encode()
+    literal = {form[-_END_CHARS:] for form in (raw.hex(), *_base64_forms(raw))}
+    written = "".join(map(_written, _bare(secret)[-_END_CHARS:]))
+    return re.compile("|".join([written, *map(re.escape, sorted(literal))]), re.IGNORECASE)
+
+
+@functools.lru_cache(maxsize=32)
 def _spellings(secret: str) -> tuple[re.Pattern[str], ...]:
     """What to search for in a text without all that is ignored."""
-    bare = _IGNORED.sub("", secret)
-    if not _MIN_SPELLED_CHARS <= len(bare) <= _MAX_SPELLED_CHARS or not secret.isascii():
-        return ()
-    encoded = "|".join(map(re.escape, sorted(_base64_forms(secret.encode()))))
+    raw = secret.encode()
     return (
-        re.compile("".join(map(_written, bare)), re.IGNORECASE),
-        re.compile(secret.encode().hex(), re.IGNORECASE),
-        re.compile(encoded),
+        re.compile("".join(map(_written, _bare(secret))), re.IGNORECASE),
+        re.compile(raw.hex(), re.IGNORECASE),
+        re.compile("|".join(map(re.escape, sorted(_base64_forms(raw))))),
     )
 
 
