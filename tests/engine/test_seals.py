@@ -51,7 +51,7 @@ def write(lab: Lab, statement: Any) -> None:
 def begun(lab: Lab, account: str = "sandbox", **sizes: Any) -> int:
     """A job whose upload was interrupted in the middle."""
     job_id = lab.enqueue(lab.model(**sizes), account=account)
-    lab.bytes_per_s = 1000.0
+    lab.bytes_per_s = float(GRANULE)
     lab.run_until(lambda: lab.job(job_id).bytes_confirmed > 0)
     lab.bytes_per_s = None
     return job_id
