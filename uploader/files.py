@@ -30,6 +30,8 @@ _CLOCK = SystemClock()
 _ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar(
     "only_below", default=None
 )
+#: Whether `beginning` gives a file in memory, which no disk keeps waiting.
+HAS_MEMORY_FILES = hasattr(os, "memfd_create")
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 

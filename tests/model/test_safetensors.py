@@ -3,6 +3,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,14 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from tests.model.build import safetensors
-from uploader.model.reading import Malformed
-from uploader.model.safetensors import MAX_HEADER_BYTES, WrongSize, read_header
+from uploader import files
+from uploader.model.reading import Malformed, TooLong
+from uploader.model.safetensors import (
+    MAX_HEADER_BYTES,
+    WrongSize,
+    has_sound_header,
+    read_header,
+)
 from uploader.model.tensors import Tensor
 
 
@@ -262,3 +271,138 @@ def test_without_a_file_of_our_own_the_library_reads_the_file_itself(
         else:
             monkeypatch.setattr(os, "memfd_create", refused, raising=False)
         assert [*read_header(path).tensors] == ["a"]
+
+
+def dense(count: int, shape: str = "1") -> bytes:
+    """A file of that many tensors of a byte each, with names as short as there can be."""
+    entries = (
+        f'"{n:x}":{{"dtype":"U8","shape":[{shape}],"data_offsets":[{n},{n + 1}]}}'
+        for n in range(count)
+    )
+    return framed(f"{{{','.join(entries)}}}".encode(), bytes(count))
+
+
+@pytest.mark.parametrize(
+    ("count", "shape"), [(245_000, "1"), (180_000, "1,1,1,1,1,1,1,1")], ids=["flat", "deep"]
+)
+def test_a_header_of_more_tensors_than_any_model_has_is_read(
+    tmp_path: Path, count: int, shape: str
+) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(dense(count, shape))
+    assert len(read_header(file).tensors) == count
+
+
+def test_brackets_in_metadata_are_only_text(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    tags = json.dumps({"tags": "[" * 400 + "]" * 400})
+    file.write_bytes(framed({"__metadata__": {"tags": tags}, "a": tensor([1], 0, 1)}, b"1"))
+    assert [*read_header(file).tensors] == ["a"]
+    assert is_sound(file)
+
+
+@pytest.mark.parametrize("unit", ["[", "{", ",", '"'])
+def test_a_header_of_countless_values_is_never_given_to_the_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit: str
+) -> None:
+    monkeypatch.delattr("safetensors.safe_open")
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(framed(b"{" + unit.encode() * 3_000_000 + b"}"))
+    with pytest.raises(TooLong, match="more values than that of any model"):
+        read_header(file)
+
+
+def is_sound(path: Path) -> bool:
+    with path.open("rb") as file:
+        return has_sound_header(file)
+
+
+#: Longer than what the library judges while files are in flight, and as short as most are.
+COUNTS = pytest.mark.parametrize("count", [6000, 3], ids=["long", "short"])
+
+
+@COUNTS
+def test_a_sound_header_is_found_sound_whatever_its_length(tmp_path: Path, count: int) -> None:
+    file = tmp_path / "a.safetensors"
+    for body in (
+        dense(count),
+        framed(json.dumps(json.loads(dense(count)[8:-count]), indent=9).encode(), bytes(count)),
+    ):
+        file.write_bytes(body)
+        assert is_sound(file)
+
+
+@COUNTS
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: whole[:-1],
+        lambda whole: whole + b"\0",
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole[:8] + bytes(len(whole) - 8),
+        lambda whole: whole[:8] + b"<" + whole[9:],
+        lambda whole: whole[:8] + b" " * (len(whole) - 8),
+        lambda whole: whole.replace(b"[0,1]", b"[1,0]"),
+        lambda whole: whole.replace(b"[1,2]", b"[1,1]"),
+        lambda whole: bytes(8) + whole[8:],
+    ],
+    ids=["short", "surplus", "half", "zeros", "page", "space", "turned", "hole", "empty"],
+)
+def test_a_header_that_is_not_of_this_file_is_not_sound(
+    tmp_path: Path, count: int, damage: Callable[[bytes], bytes]
+) -> None:
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(damage(dense(count)))
+    assert not is_sound(file)
+
+
+@COUNTS
+def test_without_files_in_memory_a_header_is_only_asked_whether_it_fills_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """The library would read the disk itself, while the others wait for it."""
+    monkeypatch.setattr(files, "HAS_MEMORY_FILES", False)
+    monkeypatch.delattr("safetensors.safe_open")
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(dense(count))
+    assert is_sound(file)
+
+
+def nested_lists(length: int) -> bytes:
+    lists = b"[" * 120 + b"]" * 120 + b","
+    body = b'{"a":{"dtype":"U8","data_offsets":[0,0],"shape":[' + lists * (length // 241)
+    return framed(body.ljust(length))
+
+
+ASK = """
+import resource, sys, threading
+import numpy, safetensors
+from uploader.model.safetensors import has_sound_header
+def ask():
+    with open(sys.argv[1], "rb") as file:
+        has_sound_header(file)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+threads = [threading.Thread(target=ask) for _ in range(32)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+MAX_GROWTH_MB = 100
+HOSTILE: dict[str, bytes] = {
+    "as much as the library judges": nested_lists(256 * 1024),
+    "nested lists": nested_lists(15_990_000),
+    "as long as there can be": MAX_HEADER_BYTES.to_bytes(8, "little") + b"{",
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("body", HOSTILE.values(), ids=HOSTILE)
+def test_any_number_of_headers_at_once_takes_little_memory(tmp_path: Path, body: bytes) -> None:
+    """A worker has many files in flight, and whoever writes to the folder can swap them all."""
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(body)
+    os.truncate(file, 8 + int.from_bytes(body[:8], "little"))  # sparse
+    command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", ASK, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kib_per_mb = 1024 * (1 if sys.platform == "linux" else 1024)
+    assert int(done.stdout) / kib_per_mb < MAX_GROWTH_MB

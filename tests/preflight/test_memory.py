@@ -106,6 +106,25 @@ def metadata_alone(root: Path) -> None:
     (root / "model.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
 
 
+def of_lists(root: Path, unit: str) -> None:
+    """A header as long as one that is read, of lists that the library would make objects of."""
+    shape = ",".join([unit] * (15_990_000 // (len(unit) + 1)))
+    body = f'{{"a":{{"dtype":"U8","data_offsets":[0,0],"shape":[{shape}]}}}}'.encode()
+    (root / "model.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
+
+
+def nested_header(root: Path) -> None:
+    of_lists(root, "[" * 120 + "]" * 120)
+
+
+def header_of_short_lists(root: Path) -> None:
+    of_lists(root, "[0]")
+
+
+def header_of_numbers(root: Path) -> None:
+    of_lists(root, "0")
+
+
 def wide_characters(root: Path) -> None:
     """An index whose text takes four times its bytes."""
     name = "\N{GRINNING FACE}".encode() * 9_900_000
@@ -189,6 +208,9 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "an index of wide characters": (wide_characters, ""),
     "an index of many entries": (entries_of_an_index, "warning index_json"),
     "a header of metadata": (metadata_alone, "warning safetensors_header"),
+    "a header of nested lists": (nested_header, "warning safetensors_header"),
+    "a header of short lists": (header_of_short_lists, "warning safetensors_header"),
+    "a header of numbers": (header_of_numbers, "warning safetensors_header"),
     "a signature of countless values": (signed, "warning model_sig"),
     "many names of one long header": (names_of_one_header, "warning safetensors_header"),
     "a zip with two ends": (two_ends, "warning pickled_weights"),

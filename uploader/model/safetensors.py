@@ -1,13 +1,15 @@
 """The header of a .safetensors file: 8 bytes of length, then JSON; tensors are not read.
 
 Hugging Face's own library decides whether a header is sound. This file adds what the library does
-not tell: how many bytes a file lacks, and what its tensors look like.
+not tell: how many bytes a file lacks, and what its tensors look like. And it bounds what the
+library is given, which makes an object of 128 bytes of each `[` before it knows what that is for.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +24,20 @@ from uploader.model.tensors import Tensor, Tensors
 MAX_HEADER_BYTES = 100_000_000
 #: To read a header, the library needs ten times its length; this is enough for 150 000 tensors.
 MAX_READ_BYTES = 16_000_000
-#: Ten for each tensor of the longest header. Metadata may be made of far more, and each of them
-#: costs the library fifty times its bytes.
-_MAX_QUOTES = 2_500_000
+#: How often these may be there. The longest header that is read has at most 246 000 tensors, of 65
+#: bytes or more. Each has ten quotes, two `[` and one `{`, and three commas more than dimensions:
+#: of eight dimensions, there is room for 200 000. Metadata may be made of far more quotes, and
+#: values may be nested without end.
+_MOST = {b'"': 2_500_000, b"[": 500_000, b"{": 250_000, b",": 2_500_000}
+#: A header of so many bytes is judged by the library while files are in flight, too: that of nearly
+#: every file. It is as much as is in memory of each of them anyway; the library needs 16 MB for it.
+_JUDGED_BYTES = 256 * 1024
+#: One at a time in this process. Nobody waits for a disk with it.
+_JUDGING = threading.Lock()
+_BLOCK_BYTES = 64 * 1024
 _SPAN = re.compile(rb'"data_offsets"\s*:\s*\[\s*(\d{1,19})\s*,\s*(\d{1,19})\s*\]')
+#: A span of 60 bytes, and as much white space as nobody writes.
+_SPAN_BYTES = 200
 _LENGTH_BYTES = 8
 #: More than any framework has.
 _MAX_DIMENSIONS = 64
@@ -63,11 +75,19 @@ def read_header(path: Path, allowance: Allowance | None = None) -> Header:
 
 
 def has_sound_header(file: BinaryIO) -> bool:
-    """Does the header of what is open fit its size, as far as it can be read?"""
+    """Does the header of what is open fit its size, as far as it can be read?
+
+    For any number of files at once, whatever is in them: no more than `_JUDGED_BYTES` of each are
+    in memory, and the library has one of them. Of a longer header it is only asked whether the
+    tensors that it names fill the file.
+    """
     try:
-        _header(file)
-    except TooLong:
-        return True  # its size fits, and no more can be known
+        size_bytes, prefix, length = _beginning(file)
+        if length > _JUDGED_BYTES or not files.HAS_MEMORY_FILES:
+            return _fills(file, length, size_bytes - _LENGTH_BYTES - length)
+        raw = file.read(length)
+        with _JUDGING:
+            _judged(file, prefix, raw, size_bytes)
     except (Malformed, OSError):
         return False
     return True
@@ -75,24 +95,53 @@ def has_sound_header(file: BinaryIO) -> bool:
 
 def _header(file: BinaryIO, allowance: Allowance | None = None) -> Header:
     """As `read_header`, but raises OSError if it cannot be read."""
-    size_bytes = os.fstat(file.fileno()).st_size
-    file.seek(0)
-    prefix = file.read(_LENGTH_BYTES)
-    length = _header_length(prefix, size_bytes)
+    size_bytes, prefix, length = _beginning(file)
     if allowance:
         allowance.take(length)
     raw = file.read(length)
     data_bytes = size_bytes - _LENGTH_BYTES - length
-    if length > MAX_READ_BYTES or raw.count(b'"') > _MAX_QUOTES:
+    if length > MAX_READ_BYTES:
         _check_size(raw, data_bytes)
         raise TooLong(f"has a header of {size(length)}, too long to be read")
+    if any(raw.count(char) > most for char, most in _MOST.items()):
+        _check_size(raw, data_bytes)
+        raise TooLong("has a header of more values than that of any model: it was not read")
     try:
-        # What was bounded is what the library reads: the owner of the file may change it meanwhile.
-        with files.beginning(file, prefix, raw, size_bytes=size_bytes) as name:
-            return _read(name, data_bytes)
+        return _judged(file, prefix, raw, size_bytes)
     except Malformed:
         _check_size(raw, data_bytes)
         raise
+
+
+def _beginning(file: BinaryIO) -> tuple[int, bytes, int]:
+    """The size of the file, its first bytes, and the length of the header that they give."""
+    size_bytes = os.fstat(file.fileno()).st_size
+    file.seek(0)
+    prefix = file.read(_LENGTH_BYTES)
+    return size_bytes, prefix, _header_length(prefix, size_bytes)
+
+
+def _judged(file: BinaryIO, prefix: bytes, raw: bytes, size_bytes: int) -> Header:
+    # What was bounded is what the library reads: the owner of the file may change it meanwhile.
+    with files.beginning(file, prefix, raw, size_bytes=size_bytes) as name:
+        return _read(name, size_bytes - len(prefix) - len(raw))
+
+
+def _fills(file: BinaryIO, length: int, data_bytes: int) -> bool:
+    """Is it an object whose tensors fill the rest of the file? Read block by block."""
+    held = end = 0
+    known = b""
+    for position in range(0, length, _BLOCK_BYTES):
+        block = file.read(min(_BLOCK_BYTES, length - position))
+        if not position and not block.lstrip().startswith(b"{"):
+            return False
+        known += block
+        done = 0
+        for found in _SPAN.finditer(known):
+            start, stop = int(found[1]), int(found[2])
+            end, held, done = max(end, stop), held + stop - start, found.end()
+        known = known[max(done, len(known) - _SPAN_BYTES) :]
+    return held == end == data_bytes
 
 
 def _header_length(prefix: bytes, size_bytes: int) -> int:
