@@ -39,7 +39,7 @@ from uploader.core.job import (
 from uploader.core.limits import InForce, Move
 from uploader.core.redact import ApiKey
 from uploader.core.retry import Backoff
-from uploader.core.seal import NO_SEAL, Seal
+from uploader.core.seal import NO_SEAL, Seal, SealedJob
 from uploader.core.timetable import always
 from uploader.core.tuning import START
 from uploader.engine.context import Limits, WorkerContext
@@ -337,6 +337,9 @@ class Lab:
 
     def job(self, job_id: int = 1) -> Job:
         return self.jobs.job(job_id)
+
+    def sealed(self, job_id: int = 1) -> SealedJob:
+        return self.jobs.sealed(self.job(job_id))
 
     def file(self, path: str = "a.bin", job_id: int = 1) -> FileState:
         return next(file for file in self.jobs.files(job_id) if file.path == path)

@@ -52,7 +52,7 @@ def rewrite(path: Path, size: int) -> None:
 
 
 def rescan(lab: Lab, folder: Path, **how: Any) -> Job:
-    return lab.jobs.restart(1, lab.new_job(folder), lab.clock.now(), **how)
+    return lab.jobs.restart(lab.sealed(), lab.new_job(folder), lab.clock.now(), **how)
 
 
 def rows(lab: Lab) -> list[Any]:
@@ -142,7 +142,7 @@ def test_another_adapter_is_refused(lab: Lab) -> None:
     model = new.create_body["model"] | {"peftDetails": {"r": 8}}
     other = replace(new, create_body={"modelId": "model", "model": model})
     with pytest.raises(UsageError, match="rank"):
-        lab.jobs.restart(1, other, lab.clock.now())
+        lab.jobs.restart(lab.sealed(), other, lab.clock.now())
 
 
 @pytest.mark.parametrize("verb", [None, Verb.PAUSE])

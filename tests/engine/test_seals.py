@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete, insert, text, update
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader.core.errors import UsageError
+from uploader.core.errors import UsageError, VerbRefused
 from uploader.core.job import UNKNOWN_ACCOUNT, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.seal import NO_SEAL, Seal
@@ -227,12 +227,28 @@ def test_of_a_cancelled_job_that_was_changed_nothing_is_deleted(
 def test_a_new_run_does_not_seal_what_somebody_else_wrote(sealed: Lab) -> None:
     folder = sealed.model()
     sealed.enqueue(folder)
-    new = sealed.new_job(folder)
+    new, known = sealed.new_job(folder), sealed.sealed()
     write(sealed, update(jobs).values(path="/etc"))
     with pytest.raises(UsageError, match="no seal"):
-        sealed.jobs.restart(1, new, sealed.clock.now())
+        sealed.sealed()
     with pytest.raises(UsageError, match="no seal"):
-        sealed.jobs.check_restart(1, new)
+        sealed.jobs.restart(known, new, sealed.clock.now())
+    with pytest.raises(UsageError, match="no seal"):
+        sealed.jobs.check_restart(known, new)
+
+
+def test_a_new_run_is_of_the_row_of_which_it_was_planned(sealed: Lab) -> None:
+    """A row that was sealed once may be put back: the plan of one is not carried out on another."""
+    folder = sealed.model()
+    sealed.enqueue(folder)
+    planned, new = sealed.sealed(), sealed.new_job(folder)
+    (folder / "b.bin").write_bytes(b"more")
+    sealed.jobs.restart(planned, sealed.new_job(folder), sealed.clock.now())
+    with pytest.raises(VerbRefused, match="changed meanwhile"):
+        sealed.jobs.check_restart(planned, new)
+    with pytest.raises(VerbRefused, match="changed meanwhile"):
+        sealed.jobs.restart(planned, new, sealed.clock.now())
+    assert sealed.job().run_number == 2
 
 
 @pytest.mark.parametrize("word", ["INSERT", "UPDATE"])
@@ -247,7 +263,7 @@ def test_what_is_sealed_is_what_was_meant_and_not_what_the_database_made_of_it(
         sealed.enqueue(folder)
     write(sealed, text(program))
     if word == "UPDATE":
-        sealed.jobs.restart(1, sealed.new_job(folder), sealed.clock.now())
+        sealed.jobs.restart(sealed.sealed(), sealed.new_job(folder), sealed.clock.now())
     else:
         sealed.enqueue(folder)
     write(sealed, text("DROP TRIGGER t"))
@@ -265,7 +281,9 @@ def test_the_account_that_the_service_names_is_sealed(sealed: Lab) -> None:
 
 def test_a_new_run_is_sealed(sealed: Lab) -> None:
     begun(sealed)
-    sealed.jobs.restart(1, sealed.new_job(sealed.folder / "model"), sealed.clock.now())
+    sealed.jobs.restart(
+        sealed.sealed(), sealed.new_job(sealed.folder / "model"), sealed.clock.now()
+    )
     sealed.run()
     sealed.assert_ready()
 

@@ -341,7 +341,7 @@ def test_a_folder_overwritten_between_its_second_and_third_shard(
     assert_refused(lab, "source_changed")
     assert_no_object_is_spliced(scene)
     lab.boundary = lambda _: None
-    lab.jobs.restart(1, lab.new_job(folder), lab.clock.now())
+    lab.jobs.restart(lab.sealed(), lab.new_job(folder), lab.clock.now())
     lab.run()
     lab.assert_ready()
     assert stored(lab) == {name: contents[1] for name, contents in scene.contents.items()}

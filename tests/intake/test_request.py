@@ -13,6 +13,7 @@ from uploader.cli.enqueue import enqueue
 from uploader.cli.upload import upload
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
+from uploader.core.seal import SealedJob
 from uploader.intake.request import MODEL_FIELDS, EnqueueRequest, ModelFields, remote_name
 from uploader.model.fields import Fields
 
@@ -37,7 +38,7 @@ def enqueued(request: EnqueueRequest) -> EnqueueRequest:
     """``request`` as the row of its job remembers it."""
     options = request.as_options("x", Kind.LORA)
     job = replace(JOB, path="/models/x", model_id="x", kind=Kind.LORA, options=options, priority=3)
-    return EnqueueRequest.from_options(job)
+    return EnqueueRequest.from_options(SealedJob(job))
 
 
 def test_a_job_remembers_its_request() -> None:

@@ -137,7 +137,7 @@ class Store(RuleBasedStateMachine):
         job = self.before.jobs[_one_of(sorted(self.before.jobs), pick)]
         new = new_job(job.model_id, job.account, job.path)
         try:
-            after = self.jobs.restart(job.id, new, self.now, replace=replace)
+            after = self.jobs.restart(self.jobs.sealed(job), new, self.now, replace=replace)
         except (UsageError, VerbRefused):
             return
         assert after.run_number == job.run_number + 1

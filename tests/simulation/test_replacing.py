@@ -31,7 +31,7 @@ def replacing(source: Path) -> Iterator[SimLab]:
         lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
         folder = lab.folder / "two"
         shutil.copytree(source / "two", folder)
-        lab.jobs.restart(2, lab.new_job(folder), lab.clock.now())
+        lab.jobs.restart(lab.sealed(2), lab.new_job(folder), lab.clock.now())
         lab.world.script.add([{"on": "start", "match": "d.bin", "do": "status", "status": 400,
                                "times": 0}, {"on": "put", "match": "d.bin", "do": "status",
                                "status": 400, "times": 0}])  # fmt: skip
@@ -40,7 +40,7 @@ def replacing(source: Path) -> Iterator[SimLab]:
         lab.world.script = Script()
         (folder / "a.bin").unlink()
         (folder / "b.bin").write_bytes(bytes(range(256)) * (GRANULE // 128))
-        lab.jobs.restart(2, lab.new_job(folder), lab.clock.now(), replace=True)
+        lab.jobs.restart(lab.sealed(2), lab.new_job(folder), lab.clock.now(), replace=True)
         yield lab
 
 

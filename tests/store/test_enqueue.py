@@ -81,8 +81,9 @@ def test_a_new_run_has_no_more_bytes_than_a_row_may_hold(
 ) -> None:
     job_id, _ = jobs.enqueue(new(), NOW)
     put(job_id, status=Status.FAILED)
+    job = jobs.sealed(jobs.job(job_id))
     with pytest.raises(UsageError, match="more than a job may have"):
-        jobs.restart(job_id, new(sizes={"a": 2**60}), NOW, replace=False)
+        jobs.restart(job, new(sizes={"a": 2**60}), NOW, replace=False)
     assert jobs.job(job_id).status is Status.FAILED
 
 

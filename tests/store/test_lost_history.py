@@ -45,10 +45,12 @@ ACTS: dict[str, Act] = {
     },
     "delete": lambda jobs, job: jobs.apply(job.id, Verb.CANCEL, NOW, delete_remote=True),
     "enqueue": lambda jobs, job: jobs.enqueue(again(jobs, job), NOW),
-    "rescan": lambda jobs, job: jobs.restart(job.id, again(jobs, job), NOW),
-    "other files": lambda jobs, job: jobs.restart(job.id, again(jobs, job, "new.bin"), NOW),
+    "rescan": lambda jobs, job: jobs.restart(jobs.sealed(job), again(jobs, job), NOW),
+    "other files": lambda jobs, job: jobs.restart(
+        jobs.sealed(job), again(jobs, job, "new.bin"), NOW
+    ),
     "replace": lambda jobs, job: jobs.restart(
-        job.id, again(jobs, job, "new.bin"), NOW, replace=True
+        jobs.sealed(job), again(jobs, job, "new.bin"), NOW, replace=True
     ),
     "remove": lambda jobs, job: jobs.remove(job.id, NOW),
     "forecast": lambda jobs, _: forecast(None, UNLIMITED, jobs, 1, NOW),

@@ -352,8 +352,9 @@ def test_a_rescan_writes_the_files_that_it_keeps_in_a_fixed_number_of_statements
         )
         held.fail(REASON)
         held.release()
+        job = jobs.sealed(held.job)
         with statements(engine) as seen:
-            jobs.restart(held.job.id, new(model, sizes=sizes), LATER, kept=kept[1:])
+            jobs.restart(job, new(model, sizes=sizes), LATER, kept=kept[1:])
         files = jobs.files(held.job.id)
         assert [file.path for file in files if not file.stored] == ["000.bin"]
         assert files[1:] == kept[1:]

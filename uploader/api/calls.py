@@ -140,7 +140,7 @@ def retry(
         return _apply(ref, Verb.RETRY)
     with opened() as (settings, store):
         table = store.need()
-        found = table.find(str(ref))
+        found = table.sealed(table.find(str(ref)))
         clock = wiring.clock()
         begun, _ = start_over(table, found, settings, clock, replace=replace, allow=names(allow))
         return with_files(table, begun)

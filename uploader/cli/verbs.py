@@ -171,7 +171,7 @@ def _start_over(
 
     clock = wiring.clock()
     begun, seen = start_over(
-        jobs, job, settings, clock,
+        jobs, jobs.sealed(job), settings, clock,
         replace=replace, allow=allow, refused=print_findings, reads=reads,
     )  # fmt: skip
     print_findings(seen)

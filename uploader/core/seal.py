@@ -13,8 +13,13 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass, field
+from typing import NewType
 
 from uploader.core.job import FileState, Job
+
+#: A job whose seal was checked as it was read (`store/sealed.py`). Something is sealed anew, or a
+#: folder looked at, because of such a value only: a row that is read again may be another one.
+SealedJob = NewType("SealedJob", Job)
 
 _CONTEXT = b"uploader: the seals of a job table, 1"
 

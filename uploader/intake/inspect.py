@@ -141,7 +141,8 @@ def uploaded_base(folder: Folder, given: str | None, jobs: Jobs | None) -> Folde
     for job in reversed(earlier):
         if job.model == model and job.kind is Kind.BASE:
             with contextlib.suppress(UploaderError):
-                found = LocalFolder(Path(job.path)).list().without_outsiders()
+                path = jobs.sealed(job).path
+                found = LocalFolder(Path(path)).list().without_outsiders()
                 if _holds(found.manifest, jobs.files(job.id)):
                     return found
     return None

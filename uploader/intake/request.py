@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from uploader.core.errors import NotFound, UsageError
-from uploader.core.job import ACCOUNT_ID, Job, Kind
+from uploader.core.job import ACCOUNT_ID, Kind
+from uploader.core.seal import SealedJob
 from uploader.model.model_id import check_model_id
 
 PRIORITIES = range(-1000, 1001)
@@ -138,7 +139,7 @@ class EnqueueRequest:
         return {_key(name): word for name, word in words.items() if word or name in _ALWAYS}
 
     @classmethod
-    def from_options(cls, job: Job, *, allow: Sequence[str] = ()) -> Self:
+    def from_options(cls, job: SealedJob, *, allow: Sequence[str] = ()) -> Self:
         """The request that made ``job``; ``allow`` waives checks on top of those it waived."""
         options = job.options
         given = {name: options[_key(name)] for name in MODEL_FIELDS if options.get(_key(name))}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from uploader.core.job import Job, Manifest
+from uploader.core.seal import SealedJob
 from uploader.intake.inspect import Inspection
 from uploader.intake.kept import unchanged, worth_reading
 from uploader.intake.plan import planned
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def start_over(  # noqa: PLR0913 - the options of `uploader retry`, and whom it tells
     jobs: Jobs,
-    job: Job,
+    job: SealedJob,
     settings: Settings,
     clock: Clock,
     *,
@@ -41,10 +42,10 @@ def start_over(  # noqa: PLR0913 - the options of `uploader retry`, and whom it 
     plan = planned(request, settings, jobs, clock.now(), refused)
     manifest = plan.new.manifest
     agree(manifest)
-    jobs.check_restart(job.id, plan.new, replace=replace)
+    jobs.check_restart(job, plan.new, replace=replace)
     stored = [] if replace else worth_reading(job, jobs.files(job.id), manifest)
     if stored:
         reads(sum(file.size_bytes for file in stored))
     kept = list(unchanged(stored, manifest, Private(settings.private_paths)))
     with plan.kept(jobs) as new:
-        return jobs.restart(job.id, new, clock.now(), replace=replace, kept=kept), plan.seen
+        return jobs.restart(job, new, clock.now(), replace=replace, kept=kept), plan.seen

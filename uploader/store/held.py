@@ -77,8 +77,8 @@ class Held:
         """
         with self._fence.writing(Status.ACTIVE) as transaction:
             job = read_job(transaction.connection, self.lease.job_id)
-            check_job(transaction.seal, replace(job, account=self.job.account))
-            adopted = replace(job, account=account)
+            known = check_job(transaction.seal, replace(job, account=self.job.account))
+            adopted = replace(known, account=account)
             self._check_alone(transaction, adopted)
             self._add_event(transaction, EventKind.ACCOUNT, f"the account is {account}")
             columns = {"account": account, "seal": transaction.seal.job(adopted)}

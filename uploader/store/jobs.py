@@ -35,14 +35,14 @@ from uploader.core.job import (
     Status,
 )
 from uploader.core.lifecycle import Verb, advance, already, hint_of
-from uploader.core.seal import NO_SEAL, Seal
+from uploader.core.seal import NO_SEAL, Seal, SealedJob
 from uploader.store.conditions import any_of, model_is, shown_of
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, no_listener, reason_columns
 from uploader.store.limits import Limits
-from uploader.store.restart import refuse, restart
+from uploader.store.restart import restart, restartable
 from uploader.store.rows import event_of, file_of, read_job, reading_job
-from uploader.store.sealed import check_files, check_job
+from uploader.store.sealed import check_files, check_job, sealed_job
 from uploader.store.tables import ENDED, HELD, OPEN, events, files, jobs
 from uploader.store.unreadable import check_unheld, readable, shown
 from uploader.store.verb_rules import check_deletable, check_removable, forgive
@@ -322,15 +322,18 @@ class Jobs:
             transaction.add_event(job_id, kind, message)
             return read_job(transaction.connection, job_id)
 
-    def check_restart(self, job_id: int, new: NewJob, *, replace: bool = False) -> None:
+    def sealed(self, job: Job) -> SealedJob:
+        """That very value, which may be planned from. Raises UsageError for one without a seal."""
+        return sealed_job(self._journal.seal, job)
+
+    def check_restart(self, job: SealedJob, new: NewJob, *, replace: bool = False) -> None:
         """Raises what `restart` would raise now."""
         with self._journal.reading() as connection:
-            job = read_job(connection, job_id)
-            refuse(connection, job, new, self._journal.seal, replace=replace)
+            restartable(connection, job, new, self._journal.seal, replace=replace)
 
     def restart(
         self,
-        job_id: int,
+        job: SealedJob,
         new: NewJob,
         now: datetime,
         *,
@@ -342,14 +345,13 @@ class Jobs:
         Of ``new``, only the files, the create body, the findings and the snapshot are taken. If the
         model already exists, its files cannot be changed: other files need ``replace``, which makes
         the worker delete the model first, and only if this job created it. Raises NotFound,
-        UsageError for other files without that, VerbRefused if a worker is working on the job or
-        the job is closed; then nothing is changed. ``kept``: stored files whose bytes are known to
-        be the same in ``new``.
+        UsageError for other files without that, VerbRefused if a worker is working on the job, the
+        job is closed, or it is not the ``job`` any more of which ``new`` was planned; then nothing
+        is changed. ``kept``: stored files whose bytes are known to be the same in ``new``.
         """
         with self._journal.writing(now) as transaction:
-            job = read_job(transaction.connection, job_id)
             restart(transaction, job, new, kept, replace=replace)
-            return read_job(transaction.connection, job_id)
+            return read_job(transaction.connection, job.id)
 
     def prioritize(self, job_id: int, priority: int, now: datetime) -> Job:
         """Give the job that priority; the one it has changes nothing.

@@ -16,36 +16,50 @@ from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, NewJob
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
-from uploader.core.seal import Seal
+from uploader.core.seal import Seal, SealedJob
 from uploader.core.text import some
 from uploader.store.enqueue import check_storable, insert_files
 from uploader.store.held import NEW_RUN
 from uploader.store.journal import Transaction, reason_columns
+from uploader.store.rows import read_job
+from uploader.store.sealed import sealed_job
 from uploader.store.tables import files, jobs
 
 _NAMES_SHOWN = 5
 _KEPT = "read again: its bytes are those that are stored, so they are not sent again"
 
 
-def refuse(connection: Connection, job: Job, new: NewJob, seal: Seal, *, replace: bool) -> None:
-    """Raises UsageError or VerbRefused if that run may not begin."""
+def restartable(
+    connection: Connection, planned: SealedJob, new: NewJob, seal: Seal, *, replace: bool
+) -> SealedJob:
+    """The job as it is now, for its run ``new``, which was planned when it was ``planned``.
+
+    Raises NotFound, UsageError or VerbRefused if that run may not begin.
+    """
+    job = sealed_job(seal, read_job(connection, planned.id))
     advance(job.status, Verb.RESCAN)
-    _refuse_unsealed(job, seal)
+    _refuse_another(job, planned)
     _refuse_held(job)
     _refuse_foreign(job, replace=replace)
     if not replace:
         _refuse_others(connection, job, new)
     check_storable(new.manifest)
+    return job
 
 
 def restart(
-    transaction: Transaction, job: Job, new: NewJob, kept: Iterable[FileState], *, replace: bool
+    transaction: Transaction,
+    planned: SealedJob,
+    new: NewJob,
+    kept: Iterable[FileState],
+    *,
+    replace: bool,
 ) -> None:
-    """Raises UsageError or VerbRefused before anything is written.
+    """Raises what `restartable` raises before anything is written.
 
     Of ``kept``, the stored files whose bytes are the same, those stay stored that still are.
     """
-    refuse(transaction.connection, job, new, transaction.seal, replace=replace)
+    job = restartable(transaction.connection, planned, new, transaction.seal, replace=replace)
     kept = [] if replace else _still_stored(transaction, job, kept)
     sealed: dict[str, Any] = {
         "path": new.manifest.root,
@@ -77,7 +91,7 @@ def restart(
     transaction.add_events(job.id, EventKind.KEPT, news)
 
 
-def _to_seal(job: Job, new: NewJob, sealed: Mapping[str, Any]) -> Job:
+def _to_seal(job: SealedJob, new: NewJob, sealed: Mapping[str, Any]) -> Job:
     """The job as it will be read once its new files are written."""
     count, size_bytes = len(new.manifest.files), new.manifest.size_bytes
     return dataclasses.replace(job, files_total=count, bytes_total=size_bytes, **sealed)
@@ -103,10 +117,10 @@ def _event_message(new: NewJob, kept: Sequence[FileState], *, replace: bool) -> 
     return f"{what}, to a model that is deleted and created again" if replace else what
 
 
-def _refuse_unsealed(job: Job, seal: Seal) -> None:
-    """A new run would seal what somebody else may have written."""
-    if not seal.holds_job(job):
-        raise UsageError(f"job {job.id} has no seal of this job table", code=Code.UNSEALED)
+def _refuse_another(job: SealedJob, planned: SealedJob) -> None:
+    """The new run's folder, body and files are of ``planned``; all else is of ``job``."""
+    if job.seal != planned.seal:
+        raise VerbRefused(f"job {job.id} has changed meanwhile", hint="try again")
 
 
 def _refuse_held(job: Job) -> None:

@@ -1,23 +1,32 @@
-"""What a worker refuses to read: a job or a file without its seal (`core/seal.py`).
+"""What is refused: a job or a file without its seal (`core/seal.py`).
 
-It looks at every row of a job when it claims it (`believed.py`), and here again whenever it reads
-one: somebody may write in between.
+A worker looks at every row of a job when it claims it (`believed.py`), and here again whenever it
+reads one: somebody may write in between. A command looks at a job before it plans a new run of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from uploader.core.errors import StoreError
+from uploader.core.errors import StoreError, UsageError
 from uploader.core.job import FileState, Job
 from uploader.core.reasons import Code
-from uploader.core.seal import Seal
+from uploader.core.seal import Seal, SealedJob
 
 
-def check_job(seal: Seal, job: Job) -> None:
-    """Raises StoreError for a job that was not written with the secret."""
+def check_job(seal: Seal, job: Job) -> SealedJob:
+    """The job. Raises StoreError for one that was not written with the secret."""
     if not seal.holds_job(job):
         raise _unsealed(job.id)
+    return SealedJob(job)
+
+
+def sealed_job(seal: Seal, job: Job) -> SealedJob:
+    """As `check_job`, for a command: it is this job's fault alone. Raises UsageError."""
+    try:
+        return check_job(seal, job)
+    except StoreError as error:
+        raise UsageError(error.message, hint=error.hint, code=error.code) from None
 
 
 def check_files(seal: Seal, found: Iterable[FileState]) -> None:

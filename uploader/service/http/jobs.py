@@ -182,7 +182,7 @@ def _verbs(router: APIRouter, site: Site) -> None:
     def retry(job: Ref, body: RetryBody | None = None) -> Response:
         if body is None or not (body.rescan or body.replace):
             return _applied(site, job, Verb.RETRY)
-        found = table.find(job)
+        found = table.sealed(table.find(job))
         roots = settings.api.roots
         folder_below(roots, found.path)
 
