@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.linear import cpu_s
 from tests.remote.conftest import Serve
 from tests.remote.scripted import DEADLINE_S, HandClock, Reply
 from uploader.core.errors import RemoteError
@@ -23,6 +25,7 @@ from uploader.core.redact import SessionUri
 from uploader.core.resumable import Confirmed
 from uploader.core.verdict import Verdict
 from uploader.remote.answers import _BoundedStream
+from uploader.remote.http import Session
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
 from uploader.remote.trust import context
@@ -103,6 +106,72 @@ def test_no_answer_fills_the_memory(flood: str, stop: StopToken) -> None:
     server.close()
     assert server.sent < 16 * MIB  # the cap, and what the two sockets hold
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+ODD = b"".join(b"Content-Type: multipart/x; boundary=%d\r\r--%d\r" % (n, n) for n in range(1200))
+#: Answers to "how much is there?" that have a head of some 60 KB.
+HEADS = {
+    "cookies": b"Set-Cookie: " + b"a;" * 30_000,
+    "cookies of the old kind": b"Set-Cookie: a=b\r\nSet-Cookie2: " + b"a," * 30_000,
+    "parts within parts": ODD[:60_000],
+    "lines that may end each of many parts": ODD[:20_000] + b"\r" * 40_000,
+    "many parts": b"Content-Type: multipart/x; boundary=b\r\njunk\r" + b"--b\r\r" * 12_000,
+    "quotes within a kind": b'Content-Type: multipart/x; "' + b";" * 60_000,
+    "a message within a message": b"Content-Type: message/rfc822\r\r" * 1_900,
+    "folded lines": b"A: b\r\n" + b" \r" * 30_000,
+    "lengths": b"Content-Length: " + b"1," * 30_000,
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_no_head_takes_more_memory_than_some_times_its_bytes(
+    serve: Serve, storage: Storage, head: str
+) -> None:
+    server = serve(Reply(308), Reply(garbage=b"HTTP/1.1 308 R\r\n" + HEADS[head] + b"\r\n\r\n"))
+    session = SessionUri(f"{server.base}/o?upload_id=U")
+    storage.query(session, 100)  # what is only made once
+    tracemalloc.start()
+    try:
+        assert storage.query(session, 100) == Confirmed(0)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 * MIB
+
+
+@pytest.mark.timed
+@pytest.mark.parametrize("head", HEADS)
+def test_no_head_takes_long_to_read(serve: Serve, storage: Storage, head: str) -> None:
+    server = serve(Reply(garbage=b"HTTP/1.1 308 R\r\n" + HEADS[head] + b"\r\n\r\n"))
+    session = SessionUri(f"{server.base}/o?upload_id=U")
+    assert cpu_s(lambda: storage.query(session, 100)) < 0.5
+
+
+@pytest.mark.parametrize(
+    "early", [b"", b"HTTP/1.1 100 Continue\r\nA: " + b"x" * 30_000 + b"\r\n\r\n"]
+)
+@pytest.mark.parametrize(("lines", "fits"), [(1, True), (3, False)])
+def test_a_head_has_a_bound_of_its_own(
+    serve: Serve, stop: StopToken, early: bytes, lines: int, *, fits: bool
+) -> None:
+    """Interim answers count, and what may be long is the body alone."""
+    head = b"A: " + b"x" * 24_000 + b"\r\n"
+    body = b"Content-Length: 500000\r\n\r\n" + b"x" * 500_000
+    server = serve(Reply(garbage=early + b"HTTP/1.1 308 R\r\n" + head * lines + body))
+    storage = Storage(HandClock(), SocketAdapter(stop, max_answer_bytes=32 * MIB), plain=True)
+    with nullcontext() if fits else pytest.raises(RemoteError, match="more than an answer may"):
+        storage.query(SessionUri(f"{server.base}/o?upload_id=U"), 100)
+
+
+@pytest.mark.parametrize("kinds", [(), ("text/html",), ("Multipart/x; boundary=b", "a/b")])
+def test_an_answer_has_the_kinds_of_content_that_were_sent(
+    serve: Serve, adapter: SocketAdapter, kinds: tuple[str, ...]
+) -> None:
+    server = serve(Reply(200, {"Content-Type": "\n".join(kinds)} if kinds else {}, b"x"))
+    session = Session(adapter, lambda request: request, plain=True)
+    answer = session.get(f"{server.base}/o", timeout=5)
+    assert answer.headers.get("Content-Type", "") == ", ".join(kinds)
+    assert answer.content == b"x"
 
 
 @pytest.mark.parametrize(

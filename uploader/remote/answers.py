@@ -17,11 +17,14 @@ import requests
 #: Storage answers are short; the control plane sends one signed URL of some 1.5 KB per file.
 MAX_STORAGE_BYTES = 1 << 20
 MAX_CONTROL_BYTES = 32 << 20
+#: For the head alone, interim answers included: a signed address, if one is long, has 8 KiB.
+MAX_HEAD_BYTES = 64 * 1024
 #: An answer may take as long as its first byte, and longer only if so many bytes a second arrive:
 #: slow is not stalled (docs/architecture.md §7). Even then it ends after twice that time.
 _SLOWEST_BPS = 8192.0
 _LONGEST_FACTOR = 2.0
 _BLOCK_BYTES = 64 * 1024
+_PLAIN = "text/plain"
 
 
 class AnswerTooLarge(OSError):
@@ -33,14 +36,30 @@ class AnswerEncoded(OSError):
 
 
 class BoundedAnswer(HTTPResponse):
-    """http.client's answer, on a stream with an end of its own."""
+    """http.client's answer, on a stream with an end of its own, without what costs more to read.
+
+    A head is read by the parser of e-mail, which takes what follows an odd line for a body: its
+    parts may lie in one another, each with a boundary of its own, and take minutes. So the first
+    kind of content that it sees is ours. Cookies are dropped before anybody makes objects of them.
+    """
 
     def __init__(
         self, sock: Any, *args: Any, max_bytes: int, now_s: Callable[[], float], **kwargs: Any
     ) -> None:
         super().__init__(sock, *args, **kwargs)
-        raw = self.fp.detach()
-        self.fp = io.BufferedReader(_BoundedStream(raw, sock, max_bytes, now_s))
+        self._max_bytes = max_bytes
+        self._stream = _BoundedStream(self.fp.detach(), sock, MAX_HEAD_BYTES, now_s)
+        self.fp = self._lines = _Lines(self._stream)
+
+    def begin(self) -> None:
+        """As of `HTTPResponse`: reads the head."""
+        super().begin()
+        _, *kinds = self.headers.get_all("Content-Type", [_PLAIN])
+        for name in ("Content-Type", "Set-Cookie", "Set-Cookie2"):
+            del self.headers[name]
+        for kind in kinds:
+            self.headers["Content-Type"] = kind
+        self._stream.max_bytes = self._max_bytes
 
     def _read_status(self) -> Any:
         """http.client passes over 100 only, and would take any other interim answer for the last.
@@ -49,7 +68,18 @@ class BoundedAnswer(HTTPResponse):
         """
         version, status, reason = super()._read_status()  # type: ignore[misc]
         is_interim = status // 100 == 1 and status != HTTPStatus.SWITCHING_PROTOCOLS
+        self._lines.first = f"Content-Type: {_PLAIN}\r\n".encode()
         return version, HTTPStatus.CONTINUE if is_interim else status, reason
+
+
+class _Lines(io.BufferedReader):
+    """Gives the line ``first`` before all that arrives from then on."""
+
+    first = b""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line, self.first = self.first, b""
+        return line or super().readline(size)
 
 
 class _BoundedStream(io.RawIOBase):
@@ -60,7 +90,7 @@ class _BoundedStream(io.RawIOBase):
     ) -> None:
         self._raw = raw
         self._sock = sock
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._now_s = now_s
         self._came_bytes = 0
         self._wait_s: float | None = sock.gettimeout()
@@ -77,7 +107,7 @@ class _BoundedStream(io.RawIOBase):
             self._sock.settimeout(min(self._wait_s, left_s))
         count = self._raw.readinto(buffer)
         self._came_bytes += count or 0
-        if self._came_bytes > self._max_bytes:
+        if self._came_bytes > self.max_bytes:
             raise AnswerTooLarge
         return count
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import requests
 from requests.adapters import BaseAdapter
-from requests.cookies import RequestsCookieJar
 
 from uploader import __version__
 from uploader.core.addresses import host_of, is_loopback
@@ -17,7 +16,9 @@ Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 
 
 class Client(requests.Session):
-    """Follows no redirect, keeps no cookie, and asks this machine itself without a proxy.
+    """Follows no redirect, and asks this machine itself without a proxy.
+
+    It keeps no cookie, for an answer has none (`answers.BoundedAnswer`).
 
     It authenticates by ``auth`` alone, for with an ``auth`` of its own requests never consults
     netrc, whose `default` line would replace our header and give credentials to the storage host
@@ -28,7 +29,6 @@ class Client(requests.Session):
         super().__init__()
         logging.getLogger("urllib3").setLevel(logging.CRITICAL)  # its lines contain whole URLs
         self.auth = auth
-        self.cookies = _NoCookies()
         own = {"User-Agent": f"uploader/{__version__}", "Accept-Encoding": "identity"}
         self.headers.clear()
         self.headers.update(own)
@@ -44,10 +44,3 @@ class Client(requests.Session):
         if is_loopback(host_of(request.url or "")):
             kwargs["proxies"] = {}
         return super().send(request, **kwargs)
-
-
-class _NoCookies(RequestsCookieJar):
-    """Stays empty: a session lasts as long as an upload, and cookies come without end."""
-
-    def extract_cookies(self, *_: Any) -> None:
-        """Take none of the answer."""
