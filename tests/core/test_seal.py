@@ -11,14 +11,14 @@ import pytest
 from uploader.core.job import FileState, Job, Kind, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import read_url
-from uploader.core.seal import NO_SEAL, Seal
+from uploader.core.seal import NO_SEAL, Seal, SealedJob
 
 SEAL = Seal(b"s" * 32)
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
-JOB = Job(
+JOB = SealedJob(Job(
     1, "https://h", "a", "m", "/m", Kind.BASE, {"model": {"b": 1, "a": 2}}, Stage.CREATE,
     Status.ACTIVE, NOW, NOW, options={"allow": ["x"]},
-)  # fmt: skip
+))  # fmt: skip
 FILE = FileState(1, "a.bin", 5, "local:1:2")
 URL = "https://storage.example/b/o?upload_id=1"
 

@@ -17,8 +17,9 @@ from typing import NewType
 
 from uploader.core.job import FileState, Job
 
-#: A job whose seal was checked as it was read (`store/sealed.py`). Something is sealed anew, or a
-#: folder looked at, because of such a value only: a row that is read again may be another one.
+#: A job that this program alone made: a new one, or one whose seal was checked as it was read
+#: (`store/sealed.py`). Only such a value is sealed, and only of such a one is a new run planned: a
+#: row that is read again may be another one by then.
 SealedJob = NewType("SealedJob", Job)
 
 _CONTEXT = b"uploader: the seals of a job table, 1"
@@ -30,8 +31,12 @@ class Seal:
 
     secret: bytes | None = field(default=None, repr=False)
 
-    def job(self, job: Job) -> str | None:
-        """What `Job.seal` is to be: over the folder, the model, the body that creates it.
+    def job(self, job: SealedJob) -> str | None:
+        """What `Job.seal` is to be."""
+        return self._job(job)
+
+    def _job(self, job: Job) -> str | None:
+        """Over the folder, the model, the body that creates it.
 
         And how many files there are, with how many bytes: each file has its own seal, so that none
         can be added, and with these none can be left out.
@@ -61,7 +66,7 @@ class Seal:
 
     def holds_job(self, job: Job) -> bool:
         """Was the job written with the secret?"""
-        return _same(self.job(job), job.seal)
+        return _same(self._job(job), job.seal)
 
     def holds_file(self, file: FileState) -> bool:
         """Was it written with the secret that this file belongs to its job?"""

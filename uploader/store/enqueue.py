@@ -23,6 +23,7 @@ from uploader.core.job import (
     Status,
 )
 from uploader.core.reasons import Code
+from uploader.core.seal import SealedJob
 from uploader.core.text import size
 from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.database.dialect import corrupt_rows_as_store_error
@@ -200,7 +201,7 @@ def _seal_job(transaction: Transaction, job_id: int, new: NewJob) -> None:
         files_total=len(new.manifest.files),
         bytes_total=new.manifest.size_bytes,
     )
-    if (seal := transaction.seal.job(job)) is not None:
+    if (seal := transaction.seal.job(SealedJob(job))) is not None:
         transaction.run(update(jobs).where(jobs.c.id == job_id).values(seal=seal))
 
 

@@ -91,7 +91,7 @@ def restart(
     transaction.add_events(job.id, EventKind.KEPT, news)
 
 
-def _to_seal(job: SealedJob, new: NewJob, sealed: Mapping[str, Any]) -> Job:
+def _to_seal(job: SealedJob, new: NewJob, sealed: Mapping[str, Any]) -> SealedJob:
     """The job as it will be read once its new files are written."""
     count, size_bytes = len(new.manifest.files), new.manifest.size_bytes
     return dataclasses.replace(job, files_total=count, bytes_total=size_bytes, **sealed)
