@@ -283,6 +283,7 @@ FACTS: list[tuple[dict[str, str], bytes, Finished]] = [
     (JSON, b'{"size": 7}', Finished(7)),
     (JSON, b'{"size": [7], "crc32c": 7}', Finished()),
     (JSON, b"[]", Finished()),
+    (JSON, b'{"size": 7, "a": [%s]}' % b",".join([b"[" * 99 + b"]" * 99] * 11), Finished()),
     (JSON, b"[7]", Finished()),
     (JSON, b"7", Finished()),
     ({**JSON, "x-goog-hash": f"crc32c={CRC}"}, b'{"size": 7}', Finished(7, 0x12345678)),

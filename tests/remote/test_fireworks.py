@@ -447,11 +447,18 @@ def test_a_map_of_many_urls_is_paired_in_linear_time() -> None:
     assert found == dict.fromkeys(names, "u")
 
 
-@pytest.mark.parametrize("unit", [b"{},", b"[],", b'"",', b"1.5,"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *(b"{},", b"[],", b'"",', b"1.5,"),
+        *(b"[" * 82 + b"]" * 82 + b",", b'{"":' * 33 + b"0" + b"}" * 33 + b","),
+    ],
+    ids=["dicts", "lists", "strings", "numbers", "nested lists", "nested dicts"],
+)
 def test_an_answer_of_countless_values_is_never_made_into_objects(
     serve: Serve, connect: Connect, unit: bytes
 ) -> None:
-    body = b'{"state":[' + unit * 220_000 + b"0]}"
+    body = b'{"state":[' + unit * (1_030_000 // len(unit)) + b"0]}"
     with pytest.raises(RemoteError) as caught:
         connect(serve(Reply(200, {}, body))).get("a", "m")
     assert caught.value.code is Code.MALFORMED

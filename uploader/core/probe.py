@@ -6,13 +6,13 @@ docs/gcs-resumable.md. `uploader doctor --probe` asks; nothing here does.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Any
 
+from uploader.core.foreign_json import parsed
 from uploader.core.redact import redact
 from uploader.core.retry import GRPC_NAMES
 
@@ -260,8 +260,8 @@ def shape(status: int, body: bytes) -> str:
     """
     text = body[:_MOST_BYTES].decode("utf-8", "replace")
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = parsed(text, _MOST_VALUES)
+    except ValueError:
         found = None
     if isinstance(found, dict):
         return f"{status} {_fields(found)}"
@@ -272,6 +272,7 @@ def shape(status: int, body: bytes) -> str:
 
 
 _MOST_BYTES = 64 * 1024
+_MOST_VALUES = 10_000
 _NAMES = (*GRPC_NAMES[1:], "UNAUTHORIZED")
 _KEYS = ("code", "status", "error", "reason")
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from urllib.parse import parse_qsl, urlsplit
 
+from uploader.core.foreign_json import MAX_ANSWER_VALUES, parsed
 from uploader.core.probe import Item, Line
 from uploader.core.probe_model import NESTED, WEIGHTS
 from uploader.core.resumable import Finished, UploadUrl, UrlKind
@@ -55,7 +55,8 @@ def urls(
     found: Mapping[str, UploadUrl], body: bytes, now: datetime, account: str, model_id: str
 ) -> Iterator[Line]:
     """What one map of URLs, in the answer ``body``, looks like."""
-    keys = json.loads(body).get("filenameToSignedUrls", {}).keys()
+    answer = parsed(body.decode("utf-8", "replace"), MAX_ANSWER_VALUES)
+    keys = answer.get("filenameToSignedUrls", {}).keys()
     yield Line(Item.URL_KEYS, "names" if keys == found.keys() else "paths")
     kinds = sorted({kind_of(url) for url in found.values()})
     yield Line(Item.URL_KIND, " or ".join(kinds))

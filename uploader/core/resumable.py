@@ -7,7 +7,6 @@ Ranges are half-open here and inclusive only in header text.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from urllib.parse import parse_qsl, unquote
 
 from uploader.core.addresses import parts_of
 from uploader.core.errors import JobRefused, UploaderError
+from uploader.core.foreign_json import parsed
 from uploader.core.job import INT64_END
 from uploader.core.reasons import Code
 from uploader.core.redact import SignedUrl
@@ -194,10 +194,14 @@ def stored_facts(headers: Mapping[str, str], body: bytes) -> Finished:
     return Finished(_count(size), crc32c, _generation(generation))
 
 
+#: An object has thirty, and metadata.
+_MAX_FACTS = 1000
+
+
 def _json_object(body: bytes) -> dict[str, object]:
     try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
+        found = parsed(body, _MAX_FACTS)
+    except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from uploader.core.errors import (
     SourceUnsettled,
     UsageError,
 )
+from uploader.core.foreign_json import TooMany, parsed
 from uploader.core.job import ACCOUNT_ID, INT64_END, MODEL_ID, SHA256, FileState, Job
 from uploader.core.receipt_documents import PREDICATE_TYPE, STATEMENT_TYPE, Difference
 from uploader.core.resumable import decode_crc32c, encode_crc32c
@@ -99,16 +99,19 @@ def proof_of_receipt(path: Path) -> Proof:
         raise UsageError(f"cannot read {path}: {error.strerror}", hint=hint) from None
     try:
         return _proof(raw)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as flaw:
+    except (ValueError, KeyError, TypeError, AttributeError) as flaw:
         why = str(flaw) if type(flaw) is ValueError else "it lacks what a receipt has"
         raise UsageError(f"{path} is not a receipt: {why}", hint=_HINT) from None
 
 
 def _proof(raw: bytes) -> Proof:
     """Raises ValueError, KeyError, TypeError, AttributeError for what is not a receipt."""
-    if len(raw) > MAX_RECEIPT_BYTES or sum(map(raw.count, (b"[", b"{", b","))) > _MAX_VALUES:
+    if len(raw) > MAX_RECEIPT_BYTES:
         raise ValueError("it is too large")
-    document = json.loads(raw)
+    try:
+        document = parsed(raw, _MAX_VALUES)
+    except TooMany:
+        raise ValueError("it is too large") from None
     if (document["_type"], document["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
         raise ValueError("its `_type` or `predicateType` is another")
     digests = {one["name"]: one["digest"]["sha256"] for one in document["subject"]}

@@ -21,12 +21,14 @@ from pydantic.alias_generators import to_camel
 
 from uploader import files
 from uploader.core.errors import NotFound, UsageError
+from uploader.core.foreign_json import parsed
 from uploader.core.job import INT64_END, Kind
 from uploader.model.kinds import RESOURCE_NAME
 
 _FILE = "`model_json`"
 #: A create body is a few KiB long; a list of 10 000 shards takes half a MiB.
 _MAX_BYTES = 4_000_000
+_MAX_VALUES = 300_000
 _INT32_END = 1 << 31
 _MAX_SHOWN = 60
 #: Fields that only Fireworks sets (docs/fireworks.md §4).
@@ -169,13 +171,13 @@ def read_fields(path: Path) -> dict[str, Any]:
     hint = 'write an object with fields of the model, like {"contextLength": 32768}'
     try:
         raw, _ = files.read(path, _MAX_BYTES + 1, pipe=True)
-        found = json.loads(raw, object_pairs_hook=_once)
+        found = parsed(raw, _MAX_VALUES, object_pairs_hook=_once)
     except FileNotFoundError:
         raise NotFound(f"{_FILE}: there is no file {path}", hint="check the path") from None
     except OSError as problem:
         message = f"{_FILE}: {path} cannot be read: {problem.strerror}"
         raise UsageError(message, hint="give a file that this user may read") from None
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         message = f"{_FILE}: {path} is not JSON: {str(problem)[:_MAX_SHOWN]}"
         raise UsageError(message, hint=hint) from None
     if not isinstance(found, dict) or len(raw) > _MAX_BYTES:

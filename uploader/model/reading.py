@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from uploader import files
+from uploader.core.foreign_json import TooMany, parsed
 
 #: Far more than any has, except an index and a tokenizer's vocabulary.
 MAX_JSON_BYTES = 10_000_000
@@ -77,8 +77,6 @@ def parse_object(text: str, constants: list[str] | None = None) -> dict[str, Any
 
     ``constants`` is that of `read_object`.
     """
-    if sum(map(text.count, "[{,")) > _MAX_VALUES:
-        raise TooLong(f"holds more values than any file of its kind ({_MAX_VALUES:,})")
 
     def constant(word: str) -> float:
         if constants is not None:
@@ -86,8 +84,11 @@ def parse_object(text: str, constants: list[str] | None = None) -> dict[str, Any
         return float(word)
 
     try:
-        found = json.loads(text, parse_constant=constant)
-    except (ValueError, RecursionError):
+        found = parsed(text, _MAX_VALUES, parse_constant=constant)
+    except TooMany:
+        why = f"holds more values than any file of its kind ({_MAX_VALUES:,})"
+        raise TooLong(why) from None
+    except ValueError:
         raise Malformed("is not JSON") from None
     if not isinstance(found, dict):
         raise NoObject("is not a JSON object")

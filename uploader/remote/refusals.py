@@ -15,6 +15,7 @@ from typing import Any
 import requests
 
 from uploader.core.errors import RemoteError
+from uploader.core.foreign_json import MAX_ANSWER_VALUES, TooMany, parsed
 from uploader.core.reasons import Code
 from uploader.core.retry import GRPC_NAMES, classify
 from uploader.core.verdict import Call, Verdict
@@ -31,9 +32,6 @@ from uploader.remote.words import (
 
 #: Names that the retry table knows; UNAUTHORIZED is from the OpenAI-style shape.
 _NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
-#: A model may have some ten thousand files. As Python objects, values that take two bytes on the
-#: wire take up to a hundred.
-_MAX_VALUES = 200_000
 #: Longer than any HTTP date.
 _MAX_RETRY_AFTER_CHARS = 64
 #: Seconds: as many digits as a number may have. No clock can wait for the longest date.
@@ -104,10 +102,13 @@ def malformed(call: Call, what: str) -> RemoteError:
 
 def json_object(call: Call, response: requests.Response) -> dict[str, Any]:
     """The JSON object of a success. Raises RemoteError (TRANSIENT, `malformed`)."""
-    text = response.content
-    if text.count(b",") > _MAX_VALUES:
-        raise malformed(call, "holds more values than any honest one")
-    found = json_value(text.decode("utf-8", "replace"))
+    found = None
+    try:
+        found = parsed(response.content.decode("utf-8", "replace"), MAX_ANSWER_VALUES)
+    except TooMany:
+        raise malformed(call, "holds more values than any honest one") from None
+    except ValueError:
+        pass
     if not isinstance(found, dict):
         raise malformed(call, "is not the JSON object it should be")
     return found

@@ -7,7 +7,6 @@ nothing. Sources: docs/fireworks.md, docs/gcs-resumable.md (shapes of an error).
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,11 +16,13 @@ from urllib.parse import parse_qsl, urlsplit
 
 import requests
 
+from uploader.core.foreign_json import parsed
 from uploader.core.redact import foreign_line
 
 #: How many characters of a server's words are kept, and how many of a body are read for them.
 _MAX_WORDS_CHARS = 300
 _MAX_READ_BYTES = 64 * 1024
+_MAX_VALUES = 10_000
 
 _SECRET_PARAMETER = re.compile(r"signature|sig$|upload_id|token|credential", re.IGNORECASE)
 _UNREAD = ("style", "script")
@@ -37,10 +38,10 @@ def body_text(response: requests.Response) -> str:
 
 
 def json_value(text: str) -> object:
-    """``text`` as JSON; None if it is not JSON."""
+    """``text`` as JSON; None if it is not JSON, or holds more values than an error has."""
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parsed(text, _MAX_VALUES)
+    except ValueError:
         return None
 
 
