@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
 from urllib.parse import SplitResult, urlsplit
 
@@ -53,6 +54,7 @@ def trusted(url: str, *, plain: bool) -> bool:
     return parts.scheme == "https" and bool(parts.hostname)
 
 
+@functools.lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
     """Whether ``host``, a name or an address without brackets, is this machine."""
     try:

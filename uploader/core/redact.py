@@ -81,7 +81,8 @@ def _masked(text: str, known: tuple[str, ...], *, every_query: bool) -> str:
     for secret in secrets:
         text = text.replace(secret, MASK)
     text = _without_spellings(text, secrets)
-    text = _RUN.sub(lambda run: _without_query(run[0], every=every_query), text)
+    if "?" in text:
+        text = _RUN.sub(lambda run: _without_query(run[0], every=every_query), text)
     for pattern in _PATTERNS:
         text = pattern.sub(MASK, text)
     return text
@@ -101,7 +102,9 @@ def _without_spellings(text: str, secrets: list[str]) -> str:
     They are searched for in the text without all that may be ignored, so that the patterns need
     not allow for it between any two characters, which would take time beyond proportion.
     """
-    if not any(_has_spellings(secret) for secret in secrets):
+    bare = _IGNORED.sub("", text)
+    secrets = [one for one in secrets if _has_spellings(one) and _ends(one).search(bare)]
+    if not secrets:
         return text
     pieces, starts, places, at, end = [], [], [], 0, 0
     for ignored in chain(_IGNORED.finditer(text), (None,)):
@@ -125,7 +128,6 @@ def _without_spellings(text: str, secrets: list[str]) -> str:
     spans = sorted(
         (begin(found.start()), place(found.end() - 1) + 1)
         for secret in secrets
-        if _has_spellings(secret) and _ends(secret).search(squeezed)
         for pattern in _spellings(secret)
         for found in pattern.finditer(squeezed)
     )

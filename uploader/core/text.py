@@ -30,6 +30,8 @@ def flaw_of_path(path: str) -> str:
 
 def shown(name: str) -> str:
     """The name, with every character that cannot be printed escaped."""
+    if name.isprintable():
+        return name
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
