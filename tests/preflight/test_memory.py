@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 import struct
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def of_lists(root: Path, unit: str) -> None:
     """A header as long as one that is read, of lists that the library would make objects of."""
     shape = ",".join([unit] * (15_990_000 // (len(unit) + 1)))
     body = f'{{"a":{{"dtype":"U8","data_offsets":[0,0],"shape":[{shape}]}}}}'.encode()
-    (root / "model.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
+    (root / "x.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
 
 
 def nested_header(root: Path) -> None:
@@ -123,6 +124,92 @@ def header_of_short_lists(root: Path) -> None:
 
 def header_of_numbers(root: Path) -> None:
     of_lists(root, "0")
+
+
+def linked(root: Path, stem: str, count: int) -> None:
+    """So many more names of the first file of ``stem``."""
+    for number in range(1, count):
+        (root / f"{stem}-{number:02}.safetensors").hardlink_to(root / f"{stem}-00.safetensors")
+
+
+def names_that_do_not_repeat(root: Path) -> None:
+    """Sixteen megabytes of names that cannot be compressed, in each of many headers."""
+    noise = random.Random(2)
+    signs = [chr(code) for code in range(33, 127) if chr(code) not in '"\\']
+    names = ["".join(noise.choices(signs, k=20_000)) for _ in range(790)]
+    write_shard(root / "m-00.safetensors", names)
+    linked(root, "m", 24)
+
+
+def shapes_that_do_not_repeat(root: Path) -> None:
+    entries = (
+        f'"{n:x}":{{"dtype":"U8","shape":[0,{n}],"data_offsets":[0,0]}}' for n in range(19_000)
+    )
+    body = f"{{{','.join(entries)}}}".encode()
+    (root / "s-00.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
+    linked(root, "s", 99)
+
+
+def more_shapes_than_any_model(root: Path) -> None:
+    entries = (
+        f'"{n:x}":{{"dtype":"U8","shape":[0,{n}],"data_offsets":[0,0]}}' for n in range(235_000)
+    )
+    body = f"{{{','.join(entries)}}}".encode()
+    (root / "model.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
+
+
+def the_same_tensors_again(root: Path) -> None:
+    write_shard(root / "d-00.safetensors", [f"{n:x}" for n in range(245_000)])
+    linked(root, "d", 12)
+
+
+def layers_without_end(root: Path) -> None:
+    """Each tensor in a layer of its own, and as many layers as the config says."""
+    (root / "config.json").write_text(
+        '{"architectures":["LlamaForCausalLM"],"num_hidden_layers":3000000,"hidden_size":1}'
+    )
+    for number in range(14):
+        start = number * 200_000
+        names = [f"model.layers.{n}" for n in range(start, start + 200_000)]
+        outer = [] if number else ["model.embed_tokens.weight", "model.norm.weight"]
+        write_shard(root / f"l-{number:02}.safetensors", names + outer)
+
+
+def shards_without_end(root: Path) -> None:
+    """Indexes of as many shards as may be, each of one tensor."""
+    pairs = ",".join(f'"{n:x}":"{n:05}"' for n in range(10_000))
+    for number in range(100):
+        (root / f"{number:03}.safetensors.index.json").write_text(f'{{"weight_map":{{{pairs}}}}}')
+
+
+def index_of_what_is_not_there(root: Path) -> None:
+    write_shard(root / "m.safetensors", ["a"])
+    pairs = ",".join(f'"{n:x}":"m.safetensors"' for n in range(1_600_000))
+    (root / INDEX).write_text(f'{{"weight_map": {{{pairs}}}}}')
+
+
+def index_of_escapes(root: Path) -> None:
+    """Plain text of 40 MB; each name is four times as wide for one character that is escaped."""
+    name = "a" * 1500 + "\\ud83d\\ude00"
+    pairs = ",".join(f'"{n}.{name}":"m"' for n in range(26_000))
+    (root / INDEX).write_text(f'{{"weight_map": {{{pairs}}}}}')
+
+
+def index_with_a_wide_character_in_each_name(root: Path) -> None:
+    pairs = ",".join(f'"{n}.\N{GRINNING FACE}{"a" * 1500}":"m"' for n in range(26_000))
+    (root / INDEX).write_text(f'{{"weight_map": {{{pairs}}}}}', encoding="utf-8")
+
+
+def all_of_it(root: Path) -> None:
+    """What costs most of each kind, in one folder."""
+    names_that_do_not_repeat(root)
+    shapes_that_do_not_repeat(root)
+    the_same_tensors_again(root)
+    index_of_what_is_not_there(root)
+    shards_without_end(root)
+    longest_that_is_read(root)
+    nested_header(root)
+    many_keys(root)
 
 
 def wide_characters(root: Path) -> None:
@@ -211,6 +298,16 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "a header of nested lists": (nested_header, "warning safetensors_header"),
     "a header of short lists": (header_of_short_lists, "warning safetensors_header"),
     "a header of numbers": (header_of_numbers, "warning safetensors_header"),
+    "names that do not repeat": (names_that_do_not_repeat, "warning safetensors_header"),
+    "shapes that do not repeat": (shapes_that_do_not_repeat, "warning safetensors_header"),
+    "more shapes than any model": (more_shapes_than_any_model, "warning safetensors_header"),
+    "the same tensors again": (the_same_tensors_again, "warning duplicate_tensor"),
+    "layers without end": (layers_without_end, ""),
+    "shards without end": (shards_without_end, "warning index_json"),
+    "an index of what is not there": (index_of_what_is_not_there, "error missing_tensor"),
+    "an index of escapes": (index_of_escapes, "warning index_json"),
+    "an index of wide names": (index_with_a_wide_character_in_each_name, "warning index_json"),
+    "all of it": (all_of_it, "warning index_json"),
     "a signature of countless values": (signed, "warning model_sig"),
     "many names of one long header": (names_of_one_header, "warning safetensors_header"),
     "a zip with two ends": (two_ends, "warning pickled_weights"),
@@ -219,7 +316,11 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 #: Each takes seconds.
-LARGE = {many_tensors, wide, long_index}
+LARGE = {
+    *(many_tensors, wide, long_index, names_that_do_not_repeat, shapes_that_do_not_repeat),
+    *(the_same_tensors_again, layers_without_end, shards_without_end, index_of_what_is_not_there),
+    all_of_it,
+}
 
 
 @pytest.mark.parametrize(

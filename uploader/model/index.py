@@ -15,9 +15,13 @@ from uploader.model.tensors import Names
 #: The index of a quantized model with a trillion parameters has 25 MB.
 MAX_INDEX_BYTES = 40_000_000
 _MAX_SHARDS = 10_000
+#: Ten times as many as any model has.
+_MAX_NAMES = 2_000_000
 #: Besides the weight_map; every index has one, the metadata.
 _MAX_OTHERS = 1000
+#: So many names are packed together, or fewer if they are long.
 _PACKED_AT = 400_000
+_PACKED_AT_CHARS = 4_000_000
 _NUMBERED = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})\.(safetensors|bin)", re.ASCII)
 
 
@@ -27,6 +31,11 @@ class Index:
 
     shards: Mapping[str, Names]
     total_bytes: int | None
+
+    @property
+    def kept_bytes(self) -> int:
+        """As `Names.kept_bytes`."""
+        return sum(names.kept_bytes for names in self.shards.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +116,14 @@ def _weight_map(text: JsonText) -> dict[str, Names]:
     """The names by shard, packed as soon as there are many."""
     packed: dict[str, Names] = {}
     loose: dict[str, list[str]] = {}
+    count = chars = 0
     try:
-        for count, (tensor, shard) in enumerate(text.pairs(), start=1):
+        for tensor, shard in text.pairs():
             loose.setdefault(shard, []).append(tensor)
-            if count % _PACKED_AT == 0:
+            count, chars = count + 1, chars + len(tensor)
+            if count == _PACKED_AT or chars >= _PACKED_AT_CHARS:
                 _pack(loose, packed)
+                count = chars = 0
     except TypeError:
         raise Malformed("names shards that are not file names") from None
     _pack(loose, packed)
@@ -121,6 +133,8 @@ def _weight_map(text: JsonText) -> dict[str, Names]:
 def _pack(loose: dict[str, list[str]], packed: dict[str, Names]) -> None:
     if len(packed.keys() | loose.keys()) > _MAX_SHARDS:
         raise TooLong(f"names more than {_MAX_SHARDS} shards")
+    if sum(map(len, packed.values())) + sum(map(len, loose.values())) > _MAX_NAMES:
+        raise TooLong(f"names more than {_MAX_NAMES:,} tensors")
     for shard, names in loose.items():
         if shard in packed:
             packed[shard].add(Names(names))

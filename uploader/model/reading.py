@@ -8,7 +8,9 @@ from typing import Any
 from uploader import files
 from uploader.core.foreign_json import TooMany, parsed
 
-#: Far more than any has, except an index and a tokenizer's vocabulary.
+#: Far more than any has, except an index and a tokenizer's vocabulary. Anything longer is read only
+#: if it is plain, as every index is: one wide character or one escape makes text of four times its
+#: bytes.
 MAX_JSON_BYTES = 10_000_000
 #: More than any of them has. As Python objects a value takes two hundred times its two bytes.
 _MAX_VALUES = 300_000
@@ -61,6 +63,8 @@ def read_text(path: Path, most: int) -> str:
         raw, _ = files.read(path, most + 1)
         if len(raw) > most:
             raise TooLong(f"is longer than any file of its kind ({most // 1_000_000} MB)")
+        if len(raw) > MAX_JSON_BYTES and (b"\\" in raw or not raw.isascii()):
+            raise TooLong("is too long to be read: it is not in plain ASCII")
         text = raw.decode("utf-8-sig")
     except OSError as problem:
         raise Malformed(f"cannot be read: {problem.strerror}") from None

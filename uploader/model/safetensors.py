@@ -41,6 +41,8 @@ _SPAN_BYTES = 200
 _LENGTH_BYTES = 8
 #: More than any framework has.
 _MAX_DIMENSIONS = 64
+#: Different types and shapes of one file's tensors; a model has some dozens. Each is an object.
+_MAX_KINDS = 20_000
 _LONGEST = 60
 _MAX_WORDS_CHARS = 300
 
@@ -181,6 +183,8 @@ def _tensors(file: Any) -> Iterator[tuple[str, Tensor]]:
             raise Malformed(f"has a tensor of {len(shape):,} dimensions")
         key = (tensor.get_dtype(), *shape)
         if key not in alike:
+            if len(alike) == _MAX_KINDS:
+                raise TooLong(f"has tensors of more than {_MAX_KINDS:,} types and shapes")
             alike[key] = Tensor(key[0], key[1:])
         yield name, alike[key]
 

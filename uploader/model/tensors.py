@@ -10,10 +10,14 @@ from __future__ import annotations
 import json
 import zlib
 from array import array
-from bisect import bisect_left
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from heapq import merge
 from typing import NamedTuple
+
+from uploader.model.hashes import Hashes, holds, only_in
+
+#: Names of one file, or one type and shape, besides what is in them, as objects that are kept.
+_OBJECT_BYTES = 500
 
 
 class Tensor(NamedTuple):
@@ -31,7 +35,7 @@ class Names:
     def __init__(self, names: Iterable[str]) -> None:
         listed = list(names)
         #: Sorted.
-        self.hashes = array("q", sorted(map(hash, listed)))
+        self.hashes: Hashes = array("q", sorted(map(hash, listed)))
         # With escapes instead, a name may take twelve times its bytes.
         text = json.dumps(listed, ensure_ascii=False).encode("utf-8", "surrogatepass")
         self._packed = [zlib.compress(text, 1)]
@@ -41,6 +45,11 @@ class Names:
         self.hashes = array("q", merge(self.hashes, others.hashes))
         self._packed += others._packed
 
+    @property
+    def kept_bytes(self) -> int:
+        """What they take of the memory, about: names that do not repeat are not compressed."""
+        return _OBJECT_BYTES + len(self) * self.hashes.itemsize + sum(map(len, self._packed))
+
     def __len__(self) -> int:
         return len(self.hashes)
 
@@ -49,16 +58,14 @@ class Names:
             yield from json.loads(zlib.decompress(packed))
 
     def __contains__(self, name: object) -> bool:
-        wanted = hash(name)
-        at = bisect_left(self.hashes, wanted)
-        return at < len(self.hashes) and self.hashes[at] == wanted
+        return holds(self.hashes, hash(name))
 
     def beyond(self, others: Names) -> list[str]:
         """The names that ``others`` lack, in their order."""
         if self.hashes == others.hashes:
             return []
-        lacking = set(self.hashes).difference(others.hashes)
-        return [name for name in self if hash(name) in lacking] if lacking else []
+        lacking = only_in(self.hashes, others.hashes)
+        return [name for name in self if holds(lacking, hash(name))] if lacking else []
 
 
 class Tensors(Mapping[str, Tensor]):
@@ -69,13 +76,19 @@ class Tensors(Mapping[str, Tensor]):
     def __init__(self, tensors: Iterable[tuple[str, Tensor]]) -> None:
         known: dict[Tensor, int] = {}
         names: list[str] = []
-        self._kinds = array("L")
+        self._kinds = array("I")
         for name, tensor in tensors:
             names.append(name)
             self._kinds.append(known.setdefault(tensor, len(known)))
         self.names = Names(names)
         #: Every type and shape, each once.
         self.kinds = tuple(known)
+
+    @property
+    def kept_bytes(self) -> int:
+        """As `Names.kept_bytes`."""
+        own = len(self._kinds) * self._kinds.itemsize + len(self.kinds) * _OBJECT_BYTES
+        return self.names.kept_bytes + own
 
     def __len__(self) -> int:
         return len(self._kinds)

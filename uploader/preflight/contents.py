@@ -28,6 +28,10 @@ _MAX_WORDS = 10
 _MAX_INDEXES = 100
 #: The longest index of a known model, twice, and more.
 _INDEXES_BYTES = 64_000_000
+#: What is kept of all headers and indexes, those of an adapter's base model included: 3 000 000
+#: tensors, and eight times what a model of 200 000 needs. Names that do not repeat would take as
+#: much as the files have.
+_KEPT_OF_WEIGHTS_BYTES = 48_000_000
 
 
 class Contents:
@@ -37,11 +41,18 @@ class Contents:
     `headerless` and the checks for that report it.
     """
 
-    def __init__(self, folder: Folder, kind: Kind, base: Folder | None = None) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        kind: Kind,
+        base: Folder | None = None,
+        kept: Allowance | None = None,
+    ) -> None:
         self.folder = folder
         self.kind = kind
+        self._kept = kept or Allowance(_KEPT_OF_WEIGHTS_BYTES)
         #: The base model of an adapter, if its folder is known.
-        self.base = Contents(base, Kind.BASE) if base else None
+        self.base = Contents(base, Kind.BASE, kept=self._kept) if base else None
         #: The names to send and those that would be, were they not already refused.
         self.present = folder.present
         #: Why a JSON file is not an object or not an index; by name, once it was read.
@@ -119,8 +130,10 @@ class Contents:
                 try:
                     if left < 0:
                         raise TooLong(f"was not read: there are already {_MAX_TENSORS} tensors")
-                    headers[name] = read_header(self.root / name, allowance)
-                    left -= len(headers[name].tensors)
+                    header = read_header(self.root / name, allowance)
+                    self._kept.take(header.tensors.kept_bytes)
+                    headers[name] = header
+                    left -= len(header.tensors)
                 except Malformed as problem:
                     headerless[name] = light(problem)
         return headers, headerless
@@ -141,7 +154,9 @@ class Contents:
                 try:
                     if len(indexes) == _MAX_INDEXES:
                         raise TooLong(f"was not read: there are already {_MAX_INDEXES} indexes")
-                    indexes[name] = read_index(self.root / name, allowance)
+                    index = read_index(self.root / name, allowance)
+                    self._kept.take(index.kept_bytes)
+                    indexes[name] = index
                 except Malformed as problem:
                     self.trouble[name] = light(problem)
         return indexes

@@ -24,6 +24,8 @@ _PLAIN = frozenset({"BF16", "F16", "F32"})
 _HALVES = frozenset({"bfloat16", "float16"})
 #: A larger number cannot be a model's size, and would only be long to print.
 _END = 1 << 31
+#: A longer number cannot be that of a layer, and of shorter ones there are not too many to be kept.
+_LAYER_DIGITS = 5
 
 #: Models of images and text have the decoder under the first ones, in old and new releases of
 #: transformers; embedding models are saved without a prefix.
@@ -151,12 +153,14 @@ def config_layers(contents: Contents) -> Iterable[Finding]:
 def _layer_numbers(contents: Contents, prefix: str) -> set[int]:
     start = len(prefix)
     found = {
-        name[start:].partition(".")[0]
+        number
         for header in contents.headers.values()
         for name in header.tensors
         if name.startswith(prefix)
+        for number in [name[start:].partition(".")[0]]
+        if number.isdecimal() and len(number) <= _LAYER_DIGITS
     }
-    return {int(number) for number in found if number.isdecimal() and len(number) < len(str(_END))}
+    return {*map(int, found)}
 
 
 def config_heads(contents: Contents) -> Iterable[Finding]:

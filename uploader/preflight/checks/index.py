@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 
 from uploader.core.text import some
 from uploader.model.finding import Finding, error, warning
+from uploader.model.hashes import holds, shared
 from uploader.model.names import Role, role
 from uploader.model.reading import TooLong
 from uploader.preflight.checks.spared import spared
@@ -61,10 +63,10 @@ def missing_tensor(contents: Contents) -> Iterable[Finding]:
     for name, index in contents.indexes.items():
         held = {s: contents.headers[s].tensors for s in index.shards if s in contents.headers}
         absent = [t for s in held for t in index.shards[s].beyond(held[s].names)]
-        hashes = {*map(hash, absent)}
-        known = {h for tensors in held.values() for h in hashes.intersection(tensors.names.hashes)}
-        elsewhere = sorted(tensor for tensor in absent if hash(tensor) in known)
-        lost = sorted(tensor for tensor in absent if hash(tensor) not in known)
+        hashes = array("q", sorted(map(hash, absent)))
+        known = shared(hashes, [tensors.names.hashes for tensors in held.values()])
+        elsewhere = sorted(tensor for tensor in absent if holds(known, hash(tensor)))
+        lost = sorted(tensor for tensor in absent if not holds(known, hash(tensor)))
         if lost and len(held) == len(index.shards):
             weights = [tensor for tensor in lost if not spared(tensor, contents.config)]
             severity = error if weights else warning

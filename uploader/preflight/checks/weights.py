@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from uploader.core.text import size, some
 from uploader.model.finding import Finding, error, warning
+from uploader.model.hashes import Hashes, disjoint, place, repeated
 from uploader.model.meant import meant
 from uploader.model.names import Role, leftover, role
 from uploader.model.reading import TooLong
@@ -94,28 +95,36 @@ def two_formats(contents: Contents) -> Iterable[Finding]:
 def _differ(contents: Contents, first: list[str], second: list[str]) -> bool:
     """Whether two sets have different tensors by their headers; other formats rename them."""
     one, other = (
-        {
-            known
-            for name in names
-            if name in contents.headers
-            for known in contents.headers[name].tensors.names.hashes
-        }
+        [contents.headers[name].tensors.names.hashes for name in names if name in contents.headers]
         for names in (first, second)
     )
-    return bool(one and other) and "consolidated" not in second[0] and one.isdisjoint(other)
+    known = any(one) and any(other)
+    return known and "consolidated" not in second[0] and disjoint(one, other)
 
 
 def duplicate_tensor(contents: Contents) -> Iterable[Finding]:
     """A tensor in two files: refused if they are shards of one model and differ."""
-    seen: set[int] = set()
-    for name, header in contents.headers.items():
-        known = seen.intersection(header.tensors.names.hashes)
-        seen.update(header.tensors.names.hashes)
+    again = repeated([header.tensors.names.hashes for header in contents.headers.values()])
+    seen = bytearray(len(again))
+    for name, header in contents.headers.items() if again else ():
+        known = _seen_before(header.tensors.names.hashes, again, seen)
         if known:
             twice = sorted(tensor for tensor in header.tensors if hash(tensor) in known)
             home = next(f for f, other in contents.headers.items() if twice[0] in other.tensors)
             if not _variants(contents, home, name):
                 yield _duplicate(contents, twice, (home, name))
+
+
+def _seen_before(hashes: Hashes, again: Hashes, seen: bytearray) -> set[int]:
+    """Those that were seen before; ``seen`` has a mark for each of ``again``, and is kept up."""
+    found = set()
+    for one in hashes:
+        at = place(again, one)
+        if at is not None:
+            if seen[at]:
+                found.add(one)
+            seen[at] = 1
+    return found
 
 
 def _variants(contents: Contents, one: str, other: str) -> bool:
