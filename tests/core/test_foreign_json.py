@@ -24,6 +24,7 @@ OWN = {
     "sandbox/script.py",
     "sandbox/state.py",
     "sandbox/wire.py",
+    "service/hooks/notify.py",
     "store/database/workers.py",
     "store/enqueue.py",
     "store/outbox.py",

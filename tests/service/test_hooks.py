@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -35,7 +38,7 @@ from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, again_after_s, kinds
 from uploader.remote.webhook import may_reach
 from uploader.runtime import Spawn, spawn
 from uploader.service import daemon
-from uploader.service.hooks import command, loop
+from uploader.service.hooks import command, deliver, loop, notify
 from uploader.service.hooks.loop import Hooks
 from uploader.settings.hooks import deaf
 from uploader.settings.load import load
@@ -442,7 +445,97 @@ def test_a_private_receiver_is_refused_before_anything_is_sent(lab: Lab) -> None
     assert "allow_private" in (lab.outbox.states(["h"])[0].last_error or "")
 
 
+@pytest.fixture
+def apprise_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(url: str, title: str, text: str, *_: object, private: bool) -> None:
+        notify.notify(url, title, text, private=private)
+
+    monkeypatch.setattr(deliver, "tell", tell)
+
+
+@contextlib.contextmanager
+def stranger(first: bytes, piece: bytes, pieces: int, pause_s: float = 0.0) -> Iterator[str]:
+    """The address of a server that answers with ``first``, and ``pieces`` times with ``piece``."""
+    ended = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65536)
+            connection.sendall(first)
+            for _ in range(pieces):
+                connection.sendall(piece)
+                if ended.wait(pause_s):
+                    return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,), daemon=True)
+        thread.start()
+        yield f"json://127.0.0.1:{listener.getsockname()[1]}/CANARY"
+        ended.set()
+    thread.join(10)
+
+
+def told_by_apprise(lab: Lab, url: str, timeout: str) -> str:
+    """Why it was not taken; empty if it was."""
+    hooks = lab.configure({"name": "h", "on": ["ready"], "apprise": url, "timeout": timeout})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    tell_all(hooks)
+    state = lab.outbox.states(["h"])[0]
+    assert bool(state.last_error) == bool(state.waiting)
+    return state.last_error or ""
+
+
+def test_apprise_tells_what_happened(lab: Lab, receiver: Receiver) -> None:
+    url = f"json://{receiver.url.removeprefix('http://')}/CANARY"
+    assert told_by_apprise(lab, url, "30s") == ""
+    assert [json.loads(body)["title"] for _, _, _, body in receiver.got] == ["m is READY"]
+
+
+@pytest.mark.long
+def test_an_answer_without_an_end_does_not_fill_the_memory_by_way_of_apprise(lab: Lab) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with stranger(b"HTTP/1.1 200 OK\r\n\r\n", bytes(1 << 20), 1000) as url:
+        assert told_by_apprise(lab, url, "60s") == "apprise could not deliver it"
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
+
+
+@pytest.mark.long
+def test_an_answer_that_drips_does_not_keep_apprise_longer_than_its_time(lab: Lab) -> None:
+    with stranger(b"HTTP/1.1 200 OK\r\n\r\n", b"x", 100, pause_s=0.1) as url:
+        assert told_by_apprise(lab, url, "2s") == "it did not end within 2 s"
+
+
+@pytest.mark.long
+def test_apprise_ends_in_time_without_a_worker_that_ends_it() -> None:
+    with stranger(b"HTTP/1.1 200 OK\r\n\r\n", b"x", 100, pause_s=0.1) as url:
+        asked = {"url": url, "title": "t", "text": "t", "timeout_s": 2, "private": False}
+        words = [sys.executable, "-P", "-m", notify.__name__]
+        done = subprocess.run(words, input=json.dumps(asked).encode(), check=False, timeout=60)
+    assert done.returncode == -signal.SIGALRM
+
+
+def test_no_other_user_sees_whom_apprise_tells(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Arguments stand in the list of processes; what a plug-in prints may hold the URL."""
+    (tmp_path / "apprise.py").write_text(
+        "import sys\nclass Apprise:\n    def add(self, url):\n        print(url)\n"
+        "        raise KeyError(url)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(subprocess, "Popen", begun := Mock(wraps=subprocess.Popen))
+    assert (
+        told_by_apprise(lab, "json://x.example/CANARY", "30s") == "apprise ended with exit code 1"
+    )
+    assert begun.call_count == 1
+    assert "CANARY" not in repr(begun.call_args)
+
+
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # its plug-ins
+@pytest.mark.usefixtures("apprise_in_this_process")
 @pytest.mark.parametrize(
     "url",
     [
@@ -472,6 +565,7 @@ def test_apprise_reaches_private_addresses_only_if_allowed(
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # its plug-ins
+@pytest.mark.usefixtures("apprise_in_this_process")
 @pytest.mark.parametrize(
     "url",
     [
@@ -496,6 +590,7 @@ def test_apprise_reaches_this_machine_the_public_and_services_of_their_own(
 
 
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")  # its plug-ins
+@pytest.mark.usefixtures("apprise_in_this_process")
 @pytest.mark.parametrize(
     ("url", "variable", "told"),
     [

@@ -34,14 +34,31 @@ def run(
         "UPLOADER_EVENT": kind,
         "UPLOADER_JOB": str(document.get("id", "")),
     }
+    code, printed = finished(command, json.dumps(document).encode(), environment, timeout_s, clock)
+    if code:
+        words = last_words(printed)
+        raise Undelivered(f"{command[0]} ended with exit code {code}" + (words and f": {words}"))
+
+
+def finished(
+    command: Sequence[str],
+    given: bytes,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    clock: Clock,
+) -> tuple[int, bytes]:
+    """(exit code, the end of what it printed) of ``command``, with ``given`` as its stdin.
+
+    Raises Undelivered if it cannot be run, or does not end within ``timeout_s``.
+    """
     try:
-        with _unnamed(json.dumps(document).encode()) as stdin:
+        with _unnamed(given) as stdin:
             process = subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
                 list(command),
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                env=environment,
+                env=dict(environment),
                 start_new_session=True,
             )
     except (OSError, ValueError) as problem:
@@ -53,10 +70,13 @@ def run(
         finally:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-    if code:
-        last = printed.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        words = foreign_line(last, _MAX_WORDS_CHARS)
-        raise Undelivered(f"{command[0]} ended with exit code {code}" + (words and f": {words}"))
+    return code, printed
+
+
+def last_words(printed: bytes) -> str:
+    """The last line of what a program printed, as it may be kept."""
+    last = printed.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    return foreign_line(last, _MAX_WORDS_CHARS)
 
 
 def _unnamed(content: bytes) -> IO[bytes]:

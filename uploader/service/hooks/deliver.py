@@ -1,19 +1,19 @@
-"""One delivery by one hook, of whichever kind. Bounded in time and output."""
+"""One delivery by one hook, of whichever kind. Bounded in time, memory and output."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from uploader import files
 from uploader.core.hooks import Undelivered, body_of, sentence_of
-from uploader.remote.webhook import Receiver, require_no_proxy, require_reachable, send
+from uploader.remote.webhook import Receiver, send
 from uploader.runtime import Clock
 from uploader.service.hooks.command import run
+from uploader.service.hooks.notify import tell
 from uploader.settings.hooks import Hook
 from uploader.store.outbox import Delivery
 
@@ -32,7 +32,9 @@ def deliver(hook: Hook, delivery: Delivery, clock: Clock, tls: Any) -> None:
     elif hook.ping:
         _ping(hook, hook.ping, delivery.kind, document, clock, tls)
     elif hook.apprise:
-        _notify(hook, hook.apprise, delivery.kind, document)
+        title, text = sentence_of(delivery.kind, document)
+        private = hook.allow_private
+        tell(hook.apprise, title, text, hook.timeout_s, clock, private=private)
 
 
 def beat(hook: Hook, clock: Clock, tls: Any) -> None:
@@ -91,32 +93,3 @@ def _ping(
     where = url.rstrip("/") + _PATHS.get(kind, "/fail")
     text = {"Content-Type": "text/plain; charset=utf-8"}
     _request(hook, where, words.encode("utf-8", "replace"), text, clock, tls)
-
-
-def _notify(hook: Hook, url: str, kind: str, document: Mapping[str, Any]) -> None:
-    try:
-        from apprise import Apprise  # noqa: PLC0415 - an extra
-    except ImportError:
-        raise Undelivered("apprise is not installed: it is the extra `notify`") from None
-    service = Apprise()
-    if not service.add(url):
-        raise Undelivered("apprise does not know this kind of URL")
-    for one, host in _hosts(service):
-        if not hook.allow_private:
-            require_reachable(host)
-        if hasattr(sys.modules[type(one).__module__], "requests"):  # else it uses no proxy
-            require_no_proxy(host, "https" if one.secure else "http")
-    title, text = sentence_of(kind, document)
-    if not service.notify(title=title, body=text):
-        raise Undelivered("apprise could not deliver it")
-
-
-def _hosts(service: Iterable[Any]) -> Iterator[tuple[Any, str]]:
-    """Each service with the host that Apprise connects to, as far as it says so.
-
-    Of a service with an address of its own, what stands where a URL has its host is a token.
-    """
-    for one in service:
-        host = getattr(one, "smtp_host", None) or one.host
-        if host and any("{host}" in form for form in one.templates):
-            yield one, host.strip("[]")
