@@ -96,6 +96,17 @@ def test_an_index_beyond_the_hundredth_is_not_read(tmp_path: Path) -> None:
     assert [(f.severity, "already 100 indexes" in f.message) for f in found] == [("warning", True)]
 
 
+def test_of_an_index_for_which_nothing_is_left_nothing_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With forty megabytes under each of many names, it would take a minute a thousand."""
+    monkeypatch.setattr(contents_room, "_INDEXES_BYTES", 100)
+    root = folder(tmp_path, BASE)
+    (root / INDEX).write_bytes(b"\xff" * 101)  # whoever reads it says that it is not UTF-8
+    (found,) = (f for f in findings(scan(root), Kind.BASE) if f.check == "index_json")
+    assert "was not read" in found.message
+
+
 def test_of_many_names_of_one_file_only_so_many_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -81,10 +81,7 @@ def read_index(path: Path, allowance: Allowance | None = None) -> Index:
 
     It is read pair by pair: as the objects that `json` makes, 40 MB may take twenty times as much.
     """
-    found = read_text(path, MAX_INDEX_BYTES)
-    if allowance:
-        allowance.take(len(found))
-    text = JsonText(found)
+    text = JsonText(read_text(path, MAX_INDEX_BYTES, allowance))
     try:
         return _read(text)
     except Malformed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,19 @@ def read_object(path: Path, constants: list[str] | None = None) -> dict[str, Any
     return parse_object(read_text(path, MAX_JSON_BYTES), constants)
 
 
-def read_text(path: Path, most: int) -> str:
-    """The text of a JSON file of at most ``most`` bytes; raises Malformed, TooLong."""
+def read_text(path: Path, most: int, allowance: Allowance | None = None) -> str:
+    """The text of a JSON file of at most ``most`` bytes; raises Malformed, TooLong.
+
+    Its length is taken from ``allowance`` before it is read.
+    """
     try:
-        raw, _ = files.read(path, most + 1)
-        if len(raw) > most:
-            raise TooLong(f"is longer than any file of its kind ({most // 1_000_000} MB)")
+        with files.opened(path) as file:
+            length = os.fstat(file.fileno()).st_size
+            if length > most:
+                raise TooLong(f"is longer than any file of its kind ({most // 1_000_000} MB)")
+            if allowance:
+                allowance.take(length)
+            raw = file.read(length)
         if len(raw) > MAX_JSON_BYTES and (b"\\" in raw or not raw.isascii()):
             raise TooLong("is too long to be read: it is not in plain ASCII")
         text = raw.decode("utf-8-sig")
