@@ -30,8 +30,6 @@ _CLOCK = SystemClock()
 _ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar(
     "only_below", default=None
 )
-#: Whether `beginning` gives a file in memory, which no disk keeps waiting.
-HAS_MEMORY_FILES = hasattr(os, "memfd_create")
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -198,3 +196,14 @@ def _place(descriptor: int) -> Path:
         raw = fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024))
         return Path(os.fsdecode(raw.partition(b"\0")[0]))
     return Path(f"/proc/self/fd/{descriptor}").readlink()
+
+
+def _makes_memory_files() -> bool:
+    descriptor = _in_memory((), 0)
+    if descriptor is not None:
+        os.close(descriptor)
+    return descriptor is not None
+
+
+#: Whether `beginning` gives a file in memory, which no disk keeps waiting.
+HAS_MEMORY_FILES = _makes_memory_files()

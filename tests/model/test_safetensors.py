@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -406,3 +408,26 @@ def test_any_number_of_headers_at_once_takes_little_memory(tmp_path: Path, body:
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     kib_per_mb = 1024 * (1 if sys.platform == "linux" else 1024)
     assert int(done.stdout) / kib_per_mb < MAX_GROWTH_MB
+
+
+@pytest.mark.skipif(not files.HAS_MEMORY_FILES, reason="the library reads the disk itself")
+def test_the_library_has_one_header_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Preflights of many folders at once are in the same process, and so is the worker."""
+    file = tmp_path / "a.safetensors"
+    file.write_bytes(safetensors({"a": 8}))
+    real, now, most = safe_open, [0], [0]
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        time.sleep(0.01)  # the others would come in
+        now[0] -= 1
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr("safetensors.safe_open", counted)
+    with ThreadPoolExecutor(8) as pool:
+        found = [pool.submit(look, file) for look in (read_header, is_sound) * 8]
+    assert all(one.result() for one in found)
+    assert most == [1]

@@ -11,6 +11,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,8 +33,9 @@ _MOST = {b'"': 2_500_000, b"[": 500_000, b"{": 250_000, b",": 2_500_000}
 #: A header of so many bytes is judged by the library while files are in flight, too: that of nearly
 #: every file. It is as much as is in memory of each of them anyway; the library needs 16 MB for it.
 _JUDGED_BYTES = 256 * 1024
-#: One at a time in this process. Nobody waits for a disk with it.
-_JUDGING = threading.Lock()
+#: The library has one header at a time, however many files are looked at in this process. What it
+#: reads is in memory: nobody holds this and waits for a disk.
+_JUDGING = threading.Lock() if files.HAS_MEMORY_FILES else nullcontext()
 _BLOCK_BYTES = 64 * 1024
 _SPAN = re.compile(rb'"data_offsets"\s*:\s*\[\s*(\d{1,19})\s*,\s*(\d{1,19})\s*\]')
 #: A span of 60 bytes, and as much white space as nobody writes.
@@ -80,16 +82,14 @@ def has_sound_header(file: BinaryIO) -> bool:
     """Does the header of what is open fit its size, as far as it can be read?
 
     For any number of files at once, whatever is in them: no more than `_JUDGED_BYTES` of each are
-    in memory, and the library has one of them. Of a longer header it is only asked whether the
-    tensors that it names fill the file.
+    in memory. Of a longer header it is only asked whether the tensors that it names fill the file.
     """
     try:
         size_bytes, prefix, length = _beginning(file)
         if length > _JUDGED_BYTES or not files.HAS_MEMORY_FILES:
             return _fills(file, length, size_bytes - _LENGTH_BYTES - length)
         raw = file.read(length)
-        with _JUDGING:
-            _judged(file, prefix, raw, size_bytes)
+        _judged(file, prefix, raw, size_bytes)
     except (Malformed, OSError):
         return False
     return True
@@ -125,7 +125,7 @@ def _beginning(file: BinaryIO) -> tuple[int, bytes, int]:
 
 def _judged(file: BinaryIO, prefix: bytes, raw: bytes, size_bytes: int) -> Header:
     # What was bounded is what the library reads: the owner of the file may change it meanwhile.
-    with files.beginning(file, prefix, raw, size_bytes=size_bytes) as name:
+    with files.beginning(file, prefix, raw, size_bytes=size_bytes) as name, _JUDGING:
         return _read(name, size_bytes - len(prefix) - len(raw))
 
 
