@@ -157,6 +157,12 @@ class Code(Coded):
         "The job waits for the disk of its folder, which does not answer.",
         "see whether the disk or the file server is there; the job goes on once it answers",
     )
+    WORKERS_DIED = (
+        "workers_died",
+        Status.ACTIVE,
+        "Five workers or more in a row have died while they had the job, which came no further.",
+        "see the worker's log and the system's for why it ends: memory is the usual cause",
+    )
     SOURCE_DAMAGED = (
         "source_damaged",
         Status.ACTIVE,

@@ -8,6 +8,7 @@ section of the contract that it rests on.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +20,8 @@ from uploader.core.job import Reason, Status
 from uploader.core.reasons import Code
 from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Call, Verdict
 
+#: After so many deaths of its workers a job still goes on at once.
+_RESCUES_AT_ONCE = 4
 #: No answer at all: a connection refused, reset, timed out.
 NO_ANSWER = 0
 
@@ -188,6 +191,22 @@ class Backoff:
         doublings = max(-32, min(failures - 1, 32))
         ceiling = min(self.max_s, self.initial_s * 2.0**doublings)
         return jitter * ceiling + max(0.0, min(MAX_RETRY_AFTER_S, retry_after_s or 0.0))
+
+
+def pause_after_rescues(rescues: int, job_id: int) -> timedelta:
+    """How long a job is left alone after so many of its workers in a row have died.
+
+    Not at all after the first four: machines are switched off. Then a quarter of a minute or more,
+    twice as long each time, up to an hour or two; by how much more differs from job to job. Of
+    those that one worker had, one alone may be what ends it, and the others are to have a worker
+    without it meanwhile (docs/invariants.md §10).
+    """
+    more = min(rescues - _RESCUES_AT_ONCE, 32)
+    if more <= 0:
+        return timedelta(0)
+    drawn = hashlib.sha256(f"{job_id} {rescues}".encode()).digest()
+    spread = int.from_bytes(drawn[:4]) / 2**32
+    return timedelta(seconds=min(3600.0, 7.5 * 2.0**more) * (1 + spread))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,12 @@ from sqlalchemy import (
 
 from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
-from uploader.core.job import LANES, Event, Lease, Stage, Status
+from uploader.core.job import LANES, Event, Lease, Reason, Stage, Status
 from uploader.core.lifecycle import Verb, advance
+from uploader.core.reasons import Code
+from uploader.core.retry import pause_after_rescues
 from uploader.core.seal import NO_SEAL, Seal
+from uploader.core.text import duration
 from uploader.store.aside import Aside, Write, check_is_about_rows
 from uploader.store.believed import believed
 from uploader.store.database import dialect
@@ -214,7 +217,8 @@ class Claims:
         """Release those jobs; one whose lease has already ended is left alone."""
 
         def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
-            freed = update(jobs).where(some).values(updated_at=transaction.now, **NO_LEASE)
+            values = {"updated_at": transaction.now, "rescues": 0, **NO_LEASE}
+            freed = update(jobs).where(some).values(values)
             return [*transaction.run(freed.returning(jobs.c.id)).scalars()]
 
         tokens = [lease.token for lease in leases]
@@ -246,13 +250,12 @@ class Claims:
     def _rescue(self, orphaned: ColumnElement[bool]) -> list[int]:
 
         def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
-            freed = update(jobs).where(some).values(updated_at=transaction.now, **NO_LEASE)
-            rows = transaction.run(freed.returning(jobs.c.id, jobs.c.status)).all()
+            values = {"updated_at": transaction.now, "rescues": jobs.c.rescues + 1, **NO_LEASE}
+            freed = update(jobs).where(some).values(values)
+            rows = transaction.run(freed.returning(jobs.c.id, jobs.c.status, jobs.c.rescues)).all()
             for row in rows:
                 if row.status == Status.ACTIVE:  # of all other jobs only the lease was left
-                    transaction.add_event(
-                        row.id, EventKind.RESCUED, "its worker is gone: the job goes on"
-                    )
+                    _rescued(transaction, row.id, row.rescues)
             return [row.id for row in rows]
 
         return sorted(self._write(and_(self._ours, orphaned), write))
@@ -325,6 +328,22 @@ class Claims:
         )
         with self._journal.reading() as connection:
             return connection.execute(query).scalar_one_or_none()
+
+
+def _rescued(transaction: Transaction, job_id: int, rescues: int) -> None:
+    """Whatever ends each worker that takes the job, the others are to have one meanwhile."""
+    pause = pause_after_rescues(rescues, job_id)
+    if not pause:
+        transaction.add_event(job_id, EventKind.RESCUED, "its worker is gone: the job goes on")
+        return
+    message = f"{rescues} workers in a row have died while they had this job"
+    columns: dict[str, Any] = reason_columns(
+        Reason(Code.WORKERS_DIED, message, Code.WORKERS_DIED.hint)
+    )
+    columns["not_before"] = transaction.now + pause
+    transaction.run(update(jobs).where(jobs.c.id == job_id).values(columns))
+    again = f"it is tried again in {duration(pause.total_seconds())}"
+    transaction.add_event(job_id, EventKind.RESCUED, f"{message}: {again}")
 
 
 def _next(ready: ColumnElement[bool]) -> Select[Any]:

@@ -33,6 +33,7 @@ NEW_RUN: dict[str, Any] = {
     "stage": Stage.CREATE,
     "attempts": 0,
     "failures": 0,
+    "rescues": 0,
     "not_before": None,
     "start_accepted": False,
     "plain_put": False,
@@ -159,7 +160,7 @@ class Held:
         """One stage forward; raises ValueError if ``stage`` is not the next one."""
         job_id = self.lease.job_id
         with self._fence.writing(
-            Status.ACTIVE, failures=0, not_before=None, **reason_columns(None)
+            Status.ACTIVE, failures=0, rescues=0, not_before=None, **reason_columns(None)
         ) as transaction:
             this = jobs.c.id == job_id
             found = Stage(
@@ -303,7 +304,7 @@ class Held:
 
     def release(self) -> None:
         """Release the job; this object can write nothing any longer."""
-        with self._fence.writing(**NO_LEASE) as transaction:
+        with self._fence.writing(rescues=0, **NO_LEASE) as transaction:
             self._fence.tell_last(transaction)
 
     def _erase_sessions(self, transaction: Transaction) -> None:

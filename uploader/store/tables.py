@@ -98,6 +98,7 @@ jobs = Table(
     Column("run_number", Integer, nullable=False, server_default=text("1")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("rescues", Integer, nullable=False, server_default=text("0")),
     Column("not_before", UtcDateTime),
     Column("model_exists", Boolean, nullable=False, server_default=false()),
     Column("created_remotely", Boolean, nullable=False, server_default=false()),

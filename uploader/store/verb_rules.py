@@ -43,7 +43,8 @@ def check_removable(job: Job) -> None:
 
 def forgive(transaction: Transaction, job_id: int) -> None:
     """Forget the job's failures; offsets are kept."""
-    transaction.run(update(jobs).where(jobs.c.id == job_id).values(failures=0, polling_s=0.0))
+    nothing = {"failures": 0, "rescues": 0, "polling_s": 0.0}
+    transaction.run(update(jobs).where(jobs.c.id == job_id).values(nothing))
     transaction.run(
         update(files)
         .where(files.c.job_id == job_id)
