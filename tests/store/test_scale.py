@@ -16,6 +16,7 @@ from sqlalchemy import Engine, event, text
 from tests.postgresql import Cluster
 from tests.store.conftest import BASE_URL, NOW
 from uploader.core.job import LANES, Stage, Status
+from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
 from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
@@ -27,6 +28,8 @@ LANE = LANES[0]
 FLAT = 1.5
 #: With PostgreSQL: rows read by all statements of one act, of thousands that are there.
 FEW_ROWS = 200
+#: How many files a job has in a store of few, and how many times as many in one of many.
+FEW_FILES, TIMES = 100, 10
 _ROW: dict[str, Any] = {
     "base_url": BASE_URL,
     "account": "acme",
@@ -146,14 +149,20 @@ def _instructions(engine: Engine, act: Act) -> int:
     def watch(connection: sqlite3.Connection, *_: object) -> None:
         connection.set_progress_handler(count, 1)
 
+    _carry_out(engine, act, watch)
+    return counts[0]
+
+
+def _carry_out(
+    engine: Engine, act: Act, prepare: Callable[[sqlite3.Connection, object], None]
+) -> None:
     engine.dispose()
-    event.listen(engine, "connect", watch)
+    event.listen(engine, "connect", prepare)
     try:
         act(Claims(engine, lambda: NOW), Jobs(engine))
     finally:
-        event.remove(engine, "connect", watch)
+        event.remove(engine, "connect", prepare)
         engine.dispose()
-    return counts[0]
 
 
 @pytest.mark.parametrize("name", ACTS)
@@ -162,6 +171,77 @@ def test_many_jobs_cost_sqlite_no_more_work_than_few(
 ) -> None:
     few, many = (_instructions(engine, ACTS[name]) for engine in (small, large))
     assert 0 < many <= FLAT * few
+
+
+def fill_with_files(engine: Engine, count: int) -> None:
+    """The few jobs of `fill`, each with so many files and with a body that names them all."""
+    fill(engine, 2)
+    names = [f"{number:040}.txt" for number in range(count)]
+    with engine.begin() as connection:
+        connection.execute(files.delete())
+        connection.execute(jobs_table.update().values(create_body={"model": {"files": names}}))
+        connection.execute(
+            files.insert(),
+            [
+                {"job_id": job_id, "path": path, "size_bytes": 7}
+                for job_id in connection.scalars(jobs_table.select()).all()
+                for path in names
+            ],
+        )
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            connection.execute(text("ANALYZE"))
+
+
+@pytest.fixture(scope="module")
+def by_files(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Engine]]:
+    """Jobs of few files, and jobs of `TIMES` as many."""
+    engines = []
+    for count in (FEW_FILES, TIMES * FEW_FILES):
+        path = shutil.copy(template, tmp_path_factory.mktemp("files") / f"{count}.db")
+        engines.append(open_engine(f"sqlite:///{path}"))
+        fill_with_files(engines[-1], count)
+    yield engines
+    for engine in engines:
+        engine.dispose()
+
+
+#: What a job's files may cost besides, once for each job: its body, in which they are named.
+BY_FILES: dict[str, Act] = {
+    **ACTS,
+    "all jobs": lambda _, jobs: jobs.jobs(),
+    "a page": lambda _, jobs: jobs.page(0, 100),
+    "jobs elsewhere": lambda _, jobs: jobs.active_elsewhere(BASE_URL),
+    "verb": lambda _, jobs: jobs.apply(1, Verb.PAUSE, NOW),
+    "priority": lambda _, jobs: jobs.prioritize(1, 5, NOW),
+}
+
+
+@pytest.mark.parametrize("name", BY_FILES)
+def test_many_files_cost_sqlite_work_in_proportion(by_files: list[Engine], name: str) -> None:
+    few, many = (_instructions(engine, BY_FILES[name]) for engine in by_files)
+    assert 0 < many <= FLAT * TIMES * few
+    few, many = (_bytes_read(engine, BY_FILES[name]) for engine in by_files)
+    assert 0 < many <= FLAT * TIMES * few
+
+
+def _bytes_read(engine: Engine, act: Act) -> int:
+    """How many bytes SQLite reads for ``act`` if it remembers no page of the file."""
+
+    def forget(connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("PRAGMA mmap_size = 0")
+
+    before = _read_so_far()
+    _carry_out(engine, act, forget)
+    return _read_so_far() - before
+
+
+def _read_so_far() -> int:
+    counted = Path("/proc/self/io")
+    if not counted.exists():
+        pytest.skip("this system does not count what a process reads")
+    return int(counted.read_text().split()[1])
 
 
 @pytest.mark.parametrize("name", ACTS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -17,6 +17,7 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
+    bindparam,
     case,
     func,
     select,
@@ -51,7 +52,7 @@ from uploader.store.tables import events, files, jobs
 
 
 def _sum(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
-    return func.coalesce(func.sum(column), 0).label(name)
+    return func.sum(column).label(name)
 
 
 def _whole_or(part: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -60,22 +61,35 @@ def _whole_or(part: ColumnElement[Any]) -> ColumnElement[Any]:
 
 _FURTHEST = case((files.c.mark_bytes > files.c.offset, files.c.mark_bytes), else_=files.c.offset)
 
-#: Every column of a job and the sums over its files, in one pass.
-JOBS: Select[Any] = (
-    select(
-        jobs,
-        func.count(files.c.path).label("files_total"),
-        _sum("files_stored", case((files.c.stored, 1), else_=0)),
-        _sum("bytes_total", files.c.size_bytes),
-        _sum("bytes_confirmed", _whole_or(files.c.offset)),
-        _sum("bytes_marked", _whole_or(_FURTHEST)),
-        _sum("bytes_sent", files.c.bytes_sent),
-        func.min(files.c.awaiting_since).label("awaiting_since"),
-    )
-    .select_from(jobs.outerjoin(files))
-    .group_by(jobs.c.id)
-    .order_by(jobs.c.id)
+_SUMS = (
+    func.count().label("files_total"),
+    _sum("files_stored", case((files.c.stored, 1), else_=0)),
+    _sum("bytes_total", files.c.size_bytes),
+    _sum("bytes_confirmed", _whole_or(files.c.offset)),
+    _sum("bytes_marked", _whole_or(_FURTHEST)),
+    _sum("bytes_sent", files.c.bytes_sent),
+    func.min(files.c.awaiting_since).label("awaiting_since"),
 )
+
+
+def jobs_of(which: Callable[[ColumnElement[Any]], ColumnElement[bool]]) -> Select[Any]:
+    """Every column of those jobs and the sums over their files, by id; ``which`` is about an id.
+
+    The files are summed by themselves and only then joined: a job's columns, which may be large,
+    are read once and not for each of its files.
+    """
+    sums = select(files.c.job_id, *_SUMS).where(which(files.c.job_id))
+    of_files = sums.group_by(files.c.job_id).subquery()
+    columns = (column for column in of_files.c if column.name != "job_id")
+    return (
+        select(jobs, *columns)
+        .select_from(jobs.outerjoin(of_files, of_files.c.job_id == jobs.c.id))
+        .where(which(jobs.c.id))
+        .order_by(jobs.c.id)
+    )
+
+
+_ONE_JOB = jobs_of(lambda job_id: job_id == bindparam("wanted"))
 
 
 _MAX_WORDS_CHARS = 200
@@ -97,7 +111,7 @@ def reading_job(job_id: int) -> Iterator[None]:
 def read_job(connection: Connection, job_id: int) -> Job:
     """Raises NotFound, and UnreadableRow."""
     with reading_job(job_id):
-        row = connection.execute(JOBS.where(jobs.c.id == job_id)).one_or_none()
+        row = connection.execute(_ONE_JOB, {"wanted": job_id}).one_or_none()
         if row is not None:
             return job_of(row)
     raise NotFound(f"there is no job {job_id}", hint="`uploader status` lists the jobs")
@@ -174,7 +188,7 @@ def _check_lists(row: Row[Any]) -> None:
 
 
 def job_of(row: Row[Any]) -> Job:
-    """A job of a row of `JOBS`. Raises ValueError for a value that the program never writes."""
+    """A job of a row of `jobs_of`. Raises ValueError for a value that the program never writes."""
     _check(row, _JOB)
     _check_names(row)
     _check_lists(row)
@@ -214,13 +228,13 @@ def job_of(row: Row[Any]) -> Job:
         warnings=few_lines(row.warnings, str),
         preflight=tuple(row.preflight),
         options=row.options,
-        # Databases other than SQLite sum integers into decimals.
-        files_total=int(row.files_total),
-        files_stored=int(row.files_stored),
-        bytes_total=int(row.bytes_total),
-        bytes_confirmed=int(row.bytes_confirmed),
-        bytes_marked=int(row.bytes_marked),
-        bytes_sent=int(row.bytes_sent),
+        # A job without files has no sums; databases other than SQLite sum integers into decimals.
+        files_total=int(row.files_total or 0),
+        files_stored=int(row.files_stored or 0),
+        bytes_total=int(row.bytes_total or 0),
+        bytes_confirmed=int(row.bytes_confirmed or 0),
+        bytes_marked=int(row.bytes_marked or 0),
+        bytes_sent=int(row.bytes_sent or 0),
         awaiting_since=row.awaiting_since if row.lease_token else None,
         seal=row.seal,
     )

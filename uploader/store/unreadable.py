@@ -25,7 +25,7 @@ from uploader.core.job import (
     Stage,
     Status,
 )
-from uploader.store.rows import JOBS, job_of, read_job, reading_job
+from uploader.store.rows import job_of, jobs_of, read_job, reading_job
 from uploader.store.tables import jobs
 
 _T = TypeVar("_T")
@@ -60,7 +60,8 @@ def _read(
     """All at once, and one by one only if one of them cannot be read."""
     try:
         with reading_job(0):
-            return [job_of(row) for row in connection.execute(JOBS.where(jobs.c.id.in_(ids)))]
+            rows = connection.execute(jobs_of(lambda job_id: job_id.in_(ids)))
+            return [job_of(row) for row in rows]
     except UnreadableRow:
         known = sorted(connection.execute(ids).scalars())
     found = (_one(connection, job_id, otherwise) for job_id in known)
