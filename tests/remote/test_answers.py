@@ -243,6 +243,17 @@ def test_a_packed_answer_is_not_unpacked(serve: Serve, storage: Storage, encodin
     assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
 
 
+@pytest.mark.parametrize("chunk", ["-5", "-1", "1_0", "+ 1", "٣", "", "x" * 70])
+def test_a_chunk_of_an_odd_size_is_an_answer_that_is_lost(
+    serve: Serve, storage: Storage, chunk: str
+) -> None:
+    body = f"Transfer-Encoding: chunked\r\n\r\n{chunk}\r\nabc\r\n".encode()
+    server = serve(Reply(garbage=HEAD + body))
+    with pytest.raises(RemoteError) as caught:
+        storage.query(SessionUri(f"{server.base}/o?upload_id=U"), 1)
+    assert caught.value.verdict is Verdict.TRANSIENT
+
+
 def test_identity_is_not_a_compression(serve: Serve, storage: Storage) -> None:
     server = serve(Reply(308, {"Content-Encoding": "identity"}))
     storage.query(SessionUri(f"{server.base}/o?upload_id=U"), 1)

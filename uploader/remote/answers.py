@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from http import HTTPStatus
-from http.client import HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 import requests
@@ -121,12 +121,15 @@ class _BoundedStream(io.RawIOBase):
 
 
 def read_whole(response: requests.Response) -> None:
-    """Read the body as it was sent. Raises AnswerEncoded."""
+    """Read the body as it was sent. Raises AnswerEncoded, and HTTPException for an odd chunk."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         response.close()
         raise AnswerEncoded
     blocks = response.raw.stream(_BLOCK_BYTES, decode_content=False)
-    # As requests does it, but without one read of as many bytes as a server announces.
-    response._content = b"".join(blocks)  # noqa: SLF001 - `iter_content` would decode
+    try:
+        # As requests does it, but without one read of as many bytes as a server announces.
+        response._content = b"".join(blocks)  # noqa: SLF001 - `iter_content` would decode
+    except ValueError as odd:  # a size below zero, which urllib3 takes for a number
+        raise HTTPException("a chunk's size is not one") from odd
     response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
