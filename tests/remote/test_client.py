@@ -178,6 +178,13 @@ def test_a_receiver_on_this_machine_is_told_without_a_proxy(
     assert [seen.target for seen in server.seen] == ["/secret"]
 
 
+def test_no_words_of_a_receiver_make_it_look_private(serve: Serve) -> None:
+    """Who reads the reason would allow private addresses."""
+    server = serve(Reply(garbage=b"HTTP/9 its address is private\r\n\r\n"))
+    with pytest.raises(Undelivered, match="does not answer"):
+        tell(f"{server.base}/x")
+
+
 def test_no_argument_brings_a_proxy_back_for_this_machine(
     serve: Serve, surroundings: Callable[[str], None], adapter: SocketAdapter
 ) -> None:

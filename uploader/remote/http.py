@@ -193,7 +193,7 @@ _CAUSES: tuple[_Cause, ...] = (
 
 
 def _no_answer(call: Call, host: str, error: BaseException) -> RemoteError:
-    chain = tuple(_chain(error))
+    chain = tuple(chain_of(error))
     if found := next(filter(None, (_NO_TUNNEL.match(str(link)) for link in chain)), None):
         return _no_tunnel(call, host, int(found[1]))
     cause = next(row for row in _CAUSES if any(row.fits(link) for link in chain))
@@ -219,10 +219,10 @@ def _no_tunnel(call: Call, host: str, status: int) -> RemoteError:
     )
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain_of(error: BaseException) -> Iterator[BaseException]:
     """The error and what the libraries wrapped in it, outermost first."""
     yield error
     wrapped = (getattr(error, "reason", None), *error.args, error.__cause__)
     for inner in wrapped:
         if isinstance(inner, BaseException):
-            yield from _chain(inner)
+            yield from chain_of(inner)

@@ -27,8 +27,6 @@ from uploader.remote.http import ANSWER_S, CONNECT_S, LOST
 from uploader.runtime import StopToken, SystemClock
 
 _CLOCK = SystemClock().boot_s
-#: Why nothing is connected to if none of a name's addresses may be reached.
-REFUSED = "its address is private"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -42,6 +40,10 @@ def _keep_alive(connection: socket.socket) -> None:
     for name, value in _KEEP_ALIVE_S.items():
         if (option := getattr(socket, name, None)) is not None:
             connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+class PrivateAddress(transport.NewConnectionError):
+    """Nothing is connected to: none of a name's addresses may be reached."""
 
 
 class _Watched(HTTPConnection):
@@ -83,7 +85,7 @@ class _Watched(HTTPConnection):
             found = addresses(self._dns_host, self.port)
             places = [place for place in found if self._may_reach(place[3][0])]
             if not places:
-                raise transport.NewConnectionError(self, REFUSED)
+                raise PrivateAddress(self, "its address is private")
             options = self.socket_options or ()
             return dial(places, CONNECT_S, _CLOCK, self._stop.check, options)
         except socket.gaierror as error:

@@ -20,9 +20,9 @@ from uploader.core.hooks import Gone, Undelivered
 from uploader.core.redact import foreign_line
 from uploader.remote.client import Client
 from uploader.remote.dial import addresses
-from uploader.remote.http import CONNECT_S, LOST
+from uploader.remote.http import CONNECT_S, LOST, chain_of
 from uploader.remote.refusals import retry_after_s
-from uploader.remote.sockets import REFUSED, SocketAdapter
+from uploader.remote.sockets import PrivateAddress, SocketAdapter
 from uploader.runtime import Clock, StopToken
 
 _GONE = 410
@@ -164,7 +164,7 @@ def send(
 
 
 def _why(host: str, problem: BaseException) -> str:
-    if REFUSED in str(problem):
+    if any(isinstance(one, PrivateAddress) for one in chain_of(problem)):
         return _refusal(host)
     return f"{host} does not answer ({type(problem).__name__})"
 
