@@ -132,13 +132,13 @@ def linked(root: Path, stem: str, count: int) -> None:
         (root / f"{stem}-{number:02}.safetensors").hardlink_to(root / f"{stem}-00.safetensors")
 
 
-def names_that_do_not_repeat(root: Path) -> None:
+def names_that_do_not_repeat(root: Path, count: int = 24) -> None:
     """Sixteen megabytes of names that cannot be compressed, in each of many headers."""
     noise = random.Random(2)
     signs = [chr(code) for code in range(33, 127) if chr(code) not in '"\\']
     names = ["".join(noise.choices(signs, k=20_000)) for _ in range(790)]
     write_shard(root / "m-00.safetensors", names)
-    linked(root, "m", 24)
+    linked(root, "m", count)
 
 
 def shapes_that_do_not_repeat(root: Path) -> None:
@@ -158,9 +158,9 @@ def more_shapes_than_any_model(root: Path) -> None:
     (root / "model.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
 
 
-def the_same_tensors_again(root: Path) -> None:
+def the_same_tensors_again(root: Path, count: int = 8) -> None:
     write_shard(root / "d-00.safetensors", [f"{n:x}" for n in range(245_000)])
-    linked(root, "d", 12)
+    linked(root, "d", count)
 
 
 def layers_without_end(root: Path) -> None:
@@ -202,9 +202,9 @@ def index_with_a_wide_character_in_each_name(root: Path) -> None:
 
 def all_of_it(root: Path) -> None:
     """What costs most of each kind, in one folder."""
-    names_that_do_not_repeat(root)
+    names_that_do_not_repeat(root, 4)
     shapes_that_do_not_repeat(root)
-    the_same_tensors_again(root)
+    the_same_tensors_again(root, 3)
     index_of_what_is_not_there(root)
     shards_without_end(root)
     longest_that_is_read(root)
