@@ -14,6 +14,8 @@ import pytest
 from tests.cli.conftest import Command, ScriptedClock
 from tests.model.build import LORA, folder, safetensors
 from tests.preflight import adapters
+from uploader import enqueue
+from uploader.core.errors import PreflightRefused
 
 Sql = Callable[[str], None]
 WEIGHTS = safetensors({"lm_head.weight": 4096})
@@ -235,3 +237,24 @@ def test_without_a_look_at_the_folder_there_is_nothing_to_waive(
 ) -> None:
     del failed
     assert uploader("retry", "1", "--allow", "config_json").code == 2
+
+
+def test_no_way_to_make_or_start_a_job_takes_a_folder_of_too_many_names(
+    uploader: Command, failed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploader.model.folder.MOST_NAMES", 3)
+    for words in (
+        ("retry", "1", "--rescan"),
+        ("retry", "1", "--replace"),
+        ("enqueue", failed),
+        ("enqueue", failed, "--no-preflight"),
+        ("upload", failed),
+        ("preflight", failed),
+    ):
+        answer = uploader(*words)
+        assert (answer.code, answer.out) == (6, ""), words
+        assert "holds more than 3 names" in answer.err
+        assert "hint: give a folder with the files of one model" in answer.err
+    with pytest.raises(PreflightRefused, match="holds more than 3 names"):
+        enqueue(failed)
+    assert unchanged(uploader)

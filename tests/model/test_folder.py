@@ -8,6 +8,7 @@ import pytest
 
 from tests.model.build import BASE, INDEX, SHARDED, SHARDS, cache_snapshot, folder
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
+from uploader.model import folder as folder_module
 from uploader.model.finding import Finding
 from uploader.model.fingerprint import fingerprint_of, same
 from uploader.model.folder import Folder, scan
@@ -248,6 +249,20 @@ def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.Monk
     def denied(_: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "iterdir", denied)
+    monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(PreflightRefused, match="cannot be listed: Permission denied"):
         scan(tmp_path)
+
+
+def test_a_folder_of_too_many_names_is_refused_before_anything_in_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.txt").write_bytes(b"x")
+    monkeypatch.setattr(folder_module, "MOST_NAMES", 20)
+    assert len(scan(tmp_path).names) == 20
+    (tmp_path / "training_args.bin").touch()  # one that would be left out counts, too
+    monkeypatch.setattr(folder_module, "_decide", pytest.fail)
+    with pytest.raises(PreflightRefused, match="holds more than 20 names") as caught:
+        scan(tmp_path, exclude=("*",))
+    assert "the files of one model" in caught.value.hint

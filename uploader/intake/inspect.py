@@ -110,7 +110,7 @@ def inspect_folder(
     """Everything the files say; ``kind`` is the kind that was asked for, and by what.
 
     ``base`` finds the folder of an adapter's base model. Raises NotFound, UsageError;
-    PreflightRefused if the folder cannot be listed.
+    PreflightRefused if the folder cannot be listed or holds too many names.
     """
     seen = LocalFolder(request.path, private).list(request.include, request.exclude)
     unchecked, allow = request.no_preflight, request.allow

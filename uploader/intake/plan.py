@@ -85,7 +85,8 @@ def inspect(
 ) -> Inspection:
     """All findings of the folder, errors first, and how long an upload at ``rate_bps`` would take.
 
-    Raises UsageError, NotFound; PreflightRefused if the folder cannot be listed.
+    Raises UsageError, NotFound; PreflightRefused if the folder cannot be listed, or holds too many
+    names.
     """
     request.check()
     fields = _fields_of(request)

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +25,9 @@ from uploader.model.links import NOTHING, Private, leads_outside
 from uploader.model.names import Role, clean, leftover, matches, needed, role, sendable
 from uploader.model.safetensors import has_sound_header
 
+#: In a folder of more names nothing is read (docs/preflight.md §1). A job of so many files holds up
+#: no other for longer than a moment.
+MOST_NAMES = 10_000
 #: Checks that nobody may overrule.
 SECRET_FILE = "secret_file"  # noqa: S105 - the name of a check
 _OUTSIDE = "outside_link"
@@ -104,7 +108,7 @@ def scan(
 
     ``include`` and ``exclude`` are globs on names: the first add files left out by default, the
     second leave out more and win. What is ``private`` is never sent. Raises NotFound, UsageError if
-    ``path`` is not a folder, PreflightRefused if it cannot be listed.
+    ``path`` is not a folder, PreflightRefused if it cannot be listed or holds too many names.
     """
     root = _real_folder(path)
     names, rules = _listing(root), _Rules(tuple(include), tuple(exclude), private)
@@ -141,10 +145,16 @@ def _real_folder(path: Path) -> Path:
 
 def _listing(root: Path) -> list[str]:
     try:
-        return sorted(entry.name for entry in root.iterdir())
+        with os.scandir(root) as entries:
+            names = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
     except OSError as problem:
         message = f"the folder {root} cannot be listed: {problem.strerror}"
         raise PreflightRefused(message, hint="let this user read it") from None
+    if len(names) > MOST_NAMES:
+        message = f"the folder {root} holds more than {MOST_NAMES:,} names"
+        hint = "give a folder with the files of one model, and nothing else"
+        raise PreflightRefused(message, hint=hint)
+    return sorted(names)
 
 
 _Seen = ManifestFile | LeftOut | Finding

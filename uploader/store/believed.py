@@ -5,56 +5,77 @@ Rows are input: somebody else may have written them. One job's rows never stop a
 
 from __future__ import annotations
 
-from sqlalchemy import select, update
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select, update
 
 from uploader.core.errors import UnreadableRow
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Reason, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
+from uploader.core.seal import Seal
 from uploader.store.blank import NO_SESSION
 from uploader.store.held import NO_LEASE
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.rows import file_of, read_job, reading_job
 from uploader.store.tables import files, jobs
 
+_UNSEALED = Reason(Code.UNSEALED, Code.UNSEALED.meaning, Code.UNSEALED.hint)
 
-def believed(transaction: Transaction, job_id: int) -> Job | None:
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was seen of a job's files before it is claimed.
+
+    ``reason``: why the job may not be claimed. ``strayed``: files whose addresses have no seal.
+    """
+
+    reason: Reason | None = None
+    strayed: tuple[FileState, ...] = ()
+
+
+def look_at_files(connection: Connection, seal: Seal, job_id: int) -> Looked:
+    """Without the write lock: a job may have many files, and other jobs would wait for it.
+
+    Nobody needs to look again once the job is claimed: whoever reads a file then checks its seal.
+    """
+    query = select(files).where(files.c.job_id == job_id)
+    try:
+        with reading_job(job_id):
+            found = [file_of(row) for row in connection.execute(query)]
+    except UnreadableRow as error:
+        return Looked(Reason(error.code, error.message, error.hint))
+    if not all(map(seal.holds_file, found)):
+        return Looked(_UNSEALED)
+    return Looked(strayed=tuple(file for file in found if not seal.holds_address(file)))
+
+
+def believed(transaction: Transaction, job_id: int, looked: Looked) -> Job | None:
     """The job, for the worker that has just taken it; None if it may not: then it is set aside.
 
     It fails if its rows cannot be read or have no seal. An address without its seal is forgotten.
     """
     try:
         job = read_job(transaction.connection, job_id)
-        if _is_sealed(transaction, job):
-            return job
-        reason = Reason(Code.UNSEALED, Code.UNSEALED.meaning, Code.UNSEALED.hint)
+        reason = looked.reason or (None if transaction.seal.holds_job(job) else _UNSEALED)
     except UnreadableRow as error:
         reason = Reason(error.code, error.message, error.hint)
-    _set_aside(transaction, job_id, reason)
-    return None
-
-
-def _is_sealed(transaction: Transaction, job: Job) -> bool:
-    seal = transaction.seal
-    if seal.secret is None:
-        return True
-    query = select(files).where(files.c.job_id == job.id)
-    with reading_job(job.id):
-        found = [file_of(row) for row in transaction.connection.execute(query)]
-    if not seal.holds_job(job) or not all(map(seal.holds_file, found)):
-        return False
-    for file in found:
-        if not seal.holds_address(file):
-            _forget_address(transaction, file)
-    return True
+    if reason is not None:
+        _set_aside(transaction, job_id, reason)
+        return None
+    for file in looked.strayed:
+        _forget_address(transaction, file)
+    return job
 
 
 def _forget_address(transaction: Transaction, file: FileState) -> None:
-    this = update(files).where(files.c.job_id == file.job_id, files.c.path == file.path)
-    transaction.run(this.values(**NO_SESSION, upload_url=None, address_seal=None))
-    message = "where it was to be sent has no seal of this job table: it is asked for anew"
-    transaction.add_event(file.job_id, EventKind.SESSION_DROPPED, message, file.path)
+    as_seen = files.c.address_seal.is_not_distinct_from(file.address_seal)
+    this = update(files).where(files.c.job_id == file.job_id, files.c.path == file.path, as_seen)
+    gone = transaction.run(this.values(**NO_SESSION, upload_url=None, address_seal=None))
+    if gone.rowcount:
+        message = "where it was to be sent has no seal of this job table: it is asked for anew"
+        transaction.add_event(file.job_id, EventKind.SESSION_DROPPED, message, file.path)
 
 
 def _set_aside(transaction: Transaction, job_id: int, reason: Reason) -> None:

@@ -35,7 +35,7 @@ from uploader.core.retry import pause_after_rescues
 from uploader.core.seal import NO_SEAL, Seal
 from uploader.core.text import duration
 from uploader.store.aside import Aside, Write, check_is_about_rows
-from uploader.store.believed import believed
+from uploader.store.believed import Looked, believed, look_at_files
 from uploader.store.database import dialect
 from uploader.store.fence import Fence
 from uploader.store.held import NO_LEASE, Held
@@ -164,7 +164,7 @@ class Claims:
         owner: str,
         lease_s: float,
     ) -> Held | None:
-        now, token = self._now(), uuid.uuid4().hex
+        now, token, looked = self._now(), uuid.uuid4().hex, self._look(job_id)
         statement = (
             update(jobs)
             .where(jobs.c.id == job_id, still, jobs.c.lease_token.is_(None))
@@ -186,11 +186,18 @@ class Claims:
             transaction.run(
                 update(files).where(files.c.job_id == job_id, waited).values(awaiting_since=None)
             )
-            job = believed(transaction, job_id)
+            job = believed(transaction, job_id, looked)
         if job is None:
             self.set_aside.add(job_id)
             return None
         return Held(job, Fence(Lease(job_id, owner, token), self._journal, self._now))
+
+    def _look(self, job_id: int) -> Looked:
+        """Only who has a secret reads a job's files to claim it."""
+        if self._journal.seal.secret is None:
+            return Looked()
+        with self._journal.reading() as connection:
+            return look_at_files(connection, self._journal.seal, job_id)
 
     def renew(self, owner: str, lease_s: float) -> set[Lease]:
         """Renew every lease that ``owner`` still has for ``lease_s`` seconds; returns them."""

@@ -71,6 +71,8 @@ class StoredFile:
     sha256_as_sent: bool = False
 
 
+#: So many rows of a job are written in one transaction: others wait for it.
+PORTION = 500
 _UNVERIFIED = "stored; the server gave no checksum"
 _ONE = (files.c.job_id == bindparam("job"), files.c.path == bindparam("named"))
 _OPEN = (
@@ -125,6 +127,7 @@ class HeldFiles:
     def keep_urls(self, urls: Mapping[str, UploadUrl], until: datetime) -> list[FileState]:
         """Commit a map of URLs before any of them is used; returns the files that are not stored.
 
+        It is written in portions: a map of many URLs does not keep other jobs waiting.
         After ``until`` they can no longer start a session. A file with a session needs none. A
         URL's kind decides how its file is sent.
         """
@@ -148,12 +151,15 @@ class HeldFiles:
                 mode=bindparam("by"),
             )
         )
-        with self._fence.writing(urls_until=until) as transaction:
-            if rows:
-                transaction.connection.execute(statement, rows)
-            found = transaction.connection.execute(
-                select(files).where(*unstored).order_by(files.c.path)
-            )
+        # Until the last portion is there, what says that they can be used does not say so.
+        portions = [rows[at : at + PORTION] for at in range(0, len(rows), PORTION)] or [[]]
+        for portion in portions:
+            last = {"urls_until": until} if portion is portions[-1] else {}
+            with self._fence.writing(**last) as transaction:
+                if portion:
+                    transaction.connection.execute(statement, portion)
+        with self._fence.journal.reading() as connection:
+            found = connection.execute(select(files).where(*unstored).order_by(files.c.path))
             return [self._file(row) for row in found]
 
     def expire_urls(self) -> None:

@@ -7,12 +7,24 @@ yet to be told.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import ColumnElement, Engine, Select, and_, delete, exists, func, not_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    not_,
+    select,
+)
 
 from uploader.core.errors import StoreError
 from uploader.store.aside import Aside, check_is_about_rows
@@ -24,6 +36,8 @@ from uploader.store.tables import ENDED, HAS_SESSION, events, files, jobs
 #: The most that one step deletes: others wait for it no longer than for any other write.
 _STEP_JOBS = 100
 _STEP_EVENTS = 2000
+#: From so many files on, a step takes no further job; the files of one job go together.
+_STEP_FILES = 2000
 #: Pages of a file that one step gives back to its disk.
 _STEP_PAGES = 500
 
@@ -77,6 +91,7 @@ class History:
         oldest = select(jobs.c.id).where(_expired(before, told), left).order_by(jobs.c.updated_at)
         with self._journal.reading() as connection:
             ids = list(connection.scalars(oldest.limit(_STEP_JOBS)))
+            ids = _few(connection, ids)
         if not ids:
             return Rows()
         try:
@@ -117,6 +132,14 @@ class History:
             total += gone
         dialect.shrink(self._engine)
         return total
+
+
+def _few(connection: Connection, ids: Sequence[int]) -> list[int]:
+    """The first of the jobs with these ids, as far as they have not too many files together."""
+    query = select(files.c.job_id, func.count()).where(files.c.job_id.in_(ids))
+    counts = {row[0]: row[1] for row in connection.execute(query.group_by(files.c.job_id))}
+    before = accumulate((counts.get(job_id, 0) for job_id in ids), initial=0)
+    return [job_id for job_id, count in zip(ids, before, strict=False) if count < _STEP_FILES]
 
 
 def _expired(before: datetime, told: Collection[str]) -> ColumnElement[bool]:

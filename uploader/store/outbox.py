@@ -13,9 +13,10 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Engine, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
 
 from uploader.core.documents import job_document
 from uploader.core.errors import NotFound, UnreadableRow
@@ -31,6 +32,8 @@ _log = logging.getLogger(__name__)
 
 #: Events that are looked at in one transaction.
 _PAGE = 500
+#: And no more of them once their documents have so many characters together.
+_MOST_CHARS = 4_000_000
 #: Beyond that nothing was counted.
 _MOST_FAILURES = 10**9
 
@@ -65,52 +68,25 @@ class Outbox:
             cursors = {row.name: row.cursor for row in connection.execute(select(hooks))}
         if all(cursors.get(name) == newest for name in wanted):
             return 0
+        return sum(self._fill(name, kinds, now) for name, kinds in wanted.items())
+
+    def _fill(self, name: str, kinds: Collection[EventKind], now: datetime) -> int:
+        """What is told is read before the write begins: a job may have many files."""
+        with self._journal.reading() as connection:
+            state = connection.execute(select(hooks).where(hooks.c.name == name)).one_or_none()
+            page = None if state is None else _page_of(connection, state, kinds, now)
         with self._journal.writing(now) as transaction:
-            return sum(self._fill(transaction, name, kinds) for name, kinds in wanted.items())
-
-    def _fill(self, transaction: Transaction, name: str, kinds: Collection[EventKind]) -> int:
-        connection = transaction.connection
-        newest = connection.execute(select(func.max(events.c.seq))).scalar() or 0
-        state = connection.execute(select(hooks).where(hooks.c.name == name)).one_or_none()
-        if state is None:
-            transaction.run(insert(hooks).values(name=name, cursor=newest))
-            return 0
-        query = select(events).where(events.c.seq > state.cursor).order_by(events.c.seq)
-        page = connection.execute(query.limit(_PAGE)).all()
-        told = [row for row in page if row.kind in kinds and not state.off]
-        written = [row for row in told if self._write(transaction, name, row)]
-        reached = page[-1].seq if len(page) == _PAGE else newest
-        transaction.run(update(hooks).where(hooks.c.name == name).values(cursor=reached))
-        _drop_the_oldest(transaction, name)
-        return len(written)
-
-    def _write(self, transaction: Transaction, name: str, row: Row[Any]) -> bool:
-        """False for a job whose rows cannot be read: they keep no other job from being told."""
-        connection = transaction.connection
-        try:
-            job = read_job(connection, row.job_id)
-            query = select(files).where(files.c.job_id == job.id)
-            with reading_job(job.id):
-                event = event_of(row)
-                listed = [file_of(one) for one in connection.execute(query)]
-                listed.sort(key=lambda file: file.path)
-                told = job_document(job, listed, transaction.now)
-                document = json.dumps(told, allow_nan=False)
-        except (NotFound, UnreadableRow) as error:
-            _log.warning("hook %s is not told of job %s: %s", name, row.job_id, error.message)
-            return False
-        transaction.run(
-            insert(deliveries).values(
-                hook=name,
-                job_id=job.id,
-                seq=event.seq,
-                kind=event.kind,
-                message_id=f"msg_{uuid.uuid4().hex}",
-                document=document,
-                at=event.at,
-            )
-        )
-        return True
+            if state is None or page is None:
+                _begin(transaction, name)
+                return 0
+            seen = (hooks.c.name == name, hooks.c.cursor == state.cursor, hooks.c.off == state.off)
+            moved = update(hooks).where(*seen).values(cursor=page.reached)
+            if not transaction.run(moved).rowcount:  # another worker was faster
+                return 0
+            for told in page.told:
+                transaction.run(insert(deliveries).values(hook=name, **told))
+            _drop_the_oldest(transaction, name)
+        return len(page.told)
 
     def take(self, names: Collection[str], now: datetime, lend_s: float) -> Delivery | None:
         """The next delivery that is due, lent to the caller for ``lend_s`` seconds."""
@@ -217,6 +193,67 @@ class Outbox:
     def _note(transaction: Transaction, name: str, why: str | None) -> None:
         values = {"last_error": None if why is None else storable(why), "last_at": transaction.now}
         transaction.run(update(hooks).where(hooks.c.name == name).values(values))
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """The columns of deliveries, and the event up to which there are no others."""
+
+    told: list[dict[str, Any]]
+    reached: int
+
+
+def _begin(transaction: Transaction, name: str) -> None:
+    """The hook is new: what was before is not told."""
+    if transaction.connection.execute(select(hooks).where(hooks.c.name == name)).first() is None:
+        newest = transaction.connection.execute(select(func.max(events.c.seq))).scalar() or 0
+        transaction.run(insert(hooks).values(name=name, cursor=newest))
+
+
+def _page_of(
+    connection: Connection, state: Row[Any], kinds: Collection[EventKind], now: datetime
+) -> _Page:
+    """The next events after the hook's cursor, as far as their documents are not too large."""
+    newest = connection.execute(select(func.max(events.c.seq))).scalar() or 0
+    query = select(events).where(events.c.seq > state.cursor).order_by(events.c.seq)
+    rows = connection.execute(query.limit(_PAGE)).all()
+    page, chars = _Page([], rows[-1].seq if len(rows) == _PAGE else newest), 0
+    document = cache(lambda job_id: _document(connection, job_id, now))
+    for row in rows:
+        if row.kind in kinds and not state.off:
+            try:
+                page.told.append(_told(row, document(row.job_id)))
+            except (NotFound, UnreadableRow) as error:  # it keeps no other job from being told
+                said = "hook %s is not told of job %s: %s"
+                _log.warning(said, state.name, row.job_id, error.message)
+                continue
+            chars += len(page.told[-1]["document"])
+            if chars > _MOST_CHARS:
+                return _Page(page.told, row.seq)
+    return page
+
+
+def _document(connection: Connection, job_id: int, now: datetime) -> str:
+    """Raises NotFound, UnreadableRow."""
+    job = read_job(connection, job_id)
+    with reading_job(job_id):
+        rows = connection.execute(select(files).where(files.c.job_id == job_id))
+        listed = sorted(map(file_of, rows), key=lambda file: file.path)
+        return json.dumps(job_document(job, listed, now), allow_nan=False)
+
+
+def _told(row: Row[Any], document: str) -> dict[str, Any]:
+    """The columns of a delivery of that event. Raises UnreadableRow."""
+    with reading_job(row.job_id):
+        event = event_of(row)
+    return {
+        "job_id": event.job_id,
+        "seq": event.seq,
+        "kind": event.kind,
+        "message_id": f"msg_{uuid.uuid4().hex}",
+        "document": document,
+        "at": event.at,
+    }
 
 
 def _drop_the_oldest(transaction: Transaction, name: str) -> None:

@@ -12,18 +12,16 @@ from uploader.core.errors import NotFound
 from uploader.core.job import Manifest, ManifestFile
 from uploader.files import only_below
 from uploader.model.fingerprint import fingerprint_of, is_linked
+from uploader.model.folder import MOST_NAMES
 from uploader.model.links import open_below
 from uploader.service.http.problems import Refusal
-
-#: In a folder that holds more, nobody has the time to look for links.
-MOST_NAMES = 100_000
 
 
 def folder_below(roots: Sequence[Path], word: str) -> Path:
     """The real path of the folder ``word``. Nothing in it is opened before this has passed.
 
     Raises Refusal if it, or a link anywhere in it, is not below one of ``roots``, or if it holds
-    more than `MOST_NAMES` names; NotFound.
+    more than `MOST_NAMES` names, those in its folders included; NotFound.
     """
     real = real_folder(roots, word)
     for link in _links(str(real)):
@@ -104,7 +102,7 @@ def _links(folder: str) -> Iterator[str]:
     for parent, folders, files in os.walk(folder):
         left -= len(folders) + len(files)
         if left < 0:
-            message = f"The folder holds more than {MOST_NAMES:,} names: too many to look for links"
+            message = f"The folder and those in it hold more than {MOST_NAMES:,} names"
             hint = "give a folder that holds one model, or use `uploader enqueue` on that machine"
             raise Refusal(ApiCode.OUTSIDE_ROOTS, message, hint=hint)
         for name in (*folders, *files):
