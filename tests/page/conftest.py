@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,8 +90,9 @@ class Tab:
         assert told == [], where
 
     def press_tab_to(self, name: str) -> None:
-        """Move the focus, by keyboard alone, to what is called so."""
-        for _ in range(80):
+        """Move the focus, by keyboard alone, to what is called so, once the page has it."""
+        give_up_s = time.monotonic() + DEADLINE_MS / 1000
+        while time.monotonic() < give_up_s:
             self.page.keyboard.press("Tab")
             text = self.page.evaluate(_FOCUSED)
             if name in text:
