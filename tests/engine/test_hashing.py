@@ -20,9 +20,9 @@ from tests.simulation.sim import Sim
 from uploader.core.errors import NoThread, SourceChanged, SourceUnreadable, SourceUnsettled, Stopped
 from uploader.core.job import FileState, PrefixCrc
 from uploader.core.redact import SessionUri
-from uploader.engine import hashing
-from uploader.engine.hashing import QUEUED, Digests, Hashing, Kept
-from uploader.engine.prefix import Prefix
+from uploader.engine import hashing, prefix
+from uploader.engine.hashing import Digests, Hashing
+from uploader.engine.prefix import QUEUED, Kept, Prefix
 from uploader.runtime import StopToken, spawn
 from uploader.sources import sha256
 from uploader.sources.local import LocalFile
@@ -480,9 +480,8 @@ def test_the_more_files_are_hashed_the_fewer_blocks_of_each_are_kept(
     file: Memory, files: int, each: int
 ) -> None:
     kept = Kept()
-    kept.following |= {Bench(file, patient=False).hashing for _ in range(files)}
-    hashing = kept.following.pop()
-    kept.following.add(hashing)
+    hashing, *others = (Bench(file, patient=False).hashing for _ in range(files))
+    kept.following |= {hashing, *others}
     hashing.room = kept.room
     for number in range(2 * QUEUED):
         hashing.offer(number * BLOCK_BYTES, bytes(BLOCK_BYTES))
@@ -594,7 +593,7 @@ def test_a_saved_state_that_is_damaged_is_not_believed(
 
 
 def test_only_so_many_hashes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hashing, "_MOST_KEPT", 2)
+    monkeypatch.setattr(prefix, "_MOST_KEPT", 2)
     kept, marks = Kept(), [Mark(None, bytes([number])) for number in range(3)]
     for number, one in enumerate(marks):
         kept.put(one, Prefix(PrefixCrc(64 * (number + 1), 1)))

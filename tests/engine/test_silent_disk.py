@@ -16,7 +16,8 @@ from uploader.core.reasons import Code
 from uploader.engine import disks
 from uploader.engine.berths import Berths
 from uploader.engine.disks import PATIENCE_S
-from uploader.engine.hashing import Digests, Kept
+from uploader.engine.hashing import Digests
+from uploader.engine.prefix import Kept
 from uploader.engine.throttle import Slots
 from uploader.engine.worker import DRAIN_S
 from uploader.sources.local import LocalFile, LocalFolder

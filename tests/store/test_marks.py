@@ -149,3 +149,32 @@ def test_without_a_folder_nothing_is_kept() -> None:
     mark.note(PAIR, 9.0)
     assert mark.read() is None
     mark.forget()
+
+
+def saved(folder: Path) -> tuple[object, ...] | None:
+    return Marks(folder).of(FILE).hash.read()
+
+
+def test_a_hash_is_forgotten_only_beyond_what_is_sent_again(folder: Path) -> None:
+    write(folder)
+    Marks(folder).of(FILE).hash.write(64, 1, bytes(32), True)
+    another = Marks(folder).of(FILE)
+    another.hash.forget_beyond(64)
+    assert saved(folder) == (64, 1, bytes(32), True)
+    another.hash.forget_beyond(63)
+    assert saved(folder) is None
+    assert another.read() == PAIR, "the mark in the same file is left"
+
+
+def test_a_hash_that_cannot_be_overwritten_is_deleted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = Marks(folder).of(FILE)
+    mark.hash.write(64, 1, bytes(32), True)
+
+    def full(*_: object) -> None:
+        raise OSError
+
+    monkeypatch.setattr(os, "pwrite", full)
+    mark.hash.forget_beyond(0)
+    assert saved(folder) is None

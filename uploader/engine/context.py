@@ -12,7 +12,8 @@ from uploader.core.limits import InForce
 from uploader.core.resumable import half_a_put
 from uploader.core.retry import Backoff, Cause, Decision, RetryAt, cause_of, decide
 from uploader.core.text import size
-from uploader.engine.hashing import Digests, Kept
+from uploader.engine.hashing import Digests
+from uploader.engine.prefix import Kept
 from uploader.engine.puts import PutLengths
 from uploader.engine.throttle import Slots, Throttle
 from uploader.engine.tuning import AutoFiles

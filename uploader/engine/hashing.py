@@ -28,15 +28,12 @@ import google_crc32c
 from uploader.core.errors import NoThread, SourceChanged, UploaderError
 from uploader.core.job import PrefixCrc
 from uploader.core.resumable import GRANULE
-from uploader.engine.prefix import Prefix, Unqueued
+from uploader.engine.prefix import QUEUED, Prefix, Unqueued
 from uploader.runtime import Clock, Spawn, StopToken, give_way
 from uploader.sources import sha256
 from uploader.sources.reader import BLOCK_BYTES, Reader
 from uploader.store.marks import Mark
 
-#: How many blocks wait to be hashed, of one file and of all. With many files in flight none wait:
-#: each is read again while the machine still has it in memory.
-QUEUED, QUEUED_IN_ALL = 8, 32
 #: Of so many blocks that were not queued the SHA-256 is kept: 4 GiB of a file.
 MOST_UNQUEUED = 16 * 1024
 #: With `Digests.AUTO`, a hash that falls behind by more than this and a share of what is sent is
@@ -50,7 +47,6 @@ MOST_BEHIND_BYTES = 256 * 1024 * 1024
 _WAITS_SHARE = 0.03
 _WAITS_S = 0.02
 _TICK_S = 1.0
-_MOST_KEPT = 1024
 #: So many granules a hash can go back: servers lose what is in buffers, and not more.
 _MOST_BACK = 64
 
@@ -61,37 +57,6 @@ class Digests(StrEnum):
     OFF = "off"
     AUTO = "auto"  #: unless something would have to wait for it
     ON = "on"  #: always, whatever has to be read again or waited for
-
-
-class Kept:
-    """The hashes of files whose transfers ended early, for their next transfer in this process."""
-
-    def __init__(self) -> None:
-        self._prefixes: dict[bytes, Prefix] = {}
-        #: Those at work; any thread adds its own and takes it away.
-        self.following: set[Hashing] = set()
-
-    def room(self) -> int:
-        """How many blocks one of those at work may queue."""
-        return min(QUEUED, QUEUED_IN_ALL // max(1, len(self.following)))
-
-    def take(self, mark: Mark) -> Prefix:
-        """How far the file of that mark was hashed, in this process or in one that was killed."""
-        if (kept := self._prefixes.pop(mark.key, None)) is not None:
-            mark.hash.exists = True  # it was saved, too
-            return kept
-        if (saved := mark.hash.read()) is not None:
-            offset, crc32c, state, as_sent = saved
-            if (resumed := sha256.resumed(state, offset)) is not None:
-                return Prefix(PrefixCrc(offset, crc32c), resumed, as_sent)
-        return Prefix()
-
-    def put(self, mark: Mark, prefix: Prefix) -> None:
-        """Keep it; the oldest is forgotten first."""
-        if mark.key and prefix.pair.offset:
-            self._prefixes[mark.key] = prefix
-        while len(self._prefixes) > _MOST_KEPT:
-            self._prefixes.pop(next(iter(self._prefixes)), None)
 
 
 @dataclass(slots=True)
@@ -140,7 +105,6 @@ class Hashing:
         self._stop = stop
         self._patient = patient
         self._began_s = clock.boot_s()
-        self._saved = 0
         self._earlier = deque(prefix.earlier, _MOST_BACK)
         if not prefix.earlier:
             self._remember()
@@ -161,40 +125,44 @@ class Hashing:
 
     def offer(self, start: int, block: bytes) -> None:
         """The bytes at ``start`` are being sent. Raises SourceChanged if others were written."""
+        self._refuse_changed()
         shared = self._shared
-        if shared.over:
-            self._refuse_changed()
-            return
         if start == shared.sent != 0:
             self._add(start, block)
         else:
             with shared.lock:
                 self._begin_at(start)
-                if not self._add(start, block):  # so that the hash goes back, too
-                    shared.queue.append((start, b""))
+                if not self._add(start, block) and not (shared.over and shared.queue):
+                    shared.queue.append((start, b""))  # so that the hash goes back, too
         if not shared.news.is_set():
             shared.news.set()
 
     def _add(self, start: int, block: bytes) -> bool:
         """True if the queue had room."""
         shared = self._shared
-        queued = len(shared.queue) < self.room() or len(block) == self._source.size_bytes
+        room = len(shared.queue) < self.room() or len(block) == self._source.size_bytes
+        queued = room and not shared.over
         if queued:
             shared.queue.append((start, block))
-        elif len(shared.unqueued) < MOST_UNQUEUED:
+        elif not shared.over and len(shared.unqueued) < MOST_UNQUEUED:
             shared.unqueued[start] = len(block), hashlib.sha256(block).digest()
         shared.sent = start + len(block)
         return queued
 
     def _begin_at(self, start: int) -> None:
-        """The next bytes begin there, because the server says so."""
+        """The next bytes begin there, because the server says so: nothing beyond is known."""
         shared = self._shared
         if not shared.sent:
             shared.owed = max(0, start - self.prefix.pair.offset)
         if start > shared.sent:
             shared.began = start
-        shared.queue = deque(one for one in shared.queue if one[0] < start)
-        shared.unqueued = {at: known for at, known in shared.unqueued.items() if at < start}
+        shared.queue = deque((at, one[: start - at]) for at, one in shared.queue if at < start)
+        shared.unqueued = {
+            at: known if at + known[0] <= start else (start - at, b"")  # half of it proves nothing
+            for at, known in shared.unqueued.items()
+            if at < start
+        }
+        self._mark.hash.forget_beyond(start)
 
     def answering(self) -> None:
         """Every byte of a PUT has been sent: there is time until its answer comes."""
@@ -242,17 +210,18 @@ class Hashing:
         """Hash what is queued; nothing reads the source any longer once this returns."""
         self._shared.ending = True
         self._shared.news.set()
-        self.answering()
         while not self._shared.ended.is_set():
             self._clock.wait(self._shared.ended, _TICK_S)
+        self._catch_up()
         queue = [(start, block) for start, block in self._shared.queue if block]
         digests = {at: (len(one), hashlib.sha256(one).digest()) for at, one in queue}
         unqueued = self._shared.unqueued | digests
         self.prefix = replace(self.prefix, unqueued=unqueued, earlier=tuple(self._earlier))
 
     def give_up(self) -> None:
-        """There is to be no digest."""
+        """There is to be no digest, and nobody says any more what is sent."""
         self._shared.over = True
+        self.offer(0, b"")
         self._shared.news.set()
 
     # -- its own thread --------------------------------------------------------------------
@@ -271,13 +240,21 @@ class Hashing:
             # Once all is hashed, what is sent again is hashed by the thread that sends.
             self._shared.over |= self.prefix.pair.offset < self._source.size_bytes
             if self._shared.over and not self._shared.ending:
-                self._shared.queue.clear()
+                self._clear()
             self._shared.ended.set()
+
+    def _clear(self) -> None:
+        """Keep no block, only where the hash has to go back to."""
+        with self._shared.lock:
+            if queue := self._shared.queue:
+                first, _ = queue[0]
+                queue.clear()
+                queue.append((first, b""))
 
     def _catch_up(self) -> bool:
         """Hash what there is; is there more to come?"""
         try:
-            while not self._shared.over and (block := self._next()):
+            while block := self._next():
                 self._hash(block)
         except UploaderError:  # the file cannot be read: whoever sends it notices
             self._shared.over = True
@@ -289,7 +266,8 @@ class Hashing:
         sent = self._shared.sent  # first: see there
         with self._shared.lock:
             block = self._queued()
-            again = None if block else self._to_read_again(min(sent, self._shared.sent))
+            reads = not block and not self._shared.over
+            again = self._to_read_again(min(sent, self._shared.sent)) if reads else None
         return block or (self._read_again(*again) if again else b"")
 
     def _queued(self) -> bytes:
@@ -308,11 +286,6 @@ class Hashing:
             return
         while self._earlier and self._earlier[-1][0].offset > start:
             self._earlier.pop()
-        self._set_back(start)
-        self._saved = -1  # what was saved may hold bytes that are sent again
-        self.save()
-
-    def _set_back(self, start: int) -> None:
         if not start:
             self.prefix = Prefix(sha256=sha256.started())
             return
@@ -349,7 +322,7 @@ class Hashing:
             return b"" if self._shared.over else block[self.prefix.pair.offset - start :]
         self._source.check()  # what was written after it was sent is not what was sent
         self.prefix = replace(self.prefix, as_sent=False)
-        return block
+        return block[self.prefix.pair.offset - start :]
 
     def _start_of_unqueued(self, position: int) -> int:
         """Where the block begins that has this byte: a server that goes back shifts the blocks."""
@@ -386,8 +359,12 @@ class Hashing:
 
     def save(self, kept_bytes: int | None = None) -> None:
         """For a process that comes after this one: up to ``kept_bytes``, if that is known."""
+        saved = self._mark.hash
         here = self.prefix.pair, self.prefix.sha256.state()
         pair, state = next((one for one in self._earlier if one[0].offset == kept_bytes), here)
-        if isinstance(state, bytes) and pair.offset != self._saved:
-            self._saved = pair.offset
-            self._mark.hash.write(pair.offset, pair.crc32c, state, self.prefix.as_sent)
+        with self._shared.lock:
+            queue = self._shared.queue
+            stands = not queue or pair.offset <= queue[0][0]  # else it is to go back first
+            if isinstance(state, bytes) and pair.offset != saved.offset and stands:
+                saved.forget_beyond(pair.offset)
+                saved.write(pair.offset, pair.crc32c, state, self.prefix.as_sent)

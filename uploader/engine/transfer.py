@@ -114,8 +114,13 @@ class Transfer(Errand):
 
     def _hashed_before(self) -> Prefix:
         """What earlier transfers hashed of the file while they sent it to this session."""
-        new = self._reading == Confirmed(0) or self._context.limits.digests is Digests.OFF
-        return Prefix() if new or self.file.unproven else self._context.kept.take(self._mark)
+        kept = self._context.kept
+        known = kept.take if self._hashes else kept.drop
+        return Prefix() if self._reading == Confirmed(0) else known(self._mark)
+
+    @property
+    def _hashes(self) -> bool:
+        return self._context.limits.digests is not Digests.OFF and not self.file.unproven
 
     def _opened(self, prefix: Prefix) -> Reader:
         private = self._context.private
@@ -163,18 +168,13 @@ class Transfer(Errand):
     @contextlib.contextmanager
     def _hashed(self, source: Reader, prefix: Prefix) -> Iterator[None]:
         """Compute the file's SHA-256 alongside, if that is asked for and can be known."""
-        digests, kept = self._context.limits.digests, self._context.kept
-        if digests is Digests.OFF or self.file.unproven:
+        if not self._hashes:
             yield
             return
-        self._hashing = hashing = Hashing(
-            source,
-            prefix,
-            self._mark,
-            self._context.clock,
-            self.stop,
-            patient=digests is Digests.ON,
-        )
+        kept, clock = self._context.kept, self._context.clock
+        patient = self._context.limits.digests is Digests.ON
+        hashing = Hashing(source, prefix, self._mark, clock, self.stop, patient=patient)
+        self._hashing = hashing
         hashing.room = kept.room
         kept.following.add(hashing)
         hashing.start(self._context.spawn, f"job {self.job.id} {self.file.path} sha256")

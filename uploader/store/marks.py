@@ -3,7 +3,8 @@
 A row is written once a second, because it costs an fsync. Here each transfer writes a few bytes
 into a small file of its own, with no fsync: the kernel keeps them if the process is killed. They
 are a hint. A record that is torn, or is of another session or another source, is not believed; one
-that is merely old is still true. After a power cut there may be none, and more is read again.
+that is merely old is still true, for that of a hash is forgotten before any of its bytes are sent
+again. After a power cut there may be none, and more is read again.
 """
 
 from __future__ import annotations
@@ -88,16 +89,24 @@ class Mark:
 
 
 class _Record:
-    """Some fields at a fixed place of a mark's file; each record is for one thread."""
+    """Some fields at a fixed place of a mark's file; each record is for one thread at a time."""
 
     def __init__(self, path: Path | None, key: bytes, place: int, form: struct.Struct) -> None:
         #: May it be in the file?
         self.exists = False
+        self._offset: int | None = None
         self._path = path
         self._key = key
         self._place = place
         self._form = form
         self._written: tuple[int, float] | None = None
+
+    @property
+    def offset(self) -> int:
+        """The first field of what is there, whoever wrote it; 0 if there is nothing."""
+        if self._offset is None:
+            self._offset, *_ = self.read() or (0,)
+        return self._offset
 
     def read(self) -> tuple[Any, ...] | None:
         """The fields as last written; None if they were not, or not wholly."""
@@ -107,10 +116,10 @@ class _Record:
             record = self._path.read_bytes()[self._place :][: self._form.size + _PROOF_BYTES]
         except OSError:
             return None
+        self.exists = True
         fields = record[: self._form.size]
         if len(fields) < self._form.size or record[self._form.size :] != self._proof(fields):
             return None
-        self.exists = True
         return self._form.unpack(fields)
 
     def due(self, offset: int, now_s: float) -> bool:
@@ -124,16 +133,30 @@ class _Record:
 
     def write(self, *fields: Any) -> None:
         """Write it now, with no fsync."""
-        if self._path is None:
-            return
-        self.exists = True
         packed = self._form.pack(*fields)
-        with suppress(OSError):
-            descriptor = os.open(self._path, _FLAGS, 0o600)
+        if self._path is not None:
+            self.exists, (self._offset, *_) = True, fields
+            with suppress(OSError):
+                self._put(self._path, packed + self._proof(packed))
+
+    def forget_beyond(self, offset: int) -> None:
+        """Bytes from there on are sent again: not even a power cut brings back their record."""
+        if self._path is not None and self.offset > offset:
+            self._offset = 0
             try:
-                os.pwrite(descriptor, packed + self._proof(packed), self._place)
-            finally:
-                os.close(descriptor)
+                self._put(self._path, bytes(self._form.size + _PROOF_BYTES), lasting=True)
+            except OSError:
+                with suppress(OSError):
+                    self._path.unlink(missing_ok=True)
+
+    def _put(self, path: Path, record: bytes, *, lasting: bool = False) -> None:
+        descriptor = os.open(path, _FLAGS, 0o600)
+        try:
+            os.pwrite(descriptor, record, self._place)
+            if lasting:
+                os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def _proof(self, fields: bytes) -> bytes:
         return hashlib.sha256(self._key + fields).digest()[:_PROOF_BYTES]
