@@ -25,7 +25,7 @@ from uploader.core.job import (
 from uploader.core.reasons import Code
 from uploader.core.seal import SealedJob
 from uploader.core.text import size
-from uploader.store.blank import NO_SESSION, NOT_STORED
+from uploader.store.blank import NO_SESSION
 from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.journal import Transaction
 from uploader.store.tables import files, jobs
@@ -151,18 +151,20 @@ def insert_files(
 ) -> None:
     """A row for each file: those in ``kept`` are stored already, nothing is sent of the others."""
     known = {file.path: _as_stored(file) for file in kept}
-    rows = [
-        {
+    new, old = [], []
+    for file in manifest.files:
+        row = {
             "job_id": job_id,
             "path": file.path,
             "size_bytes": file.size_bytes,
             "fingerprint": file.fingerprint,
             "seal": transaction.seal.file(job_id, file.path, file.size_bytes, file.fingerprint),
-            **known.get(file.path, {**NO_SESSION, **NOT_STORED}),
         }
-        for file in manifest.files
-    ]
-    if rows:
+        if (stored := known.get(file.path)) is None:
+            new.append(row)  # the table's defaults say that nothing was sent
+        else:
+            old.append({**row, **stored})
+    for rows in filter(None, (new, old)):
         transaction.connection.execute(insert(files), rows)
 
 
