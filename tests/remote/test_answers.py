@@ -123,6 +123,15 @@ HEADS = {
 }
 
 
+def peak_bytes(run: Callable[[], object]) -> int:
+    tracemalloc.start()
+    try:
+        run()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("head", HEADS)
 def test_no_head_takes_more_memory_than_some_times_its_bytes(
     serve: Serve, storage: Storage, head: str
@@ -130,13 +139,9 @@ def test_no_head_takes_more_memory_than_some_times_its_bytes(
     server = serve(Reply(308), Reply(garbage=b"HTTP/1.1 308 R\r\n" + HEADS[head] + b"\r\n\r\n"))
     session = SessionUri(f"{server.base}/o?upload_id=U")
     storage.query(session, 100)  # what is only made once
-    tracemalloc.start()
-    try:
-        assert storage.query(session, 100) == Confirmed(0)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 4 * MIB
+    found: list[object] = []
+    assert peak_bytes(lambda: found.append(storage.query(session, 100))) < 4 * MIB
+    assert found == [Confirmed(0)]
 
 
 @pytest.mark.timed
@@ -145,6 +150,32 @@ def test_no_head_takes_long_to_read(serve: Serve, storage: Storage, head: str) -
     server = serve(Reply(garbage=b"HTTP/1.1 308 R\r\n" + HEADS[head] + b"\r\n\r\n"))
     session = SessionUri(f"{server.base}/o?upload_id=U")
     assert cpu_s(lambda: storage.query(session, 100)) < 0.5
+
+
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+def test_chunks_take_no_more_memory_than_their_bytes(serve: Serve, adapter: SocketAdapter) -> None:
+    """Each would be an object of 35 bytes and a place in a list, for two."""
+    chunks = CHUNKED + b"2\r\nab\r\n" * 140_000 + b"0\r\n\r\n"
+    server = serve(Reply(200), Reply(garbage=chunks))
+    session = Session(adapter, lambda request: request, plain=True)
+    session.get(f"{server.base}/o", timeout=5)  # what is only made once
+    answers: list[Any] = []
+    peak = peak_bytes(lambda: answers.append(session.get(f"{server.base}/o", timeout=DEADLINE_S)))
+    assert answers[0].content == b"ab" * 140_000
+    assert peak < 2 * MIB
+
+
+def test_an_answer_of_countless_chunks_is_not_read_to_its_end(stop: StopToken) -> None:
+    """Thirty-two megabytes of chunks of a byte would take a processor for five seconds."""
+    server = Flood(without_end(CHUNKED, b"1\r\nx\r\n" * 10_000))
+    storage = Storage(HandClock(), SocketAdapter(stop, max_answer_bytes=32 * MIB), plain=True)
+    with pytest.raises(RemoteError, match="more than an answer may") as caught:
+        storage.query(server.session, 1)
+    assert caught.value.verdict is Verdict.TRANSIENT
+    server.close()
+    assert server.sent < 16 * MIB
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,20 @@ def test_a_success_that_is_not_a_json_object_is_transient(body: bytes) -> None:
     assert caught.value.__context__ is None
 
 
+@pytest.mark.parametrize("wide", ["\N{GRINNING FACE}", "\\ud83d\\ude00", "\\uDBFF\\uDFFF"])
+def test_no_long_answer_takes_four_times_its_bytes_for_one_character(wide: str) -> None:
+    short, long = (f'{{"a": "{wide}{"a" * count}"}}'.encode() for count in (1000, 9_000_000))
+    assert json_object(Call.GET, answer(200, short)).keys() == {"a"}
+    with pytest.raises(RemoteError, match="four times as long") as caught:
+        json_object(Call.GET, answer(200, long))
+    assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
+
+
+def test_a_long_answer_may_be_of_any_language() -> None:
+    body = f'{{"a": "é猫\\u0026{"a" * 9_000_000}"}}'.encode()
+    assert json_object(Call.GET, answer(200, body))["a"].startswith("é猫&a")
+
+
 @pytest.mark.parametrize(
     ("kind", "verdict"), [("json", Verdict.TRANSIENT), ("text", Verdict.FAILED)]
 )

@@ -24,6 +24,9 @@ MAX_HEAD_BYTES = 64 * 1024
 _SLOWEST_BPS = 8192.0
 _LONGEST_FACTOR = 2.0
 _BLOCK_BYTES = 64 * 1024
+#: So many chunks of 134 bytes make the longest answer. Of two bytes, there would be millions in it:
+#: reading them takes seconds of a processor.
+_MAX_CHUNKS = 250_000
 _PLAIN = "text/plain"
 
 
@@ -121,15 +124,25 @@ class _BoundedStream(io.RawIOBase):
 
 
 def read_whole(response: requests.Response) -> None:
-    """Read the body as it was sent. Raises AnswerEncoded, and HTTPException for an odd chunk."""
+    """Read the body as it was sent.
+
+    Raises AnswerEncoded, AnswerTooLarge, and HTTPException for an odd chunk.
+    """
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         response.close()
         raise AnswerEncoded
+    body = io.BytesIO()
+    # As requests does it, but without one read of as many bytes as a server announces, and without
+    # an object for each chunk, which takes twenty times a chunk of two bytes.
     blocks = response.raw.stream(_BLOCK_BYTES, decode_content=False)
     try:
-        # As requests does it, but without one read of as many bytes as a server announces.
-        response._content = b"".join(blocks)  # noqa: SLF001 - `iter_content` would decode
+        for count, block in enumerate(blocks):
+            if count == _MAX_CHUNKS:
+                response.close()
+                raise AnswerTooLarge
+            body.write(block)
     except ValueError as odd:  # a size below zero, which urllib3 takes for a number
         raise HTTPException("a chunk's size is not one") from odd
+    response._content = body.getvalue()  # noqa: SLF001 - `iter_content` would decode
     response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001

@@ -36,6 +36,10 @@ _NAMES = frozenset({*GRPC_NAMES[1:], "UNAUTHORIZED"})
 _MAX_RETRY_AFTER_CHARS = 64
 #: Seconds: as many digits as a number may have. No clock can wait for the longest date.
 _MAX_RETRY_AFTER_S = 999_999_999.0
+#: One character beyond the first 65,536, as it is or escaped, makes a whole text take four bytes a
+#: character. Of a longer answer, that is not taken.
+_WIDE_BYTES = 8 << 20
+_WIDE = re.compile(rb"[\xf0-\xff]|\\u[dD][89abAB]")
 _NAME_IN_TEXT = re.compile(r"\b(?:[A-Z]+_[A-Z_]+|UNAUTHENTICATED|UNAUTHORIZED)\b")
 
 #: Reasons of google.rpc.ErrorInfo (docs/fireworks.md §1.3) as the gRPC code they specify.
@@ -103,6 +107,8 @@ def malformed(call: Call, what: str) -> RemoteError:
 def json_object(call: Call, response: requests.Response) -> dict[str, Any]:
     """The JSON object of a success. Raises RemoteError (TRANSIENT, `malformed`)."""
     found = None
+    if len(response.content) > _WIDE_BYTES and _WIDE.search(response.content):
+        raise malformed(call, "is long and holds characters that make it four times as long")
     try:
         found = parsed(response.content.decode("utf-8", "replace"), MAX_ANSWER_VALUES)
     except TooMany:
