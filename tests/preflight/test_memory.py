@@ -96,6 +96,18 @@ def many_keys(root: Path) -> None:
         (root / name).write_bytes(body)
 
 
+def many_small_json(root: Path) -> None:
+    """Two hundred kilobytes take seven megabytes as objects, under each of a hundred names."""
+    unit = '{"":' * 80 + "0" + "}" * 80
+    (root / "vocab.json").write_text(f'{{"a":[{",".join([unit] * 490)}]}}')
+    read = ("added_tokens", "generation_config", "special_tokens_map", "tekken", "tokenizer")
+    for name in (*read, "preprocessor_config", "processor_config", "fireworks"):
+        (root / f"{name}.json").unlink(missing_ok=True)
+        (root / f"{name}.json").hardlink_to(root / "vocab.json")
+    for number in range(90):
+        (root / f"tokenizer.model.v{number}.json").hardlink_to(root / "vocab.json")
+
+
 def long_integers(root: Path) -> None:
     (root / "config.json").write_bytes(b'{"a": [' + b",".join([b"9" * 4299] * 2300) + b"]}")
 
@@ -290,6 +302,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "JSON of ten megabytes twice": (wide, "error config_json"),
     "JSON that is nested again and again": (nested, "error config_json"),
     "JSON of many keys": (many_keys, ""),
+    "JSON of many names": (many_small_json, "warning fireworks_json"),
     "JSON of long integers": (long_integers, ""),
     "an index of 40 MB": (long_index, ""),
     "an index of wide characters": (wide_characters, ""),

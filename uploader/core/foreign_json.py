@@ -17,13 +17,21 @@ class TooMany(ValueError):
 def parsed(text: str | bytes, most: int, **how: Any) -> Any:
     """The value that ``text`` is. Raises TooMany, and ValueError for what is not JSON.
 
-    Every value but the first comes after a comma, or after what opens the list or object that it
-    is in: counting these also bounds how deep they lie in one another. ``how`` is for `json.loads`.
+    ``how`` is for `json.loads`.
     """
-    marks: Any = ",[{" if isinstance(text, str) else (b",", b"[", b"{")
-    if sum(map(text.count, marks)) > most:
+    if count_of(text) > most:
         raise TooMany(f"it holds more than {most:,} values")
     try:
         return json.loads(text, **how)
     except RecursionError:
         raise ValueError("it is too deep") from None
+
+
+def count_of(text: str | bytes) -> int:
+    """How many values it has at most, besides the first.
+
+    Each comes after a comma, or after what opens the list or object that it is in: counting these
+    also bounds how deep they lie in one another.
+    """
+    marks: Any = ",[{" if isinstance(text, str) else (b",", b"[", b"{")
+    return sum(map(text.count, marks))

@@ -98,10 +98,12 @@ _ROLES: tuple[tuple[str, Role], ...] = (
     ("*.bin", Role.WEIGHTS),
 )
 
-#: Files that contain a tokenizer; its settings (tokenizer_config.json) and copies do not count.
+#: Files that contain a tokenizer; its settings (tokenizer_config.json) and copies do not count. No
+#: pattern matches a .json, which would be read under any number of names.
 TOKENIZERS = (
-    *("tokenizer.json", "tokenizer.model", "tokenizer.model.v[0-9]*", "tekken.json", "*.tiktoken"),
-    *("*.model", "*.spm", "vocab.json", "vocab.txt", "vocab.bpe", "bpe.codes", "dict.txt"),
+    *("tokenizer.json", "tokenizer.model", "tokenizer.model.v[0-9]*[0-9]", "tekken.json"),
+    *("tokenizer.model.v[0-9]", "*.tiktoken", "*.model", "*.spm", "vocab.json", "vocab.txt"),
+    *("vocab.bpe", "bpe.codes", "dict.txt"),
 )
 #: Names that keys and passwords usually have; compared in lower case.
 _SECRETS = (

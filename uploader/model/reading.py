@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from uploader import files
-from uploader.core.foreign_json import TooMany, parsed
+from uploader.core.foreign_json import TooMany, count_of, parsed
 
 #: Far more than any has, except an index and a tokenizer's vocabulary. Anything longer is read only
 #: if it is plain, as every index is: one wide character or one escape makes text of four times its
@@ -28,16 +28,16 @@ class TooLong(Malformed):
 
 
 class Allowance:
-    """How many bytes of one folder's files are read in all, because names of a file are cheap."""
+    """How much of one folder's files is read or kept in all, because names of a file are cheap."""
 
-    def __init__(self, left_bytes: int) -> None:
-        self._left_bytes = left_bytes
+    def __init__(self, left: int) -> None:
+        self._left = left
 
     def take(self, count: int) -> None:
-        """Raises TooLong for bytes that are not to be read any more."""
-        if count > self._left_bytes:
+        """Raises TooLong for what is not to be read any more."""
+        if count > self._left:
             raise TooLong("was not read: the files before it are already longer than in any model")
-        self._left_bytes -= count
+        self._left -= count
 
 
 def light(problem: Malformed) -> Malformed:
@@ -50,12 +50,21 @@ class NoObject(Malformed):
     """It is JSON, but not an object."""
 
 
-def read_object(path: Path, constants: list[str] | None = None) -> dict[str, Any]:
+def read_object(
+    path: Path,
+    constants: list[str] | None = None,
+    allowance: Allowance | None = None,
+    values: Allowance | None = None,
+) -> dict[str, Any]:
     """The JSON object in ``path``; raises Malformed, also for a file that cannot be read.
 
-    ``constants`` collects the words that only Python calls JSON: NaN, Infinity, -Infinity.
+    ``constants`` collects the words that only Python calls JSON: NaN, Infinity, -Infinity. Its
+    length is taken from ``allowance``, and the number of its values from ``values``.
     """
-    return parse_object(read_text(path, MAX_JSON_BYTES), constants)
+    text = read_text(path, MAX_JSON_BYTES, allowance)
+    if values:
+        values.take(count_of(text))
+    return parse_object(text, constants)
 
 
 def read_text(path: Path, most: int, allowance: Allowance | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from uploader.core.job import Kind
 from uploader.model.adapter import Factors, factors
 from uploader.model.folder import Folder
 from uploader.model.index import Index, Shards, indexed, numbered, read_index
-from uploader.model.names import ADAPTER_WEIGHTS, Role, role
+from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Role, role
 from uploader.model.reading import Allowance, Malformed, TooLong, light, read_object
 from uploader.model.safetensors import Header, read_header
 
@@ -22,7 +23,20 @@ _POINTER_MAX_BYTES = 1024
 _MAX_TENSORS = 3_000_000
 #: As many headers as those tensors need, and more than any model has.
 _HEADERS_BYTES = 400_000_000
-_KEPT_BYTES = 200_000
+#: The JSON files whose values checks ask for, again and again. Of others only the verdict is kept.
+_ASKED_FOR = frozenset(
+    {
+        ADAPTER_CONFIG,
+        "config.json",
+        "fireworks.json",
+        "processor_config.json",
+        "tokenizer_config.json",
+    }
+)
+#: Values of all those together, those of an adapter's base model included: as many as one may have.
+_KEPT_VALUES = 300_000
+#: What is parsed of all small JSON files: four of the longest, and ten times what any model has.
+_OBJECTS_BYTES = 40_000_000
 _MAX_WORDS = 10
 #: Each is compared with the shards of all others.
 _MAX_INDEXES = 100
@@ -32,6 +46,14 @@ _INDEXES_BYTES = 64_000_000
 #: tensors, and eight times what a model of 200 000 needs. Names that do not repeat would take as
 #: much as the files have.
 _KEPT_OF_WEIGHTS_BYTES = 48_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What may be kept of a folder and of its base model's together."""
+
+    of_weights: Allowance = field(default_factory=lambda: Allowance(_KEPT_OF_WEIGHTS_BYTES))
+    values: Allowance = field(default_factory=lambda: Allowance(_KEPT_VALUES))
 
 
 class Contents:
@@ -46,11 +68,11 @@ class Contents:
         folder: Folder,
         kind: Kind,
         base: Folder | None = None,
-        kept: Allowance | None = None,
+        kept: _Kept | None = None,
     ) -> None:
         self.folder = folder
         self.kind = kind
-        self._kept = kept or Allowance(_KEPT_OF_WEIGHTS_BYTES)
+        self._kept = kept or _Kept()
         #: The base model of an adapter, if its folder is known.
         self.base = Contents(base, Kind.BASE, kept=self._kept) if base else None
         #: The names to send and those that would be, were they not already refused.
@@ -59,9 +81,9 @@ class Contents:
         self.trouble: dict[str, Malformed] = {}
         #: The words in a JSON file that are not JSON: NaN, Infinity; once it was read.
         self.constants: dict[str, list[str]] = {}
-        self._sizes = {file.path: file.size_bytes for file in folder.manifest.files}
+        self._allowance = Allowance(_OBJECTS_BYTES)
+        self._seen: set[str] = set()
         self._objects: dict[str, Mapping[str, Any]] = {}
-        self._large = ""
 
     @property
     def root(self) -> Path:
@@ -87,23 +109,27 @@ class Contents:
     def object(self, name: str) -> Mapping[str, Any]:
         """The JSON object in the file ``name``; empty if there is none.
 
-        Of large ones only the last is kept: as objects they take thirty times their bytes.
+        Raises KeyError for the name of a file whose values are not kept.
         """
-        if name in self._objects:
-            return self._objects[name]
-        self._objects.pop(self._large, None)
+        self.look_at(name)
+        return self._objects[name]
+
+    def look_at(self, name: str) -> None:
+        """Read the JSON file ``name``, once: for its `trouble`, its `constants` and `object`."""
+        if name in self._seen:
+            return
+        self._seen.add(name)
         found: Mapping[str, Any] = {}
         words: list[str] = []
+        values = self._kept.values if name in _ASKED_FOR else None
         try:
             if name in self.sound:
-                found = read_object(self.root / name, words)
+                found = read_object(self.root / name, words, self._allowance, values)
                 self.constants[name] = words[:_MAX_WORDS]
         except Malformed as problem:
             self.trouble[name] = light(problem)
-        if found and self._sizes.get(name, 0) > _KEPT_BYTES:
-            self._large = name
-        self._objects[name] = found
-        return found
+        if name in _ASKED_FOR:
+            self._objects[name] = found
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -131,7 +157,7 @@ class Contents:
                     if left < 0:
                         raise TooLong(f"was not read: there are already {_MAX_TENSORS} tensors")
                     header = read_header(self.root / name, allowance)
-                    self._kept.take(header.tensors.kept_bytes)
+                    self._kept.of_weights.take(header.tensors.kept_bytes)
                     headers[name] = header
                     left -= len(header.tensors)
                 except Malformed as problem:
@@ -155,7 +181,7 @@ class Contents:
                     if len(indexes) == _MAX_INDEXES:
                         raise TooLong(f"was not read: there are already {_MAX_INDEXES} indexes")
                     index = read_index(self.root / name, allowance)
-                    self._kept.take(index.kept_bytes)
+                    self._kept.of_weights.take(index.kept_bytes)
                     indexes[name] = index
                 except Malformed as problem:
                     self.trouble[name] = light(problem)

@@ -148,6 +148,6 @@ def _needed_object(contents: Contents, name: str, check: str) -> Iterable[Findin
                 f"{_DIFFUSERS} belongs to a diffusers pipeline, but Fireworks takes language models"
             )
         yield error(check, name, f"{name} is missing", hint)
-    contents.object(name)
+    contents.look_at(name)
     if name in contents.trouble:
         yield error(check, name, f"{name} {contents.trouble[name]}", _AGAIN)

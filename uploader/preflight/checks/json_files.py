@@ -37,7 +37,7 @@ def broken_json(contents: Contents) -> Iterable[Finding]:
 
 def _broken(contents: Contents, name: str, *, small: bool) -> Iterable[Finding]:
     if small:
-        contents.object(name)
+        contents.look_at(name)
     problem = contents.trouble.get(name)
     if not small or isinstance(problem, TooLong):
         if not _has_ends(contents.root / name):
@@ -58,7 +58,7 @@ def json_dialect(contents: Contents) -> Iterable[Finding]:
         if not (name.endswith(".json") and needed(name) and name in contents.sound):
             continue
         if file.size_bytes <= _PARSED_BYTES and role(name) is not Role.INDEX:
-            contents.object(name)
+            contents.look_at(name)
         if _begin(contents.root / name).startswith(_MARK):
             severity = warning if name == FIREWORKS else error
             message = f"{name} begins with a byte order mark, which Transformers does not read"
