@@ -52,6 +52,25 @@ def test_a_refusal_carries_everything_that_was_found(
     assert capfd.readouterr() == ("", "")
 
 
+def test_of_countless_findings_of_a_check_a_hundred_are_kept_and_the_rest_is_counted(
+    tmp_path: Path, settings: Settings
+) -> None:
+    """A job is read with them at every question; who asks for a preflight gets all of them."""
+    root = folder(tmp_path / "model", BASE)
+    for number in range(250):
+        (root / f"notes-{number:03}").symlink_to("nowhere")
+    (root / "key.pem").write_text("x")
+    request = EnqueueRequest(root)
+    seen = inspect(request, settings, None, NOW)
+    assert len(seen.findings) == 251
+    kept = plan(request, seen, settings).new.preflight
+    links = [found for found in kept if found["check"] == "dangling_link"]
+    assert [found["file"] for found in links[:-1]] == [f"notes-{n:03}" for n in range(100)]
+    assert (links[-1]["message"], links[-1]["file"]) == ("150 more like these", "")
+    assert links[-1]["severity"] == "warning"
+    assert [found["check"] for found in kept if found not in links] == ["key_file"]
+
+
 def test_what_does_not_fit_the_folder_names_the_field(tmp_path: Path, settings: Settings) -> None:
     request = EnqueueRequest(folder(tmp_path / "base", BASE), base_model="accounts/a/models/b")
     seen = inspect(request, settings, None, NOW)

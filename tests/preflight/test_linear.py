@@ -14,14 +14,15 @@ from tests.linear import assert_linear, cpu_s
 from tests.model.build import BASE, INDEX, folder, zipped
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
-from uploader.model.adapter import RankPattern, expand, suffixes
+from uploader.model.adapter import RankPattern, expand, factors, suffixes
 from uploader.model.folder import scan
 from uploader.model.index import Shards
 from uploader.model.json_text import JsonText
 from uploader.model.safetensors import Header, _check_size
-from uploader.model.tensors import Tensors
+from uploader.model.tensors import Tensor, Tensors
 from uploader.preflight import contents as contents_room
 from uploader.preflight.checks import hollow
+from uploader.preflight.checks.adapter import _misranked
 from uploader.preflight.checks.hollow import hollow_weights
 from uploader.preflight.checks.index import no_index
 from uploader.preflight.checks.spared import spared
@@ -47,8 +48,8 @@ def read_target(text: str) -> None:
 
 READERS: dict[str, Callable[[str], object]] = {
     "a tensor's name": lambda text: spared(text + "\n", CONFIG),
-    "a key of ranks": lambda text: [*RankPattern({"rank_pattern": {text: 8}}).ranks("q_proj")],
-    "an adapted path": lambda text: [*RankPattern({"rank_pattern": {"a": 8}}).ranks(text)],
+    "a key of ranks": lambda text: RankPattern({"rank_pattern": {text: 8}}).has("q_proj", 8),
+    "an adapted path": lambda text: RankPattern({"rank_pattern": {"a": 8}}).has(text, 8),
     "a pattern of targets": read_target,
     "an index": read_text,
     "a header": lambda text: _check_size(b'"data_offsets":' + text.encode(), 9),
@@ -77,13 +78,21 @@ def _hollow(count: int) -> float:
     return _cost_s(hollow_weights, SimpleNamespace(headers=headers))
 
 
+def _ranks(count: int) -> float:
+    pattern = {f"({number}": 1000 + number for number in range(count)}
+    config = {"r": 8, "target_modules": ["q"], "rank_pattern": pattern}
+    names = (f"base_model.model.{number}.q.lora_A.weight" for number in range(count))
+    found = factors({name: Tensor("U8", (9, 1)) for name in names})
+    return _cost_s(lambda _: [*_misranked(config, found)], None)
+
+
 def _without_index(count: int) -> float:
     names = frozenset(f"m{number}.safetensors" for number in range(count))
     sets = [Shards(name, frozenset({name}), "", 0) for name in names]
     return _cost_s(no_index, SimpleNamespace(shards=sets, present=names))
 
 
-@pytest.mark.parametrize("cost_s", [_hollow, _without_index])
+@pytest.mark.parametrize("cost_s", [_hollow, _without_index, _ranks])
 def test_many_files_take_time_in_proportion(cost_s: Callable[[int], float]) -> None:
     assert cost_s(4000) < 24 * max(cost_s(500), 0.004)
 

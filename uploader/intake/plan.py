@@ -22,7 +22,7 @@ from uploader.intake.inspect import FolderRefused, Inspection, inspect_folder, u
 from uploader.intake.request import EnqueueRequest
 from uploader.intake.steer import limits_of
 from uploader.model.fields import merged
-from uploader.model.finding import Finding
+from uploader.model.finding import Finding, few
 from uploader.model.kinds import base_model_of, create_body
 from uploader.model.links import Private
 from uploader.model.model_id import derive_model_id
@@ -144,7 +144,7 @@ def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
         create_body=body,
         options=request.as_options(model_id, seen.kind),
         priority=request.priority,
-        preflight=tuple(finding.as_json() for finding in seen.findings),
+        preflight=tuple(finding.as_json() for finding in few(seen.findings)),
     )
     return Plan(new, seen, _snapshots(settings) if request.snapshot else None)
 

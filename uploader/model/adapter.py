@@ -190,26 +190,27 @@ class RankPattern:
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         patterns = config.get("rank_pattern")
-        self._ends: dict[str, list[object]] = {}
-        self._whole: dict[str, list[object]] = {}
-        self._anywhere: list[object] = []
+        self._ends: dict[str, set[int]] = {}
+        self._whole: dict[str, set[int]] = {}
+        self._anywhere: set[int] = set()
         for key, rank in patterns.items() if isinstance(patterns, dict) else ():
+            if not isinstance(rank, int):
+                continue  # it is not the size of anything
             plain = _PLAIN_KEY.fullmatch(key)
             if plain:
                 places = self._whole if plain[1] else self._ends
-                places.setdefault(plain[2].replace("\\", ""), []).append(rank)
-            elif rank not in self._anywhere:
-                self._anywhere.append(rank)
+                places.setdefault(plain[2].replace("\\", ""), set()).add(rank)
+            else:
+                self._anywhere.add(rank)
 
-    def ranks(self, path: str) -> Iterator[object]:
-        """Every rank that the module may have by this pattern.
+    def has(self, path: str, rank: int) -> bool:
+        """Whether the module may have that rank by this pattern.
 
         PEFT takes the first key that matches, but sorts the keys when it saves them.
         """
-        for name in suffixes(path):
-            yield from self._ends.get(name, ())
-        yield from self._whole.get(path, ())
-        yield from self._anywhere
+        if rank in self._anywhere or rank in self._whole.get(path, ()):
+            return True
+        return any(rank in self._ends.get(name, ()) for name in suffixes(path))
 
 
 def heads_adapt(words: Iterable[object]) -> bool:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
 from uploader.core.finding import Finding
 
-__all__ = ["Finding", "error", "warning"]
+__all__ = ["Finding", "error", "few", "warning"]
 
 _MAX_CHARS = 600
+#: So many of one check are kept with a job, which is read with them again and again.
+_MOST_ALIKE = 100
 
 
 def error(check: str, file: str | None, message: str, hint: str) -> Finding:
@@ -20,6 +25,23 @@ def error(check: str, file: str | None, message: str, hint: str) -> Finding:
 def warning(check: str, file: str | None, message: str, hint: str) -> Finding:
     """A finding that refuses nothing; otherwise like `error`."""
     return Finding(check, "warning", file, _short(message), _short(hint))
+
+
+def few(found: Iterable[Finding]) -> Iterator[Finding]:
+    """At most 100 findings of one check and severity, and one that counts the others, if any."""
+    counts: Counter[tuple[str, str]] = Counter()
+    last: dict[tuple[str, str], Finding] = {}
+    for one in found:
+        alike = one.check, one.severity
+        counts[alike] += 1
+        last[alike] = one
+        if counts[alike] <= _MOST_ALIKE:
+            yield one
+    for one in last.values():
+        more = counts[one.check, one.severity] - _MOST_ALIKE
+        if more > 0:
+            hint = "`uploader preflight` lists them all"
+            yield Finding(one.check, one.severity, None, f"{more:,} more like these", hint)
 
 
 def _short(text: str) -> str:

@@ -197,7 +197,7 @@ def _has_other_rank(
 ) -> bool:
     """Whether something else explains the size: experts in one parameter share a tensor."""
     stacked = config.get("target_parameters") and sizes and sizes[0] and not sizes[0] % config["r"]
-    return bool(stacked) or any(sizes == (rank,) for rank in pattern.ranks(path))
+    return bool(stacked) or any(pattern.has(path, size) for size in sizes)
 
 
 def _untouched(config: Mapping[str, Any], found: Factors) -> Iterable[Finding]:
