@@ -99,6 +99,24 @@ def test_a_session_without_a_query_is_known_by_the_end_of_its_path() -> None:
     assert "CANARY" not in kept("at https%3A%2F%2Fh%2Fupload%2FCANARY-0123456789", response)
 
 
+@pytest.mark.parametrize("end", ["", "/", "//", "?", "/?", "?a=1", "/?upload_id=", "#x"])
+def test_whatever_else_is_in_its_address_that_end_is_known(end: str) -> None:
+    response = answer(400, b"")
+    response.request = requests.Request(
+        "PUT", f"https://h/upload/CANARY%2F0123456789{end}"
+    ).prepare()
+    for spelled in ("CANARY%2F0123456789", "CANARY/0123456789", "canary%252f0123456789"):
+        assert "canary" not in kept(f"no such upload: {spelled}", response).lower()
+    assert "canary" not in kept(f"at {response.request.url}", response).lower()
+    assert "upload" in kept("upload not found", response)
+
+
+def test_a_word_of_an_api_is_no_sessions_id() -> None:
+    response = answer(400, b"")
+    response.request = requests.Request("PUT", "https://h/upload/storage/v1/b/x/o?name=y").prepare()
+    assert kept("no object of that name", response) == "no object of that name"
+
+
 def test_the_parts_of_a_path_with_a_signature_stay_readable() -> None:
     response = answer(400, b"model.safetensors is too long")
     url = "https://h/b/model.safetensors?X-Goog-Signature=CANARY0123"

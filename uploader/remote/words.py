@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import requests
 
@@ -23,6 +23,8 @@ from uploader.core.redact import foreign_line
 _MAX_WORDS_CHARS = 300
 _MAX_READ_BYTES = 64 * 1024
 _MAX_VALUES = 10_000
+#: What is shorter at the end of a path is a word of an API, and no session's id.
+_MIN_ID_CHARS = 8
 
 _SECRET_PARAMETER = re.compile(r"signature|sig$|upload_id|token|credential", re.IGNORECASE)
 _UNREAD = ("style", "script")
@@ -106,7 +108,7 @@ def kept(words: str, response: requests.Response | None = None) -> str:
 def secrets_of(request: requests.PreparedRequest | None) -> tuple[str, ...]:
     """The secrets of a request: its URL, the secret values in it, and its bearer token.
 
-    A session's id may be the last part of its path.
+    A session's id may be the last part of its path, if its query holds none.
     """
     if request is None:
         return ()
@@ -114,9 +116,11 @@ def secrets_of(request: requests.PreparedRequest | None) -> tuple[str, ...]:
     parts = urlsplit(url)
     values = [v for name, v in parse_qsl(parts.query) if _SECRET_PARAMETER.search(name)]
     bearer = str(request.headers.get("Authorization", "")).removeprefix("Bearer ")
-    session = [] if parts.query or bearer else [parts.path.rpartition("/")[2]]
-    whole = [url, parts.query] if parts.query else []
-    return tuple(filter(None, [*whole, bearer, *values, *session]))
+    last = parts.path.rstrip("/").rpartition("/")[2]
+    is_id = len(last) >= _MIN_ID_CHARS and not (bearer or any(values))
+    session = [last, unquote(last)] if is_id else []
+    whole = [url, parts.query] if parts.query or is_id else []
+    return tuple(dict.fromkeys(filter(None, [*whole, bearer, *values, *session])))
 
 
 def http_date(text: str) -> datetime | None:
