@@ -236,6 +236,26 @@ def test_a_secret_cut_short_in_any_spelling_leaves_nothing(written: str, missing
 
 
 @pytest.mark.parametrize(
+    "written", [KEY.encode().hex(), "".join(f"&#x0000{ord(c):x};" for c in KEY)]
+)
+@pytest.mark.parametrize("filler", [" ", "%20", "\\n", "\u200b"])
+def test_nor_does_one_whose_beginning_would_be_shown_and_whose_end_is_cut(
+    written: str, filler: str
+) -> None:
+    for shown in (0, 9, 270, 290):
+        for before in (12, len(written) - 1):
+            text = "x" * shown + written[:before]
+            text += filler * ((8 * 1024 - len(text)) // len(filler) + 1) + written[before:]
+            assert written[:12] not in foreign_line(text, 300, KEY)
+            text = "x" * shown + filler * ((8 * 1024 - shown - before) // len(filler)) + written
+            assert written[:12] not in foreign_line(text, 300, KEY)
+
+
+def test_of_a_long_text_the_beginning_is_shown() -> None:
+    assert foreign_line("so it is " * 2000, 300, KEY).startswith("so it is so it is")
+
+
+@pytest.mark.parametrize(
     "written",
     [
         " ".join(KEY),

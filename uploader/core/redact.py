@@ -20,6 +20,9 @@ MASK = "***"
 
 #: How much of a foreign text is read.
 _MAX_FOREIGN_CHARS = 8 * 1024
+#: How much of its end is left out if it is longer, not counting what is ignored in a spelling: the
+#: beginning of a secret that is spelled with eleven characters for each of its own.
+_MAX_CUT_CHARS = 4 * 1024
 #: A shorter secret may look like an ordinary word in one of its spellings.
 _MIN_SPELLED_CHARS = 8
 #: A longer one (a whole URL) is only searched for as it is: its parts are known secrets, too.
@@ -68,12 +71,22 @@ def foreign_line(text: str, max_chars: int, *known: str) -> str:
 
     Every query string of an address is masked, whatever its parameters are called.
     """
-    cut = len(text) > _MAX_FOREIGN_CHARS
     masked = _masked(text[:_MAX_FOREIGN_CHARS], known, every_query=True)
+    if len(text) > _MAX_FOREIGN_CHARS:
+        masked = _before_the_cut(masked)
     line = " ".join("".join(c if c.isprintable() else " " for c in masked).split())
-    if cut and len(line) <= max_chars:  # no part of a secret may stay if the cut goes through it
-        line = line[:-_MAX_SPELLED_CHARS]
     return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
+
+
+def _before_the_cut(text: str) -> str:
+    """``text`` without its end: the cut may go through a secret, whatever stands within that."""
+    end, left = len(text), _MAX_CUT_CHARS
+    for ignored in reversed([*_IGNORED.finditer(text)]):
+        if end - ignored.end() >= left:
+            break
+        left -= end - ignored.end()
+        end = ignored.start()
+    return text[: max(0, end - left)]
 
 
 def _masked(text: str, known: tuple[str, ...], *, every_query: bool) -> str:
