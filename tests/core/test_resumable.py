@@ -154,6 +154,14 @@ def headers_of(signed: str, size_bytes: int = 7) -> dict[str, str]:
     return read_url(f"{HOST}/b/o?X-Goog-SignedHeaders={signed}").headers(size_bytes)
 
 
+def test_of_signed_headers_that_nobody_knows_one_short_printable_line_is_kept() -> None:
+    with pytest.raises(JobRefused, match="needs headers whose values") as refused:
+        headers_of("host;x-%1B[2J%07-fw_CANARY0123456789;" + "y" * 900)
+    assert refused.value.message.isprintable()
+    assert "CANARY" not in refused.value.message
+    assert len(refused.value.message) < 300
+
+
 @pytest.mark.parametrize(
     ("signed", "headers"),
     [

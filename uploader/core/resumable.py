@@ -18,7 +18,7 @@ from uploader.core.errors import JobRefused, UploaderError
 from uploader.core.foreign_json import parsed
 from uploader.core.job import INT64_END
 from uploader.core.reasons import Code
-from uploader.core.redact import SignedUrl
+from uploader.core.redact import SignedUrl, foreign_line
 
 #: A session persists whole granules; every data PUT but the last is a multiple of it
 #: (docs/gcs-resumable.md §1).
@@ -29,6 +29,8 @@ LEAST_PUT_BYTES = 8 * 1024 * 1024
 #: known yet, and of one that is fast (docs/gcs-resumable.md T18).
 FIRST_PUT_BYTES = 256 * 1024 * 1024
 MOST_PUT_BYTES = 1024 * 1024 * 1024
+#: So much is kept of the names of headers.
+_MAX_WORDS_CHARS = 200
 #: Seconds that such a PUT takes on a fast network.
 _PUT_S = 4.0
 #: A session lives up to a week (docs/gcs-resumable.md §1.1).
@@ -81,7 +83,7 @@ class UploadUrl:
         by_transport = {"host", "content-length"}
         unknown = [name for name in self.signed_headers if name not in known.keys() | by_transport]
         if unknown:
-            names = ", ".join(unknown)
+            names = foreign_line(", ".join(unknown), _MAX_WORDS_CHARS)
             message = f"the upload URL needs headers whose values the service did not give: {names}"
             raise JobRefused(message, code=Code.URL_UNUSABLE)
         signed = {name: known[name] for name in self.signed_headers if name in known}
