@@ -12,6 +12,7 @@ from uploader.model import folder as folders
 from uploader.model.fingerprint import is_linked
 from uploader.model.folder import scan
 from uploader.model.links import Private, leads_outside, open_below
+from uploader.model.reading import Allowance
 from uploader.model.safetensors import has_sound_header
 
 HEADER = b'{"t":{"dtype":"U8","shape":[8],"data_offsets":[0,8]}}'
@@ -47,9 +48,9 @@ def test_many_links_to_one_file_elsewhere_are_looked_at_once(
 ) -> None:
     looked: list[int] = []
 
-    def look(file: BinaryIO) -> bool:
+    def look(file: BinaryIO, allowance: Allowance) -> bool:
         looked.append(os.fstat(file.fileno()).st_ino)
-        return has_sound_header(file)
+        return has_sound_header(file, allowance)
 
     monkeypatch.setattr(folders, "has_sound_header", look)
     (outside / "weights").write_bytes(WEIGHTS)
@@ -162,13 +163,26 @@ def test_only_the_file_that_is_open_proves_that_it_is_weights(
     link = model / "model.safetensors"
     link.symlink_to(outside / "secret")
 
-    def turned(file: BinaryIO) -> bool:
+    def turned(file: BinaryIO, allowance: Allowance) -> bool:
         link.unlink()
         link.symlink_to(outside / "w")
-        return has_sound_header(file)
+        return has_sound_header(file, allowance)
 
     monkeypatch.setattr(folders, "has_sound_header", turned)
     assert findings(model) == {"outside_link": "error"}
+
+
+def test_no_more_headers_of_links_out_of_the_folder_are_read_than_any_model_has(
+    model: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of a hundred megabytes, in files that take no room, costs a third of a second."""
+    monkeypatch.setattr(folders, "_LINKED_HEADERS_BYTES", 3 * len(WEIGHTS))
+    for number in range(9):
+        (outside / f"{number}").write_bytes(WEIGHTS)
+        (model / f"{number}.safetensors").symlink_to(outside / f"{number}")
+    found = [finding.severity for finding in scan(model).findings]
+    assert 3 <= found.count("warning") < 9
+    assert found.count("error") == 9 - found.count("warning")
 
 
 @pytest.mark.parametrize("turned", ["a", "a/b", "a/b/c"])

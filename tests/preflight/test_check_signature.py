@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,9 +14,13 @@ from typing import Any, Self
 
 import pytest
 
-from tests.model.build import BASE, LORA, Brief, brief, check
+from tests.model.build import BASE, LORA, Brief, brief, check, folder
 from uploader.core.distribution import install
+from uploader.core.job import Kind
+from uploader.model.folder import scan
+from uploader.preflight.checks import signature as signature_room
 from uploader.preflight.checks.signature import SIGNATURE
+from uploader.preflight.registry import findings
 
 W, E = "warning", "error"
 
@@ -112,6 +117,43 @@ def test_it_is_reported_that_nobody_checked_the_signer(tmp_path: Path) -> None:
     (finding,) = check(tmp_path, signed(BASE))
     assert finding.message == (f"{len(BASE)} files match model.sig; its signer was not checked")
     assert "model_signing verify" in finding.hint
+
+
+@pytest.mark.usefixtures("library")
+def test_a_file_is_hashed_once_whatever_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[Path] = []
+    whole = Config.hash
+
+    def hash_(config: Config, root: Path, *, files_to_hash: list[Path]) -> SimpleNamespace:
+        hashed.extend(files_to_hash)
+        return whole(config, root, files_to_hash=files_to_hash)
+
+    monkeypatch.setattr(Config, "hash", hash_)
+    again = {f"again-{number}.txt": BASE["README.md"] for number in range(9)}
+    folder(tmp_path, signed({**BASE, **again}))
+    for name in again:
+        (tmp_path / name).unlink()
+        (tmp_path / name).hardlink_to(tmp_path / "README.md")
+    (found,) = findings(scan(tmp_path), Kind.BASE)
+    assert f"{len(BASE) + 9} files match" in found.message
+    assert len(hashed) == len(BASE)
+
+
+@pytest.mark.usefixtures("library")
+def test_what_consists_of_holes_is_not_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of eight terabytes takes no room, and hours."""
+    monkeypatch.setattr(signature_room, "_HOLES_BYTES", 1 << 20)
+    folder(tmp_path, signed({**BASE, "README.md": bytes(3 << 20)}))
+    (found,) = findings(scan(tmp_path), Kind.BASE)
+    assert "files match" in found.message  # they are zeros, but they take room
+    os.truncate(tmp_path / "README.md", 0)
+    os.truncate(tmp_path / "README.md", 3 << 20)
+    (found,) = findings(scan(tmp_path), Kind.BASE)
+    assert found.message == "model.sig lists files that consist of holes: not verified"
 
 
 @pytest.mark.usefixtures("no_library")

@@ -23,11 +23,14 @@ from uploader.model.finding import Finding, error, warning
 from uploader.model.fingerprint import fingerprint_of, same
 from uploader.model.links import NOTHING, Private, leads_outside
 from uploader.model.names import Role, clean, leftover, matches, needed, role, sendable
+from uploader.model.reading import Allowance
 from uploader.model.safetensors import has_sound_header
 
 #: In a folder of more names nothing is read (docs/preflight.md §1). A job of so many files holds up
 #: no other for longer than a moment.
 MOST_NAMES = 10_000
+#: As much as is read of all headers of links out of a folder: more than any model has.
+_LINKED_HEADERS_BYTES = 400_000_000
 #: Checks that nobody may overrule.
 SECRET_FILE = "secret_file"  # noqa: S105 - the name of a check
 _OUTSIDE = "outside_link"
@@ -169,6 +172,7 @@ class _Rules:
     private: Private
     #: Whether a file, by device, inode and age, is weights: it may have countless names.
     weights: dict[tuple[int, ...], bool] = field(default_factory=dict)
+    headers: Allowance = field(default_factory=lambda: Allowance(_LINKED_HEADERS_BYTES))
 
 
 def _decide(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
@@ -215,7 +219,7 @@ def _open(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
             if rules.private.holds(found):
                 yield _secret(name)
                 return
-            weights = target is not None and _are_weights(name, file, rules.weights)
+            weights = target is not None and _are_weights(name, file, rules)
     except files.NotAFile:
         yield _special(name)
         return
@@ -245,15 +249,15 @@ def _outside(name: str, target: Path, *, weights: bool) -> Finding:
     return severity(_OUTSIDE, shown(name), message, hint)
 
 
-def _are_weights(name: str, file: BinaryIO, known: dict[tuple[int, ...], bool]) -> bool:
+def _are_weights(name: str, file: BinaryIO, rules: _Rules) -> bool:
     """Of what is open: the name may lead to another file by now."""
     if not name.endswith(".safetensors"):
         return False
     facts = os.fstat(file.fileno())
     one = facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
-    if one not in known:
-        known[one] = has_sound_header(file)
-    return known[one]
+    if one not in rules.weights:
+        rules.weights[one] = has_sound_header(file, rules.headers)
+    return rules.weights[one]
 
 
 def _dangling(name: str, problem: OSError) -> Finding:

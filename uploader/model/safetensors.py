@@ -78,14 +78,18 @@ def read_header(path: Path, allowance: Allowance | None = None) -> Header:
         raise Malformed(f"cannot be read: {problem.strerror}") from None
 
 
-def has_sound_header(file: BinaryIO) -> bool:
+def has_sound_header(file: BinaryIO, allowance: Allowance | None = None) -> bool:
     """Does the header of what is open fit its size, as far as it can be read?
+
+    Its length is taken from ``allowance``; one for which nothing is left is not sound.
 
     For any number of files at once, whatever is in them: no more than `_JUDGED_BYTES` of each are
     in memory. Of a longer header it is only asked whether the tensors that it names fill the file.
     """
     try:
         size_bytes, prefix, length = _beginning(file)
+        if allowance:
+            allowance.take(length)
         if length > _JUDGED_BYTES or not files.HAS_MEMORY_FILES:
             return _fills(file, length, size_bytes - _LENGTH_BYTES - length)
         raw = file.read(length)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,12 @@ from uploader.model.reading import Malformed, parse_object, read_object
 from uploader.preflight.contents import Contents
 
 SIGNATURE = "model.sig"
+#: Files may be so many times as long as the room that they take on a disk that compresses them.
+_MAX_FACTOR = 16
+#: Beyond that they have holes, which take no room and as long to be read. So much is read of those
+#: all the same: not every file system tells how much room a file takes.
+_HOLES_BYTES = 64 << 30
+_ROOM_BYTES = 512
 _HINT = f"`model_signing verify METHOD … --signature {SIGNATURE} FOLDER` checks who signed it"
 
 
@@ -69,15 +76,31 @@ def _listed(bundle: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _digests(contents: Contents, names: Iterable[str]) -> dict[str, str]:
-    """The SHA-256 of the files as `model-signing` computes it; raises ImportError."""
+    """The SHA-256 of the files as `model-signing` computes it, of each file once.
+
+    Raises ImportError, and Malformed if the files have more holes than any weights.
+    """
     from model_signing import hashing  # noqa: PLC0415 - optional, and slow to import
 
     config = hashing.Config().use_file_serialization(hashing_algorithm="sha256")
     config.set_allow_symlinks(True)
+    known: dict[tuple[int, int], str] = {}
     found: dict[str, str] = {}
+    holes_bytes = 0
     for name in names:
         with files.opened(contents.root / name) as file:
-            path = Path(files.name_of(file))
-            (one,) = config.hash(path.parent, files_to_hash=[path]).resource_descriptors()
-            found[name] = one.digest.digest_hex
+            facts = os.fstat(file.fileno())
+            one = facts.st_dev, facts.st_ino
+            if one not in known:
+                room_bytes = _MAX_FACTOR * _ROOM_BYTES * facts.st_blocks
+                holes_bytes += max(0, facts.st_size - room_bytes)
+                if holes_bytes > _HOLES_BYTES:
+                    raise Malformed("lists files that consist of holes")
+                known[one] = _digest(config, Path(files.name_of(file)))
+            found[name] = known[one]
     return found
+
+
+def _digest(config: Any, path: Path) -> str:
+    (one,) = config.hash(path.parent, files_to_hash=[path]).resource_descriptors()
+    return str(one.digest.digest_hex)
