@@ -6,6 +6,7 @@ import json
 import re
 import socket
 import time
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -113,6 +114,26 @@ POST = "POST /v1/accounts/sandbox/models HTTP/1.1"
 )
 def test_a_head_that_is_nonsense_is_refused(box: Sandbox, first: str, fields: list[str]) -> None:
     assert 400 <= status(answered(box.base_url, head(box, first, *fields))) < 506
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [["a:" + "\rb:" * 20_000] * 9, ["x: " + "y" * 60_000] * 90, ["x: y\r\n " + "z" * 60_000] * 9],
+    ids=["lines within lines", "long lines", "folded lines"],
+)
+def test_no_head_takes_more_memory_than_some_times_its_bytes(
+    box: Sandbox, fields: list[str]
+) -> None:
+    """The parser of e-mail makes objects of whatever a bare CR ends, before a key is asked for."""
+    request = head(box, GET, *fields)
+    answered(box.base_url, head(box, GET))  # what is only made once
+    tracemalloc.start()
+    try:
+        assert status(answered(box.base_url, request)) == 431
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20
 
 
 def test_a_body_that_no_call_has_is_refused_unread(box: Sandbox) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.client import LineTooLong
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
 from itertools import chain
@@ -37,6 +38,8 @@ MAX_CONNECTIONS = 500
 #: How long a client may be silent: before a request and within its head, and within its body.
 HEAD_S = 120.0
 _BODY_S = 600.0
+#: For all lines of a head after the first.
+_HEAD_BYTES = 64 * 1024
 Routing = Callable[[World, Request], Route]
 
 
@@ -159,6 +162,17 @@ class _Connection(BaseHTTPRequestHandler):
         self.connection.settimeout(HEAD_S)
         super().handle_one_request()
 
+    def parse_request(self) -> bool:
+        """As of `BaseHTTPRequestHandler`, with a bound on the head."""
+        whole, self.rfile = self.rfile, _Head(self.rfile)
+        try:
+            is_sound = super().parse_request()
+        finally:
+            self.rfile = whole
+        if not is_sound:
+            self._linger()
+        return is_sound
+
     def _exchange(self) -> None:
         self.server.heard(self.connection)
         self.connection.settimeout(_BODY_S)
@@ -233,6 +247,22 @@ class _Connection(BaseHTTPRequestHandler):
         with suppress(OSError):
             while self.rfile.read1(BLOCK_BYTES):
                 pass
+
+
+class _Head(BufferedIOBase):
+    """The lines of a head, for the parser of e-mail, to which a bare CR ends a line, too."""
+
+    def __init__(self, whole: BufferedIOBase) -> None:
+        self._whole = whole
+        self._left = _HEAD_BYTES
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """The next line. Raises LineTooLong for one that holds several, or too much of them."""
+        line = self._whole.readline(size)
+        self._left -= len(line)
+        if self._left < 0 or b"\r" in line.removesuffix(b"\r\n"):
+            raise LineTooLong("head")
+        return line
 
 
 class _SocketBody(Body):
