@@ -5,6 +5,8 @@ everything but a file is refused, and what was found to be one is read by its de
 its name may lead to something else. A pipe is taken where a shell gives one in place of a file,
 `<(pass show fireworks)` or /dev/stdin, which spares a key the disk: for those it is waited for, as
 long as a key command may take. A worker reads such a file again and again, and a pipe only once.
+
+A folder that others may fill has as many names as they like, and none is listed whole.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -91,6 +94,25 @@ def only_below(roots: Iterable[Path], refusal: Exception) -> Iterator[None]:
         yield
     finally:
         _ALLOWED.reset(token)
+
+
+@contextmanager
+def listed(folder: Path | str, most: int) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """At most ``most`` entries of ``folder``, each read once it is asked for. Raises OSError.
+
+    Ask for one more than may be there to see that there are too many. An entry is for the moment:
+    it holds the whole path, so that many of them take much more memory than their names.
+    """
+    with os.scandir(folder) as entries:
+        yield islice(entries, most)
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Is it a folder, or a link to one? A link that leads around, or to a private place, is not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def name_of(file: BinaryIO) -> str:

@@ -127,7 +127,7 @@ def test_a_folder_that_may_not_be_read_hears_it_from_us(
     monkeypatch.setattr(
         os, "access", lambda path, mode: str(path) != str(model) and real(path, mode)
     )
-    monkeypatch.setattr(Path, "iterdir", _denied)
+    monkeypatch.setattr(os, "scandir", _denied)
     answer = uploader("enqueue", model)
     assert answer.code == 6
     assert "cannot be listed: Permission denied" in answer.err

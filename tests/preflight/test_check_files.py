@@ -184,7 +184,7 @@ def test_places_that_may_not_be_entered_hold_nothing(
         raise PermissionError(13, "Permission denied")
 
     found = scan(folder(tmp_path, BASE))
-    monkeypatch.setattr("uploader.preflight.checks.files.os.listdir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     assert findings(found, Kind.BASE) == []
 
 

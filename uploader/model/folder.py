@@ -10,7 +10,6 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -148,8 +147,8 @@ def _real_folder(path: Path) -> Path:
 
 def _listing(root: Path) -> list[str]:
     try:
-        with os.scandir(root) as entries:
-            names = [entry.name for entry in islice(entries, MOST_NAMES + 1)]
+        with files.listed(root, MOST_NAMES + 1) as entries:
+            names = [entry.name for entry in entries]
     except OSError as problem:
         message = f"the folder {root} cannot be listed: {problem.strerror}"
         raise PreflightRefused(message, hint="let this user read it") from None

@@ -7,11 +7,9 @@ all: folders may be links, and thousands of links may lead to one folder of thou
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from uploader import files
@@ -102,25 +100,26 @@ class _Look:
         self._left = _MAX_NAMES
 
     def folders(self, root: Path) -> list[Path]:
-        listed = self._entries(root)
-        return [Path(entry) for entry in listed if entry.name[0] != "." and entry.is_dir()]
+        named = (name for name, is_folder in self._names(root) if is_folder)
+        return [root / name for name in named if name[0] != "."]
 
     def files(self, root: Path) -> set[str]:
-        return {entry.name for entry in self._entries(root) if not entry.is_dir()}
+        return {name for name, is_folder in self._names(root) if not is_folder}
 
-    def _entries(self, root: Path) -> list[os.DirEntry[str]]:
+    def _names(self, root: Path) -> list[tuple[str, bool]]:
+        """The names in ``root``, each with whether it is a folder."""
         most = self._left // 2
         if not most:
             self.whole = False
             return []
         try:
-            with os.scandir(root) as entries:
-                found = list(islice(entries, most))
+            with files.listed(root, most) as entries:
+                found = [(entry.name, files.is_folder(entry)) for entry in entries]
         except OSError:
             found = []  # not there, or somebody else's
         self._left -= len(found) + 1
         self.whole &= len(found) < most
-        return sorted(found, key=lambda entry: entry.name)
+        return sorted(found)
 
 
 def _newest(folders: Iterable[Path]) -> Path:

@@ -7,6 +7,7 @@ Defaults are written as people write them.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -278,7 +279,8 @@ class Settings(Section):
             return []
         usual = [Path(f"{store}{end}") for end in ("", "-wal", "-shm", ".backup")]
         try:
-            found = [path for path in store.parent.iterdir() if path.name.startswith(store.name)]
+            with os.scandir(store.parent) as entries:
+                found = [Path(entry) for entry in entries if entry.name.startswith(store.name)]
         except OSError:
             found = []
         return [*dict.fromkeys(usual + found)]

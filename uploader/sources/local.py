@@ -40,7 +40,7 @@ class LocalFolder:
     def require(self) -> None:
         """As `Source.require`."""
         try:
-            with os.scandir(self._root):
+            with files.listed(self._root, 0):
                 return
         except OSError as error:
             words = error.strerror or type(error).__name__
@@ -159,10 +159,11 @@ class LocalFile:
 
 def _may_be_unmounted(root: Path) -> bool:
     """Is the place of a folder that is gone an empty one, as the mount point of a disk is?"""
-    place = next((parent for parent in root.parents if parent.is_dir()), None)
     try:
-        return place is None or not any(place.iterdir())
-    except OSError:
+        place = next(parent for parent in root.parents if parent.is_dir())
+        with files.listed(place, 1) as entries:
+            return not any(entries)
+    except (OSError, StopIteration):
         return True
 
 

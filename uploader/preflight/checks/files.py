@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from uploader import files
 from uploader.core.job import Kind
 from uploader.core.text import size
 from uploader.model.finding import Finding, error, warning
+from uploader.model.folder import MOST_NAMES
 from uploader.model.meant import meant
 from uploader.model.names import (
     ADAPTER_CONFIG,
@@ -96,8 +97,10 @@ def _caches(root: Path) -> Iterator[Path]:
 
 
 def _unfinished(place: Path) -> int:
+    """How many there are; a warning needs no count of more names than a model has."""
     try:
-        return sum(name.endswith(".incomplete") for name in os.listdir(place))  # noqa: PTH208 - by name only
+        with files.listed(place, MOST_NAMES) as entries:
+            return sum(entry.name.endswith(".incomplete") for entry in entries)
     except OSError:
         return 0  # not there, or somebody else's
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +11,13 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from typing_extensions import TypedDict
 
+from uploader import files
 from uploader.service.http.roots import is_below, real_folder
 from uploader.service.http.site import Site
 
 _MOST = 1000
+#: So many names of a folder are looked at, files included.
+_MOST_NAMES = 100_000
 _MODEL_FILES = ("config.json", "adapter_config.json")
 
 
@@ -50,13 +52,13 @@ def add_routes(router: APIRouter, site: Site) -> None:
         return JSONResponse({"folders": listed, "parent": parent})
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path) -> list[Path]:
     try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir() and _is_offered(entry.name)]
+        with files.listed(folder, _MOST_NAMES) as entries:
+            names = (one.name for one in entries if _is_offered(one.name) and files.is_folder(one))
+            return [folder / name for name in heapq.nsmallest(_MOST, names)]
     except OSError:
-        return
-    yield from (folder / name for name in islice(sorted(names), _MOST))
+        return []
 
 
 def _is_offered(name: str) -> bool:
@@ -65,5 +67,5 @@ def _is_offered(name: str) -> bool:
 
 
 def _folder(path: Path, name: str) -> FolderJson:
-    has_model = any((path / file).is_file() for file in _MODEL_FILES)
+    has_model = any(os.path.isfile(path / file) for file in _MODEL_FILES)  # noqa: PTH113 - never raises
     return {"path": str(path), "name": name, "model": has_model}

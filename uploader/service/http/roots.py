@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
+from uploader import files
 from uploader.core.api_reasons import ApiCode
 from uploader.core.errors import NotFound
 from uploader.core.job import Manifest, ManifestFile
-from uploader.files import only_below
 from uploader.model.fingerprint import fingerprint_of, is_linked
 from uploader.model.folder import MOST_NAMES
 from uploader.model.links import open_below
@@ -38,7 +38,7 @@ def reading_below(roots: Sequence[Path]) -> AbstractContextManager[None]:
 
     A name may have become a link since `folder_below`, and may be none again a moment later.
     """
-    return only_below(roots, Refusal(ApiCode.OUTSIDE_ROOTS))
+    return files.only_below(roots, Refusal(ApiCode.OUTSIDE_ROOTS))
 
 
 def refuse_outsiders(roots: Sequence[Path], manifest: Manifest) -> None:
@@ -99,13 +99,21 @@ def _home(roots: Sequence[Path], real: str) -> str | None:
 def _links(folder: str) -> Iterator[str]:
     """Every link below ``folder``; none is followed. Raises Refusal for too many names."""
     left = MOST_NAMES
-    for parent, folders, files in os.walk(folder):
-        left -= len(folders) + len(files)
-        if left < 0:
-            message = f"The folder and those in it hold more than {MOST_NAMES:,} names"
-            hint = "give a folder that holds one model, or use `uploader enqueue` on that machine"
-            raise Refusal(ApiCode.OUTSIDE_ROOTS, message, hint=hint)
-        for name in (*folders, *files):
-            path = os.path.join(parent, name)  # noqa: PTH118 - a folder may hold many
-            if os.path.islink(path):  # noqa: PTH114
-                yield path
+    waiting = [("", folder)]  # names: thousands of whole paths take too much memory
+    while waiting:
+        parent = os.path.join(*waiting.pop())  # noqa: PTH118 - a folder may hold many
+        with suppress(OSError), files.listed(parent, left + 1) as entries:
+            for entry in entries:
+                left -= 1
+                if left < 0:
+                    raise _too_many()
+                if os.path.islink(entry):  # noqa: PTH114 - an error counts as no link
+                    yield entry.path
+                elif files.is_folder(entry):
+                    waiting.append((parent, entry.name))
+
+
+def _too_many() -> Refusal:
+    message = f"The folder and those in it hold more than {MOST_NAMES:,} names"
+    hint = "give a folder that holds one model, or use `uploader enqueue` on that machine"
+    return Refusal(ApiCode.OUTSIDE_ROOTS, message, hint=hint)
