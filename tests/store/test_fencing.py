@@ -56,7 +56,7 @@ FILES: dict[str, Write] = {
     "report_progress": lambda held: held.files.report_progress([ROW], 1.0),
 }
 CLOSED: dict[str, Write] = {
-    "end_sessions": lambda held: held.end_sessions(),
+    "end_sessions": lambda held: held.end_sessions([PATH]),
     "close": lambda held: held.close(),
 }
 ALL = TRANSITIONS | FACTS | FILES | CLOSED

@@ -29,6 +29,9 @@ from uploader.runtime import METERS, StopToken, bind, log_end
 from uploader.sources.reader import source_of
 from uploader.store.held import Held
 
+#: For how long a worker ends the sessions of a cancelled job before it is another one's turn.
+CLEANING_S = 60.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -205,15 +208,30 @@ class JobRun:
 
     def _clean_up(self, control: Fireworks) -> None:
         """End a cancelled job's sessions remotely, and delete its model if that was asked for."""
-        with closing(self._context.storage(self._stop)) as storage:
-            for file in self._context.jobs.files(self._job.id):
-                if file.session is not None:
-                    storage.end(file.session)
-        self.held.end_sessions()
+        if not self._end_sessions():
+            self.held.wait_until(self._context.clock.now())  # behind the others that wait
+            return
         deletes = self._job.delete_on_cancel and self._job.created_remotely
         if deletes:
             self._delete(control)
         self.held.close(deleted=deletes)
+
+    def _end_sessions(self) -> bool:
+        """False if there was not enough time for all of them: others wait for their turn."""
+        clock, ended = self._context.clock, list[str]()
+        until_s = clock.boot_s() + CLEANING_S
+        try:
+            with closing(self._context.storage(self._stop)) as storage:
+                for file in self._context.jobs.files(self._job.id):
+                    if file.session is None:
+                        continue
+                    if clock.boot_s() >= until_s:
+                        return False
+                    storage.end(file.session)
+                    ended.append(file.path)
+        finally:
+            self.held.end_sessions(ended)
+        return True
 
     # -- ends ------------------------------------------------------------------------------
 

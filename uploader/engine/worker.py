@@ -61,6 +61,8 @@ GRACE_S = 1.0
 #: Seconds after which a drain ends, whatever hangs: every row is written by then
 #: (docs/architecture.md §6).
 DRAIN_S = 8.0
+#: Cancelled jobs that are cleaned up after at once; they take no place of those at work.
+_MOST_CLOSING = 4
 #: Seconds without a usable store that end the process; its supervisor starts it again.
 STORE_PATIENCE_S = 60.0
 #: A wall clock set back by more than this would keep jobs waiting; less does no harm.
@@ -233,36 +235,33 @@ class Worker:
     # -- claiming --------------------------------------------------------------------------
 
     def _claim(self) -> None:
-        context = self._context
+        context, lease_s = self._context, self._context.limits.lease_s
         for lane in LANES:
             while self._busy(lane) < self._steering.max_jobs:
                 ends_s = self._lease_ends_s()
-                held = context.claims.claim(
-                    context.owner, context.base_url, lane, context.limits.lease_s
-                )
+                held = context.claims.claim(context.owner, context.base_url, lane, lease_s)
                 self.seen |= context.claims.set_aside
                 if held is None:
                     break
                 self.seen.add(held.job.id)
                 self._start(held, ends_s)
-        ends_s = self._lease_ends_s()
-        given_up = context.claims.claim_cancelled(
-            context.owner, context.base_url, context.limits.lease_s
-        )
-        if given_up is not None:
+        while sum(run.closing for run in tuple(self._runs.values())) < _MOST_CLOSING:
+            ends_s = self._lease_ends_s()
+            given_up = context.claims.claim_cancelled(context.owner, context.base_url, lease_s)
+            if given_up is None:
+                break
             self._start(given_up, ends_s)
 
     def _lease_ends_s(self) -> float:
         """When a lease that is asked for now has certainly ended, in seconds since boot."""
         context = self._context
-        return (
-            context.clock.boot_s() + context.limits.lease_s
-            if context.claims.leases_end
-            else math.inf
-        )
+        if not context.claims.leases_end:
+            return math.inf
+        return context.clock.boot_s() + context.limits.lease_s
 
     def _busy(self, lane: frozenset[Stage]) -> int:
-        return places([run for run in tuple(self._runs.values()) if run.stage in lane])
+        runs = tuple(self._runs.values())
+        return places([run for run in runs if run.stage in lane and not run.closing])
 
     def _start(self, held: Held, lease_ends_s: float) -> None:
         run = JobRun(self._context, held, lease_ends_s)

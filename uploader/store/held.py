@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import bindparam, exists, or_, select, update
 
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
@@ -51,6 +51,8 @@ NO_LEASE: dict[str, None] = {
     "lease_expires_at": None,
     "rate_bps": None,
 }
+#: What is left of a file's remote session: nothing that would let anybody write its object.
+_ERASED: dict[str, None] = {"session_uri": None, "session_at": None, "upload_url": None}
 
 
 class Held:
@@ -288,10 +290,17 @@ class Held:
         with self._fence.writing() as transaction:
             self._fence.tell(transaction, kind, message, path)
 
-    def end_sessions(self) -> None:
-        """A cancelled job has no remote session left; its model may still have to be deleted."""
+    def end_sessions(self, paths: Sequence[str]) -> None:
+        """Those files of a cancelled job have no remote session any longer."""
+        statement = (
+            update(files)
+            .where(files.c.job_id == self.lease.job_id, files.c.path == bindparam("named"))
+            .values(_ERASED)
+        )
         with self._fence.writing(Status.CANCELLED) as transaction:
-            self._erase_sessions(transaction)
+            if paths:
+                rows = [{"named": path} for path in paths]
+                transaction.connection.execute(statement, rows)
 
     def close(self, *, deleted: bool = False) -> None:
         """A cancelled job's remote sessions are gone; so is its model if ``deleted``."""
@@ -309,11 +318,7 @@ class Held:
 
     def _erase_sessions(self, transaction: Transaction) -> None:
         """A session URI is a bearer secret: it is kept no longer than it is needed."""
-        transaction.run(
-            update(files)
-            .where(files.c.job_id == self.lease.job_id)
-            .values(session_uri=None, session_at=None, upload_url=None)
-        )
+        transaction.run(update(files).where(files.c.job_id == self.lease.job_id).values(_ERASED))
 
     def _job(self, transaction: Transaction) -> Job:
         job = read_job(transaction.connection, self.lease.job_id)
