@@ -32,11 +32,17 @@ class Workers:
     def claim(self) -> Held | None:
         return self.claims.claim("worker", BASE_URL, tuple(Stage), 60)
 
-    def die(self, times: int = 1, then: Callable[[Held], object] = lambda _: None) -> None:
+    def die(
+        self,
+        times: int = 1,
+        then: Callable[[Held], object] = lambda _: None,
+        after_s: float = 10.0,
+    ) -> None:
         for _ in range(times):
             held = self.claim()
             assert held
             then(held)
+            self.clock.at += timedelta(seconds=after_s)
             with self.engine.begin() as connection:
                 if self.claims.leases_end:
                     moment = text("clock_timestamp() - interval '1 hour'")
@@ -56,6 +62,14 @@ def test_machines_are_switched_off_and_a_job_goes_on_at_once(
     workers.die(AT_ONCE)
     assert (jobs.job(job_id).not_before, jobs.job(job_id).reason) == (None, None)
     assert workers.claim()
+
+
+def test_workers_that_are_killed_one_soon_after_the_other_cost_a_job_nothing(
+    workers: Workers, jobs: Jobs, enqueue: Callable[..., int]
+) -> None:
+    job_id = enqueue()
+    workers.die(3 * AT_ONCE, after_s=4.0)
+    assert jobs.job(job_id).not_before is None
 
 
 def test_from_the_fifth_worker_on_the_job_waits_longer_each_time(
@@ -151,4 +165,4 @@ def test_no_number_in_a_row_is_too_large_to_be_counted_on(
         workers.die()
         not_before = jobs.job(job_id).not_before
         assert not_before is not None
-        assert not_before - NOW <= timedelta(hours=2)
+        assert not_before - workers.clock.at <= timedelta(hours=2)

@@ -28,18 +28,16 @@ from sqlalchemy import (
 
 from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
-from uploader.core.job import LANES, Event, Lease, Reason, Stage, Status
+from uploader.core.job import LANES, Event, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance
-from uploader.core.reasons import Code
-from uploader.core.retry import pause_after_rescues
 from uploader.core.seal import NO_SEAL, Seal
-from uploader.core.text import duration
 from uploader.store.aside import Aside, Write, check_is_about_rows
 from uploader.store.believed import Looked, believed, look_at_files
 from uploader.store.database import dialect
 from uploader.store.fence import Fence
 from uploader.store.held import NO_LEASE, Held
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
+from uploader.store.rescue import rescue
 from uploader.store.tables import (
     BLOCKED,
     HAS_SESSION,
@@ -238,7 +236,7 @@ class Claims:
         overdue ones of any owner (docs/architecture.md §9).
         """
         orphaned = self._overdue() if self.leases_end else self._dead(alive)
-        return [] if orphaned is None else self._rescue(orphaned)
+        return [] if orphaned is None else sorted(self._write(and_(self._ours, orphaned), rescue))
 
     def _dead(self, alive: Callable[[str], bool]) -> ColumnElement[bool] | None:
         owners = select(jobs.c.lease_owner).where(HELD).distinct()
@@ -253,19 +251,6 @@ class Claims:
         with self._journal.reading() as connection:
             found = connection.execute(select(exists().where(overdue))).scalar_one()
         return overdue if found else None
-
-    def _rescue(self, orphaned: ColumnElement[bool]) -> list[int]:
-
-        def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
-            values = {"updated_at": transaction.now, "rescues": jobs.c.rescues + 1, **NO_LEASE}
-            freed = update(jobs).where(some).values(values)
-            rows = transaction.run(freed.returning(jobs.c.id, jobs.c.status, jobs.c.rescues)).all()
-            for row in rows:
-                if row.status == Status.ACTIVE:  # of all other jobs only the lease was left
-                    _rescued(transaction, row.id, row.rescues)
-            return [row.id for row in rows]
-
-        return sorted(self._write(and_(self._ours, orphaned), write))
 
     def heal(self, base_url: str) -> None:
         """Try every blocked job of ``base_url`` once more."""
@@ -335,22 +320,6 @@ class Claims:
         )
         with self._journal.reading() as connection:
             return connection.execute(query).scalar_one_or_none()
-
-
-def _rescued(transaction: Transaction, job_id: int, rescues: int) -> None:
-    """Whatever ends each worker that takes the job, the others are to have one meanwhile."""
-    pause = pause_after_rescues(rescues, job_id)
-    if not pause:
-        transaction.add_event(job_id, EventKind.RESCUED, "its worker is gone: the job goes on")
-        return
-    message = f"{rescues} workers in a row have died while they had this job"
-    columns: dict[str, Any] = reason_columns(
-        Reason(Code.WORKERS_DIED, message, Code.WORKERS_DIED.hint)
-    )
-    columns["not_before"] = transaction.now + pause
-    transaction.run(update(jobs).where(jobs.c.id == job_id).values(columns))
-    again = f"it is tried again in {duration(pause.total_seconds())}"
-    transaction.add_event(job_id, EventKind.RESCUED, f"{message}: {again}")
 
 
 def _next(ready: ColumnElement[bool]) -> Select[Any]:
