@@ -72,6 +72,7 @@ def test_what_is_neither_job_nor_receipt(uploader: Command, done: Path, home: Pa
     (home / "receipt.json").write_text(json.dumps({"_type": "x"}))
     assert uploader("verify", "receipt.json").code == 2
     assert uploader("verify", "1", "--path", done / "nowhere").code == 4
+    assert uploader("verify", "x" * 300).code == 4
 
 
 def test_a_terminal_has_a_bar() -> None:

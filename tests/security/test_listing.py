@@ -177,6 +177,17 @@ def test_a_link_that_leads_around_does_not_hide_what_was_meant(tmp_path: Path) -
     assert found.path == tmp_path / "all/model"
 
 
+def test_a_link_to_a_name_that_no_file_can_have_does_not_hide_what_was_meant(
+    tmp_path: Path,
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").symlink_to("x" * 300)
+    found = meant.meant(tmp_path)
+    assert found
+    assert found.among == "the newest of 2 models"
+
+
 def test_a_link_that_leads_around_hides_no_other_folder(tmp_path: Path) -> None:
     (around(tmp_path / "all") / "model").mkdir()
     assert [path.name for path in folders._below(tmp_path / "all")] == ["model"]

@@ -7,6 +7,7 @@ all: folders may be links, and thousands of links may lead to one folder of thou
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def _meant(root: Path, look: _Look) -> Meant | None:
         last = max(checkpoints, key=lambda folder: checkpoints[folder])
         return Meant(last, f"the newest of {len(found)} checkpoints")
     if len(found) > 1:
-        adapters = all((folder / ADAPTER_CONFIG).is_file() for folder in found)
+        adapters = all(os.path.isfile(folder / ADAPTER_CONFIG) for folder in found)  # noqa: PTH113 - never raises
         what = "adapters" if adapters else "models"
         return Meant(_newest(found), f"the newest of {len(found)} {what}")
     return Meant(found[0], "it contains weights") if found else None
