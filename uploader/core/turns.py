@@ -24,6 +24,17 @@ def may_start(
     return all(own <= (running.get(one, 0), last.get(one, 0)) for one in waiting if one != job)
 
 
+def should_stop(job: int, running: Mapping[int, int], starved: Collection[int], files: int) -> bool:
+    """Should a file of ``job`` stop at its next block, though nothing confirms its last ones?
+
+    Yes if no slot is free, no job has more of them, and one of the ``starved`` jobs, which have
+    waited for long, has none: what is slow about ``job`` is then not the others' business.
+    """
+    if sum(running.values()) < files or running.get(job, 0) < max(running.values(), default=0):
+        return False
+    return any(not running.get(one) for one in starved if one != job)
+
+
 def should_yield(
     job: int, running: Mapping[int, int], waiting: Collection[int], files: int
 ) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from uploader.core.resumable import GRANULE
 from uploader.core.timetable import UNLIMITED, Timetable, local_time
-from uploader.core.turns import may_start, should_yield
+from uploader.core.turns import may_start, should_stop, should_yield
 from uploader.runtime import Clock, StopToken
 
 #: Seconds between two pieces of a connection under a limit, roughly.
@@ -20,6 +20,8 @@ _MIN_PIECE_BYTES = 1024
 _PUT_S = 60.0
 #: Seconds after which a job that found no slot no longer counts as waiting: it asks each second.
 _ASKS_EVERY_S = 2.5
+#: Seconds after which a job that has no slot at all need not wait for bytes to be confirmed.
+_STARVED_S = 30.0
 _MAX_REMEMBERED = 1000
 
 
@@ -31,6 +33,14 @@ class Shares(NamedTuple):
     fewest: int
 
 
+class _Wait(NamedTuple):
+    """A job that found no slot: what to set once one is free, when it asked last and at first."""
+
+    event: threading.Event
+    asked_s: float
+    since_s: float
+
+
 class Slots:
     """The right to have a file in flight, shared fairly by the jobs of the worker."""
 
@@ -40,7 +50,7 @@ class Slots:
         self._running: Counter[int] = Counter()
         self._last: dict[int, int] = {}
         self._starts = 0
-        self._waiting: dict[int, tuple[threading.Event, float]] = {}
+        self._waiting: dict[int, _Wait] = {}
         self._lock = threading.Lock()
 
     def set(self, files: int) -> None:
@@ -53,7 +63,9 @@ class Slots:
         """True if the job may have one more; never waits. Else ``waiting`` is set when it may."""
         with self._lock:
             if not may_start(job_id, self._running, self._wanting(), self._files, self._last):
-                self._waiting[job_id] = waiting, self._clock.boot_s()
+                now_s = self._clock.boot_s()
+                known = self._waiting.get(job_id)
+                self._waiting[job_id] = _Wait(waiting, now_s, known.since_s if known else now_s)
                 return False
             self._waiting.pop(job_id, None)
             self._running[job_id] += 1
@@ -77,6 +89,19 @@ class Slots:
         with self._lock:
             return should_yield(job_id, self._running, self._wanting(), self._files)
 
+    def is_anothers_turn(self, job_id: int) -> bool:
+        """Should one of the job's files stop here? If so, no other one for the same reason soon."""
+        if not self._waiting:  # asked for each block
+            return False
+        with self._lock:
+            now_s, wanting = self._clock.boot_s(), self._wanting()
+            starved = [one for one in wanting if now_s - self._waiting[one].since_s >= _STARVED_S]
+            if not should_stop(job_id, self._running, starved, self._files):
+                return False
+            for one in starved:
+                self._waiting[one] = self._waiting[one]._replace(since_s=now_s)
+            return True
+
     def shares(self, job_id: int) -> Shares:
         """How the files in flight are spread over the jobs."""
         running = self._running
@@ -93,13 +118,13 @@ class Slots:
 
     def _wanting(self) -> list[int]:
         since_s = self._clock.boot_s() - _ASKS_EVERY_S
-        for job_id in [one for one, (_, asked_s) in self._waiting.items() if asked_s < since_s]:
+        for job_id in [one for one, wait in self._waiting.items() if wait.asked_s < since_s]:
             del self._waiting[job_id]
         return [*self._waiting]
 
     def _wake(self) -> None:
-        for event, _ in self._waiting.values():
-            event.set()
+        for wait in self._waiting.values():
+            wait.event.set()
 
 
 class Throttle:

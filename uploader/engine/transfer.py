@@ -22,6 +22,7 @@ from uploader.core.job import FileState, Job, Mode, PrefixCrc
 from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import (
+    GRANULE,
     Agreement,
     Confirmed,
     Finished,
@@ -47,6 +48,8 @@ from uploader.store.held_files import StoredFile
 
 #: How long a stopped transfer may ask the server what it holds, in seconds.
 ASK_S = 1.0
+#: What a PUT sends at least before it is another job's turn: the server keeps whole granules only.
+_LEAST_TURN_BYTES = 4 * GRANULE
 #: More bytes than sockets buffer: if this many went to a socket, some of them have left.
 _CERTAINLY_LEFT_BYTES = 64 * 1024 * 1024
 
@@ -286,8 +289,8 @@ class Transfer(Errand):
     def _confirm(self, source: Reader, reading: Confirmed) -> None:
         at_s = self._context.clock.boot_s()
         if self.last_put and reading.offset == self.last_put.stop:
-            took_s = at_s - self.confirmed_at_s
-            self._context.puts.confirmed(self.job.id, len(self.last_put), took_s)
+            puts, took_s = self._context.puts, at_s - self.confirmed_at_s
+            puts.confirmed(self.job.id, len(self.last_put), took_s)
         self.progress.confirmed(source.confirm(reading.offset), at_s)
 
     def _query(self, session: SessionUri) -> Reading:
@@ -299,8 +302,7 @@ class Transfer(Errand):
 
         See docs/gcs-resumable.md §1.
         """
-        reading = self._query(session)
-        if isinstance(reading, Finished):
+        if isinstance(reading := self._query(session), Finished):
             return reading
         message = "the storage service has every byte but has not created the object yet"
         raise RemoteError(Verdict.TRANSIENT, Call.QUERY, message, code=Code.UNFINISHED)
@@ -350,8 +352,7 @@ class Transfer(Errand):
         self._adopt(source)
         if self.file.url is None:
             raise AssertionError("a transfer in mode put needs a URL")
-        url, size_bytes = self.file.url, self.file.size_bytes
-        sent_before = self.progress.bytes_sent
+        url, size_bytes, sent_before = self.file.url, self.file.size_bytes, self.progress.bytes_sent
         try:
             return self._storage.put(url, self._body(source, 0, size_bytes), size_bytes)
         except RemoteError as error:
@@ -380,6 +381,9 @@ class Transfer(Errand):
                 if self._hashing is not None:
                     self._hashing.answering()
                 return
+            may_stop = self.file.mode is not Mode.PUT and pair.offset - start > _LEAST_TURN_BYTES
+            if may_stop and self._context.slots.is_anothers_turn(self.job.id):
+                raise Stopped  # it goes on later, where the server says
             if self._hashing is not None:
                 self._hashing.offer(pair.offset - len(block), block)
             if self.file.mode is Mode.PUT:
@@ -389,12 +393,8 @@ class Transfer(Errand):
             self.progress.handed(self._context.clock.now())
             self._mark.note(pair, self._context.clock.boot_s())
 
+        take = partial(self._context.throttle.take, self.job.id, self.stop)
+        taken = partial(self.progress.handed, None)
         return Body(
-            source,
-            start,
-            stop_at,
-            take=partial(self._context.throttle.take, self.job.id, self.stop),
-            stop=self.stop,
-            on_block=read,
-            on_taken=lambda: self.progress.handed(None),
+            source, start, stop_at, take=take, stop=self.stop, on_block=read, on_taken=taken
         )

@@ -1,0 +1,58 @@
+"""A job whose files are slow, for whatever reason, does not keep all slots from another one."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import GRANULE, Lab
+from uploader.core.job import Stage
+from uploader.sources.local import LocalFile
+
+#: Not slow enough for a disk that counts as silent.
+BLOCK_S = 21.0
+#: As with an hour's PUTs: nothing is confirmed for long.
+WHOLE: dict[str, Any] = {"max_put_bytes": 1 << 30}
+
+
+@pytest.fixture
+def slow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """Its jobs below `slow` have a disk that takes its time for each block."""
+    block = LocalFile.block
+
+    def later(file: LocalFile, start: int, count: int) -> bytes:
+        if file._path.is_relative_to(lab.folder / "slow"):
+            lab.clock.wait(threading.Event(), BLOCK_S)
+        return block(file, start, count)
+
+    monkeypatch.setattr(LocalFile, "block", later)
+    return lab
+
+
+@pytest.mark.parametrize("max_files", [1, 4])
+def test_a_slow_disk_keeps_no_other_job_without_a_slot(slow: Lab, max_files: int) -> None:
+    slow.max_files = max_files
+    sizes: Any = {f"f{number}_bin": 60 * GRANULE for number in range(5)}
+    held_up = slow.enqueue(slow.model("slow", **sizes))
+    others: list[int] = []
+    began_s = 0.0
+
+    def reached() -> bool:
+        nonlocal began_s
+        if not others:
+            if slow.clock.boot_s() > 3 * BLOCK_S:
+                others.append(slow.enqueue(slow.model("other", a_bin=GRANULE, b_bin=9 * GRANULE)))
+                began_s = slow.clock.boot_s()
+            return False
+        return slow.job(others[0]).stage is Stage.READY
+
+    slow.run_until(reached, **WHOLE)
+    assert slow.clock.boot_s() - began_s < 400
+    assert slow.job(held_up).stage is Stage.UPLOAD
+    slow.run(**WHOLE)
+    slow.assert_ready(held_up)
+    assert all(file.attempts == 0 for file in slow.jobs.files(held_up))
+    sent = sum(file.bytes_sent for file in slow.jobs.files(held_up))
+    assert sent - slow.job(held_up).bytes_total <= (max_files + 2) * 2 * GRANULE
