@@ -26,6 +26,7 @@ from uploader.preflight.checks.adapter import _misranked
 from uploader.preflight.checks.hollow import hollow_weights
 from uploader.preflight.checks.index import no_index
 from uploader.preflight.checks.spared import spared
+from uploader.preflight.checks.weights import duplicate_tensor
 from uploader.preflight.contents import Contents
 from uploader.preflight.registry import findings
 
@@ -86,13 +87,24 @@ def _ranks(count: int) -> float:
     return _cost_s(lambda _: [*_misranked(config, found)], None)
 
 
+def _twice(count: int) -> float:
+    """Many files, each with the last of the many tensors of one."""
+    tensor = Tensor("U8", (1,))
+    large = Header(Tensors((str(number), tensor) for number in range(count)), 0)
+    small = {
+        f"b{number}": Header(Tensors([(str(count - 1), tensor)]), 0) for number in range(count)
+    }
+    contents = SimpleNamespace(headers={"a": large, **small}, indexes={})
+    return _cost_s(duplicate_tensor, contents)
+
+
 def _without_index(count: int) -> float:
     names = frozenset(f"m{number}.safetensors" for number in range(count))
     sets = [Shards(name, frozenset({name}), "", 0) for name in names]
     return _cost_s(no_index, SimpleNamespace(shards=sets, present=names))
 
 
-@pytest.mark.parametrize("cost_s", [_hollow, _without_index, _ranks])
+@pytest.mark.parametrize("cost_s", [_hollow, _without_index, _ranks, _twice])
 def test_many_files_take_time_in_proportion(cost_s: Callable[[int], float]) -> None:
     assert cost_s(4000) < 24 * max(cost_s(500), 0.004)
 

@@ -1,4 +1,7 @@
-"""What a folder of another's making may cost: 400 MB at most, whatever is in it."""
+"""What a folder of another's making may cost: 400 MB at most, whatever is in it.
+
+Of many files with the most that is kept of one, a few more are written than are kept.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +60,9 @@ def write_shard(path: Path, names: list[str]) -> None:
 
 
 def many_tensors(root: Path) -> None:
-    for number in range(200):
+    for number in range(60):
         names = [f"model.layers.{number}.mlp.experts.{n}.up_proj.weight" for n in range(10_000)]
-        write_shard(root / f"model-{number + 1:05}-of-00200.safetensors", names)
+        write_shard(root / f"model-{number + 1:05}-of-00060.safetensors", names)
 
 
 def long_header(root: Path) -> None:
@@ -119,6 +122,21 @@ def metadata_alone(root: Path) -> None:
     (root / "model.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
 
 
+def wide_metadata(root: Path) -> None:
+    pairs = ",".join(f'"{n:x}\N{GRINNING FACE}":"\N{GRINNING FACE}"' for n in range(600_000))
+    body = f'{{"__metadata__":{{{pairs}}}}}'.encode()
+    (root / "z.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
+
+
+def wide_metadata_and_all_that_is_kept(root: Path) -> None:
+    """Each has a bound of its own; what counts is all of them together."""
+    names_that_do_not_repeat(root, 3)
+    wide_metadata(root)
+    nested_values = '{"":' * 600 + "0" + "}" * 600
+    values = f'{{"architectures":["LlamaForCausalLM"],"a":[{",".join([nested_values] * 240)}]}}'
+    (root / "config.json").write_text(values)
+
+
 def of_lists(root: Path, unit: str) -> None:
     """A header as long as one that is read, of lists that the library would make objects of."""
     shape = ",".join([unit] * (15_990_000 // (len(unit) + 1)))
@@ -144,11 +162,12 @@ def linked(root: Path, stem: str, count: int) -> None:
         (root / f"{stem}-{number:02}.safetensors").hardlink_to(root / f"{stem}-00.safetensors")
 
 
-def names_that_do_not_repeat(root: Path, count: int = 24) -> None:
+def names_that_do_not_repeat(root: Path, count: int = 8) -> None:
     """Sixteen megabytes of names that cannot be compressed, in each of many headers."""
     noise = random.Random(2)
-    signs = [chr(code) for code in range(33, 127) if chr(code) not in '"\\']
-    names = ["".join(noise.choices(signs, k=20_000)) for _ in range(790)]
+    signs = bytes(code for code in range(33, 127) if chr(code) not in '"\\')
+    table = (signs * 3)[:256]
+    names = [noise.randbytes(20_000).translate(table).decode() for _ in range(790)]
     write_shard(root / "m-00.safetensors", names)
     linked(root, "m", count)
 
@@ -159,7 +178,7 @@ def shapes_that_do_not_repeat(root: Path) -> None:
     )
     body = f"{{{','.join(entries)}}}".encode()
     (root / "s-00.safetensors").write_bytes(len(body).to_bytes(8, "little") + body)
-    linked(root, "s", 99)
+    linked(root, "s", 20)
 
 
 def more_shapes_than_any_model(root: Path) -> None:
@@ -190,7 +209,7 @@ def layers_without_end(root: Path) -> None:
 def shards_without_end(root: Path) -> None:
     """Indexes of as many shards as may be, each of one tensor."""
     pairs = ",".join(f'"{n:x}":"{n:05}"' for n in range(10_000))
-    for number in range(100):
+    for number in range(30):
         (root / f"{number:03}.safetensors.index.json").write_text(f'{{"weight_map":{{{pairs}}}}}')
 
 
@@ -295,7 +314,7 @@ def names_of_one_header(root: Path) -> None:
 
 
 CASES: dict[str, tuple[Callable[[Path], None], str]] = {
-    "200 shards of 10 000 tensors": (many_tensors, "warning small_shards"),
+    "60 shards of 10 000 tensors": (many_tensors, "warning small_shards"),
     "a header of 100 MB": (long_header, "warning safetensors_header"),
     "the longest header that is read": (longest_that_is_read, ""),
     "a deep JSON": (deep, "error config_json"),
@@ -308,6 +327,10 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
     "an index of wide characters": (wide_characters, ""),
     "an index of many entries": (entries_of_an_index, "warning index_json"),
     "a header of metadata": (metadata_alone, "warning safetensors_header"),
+    "metadata and all that is kept": (
+        wide_metadata_and_all_that_is_kept,
+        "warning safetensors_header",
+    ),
     "a header of nested lists": (nested_header, "warning safetensors_header"),
     "a header of short lists": (header_of_short_lists, "warning safetensors_header"),
     "a header of numbers": (header_of_numbers, "warning safetensors_header"),
@@ -331,7 +354,13 @@ CASES: dict[str, tuple[Callable[[Path], None], str]] = {
 #: Each takes seconds.
 LARGE = {
     *(many_tensors, wide, long_index, names_that_do_not_repeat, shapes_that_do_not_repeat),
-    *(the_same_tensors_again, layers_without_end, shards_without_end, index_of_what_is_not_there),
+    *(
+        wide_metadata_and_all_that_is_kept,
+        the_same_tensors_again,
+        layers_without_end,
+        shards_without_end,
+        index_of_what_is_not_there,
+    ),
     all_of_it,
 }
 

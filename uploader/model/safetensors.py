@@ -30,6 +30,10 @@ MAX_READ_BYTES = 16_000_000
 #: of eight dimensions, there is room for 200 000. Metadata may be made of far more quotes, and
 #: values may be nested without end.
 _MOST = {b'"': 2_500_000, b"[": 500_000, b"{": 250_000, b",": 2_500_000}
+#: Strings that are values: each tensor has one, its type. Metadata consists of them, and each takes
+#: five hundred bytes; no model has a hundred.
+_STRING = re.compile(rb':\s*"')
+_MAX_METADATA = 50_000
 #: A header of so many bytes is judged by the library while files are in flight, too: that of nearly
 #: every file. It is as much as is in memory of each of them anyway; the library needs 16 MB for it.
 _JUDGED_BYTES = 256 * 1024
@@ -109,7 +113,7 @@ def _header(file: BinaryIO, allowance: Allowance | None = None) -> Header:
     if length > MAX_READ_BYTES:
         _check_size(raw, data_bytes)
         raise TooLong(f"has a header of {size(length)}, too long to be read")
-    if any(raw.count(char) > most for char, most in _MOST.items()):
+    if _has_countless_values(raw):
         _check_size(raw, data_bytes)
         raise TooLong("has a header of more values than that of any model: it was not read")
     try:
@@ -117,6 +121,13 @@ def _header(file: BinaryIO, allowance: Allowance | None = None) -> Header:
     except Malformed:
         _check_size(raw, data_bytes)
         raise
+
+
+def _has_countless_values(raw: bytes) -> bool:
+    strings = sum(1 for _ in _STRING.finditer(raw))
+    return strings > raw.count(b"{") + _MAX_METADATA or any(
+        raw.count(char) > most for char, most in _MOST.items()
+    )
 
 
 def _beginning(file: BinaryIO) -> tuple[int, bytes, int]:

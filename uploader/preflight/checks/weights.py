@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator, MutableSequence
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 from uploader.core.text import size, some
 from uploader.model.finding import Finding, error, warning
@@ -12,6 +14,7 @@ from uploader.model.meant import meant
 from uploader.model.names import Role, leftover, role
 from uploader.model.reading import TooLong
 from uploader.model.safetensors import WrongSize
+from uploader.model.tensors import Tensor
 from uploader.preflight.checks.index import WHOLE
 from uploader.preflight.contents import Contents
 
@@ -104,26 +107,59 @@ def _differ(contents: Contents, first: list[str], second: list[str]) -> bool:
 
 def duplicate_tensor(contents: Contents) -> Iterable[Finding]:
     """A tensor in two files: refused if they are shards of one model and differ."""
+    found = [*_twice(contents)]
+    wanted: dict[str, set[str]] = {}
+    for one in found:
+        wanted.setdefault(one.home, set()).add(one.name)
+    kinds = {
+        (home, name): tensor
+        for home, names in wanted.items()
+        for name, tensor in contents.headers[home].tensors.items()
+        if name in names
+    }
+    for one in found:
+        yield _duplicate(contents, one, kinds[one.home, one.name])
+
+
+class _Twice(NamedTuple):
+    """The first of ``total`` tensors of ``file`` that were there before: it was in ``home``."""
+
+    name: str
+    tensor: Tensor
+    total: int
+    file: str
+    home: str
+
+
+def _twice(contents: Contents) -> Iterator[_Twice]:
+    """In one pass over the names of each file: thousands may have tensors of one large file."""
     again = repeated([header.tensors.names.hashes for header in contents.headers.values()])
-    seen = bytearray(len(again))
-    for name, header in contents.headers.items() if again else ():
-        known = _seen_before(header.tensors.names.hashes, again, seen)
+    files = [*contents.headers] if again else []
+    #: For each of ``again``, the file that has it first, counted from 1.
+    homes = array("I", bytes(array("I").itemsize * len(again)))
+    for number, file in enumerate(files, 1):
+        tensors = contents.headers[file].tensors
+        known = _seen_before(tensors.names.hashes, again, homes, number)
         if known:
-            twice = sorted(tensor for tensor in header.tensors if hash(tensor) in known)
-            home = next(f for f, other in contents.headers.items() if twice[0] in other.tensors)
-            if not _variants(contents, home, name):
-                yield _duplicate(contents, twice, (home, name))
+            both = ((name, tensor) for name, tensor in tensors.items() if hash(name) in known)
+            name, tensor = min(both)
+            home = files[known[hash(name)] - 1]
+            if not _variants(contents, home, file):
+                yield _Twice(name, tensor, len(known), file, home)
 
 
-def _seen_before(hashes: Hashes, again: Hashes, seen: bytearray) -> set[int]:
-    """Those that were seen before; ``seen`` has a mark for each of ``again``, and is kept up."""
-    found = set()
+def _seen_before(
+    hashes: Hashes, again: Hashes, homes: MutableSequence[int], number: int
+) -> dict[int, int]:
+    """Those that were seen before, with their homes; ``homes`` is kept up."""
+    found = {}
     for one in hashes:
         at = place(again, one)
         if at is not None:
-            if seen[at]:
-                found.add(one)
-            seen[at] = 1
+            if homes[at]:
+                found[one] = homes[at]
+            else:
+                homes[at] = number
     return found
 
 
@@ -135,9 +171,8 @@ def _variants(contents: Contents, one: str, other: str) -> bool:
     )
 
 
-def _duplicate(contents: Contents, tensors: list[str], files: tuple[str, str]) -> Finding:
-    one, other = (contents.headers[file].tensors[tensors[0]] for file in files)
-    shards = any(index.shards.keys() >= {*files} for index in contents.indexes.values())
-    severity = error if one != other and shards else warning
-    message = f"{files[0]} and {files[1]} both contain {some(tensors)}"
-    return severity("duplicate_tensor", files[1], message, "leave one file out with `exclude`")
+def _duplicate(contents: Contents, one: _Twice, there: Tensor) -> Finding:
+    shards = any(index.shards.keys() >= {one.home, one.file} for index in contents.indexes.values())
+    severity = error if one.tensor != there and shards else warning
+    message = f"{one.home} and {one.file} both contain {some([one.name], of=one.total)}"
+    return severity("duplicate_tensor", one.file, message, "leave one file out with `exclude`")
