@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -160,6 +161,28 @@ def test_a_hint_quotes_a_strangers_name_for_the_shell(tmp_path: Path, name: str)
     hints = {one.check: one.hint for one in found}
     assert hints["key_file"] == f"`exclude` {shlex.quote(name)}"
     assert shlex.split(hints["json_dialect"].partition("mark: ")[2])[-1] == f"./{index}"
+
+
+def test_no_hint_holds_a_strangers_name_that_a_shell_would_run(tmp_path: Path) -> None:
+    """Hints are copied. In single quotes, a shell runs nothing."""
+    evil = "$(id)`id`"
+    files = {
+        f"{evil}-00001-of-00002.safetensors": b"x",
+        f"{evil}.safetensors.index.json": b'{"weight_map": {"a": "b.safetensors"}}',
+        f"{evil}.pem": b"x",
+        f"{evil}.bin": b"x",
+        f"{evil}.tiktoken.part": b"x",
+        f"tokenizer.model.v1{evil}.gguf": b"x",
+    }
+    found = [*check(tmp_path / "model", {**BASE, **files})]
+    found += check(tmp_path / "gguf", {"config.json": b"{}", f"{evil}.gguf": b"x"})
+    inner = folder(tmp_path / "outer" / evil, BASE)
+    found += check(inner.parent, {})
+    hints = [one.hint for one in found if evil in one.hint]
+    assert {one.check for one in found if evil in one.hint} >= {
+        *("missing_shard", "key_file", "partial_download", "empty_folder", "no_weights"),
+    }
+    assert not [hint for hint in hints if evil in re.sub(r"'[^']*'", "", hint)]
 
 
 def test_unfinished_downloads_of_hugging_face_are_warned_of(tmp_path: Path) -> None:

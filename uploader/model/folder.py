@@ -7,6 +7,7 @@ Links are followed as `links` allows: a Hugging Face cache snapshot consists of 
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -137,7 +138,7 @@ def _real_folder(path: Path) -> Path:
         message = f"no folder {shown(as_given(path))}: {problem.strerror}"
         raise NotFound(message, hint=shown(advice(path))) from None
     if not Path(root).is_dir():
-        hint = f"give the folder: {shown(str(Path(root).parent))}"
+        hint = f"give the folder: {shlex.quote(shown(str(Path(root).parent)))}"
         raise UsageError(f"{shown(str(path))} is not a folder", hint=hint)
     if not clean(root):
         hint = "rename the folder, or the folder above it with such a name"

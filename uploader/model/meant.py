@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Meant:
     among: str
 
     def __str__(self) -> str:
-        return f"did you mean {shown(str(self.path))} ({self.among})?"
+        return f"did you mean {shlex.quote(shown(str(self.path)))} ({self.among})?"
 
 
 def meant(root: Path) -> Meant | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable
 
 from uploader.model.adapter import LM_HEAD, Factors, is_lora, short
@@ -69,7 +70,7 @@ def _misshapen(base: Contents, found: Factors, modules: _BaseModules) -> Iterabl
 
 
 def _hint(base: Contents) -> str:
-    return f"check that {base.root} is the model it was trained on"
+    return f"check that {shlex.quote(str(base.root))} is the model it was trained on"
 
 
 class _BaseModules:

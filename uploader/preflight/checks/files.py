@@ -70,7 +70,7 @@ def partial_download(contents: Contents) -> Iterable[Finding]:
         if whole is not None and _wanted(contents, whole):
             severity = warning if whole in contents.present else error
             message = f"{name} is an unfinished download"
-            hint = f"finish the download, or remove {name} if it is an old one"
+            hint = f"finish the download, or remove {shlex.quote(name)} if it is an old one"
             yield severity("partial_download", name, message, hint)
     unfinished = sum(map(_unfinished, _caches(contents.root)))
     if unfinished:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from array import array
 from collections.abc import Iterable
 
@@ -39,7 +40,7 @@ def missing_shard(contents: Contents) -> Iterable[Finding]:
             severity = warning if whole else error
             lost = some([shards.missing], of=shards.missing_count)
             message = f"{shards.source} needs {lost}, which is not in the folder"
-            hint = f"download the missing shards, or `exclude` {shards.source}"
+            hint = f"download the missing shards, or `exclude` {shlex.quote(shards.source)}"
             yield severity("missing_shard", shards.source, message, hint)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from array import array
 from collections.abc import Iterable, Iterator, MutableSequence
 from fnmatch import fnmatchcase
@@ -57,7 +58,9 @@ def _cure(contents: Contents) -> str:
     formats = {left.path: left.path.rpartition(".")[2] for left in contents.folder.left_out}
     for name, suffix in formats.items():
         if suffix in _CURES and leftover(name):
-            return f"{name} is {_CURES[suffix]}; Fireworks reads *.safetensors and *.bin"
+            return (
+                f"{shlex.quote(name)} is {_CURES[suffix]}; Fireworks reads *.safetensors and *.bin"
+            )
     return "Fireworks reads *.safetensors and *.bin"
 
 
