@@ -87,6 +87,20 @@ def _ranks(count: int) -> float:
     return _cost_s(lambda _: [*_misranked(config, found)], None)
 
 
+#: Numbers that are as far apart as this have one hash.
+_ALIKE = (1 << 61) - 1
+
+
+def _ranks_of_one_hash(count: int) -> float:
+    pattern = {f"({number}": 8 + number * _ALIKE for number in range(4 * count)}
+    return cpu_s(lambda: RankPattern({"rank_pattern": pattern}))
+
+
+def _shapes_of_one_hash(count: int) -> float:
+    shapes = [(0, *(1 + _ALIKE * (n >> bit & 1) for bit in range(12))) for n in range(count)]
+    return cpu_s(lambda: Tensors((str(n), Tensor("U8", one)) for n, one in enumerate(shapes)))
+
+
 def _twice(count: int) -> float:
     """Many files, each with the last of the many tensors of one."""
     tensor = Tensor("U8", (1,))
@@ -104,7 +118,9 @@ def _without_index(count: int) -> float:
     return _cost_s(no_index, SimpleNamespace(shards=sets, present=names))
 
 
-@pytest.mark.parametrize("cost_s", [_hollow, _without_index, _ranks, _twice])
+@pytest.mark.parametrize(
+    "cost_s", [_hollow, _without_index, _ranks, _twice, _ranks_of_one_hash, _shapes_of_one_hash]
+)
 def test_many_files_take_time_in_proportion(cost_s: Callable[[int], float]) -> None:
     assert cost_s(4000) < 24 * max(cost_s(500), 0.004)
 

@@ -44,6 +44,8 @@ _LM_HEAD_FAMILY = re.compile(r"llama|mistral|qwen[-_]?2(?!\d)|kimi[-_]?k2[.p_-]?
 _PLAIN_KEY = re.compile(r"(\^?)(\w+(?:\\?\.\w+)*)\$?", re.ASCII)
 
 _LONGEST = 60
+#: Longer numbers may have the hash of one another, as many as anybody likes.
+_RANKS_END = 1 << 31
 #: No real module path is longer; `suffixes` takes time and memory quadratic in it.
 _LONGEST_NAME = 2000
 #: Shows only the beginning of a value that is long or deep.
@@ -194,8 +196,8 @@ class RankPattern:
         self._whole: dict[str, set[int]] = {}
         self._anywhere: set[int] = set()
         for key, rank in patterns.items() if isinstance(patterns, dict) else ():
-            if not isinstance(rank, int):
-                continue  # it is not the size of anything
+            if not isinstance(rank, int) or not 0 < rank < _RANKS_END:
+                continue  # it is not the rank of anything
             plain = _PLAIN_KEY.fullmatch(key)
             if plain:
                 places = self._whole if plain[1] else self._ends

@@ -190,17 +190,17 @@ def _read(name: str, data_bytes: int) -> Header:
 
 
 def _tensors(file: Any) -> Iterator[tuple[str, Tensor]]:
-    alike: dict[tuple[Any, ...], Tensor] = {}
+    alike: dict[Tensor, Tensor] = {}
     for name in file.offset_keys():
         tensor = file.get_slice(name)
         shape = tensor.get_shape()
         if len(shape) > _MAX_DIMENSIONS:
             raise Malformed(f"has a tensor of {len(shape):,} dimensions")
-        key = (tensor.get_dtype(), *shape)
+        key = Tensor(tensor.get_dtype(), tuple(shape))
         if key not in alike:
             if len(alike) == _MAX_KINDS:
                 raise TooLong(f"has tensors of more than {_MAX_KINDS:,} types and shapes")
-            alike[key] = Tensor(key[0], key[1:])
+            alike[key] = key
         yield name, alike[key]
 
 

@@ -21,10 +21,17 @@ _OBJECT_BYTES = 500
 
 
 class Tensor(NamedTuple):
-    """``dtype`` as the format spells it (BF16, F8_E4M3, …)."""
+    """``dtype`` as the format spells it (BF16, F8_E4M3, …); the sizes of ``shape`` are below 2⁶⁴.
+
+    Numbers have the same hashes in every process: a stranger could choose ten thousand shapes of
+    one hash. Nobody can choose those of bytes.
+    """
 
     dtype: str
     shape: tuple[int, ...]
+
+    def __hash__(self) -> int:
+        return hash((self.dtype, array("Q", self.shape).tobytes()))
 
 
 class Names:

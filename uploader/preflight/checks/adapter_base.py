@@ -84,7 +84,7 @@ class _BaseModules:
         self._keys = {path: (path, _tail(path)) for path in paths}
         self._wanted = {key for keys in self._keys.values() for key in keys}
         self._parents = {tail.rpartition(".")[0] for _, tail in self._keys.values()} - {""}
-        self._shapes: dict[str, set[tuple[int, ...] | None]] = {}  # None for a packed one
+        self._shapes: dict[str, set[Tensor | None]] = {}  # without types; None: packed
         #: Whether the base names its layers as the adapter does.
         self.akin = False
 
@@ -95,7 +95,7 @@ class _BaseModules:
         for key in self._wanted.intersection((path, tail)):
             shapes = self._shapes.setdefault(key, set())
             if last == "weight" or last in _PACKED:
-                shapes.add(tensor.shape if _comparable(tensor) else None)
+                shapes.add(Tensor("", tensor.shape) if _comparable(tensor) else None)
         self.akin = self.akin or tail in self._wanted or tail.rpartition(".")[0] in self._parents
 
     def has(self, path: str) -> bool:
@@ -105,7 +105,9 @@ class _BaseModules:
         """The base's own shape; None if the given one fits, or if that cannot be told."""
         keys = (key for key in self._keys[path] if key in self._shapes)
         shapes = self._shapes[next(keys)] if self.has(path) else set()
-        return None if {None, shape} & shapes else next(iter(shapes), None)
+        if None in shapes or Tensor("", shape) in shapes:
+            return None
+        return next((other.shape for other in shapes if other), None)
 
 
 def _comparable(tensor: Tensor) -> bool:
