@@ -139,6 +139,27 @@ def test_config_check_names_a_state_folder_that_moves_with_the_current_folder(
     assert f"state_dir state is relative: from this folder it is {home / 'state'}" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("sqlite:///jobs.db", True),
+        ("sqlite:///jobs.db?password=canary", True),
+        ("sqlite:////tmp/jobs.db", False),
+        ("sqlite:///%2Ftmp/jobs.db", False),
+        ("sqlite:///STATE_DIR/jobs.db", False),
+        ("postgresql://me:canary@host/db", False),
+    ],
+)
+def test_config_check_names_a_job_table_that_moves_with_the_current_folder(
+    uploader: Command, home: Path, monkeypatch: pytest.MonkeyPatch, url: str, *, told: bool
+) -> None:
+    monkeypatch.setenv("UPLOADER_DATABASE_URL", url)
+    answer = uploader("config", "check")
+    relative = f"relative: from this folder it is {home / 'jobs.db'}" in answer.err
+    assert relative is told
+    assert "canary" not in answer.err
+
+
 @pytest.mark.parametrize("faults", ["no-such-file", "[{]", '[{"on": "x"}]'])
 def test_a_sandbox_with_wrong_faults(faults: str, uploader: Command) -> None:
     answer = uploader("sandbox", "--faults", faults)

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from uploader import files
 from uploader.core.api_key import flaw_of_api_key
+from uploader.core.database_url import sqlite_file
 from uploader.core.errors import UsageError
 from uploader.core.redact import MASK, ApiKey, foreign_line, redact
 from uploader.settings.api import Api
@@ -159,9 +160,11 @@ def relative(settings: Settings) -> Iterator[str]:
     given = settings.given.get("state_dir")
     if given is not None and not given.text.startswith(("/", "~")):
         yield _relative("state_dir", given.text, settings.state_dir)
-    file = settings.database_url.removeprefix("sqlite:///")
-    if file != settings.database_url and not file.startswith("/"):
-        yield _relative("database_url", settings.database_url, Path(file).absolute())
+    given = settings.given.get("database_url")
+    file = sqlite_file(given.text) if given else None
+    if given and file and not file.startswith(("/", "STATE_DIR")):
+        found = sqlite_file(settings.database_url)
+        yield _relative("database_url", given.text, Path(found or ""))
 
 
 def _relative(key: str, text: str, found: Path) -> str:
@@ -342,10 +345,17 @@ def _refused_hook(which: str, flaw: Mapping[str, Any], field: str) -> UsageError
 
 
 def _shown(word: _Entry) -> str:
+    if word.key == "database_url" and str(word.value).startswith("sqlite:///"):
+        return _without_password(str(word.value))
     has_password = word.key == "fireworks.base_url" and "@" in str(word.value)
     if word.key in (*_SECRET, HOOKS) or has_password:
         return MASK
     return redact(str(word.value))
+
+
+def _without_password(database_url: str) -> str:
+    # An @ after the ? may belong to a password before or after it: then nothing is shown.
+    return re.sub(r"(?<=://)(?:.*\?.*@.*|.*(?=@))|(?<=\?).*", MASK, database_url)
 
 
 def _in_force(settings: Settings, key: str) -> str:
@@ -356,8 +366,7 @@ def _in_force(settings: Settings, key: str) -> str:
     model = getattr(settings, section) if section else settings
     value = getattr(model, name)
     if key == "database_url":
-        # An @ after the ? may belong to a password before or after it: then nothing is shown.
-        return re.sub(r"(?<=://)(?:.*\?.*@.*|.*(?=@))|(?<=\?).*", MASK, value)
+        return _without_password(value)
     if key in _SECRET:
         return "set" if value else "not set"
     if key.rpartition(".")[2] != name:

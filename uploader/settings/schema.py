@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import platformdirs
 from pydantic import (
@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from uploader.core import addresses
+from uploader.core.database_url import sqlite_file
 from uploader.core.job import ACCOUNT_ID
 from uploader.core.redact import ApiKey
 from uploader.core.resumable import GRANULE
@@ -269,28 +270,42 @@ class Settings(Section):
         return store.with_name(f"{store.name}.snapshots") if store else None
 
     def _store(self) -> Path | None:
-        store = Path(unquote(self.database_url.removeprefix("sqlite:///")))
-        return store if store.is_absolute() else None
+        name = sqlite_file(self.database_url)
+        return Path(name) if name else None
 
     def _stores(self) -> list[Path]:
-        """The database, its log, and the backups next to it, which hold the same."""
-        store = self._store()
-        if store is None:
+        """The database, its log, and the backups next to it, which hold the same.
+
+        Of a link, SQLite opens what it leads to, and keeps the log next to that.
+        """
+        named = self._store()
+        if named is None:
             return []
-        usual = [Path(f"{store}{end}") for end in ("", "-wal", "-shm", ".backup")]
-        try:
-            with os.scandir(store.parent) as entries:
-                found = [Path(entry) for entry in entries if entry.name.startswith(store.name)]
-        except OSError:
-            found = []
-        return [*dict.fromkeys(usual + found)]
+        stores = dict.fromkeys((named, Path(os.path.realpath(named))))
+        return [*dict.fromkeys(path for store in stores for path in _copies(store))]
 
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str, info: ValidationInfo) -> str:
+        """A file by its whole path, as a daemon's working folder must not matter later."""
         if not url.startswith(("sqlite:///", "postgresql://", "postgresql+", "postgres://")):
             raise ValueError("write sqlite:///PATH or postgresql://…")
+        url = url.replace("STATE_DIR", quote(str(info.data.get("state_dir", ""))))
+        name = sqlite_file(url)
+        if name is None:
+            return url
+        whole = str(Path(name).absolute())
         # Names of further files begin with this one.
-        if url.startswith("sqlite") and (flaw := flaw_of_path(f"{unquote(url)}{'x' * 60}")):
+        if flaw := flaw_of_path(f"{whole}{'x' * 60}"):
             raise ValueError(f"its path {flaw}")
-        return url.replace("STATE_DIR", quote(str(info.data.get("state_dir", ""))))
+        return f"sqlite:///{quote(whole)}"
+
+
+def _copies(store: Path) -> list[Path]:
+    usual = [Path(f"{store}{end}") for end in ("", "-wal", "-shm", ".backup")]
+    try:
+        with os.scandir(store.parent) as entries:
+            found = [Path(entry) for entry in entries if entry.name.startswith(store.name)]
+    except OSError:
+        found = []
+    return usual + found

@@ -18,6 +18,7 @@ from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
+from uploader.core.database_url import sqlite_file
 from uploader.core.errors import StoreError, UsageError
 from uploader.store.database import causes, postgresql, sqlite
 from uploader.store.database.causes import Cause
@@ -105,7 +106,7 @@ def exists(database_url: str) -> bool:
     """
     url = _parsed(database_url)
     with store_errors():
-        return url.drivername in postgresql.NAMES or _path(url).exists()
+        return url.drivername in postgresql.NAMES or _path(database_url).exists()
 
 
 def place(database_url: str) -> str:
@@ -113,7 +114,7 @@ def place(database_url: str) -> str:
     url = _parsed(database_url)
     if url.drivername in postgresql.NAMES:
         return f"{url.host or 'localhost'}/{url.database or ''}"
-    return str(_path(url))
+    return str(_path(database_url))
 
 
 def _parsed(database_url: str) -> URL:
@@ -124,12 +125,13 @@ def _parsed(database_url: str) -> URL:
         raise UsageError("the database URL cannot be read", hint=_URL_HINT) from None
 
 
-def _path(url: URL) -> Path:
-    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+def _path(database_url: str) -> Path:
+    try:
+        name = sqlite_file(database_url)
+    except ValueError as flaw:
+        raise UsageError(str(flaw), hint=_URL_HINT) from None
+    if name is None:
         raise UsageError("the state can only be kept in SQLite or PostgreSQL", hint=_URL_HINT)
-    name = url.database or ""
-    if not name or name == ":memory:" or name.startswith("file:"):
-        raise UsageError("the state store must be a file", hint=_URL_HINT)
     return Path(name).absolute()
 
 
@@ -143,7 +145,7 @@ def open_engine(database_url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) ->
     if url.drivername in postgresql.NAMES:
         return postgresql.open_database(url, busy_timeout_s)
     with store_errors():
-        return sqlite.open_file(_path(url), busy_timeout_s)
+        return sqlite.open_file(_path(database_url), busy_timeout_s)
 
 
 def is_file(engine: Engine) -> bool:

@@ -1,0 +1,20 @@
+"""The one reading of a `database_url` of SQLite: for what is opened, and for what is never sent."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+_SQLITE = "sqlite:///"
+
+
+def sqlite_file(url: str) -> str | None:
+    """The path in ``url``, as it is written there; None for another kind of database.
+
+    What follows a `?` changes nothing. Raises ValueError if the database is not a file.
+    """
+    if not url.startswith(_SQLITE):
+        return None
+    name = unquote(url.removeprefix(_SQLITE).partition("?")[0])
+    if not name or name == ":memory:" or name.startswith("file:"):
+        raise ValueError("the state store must be a file")
+    return name
