@@ -2,33 +2,85 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import platform
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from uploader.core.errors import StoreError
 from uploader.runtime import (
+    OUR_PROCESS,
     SystemClock,
     importing,
     keep_running,
     spawn,
     threads_end_in_the_log,
 )
+from uploader.store.database import migrate
+from uploader.store.database.dialect import open_engine
 
 
+@pytest.fixture
+def our_process() -> Iterator[None]:
+    OUR_PROCESS.set()
+    yield
+    OUR_PROCESS.clear()
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("our_process")
 def test_nothing_is_kept_from_the_collector_once_the_modules_are_loaded() -> None:
     frozen = gc.get_freeze_count()
     with importing("gc"):
         assert gc.isenabled()
     assert gc.get_freeze_count() == frozen
     with importing("a module that nobody has"):
+        with importing("another one"):
+            assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
     assert gc.get_freeze_count() > frozen
-    gc.unfreeze()
+
+
+_CALLER = """
+import gc, sys
+if sys.argv[1] == "off":
+    gc.disable()
+import uploader
+uploader.jobs()
+print(gc.isenabled(), gc.get_freeze_count())
+"""
+_PROGRAM = "import gc; from uploader.__main__ import main; print(gc.get_freeze_count() > 0)"
+
+
+def _printed(tmp_path: Path, *command: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", *command],
+        env={"PATH": os.environ["PATH"], "UPLOADER_STATE_DIR": str(tmp_path / "state")},
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+
+
+@pytest.mark.parametrize(("collector", "left"), [("on", "True 0"), ("off", "False 0")])
+def test_the_collector_of_a_process_that_imports_us_is_left_alone(
+    tmp_path: Path, collector: str, left: str
+) -> None:
+    engine = open_engine(f"sqlite:///{tmp_path}/state/uploader.db")
+    migrate.ensure(engine, tmp_path / "state")
+    engine.dispose()
+    assert _printed(tmp_path, _CALLER, collector) == left
+
+
+def test_the_program_itself_looks_for_no_garbage_in_its_modules(tmp_path: Path) -> None:
+    assert _printed(tmp_path, _PROGRAM) == "True"
 
 
 class Watched(SystemClock):

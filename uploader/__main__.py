@@ -1,7 +1,8 @@
 """The program: ``uploader``, and ``python -m uploader``."""
 
-from uploader.runtime import importing
+from uploader.runtime import OUR_PROCESS, importing
 
+OUR_PROCESS.set()
 with importing():
     from uploader.cli.app import main
 

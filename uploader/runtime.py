@@ -37,22 +37,29 @@ _NICE = 10
 _M_ARENA_MAX, _HEAPS = -8, 4
 
 
+#: Set if this process is the program's own, and not one that imported us.
+OUR_PROCESS = threading.Event()
+
+
 @contextlib.contextmanager
 def importing(slowest: str = "") -> Iterator[None]:
     """While many modules are imported: what they make stays, so nobody looks for garbage in it.
 
     Neither now, which takes a sixth of the time of a start, nor later. Does nothing once the module
-    ``slowest`` is loaded: what is made from then on need not stay.
+    ``slowest`` is loaded: what is made from then on need not stay. Nor in a process that is not
+    ours: what is garbage there, and when it is looked for, is its own business.
     """
-    if slowest in sys.modules:
+    if slowest in sys.modules or not OUR_PROCESS.is_set():
         yield
         return
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if was_enabled:
+            gc.enable()
 
 
 class Clock(Protocol):
