@@ -108,6 +108,18 @@ def test_a_link_out_of_the_folder_is_not_read_unless_it_is_allowed(tmp_path: Pat
     assert (allowed.kind, errors(allowed)) == (Kind.EMBEDDING, [])
 
 
+def test_a_link_out_of_the_folder_is_not_read_under_a_name_that_is_shown_with_escapes(
+    tmp_path: Path,
+) -> None:
+    root = folder(tmp_path / "model", BASE)
+    name = "a\N{ZERO WIDTH JOINER}.safetensors.index.json"
+    (tmp_path / "mine.json").write_text('{"weight_map": {"secret": "secret.safetensors"}}')
+    (root / name).symlink_to(tmp_path / "mine.json")
+    refused = inspect_folder(EnqueueRequest(root))
+    assert errors(refused) == ["outside_link"]
+    assert "secret" not in repr(refused.findings)
+
+
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300])
 def test_a_path_that_no_folder_can_have_is_not_found(tmp_path: Path, name: str) -> None:
     with pytest.raises(NotFound):

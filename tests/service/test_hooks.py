@@ -864,7 +864,10 @@ def test_a_job_that_cannot_be_read_keeps_no_other_job_from_being_told(
 @pytest.mark.parametrize(
     "nonsense",
     [
-        *({"document": text} for text in ("{half", "[]", "5", "[" * 100_000)),
+        *(
+            {"document": text}
+            for text in ("{half", "[]", "5", "[" * 100_000, '{"id": "\\ud800"}', '{"id": 1e999}')
+        ),
         {"failures": 2**31 - 1},
         {"failures": -1},
     ],

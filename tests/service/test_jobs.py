@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -72,6 +73,65 @@ def test_a_folder_whose_name_is_not_text_hides_no_other_one(site: Site) -> None:
     (site.roots / os.fsdecode(b"b\xff")).mkdir()
     listed = site.ask(f"/api/folders?path={site.roots}")
     assert [one["name"] for one in listed.json["folders"]] == ["a"]
+
+
+HALF, HALF_JSON = "\ud800", "\\ud800"
+HEAD = {
+    "weight_map": {"a": f"{HALF}.safetensors", HALF: "model.safetensors"},
+    "metadata": {"total_size": 2},
+}
+HALVES: dict[str, dict[str, bytes]] = {
+    "a key": {
+        "config.json": json.dumps(
+            {"architectures": ["LlamaForCausalLM"], "rope_parameters": {HALF: {"rope_theta": 1}}}
+        ).encode()
+    },
+    "a shard": {"model.safetensors.index.json": json.dumps(HEAD).encode()},
+    "a value": {"config.json": json.dumps({"architectures": [HALF], "model_type": HALF}).encode()},
+}
+
+
+@pytest.mark.parametrize("files", HALVES.values(), ids=HALVES)
+def test_half_a_character_in_a_folder_hides_no_other_job(
+    site: Site, files: dict[str, bytes]
+) -> None:
+    site.ask("/api/jobs", {"path": str(site.folder("good"))})
+    odd = site.folder("odd")
+    for name, content in files.items():
+        (odd / name).write_bytes(content)
+    for path in ("/api/preflight", "/api/jobs"):
+        answer = site.ask(path, {"path": str(odd)})
+        assert answer.status < 500
+        assert answer.json["findings" if path == "/api/preflight" else "preflight"]
+    for path in ("/api/jobs", "/api/jobs?finished=0&limit=1000", "/api/events?wait=0"):
+        assert site.ask(path).status == 200
+    for path in ("/api/jobs/2", "/api/jobs/2/files", "/api/jobs/2/explain"):
+        assert site.ask(path).status == 200
+    assert [job["status"] for job in site.ask("/api/jobs").json["jobs"]] == ["active"] * 2
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("warnings", f'["{HALF_JSON}"]'),
+        (
+            "preflight",
+            f'[{{"check":"c","severity":"warning","file":"","message":"{HALF_JSON}","hint":""}}]',
+        ),
+        ("options", f'{{"exclude":["{HALF_JSON}"]}}'),
+        ("options", '{"x":1e999}'),
+    ],
+)
+def test_half_a_character_in_a_row_hides_no_other_job(site: Site, column: str, value: str) -> None:
+    for name in ("a", "b"):
+        site.ask("/api/jobs", {"path": str(site.folder(name)), "model_id": name})
+    with closing(sqlite3.connect(site.settings.state_dir / "uploader.db")) as connection:
+        connection.execute(f"UPDATE jobs SET {column} = ? WHERE id = 1", (value,))
+        connection.commit()
+    listed = site.ask("/api/jobs").json["jobs"]
+    assert [job["reason"] and job["reason"]["code"] for job in listed] == ["unreadable_row", None]
+    assert site.ask("/api/jobs/1").json["code"] == "unreadable_row"
+    assert site.ask("/api/jobs/2").status == 200
 
 
 def test_all_jobs_are_read_page_by_page(site: Site) -> None:

@@ -46,6 +46,11 @@ NONSENSE: list[dict[str, Any]] = [
     {"preflight": [5]},
     {"preflight": [{"check": "c"}]},
     {"preflight": [FINDING | {"hint": 5}]},
+    # Such words are JSON, and no answer in UTF-8 can be made of them.
+    {"warnings": ["\ud800"]},
+    {"preflight": [FINDING | {"hint": "\ud800"}]},
+    {"preflight": [FINDING | {"\udfff": "m"}]},
+    {"options": {"exclude": ["\ud800"]}},
     {"rate_bps": float("inf")},
     {"rate_bps": -1.0},
     {"polling_s": 1e300},

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from uploader.core.finding import Finding
+from uploader.core.finding import Finding, Severity
+from uploader.core.text import shown
 
 __all__ = ["Finding", "error", "few", "warning"]
 
@@ -15,16 +16,16 @@ _MOST_ALIKE = 100
 
 
 def error(check: str, file: str | None, message: str, hint: str) -> Finding:
-    """A finding that refuses the folder, its words cut to 600 characters each.
+    """A finding that refuses the folder; its words are printable, and cut to 600 characters each.
 
     ``file`` is None if it is about the folder as a whole.
     """
-    return Finding(check, "error", file, _short(message), _short(hint))
+    return _finding(check, "error", file, message, hint)
 
 
 def warning(check: str, file: str | None, message: str, hint: str) -> Finding:
     """A finding that refuses nothing; otherwise like `error`."""
-    return Finding(check, "warning", file, _short(message), _short(hint))
+    return _finding(check, "warning", file, message, hint)
 
 
 def few(found: Iterable[Finding]) -> Iterator[Finding]:
@@ -44,6 +45,15 @@ def few(found: Iterable[Finding]) -> Iterator[Finding]:
             yield Finding(one.check, one.severity, None, f"{more:,} more like these", hint)
 
 
-def _short(text: str) -> str:
-    """``text``, shortened: names and values quoted from files may be long."""
+def _finding(check: str, severity: Severity, file: str | None, message: str, hint: str) -> Finding:
+    """What it quotes is a stranger's: it may be long, and its characters halves or commands."""
+    named = None if file is None else shown(file)
+    return Finding(check, severity, named, _words(message), _words(hint))
+
+
+def _words(text: str) -> str:
+    return _cut(shown(_cut(text)))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _MAX_CHARS else f"{text[: _MAX_CHARS - 1]}…"

@@ -97,7 +97,7 @@ class Folder:
     def without_outsiders(self) -> Folder:
         """The folder without the links out of it that are errors: nobody may read them."""
         refused = {f.file for f in self.findings if (f.check, f.severity) == (_OUTSIDE, "error")}
-        files = tuple(file for file in self.manifest.files if file.path not in refused)
+        files = tuple(f for f in self.manifest.files if shown(f.path) not in refused)
         return replace(self, manifest=replace(self.manifest, files=files))
 
 
@@ -237,16 +237,16 @@ def _open(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
 
 
 def _secret(name: str) -> Finding:
-    message = f"{shown(name)} belongs to uploader: a key, its configuration or its state"
-    return error(SECRET_FILE, shown(name), message, "remove it from the folder, or `exclude` it")
+    message = f"{name} belongs to uploader: a key, its configuration or its state"
+    return error(SECRET_FILE, name, message, "remove it from the folder, or `exclude` it")
 
 
 def _outside(name: str, target: Path, *, weights: bool) -> Finding:
     """Folders of links to shards are common, and weights show by their header what they are."""
-    message = f"{shown(name)} is a link out of the folder, to {shown(str(target))}"
+    message = f"{name} is a link out of the folder, to {target}"
     hint = "copy the file into the folder, or leave it out with `exclude`"
     severity = warning if weights else error
-    return severity(_OUTSIDE, shown(name), message, hint)
+    return severity(_OUTSIDE, name, message, hint)
 
 
 def _are_weights(name: str, file: BinaryIO, rules: _Rules) -> bool:
@@ -265,9 +265,9 @@ def _dangling(name: str, problem: OSError) -> Finding:
     severity = _severity(name)
     if isinstance(problem, PermissionError):
         return _unreadable(name, problem)
-    message = f"{shown(name)} leads to no file: {problem.strerror}"
+    message = f"{name} leads to no file: {problem.strerror}"
     hint = "download the model again, or leave it out with `exclude`"
-    return severity("dangling_link", shown(name), message, hint)
+    return severity("dangling_link", name, message, hint)
 
 
 def _severity(name: str) -> Callable[[str, str, str, str], Finding]:
@@ -277,23 +277,21 @@ def _severity(name: str) -> Callable[[str, str, str, str], Finding]:
 
 def _unreadable(name: str, problem: OSError) -> Finding:
     hint = "let this user read it, or leave it out with `exclude`"
-    message = f"{shown(name)} cannot be read: {problem.strerror}"
-    return _severity(name)("unreadable_file", shown(name), message, hint)
+    message = f"{name} cannot be read: {problem.strerror}"
+    return _severity(name)("unreadable_file", name, message, hint)
 
 
 def _special(name: str) -> Finding:
     """A pipe in place of weights breaks the model; one alongside them does not."""
     severity = _severity(name)
-    message = f"{shown(name)} is a pipe, a socket or a device and is not sent"
-    return severity("special_file", shown(name), message, "remove it, or `exclude` it")
+    message = f"{name} is a pipe, a socket or a device and is not sent"
+    return severity("special_file", name, message, "remove it, or `exclude` it")
 
 
 def _unsendable(name: str) -> Finding:
-    message = (
-        f"the name {shown(name)} cannot be sent: control characters, backslash or invalid UTF-8"
-    )
+    message = f"the name {name} cannot be sent: control characters, backslash or invalid UTF-8"
     hint = "rename the file, or leave it out with `exclude`"
-    return _severity(name)("unsendable_name", shown(name), message, hint)
+    return _severity(name)("unsendable_name", name, message, hint)
 
 
 def _unmatched(names: list[str], globs: Sequence[str], option: str) -> Iterable[Finding]:

@@ -17,6 +17,7 @@ from uploader.core.job import Event, Reason
 from uploader.core.redact import redact
 from uploader.core.seal import NO_SEAL, Seal
 from uploader.core.store_reasons import StoreCode
+from uploader.core.utf8 import whole
 from uploader.store.database import dialect
 from uploader.store.tables import events, metadata
 
@@ -32,7 +33,7 @@ def no_listener(event: Event) -> None:
 def storable(text: str) -> str:
     """``text`` from anywhere as one line that can be kept: no secret, lone surrogate or NUL."""
     line = " ".join(redact(text[: 8 * _MAX_MESSAGE_CHARS]).replace("\0", " ").split())
-    return line[:_MAX_MESSAGE_CHARS].encode("utf-8", "replace").decode("utf-8")
+    return whole(line[:_MAX_MESSAGE_CHARS])
 
 
 def reason_columns(reason: Reason | None) -> dict[str, str | None]:

@@ -23,6 +23,7 @@ from uploader.core.errors import NotFound, UnreadableRow
 from uploader.core.events import EventKind
 from uploader.core.hooks import MAX_WAITING, HookState
 from uploader.core.job import Event
+from uploader.core.utf8 import check_json
 from uploader.store.journal import Journal, Transaction, no_listener, storable
 from uploader.store.outbox_tables import deliveries, hooks
 from uploader.store.rows import event_of, file_of, read_job, reading_job
@@ -270,6 +271,7 @@ def _delivery(row: Row[Any]) -> Delivery:
     """Raises ValueError for what this program never writes."""
     try:
         document = json.loads(row.document)
+        check_json(document)
     except RecursionError:
         raise ValueError from None
     if not isinstance(document, dict):

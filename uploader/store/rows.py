@@ -47,6 +47,7 @@ from uploader.core.keeping import few_lines
 from uploader.core.redact import SessionUri, foreign_line
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.text import flaw_of_path
+from uploader.core.utf8 import check_json
 from uploader.store.database import dialect
 from uploader.store.tables import events, files, jobs
 
@@ -175,7 +176,12 @@ def _check_names(row: Row[Any]) -> None:
 
 
 def _check_lists(row: Row[Any]) -> None:
-    """Raises ValueError for JSON of another shape than the program writes."""
+    """Raises ValueError for JSON of another shape than the program writes, or that is not UTF-8."""
+    for name in ("options", "preflight", "warnings"):
+        try:
+            check_json(getattr(row, name))
+        except ValueError:
+            raise ValueError(f"{name} has a value that cannot be shown") from None
     if not all(isinstance(one, str) for one in row.warnings):
         raise ValueError("a warning is not text")
     for one in row.preflight:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from uploader import files
 from uploader.core.hooks import Undelivered, body_of, sentence_of
+from uploader.core.utf8 import json_bytes
 from uploader.remote.webhook import Receiver, send
 from uploader.runtime import Clock
 from uploader.service.hooks.command import run
@@ -26,7 +26,7 @@ def deliver(hook: Hook, delivery: Delivery, clock: Clock, tls: Any) -> None:
     if hook.command:
         run(hook.command, delivery.kind, document, hook.timeout_s, clock)
     elif hook.webhook:
-        body = _json(body_of(delivery.kind, delivery.at, document))
+        body = json_bytes(body_of(delivery.kind, delivery.at, document))
         headers = _signed(hook.secret_file, delivery.message_id, clock.now(), body)
         _request(hook, hook.webhook, body, headers, clock, tls)
     elif hook.ping:
@@ -40,10 +40,6 @@ def deliver(hook: Hook, delivery: Delivery, clock: Clock, tls: Any) -> None:
 def beat(hook: Hook, clock: Clock, tls: Any) -> None:
     """The daemon lives: a ping without a job. Raises as `deliver`."""
     _request(hook, hook.ping or "", None, {}, clock, tls)
-
-
-def _json(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document, ensure_ascii=False).encode("utf-8")
 
 
 def _request(

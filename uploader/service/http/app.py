@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, FastAPI, Header, Query, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 from pydantic import TypeAdapter
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
@@ -16,6 +16,7 @@ from uploader import __version__
 from uploader.core.api_reasons import ApiCode
 from uploader.core.documents import EventJson
 from uploader.service.http import folders, jobs, metrics, page, problems, steering
+from uploader.service.http.answers import Answer
 from uploader.service.http.door import LINK, PROOF
 from uploader.service.http.doors import Doors, Names, user_of
 from uploader.service.http.feed import MAX_STREAMS, Feed
@@ -97,9 +98,9 @@ def _add_events(router: APIRouter, feed: Feed) -> None:
         last_event_id: Annotated[str, Header()] = "",
     ) -> Response:
         if job is not None:
-            return JSONResponse(await run_in_threadpool(feed.read_of, job, since))
+            return Answer(await run_in_threadpool(feed.read_of, job, since))
         if "text/event-stream" not in request.headers.get("accept", ""):
-            return JSONResponse(await feed.wait(since, wait))
+            return Answer(await feed.wait(since, wait))
         if len(streams) >= MAX_STREAMS:
             raise Refusal(ApiCode.TOO_FAST, "too many streams of events are open")
         known = last_event_id.isascii() and last_event_id.isdecimal()

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import JSONResponse
 from typing_extensions import TypedDict
 
 from uploader import files
+from uploader.service.http.answers import Answer
 from uploader.service.http.roots import is_below, real_folder
 from uploader.service.http.site import Site
 
@@ -44,12 +44,12 @@ def add_routes(router: APIRouter, site: Site) -> None:
     def folders(path: Annotated[str, Query(max_length=4096)] = "") -> Response:
         if not path:
             listed = [_folder(root, str(root)) for root in roots]
-            return JSONResponse({"folders": listed, "parent": None})
+            return Answer({"folders": listed, "parent": None})
         real = real_folder(roots, path)
         above = str(real.parent)
         listed = [_folder(one, one.name) for one in _below(real) if is_below(roots, str(one))]
         parent = above if is_below(roots, above) else None
-        return JSONResponse({"folders": listed, "parent": parent})
+        return Answer({"folders": listed, "parent": parent})
 
 
 def _below(folder: Path) -> list[Path]:

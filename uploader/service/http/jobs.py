@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import TypedDict
 
@@ -32,6 +31,7 @@ from uploader.intake.explain import explained
 from uploader.intake.plan import inspect, planned
 from uploader.intake.rescan import start_over
 from uploader.intake.steer import limits_in_force
+from uploader.service.http.answers import Answer
 from uploader.service.http.enqueuing import EnqueueBody, request_of
 from uploader.service.http.roots import folder_below, reading_below, refuse_outsiders
 from uploader.service.http.site import Site
@@ -116,16 +116,16 @@ def _reading(router: APIRouter, site: Site) -> None:
             "last_event": newest,
             "next": found[limit - 1].id if more else None,
         }
-        return JSONResponse(page)
+        return Answer(page)
 
     @router.get("/api/jobs/{job}", response_model=JobDocument)
     def job(job: Ref) -> Response:
         found = table.find(job)
-        return JSONResponse(job_document(found, table.files(found.id), clock.now()))
+        return Answer(job_document(found, table.files(found.id), clock.now()))
 
     @router.get("/api/jobs/{job}/files", response_model=FilesPage)
     def files(job: Ref) -> Response:
-        return JSONResponse({"files": [file_json(one) for one in table.files(table.find(job).id)]})
+        return Answer({"files": [file_json(one) for one in table.files(table.find(job).id)]})
 
     @router.get("/api/jobs/{job}/explain", response_model=ExplanationDocument)
     def explain(job: Ref) -> Response:
@@ -134,11 +134,11 @@ def _reading(router: APIRouter, site: Site) -> None:
         found = explained(table, job, limits, base_url, now)
         step = to_do(found.job, base_url)
         told = explanation_document(found.job, found.sentences, step, found.last)
-        return JSONResponse(told)
+        return Answer(told)
 
     @router.get("/api/workers", response_model=WorkersDocument)
     def workers() -> Response:
-        return JSONResponse({"workers": [worker_json(worker) for worker in table.workers()]})
+        return Answer({"workers": [worker_json(worker) for worker in table.workers()]})
 
 
 def _writing(router: APIRouter, site: Site) -> None:
@@ -152,7 +152,7 @@ def _writing(router: APIRouter, site: Site) -> None:
         refuse_outsiders(settings.api.roots, plan.new.manifest)
         job_id, is_new = plan.enqueue(table, clock.now())
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
-        return JSONResponse(_document(site, job_id), status_code=status)
+        return Answer(_document(site, job_id), status_code=status)
 
     @router.post("/api/preflight", response_model=PreflightDocument)
     def preflight(body: EnqueueBody) -> Response:
@@ -160,7 +160,7 @@ def _writing(router: APIRouter, site: Site) -> None:
         with reading_below(settings.api.roots):
             seen = inspect(request, settings, table, clock.now())
         refuse_outsiders(settings.api.roots, seen.manifest)
-        return JSONResponse(preflight_document(seen.as_json()))
+        return Answer(preflight_document(seen.as_json()))
 
 
 def _verbs(router: APIRouter, site: Site) -> None:
@@ -191,13 +191,13 @@ def _verbs(router: APIRouter, site: Site) -> None:
 
         with reading_below(roots):
             begun, _ = start_over(table, found, settings, clock, replace=body.replace, agree=agree)
-        return JSONResponse(_document(site, begun.id))
+        return Answer(_document(site, begun.id))
 
 
-def _applied(site: Site, ref: str, verb: Verb, **options: Any) -> JSONResponse:
+def _applied(site: Site, ref: str, verb: Verb, **options: Any) -> Answer:
     found = site.jobs.find(ref)
     site.jobs.apply(found.id, verb, site.clock.now(), **options)
-    return JSONResponse(_document(site, found.id))
+    return Answer(_document(site, found.id))
 
 
 def _document(site: Site, job_id: int) -> JobDocument:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, NotRequired
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse
 from typing_extensions import TypedDict
 
 from uploader.core.api_reasons import ApiCode
@@ -25,6 +24,7 @@ from uploader.core.errors import (
 )
 from uploader.core.reasons import Code
 from uploader.core.redact import foreign_line, redact
+from uploader.service.http.answers import Answer
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Refusal(UploaderError):
         self.status = _REFUSALS[code]
 
 
-def response(error: UploaderError, headers: Mapping[str, str] | None = None) -> JSONResponse:
+def response(error: UploaderError, headers: Mapping[str, str] | None = None) -> Answer:
     """The answer to a request that ended in ``error``."""
     status = error.status if isinstance(error, Refusal) else _status(error)
     problem = _problem(status, error.code, error.message, error.hint)
@@ -100,18 +100,13 @@ def _problem(status: HTTPStatus, code: str, detail: str, hint: str) -> Problem:
         "title": status.phrase,
         "status": int(status),
         "code": str(code),
-        "detail": _sendable(detail),
-        "hint": _sendable(hint),
+        "detail": redact(detail),
+        "hint": redact(hint),
     }
 
 
-def _sendable(words: str) -> str:
-    """They may repeat a part of the request, and half a character cannot be sent."""
-    return redact(words).encode("utf-8", "replace").decode("utf-8")
-
-
-def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(
+def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(
         problem,
         status_code=problem["status"],
         media_type=MEDIA_TYPE,
@@ -119,13 +114,13 @@ def _answer(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONR
     )
 
 
-async def _ours(_request: Request, error: Exception) -> JSONResponse:
+async def _ours(_request: Request, error: Exception) -> Answer:
     if not isinstance(error, UploaderError):
         raise error
     return response(error)
 
 
-async def _invalid(_request: Request, error: Exception) -> JSONResponse:
+async def _invalid(_request: Request, error: Exception) -> Answer:
     """What is wrong with a request, by the name of the field; its value is not repeated."""
     found = error.errors() if isinstance(error, RequestValidationError) else ()
     first: Mapping[str, Any] = found[0] if found else {"loc": (), "msg": "it cannot be read"}
@@ -139,7 +134,7 @@ async def _invalid(_request: Request, error: Exception) -> JSONResponse:
     return _answer(_problem(HTTPStatus.UNPROCESSABLE_ENTITY, Code.USAGE, words, hint))
 
 
-async def _plain(_request: Request, error: Exception) -> JSONResponse:
+async def _plain(_request: Request, error: Exception) -> Answer:
     status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus(500)
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = dict(getattr(error, "headers", None) or {})
@@ -152,7 +147,7 @@ async def _plain(_request: Request, error: Exception) -> JSONResponse:
     return _answer(_problem(status, Code.NOT_FOUND, "there is nothing at this path", hint))
 
 
-async def _bug(_request: Request, error: Exception) -> JSONResponse:
+async def _bug(_request: Request, error: Exception) -> Answer:
     _log.error("a request ended in %s", type(error).__name__, exc_info=error)
     words = "this is a bug; the log says which"
     return _answer(_problem(HTTPStatus.INTERNAL_SERVER_ERROR, Code.BUG, words, Code.BUG.hint))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from uploader.core.documents import JobDocument, job_document
 from uploader.core.limit_documents import LimitsDocument, limits_document
 from uploader.intake.steer import choose_limits, edit, limits_in_force
+from uploader.service.http.answers import Answer
 from uploader.service.http.jobs import Ref
 from uploader.service.http.site import Site
 
@@ -39,7 +39,7 @@ def add_routes(router: APIRouter, site: Site) -> None:
 
     @router.get("/api/limits", response_model=LimitsDocument)
     def limits() -> Response:
-        return JSONResponse(limits_document(limits_in_force(site.settings, table, clock.now())))
+        return Answer(limits_document(limits_in_force(site.settings, table, clock.now())))
 
     @router.post("/api/limits", response_model=LimitsDocument)
     def choose(body: LimitsBody) -> Response:
@@ -52,4 +52,4 @@ def add_routes(router: APIRouter, site: Site) -> None:
     def edited(job: Ref, body: EditBody) -> Response:
         now = clock.now()
         found = edit(table, table.find(job).id, now, priority=body.priority)
-        return JSONResponse(job_document(found, table.files(found.id), now))
+        return Answer(job_document(found, table.files(found.id), now))
