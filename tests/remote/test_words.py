@@ -13,6 +13,9 @@ from uploader.core.verdict import Call, Verdict
 from uploader.remote.refusals import refusal
 from uploader.remote.words import json_value, kept, plain_words, request_id, secrets_of
 
+#: A key in no form that a pattern knows.
+ECHOED = "Zq8XkLm2Vw9RtYp4HsJd7NfB3GcT6a1E"
+
 UNITS = ["<", ">", "<Code>", "</Code>", "<Code></Code>", "<style>", "<script", "</style>", "&",
          "&#", "&#9", "&lt;", "[", "{", '{"a":', '"', "\\", "\\u0041", "A", "A_", "_", " ", "\n",
          "?", "%", "\0", "é", "9", "-", "<![CDATA[", "<!--", "upload_id=", "Bearer "]  # fmt: skip
@@ -139,3 +142,14 @@ def test_no_cut_on_the_way_lets_the_rest_of_a_key_through(at: int) -> None:
     bearer = {"Authorization": f"Bearer {key}"}
     response.request = requests.Request("GET", "https://h/v1", headers=bearer).prepare()
     assert echoed[:12] not in refusal(Call.GET, response, NOW).message
+
+
+@pytest.mark.parametrize("spelled", [ECHOED, ECHOED.encode().hex()], ids=["as it is", "hex"])
+def test_a_cut_of_what_gets_shorter_afterwards_lets_no_part_of_a_key_through(spelled: str) -> None:
+    """Without its tags, nobody would see that it was cut."""
+    tags = (64 * 1024 - len(spelled) // 2) // 3
+    response = answer(409, f"{'<b>' * tags}{spelled} the end".encode())
+    response.request = requests.Request(
+        "GET", "https://api.fireworks.ai/v1/x", headers={"Authorization": f"Bearer {ECHOED}"}
+    ).prepare()
+    assert spelled[:8] not in refusal(Call.CREATE, response, NOW).message

@@ -17,7 +17,7 @@ from uploader.model.fingerprint import fingerprint_of
 from uploader.runtime import StopToken
 from uploader.sources.local import LocalFolder
 from uploader.sources.reader import Reader
-from uploader.sources.snapshot import COPIED_BELOW_BYTES, Snapshots
+from uploader.sources.snapshot import COPIED_BELOW_BYTES, MOST_COPIED_BYTES, Snapshots
 
 MIB = 1 << 20
 
@@ -87,6 +87,20 @@ def test_a_small_file_may_be_written_in_place_and_a_large_one_may_be_replaced(
     (root / "new").replace(root / "model.safetensors")
     assert (kept / "config.json").read_text() == "{}"
     assert (kept / "model.safetensors").read_bytes() != bytes(MIB)
+
+
+def test_copies_take_little_room_whatever_is_in_the_folder(
+    snapshots: Snapshots, root: Path
+) -> None:
+    """Countless names of one file take no room where they are."""
+    os.truncate(root / "model.safetensors", COPIED_BELOW_BYTES - 1)
+    for number in range(80):
+        os.link(root / "model.safetensors", root / f"{number}.safetensors")
+    kept = taken(snapshots, root)
+    inode = (root / "model.safetensors").stat().st_ino
+    copies = [path for path in kept.iterdir() if path.stat().st_ino != inode]
+    assert 60 * MIB < sum(path.stat().st_size for path in copies) <= MOST_COPIED_BYTES
+    assert all(readable(root, kept))
 
 
 def test_a_large_file_that_is_written_in_place_is_seen_to_have_changed(

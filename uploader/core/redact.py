@@ -73,12 +73,12 @@ def foreign_line(text: str, max_chars: int, *known: str) -> str:
     """
     masked = _masked(text[:_MAX_FOREIGN_CHARS], known, every_query=True)
     if len(text) > _MAX_FOREIGN_CHARS:
-        masked = _before_the_cut(masked)
+        masked = before_the_cut(masked)
     line = " ".join("".join(c if c.isprintable() else " " for c in masked).split())
     return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 
 
-def _before_the_cut(text: str) -> str:
+def before_the_cut(text: str) -> str:
     """``text`` without its end: the cut may go through a secret, whatever stands within that."""
     end, left = len(text), _MAX_CUT_CHARS
     for ignored in reversed([*_IGNORED.finditer(text)]):

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import requests
 
 from uploader.core.foreign_json import parsed
-from uploader.core.redact import foreign_line
+from uploader.core.redact import before_the_cut, foreign_line
 
 #: How many characters of a server's words are kept, and how many of a body are read for them.
 _MAX_WORDS_CHARS = 300
@@ -36,7 +36,10 @@ _REQUEST_IDS = ("x-request-id", "x-fireworks-request-id", "cf-ray")
 
 def body_text(response: requests.Response) -> str:
     """The beginning of a body, as text."""
-    return response.content[:_MAX_READ_BYTES].decode("utf-8", "replace")
+    content = response.content
+    text = content[:_MAX_READ_BYTES].decode("utf-8", "replace")
+    # What is taken out of it afterwards may make it so short that nobody knows that it was cut.
+    return before_the_cut(text) if len(content) > _MAX_READ_BYTES else text
 
 
 def json_value(text: str) -> object:

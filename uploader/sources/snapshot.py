@@ -4,7 +4,8 @@ Each is a folder of hard links next to the job table. A link keeps inode, size a
 time, so that the file is the one that was enqueued (docs/invariants.md §6), and it costs no space
 until the other name is gone. It does not protect against a program that writes into the file: the
 link shows that, too, and the job fails as it would without. Small files are copied, because
-those are the ones that are usually written in place.
+those are the ones that are usually written in place; what is beyond `MOST_COPIED_BYTES` of them
+is linked like the rest.
 
 A snapshot is in use as long as a job that may still send names it. Whoever ends such a use sweeps.
 """
@@ -28,8 +29,9 @@ from uploader.files import NotAFile
 from uploader.model.fingerprint import fingerprint_of, is_linked
 from uploader.sources.local import opened
 
-#: Smaller files are copied: a config.json is, weights are not.
+#: Smaller files are copied, as long as they are not too many: a config.json is, weights are not.
 COPIED_BELOW_BYTES = 1 << 20
+MOST_COPIED_BYTES = 64 << 20
 _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
 _HINTS = {
     errno.EXDEV: f"set `state_dir` to a folder of that file system, or {_WITHOUT}",
@@ -54,9 +56,13 @@ class Snapshots:
         with self._locked(fcntl.LOCK_SH):
             folder = self._home.resolve() / uuid.uuid4().hex
             folder.mkdir(mode=0o700)
-            files = tuple(self._keep(Path(manifest.root), file, folder) for file in manifest.files)
+            root, files, room = Path(manifest.root), list[ManifestFile](), MOST_COPIED_BYTES
+            for file in manifest.files:
+                copies = file.size_bytes < min(COPIED_BELOW_BYTES, room)
+                room -= file.size_bytes if copies else 0
+                files.append(self._keep(root, file, folder, copies=copies))
             _flush(folder)
-            yield str(folder), replace(manifest, files=files)
+            yield str(folder), replace(manifest, files=tuple(files))
 
     def sweep(self, in_use: Callable[[], Collection[str]]) -> None:
         """Remove every snapshot whose path ``in_use`` does not return.
@@ -81,11 +87,11 @@ class Snapshots:
         finally:
             os.close(descriptor)
 
-    def _keep(self, root: Path, file: ManifestFile, folder: Path) -> ManifestFile:
+    def _keep(self, root: Path, file: ManifestFile, folder: Path, *, copies: bool) -> ManifestFile:
         target = folder / file.path
         try:
             with _opened(root, file) as descriptor:
-                if file.size_bytes < COPIED_BELOW_BYTES:
+                if copies:
                     same = _copied(descriptor, target, file)
                 else:
                     # A link of a Hugging Face cache leads to a blob, and that has to be kept.

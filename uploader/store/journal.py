@@ -14,7 +14,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
 from uploader.core.job import Event, Reason
-from uploader.core.redact import redact
+from uploader.core.redact import before_the_cut, redact
 from uploader.core.seal import NO_SEAL, Seal
 from uploader.core.store_reasons import StoreCode
 from uploader.core.utf8 import whole
@@ -23,6 +23,7 @@ from uploader.store.tables import events, metadata
 
 #: A server may answer with a whole page; a row keeps only the beginning.
 _MAX_MESSAGE_CHARS = 1000
+_MAX_READ_CHARS = 8 * _MAX_MESSAGE_CHARS
 _ADD_EVENTS = insert(events).returning(events.c.seq, sort_by_parameter_order=True)
 
 
@@ -32,7 +33,10 @@ def no_listener(event: Event) -> None:
 
 def storable(text: str) -> str:
     """``text`` from anywhere as one line that can be kept: no secret, lone surrogate or NUL."""
-    line = " ".join(redact(text[: 8 * _MAX_MESSAGE_CHARS]).replace("\0", " ").split())
+    kept = text[:_MAX_READ_CHARS]
+    if len(text) > _MAX_READ_CHARS:
+        kept = before_the_cut(kept)
+    line = " ".join(redact(kept).replace("\0", " ").split())
     return whole(line[:_MAX_MESSAGE_CHARS])
 
 
