@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.model.build import BASE, Brief, check
+from uploader.core.text import shown
 
 CONFIG, SETTINGS = "config.json", "tokenizer_config.json"
 W = "warning"
@@ -78,3 +83,19 @@ def test_one_warning_has_every_edit(tmp_path: Path) -> None:
         'config.json: add "rope_theta": 1000000.0 (from rope_parameters)',
         'config.json: add "rope_scaling" with the entries of rope_parameters',
     ]
+
+
+@pytest.mark.parametrize("key", ["$(id)", "a'`id`", "two\nlines"])
+@pytest.mark.parametrize(
+    "entries",
+    [
+        lambda key: {"rope_parameters": {key: ROPE}},
+        lambda key: {key: {"__float__": "Infinity"}},
+    ],
+    ids=["rope", "float"],
+)
+def test_a_strangers_key_is_one_word_for_a_shell(
+    tmp_path: Path, key: str, entries: Callable[[str], dict[str, Any]]
+) -> None:
+    (found,) = check(tmp_path, config(**entries(key)))
+    assert shlex.quote(shown(key)) in found.hint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ def _of_floats(config: Mapping[str, Any]) -> Iterator[str]:
     for part in (config, decoder_config(config)):
         for key, value in part.items():
             if any(isinstance(v, dict) and "__float__" in v for v in _list(value)):
-                yield f"write {brief(key)} as a plain number, without __float__"
+                yield f"write {shlex.quote(brief(key))} as a plain number, without __float__"
         if decoder_config(config) is config:
             return
 
@@ -60,7 +61,8 @@ def _of_rope(config: Mapping[str, Any]) -> Iterator[str]:
     rope = decoder.get("rope_parameters")
     if not isinstance(rope, dict) or "rope_theta" in decoder:
         return
-    parts = {"": rope} | {f".{key}": part for key, part in rope.items() if isinstance(part, dict)}
+    within = {key: part for key, part in rope.items() if isinstance(part, dict)}
+    parts = {"": rope} | {f".{shlex.quote(brief(key))}": part for key, part in within.items()}
     where = "" if decoder is config else "of the decoder's part "
     for key, part in parts.items():
         theta = part.get("rope_theta")
