@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from uploader.runtime import SystemClock
+from uploader.runtime import FORKING, SystemClock, keep_from_children
 
 #: For how many seconds in all somebody may write into a pipe.
 PATIENCE_S = 30.0
@@ -57,6 +57,40 @@ def read(path: Path, most: int, *, pipe: bool = False) -> tuple[bytes, os.stat_r
         return read_to_end(descriptor, most, _CLOCK.boot_s() + PATIENCE_S), facts
     finally:
         os.close(descriptor)
+
+
+class LockFile:
+    """A file or a folder that is open to be locked by `flock`; a child does not keep it open.
+
+    Of an open file the lock is held until every process has closed it. `fcntl`'s own locks belong
+    to a process, but are lost as soon as any of its threads closes the same file.
+    """
+
+    def __init__(self, path: Path, flags: int, mode: int = 0o600) -> None:
+        """Raises OSError."""
+        with FORKING:
+            self._descriptor = os.open(path, flags | os.O_CLOEXEC, mode)
+            keep_from_children(self)
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is open, and not in a child of the process that opened it."""
+        return self._descriptor >= 0
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Release the lock. In a child nothing is left to be released."""
+        with FORKING:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """As `Unshared.let_go`."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def test_a_lock_is_a_private_file_that_goes_with_its_worker(tmp_path: Path) -> N
         path = tmp_path / "workers" / f"{lock.owner}.lock"
         assert path.stat().st_mode & 0o777 == 0o600
         assert path.parent.stat().st_mode & 0o777 == 0o700
-        assert not os.get_inheritable(lock._fd)
+        assert not os.get_inheritable(lock._file.fileno())
         assert any_worker(tmp_path)
         assert lock.alive(lock.owner)
     assert not path.exists()

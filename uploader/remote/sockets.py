@@ -6,6 +6,7 @@ Rules: docs/architecture.md §6 and §7, docs/gcs-resumable.md T13.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import ssl
 import struct
@@ -24,7 +25,7 @@ from uploader.remote import trust
 from uploader.remote.answers import MAX_STORAGE_BYTES, BoundedAnswer, read_whole
 from uploader.remote.dial import addresses, dial
 from uploader.remote.http import ANSWER_S, CONNECT_S, LOST
-from uploader.runtime import StopToken, SystemClock
+from uploader.runtime import StopToken, SystemClock, keep_from_children
 
 _CLOCK = SystemClock().boot_s
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -64,6 +65,7 @@ class _Watched(HTTPConnection):
         self._stop = stop
         self._send_timeout_s = send_timeout_s
         self._handle: socket.socket | None = None
+        keep_from_children(self)
 
     def _new_conn(self) -> socket.socket:
         connection = self._connected()
@@ -115,6 +117,13 @@ class _Watched(HTTPConnection):
         if handle is not None:
             self._stop.unwatch(handle)
             handle.close()
+
+    def let_go(self) -> None:
+        """As `Unshared.let_go`: else what is queued would still be sent after our own SIGKILL."""
+        for one in (self.sock, self._handle):
+            # Below TLS, which would say goodbye in the parent's name.
+            if one is not None and (descriptor := socket.socket.detach(one)) >= 0:
+                os.close(descriptor)
 
 
 class _WatchedTls(_Watched, HTTPSConnection):

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from uploader.core.errors import SourceChanged, StoreError, UsageError
 from uploader.core.job import Manifest, ManifestFile
-from uploader.files import NotAFile
+from uploader.files import LockFile, NotAFile
 from uploader.model.fingerprint import fingerprint_of, is_linked
 from uploader.sources.local import opened
 
@@ -80,12 +80,12 @@ class Snapshots:
 
     @contextlib.contextmanager
     def _locked(self, how: int) -> Iterator[None]:
-        descriptor = os.open(self._home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        file = LockFile(self._home, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(descriptor, how)
+            fcntl.flock(file, how)
             yield
         finally:
-            os.close(descriptor)
+            file.close()
 
     def _keep(self, root: Path, file: ManifestFile, folder: Path, *, copies: bool) -> ManifestFile:
         target = folder / file.path

@@ -22,6 +22,7 @@ from typing import Self
 from uploader.core.errors import StoreError
 from uploader.core.job import Scope
 from uploader.core.store_reasons import StoreCode
+from uploader.files import LockFile
 from uploader.runtime import SystemClock
 from uploader.store.database.dialect import store_errors
 from uploader.store.database.state_folder import private_folder
@@ -49,8 +50,8 @@ class WorkerLock:
             private_folder(self._folder)
             # A migration has already checked for workers: none may start meanwhile.
             with exclusive(state_dir / MIGRATION_LOCK):
-                self.owner, self._fd = _take_new(self._folder, _prefix(scope))
-                os.write(self._fd, _written(scope))
+                self.owner, self._file = _take_new(self._folder, _prefix(scope))
+                os.write(self._file.fileno(), _written(scope))
 
     def alive(self, owner: str) -> bool:
         """Does the worker ``owner`` still hold its lock? Always true for this one."""
@@ -58,10 +59,14 @@ class WorkerLock:
             return owner == self.owner or _held(_lock_path(self._folder, owner))
 
     def close(self) -> None:
-        """Release the lock: this worker counts as gone, and its leases may be taken over."""
-        # It is removed while still locked, so that nobody can take it for a stale one.
-        _lock_path(self._folder, self.owner).unlink(missing_ok=True)
-        os.close(self._fd)
+        """Release the lock: this worker counts as gone, and its leases may be taken over.
+
+        Does nothing in a child of this process, which is not the worker.
+        """
+        if self._file.ours:
+            # It is removed while still locked, so that nobody can take it for a stale one.
+            _lock_path(self._folder, self.owner).unlink(missing_ok=True)
+            self._file.close()
 
     def __enter__(self) -> Self:
         return self
@@ -118,34 +123,34 @@ def _lock_path(folder: Path, owner: str) -> Path:
     return folder / f"{owner}.lock"
 
 
-def _take_new(folder: Path, prefix: str) -> tuple[str, int]:
+def _take_new(folder: Path, prefix: str) -> tuple[str, LockFile]:
     while True:
         owner = prefix + uuid.uuid4().hex
         path = _lock_path(folder, owner)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        file = LockFile(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        fcntl.flock(file, fcntl.LOCK_EX)
         # Between open and flock another process may have taken it for stale and removed it. A name
         # is never used twice, so a file of this name is ours.
         if path.exists():
-            return owner, fd
-        os.close(fd)
+            return owner, file
+        file.close()
 
 
 def _held(path: Path) -> bool:
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        file = LockFile(path, os.O_RDONLY)
     except FileNotFoundError:
         return False
     try:
         # A shared lock: two processes that check at once must not take each other for the worker.
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     else:
         path.unlink(missing_ok=True)
         return False
     finally:
-        os.close(fd)
+        file.close()
 
 
 @contextlib.contextmanager
@@ -154,25 +159,25 @@ def exclusive(path: Path, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]
 
     Raises StoreError, which names the process that holds it, and OSError.
     """
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    file = LockFile(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     try:
-        _take(fd, path, patience_s)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, str(os.getpid()).encode(), 0)  # for processes that wait
+        _take(file, path, patience_s)
+        os.ftruncate(file.fileno(), 0)
+        os.pwrite(file.fileno(), str(os.getpid()).encode(), 0)  # for processes that wait
         yield
     finally:
-        os.close(fd)
+        file.close()
 
 
-def _take(fd: int, path: Path, patience_s: float) -> None:
+def _take(file: LockFile, path: Path, patience_s: float) -> None:
     clock, never = SystemClock(), threading.Event()
     ends_s = clock.boot_s() + patience_s
     while True:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if clock.boot_s() >= ends_s:
-                raise _held_by(fd, path) from None
+                raise _held_by(file.fileno(), path) from None
             clock.wait(never, _LOOK_S)
         else:
             return

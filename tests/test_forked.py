@@ -1,0 +1,205 @@
+"""A process that uploads may fork: a data loader's workers live on after it was killed."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from uploader.store.database.workers import any_worker, exclusive
+
+ROOT = Path(__file__).parents[1]
+PATIENCE_S = 30
+_BEGIN = """
+import os, sys, threading, time
+from pathlib import Path
+from uploader.core.job import Manifest
+from uploader.remote.sockets import SocketAdapter
+from uploader.runtime import StopToken
+from uploader.sources.snapshot import Snapshots
+from uploader.store.database.workers import WorkerLock, exclusive
+place = sys.argv[1]
+def fork(body=lambda: time.sleep(600)):
+    child = os.fork()
+    if child == 0:
+        body()
+        os._exit(0)
+    return child
+def wait_for_fork():
+    print("ready", flush=True)
+    sys.stdin.readline()
+    print(fork(), flush=True)
+    time.sleep(600)
+"""
+_WORKER = "with WorkerLock(Path(place)): wait_for_fork()"
+_MIGRATION = "with exclusive(Path(place, 'migrate.lock')): wait_for_fork()"
+_SNAPSHOT = "with Snapshots(Path(place)).taking(Manifest(place, ())): wait_for_fork()"
+_REQUEST = """
+import requests
+session = requests.Session()
+session.mount("http://", SocketAdapter(StopToken()))
+def ask():
+    print(session.get(place).status_code, flush=True)
+threading.Thread(target=ask, daemon=True).start()
+wait_for_fork()
+"""
+
+
+class Forking:
+    """A process in which something is open, and the child that it forks then."""
+
+    def __init__(self, body: str, place: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _BEGIN + body, place],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+        )
+        self.child = 0
+        assert self.line() == "ready"
+
+    def line(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def fork(self) -> None:
+        assert self.process.stdin
+        print(file=self.process.stdin, flush=True)
+        self.child = int(self.line())
+
+    def kill_parent(self) -> None:
+        self.process.kill()
+        self.process.wait(PATIENCE_S)
+        os.kill(self.child, 0)  # it lives, or this raises
+
+    def end(self) -> None:
+        for pid in filter(None, (self.child, self.process.pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.communicate()
+
+
+@pytest.fixture
+def forking() -> Iterator[Callable[[str, str], Forking]]:
+    made: list[Forking] = []
+
+    def make(body: str, place: str) -> Forking:
+        made.append(Forking(body, place))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.end()
+
+
+def test_a_worker_that_was_killed_is_gone_although_its_child_lives(
+    tmp_path: Path, forking: Callable[[str, str], Forking]
+) -> None:
+    parent = forking(_WORKER, str(tmp_path))
+    parent.fork()
+    assert any_worker(tmp_path), "the child closed its own descriptor, not the parent's lock"
+    parent.kill_parent()
+    assert not any_worker(tmp_path)
+
+
+def test_the_lock_of_a_migration_goes_with_its_process_although_its_child_lives(
+    tmp_path: Path, forking: Callable[[str, str], Forking]
+) -> None:
+    parent = forking(_MIGRATION, str(tmp_path))
+    parent.fork()
+    parent.kill_parent()
+    with exclusive(tmp_path / "migrate.lock", patience_s=0.0):
+        pass
+
+
+def test_a_snapshot_that_is_taken_holds_up_no_sweep_after_its_process_was_killed(
+    tmp_path: Path, forking: Callable[[str, str], Forking]
+) -> None:
+    parent = forking(_SNAPSHOT, str(tmp_path))
+    parent.fork()
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        parent.kill_parent()
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(folder)
+
+
+def test_a_child_that_leaves_its_copy_of_a_worker_ends_no_worker(tmp_path: Path) -> None:
+    body = """
+with WorkerLock(Path(place)) as lock:
+    child = fork(lock.close)
+    os.waitpid(child, 0)
+    print("left", flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", _BEGIN + body, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "left\n"
+            assert any_worker(tmp_path)
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def server() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(PATIENCE_S)
+        yield server
+
+
+@pytest.fixture
+def asked(
+    server: socket.socket, forking: Callable[[str, str], Forking]
+) -> Iterator[tuple[Forking, socket.socket]]:
+    """A process that has forked while it waits for an answer, and the connection to it."""
+    parent = forking(_REQUEST, f"http://127.0.0.1:{server.getsockname()[1]}/")
+    connection, _ = server.accept()
+    with connection:
+        connection.settimeout(PATIENCE_S)
+        assert connection.recv(65536)
+        parent.fork()
+        yield parent, connection
+
+
+def test_a_connection_ends_with_its_process_although_its_child_lives(
+    asked: tuple[Forking, socket.socket],
+) -> None:
+    parent, connection = asked
+    parent.kill_parent()
+    with contextlib.suppress(ConnectionResetError):
+        assert connection.recv(1) == b""
+
+
+def test_a_child_ends_no_connection_of_its_parent(asked: tuple[Forking, socket.socket]) -> None:
+    parent, connection = asked
+    connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    assert parent.line() == "204"
+
+
+def test_nothing_is_locked_that_a_child_would_keep() -> None:
+    found = set()
+    for path in (ROOT / "uploader").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "fcntl.flock":
+                found.add((path.name, ast.unparse(node.args[0])))
+    sandbox = {("state.py", "self._lock")}  # a process of its own
+    assert found == {("workers.py", "file"), ("snapshot.py", "file")} | sandbox
