@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -611,6 +612,55 @@ def test_a_key_that_others_may_read_is_reported(tmp_path: Path, mode: int, *, to
     found = load(environ={"UPLOADER_FIREWORKS__API_KEY_FILE": str(file)})
     assert bool(found.warnings) is told
     assert KEY not in "".join(found.warnings)
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o600, False), (0o640, True), (0o622, True)])
+def test_every_secret_that_others_may_read_or_write_is_reported(
+    config: Path, tmp_path: Path, mode: int, *, told: bool
+) -> None:
+    files = {name: tmp_path / name for name in ("tls", "first", "it's second")}
+    for file in files.values():
+        file.write_text("canary")
+        file.chmod(mode)
+    found = from_file(
+        config,
+        f"""
+        [api]
+        tls_key_file = "{files["tls"]}"
+        [[hooks]]
+        name = "one"
+        on = ["ready"]
+        webhook = "https://x.example"
+        secret_file = ["{files["first"]}", "{files["it's second"]}"]
+        [[hooks]]
+        name = "two"
+        on = ["ready"]
+        command = ["true"]
+        """,
+    )
+    words = {
+        "tls": "the TLS key",
+        "first": "the secret of hook one",
+        "it's second": "the secret of hook one",
+    }
+    assert found.warnings == tuple(
+        f"others may read or replace {words[name]} in {file}: `chmod 600 {shlex.quote(str(file))}`"
+        for name, file in files.items()
+        if told
+    )
+
+
+def test_a_secret_that_is_not_there_hides_no_other_that_others_may_read(
+    tmp_path: Path, config: Path
+) -> None:
+    file = tmp_path / "tls"
+    file.touch()
+    file.chmod(0o644)
+    found = from_file(
+        config,
+        f"[fireworks]\napi_key_file = '/none'\n[api]\ntls_key_file = '{file}'\n",
+    )
+    assert [str(file) in warning for warning in found.warnings] == [True]
 
 
 @pytest.mark.parametrize("line", ["base_url = 'https://x.example'", "ca_bundle = '/etc/ca'"])

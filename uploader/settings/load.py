@@ -214,16 +214,26 @@ def _refuse_strangers_words(settings: Settings) -> None:
 
 
 def _exposed(settings: Settings) -> Iterator[str]:
+    """A warning for each file with a secret that others may read, or write."""
+    for what, file in _secret_files(settings):
+        try:
+            exposed = file.stat().st_mode & (_OTHERS_READ | _OTHERS_WRITE)
+        except OSError:
+            continue  # the code that needs it reports it
+        if exposed:
+            here = shlex.quote(str(file))
+            yield f"others may read or replace {what} in {file}: `chmod 600 {here}`"
+
+
+def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
     own = settings.fireworks
     elsewhere = own.api_key or own.api_key_command
-    file = own.api_key_file or (None if elsewhere else settings.auth_ini)
-    try:
-        exposed = bool(file and file.stat().st_mode & (_OTHERS_READ | _OTHERS_WRITE))
-    except OSError:
-        return  # the code that needs the key reports it
-    if exposed:
-        here = shlex.quote(str(file))
-        yield f"others may read or replace the API key in {file}: `chmod 600 {here}`"
+    if file := own.api_key_file or (None if elsewhere else settings.auth_ini):
+        yield "the API key", file
+    if settings.api.tls_key_file:
+        yield "the TLS key", settings.api.tls_key_file
+    for hook in settings.hooks:
+        yield from ((f"the secret of hook {hook.name}", file) for file in hook.secret_file)
 
 
 def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
