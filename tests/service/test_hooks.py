@@ -34,7 +34,7 @@ from uploader.cli import app
 from uploader.core.documents import job_document
 from uploader.core.errors import NoThread, StoreError, UsageError
 from uploader.core.events import EventKind
-from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, again_after_s, kinds_of
+from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, Undelivered, again_after_s, kinds_of
 from uploader.remote.webhook import may_reach
 from uploader.runtime import Spawn, spawn
 from uploader.service import daemon
@@ -369,6 +369,38 @@ def test_a_command_that_fails_or_hangs_is_bounded(
     tell_all(hooks)
     assert time.monotonic() - began < 20
     assert why in (lab.outbox.states(["h"])[0].last_error or "")
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="an end is not seen without waiting for it")
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("exit 3", 3),
+        ("sleep 60 & exit 2", 2),
+        ("exec >&- 2>&-; sleep 0.2; exit 4", 4),
+        ("sleep 60", None),
+    ],
+)
+def test_a_group_is_killed_before_its_number_can_be_anothers(
+    text: str, code: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[bool] = []
+    real = os.killpg
+
+    def killpg(group: int, number: int) -> None:
+        # It raises ChildProcessError once the process was waited for, and its number is free.
+        ended = os.waitid(os.P_PID, group, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        killed.append(ended is not None)
+        real(group, number)
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    try:
+        found, _ = command.finished(["sh", "-c", text], b"", {}, 2.0, wiring.clock())
+    except Undelivered:
+        assert code is None
+    else:
+        assert found == code
+    assert killed == [code is not None]
 
 
 @pytest.mark.skipif(shutil.which("setsid") is None, reason="no program to start a session with")

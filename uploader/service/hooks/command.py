@@ -20,6 +20,8 @@ from uploader.settings.load import for_others
 
 _MAX_OUTPUT_BYTES = 64 * 1024
 _MAX_WORDS_CHARS = 200
+#: Seconds between two looks at a process that has closed its output.
+_LOOK_S = 0.05
 
 
 def run(
@@ -66,11 +68,12 @@ def finished(
         raise Undelivered(why) from None
     with process:
         try:
-            code, printed = _finish(process, timeout_s, clock)
+            printed = _finish(process, timeout_s, clock)
         finally:
+            # Until it is waited for, no other process and no other group gets its number.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-    return code, printed
+    return process.returncode, printed
 
 
 def last_words(printed: bytes) -> str:
@@ -90,21 +93,32 @@ def _unnamed(content: bytes) -> IO[bytes]:
     return file
 
 
-def _finish(process: subprocess.Popen[bytes], timeout_s: float, clock: Clock) -> tuple[int, bytes]:
-    """(exit code, the end of what it printed). Raises Undelivered if its time is up."""
-    ends_s, printed = clock.boot_s() + timeout_s, b""
+def _finish(process: subprocess.Popen[bytes], timeout_s: float, clock: Clock) -> bytes:
+    """The end of what it printed, once it has ended. Raises Undelivered if its time is up."""
+    ends_s, printed, pause_s = clock.boot_s() + timeout_s, b"", 1.0
     with selectors.DefaultSelector() as ready:
-        ready.register(process.stdout or -1, selectors.EVENT_READ)
+        output = ready.register(process.stdout or -1, selectors.EVENT_READ)
         while (left_s := ends_s - clock.boot_s()) > 0:
-            if not (found := ready.select(min(left_s, 1.0))):
-                if process.poll() is not None:
-                    break  # what it left running keeps the output open
-                continue
-            block = os.read(found[0][0].fd, _MAX_OUTPUT_BYTES)
-            if not block:
-                break
-            printed = (printed + block)[-_MAX_OUTPUT_BYTES:]
+            if ready.select(min(left_s, pause_s)):
+                block = os.read(output.fd, _MAX_OUTPUT_BYTES)
+                printed = (printed + block)[-_MAX_OUTPUT_BYTES:]
+                if block:
+                    continue
+                ready.unregister(output.fd)
+                pause_s = _LOOK_S
+            if _has_ended(process):  # what it left running may keep the output open
+                return printed
+    if not _has_ended(process):
+        raise Undelivered(f"it did not end within {timeout_s:.0f} s")
+    return printed
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has ended; if the system can tell that without, it is not waited for yet."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13
+        return process.poll() is not None
     try:
-        return process.wait(max(0.0, ends_s - clock.boot_s())), printed
-    except subprocess.TimeoutExpired:
-        raise Undelivered(f"it did not end within {timeout_s:.0f} s") from None
+        found = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:  # the starter of this process had it ignore SIGCHLD
+        return True
+    return found is not None
