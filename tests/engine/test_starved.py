@@ -56,3 +56,30 @@ def test_a_slow_disk_keeps_no_other_job_without_a_slot(slow: Lab, max_files: int
     assert all(file.attempts == 0 for file in slow.jobs.files(held_up))
     sent = sum(file.bytes_sent for file in slow.jobs.files(held_up))
     assert sent - slow.job(held_up).bytes_total <= (max_files + 2) * 2 * GRANULE
+
+
+@pytest.mark.parametrize("max_files", [1, 4])
+def test_what_is_read_again_to_be_proven_keeps_no_slot_from_another_job(
+    slow: Lab, max_files: int
+) -> None:
+    slow.max_files = max_files
+    sizes: Any = {f"f{number}_bin": 40 * GRANULE for number in range(5)}
+    touched = slow.enqueue(slow.model("slow", **sizes))
+    slow.run_until(lambda: all(file.mark.offset for file in slow.jobs.files(touched)))
+    for path in (slow.folder / "slow").iterdir():
+        path.touch()
+    others: list[int] = []
+
+    def reached() -> bool:
+        if not others:
+            if slow.clock.boot_s() - again_s > 2 * BLOCK_S:
+                others.append(slow.enqueue(slow.model("other", a_bin=GRANULE, b_bin=9 * GRANULE)))
+            return False
+        return slow.job(others[0]).stage is Stage.READY
+
+    again_s = slow.clock.boot_s()
+    slow.run_until(reached)
+    assert slow.clock.boot_s() - again_s < 400
+    assert slow.job(touched).stage is Stage.UPLOAD
+    slow.run()
+    slow.assert_ready(touched)

@@ -47,10 +47,15 @@ class Errand:
         self.ended = False
         #: Gives back what it has of the worker's; may be called more than once.
         self.done: Callable[[], None] = lambda: None
-        #: A disk held it up, so it has no slot any more: it ends once that costs nothing.
+        #: Its source held it up, so it has no slot any more: it ends once that costs nothing.
         self.slotless = False
         #: How many seconds one small exchange took, if it made any.
         self.round_trip_s: float | None = None
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it has sent nothing yet: it may be reading its source for long."""
+        return False
 
     def run(self) -> None:
         """Do the work, in the errand's own thread; raises whatever ends it early."""
@@ -74,6 +79,7 @@ class Crew:
         self.crowded = False
         self.berths = Berths(context.slots, job_id, self.wake, lambda: context.auto.finds)
         self._context = context
+        self._job_id = job_id
         self._lapsed = lapsed
         self._errands: list[Errand] = []
         self._resting: list[Lane] = []
@@ -82,6 +88,11 @@ class Crew:
     def held_up(self) -> bool:
         """Whether a disk does not answer one of the errands. For any thread."""
         return any(silent(errand.stop) for errand in tuple(self._errands))
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether its files take so long to read that no further one is begun."""
+        return self.held_up or any(one.slotless and one.prepares for one in self._errands)
 
     @property
     def busy(self) -> bool:
@@ -164,9 +175,11 @@ class Crew:
         self._resting.clear()
 
     def _let_go(self) -> None:
-        """Whoever waits for a silent disk leaves its slot to others."""
+        """Whoever waits for a silent disk leaves its slot to others; so does who reads for long."""
+        slots = self._context.slots
         for errand in self._errands:
-            if silent(errand.stop):
+            reads = errand.prepares and not errand.slotless
+            if silent(errand.stop) or (reads and slots.is_anothers_turn(self._job_id)):
                 errand.slotless = True
                 errand.done()
 

@@ -87,7 +87,9 @@ class Slots:
     def yields(self, job_id: int) -> bool:
         """Should one of the job's files give up its slot, now that its bytes are confirmed?"""
         with self._lock:
-            return should_yield(job_id, self._running, self._wanting(), self._files)
+            if should_yield(job_id, self._running, self._wanting(), self._files):
+                return True
+        return self.is_anothers_turn(job_id)
 
     def is_anothers_turn(self, job_id: int) -> bool:
         """Should one of the job's files stop here? If so, no other one for the same reason soon."""

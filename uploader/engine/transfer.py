@@ -98,6 +98,11 @@ class Transfer(Errand):
         at = self.file.size_bytes if self.arrived else self.progress.checkpoint.offset
         return max(0, at - self.file.checkpoint.offset)
 
+    @property
+    def prepares(self) -> bool:
+        """Whether it still proves what an earlier one sent; a plain PUT has nothing to prove."""
+        return not self.last_put and self.file.mode is not Mode.PUT
+
     def run(self) -> None:
         """Run the transfer. Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
         bind(file=self.file.path, attempt=self.file.attempts, request_id=None)
@@ -244,9 +249,8 @@ class Transfer(Errand):
             self._hashing.give_up()
             self._hashing = None
         if source.fingerprint != self.file.fingerprint:
-            path, size_bytes, found = self.file.path, self.file.size_bytes, source.fingerprint
-            reidentify = self._held.files.reidentify
-            self.file = reidentify(path, size_bytes, found, unproven=unproven)
+            file, found, rows = self.file, source.fingerprint, self._held.files
+            self.file = rows.reidentify(file.path, file.size_bytes, found, unproven=unproven)
 
     def _step(
         self, source: Reader, session: SessionUri, reading: Confirmed | Unclear | Finished
@@ -266,9 +270,9 @@ class Transfer(Errand):
             raise Stopped  # another file's turn: this one goes on later, at its offset
         most_bytes = self._context.most_put_bytes(self.job.id)
         start, stop_at = next_put(reading.offset, size_bytes, most_bytes)
-        self.last_put, sent_before = range(start, stop_at), self.progress.bytes_sent
+        body, sent_before = self._body(source, start, stop_at), self.progress.bytes_sent
+        self.last_put = range(start, stop_at)
         try:
-            body = self._body(source, start, stop_at)
             answer = self._storage.send(session, body, start, stop_at, size_bytes)
         except RemoteError as error:
             if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and self._halve():
@@ -298,10 +302,7 @@ class Transfer(Errand):
         return self._storage.query(session, self.file.size_bytes)
 
     def _finish(self, session: SessionUri) -> Finished:
-        """The server has all bytes: the status query also finishes the upload.
-
-        See docs/gcs-resumable.md §1.
-        """
+        """The server has all bytes: the query also finishes it (docs/gcs-resumable.md §1)."""
         if isinstance(reading := self._query(session), Finished):
             return reading
         message = "the storage service has every byte but has not created the object yet"
@@ -330,8 +331,7 @@ class Transfer(Errand):
         PUT. The query has a connection of its own, because the others are shut down, and one
         second at most, so that no drain waits for it. Without an answer the row is left as it was.
         """
-        session = self.file.session
-        if session is None:
+        if (session := self.file.session) is None:
             return
         self._storage.close()  # never two writers on a session
         storage = self._context.storage(token)

@@ -195,7 +195,7 @@ class Upload:
         threads = not self._crew.crowded
         return Room(
             running=self._crew.busy,
-            send=threads and not full and not self._crew.held_up,
+            send=threads and not full and not self._crew.holds_back,
             open=threads and len(self._crew.of(Opening)) < most,
             ask=threads and not self._crew.of(Asking),
         )
