@@ -9,6 +9,7 @@ import pytest
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.job import Stage
 from uploader.core.lifecycle import Verb
+from uploader.core.resumable import SESSION_LIFE_S
 from uploader.engine.job_run import CLEANING_S
 
 FILES: Any = {f"f{number:02}_bin": 9 * GRANULE for number in range(20)}
@@ -66,3 +67,17 @@ def test_no_session_is_ended_twice_however_many_turns_that_takes(slow: Lab) -> N
     assert "closed" in slow.kinds(cancelled)
     assert (left(slow, cancelled), len(crossed)) == (0, len(FILES))
     assert len(FILES) * SLOW_S > 3 * CLEANING_S, "it took several turns"
+
+
+def test_a_session_that_cannot_be_ended_keeps_no_other_one_open_and_ends_by_itself(
+    lab: Lab,
+) -> None:
+    (cancelled,) = given_up(lab, "one")
+    refused = {"on": "cancel", "match": "f00", "do": "status", "status": 503, "times": 0}
+    lab.world.script.add([refused])
+    lab.run_until(lambda: left(lab, cancelled) == 1)
+    lab.run_until(lab.passed(600.0))
+    assert "closed" not in lab.kinds(cancelled)
+    lab.sim.suspend(SESSION_LIFE_S)
+    lab.run()
+    assert "closed" in lab.kinds(cancelled)

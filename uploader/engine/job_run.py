@@ -14,9 +14,10 @@ from uploader.core.errors import (
     UploaderError,
 )
 from uploader.core.events import EventKind
-from uploader.core.job import UNKNOWN_ACCOUNT, Job, Stage, Status
+from uploader.core.job import UNKNOWN_ACCOUNT, FileState, Job, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.remote_model import refuse_different
+from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.retry import Block, Decision, Fail, RetryAt
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
@@ -217,21 +218,34 @@ class JobRun:
         self.held.close(deleted=deletes)
 
     def _end_sessions(self) -> bool:
-        """False if there was not enough time for all of them: others wait for their turn."""
-        clock, ended = self._context.clock, list[str]()
+        """False if there was not enough time for all of them: others wait for their turn.
+
+        One that cannot be ended keeps no other one open; raises what was said of the last.
+        """
+        clock, ended, error = self._context.clock, list[str](), None
         until_s = clock.boot_s() + CLEANING_S
         try:
             with closing(self._context.storage(self._stop)) as storage:
                 for file in self._context.jobs.files(self._job.id):
-                    if file.session is None:
+                    if file.session is None or self._is_over(file):
                         continue
                     if clock.boot_s() >= until_s:
                         return False
-                    storage.end(file.session)
-                    ended.append(file.path)
+                    try:
+                        storage.end(file.session)
+                        ended.append(file.path)
+                    except RemoteError as refused:
+                        error = refused
         finally:
             self.held.end_sessions(ended)
+        if error is not None:
+            raise error
         return True
+
+    def _is_over(self, file: FileState) -> bool:
+        """Has the file's session ended by itself? So there is an end of trying to end it."""
+        life = timedelta(seconds=SESSION_LIFE_S)
+        return file.session_at is not None and self._context.clock.now() - file.session_at > life
 
     # -- ends ------------------------------------------------------------------------------
 
