@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,12 +19,18 @@ WHOLE: dict[str, Any] = {"max_put_bytes": 1 << 30}
 
 
 @pytest.fixture
-def slow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+def quick() -> threading.Event:
+    """As long as this is set, the disk takes no time."""
+    return threading.Event()
+
+
+@pytest.fixture
+def slow(lab: Lab, quick: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """Its jobs below `slow` have a disk that takes its time for each block."""
     block = LocalFile.block
 
     def later(file: LocalFile, start: int, count: int) -> bytes:
-        if file._path.is_relative_to(lab.folder / "slow"):
+        if file._path.is_relative_to(lab.folder / "slow") and not quick.is_set():
             lab.clock.wait(threading.Event(), BLOCK_S)
         return block(file, start, count)
 
@@ -32,7 +39,9 @@ def slow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
 
 
 @pytest.mark.parametrize("max_files", [1, 4])
-def test_a_slow_disk_keeps_no_other_job_without_a_slot(slow: Lab, max_files: int) -> None:
+def test_a_slow_disk_keeps_no_other_job_without_a_slot(
+    slow: Lab, quick: threading.Event, max_files: int
+) -> None:
     slow.max_files = max_files
     sizes: Any = {f"f{number}_bin": 60 * GRANULE for number in range(5)}
     held_up = slow.enqueue(slow.model("slow", **sizes))
@@ -51,6 +60,7 @@ def test_a_slow_disk_keeps_no_other_job_without_a_slot(slow: Lab, max_files: int
     slow.run_until(reached, **WHOLE)
     assert slow.clock.boot_s() - began_s < 400
     assert slow.job(held_up).stage is Stage.UPLOAD
+    quick.set()
     slow.run(**WHOLE)
     slow.assert_ready(held_up)
     assert all(file.attempts == 0 for file in slow.jobs.files(held_up))
@@ -60,12 +70,17 @@ def test_a_slow_disk_keeps_no_other_job_without_a_slot(slow: Lab, max_files: int
 
 @pytest.mark.parametrize("max_files", [1, 4])
 def test_what_is_read_again_to_be_proven_keeps_no_slot_from_another_job(
-    slow: Lab, max_files: int
+    slow: Lab, quick: threading.Event, max_files: int
 ) -> None:
-    slow.max_files = max_files
-    sizes: Any = {f"f{number}_bin": 40 * GRANULE for number in range(5)}
+    quick.set()
+    slow.max_files, slow.bytes_per_s = 4, 4.0 * GRANULE
+    sizes: Any = {f"f{number}_bin": 40 * GRANULE for number in range(4)}
     touched = slow.enqueue(slow.model("slow", **sizes))
-    slow.run_until(lambda: all(file.mark.offset for file in slow.jobs.files(touched)))
+    files = partial(slow.jobs.files, touched)
+    slow.run_until(lambda: all(file.mark.offset >= 16 * GRANULE for file in files()))
+    assert not any(file.stored for file in files())
+    slow.max_files, slow.bytes_per_s = max_files, None
+    quick.clear()
     for path in (slow.folder / "slow").iterdir():
         path.touch()
     others: list[int] = []
@@ -79,7 +94,8 @@ def test_what_is_read_again_to_be_proven_keeps_no_slot_from_another_job(
 
     again_s = slow.clock.boot_s()
     slow.run_until(reached)
-    assert slow.clock.boot_s() - again_s < 400
+    assert slow.clock.boot_s() - again_s < 14 * BLOCK_S, "no proof was waited for"
     assert slow.job(touched).stage is Stage.UPLOAD
+    quick.set()
     slow.run()
     slow.assert_ready(touched)
