@@ -284,6 +284,7 @@ def test_nothing_between_its_characters_hides_a_known_secret(written: str) -> No
     assert MASK in line
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("secret", ["\\" * 24 + "x", "%" * 24 + "x", "u" * 24 + "x", "%25" * 9])
 @pytest.mark.parametrize("unit", ["\\", "%", "%25", "25", "u0075", "u", "&#x75;", "\u200b"])
 def test_no_secret_that_a_stranger_chose_takes_time_beyond_proportion(
