@@ -81,3 +81,12 @@ def test_a_session_that_cannot_be_ended_keeps_no_other_one_open_and_ends_by_itse
     lab.sim.suspend(SESSION_LIFE_S)
     lab.run()
     assert "closed" in lab.kinds(cancelled)
+
+
+def test_a_service_that_is_down_is_not_asked_about_all_sessions_again_and_again(lab: Lab) -> None:
+    given_up(lab, "one")
+    lab.world.script.add([{"on": "cancel", "do": "status", "status": 503, "times": 0}])
+    asked: list[str] = []
+    lab.boundary = lambda name: asked.append(name) if name == "cancel before" else None
+    lab.run_until(lab.passed(595.0))
+    assert 0 < len(asked) <= 10 * 10, "ten a minute"

@@ -32,6 +32,8 @@ from uploader.store.held import Held
 
 #: For how long a worker ends the sessions of a cancelled job before it is another one's turn.
 CLEANING_S = 60.0
+#: After so many sessions that could not be ended it waits, as after any failure.
+_MOST_REFUSED = 10
 
 _log = logging.getLogger(__name__)
 
@@ -210,7 +212,7 @@ class JobRun:
     def _clean_up(self, control: Fireworks) -> None:
         """End a cancelled job's sessions remotely, and delete its model if that was asked for."""
         if not self._end_sessions():
-            self.held.wait_until(self._context.clock.now())  # behind the others that wait
+            self.held.wait_until(self._context.clock.now())  # the others that wait come first
             return
         deletes = self._job.delete_on_cancel and self._job.created_remotely
         if deletes:
@@ -220,27 +222,30 @@ class JobRun:
     def _end_sessions(self) -> bool:
         """False if there was not enough time for all of them: others wait for their turn.
 
-        One that cannot be ended keeps no other one open; raises what was said of the last.
+        One that cannot be ended keeps no other one open, but a service that is down is not asked
+        about all of them. Raises what was said of the last that could not be ended.
         """
-        clock, ended, error = self._context.clock, list[str](), None
-        until_s = clock.boot_s() + CLEANING_S
+        clock, ended, errors = self._context.clock, list[str](), list[RemoteError]()
+        until_s, all_tried = clock.boot_s() + CLEANING_S, False
         try:
             with closing(self._context.storage(self._stop)) as storage:
                 for file in self._context.jobs.files(self._job.id):
                     if file.session is None or self._is_over(file):
                         continue
-                    if clock.boot_s() >= until_s:
-                        return False
+                    if clock.boot_s() >= until_s or len(errors) >= _MOST_REFUSED:
+                        break
                     try:
                         storage.end(file.session)
                         ended.append(file.path)
                     except RemoteError as refused:
-                        error = refused
+                        errors.append(refused)
+                else:
+                    all_tried = True
         finally:
             self.held.end_sessions(ended)
-        if error is not None:
-            raise error
-        return True
+        if errors:
+            raise errors[-1]
+        return all_tried
 
     def _is_over(self, file: FileState) -> bool:
         """Has the file's session ended by itself? So there is an end of trying to end it."""
