@@ -13,6 +13,7 @@ from uploader.remote import trust
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
 from uploader.runtime import StopToken
+from uploader.sandbox.tls import AcceptedSocket
 
 Serve = Callable[..., Server]
 
@@ -94,5 +95,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tls(certificate: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslsocket_class = AcceptedSocket
     context.load_cert_chain(certificate, certificate.with_name("key.pem"))
     return context

@@ -98,7 +98,6 @@ class Server:
     def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             if self._tls:
-                connection.getpeername()  # Python forgets to close one whose peer is gone already
                 with self._tls.wrap_socket(connection, server_side=True) as wrapped:
                     self._open.append(wrapped)
                     self._converse(wrapped)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import select
 import socket
 import ssl
 import stat
@@ -18,7 +19,9 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
+from uploader.sandbox.folder import DataFolder
 from uploader.sandbox.server import Sandbox
+from uploader.sandbox.tls import Authority
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Remote
@@ -125,6 +128,25 @@ def test_a_client_in_clear_and_one_that_hangs_hold_nobody_up(box: Sandbox, remot
         assert remote.create("f").ok
         assert not clear.recv(65536).startswith(b"HTTP")
         silent.shutdown(socket.SHUT_WR)
+
+
+def test_a_socket_whose_peer_went_while_it_was_accepted_is_closed(box: Sandbox) -> None:
+    assert box.ca_file
+    context = Authority(DataFolder(box.ca_file.parent)).server_context()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        gone = socket.create_connection(listener.getsockname(), DEADLINE_S)
+        accepted, _ = listener.accept()
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.close()
+        ended = select.poll()
+        ended.register(accepted)
+        assert ended.poll(DEADLINE_S * 1000)
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always", ResourceWarning)
+            with pytest.raises(OSError):  # noqa: PT011  # whichever question finds it gone
+                context.wrap_socket(accepted, server_side=True, do_handshake_on_connect=False)
+            gc.collect()
+    assert not seen
 
 
 def test_a_connection_whose_peer_is_gone_already_is_closed(box: Sandbox, remote: Remote) -> None:

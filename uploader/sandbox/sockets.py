@@ -80,11 +80,6 @@ class Server(ThreadingHTTPServer):
         connection, address = super().get_request()
         if self._tls is None:
             return connection, address
-        try:
-            connection.getpeername()  # Python forgets to close one whose peer is gone already
-        except OSError:
-            connection.close()
-            raise
         # The connection's own thread does the handshake, because it may never come.
         wrapped = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return wrapped, address

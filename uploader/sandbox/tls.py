@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 from uploader.sandbox.folder import DataFolder
 
 _CERTIFICATE, _KEY = ".sandbox-ca.pem", ".sandbox-ca.key"
 _NAMES = ("127.0.0.1", "localhost", "::1")
+
+
+class AcceptedSocket(ssl.SSLSocket):
+    """Closed if its peer is gone before the handshake, which Python before 3.13 leaves open."""
+
+    def getpeername(self) -> Any:
+        """As of a socket, for which this is the first question about its peer."""
+        try:
+            return super().getpeername()
+        except OSError:
+            self.close()
+            raise
 
 
 class Authority:
@@ -40,5 +53,6 @@ class Authority:
         """For both ports: TLS 1.2 or newer, a certificate for the names of loopback."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = AcceptedSocket
         self._authority.issue_cert(*_NAMES).configure_cert(context)
         return context
