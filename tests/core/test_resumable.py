@@ -136,8 +136,11 @@ def test_how_long_a_url_lives(expires: str, life_s: float | None) -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["", "b/o", "gs://b/o", "file:///etc/passwd", "https://", "https://:443/b/o", "https://[x"],
-)
+    [
+        "", "b/o", "gs://b/o", "file:///etc/passwd", "https://", "https://:443/b/o", "https://[x",
+        f"{HOST}/b/\ud800", f"{HOST}/b/o?upload_id=\udfff", f"{HOST}/b/o\n",
+    ],
+)  # fmt: skip
 def test_what_is_not_an_upload_url(url: str) -> None:
     with pytest.raises(JobRefused) as caught:
         read_url(url)

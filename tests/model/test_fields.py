@@ -88,6 +88,8 @@ BAD: dict[str, tuple[Any, str, str]] = {
     "no URL": ({"huggingFaceUrl": "org/name"}, "org/name", "write a whole URL"),
     "ftp": ({"githubUrl": "ftp://h/f"}, "githubUrl", "write a whole URL"),
     "URL with a space": ({"githubUrl": "https://h/a b"}, "githubUrl", "write a whole URL"),
+    "URL with half a character": ({"githubUrl": "https://h/\ud800"}, "githubUrl", "whole URL"),
+    "URL with a control character": ({"githubUrl": "https://h/\7"}, "githubUrl", "whole URL"),
     "broken URL": ({"githubUrl": "https://[h/"}, "githubUrl", "IPv6"),
     "public no bool": ({"public": "true"}, "public cannot be true", "boolean"),
     "public a number": ({"supportsTools": 1}, "supportsTools cannot be 1", "boolean"),

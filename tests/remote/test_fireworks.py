@@ -89,10 +89,11 @@ def test_a_list_of_models_is_bounded_in_all(
     assert (len(listed.models), listed.complete, len(server.seen)) == (count, complete, asked)
 
 
+@pytest.mark.parametrize("token", ["t" * 2001, "\ud800", "a\0"])
 def test_a_page_token_that_no_address_holds_is_not_asked_for(
-    serve: Serve, connect: Connect
+    serve: Serve, connect: Connect, token: str
 ) -> None:
-    server = serve(page("a", then="t" * 2001))
+    server = serve(page("a", then=token))
     with pytest.raises(RemoteError, match="a page token that no address holds") as caught:
         connect(server).models("a")
     assert (caught.value.code, len(server.seen)) == (Code.MALFORMED, 1)
@@ -326,6 +327,8 @@ def test_the_whole_map_is_asked_for_and_the_kinds_are_read(serve: Serve, connect
         ({"filenameToSignedUrls": {"a": "http://s/o"}}, JobRefused, "insecure_url"),
         ({"filenameToSignedUrls": {"a": "gs://s/o"}}, JobRefused, "insecure_url"),
         ({"filenameToSignedUrls": {"a": "http://["}}, JobRefused, "insecure_url"),
+        ({"filenameToSignedUrls": {"a": "https://s/\ud800"}}, JobRefused, "insecure_url"),
+        ({"filenameToSignedUrls": {"a": "https://s/o?a=\t"}}, JobRefused, "insecure_url"),
         ({"filenameToSignedUrls": {"a": 1}}, RemoteError, "malformed"),
         ({"filenameToSignedUrls": ["https://s"]}, RemoteError, "malformed"),
         ({}, RemoteError, "malformed"),

@@ -142,6 +142,16 @@ def test_a_session_that_is_longer_than_any_is_not_kept(serve: Serve, storage: St
         storage.start(start_url(server), SIZE)
 
 
+@pytest.mark.parametrize("odd", ["\t", "\x7f", "\x85"])
+def test_a_session_with_a_control_character_is_not_kept(
+    serve: Serve, storage: Storage, odd: str
+) -> None:
+    server = serve()
+    server.replies.append(Reply(201, {"Location": f"{server.base}/b/o?upload_id=a{odd}b"}))
+    with pytest.raises(RemoteError, match="names no usable session"):
+        storage.start(start_url(server), SIZE)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "verdict"),
     [

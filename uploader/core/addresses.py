@@ -22,9 +22,10 @@ def parts_of(url: str) -> SplitResult | None:
     """The parts of an address that anybody may have written; None if it is not one, or too long.
 
     `urlsplit` raises ValueError for half an IPv6 address, and only its ``port`` for a number that
-    no port has: of what is returned here, no part raises anything.
+    no port has: of what is returned here, no part raises anything. It also passes over control
+    characters, and half a character ends whoever sends or keeps it: no address has either.
     """
-    if len(url) > MAX_CHARS:
+    if len(url) > MAX_CHARS or not url.isprintable():
         return None
     try:
         parts = urlsplit(url)
@@ -46,8 +47,7 @@ def trusted(url: str, *, plain: bool) -> bool:
     Never an address with a user in it: that would be a credential somebody else chose.
     """
     parts = parts_of(url)
-    # urlsplit accepts every control character.
-    if parts is None or "\0" in url or "@" in parts.netloc:
+    if parts is None or "@" in parts.netloc:
         return False
     if parts.scheme == "http":
         return plain and is_loopback(parts.hostname or "")

@@ -48,7 +48,8 @@ _ELSEWHERE = {
 
 def _url(text: str) -> str:
     found = urlsplit(text)
-    if found.scheme not in ("http", "https") or not found.hostname or re.search(r"\s", text):
+    is_web = found.scheme in ("http", "https") and found.hostname
+    if not is_web or " " in text or not text.isprintable():
         raise ValueError("write a whole URL: https://huggingface.co/ORG/NAME")
     return text
 

@@ -114,7 +114,7 @@ class Fireworks:
         listed = found.get("models")
         page = map(_object, listed[: MAX_MODELS + 1] if isinstance(listed, list) else ())
         following = _string(found.get("nextPageToken"))
-        if len(following) > _MAX_TOKEN_CHARS:
+        if len(following) > _MAX_TOKEN_CHARS or not following.isprintable():
             raise malformed(Call.GET, "gives a page token that no address holds")
         return [_listed(one, answer) for one in page], following
 
