@@ -10,6 +10,7 @@ from sqlalchemy import update
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.job import FileState, PrefixCrc
 from uploader.engine.body import Body
+from uploader.engine.last_words import LastWord
 from uploader.engine.progress import Meter, Progress
 from uploader.model.links import NOTHING
 from uploader.runtime import StopToken
@@ -189,6 +190,43 @@ def test_before_an_end_files_in_doubt_are_asked_about_though_they_are_not_being_
     offsets = {file.path: file.checkpoint.offset for file in lab.jobs.files(1)}
     assert offsets == held
     assert held["a.bin"] == 3 * GRANULE
+    lab.bytes_per_s = None
+    lab.run()
+    lab.assert_ready()
+
+
+def test_of_many_files_in_doubt_a_few_are_asked_about_at_once_and_no_end_waits(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once, most = [0], [0]
+    run = LastWord.run
+
+    def counted(self: LastWord) -> None:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        try:
+            run(self)
+        finally:
+            at_once[0] -= 1
+
+    monkeypatch.setattr(LastWord, "run", counted)
+    monkeypatch.setattr("uploader.engine.last_words.MOST_OPENERS", 2)
+    names = [f"{letter}.bin" for letter in "abcdefghi"]
+    for fault in (
+        {"on": "put", "do": "cut", "at_byte": 3 * GRANULE},
+        {"on": "query", "do": "status", "status": 503, "retry_after": 600},
+        {"on": "query", "do": "latency", "seconds": 0.4, "times": 0},
+    ):
+        lab.world.script.add([{"match": ".bin", "times": 9, **fault}])
+    lab.bytes_per_s = GRANULE
+    folder = lab.model(still_pt=2 * SIZE)
+    for name in names:
+        (folder / name).write_bytes(bytes(5 * GRANULE))
+    lab.enqueue(folder)
+    lab.max_files = 10
+    lab.run_until(lambda: all(lab.file(name).attempts == 2 for name in names))
+    answered = [name for name in names if lab.file(name).checkpoint.offset]
+    assert (most[0], len(answered)) == (2, 6)
     lab.bytes_per_s = None
     lab.run()
     lab.assert_ready()

@@ -1,7 +1,8 @@
 """What the server holds of each file, asked once before an upload that is stopped ends.
 
 A transfer that is stopped asks by itself. Other files may be in doubt, too: their last PUT was cut,
-by the network or with the worker before this one, and their turn has not come again.
+by the network or with the worker before this one, and their turn has not come again. There may be
+thousands of them, and an end is not to wait: so many are asked about as answer within a second.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from uploader.core.errors import Stopped
 from uploader.core.job import Job
 from uploader.core.upload import Backlog
+from uploader.engine.berths import MOST_OPENERS
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Crew
-from uploader.engine.transfer import Transfer
+from uploader.engine.transfer import ASK_S, Transfer
 from uploader.sources.reader import open_source
 from uploader.store.held import Held
 
@@ -38,6 +40,7 @@ class LastWords:
         self._files = files
         self._crew = crew
         self._heard: set[str] = set()
+        self._ends_s: float | None = None
 
     def heard(self, path: str) -> None:
         """A transfer of that file has ended; after the stop each of them has asked."""
@@ -45,9 +48,13 @@ class LastWords:
             self._heard.add(path)
 
     def ask(self, job: Job) -> bool:
-        """Ask about every file that is still in doubt; False if there is none."""
+        """Ask about some files that are still in doubt; False if there are none, or no time."""
         doubted = [file for file in self._files if file.in_doubt and file.path not in self._heard]
-        for file in doubted:
+        now_s = self._context.clock.boot_s()
+        self._ends_s = self._ends_s or now_s + ASK_S
+        if now_s >= self._ends_s:
+            return False
+        for file in doubted[:MOST_OPENERS]:  # each takes a thread, a connection and an open file
             lane, begun = self._crew.lane(), self._files.begin(file.path)
             self._crew.start(
                 f"job {job.id} {file.path}",
