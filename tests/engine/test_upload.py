@@ -14,7 +14,7 @@ import pytest
 from tests.engine.conftest import GRANULE, Lab
 from tests.engine.test_worker import counting, needs_urls_twice
 from uploader.core.errors import SourceUnreadable
-from uploader.core.job import FileState, Mode, PrefixCrc, Status
+from uploader.core.job import FileState, Mode, PrefixCrc, Stage, Status
 from uploader.core.remote_model import RemoteModel, refuse_different
 from uploader.model.fingerprint import fingerprint_of
 from uploader.model.links import NOTHING
@@ -81,6 +81,28 @@ def test_a_move_is_noticed_of_a_session_that_is_being_used(lab: Lab) -> None:
     lab.run()
     assert lab.job().status is Status.DONE, lab.dump()
     assert all("elsewhere" in (file.object_path or "") for file in lab.jobs.files(1))
+
+
+@pytest.mark.parametrize(
+    ("times", "stage", "code"),
+    [(0, Stage.UPLOAD, "urls_mismatch"), (4, Stage.VALIDATE, "validating")],
+    ids=["for ever", "a few times"],
+)
+def test_a_service_that_moves_the_files_each_time_ends_the_job(
+    lab: Lab, times: int, stage: Stage, code: str
+) -> None:
+    lab.world.config.url_life_s = 8  # so short that a map gives sessions to some files only
+    lab.world.script.add([{"on": "urls", "do": "other-paths", "times": times},
+                          {"on": "start", "do": "latency", "seconds": 4, "times": 0}])  # fmt: skip
+    folder = lab.model()
+    for number in range(8):
+        (folder / f"{number}.bin").write_bytes(bytes(GRANULE))
+    lab.enqueue(folder)
+    lab.run_until(
+        lambda: lab.job().stage is Stage.VALIDATE or lab.job().status is not Status.ACTIVE
+    )
+    reason = lab.job().reason
+    assert (lab.job().stage, reason and reason.code) == (stage, code), lab.dump()
 
 
 def test_a_model_whose_kind_is_not_reported_is_not_another_kind(lab: Lab) -> None:

@@ -229,7 +229,7 @@ class Code(Coded):
     URLS_MISMATCH = (
         "urls_mismatch",
         Status.FAILED,
-        "The service's upload URLs and the job's files do not match one to one.",
+        "The upload URLs and the job's files do not match, or lead to other places each time.",
         "`uploader retry` asks again; if it stays so, ask Fireworks about the model",
     )
     URL_UNUSABLE = (

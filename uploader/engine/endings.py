@@ -44,6 +44,14 @@ def after_loss(file: FileState) -> JobRefused | None:
     return None
 
 
+def after_move(file: FileState) -> JobRefused | None:
+    """The error that ends the job, once the service has moved the file's object too often."""
+    if file.sessions_lost < MAX_SESSIONS_LOST:
+        return None
+    message = f"the service gives {file.path} another place each time, and it starts over"
+    return JobRefused(message, code=Code.URLS_MISMATCH)
+
+
 def urls_refused(error: Exception) -> JobRefused:
     """What a refused getUploadEndpoint means if files are still to be sent (docs/life.md)."""
     words = error.message if isinstance(error, UploaderError) else str(error)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from uploader.core.errors import RemoteError
+from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Mode
 from uploader.core.reasons import Code
@@ -15,7 +15,13 @@ from uploader.core.retry import Cause, cause_of
 from uploader.core.upload import Backlog
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
-from uploader.engine.endings import MANY_SESSIONS_LOST, after_loss, after_mismatch, is_old
+from uploader.engine.endings import (
+    MANY_SESSIONS_LOST,
+    after_loss,
+    after_mismatch,
+    after_move,
+    is_old,
+)
 from uploader.engine.transfer import Transfer
 from uploader.engine.urls import Urls
 from uploader.store.held import Held
@@ -59,10 +65,15 @@ class Restarts:
             self._held.add_event(EventKind.SESSIONS_LOST, message, path)
         return error
 
-    def moved(self, path: str, bytes_sent: int) -> None:
-        """The object has moved: what an old session completes would be lost."""
+    def moved(self, path: str, bytes_sent: int) -> JobRefused | None:
+        """The object has moved: what an old session completes would be lost.
+
+        Returns the error that ends the job if it moves again and again.
+        """
         why = "the service moved the object to another path; the file starts over"
-        self._files.put(self._held.files.drop_session(path, why, bytes_sent=bytes_sent))
+        file = self._held.files.drop_session(path, why, bytes_sent=bytes_sent, lost=True)
+        self._files.put(file)
+        return after_move(file)
 
     def after_vain_put(self, transfer: Transfer) -> None:
         """Nothing was kept of several PUTs in a row: something on the way may not let them through.

@@ -40,13 +40,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from uploader.core.errors import (
-    LeaseLost,
-    RemoteError,
-    SourceAway,
-    Stopped,
-    UploaderError,
-)
+from uploader.core.errors import LeaseLost, RemoteError, SourceAway, Stopped, UploaderError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, Reason, Status, is_costly_put
 from uploader.core.resumable import UploadUrl
@@ -283,7 +277,7 @@ class Upload:
         self._last_words.heard(path)
         try:
             if transfer.moved:
-                self._restarts.moved(path, transfer.progress.bytes_sent)
+                self._start_over_elsewhere(path, transfer.progress.bytes_sent)
             elif transfer.error is not None:
                 self._flush([transfer])
                 file = replace(self._files[path], bytes_sent=transfer.progress.bytes_sent)
@@ -378,7 +372,11 @@ class Upload:
                 transfer.moved = True
                 transfer.stop.cut()
             else:
-                self._restarts.moved(file.path, file.bytes_sent)
+                self._start_over_elsewhere(file.path, file.bytes_sent)
+
+    def _start_over_elsewhere(self, path: str, bytes_sent: int) -> None:
+        if (end := self._restarts.moved(path, bytes_sent)) is not None:
+            self._judge(self._files[path], end, self._job)
 
     def _warn_of_costly_put(self, file: FileState) -> None:
         """Say it once, when the service first gives such a file no session."""
