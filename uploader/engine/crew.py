@@ -106,6 +106,10 @@ class Crew:
     def lane(self) -> Lane:
         """A lane that no errand is using."""
         if not self._resting:
+            for errand in self._errands:
+                if errand.ended:
+                    self._rest(errand)
+        if not self._resting:
             stop = self.token()
             return Lane(stop, self._context.storage(stop))
         lane = self._resting.pop()
@@ -199,7 +203,7 @@ class Crew:
         self.wake.set()
 
     def _rest(self, errand: Errand) -> None:
-        lane = errand.lane
+        lane, errand.lane = errand.lane, None
         if lane is None:
             return
         if errand.error is not None:
