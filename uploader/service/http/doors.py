@@ -269,8 +269,6 @@ async def _body(headers: Headers, receive: Receive, *, read: bool) -> Receive:
 
 
 def _extra(refusal: Refusal) -> Mapping[str, str]:
-    if refusal.code is ApiCode.TOO_FAST:
-        return {"Retry-After": "1"}
     if refusal.code is ApiCode.UNAUTHORIZED:
         return {"WWW-Authenticate": "Bearer"}
     # What is left of the body is not read: the connection ends with the answer.

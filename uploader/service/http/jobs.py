@@ -146,20 +146,22 @@ def _writing(router: APIRouter, site: Site) -> None:
 
     @router.post("/api/jobs", response_model=JobDocument, status_code=HTTPStatus.CREATED)
     def enqueue(body: EnqueueBody) -> Response:
-        request = request_of(body, folder_below(settings.api.roots, body.path))
-        with reading_below(settings.api.roots):
-            plan = planned(request, settings, table, clock.now())
-        refuse_outsiders(settings.api.roots, plan.new.manifest)
+        with site.looks.place():
+            request = request_of(body, folder_below(settings.api.roots, body.path))
+            with reading_below(settings.api.roots):
+                plan = planned(request, settings, table, clock.now())
+            refuse_outsiders(settings.api.roots, plan.new.manifest)
         job_id, is_new = plan.enqueue(table, clock.now())
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
         return Answer(_document(site, job_id), status_code=status)
 
     @router.post("/api/preflight", response_model=PreflightDocument)
     def preflight(body: EnqueueBody) -> Response:
-        request = request_of(body, folder_below(settings.api.roots, body.path))
-        with reading_below(settings.api.roots):
-            seen = inspect(request, settings, table, clock.now())
-        refuse_outsiders(settings.api.roots, seen.manifest)
+        with site.looks.place():
+            request = request_of(body, folder_below(settings.api.roots, body.path))
+            with reading_below(settings.api.roots):
+                seen = inspect(request, settings, table, clock.now())
+            refuse_outsiders(settings.api.roots, seen.manifest)
         return Answer(preflight_document(seen.as_json()))
 
 
@@ -184,13 +186,16 @@ def _verbs(router: APIRouter, site: Site) -> None:
             return _applied(site, job, Verb.RETRY)
         found = table.sealed(table.find(job))
         roots = settings.api.roots
-        folder_below(roots, found.path)
 
         def agree(manifest: Manifest) -> None:
             refuse_outsiders(roots, manifest)
 
-        with reading_below(roots):
-            begun, _ = start_over(table, found, settings, clock, replace=body.replace, agree=agree)
+        with site.looks.place():
+            folder_below(roots, found.path)
+            with reading_below(roots):
+                begun, _ = start_over(
+                    table, found, settings, clock, replace=body.replace, agree=agree
+                )
         return Answer(_document(site, begun.id))
 
 

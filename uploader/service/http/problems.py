@@ -76,7 +76,8 @@ def response(error: UploaderError, headers: Mapping[str, str] | None = None) -> 
     problem = _problem(status, error.code, error.message, error.hint)
     if isinstance(error, PreflightRefused):
         problem["findings"] = [finding.as_json() for finding in error.findings]
-    return _answer(problem, headers)
+    later = {"Retry-After": "1"} if error.code is ApiCode.TOO_FAST else {}
+    return _answer(problem, {**later, **(headers or {})})
 
 
 def install(app: FastAPI) -> None:

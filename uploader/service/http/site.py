@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from uploader.service.http.looks import Looks
 from uploader.service.http.tokens import Keeper
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Site:
     keeper: Keeper
     clock: Clock
     turned_s: Callable[[], float | None] = field(default=no_worker)
+    looks: Looks = field(default_factory=Looks)
 
     @property
     def settings(self) -> Settings:
