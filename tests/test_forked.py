@@ -37,7 +37,7 @@ def fork(body=lambda: time.sleep(600)):
 def wait_for_fork():
     print("ready", flush=True)
     sys.stdin.readline()
-    print(fork(), flush=True)
+    fork(lambda: (print(os.getpid(), flush=True), time.sleep(600)))
     time.sleep(600)
 """
 _WORKER = "with WorkerLock(Path(place)): wait_for_fork()"
@@ -73,6 +73,7 @@ class Forking:
         return self.process.stdout.readline().strip()
 
     def fork(self) -> None:
+        """Until the child has closed what it closes: it says so, for its parent does not know."""
         assert self.process.stdin
         print(file=self.process.stdin, flush=True)
         self.child = int(self.line())
