@@ -24,7 +24,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from uploader.runtime import FORKING, SystemClock, keep_from_children
+from uploader.forks import FORKING, keep_from_children
+from uploader.runtime import SystemClock
 
 #: For how many seconds in all somebody may write into a pipe.
 PATIENCE_S = 30.0

@@ -19,7 +19,6 @@ import socket
 import sys
 import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -229,38 +228,6 @@ def bind(**facts: object) -> None:
 def about() -> Mapping[str, object]:
     """What the lines that this thread logs are about: job, file, attempt, request."""
     return _ABOUT.get()
-
-
-class Unshared(Protocol):
-    """What is open in this process, and must not stay open in a child that outlives it."""
-
-    def let_go(self) -> None:
-        """In the child: close it, and change nothing for the parent. Raises nothing."""
-
-
-#: No child is forked while this is held.
-FORKING = threading.RLock()
-_UNSHARED: weakref.WeakSet[Unshared] = weakref.WeakSet()
-
-
-def keep_from_children(one: Unshared) -> None:
-    """A child that this process forks, such as a trainer's data loader, lets go of ``one``.
-
-    Else a lock would be held, and a connection stay open, for as long as the child lives.
-    """
-    with FORKING:
-        _UNSHARED.add(one)
-
-
-def _let_go() -> None:
-    try:
-        for one in tuple(_UNSHARED):
-            one.let_go()
-    finally:
-        FORKING.release()
-
-
-os.register_at_fork(before=FORKING.acquire, after_in_parent=FORKING.release, after_in_child=_let_go)
 
 
 class Meters:

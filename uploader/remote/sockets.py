@@ -6,7 +6,6 @@ Rules: docs/architecture.md §6 and §7, docs/gcs-resumable.md T13.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import ssl
 import struct
@@ -21,11 +20,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from uploader.core.errors import Stopped
+from uploader.forks import OurDescriptor
 from uploader.remote import trust
 from uploader.remote.answers import MAX_STORAGE_BYTES, BoundedAnswer, read_whole
 from uploader.remote.dial import addresses, dial
 from uploader.remote.http import ANSWER_S, CONNECT_S, LOST
-from uploader.runtime import StopToken, SystemClock, keep_from_children
+from uploader.runtime import StopToken, SystemClock
 
 _CLOCK = SystemClock().boot_s
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -65,7 +65,7 @@ class _Watched(HTTPConnection):
         self._stop = stop
         self._send_timeout_s = send_timeout_s
         self._handle: socket.socket | None = None
-        keep_from_children(self)
+        self._ours: tuple[OurDescriptor, ...] = ()
 
     def _new_conn(self) -> socket.socket:
         connection = self._connected()
@@ -76,6 +76,10 @@ class _Watched(HTTPConnection):
         _keep_alive(connection)
         # A duplicate stays valid while TLS takes the socket over, so a handshake ends too.
         self._handle = connection.dup()
+        # A child that kept them would let what is queued be sent after our own SIGKILL. TLS, also
+        # within TLS, takes over the descriptor and its number, and is not told: it would say
+        # goodbye to the server.
+        self._ours = (OurDescriptor(connection.fileno()), OurDescriptor(self._handle.fileno()))
         self._stop.watch(self._handle)
         if self._stop.stopped:  # it may have been stopped before the watch began
             connection.close()
@@ -112,18 +116,12 @@ class _Watched(HTTPConnection):
             raise ConnectionResetError(errno.ECONNRESET, "closed while sending") from error
 
     def close(self) -> None:
+        self._ours = ()
         super().close()
         handle, self._handle = self._handle, None
         if handle is not None:
             self._stop.unwatch(handle)
             handle.close()
-
-    def let_go(self) -> None:
-        """As `Unshared.let_go`: else what is queued would still be sent after our own SIGKILL."""
-        for one in (self.sock, self._handle):
-            # Below TLS, which would say goodbye in the parent's name.
-            if one is not None and (descriptor := socket.socket.detach(one)) >= 0:
-                os.close(descriptor)
 
 
 class _WatchedTls(_Watched, HTTPSConnection):
