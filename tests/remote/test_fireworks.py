@@ -432,6 +432,15 @@ def test_what_is_kept_of_a_success_never_repeats_the_key(serve: Serve, echoed: C
     assert ECHO.lower() not in repr(warnings).lower()
 
 
+@pytest.mark.parametrize("spelled", [ECHO, ECHO.encode().hex()], ids=["as it is", "hex"])
+def test_no_cut_of_a_files_name_lets_the_beginning_of_the_key_through(
+    serve: Serve, echoed: Connect, spelled: str
+) -> None:
+    name = f"{'n' * (1000 - len(spelled) + 1)}{spelled}"
+    found = echoed(serve(ok({"baseModelDetails": {"huggingfaceFiles": [name]}}))).get("a", "m")
+    assert spelled[:8] not in repr(found)
+
+
 @pytest.mark.parametrize("name", [ECHO, f"x.{ECHO}"])
 def test_an_account_that_is_the_key_is_not_believed(
     serve: Serve, echoed: Connect, name: str

@@ -35,6 +35,7 @@ from uploader.core.documents import job_document
 from uploader.core.errors import NoThread, StoreError, UsageError
 from uploader.core.events import EventKind
 from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, Undelivered, again_after_s, kinds_of
+from uploader.core.redact import ApiKey, remember
 from uploader.remote.webhook import may_reach
 from uploader.runtime import Spawn, spawn
 from uploader.service import daemon
@@ -369,6 +370,33 @@ def test_a_command_that_fails_or_hangs_is_bounded(
     tell_all(hooks)
     assert time.monotonic() - began < 20
     assert why in (lab.outbox.states(["h"])[0].last_error or "")
+
+
+SECRET = "fw_CANARY0123456789abcdef"
+SPELLED = base64.b64encode(f"x {SECRET} y".encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        (f"{SECRET}{'y' * (64 * 1024 - 8)}", ""),
+        (f"{SECRET.encode().hex()}{'y' * (64 * 1024 - 40)}", ""),
+        (f"{SECRET}{'y' * (64 * 1024 - 30)}\nthat is why", "that is why"),
+        (f"that is why\n{SPELLED[:20]}\n{SPELLED[20:]}", None),
+    ],
+    ids=["as it is", "in hexadecimal", "with a line after it", "over lines"],
+)
+def test_no_cut_of_what_a_command_prints_lets_the_end_of_a_secret_through(
+    tmp_path: Path, printed: str, words: str | None
+) -> None:
+    remember(ApiKey(SECRET))
+    said = tmp_path / "said"
+    said.write_text(printed)
+    _, ended = command.finished(["cat", str(said)], b"", {}, 30.0, wiring.clock())
+    found = command.last_words(ended)
+    assert words in (None, found)
+    assert SECRET[-8:] not in found
+    assert SPELLED[20:36] not in found
 
 
 @pytest.mark.skipif(not hasattr(os, "waitid"), reason="an end is not seen without waiting for it")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from uploader.core.events import EventKind
+from uploader.core.redact import redact
 from uploader.core.text import and_more
 
 #: So many are told at once; after that, one in so many seconds.
@@ -59,4 +60,6 @@ class Repeats:
 
 
 def _with(message: str, more: int) -> str:
-    return f"{message[:_MAX_MESSAGE_CHARS]} ({and_more(more)} like it)" if more else message
+    if not more:
+        return message
+    return f"{redact(message)[:_MAX_MESSAGE_CHARS]} ({and_more(more)} like it)"

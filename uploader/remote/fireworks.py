@@ -14,7 +14,7 @@ from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import ACCOUNT_ID
 from uploader.core.keeping import few_lines
 from uploader.core.reasons import Code
-from uploader.core.redact import ApiKey
+from uploader.core.redact import ApiKey, foreign_line
 from uploader.core.remote_model import ListedModel, ModelList, RemoteModel
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
@@ -257,10 +257,11 @@ def _read_model(answer: requests.Response) -> RemoteModel:
 
 def _names(value: object, answer: requests.Response) -> tuple[str, ...] | None:
     """As they came, for they are compared with ours; None if one repeats a secret."""
-    whole = map(str, value) if isinstance(value, list) else ()
-    names = tuple(name[:_MAX_NAME_CHARS] for name in whole)
+    whole, secrets = map(str, value) if isinstance(value, list) else (), secrets_of(answer.request)
+    most = _MAX_NAME_CHARS
+    names = tuple(x if len(x) <= most else foreign_line(x, most, *secrets) for x in whole)
     text = "\n".join(names).lower()
-    echoed = any(secret.lower() in text for secret in secrets_of(answer.request))
+    echoed = any(secret.lower() in text for secret in secrets)
     return None if echoed else names or None
 
 

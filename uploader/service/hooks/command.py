@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 from uploader.core.hooks import Undelivered
-from uploader.core.redact import foreign_line
+from uploader.core.redact import foreign_line, redact
 from uploader.runtime import Clock
 from uploader.settings.load import for_others
 
@@ -49,7 +49,7 @@ def finished(
     timeout_s: float,
     clock: Clock,
 ) -> tuple[int, bytes]:
-    """(exit code, the end of what it printed) of ``command``, with ``given`` as its stdin.
+    """(exit code, the last lines that it printed) of ``command``, with ``given`` as its stdin.
 
     Raises Undelivered if it cannot be run, or does not end within ``timeout_s``.
     """
@@ -73,13 +73,19 @@ def finished(
             # Until it is waited for, no other process and no other group gets its number.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
-    return process.returncode, printed
+    return process.returncode, _whole_lines(printed)
 
 
 def last_words(printed: bytes) -> str:
     """The last line of what a program printed, as it may be kept."""
-    last = printed.decode("utf-8", "replace").strip().rpartition("\n")[2]
+    # A secret may be broken over lines: of its end alone nobody would know what it is.
+    last = redact(printed.decode("utf-8", "replace")).strip().rpartition("\n")[2]
     return foreign_line(last, _MAX_WORDS_CHARS)
+
+
+def _whole_lines(printed: bytes) -> bytes:
+    """Without what is left of the line through which it was cut: it may begin within a secret."""
+    return printed if len(printed) <= _MAX_OUTPUT_BYTES else printed.partition(b"\n")[2]
 
 
 def _unnamed(content: bytes) -> IO[bytes]:
@@ -94,14 +100,17 @@ def _unnamed(content: bytes) -> IO[bytes]:
 
 
 def _finish(process: subprocess.Popen[bytes], timeout_s: float, clock: Clock) -> bytes:
-    """The end of what it printed, once it has ended. Raises Undelivered if its time is up."""
+    """What it printed, once it has ended; a byte more than the most of it if it was cut.
+
+    Raises Undelivered if its time is up.
+    """
     ends_s, printed, pause_s = clock.boot_s() + timeout_s, b"", 1.0
     with selectors.DefaultSelector() as ready:
         output = ready.register(process.stdout or -1, selectors.EVENT_READ)
         while (left_s := ends_s - clock.boot_s()) > 0:
             if ready.select(min(left_s, pause_s)):
                 block = os.read(output.fd, _MAX_OUTPUT_BYTES)
-                printed = (printed + block)[-_MAX_OUTPUT_BYTES:]
+                printed = (printed + block)[-_MAX_OUTPUT_BYTES - 1 :]
                 if block:
                     continue
                 ready.unregister(output.fd)
