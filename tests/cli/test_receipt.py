@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from tests.cli.conftest import Command
 from uploader.cli.reading import reading
+from uploader.core.resumable import encode_crc32c
 
 
 @pytest.fixture
@@ -25,23 +28,71 @@ def test_a_receipt_is_kept_and_compared(uploader: Command, done: Path, home: Pat
     assert (answer.code, answer.err) == (0, "")
     assert answer.out == uploader("receipt", "1", "--json").out
     (home / "receipt.json").write_text(answer.out)
-    for given in ("receipt.json", "1"):
+    for given, origin in (("receipt.json", f"receipt {home / 'receipt.json'}"), ("1", "job 1")):
         same = uploader("verify", given)
         assert (same.code, same.err) == (0, "")
-        assert "as they were sent, 6 of them by CRC32C only" in same.out
+        words = f"as they were sent, 6 of them by CRC32C only (compared with {origin})\n"
+        assert same.out.endswith(words)
     (done / "config.json").unlink()
     differs = uploader("verify", "receipt.json", "--path", done)
     assert differs.code == 12
     assert differs.out.startswith("config.json\tmissing\t")
-    assert "error: " in differs.err
+    assert differs.err.startswith("error: ")
+    assert f"(compared with receipt {home / 'receipt.json'})\n" in differs.err
     document = uploader("verify", "1", "--json").json
     assert document["error"]["code"] == "differs"
     assert [one["path"] for one in document["differences"]] == ["config.json"]
 
 
-def test_a_verification_is_a_document(uploader: Command, done: Path) -> None:
+@pytest.fixture
+def planted(uploader: Command, done: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A receipt of files that were changed afterwards; the user stands where they are."""
+    receipt = uploader("receipt", "1").json
+    (done / "config.json").write_text(changed := "{ }")
+    digest = hashlib.sha256(changed.encode()).hexdigest()
+    crc32c = encode_crc32c(google_crc32c.value(changed.encode()))
+    for one in receipt["subject"]:
+        if one["name"] == "config.json":
+            one["digest"] = {"sha256": digest}
+    for one in receipt["predicate"]["files"]:
+        if one["name"] == "config.json":
+            one |= {"size_bytes": len(changed), "crc32c": crc32c}
+    monkeypatch.chdir(done)
+    return json.dumps(receipt)
+
+
+@pytest.mark.parametrize("name", ["1", "my-model-3p1", "accounts/acme/models/my-model-3p1"])
+def test_a_file_with_the_name_of_a_job_is_not_its_receipt(
+    uploader: Command, planted: str, name: str
+) -> None:
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(planted)
+    answer = uploader("verify", name, "--json")
+    assert (answer.code, answer.json["error"]["code"]) == (12, "differs")
+    assert answer.json["error"]["message"].endswith("(compared with job 1)")
+    assert (answer.json["job_id"], answer.json["receipt"]) == (1, None)
+    asked_for = uploader("verify", f"./{name}")
+    assert asked_for.code == 0
+    assert f"(compared with receipt {Path.cwd() / name})" in asked_for.out
+
+
+def test_whoever_names_a_receipt_as_a_job_hears_how_a_file_is_named(
+    uploader: Command, planted: str
+) -> None:
+    Path("receipt").write_text(planted)
+    answer = uploader("verify", "receipt")
+    assert answer.code == 4
+    assert "there is no job receipt" in answer.err
+    assert "as ./receipt has" in answer.err
+
+
+def test_a_verification_is_a_document(uploader: Command, done: Path, home: Path) -> None:
+    (home / "receipt.json").write_text(uploader("receipt", "1").out)
+    document = uploader("verify", "receipt.json", "--json").json
+    assert (document["job_id"], document["receipt"]) == (None, str(home / "receipt.json"))
     document = uploader("verify", "1", "--json").json
     assert document["schema"] == "uploader.verify/1"
+    assert (document["job_id"], document["receipt"]) == (1, None)
     assert (document["path"], document["differences"]) == (str(done), [])
     assert document["files_total"] == sum(path.is_file() for path in done.rglob("*"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,13 +16,15 @@ from uploader.cli.failures import fail
 from uploader.cli.options import AsJson, OneJob
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_plain, out_wrapped, width
-from uploader.core.errors import Differs, UsageError
+from uploader.core.errors import Differs, NotFound, UsageError
 from uploader.core.receipt_documents import Difference, VerificationDocument, sums
 from uploader.core.text import size
 
 if TYPE_CHECKING:
     from uploader.intake.verify import Proof
     from uploader.settings.schema import Settings
+
+_RECEIPT_HINT = "a receipt is a file with a / in its name, as ./receipt has, or .json at its end"
 
 
 def receipt(
@@ -64,7 +65,8 @@ def verify(
         str,
         typer.Argument(
             metavar="JOB|RECEIPT",
-            help="A job that is done, or the file of its receipt.",
+            help="A job that is done, or the file of its receipt: with a / in its name, or .json"
+            " at its end.",
             show_default=False,
             autocompletion=completion.jobs,
         ),
@@ -96,6 +98,8 @@ def verify(
     document: VerificationDocument = {
         "schema": "uploader.verify/1",
         "model": proof.model,
+        "job_id": proof.job_id,
+        "receipt": proof.receipt,
         "path": str(root),
         "online": online,
         "files_total": len(proof.files),
@@ -111,14 +115,17 @@ def verify(
 
 
 def _proof(settings: Settings, given: str) -> Proof:
-    from uploader.intake.verify import proof_of_job, proof_of_receipt
+    from uploader.intake.verify import names_receipt, proof_of_job, proof_of_receipt
 
-    if given.endswith(".json") or os.path.isfile(given):  # noqa: PTH113 - never raises
+    if names_receipt(given):
         return proof_of_receipt(Path(given))
-    with wiring.Store(settings) as store:
-        known = store.need()
-        job = known.find(given)
-        return proof_of_job(job, known.files(job.id))
+    try:
+        with wiring.Store(settings) as store:
+            known = store.need()
+            job = known.find(given)
+            return proof_of_job(job, known.files(job.id))
+    except NotFound as error:
+        raise NotFound(error.message, hint=f"{error.hint}; {_RECEIPT_HINT}") from None
 
 
 def _differences(
@@ -145,12 +152,13 @@ def _print(found: list[Difference], proof: Proof) -> None:
             out_wrapped(one.message, columns)
     if not found:
         some = f", {proof.by_crc32c} of them by CRC32C only" if proof.by_crc32c else ""
-        out(f"{len(proof.files)} files, {size(proof.size_bytes)}: as they were sent{some}")
+        same = f"{len(proof.files)} files, {size(proof.size_bytes)}: as they were sent{some}"
+        out(f"{same} (compared with {proof.origin})")
 
 
 def _refusal(found: list[Difference], proof: Proof) -> Differs:
     differ = f"{found[0].message}" + (f"; {len(found)} differences in all" if found[1:] else "")
-    return Differs(f"{proof.model}: {differ}")
+    return Differs(f"{proof.model}: {differ} (compared with {proof.origin})")
 
 
 @contextmanager

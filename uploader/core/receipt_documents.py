@@ -106,6 +106,8 @@ class VerificationDocument(TypedDict):
 
     schema: Annotated[Literal["uploader.verify/1"], "The name and version of this document."]
     model: Annotated[str, "The resource name: `accounts/ACCOUNT/models/MODEL`."]
+    job_id: Annotated[int | None, "The job compared with; null if it was a receipt."]
+    receipt: Annotated[str | None, "The file of the receipt compared with; null if it was a job."]
     path: Annotated[str, "The folder whose files were read."]
     online: Annotated[bool, "Whether the service was asked, too."]
     files_total: Annotated[int, "How many files were compared."]

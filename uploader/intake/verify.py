@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from uploader.core.resumable import decode_crc32c, encode_crc32c
 from uploader.core.text import flaw_of_path
 from uploader.core.verdict import Verdict
 from uploader.intake.receipt import require_done
+from uploader.model.kinds import RESOURCE_NAME
 from uploader.sources.digest import Digest, digest
 
 if TYPE_CHECKING:
@@ -58,12 +59,19 @@ class ProvenFile:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What local files are compared with."""
+    """What local files are compared with: what a job, or the file of a ``receipt``, says."""
 
     model: str
     base_url: str
     root: str
     files: tuple[ProvenFile, ...]
+    job_id: int | None = None
+    receipt: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """Who says so, in words."""
+        return f"job {self.job_id}" if self.receipt is None else f"receipt {self.receipt}"
 
     @property
     def size_bytes(self) -> int:
@@ -76,6 +84,15 @@ class Proof:
         return sum(not file.as_sent for file in self.files)
 
 
+def names_receipt(given: str) -> bool:
+    """Whether ``given`` names a file, and not a job.
+
+    No file decides that by being there: somebody else may have put it into this folder.
+    """
+    is_path = "/" in given and not RESOURCE_NAME.fullmatch(given)
+    return is_path or given.endswith(".json")
+
+
 def proof_of_job(job: Job, files: Sequence[FileState]) -> Proof:
     """What the job table knows of a job that is done. Raises VerbRefused if it is not."""
     require_done(job)
@@ -83,7 +100,7 @@ def proof_of_job(job: Job, files: Sequence[FileState]) -> Proof:
         ProvenFile(file.path, file.size_bytes, file.crc32c, file.sha256, file.sha256_as_sent)
         for file in files
     )
-    return Proof(job.model, job.base_url, job.path, proven)
+    return Proof(job.model, job.base_url, job.path, proven, job_id=job.id)
 
 
 def proof_of_receipt(path: Path) -> Proof:
@@ -99,7 +116,7 @@ def proof_of_receipt(path: Path) -> Proof:
         hint = "give a file that this user may read"
         raise UsageError(f"cannot read {path}: {error.strerror}", hint=hint) from None
     try:
-        return _proof(raw)
+        return replace(_proof(raw), receipt=str(path.absolute()))
     except (ValueError, KeyError, TypeError, AttributeError) as flaw:
         why = str(flaw) if type(flaw) is ValueError else "it lacks what a receipt has"
         raise UsageError(f"{path} is not a receipt: {why}", hint=_HINT) from None
