@@ -645,9 +645,25 @@ def test_every_secret_that_others_may_read_or_write_is_reported(
     }
     assert found.warnings == tuple(
         f"others may read or replace {words[name]} in {file}: `chmod 600 {shlex.quote(str(file))}`"
+        + (", unless its group is meant to read it" if mode == 0o640 else "")
         for name, file in files.items()
         if told
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "told"), [(0o640, False), (0o644, True), (0o660, True), (0o600, False)]
+)
+def test_a_secret_of_another_owner_may_be_read_by_its_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, *, told: bool
+) -> None:
+    file = tmp_path / "tls"
+    file.write_text("canary")
+    file.chmod(mode)
+    monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+    found = load(environ={"UPLOADER_API__TLS_KEY_FILE": str(file)})
+    words = f"others may read or replace the TLS key in {file}: `chmod g-w,o= {file}`"
+    assert found.warnings == ((words,) if told else ())
 
 
 def test_a_secret_that_is_not_there_hides_no_other_that_others_may_read(

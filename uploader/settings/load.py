@@ -217,12 +217,24 @@ def _exposed(settings: Settings) -> Iterator[str]:
     """A warning for each file with a secret that others may read, or write."""
     for what, file in _secret_files(settings):
         try:
-            exposed = file.stat().st_mode & (_OTHERS_READ | _OTHERS_WRITE)
+            facts = file.stat()
         except OSError:
             continue  # the code that needs it reports it
-        if exposed:
-            here = shlex.quote(str(file))
-            yield f"others may read or replace {what} in {file}: `chmod 600 {here}`"
+        if cure := _cure_of(file, facts):
+            yield f"others may read or replace {what} in {file}: {cure}"
+
+
+def _cure_of(file: Path, facts: os.stat_result) -> str:
+    """What ends that others may read or write it; empty if they may not.
+
+    One of another owner is often meant to be read by its group, as the keys of `ssl-cert` are: with
+    mode 600 we could not read it, either.
+    """
+    exposed, here = facts.st_mode & (_OTHERS_READ | _OTHERS_WRITE), shlex.quote(str(file))
+    if facts.st_uid != os.geteuid():
+        return f"`chmod g-w,o= {here}`" if exposed & ~stat.S_IRGRP else ""
+    meant = ", unless its group is meant to read it" if exposed == stat.S_IRGRP else ""
+    return f"`chmod 600 {here}`{meant}" if exposed else ""
 
 
 def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
