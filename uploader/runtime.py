@@ -27,6 +27,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from uploader.core.errors import LeaseLost, NoThread, Stopped, UploaderError
+from uploader.core.slowness import Slowness
 
 _log = logging.getLogger(__name__)
 
@@ -269,26 +270,33 @@ METERS = Meters()
 
 
 class DiskCalls:
-    """The calls to a disk that have not returned: nothing can end them, but they can be seen.
-
-    Each is made within ``with``, by any number of threads.
-    """
+    """The calls to a disk, each within ``with``: nothing can end them, but they can be seen."""
 
     def __init__(self, boot_s: Callable[[], float]) -> None:
         self._boot_s = boot_s
         self._began_s: dict[int, float] = {}
+        self._slowness = Slowness()
 
     def __enter__(self) -> None:
         self._began_s[threading.get_ident()] = self._boot_s()
 
     def __exit__(self, *_: object) -> None:
-        del self._began_s[threading.get_ident()]
+        began_s = self._began_s.pop(threading.get_ident())
+        self._slowness = self._slowness.with_call(began_s, self._boot_s())
 
     @property
     def longest_s(self) -> float:
         """For how many seconds the first of them has not returned; 0 if there is none."""
-        began_s = tuple(self._began_s.values())
-        return self._boot_s() - min(began_s) if began_s else 0.0
+        return self._boot_s() - self._first_began_s()
+
+    @property
+    def slow_s(self) -> float:
+        """How many seconds were lately waited in slow calls, as `core/slowness.py` counts them."""
+        began_s, now_s = self._first_began_s(), self._boot_s()
+        return self._slowness.with_call(began_s, now_s).left_s(now_s)
+
+    def _first_began_s(self) -> float:
+        return min(tuple(self._began_s.values()), default=self._boot_s())
 
 
 class StopToken:

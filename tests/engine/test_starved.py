@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader.core.job import Stage
+from uploader.core.job import Stage, Status
 from uploader.sources.local import LocalFile
 
 #: Not slow enough for a disk that counts as silent.
@@ -26,11 +27,11 @@ def quick() -> threading.Event:
 
 @pytest.fixture
 def slow(lab: Lab, quick: threading.Event, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """Its jobs below `slow` have a disk that takes its time for each block."""
+    """Its jobs that are called `slow…` have a disk that takes its time for each block."""
     block = LocalFile.block
 
     def later(file: LocalFile, start: int, count: int) -> bytes:
-        if file._path.is_relative_to(lab.folder / "slow") and not quick.is_set():
+        if file._path.parent.name.startswith("slow") and not quick.is_set():
             lab.clock.wait(threading.Event(), BLOCK_S)
         return block(file, start, count)
 
@@ -99,3 +100,53 @@ def test_what_is_read_again_to_be_proven_keeps_no_slot_from_another_job(
     quick.set()
     slow.run()
     slow.assert_ready(touched)
+
+
+@pytest.mark.parametrize(("max_jobs", "block_s"), [(1, 0.7), (2, BLOCK_S)])
+def test_slow_disks_keep_no_other_job_without_a_place(
+    slow: Lab,
+    quick: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    max_jobs: int,
+    block_s: float,
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "BLOCK_S", block_s)
+    slow.max_jobs = max_jobs
+    sizes: Any = dict.fromkeys(("a_bin", "b_bin"), 400 * GRANULE)
+    slowed = [slow.enqueue(slow.model(f"slow{n}", **sizes)) for n in range(max_jobs)]
+    others: list[int] = []
+
+    def reached() -> bool:
+        if not others:
+            if slow.clock.boot_s() > BLOCK_S:
+                others.append(slow.enqueue(slow.model("other", a_bin=9 * GRANULE)))
+            return False
+        return slow.job(others[0]).stage is Stage.READY
+
+    slow.run_until(reached, **WHOLE)
+    assert slow.clock.boot_s() < 400
+    assert all(slow.job(each).status is Status.ACTIVE for each in slowed)
+    quick.set()
+    slow.run(**WHOLE)
+    for each in slowed:
+        slow.assert_ready(each)
+
+
+def test_what_is_read_again_at_the_end_keeps_no_place_from_another_job(
+    slow: Lab, quick: threading.Event
+) -> None:
+    quick.set()
+    slow.max_jobs = slow.max_files = 1
+    slow.bytes_per_s = 4.0 * GRANULE
+    sizes: Any = {"a_bin": 20 * GRANULE, "b_bin": 20 * GRANULE, "c_bin": 6 * GRANULE}
+    touched = slow.enqueue(slow.model("slow", **sizes))
+    slow.run_until(lambda: slow.job(touched).files_stored == 2)
+    slow.bytes_per_s = None
+    quick.clear()
+    for file in slow.jobs.files(touched):
+        if file.stored:
+            (slow.folder / "slow" / file.path).touch()
+    other = slow.enqueue(slow.model("other", a_bin=9 * GRANULE))
+    slow.run_until(lambda: slow.job(other).stage is Stage.READY)
+    assert slow.job(touched).files_stored == 3
+    assert slow.job(touched).stage is Stage.UPLOAD

@@ -85,14 +85,15 @@ class Crew:
         self._resting: list[Lane] = []
 
     @property
-    def held_up(self) -> bool:
-        """Whether a disk does not answer one of the errands. For any thread."""
-        return any(silent(errand.stop) for errand in tuple(self._errands))
+    def tokens(self) -> tuple[StopToken, ...]:
+        """Those of the errands. For any thread."""
+        return tuple(errand.stop for errand in tuple(self._errands))
 
     @property
     def holds_back(self) -> bool:
         """Whether its files take so long to read that no further one is begun."""
-        return self.held_up or any(one.slotless and one.prepares for one in self._errands)
+        reads_for_long = any(one.slotless and one.prepares for one in self._errands)
+        return reads_for_long or any(map(silent, self.tokens))
 
     @property
     def busy(self) -> bool:

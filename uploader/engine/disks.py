@@ -1,9 +1,13 @@
-"""When a disk counts as silent: what waits for it then holds up nobody else.
+"""When a disk counts as silent or as slow: what waits for it then holds up nobody else.
 
 Nothing ends a call to a hung file server, nor the thread in it. But a transfer gives its slot back,
 and a job its place among the jobs at work. Nothing new is begun for such a job, so that its waiting
 threads stay as few as it had files in flight. It keeps its lease: its threads go on by themselves,
 and another worker of the same machine would get no answer either.
+
+A disk that answers, but slowly, is not waited for in vain: its job goes on as before, and slots
+change hands by themselves (`core/turns.py`). But it gives its place up, too: otherwise as many such
+folders as there are places would keep every other job from being begun, for days.
 """
 
 from __future__ import annotations
@@ -24,14 +28,19 @@ def silent(stop: StopToken) -> bool:
     return stop.disk.longest_s >= PATIENCE_S
 
 
+def slow(stop: StopToken) -> bool:
+    """Whether threads with that token have lately waited for a disk most of the time."""
+    return stop.disk.slow_s >= PATIENCE_S
+
+
 class Placed(Protocol):
     """A job that a worker works on."""
 
     @property
-    def held_up(self) -> bool:
-        """Whether it waits for a disk that does not answer."""
+    def slowed(self) -> bool:
+        """Whether its disk is slow, or silent."""
 
 
 def places(runs: Collection[Placed]) -> int:
     """How many of the places for jobs at work those take."""
-    return len(runs) - min(MOST_HELD_UP, sum(run.held_up for run in runs))
+    return len(runs) - min(MOST_HELD_UP, sum(run.slowed for run in runs))

@@ -21,7 +21,7 @@ from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.retry import Block, Decision, Fail, RetryAt
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
-from uploader.engine.disks import PATIENCE_S, silent
+from uploader.engine.disks import PATIENCE_S, silent, slow
 from uploader.engine.endings import ModelUsedUp
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
@@ -93,8 +93,17 @@ class JobRun:
     @property
     def held_up(self) -> bool:
         """Whether it waits for a disk that does not answer."""
-        upload = self._upload
-        return silent(self._stop) or (upload is not None and upload.held_up)
+        return any(map(silent, self._tokens))
+
+    @property
+    def slowed(self) -> bool:
+        """Whether its disk is slow, or silent."""
+        return any(map(slow, self._tokens))
+
+    @property
+    def _tokens(self) -> tuple[StopToken, ...]:
+        upload = self._upload  # read only once: the job's thread may clear it
+        return (self._stop,) if upload is None else (self._stop, *upload.tokens)
 
     def look_at_disk(self, boot_s: float) -> bool:
         """Let the row say whether it waits for a disk; True if that has changed. Raises StoreError.

@@ -71,6 +71,7 @@ from uploader.engine.restarts import Restarts
 from uploader.engine.sessions import Asking, Opening
 from uploader.engine.transfer import Transfer
 from uploader.engine.urls import Urls
+from uploader.runtime import StopToken
 from uploader.store.held import Held
 
 #: How many sessions a thread opens in a row.
@@ -124,9 +125,9 @@ class Upload:
             self._join_transfers()
 
     @property
-    def held_up(self) -> bool:
-        """Whether a disk does not answer. For any thread."""
-        return self._crew.held_up
+    def tokens(self) -> tuple[StopToken, ...]:
+        """Those of what is running. For any thread."""
+        return self._crew.tokens
 
     def stop(self) -> None:
         """Every transfer stops at its next block, and none starts. For any thread."""

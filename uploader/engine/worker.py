@@ -304,8 +304,9 @@ class Worker:
             except NoThread:  # it is due again in a minute
                 self._heals = False
         self._cut_after_grace(boot_s)
-        left = [run for run in tuple(self._runs.values()) if run.look_at_disk(boot_s)]
-        return changed or bool(left)
+        runs = tuple(self._runs.values())
+        told = [run for run in runs if run.look_at_disk(boot_s)]
+        return changed or bool(told) or any(run.slowed for run in runs)
 
     def _watching(self) -> Every:
         """How often leases are looked at: one that ends by itself does so only after a while."""
