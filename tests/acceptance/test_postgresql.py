@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import DEADLINE_S, GRANULE, MIB, Stopwatch, World, until
+from tests.forking import Forking, forking
 from tests.postgresql import PASSWORD, Cluster
 from uploader.core.job import Scope
 from uploader.store.database.dialect import ChangeWatch, connected_workers, open_engine
 from uploader.store.database.migrate import HEAD
 from uploader.store.jobs import Jobs
 
+__all__ = ["forking"]
 pytestmark = [pytest.mark.acceptance, pytest.mark.long]
 
 LEASE_S = 2.0
@@ -130,3 +135,37 @@ def test_a_worker_on_another_machine_is_seen(shared: World) -> None:
         enqueued = shared.uploader("enqueue", shared.model("model", weights_bin=MIB))
         assert "no worker" not in enqueued.stderr
         until(lambda: shared.job()["status"] == "done")
+
+
+_UPLOADS = """
+import uploader
+threading.Thread(target=uploader.upload, args=(place,), daemon=True).start()
+wait_for_fork()
+"""
+
+
+def _open_in(pid: int) -> Iterator[str]:
+    """What its descriptors, beyond the first three, lead to: paths, or kinds and numbers."""
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            if int(one.name) > 2:
+                yield str(one.readlink())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says what a process has open")
+def test_nothing_of_an_upload_is_open_in_a_child(
+    shared: World, forking: Callable[[str, str], Forking], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in shared.environment.items():
+        monkeypatch.setenv(name, value)
+    model = shared.model("model", weights_bin=8 * MIB)
+    shared.hold("weights.bin", MIB)
+    parent = forking(_UPLOADS, str(model))
+    until(shared.received)
+    until(lambda: shared.job()["files_stored"] == 2)  # nothing is just being opened
+    until(lambda: str(model / "weights.bin") in _open_in(parent.process.pid))
+    parent.fork()
+    sockets = [name for name in _open_in(parent.process.pid) if name.startswith("socket:")]
+    assert len(sockets) > 3, "to the storage, and to the database"
+    assert set(_open_in(parent.child)) == {os.devnull}
+    shared.release()

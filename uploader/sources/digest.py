@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Callable
@@ -42,11 +43,13 @@ def digest(path: Path, on_bytes: Callable[[int], None], size_bytes: int) -> Dige
         raise unreadable(path, error) from None
     try:
         file = LocalFile(path, descriptor, StopToken(), linked=False)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    with contextlib.closing(file):
         if file.size_bytes != size_bytes:
             return Digest(file.size_bytes, 0, "")
         return _read(file, on_bytes)
-    finally:
-        os.close(descriptor)
 
 
 def _read(file: LocalFile, on_bytes: Callable[[int], None]) -> Digest:

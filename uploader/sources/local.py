@@ -18,11 +18,15 @@ from uploader.core.errors import (
 )
 from uploader.core.job import FileState, ManifestFile
 from uploader.core.reasons import Code
+from uploader.forks import keep_from_children
 from uploader.model.fingerprint import fingerprint_of, is_linked, same, untouched
 from uploader.model.folder import Folder, scan
 from uploader.model.links import NOTHING, Private, home_of, open_below
 from uploader.model.safetensors import has_sound_header
 from uploader.runtime import StopToken
+
+#: Seconds in which a disk that answers has done so.
+_PROMPT_S = 1.0
 
 
 class LocalFolder:
@@ -111,6 +115,7 @@ class LocalFile:
         self._path = path
         self._descriptor = descriptor
         self._stop = stop
+        keep_from_children(self)
 
     def check(self) -> None:
         """As `OpenFile.check`: by what the file system says of the open file."""
@@ -154,7 +159,16 @@ class LocalFile:
 
     def close(self) -> None:
         """As `OpenFile.close`."""
-        os.close(self._descriptor)
+        descriptor, self._descriptor = self._descriptor, -1  # it may soon be another file's
+        os.close(descriptor)
+
+    def let_go(self) -> None:
+        """As `Unshared.let_go`: else the disk would stay in use for as long as the child lives.
+
+        On a disk that does not answer it stays open: there closing it may wait, too.
+        """
+        if self._descriptor >= 0 and self._stop.disk.longest_s < _PROMPT_S:
+            self.close()
 
 
 def _may_be_unmounted(root: Path) -> bool:

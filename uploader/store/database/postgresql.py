@@ -24,10 +24,12 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from uploader.core.distribution import install
 from uploader.core.errors import UsageError
 from uploader.core.store_reasons import StoreCode
+from uploader.forks import OurDescriptor
 from uploader.store.database.causes import REFUSED, Cause
 from uploader.store.database.moments import FIRST, LAST
 
@@ -195,7 +197,8 @@ def _prepare(engine: Engine, lock_timeout_s: float) -> None:
     )
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _: object) -> None:
+    def prepare(connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["ours"] = OurDescriptor(connection.pgconn.socket)  # as long as it is open
         if connection.info.parameter_status("server_encoding") != "UTF8":
             hint = "create it with ENCODING 'UTF8'"
             raise UsageError("the PostgreSQL database does not keep text as UTF-8", hint=hint)
