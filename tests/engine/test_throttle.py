@@ -13,6 +13,7 @@ import pytest
 from tests.simulation.sim import Sim
 from uploader.core.errors import Stopped
 from uploader.core.timetable import UNLIMITED, Entry, Timetable, always, local_time
+from uploader.engine.berths import Berths
 from uploader.engine.throttle import Slots, Throttle
 from uploader.runtime import StopToken
 from uploader.sources.reader import BLOCK_BYTES
@@ -213,3 +214,93 @@ def test_files_in_excess_give_up_their_slots() -> None:
     assert (slots.yields(1), slots.yields(2)) == (True, False)
     slots.give(1)
     assert (slots.yields(1), slots.yields(2)) == (False, False)
+
+
+def starved(clock: Sim, slots: Slots, *job_ids: int, seconds: int = 31) -> None:
+    """Those jobs ask for a slot each second, in vain."""
+    for _ in range(seconds):
+        clock.suspend(1)
+        for job_id in job_ids:
+            assert not slots.take(job_id, threading.Event())
+
+
+def test_a_file_stops_for_a_job_that_waits_for_long_however_often_it_was_asked_before() -> None:
+    clock = Sim(1)
+    slots = Slots(clock, 1)
+    assert slots.take(1, threading.Event())
+    starved(clock, slots, 2)
+    for _ in range(5):
+        assert slots.is_anothers_turn(1)
+    assert slots.stops(1)
+    assert not slots.stops(1), "one is enough"
+    slots.give(1)
+    assert slots.take(2, threading.Event())
+    assert not slots.is_anothers_turn(1)
+
+
+def test_a_job_that_gave_its_slot_away_waits_as_long_as_any_other() -> None:
+    """It wanted more than it had; that is no reason to take the slot back at once."""
+    clock = Sim(1)
+    slots = Slots(clock, 1)
+    assert slots.take(1, threading.Event())
+    starved(clock, slots, 1, 2)
+    assert slots.stops(1)
+    slots.give(1)
+    assert slots.take(2, threading.Event())
+    starved(clock, slots, 1, seconds=29)
+    assert not slots.stops(2)
+    starved(clock, slots, 1, seconds=2)
+    assert slots.stops(2)
+
+
+def test_one_file_stops_for_each_job_that_waits_for_long() -> None:
+    clock = Sim(1)
+    slots = Slots(clock, 4)
+    for _ in range(4):
+        assert slots.take(1, threading.Event())
+    starved(clock, slots, 2, 3)
+    assert [slots.stops(1) for _ in range(4)] == [True, True, False, False]
+
+
+def test_a_job_that_was_stopped_for_and_gets_no_slot_is_stopped_for_again() -> None:
+    clock = Sim(1)
+    slots = Slots(clock, 2)
+    for _ in range(2):
+        assert slots.take(1, threading.Event())
+    starved(clock, slots, 2)
+    assert slots.stops(1)
+    slots.set(1)
+    slots.give(1)
+    starved(clock, slots, 2)
+    assert slots.stops(1)
+
+
+def test_small_files_that_wait_use_up_nobodys_turn() -> None:
+    clock = Sim(1)
+    slots = Slots(clock, 1)
+    own = Berths(slots, 1, threading.Event(), lambda: True)
+    large = own.take(small=False)
+    assert large
+    for _ in range(100):
+        clock.suspend(1)
+        assert not slots.take(2, threading.Event())
+        assert own.take(small=True) is None
+    assert slots.stops(1)
+    large()
+    assert slots.take(2, threading.Event())
+
+
+def test_small_files_that_share_a_slot_leave_it_to_a_job_that_waits_for_long() -> None:
+    clock = Sim(1)
+    slots = Slots(clock, 1)
+    own = Berths(slots, 1, threading.Event(), lambda: True)
+    own.saw([1.0])
+    leave = [own.take(small=True)]
+    for _ in range(40):
+        clock.suspend(1)
+        leave.append(own.take(small=True))  # before the one that was there is gone
+        if slots.take(2, threading.Event()):
+            return
+        if done := leave.pop(0):
+            done()
+    pytest.fail("the slot never became free")

@@ -58,7 +58,7 @@ class Berths:
 
     def _joins(self, most: int) -> bool:
         with self._lock:
-            if self._slots.yields(self._job_id):
+            if self._slots.is_anothers_turn(self._job_id):
                 return False  # a slot that is shared would never become free by itself
             if self._small >= self._shared * most:
                 if not self._slots.take(self._job_id, self._waiting):

@@ -184,7 +184,7 @@ class Crew:
         slots = self._context.slots
         for errand in self._errands:
             reads = errand.prepares and not errand.slotless
-            if silent(errand.stop) or (reads and slots.is_anothers_turn(self._job_id)):
+            if silent(errand.stop) or (reads and slots.stops(self._job_id)):
                 errand.slotless = True
                 errand.done()
 

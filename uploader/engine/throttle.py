@@ -34,7 +34,10 @@ class Shares(NamedTuple):
 
 
 class _Wait(NamedTuple):
-    """A job that found no slot: what to set once one is free, when it asked last and at first."""
+    """A job that found no slot: what to set once one is free, when it asked last, and when first.
+
+    First is since it has had no slot at all: a job that wants one more waits for no other's.
+    """
 
     event: threading.Event
     asked_s: float
@@ -64,7 +67,7 @@ class Slots:
         with self._lock:
             if not may_start(job_id, self._running, self._wanting(), self._files, self._last):
                 now_s = self._clock.boot_s()
-                known = self._waiting.get(job_id)
+                known = None if self._running[job_id] else self._waiting.get(job_id)
                 self._waiting[job_id] = _Wait(waiting, now_s, known.since_s if known else now_s)
                 return False
             self._waiting.pop(job_id, None)
@@ -84,25 +87,28 @@ class Slots:
             self._running += Counter()  # without those that have none
             self._wake()
 
-    def yields(self, job_id: int) -> bool:
-        """Should one of the job's files give up its slot, now that its bytes are confirmed?"""
-        with self._lock:
-            if should_yield(job_id, self._running, self._wanting(), self._files):
-                return True
-        return self.is_anothers_turn(job_id)
-
     def is_anothers_turn(self, job_id: int) -> bool:
-        """Should one of the job's files stop here? If so, no other one for the same reason soon."""
+        """Should the job begin no further file, so that its slots become free?"""
+        with self._lock:
+            return self._has_too_many(job_id) or self._starved_by(job_id) is not None
+
+    def yields(self, job_id: int) -> bool:
+        """Should this file of the job give up its slot, now that its bytes are confirmed?
+
+        If so it has to: another one is not asked to for the same reason.
+        """
+        with self._lock:
+            return self._has_too_many(job_id) or self._gives_way(job_id)
+
+    def stops(self, job_id: int) -> bool:
+        """Should this file of the job stop here, though nothing confirms its last bytes?
+
+        If so it has to, as for `yields`.
+        """
         if not self._waiting:  # asked for each block
             return False
         with self._lock:
-            now_s, wanting = self._clock.boot_s(), self._wanting()
-            starved = [one for one in wanting if now_s - self._waiting[one].since_s >= _STARVED_S]
-            if not should_stop(job_id, self._running, starved, self._files):
-                return False
-            for one in starved:
-                self._waiting[one] = self._waiting[one]._replace(since_s=now_s)
-            return True
+            return self._gives_way(job_id)
 
     def shares(self, job_id: int) -> Shares:
         """How the files in flight are spread over the jobs."""
@@ -117,6 +123,25 @@ class Slots:
         """How many files are in flight, and whether more want to be."""
         with self._lock:
             return sum(self._running.values()), bool(self._wanting())
+
+    def _has_too_many(self, job_id: int) -> bool:
+        return should_yield(job_id, self._running, self._wanting(), self._files)
+
+    def _starved_by(self, job_id: int) -> int | None:
+        """The job that has waited longest for a slot of that job's; None if it may keep them."""
+        longest_s = self._clock.boot_s() - _STARVED_S
+        wanting = [one for one in self._wanting() if not self._running[one]]
+        starved = [one for one in wanting if self._waiting[one].since_s <= longest_s]
+        if not should_stop(job_id, self._running, starved, self._files):
+            return None
+        return min(starved, key=lambda one: self._waiting[one].since_s)
+
+    def _gives_way(self, job_id: int) -> bool:
+        """One file is enough for a job that waits: it gets the slot that becomes free."""
+        if (starved := self._starved_by(job_id)) is None:
+            return False
+        self._waiting[starved] = self._waiting[starved]._replace(since_s=self._clock.boot_s())
+        return True
 
     def _wanting(self) -> list[int]:
         since_s = self._clock.boot_s() - _ASKS_EVERY_S
