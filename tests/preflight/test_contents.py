@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.model.build import BASE, check, folder
+from tests.model.build import BASE, SHARDED, check, folder
+from uploader import files
 from uploader.core.job import Kind
 from uploader.model.folder import scan
 from uploader.model.names import TOKENIZERS, needed
 from uploader.model.reading import TooLong, read_object
 from uploader.preflight import contents as contents_room
 from uploader.preflight.contents import Contents
+from uploader.preflight.registry import findings
 
 JSON = [name for name in BASE if name.endswith(".json")]
 LONG = b'{"architectures": ["LlamaForCausalLM"], "chat_template": "' + b"x" * 300_000 + b'"}'
+_DEADLINE_S = 20.0
 VALUES = b'{"a": [' + b",".join([b"0"] * 1000) + b"]}"
 
 
@@ -66,3 +70,40 @@ def test_no_pattern_makes_a_json_one_that_is_read() -> None:
     assert not any(glob.endswith(("*", ".json")) for glob in TOKENIZERS if {*"*?["} & {*glob})
     assert not any(map(needed, ("tokenizer.model.v1.json", "tokenizer.model.v1x2.json")))
     assert all(map(needed, ("tokenizer.model.v3", "tokenizer.model.v11", "tokenizer.model.v7m1")))
+
+
+def test_a_disk_that_does_not_answer_keeps_no_other_folder_from_being_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of the folder is read when it ceases to answer."""
+    names = {**SHARDED, "small.txt": b"version"}
+    good, hung = (scan(folder(tmp_path / name, names), ["*"]) for name in ("good", "hung"))
+    may, waits = threading.Event(), threading.Semaphore(0)
+    opens = files.descriptor_of
+    reads = files.read
+
+    def wait_for(path: Path) -> None:
+        if path.parent == hung.root and path.name == silent:
+            waits.release()
+            assert may.wait(_DEADLINE_S)
+
+    def open_it(path: Path, *how: Any, **more: Any) -> int:
+        wait_for(path)
+        return opens(path, *how, **more)
+
+    def read_it(path: Path, *how: Any, **more: Any) -> Any:
+        wait_for(path)
+        return reads(path, *how, **more)
+
+    monkeypatch.setattr(files, "descriptor_of", open_it)
+    monkeypatch.setattr(files, "read", read_it)
+    try:
+        for silent in names:
+            threading.Thread(target=findings, args=(hung, Kind.BASE), daemon=True).start()
+            assert waits.acquire(timeout=_DEADLINE_S), silent
+            check_good = threading.Thread(target=findings, args=(good, Kind.BASE), daemon=True)
+            check_good.start()
+            check_good.join(_DEADLINE_S)
+            assert not check_good.is_alive(), silent
+    finally:
+        may.set()

@@ -6,10 +6,10 @@ import re
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from uploader.core.errors import UsageError
+from uploader.core.once import once
 from uploader.core.text import shown
 from uploader.model.folder import Folder
 from uploader.model.names import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -66,7 +66,7 @@ class Factors:
     #: Names of everything else: whole weights and biases.
     whole: list[str] = field(default_factory=list)
 
-    @cached_property
+    @once
     def modules(self) -> dict[str, None]:
         """Every adapted module once."""
         return dict.fromkeys((*self.a, *self.b, *self.embeddings))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from uploader import files
 from uploader.core.job import Kind
+from uploader.core.once import once
 from uploader.model.adapter import Factors, factors
 from uploader.model.folder import Folder
 from uploader.model.index import Index, Shards, indexed, numbered, read_index
@@ -94,13 +94,13 @@ class Contents:
         """The files with those roles, whatever is in them."""
         return [name for name in self.folder.names if role(name) in roles]
 
-    @cached_property
+    @once
     def pointers(self) -> frozenset[str]:
         """Small files that Git LFS put in place of the real ones."""
         small = (f for f in self.folder.manifest.files if f.size_bytes <= _POINTER_MAX_BYTES)
         return frozenset(file.path for file in small if _is_pointer(self.root / file.path))
 
-    @cached_property
+    @once
     def sound(self) -> frozenset[str]:
         """The files with real content: neither empty nor a pointer."""
         files = self.folder.manifest.files
@@ -146,7 +146,7 @@ class Contents:
         """What is wrong with every other safetensors file."""
         return self._read_headers[1]
 
-    @cached_property
+    @once
     def _read_headers(self) -> tuple[dict[str, Header], dict[str, Malformed]]:
         headers: dict[str, Header] = {}
         headerless: dict[str, Malformed] = {}
@@ -164,13 +164,13 @@ class Contents:
                     headerless[name] = light(problem)
         return headers, headerless
 
-    @cached_property
+    @once
     def factors(self) -> Factors | None:
         """The tensors of an adapter; None if they cannot be read."""
         header = self.headers.get(ADAPTER_WEIGHTS[0])
         return factors(header.tensors) if header else None
 
-    @cached_property
+    @once
     def indexes(self) -> Mapping[str, Index]:
         """Every valid index of weights, by the file's name."""
         indexes: dict[str, Index] = {}
@@ -187,13 +187,13 @@ class Contents:
                     self.trouble[name] = light(problem)
         return indexes
 
-    @cached_property
+    @once
     def whole(self) -> bool:
         """Whether every file of the weights is there and has a header."""
         files = {name for name in self.present if name.endswith(".safetensors")}
         return files == self.headers.keys() and not any(s.missing for s in self.shards)
 
-    @cached_property
+    @once
     def shards(self) -> tuple[Shards, ...]:
         """Every set of shards, complete or not: by its index, else by its names."""
         known = [indexed(name, index, self.present) for name, index in self.indexes.items()]
