@@ -10,14 +10,15 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy import event as sa_event
 
-from tests.store.conftest import Hands, mark_stored, open_session
+from tests.store.conftest import BASE_URL, Hands, mark_stored, open_session
 from uploader.core import repeats
 from uploader.core.errors import LeaseLost
 from uploader.core.events import EventKind
-from uploader.core.job import Event, FileState, Mode, NewJob, PrefixCrc, Reason
+from uploader.core.job import Event, FileState, Mode, NewJob, PrefixCrc, Reason, Stage
 from uploader.core.lifecycle import Verb
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import read_url
+from uploader.store.claims import Claims
 from uploader.store.held import Held
 from uploader.store.held_files import FileProgress, StoredFile
 from uploader.store.jobs import Jobs
@@ -131,9 +132,33 @@ def test_what_fails_the_same_way_for_ever_is_counted_and_seldom_told(
     last, resumed, end = told[-3:]
     assert last.message.startswith(f"no answer to request {tries - 1}")
     assert (resumed.kind, end.kind) == ("session_resumed", "failed")
-    counted = [re.search(r"and ([\d,]+) more", event.message) for event in (*failed, last)]
-    left_out = sum(int(found[1].replace(",", "")) for found in counted if found)
+    left_out = sum(others(event.message) for event in (*failed, last))
     assert left_out + len(failed) + 1 == tries
+
+
+@pytest.mark.usefixtures("terse")
+def test_a_job_that_is_given_back_after_each_try_is_told_as_seldom(
+    claims: Claims, enqueue: Callable[..., int], clock: Hands, told: list[Event]
+) -> None:
+    enqueue()
+    tries = 40
+    for number in range(tries):
+        held = claims.claim("worker", BASE_URL, tuple(Stage), 60)
+        assert held is not None
+        held.add_event(EventKind.SESSION_RESUMED, f"at byte {number}", PATH)
+        held.files.mark_failed(PATH, Reason("net", f"no answer to {number}"), None, bytes_sent=9)
+        held.release()
+        clock.at += timedelta(seconds=3)
+    for kind in (EventKind.FILE_FAILED, EventKind.SESSION_RESUMED):
+        messages = [event.message for event in told if event.kind == kind]
+        assert len(messages) <= repeats.FIRST + 2 * (1 + 3 * tries // 60)
+        assert [others(message) for message in messages[: repeats.FIRST]] == [0] * repeats.FIRST
+        assert tries - 20 <= len(messages) + sum(map(others, messages)) <= tries
+
+
+def others(message: str) -> int:
+    found = re.search(r"and ([\d,]+) more like it", message)
+    return int(found[1].replace(",", "")) if found else 0
 
 
 @pytest.mark.usefixtures("terse")

@@ -2,14 +2,16 @@
 
 A service that stays away for days fails thousands of files a minute between them. Of each kind the
 first are told, then one a minute, with the number of those that were left out before it; the counts
-in the rows of files and jobs are of all.
+in the rows of files and jobs are of all. A job that waits is given back and taken again, maybe each
+second: what was told of it counts on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from uploader.core.events import EventKind
 from uploader.core.redact import redact
@@ -18,6 +20,8 @@ from uploader.core.text import and_more
 #: So many are told at once; after that, one in so many seconds.
 FIRST = 100
 EVERY_S = 60.0
+#: Of so many jobs a worker remembers it; of the others, the first are told once more.
+_MOST_JOBS = 4096
 #: Of the message of one that also tells of others: how many of them must still fit into its row.
 _MAX_MESSAGE_CHARS = 900
 
@@ -26,14 +30,22 @@ _MAX_MESSAGE_CHARS = 900
 class _Told:
     at: datetime
     may_tell: float
+    may_tell_last: float = 1.0
     left_out: int = 0
     message: str = ""
     path: str | None = None
 
+    def see(self, now: datetime) -> None:
+        """As time passes, more may be told; a clock that is set back takes nothing away."""
+        more = max(0.0, (now - self.at).total_seconds()) / EVERY_S
+        self.may_tell = min(FIRST, self.may_tell + more)
+        self.may_tell_last = min(1.0, self.may_tell_last + more)
+        self.at = now
+
 
 @dataclass(slots=True)
 class Repeats:
-    """What was told of one job, and left out, since a worker took it."""
+    """What was told of one job, and left out, since a worker took it for the first time."""
 
     _told: dict[tuple[EventKind, str], _Told] = field(default_factory=dict)
 
@@ -42,8 +54,7 @@ class Repeats:
     ) -> str | None:
         """The message to write; None if this event is left out. ``like``: what makes two alike."""
         mine = self._told.setdefault((kind, like), _Told(now, FIRST))
-        passed_s = max(0.0, (now - mine.at).total_seconds())
-        mine.may_tell, mine.at = min(FIRST, mine.may_tell + passed_s / EVERY_S), now
+        mine.see(now)
         if mine.may_tell < 1:
             mine.left_out, mine.message, mine.path = mine.left_out + 1, message, path
             return None
@@ -51,12 +62,23 @@ class Repeats:
         more, mine.left_out = mine.left_out, 0
         return _with(message, more)
 
-    def last(self) -> Iterator[tuple[EventKind, str, str | None]]:
-        """Kind, message and path of the last of each kind that was left out, with the others."""
+    def last(
+        self, now: datetime, *, seldom: bool = False
+    ) -> Iterator[tuple[EventKind, str, str | None]]:
+        """Kind, message and path of the last of each kind that was left out, with the others.
+
+        ``seldom``: once a minute at most; until then it stays left out.
+        """
         for (kind, _), mine in self._told.items():
-            if mine.left_out:
-                more, mine.left_out = mine.left_out - 1, 0
+            mine.see(now)
+            if mine.left_out and (mine.may_tell_last >= 1 or not seldom):
+                more, mine.left_out, mine.may_tell_last = mine.left_out - 1, 0, 0.0
                 yield kind, _with(mine.message, more), mine.path
+
+
+def repeats_of_jobs() -> Callable[[int], Repeats]:
+    """The `Repeats` of a job by its id, the same each time."""
+    return lru_cache(_MOST_JOBS)(lambda _: Repeats())
 
 
 def _with(message: str, more: int) -> str:

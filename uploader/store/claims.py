@@ -30,6 +30,7 @@ from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
 from uploader.core.job import LANES, Event, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance
+from uploader.core.repeats import repeats_of_jobs
 from uploader.core.seal import NO_SEAL, Seal
 from uploader.store.aside import Aside, Write, check_is_about_rows
 from uploader.store.believed import Looked, believed, look_at_files
@@ -92,6 +93,7 @@ class Claims:
         #: The ids of jobs that were failed instead of being claimed, for who sums up a run.
         self.set_aside: set[int] = set()
         self._aside = Aside()
+        self._repeats = repeats_of_jobs()
         self._engine = engine
         self._ours = true() if only is None else jobs.c.id.in_(only)
         self._now = now
@@ -188,7 +190,8 @@ class Claims:
         if job is None:
             self.set_aside.add(job_id)
             return None
-        return Held(job, Fence(Lease(job_id, owner, token), self._journal, self._now))
+        lease, repeats = Lease(job_id, owner, token), self._repeats(job_id)
+        return Held(job, Fence(lease, self._journal, self._now, repeats))
 
     def _look(self, job_id: int) -> Looked:
         """Only who has a secret reads a job's files to claim it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,12 +23,15 @@ from uploader.store.tables import jobs
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """One lease, with the journal and the wall clock that its writes use."""
+    """One lease, with the journal and the wall clock that its writes use.
+
+    ``repeats``: what was told of the job by now, under earlier leases, too.
+    """
 
     lease: Lease
     journal: Journal
     now: Callable[[], datetime]
-    repeats: Repeats = field(default_factory=Repeats)
+    repeats: Repeats
 
     @contextlib.contextmanager
     def writing(self, *statuses: Status, **columns: Any) -> Iterator[Transaction]:
@@ -59,9 +62,12 @@ class Fence:
         if told is not None:
             transaction.add_event(self.lease.job_id, kind, told, path)
 
-    def tell_last(self, transaction: Transaction) -> None:
-        """Append the last of those that were left out, before what ends them."""
-        for kind, message, path in self.repeats.last():
+    def tell_last(self, transaction: Transaction, *, seldom: bool = False) -> None:
+        """Append the last of those that were left out, before what ends them.
+
+        ``seldom``: before what may come again and again itself.
+        """
+        for kind, message, path in self.repeats.last(transaction.now, seldom=seldom):
             transaction.add_event(self.lease.job_id, kind, message, path)
 
     def lost(self) -> LeaseLost:

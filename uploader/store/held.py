@@ -314,7 +314,7 @@ class Held:
     def release(self) -> None:
         """Release the job; this object can write nothing any longer."""
         with self._fence.writing(rescues=0, **NO_LEASE) as transaction:
-            self._fence.tell_last(transaction)
+            self._fence.tell_last(transaction, seldom=True)
 
     def _erase_sessions(self, transaction: Transaction) -> None:
         """A session URI is a bearer secret: it is kept no longer than it is needed."""
