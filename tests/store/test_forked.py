@@ -1,8 +1,9 @@
-"""No connection to PostgreSQL outlives its process, although a child lives on."""
+"""A child keeps no connection to the job table of its parent, and has no locks of its own there."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 
@@ -62,3 +63,43 @@ def test_a_child_says_nothing_to_postgresql_in_the_name_of_its_parent(
     assert parent.line() == "2"
     assert parent.line() == "3 4"
     assert parent.line() == "False mine"
+
+
+_FILE = """
+from uploader.core.errors import UploaderError
+from uploader.store.database.dialect import open_engine
+def count():
+    engine = open_engine(place)
+    with engine.connect() as connection:
+        print(connection.exec_driver_sql("SELECT count(*) FROM jobs").scalar(), flush=True)
+    engine.dispose()
+def tried():
+    try:
+        count()
+    except UploaderError as error:
+        print(error.message, flush=True)
+print("ready", flush=True)
+"""
+_USED = """
+with open_engine(place).connect() as connection:
+    connection.exec_driver_sql("SELECT count(*) FROM jobs")
+    os.waitpid(fork(tried), 0)
+    count()
+"""
+
+
+def test_a_child_opens_no_sqlite_file_that_its_parent_uses(
+    database: Path, forking: Callable[[str, str], Forking]
+) -> None:
+    """It would believe that it has the parent's locks, and read what others overwrite."""
+    parent = forking(_FILE + _USED, f"sqlite:///{database}")
+    assert "SQLite cannot lock it here" in parent.line()
+    assert parent.line() == "0"
+
+
+def test_a_child_opens_a_sqlite_file_that_its_parent_has_closed(
+    database: Path, forking: Callable[[str, str], Forking]
+) -> None:
+    body = "count()\nos.waitpid(fork(tried), 0)"
+    parent = forking(_FILE + body, f"sqlite:///{database}")
+    assert [parent.line(), parent.line()] == ["0", "0"]

@@ -17,8 +17,9 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from uploader.core.errors import StoreError
+from uploader.core.errors import StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
+from uploader.forks import keep_from_children
 from uploader.store.database import causes
 from uploader.store.database.state_folder import our_file, private_folder
 
@@ -114,7 +115,37 @@ def refuse_old(version: tuple[int, ...]) -> None:
         )
 
 
+#: The files that were open in the process that forked this one, when it did.
+_INHERITED: set[tuple[int, int]] = set()
+
+
+class _OurConnection(sqlite3.Connection):
+    """A connection that a child must not use, nor any other to the same file.
+
+    SQLite keeps in memory which locks its process has. A child has none of them, and its SQLite
+    knows nothing of that: it would read what is being overwritten, and write that back
+    (docs/architecture.md §9).
+    """
+
+    file: tuple[int, int] | None = None
+
+    def close(self) -> None:
+        super().close()
+        self.file = None
+
+    def let_go(self) -> None:
+        """As `Unshared.let_go`: it stays open, since closing it is use, too."""
+        if self.file is not None:
+            _INHERITED.add(self.file)
+
+
 def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
+    if (file := _identity(path)) in _INHERITED:
+        raise UsageError(
+            "this process was forked from one that was using the job table, and SQLite cannot"
+            " lock it here",
+            hint="call uploader in the parent, or start this process with `spawn`",
+        )
     # mode=rw: a deleted store is an error and not silently replaced by an empty one.
     connection = sqlite3.connect(
         f"{path.as_uri()}?mode=rw",
@@ -122,7 +153,10 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
         timeout=busy_timeout_s,
         isolation_level=None,
         check_same_thread=False,
+        factory=_OurConnection,
     )
+    connection.file = file
+    keep_from_children(connection)
     try:
         _prepare(connection)
     except BaseException:
