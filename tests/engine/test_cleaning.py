@@ -22,7 +22,7 @@ def left(lab: Lab, *ids: int) -> int:
     return sum(file.session is not None for job_id in ids for file in lab.jobs.files(job_id))
 
 
-def given_up(lab: Lab, *names: str, **sizes: int) -> list[int]:
+def given_up(lab: Lab, *names: str, delete_remote: bool = False, **sizes: int) -> list[int]:
     """Jobs that were cancelled once all of their sessions were open."""
     lab.max_jobs = len(names)
     lab.bytes_per_s = GRANULE / 20  # so that nothing is stored by then
@@ -30,7 +30,7 @@ def given_up(lab: Lab, *names: str, **sizes: int) -> list[int]:
     lab.run_until(lambda: left(lab, *ids) == len(ids) * len(sizes or FILES))
     lab.bytes_per_s = None
     for job_id in ids:
-        lab.jobs.apply(job_id, Verb.CANCEL, lab.clock.now())
+        lab.jobs.apply(job_id, Verb.CANCEL, lab.clock.now(), delete_remote=delete_remote)
     lab.max_jobs = 2
     return ids
 
@@ -81,6 +81,63 @@ def test_a_session_that_cannot_be_ended_keeps_no_other_one_open_and_ends_by_itse
     lab.sim.suspend(SESSION_LIFE_S)
     lab.run()
     assert "closed" in lab.kinds(cancelled)
+
+
+@pytest.mark.parametrize("refused", ["f03", "f0", "bin"])
+def test_sessions_that_the_service_refuses_to_end_keep_nothing_else_there(
+    lab: Lab, refused: str
+) -> None:
+    """Every other one is ended, the model is deleted, and the history says what was refused."""
+    (cancelled,) = given_up(lab, "one", delete_remote=True)
+    lab.world.script.add(
+        [{"on": "cancel", "match": refused, "do": "status", "status": 400, "times": 0}]
+    )
+    asked: list[str] = []
+    lab.boundary = lambda name: asked.append(name) if name == "cancel before" else None
+    lab.run()
+    assert left(lab, cancelled) == 0
+    assert len(asked) == len(FILES)
+    assert lab.world.report()["models"] == {}
+    told = [event.path for event in lab.jobs.events(cancelled) if event.kind == "left_open"]
+    assert told == [file.path for file in lab.jobs.files(cancelled) if refused in file.path]
+    assert "closed" in lab.kinds(cancelled)
+
+
+@pytest.mark.parametrize("status", [400, 503])
+def test_a_model_that_is_not_deleted_keeps_no_session_open(lab: Lab, status: int) -> None:
+    (cancelled,) = given_up(lab, "one", delete_remote=True)
+    lab.world.script.add([{"on": "delete", "do": "status", "status": status, "times": 0}])
+    lab.run()
+    assert left(lab, cancelled) == 0
+    is_over = status == 400
+    assert ("left_open" in lab.kinds(cancelled)) == ("closed" in lab.kinds(cancelled)) == is_over
+    assert lab.job(cancelled).delete_on_cancel == (not is_over)
+
+
+@pytest.mark.parametrize("first", [400, 503])
+def test_what_may_pass_is_tried_again_whatever_else_was_refused(lab: Lab, first: int) -> None:
+    (cancelled,) = given_up(lab, "one", delete_remote=True)
+    lab.world.script.add(
+        [
+            {"on": "cancel", "match": match, "do": "status", "status": status, "times": 0}
+            for match, status in (("f00", first), ("f19", 903 - first))
+        ]
+    )
+    lab.run_until(lab.passed(600.0))
+    assert left(lab, cancelled) == 1
+    assert lab.world.report()["models"] == {}
+    assert "closed" not in lab.kinds(cancelled)
+
+
+def test_a_model_that_somebody_else_creates_meanwhile_is_not_deleted(lab: Lab) -> None:
+    (cancelled,) = given_up(lab, "one", delete_remote=True)
+    lab.world.script.add([{"on": "cancel", "do": "status", "status": 503, "nth": 1, "times": 1}])
+    lab.run_until(lambda: not lab.world.report()["models"])
+    assert left(lab, cancelled)
+    lab.enqueue(lab.folder / "one")
+    lab.run_until(lab.passed(600.0))
+    assert "closed" in lab.kinds(cancelled)
+    assert lab.world.report()["models"] == {"accounts/sandbox/models/one": "READY"}
 
 
 def test_a_service_that_is_down_is_not_asked_about_all_sessions_again_and_again(lab: Lab) -> None:

@@ -57,6 +57,7 @@ FILES: dict[str, Write] = {
 }
 CLOSED: dict[str, Write] = {
     "end_sessions": lambda held: held.end_sessions([PATH]),
+    "end_model": lambda held: held.end_model(deleted=True),
     "close": lambda held: held.close(),
 }
 ALL = TRANSITIONS | FACTS | FILES | CLOSED

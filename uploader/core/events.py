@@ -80,8 +80,8 @@ class EventKind(StrEnum):
     RETRYING = "retrying", Teller.JOB, "a step failed and is tried again later"
     BLOCKED = "blocked", Teller.JOB, "the account needs a human"
     FAILED = "failed", Teller.JOB, "this job needs a human"
-    LEFT_OPEN = "left_open", Teller.JOB, "the service refuses to delete what a cancelled job left"
-    CLOSED = "closed", Teller.JOB, "a cancelled job has nothing left open remotely"
+    LEFT_OPEN = "left_open", Teller.JOB, "the service refuses to end what a cancelled job left"
+    CLOSED = "closed", Teller.JOB, "cleaning up remotely after a cancelled job has ended"
 
     # -- files ---------------------------------------------------------------------------
 

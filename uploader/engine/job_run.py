@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import timedelta
 
 from uploader.core.errors import (
+    JobRefused,
     LeaseLost,
     RemoteError,
     Stopped,
@@ -219,42 +220,69 @@ class JobRun:
         return True
 
     def _clean_up(self, control: Fireworks) -> None:
-        """End a cancelled job's sessions remotely, and delete its model if that was asked for."""
-        if not self._end_sessions():
-            self.held.wait_until(self._context.clock.now())  # the others that wait come first
-            return
-        deletes = self._job.delete_on_cancel and self._job.created_remotely
-        if deletes:
-            self._delete(control)
-        self.held.close(deleted=deletes)
+        """End a cancelled job's sessions remotely, and delete its model if that was asked for.
 
-    def _end_sessions(self) -> bool:
-        """False if there was not enough time for all of them: others wait for their turn.
+        Neither waits for the other. Raises what was said last of what may be tried again later.
+        """
+        errors, all_tried = self._end_sessions()
+        if self._job.delete_on_cancel and self._job.created_remotely:
+            try:
+                self._delete_for_good(control)
+            except RemoteError as error:
+                errors.append(error)
+        if errors:
+            raise errors[-1]
+        if all_tried:
+            self.held.close()
+        else:
+            self.held.wait_until(self._context.clock.now())  # the others that wait come first
+
+    def _end_sessions(self) -> tuple[list[UploaderError], bool]:
+        """What may pass of what kept sessions open; and was there time enough for all of them?
 
         One that cannot be ended keeps no other one open, but a service that is down is not asked
-        about all of them. Raises what was said of the last that could not be ended.
+        about all of them. One that the service refuses to end is left open.
         """
-        clock, ended, errors = self._context.clock, list[str](), list[RemoteError]()
-        until_s, all_tried = clock.boot_s() + CLEANING_S, False
+        clock, ended, errors = self._context.clock, list[str](), list[UploaderError]()
+        until_s = clock.boot_s() + CLEANING_S
         try:
             with closing(self._context.storage(self._stop)) as storage:
                 for file in self._context.jobs.files(self._job.id):
                     if file.session is None or self._is_over(file):
                         continue
                     if clock.boot_s() >= until_s or len(errors) >= _MOST_REFUSED:
-                        break
+                        return errors, False
                     try:
                         storage.end(file.session)
-                        ended.append(file.path)
-                    except RemoteError as refused:
-                        errors.append(refused)
-                else:
-                    all_tried = True
+                    except (RemoteError, JobRefused) as error:
+                        if not self._is_final(error, file.path):
+                            errors.append(error)
+                            continue
+                    ended.append(file.path)
         finally:
             self.held.end_sessions(ended)
-        if errors:
-            raise errors[-1]
-        return all_tried
+        return errors, True
+
+    def _delete_for_good(self, control: Fireworks) -> None:
+        """Delete the model, unless the service refuses it. Raises RemoteError for what may pass."""
+        deleted = True
+        try:
+            self._delete(control)
+        except RemoteError as error:
+            if not self._is_final(error):
+                raise
+            deleted = False
+        self.held.end_model(deleted=deleted)
+
+    def _is_final(self, error: UploaderError, path: str = "") -> bool:
+        """Will what failed never be ended remotely? If so, the history says it."""
+        decision = self._context.decide(error, 1, self._job.id)
+        if final := isinstance(decision, Fail):
+            self._leave_open(decision.reason.message, path or None)
+        return final
+
+    def _leave_open(self, message: str, path: str | None = None) -> None:
+        self.held.add_event(EventKind.LEFT_OPEN, message, path)
 
     def _is_over(self, file: FileState) -> bool:
         """Has the file's session ended by itself? So there is an end of trying to end it."""
@@ -289,7 +317,7 @@ class JobRun:
     def _clean_up_later(self, decision: Decision) -> None:
         """Cleaning up after a cancelled job is tried again, unless the service refuses it."""
         if isinstance(decision, Fail):
-            self.held.add_event(EventKind.LEFT_OPEN, decision.reason.message)
+            self._leave_open(decision.reason.message)
             self.held.close()
         else:
             wait = timedelta(seconds=self._context.limits.backoff.max_s)

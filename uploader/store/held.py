@@ -302,14 +302,17 @@ class Held:
                 rows = [{"named": path} for path in paths]
                 transaction.connection.execute(statement, rows)
 
-    def close(self, *, deleted: bool = False) -> None:
-        """A cancelled job's remote sessions are gone; so is its model if ``deleted``."""
+    def end_model(self, *, deleted: bool) -> None:
+        """A cancelled job's model is deleted, or the service refuses that for good."""
         gone = {"model_exists": False} if deleted else {}
-        with self._fence.writing(Status.CANCELLED, delete_on_cancel=False, **gone) as transaction:
+        with self._fence.writing(Status.CANCELLED, delete_on_cancel=False, **gone):
+            pass
+
+    def close(self) -> None:
+        """Nothing of a cancelled job is left to end remotely; what was refused was told before."""
+        with self._fence.writing(Status.CANCELLED, delete_on_cancel=False) as transaction:
             self._erase_sessions(transaction)
-            self._add_event(
-                transaction, EventKind.CLOSED, "nothing of this job is left open remotely"
-            )
+            self._add_event(transaction, EventKind.CLOSED, "cleaning up remotely has ended")
 
     def release(self) -> None:
         """Release the job; this object can write nothing any longer."""
