@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -439,6 +440,33 @@ def test_no_cut_of_a_files_name_lets_the_beginning_of_the_key_through(
     name = f"{'n' * (1000 - len(spelled) + 1)}{spelled}"
     found = echoed(serve(ok({"baseModelDetails": {"huggingfaceFiles": [name]}}))).get("a", "m")
     assert spelled[:8] not in repr(found)
+
+
+def test_names_longer_than_any_of_ours_cost_no_more_than_those_that_could_be(
+    serve: Serve, connect: Connect
+) -> None:
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    def found_and_calls(length: int) -> tuple[tuple[str, ...] | None, int]:
+        names = [f"{number:04}".ljust(length, "x") for number in range(500)]
+        api = connect(serve(ok({"baseModelDetails": {"huggingfaceFiles": names}})))
+        before = calls
+        sys.setprofile(count)
+        try:
+            found = api.get("a", "m").huggingface_files
+        finally:
+            sys.setprofile(None)
+        return found, calls - before
+
+    short, of_short = found_and_calls(1000)
+    long, of_long = found_and_calls(1001)
+    assert len({*(short or ())}) == 500
+    assert long == ("(a name of more than 1000 characters)",) * 500
+    assert of_long < 2 * of_short
 
 
 @pytest.mark.parametrize("name", [ECHO, f"x.{ECHO}"])

@@ -14,7 +14,7 @@ from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import ACCOUNT_ID
 from uploader.core.keeping import few_lines
 from uploader.core.reasons import Code
-from uploader.core.redact import ApiKey, foreign_line
+from uploader.core.redact import ApiKey
 from uploader.core.remote_model import ListedModel, ModelList, RemoteModel
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
@@ -38,8 +38,10 @@ _LIST_S = 300.0
 _PAGE_SIZE = 200
 #: It becomes a part of an address.
 _MAX_TOKEN_CHARS = 2000
-#: No file of ours has a name as long.
+#: No file of ours has a longer name, so a longer one is only counted: to redact a whole answer of
+#: them would take seconds.
 _MAX_NAME_CHARS = 1000
+_LONGER_NAME = f"(a name of more than {_MAX_NAME_CHARS} characters)"
 
 
 class Fireworks:
@@ -257,11 +259,10 @@ def _read_model(answer: requests.Response) -> RemoteModel:
 
 def _names(value: object, answer: requests.Response) -> tuple[str, ...] | None:
     """As they came, for they are compared with ours; None if one repeats a secret."""
-    whole, secrets = map(str, value) if isinstance(value, list) else (), secrets_of(answer.request)
-    most = _MAX_NAME_CHARS
-    names = tuple(x if len(x) <= most else foreign_line(x, most, *secrets) for x in whole)
+    whole = map(str, value) if isinstance(value, list) else ()
+    names = tuple(x if len(x) <= _MAX_NAME_CHARS else _LONGER_NAME for x in whole)
     text = "\n".join(names).lower()
-    echoed = any(secret.lower() in text for secret in secrets)
+    echoed = any(secret.lower() in text for secret in secrets_of(answer.request))
     return None if echoed else names or None
 
 
