@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import platform
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,7 @@ from uploader.runtime import (
     SystemClock,
     importing,
     keep_running,
+    processor_clock,
     spawn,
     threads_end_in_the_log,
 )
@@ -180,3 +183,45 @@ def test_threads_share_a_few_heaps() -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         counted.append(done.stderr.count("Arena "))
     assert counted[1] <= 4 < counted[0]
+
+
+def becomes(answer: Callable[[], bool]) -> bool:
+    """Within ten seconds."""
+    for _ in range(1000):
+        if answer():
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="it does not tell")
+def test_the_processor_that_a_thread_uses_tells_others_whether_it_waits() -> None:
+    clocks: list[Callable[[], float]] = []
+    may, ends = threading.Event(), threading.Event()
+
+    def run() -> None:
+        clocks.append(processor_clock())
+        may.wait()
+        began_s = clocks[0]()
+        while clocks[0]() < began_s + 0.01:
+            pass
+        ends.wait()
+
+    def stands() -> bool:
+        before_s = clock()
+        time.sleep(0.01)
+        return clock() == before_s
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert becomes(lambda: bool(clocks))
+    (clock,) = clocks
+    assert becomes(stands)
+    before_s = clock()
+    may.set()
+    assert becomes(lambda: not stands())
+    assert becomes(stands)
+    assert clock() >= before_s + 0.01
+    ends.set()
+    thread.join()
+    assert becomes(lambda: clock() == math.inf)

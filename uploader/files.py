@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from uploader.forks import FORKING, keep_from_children
-from uploader.runtime import SystemClock
+from uploader.runtime import StopToken, SystemClock
 
 #: For how many seconds in all somebody may write into a pipe.
 PATIENCE_S = 30.0
@@ -34,6 +34,8 @@ _CLOCK = SystemClock()
 _ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar(
     "only_below", default=None
 )
+#: The token of `opening_until`.
+_STOP: ContextVar[StopToken | None] = ContextVar("opening_until", default=None)
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -132,6 +134,16 @@ def only_below(roots: Iterable[Path], refusal: Exception) -> Iterator[None]:
 
 
 @contextmanager
+def opening_until(stop: StopToken) -> Iterator[None]:
+    """As long as this lasts, this thread opens no file once ``stop`` is set: it raises Stopped."""
+    token = _STOP.set(stop)
+    try:
+        yield
+    finally:
+        _STOP.reset(token)
+
+
+@contextmanager
 def listed(folder: Path | str, most: int) -> Iterator[Iterator[os.DirEntry[str]]]:
     """At most ``most`` entries of ``folder``, each read once it is asked for. Raises OSError.
 
@@ -220,6 +232,8 @@ def _look_first(
     name: Path | str, *, pipe: bool = False, follow: bool = True, below: int | None = None
 ) -> None:
     """Raises OSError for what is not opened at all: opening a device may already do something."""
+    if (stop := _STOP.get()) is not None:
+        stop.check()
     facts = os.stat(name, dir_fd=below, follow_symlinks=follow)
     is_pipe, is_link = stat.S_ISFIFO(facts.st_mode), stat.S_ISLNK(facts.st_mode)
     if not (is_link or (pipe and is_pipe)):  # the system itself refuses a link

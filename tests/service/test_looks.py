@@ -5,15 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import wait as wait_for
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.service.conftest import Answer, Site
+from uploader import files
+from uploader.core.errors import NoThread
 from uploader.core.lifecycle import Verb
+from uploader.intake import rescan
 from uploader.service.http import jobs as routes
 from uploader.service.http import looks
 
@@ -26,11 +31,14 @@ class Gate:
 
     opened: threading.Event = field(default_factory=threading.Event)
     inside: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    answer: Any = None
 
     def __call__(self, *_: Any, **__: Any) -> Any:
         self.inside.release()
         assert self.opened.wait(_DEADLINE_S)
-        raise ZeroDivisionError
+        if self.answer is None:
+            raise ZeroDivisionError
+        return self.answer
 
     def have_come(self, count: int) -> None:
         for _ in range(count):
@@ -66,7 +74,7 @@ def test_of_folders_to_look_at_one_too_many_is_refused_for_now(
     folder = str(site.folder())
     assert site.ask("/api/jobs", {"path": folder, "model_id": "m"}).status == 201
     site.jobs.apply(1, Verb.CANCEL, site.jobs.job(1).created_at)
-    monkeypatch.setattr(looks, "_PATIENCE_S", 0.1)
+    monkeypatch.setattr(looks, "_WAITS_S", 0.1)
     gate = Gate()
     for name in ("inspect", "planned", "start_over"):
         monkeypatch.setattr(routes, name, gate)
@@ -95,3 +103,150 @@ def test_those_who_wait_leave_threads_to_everything_else(site: Site, gate: Gate)
         answered = islice(as_completed(asked, timeout=_DEADLINE_S), asked_for - most)
         assert [one.result().status for one in answered] == [429] * (asked_for - most)
         assert site.ask("/api/jobs").status == 200
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(looks, "PATIENCE_S", 1.0)  # nobody waits that long for a processor
+    monkeypatch.setattr(looks, "_TURN_S", 0.02)
+    monkeypatch.setattr(looks, "_WAITS_S", 0.5)
+
+
+@dataclass
+class Disk:
+    """The files of one folder are opened once it answers."""
+
+    folder: Path
+    answers: threading.Event = field(default_factory=threading.Event)
+    opened: list[str] = field(default_factory=list)
+
+    def __call__(self, name: Any, *how: Any, **more: Any) -> int:
+        if Path(name).parent == self.folder:
+            assert self.answers.wait(_DEADLINE_S)
+            self.opened.append(Path(name).name)
+        return _open(name, *how, **more)
+
+
+_open = files.descriptor_of
+
+
+@pytest.fixture
+def silent(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    disk = Disk(site.folder("silent"))
+    monkeypatch.setattr(files, "descriptor_of", disk)
+    yield disk
+    disk.answers.set()
+    have_ended()
+
+
+def looking() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name == "look"]
+
+
+def have_ended() -> None:
+    for one in looking():
+        one.join(_DEADLINE_S)
+        assert not one.is_alive()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("path", ["/api/preflight", "/api/jobs"])
+def test_a_folder_on_a_silent_disk_is_given_up_and_keeps_no_other_one_waiting(
+    site: Site, silent: Disk, path: str
+) -> None:
+    body = {"path": str(silent.folder)}
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(site.ask, path, body) for _ in range(2)]
+    refused = [one.result() for one in asked] + [site.ask(path, body) for _ in range(30)]
+    assert {(one.status, one.json["code"]) for one in refused} == {(503, "folder_silent")}
+    assert len(looking()) == 2, "one that is asked about again takes no more threads"
+    good = {"path": str(site.folder())}
+    assert site.ask("/api/preflight", good).status == 200
+    assert site.ask("/api/jobs", good).status == 201
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_was_given_up_ends_once_the_disk_answers_and_makes_no_job(
+    site: Site, silent: Disk
+) -> None:
+    body = {"path": str(silent.folder)}
+    assert site.ask("/api/jobs", body).status == 503
+    silent.answers.set()
+    have_ended()
+    assert len(silent.opened) == 1
+    assert site.jobs.page(0, 10) == []
+    assert site.ask("/api/jobs", body).status == 201
+
+
+@pytest.mark.usefixtures("impatient")
+def test_only_so_many_folders_on_silent_disks_leave_their_places(
+    site: Site, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "MOST_HELD_UP", 3)
+    monkeypatch.setattr(looks, "PATIENCE_S", 0.2)
+    for number in range(3 + 2):
+        assert site.ask("/api/preflight", {"path": str(site.folder(f"m{number}"))}).status == 503
+    gate.have_come(3 + 2)
+    refused = site.ask("/api/preflight", {"path": str(site.folder())})
+    assert (refused.status, refused.json["code"]) == (429, "too_fast")
+    assert site.ask("/api/jobs").status == 200
+    gate.opened.set()
+    have_ended()
+    assert site.ask("/api/preflight", {"path": str(site.folder())}).status == 500
+
+
+@pytest.mark.usefixtures("impatient")
+def test_stored_files_that_are_read_again_take_no_place_and_are_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They take as long as the model, and more if their disk is silent meanwhile."""
+    for number in (1, 2):
+        body = {"path": str(site.folder(f"m{number}")), "model_id": f"m{number}"}
+        assert site.ask("/api/jobs", body).status == 201
+    reading = Gate(answer=())
+    monkeypatch.setattr(rescan, "unchanged", reading)
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(site.ask, f"/api/jobs/{n}/retry", {"rescan": True}) for n in (1, 2)]
+        try:
+            reading.have_come(2)
+            assert site.ask("/api/preflight", {"path": str(site.folder())}).status == 200
+            monkeypatch.setattr(looks, "PATIENCE_S", 0)
+            again = site.ask("/api/jobs/1/retry", {"rescan": True})
+            assert (again.status, again.json["code"]) == (429, "too_fast")
+            assert not wait_for(asked, 0.2).done
+        finally:
+            reading.opened.set()
+    assert [one.result().status for one in asked] == [200, 200]
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_folder_that_takes_long_leaves_its_place_and_is_waited_for(
+    site: Site, silent: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a slow disk, or with digests of all its bytes: it uses a processor now and then."""
+    monkeypatch.setattr(looks, "_LONG_S", 0.1)
+    monkeypatch.setattr(looks, "processor_clock", lambda: count(1).__next__)
+    body = {"path": str(silent.folder)}
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(site.ask, "/api/preflight", body) for _ in range(2)]
+        try:
+            assert not wait_for(asked, 0.4).done
+            assert site.ask("/api/preflight", {"path": str(site.folder())}).status == 200
+            again = site.ask("/api/preflight", body)
+            assert (again.status, again.json["code"]) == (429, "too_fast")
+        finally:
+            silent.answers.set()
+    assert [one.result().status for one in asked] == [200, 200]
+
+
+def test_whoever_asks_is_told_that_no_thread_can_be_started_and_no_place_is_lost(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spawn(*_: Any) -> None:
+        raise NoThread("no thread can be started")
+
+    body = {"path": str(site.folder())}
+    with monkeypatch.context() as full:
+        full.setattr(looks, "spawn", spawn)
+        assert {site.ask("/api/preflight", body).json["code"] for _ in range(3)} == {"no_thread"}
+    assert site.ask("/api/preflight", body).status == 200

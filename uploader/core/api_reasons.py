@@ -45,6 +45,12 @@ class ApiCode(Coded):
         "There are more requests than the API answers.",
         "wait for the seconds that Retry-After names",
     )
+    FOLDER_SILENT = (
+        "folder_silent",
+        None,
+        "The disk of the folder does not answer.",
+        "see whether the disk or the file server is there, then ask again",
+    )
     NOT_JSON = (
         "not_json",
         None,

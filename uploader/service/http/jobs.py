@@ -23,16 +23,18 @@ from uploader.core.documents import (
     worker_json,
 )
 from uploader.core.explanation import ExplanationDocument, explanation_document
-from uploader.core.job import Manifest
+from uploader.core.job import Job, Manifest
 from uploader.core.lifecycle import Verb
 from uploader.core.limit_documents import LimitsJson
 from uploader.core.why import to_do
 from uploader.intake.explain import explained
+from uploader.intake.inspect import Inspection
 from uploader.intake.plan import inspect, planned
 from uploader.intake.rescan import start_over
 from uploader.intake.steer import limits_in_force
 from uploader.service.http.answers import Answer
 from uploader.service.http.enqueuing import EnqueueBody, request_of
+from uploader.service.http.looks import Look
 from uploader.service.http.roots import folder_below, reading_below, refuse_outsiders
 from uploader.service.http.site import Site
 
@@ -146,22 +148,28 @@ def _writing(router: APIRouter, site: Site) -> None:
 
     @router.post("/api/jobs", response_model=JobDocument, status_code=HTTPStatus.CREATED)
     def enqueue(body: EnqueueBody) -> Response:
-        with site.looks.place():
+        def look(one: Look) -> tuple[int, bool]:
             request = request_of(body, folder_below(settings.api.roots, body.path))
             with reading_below(settings.api.roots):
                 plan = planned(request, settings, table, clock.now())
             refuse_outsiders(settings.api.roots, plan.new.manifest)
-        job_id, is_new = plan.enqueue(table, clock.now())
+            one.settle()
+            return plan.enqueue(table, clock.now())
+
+        job_id, is_new = site.looks.at(body.path, look)
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
         return Answer(_document(site, job_id), status_code=status)
 
     @router.post("/api/preflight", response_model=PreflightDocument)
     def preflight(body: EnqueueBody) -> Response:
-        with site.looks.place():
+        def look(_: Look) -> Inspection:
             request = request_of(body, folder_below(settings.api.roots, body.path))
             with reading_below(settings.api.roots):
                 seen = inspect(request, settings, table, clock.now())
             refuse_outsiders(settings.api.roots, seen.manifest)
+            return seen
+
+        seen = site.looks.at(body.path, look)
         return Answer(preflight_document(seen.as_json()))
 
 
@@ -187,16 +195,17 @@ def _verbs(router: APIRouter, site: Site) -> None:
         found = table.sealed(table.find(job))
         roots = settings.api.roots
 
-        def agree(manifest: Manifest) -> None:
-            refuse_outsiders(roots, manifest)
+        def look(one: Look) -> Job:
+            def agree(manifest: Manifest) -> None:
+                refuse_outsiders(roots, manifest)
+                one.settle()
 
-        with site.looks.place():
             folder_below(roots, found.path)
             with reading_below(roots):
-                begun, _ = start_over(
-                    table, found, settings, clock, replace=body.replace, agree=agree
-                )
-        return Answer(_document(site, begun.id))
+                replace = body.replace
+                return start_over(table, found, settings, clock, replace=replace, agree=agree)[0]
+
+        return Answer(_document(site, site.looks.at(found.path, look).id))
 
 
 def _applied(site: Site, ref: str, verb: Verb, **options: Any) -> Answer:
