@@ -33,6 +33,8 @@ def test_an_errand_that_has_ended_gives_its_lane_to_the_next_before_it_is_judged
         crew.start("brief", errand, over.set)
         assert over.wait(DEADLINE_S)
         assert crew.lane() is lane
+        errand.cut()
+        assert not lane.stop.stopped, "it is another's by now"
         assert crew.lane() is not lane
         assert crew.take_ended() == [errand]
         assert errand.error is error

@@ -57,6 +57,11 @@ class Errand:
         """Whether it has sent nothing yet: it may be reading its source for long."""
         return False
 
+    def cut(self) -> None:
+        """Shut its sockets down, if they are still its own and not those of the next errand."""
+        if self.lane is not None:
+            self.stop.cut()
+
     def run(self) -> None:
         """Do the work, in the errand's own thread; raises whatever ends it early."""
         raise NotImplementedError
@@ -183,6 +188,8 @@ class Crew:
         """Whoever waits for a silent disk leaves its slot to others; so does who reads for long."""
         slots = self._context.slots
         for errand in self._errands:
+            if errand.ended:
+                continue
             reads = errand.prepares and not errand.slotless
             if silent(errand.stop) or (reads and slots.stops(self._job_id)):
                 errand.slotless = True

@@ -371,7 +371,7 @@ class Upload:
         for file in tuple(moved):
             if transfer := running.get(file.path):
                 transfer.moved = True
-                transfer.stop.cut()
+                transfer.cut()
             else:
                 self._start_over_elsewhere(file.path, file.bytes_sent)
 
