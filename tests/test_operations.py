@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,7 @@ def test_every_command_shown_helps_in_the_state_that_it_is_shown_for(tmp_path: P
         what_a_failed_job_left_is_deleted(reader, operator)
         a_folder_that_is_gone_is_put_back_or_its_job_cancelled(reader, operator)
         a_model_made_elsewhere_gets_its_files(reader, operator)
+        a_job_whose_workers_died_is_tried_at_once(reader, operator)
         for command in sorted(shown() - operator.typed - {"uploader run", "uploader dashboard"}):
             operator(command, job=1)
         with reader.starts_the_daemon("uploader run"):
@@ -114,3 +117,17 @@ def a_model_made_elsewhere_gets_its_files(reader: Reader, operator: Operator) ->
     assert operator("uploader model adopt ID PATH", model="orphan") == "5\n"
     reader.types("uploader run --until-idle")
     assert operator.reason(5) == "done"
+
+
+def a_job_whose_workers_died_is_tried_at_once(reader: Reader, operator: Operator) -> None:
+    folder(reader.home / "deadly", BASE)
+    reader.types("uploader enqueue deadly")
+    words = "reason_code = 'workers_died', reason_message = 'm', reason_hint = 'h', rescues = 40"
+    later = "not_before = '2999-01-01 00:00:00.000000'"
+    with closing(sqlite3.connect(next(reader.home.rglob("uploader.db")))) as store, store:
+        store.execute(f"UPDATE jobs SET {words}, {later} WHERE id = 6")
+    assert operator.reason(6) == "workers_died"
+    operator("uploader pause JOB", job=6)
+    operator("uploader resume JOB", job=6)
+    reader.types("uploader run --until-idle")
+    assert operator.reason(6) == "done"

@@ -80,6 +80,7 @@ _ABOUT_ANY_STORE = {
     "test_history",
     "test_jobs",
     "test_progress",
+    "test_rescues",
     "test_transitions",
 }
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text, update
+from sqlalchemy import Engine, update
 
 from tests.store.conftest import BASE_URL, NOW, Hands, mark_stored
+from uploader.core.events import EventKind
 from uploader.core.job import Event, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.reasons import Code
@@ -19,8 +21,10 @@ from uploader.store.held import Held
 from uploader.store.jobs import Jobs
 from uploader.store.tables import jobs as jobs_table
 
-#: So many deaths in a row cost a job nothing.
-AT_ONCE = 4
+#: So many deaths cost a job nothing, and so many more cost one nothing that is alone.
+AT_ONCE, ALONE = 4, 32
+#: Whatever ends a worker after so many seconds is not what it took.
+LONG_S = 300.0
 
 
 class Workers:
@@ -43,11 +47,16 @@ class Workers:
             assert held
             then(held)
             self.clock.at += timedelta(seconds=after_s)
-            with self.engine.begin() as connection:
-                if self.claims.leases_end:
-                    moment = text("clock_timestamp() - interval '1 hour'")
-                    connection.execute(update(jobs_table).values(lease_expires_at=moment))
+            if self.claims.leases_end:
+                self.end_leases()
             assert self.claims.reap(lambda _: False) == [held.job.id]
+
+    def end_leases(self) -> None:
+        """So long ago that it says nothing of how long their runs lived."""
+        with self.engine.begin() as connection:
+            connection.execute(
+                update(jobs_table).values(lease_expires_at=NOW - timedelta(days=999))
+            )
 
 
 @pytest.fixture
@@ -64,22 +73,28 @@ def test_machines_are_switched_off_and_a_job_goes_on_at_once(
     assert workers.claim()
 
 
-def test_workers_that_are_killed_one_soon_after_the_other_cost_a_job_nothing(
-    workers: Workers, jobs: Jobs, enqueue: Callable[..., int]
-) -> None:
-    job_id = enqueue()
-    workers.die(3 * AT_ONCE, after_s=4.0)
-    assert jobs.job(job_id).not_before is None
+@pytest.fixture
+def other(enqueue: Callable[..., int], put: Callable[..., Any]) -> int:
+    """A job for whose sake others wait; it waits itself."""
+    job_id = enqueue("other")
+    put(job_id, not_before=NOW + timedelta(days=1))
+    return job_id
 
 
+@pytest.mark.parametrize("after_s", [0.1, 4.0, 200.0])
 def test_from_the_fifth_worker_on_the_job_waits_longer_each_time(
-    workers: Workers, jobs: Jobs, enqueue: Callable[..., int], told: list[Event]
+    workers: Workers,
+    jobs: Jobs,
+    enqueue: Callable[..., int],
+    other: int,
+    told: list[Event],
+    after_s: float,
 ) -> None:
     job_id = enqueue()
-    workers.die(AT_ONCE)
+    workers.die(AT_ONCE, after_s=after_s)
     waited = []
     for _ in range(12):
-        workers.die()
+        workers.die(after_s=after_s)
         job = jobs.job(job_id)
         assert job.status is Status.ACTIVE
         assert job.not_before is not None
@@ -92,8 +107,9 @@ def test_from_the_fifth_worker_on_the_job_waits_longer_each_time(
         least = min(3600, 15 * 2**number)
         assert least <= seconds < 2 * least
     assert told[-1].kind == "rescued"
-    assert "16 workers in a row have died" in told[-1].message
+    assert "16 workers have died soon after" in told[-1].message
     assert "tried again in" in told[-1].message
+    assert jobs.job(other).reason is None
 
 
 @pytest.mark.parametrize(
@@ -104,27 +120,109 @@ def test_from_the_fifth_worker_on_the_job_waits_longer_each_time(
     ],
     ids=["a stage", "a file"],
 )
-def test_what_comes_further_before_its_worker_dies_begins_to_count_anew(
+@pytest.mark.usefixtures("other")
+def test_no_small_step_makes_up_for_dead_workers(
     workers: Workers, jobs: Jobs, enqueue: Callable[..., int], further: Callable[[Held], object]
 ) -> None:
+    """Whoever wrote the folder decides how many small steps there are."""
     job_id = enqueue()
     workers.die(AT_ONCE)
     workers.die(then=further)
-    workers.die(AT_ONCE - 1)
-    assert jobs.job(job_id).not_before is None
+    assert jobs.job(job_id).not_before is not None
 
 
-def test_a_worker_that_gives_the_job_back_did_not_die_of_it(
+@pytest.mark.usefixtures("other")
+def test_no_failed_try_makes_up_for_dead_workers(
     workers: Workers, claims: Claims, jobs: Jobs, enqueue: Callable[..., int]
 ) -> None:
+    """A folder that is away for a moment makes a try fail."""
     job_id = enqueue()
+    workers.die(AT_ONCE)
     for give_back in (lambda held: held.release(), lambda held: claims.release([held.lease])):
-        workers.die(AT_ONCE)
         held = workers.claim()
         assert held
         give_back(held)
+    assert jobs.job(job_id).not_before is None, "whoever gives a job back did not die of it"
+    workers.die()
+    assert jobs.job(job_id).not_before is not None
+
+
+def _writes_late(workers: Workers, held: Held) -> None:
+    workers.clock.at += timedelta(seconds=LONG_S)
+    held.add_event(EventKind.SESSIONS_LOST, "it is sent")
+
+
+def _renews_late(workers: Workers, held: Held) -> None:
+    workers.clock.at += timedelta(seconds=LONG_S)
+    workers.claims.renew(held.lease.owner, 60)
+
+
+def _is_given_back_late(workers: Workers, held: Held) -> None:
+    workers.clock.at += timedelta(seconds=LONG_S)
+    held.release()
+    assert workers.claim()
+
+
+@pytest.mark.parametrize("lives", [_writes_late, _renews_late, _is_given_back_late])
+@pytest.mark.usefixtures("other")
+def test_a_worker_that_lived_for_long_makes_up_for_one_that_did_not(
+    workers: Workers,
+    jobs: Jobs,
+    enqueue: Callable[..., int],
+    lives: Callable[[Workers, Held], object],
+) -> None:
+    """A large job whose machine is switched off each hour goes on at once each time."""
+    if lives is _renews_late and workers.claims.leases_end:
+        pytest.skip("its lease has an end by the clock of the database")
+    job_id = enqueue()
     workers.die(AT_ONCE)
+    for _ in range(AT_ONCE):
+        workers.die(then=lambda held: lives(workers, held))
+        assert jobs.job(job_id).not_before is None
+    workers.die(AT_ONCE if lives is not _is_given_back_late else 0)
     assert jobs.job(job_id).not_before is None
+
+
+def test_a_job_that_is_alone_waits_for_nobody_until_it_has_ended_many_workers(
+    workers: Workers, jobs: Jobs, enqueue: Callable[..., int], other: int, put: Callable[..., Any]
+) -> None:
+    job_id = enqueue()
+    put(other, status=Status.PAUSED)
+    workers.die(ALONE)
+    assert jobs.job(job_id).reason is not None
+    workers.die()
+    assert workers.claim() is None
+    workers.clock.at += timedelta(hours=2)
+    assert workers.claim()
+
+
+def test_of_jobs_that_all_wait_the_one_that_ended_fewest_workers_goes_on_alone(
+    workers: Workers, enqueue: Callable[..., int], put: Callable[..., Any]
+) -> None:
+    ids = [enqueue(name) for name in "abc"]
+    for job_id, rescues in zip(ids, (7, 5, 6), strict=True):
+        reason = {"reason_code": Code.WORKERS_DIED, "reason_message": "m", "reason_hint": "h"}
+        put(job_id, rescues=rescues, not_before=NOW + timedelta(hours=1), **reason)
+    for job_id in (ids[1], ids[2], ids[0]):
+        held = workers.claim()
+        assert held
+        assert (held.job.id, held.job.not_before) == (job_id, None)
+        assert workers.claim() is None, "it is not alone"
+        put(job_id, status=Status.FAILED)
+        held.release()
+
+
+def _has_token(put: Callable[..., Any], token: str, held: Held) -> None:
+    put(held.job.id, lease_token=token)
+
+
+def test_a_strange_token_of_a_lease_says_nothing_of_its_run(
+    workers: Workers, enqueue: Callable[..., int], put: Callable[..., Any]
+) -> None:
+    enqueue()
+    for token in ("", "z" * 32, "f" * 32, "7" * 4096):
+        workers.die(then=partial(_has_token, put, token))
+    assert workers.claim()
 
 
 def test_a_retry_begins_to_count_anew(
@@ -140,16 +238,18 @@ def test_a_retry_begins_to_count_anew(
 
 
 def test_of_several_jobs_of_one_worker_each_waits_for_another_time(
-    claims: Claims, jobs: Jobs, enqueue: Callable[..., int], engine: Engine, put: Callable[..., Any]
+    workers: Workers,
+    claims: Claims,
+    jobs: Jobs,
+    enqueue: Callable[..., int],
+    put: Callable[..., Any],
 ) -> None:
     ids = [enqueue(name) for name in "abc"]
     for job_id in ids:
         put(job_id, rescues=AT_ONCE + 3)
         assert claims.claim("dead", BASE_URL, tuple(Stage), 60)
-    with engine.begin() as connection:
-        moment = text("clock_timestamp() - interval '1 hour'")
-        if claims.leases_end:
-            connection.execute(update(jobs_table).values(lease_expires_at=moment))
+    if claims.leases_end:
+        workers.end_leases()
     assert claims.reap(lambda _: False) == ids
     ends = sorted(job.not_before for job in jobs.jobs() if job.not_before)
     assert all(b - a > timedelta(seconds=1) for a, b in pairwise(ends))

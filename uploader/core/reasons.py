@@ -160,8 +160,8 @@ class Code(Coded):
     WORKERS_DIED = (
         "workers_died",
         Status.ACTIVE,
-        "Five workers or more in a row have died while they had the job, which came no further.",
-        "see the worker's log and the system's for why it ends: memory is the usual cause",
+        "Five workers or more have died soon after they had taken the job; others go first.",
+        "see the system's log: memory is usual; `uploader pause`, then `resume`, tries it at once",
     )
     SOURCE_DAMAGED = (
         "source_damaged",

@@ -194,7 +194,7 @@ class Backoff:
 
 
 def pause_after_rescues(rescues: int, job_id: int) -> timedelta:
-    """How long a job is left alone after so many of its workers in a row have died.
+    """How long a job is left alone after so many of its workers died soon after they took it.
 
     Not at all after the first four: machines are switched off. Then a quarter of a minute or more,
     twice as long each time, up to an hour or two; by how much more differs from job to job. Of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from functools import cache
@@ -17,6 +16,7 @@ from sqlalchemy import (
     TextClause,
     and_,
     bindparam,
+    case,
     exists,
     func,
     or_,
@@ -38,7 +38,7 @@ from uploader.store.database import dialect
 from uploader.store.fence import Fence
 from uploader.store.held import NO_LEASE, Held
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
-from uploader.store.rescue import rescue
+from uploader.store.rescue import next_alone, others, rescue
 from uploader.store.tables import (
     BLOCKED,
     HAS_SESSION,
@@ -49,6 +49,7 @@ from uploader.store.tables import (
     files,
     jobs,
 )
+from uploader.store.tokens import new_token
 
 #: No correct wait is longer: a day of backoff on top of an hour of Retry-After. A longer one was
 #: written under a clock that has been set back since.
@@ -103,6 +104,8 @@ class Claims:
         self.leases_end = not dialect.is_file(engine)
         # Made once: making such a statement takes ten times as long as carrying it out.
         self._next_in = cache(lambda stages: _next(and_(self._ours, active_in(stages), _HERE)))
+        self._next_alone = cache(lambda stages: next_alone(self._ours, stages))
+        self._others = others(self._ours)
         self._next_to_clean_up = _next_to_clean_up(self._ours)
 
     def claim(
@@ -110,10 +113,14 @@ class Claims:
     ) -> Held | None:
         """The next job that may run now, leased to ``owner`` for ``lease_s`` seconds.
 
-        The order is: by priority, then jobs that were never delayed, then by age.
+        The order is: by priority, then jobs that were never delayed, then by age. One whose workers
+        died waits only as long as there are others.
         """
         lane = frozenset(stages)
-        return self._claim(self._next_in(lane), active_in(lane), owner, base_url, lease_s)
+        held = self._claim(self._next_in(lane), active_in(lane), owner, base_url, lease_s)
+        if held is None and self._find(self._others, base_url) is None:
+            held = self._claim(self._next_alone(lane), active_in(lane), owner, base_url, lease_s)
+        return held
 
     def claim_cancelled(self, owner: str, base_url: str, lease_s: float) -> Held | None:
         """The next cancelled job that left something open remotely."""
@@ -164,13 +171,15 @@ class Claims:
         owner: str,
         lease_s: float,
     ) -> Held | None:
-        now, token, looked = self._now(), uuid.uuid4().hex, self._look(job_id)
+        now, looked = self._now(), self._look(job_id)
+        token, waits = new_token(now), jobs.c.not_before > now
         statement = (
             update(jobs)
             .where(jobs.c.id == job_id, still, jobs.c.lease_token.is_(None))
             .values(
                 lease_owner=owner,
                 lease_token=token,
+                not_before=case((waits, None), else_=jobs.c.not_before),
                 lease_expires_at=dialect.lease_end(self._engine, now, lease_s),
                 updated_at=now,
             )
@@ -225,7 +234,7 @@ class Claims:
         """Release those jobs; one whose lease has already ended is left alone."""
 
         def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
-            values = {"updated_at": transaction.now, "rescues": 0, **NO_LEASE}
+            values = {"updated_at": transaction.now, **NO_LEASE}
             freed = update(jobs).where(some).values(values)
             return [*transaction.run(freed.returning(jobs.c.id)).scalars()]
 

@@ -27,6 +27,7 @@ from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import read_job
 from uploader.store.sealed import check_job
 from uploader.store.tables import OPEN, files, jobs
+from uploader.store.tokens import fewer_rescues, lived_long_at
 
 #: The values of a job's row at the beginning of a run (docs/words.md).
 NEW_RUN: dict[str, Any] = {
@@ -162,7 +163,7 @@ class Held:
         """One stage forward; raises ValueError if ``stage`` is not the next one."""
         job_id = self.lease.job_id
         with self._fence.writing(
-            Status.ACTIVE, failures=0, rescues=0, not_before=None, **reason_columns(None)
+            Status.ACTIVE, failures=0, not_before=None, **reason_columns(None)
         ) as transaction:
             this = jobs.c.id == job_id
             found = Stage(
@@ -316,7 +317,9 @@ class Held:
 
     def release(self) -> None:
         """Release the job; this object can write nothing any longer."""
-        with self._fence.writing(rescues=0, **NO_LEASE) as transaction:
+        was_long = self._fence.now() >= lived_long_at(self.lease.token)
+        forgiven = {"rescues": fewer_rescues()} if was_long else {}
+        with self._fence.writing(**forgiven, **NO_LEASE) as transaction:
             self._fence.tell_last(transaction, seldom=True)
 
     def _erase_sessions(self, transaction: Transaction) -> None:

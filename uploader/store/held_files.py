@@ -379,7 +379,7 @@ class HeldFiles:
         transaction.run(
             update(jobs)
             .where(jobs.c.id == self._job_id, jobs.c.status == Status.ACTIVE)
-            .values(failures=0, rescues=0, **reason_columns(None))
+            .values(failures=0, **reason_columns(None))
         )
 
 

@@ -2,45 +2,97 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, update
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    and_,
+    bindparam,
+    case,
+    func,
+    not_,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from uploader.core.events import EventKind
-from uploader.core.job import Reason, Status
+from uploader.core.job import LANES, Reason, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.retry import pause_after_rescues
 from uploader.core.text import duration
 from uploader.store.held import NO_LEASE
 from uploader.store.journal import Transaction, reason_columns
-from uploader.store.tables import jobs
+from uploader.store.tables import active_in, jobs
+from uploader.store.tokens import fewer_rescues, lived_long_at
 
-#: A worker that was killed sooner after its last write hardly had the time to come further.
-_TIME_TO_COME_FURTHER = timedelta(seconds=5)
+#: After more deaths it waits even if no other job is there: the machine is to have peace.
+_MOST_ALONE = 32
+_SUSPECTED = and_(
+    func.coalesce(jobs.c.reason_code, "") == Code.WORKERS_DIED,
+    jobs.c.lease_token.is_(None),
+    jobs.c.rescues <= _MOST_ALONE,
+)
+_HERE = jobs.c.base_url == bindparam("base")
 
 
 def rescue(transaction: Transaction, orphaned: ColumnElement[bool]) -> list[int]:
     """End the leases of those jobs, whose worker is gone; returns their ids."""
-    late = jobs.c.updated_at <= transaction.now - _TIME_TO_COME_FURTHER
-    rescues = case((late, jobs.c.rescues + 1), else_=jobs.c.rescues)
-    values = {"updated_at": transaction.now, "rescues": rescues, **NO_LEASE}
-    freed = update(jobs).where(orphaned).values(values)
-    rows = transaction.run(freed.returning(jobs.c.id, jobs.c.status, jobs.c.rescues)).all()
-    for row in rows:
+    columns = (jobs.c.id, jobs.c.status, jobs.c.lease_token, jobs.c.rescues)
+    found = transaction.connection.execute(select(*columns).where(orphaned)).all()
+    rescued = []
+    for row in found:
+        this = and_(jobs.c.id == row.id, jobs.c.lease_token == row.lease_token)
+        long_ago = lived_long_at(row.lease_token)
+        # The worker wrote its row each second while it sent, and renewed its lease all the while.
+        lived = or_(jobs.c.updated_at >= long_ago, jobs.c.lease_expires_at >= long_ago)
+        rescues = case((lived, fewer_rescues()), else_=jobs.c.rescues + 1)
+        values = {"updated_at": transaction.now, "rescues": rescues, **NO_LEASE}
+        freed = update(jobs).where(this).values(values).returning(jobs.c.rescues)
+        count = transaction.run(freed).scalar_one_or_none()
+        if count is None:
+            continue
+        rescued.append(row.id)
         if row.status == Status.ACTIVE:  # of all other jobs only the lease was left
-            _go_on(transaction, row.id, row.rescues)
-    return [row.id for row in rows]
+            _go_on(transaction, row.id, count if count > row.rescues else 0)
+    return rescued
 
 
 def _go_on(transaction: Transaction, job_id: int, rescues: int) -> None:
     """Whatever ends each worker that takes the job, the others are to have one meanwhile."""
     said, pause = "its worker is gone: the job goes on", pause_after_rescues(rescues, job_id)
     if pause:
-        message = f"{rescues} workers in a row have died while they had this job"
+        message = f"{rescues} workers have died soon after they had taken this job"
         reason = Reason(Code.WORKERS_DIED, message, Code.WORKERS_DIED.hint)
         columns: dict[str, Any] = {"not_before": transaction.now + pause}
         this = update(jobs).where(jobs.c.id == job_id)
         transaction.run(this.values(**columns, **reason_columns(reason)))
         said = f"{message}: it is tried again in {duration(pause.total_seconds())}"
     transaction.add_event(job_id, EventKind.RESCUED, said)
+
+
+def others(ours: ColumnElement[bool]) -> Select[Any]:
+    """A job for whose sake those that end their workers wait: any other active one."""
+    first = [
+        select(jobs.c.id)
+        .where(ours, _HERE, active_in(lane), not_(_SUSPECTED))
+        .order_by(jobs.c.priority, jobs.c.not_before, jobs.c.id)
+        .limit(1)
+        .subquery()
+        for lane in LANES
+    ]
+    return select(union_all(*map(select, first)).subquery().c.id).limit(1)
+
+
+def next_alone(ours: ColumnElement[bool], lane: Collection[Stage]) -> Select[Any]:
+    """The job to take if all that are left wait because their workers died."""
+    aside = jobs.c.id.not_in(bindparam("aside", expanding=True))
+    return (
+        select(jobs.c.id)
+        .where(ours, _HERE, active_in(lane), _SUSPECTED, aside)
+        .order_by(jobs.c.rescues, jobs.c.not_before, jobs.c.id)
+        .limit(1)
+    )
