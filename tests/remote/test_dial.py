@@ -19,6 +19,7 @@ from tests.remote.conftest import Serve
 from uploader.core.distribution import install
 from uploader.core.errors import RemoteError, Stopped
 from uploader.core.redact import SessionUri
+from uploader.core.verdict import Verdict
 from uploader.remote import trust
 from uploader.remote.dial import Address, addresses, dial
 from uploader.remote.sockets import SocketAdapter
@@ -162,6 +163,57 @@ def test_a_connection_through_socks_is_watched_and_cut(
         caller.join(DEADLINE_S)
         assert not caller.is_alive()
         assert isinstance(raised[0], Stopped)
+
+
+def _drip(proxy: socket.socket, dripping: threading.Event) -> None:
+    """A byte every now and then, each within its time, of an address with many of them."""
+    connection, _ = proxy.accept()
+    with connection, suppress(OSError):
+        connection.recv(3)
+        connection.sendall(b"\x05\x00")
+        connection.recv(262)
+        connection.sendall(b"\x05\x00\x00\x03\xff")
+        dripping.set()
+        while True:
+            connection.sendall(b"a")
+            threading.Event().wait(0.2)
+
+
+@pytest.fixture
+def drip(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("https_proxy", f"socks5h://127.0.0.1:{proxy.getsockname()[1]}")
+        dripping = threading.Event()
+        threading.Thread(target=_drip, args=(proxy, dripping), daemon=True).start()
+        yield dripping
+
+
+@pytest.mark.usefixtures("drip")
+def test_a_socks_proxy_that_drips_has_one_time_for_all(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploader.remote.socks._AGREED_S", 1.0)
+    began_s = NOW()
+    with pytest.raises(RemoteError) as caught:
+        storage.query(SessionUri("https://storage.example/o?upload_id=U"), 1)
+    assert NOW() - began_s < 20  # of 51 seconds that it would take
+    assert caught.value.verdict is Verdict.TRANSIENT
+
+
+def test_a_socks_proxy_that_drips_is_cut(
+    storage: Storage, stop: StopToken, drip: threading.Event
+) -> None:
+    def cut() -> None:
+        assert drip.wait(DEADLINE_S)
+        stop.cut()
+
+    cutter = threading.Thread(target=cut, daemon=True)
+    cutter.start()
+    began_s = NOW()
+    with pytest.raises(Stopped):
+        storage.query(SessionUri("https://storage.example/o?upload_id=U"), 1)
+    assert NOW() - began_s < 20
+    cutter.join(DEADLINE_S)
 
 
 def test_a_socks_proxy_that_refuses_is_not_called_slow(

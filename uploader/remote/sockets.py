@@ -129,26 +129,28 @@ class _WatchedTls(_Watched, HTTPSConnection):
 
 
 def _through_socks(kind: type[_Watched]) -> type[_Watched]:
-    """``kind`` through a SOCKS proxy: PySocks connects, the rest is the same.
+    """``kind`` through a SOCKS proxy: PySocks agrees with it, the rest is the same.
 
     Raises requests' InvalidSchema, as requests itself does, if PySocks is not installed.
     """
     try:
-        from urllib3.contrib.socks import SOCKSConnection  # noqa: PLC0415 - an extra
+        from uploader.remote import socks  # noqa: PLC0415 - an extra
     except ImportError as problem:
         raise requests.exceptions.InvalidSchema("no SOCKS") from problem
 
     class Socks(kind):  # type: ignore[misc, valid-type]
         def __init__(self, *args: Any, _socks_options: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self._socks_options = _socks_options
+            self._proxy = _socks_options
 
         def _connected(self) -> socket.socket:
+            options = self.socket_options or ()
             try:
-                found: socket.socket = SOCKSConnection._new_conn(self)  # noqa: SLF001 - its seam
-            except transport.NewConnectionError as error:  # which counts as a timeout
+                return socks.connect(self._proxy, self.host, self.port, self._stop, options)
+            except TimeoutError as error:
+                raise transport.ConnectTimeoutError(self, "timed out") from error
+            except OSError as error:
                 raise transport.ProxyError("no connection", error) from None
-            return found
 
     return Socks
 
