@@ -21,6 +21,7 @@ from uploader.core.resumable import (
     content_range,
     decode_crc32c,
     encode_crc32c,
+    gets_further,
     half_a_put,
     interpret,
     next_put,
@@ -83,6 +84,30 @@ def test_the_object_is_named_without_its_query() -> None:
     assert first.object_path == second.object_path == "storage.googleapis.com/b/a b"
     assert read_url(f"{HOST}/b/a%00b").object_path == "storage.googleapis.com/b/a%00b"
     assert read_url("http://127.0.0.1:2/b/a?upload_id=1").object_path == "127.0.0.1:2/b/a"
+
+
+@pytest.mark.parametrize(
+    ("before", "offset", "size", "further"),
+    [
+        (0, 0, 9 * GRANULE, False),
+        (0, 1, 9 * GRANULE, False),
+        (0, GRANULE - 1, 9 * GRANULE, False),
+        (0, GRANULE, 9 * GRANULE, True),
+        (GRANULE, 2 * GRANULE - 1, 9 * GRANULE, False),
+        (GRANULE + 5, 2 * GRANULE, 9 * GRANULE, True),
+        (2 * GRANULE, GRANULE, 9 * GRANULE, False),
+        (0, 9 * GRANULE, 9 * GRANULE, True),
+        (GRANULE, GRANULE + 6, GRANULE + 7, False),
+        (GRANULE, GRANULE + 7, GRANULE + 7, True),
+        (GRANULE + 7, GRANULE + 7, GRANULE + 7, False),
+        (0, 7, 7, True),
+        (0, 0, 0, False),
+    ],
+)
+def test_whole_granules_are_progress_and_the_end_of_a_file(
+    before: int, offset: int, size: int, *, further: bool
+) -> None:
+    assert gets_further(before, offset, size) is further
 
 
 @pytest.mark.parametrize(

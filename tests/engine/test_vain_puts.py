@@ -9,6 +9,7 @@ import pytest
 
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.job import Status
+from uploader.sandbox import part
 
 MIB = 1 << 20
 SIZE = 24 * MIB + 7
@@ -123,6 +124,48 @@ def test_a_session_that_holds_bytes_is_never_given_up_for_puts_that_die(lab: Lab
     assert (lab.job().status, reason_code(lab)) == (Status.FAILED, "cut_short")
     assert lab.object()["sessions_started"] == 1
     assert lab.file().checkpoint.offset == 4 * GRANULE
+
+
+@pytest.fixture
+def keeps_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storage that keeps every byte that arrived, not whole granules."""
+    monkeypatch.setattr(part, "GRANULE_BYTES", 1)
+
+
+@pytest.mark.usefixtures("keeps_bytes")
+@pytest.mark.parametrize("kept", [1, 10_000])
+@pytest.mark.parametrize(("do", "code"), [("cut", "cut_short"), ("short-308", "kept_nothing")])
+def test_whoever_keeps_a_few_bytes_of_each_put_keeps_nothing(
+    lab: Lab, do: str, code: str, kept: int
+) -> None:
+    lab.world.script.add([{"on": "put", "do": do, "at_byte": kept, "times": 0}])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    assert (lab.job().status, reason_code(lab)) == (Status.FAILED, code)
+    assert lab.file().attempts == 20
+    assert lab.file().checkpoint.offset in (19 * kept, 20 * kept)
+    assert lab.object()["sessions_started"] == 1
+
+
+@pytest.mark.usefixtures("keeps_bytes")
+@pytest.mark.parametrize("do", ["cut", "short-308"])
+def test_whoever_keeps_a_granule_every_few_puts_is_not_given_up(lab: Lab, do: str) -> None:
+    lab.world.script.add([{"on": "put", "do": do, "at_byte": 50_000, "times": 52}])
+    lab.enqueue(lab.model(a_bin=10 * GRANULE))
+    lab.run()
+    lab.assert_ready()
+    assert lab.file().attempts > 20
+
+
+@pytest.mark.usefixtures("keeps_bytes")
+def test_sessions_that_are_lost_a_few_bytes_further_each_time_end_the_job(lab: Lab) -> None:
+    for lost in range(1, 9):
+        cut = {"on": "put", "do": "cut", "at_byte": lost, "nth": 2 * lost - 1}
+        lab.world.script.add([cut, {"on": "put", "do": "dead-session", "nth": 2 * lost}])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    assert (lab.job().status, reason_code(lab)) == (Status.FAILED, "session_lost_repeatedly")
+    assert lab.object()["sessions_started"] == 5
 
 
 def test_a_plain_put_that_dies_again_and_again_gets_a_fresh_url(lab: Lab) -> None:

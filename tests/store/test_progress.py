@@ -17,7 +17,7 @@ from uploader.core.events import EventKind
 from uploader.core.job import Event, FileState, Mode, NewJob, PrefixCrc, Reason, Stage
 from uploader.core.lifecycle import Verb
 from uploader.core.redact import SessionUri
-from uploader.core.resumable import read_url
+from uploader.core.resumable import GRANULE, read_url
 from uploader.store.claims import Claims
 from uploader.store.held import Held
 from uploader.store.held_files import FileProgress, StoredFile
@@ -284,16 +284,29 @@ def test_urls_that_were_refused_are_not_fresh_to_the_next_worker_either(
     assert jobs.job(held.job.id).urls_until is None
 
 
-def test_lost_sessions_are_counted_until_one_gets_further(held: Held) -> None:
-    counted = []
-    for offset in (20, 20, 10, 30, 0):
+@pytest.mark.parametrize(
+    ("counted", "offsets"),
+    [
+        ((1, 2, 3, 1, 2), (2 * GRANULE, 2 * GRANULE, GRANULE, 3 * GRANULE, 0)),
+        ((1, 1, 1, 2), (GRANULE, 9 * GRANULE, 9 * GRANULE + 9, 9 * GRANULE)),
+        ((1, 2, 3, 4), (1, 2, 3, GRANULE - 1)),
+    ],
+    ids=["granules", "the last bytes", "a few bytes further each time"],
+)
+def test_lost_sessions_are_counted_until_one_gets_further(
+    claimed: Callable[..., Held], counted: tuple[int, ...], offsets: tuple[int, ...]
+) -> None:
+    held, found, furthest, most = claimed(sizes={PATH: 9 * GRANULE + 9}), [], 0, 0
+    for offset in offsets:
         session = open_session(held, PATH, URI, "b/k")
         pair = PrefixCrc(offset, 1)
-        row = FileProgress(PATH, session.sessions, pair, pair, 40)
+        row = FileProgress(PATH, session.sessions, pair, pair, offset)
         held.files.report_progress([row], None)
-        file = held.files.drop_session(PATH, "gone", bytes_sent=40, lost=True)
-        counted.append((file.sessions_lost, file.furthest))
-    assert counted == [(1, 20), (2, 20), (3, 20), (1, 30), (2, 30)]
+        file = held.files.drop_session(PATH, "gone", bytes_sent=offset, lost=True)
+        found.append(file.sessions_lost)
+        furthest, most = file.furthest, max(most, offset)
+    assert tuple(found) == counted
+    assert furthest == (most if most >= GRANULE else 0)
 
 
 def test_late_progress_of_a_session_never_gives_a_put_an_offset(jobs: Jobs, held: Held) -> None:

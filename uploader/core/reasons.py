@@ -130,13 +130,13 @@ class Code(Coded):
     KEPT_NOTHING = (
         "kept_nothing",
         Status.ACTIVE,
-        "Bytes were accepted, but none of them were kept. After twenty in a row the job fails.",
+        "Bytes were accepted, but none or too few were kept. After twenty in a row the job fails.",
         "uploader sends them again; if it goes on, see whether a proxy removes the header Range",
     )
     CUT_SHORT = (
         "cut_short",
         Status.ACTIVE,
-        "A PUT was cut off, nothing of it was kept. After twenty in a row the job fails.",
+        "A PUT was cut off, nothing or too little was kept. After twenty in a row the job fails.",
         "uploader goes on by itself; if only long requests stall, lower the MTU, as of a VPN",
     )
     MISMATCH = (

@@ -262,6 +262,15 @@ def next_put(offset: int, size_bytes: int, max_put_bytes: int) -> tuple[int, int
     return offset, min(size_bytes, offset + max_put_bytes)
 
 
+def gets_further(before: int, offset: int, size_bytes: int) -> bool:
+    """Is a confirmed ``offset`` progress, if ``before`` was confirmed earlier?
+
+    A session persists whole granules, and what is left at the end of its file
+    (docs/gcs-resumable.md §1). Whoever keeps byte after byte would never be done.
+    """
+    return offset // GRANULE > before // GRANULE or before < offset == size_bytes
+
+
 def quick_put(put_bytes: int, took_s: float) -> int:
     """The most bytes of the PUT after one that was confirmed as a whole after ``took_s`` seconds.
 

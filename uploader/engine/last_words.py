@@ -13,7 +13,8 @@ from uploader.core.upload import Backlog
 from uploader.engine.berths import MOST_OPENERS
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Crew
-from uploader.engine.transfer import ASK_S, Transfer
+from uploader.engine.soon import ASK_S, soon
+from uploader.engine.transfer import Transfer
 from uploader.sources.reader import open_source
 from uploader.store.held import Held
 
@@ -24,7 +25,7 @@ class LastWord(Transfer):
     def run(self) -> None:
         """Ask, and raise Stopped."""
         with (
-            self.soon() as token,
+            soon(self._context, self.stop, self.job.id) as token,
             open_source(self.job.source, self.file, token, self._context.private) as source,
         ):
             self.ask_once(source, token)

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from uploader.core.job import FileState, PrefixCrc
+from uploader.core.resumable import gets_further
 from uploader.runtime import METERS
 from uploader.store.held_files import FileProgress
 
@@ -107,8 +108,9 @@ class Progress:
         """By ``at_s`` the server had the bytes up to ``pair``, which becomes the checkpoint."""
         self.confirmed_at_s = at_s
         with self._lock:
-            self._advanced = self._advanced or pair.offset > self._checkpoint.offset
-            gained = max(0, pair.offset - self._checkpoint.offset)
+            before, size_bytes = self._checkpoint.offset, self._file.size_bytes
+            self._advanced = self._advanced or gets_further(before, pair.offset, size_bytes)
+            gained = max(0, pair.offset - before)
             self._checkpoint = pair
             self._sent = max(self._sent, pair.offset)  # after a kill the row knows of less
             self._dirty = True

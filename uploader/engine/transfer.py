@@ -10,13 +10,12 @@ deciding thread judges and writes how it ended (`engine/upload.py`).
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 
-from uploader.core.errors import NoThread, RemoteError, Stopped, UploaderError
+from uploader.core.errors import RemoteError, Stopped, UploaderError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, PrefixCrc
 from uploader.core.reasons import Code
@@ -30,6 +29,7 @@ from uploader.core.resumable import (
     Reading,
     Unclear,
     compare,
+    gets_further,
     next_put,
 )
 from uploader.core.upload import is_small
@@ -40,14 +40,13 @@ from uploader.engine.crew import Errand, Lane
 from uploader.engine.hashing import Digests, Hashing
 from uploader.engine.prefix import Prefix
 from uploader.engine.progress import Progress
+from uploader.engine.soon import soon
 from uploader.runtime import StopToken, bind
 from uploader.sources.local import changed
 from uploader.sources.reader import Reader, open_source
 from uploader.store.held import Held
 from uploader.store.held_files import StoredFile
 
-#: How long a stopped transfer may ask the server what it holds, in seconds.
-ASK_S = 1.0
 #: What a PUT sends at least before it is another job's turn: the server keeps whole granules only.
 _LEAST_TURN_BYTES = 4 * GRANULE
 #: More bytes than sockets buffer: if this many went to a socket, some of them have left.
@@ -146,7 +145,7 @@ class Transfer(Errand):
             finished = self._finish_session(source, session) if session else self._put(source)
         except (Stopped, RemoteError):  # a socket that was shut down raises either
             if self.stop.event.is_set() and not (self.quiet or self.moved):
-                with self.soon() as token:
+                with soon(self._context, self.stop, self.job.id) as token:
                     self.ask_once(source, token)
             raise
         self._arrive(source, finished)
@@ -263,8 +262,8 @@ class Transfer(Errand):
         self._confirm(source, reading)
         if reading.offset == size_bytes:
             return self._finish(session)
-        if self.last_put and reading.offset <= self.last_put.start:
-            message = "the storage service kept none of the bytes that were sent"
+        if self.last_put and not gets_further(self.last_put.start, reading.offset, size_bytes):
+            message = "the storage service kept none of the bytes that were sent, or just a few"
             raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.KEPT_NOTHING)
         if self.last_put and (self.slotless or self._context.slots.yields(self.job.id)):
             raise Stopped  # another file's turn: this one goes on later, at its offset
@@ -307,22 +306,6 @@ class Transfer(Errand):
             return reading
         message = "the storage service has every byte but has not created the object yet"
         raise RemoteError(Verdict.TRANSIENT, Call.QUERY, message, code=Code.UNFINISHED)
-
-    @contextlib.contextmanager
-    def soon(self) -> Iterator[StopToken]:
-        """A token that stops whatever takes longer than `ASK_S`."""
-        token, over = self.stop.fresh(), threading.Event()
-
-        def limit() -> None:
-            if not self._context.clock.wait(over, ASK_S):
-                token.cut()
-
-        with contextlib.suppress(NoThread):  # without a thread for it, nothing is cut
-            self._context.spawn(f"job {self.job.id} limit", limit)
-        try:
-            yield token
-        finally:
-            over.set()
 
     def ask_once(self, source: Reader, token: StopToken) -> None:
         """Ask the server once what it holds, because this ends in the middle of a PUT.

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Update, bindparam, case, or_, select, update
+from sqlalchemy import ColumnElement, Row, Update, bindparam, or_, select, update
 
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Mode, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
-from uploader.core.resumable import UploadUrl, UrlKind
+from uploader.core.resumable import UploadUrl, UrlKind, gets_further
 from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.fence import Fence
 from uploader.store.journal import Transaction, reason_columns, storable
@@ -33,7 +33,7 @@ class FileProgress:
     ``sessions`` is the file's count when the transfer began and fences a late report of an
     earlier session. ``bytes_sent`` is the file's total of this run of the job, not a
     difference. ``awaiting_since``: as `FileState` has it. ``advanced``: the server confirmed
-    bytes since the last report.
+    bytes since the last report, and not just a few.
     """
 
     path: str
@@ -208,11 +208,6 @@ class HeldFiles:
         object was not our source. Raises ValueError once the job's stage says that every file
         is stored.
         """
-        further = files.c.offset > files.c.furthest
-        losses: dict[str, Any] = {
-            "furthest": case((further, files.c.offset), else_=files.c.furthest),
-            "sessions_lost": case((further, 1), else_=files.c.sessions_lost + 1),
-        }
         address = None if url is None else url.url.reveal()
         with self._fence.writing() as transaction:
             self._check_uploading(transaction)
@@ -220,7 +215,7 @@ class HeldFiles:
                 transaction,
                 path,
                 **NO_SESSION,
-                **(losses if lost else {}),
+                **(self._loss(transaction, path) if lost else {}),
                 upload_url=address,
                 address_seal=self._seal.address(self._job_id, path, address),
                 bytes_sent=bytes_sent,
@@ -339,6 +334,15 @@ class HeldFiles:
             file = file_of(row)
         check_files(self._seal, [file])
         return file
+
+    def _loss(self, transaction: Transaction, path: str) -> dict[str, Any]:
+        """What is counted of a session that is lost now."""
+        columns = (files.c.furthest, files.c.offset, files.c.size_bytes)
+        this = (files.c.job_id == self._job_id, files.c.path == path)
+        found = transaction.connection.execute(select(*columns).where(*this)).one_or_none()
+        if found is not None and gets_further(*found):
+            return {"furthest": found.offset, "sessions_lost": 1}
+        return {"sessions_lost": files.c.sessions_lost + 1}
 
     def _check_uploading(self, transaction: Transaction) -> None:
         stage = select(jobs.c.stage).where(jobs.c.id == self._job_id)
