@@ -11,10 +11,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from tests.forking import BEGIN, ROOT, Forking, forking
 from uploader.forks import OurDescriptor
+from uploader.sources.snapshot import Snapshots
 from uploader.store.database.workers import any_worker, exclusive
 
 __all__ = ["forking"]
@@ -43,17 +42,20 @@ def test_the_lock_of_a_migration_goes_with_its_process_although_its_child_lives(
         pass
 
 
-def test_a_snapshot_that_is_taken_holds_up_no_sweep_after_its_process_was_killed(
+def test_a_snapshot_is_swept_once_its_taker_was_killed_although_the_child_lives(
     tmp_path: Path, forking: Callable[[str, str], Forking]
 ) -> None:
-    parent = forking(_SNAPSHOT, str(tmp_path))
+    parent, snapshots = forking(_SNAPSHOT, str(tmp_path)), Snapshots(tmp_path)
     parent.fork()
+    (begun,) = tmp_path.iterdir()
+    assert [*snapshots.sweep(list)] == [begun]
+    assert begun.exists()
+    parent.kill_parent()
+    assert snapshots.sweep(list) == {}
+    assert not begun.exists()
     folder = os.open(tmp_path, os.O_RDONLY)
     try:
-        with pytest.raises(BlockingIOError):
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        parent.kill_parent()
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock of all, for older versions
     finally:
         os.close(folder)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,25 +202,3 @@ def test_where_no_link_can_be_made_the_error_says_why_and_what_to_do(
         taken(snapshots, root)
     assert hint in raised.value.hint
     assert str(root) in raised.value.message
-
-
-def test_only_what_is_in_use_outlives_a_sweep(snapshots: Snapshots, root: Path) -> None:
-    first, second = taken(snapshots, root), taken(snapshots, root)
-    snapshots.sweep(lambda: [str(second)])
-    assert (first.exists(), second.exists()) == (False, True)
-    assert (root / "model.safetensors").exists()
-
-
-def test_nothing_is_swept_while_a_snapshot_is_being_taken(snapshots: Snapshots, root: Path) -> None:
-    with snapshots.taking(LocalFolder(root).list().manifest) as (path, _):
-        sweeper = threading.Thread(target=snapshots.sweep, args=(list,))
-        sweeper.start()
-        sweeper.join(120)
-        assert Path(path, "config.json").exists()
-    snapshots.sweep(list)
-    assert not Path(path).exists()
-
-
-def test_a_sweep_without_any_snapshot_makes_nothing(snapshots: Snapshots, tmp_path: Path) -> None:
-    snapshots.sweep(list)
-    assert not (tmp_path / "kept").exists()

@@ -8,6 +8,8 @@ those are the ones that are usually written in place; what is beyond `MOST_COPIE
 is linked like the rest.
 
 A snapshot is in use as long as a job that may still send names it. Whoever ends such a use sweeps.
+Each has a lock of its own, which is held while it is taken: a folder whose disk does not answer
+keeps no other snapshot from being swept.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 import shutil
 import stat
@@ -25,13 +28,21 @@ from pathlib import Path
 
 from uploader.core.errors import SourceChanged, StoreError, UsageError
 from uploader.core.job import Manifest, ManifestFile
+from uploader.core.text import some
 from uploader.files import LockFile, NotAFile
 from uploader.model.fingerprint import fingerprint_of, is_linked
+from uploader.runtime import Clock
 from uploader.sources.local import opened
+
+_log = logging.getLogger(__name__)
 
 #: Smaller files are copied, as long as they are not too many: a config.json is, weights are not.
 COPIED_BELOW_BYTES = 1 << 20
 MOST_COPIED_BYTES = 64 << 20
+#: Seconds for which one that nobody needs may stay before the log says so.
+LONG_S = 3600.0
+#: One whose name begins so has a lock of its own. Older versions lock all of them at once instead.
+_OWN = "snapshot-"
 _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
 _HINTS = {
     errno.EXDEV: f"set `state_dir` to a folder of that file system, or {_WITHOUT}",
@@ -53,9 +64,8 @@ class Snapshots:
         Raises UsageError if they cannot be linked, SourceChanged if they are not those files.
         """
         self._home.mkdir(mode=0o700, exist_ok=True)
-        with self._locked(fcntl.LOCK_SH):
-            folder = self._home.resolve() / uuid.uuid4().hex
-            folder.mkdir(mode=0o700)
+        # An older version sweeps only while nobody holds this one, and asks for no other.
+        with contextlib.closing(_locked(self._home, fcntl.LOCK_SH)), self._new() as folder:
             root, files, room = Path(manifest.root), list[ManifestFile](), MOST_COPIED_BYTES
             for file in manifest.files:
                 copies = file.size_bytes < min(COPIED_BELOW_BYTES, room)
@@ -64,28 +74,63 @@ class Snapshots:
             _flush(folder)
             yield str(folder), replace(manifest, files=tuple(files))
 
-    def sweep(self, in_use: Callable[[], Collection[str]]) -> None:
+    @contextlib.contextmanager
+    def _new(self) -> Iterator[Path]:
+        """An empty folder that nobody sweeps before the context ends."""
+        folder, lock = self._begun()
+        with contextlib.closing(lock):
+            yield folder
+
+    def _begun(self) -> tuple[Path, LockFile]:
+        while True:
+            folder = self._home.resolve() / f"{_OWN}{uuid.uuid4().hex}"
+            folder.mkdir(mode=0o700)
+            with contextlib.suppress(FileNotFoundError):
+                lock = _locked(folder, fcntl.LOCK_EX)
+                # Before it was locked, a sweep may have taken it for left over. A name is never
+                # used twice, so a folder of this name is ours.
+                if folder.exists():
+                    return folder, lock
+                lock.close()
+
+    def sweep(self, in_use: Callable[[], Collection[str]]) -> dict[Path, str]:
         """Remove every snapshot whose path ``in_use`` does not return.
 
-        Raises nothing: what fails, or cannot be done while a snapshot is being taken, is left for
-        the next sweep.
+        Returns what could not be removed, and why: it is left for the next sweep. Raises nothing.
         """
-        if not self._home.exists():
-            return
-        with contextlib.suppress(OSError, StoreError), self._locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
-            kept = {Path(path).name for path in in_use()}
-            for entry in os.scandir(self._home):
-                if entry.is_dir(follow_symlinks=False) and entry.name not in kept:
-                    shutil.rmtree(entry.path, ignore_errors=True)
-
-    @contextlib.contextmanager
-    def _locked(self, how: int) -> Iterator[None]:
-        file = LockFile(self._home, os.O_RDONLY | os.O_DIRECTORY)
+        left: dict[Path, str] = {}
         try:
-            fcntl.flock(file, how)
-            yield
-        finally:
-            file.close()
+            for folder in self._unused(in_use):
+                if why := self._remove(folder, in_use):
+                    left[folder] = why
+        except (OSError, StoreError) as error:
+            left[self._home] = str(error)
+        return left
+
+    def _unused(self, in_use: Callable[[], Collection[str]]) -> list[Path]:
+        if not self._home.exists():
+            return []
+        used = _names(in_use())
+        with os.scandir(self._home) as entries:
+            folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        return [Path(folder.path) for folder in folders if folder.name not in used]
+
+    def _remove(self, folder: Path, in_use: Callable[[], Collection[str]]) -> str:
+        """Remove a snapshot, unless it is in use by now; returns why it stays, if it does."""
+        place = folder if folder.name.startswith(_OWN) else self._home
+        try:
+            with contextlib.closing(_locked(place, fcntl.LOCK_EX | fcntl.LOCK_NB)):
+                # Asked again: until it was locked, it may have been taken, and a job made of it.
+                if folder.name not in _names(in_use()):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    return "it cannot be removed" if folder.exists() else ""
+        except BlockingIOError:
+            return f"{place} is locked; `fuser {place}` shows by whom"
+        except FileNotFoundError:
+            return ""  # somebody else has removed it
+        except OSError as error:
+            return str(error)
+        return ""
 
     def _keep(self, root: Path, file: ManifestFile, folder: Path, *, copies: bool) -> ManifestFile:
         target = folder / file.path
@@ -114,6 +159,44 @@ class Snapshots:
             why = "that is another file system"
         message = f"the files of {root} cannot be linked into {self._home}: {why}"
         return UsageError(message, hint=_HINTS.get(error.errno or 0, _WITHOUT))
+
+
+class Sweeper:
+    """Sweeps the snapshots of a job table again and again, as a worker does."""
+
+    def __init__(
+        self, snapshots: Snapshots, in_use: Callable[[], Collection[str]], clock: Clock
+    ) -> None:
+        """``in_use`` is that of `Snapshots.sweep`."""
+        self._snapshots = snapshots
+        self._in_use = in_use
+        self._clock = clock
+        self._since: dict[Path, float] = {}
+
+    def sweep(self) -> None:
+        """As `Snapshots.sweep`; what stays for an hour is told in the log, once an hour."""
+        left, now_s = self._snapshots.sweep(self._in_use), self._clock.boot_s()
+        since = {path: self._since.get(path, now_s) for path in left}
+        long = [path for path in left if now_s - since[path] >= LONG_S]
+        self._since = since | dict.fromkeys(long, now_s)
+        if long:
+            told = some([f"{path} ({left[path]})" for path in long])
+            _log.warning("snapshots that no job needs have stayed for an hour: %s", told)
+
+
+def _locked(folder: Path, how: int) -> LockFile:
+    """Raises OSError: BlockingIOError if it is locked, and ``how`` says not to wait."""
+    file = LockFile(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(file, how)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _names(paths: Collection[str]) -> set[str]:
+    return {Path(path).name for path in paths}
 
 
 @contextlib.contextmanager

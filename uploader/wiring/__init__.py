@@ -20,7 +20,7 @@ from uploader.runtime import (
     spawn,
 )
 from uploader.wiring.stores import Store as Store
-from uploader.wiring.stores import hooks_of, sweep
+from uploader.wiring.stores import hooks_of, sweeper
 from uploader.wiring.stores import locate as locate
 from uploader.wiring.stores import seal as seal
 
@@ -228,7 +228,7 @@ def _context(
         private=Private(settings.private_paths),
         alive=lock.alive,
         changed=changed,
-        tidy=lambda: sweep(settings, engine),
+        tidy=sweeper(settings, engine, time),
         prune=_pruning(by_now, engine),
         key_fingerprint=key.fingerprint,
         control=control,

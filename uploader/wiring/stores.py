@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Self
 
 from uploader import files
 from uploader.core.errors import NotFound, StoreError, UsageError
-from uploader.runtime import importing
+from uploader.runtime import Clock, SystemClock, importing
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -122,7 +123,7 @@ class Store:
     def sweep(self) -> None:
         """Remove the snapshots that no job needs any more; raises nothing."""
         if self._engine is not None:
-            sweep(self._settings, self._engine)
+            sweeper(self._settings, self._engine, SystemClock())()
 
     def living(self) -> dict[str, Scope]:
         """The workers of this store that live, by the owners of their leases, with their scopes."""
@@ -220,10 +221,11 @@ def hooks_of(settings: Settings) -> list[str]:
     return [hook.name for hook in settings.hooks]
 
 
-def sweep(settings: Settings, engine: Engine) -> None:
-    """Remove the snapshots that no job needs any more; raises nothing."""
-    from uploader.sources.snapshot import Snapshots
+def sweeper(settings: Settings, engine: Engine, clock: Clock) -> Callable[[], None]:
+    """Removes the snapshots that no job needs any more; raises nothing."""
+    from uploader.sources.snapshot import Snapshots, Sweeper
     from uploader.store.jobs import Jobs
 
-    if settings.snapshots:
-        Snapshots(settings.snapshots).sweep(Jobs(engine).snapshots)
+    if settings.snapshots is None:
+        return lambda: None
+    return Sweeper(Snapshots(settings.snapshots), Jobs(engine).snapshots, clock).sweep

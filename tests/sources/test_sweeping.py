@@ -1,0 +1,264 @@
+"""What removes a snapshot that no job needs, and what keeps it from that."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.remote.scripted import HandClock
+from tests.sources.test_snapshot import root, snapshots, taken
+from uploader.core.errors import StoreError
+from uploader.core.job import Manifest, ManifestFile
+from uploader.files import LockFile
+from uploader.sources import snapshot
+from uploader.sources.local import LocalFolder, opened
+from uploader.sources.snapshot import LONG_S, Snapshots, Sweeper
+
+__all__ = ["root", "snapshots"]
+#: Of tests that wait for what must happen.
+PATIENCE_S = 30
+
+
+def test_only_what_is_in_use_outlives_a_sweep(snapshots: Snapshots, root: Path) -> None:
+    first, second = taken(snapshots, root), taken(snapshots, root)
+    assert snapshots.sweep(lambda: [str(second)]) == {}
+    assert (first.exists(), second.exists()) == (False, True)
+    assert (root / "model.safetensors").exists()
+
+
+def test_a_sweep_without_any_snapshot_makes_nothing(snapshots: Snapshots, tmp_path: Path) -> None:
+    assert snapshots.sweep(list) == {}
+    assert not (tmp_path / "kept").exists()
+
+
+@contextmanager
+def locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+# -- while one is being taken --------------------------------------------------------------
+
+
+@pytest.fixture
+def hanging(
+    snapshots: Snapshots, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
+    """The snapshot of a folder of which the disk does not answer, as long as the test lasts."""
+    silent = shutil.copytree(root, tmp_path / "silent")
+    asked, answers = threading.Event(), threading.Event()
+
+    def late(folder: Path, file: ManifestFile) -> int:
+        if folder == silent and file.path == "model.safetensors":
+            asked.set()
+            answers.wait(PATIENCE_S)
+        return opened(folder, file)
+
+    monkeypatch.setattr(snapshot, "opened", late)
+    thread = threading.Thread(target=taken, args=(snapshots, silent))
+    thread.start()
+    assert asked.wait(PATIENCE_S)
+    (folder,) = (tmp_path / "kept").iterdir()
+    yield folder
+    answers.set()
+    thread.join(PATIENCE_S)
+    assert (folder / "model.safetensors").exists()
+    assert snapshots.sweep(list) == {}
+    assert not folder.exists()
+
+
+def test_a_folder_whose_disk_does_not_answer_keeps_no_other_snapshot(
+    snapshots: Snapshots, root: Path, hanging: Path
+) -> None:
+    other = taken(snapshots, root)
+    left = snapshots.sweep(list)
+    assert not other.exists()
+    assert (hanging / "config.json").exists()
+    assert list(left) == [hanging]
+    assert f"fuser {hanging}" in left[hanging]
+
+
+def test_of_what_a_job_was_made_since_a_sweep_began_nothing_is_swept(
+    snapshots: Snapshots, root: Path
+) -> None:
+    old, used = taken(snapshots, root), list[Path]()
+
+    def in_use() -> list[str]:
+        before = [*map(str, used)]
+        used[:] = used or [taken(snapshots, root)]
+        return before
+
+    assert snapshots.sweep(in_use) == {}
+    assert not old.exists()
+    assert used[0].exists()
+
+
+def _before_it_is_open(path: Path, flags: int, sweep: Callable[[], object]) -> LockFile:
+    sweep()
+    return LockFile(path, flags)
+
+
+def _before_it_is_locked(path: Path, flags: int, sweep: Callable[[], object]) -> LockFile:
+    file = LockFile(path, flags)
+    sweep()
+    return file
+
+
+@pytest.mark.parametrize("opening", [_before_it_is_open, _before_it_is_locked])
+def test_a_folder_that_is_swept_before_it_is_locked_is_not_the_one_that_is_taken(
+    snapshots: Snapshots,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    opening: Callable[[Path, int, Callable[[], object]], LockFile],
+) -> None:
+    swept: list[Path] = []
+
+    def swept_once(path: Path, flags: int) -> LockFile:
+        if swept or not path.name.startswith("snapshot-"):
+            return LockFile(path, flags)
+        swept.append(path)
+        return opening(path, flags, lambda: snapshots.sweep(list))
+
+    monkeypatch.setattr(snapshot, "LockFile", swept_once)
+    kept = taken(snapshots, root)
+    assert swept != [kept]
+    assert not swept[0].exists()
+    assert (kept / "model.safetensors").exists()
+
+
+def test_what_a_taker_that_was_killed_has_left_is_swept(snapshots: Snapshots, root: Path) -> None:
+    taken(snapshots, root)
+    begun = taken(snapshots, root).with_name("snapshot-of-one-that-was-killed")
+    begun.mkdir()
+    assert snapshots.sweep(list) == {}
+    assert [*begun.parent.iterdir()] == []
+
+
+def test_whoever_takes_and_sweeps_at_once_nothing_in_use_is_lost(
+    snapshots: Snapshots, root: Path
+) -> None:
+    used, over = list[str](), threading.Event()
+
+    def take() -> None:
+        for number in range(12):
+            with snapshots.taking(LocalFolder(root).list().manifest) as (path, _):
+                used.extend([path] if number % 3 else [])
+            snapshots.sweep(lambda: tuple(used))
+
+    def sweep() -> None:
+        while not over.is_set():
+            snapshots.sweep(lambda: tuple(used))
+
+    threads = [threading.Thread(target=run) for run in (take, take, take, sweep, sweep)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+        if thread is threads[2]:
+            over.set()
+    assert snapshots.sweep(lambda: used) == {}
+    assert len(used) == 24
+    assert sorted(used) == sorted(map(str, Path(used[0]).parent.iterdir()))
+    assert all(Path(path, "model.safetensors").exists() for path in used)
+
+
+# -- alongside an older version, which has one lock for all of them ------------------------
+
+
+def test_an_older_version_sweeps_nothing_while_a_snapshot_is_being_taken(
+    snapshots: Snapshots, tmp_path: Path
+) -> None:
+    with (
+        snapshots.taking(Manifest(str(tmp_path), ())) as (path, _),
+        pytest.raises(BlockingIOError),
+        locked(Path(path).parent, fcntl.LOCK_EX),
+    ):
+        pytest.fail("it would sweep")
+
+
+def test_what_an_older_version_takes_is_not_swept_and_keeps_none_of_ours(
+    snapshots: Snapshots, root: Path, tmp_path: Path
+) -> None:
+    ours = taken(snapshots, root)
+    theirs = tmp_path / "kept" / "0123456789abcdef0123456789abcdef"
+    theirs.mkdir()
+    with locked(tmp_path / "kept", fcntl.LOCK_SH):
+        left = snapshots.sweep(list)
+        assert (ours.exists(), theirs.exists()) == (False, True)
+        assert f"fuser {tmp_path / 'kept'}`" in left[theirs]
+    assert snapshots.sweep(list) == {}
+    assert not theirs.exists()
+
+
+# -- what stays for long -------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+def test_what_stays_for_an_hour_is_told_once_an_hour(
+    snapshots: Snapshots, hanging: Path, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweeper = Sweeper(snapshots, list, clock)
+    told = []
+    for _ in range(130):
+        sweeper.sweep()
+        told.append(len(caplog.messages))
+        clock.boot += 60
+    assert [told[59], told[60], told[119], told[120], told[129]] == [0, 1, 1, 2, 2]
+    assert str(hanging) in caplog.text
+
+
+def test_snapshots_that_are_taken_one_after_another_are_not_told(
+    snapshots: Snapshots, tmp_path: Path, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweeper = Sweeper(snapshots, list, clock)
+    for _ in range(4):
+        with snapshots.taking(Manifest(str(tmp_path), ())):
+            sweeper.sweep()
+        clock.boot += LONG_S
+    assert caplog.messages == []
+
+
+def test_a_store_that_does_not_say_what_is_in_use_for_an_hour_is_told(
+    snapshots: Snapshots, root: Path, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = taken(snapshots, root)
+
+    def in_use() -> list[str]:
+        raise StoreError("the disk is full")
+
+    sweeper = Sweeper(snapshots, in_use, clock)
+    sweeper.sweep()
+    clock.boot += LONG_S
+    sweeper.sweep()
+    assert "the disk is full" in caplog.text
+    assert kept.exists()
+
+
+def test_one_that_cannot_be_removed_keeps_no_other(
+    snapshots: Snapshots, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three = sorted(taken(snapshots, root) for _ in range(3))
+    remove = shutil.rmtree
+
+    def fails(path: Path, *, ignore_errors: bool) -> None:
+        if path != three[1]:
+            remove(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", fails)
+    assert snapshots.sweep(list) == {three[1]: "it cannot be removed"}
+    assert [path.exists() for path in three] == [False, True, False]
