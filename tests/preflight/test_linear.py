@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from array import array
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from uploader.core.errors import UsageError
 from uploader.core.job import Kind
 from uploader.model.adapter import RankPattern, expand, factors, suffixes
 from uploader.model.folder import scan
+from uploader.model.hashes import only_in, shared
 from uploader.model.index import Shards
 from uploader.model.json_text import JsonText
 from uploader.model.safetensors import Header, _check_size
@@ -25,7 +27,7 @@ from uploader.preflight.checks import hollow
 from uploader.preflight.checks.adapter import _misranked
 from uploader.preflight.checks.hollow import hollow_weights
 from uploader.preflight.checks.index import no_index
-from uploader.preflight.checks.spared import spared
+from uploader.preflight.checks.spared import Spared
 from uploader.preflight.checks.weights import duplicate_tensor
 from uploader.preflight.contents import Contents
 from uploader.preflight.registry import findings
@@ -48,7 +50,7 @@ def read_target(text: str) -> None:
 
 
 READERS: dict[str, Callable[[str], object]] = {
-    "a tensor's name": lambda text: spared(text + "\n", CONFIG),
+    "a tensor's name": lambda text: text + "\n" in Spared(CONFIG),
     "a key of ranks": lambda text: RankPattern({"rank_pattern": {text: 8}}).has("q_proj", 8),
     "an adapted path": lambda text: RankPattern({"rank_pattern": {"a": 8}}).has(text, 8),
     "a pattern of targets": read_target,
@@ -118,8 +120,21 @@ def _without_index(count: int) -> float:
     return _cost_s(no_index, SimpleNamespace(shards=sets, present=names))
 
 
+def _indexes(count: int) -> float:
+    """Each names one tensor of a file that has many."""
+    one, many = array("q", [-1]), array("q", range(20 * count))
+
+    def compare() -> None:
+        for _ in range(count // 10):
+            assert only_in(one, many)
+            assert not shared(one, [many])
+
+    return cpu_s(compare)
+
+
 @pytest.mark.parametrize(
-    "cost_s", [_hollow, _without_index, _ranks, _twice, _ranks_of_one_hash, _shapes_of_one_hash]
+    "cost_s",
+    [_hollow, _without_index, _ranks, _twice, _indexes, _ranks_of_one_hash, _shapes_of_one_hash],
 )
 def test_many_files_take_time_in_proportion(cost_s: Callable[[int], float]) -> None:
     assert cost_s(4000) < 24 * max(cost_s(500), 0.004)

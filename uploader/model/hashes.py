@@ -14,6 +14,8 @@ _PARTS = 16
 _EDGES = tuple(range(-(1 << 63), (1 << 63) + 1, (1 << 64) // _PARTS))
 #: So many are compared at once.
 _FEW = 200_000
+#: Looking for one takes as long as going through so many.
+_LOOKED_FOR = 16
 
 
 def holds(hashes: Hashes, one: int) -> bool:
@@ -29,6 +31,8 @@ def place(hashes: Hashes, one: int) -> int | None:
 
 def only_in(one: Hashes, other: Hashes) -> Hashes:
     """Those of ``one`` that ``other`` lacks, each once."""
+    if len(one) * _LOOKED_FOR < len(other):
+        return array("q", sorted({mine for mine in one if not holds(other, mine)}))
     found: Hashes = array("q")
     for mine, others in _parts([one], [other]):
         found.extend(sorted(_union(mine).difference(*others)))
@@ -37,6 +41,9 @@ def only_in(one: Hashes, other: Hashes) -> Hashes:
 
 def shared(one: Hashes, many: Sequence[Hashes]) -> Hashes:
     """Those of ``one`` that any of ``many`` has, each once."""
+    if len(one) * len(many) * _LOOKED_FOR < sum(map(len, many)):
+        known = {mine for mine in one if any(holds(other, mine) for other in many)}
+        return array("q", sorted(known))
     found: Hashes = array("q")
     for mine, others in _parts([one], many):
         wanted = _union(mine)

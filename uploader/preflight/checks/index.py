@@ -11,7 +11,7 @@ from uploader.model.finding import Finding, error, warning
 from uploader.model.hashes import holds, shared
 from uploader.model.names import Role, role
 from uploader.model.reading import TooLong
-from uploader.preflight.checks.spared import spared
+from uploader.preflight.checks.spared import Spared
 from uploader.preflight.contents import Contents
 
 _AGAIN = "download or save it again"
@@ -61,6 +61,7 @@ def missing_tensor(contents: Contents) -> Iterable[Finding]:
     Loaders only use the index to learn which files there are, so a tensor may be in a different
     shard than the index says. A tensor in no shard keeps the random numbers it starts with.
     """
+    spared = Spared(contents.config)
     for name, index in contents.indexes.items():
         held = {s: contents.headers[s].tensors for s in index.shards if s in contents.headers}
         absent = [t for s in held for t in index.shards[s].beyond(held[s].names)]
@@ -69,7 +70,7 @@ def missing_tensor(contents: Contents) -> Iterable[Finding]:
         elsewhere = sorted(tensor for tensor in absent if holds(known, hash(tensor)))
         lost = sorted(tensor for tensor in absent if not holds(known, hash(tensor)))
         if lost and len(held) == len(index.shards):
-            weights = [tensor for tensor in lost if not spared(tensor, contents.config)]
+            weights = [tensor for tensor in lost if tensor not in spared]
             severity = error if weights else warning
             message = f"{name} names {some(weights or lost)}, which no shard contains"
             yield severity("missing_tensor", name, message, _AGAIN)
@@ -81,9 +82,10 @@ def missing_tensor(contents: Contents) -> Iterable[Finding]:
 def orphan_shard(contents: Contents) -> Iterable[Finding]:
     """Weights that the index does not name, so that no loader would read them."""
     named = {shard for index in contents.indexes.values() for shard in index.shards}
+    weights = contents.named(Role.WEIGHTS)
     for name, index in contents.indexes.items():
         suffix = name.removesuffix(".index.json").rpartition(".")[2]
-        alike = {file for file in contents.named(Role.WEIGHTS) if file.endswith(f".{suffix}")}
+        alike = {file for file in weights if file.endswith(f".{suffix}")}
         orphans = sorted(alike - named)
         if orphans and alike & index.shards.keys():
             message = f"{some(orphans)}: not named by {name}"

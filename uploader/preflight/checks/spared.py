@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from uploader.preflight.checks.config import decoder_config, quantization_of
@@ -26,30 +26,38 @@ _LAYER = re.compile(r"(?s)(?:.*\.)?(?:layers|h|blocks)\.(\d{1,5})\..*", re.ASCII
 _BIASES = {"attention_bias": ".self_attn.", "mlp_bias": ".mlp."}
 
 
-def spared(tensor: str, config: Mapping[str, Any]) -> bool:
-    """Whether no loader needs the tensor with such a config; in doubt it is needed."""
-    return any(_reasons(tensor, config))
+class Spared:
+    """The tensors that no loader needs with such a config; in doubt one is needed."""
 
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        decoder = decoder_config(config)
+        # In a tied model one matrix serves both ends; unless the config denies it, it may be tied.
+        denied = False in [part.get("tie_word_embeddings") for part in (config, decoder)]
+        only_text = _reads_only(config)
+        rules = (
+            (_COMPUTED, True),
+            (_SCALE, not quantization_of(config)),
+            (_ENDS, not denied),
+            (_OTHER_HEAD, only_text),
+            (_SENSES, only_text),
+        )
+        self._patterns = [pattern for pattern, holds in rules if holds]
+        self._layers = decoder.get("num_hidden_layers")
+        self._biases = [part for key, part in _BIASES.items() if decoder.get(key) is False]
 
-def _reasons(tensor: str, config: Mapping[str, Any]) -> Iterator[bool]:
-    decoder = decoder_config(config)
-    yield _COMPUTED.fullmatch(tensor) is not None
-    yield not quantization_of(config) and _SCALE.fullmatch(tensor) is not None
-    # In a tied model one matrix serves both ends; unless the config denies it, it may be tied.
-    tied = (part.get("tie_word_embeddings") for part in (config, decoder))
-    yield False not in tied and _ENDS.fullmatch(tensor) is not None
-    # Layers that predict further tokens: Transformers ignores them, others draft with them.
-    yield tensor.startswith("mtp.") or _beyond(tensor, decoder.get("num_hidden_layers"))
-    for key, part in _BIASES.items():
-        yield decoder.get(key) is False and part in tensor and tensor.endswith(".bias")
-    only_text = _reads_only(config)
-    yield only_text and _OTHER_HEAD.fullmatch(tensor) is not None
-    yield only_text and _SENSES.fullmatch(tensor) is not None
+    def __contains__(self, tensor: str) -> bool:
+        """Once for each tensor of an index: what follows from the config is known by now."""
+        return (
+            any(pattern.fullmatch(tensor) for pattern in self._patterns)
+            # Layers that predict further tokens: Transformers ignores them, others draft with them.
+            or tensor.startswith("mtp.")
+            or self._is_beyond(tensor)
+            or (tensor.endswith(".bias") and any(part in tensor for part in self._biases))
+        )
 
-
-def _beyond(tensor: str, layers: Any) -> bool:
-    found = _LAYER.fullmatch(tensor)
-    return found is not None and type(layers) is int and int(found[1]) >= layers
+    def _is_beyond(self, tensor: str) -> bool:
+        found = _LAYER.fullmatch(tensor)
+        return found is not None and type(self._layers) is int and int(found[1]) >= self._layers
 
 
 def _reads_only(config: Mapping[str, Any]) -> bool:
