@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tests.engine.conftest import GRANULE, Lab
+from uploader.core.errors import RemoteError
 from uploader.core.job import Status
 from uploader.core.lifecycle import Verb
-from uploader.core.resumable import Finished
+from uploader.core.reasons import Code
+from uploader.core.resumable import Confirmed, Finished
+from uploader.core.verdict import Call, Verdict
 from uploader.remote import storage
 
 SIZE = 10 * GRANULE + 7
@@ -120,6 +125,78 @@ def test_a_lost_last_answer_of_a_service_that_gives_no_facts_is_not_a_reason_to_
     lab.run()
     lab.assert_ready()
     assert lab.object()["body_bytes_read"] == SIZE
+
+
+# -- a claim to hold more than was sent ----------------------------------------------------
+
+
+def keeps_what_it_says(monkeypatch: pytest.MonkeyPatch, held: Callable[[int, int], int]) -> None:
+    """A storage without checksums; ``held``: what it says of a PUT, by its end and the size."""
+    state = {"held": 0}
+
+    def send(_: Any, __: Any, body: Any, _start: int, stop: int, size: int) -> Any:
+        list(body)
+        state["held"] = held(stop, size)
+        return Finished(size) if stop == size else Confirmed(state["held"])
+
+    monkeypatch.setattr(storage.Storage, "send", send)
+    monkeypatch.setattr(storage.Storage, "query", lambda *_: Confirmed(state["held"]))
+
+
+def test_an_offset_beyond_all_that_was_sent_is_not_believed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeps_what_it_says(monkeypatch, lambda _, size: size - 1)
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    assert lab.job().status is Status.FAILED
+    assert not lab.file().stored
+    assert any(event.message.endswith("that were never sent") for event in lab.jobs.events(1))
+
+
+def test_of_a_put_that_was_cut_no_more_is_believed_than_was_sent(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says that it has the first 4 granules, of which one block was sent, and no checksum."""
+
+    def send(_: Any, __: Any, body: Any, start: int, stop: int, size: int) -> Any:
+        if start == 0:
+            body.read()
+            raise RemoteError(Verdict.TRANSIENT, Call.DATA, "cut", code=Code.UNAVAILABLE)
+        list(body)
+        return Finished(size) if stop == size else Confirmed(stop)
+
+    monkeypatch.setattr(storage.Storage, "send", send)
+    monkeypatch.setattr(storage.Storage, "query", lambda *_: Confirmed(4 * GRANULE))
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    assert (lab.job().status, reason_code(lab)) == (Status.FAILED, "corrupted")
+    assert not lab.file().stored
+
+
+def forget_what_was_sent(lab: Lab) -> None:
+    """As after a power cut: the row is old, and no mark is left."""
+    with lab.engine.begin() as connection:
+        nothing = "offset = 0, offset_crc32c = 0, mark_bytes = 0, mark_crc32c = 0, bytes_sent = 0"
+        connection.execute(text(f"UPDATE files SET {nothing}"))
+    for mark in (lab.state / "marks").iterdir():
+        mark.unlink()
+
+
+@pytest.mark.parametrize(("facts", "sessions"), [(True, 1), (False, 2)])
+def test_after_a_power_cut_what_is_held_counts_if_a_checksum_shows_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, *, facts: bool, sessions: int
+) -> None:
+    if not facts:
+        without_facts(monkeypatch)
+    lab.bytes_per_s = GRANULE
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run_until(lambda: lab.file().checkpoint.offset >= 4 * GRANULE)
+    forget_what_was_sent(lab)
+    lab.bytes_per_s = None
+    lab.run()
+    lab.assert_ready()
+    assert (lab.file().verified, lab.object()["sessions_started"]) == (facts, sessions)
 
 
 # -- losing sessions -----------------------------------------------------------------------

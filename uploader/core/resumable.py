@@ -243,8 +243,8 @@ class Agreement(StrEnum):
 def compare(finished: Finished, size_bytes: int, crc32c: int, sent_bytes: int) -> Agreement:
     """Compare length and CRC32C with ours, each only if the service returned it.
 
-    Without a CRC32C an object is only believed if its last byte was sent: ``sent_bytes`` is the
-    end of what is known to have gone to a socket on its session (docs/invariants.md §4).
+    Without a CRC32C an object is only believed if all of it was sent: ``sent_bytes`` is the end of
+    what is known to have gone to a socket on its session without a gap (docs/invariants.md §4).
     """
     if finished.size_bytes not in (None, size_bytes) or finished.crc32c not in (None, crc32c):
         return Agreement.MISMATCH

@@ -67,6 +67,11 @@ class Progress:
         return self._gained
 
     @property
+    def furthest(self) -> int:
+        """Up to where bytes went to a socket, or were confirmed, as far as is known."""
+        return self._furthest
+
+    @property
     def checkpoint(self) -> PrefixCrc:
         """What the server confirmed last."""
         return self._checkpoint

@@ -158,8 +158,8 @@ class Transfer(Errand):
         self.arrived = stored
 
     def _compared(self, finished: Finished, whole: PrefixCrc) -> StoredFile:
-        marked = self._mark.read() or PrefixCrc()  # after a kill the row knows of less
-        sent_bytes = max(self.progress.mark.offset, marked.offset)
+        known = self.file not in self._context.gaps
+        sent_bytes = max(self.progress.mark.offset, self._marked) if known else 0
         agreement = compare(finished, whole.offset, whole.crc32c, sent_bytes)
         if agreement is Agreement.MISMATCH:
             message = f"{self.file.path}: the stored object differs from the source"
@@ -171,6 +171,11 @@ class Transfer(Errand):
             return stored
         digest = self._hashing.digest(whole)
         return replace(stored, sha256=digest, sha256_as_sent=bool(digest) and self._hashing.as_sent)
+
+    @property
+    def _marked(self) -> int:
+        """Up to where bytes went to a socket; after a kill the row knows of less."""
+        return (self._mark.read() or PrefixCrc()).offset
 
     @contextlib.contextmanager
     def _hashed(self, source: Reader, prefix: Prefix) -> Iterator[None]:
@@ -290,11 +295,23 @@ class Transfer(Errand):
         return self._context.halve_puts(self._held, self.file.path, len(refused))
 
     def _confirm(self, source: Reader, reading: Confirmed) -> None:
+        self._check_was_sent(reading.offset)
         at_s = self._context.clock.boot_s()
         if self.last_put and reading.offset == self.last_put.stop:
             puts, took_s = self._context.puts, at_s - self.confirmed_at_s
             puts.confirmed(self.job.id, len(self.last_put), took_s)
         self.progress.confirmed(source.confirm(reading.offset), at_s)
+
+    def _check_was_sent(self, offset: int) -> None:
+        """Raises ProtocolError if the server cannot hold that much, whoever sent it before.
+
+        After a kill it may hold more than is known, but not beyond the PUT that comes after.
+        """
+        if offset <= self.progress.furthest or offset <= self._marked:
+            return
+        if self.last_put and offset > self.last_put.stop:
+            raise ProtocolError("the storage service claims to hold bytes that were never sent")
+        self._context.gaps.add(self.file)
 
     def _query(self, session: SessionUri) -> Reading:
         self._storage.close()  # a session never has two writers
