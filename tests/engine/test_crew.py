@@ -5,11 +5,19 @@ from __future__ import annotations
 import contextlib
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.engine.conftest import DEADLINE_S, FastLab
-from uploader.engine.crew import Crew, Errand
+from tests.simulation.sim import Sim
+from uploader.core.job import FileState
+from uploader.core.redact import SessionUri
+from uploader.core.resumable import UploadUrl, read_url
+from uploader.core.upload import EXCHANGE_EVERY_S
+from uploader.engine.crew import Crew, Errand, Lane
+from uploader.engine.sessions import Opening
+from uploader.runtime import StopToken
 
 
 class _Brief(Errand):
@@ -39,3 +47,37 @@ def test_an_errand_that_has_ended_gives_its_lane_to_the_next_before_it_is_judged
         assert crew.take_ended() == [errand]
         assert errand.error is error
         assert crew.lane() is not lane
+
+
+class _Opens:
+    """A storage that takes its time; ``told``: whether anybody was woken since the last session."""
+
+    def __init__(self, clock: Sim, took_s: float, wake: threading.Event) -> None:
+        self.told: list[bool] = []
+        self._clock = clock
+        self._took_s = took_s
+        self._wake = wake
+
+    def start(self, _: UploadUrl, __: int) -> SessionUri:
+        self.told.append(self._wake.is_set())
+        self._wake.clear()
+        self._clock.suspend(self._took_s)
+        return SessionUri("https://storage.example/o?upload_id=1")
+
+
+@pytest.mark.parametrize(
+    ("took_s", "told"),
+    [(EXCHANGE_EVERY_S / 2, [False] * 3), (2 * EXCHANGE_EVERY_S, [False, True, True])],
+)
+def test_a_session_that_took_long_to_open_is_told_of_before_the_rest_of_its_row(
+    took_s: float, told: list[bool]
+) -> None:
+    clock, wake = Sim(1), threading.Event()
+    storage: Any = _Opens(clock, took_s, wake)
+    job: Any = None
+    url = read_url("https://storage.example/b/k?X-Goog-Signature=1")
+    files = [FileState(1, name, 9, "made:1", url=url) for name in "abc"]
+    opening = Opening(clock, job, files, Lane(StopToken(), storage), wake)
+    opening.run()
+    assert storage.told == told
+    assert [one.path for one in opening.take()] == ["a", "b", "c"]

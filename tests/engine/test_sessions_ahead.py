@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,8 @@ from sqlalchemy import event, text
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.job import Mode, Status
 from uploader.core.lifecycle import Verb
-from uploader.engine.berths import OPENERS
+from uploader.core.upload import EXCHANGE_EVERY_S
+from uploader.engine.berths import MOST_IN_A_ROW, OPENED_IN_A_ROW, OPENERS
 from uploader.engine.urls import MAX_RECREATIONS
 
 HOUR_S = 3600.0
@@ -24,6 +25,20 @@ def seen(lab: Lab, *names: str) -> list[str]:
     crossed: list[str] = []
     lab.boundary = lambda name: crossed.append(name) if name in names else None
     return crossed
+
+
+def openings(lab: Lab) -> list[str]:
+    """The names of the threads that open sessions from now on."""
+    names: list[str] = []
+    spawn = lab.spawn
+
+    def noted(name: str, run: Callable[[], None]) -> None:
+        if name.endswith(" sessions"):
+            names.append(name)
+        spawn(name, run)
+
+    lab.spawn = noted
+    return names
 
 
 # -- ahead of sending ----------------------------------------------------------------------
@@ -248,3 +263,20 @@ def test_a_stored_file_costs_the_same_statements_however_many_there_are(
         return len(ran) / count
 
     assert per_file(many) <= per_file(20)
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "in_a_row"),
+    [(EXCHANGE_EVERY_S / 3, MOST_IN_A_ROW), (10 * EXCHANGE_EVERY_S, OPENED_IN_A_ROW)],
+)
+def test_sessions_that_take_no_time_are_opened_by_few_threads(
+    lab: Lab, latency_s: float, in_a_row: int
+) -> None:
+    lab.max_files = "auto"
+    lab.world.script.add([{"on": "start", "do": "latency", "seconds": latency_s, "times": 0}])
+    files: Any = {f"f{number:03}_bin": 9 for number in range(160)}
+    names = openings(lab)
+    lab.enqueue(lab.model(**files))
+    lab.run()
+    lab.assert_ready()
+    assert 160 / in_a_row <= len(names) <= 160 / in_a_row + 2 * OPENERS

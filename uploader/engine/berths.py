@@ -6,12 +6,15 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable
 
-from uploader.core.upload import abreast
+from uploader.core.upload import EXCHANGE_EVERY_S, abreast
 from uploader.engine.throttle import Slots
 
 #: Threads that open sessions: at least, and at most if round trips are long.
 OPENERS = 2
 MOST_OPENERS = 16
+#: How many sessions a thread opens in a row, and if round trips take next to no time.
+OPENED_IN_A_ROW = 4
+MOST_IN_A_ROW = 16
 #: How many small files share a slot if round trips are long.
 SMALL_PER_SLOT = 8
 
@@ -48,6 +51,12 @@ class Berths:
     def openers(self) -> int:
         """How many threads may open sessions."""
         return max(OPENERS, abreast(self._round_trip_s, MOST_OPENERS))
+
+    @property
+    def opened_in_a_row(self) -> int:
+        """How many sessions a thread opens before it says so."""
+        is_short = 0.0 < self._round_trip_s < EXCHANGE_EVERY_S
+        return MOST_IN_A_ROW if is_short else OPENED_IN_A_ROW
 
     def take(self, *, small: bool) -> Callable[[], None] | None:
         """A slot for one file, or a place in one for a small file; None if none is free."""

@@ -13,6 +13,7 @@ from uploader.core.job import FileState, Job
 from uploader.core.redact import SessionUri
 from uploader.core.remote_model import RemoteModel
 from uploader.core.resumable import UploadUrl, UrlKind
+from uploader.core.upload import EXCHANGE_EVERY_S
 from uploader.core.verdict import Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
@@ -43,7 +44,7 @@ class Opening(Errand):
         lane: Lane,
         wake: threading.Event,
     ) -> None:
-        """``wake`` is set after each session that was opened."""
+        """``wake`` is set after a session that took long: the rest of a quick row is waited for."""
         super().__init__(lane.stop, lane)
         self._clock = clock
         self.job = job
@@ -59,7 +60,8 @@ class Opening(Errand):
         for file in self._files:
             self.stop.check()
             self._opened.append(self._open(file))
-            self._wake.set()
+            if self.round_trip_s is not None and self.round_trip_s > EXCHANGE_EVERY_S:
+                self._wake.set()
 
     def take(self) -> list[Opened]:
         """Take the sessions that were opened since the last call."""

@@ -74,8 +74,6 @@ from uploader.engine.urls import Urls
 from uploader.runtime import StopToken
 from uploader.store.held import Held
 
-#: How many sessions a thread opens in a row.
-OPENED_IN_A_ROW = 4
 _TICK_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -222,7 +220,7 @@ class Upload:
         return True
 
     def _spawn_opening(self) -> None:
-        count = OPENED_IN_A_ROW if self._job.start_accepted else 1
+        count = self._crew.berths.opened_in_a_row if self._job.start_accepted else 1
         files = [self._files.begin(path) for path in self._files.some(Need.SESSION, count)]
         opening = Opening(self._context.clock, self._job, files, self._crew.lane(), self._crew.wake)
         self._crew.start(f"job {self._job.id} sessions", opening)
