@@ -17,10 +17,13 @@ import pytest
 from tests.service.conftest import Answer, Site
 from uploader import files
 from uploader.core.errors import NoThread
+from uploader.core.job import ManifestFile
 from uploader.core.lifecycle import Verb
 from uploader.intake import rescan
 from uploader.service.http import jobs as routes
 from uploader.service.http import looks
+from uploader.sources import snapshot
+from uploader.sources.local import opened
 
 _DEADLINE_S = 9.0
 
@@ -175,6 +178,30 @@ def test_what_was_given_up_ends_once_the_disk_answers_and_makes_no_job(
     have_ended()
     assert len(silent.opened) == 1
     assert site.jobs.page(0, 10) == []
+    assert site.ask("/api/jobs", body).status == 201
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_snapshot_of_a_folder_whose_disk_falls_silent_is_given_up_and_none_is_left(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+
+    def late(root: Path, file: ManifestFile) -> int:
+        assert answers.wait(_DEADLINE_S)
+        return opened(root, file)
+
+    monkeypatch.setattr(snapshot, "opened", late)
+    body = {"path": str(site.folder()), "snapshot": "hardlink"}
+    try:
+        refused = site.ask("/api/jobs", body)
+        assert (refused.status, refused.json["code"]) == (503, "folder_silent")
+    finally:
+        answers.set()
+        have_ended()
+    assert site.jobs.page(0, 10) == []
+    assert site.settings.snapshots
+    assert [*site.settings.snapshots.iterdir()] == []
     assert site.ask("/api/jobs", body).status == 201
 
 

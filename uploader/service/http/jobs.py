@@ -153,8 +153,9 @@ def _writing(router: APIRouter, site: Site) -> None:
             with reading_below(settings.api.roots):
                 plan = planned(request, settings, table, clock.now())
             refuse_outsiders(settings.api.roots, plan.new.manifest)
-            one.settle()
-            return plan.enqueue(table, clock.now())
+            with plan.kept(table) as new:
+                one.settle()
+                return table.enqueue(new, clock.now())
 
         job_id, is_new = site.looks.at(body.path, look)
         status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
