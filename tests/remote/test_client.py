@@ -13,7 +13,7 @@ import requests
 
 from tests.remote.conftest import Serve
 from tests.remote.scripted import Blocks, HandClock, Reply
-from uploader.core.hooks import Undelivered
+from uploader.core.hooks import Gone, Undelivered
 from uploader.core.redact import ApiKey, SessionUri
 from uploader.core.resumable import read_url
 from uploader.remote import http, sockets, webhook
@@ -139,6 +139,48 @@ def test_a_receiver_is_told_by_way_of_a_proxy_with_a_private_address(
     with pytest.raises(Undelivered, match="does not answer"):
         tell(f"https://{host}/x")  # it opens no tunnel; what counts is that it was asked
     assert [seen.target for seen in proxy.seen] == [f"http://{host}/x", f"{host}:443"]
+
+
+PAGES = (
+    b"<html><h1>Log in first</h1>...",
+    b"<html>",
+    b"\n <!DOCTYPE HTML PUBLIC><title>Gone</title>",
+)
+
+
+@pytest.mark.parametrize("status", [200, 201, 410, 500])
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("kind", ["text/html", "application/json"])
+def test_a_page_in_place_of_an_answer_of_a_receiver_is_none(
+    serve: Serve, surroundings: Callable[[str], None], status: int, page: bytes, kind: str
+) -> None:
+    proxy = serve(Reply(status, {"Content-Type": kind}, page))
+    surroundings(proxy.base)
+    with pytest.raises(Undelivered, match="answered"):
+        tell("http://public.example/x")
+    assert len(proxy.seen) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"ok", b"<p>ok</p>", b'{"html": "<html>"}'])
+def test_what_is_no_page_is_an_answer_whatever_it_is_called(
+    serve: Serve, surroundings: Callable[[str], None], body: bytes
+) -> None:
+    html = {"Content-Type": "text/html"}
+    surroundings(serve(Reply(200, html, body), Reply(410, html, body)).base)
+    tell("http://public.example/x")
+    with pytest.raises(Gone):
+        tell("http://public.example/x")
+
+
+def test_a_receiver_on_this_machine_may_answer_with_a_page(
+    serve: Serve, surroundings: Callable[[str], None]
+) -> None:
+    server = serve(Reply(200, {}, PAGES[0]), Reply(410, {}, PAGES[0]))
+    surroundings(serve().base)
+    url = f"http://127.0.0.1:{server.host.rpartition(':')[2]}/"
+    tell(url)
+    with pytest.raises(Gone):
+        tell(url)
 
 
 PRIVATE = (

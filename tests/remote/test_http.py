@@ -157,6 +157,18 @@ def test_a_proxy_that_refuses_a_tunnel_is_not_asked_for_ever(
     assert "CANARY" not in everything_said(caught.value)
 
 
+@pytest.mark.parametrize("secure", [False], indirect=True)
+@pytest.mark.parametrize("status", [403, 407, 502])
+def test_a_server_that_says_what_is_said_of_a_proxy_is_not_taken_for_one(
+    serve: Serve, storage: Storage, status: int
+) -> None:
+    server = serve(Reply(garbage=f"Tunnel connection failed: {status} x\r\n\r\n".encode()))
+    with pytest.raises(RemoteError, match="gave an incomplete answer") as caught:
+        storage.query(SessionUri(f"{server.base}/o?upload_id=U"), 1)
+    assert (caught.value.code, caught.value.verdict) == ("unavailable", Verdict.TRANSIENT)
+    assert "PROXY" not in caught.value.hint
+
+
 @pytest.mark.parametrize("proxy", ["ftp://proxy:1", "http://[::1", "http://127.0.0.1:99999"])
 def test_a_proxy_whose_address_is_not_one_is_named(
     storage: Storage, monkeypatch: pytest.MonkeyPatch, proxy: str

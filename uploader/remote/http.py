@@ -100,6 +100,14 @@ class Session(Client):
         return super().send(request, **kwargs)
 
 
+class NoTunnel(OSError):
+    """A proxy answered CONNECT with this status, and not with a tunnel."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the proxy answered {status}")
+        self.status = status
+
+
 #: RequestException is an OSError; urllib3's and http.client's errors are not.
 LOST = (OSError, HTTPException, transport.HTTPError)
 
@@ -137,9 +145,6 @@ class _Cause:
             return True
         return isinstance(error, OSError) and error.errno in self.errnos
 
-
-#: What http.client says if a proxy answers CONNECT with something else than a tunnel.
-_NO_TUNNEL = re.compile(r"Tunnel connection failed: ([1-5]\d\d)\b")
 
 _CAUSES: tuple[_Cause, ...] = (
     _Cause((AnswerTooLarge,), "{host} sent more than an answer may contain", code=Code.MALFORMED),
@@ -194,8 +199,8 @@ _CAUSES: tuple[_Cause, ...] = (
 
 def _no_answer(call: Call, host: str, error: BaseException) -> RemoteError:
     chain = tuple(chain_of(error))
-    if found := next(filter(None, (_NO_TUNNEL.match(str(link)) for link in chain)), None):
-        return _no_tunnel(call, host, int(found[1]))
+    if refused := next((link for link in chain if isinstance(link, NoTunnel)), None):
+        return _no_tunnel(call, host, refused.status)
     cause = next(row for row in _CAUSES if any(row.fits(link) for link in chain))
     message = f"{call}: {cause.words.format(host=host)}"
     lost = RemoteError(Verdict.TRANSIENT, call, message, hint=cause.hint, code=cause.code)

@@ -87,5 +87,9 @@ def _is_page(response: requests.Response) -> bool:
 def _is_html(response: requests.Response) -> bool:
     if "xml" in (kind := response.headers.get("Content-Type", "").lower()):
         return False
-    start = body_text(response)[:100].lstrip().lower()
-    return "html" in kind or start.startswith(("<!doctype html", "<html"))
+    return "html" in kind or begins_as_a_page(response)
+
+
+def begins_as_a_page(response: requests.Response) -> bool:
+    """Whether the body is a whole page in HTML, whatever the headers say."""
+    return body_text(response)[:100].lstrip().lower().startswith(("<!doctype html", "<html"))

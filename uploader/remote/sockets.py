@@ -6,6 +6,7 @@ Rules: docs/architecture.md §6 and §7, docs/gcs-resumable.md T13.
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import ssl
 import struct
@@ -24,11 +25,13 @@ from uploader.forks import OurDescriptor
 from uploader.remote import trust
 from uploader.remote.answers import MAX_STORAGE_BYTES, BoundedAnswer, read_whole
 from uploader.remote.dial import addresses, dial
-from uploader.remote.http import ANSWER_S, CONNECT_S, LOST
+from uploader.remote.http import ANSWER_S, CONNECT_S, LOST, NoTunnel
 from uploader.runtime import StopToken, SystemClock
 
 _CLOCK = SystemClock().boot_s
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+#: What http.client says if a proxy answers CONNECT with something else than a tunnel.
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: ([1-5]\d\d)\b")
 
 
 #: While an answer is waited for, which may take long, a peer that is gone is noticed in 3 minutes,
@@ -102,6 +105,15 @@ class _Watched(HTTPConnection):
             raise transport.ConnectTimeoutError(self, "timed out") from error
         except OSError as error:
             raise transport.NewConnectionError(self, "no connection") from error
+
+    def _tunnel(self) -> None:
+        """Raises NoTunnel: these words count here only, for a server may choose the same."""
+        try:
+            super()._tunnel()
+        except OSError as error:
+            if found := _NO_TUNNEL.match(str(error)):
+                raise NoTunnel(int(found[1])) from error
+            raise
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:

@@ -21,6 +21,7 @@ from uploader.core.redact import foreign_line
 from uploader.remote.client import Client
 from uploader.remote.dial import addresses
 from uploader.remote.http import CONNECT_S, LOST, chain_of
+from uploader.remote.middle_box import begins_as_a_page
 from uploader.remote.refusals import retry_after_s
 from uploader.remote.sockets import PrivateAddress, SocketAdapter
 from uploader.runtime import Clock, StopToken
@@ -152,6 +153,7 @@ def send(
     except LOST as problem:
         why = _why(foreign_line(host, _MAX_WORDS_CHARS), problem)
     else:
+        _require_an_answer(url, answer)
         if answer.status_code // 100 == 2:  # noqa: PLR2004 - HTTP's success class
             return
         if answer.status_code == _GONE:
@@ -161,6 +163,17 @@ def send(
             retry_after_s(answer.headers.get("Retry-After", ""), clock.now()),
         )
     raise Undelivered(why)
+
+
+def _require_an_answer(url: str, answer: requests.Response) -> None:
+    """Raises Undelivered for a page that anything on the way may have given in the answer's place.
+
+    With https nothing on the way can, and to this machine nothing is on the way.
+    """
+    host = host_of(url)
+    if begins_as_a_page(answer) and not url.lower().startswith("https:") and not is_here(host):
+        name = foreign_line(host, _MAX_WORDS_CHARS)
+        raise Undelivered(f"{name} answered {answer.status_code} with a page, as a proxy may do")
 
 
 def _why(host: str, problem: BaseException) -> str:
