@@ -20,8 +20,8 @@ from uploader.core.errors import NoThread
 from uploader.core.job import ManifestFile
 from uploader.core.lifecycle import Verb
 from uploader.intake import rescan
+from uploader.service.http import folders, looks
 from uploader.service.http import jobs as routes
-from uploader.service.http import looks
 from uploader.sources import snapshot
 from uploader.sources.local import opened
 
@@ -203,6 +203,28 @@ def test_a_snapshot_of_a_folder_whose_disk_falls_silent_is_given_up_and_none_is_
     assert site.settings.snapshots
     assert [*site.settings.snapshots.iterdir()] == []
     assert site.ask("/api/jobs", body).status == 201
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_list_of_folders_on_a_silent_disk_leaves_threads_to_everything_else(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = Gate(answer={"path": "/", "name": "", "model": False})
+    assert site.folder().exists()
+    monkeypatch.setattr(folders, "_folder", hangs)
+    asked_for = 45
+    path = f"/api/folders?path={site.roots}"
+    with ThreadPoolExecutor(asked_for) as pool:
+        asked = [pool.submit(site.ask, path) for _ in range(asked_for)]
+        answered = wait_for(asked, _DEADLINE_S).done
+        assert {one.result().json["code"] for one in answered} == {"folder_silent", "too_fast"}
+    assert len(answered) == asked_for
+    assert site.ask("/api/jobs").status == 200
+    assert site.ask("/readyz").status == 200
+    assert site.ask(path).json["code"] == "folder_silent"
+    hangs.opened.set()
+    have_ended()
+    assert site.ask(path).status == 200
 
 
 @pytest.mark.usefixtures("impatient")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -42,14 +43,16 @@ def add_routes(router: APIRouter, site: Site) -> None:
 
     @router.get("/api/folders", response_model=FoldersDocument)
     def folders(path: Annotated[str, Query(max_length=4096)] = "") -> Response:
-        if not path:
-            listed = [_folder(root, str(root)) for root in roots]
-            return Answer({"folders": listed, "parent": None})
-        real = real_folder(roots, path)
-        above = str(real.parent)
-        listed = [_folder(one, one.name) for one in _below(real) if is_below(roots, str(one))]
-        parent = above if is_below(roots, above) else None
-        return Answer({"folders": listed, "parent": parent})
+        return Answer(site.looks.at(path, lambda _: _listed(roots, path)))
+
+
+def _listed(roots: Sequence[Path], path: str) -> FoldersDocument:
+    if not path:
+        return {"folders": [_folder(root, str(root)) for root in roots], "parent": None}
+    real = real_folder(roots, path)
+    above = str(real.parent)
+    listed = [_folder(one, one.name) for one in _below(real) if is_below(roots, str(one))]
+    return {"folders": listed, "parent": above if is_below(roots, above) else None}
 
 
 def _below(folder: Path) -> list[Path]:
