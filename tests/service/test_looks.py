@@ -155,11 +155,13 @@ def have_ended() -> None:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("path", ["/api/preflight", "/api/jobs"])
 def test_a_folder_on_a_silent_disk_is_given_up_and_keeps_no_other_one_waiting(
-    site: Site, silent: Disk, path: str
+    site: Site, silent: Disk, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whoever waited for a place meanwhile gets none for the same folder either."""
     body = {"path": str(silent.folder)}
-    with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(site.ask, path, body) for _ in range(2)]
+    monkeypatch.setattr(looks, "_WAITS_S", _DEADLINE_S)
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(site.ask, path, body) for _ in range(6)]
     refused = [one.result() for one in asked] + [site.ask(path, body) for _ in range(30)]
     assert {(one.status, one.json["code"]) for one in refused} == {(503, "folder_silent")}
     assert len(looking()) == 2, "one that is asked about again takes no more threads"

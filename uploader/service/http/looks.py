@@ -4,7 +4,7 @@ A disk may never answer, and nothing ends a call to one. So each look has a thre
 that has not used a processor for half a minute, whoever asked is told so, and others get its place;
 it ends at the next file, once the disk answers. A look that goes on for minutes reads all of a
 model, or a slow disk, and others get its place, too. Until those have ended, nobody else looks at
-their folders: one folder takes one thread, however often it is asked about.
+their folders: one folder takes two threads at most, however often it is asked about.
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ class Looks:
 
     def _begun(self, path: str) -> Look:
         with self._changed:
-            for one in self._all:
-                if one.path == path:
-                    one.refuse()
+            self._refuse_again(path)
             if self._waiting == _WAITING:
                 raise _full()
             self._waiting += 1
@@ -109,8 +107,14 @@ class Looks:
                     raise _full()
             finally:
                 self._waiting -= 1
+            self._refuse_again(path)
             self._all.append(Look(path, self._changed))
             return self._all[-1]
+
+    def _refuse_again(self, path: str) -> None:
+        for one in self._all:
+            if one.path == path:
+                one.refuse()
 
     def _awaited(self, one: Look, found: Future[_Found]) -> _Found:
         used_s = silent_s = lasted_s = 0.0
