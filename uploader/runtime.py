@@ -12,7 +12,6 @@ import contextlib
 import contextvars
 import gc
 import logging
-import math
 import os
 import random
 import resource
@@ -183,7 +182,7 @@ def give_way() -> None:
 def processor_clock() -> Callable[[], float]:
     """Tells every thread how many seconds of a processor this one has used, until it ends.
 
-    On macOS, which does not tell that, it is as if this thread never waited.
+    Afterwards, and on a system that does not tell (macOS), it is as if this thread never waited.
     """
     if sys.platform == "darwin":
         return time.monotonic
@@ -193,7 +192,7 @@ def processor_clock() -> Callable[[], float]:
         try:
             return time.clock_gettime(clock)
         except OSError:
-            return math.inf  # it has ended
+            return time.monotonic()
 
     return used_s
 

@@ -80,8 +80,8 @@ class Looks:
         one, found = self._begun(os.path.normpath(path)), Future[_Found]()
 
         def run() -> None:
-            one.used_s = processor_clock()
             try:
+                one.used_s = processor_clock()
                 with files.opening_until(one.stop):
                     found.set_result(look(one))
             except BaseException as error:  # noqa: BLE001 - it is the answer
