@@ -21,11 +21,11 @@ from uploader.runtime import (
     importing,
     keep_running,
     processor_clock,
-    spawn,
     threads_end_in_the_log,
 )
 from uploader.store.database import migrate
 from uploader.store.database.dialect import open_engine
+from uploader.threads import spawn
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""Time, threads and stopping: the two injected seams (docs/architecture.md §3) and the stop token.
+"""Time and stopping: the clock, an injected seam (docs/architecture.md §3), and the stop token.
 
-The only file that may read a clock, sleep, start a thread, roll dice, or ask what this process
-may use of its machine. Production uses
-`SystemClock` and `spawn`; a simulation passes its own.
+The only file that may read a clock, sleep, roll dice, or ask what this process may use of its
+machine. Production uses `SystemClock`; a simulation passes its own.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from uploader.core.errors import LeaseLost, NoThread, Stopped, UploaderError
+from uploader.core.errors import LeaseLost, Stopped, UploaderError
 from uploader.core.slowness import Slowness
 
 _log = logging.getLogger(__name__)
@@ -103,24 +102,6 @@ class SystemClock:
 def monotonic_us() -> int:
     """The time since boot without suspend, in microseconds, as service managers count it."""
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-
-
-Spawn = Callable[[str, Callable[[], None]], None]
-
-
-def spawn(name: str, run: Callable[[], None]) -> None:
-    """Start ``run`` in a daemon thread: a drain never has to join it (docs/architecture.md §5).
-
-    What it logs is about what the caller's lines are about, until it says otherwise. Raises
-    NoThread.
-    """
-    context = contextvars.copy_context()
-    thread = threading.Thread(target=context.run, args=(run,), name=name, daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:
-        message = "no thread can be started: this machine or container allows no more"
-        raise NoThread(message) from None
 
 
 #: Seconds until what ended by an error is run again, at first and at most.

@@ -51,7 +51,7 @@ from uploader.model.links import NOTHING
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
 from uploader.remote.storage import Storage
-from uploader.runtime import Clock, Spawn, StopToken, SystemClock, spawn
+from uploader.runtime import Clock, StopToken, SystemClock
 from uploader.sandbox.adapter import InProcessAdapter
 from uploader.sandbox.world import World
 from uploader.store.claims import Claims
@@ -60,6 +60,7 @@ from uploader.store.database.migrate import ensure, upgrade
 from uploader.store.database.workers import WorkerLock
 from uploader.store.jobs import Jobs
 from uploader.store.marks import Marks
+from uploader.threads import Spawn, spawn
 
 GRANULE = 256 * 1024
 #: For what real threads do; generous, since only a failing test waits for it.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader import runtime
 from uploader.core.errors import NoThread
 from uploader.core.job import Status
 from uploader.engine.hashing import Digests
@@ -69,14 +66,3 @@ def test_without_a_thread_a_job_waits_until_there_is_one(lab: Lab, most: int) ->
     few.most = 10
     lab.run()
     lab.assert_ready()
-
-
-def test_a_thread_that_cannot_be_started_is_reported_in_our_words(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(NoThread, match="allows no more"):
-        runtime.spawn("x", lambda: None)

@@ -23,11 +23,12 @@ from uploader.core.redact import SessionUri
 from uploader.engine import hashing, prefix
 from uploader.engine.hashing import Digests, Hashing
 from uploader.engine.prefix import QUEUED, Kept, Prefix
-from uploader.runtime import StopToken, spawn
+from uploader.runtime import StopToken
 from uploader.sources import sha256
 from uploader.sources.local import LocalFile
 from uploader.sources.reader import BLOCK_BYTES, Reader
 from uploader.store.marks import Mark, Marks
+from uploader.threads import spawn
 
 SIZE = 10 * BLOCK_BYTES + 77
 CONTENT = random.Random(3).randbytes(SIZE)

@@ -37,7 +37,6 @@ from uploader.core.events import EventKind
 from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, Undelivered, again_after_s, kinds_of
 from uploader.core.redact import ApiKey, remember
 from uploader.remote.webhook import may_reach
-from uploader.runtime import Spawn, spawn
 from uploader.service import daemon
 from uploader.service.hooks import command, deliver, loop, notify
 from uploader.service.hooks.loop import Hooks
@@ -48,6 +47,7 @@ from uploader.store.journal import Journal, no_listener
 from uploader.store.outbox import Outbox
 from uploader.store.outbox_tables import deliveries
 from uploader.store.tables import jobs
+from uploader.threads import Spawn, spawn
 
 __all__ = ["home", "store", "template"]
 

@@ -18,12 +18,13 @@ from tests.acceptance.conftest import World, world
 from uploader.core.errors import UsageError
 from uploader.core.job import Event
 from uploader.core.redact import ApiKey, SessionUri, remember
-from uploader.runtime import bind, spawn
+from uploader.runtime import bind
 from uploader.service import logs
 from uploader.service.daemon import log_event
 from uploader.settings.load import load, with_flags
 from uploader.settings.schema import Log
 from uploader.settings.supervision import Supervision, supervision
+from uploader.threads import spawn
 
 __all__ = ["world"]
 

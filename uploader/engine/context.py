@@ -21,11 +21,12 @@ from uploader.engine.tuning import AutoFiles
 from uploader.model.links import Private
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.storage import Storage
-from uploader.runtime import METERS, Clock, Spawn, StopToken
+from uploader.runtime import METERS, Clock, StopToken
 from uploader.store.claims import Claims
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
 from uploader.store.marks import Marks
+from uploader.threads import Spawn
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from dataclasses import replace
 from uploader.core.job import Job, Status
 from uploader.core.lifecycle import Verb
 from uploader.engine.worker import DRAIN_S, Worker
-from uploader.runtime import Clock, Spawn
+from uploader.runtime import Clock
 from uploader.store.jobs import Jobs
 from uploader.store.wait import wait_for
+from uploader.threads import Spawn
 
 #: Seconds for a worker whose jobs have ended to end by itself: a cancelled job is cleaned up after.
 _PATIENCE_S = 5.0

@@ -24,13 +24,14 @@ from uploader.core.exits import Exit, combined, exit_of
 from uploader.core.job import Event
 from uploader.core.text import event_line, progress_line
 from uploader.engine.worker import DRAIN_S, Worker
-from uploader.runtime import keep_running, spawn, threads_end_in_the_log
+from uploader.runtime import keep_running, threads_end_in_the_log
 from uploader.service.logs import FACTS, log_as
 from uploader.service.reload import Configured
 from uploader.service.supervisor import Supervisor
 from uploader.settings.load import HOOKS, supervised
 from uploader.settings.schema import Settings
 from uploader.store.jobs import Jobs
+from uploader.threads import spawn
 
 PROGRESS_EVERY_S = 30.0
 _LOOK_S = 1.0

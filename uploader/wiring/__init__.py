@@ -17,8 +17,8 @@ from uploader.runtime import (
     open_files,
     processors,
     share_memory,
-    spawn,
 )
+from uploader.threads import spawn
 from uploader.wiring.stores import Store as Store
 from uploader.wiring.stores import hooks_of, sweeper
 from uploader.wiring.stores import locate as locate

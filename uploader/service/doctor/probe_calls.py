@@ -12,8 +12,9 @@ from uploader import wiring
 from uploader.core.errors import RemoteError, Stopped, UploaderError
 from uploader.core.probe import Item, Line, shape
 from uploader.core.verdict import CONTROL, Verdict
-from uploader.runtime import StopToken, spawn
+from uploader.runtime import StopToken
 from uploader.settings.schema import Settings
+from uploader.threads import spawn
 from uploader.wiring.overheard import overheard
 
 BUDGET_S = 900.0

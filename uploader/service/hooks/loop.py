@@ -21,10 +21,11 @@ from uploader.core.hooks import (
     again_after_s,
     kinds_of,
 )
-from uploader.runtime import Clock, Spawn, keep_running
+from uploader.runtime import Clock, keep_running
 from uploader.service.hooks.deliver import beat, deliver
 from uploader.settings.hooks import Hook
 from uploader.store.outbox import Delivery, Outbox
+from uploader.threads import Spawn
 
 _log = logging.getLogger("uploader.hooks")
 

@@ -21,11 +21,12 @@ from pathlib import Path
 from uploader import files
 from uploader.core.addresses import is_loopback
 from uploader.core.errors import UsageError
-from uploader.runtime import Clock, spawn
+from uploader.runtime import Clock
 from uploader.service.http.door import ADDRESS_FILE, addresses_of, answers
 from uploader.service.http.tokens import Keeper, api_token
 from uploader.settings.schema import Settings
 from uploader.store.jobs import Jobs
+from uploader.threads import spawn
 
 _log = logging.getLogger(__name__)
 

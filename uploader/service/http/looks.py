@@ -19,8 +19,9 @@ from typing import TypeVar
 from uploader import files
 from uploader.core.api_reasons import ApiCode
 from uploader.engine.disks import MOST_HELD_UP, PATIENCE_S
-from uploader.runtime import StopToken, processor_clock, spawn
+from uploader.runtime import StopToken, processor_clock
 from uploader.service.http.problems import Refusal
+from uploader.threads import spawn
 
 #: A preflight may take 400 MB (docs/preflight.md), and a small machine has a GiB.
 _AT_ONCE = 2

@@ -1,0 +1,87 @@
+"""Threads for work that waits: each is used again for a while once its work is done.
+
+Starting a thread, and waiting until it runs, costs more than the rest of sending a small file.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import NamedTuple
+
+from uploader.core.errors import NoThread
+
+Spawn = Callable[[str, Callable[[], None]], None]
+
+#: Seconds for which a thread that has nothing to do waits for something.
+_RESTS_S = 2.0
+
+
+def spawn(name: str, run: Callable[[], None]) -> None:
+    """Call ``run`` in a daemon thread: a drain never has to join it (docs/architecture.md §5).
+
+    What it logs is about what the caller's lines are about, until it says otherwise. Raises
+    NoThread.
+    """
+    work = _Work(name, contextvars.copy_context(), run)
+    try:
+        rested = _resting.pop()
+    except IndexError:
+        _Thread(work).begin()
+    else:
+        rested.next.put(work)
+
+
+class _Work(NamedTuple):
+    """What one `spawn` asks for."""
+
+    name: str
+    context: contextvars.Context
+    call: Callable[[], None]
+
+
+class _Thread(threading.Thread):
+    """Does one work after another. What raises ends it, as it ends any thread."""
+
+    def __init__(self, first: _Work) -> None:
+        super().__init__(name=first.name, daemon=True)
+        self.next: queue.SimpleQueue[_Work] = queue.SimpleQueue()
+        self.next.put(first)
+
+    def begin(self) -> None:
+        """Start it. Raises NoThread."""
+        try:
+            self.start()
+        except RuntimeError:
+            message = "no thread can be started: this machine or container allows no more"
+            raise NoThread(message) from None
+
+    def run(self) -> None:
+        """Work, then rest, until nothing has come for a while."""
+        work: _Work | None = self.next.get()
+        while work is not None:
+            self.name = work.name
+            work.context.run(work.call)
+            work = None  # what it refers to is not kept meanwhile
+            self.name = "resting"
+            work = self._rest()
+
+    def _rest(self) -> _Work | None:
+        _resting.append(self)
+        try:
+            return self.next.get(timeout=_RESTS_S)
+        except queue.Empty:
+            try:
+                _resting.remove(self)
+            except ValueError:  # somebody has just taken it from there
+                return self.next.get()
+            return None
+
+
+#: Whoever takes one from here gives it work. A list's own methods need no lock.
+_resting: list[_Thread] = []
+
+os.register_at_fork(after_in_child=_resting.clear)  # a child has none of these threads
