@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
+from uploader.core import repeats
 from uploader.core.job import Status
 from uploader.sandbox import part
 
@@ -166,6 +167,22 @@ def test_sessions_that_are_lost_a_few_bytes_further_each_time_end_the_job(lab: L
     lab.run()
     assert (lab.job().status, reason_code(lab)) == (Status.FAILED, "session_lost_repeatedly")
     assert lab.object()["sessions_started"] == 5
+
+
+def test_a_job_that_is_given_back_after_each_cut_tells_no_more_of_them(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has one file, so that each try is a claim of its own, and each keeps a granule."""
+    monkeypatch.setattr(repeats, "FIRST", 5)
+    lab.world.script.add([{**CUT, "at_byte": GRANULE + 1000, "times": 60}])
+    lab.enqueue(lab.model(a_bin=70 * GRANULE))
+    began_s = lab.clock.boot_s()
+    lab.run()
+    lab.assert_ready()
+    minutes = (lab.clock.boot_s() - began_s) / 60
+    assert lab.file().attempts == 60
+    for kind in ("file_failed", "session_resumed"):
+        assert lab.kinds().count(kind) <= 5 + 2 * (1 + minutes)
 
 
 def test_a_plain_put_that_dies_again_and_again_gets_a_fresh_url(lab: Lab) -> None:
