@@ -38,7 +38,7 @@ from uploader.store.database import dialect
 from uploader.store.fence import Fence
 from uploader.store.held import NO_LEASE, Held
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
-from uploader.store.rescue import next_alone, others, rescue
+from uploader.store.rescue import next_alone, rescue
 from uploader.store.tables import (
     BLOCKED,
     HAS_SESSION,
@@ -105,7 +105,6 @@ class Claims:
         # Made once: making such a statement takes ten times as long as carrying it out.
         self._next_in = cache(lambda stages: _next(and_(self._ours, active_in(stages), _HERE)))
         self._next_alone = cache(lambda stages: next_alone(self._ours, stages))
-        self._others = others(self._ours)
         self._next_to_clean_up = _next_to_clean_up(self._ours)
 
     def claim(
@@ -118,7 +117,7 @@ class Claims:
         """
         lane = frozenset(stages)
         held = self._claim(self._next_in(lane), active_in(lane), owner, base_url, lease_s)
-        if held is None and self._find(self._others, base_url) is None:
+        if held is None:
             held = self._claim(self._next_alone(lane), active_in(lane), owner, base_url, lease_s)
         return held
 

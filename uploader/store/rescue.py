@@ -74,7 +74,7 @@ def _go_on(transaction: Transaction, job_id: int, rescues: int) -> None:
     transaction.add_event(job_id, EventKind.RESCUED, said)
 
 
-def others(ours: ColumnElement[bool]) -> Select[Any]:
+def _others(ours: ColumnElement[bool]) -> Select[Any]:
     """A job for whose sake those that end their workers wait: any other active one."""
     first = [
         select(jobs.c.id)
@@ -92,7 +92,7 @@ def next_alone(ours: ColumnElement[bool], lane: Collection[Stage]) -> Select[Any
     aside = jobs.c.id.not_in(bindparam("aside", expanding=True))
     return (
         select(jobs.c.id)
-        .where(ours, _HERE, active_in(lane), _SUSPECTED, aside)
+        .where(ours, _HERE, active_in(lane), _SUSPECTED, aside, not_(_others(ours).exists()))
         .order_by(jobs.c.rescues, jobs.c.not_before, jobs.c.id)
         .limit(1)
     )
