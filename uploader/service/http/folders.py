@@ -42,8 +42,8 @@ def add_routes(router: APIRouter, site: Site) -> None:
     roots = site.settings.api.roots
 
     @router.get("/api/folders", response_model=FoldersDocument)
-    def folders(path: Annotated[str, Query(max_length=4096)] = "") -> Response:
-        return Answer(site.looks.at(path, lambda _: _listed(roots, path)))
+    async def folders(path: Annotated[str, Query(max_length=4096)] = "") -> Response:
+        return await site.listings.at(path, lambda _: Answer(_listed(roots, path)))
 
 
 def _listed(roots: Sequence[Path], path: str) -> FoldersDocument:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BaseModel, ConfigDict
+from starlette.concurrency import run_in_threadpool
 from typing_extensions import TypedDict
 
 from uploader.core.documents import (
@@ -23,12 +24,11 @@ from uploader.core.documents import (
     worker_json,
 )
 from uploader.core.explanation import ExplanationDocument, explanation_document
-from uploader.core.job import Job, Manifest
+from uploader.core.job import Manifest
 from uploader.core.lifecycle import Verb
 from uploader.core.limit_documents import LimitsJson
 from uploader.core.why import to_do
 from uploader.intake.explain import explained
-from uploader.intake.inspect import Inspection
 from uploader.intake.plan import inspect, planned
 from uploader.intake.rescan import start_over
 from uploader.intake.steer import limits_in_force
@@ -88,7 +88,7 @@ class NothingBody(BaseModel):
 
 
 def add_routes(router: APIRouter, site: Site) -> None:
-    """All of them. Each one is short and blocks only on the store or on a folder's files."""
+    """All of them. Each one is short; a thread of the server waits for nothing but the store."""
     _reading(router, site)
     _writing(router, site)
     _verbs(router, site)
@@ -147,31 +147,30 @@ def _writing(router: APIRouter, site: Site) -> None:
     table, settings, clock = site.jobs, site.settings, site.clock
 
     @router.post("/api/jobs", response_model=JobDocument, status_code=HTTPStatus.CREATED)
-    def enqueue(body: EnqueueBody) -> Response:
-        def look(one: Look) -> tuple[int, bool]:
+    async def enqueue(body: EnqueueBody) -> Response:
+        def look(one: Look) -> Answer:
             request = request_of(body, folder_below(settings.api.roots, body.path))
             with reading_below(settings.api.roots):
                 plan = planned(request, settings, table, clock.now())
             refuse_outsiders(settings.api.roots, plan.new.manifest)
             with plan.kept(table) as new:
                 one.settle()
-                return table.enqueue(new, clock.now())
+                job_id, is_new = table.enqueue(new, clock.now())
+            status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
+            return Answer(_document(site, job_id), status_code=status)
 
-        job_id, is_new = site.looks.at(body.path, look)
-        status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
-        return Answer(_document(site, job_id), status_code=status)
+        return await site.looks.at(body.path, look)
 
     @router.post("/api/preflight", response_model=PreflightDocument)
-    def preflight(body: EnqueueBody) -> Response:
-        def look(_: Look) -> Inspection:
+    async def preflight(body: EnqueueBody) -> Response:
+        def look(_: Look) -> Answer:
             request = request_of(body, folder_below(settings.api.roots, body.path))
             with reading_below(settings.api.roots):
                 seen = inspect(request, settings, table, clock.now())
             refuse_outsiders(settings.api.roots, seen.manifest)
-            return seen
+            return Answer(preflight_document(seen.as_json()))
 
-        seen = site.looks.at(body.path, look)
-        return Answer(preflight_document(seen.as_json()))
+        return await site.looks.at(body.path, look)
 
 
 def _verbs(router: APIRouter, site: Site) -> None:
@@ -190,13 +189,13 @@ def _verbs(router: APIRouter, site: Site) -> None:
         return _applied(site, job, Verb.CANCEL, delete_remote=bool(body and body.delete_remote))
 
     @router.post("/api/jobs/{job}/retry", response_model=JobDocument)
-    def retry(job: Ref, body: RetryBody | None = None) -> Response:
+    async def retry(job: Ref, body: RetryBody | None = None) -> Response:
         if body is None or not (body.rescan or body.replace):
-            return _applied(site, job, Verb.RETRY)
-        found = table.sealed(table.find(job))
+            return await run_in_threadpool(_applied, site, job, Verb.RETRY)
+        found = await run_in_threadpool(lambda: table.sealed(table.find(job)))
         roots = settings.api.roots
 
-        def look(one: Look) -> Job:
+        def look(one: Look) -> Answer:
             def agree(manifest: Manifest) -> None:
                 refuse_outsiders(roots, manifest)
                 one.settle()
@@ -204,9 +203,10 @@ def _verbs(router: APIRouter, site: Site) -> None:
             folder_below(roots, found.path)
             with reading_below(roots):
                 replace = body.replace
-                return start_over(table, found, settings, clock, replace=replace, agree=agree)[0]
+                again = start_over(table, found, settings, clock, replace=replace, agree=agree)[0]
+            return Answer(_document(site, again.id))
 
-        return Answer(_document(site, site.looks.at(found.path, look).id))
+        return await site.looks.at(found.path, look)
 
 
 def _applied(site: Site, ref: str, verb: Verb, **options: Any) -> Answer:

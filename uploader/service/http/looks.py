@@ -1,38 +1,38 @@
 """Few folders are looked at at once: each takes memory and a thread, whoever asks how often.
 
-A disk may never answer, and nothing ends a call to one. So each look has a thread of its own. If
-that has not used a processor for half a minute, whoever asked is told so, and others get its place;
-it ends at the next file, once the disk answers. A look that goes on for minutes reads all of a
-model, or a slow disk, and others get its place, too. Until those have ended, nobody else looks at
-their folders: one folder takes two threads at most, however often it is asked about.
+A disk may never answer, and nothing ends a call to one. So each look has a thread of its own, and
+no thread of the server waits for it: those answer everything else. If the look has not used a
+processor for half a minute, whoever asked is told so, and others get its place; it ends at the next
+file, once the disk answers. A look that goes on for minutes reads all of a model, or a slow disk,
+and others get its place, too. Until those have ended, nobody else looks at their folders: one
+folder takes two threads at most, however often it is asked about.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Condition
-from typing import TypeVar
+from threading import Lock
 
 from uploader import files
 from uploader.core.api_reasons import ApiCode
 from uploader.engine.disks import MOST_HELD_UP, PATIENCE_S
 from uploader.runtime import StopToken, processor_clock
+from uploader.service.http.answers import Answer
 from uploader.service.http.problems import Refusal
 from uploader.threads import spawn
 
 #: A preflight may take 400 MB (docs/preflight.md), and a small machine has a GiB.
 _AT_ONCE = 2
-#: The server has forty threads for all that waits for the store or a disk.
 _WAITING = 16
 _WAITS_S = 10.0
 #: More seconds than any folder gives a processor to do.
 _LONG_S = 120.0
 _TURN_S = 0.5
-
-_Found = TypeVar("_Found")
 
 
 @dataclass(eq=False)
@@ -40,7 +40,6 @@ class Look:
     """One look at the folder ``path``."""
 
     path: str
-    _changed: Condition
     #: Set if nobody waits for its end any more.
     stop: StopToken = field(default_factory=StopToken)
     #: How many seconds of a processor it has used.
@@ -49,12 +48,19 @@ class Look:
     settled: bool = False
     #: Others got its place.
     has_left: bool = False
+    _lock: Lock = field(default_factory=Lock)
 
     def settle(self) -> None:
         """To be called before anything is changed. Raises Stopped if nobody waits any more."""
-        with self._changed:
+        with self._lock:
             self.stop.check()
             self.settled = True
+
+    def give_up(self) -> None:
+        """Wait for its end no longer, unless it has settled."""
+        with self._lock:
+            if not self.settled:
+                self.stop.stop()
 
     def refuse(self) -> None:
         """Raises Refusal if its disk is silent, or if others got its place."""
@@ -65,20 +71,26 @@ class Look:
 
 
 class Looks:
-    """All that have not ended; two of them have a place."""
+    """All that have not ended; two of them have a place. For the thread of the server."""
 
     def __init__(self) -> None:
-        self._changed = Condition()
+        self._places = asyncio.Semaphore(_AT_ONCE)
         self._all: list[Look] = []
         self._waiting = 0
 
-    def at(self, path: str, look: Callable[[Look], _Found]) -> _Found:
-        """What ``look`` finds in the folder ``path``; it settles before it changes anything.
+    async def at(self, path: str, look: Callable[[Look], Answer]) -> Answer:
+        """What ``look`` answers about the folder ``path``; it settles before it changes anything.
 
         Raises what it raises, NoThread, and Refusal: `too_fast` if others keep it waiting for ten
         seconds, `folder_silent` if the disk does for thirty.
         """
-        one, found = self._begun(os.path.normpath(path)), Future[_Found]()
+        one = _new(path)
+        await self._begin(one)
+        found, ended, loop = Future[Answer](), asyncio.Event(), asyncio.get_running_loop()
+
+        def end() -> None:
+            self._end(one)
+            ended.set()
 
         def run() -> None:
             try:
@@ -88,62 +100,74 @@ class Looks:
             except BaseException as error:  # noqa: BLE001 - it is the answer
                 found.set_exception(error)
             finally:
-                self._end(one)
+                with suppress(RuntimeError):  # the server has ended
+                    loop.call_soon_threadsafe(end)
 
         try:
             spawn("look", run)
         except BaseException:
             self._end(one)
             raise
-        return self._awaited(one, found)
+        await self._awaited(one, ended)
+        return found.result()
 
-    def _begun(self, path: str) -> Look:
-        with self._changed:
-            self._refuse_again(path)
-            if self._waiting == _WAITING:
+    async def _begin(self, one: Look) -> None:
+        self._refuse_again(one.path)
+        if self._waiting == _WAITING:
+            raise _full()
+        self._waiting += 1
+        try:
+            if not await _in_time(self._places.acquire(), _WAITS_S):
                 raise _full()
-            self._waiting += 1
-            try:
-                if not self._changed.wait_for(self._has_place, _WAITS_S):
-                    raise _full()
-            finally:
-                self._waiting -= 1
-            self._refuse_again(path)
-            self._all.append(Look(path, self._changed))
-            return self._all[-1]
+        finally:
+            self._waiting -= 1
+        try:
+            self._refuse_again(one.path)
+        except Refusal:
+            self._places.release()
+            raise
+        self._all.append(one)
 
     def _refuse_again(self, path: str) -> None:
         for one in self._all:
             if one.path == path:
                 one.refuse()
 
-    def _awaited(self, one: Look, found: Future[_Found]) -> _Found:
+    async def _awaited(self, one: Look, ended: asyncio.Event) -> None:
         used_s = silent_s = lasted_s = 0.0
-        while not wait([found], _TURN_S).done:
+        while not await _in_time(ended.wait(), _TURN_S):
             before_s, used_s = used_s, one.used_s()
             silent_s = silent_s + _TURN_S if used_s == before_s else 0.0
             lasted_s += _TURN_S
-            with self._changed:
-                if silent_s >= PATIENCE_S and not one.settled:
-                    one.stop.stop()
-                    self._leave(one)
-                    one.refuse()
-                elif one.settled or lasted_s >= _LONG_S:
-                    self._leave(one)
-        return found.result()
-
-    def _has_place(self) -> bool:
-        return sum(not one.has_left for one in self._all) < _AT_ONCE
+            if silent_s >= PATIENCE_S:
+                one.give_up()
+            if one.stop.stopped or one.settled or lasted_s >= _LONG_S:
+                self._leave(one)
+            if one.stop.stopped:
+                one.refuse()
 
     def _leave(self, one: Look) -> None:
-        if sum(other.has_left for other in self._all) < MOST_HELD_UP:
+        if not one.has_left and sum(other.has_left for other in self._all) < MOST_HELD_UP:
             one.has_left = True
-            self._changed.notify_all()
+            self._places.release()
 
     def _end(self, one: Look) -> None:
-        with self._changed:
-            self._all.remove(one)
-            self._changed.notify_all()
+        self._all.remove(one)
+        if not one.has_left:
+            self._places.release()
+
+
+def _new(path: str) -> Look:
+    return Look(os.path.normpath(path))
+
+
+async def _in_time(event: Coroutine[None, None, object], within_s: float) -> bool:
+    try:
+        async with asyncio.timeout(within_s):
+            await event
+    except TimeoutError:
+        return False
+    return True
 
 
 def _full() -> Refusal:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from typing_extensions import TypedDict
 
 from uploader.core.api_reasons import ApiCode
+from uploader.core.coded import Coded
 from uploader.core.documents import FindingJson
 from uploader.core.errors import (
     NotFound,
@@ -30,6 +31,8 @@ _log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _MAX_WORDS_CHARS = 300
+#: What is refused only for now, and for how many seconds.
+_AFTER_S: Mapping[Coded, int] = {ApiCode.TOO_FAST: 1, ApiCode.FOLDER_SILENT: 30}
 _STATUS: Mapping[type[UploaderError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     VerbRefused: HTTPStatus.CONFLICT,
@@ -77,8 +80,7 @@ def response(error: UploaderError, headers: Mapping[str, str] | None = None) -> 
     problem = _problem(status, error.code, error.message, error.hint)
     if isinstance(error, PreflightRefused):
         problem["findings"] = [finding.as_json() for finding in error.findings]
-    later = {"Retry-After": "1"} if error.code is ApiCode.TOO_FAST else {}
-    return _answer(problem, {**later, **(headers or {})})
+    return _answer(problem, {**_later(error), **(headers or {})})
 
 
 def install(app: FastAPI) -> None:
@@ -87,6 +89,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _plain)
     app.add_exception_handler(Exception, _bug)
+
+
+def _later(error: UploaderError) -> Mapping[str, str]:
+    after_s = _AFTER_S.get(error.code)
+    return {"Retry-After": str(after_s)} if after_s else {}
 
 
 def _status(error: UploaderError) -> HTTPStatus:

@@ -32,6 +32,8 @@ class Site:
     clock: Clock
     turned_s: Callable[[], float | None] = field(default=no_worker)
     looks: Looks = field(default_factory=Looks)
+    #: Looks that only list a folder: they take little, and wait for no preflight.
+    listings: Looks = field(default_factory=Looks)
 
     @property
     def settings(self) -> Settings:
