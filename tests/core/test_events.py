@@ -20,7 +20,7 @@ WORDS = (
         "validating",
         "not_ready_yet",
     ),
-    *("ready", "retrying", "blocked", "failed", "left_open", "closed"),
+    *("ready", "retrying", "blocked", "failed", "left_open", "model_kept", "closed"),
     *(
         "session_opened",
         "session_resumed",

@@ -129,6 +129,37 @@ def test_what_may_pass_is_tried_again_whatever_else_was_refused(lab: Lab, first:
     assert "closed" not in lab.kinds(cancelled)
 
 
+@pytest.mark.parametrize("fault", ["late", "503", "403", "none"])
+def test_a_model_that_a_later_job_makes_its_own_is_not_deleted(lab: Lab, fault: str) -> None:
+    """However late the clean-up comes; if it comes in time, the later job makes a model anew."""
+    faults: dict[str, list[dict[str, Any]]] = {
+        "late": [{"on": "cancel", "do": "latency", "seconds": SLOW_S, "times": 0}],
+        "503": [{"on": "delete", "do": "status", "status": 503, "times": 1}],
+        "403": [{"on": "delete", "do": "status", "status": 403, "times": 3}],
+        "none": [],
+    }
+    (cancelled,) = given_up(lab, "one", delete_remote=True)
+    lab.world.script.add(faults[fault])
+    later = lab.enqueue(lab.folder / "one")
+    lab.run_until(lambda: lab.job(later).stage is Stage.READY)
+    lab.run_until(lab.passed(3600.0))
+    lab.assert_ready(later)
+    assert ("model_kept" in lab.kinds(cancelled)) == (fault in ("503", "403"))
+    assert not lab.job(cancelled).delete_on_cancel
+
+
+def test_a_job_waits_for_no_clean_up_that_no_worker_does(lab: Lab) -> None:
+    (cancelled,) = given_up(lab, "one", delete_remote=True)
+    later = lab.enqueue(lab.folder / "one")
+    lab.only = frozenset({later})
+    lab.run()
+    lab.assert_ready(later)
+    lab.only = None
+    lab.run()
+    lab.assert_ready(later)
+    assert "model_kept" in lab.kinds(cancelled)
+
+
 def test_a_model_that_somebody_else_creates_meanwhile_is_not_deleted(lab: Lab) -> None:
     (cancelled,) = given_up(lab, "one", delete_remote=True)
     lab.world.script.add([{"on": "cancel", "do": "status", "status": 503, "nth": 1, "times": 1}])

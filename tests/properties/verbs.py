@@ -30,6 +30,7 @@ WRITES: dict[str, Write] = {
     "fail": lambda held, _: held.fail(REASON),
     "fall_back_to_put": lambda held, _: held.fall_back_to_put(),
     "mark_deleted": lambda held, _: held.mark_deleted(),
+    "take_name": lambda held, _: held.take_name("acme"),
     "end_model": lambda held, _: held.end_model(deleted=True),
     "close": lambda held, _: held.close(),
     "add_event": lambda held, _: held.add_event(EventKind.LEFT_OPEN, "something"),

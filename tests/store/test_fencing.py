@@ -27,6 +27,7 @@ ROW = FileProgress(PATH, 0, PrefixCrc(), PrefixCrc(), 1)
 Write = Callable[[Held], Any]
 
 TRANSITIONS: dict[str, Write] = {
+    "take_name": lambda held: held.take_name("acme"),
     "adopt_account": lambda held: held.adopt_account("beta"),
     "enter_upload": lambda held: held.enter_upload(created=True),
     "enter_validate": lambda held: held.enter_validate(),

@@ -81,6 +81,11 @@ class EventKind(StrEnum):
     BLOCKED = "blocked", Teller.JOB, "the account needs a human"
     FAILED = "failed", Teller.JOB, "this job needs a human"
     LEFT_OPEN = "left_open", Teller.JOB, "the service refuses to end what a cancelled job left"
+    MODEL_KEPT = (
+        "model_kept",
+        Teller.JOB,
+        "a cancelled job's model is not deleted: another job makes it its own",
+    )
     CLOSED = "closed", Teller.JOB, "cleaning up remotely after a cancelled job has ended"
 
     # -- files ---------------------------------------------------------------------------

@@ -33,6 +33,8 @@ from uploader.store.held import Held
 
 #: For how long a worker ends the sessions of a cancelled job before it is another one's turn.
 CLEANING_S = 60.0
+#: How long a job waits for another one that may be deleting the model of its name.
+_DELETING = timedelta(seconds=2)
 #: After so many sessions that could not be ended it waits, as after any failure.
 _MOST_REFUSED = 10
 
@@ -138,8 +140,8 @@ class JobRun:
         if self._job.stage in (Stage.CREATE, Stage.UPLOAD):
             with self._stop.disk:
                 source_of(self._job.source, self._context.private).require()
-        if self._job.stage is Stage.CREATE:
-            self._create(control)
+        if self._job.stage is Stage.CREATE and not self._create(control):
+            return
         if self._job.stage is Stage.UPLOAD and not self._send_files():
             return
         validation = Validation(self._context, self._job, self.held, control)
@@ -170,13 +172,19 @@ class JobRun:
         )
         raise RemoteError(Verdict.BLOCKED, Call.VERIFY, message, hint=hint, code=Code.OTHER_ACCOUNT)
 
-    def _create(self, control: Fireworks) -> None:
-        """POST the model; a 409 is a success if the existing model fits (docs/life.md §2)."""
+    def _create(self, control: Fireworks) -> bool:
+        """POST the model; a 409 is a success if the existing model fits (docs/life.md §2).
+
+        False if a cancelled job may be deleting the model of that name just now.
+        """
         if self._job.account == UNKNOWN_ACCOUNT:
             account = self._context.account or control.account()
             self._job = self.held.adopt_account(account)
         else:
             self._refuse_key_of_another_account(control)
+        if not self.held.take_name(self._job.account):
+            self.held.wait_until(self._context.clock.now() + _DELETING)
+            return False
         if self._job.replace_first:
             self._replace(control)
         created = True
@@ -188,6 +196,7 @@ class JobRun:
             refuse_different(self._job, control.get(self._job.account, self._job.model_id))
             created = False
         self._job = self.held.enter_upload(created=created)
+        return True
 
     def _replace(self, control: Fireworks) -> None:
         """A new run with other files: delete the model that this job created, once."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, exists, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, exists, or_, select, update
 
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
@@ -26,7 +26,7 @@ from uploader.store.held_files import HeldFiles
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import read_job
 from uploader.store.sealed import check_job
-from uploader.store.tables import OPEN, files, jobs
+from uploader.store.tables import OPEN, TO_DELETE, files, jobs
 from uploader.store.tokens import fewer_rescues, lived_long_at
 
 #: The values of a job's row at the beginning of a run (docs/words.md).
@@ -52,6 +52,8 @@ NO_LEASE: dict[str, None] = {
     "lease_expires_at": None,
     "rate_bps": None,
 }
+#: Whoever was cancelled longer ago, and is not cleaned up after, has no worker that does so.
+_CLEANED_WITHIN = timedelta(seconds=60)
 #: What is left of a file's remote session: nothing that would let anybody write its object.
 _ERASED: dict[str, None] = {"session_uri": None, "session_at": None, "upload_url": None}
 
@@ -89,14 +91,29 @@ class Held:
             transaction.run(update(jobs).where(jobs.c.id == job.id).values(columns))
             return self._job(transaction)
 
+    def take_name(self, account: str) -> bool:
+        """From now on no cancelled job deletes the model of this job's name in that account.
+
+        False, and nothing else, if one may be about to: it was cancelled a moment ago, or a worker
+        is cleaning up after it.
+        """
+        columns = (jobs.c.id, jobs.c.lease_token, jobs.c.not_before, jobs.c.updated_at)
+        theirs = select(*columns).where(TO_DELETE, *_of_model(self.job, account))
+        with self._fence.writing(Status.ACTIVE) as transaction:
+            found = transaction.connection.execute(theirs).all()
+            if any(_deletes_soon(row, transaction.now) for row in found):
+                return False
+            for row in found:
+                free = (jobs.c.id == row.id, jobs.c.lease_token.is_(None))
+                kept = transaction.run(update(jobs).where(*free).values(delete_on_cancel=False))
+                if not kept.rowcount:
+                    return False
+                message = f"job {self.job.id} makes this model its own: it is not deleted"
+                transaction.add_event(row.id, EventKind.MODEL_KEPT, message)
+            return True
+
     def _check_alone(self, transaction: Transaction, job: Job) -> None:
-        same = exists().where(
-            jobs.c.base_url == job.base_url,
-            jobs.c.account == job.account,
-            jobs.c.model_id == job.model_id,
-            jobs.c.id != job.id,
-            OPEN,
-        )
+        same = exists().where(*_of_model(job, job.account), OPEN)
         if transaction.connection.execute(select(same)).scalar_one():
             raise UsageError(
                 f"another open job uploads the same model of account {job.account}",
@@ -335,3 +352,19 @@ class Held:
         self, transaction: Transaction, kind: EventKind, message: str, path: str | None = None
     ) -> None:
         transaction.add_event(self.lease.job_id, kind, message, path)
+
+
+def _of_model(job: Job, account: str) -> tuple[ColumnElement[bool], ...]:
+    """Of the jobs for its model in that account, all others."""
+    return (
+        jobs.c.id != job.id,
+        jobs.c.base_url == job.base_url,
+        jobs.c.account == account,
+        jobs.c.model_id == job.model_id,
+    )
+
+
+def _deletes_soon(row: Any, now: datetime) -> bool:
+    """Is a cancelled job cleaned up after, or is it the next one?"""
+    is_due = row.not_before is None or row.not_before <= now
+    return row.lease_token is not None or (is_due and row.updated_at > now - _CLEANED_WITHIN)
