@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -13,7 +14,10 @@ from playwright.sync_api import expect
 from tests.page.conftest import DEADLINE_MS, Tab
 from tests.service.conftest import Site
 from uploader import wiring
+from uploader.core.api_reasons import ApiCode
+from uploader.service.http import folders, looks
 from uploader.service.http.door import link_of
+from uploader.service.http.problems import Refusal
 
 pytestmark = [pytest.mark.long, pytest.mark.acceptance]
 
@@ -72,6 +76,70 @@ def test_a_folder_is_enqueued_and_its_job_paused_by_keyboard_alone(site: Site, t
     tab.page.keyboard.press("Enter")
     expect(tab.page.locator(".pill")).to_have_text("cancelled", timeout=DEADLINE_MS)
     assert tab.console == []
+
+
+@pytest.fixture
+def silent(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder whose list waits for a disk, for longer than the page waits for other answers."""
+    answers, listed = threading.Event(), folders._listed
+    path = site.folder("silent/model").parent
+
+    def late(roots: Sequence[Path], asked: str) -> folders.FoldersDocument:
+        if asked == str(path):
+            answers.wait(DEADLINE_MS / 1000)
+        return listed(roots, asked)
+
+    monkeypatch.setattr(folders, "_listed", late)
+    monkeypatch.setattr(looks, "PATIENCE_S", 9.0)
+    yield path
+    answers.set()
+
+
+@pytest.mark.usefixtures("silent")
+def test_a_folder_whose_disk_does_not_answer_is_refused_in_words(site: Site, tab: Tab) -> None:
+    open_page(tab, site)
+    for name in ("Enqueue a folder", "roots", "silent"):
+        tab.press_tab_to(name)
+        tab.page.keyboard.press("Enter")
+    tab.has(f"Looking at {site.roots}/silent")
+    refused = "The disk of the folder does not answer: see whether the disk or the file server is"
+    expect(tab.page.get_by_role("alert")).to_contain_text(refused, timeout=DEADLINE_MS)
+    expect(tab.page.locator("p.path")).to_have_text(str(site.roots))
+    expect(tab.page.get_by_role("button", name="Check this folder")).to_be_enabled()
+
+
+def test_what_is_refused_late_is_not_told_of_the_folder_that_was_chosen_meanwhile(
+    site: Site, tab: Tab, silent: Path
+) -> None:
+    site.folder("good/my-model")
+    open_page(tab, site)
+    tab.page.get_by_role("link", name="Enqueue a folder").click()
+    tab.page.get_by_role("button", name="roots").click()
+    with tab.page.expect_response(lambda one: one.url.endswith("silent")) as refused:
+        tab.page.get_by_role("button", name=silent.name).click()
+        tab.page.get_by_role("button", name="good").click()
+        tab.has("my-model (a model)")
+    assert refused.value.status == 503
+    refused.value.finished()
+    tab.page.evaluate("new Promise((done) => setTimeout(done, 200))")  # the page has read it
+    expect(tab.page.locator("p.path")).to_have_text(f"{site.roots}/good")
+    expect(tab.page.get_by_role("alert")).to_be_hidden()
+
+
+def test_a_list_of_the_first_folders_that_was_refused_can_be_asked_for_again(
+    site: Site, tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Refusal(ApiCode.FOLDER_SILENT)
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(folders, "_listed", refuse)
+        open_page(tab, site)
+        tab.page.get_by_role("link", name="Enqueue a folder").click()
+        tab.has("The disk of the folder does not answer", "Try again")
+    tab.page.get_by_role("button", name="Try again").click()
+    tab.has(str(site.roots))
+    expect(tab.page.get_by_role("alert")).to_be_hidden()
 
 
 def test_limits_and_a_priority_are_changed_on_the_page(site: Site, tab: Tab) -> None:

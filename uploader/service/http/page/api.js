@@ -12,22 +12,19 @@ export class Refused extends Error {
 
 const PATIENCE_MS = 8000;
 
-async function ask(path, body) {
-  const options = { headers: { Accept: "application/json" }, signal: AbortSignal.timeout(PATIENCE_MS) };
-  if (body !== undefined) {
-    options.method = "POST";
-    options.headers["Content-Type"] = "application/json";
-    options.body = JSON.stringify(body);
-    options.signal = undefined; // a folder of many files takes as long as it takes
-  }
-  const answer = await fetch(path, options);
+async function ask(path, options) {
+  const answer = await fetch(path, { ...options, headers: { Accept: "application/json", ...options.headers } });
   const document = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(answer.status, document);
   return document;
 }
 
-export const get = (path) => ask(path);
-export const post = (path, body = {}) => ask(path, body);
+export const get = (path) => ask(path, { signal: AbortSignal.timeout(PATIENCE_MS) });
+
+/* These two may wait for a disk, which takes as long as it takes: the daemon says if one is silent. */
+export const list = (folder) => ask(`/api/folders?path=${encodeURIComponent(folder)}`, {});
+export const post = (path, body = {}) =>
+  ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
 /* Calls `news` soon after something happened; the browser connects again by itself. */
 export function follow(since, news) {

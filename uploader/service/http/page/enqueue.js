@@ -2,7 +2,7 @@
 
 import { el, show, write } from "./parts.js";
 import { duration, finding, size } from "./format.js";
-import { get, post } from "./api.js";
+import { get, list, post } from "./api.js";
 
 export class EnqueueView {
   constructor(site) {
@@ -32,22 +32,30 @@ export class EnqueueView {
   }
 
   async open(path) {
+    const asked = (this.asked = {}); // the answer about a folder that was chosen before comes too late
     this.check.disabled = true; // or the folder of before would be checked
-    await this.attempt(async () => {
-      const listed = await get(`/api/folders?path=${encodeURIComponent(path)}`);
-      this.path = path;
-      this.check.disabled = !path;
-      const none = "The API may enqueue no folder: api.roots names those that it may.";
-      write(this.here, path || (listed.folders.length ? "Choose a folder" : none));
-      const entry = (target, label) =>
-        el("li", {}, el("button", { type: "button", onclick: () => this.open(target) }, label));
-      this.folders.replaceChildren(
-        ...(path ? [entry(listed.parent ?? "", "↑ up")] : []),
-        ...listed.folders.map((one) => entry(one.path, one.model ? `${one.name} (a model)` : one.name)),
-      );
-      this.plan.replaceChildren();
-      if (path) this.here.focus(); // what had the focus is gone
-    });
+    write(this.here, path ? `Looking at ${path} …` : "Looking …");
+    const listed = await this.attempt(() => list(path), () => asked === this.asked);
+    if (asked !== this.asked) return;
+    if (listed) this.choose(path, listed);
+    else if (!this.folders.hasChildNodes()) this.folders.append(this.entry(path, "Try again"));
+    this.check.disabled = !this.path;
+    const none = "The API may enqueue no folder: api.roots names those that it may.";
+    write(this.here, this.path || (listed && !listed.folders.length ? none : "Choose a folder"));
+    if (listed && path) this.here.focus(); // what had the focus is gone
+  }
+
+  choose(path, listed) {
+    this.path = path;
+    this.folders.replaceChildren(
+      ...(path ? [this.entry(listed.parent ?? "", "↑ up")] : []),
+      ...listed.folders.map((one) => this.entry(one.path, one.model ? `${one.name} (a model)` : one.name)),
+    );
+    this.plan.replaceChildren();
+  }
+
+  entry(target, label) {
+    return el("li", {}, el("button", { type: "button", onclick: () => this.open(target) }, label));
   }
 
   body() {
@@ -56,10 +64,11 @@ export class EnqueueView {
   }
 
   async preflight() {
+    const asked = this.path;
+    const matters = () => asked === this.path;
     await this.attempt(async () => {
-      const asked = this.path;
       const seen = await post("/api/preflight", this.body());
-      if (asked !== this.path) return;
+      if (!matters()) return;
       const refused = seen.findings.some((one) => one.severity === "error");
       const expected = seen.expected_s ? `, about ${duration(seen.expected_s)} at ${size(seen.rate_bps)}/s` : "";
       this.plan.replaceChildren(
@@ -74,7 +83,7 @@ export class EnqueueView {
         ),
         refused ? "" : el("button", { type: "button", onclick: () => this.enqueue() }, "Enqueue it"),
       );
-    });
+    }, matters);
   }
 
   async enqueue() {
@@ -84,13 +93,16 @@ export class EnqueueView {
     });
   }
 
-  async attempt(work) {
+  /* What `work` gives; if it is refused and that still matters, the page says why. */
+  async attempt(work, matters = () => true) {
     show(this.error, false);
     try {
-      await work();
+      return await work();
     } catch (error) {
-      write(this.error, error.hint ? `${error.message}: ${error.hint}` : error.message);
+      if (!matters()) return undefined;
+      write(this.error, error.hint ? `${error.message.replace(/\.$/, "")}: ${error.hint}` : error.message);
       show(this.error, true);
+      return undefined;
     }
   }
 
