@@ -126,11 +126,25 @@ def only_below(roots: Iterable[Path], refusal: Exception) -> Iterator[None]:
     For who looks at a folder on behalf of others: a name in it may be a link for a moment only.
     What counts is where the file is that was opened.
     """
-    token = _ALLOWED.set((tuple(Path(os.path.realpath(root)) for root in roots), refusal))
+    token = _ALLOWED.set((tuple(roots), refusal))
     try:
         yield
     finally:
         _ALLOWED.reset(token)
+
+
+def home(roots: Iterable[Path], real: str) -> str | None:
+    """The real path of the one of ``roots`` that the real path ``real`` is, or is below.
+
+    Those that look like it are asked first: the disk of another may not answer.
+    """
+    likely = sorted(roots, key=lambda root: not _is_in(str(root), real))
+    resolved = (os.path.realpath(root) for root in likely)
+    return next((root for root in resolved if _is_in(root, real)), None)
+
+
+def _is_in(root: str, path: str) -> bool:
+    return path == root or path.startswith(root.rstrip("/") + "/")
 
 
 @contextmanager
@@ -257,7 +271,7 @@ def _refuse_others(facts: os.stat_result) -> None:
 def _refuse_elsewhere(descriptor: int) -> None:
     if (allowed := _ALLOWED.get()) is not None:
         roots, refusal = allowed
-        if not any(map(_place(descriptor).is_relative_to, roots)):
+        if home(roots, str(_place(descriptor))) is None:
             raise refusal
 
 

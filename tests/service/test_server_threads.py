@@ -158,3 +158,17 @@ def test_folders_are_listed_while_others_are_checked(site: Site, disk: Disk) -> 
         finally:
             disk.answers.set()
     assert [one.result().status for one in asked] == [200, 200]
+
+
+def test_a_root_whose_disk_does_not_answer_keeps_nobody_from_what_is_below_another(
+    site: Site, disk: Disk
+) -> None:
+    good, dead = site.roots / "good", site.roots / "dead"
+    model = site.folder("good/all/model")
+    dead.mkdir()
+    api = site.settings.api.model_copy(update={"roots": (dead, good)})
+    site.settings = site.settings.model_copy(update={"api": api})
+    disk.silent = dead
+    assert site.ask(f"/api/folders?path={good}/all").json["folders"][0]["name"] == "model"
+    assert site.ask("/api/preflight", {"path": str(model)}).status == 200
+    assert site.ask("/api/jobs", {"path": str(model)}).status == 201

@@ -56,7 +56,7 @@ def refuse_outsiders(roots: Sequence[Path], manifest: Manifest) -> None:
 def _is_inside(roots: Sequence[Path], manifest: Manifest, file: ManifestFile) -> bool:
     """Is the very file that was found below one of ``roots``, however its link turns meanwhile?"""
     target = os.path.realpath(os.path.join(manifest.root, file.path))  # noqa: PTH118
-    home = _home(roots, target)
+    home = files.home(roots, target)
     if home is None:
         return False
     try:
@@ -86,14 +86,7 @@ def real_folder(roots: Sequence[Path], word: str) -> Path:
 
 def is_below(roots: Sequence[Path], path: str) -> bool:
     """Is ``path``, with every link resolved, one of ``roots`` or below it?"""
-    return _home(roots, os.path.realpath(path)) is not None
-
-
-def _home(roots: Sequence[Path], real: str) -> str | None:
-    """The one of ``roots`` that the real path ``real`` is, or is below."""
-    allowed = (os.path.realpath(root) for root in roots)
-    below = (root for root in allowed if real == root or real.startswith(root.rstrip("/") + "/"))
-    return next(below, None)
+    return files.home(roots, os.path.realpath(path)) is not None
 
 
 def _links(folder: str) -> Iterator[str]:
