@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import subprocess
 import sys
 import threading
@@ -118,6 +119,25 @@ def test_what_raises_ends_its_thread_and_no_other(alone: list[object]) -> None:
     until(lambda: ended and not ended[0].is_alive())
     assert ended[0] is not rested
     assert here("next") is not ended[0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no thread has a priority of its own")
+def test_no_work_gets_the_low_priority_of_what_its_thread_did_before(alone: list[object]) -> None:
+    found: list[threading.Thread] = []
+    priorities: list[int] = []
+
+    def hash_a_file() -> None:
+        found.append(threading.current_thread())
+        threads.give_way()
+
+    spawn("hash", hash_a_file)
+    until(lambda: found and (found[0] in alone or not found[0].is_alive()))
+    spawn(
+        "send",
+        lambda: priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id())),
+    )
+    until(lambda: priorities)
+    assert priorities == [os.getpriority(os.PRIO_PROCESS, 0)]
 
 
 def test_without_a_thread_the_work_is_refused(

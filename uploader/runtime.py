@@ -32,7 +32,6 @@ _log = logging.getLogger(__name__)
 
 #: What a group of processes may use, as the kernel tells those inside a container.
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
-_NICE = 10
 #: A parameter of glibc's `mallopt`, and how many heaps it is given.
 _M_ARENA_MAX, _HEAPS = -8, 4
 
@@ -151,13 +150,6 @@ def threads_end_in_the_log() -> Iterator[None]:
         yield
     finally:
         threading.excepthook = before
-
-
-def give_way() -> None:
-    """From here on, this thread gets what the others leave of the processors; only on Linux."""
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
 def processor_clock() -> Callable[[], float]:

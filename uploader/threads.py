@@ -5,9 +5,11 @@ Starting a thread, and waiting until it runs, costs more than the rest of sendin
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,6 +20,7 @@ Spawn = Callable[[str, Callable[[], None]], None]
 
 #: Seconds for which a thread that has nothing to do waits for something.
 _RESTS_S = 2.0
+_NICE = 10
 
 
 def spawn(name: str, run: Callable[[], None]) -> None:
@@ -35,6 +38,19 @@ def spawn(name: str, run: Callable[[], None]) -> None:
         rested.next.put(work)
 
 
+def give_way() -> None:
+    """From here on, this thread gets what the others leave of the processors; only on Linux.
+
+    It does no further work: without privileges, nothing gives it its priority back.
+    """
+    if sys.platform == "linux":
+        thread = threading.current_thread()
+        if isinstance(thread, _Thread):
+            thread.gives_way = True
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
 class _Work(NamedTuple):
     """What one `spawn` asks for."""
 
@@ -48,6 +64,7 @@ class _Thread(threading.Thread):
 
     def __init__(self, first: _Work) -> None:
         super().__init__(name=first.name, daemon=True)
+        self.gives_way = False
         self.next: queue.SimpleQueue[_Work] = queue.SimpleQueue()
         self.next.put(first)
 
@@ -60,14 +77,15 @@ class _Thread(threading.Thread):
             raise NoThread(message) from None
 
     def run(self) -> None:
-        """Work, then rest, until nothing has come for a while."""
+        """Work, then rest, until nothing has come for a while, or the work was to give way."""
         work: _Work | None = self.next.get()
         while work is not None:
             self.name = work.name
             work.context.run(work.call)
             work = None  # what it refers to is not kept meanwhile
-            self.name = "resting"
-            work = self._rest()
+            if not self.gives_way:
+                self.name = "resting"
+                work = self._rest()
 
     def _rest(self) -> _Work | None:
         _resting.append(self)

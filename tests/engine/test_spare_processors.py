@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from uploader import runtime, wiring
+from uploader import runtime, threads, wiring
 from uploader.engine.hashing import Digests
 from uploader.settings.load import load
 
@@ -60,7 +60,7 @@ def test_only_the_thread_that_asks_gives_way() -> None:
     found: list[int] = []
 
     def run() -> None:
-        runtime.give_way()
+        threads.give_way()
         found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
 
     thread = threading.Thread(target=run)

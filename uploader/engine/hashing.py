@@ -29,11 +29,11 @@ from uploader.core.errors import NoThread, SourceChanged, UploaderError
 from uploader.core.job import PrefixCrc
 from uploader.core.resumable import GRANULE
 from uploader.engine.prefix import QUEUED, Prefix, Unqueued
-from uploader.runtime import Clock, StopToken, give_way
+from uploader.runtime import Clock, StopToken
 from uploader.sources import sha256
 from uploader.sources.reader import BLOCK_BYTES, Reader
 from uploader.store.marks import Mark
-from uploader.threads import Spawn
+from uploader.threads import Spawn, give_way
 
 #: Of so many blocks that were not queued the SHA-256 is kept: 4 GiB of a file.
 MOST_UNQUEUED = 16 * 1024
