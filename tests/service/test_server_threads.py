@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -32,6 +33,14 @@ class Disk:
     #: The threads that asked for a name below the roots.
     asked_by: set[str] = field(default_factory=set)
 
+    def have_ended(self) -> None:
+        """It answers, and all who waited for it have ended."""
+        self.answers.set()
+        give_up_s = time.monotonic() + _DEADLINE_S
+        while any(one.name == "look" for one in threading.enumerate()):
+            assert time.monotonic() < give_up_s
+            time.sleep(0.01)
+
     def of(self, call: Any) -> Any:
         def asked(path: Any = ".", *how: Any, **more: Any) -> Any:
             given = isinstance(path, str | os.PathLike) and Path(path)
@@ -51,11 +60,7 @@ def disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
     for name in ("stat", "lstat", "open", "scandir", "listdir", "readlink", "access"):
         monkeypatch.setattr(os, name, made.of(getattr(os, name)))
     yield made
-    made.answers.set()
-    for one in threading.enumerate():
-        if one.name == "look":
-            one.join(_DEADLINE_S)
-            assert not one.is_alive()
+    made.have_ended()
 
 
 def bodies(folder: Path) -> dict[str, Any]:
@@ -172,3 +177,20 @@ def test_a_root_whose_disk_does_not_answer_keeps_nobody_from_what_is_below_anoth
     assert site.ask(f"/api/folders?path={good}/all").json["folders"][0]["name"] == "model"
     assert site.ask("/api/preflight", {"path": str(model)}).status == 200
     assert site.ask("/api/jobs", {"path": str(model)}).status == 201
+
+
+def test_the_api_ends_while_a_disk_is_waited_for_and_no_job_is_made_after_its_end(
+    site: Site, disk: Disk, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk.silent = site.folder()
+    body = bodies(disk.silent)["/api/jobs"]
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(site.ask, "/api/jobs", body)
+        assert disk.waited_for.acquire(timeout=_DEADLINE_S)
+        site.stop()
+        assert not disk.answers.is_set()
+        refused = asked.result(_DEADLINE_S)
+    assert (refused.status, refused.json["detail"]) == (429, "The API is ending")
+    disk.have_ended()
+    assert site.jobs.page(0, 10) == []
+    assert [one for one in caplog.records if one.exc_info] == []

@@ -108,7 +108,11 @@ class Looks:
         except BaseException:
             self._end(one)
             raise
-        await self._awaited(one, ended)
+        try:
+            await self._awaited(one, ended)
+        except Refusal:
+            one.give_up()
+            raise
         return found.result()
 
     async def _begin(self, one: Look) -> None:
@@ -167,6 +171,8 @@ async def _in_time(event: Coroutine[None, None, object], within_s: float) -> boo
             await event
     except TimeoutError:
         return False
+    except asyncio.CancelledError:  # the server ends, and waits for no disk
+        raise Refusal(ApiCode.TOO_FAST, "The API is ending") from None
     return True
 
 
