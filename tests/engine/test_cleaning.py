@@ -148,11 +148,14 @@ def test_a_model_that_a_later_job_makes_its_own_is_not_deleted(lab: Lab, fault: 
     assert not lab.job(cancelled).delete_on_cancel
 
 
-def test_a_job_waits_for_no_clean_up_that_no_worker_does(lab: Lab) -> None:
+@pytest.mark.parametrize("set_back_s", [0.0, 86_400.0])
+def test_a_job_waits_for_no_clean_up_that_no_worker_does(lab: Lab, set_back_s: float) -> None:
     (cancelled,) = given_up(lab, "one", delete_remote=True)
+    lab.sim.stepped_s -= set_back_s
     later = lab.enqueue(lab.folder / "one")
     lab.only = frozenset({later})
-    lab.run()
+    too_late = lab.passed(600.0)
+    lab.run_until(lambda: lab.job(later).stage is Stage.READY or too_late())
     lab.assert_ready(later)
     lab.only = None
     lab.run()

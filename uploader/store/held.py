@@ -367,4 +367,6 @@ def _of_model(job: Job, account: str) -> tuple[ColumnElement[bool], ...]:
 def _deletes_soon(row: Any, now: datetime) -> bool:
     """Is a cancelled job cleaned up after, or is it the next one?"""
     is_due = row.not_before is None or row.not_before <= now
-    return row.lease_token is not None or (is_due and row.updated_at > now - _CLEANED_WITHIN)
+    # The row may have been written before the clock was set back.
+    is_recent = abs(now - row.updated_at) < _CLEANED_WITHIN
+    return row.lease_token is not None or (is_due and is_recent)
