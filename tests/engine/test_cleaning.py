@@ -148,6 +148,22 @@ def test_a_model_that_a_later_job_makes_its_own_is_not_deleted(lab: Lab, fault: 
     assert not lab.job(cancelled).delete_on_cancel
 
 
+@pytest.mark.parametrize("deletes", [True, False])
+def test_a_later_job_sends_nothing_while_sessions_of_a_cancelled_one_are_open(
+    slow: Lab, deletes: bool
+) -> None:
+    """What was on its way on one of them would replace what the later job has sent."""
+    (cancelled,) = given_up(slow, "one", delete_remote=deletes)
+    slow.enqueue(slow.folder / "one")
+    open_then: list[int] = []
+    slow.boundary = lambda name: (
+        open_then.append(left(slow, cancelled)) if name == "start before" else None
+    )
+    slow.run()
+    slow.assert_ready(2)
+    assert open_then[0] == 0
+
+
 @pytest.mark.parametrize("set_back_s", [0.0, 86_400.0])
 def test_a_job_waits_for_no_clean_up_that_no_worker_does(lab: Lab, set_back_s: float) -> None:
     (cancelled,) = given_up(lab, "one", delete_remote=True)

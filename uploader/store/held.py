@@ -26,7 +26,7 @@ from uploader.store.held_files import HeldFiles
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.rows import read_job
 from uploader.store.sealed import check_job
-from uploader.store.tables import OPEN, TO_DELETE, files, jobs
+from uploader.store.tables import HAS_SESSION, OPEN, TO_DELETE, files, jobs
 from uploader.store.tokens import fewer_rescues, lived_long_at
 
 #: The values of a job's row at the beginning of a run (docs/words.md).
@@ -94,16 +94,21 @@ class Held:
     def take_name(self, account: str) -> bool:
         """From now on no cancelled job deletes the model of this job's name in that account.
 
-        False, and nothing else, if one may be about to: it was cancelled a moment ago, or a worker
-        is cleaning up after it.
+        False, and nothing else, if one is about to be cleaned up after: it was cancelled a moment
+        ago, or a worker is at it. As long as its sessions are open, too, what is still on its way
+        of its files would replace those of this job.
         """
         columns = (jobs.c.id, jobs.c.lease_token, jobs.c.not_before, jobs.c.updated_at)
-        theirs = select(*columns).where(TO_DELETE, *_of_model(self.job, account))
+        theirs = select(*columns, jobs.c.delete_on_cancel).where(
+            jobs.c.status == Status.CANCELLED,
+            or_(TO_DELETE, jobs.c.id.in_(select(files.c.job_id).where(HAS_SESSION))),
+            *_of_model(self.job, account),
+        )
         with self._fence.writing(Status.ACTIVE) as transaction:
             found = transaction.connection.execute(theirs).all()
-            if any(_deletes_soon(row, transaction.now) for row in found):
+            if any(_is_next(row, transaction.now) for row in found):
                 return False
-            for row in found:
+            for row in (row for row in found if row.delete_on_cancel):
                 free = (jobs.c.id == row.id, jobs.c.lease_token.is_(None))
                 kept = transaction.run(update(jobs).where(*free).values(delete_on_cancel=False))
                 if not kept.rowcount:
@@ -364,8 +369,8 @@ def _of_model(job: Job, account: str) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _deletes_soon(row: Any, now: datetime) -> bool:
-    """Is a cancelled job cleaned up after, or is it the next one?"""
+def _is_next(row: Any, now: datetime) -> bool:
+    """Is a cancelled job cleaned up after, or one of the next?"""
     is_due = row.not_before is None or row.not_before <= now
     # The row may have been written before the clock was set back.
     is_recent = abs(now - row.updated_at) < _CLEANED_WITHIN
