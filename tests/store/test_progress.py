@@ -176,6 +176,24 @@ def test_another_reason_is_told_and_so_is_each_file_that_does_as_it_should(
     assert told[-1].message == "reset (and 4 more like it)"
 
 
+@pytest.mark.usefixtures("terse")
+def test_what_was_left_out_of_a_cancelled_job_is_told_before_its_end(
+    jobs: Jobs, claims: Claims, held: Held, told: list[Event]
+) -> None:
+    open_session(held, PATH, URI, "b/k")
+    jobs.apply(held.job.id, Verb.CANCEL, NOW)
+    held.release()
+    closing = claims.claim_cancelled("worker", BASE_URL, 60)
+    assert closing is not None
+    told.clear()
+    for _ in range(repeats.FIRST + 5):
+        closing.add_event(EventKind.LEFT_OPEN, "the session is not ended", PATH)
+    closing.close()
+    closing.release()
+    assert [event.kind for event in told] == ["left_open"] * (repeats.FIRST + 1) + ["closed"]
+    assert others(told[-2].message) == 4
+
+
 def test_reidentify_and_add_event(jobs: Jobs, held: Held, told: list[Event]) -> None:
     held.files.reidentify(PATH, 100, "made:2")
     held.add_event(EventKind.SESSION_RESUMED, "at byte 5", PATH)

@@ -335,6 +335,7 @@ class Held:
         """Nothing of a cancelled job is left to end remotely; what was refused was told before."""
         with self._fence.writing(Status.CANCELLED, delete_on_cancel=False) as transaction:
             self._erase_sessions(transaction)
+            self._fence.tell_last(transaction)
             self._add_event(transaction, EventKind.CLOSED, "cleaning up remotely has ended")
 
     def release(self) -> None:
