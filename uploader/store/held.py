@@ -95,8 +95,8 @@ class Held:
         """From now on no cancelled job deletes the model of this job's name in that account.
 
         False, and nothing else, if one is about to be cleaned up after: it was cancelled a moment
-        ago, or a worker is at it. As long as its sessions are open, too, what is still on its way
-        of its files would replace those of this job.
+        ago, or a worker is at it. Until its sessions are ended, a PUT that is still on its way
+        could replace a file of this job.
         """
         columns = (jobs.c.id, jobs.c.lease_token, jobs.c.not_before, jobs.c.updated_at)
         theirs = select(*columns, jobs.c.delete_on_cancel).where(
@@ -109,10 +109,8 @@ class Held:
             if any(_is_next(row, transaction.now) for row in found):
                 return False
             for row in (row for row in found if row.delete_on_cancel):
-                free = (jobs.c.id == row.id, jobs.c.lease_token.is_(None))
-                kept = transaction.run(update(jobs).where(*free).values(delete_on_cancel=False))
-                if not kept.rowcount:
-                    return False
+                this = update(jobs).where(jobs.c.id == row.id)
+                transaction.run(this.values(delete_on_cancel=False))
                 message = f"job {self.job.id} makes this model its own: it is not deleted"
                 transaction.add_event(row.id, EventKind.MODEL_KEPT, message)
             return True
