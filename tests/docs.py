@@ -208,8 +208,8 @@ def event_kinds() -> str:
         "What happens to files again and again in the same way is told a hundred times, and then"
         " once a minute: an event that tells of others ends in `(and N more like it)`, and the last"
         " of them is told before the job goes on or ends. The counts in the rows of jobs and files"
-        " are of all. This counts on as long as a worker runs, also if the job is given back after"
-        " each try: then what was left out is told once a minute at most.",
+        " are of all. The counting goes on as long as the worker runs, even if the job is given"
+        " back after each try; then what was left out is told once a minute at most.",
         events.render_table(),
     )
 

@@ -134,7 +134,7 @@ def only_below(roots: Iterable[Path], refusal: Exception) -> Iterator[None]:
 
 
 def home(roots: Iterable[Path], real: str) -> str | None:
-    """The real path of the one of ``roots`` that the real path ``real`` is, or is below.
+    """The real path of the root that the real path ``real`` is, or is below; None without one.
 
     Those that look like it are asked first: the disk of another may not answer.
     """

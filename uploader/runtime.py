@@ -153,9 +153,9 @@ def threads_end_in_the_log() -> Iterator[None]:
 
 
 def processor_clock() -> Callable[[], float]:
-    """Tells every thread how many seconds of a processor this one has used, until it ends.
+    """A clock for any thread to read: how many seconds of a processor this thread has used.
 
-    Afterwards, and on a system that does not tell (macOS), it is as if this thread never waited.
+    Once it has ended, and on a system that does not tell (macOS), it seems never to wait.
     """
     if sys.platform == "darwin":
         return time.monotonic

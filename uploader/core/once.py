@@ -9,10 +9,10 @@ _Value = TypeVar("_Value")
 
 
 class once(Generic[_Value]):  # noqa: N801 - it is read as `property` is
-    """As `functools.cached_property`, without the lock that this has up to Python 3.11.
+    """As `functools.cached_property`, without the lock that it has up to Python 3.11.
 
-    That is one for all objects of a class, held while one of them computes: if that waits for a
-    disk, all others do. Here two threads that come at once both compute, and the last one counts.
+    All objects of a class share that lock, which is held while one of them computes: if that one
+    waits for a disk, all do. Here two threads that come at once both compute, and the last counts.
     """
 
     def __init__(self, compute: Callable[[Any], _Value]) -> None:

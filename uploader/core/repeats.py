@@ -3,7 +3,7 @@
 A service that stays away for days fails thousands of files a minute between them. Of each kind the
 first are told, then one a minute, with the number of those that were left out before it; the counts
 in the rows of files and jobs are of all. A job that waits is given back and taken again, maybe each
-second: what was told of it counts on.
+second: what was told of it before still counts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from uploader.core.text import and_more
 #: So many are told at once; after that, one in so many seconds.
 FIRST = 100
 EVERY_S = 60.0
-#: Of so many jobs a worker remembers it; of the others, the first are told once more.
+#: A worker remembers that of so many jobs; of any other it tells the first once more.
 _MOST_JOBS = 4096
 #: Of the message of one that also tells of others: how many of them must still fit into its row.
 _MAX_MESSAGE_CHARS = 900

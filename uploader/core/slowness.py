@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Seconds: a call is slow that takes as long. One for a block of a file then got 512 KiB/s at most.
+#: A call that takes so many seconds is slow: if it read a block of a file, at 512 KiB/s at most.
 SLOW_CALL_S = 0.5
-#: Seconds: whoever waited for longer is known to have waited for so long.
+#: More seconds of waiting are not counted.
 MOST_S = 60.0
-#: How many seconds without a slow call take one of waiting away: to be quick at times helps little.
+#: So many seconds without a slow call make up for one of waiting: few quick calls help little.
 _TAKE_ONE_AWAY_S = 4.0
 
 
@@ -27,7 +27,7 @@ class Slowness:
         return max(0.0, self.waited_s - max(0.0, now_s - self.at_s) / _TAKE_ONE_AWAY_S)
 
     def with_call(self, began_s: float, now_s: float) -> Slowness:
-        """The same with a call that began at ``began_s``, and has ended by now or has not."""
+        """The same with a call that began at ``began_s``, and has just ended or still goes on."""
         took_s = now_s - began_s
         if took_s < SLOW_CALL_S:
             return self

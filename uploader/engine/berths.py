@@ -12,7 +12,7 @@ from uploader.engine.throttle import Slots
 #: Threads that open sessions: at least, and at most if round trips are long.
 OPENERS = 2
 MOST_OPENERS = 16
-#: How many sessions a thread opens in a row, and if round trips take next to no time.
+#: How many sessions a thread opens in a row: as a rule, and if round trips take next to no time.
 OPENED_IN_A_ROW = 4
 MOST_IN_A_ROW = 16
 #: How many small files share a slot if round trips are long.

@@ -91,7 +91,7 @@ class Crew:
 
     @property
     def tokens(self) -> tuple[StopToken, ...]:
-        """Those of the errands. For any thread."""
+        """The stop tokens of the errands. For any thread."""
         return tuple(errand.stop for errand in tuple(self._errands))
 
     @property

@@ -36,7 +36,7 @@ class Shares(NamedTuple):
 class _Wait(NamedTuple):
     """A job that found no slot: what to set once one is free, when it asked last, and when first.
 
-    First is since it has had no slot at all: a job that wants one more waits for no other's.
+    ``since_s`` begins once it has no slot at all: a job that only wants one more is not starved.
     """
 
     event: threading.Event
@@ -95,7 +95,7 @@ class Slots:
     def yields(self, job_id: int) -> bool:
         """Should this file of the job give up its slot, now that its bytes are confirmed?
 
-        If so it has to: another one is not asked to for the same reason.
+        Whoever is told so has to: no other file is told so for the same reason.
         """
         with self._lock:
             return self._has_too_many(job_id) or self._gives_way(job_id)
@@ -103,7 +103,7 @@ class Slots:
     def stops(self, job_id: int) -> bool:
         """Should this file of the job stop here, though nothing confirms its last bytes?
 
-        If so it has to, as for `yields`.
+        Whoever is told so has to, as for `yields`.
         """
         if not self._waiting:  # asked for each block
             return False

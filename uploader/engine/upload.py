@@ -124,7 +124,7 @@ class Upload:
 
     @property
     def tokens(self) -> tuple[StopToken, ...]:
-        """Those of what is running. For any thread."""
+        """The stop tokens of all that is running. For any thread."""
         return self._crew.tokens
 
     def stop(self) -> None:

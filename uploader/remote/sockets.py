@@ -141,7 +141,7 @@ class _WatchedTls(_Watched, HTTPSConnection):
 
 
 def _through_socks(kind: type[_Watched]) -> type[_Watched]:
-    """``kind`` through a SOCKS proxy: PySocks agrees with it, the rest is the same.
+    """``kind`` through a SOCKS proxy: PySocks negotiates with it, the rest is the same.
 
     Raises requests' InvalidSchema, as requests itself does, if PySocks is not installed.
     """

@@ -1,4 +1,4 @@
-"""The way through a SOCKS proxy: PySocks agrees with it, in a time for all, and can be cut."""
+"""The way through a SOCKS proxy: PySocks negotiates it, in one time for all, and can be cut."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ NO_LEASE: dict[str, None] = {
     "lease_expires_at": None,
     "rate_bps": None,
 }
-#: Whoever was cancelled longer ago, and is not cleaned up after, has no worker that does so.
+#: A job that was cancelled longer ago, and is not being cleaned up after, has no worker for that.
 _CLEANED_WITHIN = timedelta(seconds=60)
 #: What is left of a file's remote session: nothing that would let anybody write its object.
 _ERASED: dict[str, None] = {"session_uri": None, "session_at": None, "upload_url": None}
@@ -359,7 +359,7 @@ class Held:
 
 
 def _of_model(job: Job, account: str) -> tuple[ColumnElement[bool], ...]:
-    """Of the jobs for its model in that account, all others."""
+    """The conditions for every other job that is for its model in that account."""
     return (
         jobs.c.id != job.id,
         jobs.c.base_url == job.base_url,
@@ -369,7 +369,7 @@ def _of_model(job: Job, account: str) -> tuple[ColumnElement[bool], ...]:
 
 
 def _is_next(row: Any, now: datetime) -> bool:
-    """Is a cancelled job cleaned up after, or one of the next?"""
+    """Is a worker cleaning up after a cancelled job, or about to?"""
     is_due = row.not_before is None or row.not_before <= now
     # The row may have been written before the clock was set back.
     is_recent = abs(now - row.updated_at) < _CLEANED_WITHIN

@@ -29,7 +29,7 @@ from uploader.store.journal import Transaction, reason_columns
 from uploader.store.tables import active_in, jobs
 from uploader.store.tokens import fewer_rescues, lived_long_at
 
-#: After more deaths it waits even if no other job is there: the machine is to have peace.
+#: After more deaths a job waits even if there is no other: the machine is to be left in peace.
 _MOST_ALONE = 32
 _SUSPECTED = and_(
     func.coalesce(jobs.c.reason_code, "") == Code.WORKERS_DIED,
@@ -75,7 +75,7 @@ def _go_on(transaction: Transaction, job_id: int, rescues: int) -> None:
 
 
 def _others(ours: ColumnElement[bool]) -> Select[Any]:
-    """A job for whose sake those that end their workers wait: any other active one."""
+    """An active job that is not suspected, if there is one: for its sake those that are wait."""
     first = [
         select(jobs.c.id)
         .where(ours, _HERE, active_in(lane), not_(_SUSPECTED))

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, case
 
 from uploader.store.tables import jobs
 
-#: Whatever ends a worker later is not what it took: machines are switched off, people restart it.
+#: What ends a worker later is not blamed on its job: machines are switched off, people restart it.
 _LONG = timedelta(minutes=5)
 _DIGITS = 12
 _NEVER = datetime(9000, 1, 1, tzinfo=UTC)
@@ -21,7 +21,7 @@ def new_token(now: datetime) -> str:
 
 
 def lived_long_at(token: str) -> datetime:
-    """From when on the run under that lease counts as a long one; in ages for a strange token."""
+    """When the run under that lease begins to count as a long one; for a strange token, never."""
     try:
         return datetime.fromtimestamp(int(token[:_DIGITS], 16) / 1000, UTC) + _LONG
     except (ValueError, OverflowError, OSError):

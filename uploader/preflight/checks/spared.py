@@ -46,7 +46,7 @@ class Spared:
         self._biases = [part for key, part in _BIASES.items() if decoder.get(key) is False]
 
     def __contains__(self, tensor: str) -> bool:
-        """Once for each tensor of an index: what follows from the config is known by now."""
+        """Asked for each tensor of an index, so what follows from the config is known before."""
         return (
             any(pattern.fullmatch(tensor) for pattern in self._patterns)
             # Layers that predict further tokens: Transformers ignores them, others draft with them.

@@ -1,4 +1,4 @@
-"""Few folders are looked at at once: each takes memory and a thread, whoever asks how often.
+"""Few folders are looked at at once, however often anybody asks: each takes memory and a thread.
 
 A disk may never answer, and nothing ends a call to one. So each look has a thread of its own, and
 no thread of the server waits for it: those answer everything else. If the look has not used a
@@ -30,7 +30,7 @@ from uploader.threads import spawn
 _AT_ONCE = 2
 _WAITING = 16
 _WAITS_S = 10.0
-#: More seconds than any folder gives a processor to do.
+#: Seconds: no folder keeps a processor busy for as long.
 _LONG_S = 120.0
 _TURN_S = 0.5
 
