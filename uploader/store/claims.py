@@ -103,8 +103,9 @@ class Claims:
         #: (docs/architecture.md §9).
         self.leases_end = not dialect.is_file(engine)
         # Made once: making such a statement takes ten times as long as carrying it out.
-        self._next_in = cache(lambda stages: _next(and_(self._ours, active_in(stages), _HERE)))
-        self._next_alone = cache(lambda stages: next_alone(self._ours, stages))
+        here = and_(self._ours, _HERE)
+        self._next_in = cache(lambda stages: _next(and_(here, active_in(stages))))
+        self._next_alone = cache(lambda stages: next_alone(here, stages).where(_NOT_ASIDE))
         self._next_to_clean_up = _next_to_clean_up(self._ours)
 
     def claim(

@@ -9,7 +9,6 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     and_,
-    bindparam,
     case,
     func,
     not_,
@@ -36,7 +35,6 @@ _SUSPECTED = and_(
     jobs.c.lease_token.is_(None),
     jobs.c.rescues <= _MOST_ALONE,
 )
-_HERE = jobs.c.base_url == bindparam("base")
 
 
 def rescue(transaction: Transaction, orphaned: ColumnElement[bool]) -> list[int]:
@@ -75,10 +73,10 @@ def _go_on(transaction: Transaction, job_id: int, rescues: int) -> None:
 
 
 def _others(ours: ColumnElement[bool]) -> Select[Any]:
-    """An active job that is not suspected, if there is one: for its sake those that are wait."""
+    """An active job that is not suspected, if there is one: the suspected ones wait for it."""
     first = [
         select(jobs.c.id)
-        .where(ours, _HERE, active_in(lane), not_(_SUSPECTED))
+        .where(ours, active_in(lane), not_(_SUSPECTED))
         .order_by(jobs.c.priority, jobs.c.not_before, jobs.c.id)
         .limit(1)
         .subquery()
@@ -89,10 +87,9 @@ def _others(ours: ColumnElement[bool]) -> Select[Any]:
 
 def next_alone(ours: ColumnElement[bool], lane: Collection[Stage]) -> Select[Any]:
     """The job to take if all that are left wait because their workers died."""
-    aside = jobs.c.id.not_in(bindparam("aside", expanding=True))
     return (
         select(jobs.c.id)
-        .where(ours, _HERE, active_in(lane), _SUSPECTED, aside, not_(_others(ours).exists()))
+        .where(ours, active_in(lane), _SUSPECTED, not_(_others(ours).exists()))
         .order_by(jobs.c.rescues, jobs.c.not_before, jobs.c.id)
         .limit(1)
     )
