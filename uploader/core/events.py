@@ -80,13 +80,17 @@ class EventKind(StrEnum):
     RETRYING = "retrying", Teller.JOB, "a step failed and is tried again later"
     BLOCKED = "blocked", Teller.JOB, "the account needs a human"
     FAILED = "failed", Teller.JOB, "this job needs a human"
-    LEFT_OPEN = "left_open", Teller.JOB, "the service refuses to end what a cancelled job left"
+    LEFT_OPEN = (
+        "left_open",
+        Teller.JOB,
+        "the service refuses to end, or delete, what a cancelled job left",
+    )
     MODEL_KEPT = (
         "model_kept",
         Teller.JOB,
         "a cancelled job's model is not deleted: another job makes it its own",
     )
-    CLOSED = "closed", Teller.JOB, "cleaning up remotely after a cancelled job has ended"
+    CLOSED = "closed", Teller.JOB, "the remote clean-up of a cancelled job has ended"
 
     # -- files ---------------------------------------------------------------------------
 

@@ -229,7 +229,7 @@ class Code(Coded):
     URLS_MISMATCH = (
         "urls_mismatch",
         Status.FAILED,
-        "The upload URLs and the job's files do not match, or lead to other places each time.",
+        "The upload URLs do not match the job's files, or lead to other places each time.",
         "`uploader retry` asks again; if it stays so, ask Fireworks about the model",
     )
     URL_UNUSABLE = (
