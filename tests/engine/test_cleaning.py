@@ -154,13 +154,18 @@ def test_a_later_job_sends_nothing_while_sessions_of_a_cancelled_one_are_open(
 ) -> None:
     """What was on its way on one of them would replace what the later job has sent."""
     (cancelled,) = given_up(slow, "one", delete_remote=deletes)
-    slow.enqueue(slow.folder / "one")
+    later = slow.enqueue(slow.folder / "one")
+    slow.run_until(slow.passed(2 * SLOW_S))
+    reason = slow.job(later).reason
+    assert reason
+    assert reason.code == "cleaning_first"
     open_then: list[int] = []
     slow.boundary = lambda name: (
         open_then.append(left(slow, cancelled)) if name == "start before" else None
     )
     slow.run()
-    slow.assert_ready(2)
+    slow.assert_ready(later)
+    assert slow.job(later).reason is None
     assert open_then[0] == 0
 
 

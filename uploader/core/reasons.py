@@ -163,6 +163,12 @@ class Code(Coded):
         "Five workers or more have died soon after they had taken the job; others go first.",
         "see the system's log: memory is usual; `uploader pause`, then `resume`, tries it at once",
     )
+    CLEANING_FIRST = (
+        "cleaning_first",
+        Status.ACTIVE,
+        "The sessions of a cancelled job for the same model are ended first.",
+        "nothing needs to be done: the job goes on by itself",
+    )
     SOURCE_DAMAGED = (
         "source_damaged",
         Status.ACTIVE,

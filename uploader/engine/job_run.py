@@ -15,7 +15,7 @@ from uploader.core.errors import (
     UploaderError,
 )
 from uploader.core.events import EventKind
-from uploader.core.job import UNKNOWN_ACCOUNT, FileState, Job, Stage, Status
+from uploader.core.job import UNKNOWN_ACCOUNT, FileState, Job, Reason, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.remote_model import refuse_different
 from uploader.core.resumable import SESSION_LIFE_S
@@ -183,7 +183,9 @@ class JobRun:
         else:
             self._refuse_key_of_another_account(control)
         if not self.held.take_name(self._job.account):
-            self.held.wait_until(self._context.clock.now() + _DELETING)
+            code = Code.CLEANING_FIRST
+            reason = Reason(code, code.meaning, code.hint)
+            self.held.wait_until(self._context.clock.now() + _DELETING, reason)
             return False
         if self._job.replace_first:
             self._replace(control)
