@@ -148,6 +148,21 @@ def test_a_model_that_a_later_job_makes_its_own_is_not_deleted(lab: Lab, fault: 
     assert not lab.job(cancelled).delete_on_cancel
 
 
+def test_the_key_of_another_account_deletes_nothing_and_the_right_one_does_later(lab: Lab) -> None:
+    """To such a key the model looks as if it were gone already."""
+    own = lab.world.config.account_id
+    lab.account = None
+    (cancelled,) = given_up(lab, "one", delete_remote=True)
+    lab.world.config.account_id = "beta"
+    lab.run()
+    assert left(lab, cancelled) == 0
+    assert lab.job(cancelled).delete_on_cancel
+    assert "closed" not in lab.kinds(cancelled)
+    lab.world.config.account_id = own
+    lab.run_until(lambda: "closed" in lab.kinds(cancelled))
+    assert lab.world.report()["models"] == {}
+
+
 @pytest.mark.parametrize("deletes", [True, False])
 def test_a_later_job_sends_nothing_while_sessions_of_a_cancelled_one_are_open(
     slow: Lab, deletes: bool

@@ -105,6 +105,27 @@ def test_a_job_of_another_account_than_the_keys_creates_nothing(lab: Lab) -> Non
     assert lab.world.report()["creates"] == 0
 
 
+@pytest.mark.parametrize("stage", [Stage.UPLOAD, Stage.VALIDATE])
+def test_a_job_at_work_is_blocked_by_the_key_of_another_account_and_goes_on_with_its_own(
+    lab: Lab, stage: Stage
+) -> None:
+    """To such a key its model looks as if it were gone."""
+    own = lab.world.config.account_id
+    lab.account = None
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 503, "times": 3}])
+    lab.enqueue(lab.model())
+    lab.run_until(lambda: lab.job().stage is stage)
+    lab.world.config.account_id = "beta"
+    lab.run_until(lambda: lab.job().status is not Status.ACTIVE)
+    job = lab.job()
+    assert (job.status, job.stage) == (Status.BLOCKED, stage)
+    assert job.reason is not None
+    assert job.reason.code == "other_account"
+    lab.world.config.account_id = own
+    lab.run()
+    lab.assert_ready()
+
+
 def test_a_service_that_does_not_name_the_keys_account_is_not_asked_twice(lab: Lab) -> None:
     lab.world.script.add([{"on": "verify", "do": "status", "status": 500, "times": 0}])
     lab.enqueue(lab.model(), account="sandbox")

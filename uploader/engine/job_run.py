@@ -20,7 +20,8 @@ from uploader.core.reasons import Code
 from uploader.core.remote_model import refuse_different
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.retry import Block, Decision, Fail, RetryAt
-from uploader.core.verdict import Call, Verdict
+from uploader.core.verdict import Verdict
+from uploader.engine.accounts import refuse_key_of_another, refuse_worker_of_another
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import PATIENCE_S, silent, slow
 from uploader.engine.endings import ModelUsedUp
@@ -136,7 +137,7 @@ class JobRun:
         if self.closing:
             self._clean_up(control)
             return
-        self._refuse_another_account()
+        refuse_worker_of_another(self._job, self._context.account)
         if self._job.stage in (Stage.CREATE, Stage.UPLOAD):
             with self._stop.disk:
                 source_of(self._job.source, self._context.private).require()
@@ -148,30 +149,6 @@ class JobRun:
         if self.stage is not Stage.VALIDATE or not validation.ready_already():
             validation.poll()
 
-    def _refuse_another_account(self) -> None:
-        configured, own = self._context.account, self._job.account
-        if configured is None or own in (UNKNOWN_ACCOUNT, configured):
-            return
-        message = f"this job belongs to account {own}; the worker is configured for {configured}"
-        hint = f"run a worker with FIREWORKS_ACCOUNT_ID={own} and that account's key"
-        raise RemoteError(Verdict.BLOCKED, Call.CREATE, message, hint=hint, code=Code.OTHER_ACCOUNT)
-
-    def _refuse_key_of_another_account(self, control: Fireworks) -> None:
-        """Before anything is created: the service's own answer would only be a 403 or a 404."""
-        own = self._job.account
-        try:
-            owner = control.account()
-        except RemoteError:
-            return  # not every service says; what is wrong with the key, `create` will show
-        if owner == own:
-            return
-        message = f"this job belongs to account {own}; the API key belongs to account {owner}"
-        hint = (
-            f"give the worker a key of {own}; or `uploader cancel {self._job.id}` and enqueue the"
-            f" folder with --account {owner}"
-        )
-        raise RemoteError(Verdict.BLOCKED, Call.VERIFY, message, hint=hint, code=Code.OTHER_ACCOUNT)
-
     def _create(self, control: Fireworks) -> bool:
         """POST the model; a 409 is a success if the existing model fits (docs/life.md §2).
 
@@ -181,7 +158,7 @@ class JobRun:
             account = self._context.account or control.account()
             self._job = self.held.adopt_account(account)
         else:
-            self._refuse_key_of_another_account(control)
+            refuse_key_of_another(self._job, control)
         if not self.held.take_name(self._job.account):
             code = Code.CLEANING_FIRST
             reason = Reason(code, code.meaning, code.hint)
@@ -277,6 +254,8 @@ class JobRun:
     def _delete_for_good(self, control: Fireworks) -> None:
         """Delete the model, unless the service refuses it. Raises RemoteError for what may pass."""
         deleted = True
+        refuse_worker_of_another(self._job, self._context.account)
+        refuse_key_of_another(self._job, control)
         try:
             self._delete(control)
         except RemoteError as error:

@@ -15,6 +15,7 @@ from uploader.core.remote_model import RemoteModel
 from uploader.core.resumable import UploadUrl, UrlKind
 from uploader.core.upload import EXCHANGE_EVERY_S
 from uploader.core.verdict import Verdict
+from uploader.engine.accounts import refuse_key_of_another
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
 from uploader.runtime import Clock, StopToken
@@ -110,5 +111,7 @@ class Asking(Errand):
             except RemoteError as error:
                 if error.verdict is Verdict.EXISTS:
                     self.model = control.get(job.account, job.model_id)
+                if error.verdict is Verdict.ABSENT:
+                    refuse_key_of_another(job, control)
                 raise
             self.received_s = self._context.clock.boot_s()

@@ -13,6 +13,7 @@ from uploader.core.job import Job
 from uploader.core.reasons import Code
 from uploader.core.remote_model import RemoteModel
 from uploader.core.verdict import Verdict
+from uploader.engine.accounts import refuse_key_of_another
 from uploader.engine.context import WorkerContext
 from uploader.engine.endings import model_gone
 from uploader.remote.fireworks import Fireworks
@@ -74,7 +75,7 @@ class Validation:
 
     def _refused(self, error: RemoteError, started_s: float) -> None:
         if error.verdict is Verdict.ABSENT:
-            raise model_gone() from None
+            raise self._gone() from None
         if error.verdict is Verdict.TRANSIENT and self.ready_already():  # docs/fireworks.md §13.9
             return
         if error.verdict is Verdict.NOT_YET or self._names_a_stored_file(error):
@@ -94,12 +95,17 @@ class Validation:
         missed_s[self._job.id] = min(polling_s, missed_s.get(self._job.id, polling_s))
         return polling_s - missed_s[self._job.id] < NOT_FOUND_GRACE_S
 
+    def _gone(self) -> JobRefused:
+        """Raises RemoteError if it is only not there for another account's key."""
+        refuse_key_of_another(self._job, self._control)
+        return model_gone()
+
     def _get(self) -> RemoteModel:
         try:
             model = self._control.get(self._job.account, self._job.model_id)
         except RemoteError as error:
             if error.verdict is Verdict.ABSENT:
-                raise model_gone() from None
+                raise self._gone() from None
             raise
         if model.state == "FAILED":
             message = f"the service calls the model FAILED: {model.status_message or 'no reason'}"
