@@ -231,8 +231,8 @@ def test_a_file_stops_for_a_job_that_waits_for_long_however_often_it_was_asked_b
     starved(clock, slots, 2)
     for _ in range(5):
         assert slots.is_anothers_turn(1)
-    assert slots.stops(1)
-    assert not slots.stops(1), "one is enough"
+    assert slots.stops(1, "a")
+    assert not slots.stops(1, "a"), "one is enough"
     slots.give(1)
     assert slots.take(2, threading.Event())
     assert not slots.is_anothers_turn(1)
@@ -244,13 +244,38 @@ def test_a_job_that_gave_its_slot_away_waits_as_long_as_any_other() -> None:
     slots = Slots(clock, 1)
     assert slots.take(1, threading.Event())
     starved(clock, slots, 1, 2)
-    assert slots.stops(1)
+    assert slots.stops(1, "a")
     slots.give(1)
     assert slots.take(2, threading.Event())
     starved(clock, slots, 1, seconds=29)
-    assert not slots.stops(2)
+    assert not slots.stops(2, "a")
     starved(clock, slots, 1, seconds=2)
-    assert slots.stops(2)
+    assert slots.stops(2, "a")
+
+
+def again(clock: Sim, slots: Slots, seconds: int = 31) -> bool:
+    """After job 2 had its turn, job 1 has the slot again, and 2 waits for so long."""
+    slots.give(1)
+    assert slots.take(2, threading.Event())
+    slots.give(2)
+    assert slots.take(1, threading.Event())
+    starved(clock, slots, 2, seconds=seconds)
+    return slots.stops(1, "a")
+
+
+def test_a_put_of_which_nothing_was_kept_is_not_stopped_again_before_others_could_end() -> None:
+    """Behind whatever passes on only whole PUTs two jobs would stop each other for ever."""
+    clock = Sim(1)
+    slots = Slots(clock, 1)
+    assert slots.take(1, threading.Event())
+    starved(clock, slots, 2)
+    assert slots.stops(1, "a")
+    assert not again(clock, slots)
+    assert slots.yields(1), "once it is confirmed it is the other's turn"
+    assert not again(clock, slots)
+    slots.kept(1)
+    assert again(clock, slots)
+    assert again(clock, slots, seconds=600)
 
 
 def test_one_file_stops_for_each_job_that_waits_for_long() -> None:
@@ -259,7 +284,7 @@ def test_one_file_stops_for_each_job_that_waits_for_long() -> None:
     for _ in range(4):
         assert slots.take(1, threading.Event())
     starved(clock, slots, 2, 3)
-    assert [slots.stops(1) for _ in range(4)] == [True, True, False, False]
+    assert [slots.stops(1, path) for path in "abcd"] == [True, True, False, False]
 
 
 def test_a_job_that_was_stopped_for_and_gets_no_slot_is_stopped_for_again() -> None:
@@ -268,11 +293,11 @@ def test_a_job_that_was_stopped_for_and_gets_no_slot_is_stopped_for_again() -> N
     for _ in range(2):
         assert slots.take(1, threading.Event())
     starved(clock, slots, 2)
-    assert slots.stops(1)
+    assert slots.stops(1, "a")
     slots.set(1)
     slots.give(1)
     starved(clock, slots, 2)
-    assert slots.stops(1)
+    assert slots.stops(1, "b")
 
 
 def test_small_files_that_wait_use_up_nobodys_turn() -> None:
@@ -285,7 +310,7 @@ def test_small_files_that_wait_use_up_nobodys_turn() -> None:
         clock.suspend(1)
         assert not slots.take(2, threading.Event())
         assert own.take(small=True) is None
-    assert slots.stops(1)
+    assert slots.stops(1, "a")
     large()
     assert slots.take(2, threading.Event())
 

@@ -191,7 +191,7 @@ class Crew:
             if errand.ended:
                 continue
             reads = errand.prepares and not errand.slotless
-            if silent(errand.stop) or (reads and slots.stops(self._job_id)):
+            if silent(errand.stop) or (reads and slots.lets_go(self._job_id)):
                 errand.slotless = True
                 errand.done()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from typing import NamedTuple
@@ -22,6 +23,8 @@ _PUT_S = 60.0
 _ASKS_EVERY_S = 2.5
 #: Seconds after which a job that has no slot at all need not wait for bytes to be confirmed.
 _STARVED_S = 30.0
+#: Seconds after which a PUT may be stopped again, even if nothing was kept of the one before.
+_CUT_AGAIN_S = 600.0
 _MAX_REMEMBERED = 1000
 
 
@@ -54,6 +57,8 @@ class Slots:
         self._last: dict[int, int] = {}
         self._starts = 0
         self._waiting: dict[int, _Wait] = {}
+        #: When a file's PUT was stopped, if none of its job's bytes were confirmed since.
+        self._cut: dict[tuple[int, str], float] = {}
         self._lock = threading.Lock()
 
     def set(self, files: int) -> None:
@@ -100,15 +105,34 @@ class Slots:
         with self._lock:
             return self._has_too_many(job_id) or self._gives_way(job_id)
 
-    def stops(self, job_id: int) -> bool:
+    def stops(self, job_id: int, path: str) -> bool:
         """Should this file of the job stop here, though nothing confirms its last bytes?
 
-        Whoever is told so has to, as for `yields`.
+        Whoever is told so has to, as for `yields`. If nothing was kept of the PUT that stopped
+        before, because something on the way passes on only whole ones, the next may take its time.
         """
         if not self._waiting:  # asked for each block
             return False
+        now_s = self._clock.boot_s()
+        with self._lock:
+            if now_s - self._cut.get((job_id, path), -math.inf) < _CUT_AGAIN_S:
+                return False
+            if gives_way := self._gives_way(job_id):
+                if len(self._cut) >= _MAX_REMEMBERED:
+                    self._cut.clear()
+                self._cut[job_id, path] = now_s
+            return gives_way
+
+    def lets_go(self, job_id: int) -> bool:
+        """Should this file of the job go on without its slot? It sends nothing yet."""
         with self._lock:
             return self._gives_way(job_id)
+
+    def kept(self, job_id: int) -> None:
+        """More of the job's bytes were confirmed."""
+        if self._cut:
+            with self._lock:
+                self._cut = {cut: at_s for cut, at_s in self._cut.items() if cut[0] != job_id}
 
     def shares(self, job_id: int) -> Shares:
         """How the files in flight are spread over the jobs."""

@@ -382,7 +382,7 @@ class Transfer(Errand):
                     self._hashing.answering()
                 return
             may_stop = self.file.mode is not Mode.PUT and pair.offset - start > _LEAST_TURN_BYTES
-            if may_stop and self._context.slots.stops(self.job.id):
+            if may_stop and self._context.slots.stops(self.job.id, self.file.path):
                 raise Stopped  # it goes on later, where the server says
             if self._hashing is not None:
                 self._hashing.offer(pair.offset - len(block), block)

@@ -267,6 +267,8 @@ class Upload:
         """Write the progress of those transfers in one transaction. Raises LeaseLost."""
         rate_bps = self._meter.rate(self._crew.of(Transfer), self._context.clock.boot_s())
         progress = unwritten(transfers, self._context.clock.now())
+        if any(row.advanced for row in progress):
+            self._context.slots.kept(self._job.id)
         if progress or (self._meter.changed(rate_bps) and transfers):
             for file in self._held.files.report_progress(progress, rate_bps):
                 self._files.put(file)
