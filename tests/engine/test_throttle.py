@@ -13,6 +13,7 @@ import pytest
 from tests.simulation.sim import Sim
 from uploader.core.errors import Stopped
 from uploader.core.timetable import UNLIMITED, Entry, Timetable, always, local_time
+from uploader.engine import throttle
 from uploader.engine.berths import Berths
 from uploader.engine.throttle import Slots, Throttle
 from uploader.runtime import StopToken
@@ -263,8 +264,11 @@ def again(clock: Sim, slots: Slots, seconds: int = 31) -> bool:
     return slots.stops(1, "a")
 
 
-def test_a_put_of_which_nothing_was_kept_is_not_stopped_again_before_others_could_end() -> None:
+def test_a_put_of_which_nothing_was_kept_is_not_stopped_again_before_others_could_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Behind whatever passes on only whole PUTs two jobs would stop each other for ever."""
+    monkeypatch.setattr(throttle, "_CUT_AGAIN_S", 600.0)  # of hours
     clock = Sim(1)
     slots = Slots(clock, 1)
     assert slots.take(1, threading.Event())

@@ -23,8 +23,9 @@ _PUT_S = 60.0
 _ASKS_EVERY_S = 2.5
 #: Seconds after which a job that has no slot at all need not wait for bytes to be confirmed.
 _STARVED_S = 30.0
-#: Seconds after which a PUT may be stopped again, even if nothing was kept of the one before.
-_CUT_AGAIN_S = 600.0
+#: Seconds after which a PUT may be stopped again, even if nothing was kept of the one before: by
+#: then one of 256 MiB is through at 12 KiB/s.
+_CUT_AGAIN_S = 6 * 3600.0
 _MAX_REMEMBERED = 1000
 
 
