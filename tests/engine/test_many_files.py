@@ -297,6 +297,17 @@ def test_small_files_share_a_slot_and_give_it_back() -> None:
     assert free(slots)
 
 
+@pytest.mark.parametrize(("round_trips", "at_once"), [(0.0, 1), (0.9, 1), (1.1, 2), (2.0, 8)])
+def test_small_files_that_hide_no_round_trip_do_not_take_turns(
+    round_trips: float, at_once: int
+) -> None:
+    """In units of what an exchange takes anyway; not known counts as none."""
+    own = Berths(Slots(Sim(1), 4), 1, threading.Event(), lambda: True)
+    own.saw([round_trips * EXCHANGE_EVERY_S] if round_trips else [])
+    join(own, at_once)
+    assert own.take(small=True) is None
+
+
 def test_a_shared_slot_that_is_emptied_is_given_back_while_the_other_is_in_use() -> None:
     slots = Slots(Sim(1), 2)
     leave = join(berths(slots, 2), 4)

@@ -69,6 +69,8 @@ class Berths:
         with self._lock:
             if self._slots.is_anothers_turn(self._job_id):
                 return False  # a slot that is shared would never become free by itself
+            if most == 1 and self._small > self._round_trip_s // EXCHANGE_EVERY_S:
+                return False  # there is no round trip to hide: they would only take turns to run
             if self._small >= self._shared * most:
                 if not self._slots.take(self._job_id, self._waiting):
                     return False
