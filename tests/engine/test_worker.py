@@ -125,9 +125,9 @@ def test_a_bug_while_looking_after_the_key_does_not_end_that(
             for bug in bugs:
                 raise bug
 
-        worker._context = replace(worker._context, tidy=tidy)
-        worker._heal()
-        worker._heal()
+        worker._healing._context = replace(worker._context, tidy=tidy)
+        worker._healing.look()
+        worker._healing.look()
     assert caplog.messages == ["looking after the key: unexpected error"]
 
 
@@ -139,7 +139,7 @@ def test_a_key_that_nobody_can_read_to_an_end_holds_up_one_thread(lab: Lab) -> N
             assert name == "key"
             begun.append(run)
 
-        worker._context = replace(worker._context, spawn=spawn)
+        worker._healing._context = replace(worker._context, spawn=spawn)
         worker._duties.healing.interval_s = 0.0
         for _ in range(3):
             worker._housekeep()
@@ -152,7 +152,7 @@ def test_a_key_that_nobody_can_read_to_an_end_holds_up_one_thread(lab: Lab) -> N
 def test_a_key_that_no_thread_could_look_after_is_looked_after_later(lab: Lab) -> None:
     with lab.worker() as worker:
         tries = Mock(side_effect=[NoThread("no", hint=""), None])
-        worker._context = replace(worker._context, spawn=tries)
+        worker._healing._context = replace(worker._context, spawn=tries)
         worker._duties.healing.interval_s = 0.0
         for _ in range(3):
             worker._housekeep()

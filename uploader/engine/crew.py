@@ -49,8 +49,13 @@ class Errand:
         self.done: Callable[[], None] = lambda: None
         #: Its source held it up, so it has no slot any more: it ends once that costs nothing.
         self.slotless = False
-        #: How many seconds one small exchange took, if it made any.
-        self.round_trip_s: float | None = None
+        #: How many seconds it ran, once it has ended by itself.
+        self.took_s: float | None = None
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """How many seconds one small exchange took, if it made any."""
+        return None
 
     @property
     def prepares(self) -> bool:
@@ -197,8 +202,10 @@ class Crew:
 
     def _thread(self, errand: Errand) -> None:
         error: Exception | None = None
+        began_s = self._context.clock.boot_s()
         try:
             errand.run()
+            errand.took_s = self._context.clock.boot_s() - began_s
         except Exception as caught:  # noqa: BLE001 - judged by the thread that decides
             error = caught
         finally:

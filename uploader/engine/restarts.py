@@ -5,13 +5,14 @@ Used by the deciding thread of `engine/upload.py` only.
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 
-from uploader.core.errors import JobRefused, RemoteError
+from uploader.core.errors import JobRefused, RemoteError, UploaderError
 from uploader.core.events import EventKind
-from uploader.core.job import FileState, Mode
+from uploader.core.job import FileState, Mode, Reason
 from uploader.core.reasons import Code
-from uploader.core.retry import Cause, cause_of
+from uploader.core.retry import Cause, Decision, RetryAt, cause_of
 from uploader.core.upload import Backlog
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
@@ -33,6 +34,8 @@ _VAIN_PUTS_TO_RENEW = 10
 #: What a proxy says that waited for the rest of the way for too long.
 _TIMED_OUT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT)
 
+_log = logging.getLogger(__name__)
+
 
 class Restarts:
     """How the files of one upload start over, and why."""
@@ -42,8 +45,24 @@ class Restarts:
         self._held = held
         self._files = files
         self._urls = urls
+        #: Why a file failed last.
+        self.why: Reason | None = None
 
-    def started_over(self, path: str, error: Exception) -> Exception:
+    def failed(self, path: str, error: Exception) -> Decision:
+        """The file got no further: write why, and when it is tried again."""
+        job_id = self._held.lease.job_id
+        if not isinstance(error, UploaderError):
+            _log.error("job %d, %s: unexpected error", job_id, path, exc_info=error)
+        error = self._started_over(path, error)
+        file = self._files[path]
+        decision = self._context.decide(error, file.failures + 1, job_id, path)
+        self.why = decision.reason
+        at = decision.at if isinstance(decision, RetryAt) else None
+        rows, sent = self._held.files, file.bytes_sent
+        self._files.put(rows.mark_failed(path, decision.reason, at, bytes_sent=sent))
+        return decision
+
+    def _started_over(self, path: str, error: Exception) -> Exception:
         """``error``, or the error that ends the job if a file may have no more of its kind."""
         if not isinstance(error, RemoteError):
             return error

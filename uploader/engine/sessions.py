@@ -55,13 +55,19 @@ class Opening(Errand):
         self._opened: deque[Opened] = deque()  # filled by this errand's thread
         self._lane = lane
         self._wake = wake
+        self._round_trip_s: float | None = None
+
+    @property
+    def round_trip_s(self) -> float | None:
+        """As `Errand.round_trip_s`: of the last session that it opened."""
+        return self._round_trip_s
 
     def run(self) -> None:
         """Open one session after another; each may be taken as soon as it is open."""
         for file in self._files:
             self.stop.check()
             self._opened.append(self._open(file))
-            if self.round_trip_s is not None and self.round_trip_s > EXCHANGE_EVERY_S:
+            if self._round_trip_s is not None and self._round_trip_s > EXCHANGE_EVERY_S:
                 self._wake.set()
 
     def take(self) -> list[Opened]:
@@ -78,7 +84,7 @@ class Opening(Errand):
             return Opened(file.path, SessionUri(url.url.reveal()), url.object_path, empty=False)
         began_s = self._clock.boot_s()
         session = self._lane.storage.start(url, file.size_bytes)
-        self.round_trip_s = self._clock.boot_s() - began_s
+        self._round_trip_s = self._clock.boot_s() - began_s
         return Opened(file.path, session, url.object_path, empty=True)
 
 

@@ -98,6 +98,11 @@ class Transfer(Errand):
         return max(0, at - self.file.checkpoint.offset)
 
     @property
+    def round_trip_s(self) -> float | None:
+        """As `Errand.round_trip_s`."""
+        return self.took_s if is_small(self.file) else None
+
+    @property
     def prepares(self) -> bool:
         """Whether it still proves what an earlier one sent; a plain PUT has nothing to prove."""
         return not self.last_put and self.file.mode is not Mode.PUT
@@ -105,12 +110,6 @@ class Transfer(Errand):
     def run(self) -> None:
         """Run the transfer. Raises RemoteError, JobError, LeaseLost, StoreError or Stopped."""
         bind(file=self.file.path, attempt=self.file.attempts, request_id=None)
-        began_s = self._context.clock.boot_s()
-        self._run()
-        if is_small(self.file):
-            self.round_trip_s = self._context.clock.boot_s() - began_s
-
-    def _run(self) -> None:
         try:
             prefix = self._hashed_before()
             with self._opened(prefix) as source, self._hashed(source, prefix):

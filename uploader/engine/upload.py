@@ -35,16 +35,15 @@ was accepted, sessions are opened one at a time: the service may have none to gi
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from uploader.core.errors import LeaseLost, RemoteError, SourceAway, Stopped, UploaderError
+from uploader.core.errors import LeaseLost, RemoteError, SourceAway, Stopped
 from uploader.core.events import EventKind
-from uploader.core.job import FileState, Job, Mode, Reason, Status, is_costly_put
+from uploader.core.job import FileState, Job, Mode, Status, is_costly_put
 from uploader.core.resumable import UploadUrl
-from uploader.core.retry import Fail, RetryAt
+from uploader.core.retry import Fail
 from uploader.core.text import size
 from uploader.core.upload import (
     AskUrls,
@@ -76,8 +75,6 @@ from uploader.store.held import Held
 
 _TICK_S = 1.0
 
-_log = logging.getLogger(__name__)
-
 
 class Upload:
     """Runs the files of one claimed job until all are stored or nothing more can be done."""
@@ -95,30 +92,27 @@ class Upload:
         self._meter = Meter()
         self._crew = Crew(context, job.id, lapsed)
         self._last_words = LastWords(context, held, self._files, self._crew)
-        #: The folder is gone: no file can be sent, so the job waits as a whole.
-        self._away: SourceAway | None = None
-        #: Why a file failed last.
-        self._why: Reason | None = None
         self._commits = Commits(held, self._files)
 
     def run(self) -> bool:
         """True once every file is stored; False if the rest waits, or the job was ended.
 
-        Once no transfer is running, raises what keeps files from starting; LeaseLost; Stopped.
+        Once no transfer is running, raises what keeps files from starting; SourceAway if none can
+        be sent, so that the job waits as a whole; LeaseLost; Stopped.
         """
         try:
             while True:
                 self._crew.wake.clear()
                 self._collect(self._crew.take_ended())
-                if self._away is not None:
-                    self._commit_stored()
-                    raise self._away
                 if self._meter.due(self._context.clock.boot_s()):
                     self._flush(self._crew.of(Transfer))
                     self._context.auto.look()
                     self._resume_if_healed()
                 if (stored := self._go_on()) is not None:
                     return stored
+        except SourceAway:
+            self._commit_stored()
+            raise
         finally:
             self._join_transfers()
 
@@ -176,7 +170,7 @@ class Upload:
                     return False
                 raise gate.error
             case Sleep(until) if until is not None and not running:
-                self._held.wait_until(until, self._why)
+                self._held.wait_until(until, self._restarts.why)
                 return False
             case Sleep(until):
                 left_s = _TICK_S if until is None else (until - now).total_seconds()
@@ -237,7 +231,7 @@ class Upload:
     # -- ends ------------------------------------------------------------------------------
 
     def _collect(self, ended: Sequence[Errand]) -> None:
-        """Write and judge the results of the errands. Raises LeaseLost, ModelUsedUp."""
+        """Write and judge the results of the errands. Raises LeaseLost, ModelUsedUp, SourceAway."""
         now_s, opening = self._context.clock.boot_s(), self._crew.of(Opening)
         openings = [*opening, *(e for e in ended if isinstance(e, Opening))]
         self._crew.berths.saw(errand.round_trip_s for errand in (*openings, *ended))
@@ -250,7 +244,8 @@ class Upload:
             self._meter.end(transfer)
         arrived = [t.arrived for t in transfers if t.arrived is not None and not t.moved]
         self._commits.stored(arrived, now_s, more=not any(map(_is_urgent, ended)))
-        for errand in ended:
+        self._flush([t for t in transfers if t.error is not None and not t.moved])
+        for errand in sorted(ended, key=_found_no_source):
             match errand:
                 case Transfer(arrived=None) | Transfer(moved=True):
                     self._judge_transfer(errand)
@@ -280,7 +275,6 @@ class Upload:
             if transfer.moved:
                 self._start_over_elsewhere(path, transfer.progress.bytes_sent)
             elif transfer.error is not None:
-                self._flush([transfer])
                 file = replace(self._files[path], bytes_sent=transfer.progress.bytes_sent)
                 self._files.put(file)
                 self._judge(transfer.file, transfer.error, transfer.job)
@@ -300,25 +294,13 @@ class Upload:
 
     def _judge(self, file: FileState, error: Exception, job: Job) -> None:
         """Handle a file that got no further; ``file`` and ``job`` are as the errand knew them."""
-        if isinstance(error, LeaseLost):
+        if isinstance(error, LeaseLost | SourceAway):
             raise error
         if isinstance(error, Stopped):
             return
-        if isinstance(error, SourceAway):
-            self._away = error
-            return
         if isinstance(error, RemoteError) and self._falls_back_to_put(file, error, job):
             return
-        if not isinstance(error, UploaderError):
-            _log.error("job %d, %s: unexpected error", job.id, file.path, exc_info=error)
-        error = self._restarts.started_over(file.path, error)
-        failures = self._files[file.path].failures + 1
-        decision = self._context.decide(error, failures, job.id, file.path)
-        self._why = decision.reason
-        at = decision.at if isinstance(decision, RetryAt) else None
-        sent = self._files[file.path].bytes_sent
-        row = self._held.files.mark_failed(file.path, decision.reason, at, bytes_sent=sent)
-        self._files.put(row)
+        decision = self._restarts.failed(file.path, error)
         if isinstance(decision, Fail):
             self._fail(decision, error)
 
@@ -384,6 +366,11 @@ class Upload:
         if is_costly_put(file) and self._files[file.path].mode is not Mode.PUT:
             message = f"only a plain PUT is offered: a cut costs all of its {size(file.size_bytes)}"
             self._held.add_event(EventKind.COSTLY_PUT, message, file.path)
+
+
+def _found_no_source(ended: Errand) -> bool:
+    """Does the whole job wait for its folder? Whatever else has ended is judged before."""
+    return isinstance(ended.error, SourceAway)
 
 
 def _is_urgent(ended: Errand) -> bool:

@@ -10,7 +10,7 @@ it notices within a second what users asked for from other processes. The other 
                                  it is the deciding thread of `engine/upload.py`
     "leases"                     with PostgreSQL: cuts connections when a lease has ended, even
                                  while the loop waits for a store that does not answer
-    "key"                        checks once a minute if the API key changed; its command may hang
+    "key"                        checks once a minute if the API key changed (`engine/healing.py`)
 
 Who writes what. The loop writes leases (claim, renew, reap) and `_runs`; a job's thread writes its
 job's rows through its `Held`, and removes itself from `_runs` at its end; only that it waits for a
@@ -46,6 +46,7 @@ from uploader.core.errors import NoThread, StoreError
 from uploader.core.job import LANES, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import places
+from uploader.engine.healing import Healing
 from uploader.engine.job_run import JobRun
 from uploader.engine.steering import Steering
 from uploader.runtime import Clock, keep_running, log_end
@@ -124,9 +125,7 @@ class Worker:
         self._steering = Steering(context)
         self._draining = False
         self._set_ahead = _ahead(context.clock)
-        self._key = context.key_fingerprint()
-        #: Does a thread look after the key? One is enough: a disk that hangs may hold it for ever.
-        self._heals = False
+        self._healing = Healing(context)
         self._store_broken_since: float | None = None
         self._duties = _Duties(
             watching=Every(5.0),
@@ -297,12 +296,8 @@ class Worker:
             self._watch(boot_s)
         if self._runs and self._duties.renewing.due(boot_s):
             self._renew(boot_s)
-        if not self._heals and self._duties.healing.due(boot_s):
-            self._heals = True
-            try:
-                context.spawn("key", self._heal)  # a key command may take long
-            except NoThread:  # it is due again in a minute
-                self._heals = False
+        if not self._healing.busy and self._duties.healing.due(boot_s):
+            self._healing.start()
         self._cut_after_grace(boot_s)
         runs = tuple(self._runs.values())
         told = [run for run in runs if run.look_at_disk(boot_s)]
@@ -362,22 +357,6 @@ class Worker:
         for run in tuple(self._runs.values()):
             if run.stopped_s is not None and boot_s - run.stopped_s >= GRACE_S:
                 run.cut()
-
-    def _heal(self) -> None:
-        """Tidy; if the key has changed, try blocked jobs once. It runs alongside the loop."""
-        try:
-            self._context.tidy()
-            key = self._context.key_fingerprint()
-            if key == self._key:
-                return
-            if key is not None:
-                self._context.claims.heal(self._context.base_url)
-        except Exception as error:  # noqa: BLE001 - it is due again in a minute
-            log_end("looking after the key", error)
-        else:
-            self._key = key
-        finally:
-            self._heals = False
 
     # -- draining --------------------------------------------------------------------------
 
