@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -84,10 +85,10 @@ def silent(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     answers, listed = threading.Event(), folders._listed
     path = site.folder("silent/model").parent
 
-    def late(roots: Sequence[Path], asked: str) -> folders.FoldersDocument:
+    def late(roots: tuple[Path, ...], asked: str, *how: Any) -> folders.FoldersDocument:
         if asked == str(path):
             answers.wait(DEADLINE_MS / 1000)
-        return listed(roots, asked)
+        return listed(roots, asked, *how)
 
     monkeypatch.setattr(folders, "_listed", late)
     monkeypatch.setattr(looks, "PATIENCE_S", 9.0)
@@ -106,6 +107,32 @@ def test_a_folder_whose_disk_does_not_answer_is_refused_in_words(site: Site, tab
     expect(tab.page.get_by_role("alert")).to_contain_text(refused, timeout=DEADLINE_MS)
     expect(tab.page.locator("p.path")).to_have_text(str(site.roots))
     expect(tab.page.get_by_role("button", name="Check this folder")).to_be_enabled()
+
+
+def test_a_folder_in_a_list_that_does_not_answer_is_named_and_the_others_can_be_chosen(
+    site: Site, tab: Tab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = threading.Event(), folders._folder
+    site.folder("evil")
+    site.folder("good/my-model")
+
+    def late(path: Path, name: str) -> folders.FolderJson:
+        if name == "evil":
+            answers.wait(DEADLINE_MS / 1000)
+        return asked(path, name)
+
+    monkeypatch.setattr(folders, "_folder", late)
+    open_page(tab, site)
+    tab.page.get_by_role("link", name="Enqueue a folder").click()
+    tab.page.get_by_role("button", name="roots").click()
+    tab.has("evil (its disk does not answer)", "good")
+    tab.passes_axe("a silent folder")
+    assert tab.page.get_by_role("button", name="evil").count() == 0
+    answers.set()
+    tab.page.get_by_role("button", name="Ask again").click()
+    tab.has("evil (a model)")
+    tab.page.get_by_role("button", name="good").click()
+    tab.has("my-model (a model)")
 
 
 def test_what_is_refused_late_is_not_told_of_the_folder_that_was_chosen_meanwhile(

@@ -16,8 +16,10 @@ from uploader.core.job import Kind
 from uploader.model import folder as model_folder
 from uploader.model import meant
 from uploader.preflight.registry import findings
+from uploader.runtime import StopToken
 from uploader.service.http import folders, roots
 from uploader.service.http.problems import Refusal
+from uploader.service.http.questions import Questions
 from uploader.sources.local import LocalFolder
 
 ROOT = Path(__file__).parents[2] / "uploader"
@@ -156,10 +158,10 @@ def test_the_folders_offered_are_the_first_by_name_of_a_bounded_number(
     monkeypatch.setattr(folders, "_MOST_NAMES", MOST)
     for number in range(50):
         (tmp_path / f"{number:02}").mkdir()
-    assert [path.name for path in folders._below(tmp_path)] == ["00", "01", "02"]
+    assert folders._names(tmp_path) == ["00", "01", "02"]
     full(tmp_path / "full")
     counted.names = 0
-    assert folders._below(tmp_path / "full") == []
+    assert folders._names(tmp_path / "full") == []
     assert (counted.names, counted.open) == (MOST, 0)
 
 
@@ -190,7 +192,9 @@ def test_a_link_to_a_name_that_no_file_can_have_does_not_hide_what_was_meant(
 
 def test_a_link_that_leads_around_hides_no_other_folder(tmp_path: Path) -> None:
     (around(tmp_path / "all") / "model").mkdir()
-    assert [path.name for path in folders._below(tmp_path / "all")] == ["model"]
+    whole = tmp_path.resolve() / "all"
+    listed = folders._listed((whole,), str(whole), Questions(), StopToken())
+    assert ([one["name"] for one in listed["folders"]], listed["silent"]) == (["model"], [])
 
 
 def test_every_link_is_found_however_deep_it_is(tmp_path: Path) -> None:

@@ -213,9 +213,8 @@ def test_a_snapshot_of_a_folder_whose_disk_falls_silent_is_given_up_and_none_is_
 def test_a_list_of_folders_on_a_silent_disk_leaves_threads_to_everything_else(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hangs = Gate(answer={"path": "/", "name": "", "model": False})
-    assert site.folder().exists()
-    monkeypatch.setattr(folders, "_folder", hangs)
+    hangs = Gate(answer=site.folder().parent)
+    monkeypatch.setattr(folders, "real_folder", hangs)
     asked_for = 45
     path = f"/api/folders?path={site.roots}"
     with ThreadPoolExecutor(asked_for) as pool:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.service.conftest import Site
 from uploader.core.lifecycle import Verb
-from uploader.service.http import looks
+from uploader.service.http import folders, looks, questions
 
 _DEADLINE_S = 9.0
 _THREADS = 40
@@ -96,7 +96,7 @@ def test_no_route_looks_at_a_folder_in_a_thread_of_the_server(site: Site, disk: 
 def test_however_often_a_silent_folder_is_listed_everything_else_is_answered(
     site: Site, disk: Disk
 ) -> None:
-    disk.silent = site.folder()
+    disk.silent = site.folder().parent
     path, most = f"/api/folders?path={site.roots}", 2 + 16
     with ThreadPoolExecutor(_THREADS + 5) as pool:
         asked = [pool.submit(site.ask, path) for _ in range(_THREADS + 5)]
@@ -139,15 +139,84 @@ def test_a_list_of_a_silent_folder_is_given_up_and_others_are_listed(
 ) -> None:
     monkeypatch.setattr(looks, "PATIENCE_S", 1.0)
     monkeypatch.setattr(looks, "_TURN_S", 0.02)
-    disk.silent = site.folder("silent")
+    disk.silent = site.folder("silent/model").parent
     site.folder("good/model")
     for _ in range(2):
-        refused = site.ask(f"/api/folders?path={site.roots}")
+        refused = site.ask(f"/api/folders?path={disk.silent}")
         assert (refused.status, refused.json["code"]) == (503, "folder_silent")
         assert refused.headers["retry-after"] == "30"
         assert "ask again" in refused.json["hint"]
     listed = site.ask(f"/api/folders?path={site.roots}/good").json["folders"]
     assert [(one["name"], one["model"]) for one in listed] == [("model", True)]
+
+
+@pytest.fixture
+def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(questions, "_PATIENCE_S", 0.2)
+
+
+def waiting() -> int:
+    return sum(one.name == "look" for one in threading.enumerate())
+
+
+def listed(site: Site, path: object = "") -> tuple[list[str], list[str]]:
+    found = site.ask(f"/api/folders?path={path}").json
+    return [one["name"] for one in found["folders"]], found["silent"]
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_name_that_is_silent_keeps_no_other_one_out_of_a_list(site: Site, disk: Disk) -> None:
+    disk.silent = site.folder("evil")
+    site.folder("good")
+    (site.roots / "link").symlink_to(disk.silent, target_is_directory=True)
+    for _ in range(4):
+        assert listed(site, site.roots) == (["good"], ["evil", "link"])
+    assert waiting() == 2, "one that is asked about again takes no more threads"
+    disk.have_ended()
+    assert listed(site, site.roots) == (["evil", "good", "link"], [])
+
+
+@pytest.mark.usefixtures("brisk")
+def test_a_silent_root_is_told_as_such_and_the_list_of_another_is_there(
+    site: Site, disk: Disk
+) -> None:
+    dead, good = site.folder("dead"), site.folder("good/model").parent
+    api = site.settings.api.model_copy(update={"roots": (dead, good)})
+    site.settings = site.settings.model_copy(update={"api": api})
+    site.stop()
+    site.start()
+    disk.silent = dead
+    assert listed(site) == ([str(good)], [str(dead)])
+    assert listed(site, good) == (["model"], [])
+
+
+@pytest.mark.usefixtures("brisk")
+def test_only_so_many_silent_names_take_a_thread_and_then_their_own_list_waits(
+    site: Site, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(questions, "MOST_HELD_UP", 3)
+    monkeypatch.setattr(looks, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(looks, "_TURN_S", 0.02)
+    disk.silent = site.roots / "evil"
+    for number in range(3 + 1):
+        site.folder(f"evil/m{number}")
+        (site.roots / f"m{number}").symlink_to(disk.silent / f"m{number}")
+    site.folder("good/model")
+    for _ in range(3):
+        assert site.ask(f"/api/folders?path={site.roots}").json["code"] == "folder_silent"
+    assert waiting() == 3 + 1
+    assert listed(site, site.roots / "good") == (["model"], [])
+
+
+def test_links_to_files_keep_no_folder_out_of_a_list(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot in a cache of Hugging Face has little else, and a list has an end."""
+    monkeypatch.setattr(folders, "_MOST", 2)
+    site.folder("z")
+    for name in "abc":
+        (site.roots / name).symlink_to(site.roots / "z" / "config.json")
+    assert listed(site, site.roots) == (["z"], [])
 
 
 def test_folders_are_listed_while_others_are_checked(site: Site, disk: Disk) -> None:

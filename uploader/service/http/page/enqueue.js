@@ -41,7 +41,8 @@ export class EnqueueView {
     else if (!this.folders.hasChildNodes()) this.folders.append(this.entry(path, "Try again"));
     this.check.disabled = !this.path;
     const none = "The API may enqueue no folder: api.roots names those that it may.";
-    write(this.here, this.path || (listed && !listed.folders.length ? none : "Choose a folder"));
+    const empty = listed && !listed.folders.length && !listed.silent.length;
+    write(this.here, this.path || (empty ? none : "Choose a folder"));
     if (listed && path) this.here.focus(); // what had the focus is gone
   }
 
@@ -50,6 +51,8 @@ export class EnqueueView {
     this.folders.replaceChildren(
       ...(path ? [this.entry(listed.parent ?? "", "↑ up")] : []),
       ...listed.folders.map((one) => this.entry(one.path, one.model ? `${one.name} (a model)` : one.name)),
+      ...listed.silent.map((name) => el("li", {}, el("span", { class: "small" }, `${name} (its disk does not answer)`))),
+      ...(listed.silent.length ? [this.entry(path, "Ask again")] : []),
     );
     this.plan.replaceChildren();
   }
