@@ -49,6 +49,32 @@ def test_an_errand_that_has_ended_gives_its_lane_to_the_next_before_it_is_judged
         assert crew.lane() is not lane
 
 
+class _Closable:
+    """What a lane needs of a storage that is no longer used."""
+
+    def __init__(self) -> None:
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_the_connection_of_an_errand_that_was_stopped_is_closed_though_it_ended_well(
+    tmp_path: Path,
+) -> None:
+    with contextlib.closing(FastLab(tmp_path)) as lab, lab.worker() as worker:
+        crew, storage = Crew(worker._context, 1, lambda: False), _Closable()
+        connected: Any = storage
+        errand = _Brief(StopToken(), Lane(StopToken(), connected))
+        over = threading.Event()
+        crew.start("brief", errand, over.set)
+        assert over.wait(DEADLINE_S)
+        assert errand.lane
+        errand.lane.stop.stop()
+        assert crew.take_ended() == [errand]
+        assert storage.closed
+
+
 class _Opens:
     """A storage that takes its time; ``told``: whether anybody was woken since the last session."""
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.remote.scripted import HandClock
 from tests.sources.test_snapshot import root, snapshots, taken
-from uploader.core.errors import StoreError
+from uploader.core.errors import StoreError, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.files import LockFile
 from uploader.sources import snapshot
@@ -233,19 +233,26 @@ def test_snapshots_that_are_taken_one_after_another_are_not_told(
     assert caplog.messages == []
 
 
+@pytest.mark.parametrize("kind", [StoreError, UsageError])
 def test_a_store_that_does_not_say_what_is_in_use_for_an_hour_is_told(
-    snapshots: Snapshots, root: Path, clock: HandClock, caplog: pytest.LogCaptureFixture
+    snapshots: Snapshots,
+    root: Path,
+    clock: HandClock,
+    caplog: pytest.LogCaptureFixture,
+    kind: type[UploaderError],
 ) -> None:
     kept = taken(snapshots, root)
 
     def in_use() -> list[str]:
-        raise StoreError("the disk is full")
+        raise kind("the disk is full")
 
     sweeper = Sweeper(snapshots, in_use, clock)
     sweeper.sweep()
     clock.boot += LONG_S
     sweeper.sweep()
-    assert "the disk is full" in caplog.text
+    (told,) = caplog.messages
+    assert "the disk is full" in told
+    assert "have stayed" not in told
     assert kept.exists()
 
 

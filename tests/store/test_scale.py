@@ -15,7 +15,7 @@ from sqlalchemy import Engine, event, text
 
 from tests.postgresql import Cluster
 from tests.store.conftest import BASE_URL, NOW
-from uploader.core.job import LANES, Stage, Status
+from uploader.core.job import POOLS, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
 from uploader.store.database.dialect import open_engine
@@ -23,7 +23,7 @@ from uploader.store.jobs import Jobs
 from uploader.store.tables import files, metadata
 from uploader.store.tables import jobs as jobs_table
 
-LANE = LANES[0]
+POOL = POOLS[0]
 #: What may grow with the number of jobs: the depth of an index.
 FLAT = 1.5
 #: With PostgreSQL: rows read by all statements of one act, of thousands that are there.
@@ -89,8 +89,8 @@ def fill(engine: Engine, count: int, only: Collection[str] = ()) -> None:
 
 Act = Callable[[Claims, Jobs], object]
 ACTS: dict[str, Act] = {
-    "claim": lambda claims, _: claims.claim("you", BASE_URL, LANE, 60),
-    "claim nothing": lambda claims, _: claims.claim("you", "https://nowhere.example", LANE, 60),
+    "claim": lambda claims, _: claims.claim("you", BASE_URL, POOL, 60),
+    "claim nothing": lambda claims, _: claims.claim("you", "https://nowhere.example", POOL, 60),
     "claim cancelled": lambda claims, _: claims.claim_cancelled("you", BASE_URL, 60),
     "leases of": lambda claims, _: claims.leases_of("me"),
     "renew": lambda claims, _: claims.renew("me", 60),

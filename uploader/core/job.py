@@ -52,8 +52,8 @@ class Status(StrEnum):
 OPEN_STATUSES = (Status.ACTIVE, Status.PAUSED, Status.BLOCKED, Status.FAILED)
 ENDED_STATUSES = (Status.CANCELLED, Status.DONE)
 
-#: Jobs being uploaded and jobs being validated do not take each other's places.
-LANES = (frozenset({Stage.CREATE, Stage.UPLOAD}), frozenset({Stage.VALIDATE}))
+#: The stages of each pool: jobs being uploaded and jobs being validated do not share places.
+POOLS = (frozenset({Stage.CREATE, Stage.UPLOAD}), frozenset({Stage.VALIDATE}))
 
 
 class Mode(StrEnum):

@@ -221,7 +221,7 @@ class Crew:
         lane, errand.lane = errand.lane, None
         if lane is None:
             return
-        if errand.error is not None:
+        if errand.error is not None or lane.stop.stopped:
             lane.storage.close()
         if not lane.stop.stopped:
             lane.rests_since_s = self._context.clock.boot_s()

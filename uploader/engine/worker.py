@@ -43,7 +43,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from uploader.core.errors import NoThread, StoreError
-from uploader.core.job import LANES, Lease, Stage, Status
+from uploader.core.job import POOLS, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import places
 from uploader.engine.healing import Healing
@@ -235,10 +235,10 @@ class Worker:
 
     def _claim(self) -> None:
         context, lease_s = self._context, self._context.limits.lease_s
-        for lane in LANES:
-            while self._busy(lane) < self._steering.max_jobs:
+        for pool in POOLS:
+            while self._busy(pool) < self._steering.max_jobs:
                 ends_s = self._lease_ends_s()
-                held = context.claims.claim(context.owner, context.base_url, lane, lease_s)
+                held = context.claims.claim(context.owner, context.base_url, pool, lease_s)
                 self.seen |= context.claims.set_aside
                 if held is None:
                     break
@@ -258,9 +258,9 @@ class Worker:
             return math.inf
         return context.clock.boot_s() + context.limits.lease_s
 
-    def _busy(self, lane: frozenset[Stage]) -> int:
+    def _busy(self, pool: frozenset[Stage]) -> int:
         runs = tuple(self._runs.values())
-        return places([run for run in runs if run.stage in lane and not run.closing])
+        return places([run for run in runs if run.stage in pool and not run.closing])
 
     def _start(self, held: Held, lease_ends_s: float) -> None:
         run = JobRun(self._context, held, lease_ends_s)

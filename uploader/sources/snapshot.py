@@ -26,7 +26,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from uploader.core.errors import SourceChanged, StoreError, UsageError
+from uploader.core.errors import SourceChanged, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
 from uploader.files import LockFile, NotAFile
@@ -54,7 +54,7 @@ class Snapshots:
     """The snapshots of one job table, each a folder of its own below ``home``."""
 
     def __init__(self, home: Path) -> None:
-        self._home = home
+        self.home = home
 
     @contextlib.contextmanager
     def taking(self, manifest: Manifest) -> Iterator[tuple[str, Manifest]]:
@@ -63,9 +63,9 @@ class Snapshots:
         No sweep removes it before the context ends.
         Raises UsageError if they cannot be linked, SourceChanged if they are not those files.
         """
-        self._home.mkdir(mode=0o700, exist_ok=True)
+        self.home.mkdir(mode=0o700, exist_ok=True)
         # An older version sweeps only while nobody holds this one, and asks for no other.
-        with contextlib.closing(_locked(self._home, fcntl.LOCK_SH)), self._new() as folder:
+        with contextlib.closing(_locked(self.home, fcntl.LOCK_SH)), self._new() as folder:
             root, files, room = Path(manifest.root), list[ManifestFile](), MOST_COPIED_BYTES
             for file in manifest.files:
                 copies = file.size_bytes < min(COPIED_BELOW_BYTES, room)
@@ -83,7 +83,7 @@ class Snapshots:
 
     def _begun(self) -> tuple[Path, LockFile]:
         while True:
-            folder = self._home.resolve() / f"{_OWN}{uuid.uuid4().hex}"
+            folder = self.home.resolve() / f"{_OWN}{uuid.uuid4().hex}"
             folder.mkdir(mode=0o700)
             with contextlib.suppress(FileNotFoundError):
                 lock = _locked(folder, fcntl.LOCK_EX)
@@ -96,28 +96,29 @@ class Snapshots:
     def sweep(self, in_use: Callable[[], Collection[str]]) -> dict[Path, str]:
         """Remove every snapshot whose path ``in_use`` does not return.
 
-        Returns what could not be removed, and why: it is left for the next sweep. Raises nothing.
+        Returns what could not be removed, and why: it is left for the next sweep. `home` is in it
+        if the sweep itself came to an end, as without a job table. Raises nothing.
         """
         left: dict[Path, str] = {}
         try:
             for folder in self._unused(in_use):
                 if why := self._remove(folder, in_use):
                     left[folder] = why
-        except (OSError, StoreError) as error:
-            left[self._home] = str(error)
+        except (OSError, UploaderError) as error:
+            left[self.home] = str(error)
         return left
 
     def _unused(self, in_use: Callable[[], Collection[str]]) -> list[Path]:
-        if not self._home.exists():
+        if not self.home.exists():
             return []
         used = _names(in_use())
-        with os.scandir(self._home) as entries:
+        with os.scandir(self.home) as entries:
             folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
         return [Path(folder.path) for folder in folders if folder.name not in used]
 
     def _remove(self, folder: Path, in_use: Callable[[], Collection[str]]) -> str:
         """Remove a snapshot, unless it is in use by now; returns why it stays, if it does."""
-        place = folder if folder.name.startswith(_OWN) else self._home
+        place = folder if folder.name.startswith(_OWN) else self.home
         try:
             with contextlib.closing(_locked(place, fcntl.LOCK_EX | fcntl.LOCK_NB)):
                 # Asked again: until it was locked, it may have been taken, and a job made of it.
@@ -157,7 +158,7 @@ class Snapshots:
         why = error.strerror
         if error.errno == errno.EXDEV:
             why = "that is another file system"
-        message = f"the files of {root} cannot be linked into {self._home}: {why}"
+        message = f"the files of {root} cannot be linked into {self.home}: {why}"
         return UsageError(message, hint=_HINTS.get(error.errno or 0, _WITHOUT))
 
 
@@ -179,9 +180,11 @@ class Sweeper:
         since = {path: self._since.get(path, now_s) for path in left}
         long = [path for path in left if now_s - since[path] >= LONG_S]
         self._since = since | dict.fromkeys(long, now_s)
-        if long:
-            told = some([f"{path} ({left[path]})" for path in long])
-            _log.warning("snapshots that no job needs have stayed for an hour: %s", told)
+        home = self._snapshots.home
+        if home in long:
+            _log.warning("no sweep of the snapshots has succeeded for an hour: %s", left[home])
+        if stays := [f"{path} ({left[path]})" for path in long if path != home]:
+            _log.warning("snapshots that no job needs have stayed for an hour: %s", some(stays))
 
 
 def _locked(folder: Path, how: int) -> LockFile:

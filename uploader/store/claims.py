@@ -28,7 +28,7 @@ from sqlalchemy import (
 
 from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
-from uploader.core.job import LANES, Event, Lease, Stage, Status
+from uploader.core.job import POOLS, Event, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.repeats import repeats_of_jobs
 from uploader.core.seal import NO_SEAL, Seal
@@ -116,10 +116,10 @@ class Claims:
         The order is: by priority, then jobs that were never delayed, then by age. One whose workers
         died waits only as long as there are others.
         """
-        lane = frozenset(stages)
-        held = self._claim(self._next_in(lane), active_in(lane), owner, base_url, lease_s)
+        pool = frozenset(stages)
+        held = self._claim(self._next_in(pool), active_in(pool), owner, base_url, lease_s)
         if held is None:
-            held = self._claim(self._next_alone(lane), active_in(lane), owner, base_url, lease_s)
+            held = self._claim(self._next_alone(pool), active_in(pool), owner, base_url, lease_s)
         return held
 
     def claim_cancelled(self, owner: str, base_url: str, lease_s: float) -> Held | None:
@@ -303,8 +303,8 @@ class Claims:
         deletable = exists().where(ours, TO_DELETE, jobs.c.not_before.is_(None))
         with_sessions = exists().where(ours, _CANCELLED, jobs.c.id.in_(_WITH_SESSIONS))
         active = (
-            select(jobs.c.id).where(ours, active_in(lane)).order_by(*_CLAIM_ORDER).limit(1)
-            for lane in LANES
+            select(jobs.c.id).where(ours, active_in(pool)).order_by(*_CLAIM_ORDER).limit(1)
+            for pool in POOLS
         )
         query = select(
             or_(

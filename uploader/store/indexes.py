@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Index, TextClause
 
-from uploader.core.job import LANES
+from uploader.core.job import POOLS
 from uploader.store import outbox_tables, tables
 from uploader.store.tables import events, files, jobs, metadata
 
@@ -31,8 +31,8 @@ _partial(
 )
 #: In the order of claims (`claims.py`).
 _CLAIMED = (jobs.c.base_url, jobs.c.priority, jobs.c.not_before, jobs.c.id)
-for _name, _lane in zip(("jobs_to_send", "jobs_to_validate"), LANES, strict=True):
-    _partial(_name, tables.active_in(_lane), *_CLAIMED)
+for _name, _pool in zip(("jobs_to_send", "jobs_to_validate"), POOLS, strict=True):
+    _partial(_name, tables.active_in(_pool), *_CLAIMED)
 _partial("jobs_waiting", tables.WAITING, jobs.c.base_url, jobs.c.not_before)
 _partial("jobs_blocked", tables.BLOCKED, jobs.c.base_url)
 _partial("jobs_held", tables.HELD, jobs.c.lease_owner)

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from uploader.core.events import EventKind
-from uploader.core.job import LANES, Reason, Stage, Status
+from uploader.core.job import POOLS, Reason, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.retry import pause_after_rescues
 from uploader.core.text import duration
@@ -76,20 +76,20 @@ def _others(ours: ColumnElement[bool]) -> Select[Any]:
     """An active job that is not suspected, if there is one: the suspected ones wait for it."""
     first = [
         select(jobs.c.id)
-        .where(ours, active_in(lane), not_(_SUSPECTED))
+        .where(ours, active_in(pool), not_(_SUSPECTED))
         .order_by(jobs.c.priority, jobs.c.not_before, jobs.c.id)
         .limit(1)
         .subquery()
-        for lane in LANES
+        for pool in POOLS
     ]
     return select(union_all(*map(select, first)).subquery().c.id).limit(1)
 
 
-def next_alone(ours: ColumnElement[bool], lane: Collection[Stage]) -> Select[Any]:
+def next_alone(ours: ColumnElement[bool], pool: Collection[Stage]) -> Select[Any]:
     """The job to take if all that are left wait because their workers died."""
     return (
         select(jobs.c.id)
-        .where(ours, active_in(lane), _SUSPECTED, not_(_others(ours).exists()))
+        .where(ours, active_in(pool), _SUSPECTED, not_(_others(ours).exists()))
         .order_by(jobs.c.rescues, jobs.c.not_before, jobs.c.id)
         .limit(1)
     )

@@ -139,7 +139,7 @@ WAITING = text(f"not_before IS NOT NULL AND status IN ('{Status.ACTIVE}', '{Stat
 
 
 def active_in(stages: Collection[Stage]) -> TextClause:
-    """The condition of an active job in one of ``stages``; indexed for each of the `LANES`."""
+    """The condition of an active job in one of ``stages``; indexed for each of the `POOLS`."""
     words = _words(stage for stage in Stage if stage in stages)
     return text(f"status = '{Status.ACTIVE}' AND stage IN ({words or 'NULL'})")
 
