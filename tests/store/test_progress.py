@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -247,6 +248,18 @@ def test_late_progress_of_a_dropped_session_is_skipped(jobs: Jobs, held: Held) -
     held.files.drop_session(PATH, "gone", bytes_sent=50)
     held.files.report_progress([_row()], None)
     assert jobs.files(held.job.id)[0].checkpoint == PrefixCrc()
+
+
+def test_a_gap_and_the_most_that_was_confirmed_are_of_one_session(jobs: Jobs, held: Held) -> None:
+    open_session(held, PATH, URI, "b/k")
+    held.files.report_progress([replace(_row(), gap=True, reached=30)], None)
+    (file, _) = jobs.files(held.job.id)
+    assert (file.gap, file.reached, file.checkpoint.offset) == (True, 30, 20)
+    file = open_session(held, PATH, URI, "b/k")
+    assert (file.gap, file.reached) == (False, 0)
+    held.files.report_progress([replace(_row(sessions=2), gap=True, reached=30)], None)
+    file = held.files.drop_session(PATH, "gone", bytes_sent=40)
+    assert (file.gap, file.reached) == (False, 0)
 
 
 def test_late_progress_of_a_stored_file_is_skipped(jobs: Jobs, held: Held) -> None:

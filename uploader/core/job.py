@@ -204,6 +204,11 @@ class FileState:
     #: It was touched, and of bytes that its session has from before, only CRC32C shows that it
     #: still consists of them. So there is no SHA-256 of what this session stores.
     unproven: bool = False
+    #: Its session was found to hold bytes that are not known to have been sent: only a CRC32C shows
+    #: that the object is ours (docs/invariants.md §4).
+    gap: bool = False
+    #: The most that its session has confirmed, although it may have taken some of it back since.
+    reached: int = 0
     mismatches: int = 0
     attempts: int = 0
     failures: int = 0

@@ -12,7 +12,6 @@ from uploader.core.limits import InForce
 from uploader.core.resumable import half_a_put
 from uploader.core.retry import Backoff, Cause, Decision, RetryAt, cause_of, decide
 from uploader.core.text import size
-from uploader.engine.gaps import Gaps
 from uploader.engine.hashing import Digests
 from uploader.engine.prefix import Kept
 from uploader.engine.puts import PutLengths
@@ -72,7 +71,6 @@ class WorkerContext:
     #: What is known of transfers that were killed, beyond their rows.
     marks: Marks
     kept: Kept = field(default_factory=Kept)
-    gaps: Gaps = field(default_factory=Gaps)
     #: Removes what only ended jobs needed; called after each run and about once a minute.
     tidy: Callable[[], None] = lambda: None
     #: Forgets a little of what ended long ago; is there more?

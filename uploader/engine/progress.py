@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -28,6 +28,8 @@ class _Waiting:
     answer_since: datetime | None = None
     #: When the last block was handed to a socket that has not taken all of it yet.
     handed_at: datetime | None = None
+    #: What the row says of it.
+    told_since: datetime | None = None
 
     def since(self, now: datetime) -> datetime | None:
         """Since when it waits; None as long as bytes move."""
@@ -50,9 +52,9 @@ class Progress:
         self._mark = file.mark
         self._sent = file.bytes_sent
         self._furthest = max(file.checkpoint.offset, file.mark.offset)
+        self._reached = max(file.checkpoint.offset, file.reached)
         self._gained = 0
         self._waiting = _Waiting()
-        self._told_since: datetime | None = None
         self._advanced = False
         self._dirty = False
 
@@ -80,6 +82,15 @@ class Progress:
     def mark(self) -> PrefixCrc:
         """What went to a socket last, on this session."""
         return self._mark
+
+    @property
+    def gap(self) -> bool:
+        """As `FileState` has it."""
+        return self._file.gap
+
+    def found_gap(self) -> None:
+        """The server is about to confirm bytes that are not known to have been sent."""
+        self._file = replace(self._file, gap=True)
 
     def read(self, pair: PrefixCrc, count: int) -> None:
         """Record that a block of ``count`` bytes that ends at ``pair`` goes to the socket."""
@@ -113,27 +124,27 @@ class Progress:
         """By ``at_s`` the server had the bytes up to ``pair``, which becomes the checkpoint."""
         self.confirmed_at_s = at_s
         with self._lock:
-            before, size_bytes = self._checkpoint.offset, self._file.size_bytes
+            before, size_bytes = self._reached, self._file.size_bytes
             self._advanced = self._advanced or gets_further(before, pair.offset, size_bytes)
-            gained = max(0, pair.offset - before)
+            self._reached = max(before, pair.offset)
             self._checkpoint = pair
             self._sent = max(self._sent, pair.offset)  # after a kill the row knows of less
             self._dirty = True
-        METERS.add("bytes_confirmed", gained)
+        METERS.add("bytes_confirmed", self._reached - before)
 
     def stored(self, size_bytes: int, at_s: float) -> None:
         """By ``at_s`` the server had the whole object, which its row will say."""
         self.confirmed_at_s = at_s
-        METERS.add("bytes_confirmed", max(0, size_bytes - self._checkpoint.offset))
+        METERS.add("bytes_confirmed", size_bytes - self._reached)
 
     def take(self, now: datetime) -> FileProgress | None:
         """What has not been written yet, once."""
         with self._lock:
             since = self._waiting.since(now)
-            if not self._dirty and since == self._told_since:
+            if not self._dirty and since == self._waiting.told_since:
                 return None
             advanced, self._advanced, self._dirty = self._advanced, False, False
-            self._told_since = since
+            self._waiting.told_since = since
             return FileProgress(
                 self._file.path,
                 self._file.sessions,
@@ -142,6 +153,8 @@ class Progress:
                 self._sent,
                 advanced,
                 since,
+                self._file.gap,
+                self._reached,
             )
 
 

@@ -119,7 +119,7 @@ class Restarts:
     def _renew(self, file: FileState, count: int) -> None:
         if file.mode is Mode.PUT:
             self._urls.expire()
-        elif file.session is not None and file.checkpoint.offset == 0:
+        elif file.session is not None and file.reached == 0:
             why = f"{count} PUTs in a row were sent in vain; the file gets another session"
             self._drop_session(file.path, why, lost=True)
 

@@ -157,8 +157,7 @@ class Transfer(Errand):
         self.arrived = stored
 
     def _compared(self, finished: Finished, whole: PrefixCrc) -> StoredFile:
-        known = self.file not in self._context.gaps
-        sent_bytes = max(self.progress.mark.offset, self._marked) if known else 0
+        sent_bytes = 0 if self.progress.gap else max(self.progress.mark.offset, self._marked)
         agreement = compare(finished, whole.offset, whole.crc32c, sent_bytes)
         if agreement is Agreement.MISMATCH:
             message = f"{self.file.path}: the stored object differs from the source"
@@ -310,7 +309,7 @@ class Transfer(Errand):
             return
         if self.last_put and offset > self.last_put.stop:
             raise ProtocolError("the storage service claims to hold bytes that were never sent")
-        self._context.gaps.add(self.file)
+        self.progress.found_gap()
 
     def _query(self, session: SessionUri) -> Reading:
         self._storage.close()  # a session never has two writers
@@ -390,7 +389,8 @@ class Transfer(Errand):
             source.pairs[pair.offset] = pair.crc32c
             self.progress.read(pair, len(block))
             self.progress.handed(self._context.clock.now())
-            self._mark.note(pair, self._context.clock.boot_s())
+            if not self.progress.gap:  # no mark is to close one of which no row knows yet
+                self._mark.note(pair, self._context.clock.boot_s())
 
         take = partial(self._context.throttle.take, self.job.id, self.stop)
         taken = partial(self.progress.handed, None)

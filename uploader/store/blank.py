@@ -15,6 +15,8 @@ NO_SESSION: dict[str, Any] = {
     "mark_crc32c": 0,
     "awaiting_since": None,
     "unproven": False,
+    "gap": False,
+    "reached": 0,
 }
 #: The values of a file's row without a stored object.
 NOT_STORED: dict[str, Any] = {

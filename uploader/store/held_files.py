@@ -32,8 +32,9 @@ class FileProgress:
 
     ``sessions`` is the file's count when the transfer began and fences a late report of an
     earlier session. ``bytes_sent`` is the file's total of this run of the job, not a
-    difference. ``awaiting_since``: as `FileState` has it. ``advanced``: the server confirmed
-    bytes since the last report, and not just a few.
+    difference. ``awaiting_since``, ``gap`` and ``reached``: as `FileState` has them.
+    ``advanced``: the session confirmed more than ever before since the last report, and not just a
+    few bytes.
     """
 
     path: str
@@ -43,6 +44,8 @@ class FileProgress:
     bytes_sent: int
     advanced: bool = False
     awaiting_since: datetime | None = None
+    gap: bool = False
+    reached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,6 +373,8 @@ class HeldFiles:
                 mark_crc32c=row.mark.crc32c,
                 bytes_sent=row.bytes_sent,
                 awaiting_since=row.awaiting_since,
+                gap=row.gap,
+                reached=row.reached,
                 **forgiven,
             )
             .returning(files)

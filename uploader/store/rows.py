@@ -286,6 +286,8 @@ def file_of(row: Row[Any]) -> FileState:
         sha256=row.sha256,
         sha256_as_sent=row.sha256_as_sent,
         unproven=row.unproven,
+        gap=row.gap,
+        reached=row.reached,
         mismatches=row.mismatches,
         attempts=row.attempts,
         failures=row.failures,

@@ -173,6 +173,8 @@ files = Table(
     Column("sha256", String),
     Column("sha256_as_sent", Boolean, nullable=False, server_default=false()),
     Column("unproven", Boolean, nullable=False, server_default=false()),
+    Column("gap", Boolean, nullable=False, server_default=false()),
+    Column("reached", BigInteger, nullable=False, server_default=text("0")),
     Column("mismatches", Integer, nullable=False, server_default=text("0")),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("failures", Integer, nullable=False, server_default=text("0")),
