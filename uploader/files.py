@@ -15,6 +15,7 @@ import errno
 import fcntl
 import os
 import select
+import signal
 import stat
 import sys
 from collections.abc import Iterable, Iterator
@@ -216,6 +217,26 @@ def _in_memory(parts: Iterable[bytes], size_bytes: int) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def refuses_lease(descriptor: int) -> bool:
+    """Does Linux refuse a read lease because the open file is open for writing, or mapped so?
+
+    A mapping counts although its descriptor is closed. False also if the system does not say: it
+    is another one, the file is another user's, or its file system has no leases. A network's may
+    refuse them for reasons of its own. The lease is given back at once: until then, whoever opens
+    the file for writing waits, and this process gets a signal that is ignored by default, in the
+    place of SIGIO, which would end it.
+    """
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as refusal:  # of the second call: it was taken away meanwhile
+        return refusal.errno == errno.EAGAIN
+    return False
 
 
 def require_file(path: Path) -> None:

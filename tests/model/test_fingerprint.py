@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from uploader.model.fingerprint import fingerprint_of, same
+from uploader.model.fingerprint import fingerprint_of, is_linked, is_written, plain, same, written
 
 
 def facts(mtime_ns: int, inode: int, device: int = 1) -> os.stat_result:
@@ -38,3 +38,16 @@ def test_a_disk_that_has_another_number_after_a_restart_holds_the_same_files() -
     before, after = facts(7, 9, device=1), facts(7, 9, device=99)
     for linked in (False, True):
         assert fingerprint_of(before, linked=linked) == fingerprint_of(after, linked=linked)
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_writer_does_not_make_it_another_file(linked: bool) -> None:
+    known = fingerprint_of(facts(7, 9), linked=linked)
+    found = written(known)
+    assert same(known, found)
+    assert same(found, known)
+    assert not same(found, fingerprint_of(facts(8, 9)))
+    assert (is_written(known), is_written(found)) == (False, True)
+    assert plain(found) == plain(known) == known
+    assert written(found) == found
+    assert is_linked(found) == linked

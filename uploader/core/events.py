@@ -125,7 +125,7 @@ class EventKind(StrEnum):
     REIDENTIFIED = (
         "reidentified",
         Teller.FILE,
-        "the file was touched; its bytes are the same, or none was sent yet",
+        "the file was touched or is open for writing; its bytes are the same, or none was sent yet",
     )
 
     # -- other workers -------------------------------------------------------------------

@@ -85,6 +85,10 @@ _REMOTE_KINDS = {
 }
 
 
+#: Ends a fingerprint that was taken while somebody had the file open for writing.
+WRITTEN = ":written"
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
     """One file of the snapshot; ``path`` is relative to the manifest's root.

@@ -30,11 +30,11 @@ MIN_POLLS = 3
 def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken) -> None:
     """Check every file again before the first validateUpload (docs/invariants.md §6).
 
-    A file that was touched is read again as a whole. Raises SourceChanged, SourceMissing,
-    SourceUnreadable, Stopped.
+    A file that was touched, or that somebody has open for writing, or had when it was sent, is read
+    again as a whole. Raises SourceChanged, SourceMissing, SourceUnreadable, Stopped.
     """
     for file in context.jobs.files(job.id):
-        with open_source(job.source, file, stop, context.private) as source:
+        with open_source(job.source, file, stop, context.private, at_end=True) as source:
             if source.touched:
                 held.files.reidentify(file.path, file.size_bytes, source.fingerprint)
 

@@ -36,7 +36,8 @@ def unchanged(
 ) -> Iterator[FileState]:
     """Those of the stored ``files`` whose bytes, read once more, have the digests they had.
 
-    That is the CRC32C, and the SHA-256 if it is known.
+    That is the CRC32C, and the SHA-256 if it is known. Their fingerprints are those that they have
+    now, and say whether somebody has the file open for writing.
 
     Each is read in blocks, whatever its size. One that cannot be read, or is written to meanwhile,
     is not kept.
@@ -44,24 +45,25 @@ def unchanged(
     source = source_of(manifest.root, private)
     fingerprints = {file.path: file.fingerprint for file in manifest.files}
     for file in files:
-        if _is_unchanged(source, file, fingerprints[file.path]):
-            yield file
+        if found := _if_unchanged(source, file, fingerprints[file.path]):
+            yield replace(file, fingerprint=found)
 
 
-def _is_unchanged(source: Source, file: FileState, fingerprint: str) -> bool:
+def _if_unchanged(source: Source, file: FileState, fingerprint: str) -> str | None:
+    """Its fingerprint; None if it is another file."""
     stop = StopToken()
     try:
         opened = source.open(replace(file, fingerprint=fingerprint), stop)
         with Reader(opened, stop) as reader:
             if not source.same(fingerprint, reader.fingerprint):
-                return False
+                return None
             if reader.size_bytes != file.size_bytes or file.crc32c is None:
-                return False
+                return None
             whole = PrefixCrc(file.size_bytes, file.crc32c)
             if file.sha256 and not reader.proves(Sent(whole, file.sha256)):
-                return False
+                return None
             same = reader.matches(whole)
             reader.check()
-            return same
+            return reader.fingerprint if same else None
     except JobError:
-        return False
+        return None

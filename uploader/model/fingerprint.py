@@ -8,11 +8,18 @@ There is no device number in it. Network disks, btrfs and volumes get another on
 mounted again, and a job goes on after a restart. So for an agreed link out of the folder, where the
 inode counts, a file of another file system passes if its inode number, its size and its time to the
 nanosecond are the same (SECURITY.md, what is not promised).
+
+Whoever writes by a shared mapping moves the time of a file only when a page becomes dirty, and not
+at each store. So for a file that somebody has open for writing, the time says nothing: a
+fingerprint that was taken then ends in `WRITTEN`, and such a file is read again at the end
+(docs/invariants.md §6).
 """
 
 from __future__ import annotations
 
 import os
+
+from uploader.core.job import WRITTEN
 
 
 def fingerprint_of(facts: os.stat_result, *, linked: bool = False) -> str:
@@ -28,9 +35,24 @@ def is_linked(fingerprint: str) -> bool:
     return fingerprint.startswith("linked:")
 
 
+def written(fingerprint: str) -> str:
+    """That fingerprint, of a file that somebody has open for writing."""
+    return plain(fingerprint) + WRITTEN
+
+
+def plain(fingerprint: str) -> str:
+    """That fingerprint, whether or not somebody had the file open for writing."""
+    return fingerprint.removesuffix(WRITTEN)
+
+
+def is_written(fingerprint: str) -> bool:
+    """Had somebody the file open for writing when this was made?"""
+    return fingerprint.endswith(WRITTEN)
+
+
 def same(known: str, found: str) -> bool:
-    """Do two fingerprints mean the same file? The inode alone does not matter."""
-    return known.split(":")[1:-1] == found.split(":")[1:-1]
+    """Do two fingerprints mean the same file? Neither inode nor writers alone matter."""
+    return plain(known).split(":")[1:-1] == plain(found).split(":")[1:-1]
 
 
 def untouched(before: os.stat_result, now: os.stat_result) -> bool:

@@ -23,7 +23,8 @@ class OpenFile(Protocol):
     meanwhile changes nothing here. It is opaque outside the source's own code. Two equal
     fingerprints promise equal bytes as far as the source can know without reading them: a file
     system that restores size and modification time, or a store that reuses a version, breaks that
-    promise, and then only the CRC of the whole, compared with the service's, notices.
+    promise, and then only the CRC of the whole, compared with the service's, notices. One that ends
+    in `core.job.WRITTEN` promises nothing beyond the moment at which it was taken.
 
     **Reading.** A short read is not the end: `block` reads on until it has all bytes that it was
     asked for, or until an empty read shows that there are no more.

@@ -19,11 +19,12 @@ from uploader.core.errors import (
 from uploader.core.job import FileState, ManifestFile
 from uploader.core.reasons import Code
 from uploader.forks import keep_from_children
-from uploader.model.fingerprint import fingerprint_of, is_linked, same, untouched
+from uploader.model.fingerprint import fingerprint_of, is_linked, plain, same, untouched, written
 from uploader.model.folder import Folder, scan
 from uploader.model.links import NOTHING, Private, home_of, open_below
 from uploader.model.safetensors import has_sound_header
 from uploader.runtime import StopToken
+from uploader.store.database import mounts
 
 #: Seconds in which a disk that answers has done so.
 _PROMPT_S = 1.0
@@ -63,12 +64,16 @@ class LocalFolder:
             raise unreadable(path, error) from None
         try:
             self._refuse_private(file, descriptor)
-            return LocalFile(path, descriptor, stop, linked=is_linked(file.fingerprint))
+            found = LocalFile(path, descriptor, stop, linked=is_linked(file.fingerprint))
+            # Asked after its time was: who opens it later has to move that before writing.
+            if files.refuses_lease(descriptor) and mounts.is_local(path):
+                found.fingerprint = written(found.fingerprint)
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError):
                 raise unreadable(path, error) from None
             raise
+        return found
 
     def _refuse_private(self, file: FileState, descriptor: int) -> None:
         if self._private.holds(os.fstat(descriptor)):
@@ -97,7 +102,7 @@ def opened(root: Path, file: FileState | ManifestFile) -> int:
         raise changed(file.path)  # it was not such a link when the folder was listed
     descriptor = files.descriptor_of(target)
     # Size and times of another file can be imitated, so here the inode counts, too.
-    if file.fingerprint != fingerprint_of(os.fstat(descriptor), linked=True):
+    if plain(file.fingerprint) != fingerprint_of(os.fstat(descriptor), linked=True):
         os.close(descriptor)
         raise changed(file.path)  # it now leads to another file
     return descriptor

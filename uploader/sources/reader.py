@@ -20,6 +20,7 @@ import google_crc32c
 
 from uploader.core.crc32c import crc_before
 from uploader.core.job import FileState, PrefixCrc
+from uploader.model.fingerprint import is_written, written
 from uploader.model.links import Private
 from uploader.runtime import StopToken
 from uploader.sources.base import OpenFile, Source
@@ -44,7 +45,7 @@ class Reader:
     def __init__(self, file: OpenFile, stop: StopToken) -> None:
         self.size_bytes = file.size_bytes
         self.fingerprint = file.fingerprint
-        #: Does its fingerprint differ from the row's?
+        #: Does its fingerprint differ from the row's, or does that say nothing at the end?
         self.touched = False
         #: If so: its bytes before this offset are those that were sent, by their SHA-256.
         self.proven_bytes = 0
@@ -141,11 +142,19 @@ def source_of(root: str, private: Private) -> Source:
 
 
 def open_source(
-    root: str, row: FileState, stop: StopToken, private: Private, sent: Sent | None = None
+    root: str,
+    row: FileState,
+    stop: StopToken,
+    private: Private,
+    sent: Sent | None = None,
+    *,
+    at_end: bool = False,
 ) -> Reader:
     """Open a file of the manifest, proven to be the one it names (docs/invariants.md §6).
 
-    ``sent`` is what is known of its first bytes apart from its row.
+    ``sent`` is what is known of its first bytes apart from its row. ``at_end``: all of it was
+    sent, and it counts as touched if somebody has or had it open for writing. Until then, the
+    fingerprint goes on to say so.
     Raises SourceMissing, SourceUnreadable (may pass), SourceChanged, or Stopped.
     """
     source = source_of(root, private)
@@ -155,6 +164,10 @@ def open_source(
     with contextlib.ExitStack() as unproven:
         unproven.enter_context(reader)
         reader.touched = not source.same(row.fingerprint, file.fingerprint)
+        if at_end:
+            reader.touched |= is_written(row.fingerprint) or is_written(file.fingerprint)
+        elif is_written(row.fingerprint):
+            reader.fingerprint = written(file.fingerprint)
         _prove(reader, row, sent)
         unproven.pop_all()
     reader.pairs |= {pair.offset: pair.crc32c for pair in (row.checkpoint, row.mark)}

@@ -15,6 +15,7 @@ from uploader.core.job import (
     MOST,
     OPEN_STATUSES,
     UNKNOWN_ACCOUNT,
+    WRITTEN,
     FileState,
     Job,
     Manifest,
@@ -150,20 +151,23 @@ def insert_files(
     transaction: Transaction, job_id: int, manifest: Manifest, kept: Iterable[FileState] = ()
 ) -> None:
     """A row for each file: those in ``kept`` are stored already, nothing is sent of the others."""
-    known = {file.path: _as_stored(file) for file in kept}
+    known = {file.path: file for file in kept}
     new, old = [], []
     for file in manifest.files:
+        stored, found = known.get(file.path), file.fingerprint
+        if stored is not None and stored.fingerprint.endswith(WRITTEN):
+            found += WRITTEN
         row = {
             "job_id": job_id,
             "path": file.path,
             "size_bytes": file.size_bytes,
-            "fingerprint": file.fingerprint,
-            "seal": transaction.seal.file(job_id, file.path, file.size_bytes, file.fingerprint),
+            "fingerprint": found,
+            "seal": transaction.seal.file(job_id, file.path, file.size_bytes, found),
         }
-        if (stored := known.get(file.path)) is None:
+        if stored is None:
             new.append(row)  # the table's defaults say that nothing was sent
         else:
-            old.append({**row, **stored})
+            old.append({**row, **_as_stored(stored)})
     for rows in filter(None, (new, old)):
         transaction.connection.execute(insert(files), rows)
 

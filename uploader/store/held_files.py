@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Update, bindparam, or_, select, update
 
 from uploader.core.events import EventKind
-from uploader.core.job import FileState, Mode, PrefixCrc, Reason, Stage, Status
+from uploader.core.job import WRITTEN, FileState, Mode, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import UploadUrl, UrlKind, gets_further
 from uploader.store.blank import NO_SESSION, NOT_STORED
@@ -278,11 +278,16 @@ class HeldFiles:
         """
         seal = self._seal.file(self._job_id, path, size_bytes, found)
         with self._fence.writing() as transaction:
-            file = self._write(transaction, path, fingerprint=found, seal=seal, unproven=unproven)
+            stays = unproven or files.c.unproven  # until another session
+            file = self._write(transaction, path, fingerprint=found, seal=seal, unproven=stays)
             message = "the file was touched or replaced by the same bytes"
             message += ", as far as CRC32C shows: it gets no SHA-256" if unproven else ""
             if not (file.bytes_sent or file.stored):
                 message = "nothing of it was sent yet and its size is the same: taken as it is now"
+            if file.stored:
+                message = "touched or open for writing: read again, it is still what was sent"
+            elif found.endswith(WRITTEN) and not unproven:
+                message = "somebody has it open for writing: it is read again once all is stored"
             self._fence.tell(transaction, EventKind.REIDENTIFIED, message, path)
             return file
 

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from uploader.core.job import FileState, PrefixCrc
+from uploader.core.job import WRITTEN, FileState, PrefixCrc
 from uploader.store.database.state_folder import private_folder
 
 #: A mark is written after so many bytes, or so many seconds, whichever comes first.
@@ -41,7 +41,8 @@ class Marks:
         """The mark of a file's present session."""
         if self._folder is None or file.session is None:
             return Mark(None, b"")
-        whose = f"{file.session.reveal()}\0{file.path}\0{file.fingerprint}"
+        of = file.fingerprint.removesuffix(WRITTEN)  # a writer that comes does not change the file
+        whose = f"{file.session.reveal()}\0{file.path}\0{of}"
         key = hashlib.sha256(whose.encode("utf-8", "surrogatepass")).digest()
         return Mark(self._folder / key.hex()[:32], key)
 

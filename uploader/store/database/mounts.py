@@ -111,6 +111,11 @@ def doubts(path: Path, mounts: Path = _MOUNTS) -> str:
     )
 
 
+def is_local(path: Path) -> bool:
+    """Is ``path`` certainly on a disk of this machine?"""
+    return file_system(path) in LOCAL
+
+
 def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
     """What is mounted at ``path``; empty if that cannot be known."""
     if not mounts.is_file():

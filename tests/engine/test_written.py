@@ -1,0 +1,253 @@
+"""docs/invariants.md §6: a file that is open for writing changes without its time moving."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import GRANULE, Lab
+from tests.engine.test_kept import kept
+from tests.engine.test_new_life import rescan
+from tests.engine.test_sources import assert_refused, state
+from uploader import files
+from uploader.core.job import Mode
+from uploader.core.lifecycle import Verb
+from uploader.engine.hashing import Digests
+from uploader.model.fingerprint import fingerprint_of, is_written, written
+from uploader.model.links import NOTHING
+from uploader.runtime import StopToken
+from uploader.sources.local import LocalFile
+from uploader.sources.reader import open_source
+from uploader.store.database import mounts
+
+SIZE = 8 * GRANULE + 7
+BLOCKS = 9
+
+
+@pytest.fixture
+def path(lab: Lab) -> Path:
+    """The one file of a job that is enqueued."""
+    folder = lab.model(a_bin=SIZE)
+    with (folder / "a.bin").open("r+b") as file:
+        if not (files.refuses_lease(file.fileno()) and mounts.is_local(folder)):
+            pytest.skip("this kernel or this file system has no leases")
+    return folder / "a.bin"
+
+
+@contextmanager
+def mapping(path: Path) -> Iterator[mmap.mmap]:
+    """A shared mapping, of which every page is dirty: no store moves the file's time any more."""
+    with path.open("r+b") as file:
+        mapped = mmap.mmap(file.fileno(), 0)
+    with mapped:
+        mapped[:] = mapped[:]
+        yield mapped
+
+
+@pytest.fixture
+def mapped(lab: Lab, path: Path) -> Iterator[mmap.mmap]:
+    """Of the file of a job that is enqueued after that."""
+    with mapping(path) as mapped:
+        lab.enqueue(path.parent)
+        yield mapped
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[int]:
+    """How often the block at each offset was read, whoever read it."""
+    counted, block = Counter[int](), LocalFile.block
+
+    def counting(self: LocalFile, start: int, count: int) -> bytes:
+        counted[start] += 1
+        return block(self, start, count)
+
+    monkeypatch.setattr(LocalFile, "block", counting)
+    return counted
+
+
+def at_block(lab: Lab, number: int, strike: Callable[[], object]) -> None:
+    """Just before that block is read, while the worker is at it."""
+    blocks = iter(range(1, 1000))
+    lab.boundary = lambda name: name == "put block" and next(blocks) == number and strike()
+
+
+def fill(mapped: mmap.mmap) -> None:
+    mapped[:] = b"B" * SIZE
+
+
+def half_sent(lab: Lab, digests: Digests = Digests.ON, past: int = 1) -> None:
+    """A worker, until the server has more than so many granules."""
+
+    def reached() -> bool:
+        return bool(lab.world.report()["objects"]) and lab.object()["persisted"] > past * GRANULE
+
+    lab.bytes_per_s = GRANULE / 20  # so that nobody is too late to stop it
+    lab.run_until(reached, digests=digests)
+    lab.bytes_per_s = None
+    assert not lab.file().stored
+
+
+def told(lab: Lab) -> list[str]:
+    return [event.message for event in lab.jobs.events(1) if event.kind == "reidentified"]
+
+
+@pytest.mark.parametrize("plain_put", [False, True])
+@pytest.mark.parametrize("digests", [Digests.OFF, Digests.ON])
+def test_a_mixture_by_a_shared_mapping_never_becomes_ready(
+    lab: Lab, mapped: mmap.mmap, path: Path, digests: Digests, plain_put: bool
+) -> None:
+    if plain_put:
+        lab.world.script.add([{"on": "start", "do": "status", "status": 403}])
+    before = path.stat().st_mtime_ns
+    at_block(lab, 5, lambda: fill(mapped))
+    lab.run(digests=digests)
+    assert path.stat().st_mtime_ns == before, "the kernel wrote the pages back: nothing is shown"
+    assert_refused(lab)
+    assert (lab.file().mode is Mode.PUT) == plain_put
+
+
+def test_a_mapping_that_writes_nothing_costs_a_second_reading(
+    lab: Lab, mapped: mmap.mmap, path: Path, reads: Counter[int]
+) -> None:
+    lab.run(digests=Digests.ON)
+    assert len(mapped) == SIZE
+    lab.assert_ready()
+    assert set(reads.values()) == {2}, reads
+    assert lab.file().sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert lab.file().sha256_as_sent
+    to_be_read, was_read = told(lab)
+    assert to_be_read == "somebody has it open for writing: it is read again once all is stored"
+    assert was_read == "touched or open for writing: read again, it is still what was sent"
+
+
+def test_a_file_that_nobody_writes_is_read_once(lab: Lab, path: Path, reads: Counter[int]) -> None:
+    lab.enqueue(path.parent)
+    lab.run()
+    lab.assert_ready()
+    assert set(reads.values()) == {1}, reads
+    assert told(lab) == []
+
+
+def test_a_writer_that_has_gone_by_the_end_is_remembered(lab: Lab, path: Path) -> None:
+    with ExitStack() as stack:
+        mapped = stack.enter_context(mapping(path))
+        lab.enqueue(path.parent)
+
+        def write_and_go() -> None:
+            fill(mapped)
+            stack.close()
+
+        at_block(lab, 5, write_and_go)
+        lab.run()
+    assert_refused(lab)
+
+
+def test_a_writer_is_remembered_over_the_end_of_the_worker(lab: Lab, path: Path) -> None:
+    with mapping(path) as mapped:
+        lab.enqueue(path.parent)
+        half_sent(lab)
+        fill(mapped)
+    lab.run()
+    assert_refused(lab)
+
+
+def test_a_writer_that_writes_nothing_costs_no_digest_over_the_end_of_the_worker(
+    lab: Lab, mapped: mmap.mmap, path: Path
+) -> None:
+    half_sent(lab)
+    sent = lab.object()["persisted"]
+    mapped.close()
+    lab.run(digests=Digests.ON)
+    lab.assert_ready()
+    assert sent
+    assert lab.object()["body_bytes_read"] - SIZE <= GRANULE
+    assert lab.file().sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert lab.file().sha256_as_sent
+    assert not is_written(lab.file().fingerprint), "nobody has it open any more"
+
+
+def test_a_writer_that_comes_between_two_transfers_is_noticed(lab: Lab, path: Path) -> None:
+    lab.enqueue(path.parent)
+    half_sent(lab)
+    before = path.stat()
+    with mapping(path) as mapped:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        at_block(lab, 3, lambda: fill(mapped))
+        lab.run()
+    assert_refused(lab)
+
+
+def test_a_writer_that_is_there_only_at_the_end_is_read_again(
+    lab: Lab, path: Path, reads: Counter[int]
+) -> None:
+    lab.enqueue(path.parent)
+    with ExitStack() as stack:
+        at_block(lab, BLOCKS, lambda: stack.enter_context(path.open("r+b")))
+        lab.run()
+    lab.assert_ready()
+    assert set(reads.values()) == {2}, reads
+    assert is_written(lab.file().fingerprint)
+
+
+def test_a_kept_file_with_a_writer_is_read_again_at_the_end(lab: Lab, path: Path) -> None:
+    (path.parent / "b.bin").write_bytes(b"b" * GRANULE)
+    lab.enqueue(path.parent)
+    lab.world.script.add([{"on": "start", "match": "b.bin", "do": "status", "status": 503}])
+    lab.run_until(lambda: lab.file().stored)
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    with mapping(path) as mapped:
+        job = rescan(lab, path.parent, kept=kept(lab, path.parent))
+        assert job.files_stored
+        fill(mapped)
+    lab.run()
+    assert_refused(lab)
+
+
+def test_the_same_folder_with_a_writer_is_the_same_job(lab: Lab, mapped: mmap.mmap) -> None:
+    lab.run()
+    assert len(mapped) == SIZE
+    assert is_written(lab.file().fingerprint)
+    assert lab.enqueue(Path(lab.job().path)) == 1
+
+
+def test_a_file_that_only_crc32c_proves_stays_so_although_somebody_opens_it(
+    lab: Lab, path: Path
+) -> None:
+    lab.enqueue(path.parent)
+    half_sent(lab, Digests.OFF)
+    os.utime(path, ns=(1, 1))
+    half_sent(lab, Digests.ON, past=4)
+    assert lab.file().unproven
+    with path.open("r+b"):
+        lab.run(digests=Digests.ON)
+    lab.assert_ready()
+    assert lab.file().sha256 is None
+
+
+@pytest.mark.parametrize("kind", ["nfs4", "cifs", "fuse.sshfs", ""])
+def test_what_the_file_system_of_a_network_refuses_says_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(mounts, "file_system", lambda _: kind)
+    file = state(path)
+    with path.open("r+b"), open_source(str(path.parent), file, StopToken(), NOTHING) as source:
+        assert source.fingerprint == file.fingerprint
+
+
+def test_a_link_that_was_agreed_to_leads_to_the_same_file_although_somebody_writes(
+    path: Path,
+) -> None:
+    real = path.rename(path.parent.with_name("real.bin"))
+    path.symlink_to(real)
+    listed = fingerprint_of(real.stat(), linked=True)
+    for known in (listed, written(listed)):
+        file = state(path, fingerprint=known)
+        with real.open("r+b"), open_source(str(path.parent), file, StopToken(), NOTHING) as source:
+            assert source.fingerprint == written(listed)
