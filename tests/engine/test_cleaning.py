@@ -50,6 +50,7 @@ def test_cancelled_jobs_hold_no_place_of_those_at_work(slow: Lab) -> None:
     assert slow.clock.boot_s() - began_s < 120
 
 
+@pytest.mark.long
 def test_whatever_storage_takes_to_end_sessions_each_cancelled_job_has_its_turn(slow: Lab) -> None:
     cancelled = given_up(slow, *"abcde")
     (last,) = given_up(slow, "last", x_bin=9 * GRANULE)
@@ -129,7 +130,9 @@ def test_what_may_pass_is_tried_again_whatever_else_was_refused(lab: Lab, first:
     assert "closed" not in lab.kinds(cancelled)
 
 
-@pytest.mark.parametrize("fault", ["late", "503", "403", "none"])
+@pytest.mark.parametrize(
+    "fault", [pytest.param("late", marks=pytest.mark.long), "503", "403", "none"]
+)
 def test_a_model_that_a_later_job_makes_its_own_is_not_deleted(lab: Lab, fault: str) -> None:
     """However late the clean-up comes; if it comes in time, the later job makes a model anew."""
     faults: dict[str, list[dict[str, Any]]] = {

@@ -101,6 +101,7 @@ def test_the_first_byte_leaves_as_soon_as_one_session_is_open(lab: Lab) -> None:
     assert crossed.index("put before") <= OPENERS + 1
 
 
+@pytest.mark.long
 def test_sessions_are_opened_ahead_and_only_a_few_at_a_time(lab: Lab) -> None:
     lab.bytes_per_s = GRANULE / 10
     crossed = seen(lab, "start before", "start after", "put after")

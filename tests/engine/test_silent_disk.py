@@ -100,7 +100,10 @@ def goes_on_meanwhile(lab: Lab, silence: Silence, bad: int, good: int) -> Reason
     return waited_for[0]
 
 
-@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "call",
+    [pytest.param(call, marks=[] if call == "block" else [pytest.mark.long]) for call in CALLS],
+)
 def test_a_disk_that_does_not_answer_holds_up_its_own_job_alone(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, silence: Silence, bad: int, good: int, call: str
 ) -> None:
@@ -110,6 +113,7 @@ def test_a_disk_that_does_not_answer_holds_up_its_own_job_alone(
     assert reason.code == Code.SOURCE_SILENT
 
 
+@pytest.mark.long
 def test_it_may_fall_silent_in_the_middle_of_a_file(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, silence: Silence, bad: int, good: int
 ) -> None:
@@ -117,6 +121,7 @@ def test_it_may_fall_silent_in_the_middle_of_a_file(
     assert goes_on_meanwhile(lab, silence, bad, good) is not None
 
 
+@pytest.mark.long
 def test_it_may_fall_silent_when_all_files_are_looked_at_again(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, silence: Silence, bad: int, good: int
 ) -> None:
@@ -124,6 +129,7 @@ def test_it_may_fall_silent_when_all_files_are_looked_at_again(
     assert goes_on_meanwhile(lab, silence, bad, good) is not None
 
 
+@pytest.mark.long
 def test_a_hash_that_waits_for_the_disk_holds_up_its_own_job_alone(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, silence: Silence, bad: int, good: int
 ) -> None:
@@ -133,6 +139,7 @@ def test_a_hash_that_waits_for_the_disk_holds_up_its_own_job_alone(
     assert all(file.sha256 for file in lab.jobs.files(bad))
 
 
+@pytest.mark.long
 def test_what_other_files_confirm_does_not_take_the_reason_away_for_good(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, silence: Silence, bad: int
 ) -> None:
@@ -146,6 +153,7 @@ def test_what_other_files_confirm_does_not_take_the_reason_away_for_good(
     assert reason.code == Code.SOURCE_SILENT
 
 
+@pytest.mark.long
 def test_no_other_file_is_begun_while_the_disk_is_silent_and_a_drain_ends_in_its_time(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, silence: Silence, bad: int
 ) -> None:
@@ -160,6 +168,7 @@ def test_no_other_file_is_begun_while_the_disk_is_silent_and_a_drain_ends_in_its
     assert lab.job(bad).reason is None
 
 
+@pytest.mark.long
 def test_so_many_jobs_leave_their_places_and_no_more(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, silence: Silence, bad: int
 ) -> None:
@@ -183,6 +192,7 @@ def test_so_many_jobs_leave_their_places_and_no_more(
     assert places == [Stage.CREATE] * 3
 
 
+@pytest.mark.long
 def test_a_job_that_is_paused_while_its_disk_is_silent_sends_nothing_once_it_answers(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, silence: Silence, bad: int
 ) -> None:

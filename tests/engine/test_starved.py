@@ -39,7 +39,7 @@ def slow(lab: Lab, quick: threading.Event, monkeypatch: pytest.MonkeyPatch) -> L
     return lab
 
 
-@pytest.mark.parametrize("max_files", [1, 4])
+@pytest.mark.parametrize("max_files", [1, pytest.param(4, marks=pytest.mark.long)])
 def test_a_slow_disk_keeps_no_other_job_without_a_slot(
     slow: Lab, quick: threading.Event, max_files: int
 ) -> None:
@@ -69,6 +69,7 @@ def test_a_slow_disk_keeps_no_other_job_without_a_slot(
     assert sent - slow.job(held_up).bytes_total <= (max_files + 2) * 2 * GRANULE
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("max_files", [1, 4])
 def test_what_is_read_again_to_be_proven_keeps_no_slot_from_another_job(
     slow: Lab, quick: threading.Event, max_files: int
@@ -102,6 +103,7 @@ def test_what_is_read_again_to_be_proven_keeps_no_slot_from_another_job(
     slow.assert_ready(touched)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("max_jobs", "block_s"), [(1, 0.7), (2, BLOCK_S)])
 def test_slow_disks_keep_no_other_job_without_a_place(
     slow: Lab,
@@ -132,6 +134,7 @@ def test_slow_disks_keep_no_other_job_without_a_place(
         slow.assert_ready(each)
 
 
+@pytest.mark.long
 def test_what_is_read_again_at_the_end_keeps_no_place_from_another_job(
     slow: Lab, quick: threading.Event
 ) -> None:

@@ -133,6 +133,7 @@ def test_more_jobs_at_once_are_taken_as_soon_as_that_is_chosen(lab: Steered) -> 
     assert held == [1, 3]
 
 
+@pytest.mark.long
 def test_a_job_of_many_files_leaves_half_of_the_slots_to_another(lab: Steered) -> None:
     lab.choose(bandwidth="64KiB/s")
     many = {f"f{number:02}_bin": 2 * GRANULE for number in range(20)}

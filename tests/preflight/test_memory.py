@@ -361,7 +361,7 @@ LARGE = {
         shards_without_end,
         index_of_what_is_not_there,
     ),
-    all_of_it,
+    *(all_of_it, entries_of_a_zip, longest_that_is_read, long_header, more_shapes_than_any_model),
 }
 
 

@@ -173,6 +173,7 @@ def secure() -> bool:
     return False
 
 
+@pytest.mark.long
 @pytest.mark.acceptance
 def test_the_log_of_an_upload_says_on_each_line_which_job_it_is_about(world: World) -> None:
     world.uploader("enqueue", world.model("model", model_bin=1 << 20))

@@ -79,7 +79,10 @@ def test_a_kill_at_any_moment_around_the_sessions_costs_nothing(
     each(partial(live, source, second_map), points)
 
 
-@pytest.mark.parametrize("second_map", SECOND_MAPS)
+@pytest.mark.parametrize(
+    "second_map",
+    [SECOND_MAPS[0], *(pytest.param(m, marks=pytest.mark.long) for m in SECOND_MAPS[1:])],
+)
 def test_a_kill_before_between_and_after_the_sessions_costs_nothing(
     source: Path, second_map: str
 ) -> None:

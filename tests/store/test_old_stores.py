@@ -27,7 +27,7 @@ CURES = {Status.PAUSED: Verb.RESUME, Status.FAILED: Verb.RETRY}
 RESTARTED_S = 3600.0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
     """The old store, opened by this program, with the folders and the services as they were."""
     (tmp_path / "state").mkdir(mode=0o700)

@@ -98,7 +98,7 @@ def test_a_log_cut_anywhere_is_the_store_at_an_earlier_moment(tmp_path: Path, so
     assert moments[-1]["jobs"] != moments[0]["jobs"]
 
 
-@pytest.mark.parametrize("part", range(2))
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_after_a_power_loss_every_job_goes_on_to_ready(
     tmp_path: Path, source: Path, part: int
 ) -> None:
