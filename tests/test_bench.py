@@ -18,6 +18,7 @@ from bench.text import page
 GOOD = "import urllib.request as r, sys; r.urlopen(r.Request(sys.argv[1], b'12345', method='PUT'))"
 
 
+@pytest.mark.long
 def test_the_harness_sends_a_tiny_model_and_writes_what_it_saw(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench", "--set", "tiny", "--rounds", "1"]
     command += ["--contenders", "uploader run", "curl", "resumable-media 8 MiB"]

@@ -180,7 +180,10 @@ def loaded(lab: Lab, count: int, size_bytes: int) -> None:
 
 @pytest.mark.parametrize(
     ("each", "link", "low", "high"),
-    [(4 * GRANULE, 20 * GRANULE, 5, 6), (0, 20 * GRANULE, START, START)],
+    [
+        pytest.param(4 * GRANULE, 20 * GRANULE, 5, 6, marks=pytest.mark.long),
+        (0, 20 * GRANULE, START, START),
+    ],
 )
 def test_it_finds_the_number_that_fills_the_link(
     lab: Steered, each: int, link: int, low: int, high: int

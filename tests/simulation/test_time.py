@@ -56,6 +56,7 @@ def test_a_machine_that_sleeps_for_half_a_day_goes_on(source: Path, name: str) -
         assert_all_is_well(lab)
 
 
+@pytest.mark.long
 def test_a_job_asks_for_urls_once_however_much_longer_than_they_live_it_takes(
     source: Path,
 ) -> None:
