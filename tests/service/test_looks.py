@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from concurrent.futures import wait as wait_for
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -25,6 +25,7 @@ from uploader.service.http import folders, looks
 from uploader.service.http import jobs as routes
 from uploader.sources import snapshot
 from uploader.sources.local import opened
+from uploader.store.database import dialect
 
 _DEADLINE_S = 9.0
 
@@ -123,9 +124,11 @@ class Disk:
     folder: Path
     answers: threading.Event = field(default_factory=threading.Event)
     opened: list[str] = field(default_factory=list)
+    asked: int = 0
 
     def __call__(self, name: Any, *how: Any, **more: Any) -> int:
         if Path(name).parent == self.folder:
+            self.asked += 1
             assert self.answers.wait(_DEADLINE_S)
             self.opened.append(Path(name).name)
         return _open(name, *how, **more)
@@ -170,6 +173,52 @@ def test_a_folder_on_a_silent_disk_is_given_up_and_keeps_no_other_one_waiting(
     good = {"path": str(site.folder())}
     assert site.ask("/api/preflight", good).status == 200
     assert site.ask("/api/jobs", good).status == 201
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_folder_on_a_silent_disk_takes_no_more_threads_whatever_links_lead_to_it(
+    site: Site, silent: Disk
+) -> None:
+    """Neither `..` in a link nor a link to a link is a way round."""
+    (site.roots / "one").symlink_to(silent.folder)
+    (site.roots / "inner").mkdir()
+    (site.roots / "inner/two").symlink_to("../one")
+    (site.roots / "up").symlink_to("inner/..")
+    (site.roots / "around").symlink_to("around")
+    with ThreadPoolExecutor(2) as pool:
+        bodies = [{"path": str(silent.folder)}, {"path": str(site.roots / "inner/two")}]
+        asked = [pool.submit(site.ask, "/api/preflight", body) for body in bodies]
+        assert [one.result().status for one in asked] == [503, 503]
+    for name in ("one", "inner/two", "up/one", "up/inner/two", "silent"):
+        refused = site.ask("/api/preflight", {"path": str(site.roots / name)})
+        assert (refused.status, refused.json["code"]) == (503, "folder_silent")
+    assert silent.asked == 2
+    assert site.ask("/api/preflight", {"path": str(site.roots / "around")}).status == 404
+    assert site.ask("/api/preflight", {"path": str(site.folder())}).status == 200
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_job_table_that_does_not_answer_is_not_taken_for_the_disk_of_the_folder(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = threading.Event(), dialect.corrupt_rows_as_store_error
+
+    def late() -> AbstractContextManager[None]:
+        if threading.current_thread().name == "look":
+            assert answers.wait(_DEADLINE_S)
+        return asked()
+
+    monkeypatch.setattr(dialect, "corrupt_rows_as_store_error", late)
+    body = {"path": str(site.folder())}
+    try:
+        for _ in range(2):
+            refused = site.ask("/api/preflight", body)
+            assert (refused.status, refused.json["code"]) == (503, "store")
+            assert "the job table has not answered" in refused.json["detail"]
+    finally:
+        answers.set()
+        have_ended()
+    assert site.ask("/api/preflight", body).status == 200
 
 
 @pytest.mark.usefixtures("impatient")

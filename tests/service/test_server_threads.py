@@ -22,6 +22,14 @@ _DEADLINE_S = 9.0
 _THREADS = 40
 
 
+def wait_until_there_are(count: int) -> None:
+    """So many threads look at a folder; one that has answered ends soon after."""
+    give_up_s = time.monotonic() + _DEADLINE_S
+    while sum(one.name == "look" for one in threading.enumerate()) != count:
+        assert time.monotonic() < give_up_s
+        time.sleep(0.01)
+
+
 @dataclass
 class Disk:
     """Whoever asks for a name below ``silent`` waits until it answers."""
@@ -36,10 +44,7 @@ class Disk:
     def have_ended(self) -> None:
         """It answers, and all who waited for it have ended."""
         self.answers.set()
-        give_up_s = time.monotonic() + _DEADLINE_S
-        while any(one.name == "look" for one in threading.enumerate()):
-            assert time.monotonic() < give_up_s
-            time.sleep(0.01)
+        wait_until_there_are(0)
 
     def of(self, call: Any) -> Any:
         def asked(path: Any = ".", *how: Any, **more: Any) -> Any:
@@ -155,10 +160,6 @@ def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(questions, "_PATIENCE_S", 0.2)
 
 
-def waiting() -> int:
-    return sum(one.name == "look" for one in threading.enumerate())
-
-
 def listed(site: Site, path: object = "") -> tuple[list[str], list[str]]:
     found = site.ask(f"/api/folders?path={path}").json
     return [one["name"] for one in found["folders"]], found["silent"]
@@ -171,7 +172,7 @@ def test_a_name_that_is_silent_keeps_no_other_one_out_of_a_list(site: Site, disk
     (site.roots / "link").symlink_to(disk.silent, target_is_directory=True)
     for _ in range(4):
         assert listed(site, site.roots) == (["good"], ["evil", "link"])
-    assert waiting() == 2, "one that is asked about again takes no more threads"
+    wait_until_there_are(2)
     disk.have_ended()
     assert listed(site, site.roots) == (["evil", "good", "link"], [])
 
@@ -204,7 +205,7 @@ def test_only_so_many_silent_names_take_a_thread_and_then_their_own_list_waits(
     site.folder("good/model")
     for _ in range(3):
         assert site.ask(f"/api/folders?path={site.roots}").json["code"] == "folder_silent"
-    assert waiting() == 3 + 1
+    wait_until_there_are(3 + 1)
     assert listed(site, site.roots / "good") == (["model"], [])
 
 

@@ -5,25 +5,27 @@ no thread of the server waits for it: those answer everything else. If the look 
 processor for half a minute, whoever asked is told so, and others get its place; it ends at the next
 file, once the disk answers. A look that goes on for minutes reads all of a model, or a slow disk,
 and others get its place, too. Until those have ended, nobody else looks at their folders: one
-folder takes two threads at most, however often it is asked about.
+folder takes two threads at most, however often it is asked about, and by whatever links.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Lock, get_ident
 
 from uploader import files
 from uploader.core.api_reasons import ApiCode
+from uploader.core.errors import StoreError, UploaderError
 from uploader.engine.disks import MOST_HELD_UP, PATIENCE_S
 from uploader.runtime import StopToken, processor_clock
 from uploader.service.http.answers import Answer
 from uploader.service.http.problems import Refusal
+from uploader.store.database.dialect import asks
 from uploader.threads import spawn
 
 #: A preflight may take 400 MB (docs/preflight.md), and a small machine has a GiB.
@@ -33,15 +35,22 @@ _WAITS_S = 10.0
 #: Seconds: no folder keeps a processor busy for as long.
 _LONG_S = 120.0
 _TURN_S = 0.5
+#: As the system itself follows.
+_MOST_LINKS = 40
+_NO_TABLE = "the job table has not answered for half a minute"
+_NO_TABLE_HINT = "see whether its database runs and answers others, then ask again"
 
 
 @dataclass(eq=False)
 class Look:
-    """One look at the folder ``path``."""
+    """One look at a folder."""
 
-    path: str
+    #: The paths of it that are known: without links by and by.
+    paths: frozenset[str]
     #: Set if nobody waits for its end any more.
     stop: StopToken = field(default_factory=StopToken)
+    #: The number of its thread, once that has begun.
+    thread: int = 0
     #: How many seconds of a processor it has used.
     used_s: Callable[[], float] = float
     #: Its end is waited for, whatever it takes.
@@ -63,7 +72,9 @@ class Look:
                 self.stop.stop()
 
     def refuse(self) -> None:
-        """Raises Refusal if its disk is silent, or if others got its place."""
+        """Raises Refusal if its disk is silent, or if others got its place; StoreError likewise."""
+        if self.stop.stopped and asks(self.thread):
+            raise StoreError(_NO_TABLE, hint=_NO_TABLE_HINT)
         if self.stop.stopped:
             raise Refusal(ApiCode.FOLDER_SILENT)
         if self.has_left:
@@ -82,7 +93,7 @@ class Looks:
         """What ``look`` answers about the folder ``path``; it settles before it changes anything.
 
         Raises what it raises, NoThread, and Refusal: `too_fast` if others keep it waiting for ten
-        seconds, `folder_silent` if the disk does for thirty.
+        seconds, `folder_silent` if the disk does for thirty; StoreError if the job table does.
         """
         one = _new(path)
         await self._begin(one)
@@ -94,7 +105,8 @@ class Looks:
 
         def run() -> None:
             try:
-                one.used_s = processor_clock()
+                one.thread, one.used_s = get_ident(), processor_clock()
+                self._resolve(one)
                 with files.opening_until(one.stop):
                     found.set_result(look(one))
             except BaseException as error:  # noqa: BLE001 - it is the answer
@@ -110,13 +122,13 @@ class Looks:
             raise
         try:
             await self._awaited(one, ended)
-        except Refusal:
+        except UploaderError:
             one.give_up()
             raise
         return found.result()
 
     async def _begin(self, one: Look) -> None:
-        self._refuse_again(one.path)
+        self._refuse_again(one)
         if self._waiting == _WAITING:
             raise _full()
         self._waiting += 1
@@ -126,16 +138,22 @@ class Looks:
         finally:
             self._waiting -= 1
         try:
-            self._refuse_again(one.path)
+            self._refuse_again(one)
         except Refusal:
             self._places.release()
             raise
         self._all.append(one)
 
-    def _refuse_again(self, path: str) -> None:
-        for one in self._all:
-            if one.path == path:
-                one.refuse()
+    def _resolve(self, one: Look) -> None:
+        """Find out by what other paths the folder is known. In the look's own thread."""
+        for path in _without_links(*one.paths):
+            one.paths |= {path}
+            self._refuse_again(one)
+
+    def _refuse_again(self, one: Look) -> None:
+        for other in tuple(self._all):
+            if other is not one and not other.paths.isdisjoint(one.paths):
+                other.refuse()
 
     async def _awaited(self, one: Look, ended: asyncio.Event) -> None:
         used_s = silent_s = lasted_s = 0.0
@@ -162,7 +180,30 @@ class Looks:
 
 
 def _new(path: str) -> Look:
-    return Look(os.path.normpath(path))
+    return Look(frozenset({os.path.normpath(path)}))
+
+
+def _without_links(path: str) -> Iterator[str]:
+    """``path`` with one link in it after another resolved, each before its target is touched."""
+    if not os.path.isabs(path):  # noqa: PTH117 - it is text, and may hold what no path has
+        return
+    at, ahead, told, links = "/", path.split("/")[::-1], True, 0
+    while ahead and links < _MOST_LINKS:
+        part = ahead.pop()
+        if part == "..":
+            at = os.path.dirname(at)  # noqa: PTH120
+        elif part not in ("", "."):
+            try:
+                target = os.readlink(os.path.join(at, part))  # noqa: PTH115, PTH118
+            except (OSError, ValueError):
+                at = os.path.join(at, part)  # noqa: PTH118
+            else:
+                at = "/" if target.startswith("/") else at
+                ahead += target.split("/")[::-1]
+                told, links = False, links + 1
+        if not told and ".." not in ahead:
+            told = True
+            yield os.path.normpath(os.path.join(at, *ahead[::-1]))  # noqa: PTH118
 
 
 async def _in_time(event: Coroutine[None, None, object], within_s: float) -> bool:

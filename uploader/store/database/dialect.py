@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import sqlite3
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,6 +40,15 @@ _OS_CAUSES = {
 }
 
 
+#: The threads that are within `store_errors`.
+_asking: set[int] = set()
+
+
+def asks(thread: int) -> bool:
+    """Does the thread of that number use the store at this moment? It may be waiting for it."""
+    return thread in _asking
+
+
 # -- errors ----------------------------------------------------------------------------------
 
 
@@ -48,7 +58,11 @@ def store_errors() -> Iterator[None]:
 
     A wrong statement passes through: it is a bug. What PostgreSQL says of a row that it refuses
     holds the whole row, including the session URI, so it is not passed on (docs/invariants.md §8).
+    Whoever uses the store is within this, so others can see whether a thread `asks`.
     """
+    thread = threading.get_ident()
+    outermost = thread not in _asking
+    _asking.add(thread)
     try:
         yield
     except DBAPIError as error:
@@ -63,6 +77,9 @@ def store_errors() -> Iterator[None]:
         UnicodeDecodeError
     ) as error:  # if the schema is damaged, even the error message may not be text
         raise causes.CORRUPT.error() from error
+    finally:
+        if outermost:
+            _asking.discard(thread)
 
 
 def is_about_a_row(error: DBAPIError) -> bool:
