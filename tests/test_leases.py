@@ -16,8 +16,7 @@ from typing import Any
 
 import pytest
 
-from uploader import files
-from uploader.store.database import mounts
+from uploader import files, mounts
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases")
 DEADLINE_S = 60.0
@@ -25,7 +24,7 @@ DEADLINE_S = 60.0
 ASKED_IN_BETWEEN = """
 import fcntl, os, sys, threading, time
 from pathlib import Path
-from uploader import files
+from uploader import files, mounts
 
 path, real = Path(sys.argv[1]), fcntl.fcntl
 opened = threading.Event()
@@ -48,7 +47,7 @@ def asking(descriptor, verb, *argument):
 fcntl.fcntl = asking
 with files.opened(path) as file:
     began = time.monotonic()
-    files.refuses_lease(file.fileno())
+    files.has_writer(file.fileno())
     assert opened.wait(20)
     print("opened after", time.monotonic() - began)
 """
@@ -66,7 +65,7 @@ def path(tmp_path: Path) -> Path:
 
 def asked(path: Path) -> bool:
     with files.opened(path) as file:
-        return files.refuses_lease(file.fileno())
+        return files.has_writer(file.fileno())
 
 
 @contextmanager
@@ -106,7 +105,7 @@ def test_a_file_that_is_mapped_for_writing_is_refused_although_it_is_closed(path
 
 def test_the_lease_is_given_back_at_once(path: Path) -> None:
     with files.opened(path) as file:
-        assert not files.refuses_lease(file.fileno())
+        assert not files.has_writer(file.fileno())
         assert fcntl.fcntl(file.fileno(), fcntl.F_GETLEASE) == fcntl.F_UNLCK
         os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))  # raises if there is still a lease
 
@@ -127,10 +126,10 @@ def test_a_system_that_does_not_say_is_not_believed(
 
     with path.open("r+b"), files.opened(path) as file:
         monkeypatch.setattr(fcntl, "fcntl", refuse)
-        assert not files.refuses_lease(file.fileno())
+        assert not files.has_writer(file.fileno())
 
 
 def test_other_systems_are_not_asked(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with path.open("r+b"), files.opened(path) as file:
-        assert not files.refuses_lease(file.fileno())
+        assert not files.has_writer(file.fileno())

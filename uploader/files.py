@@ -25,6 +25,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from uploader import mounts
 from uploader.forks import FORKING, keep_from_children
 from uploader.runtime import StopToken, SystemClock
 
@@ -219,14 +220,13 @@ def _in_memory(parts: Iterable[bytes], size_bytes: int) -> int | None:
     return descriptor
 
 
-def refuses_lease(descriptor: int) -> bool:
-    """Does Linux refuse a read lease because the open file is open for writing, or mapped so?
+def has_writer(descriptor: int) -> bool:
+    """Has anybody the open file open for writing, or mapped so? Linux refuses a read lease then.
 
-    A mapping counts although its descriptor is closed. False also if the system does not say: it
-    is another one, the file is another user's, or its file system has no leases. A network's may
-    refuse them for reasons of its own. The lease is given back at once: until then, whoever opens
-    the file for writing waits, and this process gets a signal that is ignored by default, in the
-    place of SIGIO, which would end it.
+    False also if the system does not say: it is another one, the file is another user's, or its
+    file system has no leases, or is one of a network, which refuses them for reasons of its own.
+    The lease is given back at once: until then, whoever opens the file for writing waits, and this
+    process gets a signal that is ignored by default, in the place of SIGIO, which would end it.
     """
     if sys.platform != "linux":
         return False
@@ -234,8 +234,9 @@ def refuses_lease(descriptor: int) -> bool:
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-    except OSError as refusal:  # of the second call: it was taken away meanwhile
-        return refusal.errno == errno.EAGAIN
+    except OSError as refusal:  # of the last call: the lease was taken away meanwhile
+        here = Path(f"/proc/self/fd/{descriptor}")
+        return refusal.errno == errno.EAGAIN and mounts.is_local(here)
     return False
 
 

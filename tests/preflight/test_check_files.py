@@ -20,6 +20,7 @@ from tests.model.build import (
     zipped,
 )
 from uploader.core.job import Kind
+from uploader.files import has_writer
 from uploader.model.folder import scan
 from uploader.preflight.checks import files as module
 from uploader.preflight.registry import findings
@@ -227,3 +228,13 @@ def test_small_files_are_parsed_whole(tmp_path: Path) -> None:
     assert brief(check(tmp_path, {**BASE, "tokenizer.json": broken})) == [
         ("broken_json", E, "tokenizer.json")
     ]
+
+
+def test_a_file_that_a_program_has_open_for_writing_is_warned_of(tmp_path: Path) -> None:
+    model = folder(tmp_path / "model", BASE)
+    with (model / "model.safetensors").open("r+b") as file:
+        if not has_writer(file.fileno()):
+            pytest.skip("this kernel or this file system has no leases")
+        found = findings(scan(model), Kind.BASE)
+    assert brief(found) == [("open_for_writing", W, "model.safetensors")]
+    assert findings(scan(model), Kind.BASE) == []

@@ -10,8 +10,8 @@ from tests.model.build import Brief, brief, check
 from tests.preflight.cases import BAD, GOOD
 from uploader.preflight.registry import CHECKS
 
-#: What takes another folder, a file of 5 TiB or a library is tried with its check.
-ELSEWHERE = {"huge_file", "lora_base", "model_sig"}
+#: What takes another folder, a file of 5 TiB, a writer or a library is tried with its check.
+ELSEWHERE = {"huge_file", "lora_base", "model_sig", "open_for_writing"}
 
 
 @pytest.mark.parametrize("files", GOOD.values(), ids=GOOD)

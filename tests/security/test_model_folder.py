@@ -43,7 +43,7 @@ _ALLOWED = {
     ("sources/snapshot.py", "_copied", "target.open"): "makes a new file, with O_EXCL",
     ("sources/snapshot.py", "_flush", "os.open"): "our own folder, with O_DIRECTORY",
     ("sources/reader.py", "open_source", "source.open"): "the contract of a source",
-    ("intake/kept.py", "_is_unchanged", "source.open"): "the contract of a source",
+    ("intake/kept.py", "_if_unchanged", "source.open"): "the contract of a source",
     ("sources/sha256.py", "fork", "self._hash.copy"): "of a hash",
 }
 AT_ONCE_S = 20.0

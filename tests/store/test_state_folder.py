@@ -15,9 +15,10 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.sqlite import sqlite_url
+from uploader import mounts
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
-from uploader.store.database import migrate, mounts, sqlite
+from uploader.store.database import migrate, sqlite
 from uploader.store.database.dialect import open_engine
 from uploader.store.database.state_folder import new_private_file, private_folder
 from uploader.store.database.workers import exclusive

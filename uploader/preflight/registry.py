@@ -61,6 +61,7 @@ CHECKS = (
     Check(files.huge_file, ALL, REFUSES),
     Check(files.lfs_pointer, ALL, BOTH),
     Check(files.partial_download, ALL, BOTH),
+    Check(files.open_for_writing, ALL, WARNS),
     Check(files.name_collision, ALL, WARNS),
     Check(files.key_file, ALL, WARNS),
     Check(json_files.broken_json, MODELS, BOTH),

@@ -24,7 +24,6 @@ from uploader.model.folder import Folder, scan
 from uploader.model.links import NOTHING, Private, home_of, open_below
 from uploader.model.safetensors import has_sound_header
 from uploader.runtime import StopToken
-from uploader.store.database import mounts
 
 #: Seconds in which a disk that answers has done so.
 _PROMPT_S = 1.0
@@ -66,7 +65,7 @@ class LocalFolder:
             self._refuse_private(file, descriptor)
             found = LocalFile(path, descriptor, stop, linked=is_linked(file.fingerprint))
             # Asked after its time was: who opens it later has to move that before writing.
-            if files.refuses_lease(descriptor) and mounts.is_local(path):
+            if files.has_writer(descriptor):
                 found.fingerprint = written(found.fingerprint)
         except BaseException as error:
             os.close(descriptor)

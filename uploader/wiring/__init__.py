@@ -169,8 +169,9 @@ def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
 
     Raises StoreError if the store is on a disk that may be unsafe and is already damaged.
     """
+    from uploader import mounts
     from uploader.settings.hooks import deaf
-    from uploader.store.database import dialect, mounts, sqlite
+    from uploader.store.database import dialect, sqlite
 
     yield from deaf(settings.hooks)
     doubts = mounts.doubts(settings.state_dir)

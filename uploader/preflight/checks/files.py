@@ -105,6 +105,22 @@ def _unfinished(place: Path) -> int:
         return 0  # not there, or somebody else's
 
 
+def open_for_writing(contents: Contents) -> Iterable[Finding]:
+    """A file that a program has open for writing, as far as Linux says: it may not be complete."""
+    for file in contents.folder.manifest.files:
+        if _has_writer(contents.root / file.path):
+            message = f"{file.path} is open for writing: it may not be complete yet"
+            yield warning("open_for_writing", file.path, message, "wait until it is closed")
+
+
+def _has_writer(path: Path) -> bool:
+    try:
+        with files.opened(path) as file:
+            return files.has_writer(file.fileno())
+    except OSError:
+        return False  # whoever reads it says that it cannot be read
+
+
 def name_collision(contents: Contents) -> Iterable[Finding]:
     """Two names that differ only in letters' case or in the encoding of accents."""
     alike: dict[str, list[str]] = {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
-from uploader import wiring
+from uploader import mounts, wiring
 from uploader.core import addresses
 from uploader.core.doctor_documents import Check, Health
 from uploader.core.errors import UploaderError, UsageError
@@ -16,7 +16,6 @@ from uploader.service.http.door import addresses_of, answers, is_ours
 from uploader.settings.hooks import deaf
 from uploader.settings.load import describe, relative
 from uploader.settings.schema import Settings
-from uploader.store.database import mounts
 from uploader.store.database.sqlite import library_version
 
 _LITTLE_BYTES, _FEW_BYTES = 1 << 30, 64 << 20

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from uploader.core.errors import UsageError
-from uploader.store.database.mounts import refuse_bad
+from uploader.mounts import refuse_bad
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS = 0o077

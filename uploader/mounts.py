@@ -1,4 +1,4 @@
-"""On what kind of disk is the state folder? SQLite needs locks and shared memory that work.
+"""On what kind of disk is a path? SQLite needs locks and shared memory that work.
 
 There are three answers: a local disk, one that certainly breaks a database, and all others, which
 may only look like a disk (docs/architecture.md §9).
