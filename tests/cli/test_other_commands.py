@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
@@ -14,9 +15,12 @@ from typer.main import get_command
 from tests.cli.conftest import Command, ScriptedClock
 from uploader import __version__
 from uploader.cli import app
+from uploader.core.job import Scope
 from uploader.engine.worker import DRAIN_S, Worker
 from uploader.service import daemon
+from uploader.store.database.workers import WorkerLock
 
+BASE_URL = "https://here.example"
 BANNED = re.compile(r"\b(manager|helper|utils?|handler|data|info|task)s?\b", re.IGNORECASE)
 
 
@@ -51,6 +55,35 @@ def test_run_ends_as_its_worker_says(uploader: Command, monkeypatch: pytest.Monk
     monkeypatch.setattr("uploader.service.daemon.run", run)
     assert (uploader("run").code, uploader("run", "--until-idle").code) == (8, 8)
     assert seen == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("scopes", "told"),
+    [
+        ([], ""),
+        ([Scope("https://elsewhere.example"), Scope(only=frozenset({1}))], ""),
+        ([Scope(BASE_URL)], "another worker runs with this state folder, too"),
+        ([Scope(), Scope(BASE_URL)], "2 other workers run with this state folder, too"),
+    ],
+)
+def test_a_worker_says_which_others_take_the_same_jobs(
+    scopes: list[Scope],
+    told: str,
+    store: Path,
+    uploader: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(daemon, "_on_signals", lambda *_: None)
+    monkeypatch.setattr("uploader.service.logs.log_to_stderr", lambda *_, **__: None)
+    monkeypatch.setenv("FIREWORKS_BASE_URL", BASE_URL)
+    caplog.set_level("INFO", "uploader.worker")
+    with ExitStack() as stack:
+        for scope in scopes:
+            stack.enter_context(WorkerLock(store.parent, scope))
+        assert uploader("run", "--until-idle").code == 0
+    said = [line for line in caplog.messages if "with this state folder" in line]
+    assert [line.partition(":")[0] for line in said] == ([told] if told else [])
 
 
 @pytest.mark.parametrize("in_time", [True, False])

@@ -30,6 +30,7 @@ from uploader.service.reload import Configured
 from uploader.service.supervisor import Supervisor
 from uploader.settings.load import HOOKS, supervised
 from uploader.settings.schema import Settings
+from uploader.store.database.workers import living
 from uploader.store.jobs import Jobs
 from uploader.threads import spawn
 
@@ -83,6 +84,8 @@ def run(
         spawn("progress", partial(keep_running, "progress", log_progress, ended, wiring.clock()))
         spawn("drain", lambda: _leave_if_stuck(worker, ended))
         _log.info("worker started, state in %s", settings.state_dir)
+        if others := _others(settings):
+            _log.info("%s with this state folder, too: each job has one worker", others)
         try:
             idle = worker.run(until_idle=until_idle)
         finally:
@@ -93,6 +96,16 @@ def run(
         if until_idle and not idle:
             return 128 + signals[0]  # whoever waits for the jobs must not take that for success
         return _result(jobs, worker.seen, settings.fireworks.base_url) if idle else Exit.OK
+
+
+def _others(settings: Settings) -> str:
+    """Which workers of this machine take the same jobs; empty if there are none."""
+    url = settings.fireworks.base_url
+    scopes = living(settings.state_dir).values()  # of this worker, too
+    count = sum(one.only is None and one.base_url in ("", url) for one in scopes) - 1
+    if count < 1:
+        return ""
+    return "another worker runs" if count == 1 else f"{count} other workers run"
 
 
 @dataclass(slots=True)
