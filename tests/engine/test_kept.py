@@ -52,9 +52,10 @@ def put_bytes(lab: Lab) -> dict[str, int]:
 def test_what_is_unchanged_is_kept_and_never_sent_again(lab: Lab, half: Path) -> None:
     before, files = put_bytes(lab), lab.jobs.files(1)
     job = rescan(lab, half, kept=kept(lab, half))
-    facts = [(file.generation, file.sha256) for file in lab.jobs.files(1)]
-    assert facts == [(None, None), *((file.generation, file.sha256) for file in files[1:])]
-    assert all(None not in known for known in facts[1:])
+    facts = [(file.generation, file.sha256, file.object_path) for file in lab.jobs.files(1)]
+    known = [(file.generation, file.sha256, file.object_path) for file in files]
+    assert facts == [(None, None, None), *known[1:]]
+    assert all(None not in one for one in known[1:])
     assert (job.files_stored, job.bytes_confirmed, job.bytes_sent) == (2, SIZE, 0)
     told = [event for event in lab.jobs.events() if event.kind == "kept"]
     assert [event.path for event in told] == ["b.bin", "c.bin"]

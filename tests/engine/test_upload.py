@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,69 @@ def test_a_move_is_noticed_of_a_session_that_is_being_used(lab: Lab) -> None:
     lab.run()
     assert lab.job().status is Status.DONE, lab.dump()
     assert all("elsewhere" in (file.object_path or "") for file in lab.jobs.files(1))
+
+
+def moves_at(lab: Lab, nth: int, when: Callable[[], bool] = lambda: True) -> None:
+    """From the ``nth`` map of URLs on, which waits for ``when``, every object is elsewhere."""
+    asked: list[str] = []
+
+    def move(name: str) -> None:
+        asked.extend([name] if name == "urls before" else [])
+        if name == "urls before" and len(asked) == nth:
+            lab.until(when)
+            lab.world.config.object_prefix = "elsewhere"
+
+    lab.boundary = move
+
+
+def comes_late(lab: Lab, path: str, *, times: int = 1) -> None:
+    """The file is refused for now, and when it is tried again the URLs are too old."""
+    lab.world.config.url_life_s = 8
+    late = {"do": "status", "status": 503, "retry_after": 20, "match": path, "times": times}
+    lab.world.script.add([{"on": "put" if lab.world.config.url_kind == "put" else "start", **late}])
+
+
+def assert_elsewhere(lab: Lab) -> None:
+    assert lab.job().status is Status.DONE, lab.dump()
+    assert all("/elsewhere/" in (file.object_path or "") for file in lab.jobs.files(1))
+    assert lab.world.report()["urls_calls"] == 2, "the map that says so has the URLs, too"
+
+
+@pytest.mark.parametrize("kind", ["put", "resumable"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_that_is_stored_is_sent_again_if_a_later_map_puts_its_object_elsewhere(
+    lab: Lab, kind: str, workers: int
+) -> None:
+    lab.world.config.url_kind = kind
+    comes_late(lab, "b.bin")
+    moves_at(lab, 2)
+    lab.enqueue(lab.model(a_bin=GRANULE + 1, b_bin=GRANULE))
+    if workers == 2:
+        lab.run_until(lambda: lab.file("a.bin").stored and lab.file("b.bin").failures > 0)
+    lab.run()
+    assert_elsewhere(lab)
+    assert [file.sessions_lost for file in lab.jobs.files(1)] == [1, 0]
+
+
+def test_a_move_is_noticed_of_a_plain_put_that_is_under_way(lab: Lab) -> None:
+    lab.world.config.url_kind = "put"
+    comes_late(lab, "b.bin")
+    moves_at(lab, 2, lambda: lab.file("a.bin").bytes_sent > 0)
+    lab.bytes_per_s = GRANULE
+    lab.enqueue(lab.model(a_bin=SIZE, b_bin=GRANULE))
+    lab.run()
+    assert_elsewhere(lab)
+
+
+def test_a_file_that_is_stored_is_not_sent_again_without_end(lab: Lab) -> None:
+    lab.world.config.url_kind = "put"
+    lab.world.script.add([{"on": "urls", "do": "other-paths", "times": 0}])
+    comes_late(lab, "b.bin", times=0)
+    lab.enqueue(lab.model(a_bin=GRANULE, b_bin=GRANULE))
+    lab.run()
+    reason = lab.job().reason
+    assert (lab.job().status, reason and reason.code) == (Status.FAILED, "urls_mismatch")
+    assert lab.file("a.bin").sessions_lost == 5
 
 
 @pytest.mark.parametrize(

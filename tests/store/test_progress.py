@@ -293,6 +293,19 @@ def test_a_url_for_a_plain_put_makes_its_file_go_by_it(jobs: Jobs, held: Held) -
     assert not jobs.job(held.job.id).plain_put
 
 
+def test_a_file_that_starts_over_goes_the_way_its_new_url_says(held: Held) -> None:
+    open_session(held, PATH, URI, "b/k")
+    file = held.files.drop_session(PATH, "moved", bytes_sent=40, url=PUT_URL)
+    assert (file.mode, file.url, file.session) == (Mode.PUT, PUT_URL, None)
+
+
+def test_where_a_plain_put_stored_its_object_is_known(held: Held) -> None:
+    held.files.keep_urls({PATH: PUT_URL}, NOW)
+    stored = StoredFile(PATH, 9, 50, verified=True, object_path=PUT_URL.object_path)
+    (file,) = held.files.mark_all_stored([stored])
+    assert (file.mode, file.url, file.place) == (Mode.PUT, None, "storage/b/k")
+
+
 def test_a_file_with_a_session_needs_no_url_and_keeps_its_mode(jobs: Jobs, held: Held) -> None:
     open_session(held, PATH, URI, "b/k")
     (file, _) = held.files.keep_urls({PATH: PUT_URL}, NOW)

@@ -185,6 +185,7 @@ class FileState:
     session: SessionUri | None = None
     session_at: datetime | None = None
     url: UploadUrl | None = None
+    #: Where the object is of its session, or of a file that is stored.
     object_path: str | None = None
     sessions: int = 0
     old_sessions_lost: int = 0
@@ -221,6 +222,12 @@ class FileState:
     #: See `core/seal.py`; None if the job table has no secret.
     seal: str | None = None
     address_seal: str | None = None
+
+    @property
+    def place(self) -> str | None:
+        """Host, bucket and key of the object that a transfer of it makes; None if unknown."""
+        url = self.url if self.mode is Mode.PUT else None
+        return url.object_path if url else self.object_path
 
     @property
     def in_doubt(self) -> bool:

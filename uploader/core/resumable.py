@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl, unquote
 from uploader.core.addresses import parts_of
 from uploader.core.errors import JobRefused, UploaderError
 from uploader.core.foreign_json import parsed
-from uploader.core.job import INT64_END
+from uploader.core.job import INT64_END, Mode
 from uploader.core.reasons import Code
 from uploader.core.redact import SignedUrl, foreign_line
 
@@ -69,6 +69,11 @@ class UploadUrl:
     object_path: str
     signed_headers: tuple[str, ...]
     life_s: float | None
+
+    @property
+    def mode(self) -> Mode:
+        """How a file is sent by it."""
+        return Mode.PUT if self.kind is UrlKind.PUT else Mode.SESSION
 
     def headers(self, size_bytes: int) -> dict[str, str]:
         """Exactly the headers the signature covers, with the values it expects.

@@ -12,6 +12,7 @@ from uploader.core.errors import JobRefused, RemoteError, UploaderError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Mode, Reason
 from uploader.core.reasons import Code
+from uploader.core.resumable import UploadUrl
 from uploader.core.retry import Cause, Decision, RetryAt, cause_of
 from uploader.core.upload import Backlog
 from uploader.core.verdict import Call, Verdict
@@ -84,13 +85,14 @@ class Restarts:
             self._held.add_event(EventKind.SESSIONS_LOST, message, path)
         return error
 
-    def moved(self, path: str, bytes_sent: int) -> JobRefused | None:
-        """The object has moved: what an old session completes would be lost.
+    def moved(self, path: str, bytes_sent: int, url: UploadUrl | None) -> JobRefused | None:
+        """The object has moved: what was stored, or an old session completes, would be lost.
 
+        The file goes on by ``url``; without one, by that of the map that is about to be kept.
         Returns the error that ends the job if it moves again and again.
         """
         why = "the service moved the object to another path; the file starts over"
-        file = self._held.files.drop_session(path, why, bytes_sent=bytes_sent, lost=True)
+        file = self._held.files.drop_session(path, why, bytes_sent=bytes_sent, url=url, lost=True)
         self._files.put(file)
         return after_move(file)
 

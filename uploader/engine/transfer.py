@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 
@@ -164,11 +163,11 @@ class Transfer(Errand):
             raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.MISMATCH)
         verified = agreement is Agreement.VERIFIED
         sent = max(self.progress.bytes_sent, whole.offset)
-        stored = StoredFile(self.file.path, whole.crc32c, sent, verified, finished.generation)
-        if self._hashing is None:
-            return stored
-        digest = self._hashing.digest(whole)
-        return replace(stored, sha256=digest, sha256_as_sent=bool(digest) and self._hashing.as_sent)
+        file, hashing = self.file, self._hashing
+        digest = hashing.digest(whole) if hashing else None
+        as_sent = bool(hashing and digest and hashing.as_sent)
+        facts = verified, finished.generation, digest, as_sent, file.place
+        return StoredFile(file.path, whole.crc32c, sent, *facts)
 
     @property
     def _marked(self) -> int:

@@ -273,7 +273,8 @@ class Upload:
         self._last_words.heard(path)
         try:
             if transfer.moved:
-                self._start_over_elsewhere(path, transfer.progress.bytes_sent)
+                url, sent = self._files[path].url, transfer.progress.bytes_sent
+                self._start_over_elsewhere(path, sent, url if self._urls.fresh else None)
             elif transfer.error is not None:
                 file = replace(self._files[path], bytes_sent=transfer.progress.bytes_sent)
                 self._files.put(file)
@@ -343,22 +344,28 @@ class Upload:
             self._urls.postpone(error, self._job.id)
 
     def _keep_urls(self, urls: Mapping[str, UploadUrl], received_s: float) -> None:
-        """Commit a new map, and start over the files whose objects it puts elsewhere."""
+        """Commit a new map, and start over the files whose objects it puts elsewhere.
+
+        Those come first: if it ends in between, the next worker needs a map for them.
+        """
         until = self._urls.receive(urls, received_s)
-        for file in self._held.files.keep_urls(urls, until):
-            self._warn_of_costly_put(file)
-            self._files.put(replace(file, url=urls[file.path]))
         running = {transfer.file.path: transfer for transfer in self._crew.of(Transfer)}
-        moved = (f for f in self._files if f.object_path not in (None, urls[f.path].object_path))
-        for file in tuple(moved):
-            if transfer := running.get(file.path):
+        for file in tuple(self._files):
+            transfer = running.get(file.path)
+            place = transfer.file.place if transfer else file.object_path
+            if place in (None, urls[file.path].object_path):
+                continue
+            if transfer:
                 transfer.moved = True
                 transfer.cut()
             else:
-                self._start_over_elsewhere(file.path, file.bytes_sent)
+                self._start_over_elsewhere(file.path, file.bytes_sent, None)
+        for file in self._held.files.keep_urls(urls, until):
+            self._warn_of_costly_put(file)
+            self._files.put(replace(file, url=urls[file.path]))
 
-    def _start_over_elsewhere(self, path: str, bytes_sent: int) -> None:
-        if (end := self._restarts.moved(path, bytes_sent)) is not None:
+    def _start_over_elsewhere(self, path: str, bytes_sent: int, url: UploadUrl | None) -> None:
+        if (end := self._restarts.moved(path, bytes_sent, url)) is not None:
             self._judge(self._files[path], end, self._job)
 
     def _warn_of_costly_put(self, file: FileState) -> None:

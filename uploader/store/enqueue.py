@@ -176,6 +176,7 @@ def _as_stored(file: FileState) -> dict[str, Any]:
     """What a row says of a verified object of the service."""
     return {
         **NO_SESSION,
+        "object_path": file.object_path,
         "offset": file.size_bytes,
         "offset_crc32c": file.crc32c,
         "mark_bytes": file.size_bytes,

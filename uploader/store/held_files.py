@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Row, Update, bindparam, or_, select, updat
 from uploader.core.events import EventKind
 from uploader.core.job import WRITTEN, FileState, Mode, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
-from uploader.core.resumable import UploadUrl, UrlKind, gets_further
+from uploader.core.resumable import UploadUrl, gets_further
 from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.fence import Fence
 from uploader.store.journal import Transaction, reason_columns, storable
@@ -33,8 +33,7 @@ class FileProgress:
     ``sessions`` is the file's count when the transfer began and fences a late report of an
     earlier session. ``bytes_sent`` is the file's total of this run of the job, not a
     difference. ``awaiting_since``, ``gap`` and ``reached``: as `FileState` has them.
-    ``advanced``: the session confirmed more than ever before since the last report, and not just a
-    few bytes.
+    ``advanced``: since the last report its session got further than ever, not just by a few bytes.
     """
 
     path: str
@@ -61,8 +60,8 @@ class NewSession:
 class StoredFile:
     """A file that the server has completely; ``verified`` if its checksum was equal.
 
-    ``bytes_sent`` is the file's total of this run of the job, ``generation`` the object's, if
-    the server gave one. ``sha256`` and ``sha256_as_sent``: as `FileState` has them.
+    ``bytes_sent`` is the file's total of this run of the job, ``object_path`` where the object is,
+    ``generation`` its own, if the server gave one. The digest: as `FileState` has it.
     """
 
     path: str
@@ -72,6 +71,7 @@ class StoredFile:
     generation: int | None = None
     sha256: str | None = None
     sha256_as_sent: bool = False
+    object_path: str | None = None
 
 
 #: So many rows of a job are written in one transaction: others wait for it.
@@ -101,6 +101,7 @@ _STORE = (
         session_uri=None,
         session_at=None,
         upload_url=None,
+        object_path=bindparam("place"),
         awaiting_since=None,
         offset=files.c.size_bytes,
         offset_crc32c=bindparam("crc"),
@@ -140,7 +141,7 @@ class HeldFiles:
                 "named": path,
                 "url": url.url.reveal(),
                 "sealed": self._seal.address(job_id, path, url.url.reveal()),
-                "by": Mode.PUT if url.kind is UrlKind.PUT else Mode.SESSION,
+                "by": url.mode,
             }
             for path, url in urls.items()
         ]
@@ -219,6 +220,7 @@ class HeldFiles:
                 path,
                 **NO_SESSION,
                 **(self._loss(transaction, path) if lost else {}),
+                **({} if url is None else {"mode": url.mode}),
                 upload_url=address,
                 address_seal=self._seal.address(self._job_id, path, address),
                 bytes_sent=bytes_sent,
@@ -237,6 +239,7 @@ class HeldFiles:
                 "crc": new.crc32c,
                 "sent": new.bytes_sent,
                 "proven": new.verified,
+                "place": new.object_path,
                 "version": new.generation,
                 "digest": new.sha256,
                 "as_sent": new.sha256_as_sent,
@@ -265,8 +268,7 @@ class HeldFiles:
                 not_before=not_before,
                 last_error=storable(reason.message),
             )
-            kind, why = EventKind.FILE_FAILED, reason.message
-            self._fence.tell(transaction, kind, why, path, reason.code)
+            self._fence.tell(transaction, EventKind.FILE_FAILED, reason.message, path, reason.code)
             return file
 
     def reidentify(
