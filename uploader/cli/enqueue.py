@@ -13,6 +13,7 @@ from uploader import wiring
 from uploader.cli import options
 from uploader.cli.failures import Failures, reporting, unfinished
 from uploader.cli.findings import print_findings, print_plan
+from uploader.cli.looking import looking
 from uploader.cli.render import no_worker, readers
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, print_note, width
@@ -98,8 +99,8 @@ class _Enqueue:
         from uploader.intake.plan import planned  # slow to import
 
         service = wiring.service(self.settings) if self.online else None
-        now = wiring.clock().now()
-        plan = planned(request, self.settings, store.glimpse(), now, print_findings, service)
+        now, known = wiring.clock().now(), store.glimpse()
+        plan = planned(request, self.settings, known, now, print_findings, service, looking=looking)
         if self.dry_run:
             _check_known(store, plan)
             self.plans.append(plan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ from uploader.cli import options
 from uploader.cli.failures import fail
 from uploader.cli.findings import in_flags, print_findings, print_left_out, total_of
 from uploader.cli.flags import spelled
+from uploader.cli.looking import looking
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_wrapped, print_note_wrapped, width
 from uploader.core.documents import preflight_document
@@ -71,8 +73,9 @@ def _inspect(
 
     settings = settings_of(context)
     with wiring.Store(settings) as store:
-        now = wiring.clock().now()
-        seen = intake.inspect(request, settings, store.glimpse(), now, rate_bps=rate_bps)
+        now, jobs = wiring.clock().now(), store.glimpse()
+        look = partial(intake.inspect, request, settings, jobs, now, rate_bps=rate_bps)
+        seen = looking(request.path, look)
     try:
         if online:
             seen = intake.ask(request, seen, settings, wiring.service(settings))

@@ -14,6 +14,7 @@ from uploader.cli import options
 from uploader.cli.failures import Failures, reporting, unfinished
 from uploader.cli.findings import print_findings
 from uploader.cli.live import live
+from uploader.cli.looking import looking
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, print_note, print_note_wrapped
 from uploader.cli.wait import print_hints, results, told
@@ -88,8 +89,8 @@ class _Upload:
         from uploader.intake.plan import planned  # slow to import
 
         service = wiring.service(self.settings) if self.online else None
-        now = wiring.clock().now()
-        plan = planned(request, self.settings, store.glimpse(), now, print_findings, service)
+        now, known = wiring.clock().now(), store.glimpse()
+        plan = planned(request, self.settings, known, now, print_findings, service, looking=looking)
         jobs = store.create()
         job_id, created = plan.enqueue(jobs, wiring.clock().now())
         job = jobs.job(job_id)

@@ -30,6 +30,8 @@ from uploader.preflight.registry import overrule
 from uploader.sources.snapshot import Snapshots
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from uploader.remote.fireworks import Fireworks
     from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
@@ -149,22 +151,24 @@ def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
     return Plan(new, seen, _snapshots(settings) if request.snapshot else None)
 
 
-def planned(
+def planned(  # noqa: PLR0913 - whom it asks and tells, and where it may wait
     request: EnqueueRequest,
     settings: Settings,
     jobs: Jobs | None,
     now: datetime,
     refused: Callable[[Inspection], object] = lambda _: None,
     service: Fireworks | None = None,
+    *,
+    looking: Callable[[Path, Callable[[], Inspection]], Inspection] = lambda _, look: look(),
 ) -> Plan:
-    """`inspect`, `ask` if there is a ``service``, then `plan`.
+    """`inspect`, `ask` if there is a ``service``, then `plan`; ``looking`` carries out the first.
 
     If no job can be made, ``refused`` is told what was found first. Whether the id is free is not
     asked if ``jobs`` has the same job already: it may be that job's own model.
 
     Raises UsageError, NotFound, PreflightRefused.
     """
-    seen = inspect(request, settings, jobs, now)
+    seen = looking(request.path, lambda: inspect(request, settings, jobs, now))
     try:
         if service is not None:
             ours = _is_known(request, seen, settings, jobs)
