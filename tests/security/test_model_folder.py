@@ -39,7 +39,7 @@ _ALLOWED = {
     ("model/safetensors.py", "_read", "safe_open"): "of what is open",
     ("model/pickled.py", "_check_zip", "ZipFile"): "of what is open",
     ("sources/local.py", "is_sound", "os.fdopen"): "a descriptor",
-    ("sources/snapshot.py", "_copied", "os.fdopen"): "a descriptor",
+    ("sources/snapshot.py", "_content", "os.fdopen"): "a descriptor",
     ("sources/snapshot.py", "_copied", "target.open"): "makes a new file, with O_EXCL",
     ("sources/snapshot.py", "_flush", "os.open"): "our own folder, with O_DIRECTORY",
     ("sources/reader.py", "open_source", "source.open"): "the contract of a source",

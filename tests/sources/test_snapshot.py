@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from uploader.core.errors import SourceChanged, UsageError
 from uploader.core.job import FileState, Manifest, ManifestFile
+from uploader.files import has_writer
 from uploader.model.fingerprint import fingerprint_of
 from uploader.runtime import StopToken
+from uploader.sources import snapshot
 from uploader.sources.local import LocalFolder
 from uploader.sources.reader import Reader
 from uploader.sources.snapshot import COPIED_BELOW_BYTES, MOST_COPIED_BYTES, Snapshots
@@ -60,6 +64,29 @@ def test_a_copy_is_not_taken_for_a_file_that_was_touched(snapshots: Snapshots, r
     assert manifest.root == listed.root
     for before, now in zip(listed.files, manifest.files, strict=True):
         assert listed.same(before.fingerprint, now.fingerprint)
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_small_file_that_is_mapped_for_writing_is_not_copied_while_it_changes(
+    snapshots: Snapshots, root: Path, monkeypatch: pytest.MonkeyPatch, writes: bool
+) -> None:
+    path, read = root / "config.json", snapshot._content
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        if not has_writer(file.fileno()):
+            pytest.skip("this kernel or this file system has no leases")
+        mapped[:] = b"[]"  # from now on no store moves its time
+        os.utime(path, ns=(1, 1))
+        listed = LocalFolder(root).list().manifest
+
+        def reading(descriptor: int) -> bytes:
+            content = read(descriptor)
+            mapped[:] = b"{}" if writes else mapped[:]
+            return content
+
+        monkeypatch.setattr(snapshot, "_content", reading)
+        refused = pytest.raises(SourceChanged, match="changed while")
+        with refused if writes else nullcontext(), snapshots.taking(listed) as (kept, _):
+            assert (Path(kept) / "config.json").read_bytes() == b"[]"
 
 
 def test_every_file_is_the_one_that_was_listed(snapshots: Snapshots, root: Path) -> None:

@@ -29,7 +29,7 @@ from pathlib import Path
 from uploader.core.errors import SourceChanged, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
-from uploader.files import LockFile, NotAFile
+from uploader.files import LockFile, NotAFile, has_writer
 from uploader.model.fingerprint import fingerprint_of, is_linked
 from uploader.runtime import Clock
 from uploader.sources.local import opened
@@ -213,10 +213,15 @@ def _opened(root: Path, file: ManifestFile) -> Iterator[int]:
 
 
 def _copied(descriptor: int, target: Path, file: ManifestFile) -> bool:
-    """Copy a small file with its modification time; False if it is not that file, or changes."""
-    with os.fdopen(descriptor, "rb", closefd=False) as reader:
-        content = reader.read(COPIED_BELOW_BYTES)
-        facts = os.fstat(descriptor)
+    """Copy a small file with its modification time; False if it is not that file, or changes.
+
+    If somebody has it open for writing, its time says nothing: then it is read twice.
+    """
+    written = has_writer(descriptor)
+    content = _content(descriptor)
+    if written and _content(descriptor) != content:
+        return False
+    facts = os.fstat(descriptor)
     if not _is(facts, file):
         return False
     with target.open("xb") as writer:
@@ -225,6 +230,12 @@ def _copied(descriptor: int, target: Path, file: ManifestFile) -> bool:
         os.utime(writer.fileno(), ns=(facts.st_atime_ns, facts.st_mtime_ns))
         os.fsync(writer.fileno())
     return len(content) == file.size_bytes
+
+
+def _content(descriptor: int) -> bytes:
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(descriptor, "rb", closefd=False) as reader:
+        return reader.read(COPIED_BELOW_BYTES)
 
 
 def _is(facts: os.stat_result, file: ManifestFile) -> bool:
