@@ -80,7 +80,8 @@ def test_a_small_file_that_is_mapped_for_writing_is_not_copied_while_it_changes(
 
         def reading(descriptor: int) -> bytes:
             content = read(descriptor)
-            mapped[:] = b"{}" if writes else mapped[:]
+            if writes:
+                mapped[:] = b"{}"
             return content
 
         monkeypatch.setattr(snapshot, "_content", reading)
