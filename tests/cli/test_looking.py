@@ -39,12 +39,17 @@ sys.exit(__main__.main())
 """
 
 
-@pytest.mark.parametrize("command", ["enqueue", "preflight", "upload"])
+@pytest.mark.parametrize("command", ["enqueue", "preflight", "upload", "verify"])
 def test_ctrl_c_ends_a_command_at_once_although_its_disk_does_not_answer(
-    command: str, model: Path
+    command: str, model: Path, uploader: Command, finish: Callable[[str], None]
 ) -> None:
-    words = [sys.executable, "-c", _HANGING, command, str(model)]
+    uploader("enqueue", model)
+    finish("done")
+    given = "1" if command == "verify" else str(model)
+    words = [sys.executable, "-c", _HANGING, command, given]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        late = threading.Timer(_DEADLINE_S, one.kill)
+        late.start()
         try:
             assert one.stderr
             assert one.stderr.readline() == f"the disk of {model} {_SAYS}\n"
@@ -53,6 +58,7 @@ def test_ctrl_c_ends_a_command_at_once_although_its_disk_does_not_answer(
             assert one.wait(_DEADLINE_S) == 130
             assert time.monotonic() - began_s < _DEADLINE_S / 2
         finally:
+            late.cancel()
             one.kill()
 
 

@@ -13,6 +13,7 @@ import typer
 from uploader import wiring
 from uploader.cli import completion
 from uploader.cli.failures import fail
+from uploader.cli.looking import looking
 from uploader.cli.options import AsJson, OneJob
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_plain, out_wrapped, width
@@ -140,7 +141,7 @@ def _differences(
         finally:
             service.close()
     with _progress(proof.size_bytes) as read:
-        yield from compare_files(proof, root, read)
+        yield from looking(root, lambda: [*compare_files(proof, root, read)])
 
 
 def _print(found: list[Difference], proof: Proof) -> None:
