@@ -39,14 +39,21 @@ sys.exit(__main__.main())
 """
 
 
-@pytest.mark.parametrize("command", ["enqueue", "preflight", "upload", "verify"])
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        *(("enqueue MODEL", ""), ("preflight MODEL", ""), ("upload MODEL", "")),
+        *(("verify 1", "done"), ("retry 1 --rescan", "failed")),
+    ],
+)
 def test_ctrl_c_ends_a_command_at_once_although_its_disk_does_not_answer(
-    command: str, model: Path, uploader: Command, finish: Callable[[str], None]
+    command: str, status: str, model: Path, uploader: Command, finish: Callable[[str], None]
 ) -> None:
-    uploader("enqueue", model)
-    finish("done")
-    given = "1" if command == "verify" else str(model)
-    words = [sys.executable, "-c", _HANGING, command, given]
+    if status:
+        assert uploader("enqueue", model).code == 0
+        finish(status)
+    given = [str(model) if word == "MODEL" else word for word in command.split()]
+    words = [sys.executable, "-c", _HANGING, *given]
     with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
         late = threading.Timer(_DEADLINE_S, one.kill)
         late.start()

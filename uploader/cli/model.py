@@ -12,6 +12,7 @@ import typer
 from uploader import wiring
 from uploader.cli import options
 from uploader.cli.grammar import Commands
+from uploader.cli.looking import looking
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import (
     out,
@@ -155,7 +156,8 @@ def adopt(
     settings, now = settings_of(context), wiring.clock().now()
     with _asked(settings) as (service, own), wiring.Store(settings) as store:
         request = wanted.request(path, *_named(name, own))
-        plan = adopted(request, settings, store.glimpse(), now, service, print_findings)
+        known = store.glimpse()
+        plan = adopted(request, settings, known, now, service, print_findings, looking=looking)
         job_id = make_job(store, plan, as_json=as_json)
         if store.need().job(job_id).status in (Status.FAILED, Status.BLOCKED):
             print_note(f"`uploader retry {job_id}` goes on with it")

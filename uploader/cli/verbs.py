@@ -11,6 +11,7 @@ from uploader import wiring
 from uploader.cli import completion
 from uploader.cli.each import Asked, each, is_over, stands_still, would_change
 from uploader.cli.findings import print_findings
+from uploader.cli.looking import looking
 from uploader.cli.options import AsJson, Every, JobsOrAll
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import print_note
@@ -172,7 +173,7 @@ def _start_over(
     clock = wiring.clock()
     begun, seen = start_over(
         jobs, jobs.sealed(job), settings, clock,
-        replace=replace, allow=allow, refused=print_findings, reads=reads,
+        replace=replace, allow=allow, refused=print_findings, reads=reads, looking=looking,
     )  # fmt: skip
     print_findings(seen)
     total = size(begun.bytes_total)

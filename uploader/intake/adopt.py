@@ -15,7 +15,7 @@ from uploader.core.reasons import Code
 from uploader.core.remote_model import RemoteModel, refuse_different, refuse_ready
 from uploader.core.verdict import Verdict
 from uploader.intake.inspect import Inspection
-from uploader.intake.plan import Plan, planned
+from uploader.intake.plan import Looking, Plan, here, planned
 from uploader.intake.request import EnqueueRequest
 
 if TYPE_CHECKING:
@@ -35,13 +35,15 @@ def standing(service: Fireworks, account: str, model_id: str) -> RemoteModel:
         raise NotFound(f"there is no model {model_id} in account {account}", hint=hint) from None
 
 
-def adopted(
+def adopted(  # noqa: PLR0913 - whom it asks and tells, and where it may wait
     request: EnqueueRequest,
     settings: Settings,
     jobs: Jobs | None,
     now: datetime,
     service: Fireworks,
     refused: Callable[[Inspection], object] = lambda _: None,
+    *,
+    looking: Looking = here,
 ) -> Plan:
     """The plan of a job that goes on with the model which the request names by account and id.
 
@@ -54,7 +56,7 @@ def adopted(
     model = standing(service, account, model_id)
     refuse_ready(name, model, f"it has its files: `uploader model show {model_id}`")
     # Without the account, which is the default, it is the same job as `enqueue` makes.
-    plan = planned(replace(request, account=None), settings, jobs, now, refused)
+    plan = planned(replace(request, account=None), settings, jobs, now, refused, looking=looking)
     plan = replace(plan, new=replace(plan.new, account=account))
     refuse_different(plan.new, model)
     return plan

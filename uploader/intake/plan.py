@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from uploader.core.documents import PlanDocument, plan_document
 from uploader.core.errors import UploaderError, UsageError
@@ -35,6 +35,20 @@ if TYPE_CHECKING:
     from uploader.remote.fireworks import Fireworks
     from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
+
+_A = TypeVar("_A")
+
+
+class Looking(Protocol):
+    """How a folder is looked at, whose disk may not answer."""
+
+    def __call__(self, path: Path, look: Callable[[], _A], /) -> _A:
+        """What ``look`` returns about the folder ``path``; raises what it raises."""
+
+
+def here(_: Path, look: Callable[[], _A], /) -> _A:
+    """In the caller's own thread, for as long as it takes."""
+    return look()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +173,7 @@ def planned(  # noqa: PLR0913 - whom it asks and tells, and where it may wait
     refused: Callable[[Inspection], object] = lambda _: None,
     service: Fireworks | None = None,
     *,
-    looking: Callable[[Path, Callable[[], Inspection]], Inspection] = lambda _, look: look(),
+    looking: Looking = here,
 ) -> Plan:
     """`inspect`, `ask` if there is a ``service``, then `plan`; ``looking`` carries out the first.
 
