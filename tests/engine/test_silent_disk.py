@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,31 @@ def test_a_job_that_is_paused_while_its_disk_is_silent_sends_nothing_once_it_ans
     lab.run_until(reached)
     assert lab.job(bad).status is Status.PAUSED
     assert lab.object("a.bin", "bad")["body_bytes_read"] == 0
+
+
+def test_a_cancelled_job_whose_disk_is_silent_leaves_the_name_of_its_model_to_others(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, silence: Silence, bad: int
+) -> None:
+    """And is cleaned up after, although its thread hangs for as long as the disk does."""
+    silence.hush(monkeypatch, "block", lambda: lab.object("a.bin", "bad")["persisted"])
+    lab.run_until(lambda: lab.job(bad).stage is Stage.UPLOAD)
+    new = lab.new_job(lab.model("elsewhere", a_bin=SIZE, b_bin=SIZE, c_bin=SIZE))
+    new = replace(new, model_id="bad", create_body={**new.create_body, "modelId": "bad"})
+    later: list[int] = []
+
+    def reached() -> bool:
+        if lab.job(bad).reason and not later:
+            lab.jobs.apply(bad, Verb.CANCEL, lab.clock.now())
+            later.append(lab.jobs.enqueue(new, lab.clock.now())[0])
+        if later and lab.job(later[0]).status is Status.DONE and "closed" in lab.kinds(bad):
+            assert lab.clock.boot_s() < LONG_S
+            silence.over.set()
+        return silence.over.is_set()
+
+    lab.run_until(reached)
+    assert silence.calls
+    lab.assert_ready(later[0])
+    assert lab.job(bad).lease is None
 
 
 def test_who_has_lost_its_slot_meanwhile_waits_for_another_after_its_put(

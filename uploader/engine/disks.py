@@ -3,7 +3,8 @@
 Nothing ends a call to a hung file server, nor the thread in it. But a transfer gives its slot back,
 and a job its place among the jobs at work. Nothing new is begun for such a job, so that its waiting
 threads stay as few as it had files in flight. It keeps its lease: its threads go on by themselves,
-and another worker of the same machine would get no answer either.
+and another worker of the same machine would get no answer either. Only if it is cancelled, it gives
+its lease up once its connections are cut: cleaning up after it needs no disk.
 
 A disk that answers, but slowly, is not waited for in vain: its job goes on as before, and slots
 change hands by themselves (`core/turns.py`). But it gives its place up, too: otherwise as many such

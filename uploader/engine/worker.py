@@ -20,7 +20,8 @@ is ever joined: a drain waits for `_runs` to become empty, for a limited time.
 Orders that matter.
 1. The moment at which a lease ends is taken *before* it is asked for: the store's end is later.
 2. A lease without a run is released, and a run without a lease is stopped: `_watch` and `_renew`
-   look at both, since either may be lost alone.
+   look at both, since either may be lost alone. Of a cancelled job, a run that was cut and waits
+   for a silent disk counts as none.
 3. Stop, then cut: a stopped thread has `GRACE_S` to reach a block boundary, which costs nothing;
    then its sockets are shut down, which costs what was not confirmed.
 4. `wake` is cleared before the loop looks at its runs: one that ends later sets it again.
@@ -291,6 +292,7 @@ class Worker:
         context, boot_s = self._context, self._context.clock.boot_s()
         self._handle_clock_set_back()
         changed = context.changed()
+        self._cut_after_grace(boot_s)
         if changed or self._watching().due(boot_s):
             context.claims.reap(context.alive)
             self._watch(boot_s)
@@ -298,7 +300,6 @@ class Worker:
             self._renew(boot_s)
         if not self._healing.busy and self._duties.healing.due(boot_s):
             self._healing.start()
-        self._cut_after_grace(boot_s)
         runs = tuple(self._runs.values())
         told = [run for run in runs if run.look_at_disk(boot_s)]
         return changed or bool(told) or any(run.slowed for run in runs)
@@ -323,14 +324,27 @@ class Worker:
         self._set_ahead = ahead
 
     def _watch(self, boot_s: float) -> None:
-        """Stop every run whose job a user paused or ended; release leases without a run."""
+        """Stop every run whose job a user paused or ended; release leases that nobody needs."""
         leases = self._context.claims.leases_of(self._context.owner)
         for lease, run in tuple(self._runs.items()):
             taken_away = leases.get(lease) in (Status.PAUSED, Status.CANCELLED)
             if lease not in leases or (taken_away and not run.closing):
                 run.stop(boot_s)
-        if orphaned := [lease for lease in leases if lease not in self._runs]:
-            self._context.claims.release(orphaned)
+        free = [lease for lease, status in leases.items() if self._is_free(lease, status, boot_s)]
+        if free:
+            self._context.claims.release(free)
+
+    def _is_free(self, lease: Lease, status: Status, boot_s: float) -> bool:
+        """Has it no run, or only one that was cut and hangs in a disk, of a cancelled job?
+
+        Its sessions are ended then, and others may have the name of its model, although that thread
+        is there for as long as the disk does not answer.
+        """
+        run = self._runs.get(lease)
+        if run is None:
+            return True
+        is_cut = run.stopped_s is not None and boot_s - run.stopped_s >= GRACE_S
+        return status is Status.CANCELLED and not run.closing and is_cut and run.held_up
 
     def _renew(self, boot_s: float) -> None:
         """Renew the leases: a run whose lease is still ours goes on; one that has lost it stops."""
