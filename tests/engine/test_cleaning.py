@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.job import Stage
 from uploader.core.lifecycle import Verb
 from uploader.core.resumable import SESSION_LIFE_S
-from uploader.engine.job_run import CLEANING_S
+from uploader.engine.leftovers import CLEANING_S
+from uploader.store.tables import leftovers
 
 FILES: Any = {f"f{number:02}_bin": 9 * GRANULE for number in range(20)}
 #: How long storage takes to end one session.
@@ -19,7 +21,10 @@ SLOW_S = 25.0
 
 def left(lab: Lab, *ids: int) -> int:
     """Sessions that these jobs still have."""
-    return sum(file.session is not None for job_id in ids for file in lab.jobs.files(job_id))
+    with lab.engine.connect() as connection:
+        to_end = select(func.count()).where(leftovers.c.job_id.in_(ids))
+        count: int = connection.execute(to_end).scalar_one()
+    return count + sum(bool(file.session) for job_id in ids for file in lab.jobs.files(job_id))
 
 
 def given_up(lab: Lab, *names: str, delete_remote: bool = False, **sizes: int) -> list[int]:

@@ -306,7 +306,8 @@ class Store(RuleBasedStateMachine):
         except LeaseLost:
             assert self._look() == self.before, "a refused write changed something"
             status = self.before.jobs[held.job.id].status if holds else None
-            assert status is not Status.ACTIVE or write in (WRITES["close"], WRITES["end_model"])
+            closing = [WRITES[name] for name in ("close", "end_model", "leave_sessions")]
+            assert status is not Status.ACTIVE or write in closing
         except (ValueError, UsageError, StoreError) as error:
             if isinstance(error, StoreError) and not error.is_about_rows:
                 raise

@@ -46,7 +46,7 @@ def _assert_history(lab: SimLab, job_id: int) -> None:
 def assert_no_secret(lab: SimLab) -> None:
     """In no column but those of the session and the URL; a finished job has not even those."""
     with lab.engine.connect() as connection:
-        for table in ("jobs", "files", "events"):
+        for table in ("jobs", "files", "leftovers", "events"):
             for row in connection.execute(text(f"SELECT * FROM {table}")).mappings():
                 for column, value in row.items():
                     if column not in ("session_uri", "upload_url"):

@@ -123,7 +123,9 @@ def _one_database(postgresql: Cluster, migrated: str) -> Iterator[Engine]:
 def emptied_engine(_one_database: Engine) -> Engine:
     """One database for many tests: a fresh one for each would take longer than they do."""
     with writing(_one_database).begin() as connection:
-        connection.execute(text("TRUNCATE jobs, files, events, hooks, deliveries RESTART IDENTITY"))
+        connection.execute(
+            text("TRUNCATE jobs, files, events, leftovers, hooks, deliveries RESTART IDENTITY")
+        )
     return _one_database
 
 

@@ -17,11 +17,13 @@ from uploader.core.resumable import read_url
 from uploader.store.claims import Claims
 from uploader.store.held import Held
 from uploader.store.held_files import FileProgress, HeldFiles
+from uploader.store.leftovers import Leftover
 
 LATER = NOW + timedelta(seconds=5)
 REASON = Reason("net", "reset")
 PATH = "config.json"
 URL = read_url("https://storage.example/b/k")
+LEFTOVER = Leftover(1, 1, PATH, SessionUri("u"))
 ROW = FileProgress(PATH, 0, PrefixCrc(), PrefixCrc(), 1)
 
 Write = Callable[[Held], Any]
@@ -45,6 +47,7 @@ FACTS: dict[str, Write] = {
     "release": lambda held: held.release(),
     "mark_deleted": lambda held: held.mark_deleted(),
     "add_event": lambda held: held.add_event(EventKind.LEFT_OPEN, "message"),
+    "end_leftovers": lambda held: held.end_leftovers([], [(LEFTOVER, "why")]),
 }
 FILES: dict[str, Write] = {
     "open_sessions": lambda held: open_session(held, PATH, SessionUri("u"), "b/k"),
@@ -57,8 +60,8 @@ FILES: dict[str, Write] = {
     "report_progress": lambda held: held.files.report_progress([ROW], 1.0),
 }
 CLOSED: dict[str, Write] = {
-    "end_sessions": lambda held: held.end_sessions([PATH]),
-    "end_model": lambda held: held.end_model(deleted=True),
+    "leave_sessions": lambda held: held.leave_sessions(),
+    "end_model": lambda held: held.end_model(),
     "close": lambda held: held.close(),
 }
 ALL = TRANSITIONS | FACTS | FILES | CLOSED

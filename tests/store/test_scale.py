@@ -88,8 +88,17 @@ def fill(engine: Engine, count: int, only: Collection[str] = ()) -> None:
 
 
 Act = Callable[[Claims, Jobs], object]
+
+
+def _take_a_name(claims: Claims, _: Jobs) -> None:
+    if held := claims.claim("you", BASE_URL, POOL, 60):  # those of a small store may be taken
+        assert held.take_name("acme") == []
+        held.release()
+
+
 ACTS: dict[str, Act] = {
     "claim": lambda claims, _: claims.claim("you", BASE_URL, POOL, 60),
+    "claim, take the name": _take_a_name,
     "claim nothing": lambda claims, _: claims.claim("you", "https://nowhere.example", POOL, 60),
     "claim cancelled": lambda claims, _: claims.claim_cancelled("you", BASE_URL, 60),
     "leases of": lambda claims, _: claims.leases_of("me"),

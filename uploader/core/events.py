@@ -83,7 +83,7 @@ class EventKind(StrEnum):
     LEFT_OPEN = (
         "left_open",
         Teller.JOB,
-        "the service refuses to end, or delete, what a cancelled job left",
+        "the service refuses to end, or delete, what a job, or an earlier run, left",
     )
     MODEL_KEPT = (
         "model_kept",

@@ -166,7 +166,7 @@ class Code(Coded):
     CLEANING_FIRST = (
         "cleaning_first",
         Status.ACTIVE,
-        "The sessions of a cancelled job for the same model are ended first.",
+        "Sessions that other jobs, or earlier runs, left open for the model are ended first.",
         "nothing needs to be done: the job goes on by itself",
     )
     SOURCE_DAMAGED = (

@@ -335,13 +335,22 @@ def decide(
 ) -> Decision:
     """What to do about ``error``, the ``failures``-th of its cause without confirmed progress."""
     reason = reason_of(error)
-    if isinstance(error, RemoteError) and error.verdict is Verdict.BLOCKED:
+    if _needs_human(error):
         return Block(reason)
     cause = cause_of(error)
     if cause is None or (cause.tries is not None and failures >= cause.tries):
         return Fail(reason)
     wish = error.retry_after_s if isinstance(error, RemoteError) else None
     return RetryAt(now + timedelta(seconds=backoff.delay_s(failures, jitter, wish)), reason)
+
+
+def is_final(error: Exception) -> bool:
+    """Would no later try help, not even once a human has seen to the account?"""
+    return cause_of(error) is None and not _needs_human(error)
+
+
+def _needs_human(error: Exception) -> bool:
+    return isinstance(error, RemoteError) and error.verdict is Verdict.BLOCKED
 
 
 def reason_of(error: Exception) -> Reason:

@@ -76,8 +76,12 @@ class Seal:
     def holds_address(self, file: FileState) -> bool:
         """Was the address to which the file goes, if there is one, written with the secret?"""
         found = (file.session and file.session.reveal(), file.url and file.url.url.reveal())
-        seals = [self.address(file.job_id, file.path, one) for one in found if one]
-        return all(_same(own, file.address_seal) for own in seals)
+        addresses = [one for one in found if one]
+        return all(self.holds(file.job_id, file.path, one, file.address_seal) for one in addresses)
+
+    def holds(self, job_id: int, path: str, address: str, seal: str | None) -> bool:
+        """Is ``seal`` what `address` makes of that address?"""
+        return _same(self.address(job_id, path, address), seal)
 
     def _over(self, *words: object) -> str | None:
         if self.secret is None:

@@ -7,24 +7,22 @@ from contextlib import closing
 from datetime import timedelta
 
 from uploader.core.errors import (
-    JobRefused,
     LeaseLost,
     RemoteError,
     Stopped,
     StoreError,
     UploaderError,
 )
-from uploader.core.events import EventKind
-from uploader.core.job import UNKNOWN_ACCOUNT, FileState, Job, Reason, Stage, Status
+from uploader.core.job import UNKNOWN_ACCOUNT, Job, Reason, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.remote_model import refuse_different
-from uploader.core.resumable import SESSION_LIFE_S
-from uploader.core.retry import Block, Decision, Fail, RetryAt
+from uploader.core.retry import Block, Decision, Fail, RetryAt, is_final
 from uploader.core.verdict import Verdict
 from uploader.engine.accounts import refuse_key_of_another, refuse_worker_of_another
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import PATIENCE_S, silent, slow
 from uploader.engine.endings import ModelUsedUp
+from uploader.engine.leftovers import Ending
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
 from uploader.remote.fireworks import Fireworks
@@ -32,12 +30,8 @@ from uploader.runtime import METERS, StopToken, bind, log_end
 from uploader.sources.reader import source_of
 from uploader.store.held import Held
 
-#: For how long a worker ends the sessions of a cancelled job before it is another one's turn.
-CLEANING_S = 60.0
 #: How long a job waits for another one that may be deleting the model of its name.
 _DELETING = timedelta(seconds=2)
-#: After so many sessions that could not be ended it waits, as after any failure.
-_MOST_REFUSED = 10
 
 _log = logging.getLogger(__name__)
 
@@ -152,17 +146,14 @@ class JobRun:
     def _create(self, control: Fireworks) -> bool:
         """POST the model; a 409 is a success if the existing model fits (docs/life.md §2).
 
-        False if a cancelled job may be deleting the model of that name just now.
+        False if what others left open for the model has not been ended by now.
         """
         if self._job.account == UNKNOWN_ACCOUNT:
             account = self._context.account or control.account()
             self._job = self.held.adopt_account(account)
         else:
             refuse_key_of_another(self._job, control)
-        if not self.held.take_name(self._job.account):
-            code = Code.CLEANING_FIRST
-            reason = Reason(code, code.meaning, code.hint)
-            self.held.wait_until(self._context.clock.now() + _DELETING, reason)
+        if not self._end_leftovers():
             return False
         if self._job.replace_first:
             self._replace(control)
@@ -175,6 +166,29 @@ class JobRun:
             refuse_different(self._job, control.get(self._job.account, self._job.model_id))
             created = False
         self._job = self.held.enter_upload(created=created)
+        return True
+
+    def _end_leftovers(self) -> bool:
+        """End what is still open of earlier runs and other jobs; False if the job waits for it."""
+        code, known, clock = Code.CLEANING_FIRST, self._job.reason, self._context.clock
+        ending = Ending(self._context, self.held, self._stop)
+        while found := self.held.take_name(self._job.account):
+            if not ending.end(found):
+                break
+        if ending.error is not None:
+            failures = self._job.failures + 1
+            decision = self._context.decide(ending.error, failures, self._job.id)
+            why = f"{code.meaning.removesuffix('.')}: {decision.reason.message}"
+            if isinstance(decision, RetryAt):
+                self.held.retry_at(decision.at, Reason(code, why, decision.reason.hint))
+                return False
+            ending.give_up()
+        if found is None or found:
+            pause = _DELETING if found is None else timedelta(0)  # others that wait come first
+            told = known is not None and known.code == code  # and perhaps more exactly
+            reason = None if told else Reason(code, code.meaning, code.hint)
+            self.held.wait_until(clock.now() + pause, reason)
+            return False
         return True
 
     def _replace(self, control: Fireworks) -> None:
@@ -212,72 +226,35 @@ class JobRun:
 
         Neither waits for the other. Raises what was said last of what may be tried again later.
         """
-        errors, all_tried = self._end_sessions()
+        ending = Ending(self._context, self.held, self._stop)
+        while found := self.held.leave_sessions():
+            if not ending.end(found):
+                break
+        error = ending.error
         if self._job.delete_on_cancel and self._job.created_remotely:
             try:
                 self._delete_for_good(control)
-            except RemoteError as error:
-                errors.append(error)
-        if errors:
-            raise errors[-1]
-        if all_tried:
-            self.held.close()
-        else:
+            except RemoteError as kept:
+                error = kept
+        if error is not None:
+            raise error
+        if found:
             self.held.wait_until(self._context.clock.now())  # the others that wait come first
-
-    def _end_sessions(self) -> tuple[list[UploaderError], bool]:
-        """What may pass of what kept sessions open; and was there time enough for all of them?
-
-        One that cannot be ended keeps no other one open, but a service that is down is not asked
-        about all of them. One that the service refuses to end is left open.
-        """
-        clock, ended, errors = self._context.clock, list[str](), list[UploaderError]()
-        until_s = clock.boot_s() + CLEANING_S
-        try:
-            with closing(self._context.storage(self._stop)) as storage:
-                for file in self._context.jobs.files(self._job.id):
-                    if file.session is None or self._is_over(file):
-                        continue
-                    if clock.boot_s() >= until_s or len(errors) >= _MOST_REFUSED:
-                        return errors, False
-                    try:
-                        storage.end(file.session)
-                    except (RemoteError, JobRefused) as error:
-                        if not self._is_final(error, file.path):
-                            errors.append(error)
-                            continue
-                    ended.append(file.path)
-        finally:
-            self.held.end_sessions(ended)
-        return errors, True
+        else:
+            self.held.close()
 
     def _delete_for_good(self, control: Fireworks) -> None:
         """Delete the model, unless the service refuses it. Raises RemoteError for what may pass."""
-        deleted = True
+        refused: str | None = None
         refuse_worker_of_another(self._job, self._context.account)
         refuse_key_of_another(self._job, control)
         try:
             self._delete(control)
         except RemoteError as error:
-            if not self._is_final(error):
+            if not is_final(error):
                 raise
-            deleted = False
-        self.held.end_model(deleted=deleted)
-
-    def _is_final(self, error: UploaderError, path: str = "") -> bool:
-        """Will what failed never be ended remotely? If so, the history says it."""
-        decision = self._context.decide(error, 1, self._job.id)
-        if final := isinstance(decision, Fail):
-            self._leave_open(decision.reason.message, path or None)
-        return final
-
-    def _leave_open(self, message: str, path: str | None = None) -> None:
-        self.held.add_event(EventKind.LEFT_OPEN, message, path)
-
-    def _is_over(self, file: FileState) -> bool:
-        """Has the file's session ended by itself? So there is an end of trying to end it."""
-        life = timedelta(seconds=SESSION_LIFE_S)
-        return file.session_at is not None and self._context.clock.now() - file.session_at > life
+            refused = error.message
+        self.held.end_model(refused)
 
     # -- ends ------------------------------------------------------------------------------
 
@@ -288,7 +265,9 @@ class JobRun:
         try:
             # Progress in this run ends an earlier series of failures.
             self._job = self._context.jobs.job(self._job.id)
-            decision = self._context.decide(error, self._job.failures + 1, self._job.id)
+            # What a cancelled job failed at before does not count for cleaning up after it.
+            failures = 0 if self.closing else self._job.failures
+            decision = self._context.decide(error, failures + 1, self._job.id)
             if self.closing:
                 self._clean_up_later(decision)
             elif isinstance(decision, RetryAt):
@@ -307,8 +286,7 @@ class JobRun:
     def _clean_up_later(self, decision: Decision) -> None:
         """Cleaning up after a cancelled job is tried again, unless the service refuses it."""
         if isinstance(decision, Fail):
-            self._leave_open(decision.reason.message)
-            self.held.close()
+            self.held.close(decision.reason.message)
         else:
             wait = timedelta(seconds=self._context.limits.backoff.max_s)
             self.held.wait_until(self._context.clock.now() + wait)

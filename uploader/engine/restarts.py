@@ -92,7 +92,9 @@ class Restarts:
         Returns the error that ends the job if it moves again and again.
         """
         why = "the service moved the object to another path; the file starts over"
-        file = self._held.files.drop_session(path, why, bytes_sent=bytes_sent, url=url, lost=True)
+        file = self._held.files.drop_session(
+            path, why, bytes_sent=bytes_sent, url=url, lost=True, lives=True
+        )
         self._files.put(file)
         return after_move(file)
 
@@ -123,20 +125,16 @@ class Restarts:
             self._urls.expire()
         elif file.session is not None and file.reached == 0:
             why = f"{count} PUTs in a row were sent in vain; the file gets another session"
-            self._drop_session(file.path, why, lost=True)
+            self._drop_session(file.path, why, lost=True, lives=True)
 
-    def _drop_session(
-        self, path: str, why: str, *, old: bool = False, lost: bool = False, mismatch: bool = False
-    ) -> FileState:
+    def _drop_session(self, path: str, why: str, **how: bool) -> FileState:
         before = self._files[path]
         file = self._held.files.drop_session(
             path,
             why,
             bytes_sent=before.bytes_sent,
             url=before.url if self._urls.fresh else None,
-            old=old,
-            lost=lost,
-            mismatch=mismatch,
+            **how,
         )
         self._files.put(file)
         return file

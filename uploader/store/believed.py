@@ -18,6 +18,7 @@ from uploader.core.seal import Seal
 from uploader.store.blank import NO_SESSION
 from uploader.store.held import NO_LEASE
 from uploader.store.journal import Transaction, reason_columns
+from uploader.store.leftovers import ERASED, forget_all
 from uploader.store.rows import file_of, read_job, reading_job
 from uploader.store.tables import files, jobs
 
@@ -88,6 +89,6 @@ def _set_aside(transaction: Transaction, job_id: int, reason: Reason) -> None:
         transaction.add_event(job_id, EventKind.FAILED, reason.message)
         return
     transaction.run(this.values(delete_on_cancel=False))
-    sessions = update(files).where(files.c.job_id == job_id)
-    transaction.run(sessions.values(session_uri=None, session_at=None, upload_url=None))
+    transaction.run(update(files).where(files.c.job_id == job_id).values(ERASED))
+    forget_all(transaction, job_id)
     transaction.add_event(job_id, EventKind.LEFT_OPEN, reason.message)

@@ -38,10 +38,10 @@ from uploader.store.database import dialect
 from uploader.store.fence import Fence
 from uploader.store.held import NO_LEASE, Held
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
+from uploader.store.leftovers import WITH_SESSIONS
 from uploader.store.rescue import next_alone, rescue
 from uploader.store.tables import (
     BLOCKED,
-    HAS_SESSION,
     HELD,
     TO_DELETE,
     WAITING,
@@ -57,7 +57,6 @@ _LONGEST_WAIT = timedelta(days=2)
 #: One claim looks no further than beyond so many jobs that the database refuses to lend.
 _MOST_REFUSED = 100
 _T = TypeVar("_T")
-_WITH_SESSIONS = select(files.c.job_id).where(HAS_SESSION)
 _CANCELLED = jobs.c.status == Status.CANCELLED
 #: The order of the indexes for claims. Asked for any active job, PostgreSQL would read the table
 #: until it meets one, past all that has ended; asked for the first one, it uses the index.
@@ -301,7 +300,7 @@ class Claims:
         here = (self._ours, jobs.c.base_url == base_url)
         ours = and_(*here, jobs.c.id.not_in(self._aside.given_up()))
         deletable = exists().where(ours, TO_DELETE, jobs.c.not_before.is_(None))
-        with_sessions = exists().where(ours, _CANCELLED, jobs.c.id.in_(_WITH_SESSIONS))
+        with_sessions = exists().where(ours, _CANCELLED, jobs.c.id.in_(union(*WITH_SESSIONS)))
         active = (
             select(jobs.c.id).where(ours, active_in(pool)).order_by(*_CLAIM_ORDER).limit(1)
             for pool in POOLS
@@ -367,7 +366,7 @@ def _first(levels: CTE, ready: ColumnElement[bool], due: ColumnElement[bool]) ->
 
 
 def _next_to_clean_up(ours: ColumnElement[bool]) -> Select[Any]:
-    left_open = union(select(jobs.c.id).where(TO_DELETE), _WITH_SESSIONS)
+    left_open = union(select(jobs.c.id).where(TO_DELETE), *WITH_SESSIONS)
     return (
         select(jobs.c.id)
         .where(

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from sqlalchemy import ColumnElement, and_, select, true, union_all
 
-from uploader.core.job import UNKNOWN_ACCOUNT, Status
+from uploader.core.job import UNKNOWN_ACCOUNT, Job, Status
 from uploader.store.tables import ENDED, OPEN, jobs
 
 #: As `Job.model` has it (docs/fireworks.md).
@@ -43,3 +43,13 @@ def model_is(ref: str) -> ColumnElement[bool]:
     if named[1] == UNKNOWN_ACCOUNT:  # as it was printed before the job had its account
         return jobs.c.model_id == named[2]
     return and_(jobs.c.account == named[1], jobs.c.model_id == named[2])
+
+
+def others_for_its_model(job: Job, account: str) -> tuple[ColumnElement[bool], ...]:
+    """Every other job that is for the model of ``job`` in that account."""
+    return (
+        jobs.c.id != job.id,
+        jobs.c.base_url == job.base_url,
+        jobs.c.account == account,
+        jobs.c.model_id == job.model_id,
+    )

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, exists, or_, select, update
+from sqlalchemy import exists, or_, select, update
 
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
@@ -21,12 +21,25 @@ from uploader.core.keeping import few_lines
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.core.reasons import Code
 from uploader.store.blank import NO_SESSION, NOT_STORED
+from uploader.store.conditions import others_for_its_model
 from uploader.store.fence import Fence
 from uploader.store.held_files import HeldFiles
 from uploader.store.journal import Transaction, reason_columns, storable
+from uploader.store.leftovers import (
+    ERASED,
+    Leftover,
+    cleaned_up,
+    forget,
+    forget_all,
+    is_next,
+    leave,
+    leave_all,
+    left_for,
+    to_clean_up,
+)
 from uploader.store.rows import read_job
 from uploader.store.sealed import check_job
-from uploader.store.tables import HAS_SESSION, OPEN, TO_DELETE, files, jobs
+from uploader.store.tables import OPEN, files, jobs
 from uploader.store.tokens import fewer_rescues, lived_long_at
 
 #: The values of a job's row at the beginning of a run (docs/words.md).
@@ -52,10 +65,6 @@ NO_LEASE: dict[str, None] = {
     "lease_expires_at": None,
     "rate_bps": None,
 }
-#: A job that was cancelled longer ago, and is not being cleaned up after, has no worker for that.
-_CLEANED_WITHIN = timedelta(seconds=60)
-#: What is left of a file's remote session: nothing that would let anybody write its object.
-_ERASED: dict[str, None] = {"session_uri": None, "session_at": None, "upload_url": None}
 
 
 class Held:
@@ -91,32 +100,52 @@ class Held:
             transaction.run(update(jobs).where(jobs.c.id == job.id).values(columns))
             return self._job(transaction)
 
-    def take_name(self, account: str) -> bool:
-        """From now on no cancelled job deletes the model of this job's name in that account.
+    def take_name(self, account: str) -> list[Leftover] | None:
+        """What has to be ended before this job sends to the model of its name in that account.
 
-        False, and nothing else, if one is about to be cleaned up after: it was cancelled a moment
-        ago, or a worker is at it. Until its sessions are ended, a PUT that is still on its way
-        could replace a file of this job.
+        From now on no cancelled job deletes that model, nor has sessions for it; and if nothing is
+        returned, nobody else has. None, and nothing else, if one is about to be cleaned up after:
+        it was cancelled a moment ago, or a worker is at it.
         """
-        columns = (jobs.c.id, jobs.c.lease_token, jobs.c.not_before, jobs.c.updated_at)
-        theirs = select(*columns, jobs.c.delete_on_cancel).where(
-            jobs.c.status == Status.CANCELLED,
-            or_(TO_DELETE, jobs.c.id.in_(select(files.c.job_id).where(HAS_SESSION))),
-            *_of_model(self.job, account),
-        )
         with self._fence.writing(Status.ACTIVE) as transaction:
-            found = transaction.connection.execute(theirs).all()
-            if any(_is_next(row, transaction.now) for row in found):
-                return False
+            found = to_clean_up(transaction.connection, self.job, account)
+            if any(is_next(row, transaction.now) for row in found):
+                return None
             for row in (row for row in found if row.delete_on_cancel):
                 this = update(jobs).where(jobs.c.id == row.id)
                 transaction.run(this.values(delete_on_cancel=False))
                 message = f"job {self.job.id} makes this model its own: it is not deleted"
                 transaction.add_event(row.id, EventKind.MODEL_KEPT, message)
-            return True
+            if found:
+                leave_all(transaction, [row.id for row in found])
+            return self._left(transaction, account)
+
+    def leave_sessions(self) -> list[Leftover]:
+        """What has to be ended of a cancelled job and of others that were for its model."""
+        with self._fence.writing(Status.CANCELLED) as transaction:
+            leave_all(transaction, [self.lease.job_id])
+            return self._left(transaction, self.job.account)
+
+    def _left(self, transaction: Transaction, account: str) -> list[Leftover]:
+        found, strayed = left_for(transaction, self.job, account)
+        if strayed:
+            self._tell_left_open(transaction, f"{strayed} sessions have no seal of this job table")
+        return found
+
+    def end_leftovers(
+        self, ended: Sequence[Leftover], refused: Sequence[tuple[Leftover, str]] = ()
+    ) -> None:
+        """The first are over; the others are never ended by the service, which said why."""
+        gone = [*ended, *(one for one, _ in refused)]
+        with self._fence.writing() as transaction:
+            forget(transaction, [one.id for one in gone])
+            for one, why in refused:
+                self._tell_left_open(transaction, why, one.path)
+            if others := {one.job_id for one in gone} - {self.lease.job_id}:
+                self._tell_closed(transaction, *cleaned_up(transaction, others))
 
     def _check_alone(self, transaction: Transaction, job: Job) -> None:
-        same = exists().where(*_of_model(job, job.account), OPEN)
+        same = exists().where(*others_for_its_model(job, job.account), OPEN)
         if transaction.connection.execute(select(same)).scalar_one():
             raise UsageError(
                 f"another open job uploads the same model of account {job.account}",
@@ -279,6 +308,7 @@ class Held:
         """No resumable start is accepted: files not yet stored are sent by plain signed PUT."""
         unstored = (files.c.job_id == self.lease.job_id, files.c.stored.is_(False))
         with self._fence.writing(Status.ACTIVE, plain_put=True) as transaction:
+            leave(transaction, *unstored)
             columns = {**NO_SESSION, "mode": Mode.PUT, "upload_url": None}
             transaction.run(update(files).where(*unstored).values(**columns))
             message = "resumable uploads are refused: sending whole files by plain PUT"
@@ -301,6 +331,7 @@ class Held:
             stored = exists().where(files.c.job_id == job_id, files.c.stored)
             if transaction.connection.execute(select(stored)).scalar_one():
                 raise ValueError(f"job {job_id} has stored files: its model is kept")
+            leave(transaction, files.c.job_id == job_id)
             columns = {**NO_SESSION, "upload_url": None, "bytes_sent": 0, "not_before": None}
             transaction.run(update(files).where(files.c.job_id == job_id).values(**columns))
             message = f"{why}: it is deleted and created again"
@@ -311,30 +342,31 @@ class Held:
         with self._fence.writing() as transaction:
             self._fence.tell(transaction, kind, message, path)
 
-    def end_sessions(self, paths: Sequence[str]) -> None:
-        """Those files of a cancelled job have no remote session any longer."""
-        statement = (
-            update(files)
-            .where(files.c.job_id == self.lease.job_id, files.c.path == bindparam("named"))
-            .values(_ERASED)
-        )
-        with self._fence.writing(Status.CANCELLED) as transaction:
-            if paths:
-                rows = [{"named": path} for path in paths]
-                transaction.connection.execute(statement, rows)
+    def end_model(self, refused: str | None = None) -> None:
+        """A cancelled job's model is deleted, or the service refuses that for good, and says so."""
+        gone = {} if refused else {"model_exists": False}
+        with self._fence.writing(Status.CANCELLED, delete_on_cancel=False, **gone) as transaction:
+            if refused:
+                self._tell_left_open(transaction, refused)
 
-    def end_model(self, *, deleted: bool) -> None:
-        """A cancelled job's model is deleted, or the service refuses that for good."""
-        gone = {"model_exists": False} if deleted else {}
-        with self._fence.writing(Status.CANCELLED, delete_on_cancel=False, **gone):
-            pass
-
-    def close(self) -> None:
-        """Nothing of a cancelled job is left to end remotely; what was refused was told before."""
+    def close(self, refused: str | None = None) -> None:
+        """Nothing of a cancelled job is left to end remotely, or it is refused for good."""
         with self._fence.writing(Status.CANCELLED, delete_on_cancel=False) as transaction:
+            if refused:
+                self._tell_left_open(transaction, refused)
             self._erase_sessions(transaction)
+            forget_all(transaction, self.lease.job_id)
             self._fence.tell_last(transaction)
-            self._add_event(transaction, EventKind.CLOSED, "cleaning up remotely has ended")
+            self._tell_closed(transaction, self.lease.job_id)
+
+    def _tell_left_open(
+        self, transaction: Transaction, message: str, path: str | None = None
+    ) -> None:
+        self._fence.tell(transaction, EventKind.LEFT_OPEN, message, path)
+
+    def _tell_closed(self, transaction: Transaction, *job_ids: int) -> None:
+        for job_id in job_ids:
+            transaction.add_event(job_id, EventKind.CLOSED, "cleaning up remotely has ended")
 
     def release(self) -> None:
         """Release the job; this object can write nothing any longer."""
@@ -345,7 +377,7 @@ class Held:
 
     def _erase_sessions(self, transaction: Transaction) -> None:
         """A session URI is a bearer secret: it is kept no longer than it is needed."""
-        transaction.run(update(files).where(files.c.job_id == self.lease.job_id).values(_ERASED))
+        transaction.run(update(files).where(files.c.job_id == self.lease.job_id).values(ERASED))
 
     def _job(self, transaction: Transaction) -> Job:
         job = read_job(transaction.connection, self.lease.job_id)
@@ -356,21 +388,3 @@ class Held:
         self, transaction: Transaction, kind: EventKind, message: str, path: str | None = None
     ) -> None:
         transaction.add_event(self.lease.job_id, kind, message, path)
-
-
-def _of_model(job: Job, account: str) -> tuple[ColumnElement[bool], ...]:
-    """The conditions for every other job that is for its model in that account."""
-    return (
-        jobs.c.id != job.id,
-        jobs.c.base_url == job.base_url,
-        jobs.c.account == account,
-        jobs.c.model_id == job.model_id,
-    )
-
-
-def _is_next(row: Any, now: datetime) -> bool:
-    """Is a worker cleaning up after a cancelled job, or about to?"""
-    is_due = row.not_before is None or row.not_before <= now
-    # The row may have been written before the clock was set back.
-    is_recent = abs(now - row.updated_at) < _CLEANED_WITHIN
-    return row.lease_token is not None or (is_due and is_recent)

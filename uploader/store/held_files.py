@@ -20,7 +20,9 @@ from uploader.core.redact import SessionUri
 from uploader.core.resumable import UploadUrl, gets_further
 from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.fence import Fence
+from uploader.store.file_updates import OPEN_SESSION, STORE
 from uploader.store.journal import Transaction, reason_columns, storable
+from uploader.store.leftovers import leave
 from uploader.store.rows import file_of, reading_job
 from uploader.store.sealed import check_files
 from uploader.store.tables import files, jobs
@@ -77,47 +79,6 @@ class StoredFile:
 #: So many rows of a job are written in one transaction: others wait for it.
 PORTION = 500
 _UNVERIFIED = "stored; the server gave no checksum"
-_ONE = (files.c.job_id == bindparam("job"), files.c.path == bindparam("named"))
-_OPEN = (
-    update(files)
-    .where(*_ONE)
-    .values(
-        NO_SESSION
-        | {
-            "mode": Mode.SESSION,
-            "session_uri": bindparam("uri"),
-            "session_at": bindparam("at"),
-            "object_path": bindparam("place"),
-            "upload_url": None,
-            "address_seal": bindparam("sealed"),
-            "sessions": files.c.sessions + 1,
-        }
-    )
-)
-_STORE = (
-    update(files)
-    .where(*_ONE)
-    .values(
-        session_uri=None,
-        session_at=None,
-        upload_url=None,
-        object_path=bindparam("place"),
-        awaiting_since=None,
-        offset=files.c.size_bytes,
-        offset_crc32c=bindparam("crc"),
-        mark_bytes=files.c.size_bytes,
-        mark_crc32c=bindparam("crc"),
-        bytes_sent=bindparam("sent"),
-        stored=True,
-        verified=bindparam("proven"),
-        crc32c=bindparam("crc"),
-        generation=bindparam("version"),
-        sha256=bindparam("digest"),
-        sha256_as_sent=bindparam("as_sent"),
-        failures=0,
-        not_before=None,
-    )
-)
 
 
 class HeldFiles:
@@ -186,7 +147,7 @@ class HeldFiles:
             for new in sessions
         ]
         with self._fence.writing(start_accepted=True) as transaction:
-            written = self._write_all(transaction, _OPEN, rows, at=transaction.now)
+            written = self._write_all(transaction, OPEN_SESSION, rows, at=transaction.now)
             kind, message = EventKind.SESSION_OPENED, "an upload session was opened"
             news = [(message, file.path) for file in written if file.sessions == 1]
             transaction.add_events(self._job_id, kind, news)
@@ -204,9 +165,11 @@ class HeldFiles:
         old: bool = False,
         lost: bool = False,
         mismatch: bool = False,
+        lives: bool = False,
     ) -> FileState:
         """The file starts over, by ``url`` if that can still start a session.
 
+        ``lives``: the session may be open, and is ended before anybody else sends to the model.
         ``old``: the session was older than six days. ``lost``: the server no longer knew it;
         counted as long as no session got further than the ones before. ``mismatch``: the stored
         object was not our source. Raises ValueError once the job's stage says that every file
@@ -215,6 +178,8 @@ class HeldFiles:
         address = None if url is None else url.url.reveal()
         with self._fence.writing() as transaction:
             self._check_uploading(transaction)
+            if lives:
+                leave(transaction, files.c.job_id == self._job_id, files.c.path == path)
             file = self._write(
                 transaction,
                 path,
@@ -247,7 +212,7 @@ class HeldFiles:
             for new in stored
         ]
         with self._fence.writing() as transaction:
-            written = self._write_all(transaction, _STORE, rows)
+            written = self._write_all(transaction, STORE, rows)
             news = [("stored and verified" if f.verified else _UNVERIFIED, f.path) for f in stored]
             transaction.add_events(self._job_id, EventKind.STORED, news)
             self._end_failures(transaction)

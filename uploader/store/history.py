@@ -20,18 +20,19 @@ from sqlalchemy import (
     Select,
     and_,
     delete,
-    exists,
     func,
     not_,
     select,
 )
 
 from uploader.core.errors import StoreError
+from uploader.core.job import Status
 from uploader.store.aside import Aside, check_is_about_rows
 from uploader.store.database import dialect
 from uploader.store.journal import Journal, no_listener
+from uploader.store.leftovers import has_sessions
 from uploader.store.outbox_tables import deliveries, hooks
-from uploader.store.tables import ENDED, HAS_SESSION, events, files, jobs
+from uploader.store.tables import ENDED, events, files, jobs
 
 #: The most that one step deletes: others wait for it no longer than for any other write.
 _STEP_JOBS = 100
@@ -143,13 +144,13 @@ def _few(connection: Connection, ids: Sequence[int]) -> list[int]:
 
 
 def _expired(before: datetime, told: Collection[str]) -> ColumnElement[bool]:
-    has_session = exists().where(files.c.job_id == jobs.c.id, HAS_SESSION)
+    to_clean_up = and_(jobs.c.status == Status.CANCELLED, has_sessions())
     return and_(
         ENDED,
         jobs.c.updated_at < before,
         jobs.c.lease_token.is_(None),
         jobs.c.delete_on_cancel.is_(False),
-        not_(has_session),
+        not_(to_clean_up),
         *_all_told(told),
     )
 

@@ -12,7 +12,7 @@ from sqlalchemy import Index, TextClause
 
 from uploader.core.job import POOLS
 from uploader.store import outbox_tables, tables
-from uploader.store.tables import events, files, jobs, metadata
+from uploader.store.tables import events, files, jobs, leftovers, metadata
 
 __all__ = ["metadata", "outbox_tables"]
 
@@ -41,3 +41,5 @@ _partial("jobs_ended", tables.ENDED, jobs.c.updated_at, jobs.c.id)
 _partial("files_with_session", tables.HAS_SESSION, files.c.job_id)
 Index("jobs_by_model", jobs.c.model_id)
 Index("events_by_job", events.c.job_id, events.c.seq)
+Index("leftovers_by_job", leftovers.c.job_id)
+Index("leftovers_by_model", leftovers.c.model_id)

@@ -39,6 +39,7 @@ from uploader.core.seal import NO_SEAL, Seal, SealedJob
 from uploader.store.conditions import any_of, model_is, shown_of
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, no_listener, reason_columns
+from uploader.store.leftovers import leave
 from uploader.store.limits import Limits
 from uploader.store.restart import restart, restartable
 from uploader.store.rows import event_of, file_of, read_job, reading_job
@@ -383,6 +384,7 @@ class Jobs:
                 check_removable(read_job(transaction.connection, job_id))
             except UnreadableRow:
                 check_unheld(transaction.connection, job_id)
+            leave(transaction, files.c.job_id == job_id)
             for table in (events, files):
                 transaction.run(delete(table).where(table.c.job_id == job_id))
             transaction.run(delete(jobs).where(jobs.c.id == job_id))

@@ -21,6 +21,7 @@ from uploader.core.text import some
 from uploader.store.enqueue import check_storable, insert_files
 from uploader.store.held import NEW_RUN
 from uploader.store.journal import Transaction, reason_columns
+from uploader.store.leftovers import leave
 from uploader.store.rows import read_job
 from uploader.store.sealed import sealed_job
 from uploader.store.tables import files, jobs
@@ -82,7 +83,7 @@ def restart(
             **reason_columns(None),
         )
     )
-    # The session URIs are deleted with their rows: those of an earlier run must not be used again.
+    leave(transaction, files.c.job_id == job.id)  # no session of an earlier run is used again
     transaction.run(delete(files).where(files.c.job_id == job.id))
     insert_files(transaction, job.id, new.manifest, kept)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED

@@ -254,8 +254,7 @@ def _reason_of(row: Row[Any]) -> Reason | None:
 
 def file_of(row: Row[Any]) -> FileState:
     """Raises ValueError for a name that no scan can find: it would lead out of the folder."""
-    if "/" in row.path or "\0" in row.path or row.path in ("", ".", ".."):
-        raise ValueError("a file's path is not a plain name")
+    check_plain(row.path)
     _check(row, _FILE)
     if any(not 0 <= crc < _CRCS for crc in (row.offset_crc32c, row.mark_crc32c, row.crc32c or 0)):
         raise ValueError("a CRC32C does not fit into 32 bits")
@@ -296,6 +295,12 @@ def file_of(row: Row[Any]) -> FileState:
         seal=row.seal,
         address_seal=row.address_seal,
     )
+
+
+def check_plain(path: object) -> None:
+    """Raises ValueError for a file's path that is not a plain name."""
+    if not isinstance(path, str) or "/" in path or "\0" in path or path in ("", ".", ".."):
+        raise ValueError("a file's path is not a plain name")
 
 
 def _url_of(text: str) -> UploadUrl:

@@ -1,4 +1,4 @@
-"""The tables: jobs, their files, the append-only history of events; limits, and moves within them.
+"""The tables: jobs, their files and leftovers, the append-only history; limits, and their moves.
 
 The database itself refuses what it can: unknown words, an offset beyond the end of its file, a
 stored file short of its size, a second open job for one model. A change here needs a migration; a
@@ -197,6 +197,23 @@ events = Table(
     Column("kind", String, nullable=False),
     Column("message", Text, nullable=False),
     Column("path", Text),
+    sqlite_autoincrement=True,
+)
+
+#: Sessions that are to be ended before anybody sends to the model. Neither the job that opened one
+#: nor its file need be there any longer.
+leftovers = Table(
+    "leftovers",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("job_id", _Id, nullable=False),
+    Column("base_url", String, nullable=False),
+    Column("account", String, nullable=False),
+    Column("model_id", String, nullable=False),
+    Column("path", _Path, nullable=False),
+    Column("session_uri", Text, nullable=False),
+    Column("session_at", UtcDateTime, nullable=False),
+    Column("address_seal", Text),
     sqlite_autoincrement=True,
 )
 

@@ -30,7 +30,7 @@ from uploader.store.database.state_folder import (
 VERSIONS = (
     *("0001", "0002", "0003", "0004", "0005", "0006"),
     *("0007", "0008", "0009", "0010", "0011", "0012"),
-    "0013",
+    *("0013", "0014"),
 )
 HEAD = VERSIONS[-1]
 

@@ -1,0 +1,165 @@
+"""Leftovers: the sessions that are ended before anybody sends to their model (docs/life.md §2).
+
+What is on its way on such a session could still replace what is sent later. So no row of a file
+loses a session that may be open unless it becomes a leftover.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    delete,
+    exists,
+    insert,
+    not_,
+    or_,
+    select,
+    update,
+)
+
+from uploader.core.job import Job, Status
+from uploader.core.redact import SessionUri
+from uploader.core.resumable import SESSION_LIFE_S
+from uploader.store.conditions import others_for_its_model
+from uploader.store.journal import Transaction
+from uploader.store.rows import check_plain
+from uploader.store.tables import HAS_SESSION, HELD, TO_DELETE, files, jobs, leftovers
+
+#: What is left of a file's remote session: nothing that would let anybody write its object.
+ERASED: dict[str, None] = {"session_uri": None, "session_at": None, "upload_url": None}
+#: The ids of the jobs with sessions; those of a cancelled job are to be ended.
+WITH_SESSIONS = (select(files.c.job_id).where(HAS_SESSION), select(leftovers.c.job_id))
+#: So many are read at once: there may be any number of them.
+_PORTION = 500
+#: A job that was cancelled longer ago, and is not being cleaned up after, has no worker for that.
+_CLEANED_WITHIN = timedelta(seconds=60)
+_LIFE = timedelta(seconds=SESSION_LIFE_S)
+_NAMED = (jobs.c.base_url, jobs.c.account, jobs.c.model_id)
+_KEPT = (files.c.path, files.c.session_uri, files.c.session_at, files.c.address_seal)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An open session for the file ``path``; the job that opened it may be removed by now."""
+
+    id: int
+    job_id: int
+    path: str
+    session: SessionUri = field(repr=False)
+
+
+def has_sessions() -> ColumnElement[bool]:
+    """Has the job a session that may be open?"""
+    return or_(
+        exists().where(files.c.job_id == jobs.c.id, HAS_SESSION),
+        exists().where(leftovers.c.job_id == jobs.c.id),
+    )
+
+
+def leave(transaction: Transaction, *which: ColumnElement[bool]) -> None:
+    """The sessions of those files become leftovers; the caller erases them from their rows.
+
+    Those that have ended by themselves are forgotten, whatever they were for.
+    """
+    found = (
+        select(files.c.job_id, *_NAMED, *_KEPT)
+        .join(jobs, jobs.c.id == files.c.job_id)
+        .where(HAS_SESSION, files.c.session_at.is_not(None), *which)
+        .order_by(files.c.job_id, files.c.path)
+    )
+    columns = ["job_id", *(column.name for column in (*_NAMED, *_KEPT))]
+    transaction.run(insert(leftovers).from_select(columns, found))
+    is_over = leftovers.c.session_at <= transaction.now - _LIFE
+    transaction.run(delete(leftovers).where(is_over))
+
+
+def leave_all(transaction: Transaction, job_ids: Sequence[int]) -> None:
+    """The sessions of those jobs become leftovers."""
+    theirs = files.c.job_id.in_(job_ids)
+    leave(transaction, theirs)
+    transaction.run(update(files).where(theirs, HAS_SESSION).values(ERASED))
+
+
+def to_clean_up(connection: Connection, job: Job, account: str) -> Sequence[Any]:
+    """The cancelled jobs for the model of ``job`` that left something open, or that are held."""
+    columns = (jobs.c.id, jobs.c.lease_token, jobs.c.not_before, jobs.c.updated_at)
+    query = select(*columns, jobs.c.delete_on_cancel).where(
+        jobs.c.status == Status.CANCELLED,
+        or_(TO_DELETE, HELD, has_sessions()),
+        *others_for_its_model(job, account),
+    )
+    return connection.execute(query).all()
+
+
+def is_next(row: Any, now: datetime) -> bool:
+    """Is a worker cleaning up after that cancelled job, or about to?"""
+    is_due = row.not_before is None or row.not_before <= now
+    # The row may have been written before the clock was set back.
+    is_recent = abs(now - row.updated_at) < _CLEANED_WITHIN
+    return row.lease_token is not None or (is_due and is_recent)
+
+
+def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Leftover], int]:
+    """Some of those for the job's model, the oldest first; none if there are no more of them.
+
+    And how many were forgotten, because they have no seal, or are none that this program writes.
+    """
+    query = (
+        select(leftovers)
+        .where(
+            leftovers.c.base_url == job.base_url,
+            leftovers.c.account == account,
+            leftovers.c.model_id == job.model_id,
+            leftovers.c.session_at > transaction.now - _LIFE,
+        )
+        .order_by(leftovers.c.id)
+        .limit(_PORTION)
+    )
+    believed, strayed = [], []
+    for row in transaction.connection.execute(query):
+        try:
+            believed.append(_leftover_of(transaction, row))
+        except ValueError:
+            strayed.append(row.id)
+    if strayed:
+        forget(transaction, strayed)
+    return believed, len(strayed)
+
+
+def _leftover_of(transaction: Transaction, row: Row[Any]) -> Leftover:
+    """Raises ValueError for a row that somebody else wrote."""
+    check_plain(row.path)
+    if not isinstance(row.session_uri, str):
+        raise ValueError("a session's address is not text")  # noqa: TRY004 - a value, not a type
+    if not transaction.seal.holds(row.job_id, row.path, row.session_uri, row.address_seal):
+        raise ValueError("a session's address has no seal")
+    return Leftover(row.id, row.job_id, row.path, SessionUri(row.session_uri))
+
+
+def forget(transaction: Transaction, ids: Sequence[int]) -> None:
+    """Those are over, or nothing will end them."""
+    transaction.run(delete(leftovers).where(leftovers.c.id.in_(ids)))
+
+
+def cleaned_up(transaction: Transaction, job_ids: Collection[int]) -> list[int]:
+    """Those of the jobs that are cancelled, and of which nobody has anything to end any more."""
+    query = select(jobs.c.id).where(
+        jobs.c.id.in_(job_ids),
+        jobs.c.status == Status.CANCELLED,
+        jobs.c.lease_token.is_(None),
+        jobs.c.delete_on_cancel.is_(False),
+        not_(has_sessions()),
+    )
+    return list(transaction.connection.scalars(query))
+
+
+def forget_all(transaction: Transaction, job_id: int) -> None:
+    """Those that the job opened are over, or nothing will end them."""
+    transaction.run(delete(leftovers).where(leftovers.c.job_id == job_id))
