@@ -156,13 +156,17 @@ def test_a_model_that_a_later_job_makes_its_own_is_not_deleted(lab: Lab, fault: 
     assert not lab.job(cancelled).delete_on_cancel
 
 
-def test_the_key_of_another_account_deletes_nothing_and_the_right_one_does_later(lab: Lab) -> None:
-    """To such a key the model looks as if it were gone already."""
+@pytest.mark.parametrize("lost", [0, 1])
+def test_the_key_of_another_account_deletes_nothing_and_the_right_one_does_later(
+    lab: Lab, lost: int
+) -> None:
+    """To such a key the model looks as if it were gone already; also if one answer is lost."""
     own = lab.world.config.account_id
     lab.account = None
     (cancelled,) = given_up(lab, "one", delete_remote=True)
     lab.world.config.account_id = "beta"
-    lab.run()
+    lab.world.script.add([{"on": "verify", "do": "status", "status": 503, "times": 1}] * lost)
+    lab.run_until(lab.passed(200.0))
     assert left(lab, cancelled) == 0
     assert lab.job(cancelled).delete_on_cancel
     assert "closed" not in lab.kinds(cancelled)

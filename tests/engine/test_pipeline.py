@@ -126,11 +126,49 @@ def test_a_job_at_work_is_blocked_by_the_key_of_another_account_and_goes_on_with
     lab.assert_ready()
 
 
-def test_a_service_that_does_not_name_the_keys_account_is_not_asked_twice(lab: Lab) -> None:
-    lab.world.script.add([{"on": "verify", "do": "status", "status": 500, "times": 0}])
+@pytest.mark.parametrize("status", [200, 404, 501])
+def test_a_service_that_does_not_name_the_keys_account_is_believed_about_its_models(
+    lab: Lab, status: int
+) -> None:
+    lab.world.script.add([{"on": "verify", "do": "status", "status": status, "times": 0}])
     lab.enqueue(lab.model(), account="sandbox")
     lab.run()
     lab.assert_ready()
+    lab.enqueue(lab.model("other"), account="sandbox")
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 404, "times": 0}])
+    lab.run()
+    reason = lab.job(2).reason
+    assert reason
+    assert reason.code == "model_gone"
+
+
+@pytest.mark.parametrize("stage", [Stage.CREATE, Stage.UPLOAD, Stage.VALIDATE])
+@pytest.mark.parametrize("fault", [{"do": "status", "status": 503}, {"do": "reset-before"}])
+def test_nothing_is_gone_before_the_service_has_said_whose_key_it_is(
+    lab: Lab, stage: Stage, fault: dict[str, Any]
+) -> None:
+    """One lost answer to that does not make another account's 404 count."""
+    own = lab.world.config.account_id
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 503, "times": 3}])
+    lab.enqueue(lab.model())
+    lab.run_until(lambda: lab.job().stage is stage)
+    lab.world.config.account_id = "beta"
+    lab.world.script.add([{"on": "verify", "times": 1, **fault}])
+    lab.run_until(lambda: lab.job().status is not Status.ACTIVE)
+    reason = lab.job().reason
+    assert reason
+    assert (lab.job().status, reason.code) == (Status.BLOCKED, "other_account")
+    lab.world.config.account_id = own
+    lab.run()
+    lab.assert_ready()
+
+
+def test_a_key_that_is_refused_blocks_also_if_only_its_account_was_asked_for(lab: Lab) -> None:
+    lab.world.script.add([{"on": "verify", "do": "status", "status": 403, "times": 0}])
+    lab.enqueue(lab.model(), account="sandbox")
+    lab.run()
+    assert lab.job().status is Status.BLOCKED
+    assert lab.world.report()["creates"] == 0
 
 
 def test_a_job_of_another_service_is_left_alone(lab: Lab) -> None:

@@ -185,6 +185,27 @@ def test_the_account_stands_in_a_header(serve: Serve, connect: Connect) -> None:
         assert (caught.value.verdict, caught.value.code) == (Verdict.BLOCKED, "no_account")
 
 
+@pytest.mark.parametrize("status", [404, 405, 501])
+def test_a_service_without_that_route_does_not_say_whose_the_key_is(
+    serve: Serve, connect: Connect, status: int
+) -> None:
+    says = Reply(200, {"X-Fireworks-Account-Id": "acme"})
+    api = connect(serve(Reply(status), Reply(200), says))
+    assert [api.owner(), api.owner(), api.owner()] == [None, None, "acme"]
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, 3), (401, 16), (403, 7), (404, 7), (429, 8), (500, 13), (503, 14)]
+)
+def test_any_other_answer_is_not_taken_for_silence_about_it(
+    serve: Serve, connect: Connect, status: int, code: int
+) -> None:
+    body = json.dumps({"code": code, "message": "", "details": []}).encode()
+    with pytest.raises(RemoteError) as caught:
+        connect(serve(Reply(status, {}, body))).owner()
+    assert caught.value.status == status
+
+
 def test_a_changed_key_is_used_at_the_next_call(
     serve: Serve, adapter: SocketAdapter, clock: HandClock, gate: Gate
 ) -> None:

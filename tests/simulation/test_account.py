@@ -93,7 +93,7 @@ def test_a_changed_key_heals_within_a_minute(source: Path) -> None:
         healed_s: list[float] = []
 
         def cure(name: str) -> None:
-            if name == "create after" and lab.key.startswith("fw_old"):
+            if name == "verify after" and lab.key.startswith("fw_old"):
                 lab.key = lab.world.config.api_key
                 healed_s.append(lab.sim.boot_s())
             lab.sim.boundary(name)

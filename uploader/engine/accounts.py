@@ -24,13 +24,10 @@ def refuse_key_of_another(job: Job, control: Fireworks) -> None:
     """Raises RemoteError `other_account` if the key is another account's.
 
     Asked before anything is created or deleted, and before a 404 counts: the service's own answer
-    would only be a 403 or a 404.
+    would only be a 403 or a 404. So nothing of that happens before the service has answered.
     """
-    try:
-        owner = control.account()
-    except RemoteError:
-        return  # not every service says; what is wrong with the key, the next request will show
-    if owner == (own := job.account):
+    owner, own = control.owner(), job.account
+    if owner in (None, own):
         return
     message = f"this job belongs to account {own}; the API key belongs to account {owner}"
     hint = (

@@ -63,12 +63,7 @@ def adopted(  # noqa: PLR0913 - whom it asks and tells, and where it may wait
 
 
 def _refuse_account_of_others(service: Fireworks, account: str) -> None:
-    try:
-        owner = service.account()
-    except RemoteError as error:
-        if error.code is not Code.NO_ACCOUNT:  # not every service says
-            raise
-        return
-    if owner != account:
+    owner = service.owner()
+    if owner not in (None, account):
         message = f"the model is of account {account}; the API key belongs to account {owner}"
         raise UsageError(message, hint=f"use a key of {account}", code=Code.OTHER_ACCOUNT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -28,6 +29,10 @@ from uploader.runtime import Clock, bind
 
 #: Seconds: validateUpload reads whole models (docs/fireworks.md §3).
 VALIDATE_S = 600.0
+#: From a service that does not know verifyApiKey.
+_NO_SUCH_ROUTE = frozenset(
+    {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}
+)
 
 
 #: A list of models is read up to the first of these: pages, models, seconds. No account has as many
@@ -79,6 +84,19 @@ class Fireworks:
                 Verdict.BLOCKED, Call.VERIFY, message, status=200, code=Code.NO_ACCOUNT
             )
         return account
+
+    def owner(self) -> str | None:
+        """As `account`, but None from a service that does not say (docs/fireworks.md §7).
+
+        A lost answer, or a key that is refused, says nothing of the kind: it is raised.
+        """
+        try:
+            return self.account()
+        except RemoteError as error:
+            no_route = error.status in _NO_SUCH_ROUTE and error.verdict is not Verdict.BLOCKED
+            if error.code is Code.NO_ACCOUNT or no_route:
+                return None
+            raise
 
     def create(self, account: str, body: Mapping[str, Any]) -> None:
         """Create the model (docs/fireworks.md §1).
