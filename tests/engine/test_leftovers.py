@@ -226,6 +226,49 @@ def test_the_job_says_what_it_waits_for(lab: Lab, then: _Way) -> None:
     lab.assert_ready(job_id)
 
 
+def test_it_says_so_while_it_ends_them(lab: Lab) -> None:
+    interrupted(lab)
+    rescanned(lab)
+    said: list[object] = []
+
+    def look(name: str) -> None:
+        if name == "cancel before":
+            reason = lab.job().reason
+            said.append(reason and reason.code)
+
+    lab.boundary = look
+    lab.run()
+    assert said == ["cleaning_first"] * len(FILES)
+    assert lab.job().reason is None
+
+
+def test_a_job_waits_for_no_worker_that_was_killed(lab: Lab) -> None:
+    """The job that it had is cancelled, and no other worker is for that one."""
+    old = interrupted(lab)
+    claims = Claims(lab.engine, lab.clock.now)
+    assert claims.claim("killed", lab.world.base_url, tuple(Stage), 60.0)
+    job_id = cancelled(lab)
+    lab.only = frozenset({job_id})
+    seen = watched(lab, old)
+    lab.run()
+    lab.assert_ready(job_id)
+    assert all(seen)
+
+
+def test_a_job_waits_for_the_worker_that_may_still_send_for_a_cancelled_one(lab: Lab) -> None:
+    lab.enqueue(lab.model(**FILES))
+    claims = Claims(lab.engine, lab.clock.now)
+    sender = claims.claim("sender", lab.world.base_url, tuple(Stage), 60.0)
+    assert sender
+    job_id = cancelled(lab)
+    later = claims.claim("later", lab.world.base_url, tuple(Stage), 60.0)
+    assert later
+    assert later.job.id == job_id
+    assert later.take_name("sandbox") is None
+    sender.release()
+    assert later.take_name("sandbox") == []
+
+
 def test_a_proxy_that_forbids_to_end_sessions_keeps_a_job_for_minutes_only(lab: Lab) -> None:
     interrupted(lab)
     rescanned(lab)

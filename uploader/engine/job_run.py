@@ -170,9 +170,10 @@ class JobRun:
 
     def _end_leftovers(self) -> bool:
         """End what is still open of earlier runs and other jobs; False if the job waits for it."""
-        code, known, clock = Code.CLEANING_FIRST, self._job.reason, self._context.clock
+        code = Code.CLEANING_FIRST
         ending = Ending(self._context, self.held, self._stop)
         while found := self.held.take_name(self._job.account):
+            self._wait_for_others()
             if not ending.end(found):
                 break
         if ending.error is not None:
@@ -183,13 +184,16 @@ class JobRun:
                 self.held.retry_at(decision.at, Reason(code, why, decision.reason.hint))
                 return False
             ending.give_up()
-        if found is None or found:
-            pause = _DELETING if found is None else timedelta(0)  # others that wait come first
-            told = known is not None and known.code == code  # and perhaps more exactly
-            reason = None if told else Reason(code, code.meaning, code.hint)
-            self.held.wait_until(clock.now() + pause, reason)
-            return False
-        return True
+        if found is None:
+            self._wait_for_others(_DELETING)
+        return found == []
+
+    def _wait_for_others(self, pause: timedelta = timedelta(0)) -> None:
+        """Say what the job waits for, unless it says so already, and perhaps more exactly."""
+        code, known = Code.CLEANING_FIRST, self._job.reason
+        told = known is not None and known.code == code
+        reason = None if told else Reason(code, code.meaning, code.hint)
+        self.held.wait_until(self._context.clock.now() + pause, reason)
 
     def _replace(self, control: Fireworks) -> None:
         """A new run with other files: delete the model that this job created, once."""

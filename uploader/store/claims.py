@@ -247,7 +247,10 @@ class Claims:
         overdue ones of any owner (docs/architecture.md §9).
         """
         orphaned = self._overdue() if self.leases_end else self._dead(alive)
-        return [] if orphaned is None else sorted(self._write(and_(self._ours, orphaned), rescue))
+        if orphaned is None:
+            return []
+        # A job of ours may have to wait for a cancelled one that is not.
+        return sorted(self._write(and_(or_(self._ours, _CANCELLED), orphaned), rescue))
 
     def _dead(self, alive: Callable[[str], bool]) -> ColumnElement[bool] | None:
         owners = select(jobs.c.lease_owner).where(HELD).distinct()
