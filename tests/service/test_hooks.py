@@ -36,6 +36,7 @@ from uploader.core.errors import NoThread, StoreError, UsageError
 from uploader.core.events import EventKind
 from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, Undelivered, again_after_s, kinds_of
 from uploader.core.redact import ApiKey, remember
+from uploader.engine.worker import Worker
 from uploader.remote.webhook import may_reach
 from uploader.service import daemon
 from uploader.service.hooks import command, deliver, loop, notify
@@ -884,6 +885,41 @@ def test_the_daemon_tries_again_to_start_what_tells_the_hooks(
     hooks.end()
     hooks.tend()
     assert spawn.call_count == 3
+
+
+@pytest.mark.parametrize("answers", [[], [(500, {})]], ids=["takes it", "refuses it"])
+def test_an_idle_worker_leaves_once_its_hooks_were_told_of_what_ended_last(
+    lab: Lab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, answers: list[Any]
+) -> None:
+    receiver.answers = answers
+    table = {"name": "a", "on": ["ready"], "webhook": receiver.url, "timeout": "1h"}
+    lab.fill(lab.configure(table))
+
+    def ends_its_last_job(_: Worker, *, until_idle: bool) -> bool:
+        lab.happen(EventKind.READY)
+        return until_idle
+
+    monkeypatch.setattr(Worker, "run", ends_its_last_job)
+    monkeypatch.setattr(daemon, "_on_signals", lambda *_: [])
+    daemon.run(lab.settings, until_idle=True)
+    assert len(receiver.got) == 1
+    assert not lab.outbox.behind(["a"])
+
+
+def test_an_idle_worker_waits_for_no_hook_for_ever(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    lab.fill(lab.configure({"name": "a", "on": ["ready"], "command": ["/bin/true"]}))
+    lab.happen(EventKind.READY)
+    turn = Mock(**{"worker.draining": False})
+    seconds = iter(range(1000))
+    monkeypatch.setattr(lab.clock, "boot_s", lambda: next(seconds), raising=False)
+    monkeypatch.setattr(wiring, "clock", lambda: lab.clock)
+    daemon._catch_up(lab.settings, turn)
+    assert "the next worker will" in caplog.text
+    turn.worker.draining = True
+    daemon._catch_up(lab.settings, turn)
+    assert next(seconds) < 100
 
 
 def test_a_store_that_cannot_be_used_for_a_while_ends_no_telling(

@@ -36,6 +36,9 @@ from uploader.threads import spawn
 
 PROGRESS_EVERY_S = 30.0
 _LOOK_S = 1.0
+#: How long an idle worker waits for what its hooks have not been told yet, besides their time-out.
+_CATCH_UP_S = 5.0
+_CATCH_UP_LOOK_S = 0.1
 #: How long hooks that could not be begun wait for the next try.
 _HOOKS_AGAIN_S = 10.0
 
@@ -88,6 +91,8 @@ def run(
             _log.info("%s with this state folder, too: each job has one worker", others)
         try:
             idle = worker.run(until_idle=until_idle)
+            if idle:
+                _catch_up(configured.settings, turn)
         finally:
             ended.set()
             turn.hooks.end()
@@ -211,6 +216,24 @@ def _tell(settings: Settings, ended: threading.Event) -> None:
         except UploaderError as error:
             _log.warning("the hooks are told later: %s (%s)", error.message, error.hint)
         wiring.clock().wait(ended, _HOOKS_AGAIN_S)
+
+
+def _catch_up(settings: Settings, turn: _Turn) -> None:
+    """An idle worker leaves once its hooks were told of what ended last, if they take it.
+
+    Otherwise the next worker tells them.
+    """
+    names, clock = [hook.name for hook in settings.hooks], wiring.clock()
+    longest_s = max((hook.timeout_s for hook in settings.hooks), default=0.0)
+    until_s, never = clock.boot_s() + longest_s + _CATCH_UP_S, threading.Event()
+    with wiring.Store(settings) as store, contextlib.suppress(StoreError):
+        outbox = store.outbox() if names else None
+        while outbox is not None and outbox.behind(names) and not turn.worker.draining:
+            if clock.boot_s() >= until_s:
+                _log.warning("the hooks were not told of all that happened: the next worker will")
+                return
+            turn()
+            clock.wait(never, _CATCH_UP_LOOK_S)
 
 
 def _on_signals(drain: Callable[[], None], reload: Callable[[], None]) -> list[int]:

@@ -181,6 +181,16 @@ class Outbox:
             known = {row.name: row for row in connection.execute(select(hooks))}
         return [_state(name, known.get(name), waiting.get(name, 0)) for name in names]
 
+    def behind(self, names: Collection[str]) -> bool:
+        """Is there anything of which one of these hooks was not told, and that none refused?"""
+        newest = select(func.max(events.c.seq)).scalar_subquery()
+        late = select(hooks.c.name).where(hooks.c.name.in_(names), hooks.c.cursor < newest)
+        untried = select(deliveries.c.id).where(
+            deliveries.c.hook.in_(names), deliveries.c.failures == 0
+        )
+        with self._journal.reading() as connection:
+            return bool(connection.execute(select(or_(late.exists(), untried.exists()))).scalar())
+
     def undelivered(self, job_id: int) -> list[tuple[str, str, int]]:
         """(hook, why, failures) of what this job's hooks have not taken yet."""
         query = select(deliveries).where(
