@@ -79,6 +79,7 @@ _ABOUT_ANY_STORE = {
     "test_fencing",
     "test_history",
     "test_jobs",
+    "test_leftovers",
     "test_progress",
     "test_rescues",
     "test_transitions",
