@@ -200,6 +200,12 @@ def test_the_orphan_of_a_failed_job_is_that_jobs(
         ({}, "FAILED", "its state is FAILED"),
         ({"kind": "EMBEDDING_MODEL"}, "UPLOADING", "its kind is EMBEDDING_MODEL"),
         ({"baseModelDetails": {"huggingfaceFiles": ["a.bin"]}}, "UPLOADING", "expects a.bin"),
+        ({"public": True}, "UPLOADING", "everybody may read it"),
+        (
+            {"public": True},
+            "UPLOADING",
+            "hint: `uploader model delete accounts/sandbox/models/made",
+        ),
     ],
 )
 def test_a_model_that_does_not_fit_is_not_adopted(
@@ -215,6 +221,17 @@ def test_a_model_that_does_not_fit_is_not_adopted(
     answer = uploader("model", "adopt", "made-elsewhere", model)
     assert (answer.code, told in answer.err) == (7, True), answer.err
     assert uploader("status", "--json").json["jobs"] == []
+
+
+def test_a_model_that_everybody_may_read_is_adopted_if_that_is_said(
+    uploader: Command, service: Sandbox, model: Path
+) -> None:
+    waits(service, public=True, contextLength=4096)
+    answer = uploader("model", "adopt", "made-elsewhere", model, "--public")
+    assert (answer.code, answer.out) == (0, "1\n")
+    assert "job 1: everybody may read the model" in answer.err
+    same = uploader("enqueue", model, "--model-id", "made-elsewhere", "--public")
+    assert same.out == "1\n"
 
 
 def test_what_is_not_there_or_not_ones_own_is_not_adopted(

@@ -136,13 +136,32 @@ def test_other_names_are_fine_if_no_model_was_created_yet(lab: Lab) -> None:
     assert lab.job().run_number == 3
 
 
-def test_another_adapter_is_refused(lab: Lab) -> None:
-    folder = failed(lab)
+PEFT = {"baseModel": "accounts/f/models/a", "r": 8, "targetModules": ["q_proj", "v_proj"]}
+
+
+@pytest.mark.parametrize(
+    ("details", "words"),
+    [
+        ({"baseModel": "accounts/f/models/b"}, "its base model is accounts/f/models/a"),
+        ({"r": 16}, "its rank is 8, ours is 16"),
+        ({"targetModules": ["q_proj"]}, "its target modules are q_proj, v_proj, ours are q_proj"),
+        ({"targetModules": ["v_proj", "q_proj"]}, ""),
+    ],
+)
+def test_another_adapter_is_refused(lab: Lab, details: dict[str, Any], words: str) -> None:
+    folder = lab.model()
     new = lab.new_job(folder)
-    model = new.create_body["model"] | {"peftDetails": {"r": 8}}
-    other = replace(new, create_body={"modelId": "model", "model": model})
-    with pytest.raises(UsageError, match="rank"):
-        lab.jobs.restart(lab.sealed(), other, lab.clock.now())
+    model = {**new.create_body["model"], "peftDetails": PEFT}
+    lab.enqueue(folder, create_body={"modelId": "model", "model": model})
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 503, "times": 0}])
+    lab.run_until(lambda: lab.job().model_exists)
+    other = {**model, "peftDetails": {**PEFT, **details}}
+    again = replace(new, create_body={"modelId": "model", "model": other})
+    if words:
+        with pytest.raises(UsageError, match=words):
+            lab.jobs.restart(lab.sealed(), again, lab.clock.now())
+    else:
+        assert lab.jobs.restart(lab.sealed(), again, lab.clock.now()).run_number == 2
 
 
 @pytest.mark.parametrize("verb", [None, Verb.PAUSE])

@@ -171,7 +171,7 @@ def test_a_service_that_moves_the_files_each_time_ends_the_job(
 
 def test_a_model_whose_kind_is_not_reported_is_not_another_kind(lab: Lab) -> None:
     lab.enqueue(lab.model())
-    refuse_different(lab.job(), RemoteModel("UPLOADING", "", "", "", None, None, ""))
+    refuse_different(lab.job(), RemoteModel("UPLOADING", "", "", "", None, ""))
 
 
 @pytest.mark.parametrize("fields", [{}, {"kind": "HF_BASE_MODEL"}, {"kind": "KIND_UNSPECIFIED"}])

@@ -334,7 +334,7 @@ class Service:
 
 
 def remote(state: str = "READY", files: tuple[str, ...] | None = None) -> RemoteModel:
-    return RemoteModel(state, "", "", "HF_BASE_MODEL", files, None, "")
+    return RemoteModel(state, "", "", "HF_BASE_MODEL", files, "")
 
 
 def online(root: Path, answer: RemoteModel | RemoteError, url: str = URL) -> list[Any]:

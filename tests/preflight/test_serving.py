@@ -64,7 +64,7 @@ def asked(base_model: str | None = BASE, **models: Any) -> list[tuple[str, str]]
 
 
 def base(precision: str, lora: bool | None = None) -> RemoteModel:
-    return RemoteModel("READY", "", "", "", None, None, "", precision, supports_lora=lora)
+    return RemoteModel("READY", "", "", "", None, "", precision, supports_lora=lora)
 
 
 def test_online_asks_for_the_base_of_an_adapter() -> None:

@@ -26,7 +26,7 @@ from uploader.remote.gate import Gate
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.words import kept
 
-BARE = RemoteModel("", "", "", "", None, None, "")
+BARE = RemoteModel("", "", "", "", None, "")
 
 
 def ok(body: object = None, **headers: str) -> Reply:
@@ -249,12 +249,12 @@ def test_a_missing_key_passes_as_it_was_raised(
                 "createTime": "2026-08-30T03:48:42.645723285Z",
             },
             RemoteModel(
-                "UPLOADING", "", "", "HF_BASE_MODEL", ("a", "b"), None, "ENCRYPTION_STATE_PLAINTEXT"
+                "UPLOADING", "", "", "HF_BASE_MODEL", ("a", "b"), "ENCRYPTION_STATE_PLAINTEXT"
             ),
         ),
         (
             {"baseModelDetails": {"defaultPrecision": "FP8_MM"}, "supportsLora": False},
-            RemoteModel("", "", "", "", None, None, "", "FP8_MM", supports_lora=False),
+            RemoteModel("", "", "", "", None, "", "FP8_MM", supports_lora=False),
         ),
         ({"baseModelDetails": {"defaultPrecision": 8}, "supportsLora": "no"}, BARE),
         (
@@ -270,7 +270,6 @@ def test_a_missing_key_passes_as_it_was_raised(
                 "bad config",
                 "",
                 None,
-                "accounts/fireworks/models/q",
                 "",
             ),
         ),
@@ -282,6 +281,15 @@ def test_a_model_is_read_leniently(
     serve: Serve, connect: Connect, body: object, model: RemoteModel
 ) -> None:
     assert connect(serve(ok(body))).get("a", "m") == model
+
+
+def test_a_model_is_kept_whole_to_be_compared_and_is_not_printed(
+    serve: Serve, connect: Connect
+) -> None:
+    body = {"public": True, "peftDetails": {"r": 8}, "x": ["y"]}
+    model = connect(serve(ok(body))).get("a", "m")
+    assert model.shown == body
+    assert "peftDetails" not in repr(model)
 
 
 # --- upload URLs
@@ -340,6 +348,37 @@ def test_the_whole_map_is_asked_for_and_the_kinds_are_read(serve: Serve, connect
         "filenameToSize": {"a": 1, "b": 2**40},
         "enableResumableUpload": True,
     }
+
+
+JSON_API = "https://s/upload/storage/v1/b/c/o?upload_id="
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "separate"),
+    [
+        ("https://s/c/a", "https://s/c/b", True),
+        ("https://s/c/a", "https://s/c/a", False),
+        ("https://s/c/a?X-Goog-Signature=1", "https://s/c/a?X-Goog-Signature=2", False),
+        ("https://s/c/a?upload_id=1", "https://s/c/a?upload_id=2", False),
+        ("https://s/c/a", "https://s/c/%61", False),
+        (f"{JSON_API}1&name=a", f"{JSON_API}2&name=b", True),
+        (f"{JSON_API}1&name=a", f"{JSON_API}2&name=a", False),
+        (f"{JSON_API}1", f"{JSON_API}2", True),  # which of the objects these are is not said
+        (f"{JSON_API}1", f"{JSON_API}1", False),
+    ],
+)
+def test_two_files_never_go_to_one_place(
+    serve: Serve, connect: Connect, first: str, second: str, separate: bool
+) -> None:
+    api = connect(serve(ok({"filenameToSignedUrls": {"a": first, "b": second}})))
+    if separate:
+        assert api.upload_urls("a", "m", {"a": 1, "b": 1}, resumable=True).keys() == {"a", "b"}
+        return
+    with pytest.raises(RemoteError) as caught:
+        api.upload_urls("a", "m", {"a": 1, "b": 1}, resumable=True)
+    assert (caught.value.verdict, caught.value.code) == (Verdict.FAILED, "urls_mismatch")
+    assert "one place for a and b" in caught.value.message
+    assert "upload_id" not in caught.value.message
 
 
 @pytest.mark.parametrize(

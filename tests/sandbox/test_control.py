@@ -36,8 +36,17 @@ def test_create_answers_the_model_as_the_gateway_prints_it(remote: Remote) -> No
     assert model["peftDetails"] is None
     assert model["baseModelDetails"]["huggingfaceFiles"] == ["f"]
     assert model["baseModelDetails"]["parameterCount"] == "0"
+    assert (model["public"], model["supportsTools"], model["contextLength"]) == (False, False, 0)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z", model["createTime"])
     assert remote.call("GET", "/models/m").json() == model
+
+
+def test_a_model_is_shown_with_the_fields_that_it_was_created_with(remote: Remote) -> None:
+    asked = {"public": True, "contextLength": 4096, "supportsTools": True}
+    date = {"deprecationDate": {"year": 2027, "month": 1, "day": 2}, "defaultDraftModel": ""}
+    remote.create("f", **asked, **date)
+    shown = remote.call("GET", "/models/m").json()
+    assert {name: shown[name] for name in (*asked, *date)} == {**asked, **date}
 
 
 @pytest.mark.parametrize(

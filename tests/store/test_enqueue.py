@@ -195,6 +195,18 @@ def test_a_conflict_says_what_leads_on(jobs: Jobs, new: Callable[..., NewJob]) -
         assert refused.value.hint.startswith(advice)
 
 
+def test_a_conflict_with_a_job_that_has_made_its_model_says_how_to_give_up_both(
+    jobs: Jobs, claimed: Callable[..., Held], new: Callable[..., NewJob]
+) -> None:
+    held = claimed(account="a")
+    held.enter_upload(created=True)
+    with pytest.raises(UsageError) as refused:
+        jobs.enqueue(new(account="a", root="/elsewhere"), NOW)
+    assert refused.value.hint.startswith(
+        "`uploader cancel 1 --delete-remote` gives that one up, with its model"
+    )
+
+
 def test_a_cancelled_job_makes_room(jobs: Jobs, new: Callable[..., NewJob]) -> None:
     first, _ = jobs.enqueue(new(), NOW)
     jobs.apply(first, Verb.CANCEL, NOW)

@@ -232,10 +232,16 @@ class JobOptions(FolderOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class AdoptOptions:
-    """How a job is made of a folder for a model that is there: its fields were given before."""
+    """How a job is made of a folder for a model that is there: its fields were given before.
+
+    But nobody sends by mistake to a model that everybody may read.
+    """
 
     kind: KindOption = KindWord.AUTO
     base_model: BaseModel = None
+    public: Annotated[
+        bool, typer.Option("--public", help="Go on with a model that everybody may read.")
+    ] = False
     include: Include = None
     exclude: Exclude = None
     allow: Allow = None
@@ -250,6 +256,7 @@ class AdoptOptions:
             account=account,
             kind=self.kind.kind,
             base_model=self.base_model,
+            fields=ModelFields(public=self.public),
             include=tuple(self.include or ()),
             exclude=tuple(self.exclude or ()),
             allow=tuple(self.allow or ()),

@@ -68,7 +68,7 @@ class EventKind(StrEnum):
         "no more URLs for a model without finished files: a new run deletes and creates it",
     )
     CREATED = "created", Teller.JOB, "this job created the model; stage `upload` begins"
-    ADOPTED = "adopted", Teller.JOB, "the model existed and fits; stage `upload` begins"
+    ADOPTED = "adopted", Teller.JOB, "the model existed and fits; it says what else differs"
     FELL_BACK = "fell_back", Teller.JOB, "resumable starts are refused: plain PUT from now on"
     VALIDATING = "validating", Teller.JOB, "every file is stored; stage `validate` begins"
     NOT_READY_YET = (

@@ -217,8 +217,8 @@ class Code(Coded):
     EXISTS_DIFFERENTLY = (
         "exists_differently",
         Status.FAILED,
-        "A model with this id exists, but its kind, its files or its state differ from this job's.",
-        Made("`uploader retry --replace` if this job created the model, else another id"),
+        "A model of this id exists, but differs: in kind, files, state, readers or base model.",
+        Made("`uploader retry --replace` if this job created the model, else how to delete it"),
     )
     MODEL_GONE = (
         "model_gone",
@@ -235,7 +235,7 @@ class Code(Coded):
     URLS_MISMATCH = (
         "urls_mismatch",
         Status.FAILED,
-        "The upload URLs do not match the job's files, or lead to other places each time.",
+        "The upload URLs do not match the files, lead two to one place, or elsewhere each time.",
         "`uploader retry` asks again; if it stays so, ask Fireworks about the model",
     )
     URL_UNUSABLE = (

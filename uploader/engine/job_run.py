@@ -157,15 +157,15 @@ class JobRun:
             return False
         if self._job.replace_first:
             self._replace(control)
-        created = True
+        created, differs = True, ""
         try:
             control.create(self._job.account, self._job.create_body)
         except RemoteError as error:
             if error.verdict is not Verdict.EXISTS:
                 raise
-            refuse_different(self._job, control.get(self._job.account, self._job.model_id))
-            created = False
-        self._job = self.held.enter_upload(created=created)
+            model = control.get(self._job.account, self._job.model_id)
+            created, differs = False, refuse_different(self._job, model)
+        self._job = self.held.enter_upload(created=created, differs=differs)
         return True
 
     def _end_leftovers(self) -> bool:

@@ -76,7 +76,7 @@ def _unanswered(problem: RemoteError) -> Finding:
 
 def _taken(state: str, model: str) -> Iterable[Finding]:
     if state == "UPLOADING":
-        hint = "the upload uses it if kind and files are the same"
+        hint = "the upload uses it if it is what this job would create"
         yield warning("model_id", None, f"{model} exists and waits for its files", hint)
     else:
         hint = Code.ALREADY_EXISTS.hint

@@ -154,8 +154,10 @@ class Fireworks:
         if found.get("filenameToUnsignedUris"):
             message = "the service wants this model in a bucket of your own (BYOC)"
             raise JobRefused(message, code=Code.BYOC_UNSUPPORTED)
-        urls = pair(sizes, _strings(found.get("filenameToSignedUrls")))
-        return {name: self._usable(url) for name, url in urls.items()}
+        pairs = pair(sizes, _strings(found.get("filenameToSignedUrls")))
+        urls = {name: self._usable(url) for name, url in pairs.items()}
+        _check_separate(urls)
+        return urls
 
     def _usable(self, url: str) -> UploadUrl:
         if not trusted(url, plain=is_plain(self._base)):
@@ -238,6 +240,17 @@ def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def _check_separate(urls: Mapping[str, UploadUrl]) -> None:
+    """Raises RemoteError if two files would be one object: the later would replace the earlier."""
+    known: dict[str, str] = {}
+    for name, url in urls.items():
+        # A session of the JSON API need not name its object (docs/gcs-resumable.md §1).
+        nameless = url.object_path.endswith("/")
+        other = known.setdefault(url.url.reveal() if nameless else url.object_path, name)
+        if other != name:
+            raise _mismatch(f"gave one place for {other} and {name}")
+
+
 def _last_part(name: str) -> str:
     return name.rpartition("/")[2]
 
@@ -259,19 +272,17 @@ def _model(account: str, model_id: str) -> str:
 
 def _read_model(answer: requests.Response) -> RemoteModel:
     found = json_object(Call.GET, answer)
-    status, base, peft = (
-        _object(found.get(name)) for name in ("status", "baseModelDetails", "peftDetails")
-    )
+    status, base = (_object(found.get(name)) for name in ("status", "baseModelDetails"))
     return RemoteModel(
         state=kept(_string(found.get("state")), answer),
         status_code=grpc_name(status.get("code")),
         status_message=kept(_string(status.get("message")), answer),
         kind=kept(_string(found.get("kind")), answer),
         huggingface_files=_names(base.get("huggingfaceFiles"), answer),
-        peft_base_model=kept(_string(peft.get("baseModel")), answer) or None,
         encryption_state=kept(_string(found.get("encryptionState")), answer),
         default_precision=kept(_string(base.get("defaultPrecision")), answer),
         supports_lora=lora if isinstance(lora := found.get("supportsLora"), bool) else None,
+        shown=found,
     )
 
 

@@ -11,7 +11,10 @@ from uploader.sandbox.world import Model, World
 
 
 def model_document(world: World, model: Model) -> dict[str, Any]:
-    """A model's document: with empty fields, int64 as strings, nanoseconds."""
+    """A model's document: with empty fields, int64 as strings, nanoseconds.
+
+    ``supportsLora`` is the service's own judgement, which this one does not make.
+    """
     fields = dict(model.fields)
     details = fields.get("baseModelDetails")
     if details is not None:
@@ -22,6 +25,10 @@ def model_document(world: World, model: Model) -> dict[str, Any]:
     return {
         **dict.fromkeys(("displayName", "description", "githubUrl", "huggingFaceUrl"), ""),
         **dict.fromkeys(("baseModelDetails", "peftDetails", "teftDetails")),
+        **dict.fromkeys(("conversationConfig", "deprecationDate")),
+        **dict.fromkeys(("contextLength", "trainingContextLength", "defaultDraftTokenCount"), 0),
+        **dict.fromkeys(("supportsImageInput", "supportsTools", "useHfApplyChatTemplate"), False),
+        "defaultDraftModel": "",
         **fields,
         "name": model.name,
         "state": model.state,

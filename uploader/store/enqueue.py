@@ -107,6 +107,8 @@ def _conflict(row: Row[Any], difference: str, new: NewJob) -> UsageError:
             code=Code.CONFLICT,
         )
     cancel = f"`uploader cancel {row.id}` gives that one up"
+    if row.created_remotely:
+        cancel = f"`uploader cancel {row.id} --delete-remote` gives that one up, with its model"
     rescan = f"`uploader retry {row.id} --rescan` takes the folder as it is now"
     return UsageError(
         f"{wanted}: job {row.id} ({row.path}) is {row.status} for that model with {difference}",

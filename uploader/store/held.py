@@ -153,8 +153,11 @@ class Held:
                 code=Code.CONFLICT,
             )
 
-    def enter_upload(self, *, created: bool) -> Job:
-        """The model exists: ``created`` if our own POST was answered, else found and compatible."""
+    def enter_upload(self, *, created: bool, differs: str = "") -> Job:
+        """The model exists: ``created`` if our own POST was answered, else found and compatible.
+
+        ``differs`` says in which options it is not what this job would have created.
+        """
         ours = {"created_remotely": True} if created else {}
         this = (files.c.job_id == self.lease.job_id, files.c.stored)
         with self._entered(
@@ -171,9 +174,9 @@ class Held:
                 again = f"; {lost} of its files were kept, and are sent again" if lost else ""
                 self._add_event(transaction, EventKind.CREATED, f"the model was created{again}")
             else:
-                self._add_event(
-                    transaction, EventKind.ADOPTED, "the model existed and is compatible"
-                )
+                but = f", but stays as it is: {differs}" if differs else ""
+                message = f"the model existed and is compatible{but}"
+                self._add_event(transaction, EventKind.ADOPTED, message)
             return self._job(transaction)
 
     def mark_deleted(self) -> None:

@@ -16,6 +16,7 @@ from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, NewJob
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
+from uploader.core.remote_model import adapter_differences
 from uploader.core.seal import Seal, SealedJob
 from uploader.core.text import some
 from uploader.store.enqueue import check_storable, insert_files
@@ -150,19 +151,14 @@ def _refuse_others(connection: Connection, job: Job, new: NewJob) -> None:
     names = {file.path for file in new.manifest.files}
     found = [f"added {some(sorted(names - known), _NAMES_SHOWN)}"] if names - known else []
     found += [f"missing {some(sorted(known - names), _NAMES_SHOWN)}"] if known - names else []
-    if not found and _adapter(job.create_body) != _adapter(new.create_body):
-        found = ["another base model, rank or target modules"]
+    bodies = (one.create_body.get("model", {}) for one in (new, job))
+    found += adapter_differences(*bodies)
     if found:
         raise UsageError(
             f"{job.model} exists and cannot be changed: {'; '.join(found)}",
             hint=_way_out(job),
             code=Code.FIXED_FILES,
         )
-
-
-def _adapter(body: Any) -> Any:
-    """The part of a create body that depends on more than file names and the user's options."""
-    return body.get("model", {}).get("peftDetails")
 
 
 def _way_out(job: Job) -> str:

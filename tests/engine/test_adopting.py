@@ -1,0 +1,125 @@
+"""A model that exists already: what is adopted is what the job would have created."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.conftest import GRANULE, Lab
+from uploader.core.job import Kind, NewJob, Stage, Status
+from uploader.core.lifecycle import Verb
+
+
+def folder_of(lab: Lab, **sizes: int) -> Path:
+    folder = lab.folder / "model"
+    return folder if folder.exists() else lab.model("model", **sizes)
+
+
+def options(lab: Lab, **fields: Any) -> NewJob:
+    """The job of the folder `model` with these fields of its model."""
+    new = lab.new_job(folder_of(lab))
+    model = {**new.create_body["model"], **fields}
+    return replace(new, create_body={**new.create_body, "model": model}, options=fields)
+
+
+def adapter(lab: Lab, base: str, rank: int) -> NewJob:
+    details = {"baseModel": base, "r": rank, "targetModules": ["q_proj"]}
+    body = {"modelId": "model", "model": {"kind": Kind.LORA.remote, "peftDetails": details}}
+    new = lab.new_job(folder_of(lab, fireworks_json=GRANULE))
+    return replace(new, kind=Kind.LORA, create_body=body, options=details)
+
+
+def given_up(lab: Lab, new: NewJob, *, delete_remote: bool = False) -> None:
+    """Job 1 has created its model, and sent nothing, when it is cancelled and cleaned up after."""
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 503, "times": 1}])
+    lab.jobs.enqueue(new, lab.clock.now())
+    lab.run_until(lambda: lab.job().stage is Stage.UPLOAD)
+    assert lab.job().created_remotely
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=delete_remote)
+
+
+def run_next(lab: Lab, new: NewJob) -> None:
+    job_id, _ = lab.jobs.enqueue(new, lab.clock.now())
+    lab.run_until(lambda: lab.job(job_id).status is not Status.ACTIVE)
+
+
+def adopted(lab: Lab, job_id: int) -> str:
+    events = lab.jobs.events(job_id)
+    return next(event.message for event in events if event.kind == "adopted")
+
+
+def test_no_private_file_goes_to_a_model_that_everybody_may_read(lab: Lab) -> None:
+    given_up(lab, options(lab, public=True))
+    run_next(lab, options(lab))
+    reason = lab.job(2).reason
+    assert reason is not None
+    assert (reason.code, "everybody may read it" in reason.message) == ("exists_differently", True)
+    assert "`uploader model delete accounts/sandbox/models/model`, then `uploader retry 2`" in (
+        reason.hint
+    )
+    assert (lab.world.report()["objects"], lab.job(2).bytes_sent) == ({}, 0)
+
+
+def test_a_job_that_was_refused_goes_on_as_its_hint_says(lab: Lab) -> None:
+    given_up(lab, options(lab, public=True))
+    run_next(lab, options(lab))
+    del lab.world.models["sandbox", "model"]
+    lab.jobs.apply(2, Verb.RETRY, lab.clock.now())
+    lab.run_until(lambda: lab.job(2).status is not Status.ACTIVE)
+    lab.assert_ready(2)
+    assert "public" not in lab.world.models["sandbox", "model"].fields
+
+
+def test_a_model_that_is_deleted_with_its_job_is_made_anew(lab: Lab) -> None:
+    given_up(lab, options(lab, public=True), delete_remote=True)
+    run_next(lab, options(lab))
+    lab.assert_ready(2)
+    assert lab.job(2).created_remotely
+    assert "public" not in lab.world.models["sandbox", "model"].fields
+
+
+@pytest.mark.parametrize(("base", "rank"), [("b", 8), ("a", 16)])
+def test_an_adapter_is_not_sent_to_the_model_of_another_one(lab: Lab, base: str, rank: int) -> None:
+    given_up(lab, adapter(lab, "accounts/fireworks/models/a", 8))
+    run_next(lab, adapter(lab, f"accounts/fireworks/models/{base}", rank))
+    reason = lab.job(2).reason
+    assert (lab.job(2).status, reason and reason.code) == (Status.FAILED, "exists_differently")
+    assert lab.world.report()["objects"] == {}
+
+
+def test_other_options_are_told_when_a_model_is_adopted(lab: Lab) -> None:
+    given_up(lab, options(lab, contextLength=4096, supportsTools=True))
+    run_next(lab, options(lab, contextLength=32768))
+    lab.assert_ready(2)
+    assert adopted(lab, 2) == (
+        "the model existed and is compatible, but stays as it is: its contextLength is 4096, ours "
+        "is 32768; its supportsTools is true, ours is not set"
+    )
+
+
+EVERYTHING = {
+    "public": True,
+    "displayName": "Mine",
+    "description": "two  words ",
+    "contextLength": 4096,
+    "supportsTools": True,
+    "conversationConfig": {"style": "jinja"},
+    "deprecationDate": {"year": 2027, "month": 1},
+}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_model_whose_own_creation_was_not_answered_is_adopted_as_what_it_is(
+    lab: Lab, kind: Kind
+) -> None:
+    lab.world.script.add([{"on": "create", "do": "lost-answer"}])
+    new = adapter(lab, "accounts/f/models/a", 8) if kind is Kind.LORA else options(lab)
+    model = {**new.create_body["model"], **EVERYTHING, "kind": kind.remote}
+    if kind in (Kind.EMBEDDING, Kind.DRAFT):
+        del model["baseModelDetails"]
+    run_next(lab, replace(new, kind=kind, create_body={**new.create_body, "model": model}))
+    lab.assert_ready()
+    assert adopted(lab, 1) == "the model existed and is compatible"
