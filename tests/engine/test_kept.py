@@ -114,8 +114,8 @@ def test_a_model_that_is_gone_takes_what_was_kept_with_it(lab: Lab, half: Path) 
     del lab.world.models["sandbox", "model"]
     lab.run()
     lab.assert_ready()
-    created = [event for event in lab.jobs.events() if event.kind == "created"]
-    assert "2 of its files were kept, and are sent again" in created[-1].message
+    gone = [event for event in lab.jobs.events() if event.kind == "deleted"]
+    assert "2 of its files were kept, and are sent again" in gone[-1].message
 
 
 def test_a_replacement_keeps_nothing(lab: Lab, half: Path) -> None:

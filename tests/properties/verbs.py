@@ -29,7 +29,7 @@ WRITES: dict[str, Write] = {
     "block": lambda held, _: held.block(REASON),
     "fail": lambda held, _: held.fail(REASON),
     "fall_back_to_put": lambda held, _: held.fall_back_to_put(),
-    "mark_deleted": lambda held, _: held.mark_deleted(),
+    "mark_deleted": lambda held, _: held.mark_deleted("why"),
     "take_name": lambda held, _: held.take_name("acme"),
     "leave_sessions": lambda held, _: held.leave_sessions(),
     "end_model": lambda held, _: held.end_model(),

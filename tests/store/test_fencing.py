@@ -45,7 +45,7 @@ TRANSITIONS: dict[str, Write] = {
 }
 FACTS: dict[str, Write] = {
     "release": lambda held: held.release(),
-    "mark_deleted": lambda held: held.mark_deleted(),
+    "mark_deleted": lambda held: held.mark_deleted("why"),
     "add_event": lambda held: held.add_event(EventKind.LEFT_OPEN, "message"),
     "end_leftovers": lambda held: held.end_leftovers([], [(LEFTOVER, "why")]),
 }

@@ -61,7 +61,11 @@ class EventKind(StrEnum):
     # -- the job -------------------------------------------------------------------------
 
     ACCOUNT = "account", Teller.JOB, "the service named the account that the key belongs to"
-    DELETED = "deleted", Teller.JOB, "the model of an earlier run was deleted, for a replacement"
+    DELETED = (
+        "deleted",
+        Teller.JOB,
+        "the job's model was deleted, for a replacement or by somebody else",
+    )
     RECREATED = (
         "recreated",
         Teller.JOB,

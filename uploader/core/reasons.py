@@ -224,7 +224,7 @@ class Code(Coded):
         "model_gone",
         Status.FAILED,
         "The model no longer exists on the service.",
-        "`uploader retry --replace` if this job created the model, else `uploader retry --rescan`",
+        "`uploader retry --replace` creates it again and sends every byte",
     )
     URLS_REFUSED = (
         "urls_refused",

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from uploader.core.errors import Corrupted, JobRefused, UploaderError
 from uploader.core.job import FileState
 from uploader.core.reasons import Code
+from uploader.store.held import Held
 
 MAX_MISMATCHES = 3
 #: A session lives for a week (docs/gcs-resumable.md §1.1); one lost this late was too short.
@@ -59,6 +60,18 @@ def urls_refused(error: Exception) -> JobRefused:
     return JobRefused(message, code=Code.URLS_REFUSED)
 
 
+_GONE = "the model no longer exists on the service"
+
+
 def model_gone() -> JobRefused:
-    """The error for a 404 on a model that was already created."""
-    return JobRefused("the model no longer exists on the service", code=Code.MODEL_GONE)
+    """The error for a job whose model is known to be gone."""
+    return JobRefused(_GONE, code=Code.MODEL_GONE)
+
+
+def forget_model(held: Held) -> JobRefused:
+    """After a 404 on a model that was already created, with a key of its account.
+
+    Whatever has its name from now on is somebody else's: no verb deletes it.
+    """
+    held.mark_deleted(_GONE)
+    return model_gone()

@@ -21,7 +21,7 @@ from uploader.core.verdict import Verdict
 from uploader.engine.accounts import refuse_key_of_another, refuse_worker_of_another
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import PATIENCE_S, silent, slow
-from uploader.engine.endings import ModelUsedUp
+from uploader.engine.endings import ModelUsedUp, forget_model, model_gone
 from uploader.engine.leftovers import Ending
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
@@ -132,6 +132,8 @@ class JobRun:
             self._clean_up(control)
             return
         refuse_worker_of_another(self._job, self._context.account)
+        if self._job.stage is not Stage.CREATE and not self._job.model_exists:
+            raise model_gone()  # what has its name by now has none of the files
         if self._job.stage in (Stage.CREATE, Stage.UPLOAD):
             with self._stop.disk:
                 source_of(self._job.source, self._context.private).require()
@@ -157,6 +159,8 @@ class JobRun:
             return False
         if self._job.replace_first:
             self._replace(control)
+        if self._job.files_stored and not self._is_there(control):
+            forget_model(self.held)  # before the answer to our POST, which may be lost
         created, differs = True, ""
         try:
             control.create(self._job.account, self._job.create_body)
@@ -199,8 +203,17 @@ class JobRun:
         """A new run with other files: delete the model that this job created, once."""
         if self._job.created_remotely:
             self._delete(control)
-            self.held.mark_deleted()
+            self.held.mark_deleted("the model was deleted, to be created again")
             self._stop.check()
+
+    def _is_there(self, control: Fireworks) -> bool:
+        try:
+            control.get(self._job.account, self._job.model_id)
+        except RemoteError as error:
+            if error.verdict is not Verdict.ABSENT:
+                raise
+            return False
+        return True
 
     def _delete(self, control: Fireworks) -> None:
         try:

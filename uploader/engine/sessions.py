@@ -18,6 +18,7 @@ from uploader.core.verdict import Verdict
 from uploader.engine.accounts import refuse_key_of_another
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
+from uploader.remote.fireworks import Fireworks
 from uploader.runtime import Clock, StopToken
 
 
@@ -108,16 +109,22 @@ class Asking(Errand):
 
     def run(self) -> None:
         """Ask for the map; ``received_s`` is when it came, in seconds by `Clock.boot_s`."""
-        job = self.job
         with closing(self._context.control(self.stop)) as control:
             try:
-                self.urls = control.upload_urls(
-                    job.account, job.model_id, self._sizes, resumable=not job.plain_put
-                )
+                self._ask(control)
             except RemoteError as error:
-                if error.verdict is Verdict.EXISTS:
-                    self.model = control.get(job.account, job.model_id)
                 if error.verdict is Verdict.ABSENT:
-                    refuse_key_of_another(job, control)
+                    refuse_key_of_another(self.job, control)
                 raise
-            self.received_s = self._context.clock.boot_s()
+
+    def _ask(self, control: Fireworks) -> None:
+        job = self.job
+        try:
+            self.urls = control.upload_urls(
+                job.account, job.model_id, self._sizes, resumable=not job.plain_put
+            )
+        except RemoteError as error:
+            if error.verdict is Verdict.EXISTS:
+                self.model = control.get(job.account, job.model_id)
+            raise
+        self.received_s = self._context.clock.boot_s()

@@ -13,7 +13,7 @@ from uploader.core.retry import Block, RetryAt
 from uploader.core.upload import Gate, Later, Open, Shut
 from uploader.core.verdict import Verdict
 from uploader.engine.context import WorkerContext
-from uploader.engine.endings import ModelUsedUp, model_gone, urls_refused
+from uploader.engine.endings import ModelUsedUp, forget_model, urls_refused
 from uploader.store.held import Held
 
 #: The assumed life of a URL that does not give one (docs/fireworks.md §13.3), in seconds.
@@ -63,7 +63,7 @@ class Urls:
         """There are none now: ask for them later or, for some errors, not again."""
         failures = (self.gate.failures if isinstance(self.gate, Later) else 0) + 1
         if isinstance(error, RemoteError) and error.verdict is Verdict.ABSENT:
-            error = model_gone()
+            error = forget_model(self._held)
         before = self._context.jobs.job(job_id).failures
         decision = self._context.decide(error, before + failures, job_id)
         if isinstance(decision, RetryAt):

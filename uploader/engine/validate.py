@@ -15,7 +15,7 @@ from uploader.core.remote_model import RemoteModel
 from uploader.core.verdict import Verdict
 from uploader.engine.accounts import refuse_key_of_another
 from uploader.engine.context import WorkerContext
-from uploader.engine.endings import model_gone
+from uploader.engine.endings import forget_model
 from uploader.remote.fireworks import Fireworks
 from uploader.runtime import StopToken
 from uploader.sources.reader import open_source
@@ -98,7 +98,7 @@ class Validation:
     def _gone(self) -> JobRefused:
         """Raises RemoteError if it is only not there for another account's key."""
         refuse_key_of_another(self._job, self._control)
-        return model_gone()
+        return forget_model(self._held)
 
     def _get(self) -> RemoteModel:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import bindparam, update
 
 from uploader.core.job import Mode
-from uploader.store.blank import NO_SESSION
+from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.tables import files
 
 _ONE = (files.c.job_id == bindparam("job"), files.c.path == bindparam("named"))
@@ -51,3 +51,5 @@ STORE = (
         not_before=None,
     )
 )
+#: Nothing of a file is stored, nor on its way.
+FORGET = {**NO_SESSION, **NOT_STORED}

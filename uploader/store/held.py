@@ -20,9 +20,10 @@ from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
 from uploader.core.keeping import few_lines
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.core.reasons import Code
-from uploader.store.blank import NO_SESSION, NOT_STORED
+from uploader.store.blank import NO_SESSION
 from uploader.store.conditions import others_for_its_model
 from uploader.store.fence import Fence
+from uploader.store.file_updates import FORGET
 from uploader.store.held_files import HeldFiles
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.leftovers import (
@@ -159,7 +160,6 @@ class Held:
         ``differs`` says in which options it is not what this job would have created.
         """
         ours = {"created_remotely": True} if created else {}
-        this = (files.c.job_id == self.lease.job_id, files.c.stored)
         with self._entered(
             Stage.UPLOAD,
             model_exists=True,
@@ -168,10 +168,7 @@ class Held:
             **ours,
         ) as transaction:
             if created:
-                # Files kept by `retry --rescan` were deleted with their model.
-                nothing = {**NO_SESSION, **NOT_STORED}
-                lost = transaction.run(update(files).where(*this).values(**nothing)).rowcount
-                again = f"; {lost} of its files were kept, and are sent again" if lost else ""
+                again = self._forget_kept(transaction)
                 self._add_event(transaction, EventKind.CREATED, f"the model was created{again}")
             else:
                 but = f", but stays as it is: {differs}" if differs else ""
@@ -179,16 +176,22 @@ class Held:
                 self._add_event(transaction, EventKind.ADOPTED, message)
             return self._job(transaction)
 
-    def mark_deleted(self) -> None:
-        """The model of an earlier run is deleted: any model of its name is another one from now on.
+    def mark_deleted(self, why: str) -> None:
+        """The model of this job is gone: any model of its name is another one from now on.
 
-        So a model that somebody else creates before we do is never deleted as ours. This is written
-        whatever the user has done to the job meanwhile.
+        So a model that somebody else creates is never deleted as ours, and has none of the files
+        that this run kept. This is written whatever the user has done to the job meanwhile.
         """
         with self._fence.writing(model_exists=False, created_remotely=False) as transaction:
-            self._add_event(
-                transaction, EventKind.DELETED, "the model was deleted, to be created again"
-            )
+            creating = self._job(transaction).stage is Stage.CREATE
+            again = self._forget_kept(transaction) if creating else ""
+            self._add_event(transaction, EventKind.DELETED, f"{why}{again}")
+
+    def _forget_kept(self, transaction: Transaction) -> str:
+        """Files kept by `retry --rescan` were deleted with their model; returns words for it."""
+        kept = update(files).where(files.c.job_id == self.lease.job_id, files.c.stored)
+        lost = transaction.run(kept.values(FORGET)).rowcount
+        return f"; {lost} of its files were kept, and are sent again" if lost else ""
 
     def enter_validate(self) -> Job:
         """Every file is stored; raises ValueError if one is not (docs/invariants.md §4)."""

@@ -88,7 +88,11 @@ def restart(
     transaction.run(delete(files).where(files.c.job_id == job.id))
     insert_files(transaction, job.id, new.manifest, kept)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED
-    transaction.add_event(job.id, kind, _event_message(new, kept, replace=replace))
+    message = _event_message(new, kept)
+    if replace:
+        deleted = "deleted and " if job.model_exists else ""
+        message += f", to a model that is {deleted}created again"
+    transaction.add_event(job.id, kind, message)
     news = [(_KEPT, file.path) for file in kept]
     transaction.add_events(job.id, EventKind.KEPT, news)
 
@@ -109,14 +113,13 @@ def _still_stored(transaction: Transaction, job: Job, kept: Iterable[FileState])
     return [file for file in kept if model_stays and known.get(file.path) == file.crc32c]
 
 
-def _event_message(new: NewJob, kept: Sequence[FileState], *, replace: bool) -> str:
+def _event_message(new: NewJob, kept: Sequence[FileState]) -> str:
     count, total = len(new.manifest.files), new.manifest.size_bytes
     what = f"a new snapshot of {count} files, {total:,} bytes; "
     if kept:
         size_bytes = sum(file.size_bytes for file in kept)
         return what + f"{len(kept)} of them stay stored, {size_bytes:,} bytes"
-    what += "every byte is sent again"
-    return f"{what}, to a model that is deleted and created again" if replace else what
+    return what + "every byte is sent again"
 
 
 def _refuse_another(job: SealedJob, planned: SealedJob) -> None:
@@ -136,7 +139,8 @@ def _refuse_held(job: Job) -> None:
 
 
 def _refuse_foreign(job: Job, *, replace: bool) -> None:
-    if replace and not (job.created_remotely or job.replace_first):
+    """What does not exist is created again, and nothing is deleted."""
+    if replace and job.model_exists and not (job.created_remotely or job.replace_first):
         raise UsageError(
             f"job {job.id} did not create {job.model}: it is not replaced",
             hint="`rescan` takes the folder as it is, if its files have the same names",

@@ -1,0 +1,185 @@
+"""A model that is gone: what has its name from then on is somebody else's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import GRANULE, Lab
+from tests.engine.test_kept import kept
+from tests.engine.test_new_life import rescan, rewrite
+from uploader.core.errors import UsageError
+from uploader.core.job import Stage, Status
+from uploader.core.lifecycle import Verb
+from uploader.sandbox.script import Script
+from uploader.sandbox.world import Model
+
+SIZE = 3 * GRANULE
+KEY = ("sandbox", "model")
+
+
+def delete_by_hand(lab: Lab) -> None:
+    lab.world.forget_objects(lab.world.models.pop(KEY))
+
+
+def make_another(lab: Lab, state: str = "READY") -> Model:
+    """As a colleague does, under the same name and with the same files."""
+    fields = lab.job().create_body["model"]
+    lab.world.models[KEY] = model = Model(*KEY, dict(fields), lab.clock.boot_s(), state=state)
+    return model
+
+
+def in_stage(lab: Lab, stage: Stage) -> Path:
+    """The folder of a job that a worker has brought to that stage."""
+    lab.world.config.landing_polls = 100
+    folder = lab.model(a_bin=8 * GRANULE)
+    lab.enqueue(folder)
+    lab.bytes_per_s = GRANULE / 4
+    lab.run_until(lambda: lab.job().bytes_confirmed > 0)
+    if stage is Stage.VALIDATE:
+        lab.bytes_per_s = None
+        lab.run_until(lambda: lab.job().stage is stage)
+    lab.bytes_per_s = None
+    return folder
+
+
+def gone(lab: Lab, stage: Stage) -> Path:
+    """The same, once its job has failed because somebody has deleted the model."""
+    folder = in_stage(lab, stage)
+    delete_by_hand(lab)
+    lab.run()
+    reason = lab.job().reason
+    assert reason
+    assert (lab.job().status, reason.code) == (Status.FAILED, "model_gone")
+    assert "deleted" in lab.kinds()
+    lab.world.config.landing_polls = 0
+    return folder
+
+
+STAGES = pytest.mark.parametrize("stage", [Stage.UPLOAD, Stage.VALIDATE])
+
+
+@STAGES
+def test_a_model_that_is_gone_is_made_again_by_replace(lab: Lab, stage: Stage) -> None:
+    folder = gone(lab, stage)
+    rescan(lab, folder, replace=True)
+    lab.run()
+    lab.assert_ready()
+    assert lab.job().created_remotely
+    assert lab.world.report()["creates"] == 2
+
+
+@STAGES
+def test_what_somebody_has_made_since_under_its_name_is_not_replaced(
+    lab: Lab, stage: Stage
+) -> None:
+    folder = gone(lab, stage)
+    theirs = make_another(lab)
+    rescan(lab, folder, replace=True)
+    lab.run()
+    reason = lab.job().reason
+    assert reason
+    assert reason.code == "already_exists"
+    assert lab.world.models[KEY] is theirs
+
+
+@STAGES
+def test_nor_is_it_deleted_with_the_job(lab: Lab, stage: Stage) -> None:
+    gone(lab, stage)
+    theirs = make_another(lab)
+    with pytest.raises(UsageError, match="did not create"):
+        lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now())
+    lab.run()
+    assert lab.world.models[KEY] is theirs
+
+
+@STAGES
+@pytest.mark.parametrize("state", ["READY", "UPLOADING"])
+def test_nor_does_a_retry_take_it_for_the_one_that_was_filled(
+    lab: Lab, stage: Stage, state: str
+) -> None:
+    gone(lab, stage)
+    make_another(lab, state)
+    calls = lab.world.report()["validate_calls"]
+    lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+    lab.run()
+    reason = lab.job().reason
+    assert reason
+    assert (lab.job().status, reason.code) == (Status.FAILED, "model_gone")
+    assert lab.world.report()["validate_calls"] == calls
+
+
+def test_the_key_of_another_account_makes_nothing_gone_after_a_refused_map(lab: Lab) -> None:
+    """The model is read after it, which such a key cannot do."""
+    in_stage(lab, Stage.UPLOAD)
+    lab.world.script.add([{"on": "start", "do": "expired-url", "times": 1},
+                          {"on": "urls", "do": "status", "status": 409, "times": 0}])  # fmt: skip
+    lab.world.config.account_id = "beta"
+    for session in lab.world.sessions.values():
+        session.gone = 410
+    lab.run()
+    assert lab.job().status is Status.BLOCKED
+    assert lab.job().model_exists
+
+
+# -- files that a rescan kept ------------------------------------------------------------------
+
+
+@pytest.fixture
+def half(lab: Lab) -> Path:
+    """The folder of a paused job with `a.bin` stored, before a rescan."""
+    folder = lab.model(a_bin=SIZE, b_bin=SIZE)
+    lab.world.script.add([{"on": "put", "match": "b.bin", "do": "status", "status": 503,
+                           "times": 0}])  # fmt: skip
+    lab.enqueue(folder)
+    lab.run_until(lambda: lab.file("a.bin").stored)
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    lab.world.script = Script()
+    rewrite(folder / "b.bin", SIZE)
+    return folder
+
+
+FAULTS = [[], [{"on": "create", "do": "lost-answer"}], [{"on": "create", "do": "reset-after"}]]
+
+
+@pytest.mark.parametrize("faults", FAULTS)
+def test_kept_files_of_a_model_that_is_gone_are_sent_again(
+    lab: Lab, half: Path, faults: list[dict[str, str]]
+) -> None:
+    """Also if the answer to the POST that makes it anew is lost."""
+    delete_by_hand(lab)
+    lab.world.script.add(faults)
+    rescan(lab, half, kept=kept(lab, half))
+    lab.run()
+    lab.assert_ready()
+    told = [event.message for event in lab.jobs.events() if event.kind == "deleted"]
+    assert len(told) == 1
+    assert "1 of its files were kept, and are sent again" in told[0]
+
+
+def test_that_they_are_gone_is_written_before_a_model_is_created(lab: Lab, half: Path) -> None:
+    """So a worker that is killed just then loses nothing of it."""
+    delete_by_hand(lab)
+    rescan(lab, half, kept=kept(lab, half))
+    known: list[int] = []
+
+    def look(name: str) -> None:
+        if name == "create before":
+            known.append(lab.job().files_stored)
+
+    lab.boundary = look
+    lab.run()
+    assert known == [0]
+
+
+def test_kept_files_whose_model_is_there_cost_one_more_request(lab: Lab, half: Path) -> None:
+    before = lab.object("a.bin")["body_bytes_read"]
+    asked: list[str] = []
+    lab.boundary = asked.append
+    rescan(lab, half, kept=kept(lab, half))
+    lab.run()
+    lab.assert_ready()
+    assert lab.object("a.bin")["body_bytes_read"] == before
+    assert asked[: asked.index("create before")].count("get before") == 1
