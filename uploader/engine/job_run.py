@@ -139,7 +139,7 @@ class JobRun:
                 source_of(self._job.source, self._context.private).require()
         if self._job.stage is Stage.CREATE and not self._create(control):
             return
-        if self._job.stage is Stage.UPLOAD and not self._send_files():
+        if self._job.stage is Stage.UPLOAD and not self._send_files(control):
             return
         validation = Validation(self._context, self._job, self.held, control)
         if self.stage is not Stage.VALIDATE or not validation.ready_already():
@@ -222,7 +222,7 @@ class JobRun:
             if error.verdict is not Verdict.ABSENT:
                 raise
 
-    def _send_files(self) -> bool:
+    def _send_files(self, control: Fireworks) -> bool:
         """True once every file is stored and every source has been checked again."""
         self._upload = Upload(self._context, self._job, self.held, self.lapsed)
         self._stop.check()
@@ -235,6 +235,7 @@ class JobRun:
         finally:
             self._upload = None
         check_sources(self._context, self._job, self.held, self._stop)
+        Validation(self._context, self._job, self.held, control).refuse_ready()
         self._job = self.held.enter_validate()
         return True
 

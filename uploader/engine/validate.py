@@ -51,6 +51,27 @@ class Validation:
         self._held = held
         self._control = control
 
+    def refuse_ready(self) -> None:
+        """Before the first validateUpload of a run: READY is then what an earlier one led to.
+
+        A cancelled job, or an earlier run, had called it, and it went on when that was cut off: the
+        files that it looked at need not be this run's. In the first run of the job that created the
+        model nobody else has called it; the model is READY then if the job table is an older copy.
+        Raises JobRefused.
+        """
+        job = self._job
+        if (job.created_remotely and job.run_number == 1) or self._get().state != "READY":
+            return
+        message = (
+            f"{job.model} has become READY before this run asked for it:"
+            " it may have files of a cancelled job, or of an earlier run"
+        )
+        hint = (
+            f"`uploader model delete {job.model}`, then `uploader retry {job.id} --rescan`;"
+            " or choose another `model_id`"
+        )
+        raise JobRefused(message, code=Code.ALREADY_EXISTS, hint=hint)
+
     def ready_already(self) -> bool:
         """A claim that begins here reads the model first; True if it is already READY."""
         if self._get().state != "READY":

@@ -1,0 +1,114 @@
+"""A validateUpload that goes on at the service when its job, or its run, is given up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import GRANULE, Lab
+from tests.engine.test_kept import kept
+from tests.engine.test_new_life import rescan, rewrite
+from uploader.core.job import Stage, Status
+from uploader.core.lifecycle import Verb
+
+SIZE = 8 * GRANULE
+KEY = ("sandbox", "model")
+
+
+def given_up(lab: Lab, verb: Verb) -> Path:
+    """The folder of a job that stood in `validate` when that was done to it; changed since."""
+    lab.world.config.landing_polls = 100
+    folder = lab.model(a_bin=SIZE, b_bin=5)
+    lab.enqueue(folder)
+    lab.run_until(lambda: lab.world.report()["validate_calls"] > 0)
+    assert lab.job().stage is Stage.VALIDATE
+    lab.jobs.apply(1, verb, lab.clock.now())
+    lab.run_until(lambda: lab.job().lease is None)
+    lab.world.config.landing_polls = 0
+    rewrite(folder / "a.bin", SIZE)
+    return folder
+
+
+def late(lab: Lab, job_id: int) -> None:
+    """The earlier call ends when the first half of the new `a.bin` is there."""
+    lab.bytes_per_s = GRANULE / 2
+    lab.run_until(lambda: lab.file("a.bin", job_id).checkpoint.offset >= SIZE // 2)
+    lab.world.models[KEY].state = "READY"
+    lab.bytes_per_s = None
+    lab.run()
+
+
+def assert_refused(lab: Lab, job_id: int) -> None:
+    job = lab.job(job_id)
+    assert job.reason
+    assert (job.status, job.reason.code) == (Status.FAILED, "already_exists"), lab.dump()
+    assert "before this run asked for it" in job.reason.message
+    assert f"`uploader retry {job_id} --rescan`" in job.reason.hint
+
+
+def again(lab: Lab, folder: Path, job_id: int) -> None:
+    """What the hint says."""
+    lab.world.forget_objects(lab.world.models.pop(KEY))
+    new = lab.new_job(folder)
+    lab.jobs.restart(lab.sealed(job_id), new, lab.clock.now(), kept=lab.jobs.files(job_id))
+    lab.run()
+    lab.assert_ready(job_id)
+
+
+def test_a_later_job_is_never_done_by_the_validation_of_a_cancelled_one(lab: Lab) -> None:
+    folder = given_up(lab, Verb.CANCEL)
+    later = lab.enqueue(folder)
+    late(lab, later)
+    assert_refused(lab, later)
+    again(lab, folder, later)
+
+
+def test_a_later_run_is_never_done_by_the_validation_of_an_earlier_one(lab: Lab) -> None:
+    folder = given_up(lab, Verb.PAUSE)
+    rescan(lab, folder, kept=kept(lab, folder))
+    late(lab, 1)
+    assert_refused(lab, 1)
+    again(lab, folder, 1)
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_a_later_run_whose_model_is_not_ready_before_it_asks_is_done_by_its_own(
+    lab: Lab, *, replace: bool
+) -> None:
+    """One more request is the price, and none for a job's only run."""
+    folder = given_up(lab, Verb.PAUSE)
+    seen: list[str] = []
+    lab.boundary = seen.append
+    rescan(lab, folder, replace=replace)
+    lab.run()
+    lab.assert_ready()
+    assert seen[: seen.index("validate before")].count("get before") == 2 - replace
+
+
+def test_the_only_run_of_the_job_that_made_the_model_asks_for_nothing_more(lab: Lab) -> None:
+    seen: list[str] = []
+    lab.boundary = seen.append
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
+    assert "get before" not in seen[: seen.index("validate before")]
+
+
+@pytest.mark.parametrize("do", ["lost-answer", "reset-after"])
+def test_a_lost_answer_in_a_later_run_is_not_taken_for_somebody_elses(lab: Lab, do: str) -> None:
+    folder = given_up(lab, Verb.PAUSE)
+    lab.world.script.add([{"on": "validate", "do": do}])
+    rescan(lab, folder)
+    lab.run()
+    lab.assert_ready()
+
+
+def test_nor_is_what_a_run_that_stopped_while_it_validated_has_led_to(lab: Lab) -> None:
+    folder = given_up(lab, Verb.PAUSE)
+    lab.world.config.landing_polls = 100
+    rescan(lab, folder)
+    lab.run_until(lambda: lab.job().stage is Stage.VALIDATE)
+    lab.world.models[KEY].state = "READY"
+    lab.run()
+    lab.assert_ready()
