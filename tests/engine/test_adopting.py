@@ -73,8 +73,10 @@ def test_a_job_that_was_refused_goes_on_as_its_hint_says(lab: Lab) -> None:
     assert "public" not in lab.world.models["sandbox", "model"].fields
 
 
-def test_a_model_that_is_deleted_with_its_job_is_made_anew(lab: Lab) -> None:
+@pytest.mark.parametrize("later_s", [0, 600], ids=["at once", "once a worker is there again"])
+def test_a_model_that_is_deleted_with_its_job_is_made_anew(lab: Lab, later_s: float) -> None:
     given_up(lab, options(lab, public=True), delete_remote=True)
+    lab.sim.suspend(later_s)
     run_next(lab, options(lab))
     lab.assert_ready(2)
     assert lab.job(2).created_remotely

@@ -236,6 +236,13 @@ class Worker:
 
     def _claim(self) -> None:
         context, lease_s = self._context, self._context.limits.lease_s
+        # First what was given up: a later job of that model waits until its clean-up has ended.
+        while sum(run.closing for run in tuple(self._runs.values())) < _MOST_CLOSING:
+            ends_s = self._lease_ends_s()
+            given_up = context.claims.claim_cancelled(context.owner, context.base_url, lease_s)
+            if given_up is None:
+                break
+            self._start(given_up, ends_s)
         for pool in POOLS:
             while self._busy(pool) < self._steering.max_jobs:
                 ends_s = self._lease_ends_s()
@@ -245,12 +252,6 @@ class Worker:
                     break
                 self.seen.add(held.job.id)
                 self._start(held, ends_s)
-        while sum(run.closing for run in tuple(self._runs.values())) < _MOST_CLOSING:
-            ends_s = self._lease_ends_s()
-            given_up = context.claims.claim_cancelled(context.owner, context.base_url, lease_s)
-            if given_up is None:
-                break
-            self._start(given_up, ends_s)
 
     def _lease_ends_s(self) -> float:
         """When a lease that is asked for now has certainly ended, in seconds since boot."""
