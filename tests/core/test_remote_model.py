@@ -68,6 +68,17 @@ def test_another_adapter_is_not_adopted(theirs: dict[str, Any], words: str) -> N
     assert words in refusal(job(Kind.LORA, **adapter()), stands(**adapter(**theirs))).message
 
 
+@pytest.mark.parametrize("state", ["FAILED", "PREPARING", "DELETING", "VALIDATING"])
+def test_a_model_that_takes_no_files_is_not_adopted(state: str) -> None:
+    model = replace(stands(), state=state, status_message="out of luck")
+    assert f"its state is {state} (out of luck)" in refusal(job(), model).message
+
+
+@pytest.mark.parametrize("state", ["UPLOADING", "STATE_UNSPECIFIED", ""])
+def test_a_model_that_may_take_files_is_adopted(state: str) -> None:
+    assert refuse_different(job(), replace(stands(), state=state)) == ""
+
+
 def test_an_adapter_is_not_adopted_as_something_else() -> None:
     assert "its rank is 8, ours is not set" in refusal(job(), stands(**adapter())).message
 

@@ -17,6 +17,8 @@ _MAX_VALUE_CHARS = 60
 #: See docs/fireworks.md §1.2.
 _KINDS_OF_OLD = ("", "KIND_UNSPECIFIED", "CUSTOM_MODEL")
 _PLAIN = ("ENCRYPTION_STATE_UNSPECIFIED", "ENCRYPTION_STATE_PLAINTEXT")
+#: The states of a model that takes files, and of one whose state is not shown.
+_WAITS = ("", "STATE_UNSPECIFIED", "UPLOADING")
 #: Module names that the service takes for each other (docs/fireworks.md §6).
 _SAME_MODULE = {"w1": "up_proj", "w2": "down_proj", "w3": "gate_proj"}
 #: Fields that are told also if this job did not ask for them (docs/fireworks.md §1.2).
@@ -108,8 +110,9 @@ def _model(job: Job | NewJob) -> Mapping[str, Any]:
 
 
 def _differences(job: Job | NewJob, model: RemoteModel) -> Iterator[str]:
-    if model.state == "FAILED":
-        yield f"its state is FAILED ({model.status_message or 'no reason given'})"
+    if model.state not in _WAITS:
+        why = f" ({model.status_message})" if model.status_message else ""
+        yield f"its state is {model.state}{why}"
     # For models made before 2026 the service may report neither kind nor files.
     if model.kind not in (*_KINDS_OF_OLD, job.kind.remote):
         yield f"its kind is {model.kind}, ours is {job.kind.remote}"
