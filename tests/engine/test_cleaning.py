@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from uploader.core.job import Stage
 from uploader.core.lifecycle import Verb
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.engine.leftovers import CLEANING_S
+from uploader.store.held import Held
 from uploader.store.tables import leftovers
 
 FILES: Any = {f"f{number:02}_bin": 9 * GRANULE for number in range(20)}
@@ -194,6 +196,32 @@ def test_a_later_job_sends_nothing_while_sessions_of_a_cancelled_one_are_open(
     slow.assert_ready(later)
     assert slow.job(later).reason is None
     assert open_then[0] == 0
+
+
+def test_whoever_waits_for_that_asks_its_own_table_ever_less_often_and_the_service_for_nothing(
+    slow: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some: Any = dict.fromkeys([*FILES][:8], 9 * GRANULE)
+    (cancelled,) = given_up(slow, "one", **some)
+    later = slow.enqueue(slow.folder / "one")
+    asked: list[str] = []
+    asked_s: list[float] = []
+    slow.boundary = asked.append
+    take_name = Held.take_name
+
+    def counted(held: Held, account: str) -> Any:
+        asked_s.append(slow.clock.boot_s())
+        return take_name(held, account)
+
+    monkeypatch.setattr(Held, "take_name", counted)
+    slow.run_until(lambda: left(slow, cancelled) == 0)
+    assert "verify before" not in asked
+    waits = [then - now for now, then in pairwise(asked_s)]
+    assert 2 < len(waits) < 20
+    assert waits[0] < 4
+    assert 30 < max(waits) < 62
+    slow.run()
+    slow.assert_ready(later)
 
 
 @pytest.mark.parametrize("set_back_s", [0.0, 86_400.0])

@@ -77,6 +77,8 @@ class WorkerContext:
     prune: Callable[[], bool] = lambda: False
     #: validateUpload calls of this process, by job: a deadline waits for three (docs/life.md §4).
     polls: Counter[int] = field(default_factory=Counter)
+    #: How many times in a row a job has waited for what others left open for its model.
+    waits: Counter[int] = field(default_factory=Counter)
     #: The polling time at which validateUpload first missed a file we stored, by job.
     missed_s: dict[int, float] = field(default_factory=dict)
     #: Failures in a row without confirmed progress, by job, file and cause.

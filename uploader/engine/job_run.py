@@ -30,8 +30,9 @@ from uploader.runtime import METERS, StopToken, bind, log_end
 from uploader.sources.reader import source_of
 from uploader.store.held import Held
 
-#: How long a job waits for another one that may be deleting the model of its name.
-_DELETING = timedelta(seconds=2)
+#: How long a job waits for another one that has something open for its model; half as long again
+#: each time, up to a minute.
+_FIRST_WAIT, _MOST_LONGER = timedelta(seconds=2), 8
 
 _log = logging.getLogger(__name__)
 
@@ -153,10 +154,9 @@ class JobRun:
         if self._job.account == UNKNOWN_ACCOUNT:
             account = self._context.account or control.account()
             self._job = self.held.adopt_account(account)
-        else:
-            refuse_key_of_another(self._job, control)
         if not self._end_leftovers():
             return False
+        refuse_key_of_another(self._job, control)
         if self._job.replace_first:
             self._replace(control)
         if self._job.files_stored and not self._is_there(control):
@@ -188,8 +188,12 @@ class JobRun:
                 self.held.retry_at(decision.at, Reason(code, why, decision.reason.hint))
                 return False
             ending.give_up()
+        waits = self._context.waits
         if found is None:
-            self._wait_for_others(_DELETING)
+            self._wait_for_others(_FIRST_WAIT * 1.5 ** min(waits[self._job.id], _MOST_LONGER))
+            waits[self._job.id] += 1
+        else:
+            del waits[self._job.id]
         return found == []
 
     def _wait_for_others(self, pause: timedelta = timedelta(0)) -> None:
