@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from tests.engine.conftest import GRANULE, Lab
 from tests.engine.test_kept import kept
 from tests.engine.test_new_life import rescan, rewrite
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
+from uploader.core.remote_model import VALIDATE_S
+from uploader.store.tables import jobs
 
 SIZE = 8 * GRANULE
 KEY = ("sandbox", "model")
@@ -28,6 +32,12 @@ def given_up(lab: Lab, verb: Verb) -> Path:
     lab.world.config.landing_polls = 0
     rewrite(folder / "a.bin", SIZE)
     return folder
+
+
+def unanswered(lab: Lab, verb: Verb) -> Path:
+    """The same, if the call that was the last one may go on at the service."""
+    lab.world.script.add([{"on": "validate", "do": "lost-answer", "times": 1}])
+    return given_up(lab, verb)
 
 
 def late(lab: Lab, job_id: int) -> None:
@@ -112,3 +122,82 @@ def test_nor_is_what_a_run_that_stopped_while_it_validated_has_led_to(lab: Lab) 
     lab.world.models[KEY].state = "READY"
     lab.run()
     lab.assert_ready()
+
+
+# -- a call that may go on is waited for -------------------------------------------------------
+
+
+def created_s(lab: Lab, job_id: int) -> float:
+    """Seconds until the job began to send."""
+    began_s = lab.clock.boot_s()
+    lab.run_until(lambda: lab.job(job_id).stage is not Stage.CREATE)
+    return lab.clock.boot_s() - began_s
+
+
+def assert_waits(lab: Lab, job_id: int) -> None:
+    lab.run_until(lab.passed(100.0))
+    job = lab.job(job_id)
+    assert job.reason
+    assert (job.stage, job.reason.code) == (Stage.CREATE, "cleaning_first")
+    assert created_s(lab, job_id) < VALIDATE_S
+    lab.run()
+    lab.assert_ready(job_id)
+    assert lab.job(job_id).reason is None
+
+
+def test_a_later_job_waits_for_the_validation_of_a_cancelled_one(lab: Lab) -> None:
+    folder = unanswered(lab, Verb.CANCEL)
+    assert_waits(lab, lab.enqueue(folder))
+
+
+@pytest.mark.parametrize("verbs", [[], [Verb.RETRY], [Verb.PAUSE, Verb.RESUME]])
+def test_a_later_run_waits_for_that_of_an_earlier_one_whatever_is_tried(
+    lab: Lab, verbs: list[Verb]
+) -> None:
+    folder = unanswered(lab, Verb.PAUSE)
+    rescan(lab, folder)
+    for verb in verbs:
+        lab.jobs.apply(1, verb, lab.clock.now())
+    assert_waits(lab, 1)
+
+
+def test_what_has_become_ready_meanwhile_costs_no_byte(lab: Lab) -> None:
+    folder = unanswered(lab, Verb.CANCEL)
+    later = lab.enqueue(folder)
+    lab.run_until(lab.passed(100.0))
+    lab.world.models[KEY].state = "READY"
+    lab.run()
+    job = lab.job(later)
+    assert job.reason
+    assert (job.status, job.reason.code) == (Status.FAILED, "already_exists")
+    assert (job.stage, job.bytes_sent) == (Stage.CREATE, 0)
+
+
+def test_nobody_waits_for_a_call_that_was_answered(lab: Lab) -> None:
+    folder = given_up(lab, Verb.CANCEL)
+    assert created_s(lab, lab.enqueue(folder)) < 60
+
+
+def test_nor_if_the_model_is_deleted_with_what_was_called(lab: Lab) -> None:
+    folder = unanswered(lab, Verb.PAUSE)
+    rescan(lab, folder, replace=True)
+    assert created_s(lab, 1) < 60
+    lab.run()
+    lab.assert_ready()
+
+
+def test_nor_for_a_cancelled_job_whose_model_is_deleted(lab: Lab) -> None:
+    folder = unanswered(lab, Verb.PAUSE)
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+    later = lab.enqueue(folder)
+    assert created_s(lab, later) < 120
+    lab.run()
+    lab.assert_ready(later)
+
+
+def test_nor_for_ever_if_the_clock_is_set_back(lab: Lab) -> None:
+    folder = unanswered(lab, Verb.CANCEL)
+    with lab.engine.begin() as connection:
+        ahead = lab.clock.now() + timedelta(seconds=86_400)
+        connection.execute(update(jobs).values(validating_since=ahead))
+    assert created_s(lab, lab.enqueue(folder)) < 60

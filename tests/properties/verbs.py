@@ -23,6 +23,8 @@ WRITES: dict[str, Write] = {
     "enter_upload": lambda held, _: held.enter_upload(created=True),
     "adopted": lambda held, _: held.enter_upload(created=False),
     "enter_validate": lambda held, _: held.enter_validate(),
+    "call_validate": lambda held, _: held.call_validate(),
+    "hear_validate": lambda held, _: held.hear_validate(),
     "finish": lambda held, _: held.finish(["odd"]),
     "retry_at": lambda held, now: held.retry_at(soon(now), REASON),
     "wait_until": lambda held, now: held.wait_until(soon(now)),

@@ -16,12 +16,12 @@ from tests.remote.scripted import HandClock, Reply, Server
 from uploader.core.errors import JobRefused, RemoteError, UploaderError
 from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey
-from uploader.core.remote_model import RemoteModel
+from uploader.core.remote_model import VALIDATE_S, RemoteModel
 from uploader.core.resumable import UrlKind
 from uploader.core.retry import Backoff
 from uploader.core.verdict import Call, Verdict
 from uploader.remote import fireworks
-from uploader.remote.fireworks import VALIDATE_S, Fireworks, pair
+from uploader.remote.fireworks import Fireworks, pair
 from uploader.remote.gate import Gate
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.words import kept

@@ -33,6 +33,7 @@ TRANSITIONS: dict[str, Write] = {
     "adopt_account": lambda held: held.adopt_account("beta"),
     "enter_upload": lambda held: held.enter_upload(created=True),
     "enter_validate": lambda held: held.enter_validate(),
+    "call_validate": lambda held: held.call_validate(),
     "finish": lambda held: held.finish(["w"]),
     "retry_at": lambda held: held.retry_at(LATER, REASON),
     "wait_until": lambda held: held.wait_until(LATER),
@@ -46,6 +47,7 @@ TRANSITIONS: dict[str, Write] = {
 FACTS: dict[str, Write] = {
     "release": lambda held: held.release(),
     "mark_deleted": lambda held: held.mark_deleted("why"),
+    "hear_validate": lambda held: held.hear_validate(),
     "add_event": lambda held: held.add_event(EventKind.LEFT_OPEN, "message"),
     "end_leftovers": lambda held: held.end_leftovers([], [(LEFTOVER, "why")]),
 }

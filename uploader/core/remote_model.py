@@ -12,6 +12,8 @@ from uploader.core.reasons import Code
 from uploader.core.redact import foreign_line
 from uploader.core.text import and_more, some
 
+#: Seconds: validateUpload reads whole models (docs/fireworks.md §3).
+VALIDATE_S = 600.0
 _MOST_SHOWN = 5
 _MAX_VALUE_CHARS = 60
 #: See docs/fireworks.md §1.2.

@@ -83,11 +83,15 @@ class Validation:
         """Ask once: the job ends done, or waits for its next poll. Raises RemoteError, JobError."""
         started_s = self._context.clock.boot_s()
         self._context.polls[self._job.id] += 1
+        self._held.call_validate()
         try:
             warnings = self._control.validate(self._job.account, self._job.model_id)
         except RemoteError as error:
+            if error.verdict is not Verdict.TRANSIENT:
+                self._held.hear_validate()
             self._refused(error, started_s)
             return
+        self._held.hear_validate()
         model = self._get()
         if model.state == "READY":
             self._finish(warnings)

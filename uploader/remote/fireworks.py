@@ -16,7 +16,7 @@ from uploader.core.job import ACCOUNT_ID
 from uploader.core.keeping import few_lines
 from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey
-from uploader.core.remote_model import ListedModel, ModelList, RemoteModel
+from uploader.core.remote_model import VALIDATE_S, ListedModel, ModelList, RemoteModel
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
 from uploader.remote.client import Auth
@@ -27,8 +27,6 @@ from uploader.remote.refusals import grpc_name, json_object, malformed, refusal
 from uploader.remote.words import kept, request_id, secrets_of
 from uploader.runtime import Clock, bind
 
-#: Seconds: validateUpload reads whole models (docs/fireworks.md §3).
-VALIDATE_S = 600.0
 #: From a service that does not know verifyApiKey.
 _NO_SUCH_ROUTE = frozenset(
     {HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED}

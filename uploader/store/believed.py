@@ -15,8 +15,7 @@ from uploader.core.job import FileState, Job, Reason, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
 from uploader.core.seal import Seal
-from uploader.store.blank import NO_SESSION
-from uploader.store.held import NO_LEASE
+from uploader.store.blank import NO_LEASE, NO_SESSION
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.leftovers import ERASED, forget_all
 from uploader.store.rows import file_of, read_job, reading_job

@@ -1,8 +1,10 @@
-"""The values of a file's row as long as nothing of it was sent."""
+"""The values of rows: at the beginning of a run, without a lease, and before anything is sent."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from uploader.core.job import Stage
 
 #: The values of a file's row without a session or anything proven about one.
 NO_SESSION: dict[str, Any] = {
@@ -26,4 +28,27 @@ NOT_STORED: dict[str, Any] = {
     "generation": None,
     "sha256": None,
     "sha256_as_sent": False,
+}
+#: The values of a job's row at the beginning of a run (docs/words.md).
+NEW_RUN: dict[str, Any] = {
+    "stage": Stage.CREATE,
+    "attempts": 0,
+    "failures": 0,
+    "rescues": 0,
+    "not_before": None,
+    "start_accepted": False,
+    "plain_put": False,
+    "urls_until": None,
+    "upload_started_at": None,
+    "uploaded_at": None,
+    "polling_s": 0.0,
+    "rate_bps": None,
+    "warnings": [],
+}
+#: The lease in a job's row when nobody holds it.
+NO_LEASE: dict[str, None] = {
+    "lease_owner": None,
+    "lease_token": None,
+    "lease_expires_at": None,
+    "rate_bps": None,
 }

@@ -34,9 +34,10 @@ from uploader.core.repeats import repeats_of_jobs
 from uploader.core.seal import NO_SEAL, Seal
 from uploader.store.aside import Aside, Write, check_is_about_rows
 from uploader.store.believed import Looked, believed, look_at_files
+from uploader.store.blank import NO_LEASE
 from uploader.store.database import dialect
 from uploader.store.fence import Fence
-from uploader.store.held import NO_LEASE, Held
+from uploader.store.held import Held
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
 from uploader.store.leftovers import WITH_SESSIONS
 from uploader.store.rescue import next_alone, rescue

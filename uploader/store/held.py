@@ -20,7 +20,7 @@ from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
 from uploader.core.keeping import few_lines
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.core.reasons import Code
-from uploader.store.blank import NO_SESSION
+from uploader.store.blank import NEW_RUN, NO_LEASE, NO_SESSION
 from uploader.store.conditions import others_for_its_model
 from uploader.store.fence import Fence
 from uploader.store.file_updates import FORGET
@@ -37,35 +37,12 @@ from uploader.store.leftovers import (
     leave_all,
     left_for,
     to_clean_up,
+    validation_under_way,
 )
 from uploader.store.rows import read_job
 from uploader.store.sealed import check_job
 from uploader.store.tables import OPEN, files, jobs
 from uploader.store.tokens import fewer_rescues, lived_long_at
-
-#: The values of a job's row at the beginning of a run (docs/words.md).
-NEW_RUN: dict[str, Any] = {
-    "stage": Stage.CREATE,
-    "attempts": 0,
-    "failures": 0,
-    "rescues": 0,
-    "not_before": None,
-    "start_accepted": False,
-    "plain_put": False,
-    "urls_until": None,
-    "upload_started_at": None,
-    "uploaded_at": None,
-    "polling_s": 0.0,
-    "rate_bps": None,
-    "warnings": [],
-}
-#: The lease in a job's row when nobody holds it.
-NO_LEASE: dict[str, None] = {
-    "lease_owner": None,
-    "lease_token": None,
-    "lease_expires_at": None,
-    "rate_bps": None,
-}
 
 
 class Held:
@@ -106,11 +83,14 @@ class Held:
 
         From now on no cancelled job deletes that model, nor has sessions for it; and if nothing is
         returned, nobody else has. None, and nothing else, if one is about to be cleaned up after:
-        it was cancelled a moment ago, or a worker is at it.
+        it was cancelled a moment ago, or a worker is at it; or if a validateUpload of one, or of an
+        earlier run, may be under way.
         """
         with self._fence.writing(Status.ACTIVE) as transaction:
             found = to_clean_up(transaction.connection, self.job, account)
             if any(is_next(row, transaction.now) for row in found):
+                return None
+            if validation_under_way(transaction, self.job, account):
                 return None
             for row in (row for row in found if row.delete_on_cancel):
                 this = update(jobs).where(jobs.c.id == row.id)
@@ -200,6 +180,16 @@ class Held:
             self._fence.tell_last(transaction)
             self._add_event(transaction, EventKind.VALIDATING, "every file is stored")
             return self._job(transaction)
+
+    def call_validate(self) -> None:
+        """An active job is about to call validateUpload: from now on that may be under way."""
+        with self._fence.writing(Status.ACTIVE, validating_since=self._fence.now()):
+            pass
+
+    def hear_validate(self) -> None:
+        """The service has answered it, whatever the user has done to the job meanwhile."""
+        with self._fence.writing(validating_since=None):
+            pass
 
     def finish(self, warnings: Sequence[str] = ()) -> None:
         """The service calls the model READY; ``warnings`` are validateUpload's words."""

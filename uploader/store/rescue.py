@@ -23,7 +23,7 @@ from uploader.core.job import POOLS, Reason, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.retry import pause_after_rescues
 from uploader.core.text import duration
-from uploader.store.held import NO_LEASE
+from uploader.store.blank import NO_LEASE
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.tables import active_in, jobs
 from uploader.store.tokens import fewer_rescues, lived_long_at

@@ -19,8 +19,8 @@ from uploader.core.reasons import Code
 from uploader.core.remote_model import adapter_differences
 from uploader.core.seal import Seal, SealedJob
 from uploader.core.text import some
+from uploader.store.blank import NEW_RUN
 from uploader.store.enqueue import check_storable, insert_files
-from uploader.store.held import NEW_RUN
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.leftovers import leave
 from uploader.store.rows import read_job
