@@ -264,3 +264,19 @@ def test_a_slot_that_is_given_back_twice_is_free_once(lab: Lab, *, small: bool) 
     give()
     give()
     assert slots.demand() == (1, False)
+
+
+def test_the_rate_of_a_job_is_zero_once_no_byte_of_it_has_moved_for_long(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, silence: Silence, bad: int
+) -> None:
+    lab.bytes_per_s = 4.0 * GRANULE
+    silence.hush(monkeypatch, "block", lambda: lab.clock.boot_s() > 5.0)
+    rates: list[float | None] = []
+
+    def reached() -> bool:
+        rates.append(lab.job(bad).rate_bps)
+        return lab.clock.boot_s() > PATIENCE_S
+
+    lab.run_until(reached)
+    assert max(rate or 0.0 for rate in rates) > 0.0
+    assert rates[-1] == 0.0

@@ -264,7 +264,7 @@ class Upload:
         progress = unwritten(transfers, self._context.clock.now())
         if any(row.advanced for row in progress):
             self._context.slots.kept(self._job.id)
-        if progress or (self._meter.changed(rate_bps) and transfers):
+        if progress or (transfers and self._meter.changed(rate_bps)):
             for file in self._held.files.report_progress(progress, rate_bps):
                 self._files.put(file)
 
