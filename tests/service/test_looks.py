@@ -197,10 +197,9 @@ def test_a_folder_on_a_silent_disk_takes_no_more_threads_whatever_links_lead_to_
     assert site.ask("/api/preflight", {"path": str(site.folder())}).status == 200
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_job_table_that_does_not_answer_is_not_taken_for_the_disk_of_the_folder(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def late_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Until it is set, no look at a folder gets an answer of the job table."""
     answers, asked = threading.Event(), dialect.corrupt_rows_as_store_error
 
     def late() -> AbstractContextManager[None]:
@@ -209,15 +208,36 @@ def test_a_job_table_that_does_not_answer_is_not_taken_for_the_disk_of_the_folde
         return asked()
 
     monkeypatch.setattr(dialect, "corrupt_rows_as_store_error", late)
+    yield answers
+    answers.set()
+    have_ended()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_job_table_that_does_not_answer_is_not_taken_for_the_disk_of_the_folder(
+    site: Site, late_table: threading.Event
+) -> None:
     body = {"path": str(site.folder())}
-    try:
-        for _ in range(2):
-            refused = site.ask("/api/preflight", body)
-            assert (refused.status, refused.json["code"]) == (503, "store")
-            assert "the job table has not answered" in refused.json["detail"]
-    finally:
-        answers.set()
-        have_ended()
+    for _ in range(2):
+        refused = site.ask("/api/preflight", body)
+        assert (refused.status, refused.json["code"]) == (503, "store")
+        assert "the job table has not answered" in refused.json["detail"]
+    late_table.set()
+    have_ended()
+    assert site.ask("/api/preflight", body).status == 200
+
+
+@pytest.mark.usefixtures("impatient")
+def test_whoever_waits_for_a_place_while_the_job_table_is_silent_takes_none_away(
+    site: Site, late_table: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looks, "_WAITS_S", _DEADLINE_S)
+    body = {"path": str(site.folder())}
+    with ThreadPoolExecutor(6) as pool:
+        asked = [pool.submit(site.ask, "/api/preflight", body) for _ in range(6)]
+    assert {(one.result().status, one.result().json["code"]) for one in asked} == {(503, "store")}
+    late_table.set()
+    have_ended()
     assert site.ask("/api/preflight", body).status == 200
 
 

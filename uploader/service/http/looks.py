@@ -139,7 +139,7 @@ class Looks:
             self._waiting -= 1
         try:
             self._refuse_again(one)
-        except Refusal:
+        except UploaderError:
             self._places.release()
             raise
         self._all.append(one)
