@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from uploader.core.errors import UsageError
 from uploader.core.redact import ApiKey
-from uploader.settings import load as loading
-from uploader.settings import units
+from uploader.settings import places, units
 from uploader.settings.load import KEYS, VARIABLES, describe, find_config, load
 from uploader.settings.schema import Settings
 from uploader.settings.timetable import parse_limit
@@ -32,7 +31,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(loading, "SYSTEM_CONFIG", tmp_path / "etc" / "config.toml")
+    monkeypatch.setattr(places, "SYSTEM", tmp_path / "etc")
     return tmp_path
 
 

@@ -26,7 +26,8 @@ from uploader.service.install_units import (
     launchd_plist,
     systemd_unit,
 )
-from uploader.settings.load import SYSTEM_CONFIG, VARIABLES
+from uploader.settings.load import VARIABLES
+from uploader.settings.places import CONFIG, KEY, SYSTEM
 from uploader.settings.schema import Settings
 
 _TIMEOUT_S = 120.0
@@ -147,8 +148,7 @@ def _key_file(settings: Settings, *, system: bool) -> Path | None:
         return own.api_key_file
     if own.api_key_command or (not system and settings.auth_ini and settings.auth_ini.is_file()):
         return None
-    folder = SYSTEM_CONFIG.parent if system else _own_config()
-    return folder / "api-key"
+    return (SYSTEM if system else _own_config()) / KEY
 
 
 def _own_config() -> Path:
@@ -167,10 +167,10 @@ def _place(*, system: bool, mac: bool) -> Path:
 
 
 def _refuse_missing(service: Service) -> None:
-    if service.system and service.config == _own_config() / "config.toml":
+    if service.system and service.config == _own_config() / CONFIG:
         raise UsageError(
             f"{service.config} is your own configuration, and the service does not run as you",
-            hint=f"move it to {SYSTEM_CONFIG}, or name another file with --config",
+            hint=f"move it to {SYSTEM / CONFIG}, or name another file with --config",
         )
     key = service.key_file
     if key is not None and not key.exists():

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import platformdirs
 from pydantic import ValidationError
 
 from uploader import files
@@ -25,6 +24,7 @@ from uploader.core.errors import UsageError
 from uploader.core.redact import MASK, ApiKey, foreign_line, redact
 from uploader.settings.api import Api
 from uploader.settings.hooks import FORM, Hook
+from uploader.settings.places import CONFIG, config_folders
 from uploader.settings.schema import (
     Fireworks,
     Given,
@@ -36,13 +36,11 @@ from uploader.settings.schema import (
     Settings,
     Transfer,
     Validation,
-    at_home,
 )
 from uploader.settings.section import Section
 from uploader.settings.supervision import NAMES as FOR_THIS_PROCESS
 from uploader.settings.supervision import Supervision, supervision
 
-SYSTEM_CONFIG = Path("/etc/uploader/config.toml")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 #: Settings that run a command, decide where the API key is sent, or name the job table, whose
 #: rows say which files are sent where. All of the HTTP API's are as grave.
@@ -134,6 +132,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     tree: dict[str, Any] = {
         **{section: {} for section in _SECTIONS},
         "config_file": file,
+        "credentials": environ.get("CREDENTIALS_DIRECTORY") or None,
         "given": given,
         "warnings": tuple(_strangers(environ)),
     }
@@ -260,8 +259,7 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
             hint = "check `config`" if config else f"check {_CONFIG}"
             raise UsageError(f"there is no configuration file {file}", hint=hint)
         return file
-    own = at_home(platformdirs.user_config_path)
-    usual = (own / "config.toml", SYSTEM_CONFIG) if own else (SYSTEM_CONFIG,)
+    usual = [folder / CONFIG for folder in config_folders()]
     # A file in a folder that we may not enter counts as absent; `Path.is_file` would raise.
     return next((file for file in usual if os.path.isfile(file)), None)  # noqa: PTH113
 

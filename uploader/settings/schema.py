@@ -33,6 +33,7 @@ from uploader.core.text import flaw_of_path
 from uploader.core.timetable import Timetable
 from uploader.settings.api import Api
 from uploader.settings.hooks import Hook, hooks_of
+from uploader.settings.places import at_home, private_files
 from uploader.settings.section import OptionalPath, Section, Text, whole_path
 from uploader.settings.timetable import parse_limit
 from uploader.settings.units import parse_duration, parse_rate, parse_size
@@ -78,15 +79,6 @@ def auto_or_count(value: object) -> int | Literal["auto"]:
         return count(value)
     except ValueError:
         raise ValueError(f'write a whole number from 1 to {_MAX_COUNT}, or "auto"') from None
-
-
-def at_home(place: Callable[[str], Path]) -> Path | None:
-    """Our folder in a user's ``place``; None for a user without a home."""
-    try:
-        found = place("uploader")
-    except RuntimeError:
-        return None
-    return found if found.is_absolute() and not flaw_of_path(str(found)) else None
 
 
 def _path_at_home(value: object) -> object:
@@ -247,6 +239,8 @@ class Settings(Section):
     #: Warnings about the environment.
     warnings: tuple[str, ...] = Field(default=(), exclude=True)
     config_file: Path | None = Field(default=None, exclude=True)
+    #: Where systemd has put its copies of a service's secrets.
+    credentials: Path | None = Field(default=None, exclude=True)
     given: Mapping[str, Given] = Field(default_factory=dict, exclude=True, repr=False)
 
     @property
@@ -260,6 +254,7 @@ class Settings(Section):
             self.api.tls_key_file,
             *(file for hook in self.hooks for file in hook.secret_file),
             self.state_dir / "api.token",
+            *private_files(self.credentials),
         )
         return (*(path for path in named if path), *self._stores())
 
