@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, select, update
+from sqlalchemy import Engine, event, select, text, update
 
 from tests.store.conftest import BASE_URL, NOW, Hands, open_session
 from uploader.core.job import NewJob, Reason, Stage, Status
@@ -274,6 +274,46 @@ def test_a_job_for_whose_model_nobody_left_anything_pays_one_question(
     event.remove(engine, "before_cursor_execute", note)
     assert sum("leftovers" in one and not one.startswith("SELECT jobs") for one in ran) == 1
     assert not any(one.startswith(("INSERT", "DELETE")) for one in ran)
+
+
+@pytest.fixture
+def plant(engine: Engine) -> Callable[..., None]:
+    """Write a row of job 1 that this program has not written."""
+
+    def write(path: str, **columns: Any) -> None:
+        row = {"job_id": 1, "base_url": BASE_URL, "account": "acme", "model_id": "m"}
+        row |= {"path": path, "session_uri": URI, "session_at": NOW, "address_seal": None}
+        with engine.begin() as connection:
+            connection.execute(leftovers.insert().values(**row))
+            if columns:
+                set_to = ", ".join(f"{name} = :{name}" for name in columns)
+                connection.execute(text(f"UPDATE leftovers SET {set_to}"), columns)
+
+    return write
+
+
+def test_after_rows_that_somebody_else_wrote_the_others_are_told_all_the_same(
+    engine: Engine,
+    claimed: Callable[..., Held],
+    plant: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("uploader.store.leftovers._PORTION", 1)
+    held = claimed()
+    for path in ("../a", "../b", PATH):
+        plant(path)
+    assert uris(held.take_name("acme")) == [(PATH, URI)]
+    assert left(engine) == 1
+
+
+def test_a_time_that_cannot_be_read_keeps_no_job_from_its_model(
+    engine: Engine, claimed: Callable[..., Held], plant: Callable[..., None]
+) -> None:
+    if engine.dialect.name == "postgresql":
+        pytest.skip("PostgreSQL takes nothing but a time")
+    held = claimed()
+    plant(PATH, session_at="tomorrow")
+    assert uris(held.take_name("acme")) == [(PATH, URI)]
 
 
 @pytest.mark.parametrize("secret", [b"s" * 32, None])

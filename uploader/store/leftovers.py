@@ -45,6 +45,8 @@ _CLEANED_WITHIN = timedelta(seconds=60)
 _LIFE = timedelta(seconds=SESSION_LIFE_S)
 _NAMED = (jobs.c.base_url, jobs.c.account, jobs.c.model_id)
 _KEPT = (files.c.path, files.c.session_uri, files.c.session_at, files.c.address_seal)
+#: What is read of a leftover: not its time, which somebody else may have written, too.
+_TOLD = (leftovers.c.path, leftovers.c.session_uri, leftovers.c.address_seal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Lef
     And how many were forgotten, because they have no seal, or are none that this program writes.
     """
     query = (
-        select(leftovers)
+        select(leftovers.c.id, leftovers.c.job_id, *_TOLD)
         .where(
             leftovers.c.base_url == job.base_url,
             leftovers.c.account == account,
@@ -142,15 +144,19 @@ def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Lef
         .order_by(leftovers.c.id)
         .limit(_PORTION)
     )
-    believed, strayed = [], []
-    for row in transaction.connection.execute(query):
-        try:
-            believed.append(_leftover_of(transaction, row))
-        except ValueError:
-            strayed.append(row.id)
-    if strayed:
-        forget(transaction, strayed)
-    return believed, len(strayed)
+    count = 0
+    while True:
+        believed, strayed = list[Leftover](), list[int]()
+        for row in transaction.connection.execute(query):
+            try:
+                believed.append(_leftover_of(transaction, row))
+            except ValueError:
+                strayed.append(row.id)
+        if strayed:
+            forget(transaction, strayed)
+        count += len(strayed)
+        if believed or not strayed:
+            return believed, count
 
 
 def _leftover_of(transaction: Transaction, row: Row[Any]) -> Leftover:
