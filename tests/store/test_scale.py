@@ -20,7 +20,7 @@ from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
 from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
-from uploader.store.tables import files, metadata
+from uploader.store.tables import files, leftovers, metadata
 from uploader.store.tables import jobs as jobs_table
 
 POOL = POOLS[0]
@@ -300,3 +300,24 @@ def test_the_newest_finished_jobs_are_found_without_reading_the_others(
             return _instructions(engine, lambda _, jobs: jobs.jobs(5))
 
     assert work(500) <= FLAT * work(10)
+
+
+def test_a_session_that_a_file_gives_up_costs_the_same_however_many_were_left_before(
+    template: Path, tmp_path: Path
+) -> None:
+    columns = {"base_url": BASE_URL, "account": "acme", "path": "a.bin", "session_uri": "x"}
+
+    def give_up(claims: Claims, _: Jobs) -> None:
+        held = claims.claim("you", BASE_URL, POOL, 60)
+        assert held
+        held.files.drop_session("a.bin", "moved", bytes_sent=0, lives=True)
+
+    def work(count: int) -> int:
+        path = shutil.copy(template, tmp_path / f"{count}.db")
+        with _filled(f"sqlite:///{path}", 1, only=("ready",)) as engine:
+            with engine.begin() as connection:
+                rows = [{"job_id": 99 + n, "model_id": f"m{n}", **columns} for n in range(count)]
+                connection.execute(leftovers.insert().values(session_at=NOW), rows)
+            return _instructions(engine, give_up)
+
+    assert work(1000) <= FLAT * work(10)
