@@ -888,21 +888,24 @@ def test_the_daemon_tries_again_to_start_what_tells_the_hooks(
 
 
 @pytest.mark.parametrize("answers", [[], [(500, {})]], ids=["takes it", "refuses it"])
+@pytest.mark.parametrize("count", [1, 2])
 def test_an_idle_worker_leaves_once_its_hooks_were_told_of_what_ended_last(
-    lab: Lab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, answers: list[Any]
+    lab: Lab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, answers: list[Any], count: int
 ) -> None:
-    receiver.answers = answers
+    """What comes after that of the same job is not told before it: it is not waited for either."""
+    receiver.answers, refused = [*answers], bool(answers)
+    lab.clock.at = datetime.now(UTC)  # what is too old is given up, and not put off
     table = {"name": "a", "on": ["ready"], "webhook": receiver.url, "timeout": "1h"}
     lab.fill(lab.configure(table))
 
     def ends_its_last_job(_: Worker, *, until_idle: bool) -> bool:
-        lab.happen(EventKind.READY)
+        lab.happen(*[EventKind.READY] * count)
         return until_idle
 
     monkeypatch.setattr(Worker, "run", ends_its_last_job)
     monkeypatch.setattr(daemon, "_on_signals", lambda *_: [])
     daemon.run(lab.settings, until_idle=True)
-    assert len(receiver.got) == 1
+    assert len(receiver.got) == (1 if refused else count)
     assert not lab.outbox.behind(["a"])
 
 

@@ -35,6 +35,13 @@ _log = logging.getLogger(__name__)
 _PAGE = 500
 #: And no more of them once their documents have so many characters together.
 _MOST_CHARS = 4_000_000
+#: What the same hook is to be told of the same job before a delivery.
+_BEFORE = deliveries.alias()
+_EARLIER = select(_BEFORE.c.id).where(
+    _BEFORE.c.hook == deliveries.c.hook,
+    _BEFORE.c.job_id == deliveries.c.job_id,
+    _BEFORE.c.id < deliveries.c.id,
+)
 #: Beyond that nothing was counted.
 _MOST_FAILURES = 10**9
 
@@ -91,21 +98,11 @@ class Outbox:
 
     def take(self, names: Collection[str], now: datetime, lend_s: float) -> Delivery | None:
         """The next delivery that is due, lent to the caller for ``lend_s`` seconds."""
-        earlier = deliveries.alias()
-        first = ~(
-            select(earlier.c.id)
-            .where(
-                earlier.c.hook == deliveries.c.hook,
-                earlier.c.job_id == deliveries.c.job_id,
-                earlier.c.id < deliveries.c.id,
-            )
-            .exists()
-        )
         due = or_(deliveries.c.not_before.is_(None), deliveries.c.not_before <= now)
         awake = select(hooks.c.name).where(~hooks.c.off, hooks.c.name.in_(names))
         query = (
             select(deliveries)
-            .where(deliveries.c.hook.in_(awake), due, first)
+            .where(deliveries.c.hook.in_(awake), due, ~_EARLIER.exists())
             .order_by(deliveries.c.id)
             .limit(1)
         )
@@ -182,11 +179,16 @@ class Outbox:
         return [_state(name, known.get(name), waiting.get(name, 0)) for name in names]
 
     def behind(self, names: Collection[str]) -> bool:
-        """Is there anything of which one of these hooks was not told, and that none refused?"""
+        """Is there anything that one of these hooks was not told, and did not refuse to be told?
+
+        What comes after something that it has refused is not told before that.
+        """
         newest = select(func.max(events.c.seq)).scalar_subquery()
         late = select(hooks.c.name).where(hooks.c.name.in_(names), hooks.c.cursor < newest)
         untried = select(deliveries.c.id).where(
-            deliveries.c.hook.in_(names), deliveries.c.failures == 0
+            deliveries.c.hook.in_(names),
+            deliveries.c.failures == 0,
+            ~_EARLIER.where(_BEFORE.c.failures > 0).exists(),
         )
         with self._journal.reading() as connection:
             return bool(connection.execute(select(or_(late.exists(), untried.exists()))).scalar())
