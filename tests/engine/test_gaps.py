@@ -76,20 +76,22 @@ def test_a_gap_stays_one_whoever_goes_on(
     assert (lab.job().status, reason_code(lab)) == (Status.FAILED, "corrupted")
 
 
+def first_is_cut(body: Any, start: int, stop: int) -> Any:
+    """A PUT whose first block is lost; whatever comes later is stored."""
+    if start == 0:
+        body.read()
+        raise cut()
+    list(body)
+    return stored(stop)
+
+
 def test_a_mark_of_bytes_after_a_gap_that_no_row_knows_proves_nothing(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker is killed before it writes its row for the first time after the gap."""
     claimed = [CLAIMED]
 
-    def put(body: Any, start: int, stop: int) -> Any:
-        if start == 0:
-            body.read()
-            raise cut()
-        list(body)
-        return stored(stop)
-
-    storage_that(monkeypatch, put, lambda: claimed[0])
+    storage_that(monkeypatch, first_is_cut, lambda: claimed[0])
     lab.bytes_per_s = GRANULE
     lab.enqueue(lab.model(a_bin=SIZE))
     lab.run_until(lambda: lab.file().mark.offset >= 8 * GRANULE)
@@ -108,14 +110,7 @@ def test_a_mark_of_bytes_after_a_gap_that_no_row_knows_proves_nothing(
 def test_a_session_with_a_gap_is_shown_at_the_byte_that_it_sends(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def put(body: Any, start: int, stop: int) -> Any:
-        if start == 0:
-            body.read()
-            raise cut()
-        list(body)
-        return stored(stop)
-
-    storage_that(monkeypatch, put, lambda: CLAIMED)
+    storage_that(monkeypatch, first_is_cut, lambda: CLAIMED)
     lab.bytes_per_s = GRANULE
     lab.enqueue(lab.model(a_bin=SIZE))
     lab.run_until(lambda: lab.file().mark.offset == CLAIMED + 2 * GRANULE)

@@ -46,7 +46,10 @@ _LIFE = timedelta(seconds=SESSION_LIFE_S)
 _NAMED = (jobs.c.base_url, jobs.c.account, jobs.c.model_id)
 _KEPT = (files.c.path, files.c.session_uri, files.c.session_at, files.c.address_seal)
 #: What is read of a leftover: not its time, which somebody else may have written, too.
-_TOLD = (leftovers.c.path, leftovers.c.session_uri, leftovers.c.address_seal)
+_TOLD: tuple[ColumnElement[Any], ...] = (
+    *(leftovers.c.id, leftovers.c.job_id),
+    *(leftovers.c.path, leftovers.c.session_uri, leftovers.c.address_seal),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +137,7 @@ def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Lef
     And how many were forgotten, because they have no seal, or are none that this program writes.
     """
     query = (
-        select(leftovers.c.id, leftovers.c.job_id, *_TOLD)
+        select(*_TOLD)
         .where(
             leftovers.c.base_url == job.base_url,
             leftovers.c.account == account,
