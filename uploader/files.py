@@ -221,7 +221,7 @@ def _in_memory(parts: Iterable[bytes], size_bytes: int) -> int | None:
 
 
 def has_writer(descriptor: int) -> bool:
-    """Has anybody the open file open for writing, or mapped so? Linux refuses a read lease then.
+    """Does anybody have this file open, or mapped, for writing? Linux refuses a read lease then.
 
     False also if the system does not say: it is another one, the file is another user's, or its
     file system has no leases, or is one of a network, which refuses them for reasons of its own.

@@ -234,7 +234,7 @@ class JobOptions(FolderOptions):
 class AdoptOptions:
     """How a job is made of a folder for a model that is there: its fields were given before.
 
-    But nobody sends by mistake to a model that everybody may read.
+    `public` is given all the same: nobody is to send to a model that everybody may read by mistake.
     """
 
     kind: KindOption = KindWord.AUTO

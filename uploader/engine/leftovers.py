@@ -34,7 +34,7 @@ class Ending:
         return self._failed[-1][1] if self._failed else None
 
     def end(self, found: Sequence[Leftover]) -> bool:
-        """Whether each of them is over now, or the service refuses to end it: so it is told.
+        """True if each of them is over now, or the service refuses to end it, which is told.
 
         One that cannot be ended keeps no other one open, but a service that is down is not asked
         about all of them.

@@ -376,7 +376,7 @@ class Upload:
 
 
 def _found_no_source(ended: Errand) -> bool:
-    """Does the whole job wait for its folder? Whatever else has ended is judged before."""
+    """Does the whole job wait for its folder? Whatever else has ended is judged first."""
     return isinstance(ended.error, SourceAway)
 
 

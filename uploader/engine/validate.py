@@ -52,11 +52,11 @@ class Validation:
         self._control = control
 
     def refuse_ready(self) -> None:
-        """Before the first validateUpload of a run: READY is then what an earlier one led to.
+        """Before the first validateUpload of a run: if the model is READY, others made it so.
 
         A cancelled job, or an earlier run, had called it, and it went on when that was cut off: the
-        files that it looked at need not be this run's. In the first run of the job that created the
-        model nobody else has called it; the model is READY then if the job table is an older copy.
+        files that it looked at need not be this run's. The first run of the job that created the
+        model does not ask: nobody else can have called it, unless the job table is an older copy.
         Raises JobRefused.
         """
         job = self._job

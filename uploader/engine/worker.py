@@ -336,10 +336,10 @@ class Worker:
             self._context.claims.release(free)
 
     def _is_free(self, lease: Lease, status: Status, boot_s: float) -> bool:
-        """Has it no run, or only one that was cut and hangs in a disk, of a cancelled job?
+        """Does it have no run, or, if its job is cancelled, one that was cut and hangs in a disk?
 
-        Its sessions are ended then, and others may have the name of its model, although that thread
-        is there for as long as the disk does not answer.
+        Then others may end the job's sessions and have the name of its model, although the thread
+        of the run is there for as long as the disk does not answer.
         """
         run = self._runs.get(lease)
         if run is None:

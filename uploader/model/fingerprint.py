@@ -46,7 +46,7 @@ def plain(fingerprint: str) -> str:
 
 
 def is_written(fingerprint: str) -> bool:
-    """Had somebody the file open for writing when this was made?"""
+    """Did somebody have the file open for writing when this was made?"""
     return fingerprint.endswith(WRITTEN)
 
 

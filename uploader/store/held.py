@@ -116,7 +116,7 @@ class Held:
     def end_leftovers(
         self, ended: Sequence[Leftover], refused: Sequence[tuple[Leftover, str]] = ()
     ) -> None:
-        """The first are over; the others are never ended by the service, which said why."""
+        """``ended`` are over; ``refused``: those that the service never ends, and what it said."""
         gone = [*ended, *(one for one, _ in refused)]
         with self._fence.writing() as transaction:
             forget(transaction, [one.id for one in gone])

@@ -45,7 +45,7 @@ _NO_TABLE_HINT = "see whether its database runs and answers others, then ask aga
 class Look:
     """One look at a folder."""
 
-    #: The paths of it that are known: without links by and by.
+    #: Its paths that are known so far: as it was named, and with the links in that resolved.
     paths: frozenset[str]
     #: Set if nobody waits for its end any more.
     stop: StopToken = field(default_factory=StopToken)
