@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 from sqlalchemy import event
 
@@ -99,6 +100,31 @@ def test_a_verb_of_another_process_is_noticed_within_a_second(lab: Lab) -> None:
         lab.finish(worker.run, resume)
 
 
+def test_a_clock_that_was_set_ahead_forgets_nothing_for_an_hour(lab: Lab) -> None:
+    pruned = Mock(return_value=False)
+    context = lab.context
+    lab.context = lambda *of: replace(context(*of), prune=pruned)  # type: ignore[method-assign]
+    began_s = lab.clock.boot_s()
+
+    def set_ahead() -> bool:
+        if not lab.sim.stepped_s and lab.clock.boot_s() - began_s > 3000:
+            lab.sim.stepped_s += 366 * 86400.0
+        return bool(pruned.call_count)
+
+    lab.run_until(set_ahead)
+    assert lab.clock.boot_s() - began_s >= 3000 + 3600
+
+
+def test_a_worker_for_as_long_as_there_is_work_prunes_at_once(lab: Lab) -> None:
+    """From cron, none runs for an hour."""
+    pruned = Mock(return_value=False)
+    context = lab.context
+    lab.context = lambda *of: replace(context(*of), prune=pruned)  # type: ignore[method-assign]
+    lab.enqueue(lab.model())
+    lab.run()
+    assert pruned.call_count == 1
+
+
 def test_history_is_pruned_a_step_a_turn_and_then_once_an_hour_after_claims(lab: Lab) -> None:
     lab.enqueue(lab.model())
     more = iter([True, True, False, False])
@@ -110,9 +136,11 @@ def test_history_is_pruned_a_step_a_turn_and_then_once_an_hour_after_claims(lab:
 
     context = lab.context
     lab.context = lambda *of: replace(context(*of), prune=prune)  # type: ignore[method-assign]
+    began_s = lab.clock.boot_s()
     lab.run_until(lambda: len(steps) > 3)
     assert [waiting for _, waiting in steps] == [False] * 4, "the job was claimed before"
     first, second, third, fourth = (at_s for at_s, _ in steps)
+    assert first - began_s >= 3600, "the clock may not be right yet"
     assert second - first < 1
     assert third - second < 1
     assert fourth - third >= 3600

@@ -99,6 +99,8 @@ def test_only_what_was_given_is_sent() -> None:
             replace(BARE, fields=ModelFields(description="\udcff")),
             "`description` is not valid UTF-8",
         ),
+        (replace(BARE, include=("*",) * 60, exclude=("*",) * 41), "may have 100 globs together"),
+        (replace(BARE, exclude=("*" * 10_001,)), "of 10,000 characters in all"),
     ],
 )
 def test_a_text_that_no_folder_could_make_right(request_: EnqueueRequest, message: str) -> None:

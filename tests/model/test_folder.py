@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fnmatch
 import os
 import socket
 from pathlib import Path
@@ -266,3 +267,11 @@ def test_a_folder_of_too_many_names_is_refused_before_anything_in_it_is_read(
     with pytest.raises(PreflightRefused, match="holds more than 20 names") as caught:
         scan(tmp_path, exclude=("*",))
     assert "the files of one model" in caught.value.hint
+
+
+def test_no_glob_stays_in_memory_with_the_library(tmp_path: Path) -> None:
+    """`fnmatch` keeps 32,768 of them for as long as the process lives."""
+    folder(tmp_path, BASE)
+    kept = fnmatch._compile_pattern.cache_info().currsize  # type: ignore[attr-defined]
+    scan(tmp_path, [f"{number}*" for number in range(100)], [f"?{number}" for number in range(100)])
+    assert fnmatch._compile_pattern.cache_info().currsize - kept < 100  # type: ignore[attr-defined]

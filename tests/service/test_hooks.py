@@ -34,7 +34,14 @@ from uploader.cli import app
 from uploader.core.documents import job_document
 from uploader.core.errors import NoThread, StoreError, UsageError
 from uploader.core.events import EventKind
-from uploader.core.hooks import GIVE_UP_AFTER, MAX_WAITING, Undelivered, again_after_s, kinds_of
+from uploader.core.hooks import (
+    GIVE_UP_AFTER,
+    LEAST_TRIES,
+    MAX_WAITING,
+    Undelivered,
+    again_after_s,
+    kinds_of,
+)
 from uploader.core.redact import ApiKey, remember
 from uploader.engine.worker import Worker
 from uploader.remote.webhook import may_reach
@@ -309,9 +316,14 @@ def test_a_dead_receiver_is_told_in_the_history_given_up_and_bounded(
     kinds = [event.kind for event in lab.jobs.events(1)]
     assert kinds.count("hook_failed") == 1
     assert lab.outbox.undelivered(1)[0][0] == "h"
-    lab.clock.at += GIVE_UP_AFTER
+    lab.clock.at += GIVE_UP_AFTER  # as if a clock that was set ahead had said so
     tell_all(hooks)
+    assert lab.outbox.states(["h"])[0].waiting == 1
+    for _ in range(LEAST_TRIES):
+        lab.clock.at += timedelta(hours=1)
+        tell_all(hooks)
     assert lab.outbox.states(["h"])[0].waiting == 0
+    assert 1000 - len(receiver.answers) == LEAST_TRIES
     assert [event.kind for event in lab.jobs.events(1)].count("hook_failed") == 2
     assert lab.jobs.job(1).status == "active"
 

@@ -40,6 +40,8 @@ _KINDS: Mapping[Occasion, tuple[EventKind, ...]] = {
 KINDS = frozenset(kind for kinds in _KINDS.values() for kind in kinds)
 #: A receiver that is away this long is given up; what happened is in the job's history.
 GIVE_UP_AFTER = timedelta(days=3)
+#: But not before so many tries: a clock that was set ahead makes no day of a minute.
+LEAST_TRIES = 20
 #: More than these wait for no receiver: the oldest are dropped.
 MAX_WAITING = 1000
 HEARTBEAT_S = 60.0
@@ -79,6 +81,11 @@ def choice_of(occasions: Collection[Occasion]) -> tuple[str, ...]:
 def kinds_of(occasions: Collection[Occasion]) -> frozenset[EventKind]:
     """The kinds of events that a hook with ``on = occasions`` is told of, each once."""
     return frozenset(kind for occasion in occasions for kind in _KINDS[occasion])
+
+
+def is_given_up(waited: timedelta, failures: int) -> bool:
+    """Is a delivery that has ``failures`` so far, and has ``waited``, not tried again?"""
+    return waited > GIVE_UP_AFTER and failures >= LEAST_TRIES
 
 
 def again_after_s(failures: int, retry_after_s: float | None, jitter: float) -> float:

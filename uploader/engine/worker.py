@@ -69,6 +69,8 @@ _MOST_CLOSING = 4
 STORE_PATIENCE_S = 60.0
 #: A wall clock set back by more than this would keep jobs waiting; less does no harm.
 SET_BACK = timedelta(minutes=1)
+#: A wall clock set ahead by more than this would make young jobs look old.
+_SET_AHEAD = timedelta(hours=1)
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +88,10 @@ class Every:
             return False
         self.last_s = boot_s
         return True
+
+    def restart(self, boot_s: float) -> None:
+        """From ``boot_s`` on it is not due for a whole interval."""
+        self.last_s = boot_s
 
 
 @dataclass(slots=True)
@@ -159,6 +165,8 @@ class Worker:
 
     def _loop(self, *, until_idle: bool) -> bool:
         self._context.claims.heal(self._context.base_url)  # a new start tries blocked jobs once
+        if not until_idle:
+            self._duties.pruning.restart(self._context.clock.boot_s())
         while not self._draining:
             self._has_turned()
             if ended := self.wake.is_set():  # a run has ended: its slot is free
@@ -291,7 +299,7 @@ class Worker:
     def _housekeep(self) -> bool:
         """Handle leases, verbs of other processes and keys; True if a job may now be claimed."""
         context, boot_s = self._context, self._context.clock.boot_s()
-        self._handle_clock_set_back()
+        self._handle_clock_set()
         changed = context.changed()
         self._cut_after_grace(boot_s)
         if changed or self._watching().due(boot_s):
@@ -311,14 +319,20 @@ class Worker:
         return self._duties.resting if rests else self._duties.watching
 
     def _prune(self) -> None:
-        """Once an hour, and then a step a turn as long as there is more; claims come first."""
+        """Once an hour, and then a step a turn as long as there is more; claims come first.
+
+        Not within an hour of a start, or of a clock set ahead: whatever looks old then is forgotten
+        for good, and the clock may not be right yet.
+        """
         pruning = self._duties.pruning
         if pruning.due(self._context.clock.boot_s()) and self._context.prune():
             pruning.last_s = -math.inf
 
-    def _handle_clock_set_back(self) -> None:
+    def _handle_clock_set(self) -> None:
         """If the wall clock was set back, no job keeps waiting for a time that was set before."""
         ahead = _ahead(self._context.clock)
+        if ahead - self._set_ahead > _SET_AHEAD:
+            self._duties.pruning.restart(self._context.clock.boot_s())
         if self._set_ahead - ahead > SET_BACK:
             self._context.claims.clear_future_waits()
             self._duties.claimable_at = self._context.clock.now()

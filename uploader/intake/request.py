@@ -24,6 +24,11 @@ _ALWAYS = frozenset({
 })  # fmt: skip
 
 
+#: Each is tried with every name of the folder.
+_MOST_GLOBS = 100
+_MOST_GLOB_CHARS = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFields:
     """The fields of a model that can be given by name; any other one goes into `model_json`.
@@ -103,10 +108,20 @@ class EnqueueRequest:
         if self.priority not in PRIORITIES:
             hint = f"write a whole number from {PRIORITIES[0]} to {PRIORITIES[-1]}"
             raise UsageError(f"`priority` cannot be {self.priority!r}", hint=hint)
+        self._check_globs()
         if self.snapshot not in (None, HARDLINK):
             raise UsageError(
                 f"`snapshot` cannot be {self.snapshot!r}", hint=f"it may be {HARDLINK}"
             )
+
+    def _check_globs(self) -> None:
+        globs = (*self.include, *self.exclude)
+        if len(globs) > _MOST_GLOBS or sum(map(len, globs)) > _MOST_GLOB_CHARS:
+            message = (
+                f"`include` and `exclude` may have {_MOST_GLOBS} globs together,"
+                f" of {_MOST_GLOB_CHARS:,} characters in all"
+            )
+            raise UsageError(message, hint="write fewer globs, with `*`")
 
     def _texts(self) -> Iterator[tuple[str, str]]:
         words = {

@@ -7,10 +7,12 @@ Links are followed as `links` allows: a Hugging Face cache snapshot consists of 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import translate
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +24,7 @@ from uploader.model.elsewhere import advice, as_given
 from uploader.model.finding import Finding, error, warning
 from uploader.model.fingerprint import fingerprint_of, same
 from uploader.model.links import NOTHING, Private, leads_outside
-from uploader.model.names import Role, clean, leftover, matches, needed, role, sendable
+from uploader.model.names import Role, clean, leftover, needed, role, sendable
 from uploader.model.reading import Allowance
 from uploader.model.safetensors import has_sound_header
 
@@ -114,7 +116,7 @@ def scan(
     ``path`` is not a folder, PreflightRefused if it cannot be listed or holds too many names.
     """
     root = _real_folder(path)
-    names, rules = _listing(root), _Rules(tuple(include), tuple(exclude), private)
+    names, rules = _listing(root), _Rules(_compiled(include), _compiled(exclude), private)
     seen = [found for name in names for found in _decide(root, name, rules)]
     files = (one for one in seen if isinstance(one, ManifestFile))
     ordered = sorted(files, key=lambda file: (role(file.path), file.path))
@@ -123,8 +125,8 @@ def scan(
         tuple(one for one in seen if isinstance(one, LeftOut)),
         (
             *(one for one in seen if isinstance(one, Finding)),
-            *_unmatched(names, include, "`include`"),
-            *_unmatched(names, exclude, "`exclude`"),
+            *_unmatched(names, rules.include, "`include`"),
+            *_unmatched(names, rules.exclude, "`exclude`"),
         ),
     )
 
@@ -161,14 +163,24 @@ def _listing(root: Path) -> list[str]:
 
 
 _Seen = ManifestFile | LeftOut | Finding
+#: Globs as they were given, ready to match. `fnmatch` would keep each that was ever asked for.
+_Globs = Mapping[str, re.Pattern[str]]
+
+
+def _compiled(globs: Sequence[str]) -> _Globs:
+    return {glob: re.compile(translate(glob)) for glob in globs}
+
+
+def _matches(name: str, globs: _Globs) -> bool:
+    return any(pattern.match(name) for pattern in globs.values())
 
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
     """What a scan decides by, and what it has found out on the way."""
 
-    include: tuple[str, ...]
-    exclude: tuple[str, ...]
+    include: _Globs
+    exclude: _Globs
     private: Private
     #: Whether a file, by device, inode and age, is weights: it may have countless names.
     weights: dict[tuple[int, ...], bool] = field(default_factory=dict)
@@ -204,10 +216,10 @@ def _size_bytes(path: Path) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-def _why_left_out(name: str, include: tuple[str, ...], exclude: tuple[str, ...]) -> str | None:
-    if matches(name, exclude):
+def _why_left_out(name: str, include: _Globs, exclude: _Globs) -> str | None:
+    if _matches(name, exclude):
         return "`exclude`"
-    return None if matches(name, include) else leftover(name)
+    return None if _matches(name, include) else leftover(name)
 
 
 def _open(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
@@ -294,8 +306,8 @@ def _unsendable(name: str) -> Finding:
     return _severity(name)("unsendable_name", name, message, hint)
 
 
-def _unmatched(names: list[str], globs: Sequence[str], option: str) -> Iterable[Finding]:
-    for glob in globs:
-        if not any(matches(name, (glob,)) for name in names):
+def _unmatched(names: list[str], globs: _Globs, option: str) -> Iterable[Finding]:
+    for glob, pattern in globs.items():
+        if not any(map(pattern.match, names)):
             message = f"{option} '{glob}' matches no top-level name"
             yield warning("unmatched_pattern", None, message, "globs match names, not paths")

@@ -13,12 +13,12 @@ from typing import Any
 
 from uploader.core.errors import NoThread, StoreError
 from uploader.core.hooks import (
-    GIVE_UP_AFTER,
     HEARTBEAT_S,
     Gone,
     Occasion,
     Undelivered,
     again_after_s,
+    is_given_up,
     kinds_of,
 )
 from uploader.runtime import Clock, keep_running
@@ -122,7 +122,7 @@ class Hooks:
 
     def _put_off(self, hook: Hook, delivery: Delivery, failed: Undelivered, named: str) -> None:
         now, failures = self.clock.now(), delivery.failures + 1
-        if now - delivery.at > GIVE_UP_AFTER:
+        if is_given_up(now - delivery.at, failures):
             _log.error("%s is given up: %s", named, failed.why)
             words = f"hook {hook.name} is given up for this event: {failed.why}"
             self.outbox.tell(delivery, words, now)
