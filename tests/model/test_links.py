@@ -8,10 +8,11 @@ from typing import BinaryIO
 
 import pytest
 
+from uploader.core.redact import ApiKey, remember
 from uploader.model import folder as folders
 from uploader.model.fingerprint import is_linked
 from uploader.model.folder import scan
-from uploader.model.links import Private, leads_outside, open_below
+from uploader.model.links import Private, leads_outside, open_below, tells_a_key
 from uploader.model.reading import Allowance
 from uploader.model.safetensors import has_sound_header
 
@@ -208,3 +209,53 @@ def test_a_private_file_is_refused_before_it_is_read(
     monkeypatch.delattr(folders, "has_sound_header")
     seen = scan(model, (), (), Private((key,)))
     assert {f.check for f in seen.findings} == {"secret_file"}
+
+
+KEY = "fw_canary0123456789"
+
+
+@pytest.mark.parametrize(
+    "text", [KEY, f"\n{KEY}\n", f'{{"api_key": "{KEY}"}}', "\0" * 60_000 + KEY]
+)
+def test_a_small_file_that_holds_a_known_key_is_refused(model: Path, text: str) -> None:
+    (model / "notes.txt").write_text(text)
+    assert findings(model) == {}  # nobody knows of it yet
+    remember(ApiKey(KEY))
+    assert findings(model) == {"secret_file": "error"}
+    (model / "notes.txt").write_text(text.replace(KEY, "fw_another456789012"))
+    assert findings(model) == {}
+
+
+def test_only_a_small_file_is_searched_for_a_key_and_only_if_there_is_one(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model / "notes.txt").write_text("n")
+    (model / "tokenizer.json").write_text("t" * 65_537)
+    monkeypatch.delattr(os, "pread")
+    assert findings(model) == {}
+    remember(ApiKey(KEY))
+    (model / "notes.txt").unlink()
+    assert findings(model) == {}
+
+
+def test_a_file_that_is_read_by_pieces_is_searched_whole(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(ApiKey(KEY))
+    (model / "notes.txt").write_text(f"the key is {KEY}")
+    read = os.pread
+    monkeypatch.setattr(os, "pread", lambda file, most, at: read(file, min(most, 5), at))
+    assert findings(model) == {"secret_file": "error"}
+
+
+def test_a_file_that_cannot_be_read_holds_no_key(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    remember(ApiKey(KEY))
+    (model / "notes.txt").write_text(KEY)
+    monkeypatch.setattr(os, "pread", broken)
+    with (model / "notes.txt").open() as file:
+        assert not tells_a_key(file.fileno())

@@ -74,3 +74,11 @@ def test_what_systemd_hands_over_is_private_for_the_service(home: Path) -> None:
     assert copy in settings.private_paths
     for nothing in ("", str(home / "none"), "/" + "x" * 5000):
         assert copy not in load(None, {"CREDENTIALS_DIRECTORY": nothing}).private_paths
+
+
+def test_a_file_that_holds_the_key_of_the_environment_is_refused_by_enqueue(
+    model: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (model / "notes.txt").write_text(f"export FIREWORKS_API_KEY={KEY}\n")
+    monkeypatch.setenv("FIREWORKS_API_KEY", KEY)
+    assert refused(command, model) == {"notes.txt"}

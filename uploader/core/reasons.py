@@ -292,6 +292,12 @@ class Code(Coded):
         "A file has changed since it was enqueued.",
         "put the original back, then `uploader retry`; or `uploader retry --rescan` sends it anew",
     )
+    SECRET_IN_MODEL = (
+        "secret_in_model",
+        Status.FAILED,
+        "A file of the model is one of uploader's own, or holds the API key. It is not sent.",
+        "remove it from the folder, or the key from it, then `uploader retry --replace`",
+    )
     SOURCE_MISSING = (
         "source_missing",
         Status.FAILED,

@@ -55,6 +55,11 @@ def remember(key: ApiKey) -> None:
         _KEYS.append(value)
 
 
+def known_keys() -> list[bytes]:
+    """Every key that `remember` got, as a file would hold it."""
+    return [key.encode() for key in _KEYS.copy()]
+
+
 def redact(text: str, *known: str) -> str:
     """``text`` without signed queries, session ids, keys and any of the ``known`` secrets.
 

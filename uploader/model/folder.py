@@ -52,7 +52,7 @@ SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
     ),
     SECRET_FILE: (
         "refuses",
-        "The API key's file, the configuration or the state store, whatever it is called here.",
+        "The API key's file, the configuration, the state store, or a small file with the API key.",
     ),
     "special_file": ("refuses or warns", "A pipe, a socket or a device."),
     "unsendable_name": (
@@ -111,6 +111,7 @@ def scan(
 ) -> Folder:
     """List the folder ``path``; only names, inodes and the headers of linked files are read.
 
+    Small files are read, too, if an API key is known: one that holds it is never sent.
     ``include`` and ``exclude`` are globs on names: the first add files left out by default, the
     second leave out more and win. What is ``private`` is never sent. Raises NotFound, UsageError if
     ``path`` is not a folder, PreflightRefused if it cannot be listed or holds too many names.
@@ -228,8 +229,8 @@ def _open(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
     try:
         with files.opened(root / name) as file:
             found = os.fstat(file.fileno())
-            if rules.private.holds(found):
-                yield _secret(name)
+            if why := rules.private.why_kept(file.fileno()):
+                yield _secret(name, why)
                 return
             weights = target is not None and _are_weights(name, file, rules)
     except files.NotAFile:
@@ -248,9 +249,9 @@ def _open(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
         yield ManifestFile(name, found.st_size, fingerprint_of(found, linked=linked))
 
 
-def _secret(name: str) -> Finding:
-    message = f"{name} belongs to uploader: a key, its configuration or its state"
-    return error(SECRET_FILE, name, message, "remove it from the folder, or `exclude` it")
+def _secret(name: str, why: str) -> Finding:
+    hint = "remove it from the folder, or `exclude` it"
+    return error(SECRET_FILE, name, f"{name} {why}", hint)
 
 
 def _outside(name: str, target: Path, *, weights: bool) -> Finding:

@@ -8,11 +8,16 @@ as their header shows. Files with this product's secrets are never sent, whateve
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from uploader import files
+from uploader.core.redact import known_keys
+
+#: A larger file is not searched for a key.
+_SMALL_BYTES = 64 * 1024
 
 
 def leads_outside(root: Path, name: str) -> Path | None:
@@ -66,6 +71,15 @@ class Private:
 
     paths: tuple[Path, ...] = ()
 
+    def why_kept(self, descriptor: int) -> str:
+        """Why the open file is never sent: by what it is, or by what it says. Empty if it may be.
+
+        A small file is known by the API key, too, so that no copy hides it.
+        """
+        if self.holds(os.fstat(descriptor)):
+            return "belongs to uploader: a key, its configuration or its state"
+        return "holds the API key" if tells_a_key(descriptor) else ""
+
     def holds(self, facts: os.stat_result) -> bool:
         """Is the file with these ``facts`` one of them, wherever they are now?"""
         return any(self._same(path, facts) for path in self.paths)
@@ -77,6 +91,19 @@ class Private:
         except OSError:
             return False
         return (found.st_dev, found.st_ino) == (facts.st_dev, facts.st_ino)
+
+
+def tells_a_key(descriptor: int) -> bool:
+    """Is the open file a small one that holds an API key which this process knows?
+
+    One that cannot be read does not: whoever is to send it finds that out.
+    """
+    size_bytes, text = os.fstat(descriptor).st_size, b""
+    keys = known_keys() if size_bytes <= _SMALL_BYTES else []
+    with contextlib.suppress(OSError):
+        while keys and (more := os.pread(descriptor, size_bytes - len(text), len(text))):
+            text += more
+    return any(key in text for key in keys)
 
 
 #: Nothing is private: for a folder that is only inspected.

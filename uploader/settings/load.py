@@ -21,7 +21,7 @@ from uploader import files
 from uploader.core.api_key import flaw_of_api_key
 from uploader.core.database_url import sqlite_file
 from uploader.core.errors import UsageError
-from uploader.core.redact import MASK, ApiKey, foreign_line, redact
+from uploader.core.redact import MASK, ApiKey, foreign_line, redact, remember
 from uploader.settings.api import Api
 from uploader.settings.hooks import FORM, Hook
 from uploader.settings.places import CONFIG, config_folders
@@ -319,7 +319,8 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[_Entry]:
         if flaw := flaw_of_api_key(key):
             message = f"FIREWORKS_API_KEY cannot be an API key: it {flaw}"
             raise UsageError(message, hint="set it to the key alone, one word")
-        yield _Entry(_API_KEY, ApiKey(key), "FIREWORKS_API_KEY")
+        remember(found := ApiKey(key))
+        yield _Entry(_API_KEY, found, "FIREWORKS_API_KEY")
 
 
 def _strangers(environ: Mapping[str, str]) -> Iterator[str]:

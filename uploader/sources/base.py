@@ -82,7 +82,7 @@ class Source(Protocol):
         """Open a file by the name that `list` gave it; its size and fingerprint may be others.
 
         Follows nothing that `list` would not have followed. Raises SourceMissing,
-        SourceUnreadable, SourceChanged for what is not a file (any more).
+        SourceUnreadable, SourceChanged for what is not a file (any more), JobRefused for a secret.
         """
 
     def same(self, known: str, found: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from uploader import files
 from uploader.core.errors import (
+    JobRefused,
     SourceAway,
     SourceChanged,
     SourceDamaged,
@@ -62,7 +63,7 @@ class LocalFolder:
             self.require()
             raise unreadable(path, error) from None
         try:
-            self._refuse_private(file, descriptor)
+            self._refuse_secret(file, descriptor)
             found = LocalFile(path, descriptor, stop, linked=is_linked(file.fingerprint))
             # Asked after its time was: who opens it later has to move that before writing.
             if files.has_writer(descriptor):
@@ -74,9 +75,9 @@ class LocalFolder:
             raise
         return found
 
-    def _refuse_private(self, file: FileState, descriptor: int) -> None:
-        if self._private.holds(os.fstat(descriptor)):
-            raise changed(file.path)
+    def _refuse_secret(self, file: FileState, descriptor: int) -> None:
+        if why := self._private.why_kept(descriptor):
+            raise JobRefused(f"{file.path} {why}", code=Code.SECRET_IN_MODEL)
 
     def same(self, known: str, found: str) -> bool:
         """As `Source.same`: by what the file system says of size, time and identity."""
