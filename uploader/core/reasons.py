@@ -166,7 +166,7 @@ class Code(Coded):
     CLEANING_FIRST = (
         "cleaning_first",
         Status.ACTIVE,
-        "Sessions, or a validation, of other jobs or earlier runs for the same model end first.",
+        "What other jobs, or earlier runs, left open for the same model has to end first.",
         "nothing needs to be done: the job goes on by itself",
     )
     SOURCE_DAMAGED = (
