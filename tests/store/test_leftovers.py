@@ -316,6 +316,20 @@ def test_a_time_that_cannot_be_read_keeps_no_job_from_its_model(
     assert uris(held.take_name("acme")) == [(PATH, URI)]
 
 
+@pytest.mark.parametrize("column", ["updated_at", "not_before"])
+def test_nor_does_that_of_a_cancelled_job(
+    engine: Engine, jobs: Jobs, opened: Open, another: Callable[..., Held], column: str
+) -> None:
+    if engine.dialect.name == "postgresql":
+        pytest.skip("PostgreSQL takes nothing but a time")
+    job_id = opened()
+    jobs.apply(job_id, Verb.CANCEL, NOW)
+    with engine.begin() as connection:
+        nonsense = text(f"UPDATE jobs SET {column} = 'tomorrow' WHERE id = :id")
+        connection.execute(nonsense, {"id": job_id})
+    assert uris(another().take_name("acme")) == [(PATH, URI)]
+
+
 @pytest.mark.parametrize("secret", [b"s" * 32, None])
 @pytest.mark.parametrize("nonsense", [False, True])
 def test_a_row_that_somebody_else_wrote_is_forgotten_and_told(

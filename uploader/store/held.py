@@ -32,7 +32,6 @@ from uploader.store.leftovers import (
     cleaned_up,
     forget,
     forget_all,
-    is_next,
     leave,
     leave_all,
     left_for,
@@ -87,8 +86,8 @@ class Held:
         earlier run, may be under way.
         """
         with self._fence.writing(Status.ACTIVE) as transaction:
-            found = to_clean_up(transaction.connection, self.job, account)
-            if any(is_next(row, transaction.now) for row in found):
+            found = to_clean_up(transaction, self.job, account)
+            if any(row.is_next for row in found):
                 return None
             if validation_under_way(transaction, self.job, account):
                 return None

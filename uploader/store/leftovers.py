@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Connection,
     Row,
     and_,
     delete,
@@ -94,23 +93,22 @@ def leave_all(transaction: Transaction, job_ids: Sequence[int]) -> None:
     transaction.run(update(files).where(theirs, HAS_SESSION).values(ERASED))
 
 
-def to_clean_up(connection: Connection, job: Job, account: str) -> Sequence[Any]:
-    """The cancelled jobs for the model of ``job`` that left something open, or that are held."""
-    columns = (jobs.c.id, jobs.c.lease_token, jobs.c.not_before, jobs.c.updated_at)
-    query = select(*columns, jobs.c.delete_on_cancel).where(
+def to_clean_up(transaction: Transaction, job: Job, account: str) -> Sequence[Any]:
+    """The cancelled jobs for the model of ``job`` that left something open, or that are held.
+
+    ``is_next``: is a worker cleaning up after that one, or about to?
+    """
+    now = transaction.now
+    is_due = or_(jobs.c.not_before.is_(None), jobs.c.not_before <= now)
+    # The row may have been written before the clock was set back.
+    is_recent = jobs.c.updated_at.between(now - _CLEANED_WITHIN, now + _CLEANED_WITHIN)
+    is_next = or_(jobs.c.lease_token.is_not(None), and_(is_due, is_recent)).label("is_next")
+    query = select(jobs.c.id, jobs.c.delete_on_cancel, is_next).where(
         jobs.c.status == Status.CANCELLED,
         or_(TO_DELETE, HELD, has_sessions()),
         *others_for_its_model(job, account),
     )
-    return connection.execute(query).all()
-
-
-def is_next(row: Any, now: datetime) -> bool:
-    """Is a worker cleaning up after that cancelled job, or about to?"""
-    is_due = row.not_before is None or row.not_before <= now
-    # The row may have been written before the clock was set back.
-    is_recent = abs(now - row.updated_at) < _CLEANED_WITHIN
-    return row.lease_token is not None or (is_due and is_recent)
+    return transaction.connection.execute(query).all()
 
 
 def validation_under_way(transaction: Transaction, job: Job, account: str) -> bool:
