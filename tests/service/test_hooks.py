@@ -50,6 +50,7 @@ from uploader.service.hooks import command, deliver, loop, notify
 from uploader.service.hooks.loop import Hooks
 from uploader.settings.hooks import deaf
 from uploader.settings.load import load
+from uploader.store.claims import Claims
 from uploader.store.jobs import Jobs
 from uploader.store.journal import Journal, no_listener
 from uploader.store.outbox import Outbox
@@ -326,6 +327,27 @@ def test_a_dead_receiver_is_told_in_the_history_given_up_and_bounded(
     assert 1000 - len(receiver.answers) == LEAST_TRIES
     assert [event.kind for event in lab.jobs.events(1)].count("hook_failed") == 2
     assert lab.jobs.job(1).status == "active"
+
+
+@pytest.mark.parametrize("ahead", [timedelta(days=1), timedelta(hours=1)])
+def test_a_clock_that_is_set_back_keeps_no_delivery_waiting(
+    lab: Lab, receiver: Receiver, ahead: timedelta
+) -> None:
+    hooks = lab.configure({"name": "h", "on": ["ready"], "webhook": receiver.url})
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.clock.at += ahead
+    lab.fill(hooks)
+    receiver.answers = [(500, {})]
+    tell_all(hooks)
+    lab.clock.at -= ahead
+    if ahead < timedelta(days=1):  # so near is only what a worker clears that sees it happen
+        tell_all(hooks)
+        assert len(receiver.got) == 1
+        Claims(lab.opened._opened(), now=lab.clock.now).clear_future_waits()
+    tell_all(hooks)
+    assert len(receiver.got) == 2
+    assert lab.outbox.states(["h"])[0].waiting == 0
 
 
 def test_the_backlog_of_a_dead_receiver_is_bounded(lab: Lab) -> None:

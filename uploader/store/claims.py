@@ -40,6 +40,7 @@ from uploader.store.fence import Fence
 from uploader.store.held import Held
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
 from uploader.store.leftovers import WITH_SESSIONS
+from uploader.store.outbox_tables import deliveries
 from uploader.store.rescue import next_alone, rescue
 from uploader.store.tables import (
     BLOCKED,
@@ -294,6 +295,8 @@ class Claims:
                 ours = job_id.in_(select(jobs.c.id).where(self._ours))
                 late = update(table).where(ours, table.c.not_before > now)
                 transaction.run(late.values(not_before=None))
+            late = update(deliveries).where(deliveries.c.not_before > now)
+            transaction.run(late.values(not_before=None))
 
     def any_open(self, base_url: str) -> bool:
         """Whether a worker still has work; one that has none is idle (docs/cli.md §4).

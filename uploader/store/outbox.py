@@ -42,6 +42,9 @@ _EARLIER = select(_BEFORE.c.id).where(
     _BEFORE.c.job_id == deliveries.c.job_id,
     _BEFORE.c.id < deliveries.c.id,
 )
+#: No correct wait is longer, between two tries or lent to a worker: a longer one was written under
+#: a clock that has been set back since.
+_LONGEST_WAIT = timedelta(hours=2)
 #: Beyond that nothing was counted.
 _MOST_FAILURES = 10**9
 
@@ -98,7 +101,8 @@ class Outbox:
 
     def take(self, names: Collection[str], now: datetime, lend_s: float) -> Delivery | None:
         """The next delivery that is due, lent to the caller for ``lend_s`` seconds."""
-        due = or_(deliveries.c.not_before.is_(None), deliveries.c.not_before <= now)
+        at = deliveries.c.not_before
+        due = or_(at.is_(None), at <= now, at > now + _LONGEST_WAIT)
         awake = select(hooks.c.name).where(~hooks.c.off, hooks.c.name.in_(names))
         query = (
             select(deliveries)
