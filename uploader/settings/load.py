@@ -8,8 +8,6 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import shlex
-import stat
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,23 +36,10 @@ from uploader.settings.schema import (
     Validation,
 )
 from uploader.settings.section import Section
+from uploader.settings.strangers import exposed, refuse_strangers_words
 from uploader.settings.supervision import NAMES as FOR_THIS_PROCESS
 from uploader.settings.supervision import Supervision, supervision
 
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
-#: Settings that run a command, decide where the API key is sent, or name the job table, whose
-#: rows say which files are sent where. All of the HTTP API's are as grave.
-_GRAVE = (
-    "fireworks.api_key_command",
-    "fireworks.api_key_file",
-    "fireworks.base_url",
-    "fireworks.ca_bundle",
-    "database_url",
-    "database_secret_file",
-    "state_dir",
-    "hooks",
-)
-_OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _MAX_FILE_BYTES = 1_000_000
 #: Parsing a key with a hundred thousand parts would take minutes.
 _MAX_LINE_BYTES = 2048
@@ -123,7 +108,7 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
     file that cannot be read.
     """
     file = find_config(config, environ)
-    document, strangers = _document(file) if file else ({}, False)
+    document, facts = _document(file) if file else ({}, None)
     words = [*_from_file(document, file), *_from_environment(environ)]
     for word in words:
         if word.key not in (*KEYS, HOOKS) and not isinstance(word.value, ApiKey):
@@ -143,9 +128,9 @@ def load(config: Path | None = None, environ: Mapping[str, str] = os.environ) ->
         settings = Settings.model_validate(tree)
     except ValidationError as problem:
         raise _refused(problem, given) from None
-    if strangers:
-        _refuse_strangers_words(settings)
-    return settings.model_copy(update={"warnings": (*settings.warnings, *_exposed(settings))})
+    if facts:
+        refuse_strangers_words(settings, facts)
+    return settings.model_copy(update={"warnings": (*settings.warnings, *exposed(settings))})
 
 
 def for_others(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -200,53 +185,6 @@ def with_flags(settings: Settings, section: str, **flags: str | None) -> Setting
     return settings.model_copy(update={section: found})
 
 
-def _refuse_strangers_words(settings: Settings) -> None:
-    """Refuse the grave settings of a file that others may write."""
-    file = settings.config_file
-    for key, given in settings.given.items():
-        if given.origin == str(file) and (key in _GRAVE or key.startswith("api.")):
-            mine = f"`chmod go-w {shlex.quote(str(file))}` if it is yours"
-            raise UsageError(
-                f"{key} is refused: others may write {file}",
-                hint=f"{mine}, or set the variable instead",
-            )
-
-
-def _exposed(settings: Settings) -> Iterator[str]:
-    """A warning for each file with a secret that others may read, or write."""
-    for what, file in _secret_files(settings):
-        try:
-            facts = file.stat()
-        except OSError:
-            continue  # the code that needs it reports it
-        if cure := _cure_of(file, facts):
-            yield f"others may read or replace {what} in {file}: {cure}"
-
-
-def _cure_of(file: Path, facts: os.stat_result) -> str:
-    """What ends that others may read or write it; empty if they may not.
-
-    One of another owner is often meant to be read by its group, as the keys of `ssl-cert` are: with
-    mode 600 we could not read it, either.
-    """
-    exposed, here = facts.st_mode & (_OTHERS_READ | _OTHERS_WRITE), shlex.quote(str(file))
-    if facts.st_uid != os.geteuid():
-        return f"`chmod g-w,o= {here}`" if exposed & ~stat.S_IRGRP else ""
-    meant = ", unless its group is meant to read it" if exposed == stat.S_IRGRP else ""
-    return f"`chmod 600 {here}`{meant}" if exposed else ""
-
-
-def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
-    own = settings.fireworks
-    elsewhere = own.api_key or own.api_key_command
-    if file := own.api_key_file or (None if elsewhere else settings.auth_ini):
-        yield "the API key", file
-    if settings.api.tls_key_file:
-        yield "the TLS key", settings.api.tls_key_file
-    for hook in settings.hooks:
-        yield from ((f"the secret of hook {hook.name}", file) for file in hook.secret_file)
-
-
 def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     """The file in use: the flag's, the environment's, the user's, the machine's, or none.
 
@@ -282,8 +220,8 @@ def _from_file(document: Mapping[str, Any], file: Path | None) -> Iterator[_Entr
             raise UsageError(f"{file}: '{name}' is a section", hint=f"write it as [{name}]")
 
 
-def _document(file: Path) -> tuple[dict[str, Any], bool]:
-    """What the file says, and whether others than its user may have written that."""
+def _document(file: Path) -> tuple[dict[str, Any], os.stat_result]:
+    """What the file says, and the facts of the file that said it."""
     try:
         text, facts = files.read(file, _MAX_FILE_BYTES + 1)
         if len(text) > _MAX_FILE_BYTES:
@@ -295,8 +233,7 @@ def _document(file: Path) -> tuple[dict[str, Any], bool]:
                 f"{file} has a line that is too long for a setting",
                 hint="is this the right file?",
             )
-        strangers = facts.st_mode & _OTHERS_WRITE or facts.st_uid not in (0, os.geteuid())
-        return tomllib.loads(text.decode("utf-8-sig")), bool(strangers)
+        return tomllib.loads(text.decode("utf-8-sig")), facts
     except OSError as problem:
         hint = "let this user read it"
         raise UsageError(f"{file} cannot be read: {problem.strerror}", hint=hint) from None

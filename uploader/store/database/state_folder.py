@@ -6,9 +6,7 @@ this user. A folder or a database that is not ours, or that others may write, is
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import shlex
 import stat
 from contextlib import suppress
@@ -16,6 +14,7 @@ from pathlib import Path
 
 from uploader.core.errors import UsageError
 from uploader.mounts import refuse_bad
+from uploader.ways import hostile
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS = 0o077
@@ -37,39 +36,11 @@ def private_folder(path: Path) -> None:
 
 
 def refuse_hostile_way(what: str, path: Path) -> None:
-    """Raises UsageError if others can replace a folder on the way to ``path``: then it is theirs.
-
-    In a sticky folder, such as /tmp, they cannot; a user's own private group is not others.
-    """
-    for folder in {*path.parents, *path.resolve().parents}:
-        try:
-            facts = folder.stat()
-        except OSError:
-            continue  # it is not there yet, or opening it will say what is wrong
-        why = ""
-        if facts.st_uid not in (0, os.geteuid()):
-            why = f"is another user's (uid {facts.st_uid})"
-        elif _others_write(facts) and not facts.st_mode & stat.S_ISVTX:
-            why = f"may be written by others (mode {stat.S_IMODE(facts.st_mode):04o})"
-        if why:
-            message = f"the {what} {path} could be replaced: {folder} {why}"
-            hint = "choose a place below folders that only you and root may write"
-            raise UsageError(message, hint=hint)
-
-
-def _others_write(facts: os.stat_result) -> bool:
-    shared = facts.st_mode & stat.S_IWGRP and _is_shared(facts.st_gid)
-    return bool(facts.st_mode & stat.S_IWOTH or shared)
-
-
-def _is_shared(group: int) -> bool:
-    """Does the group have members besides us and root, as far as the system's list tells?"""
-    try:
-        found, ours = grp.getgrgid(group), pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return False
-    private = group == 0 or found.gr_name == ours
-    return not private or bool({*found.gr_mem} - {ours, "root"})
+    """Raises UsageError if others can replace what is on the way to ``path``: it is theirs then."""
+    if why := hostile(path):
+        message = f"the {what} {path} could be replaced: {why}"
+        hint = "choose a place below folders that only you and root may write"
+        raise UsageError(message, hint=hint)
 
 
 def new_private_file(path: Path) -> None:

@@ -1,0 +1,178 @@
+"""A file that others could replace by another, by way of a folder, is not believed."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from uploader.core.errors import UsageError
+from uploader.settings import places
+from uploader.settings.load import load
+from uploader.ways import hostile
+
+GRAVE = "[fireworks]\nbase_url = 'https://evil.example'\napi_key_command = 'touch owned'\n"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    found = tmp_path / "home"
+    found.mkdir(mode=0o755)
+    monkeypatch.setenv("HOME", str(found))
+    monkeypatch.setattr(places, "SYSTEM", tmp_path / "etc")
+    return found
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """A folder in which everybody may put something in the place of something else."""
+    found = tmp_path / "shared"
+    found.mkdir()
+    found.chmod(0o777)
+    return found
+
+
+def at_risk(home: Path, shared: Path, how: str) -> Path:
+    """The name of a file of the user's own, which others may have led it to."""
+    mine = home / "notes.toml"
+    mine.write_text(GRAVE)
+    match how:
+        case "in it":
+            return mine.rename(shared / "uploader.toml")
+        case "further down":
+            (shared / "mine").mkdir(mode=0o700)
+            return mine.rename(shared / "mine/uploader.toml")
+        case "a link in it":
+            name = shared / "uploader.toml"
+            name.symlink_to(mine)
+        case "a link to it":
+            mine.rename(shared / "uploader.toml")
+            name = home / "uploader.toml"
+            name.symlink_to(shared / "uploader.toml")
+        case "a link to a link in it":
+            (shared / "uploader.toml").symlink_to("../home/notes.toml")
+            name = home / "uploader.toml"
+            name.symlink_to("../shared/../shared/uploader.toml")
+        case _:
+            (shared / "way").symlink_to(home)
+            (home / "way").symlink_to(shared / "way")
+            name = home / "way/notes.toml"
+    return name
+
+
+#: Their places in what `stat` returns.
+UID, GID = 4, 5
+
+
+def seen_as(folder: Path, monkeypatch: pytest.MonkeyPatch, place: int, number: int) -> None:
+    """Let the folder belong to that user or group."""
+    ask = Path.stat
+
+    def stat_of(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        found = ask(path, follow_symlinks=follow_symlinks)
+        if path != folder:
+            return found
+        return os.stat_result((*found[:place], number, *found[place + 1 :]))
+
+    monkeypatch.setattr(Path, "stat", stat_of)
+
+
+HOW = [
+    "in it",
+    "further down",
+    "a link in it",
+    "a link to it",
+    "a link to a link in it",
+    "a folder by a link in it",
+]
+
+
+@pytest.mark.parametrize("how", HOW)
+def test_grave_settings_of_a_file_that_others_may_replace_are_refused(
+    home: Path, shared: Path, how: str
+) -> None:
+    config = at_risk(home, shared, how)
+    with pytest.raises(UsageError) as caught:
+        load(config, {})
+    assert f"others may replace {config}: {shared} may be written" in caught.value.message
+    assert "base_url is refused" in caught.value.message
+    assert "set the variable instead" in caught.value.hint
+    shared.chmod(0o755)
+    assert load(config, {}).fireworks.base_url == "https://evil.example"
+
+
+def test_other_settings_of_such_a_file_are_taken(shared: Path) -> None:
+    config = shared / "uploader.toml"
+    config.write_text("[log]\nlevel = 'debug'\n")
+    assert load(config, {}).log.level == "debug"
+
+
+def test_a_folder_of_another_user_on_the_way_is_refused(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared.chmod(0o755)
+    config = shared / "uploader.toml"
+    config.write_text(GRAVE)
+    seen_as(shared, monkeypatch, UID, os.geteuid() + 1)
+    with pytest.raises(UsageError, match=f"{shared} is another user's"):
+        load(config, {})
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o1777, 0o700])
+def test_a_folder_in_which_nobody_else_may_replace_anything_is_taken(
+    shared: Path, mode: int
+) -> None:
+    shared.chmod(mode)
+    assert hostile(shared / "uploader.toml") == ""
+
+
+def test_a_folder_that_is_mounted_read_only_is_taken_whatever_its_mode(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Kubernetes mounts a ConfigMap."""
+    assert hostile(shared / "uploader.toml")
+    read_only = SimpleNamespace(f_flag=os.ST_RDONLY)
+    monkeypatch.setattr(os, "statvfs", lambda _: read_only)
+    assert hostile(shared / "uploader.toml") == ""
+
+
+@pytest.mark.parametrize(("members", "taken"), [([], True), (["somebody"], False)])
+def test_the_group_of_a_user_is_nobody_else(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, members: list[str], *, taken: bool
+) -> None:
+    shared.chmod(0o775)
+    ours = pwd.getpwuid(os.geteuid()).pw_name
+    found = SimpleNamespace(gr_name=ours, gr_mem=members)
+    monkeypatch.setattr(grp, "getgrgid", lambda _: found)
+    seen_as(shared, monkeypatch, GID, 12345)
+    assert (hostile(shared / "uploader.toml") == "") is taken
+
+
+def test_links_without_an_end_are_left_to_who_opens_them(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    assert hostile(tmp_path / "a") == ""
+
+
+@pytest.mark.parametrize(
+    ("variable", "what"),
+    [
+        ("UPLOADER_FIREWORKS__API_KEY_FILE", "the API key"),
+        ("UPLOADER_API__TLS_KEY_FILE", "the TLS key"),
+        ("UPLOADER_DATABASE_SECRET_FILE", "the secret of the job table"),
+        ("UPLOADER_FIREWORKS__CA_BUNDLE", "the CA bundle"),
+    ],
+)
+def test_a_named_file_that_others_may_replace_is_warned_of(
+    shared: Path, home: Path, variable: str, what: str
+) -> None:
+    for folder, told in ((shared, 1), (home, 0)):
+        file = folder / "secret"
+        file.touch(0o600)
+        found = load(None, {variable: str(file)}).warnings
+        words = f"others may replace {what} in {file}: {folder} may be written by others"
+        assert [words in warning for warning in found] == [True] * told
