@@ -111,6 +111,22 @@ def test_nor_does_a_retry_take_it_for_the_one_that_was_filled(
     assert lab.world.report()["validate_calls"] == calls
 
 
+@pytest.mark.parametrize(("call", "stage"), [("urls", Stage.UPLOAD), ("validate", Stage.VALIDATE)])
+def test_a_404_of_one_call_alone_forgets_no_model(lab: Lab, call: str, stage: Stage) -> None:
+    lab.world.script.add([{"on": call, "do": "status", "status": 404, "times": 1}])
+    lab.enqueue(lab.model())
+    lab.run()
+    job = lab.job()
+    assert (job.status, job.stage) == (Status.FAILED, stage)
+    assert job.reason
+    assert job.reason.code == "model_gone"
+    assert job.reason.hint == "`uploader retry 1` asks again"
+    lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+    lab.run()
+    lab.assert_ready()
+    assert lab.world.report()["creates"] == 1
+
+
 def test_the_key_of_another_account_makes_nothing_gone_after_a_refused_map(lab: Lab) -> None:
     """The model is read after it, which such a key cannot do."""
     in_stage(lab, Stage.UPLOAD)

@@ -15,7 +15,7 @@ from uploader.core.remote_model import RemoteModel
 from uploader.core.resumable import UploadUrl, UrlKind
 from uploader.core.upload import EXCHANGE_EVERY_S
 from uploader.core.verdict import Verdict
-from uploader.engine.accounts import refuse_key_of_another
+from uploader.engine.accounts import check_gone
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
 from uploader.remote.fireworks import Fireworks
@@ -114,7 +114,7 @@ class Asking(Errand):
                 self._ask(control)
             except RemoteError as error:
                 if error.verdict is Verdict.ABSENT:
-                    refuse_key_of_another(self.job, control)
+                    check_gone(self.job, control)
                 raise
 
     def _ask(self, control: Fireworks) -> None:

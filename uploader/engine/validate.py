@@ -13,7 +13,7 @@ from uploader.core.job import Job
 from uploader.core.reasons import Code
 from uploader.core.remote_model import RemoteModel
 from uploader.core.verdict import Verdict
-from uploader.engine.accounts import refuse_key_of_another
+from uploader.engine.accounts import check_gone
 from uploader.engine.context import WorkerContext
 from uploader.engine.endings import forget_model
 from uploader.remote.fireworks import Fireworks
@@ -121,8 +121,8 @@ class Validation:
         return polling_s - missed_s[self._job.id] < NOT_FOUND_GRACE_S
 
     def _gone(self) -> JobRefused:
-        """Raises RemoteError if it is only not there for another account's key."""
-        refuse_key_of_another(self._job, self._control)
+        """Raises what `check_gone` raises."""
+        check_gone(self._job, self._control)
         return forget_model(self._held)
 
     def _get(self) -> RemoteModel:

@@ -168,7 +168,7 @@ class Worker:
         if not until_idle:
             self._duties.pruning.restart(self._context.clock.boot_s())
         while not self._draining:
-            self._has_turned()
+            self.has_turned()
             if ended := self.wake.is_set():  # a run has ended: its slot is free
                 self.wake.clear()
             if self._turn(claim=ended, until_idle=until_idle):
@@ -196,7 +196,8 @@ class Worker:
         """Read the limits in force again; for the loop's thread."""
         self._steering.outdate()
 
-    def _has_turned(self) -> None:
+    def has_turned(self) -> None:
+        """The loop lives: say so. For its thread."""
         self.turned_s = self._context.clock.boot_s()
         self.on_turn()
 
@@ -395,7 +396,7 @@ class Worker:
         for run in tuple(self._runs.values()):
             run.stop(began_s)
         while self._runs and clock.boot_s() - began_s < DRAIN_S:
-            self._has_turned()
+            self.has_turned()
             self.wake.clear()
             self._cut_after_grace(clock.boot_s())
             if self._runs:

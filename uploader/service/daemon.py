@@ -232,7 +232,7 @@ def _catch_up(settings: Settings, turn: _Turn) -> None:
             if clock.boot_s() >= until_s:
                 _log.warning("the hooks were not told of all that happened: the next worker will")
                 return
-            turn()
+            turn.worker.has_turned()
             clock.wait(never, _CATCH_UP_LOOK_S)
 
 
