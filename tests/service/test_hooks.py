@@ -921,8 +921,9 @@ def test_the_daemon_tries_again_to_start_what_tells_the_hooks(
     assert spawn.call_count == 3
 
 
-@pytest.mark.parametrize("answers", [[], [(500, {})]], ids=["takes it", "refuses it"])
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    ("answers", "count"), [([], 1), ([(500, {})], 2)], ids=["takes it", "refuses it"]
+)
 def test_an_idle_worker_leaves_once_its_hooks_were_told_of_what_ended_last(
     lab: Lab, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, answers: list[Any], count: int
 ) -> None:
