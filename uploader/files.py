@@ -235,9 +235,13 @@ def has_writer(descriptor: int) -> bool:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as refusal:  # of the last call: the lease was taken away meanwhile
-        here = Path(f"/proc/self/fd/{descriptor}")
-        return refusal.errno == errno.EAGAIN and mounts.is_local(here)
+        return refusal.errno == errno.EAGAIN and is_on_local_disk(descriptor)
     return False
+
+
+def is_on_local_disk(descriptor: int) -> bool:
+    """Is the open file certainly on a disk of this machine? False on macOS. Raises OSError."""
+    return mounts.is_local(Path(f"/proc/self/fd/{descriptor}"))
 
 
 def require_file(path: Path) -> None:

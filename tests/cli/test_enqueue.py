@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -11,6 +12,7 @@ import pytest
 
 from tests.cli.conftest import Command
 from tests.model.build import BASE, LORA, folder
+from uploader import mounts
 from uploader.sandbox.creation import check_create_body
 
 
@@ -78,6 +80,48 @@ def test_the_done_job_is_the_same_job_too(
     answer = uploader("enqueue", model)
     assert (answer.code, answer.out) == (0, "1\n")
     assert "no worker" not in answer.err
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_done_job_whose_files_were_replaced_says_that_it_compared_no_bytes(
+    uploader: Command,
+    model: Path,
+    sql: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    local: bool,
+) -> None:
+    monkeypatch.setattr(mounts, "is_local", lambda _: local)
+    uploader("enqueue", model)
+    replace_alike(model / "config.json")
+    assert "replaced since" not in uploader("enqueue", model).err, "the worker will look"
+    sql("UPDATE jobs SET status = 'done', stage = 'ready'")
+    for words in (("enqueue", model), ("upload", model)):
+        answer = uploader(*words)
+        assert answer.code == 0
+        assert answer.out.startswith("1\n")
+        warning = (
+            "warning: 1 file was replaced since by another of the same size and time:"
+            " `uploader verify 1` compares their bytes"
+        )
+        assert " ".join(answer.err.split()).count(warning) == local
+
+
+def test_a_done_job_of_a_snapshot_says_nothing_of_the_copies_in_it(
+    uploader: Command, model: Path, sql: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "is_local", lambda _: True)
+    first = uploader("enqueue", model, "--snapshot", "hardlink")
+    assert first.code == 0, first.err
+    sql("UPDATE jobs SET status = 'done', stage = 'ready'")
+    assert "replaced since" not in uploader("enqueue", model, "--snapshot", "hardlink").err
+
+
+def replace_alike(path: Path) -> None:
+    """By another file of the same name, size and time."""
+    facts, fresh = path.stat(), path.with_name("fresh")
+    fresh.write_bytes(path.read_bytes())
+    os.utime(fresh, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    fresh.rename(path)
 
 
 def test_every_option_reaches_the_job(uploader: Command, home: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
+from uploader import mounts
 from uploader.core.exits import exit_of
 from uploader.core.job import Status
 from uploader.sandbox.script import Script
@@ -32,7 +33,8 @@ class OneByOne(Lab):
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    monkeypatch.setattr(mounts, "is_local", lambda _: True)  # wherever the tests run
     laboratory = OneByOne(tmp_path)
     yield laboratory
     laboratory.close()
@@ -122,6 +124,10 @@ def replaced_with_a_copy(scene: Scene) -> None:
 
 def replaced_with_its_like(scene: Scene) -> None:
     supplant(scene, scene.path.read_bytes(), 0)
+
+
+def replaced_with_another_of_its_time(scene: Scene) -> None:
+    supplant(scene, os.urandom(SIZES["a_bin"]), 0)
 
 
 def deleted(scene: Scene) -> None:
@@ -247,6 +253,7 @@ TABLE = {
     replaced: "ncccccc",
     replaced_with_a_copy: "rrrrrrr",
     replaced_with_its_like: "rrrrrrr",
+    replaced_with_another_of_its_time: "ncccccc",
     deleted: "mmmmmmm",
     renamed_and_renamed_back: "rrrrrrr",
     unmounted_and_remounted: "rrrrrrr",

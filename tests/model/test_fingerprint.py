@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from uploader.model.fingerprint import fingerprint_of, is_linked, is_written, plain, same, written
+from uploader.model.fingerprint import (
+    fingerprint_of,
+    is_linked,
+    is_written,
+    plain,
+    same,
+    same_inode,
+    written,
+)
 
 
 def facts(mtime_ns: int, inode: int, device: int = 1) -> os.stat_result:
@@ -32,6 +40,7 @@ def test_another_time_is_another_file_and_another_inode_is_not(
 ) -> None:
     known, found = fingerprint_of(facts(7, 9)), fingerprint_of(facts(mtime_ns, inode))
     assert same(known, found) == same(found, known) == expected
+    assert same_inode(known, written(found)) == (inode == 9)
 
 
 def test_a_disk_that_has_another_number_after_a_restart_holds_the_same_files() -> None:

@@ -15,7 +15,7 @@ import pytest
 from uploader.core.errors import SourceChanged, UsageError
 from uploader.core.job import FileState, Manifest, ManifestFile
 from uploader.files import has_writer
-from uploader.model.fingerprint import fingerprint_of
+from uploader.model.fingerprint import fingerprint_of, same
 from uploader.runtime import StopToken
 from uploader.sources import snapshot
 from uploader.sources.local import LocalFolder
@@ -53,7 +53,7 @@ def readable(root: Path, kept: Path) -> list[bool]:
     for file in LocalFolder(root).list().manifest.files:
         row = FileState(1, file.path, file.size_bytes, file.fingerprint)
         with Reader(source.open(row, stop), stop) as reader:
-            found.append(source.same(file.fingerprint, reader.fingerprint))
+            found.append(same(file.fingerprint, reader.fingerprint))
     return found
 
 

@@ -12,7 +12,7 @@ import typer
 from uploader import wiring
 from uploader.cli import options
 from uploader.cli.failures import Failures, reporting, unfinished
-from uploader.cli.findings import print_findings, print_plan
+from uploader.cli.findings import print_findings, print_plan, print_replaced
 from uploader.cli.looking import looking
 from uploader.cli.render import no_worker, readers
 from uploader.cli.settings import settings_of
@@ -151,7 +151,10 @@ def make_job(store: wiring.Store, plan: Plan, *, as_json: bool) -> int:
     """Enqueue ``plan``, print what came of it, and return the job's id."""
     jobs = store.create()
     job_id, created = plan.enqueue(jobs, wiring.clock().now())
-    _print_outcome(plan, jobs.job(job_id), created=created)
+    job = jobs.job(job_id)
+    _print_outcome(plan, job, created=created)
+    if not created:
+        print_replaced(plan.replaced(jobs, job), job.id)
     if not as_json:
         out(str(job_id))
     return job_id

@@ -39,6 +39,16 @@ def print_findings(seen: Inspection, print_: Print = print_note_wrapped) -> None
     print_left_out(seen.left_out, print_)
 
 
+def print_replaced(count: int, job_id: int) -> None:
+    """Warn that so many files are others than those that the done job has sent, maybe."""
+    if count:
+        what = "1 file was" if count == 1 else f"{count} files were"
+        by = "another" if count == 1 else "others"
+        how = f"`uploader verify {job_id}` compares their bytes"
+        message = f"{what} replaced since by {by} of the same size and time: {how}"
+        print_note_wrapped(message, "warning: ")
+
+
 def in_flags(finding: Finding) -> Finding:
     """The finding as a command line has it: settings and fields spelled as flags."""
     return replace(finding, message=spelled(finding.message), hint=spelled(finding.hint))

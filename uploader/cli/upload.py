@@ -12,7 +12,7 @@ import typer
 from uploader import wiring
 from uploader.cli import options
 from uploader.cli.failures import Failures, reporting, unfinished
-from uploader.cli.findings import print_findings
+from uploader.cli.findings import print_findings, print_replaced
 from uploader.cli.live import live
 from uploader.cli.looking import looking
 from uploader.cli.settings import settings_of
@@ -95,6 +95,8 @@ class _Upload:
         job_id, created = plan.enqueue(jobs, wiring.clock().now())
         job = jobs.job(job_id)
         _print_outcome(plan, job, created=created)
+        if not created:
+            print_replaced(plan.replaced(jobs, job), job.id)
         if not self.as_json:
             out(str(job_id))
         return job_id

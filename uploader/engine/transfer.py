@@ -136,7 +136,9 @@ class Transfer(Errand):
             raise
 
     def _send(self, source: Reader) -> None:
-        if not source.touched and (marked := self._mark.read()):
+        if marked := self._mark.read():
+            if source.touched and source.crc_at(marked.offset) != marked:
+                raise changed(self.file.path)
             source.pairs[marked.offset] = marked.crc32c
         try:
             session = self.file.session
@@ -231,14 +233,14 @@ class Transfer(Errand):
         return Finished()
 
     def _resume(self, source: Reader, reading: Reading) -> None:
-        """Go on at the server's offset, unless a touched source leaves bytes unproven.
+        """Go on at the server's offset, unless a source of another time leaves bytes unproven.
 
         Raises SourceChanged if the server has bytes beyond every known CRC (docs/invariants.md §6);
         a finished object with a CRC is compared as a whole instead.
         """
         held = reading.offset if isinstance(reading, Confirmed) else self.file.size_bytes
         has_crc = isinstance(reading, Finished) and reading.crc32c is not None
-        if source.touched and not has_crc and held > max(source.pairs):
+        if source.rewritten and not has_crc and held > max(source.pairs):
             raise changed(self.file.path)
         self._adopt(source, unproven=source.touched and held > source.proven_bytes)
         message = f"the server has {held:,} of {self.file.size_bytes:,} bytes; going on there"

@@ -55,7 +55,7 @@ def _if_unchanged(source: Source, file: FileState, fingerprint: str) -> str | No
     try:
         opened = source.open(replace(file, fingerprint=fingerprint), stop)
         with Reader(opened, stop) as reader:
-            if not source.same(fingerprint, reader.fingerprint):
+            if not reader.same(fingerprint):
                 return None
             if reader.size_bytes != file.size_bytes or file.crc32c is None:
                 return None

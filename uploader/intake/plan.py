@@ -10,11 +10,13 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from uploader import mounts
 from uploader.core.documents import PlanDocument, plan_document
 from uploader.core.errors import UploaderError, UsageError
-from uploader.core.job import UNKNOWN_ACCOUNT, Kind, NewJob
+from uploader.core.job import UNKNOWN_ACCOUNT, Job, Kind, NewJob, Status
 from uploader.core.tuning import START
 from uploader.intake import online
 from uploader.intake.forecast import forecast
@@ -23,15 +25,14 @@ from uploader.intake.request import EnqueueRequest
 from uploader.intake.steer import limits_of
 from uploader.model.fields import merged
 from uploader.model.finding import Finding, few
+from uploader.model.fingerprint import same_inode
 from uploader.model.kinds import base_model_of, create_body
 from uploader.model.links import Private
 from uploader.model.model_id import derive_model_id
 from uploader.preflight.registry import overrule
-from uploader.sources.snapshot import Snapshots
+from uploader.sources.snapshot import COPIED_BELOW_BYTES, Snapshots
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from uploader.remote.fireworks import Fireworks
     from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
@@ -77,6 +78,23 @@ class Plan:
         """
         with self.kept(jobs) as new:
             return jobs.enqueue(new, now)
+
+    def replaced(self, jobs: Jobs, job: Job) -> int:
+        """How many files of the done ``job``, which this plan is the same as, were replaced since.
+
+        Sizes and times are the same, so nothing but another inode shows it, on a local disk only.
+        Of a snapshot, the small files are copies: they say nothing of the folder.
+        """
+        if job.status is not Status.DONE:
+            return 0
+        now = {file.path: file.fingerprint for file in self.new.manifest.files}
+        others = [
+            file
+            for file in jobs.files(job.id)
+            if not (job.snapshot and file.size_bytes < COPIED_BELOW_BYTES)
+            and not same_inode(file.fingerprint, now.get(file.path, file.fingerprint))
+        ]
+        return len(others) if others and mounts.is_local(Path(self.new.manifest.root)) else 0
 
     @contextlib.contextmanager
     def kept(self, jobs: Jobs) -> Iterator[NewJob]:

@@ -1,8 +1,10 @@
 """What shows that a local file has changed, as one opaque text.
 
 It is made and compared only here: the job table keeps the text and never reads it. Apart from the
-size, which is kept separately, the modification time decides; the inode is kept to tell that a file
-was replaced by a copy of itself.
+size, which is kept separately, the modification time decides. Archives and images that can be built
+again give every version of a file the same time. So on a disk of this machine, where inode numbers
+last, another inode means that what was sent is read again (docs/invariants.md §6); elsewhere, where
+each mount may give others, it only tells that a file was replaced by a copy of itself.
 
 There is no device number in it. Network disks, btrfs and volumes get another one when they are
 mounted again, and a job goes on after a restart. So for an agreed link out of the folder, where the
@@ -53,6 +55,11 @@ def is_written(fingerprint: str) -> bool:
 def same(known: str, found: str) -> bool:
     """Do two fingerprints mean the same file? Neither inode nor writers alone matter."""
     return plain(known).split(":")[1:-1] == plain(found).split(":")[1:-1]
+
+
+def same_inode(known: str, found: str) -> bool:
+    """Do two fingerprints have the same inode number? Where it lasts, another is another file."""
+    return plain(known).rpartition(":")[2] == plain(found).rpartition(":")[2]
 
 
 def untouched(before: os.stat_result, now: os.stat_result) -> bool:

@@ -22,9 +22,9 @@ class OpenFile(Protocol):
     **Fingerprint.** ``fingerprint`` belongs to the open file, not to its name: replacing the name
     meanwhile changes nothing here. It is opaque outside the source's own code. Two equal
     fingerprints promise equal bytes as far as the source can know without reading them: a file
-    system that restores size and modification time, or a store that reuses a version, breaks that
-    promise, and then only the CRC of the whole, compared with the service's, notices. One that ends
-    in `core.job.WRITTEN` promises nothing beyond the moment at which it was taken.
+    system that restores inode, size and modification time, or a store that reuses a version, breaks
+    that promise, and nothing notices: the CRC of the whole is that of the bytes as they were sent.
+    One that ends in `core.job.WRITTEN` promises nothing beyond the moment at which it was taken.
 
     **Reading.** A short read is not the end: `block` reads on until it has all bytes that it was
     asked for, or until an empty read shows that there are no more.
@@ -37,6 +37,12 @@ class OpenFile(Protocol):
     name: str
     size_bytes: int
     fingerprint: str
+
+    def same(self, known: str) -> bool:
+        """Is it the file of that fingerprint, as far as the source can know without reading it?
+
+        Raises SourceUnreadable.
+        """
 
     def check(self) -> None:
         """Is the open file unchanged? Called after each block is read and before it is sent.
@@ -84,6 +90,3 @@ class Source(Protocol):
         Follows nothing that `list` would not have followed. Raises SourceMissing,
         SourceUnreadable, SourceChanged for what is not a file (any more), JobRefused for a secret.
         """
-
-    def same(self, known: str, found: str) -> bool:
-        """Do two fingerprints of this source mean the same bytes, as far as it can know?"""

@@ -20,7 +20,15 @@ from uploader.core.errors import (
 from uploader.core.job import FileState, ManifestFile
 from uploader.core.reasons import Code
 from uploader.forks import keep_from_children
-from uploader.model.fingerprint import fingerprint_of, is_linked, plain, same, untouched, written
+from uploader.model.fingerprint import (
+    fingerprint_of,
+    is_linked,
+    plain,
+    same,
+    same_inode,
+    untouched,
+    written,
+)
 from uploader.model.folder import Folder, scan
 from uploader.model.links import NOTHING, Private, home_of, open_below
 from uploader.model.safetensors import has_sound_header
@@ -79,10 +87,6 @@ class LocalFolder:
         if why := self._private.why_kept(descriptor):
             raise JobRefused(f"{file.path} {why}", code=Code.SECRET_IN_MODEL)
 
-    def same(self, known: str, found: str) -> bool:
-        """As `Source.same`: by what the file system says of size, time and identity."""
-        return same(known, found)
-
 
 def opened(root: Path, file: FileState | ManifestFile) -> int:
     """A descriptor of the name in the folder itself; a link only if `list` would have followed it.
@@ -121,6 +125,17 @@ class LocalFile:
         self._descriptor = descriptor
         self._stop = stop
         keep_from_children(self)
+
+    def same(self, known: str) -> bool:
+        """As `OpenFile.same`: by its time, and by its inode if it is on a disk of this machine."""
+        if not same(known, self.fingerprint):
+            return False
+        if same_inode(known, self.fingerprint):
+            return True
+        try:
+            return not files.is_on_local_disk(self._descriptor)
+        except OSError as error:  # there may be too many open files to ask
+            raise unreadable(self._path, error) from None
 
     def check(self) -> None:
         """As `OpenFile.check`: by what the file system says of the open file."""

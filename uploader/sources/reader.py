@@ -20,7 +20,7 @@ import google_crc32c
 
 from uploader.core.crc32c import crc_before
 from uploader.core.job import FileState, PrefixCrc
-from uploader.model.fingerprint import is_written, written
+from uploader.model.fingerprint import is_written, same, written
 from uploader.model.links import Private
 from uploader.runtime import StopToken
 from uploader.sources.base import OpenFile, Source
@@ -47,6 +47,8 @@ class Reader:
         self.fingerprint = file.fingerprint
         #: Does its fingerprint differ from the row's, or does that say nothing at the end?
         self.touched = False
+        #: Does its time differ from the row's?
+        self.rewritten = False
         #: If so: its bytes before this offset are those that were sent, by their SHA-256.
         self.proven_bytes = 0
         self.pairs: dict[int, int] = {0: 0}
@@ -64,6 +66,11 @@ class Reader:
     ) -> None:
         with self._stop.disk:
             self._file.close()
+
+    def same(self, known: str) -> bool:
+        """As `OpenFile.same`."""
+        with self._stop.disk:
+            return self._file.same(known)
 
     def check(self) -> None:
         """As `OpenFile.check`."""
@@ -163,7 +170,8 @@ def open_source(
     reader = Reader(file, stop)
     with contextlib.ExitStack() as unproven:
         unproven.enter_context(reader)
-        reader.touched = not source.same(row.fingerprint, file.fingerprint)
+        reader.touched = not reader.same(row.fingerprint)
+        reader.rewritten = not same(row.fingerprint, file.fingerprint)
         if at_end:
             reader.touched |= is_written(row.fingerprint) or is_written(file.fingerprint)
         elif is_written(row.fingerprint):

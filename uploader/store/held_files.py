@@ -252,7 +252,7 @@ class HeldFiles:
             if not (file.bytes_sent or file.stored):
                 message = "nothing of it was sent yet and its size is the same: taken as it is now"
             if file.stored:
-                message = "touched or open for writing: read again, it is still what was sent"
+                message = "touched, replaced or open for writing: read again, it is what was sent"
             elif found.endswith(WRITTEN) and not unproven:
                 message = "somebody has it open for writing: it is read again once all is stored"
             self._fence.tell(transaction, EventKind.REIDENTIFIED, message, path)
