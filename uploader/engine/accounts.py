@@ -44,12 +44,19 @@ def check_gone(job: Job, control: Fireworks) -> None:
     (`model_gone`) if it shows the model: the row keeps that there is one, so a retry can go on.
     """
     refuse_key_of_another(job, control)
+    if not is_there(job, control):
+        return
+    message = "one call says that the model no longer exists on the service, another one shows it"
+    hint = f"`uploader retry {job.id}` asks again"
+    raise JobRefused(message, hint=hint, code=Code.MODEL_GONE)
+
+
+def is_there(job: Job, control: Fireworks) -> bool:
+    """Does the service show the model? Raises RemoteError if it does not say."""
     try:
         control.get(job.account, job.model_id)
     except RemoteError as error:
         if error.verdict is Verdict.ABSENT:
-            return
+            return False
         raise
-    message = "one call says that the model no longer exists on the service, another one shows it"
-    hint = f"`uploader retry {job.id}` asks again"
-    raise JobRefused(message, hint=hint, code=Code.MODEL_GONE)
+    return True

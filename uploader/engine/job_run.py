@@ -18,7 +18,11 @@ from uploader.core.reasons import Code
 from uploader.core.remote_model import refuse_different
 from uploader.core.retry import Block, Decision, Fail, RetryAt, is_final
 from uploader.core.verdict import Verdict
-from uploader.engine.accounts import refuse_key_of_another, refuse_worker_of_another
+from uploader.engine.accounts import (
+    is_there,
+    refuse_key_of_another,
+    refuse_worker_of_another,
+)
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import PATIENCE_S, silent, slow
 from uploader.engine.endings import ModelUsedUp, forget_model, model_gone
@@ -159,7 +163,7 @@ class JobRun:
         refuse_key_of_another(self._job, control)
         if self._job.replace_first:
             self._replace(control)
-        if self._job.files_stored and not self._is_there(control):
+        if self._job.files_stored and not is_there(self._job, control):
             forget_model(self.held)  # before the answer to our POST, which may be lost
         created, differs = True, ""
         try:
@@ -209,15 +213,6 @@ class JobRun:
             self._delete(control)
             self.held.mark_deleted("the model was deleted, to be created again")
             self._stop.check()
-
-    def _is_there(self, control: Fireworks) -> bool:
-        try:
-            control.get(self._job.account, self._job.model_id)
-        except RemoteError as error:
-            if error.verdict is not Verdict.ABSENT:
-                raise
-            return False
-        return True
 
     def _delete(self, control: Fireworks) -> None:
         try:
