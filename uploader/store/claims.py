@@ -41,7 +41,7 @@ from uploader.store.held import Held
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
 from uploader.store.leftovers import WITH_SESSIONS
 from uploader.store.outbox_tables import deliveries
-from uploader.store.rescue import next_alone, rescue
+from uploader.store.rescue import as_bytes, next_alone, rescue
 from uploader.store.tables import (
     BLOCKED,
     HELD,
@@ -255,12 +255,12 @@ class Claims:
         return sorted(self._write(and_(or_(self._ours, _CANCELLED), orphaned), rescue))
 
     def _dead(self, alive: Callable[[str], bool]) -> ColumnElement[bool] | None:
-        owners = select(jobs.c.lease_owner).where(HELD).distinct()
+        owner = as_bytes(jobs.c.lease_owner, self._engine.dialect)
         with self._journal.reading() as connection:
-            found = connection.scalars(owners).all()
+            found = connection.scalars(select(owner).where(HELD).distinct()).all()
         # Asked outside the transaction; an owner that died never comes back.
-        dead = [owner for owner in found if not alive(owner)]
-        return jobs.c.lease_owner.in_(dead) if dead else None
+        dead = [one for one in found if not alive(one.decode("utf-8", "replace"))]
+        return owner.in_(dead) if dead else None
 
     def _overdue(self) -> ColumnElement[bool] | None:
         overdue = and_(HELD, jobs.c.lease_expires_at < dialect.overdue())

@@ -6,10 +6,14 @@ from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
+    Dialect,
+    LargeBinary,
     Select,
     and_,
     case,
+    cast,
     func,
     not_,
     or_,
@@ -37,14 +41,20 @@ _SUSPECTED = and_(
 )
 
 
+def as_bytes(column: Column[str], dialect: Dialect) -> ColumnElement[Any]:
+    """A word of a row that nobody has judged yet: SQLite may hold text that is not UTF-8."""
+    return cast(column, LargeBinary) if dialect.name == "sqlite" else column
+
+
 def rescue(transaction: Transaction, orphaned: ColumnElement[bool]) -> list[int]:
     """End the leases of those jobs, whose worker is gone; returns their ids."""
-    columns = (jobs.c.id, jobs.c.status, jobs.c.lease_token, jobs.c.rescues)
+    token = as_bytes(jobs.c.lease_token, transaction.connection.dialect)
+    columns = (jobs.c.id, jobs.c.status, token.label("token"), jobs.c.rescues)
     found = transaction.connection.execute(select(*columns).where(orphaned)).all()
     rescued = []
     for row in found:
-        this = and_(jobs.c.id == row.id, jobs.c.lease_token == row.lease_token)
-        long_ago = lived_long_at(row.lease_token)
+        this = and_(jobs.c.id == row.id, token == row.token)
+        long_ago = lived_long_at(row.token)
         # The worker wrote its row each second while it sent, and renewed its lease all the while.
         lived = or_(jobs.c.updated_at >= long_ago, jobs.c.lease_expires_at >= long_ago)
         rescues = case((lived, fewer_rescues()), else_=jobs.c.rescues + 1)

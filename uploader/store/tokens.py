@@ -20,7 +20,7 @@ def new_token(now: datetime) -> str:
     return f"{int(now.timestamp() * 1000):0{_DIGITS}x}{uuid.uuid4().hex[_DIGITS:]}"
 
 
-def lived_long_at(token: str) -> datetime:
+def lived_long_at(token: str | bytes) -> datetime:
     """When the run under that lease begins to count as a long one; for a strange token, never."""
     try:
         return datetime.fromtimestamp(int(token[:_DIGITS], 16) / 1000, UTC) + _LONG

@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import threading
 import uuid
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ MIGRATION_LOCK = "migrate.lock"
 _UNKNOWN = Scope()
 #: The owner of a worker that takes only some jobs begins with this.
 _LIMITED = "only-"
+#: What `_take_new` makes. A row may have another word, and it would become a path.
+_OWNER = re.compile(rf"(?:{_LIMITED})?[0-9a-f]{{32}}")
 
 
 class WorkerLock:
@@ -54,7 +57,12 @@ class WorkerLock:
                 os.write(self._file.fileno(), _written(scope))
 
     def alive(self, owner: str) -> bool:
-        """Does the worker ``owner`` still hold its lock? Always true for this one."""
+        """Does the worker ``owner`` still hold its lock? Always true for this one.
+
+        Never for an owner that no worker could have: nothing is looked for under such a name.
+        """
+        if not _OWNER.fullmatch(owner):
+            return False
         with store_errors():
             return owner == self.owner or _held(_lock_path(self._folder, owner))
 
@@ -138,7 +146,7 @@ def _take_new(folder: Path, prefix: str) -> tuple[str, LockFile]:
 
 def _held(path: Path) -> bool:
     try:
-        file = LockFile(path, os.O_RDONLY)
+        file = LockFile(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
     try:
