@@ -135,6 +135,7 @@ def test_an_interrupted_run_until_idle_is_no_success_if_a_job_is_left(
 
 @pytest.mark.tls
 @pytest.mark.timed
+@pytest.mark.long
 def test_a_signal_drains_a_connection_that_is_stalled(world: World) -> None:
     fault = {"on": "put", "match": "weights", "do": "stall", "at_byte": MIB, "seconds": 60}
     world.box.world.script.add([fault])

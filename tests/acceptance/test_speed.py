@@ -59,6 +59,7 @@ def first_byte_s(world: World) -> float:
     return taken_s
 
 
+@pytest.mark.long
 @pytest.mark.timed
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what the threads used")
 def test_an_upload_goes_on_in_two_and_a_half_times_what_its_libraries_take_to_load(
