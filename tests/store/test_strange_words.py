@@ -63,7 +63,7 @@ def spoil(engine: Engine, job_id: int, *settings: str) -> None:
             with engine.begin() as connection:
                 connection.exec_driver_sql(f"UPDATE jobs SET {setting} WHERE id = {job_id}")
         except exc.IntegrityError:
-            pytest.skip("the table itself refuses it")
+            return  # the table itself refuses it
 
 
 #: In which state the job is that has the strange word.

@@ -199,8 +199,9 @@ def _is_the_one(reader: Reader, row: FileState, sent: Sent | None) -> bool:
         return False
     if sent or proof.offset or not row.size_bytes:
         return reader.matches(proof)
-    # If nothing of a file was sent, no two versions of it can be mixed.
-    return not (row.bytes_sent or row.stored) and reader.is_sound()
+    # No two versions can be mixed if nothing of one was kept. A file that was begun and has another
+    # time now is not the one that was enqueued, even so.
+    return not row.stored and not (row.bytes_sent and reader.rewritten) and reader.is_sound()
 
 
 def best_pair(row: FileState) -> PrefixCrc:
