@@ -11,6 +11,8 @@ from pathlib import Path
 
 from uploader.core.errors import UsageError
 
+#: Of a line: what is mounted, where, and of which kind.
+_LEAST_WORDS = 3
 _MOUNTS = Path("/proc/mounts")
 
 #: File systems on disks of this machine.
@@ -121,9 +123,12 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
     if not mounts.is_file():
         return ""
     path, found = path.resolve(), (0, "")
-    for line in mounts.read_text("utf-8", "surrogateescape").splitlines():
-        _, place, kind, *_ = line.split(" ")
-        folder = Path(_unescaped(place))
+    # Whoever may mount chooses names, and of the ends of lines only "\n" is escaped in them.
+    for line in mounts.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
+        words = line.split(" ")
+        if len(words) < _LEAST_WORDS:
+            continue
+        kind, folder = words[2], Path(_unescaped(words[1]))
         # The longest mount point wins; if several are equal, the last one hides the others.
         if path.is_relative_to(folder) and len(folder.parts) >= found[0]:
             found = (len(folder.parts), kind)

@@ -182,7 +182,8 @@ def test_a_strangers_words_are_one_short_line() -> None:
 @pytest.mark.parametrize(
     "unit",
     thinned(["?", "?a=", "&", "<", "'", " ", "\n", "%", "%66", "\\u0066", "=", "bearer ",
-             "signature=", "upload_id=", "fw_", "fw_a", "AKIA", "/", "x?", "://", KEY[:8], KEY[0], KEY[0] + " "], 3),
+             "signature=", "upload_id=", "fw_", "fw_a", "AKIA", "/", "x?", "://", KEY[:8], KEY[0],
+             KEY[0] + " "], 3),
 )  # fmt: skip
 def test_redaction_takes_time_in_proportion_to_the_text(unit: str) -> None:
     end = KEY[-8:]  # or it would not be searched for

@@ -73,6 +73,17 @@ def test_a_local_disk_is_taken_without_a_word(table: Path, path: str) -> None:
     assert mounts.doubts(Path(path), table) == ""
 
 
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\n", " "])
+def test_whoever_may_mount_ends_no_line_by_the_name_of_a_mount_point(
+    tmp_path: Path, end: str
+) -> None:
+    """Any user may, by FUSE, and Linux escapes only "\\n" and the blank in such a name."""
+    table = tmp_path / "mounts"
+    strange = f"it /tmp/a{end}b fuse rw 0 0\nit /tmp/{end} fuse rw 0 0\n{end}\n"
+    table.write_bytes((MOUNTS + strange).encode())
+    assert mounts.file_system(Path("/home/me/disk/state"), table) == "xfs"
+
+
 def test_if_mounts_are_unknown_every_folder_is_accepted(tmp_path: Path) -> None:
     mounts.refuse_bad(Path("/home"), tmp_path / "absent")
     (tmp_path / "empty").write_text("")
