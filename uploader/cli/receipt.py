@@ -96,7 +96,19 @@ def verify(
     proof = _proof(settings, job)
     root = path or Path(proof.root)
     found = [*_differences(settings, proof, root, online=online)]
-    document: VerificationDocument = {
+    document = _verification(proof, root, found, online=online)
+    if not as_json:
+        _print(found, proof)
+    elif not found:
+        out_json(document)
+    if found:
+        raise typer.Exit(fail(_refusal(found, proof), as_json=as_json, result=document))
+
+
+def _verification(
+    proof: Proof, root: Path, found: list[Difference], *, online: bool
+) -> VerificationDocument:
+    return {
         "schema": "uploader.verify/1",
         "model": proof.model,
         "job_id": proof.job_id,
@@ -107,12 +119,6 @@ def verify(
         "bytes_total": proof.size_bytes,
         "differences": [one.as_json() for one in found],
     }
-    if not as_json:
-        _print(found, proof)
-    elif not found:
-        out_json(document)
-    if found:
-        raise typer.Exit(fail(_refusal(found, proof), as_json=as_json, result=document))
 
 
 def _proof(settings: Settings, given: str) -> Proof:

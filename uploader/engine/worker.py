@@ -39,7 +39,6 @@ import logging
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -47,6 +46,7 @@ from uploader.core.errors import NoThread, StoreError
 from uploader.core.job import POOLS, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import places
+from uploader.engine.duties import Duties, Every
 from uploader.engine.healing import Healing
 from uploader.engine.job_run import JobRun
 from uploader.engine.steering import Steering
@@ -75,47 +75,6 @@ _SET_AHEAD = timedelta(hours=1)
 _log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Every:
-    """A duty that is due every ``interval_s``."""
-
-    interval_s: float
-    last_s: float = float("-inf")
-
-    def due(self, boot_s: float) -> bool:
-        """Whether it is due at ``boot_s``; if so, it counts as done then."""
-        if boot_s - self.last_s < self.interval_s:
-            return False
-        self.last_s = boot_s
-        return True
-
-    def restart(self, boot_s: float) -> None:
-        """From ``boot_s`` on it is not due for a whole interval."""
-        self.last_s = boot_s
-
-
-@dataclass(slots=True)
-class _Duties:
-    """The periodic duties of the loop."""
-
-    watching: Every
-    #: The same with PostgreSQL as long as no job runs.
-    resting: Every
-    claiming: Every
-    renewing: Every
-    healing: Every
-    pruning: Every
-    #: When the next job that waits may be claimed.
-    claimable_at: datetime | None = None
-    #: Until when none is claimed, because there was no thread for the last one.
-    no_thread_until_s: float = -math.inf
-
-    def claim_is_due(self, clock: Clock) -> bool:
-        """Whether to claim, even if nobody has committed; if it is, it counts as done now."""
-        passed = self.claimable_at is not None and clock.now() >= self.claimable_at
-        return self.claiming.due(clock.boot_s()) or passed
-
-
 class Worker:
     """Works on every claimable job until it is told to drain."""
 
@@ -134,7 +93,7 @@ class Worker:
         self._set_ahead = _ahead(context.clock)
         self._healing = Healing(context)
         self._store_broken_since: float | None = None
-        self._duties = _Duties(
+        self._duties = Duties(
             watching=Every(5.0),
             resting=Every(10.0),
             claiming=Every(30.0),

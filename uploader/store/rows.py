@@ -193,11 +193,15 @@ def _check_lists(row: Row[Any]) -> None:
         raise ValueError("create_body describes no model")  # noqa: TRY004 - a value, not a type
 
 
-def job_of(row: Row[Any]) -> Job:
-    """A job of a row of `jobs_of`. Raises ValueError for a value that the program never writes."""
+def _check_job(row: Row[Any]) -> None:
     _check(row, _JOB)
     _check_names(row)
     _check_lists(row)
+
+
+def job_of(row: Row[Any]) -> Job:
+    """A job of a row of `jobs_of`. Raises ValueError for a value that the program never writes."""
+    _check_job(row)
     return Job(
         id=row.id,
         base_url=row.base_url,

@@ -1,0 +1,50 @@
+"""What the worker's loop does now and then, and when it is due."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+
+from uploader.runtime import Clock
+
+
+@dataclass(slots=True)
+class Every:
+    """A duty that is due every ``interval_s``."""
+
+    interval_s: float
+    last_s: float = float("-inf")
+
+    def due(self, boot_s: float) -> bool:
+        """Whether it is due at ``boot_s``; if so, it counts as done then."""
+        if boot_s - self.last_s < self.interval_s:
+            return False
+        self.last_s = boot_s
+        return True
+
+    def restart(self, boot_s: float) -> None:
+        """From ``boot_s`` on it is not due for a whole interval."""
+        self.last_s = boot_s
+
+
+@dataclass(slots=True)
+class Duties:
+    """The periodic duties of the loop."""
+
+    watching: Every
+    #: The same with PostgreSQL as long as no job runs.
+    resting: Every
+    claiming: Every
+    renewing: Every
+    healing: Every
+    pruning: Every
+    #: When the next job that waits may be claimed.
+    claimable_at: datetime | None = None
+    #: Until when none is claimed, because there was no thread for the last one.
+    no_thread_until_s: float = -math.inf
+
+    def claim_is_due(self, clock: Clock) -> bool:
+        """Whether to claim, even if nobody has committed; if it is, it counts as done now."""
+        passed = self.claimable_at is not None and clock.now() >= self.claimable_at
+        return self.claiming.due(clock.boot_s()) or passed
