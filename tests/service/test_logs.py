@@ -138,6 +138,7 @@ def test_json_is_for_who_collects_it_unless_the_setting_says_otherwise(
     logs.log_as(Log(format=written, level="warning"))
     _log.info("too little")
     _log.warning("enough")
+    logs.flush()
     assert stderr.getvalue().startswith("{") == as_json
     assert "too little" not in stderr.getvalue()
 

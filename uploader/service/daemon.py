@@ -25,7 +25,7 @@ from uploader.core.job import Event
 from uploader.core.text import event_line, progress_line
 from uploader.engine.worker import DRAIN_S, Worker
 from uploader.runtime import keep_running, threads_end_in_the_log
-from uploader.service.logs import FACTS, log_as
+from uploader.service.logs import FACTS, flush, log_as
 from uploader.service.reload import Configured
 from uploader.service.supervisor import Supervisor
 from uploader.settings.load import HOOKS, supervised
@@ -97,7 +97,9 @@ def run(
             ended.set()
             turn.hooks.end()
             supervisor.ended()
+            flush()
         _log.info("worker drained" if worker.draining else "worker is idle")
+        flush()
         if until_idle and not idle:
             return 128 + signals[0]  # whoever waits for the jobs must not take that for success
         return _result(jobs, worker.seen, settings.fireworks.base_url) if idle else Exit.OK
@@ -262,6 +264,7 @@ def _leave_if_stuck(worker: Worker, ended: threading.Event) -> None:
             return
     if not clock.wait(ended, DRAIN_S + _LOOK_S):
         _log.error("the state store does not answer: leaving without it")
+        flush()
         os._exit(Exit.STORE)
 
 

@@ -12,31 +12,53 @@ from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from typing import Any
 
+from uploader.core.errors import NoThread
 from uploader.core.redact import redact
 from uploader.core.text import shown, timestamp
 from uploader.runtime import about
+from uploader.service.log_writer import LogWriter
 from uploader.settings.load import supervised
 from uploader.settings.schema import Log
 
 #: The attribute of a record with facts that only this line is about.
 FACTS = "facts"
+_logger = logging.getLogger("uploader")
 
 
 def log_as(log: Log) -> None:
-    """Log as the settings say; may be called again with others."""
+    """Log as the settings say, for a worker; may be called again with others."""
     as_json = log.format == "json" or (log.format == "auto" and supervised().collects_logs)
-    log_to_stderr(logging.getLevelNamesMapping()[log.level.upper()], as_json=as_json)
+    level = logging.getLevelNamesMapping()[log.level.upper()]
+    log_to_stderr(level, as_json=as_json, to=_writer())
 
 
-def log_to_stderr(level: int = logging.INFO, *, as_json: bool = False) -> None:
+def flush() -> None:
+    """Wait for the lines that are not written yet, but not for long."""
+    for handler in _logger.handlers:
+        handler.flush()
+
+
+def _writer() -> logging.Handler:
+    """One for the life of the process: lines keep their order, whatever settings are read again."""
+    for handler in _logger.handlers:
+        if isinstance(handler, LogWriter) and handler.stream is sys.stderr:
+            return handler
+    try:
+        return LogWriter(sys.stderr)
+    except NoThread:
+        return logging.StreamHandler(sys.stderr)
+
+
+def log_to_stderr(
+    level: int = logging.INFO, *, as_json: bool = False, to: logging.Handler | None = None
+) -> None:
     """Show our own loggers only: urllib3's debug lines contain whole URLs."""
-    stream = logging.StreamHandler(sys.stderr)
+    stream = to or logging.StreamHandler(sys.stderr)
     formatter = _json_formatter() if as_json else TextFormatter()
     stream.setFormatter(formatter)
-    logger = logging.getLogger("uploader")
-    logger.handlers = [stream]
-    logger.setLevel(level)
-    logger.propagate = False
+    _logger.handlers = [stream]
+    _logger.setLevel(level)
+    _logger.propagate = False
     if logging.lastResort:  # what a library says of its own errors may repeat foreign words
         logging.lastResort.setFormatter(formatter)
 

@@ -56,6 +56,8 @@ from uploader.store.tokens import new_token
 #: No correct wait is longer: a day of backoff on top of an hour of Retry-After. A longer one was
 #: written under a clock that has been set back since.
 _LONGEST_WAIT = timedelta(days=2)
+#: When a job is looked for again of which nobody can read when it is due.
+_LOOK_AGAIN = timedelta(minutes=1)
 #: One claim looks no further than beyond so many jobs that the database refuses to lend.
 _MOST_REFUSED = 100
 _T = TypeVar("_T")
@@ -323,21 +325,29 @@ class Claims:
             return bool(connection.execute(query).scalar_one())
 
     def next_due(self, base_url: str) -> datetime | None:
-        """The next time at which a job that waits may be claimed; None if none waits."""
+        """The next time at which a job that waits may be claimed; None if none waits.
+
+        A wait that is too long to be one (`_DUE`) is none; one that cannot be read may be any.
+        """
+        now = self._now()
         query = (
             select(jobs.c.not_before)
             .where(
                 self._ours,
                 WAITING,
                 jobs.c.base_url == base_url,
-                jobs.c.not_before > self._now(),
+                jobs.c.not_before > now,
+                jobs.c.not_before <= now + _LONGEST_WAIT,
                 jobs.c.lease_token.is_(None),
             )
             .order_by(jobs.c.not_before)
             .limit(1)
         )
         with self._journal.reading() as connection:
-            return connection.execute(query).scalar_one_or_none()
+            try:
+                return connection.execute(query).scalar_one_or_none()
+            except ValueError:  # this program never wrote it
+                return now + _LOOK_AGAIN
 
 
 def _next(ready: ColumnElement[bool]) -> Select[Any]:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     Dialect,
+    Integer,
     LargeBinary,
     Select,
     and_,
@@ -49,7 +50,8 @@ def as_bytes(column: Column[str], dialect: Dialect) -> ColumnElement[Any]:
 def rescue(transaction: Transaction, orphaned: ColumnElement[bool]) -> list[int]:
     """End the leases of those jobs, whose worker is gone; returns their ids."""
     token = as_bytes(jobs.c.lease_token, transaction.connection.dialect)
-    columns = (jobs.c.id, jobs.c.status, token.label("token"), jobs.c.rescues)
+    rescued_before = cast(jobs.c.rescues, Integer)  # SQLite may hold a word in its place
+    columns = (jobs.c.id, jobs.c.status, token.label("token"), rescued_before.label("before"))
     found = transaction.connection.execute(select(*columns).where(orphaned)).all()
     rescued = []
     for row in found:
@@ -57,7 +59,7 @@ def rescue(transaction: Transaction, orphaned: ColumnElement[bool]) -> list[int]
         long_ago = lived_long_at(row.token)
         # The worker wrote its row each second while it sent, and renewed its lease all the while.
         lived = or_(jobs.c.updated_at >= long_ago, jobs.c.lease_expires_at >= long_ago)
-        rescues = case((lived, fewer_rescues()), else_=jobs.c.rescues + 1)
+        rescues = case((lived, fewer_rescues()), else_=rescued_before + 1)
         values = {"updated_at": transaction.now, "rescues": rescues, **NO_LEASE}
         freed = update(jobs).where(this).values(values).returning(jobs.c.rescues)
         count = transaction.run(freed).scalar_one_or_none()
@@ -65,7 +67,7 @@ def rescue(transaction: Transaction, orphaned: ColumnElement[bool]) -> list[int]
             continue
         rescued.append(row.id)
         if row.status == Status.ACTIVE:  # of all other jobs only the lease was left
-            _go_on(transaction, row.id, count if count > row.rescues else 0)
+            _go_on(transaction, row.id, count if count > row.before else 0)
     return rescued
 
 
