@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from uploader import files
 from uploader.core.redact import known_keys
+from uploader.model.identities import Identities
 
 #: A larger file is not searched for a key.
 _SMALL_BYTES = 64 * 1024
@@ -70,6 +71,10 @@ class Private:
     """Files that are never sent, known by device and inode, so that no link can hide one."""
 
     paths: tuple[Path, ...] = ()
+    _identities: Identities = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_identities", Identities(self.paths))
 
     def why_kept(self, descriptor: int) -> str:
         """Why the open file is never sent: by what it is, or by what it says. Empty if it may be.
@@ -82,15 +87,7 @@ class Private:
 
     def holds(self, facts: os.stat_result) -> bool:
         """Is the file with these ``facts`` one of them, wherever they are now?"""
-        return any(self._same(path, facts) for path in self.paths)
-
-    @staticmethod
-    def _same(path: Path, facts: os.stat_result) -> bool:
-        try:
-            found = path.stat()
-        except OSError:
-            return False
-        return (found.st_dev, found.st_ino) == (facts.st_dev, facts.st_ino)
+        return self._identities.hold((facts.st_dev, facts.st_ino))
 
 
 def tells_a_key(descriptor: int) -> bool:

@@ -1,0 +1,91 @@
+"""Private files are known without waiting for their disks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uploader.core.errors import NoThread
+from uploader.model import identities
+from uploader.model.identities import Identities
+from uploader.model.links import Private
+from uploader.runtime import SystemClock
+
+
+@pytest.fixture(autouse=True)
+def asked_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identities, "_FRESH_S", 0.0)
+
+
+def identity(path: Path) -> tuple[int, int]:
+    facts = path.stat()
+    return facts.st_dev, facts.st_ino
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with a key, whose disk may fall silent."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "key").write_text("k")
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def silence(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The disk of ``home`` does not answer while this is not set; it is set at first."""
+    answers, stat = threading.Event(), os.stat
+    answers.set()
+
+    def waits(path: Any, *of: Any, **how: Any) -> os.stat_result:
+        if Path(path).is_relative_to(home):
+            assert answers.wait(60)
+        return stat(path, *of, **how)
+
+    monkeypatch.setattr(os, "stat", waits)
+    yield answers
+    answers.set()
+
+
+def test_a_disk_that_falls_silent_keeps_no_file_waiting_and_what_it_said_last_counts(
+    home: Path, tmp_path: Path, silence: threading.Event
+) -> None:
+    store, other = tmp_path / "store", tmp_path / "other"
+    store.write_text("s")
+    other.write_text("o")
+    private = Identities([home / "key", store])
+    key = identity(home / "key")
+    assert private.hold(key)
+    silence.clear()
+    began_s = SystemClock().boot_s()
+    for _ in range(20):
+        assert private.hold(key)
+        assert private.hold(identity(store))
+        assert not private.hold(identity(other))
+    assert SystemClock().boot_s() - began_s < 10
+    silence.set()
+
+
+def test_a_file_that_is_made_anew_is_known_again(home: Path) -> None:
+    private = Private((home / "key", home / "absent"))
+    before = (home / "key").stat()
+    assert private.holds(before)
+    (home / "fresh").write_text("k2")
+    (home / "fresh").rename(home / "key")
+    assert private.holds((home / "key").stat())
+    (home / "absent").write_text("now there")
+    assert private.holds((home / "absent").stat())
+
+
+def test_without_a_thread_the_disk_is_asked_by_who_wants_to_know(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise NoThread("no more")
+
+    monkeypatch.setattr(identities, "spawn", refuse)
+    assert Identities([home / "key"]).hold(identity(home / "key"))
