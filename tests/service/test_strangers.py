@@ -264,6 +264,24 @@ def test_nonsense_of_a_stranger_is_not_logged(site: Site, caplog: pytest.LogCapt
     assert [one for one in caplog.records if one.name.startswith("uvicorn")] == []
 
 
+@pytest.mark.parametrize("path", [b"/x", b"/livez", b"/open/"])
+@pytest.mark.parametrize("size", [b"zz", b"-1", b"\xff"])
+@pytest.mark.parametrize("later", [False, True])
+def test_a_body_that_is_none_is_not_logged_and_ends_the_connection(
+    site: Site, caplog: pytest.LogCaptureFixture, path: bytes, size: bytes, *, later: bool
+) -> None:
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with caplog.at_level(logging.DEBUG), opened(site) as one:
+        if later:  # once the head alone has been answered
+            one.sendall(head)
+            assert one.recv(1000).startswith(b"HTTP/1.1 4")
+            one.sendall(size + b"\r\n")
+        else:
+            one.sendall(head + size + b"\r\n")
+        assert is_closed(one)
+    assert [said.message for said in caplog.records if said.levelno >= logging.INFO] == []
+
+
 @pytest.mark.parametrize(
     "path",
     ["/open/../index.html", "/open/%2e%2e/app.js", "/open/x/../../", "/open/%2e%2e", "/open/"],

@@ -11,6 +11,7 @@ import ssl
 from asyncio.sslproto import SSLProtocol
 from typing import Any
 
+from h11 import LocalProtocolError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from uploader.service.http.peer import PEER, Peer
@@ -48,6 +49,19 @@ class Connection(H11Protocol):
         """A part of a request; once it is whole, time is no longer the client's."""
         super().data_received(data)
         self._expect()
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no request, or no body: the application answers nothing after that.
+
+        Otherwise each such answer would be an error in the log, for the asking.
+        """
+        try:
+            super().send_400_response(msg)
+        except LocalProtocolError:  # an answer to its head was given, or begun
+            self.transport.close()
+        if (cycle := self.cycle) is not None:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """The next request may follow, and may have come already."""
