@@ -15,14 +15,14 @@ WORKERS := 3
 # What measures seconds runs alone; the files that have such tests, so that no other is loaded.
 TIMED = $(shell grep -rl 'mark[.]timed' tests --include='test_*.py')
 
-test: $(VENV)/installed-dev ## every test but the long ones; about five minutes on two cores
+test: $(VENV)/installed-dev ## every test, but no long one, and some of many cases alike; about four minutes on two cores
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not long and not timed"
 	$(BIN)/pytest -n 0 -m "timed and not long" $(TIMED)
 
 test-matrix: ## the quick tests under each Python from 3.11 to 3.14 that is found; fetches none
 	.ci/matrix
 
-prove: $(VENV)/installed-dev ## the long ones: every crash point, every fault, the store under stress
+prove: $(VENV)/installed-dev ## the long ones, and the other ones of many cases alike: every crash point, every fault
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "long and not timed"
 	$(BIN)/pytest -n 0 -m "timed and long" $(TIMED)
 

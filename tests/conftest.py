@@ -13,6 +13,11 @@ from uploader.core import redact
 settings.register_profile("uploader", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("uploader")
 
+#: Up to so many cases of one test are all tried by `make test`.
+_FEW = 4
+#: Of more, each of that number.
+_EVERY = 3
+
 pytest_plugins = ("tests.postgresql", "tests.scheme")
 
 
@@ -20,6 +25,19 @@ def pytest_configure() -> None:
     """A shell that runs the tests in the background ignores Ctrl-C for them and their processes."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of many cases alike `make test` tries every third, and `make prove` the others."""
+    alike: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if not (item.get_closest_marker("long") or item.get_closest_marker("timed")):
+            alike.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for cases in alike.values():
+        for number, item in enumerate(cases if len(cases) > _FEW else ()):
+            if number % _EVERY:
+                item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Of many cases alike `make test` tries some, and `make prove` the others."""
+"""Of a few dear cases alike `make test` tries some, and `make prove` the others."""
 
 from __future__ import annotations
 

@@ -35,7 +35,8 @@ def log_as(log: Log) -> None:
 def flush() -> None:
     """Wait for the lines that are not written yet, but not for long."""
     for handler in _logger.handlers:
-        handler.flush()
+        if isinstance(handler, LogWriter):
+            handler.flush()
 
 
 def _writer() -> logging.Handler:

@@ -11,7 +11,6 @@ import ssl
 from asyncio.sslproto import SSLProtocol
 from typing import Any
 
-from h11 import LocalProtocolError
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from uploader.service.http.peer import PEER, Peer
@@ -55,11 +54,12 @@ class Connection(H11Protocol):
 
         Otherwise each such answer would be an error in the log, for the asking.
         """
-        try:
-            super().send_400_response(msg)
-        except LocalProtocolError:  # an answer to its head was given, or begun
+        cycle = self.cycle
+        if cycle is not None and cycle.response_started:
             self.transport.close()
-        if (cycle := self.cycle) is not None:
+        else:
+            super().send_400_response(msg)
+        if cycle is not None:
             cycle.disconnected = True
             cycle.message_event.set()
 
