@@ -70,6 +70,24 @@ def test_a_disk_that_falls_silent_keeps_no_file_waiting_and_what_it_said_last_co
     silence.set()
 
 
+def test_a_disk_that_takes_long_for_its_first_answer_is_waited_for(
+    home: Path, silence: threading.Event
+) -> None:
+    key = identity(home / "key")
+    silence.clear()
+    threading.Timer(1.5, silence.set).start()
+    assert Identities([home / "key"]).hold(key)
+
+
+def test_a_path_on_a_silent_disk_keeps_its_neighbour_from_nothing(
+    home: Path, tmp_path: Path, silence: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_FIRST_S", 0.2)
+    silence.clear()
+    (tmp_path / "key").write_text("k")
+    assert Identities([home / "key", tmp_path / "key"]).hold(identity(tmp_path / "key"))
+
+
 def test_a_file_that_is_made_anew_is_known_again(home: Path) -> None:
     private = Private((home / "key", home / "absent"))
     before = (home / "key").stat()

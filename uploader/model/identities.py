@@ -1,7 +1,7 @@
 """Which files those at some paths are now: their disks are asked, but never waited for.
 
 A home directory on a file server that falls silent holds up no file of another disk. What it said
-last counts then. If it never said anything, nothing of it can be sent either.
+last counts then. One that has never said anything is waited for once: not known is not public.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from uploader.core.errors import NoThread
@@ -18,35 +18,35 @@ from uploader.threads import spawn
 
 #: For how many seconds an answer counts as that of now.
 _FRESH_S = 0.2
-#: How long a disk has for its first answer, and each further one.
+#: How long a disk has for an answer, and for its first one. Nothing of a disk that is silent for
+#: longer can be sent, either.
 _PATIENCE_S = 1.0
+_FIRST_S = 20.0
 
 Identity = tuple[int, int]
 
 
 class Identities:
-    """Device and inode of each of the files; each folder is asked in a thread of its own."""
+    """Device and inode of each of the files; each is asked about in a thread of its own."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        by_folder: dict[Path, list[Path]] = {}
-        for path in paths:
-            by_folder.setdefault(path.parent, []).append(path)
-        self._folders = [_Folder(paths) for paths in by_folder.values()]
+        self._places = [_Place(path) for path in dict.fromkeys(paths)]
 
     def hold(self, identity: Identity) -> bool:
         """Is it one of those files?"""
-        now_s = SystemClock().boot_s()
-        for folder in self._folders:
-            folder.ask(now_s)
-        return any(identity in folder.known(now_s) for folder in self._folders)
+        for place in self._places:
+            place.ask(SystemClock().boot_s())
+        return any(place.known() == identity for place in self._places)
 
 
-class _Folder:
-    def __init__(self, paths: Collection[Path]) -> None:
-        self._paths = paths
+class _Place:
+    def __init__(self, path: Path) -> None:
+        self._path = path
         self._lock = threading.Lock()
-        self._known: frozenset[Identity] = frozenset()
+        self._known: Identity | None = None
         self._asked_s = -math.inf
+        #: Has it answered ever?
+        self._spoke = False
         self._answered = threading.Event()
         self._answered.set()
 
@@ -62,20 +62,18 @@ class _Folder:
         except NoThread:
             self._look()
 
-    def known(self, now_s: float) -> frozenset[Identity]:
-        """What it has answered last; a disk that is being asked has a moment for that."""
-        left_s = self._asked_s + _PATIENCE_S - now_s
-        if left_s > 0:
-            self._answered.wait(left_s)
+    def known(self) -> Identity | None:
+        """What it has answered last; None if there is no such file."""
+        if not self._answered.is_set():
+            until_s = self._asked_s + (_PATIENCE_S if self._spoke else _FIRST_S)
+            self._answered.wait(max(0.0, until_s - SystemClock().boot_s()))
         return self._known
 
     def _look(self) -> None:
-        found = set[Identity]()
-        for path in self._paths:
-            try:
-                facts = os.stat(path)  # noqa: PTH116 - as `fstat`, with which it is compared
-            except OSError:
-                continue
-            found.add((facts.st_dev, facts.st_ino))
-        self._known = frozenset(found)
+        try:
+            facts = os.stat(self._path)  # noqa: PTH116 - as `fstat`, with which it is compared
+            self._known = (facts.st_dev, facts.st_ino)
+        except OSError:
+            self._known = None
+        self._spoke = True
         self._answered.set()
