@@ -14,9 +14,9 @@ settings.register_profile("uploader", deadline=None, max_examples=50, derandomiz
 settings.load_profile("uploader")
 
 #: Up to so many cases of one test are all tried by `make test`.
-_FEW = 4
+_FEW = 2
 #: Of more, each of that number.
-_EVERY = 3
+_EVERY = 4
 
 pytest_plugins = ("tests.postgresql", "tests.scheme")
 
@@ -29,7 +29,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` chooses
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of many cases alike `make test` tries every third, and `make prove` the others."""
+    """Of many cases alike `make test` tries every fourth, and `make prove` the others."""
     alike: dict[str, list[pytest.Item]] = {}
     for item in items:
         if not (item.get_closest_marker("long") or item.get_closest_marker("timed")):

@@ -76,12 +76,17 @@ def test_who_has_only_ended_what_it_sends_is_still_there() -> None:
 
 def test_who_listens_at_the_other_end_is_not_who_asked() -> None:
     """For a connection that is gone, the kernel names a listener at the same address."""
-    with connected() as (client, server):
-        there, here = end(server.getpeername()), end(server.getsockname())
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        client.close()
-        with socket.create_server(("127.0.0.1", there[1])), pytest.raises(ConnectionAbortedError):
-            user_at(there, here)
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        client.bind(("127.0.0.1", 0))
+        client.connect(listener.getsockname())
+        with closing(listener.accept()[0]) as server:
+            there, here = end(server.getpeername()), end(server.getsockname())
+            with socket.create_server(("127.0.0.1", there[1])):  # before anybody takes the port
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+                with pytest.raises(ConnectionAbortedError):
+                    user_at(there, here)
 
 
 def test_who_is_not_on_this_machine_has_no_user_here() -> None:
