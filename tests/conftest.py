@@ -15,7 +15,7 @@ settings.load_profile("uploader")
 
 #: Up to so many cases of one test are all tried by `make test`.
 _FEW = 2
-#: Of more, each of that number.
+#: Of more cases than that, one of so many is tried.
 _EVERY = 4
 
 pytest_plugins = ("tests.postgresql", "tests.scheme")

@@ -36,7 +36,7 @@ class _Rarely(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """As `logging.Filter.filter`."""
-        if record.created - self._last_s < _RARELY_S:
+        if 0 <= record.created - self._last_s < _RARELY_S:  # or the clock was set back
             return False
         self._last_s = record.created
         return True
