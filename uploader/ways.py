@@ -6,18 +6,26 @@ import grp
 import os
 import pwd
 import stat
+import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 #: As many links as the system follows.
 _MOST_LINKS = 40
+#: A POSIX ACL as Linux shows it (acl(5), linux/posix_acl_xattr.h): a version, then entries of tag,
+#: permissions and id.
+_ACL, _ACL_VERSION = "system.posix_acl_access", 2
+_HEAD, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
+_USER, _OWNING_GROUP, _GROUP = 0x02, 0x04, 0x08
+_WRITE = 0o2
 
 
 def hostile(path: Path) -> str:
     """Which folder on the way to ``path`` lets others replace what is there, and why; else empty.
 
     In a sticky folder, such as /tmp, they cannot, nor in one that is mounted read-only; a user's
-    own private group is not others.
+    own private group is not others. Of ACLs those of POSIX count, not those of NFSv4.
     """
     for folder in dict.fromkeys(_folders(path)):
         try:
@@ -26,8 +34,9 @@ def hostile(path: Path) -> str:
             continue  # it is not there yet, or opening it will say what is wrong
         if facts.st_uid not in (0, os.geteuid()):
             return f"{folder} is another user's (uid {facts.st_uid})"
-        if _others_write(facts) and not facts.st_mode & stat.S_ISVTX and not _read_only(folder):
-            return f"{folder} may be written by others (mode {stat.S_IMODE(facts.st_mode):04o})"
+        others = "" if facts.st_mode & stat.S_ISVTX else _other_writers(folder, facts)
+        if others and not _read_only(folder):
+            return f"{folder} may be written by {others}"
     return ""
 
 
@@ -54,9 +63,41 @@ def _read_only(folder: Path) -> bool:
         return False
 
 
-def _others_write(facts: os.stat_result) -> bool:
-    shared = facts.st_mode & stat.S_IWGRP and _is_shared(facts.st_gid)
-    return bool(facts.st_mode & stat.S_IWOTH or shared)
+def _other_writers(folder: Path, facts: os.stat_result) -> str:
+    """Who else may write there; empty if nobody may.
+
+    With an ACL the group's bits of the mode are its mask, which bounds every user and group that
+    it names: so without that bit there is none, and who judges by the mode alone is not deceived.
+    """
+    others = f"others (mode {stat.S_IMODE(facts.st_mode):04o})"
+    if facts.st_mode & stat.S_IWOTH:
+        return others
+    if not facts.st_mode & stat.S_IWGRP:
+        return ""
+    acl = _acl(folder) or [(_OWNING_GROUP, _WRITE, 0)]
+    for tag, permissions, number in acl:
+        if not permissions & _WRITE:
+            continue
+        if tag == _OWNING_GROUP and _is_shared(facts.st_gid):
+            return others
+        if tag == _USER and number not in (0, os.geteuid()):
+            return f"the user {number}, by its ACL"
+        if tag == _GROUP and _is_shared(number):
+            return f"the group {number}, by its ACL"
+    return ""
+
+
+def _acl(folder: Path) -> list[tuple[int, int, int]]:
+    """Tag, permissions and id of each entry of its POSIX ACL; empty if none can be read."""
+    if sys.platform != "linux":
+        return []
+    try:
+        raw = os.getxattr(folder, _ACL)
+        if _HEAD.unpack_from(raw) == (_ACL_VERSION,):
+            return [*_ENTRY.iter_unpack(raw[_HEAD.size :])]
+    except (OSError, struct.error):
+        pass
+    return []
 
 
 def _is_shared(group: int) -> bool:
