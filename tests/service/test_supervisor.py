@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -184,6 +185,39 @@ def test_a_worker_says_ready_reloading_and_stopping(world: World, manager: Manag
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_S) == 0
         until(lambda: manager.count("STOPPING=1"))
+
+
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    "words",
+    [
+        """[[hooks]]
+        name = "h"
+        on = ["failed"]
+        webhook = "https://localhost:1"
+        secret_file = 'SECRET'
+        """,
+        "[fireworks]\napi_key_file = 'SECRET'\n",  # in force at the next start only
+    ],
+    ids=["in force at once", "at the next start"],
+)
+def test_a_secret_that_is_named_while_the_worker_runs_is_not_sent(
+    world: World, manager: Manager, words: str
+) -> None:
+    """Whoever enqueues has another configuration, which does not name it."""
+    config, model = world.folder / "config.toml", world.model("m", a_bin=1 << 10)
+    (model / "secret.txt").write_bytes(b"s" * 40)
+    config.write_text("")
+    environment = {"NOTIFY_SOCKET": str(manager.path), "UPLOADER_CONFIG": str(config)}
+    with world.worker("--listen", "off", **environment) as process:
+        until(lambda: manager.count("READY=1"))
+        config.write_text(words.replace("SECRET", str(model / "secret.txt")))
+        process.send_signal(signal.SIGHUP)
+        until(lambda: manager.count("READY=1") == 2)
+        world.uploader("enqueue", model)
+        world.uploader("wait", "1", expect=7)
+    (job,) = json.loads(world.uploader("status", "--json").stdout)["jobs"]
+    assert job["reason"]["code"] == "secret_in_model"
 
 
 @pytest.mark.long

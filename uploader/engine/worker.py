@@ -38,9 +38,10 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import partial
+from pathlib import Path
 
 from uploader.core.errors import NoThread, StoreError
 from uploader.core.job import POOLS, Lease, Stage, Status
@@ -154,6 +155,10 @@ class Worker:
     def follow_limits(self) -> None:
         """Read the limits in force again; for the loop's thread."""
         self._steering.outdate()
+
+    def never_send(self, paths: Iterable[Path]) -> None:
+        """No job sends the files at these ``paths`` from now on."""
+        self._context.private.add(paths)
 
     def has_turned(self) -> None:
         """The loop lives: say so. For its thread."""

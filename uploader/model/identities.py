@@ -30,13 +30,20 @@ class Identities:
     """Device and inode of each of the files; each is asked about in a thread of its own."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
-        self._places = [_Place(path) for path in dict.fromkeys(paths)]
+        self._places: dict[Path, _Place] = {}
+        self.add(paths)
+
+    def add(self, paths: Iterable[Path]) -> None:
+        """From now on these, too. Safe while other threads ask."""
+        new = {path: _Place(path) for path in paths if path not in self._places}
+        self._places = {**self._places, **new}
 
     def hold(self, identity: Identity) -> bool:
         """Is it one of those files?"""
-        for place in self._places:
+        places = self._places.values()
+        for place in places:
             place.ask(SystemClock().boot_s())
-        return any(place.known() == identity for place in self._places)
+        return any(place.known() == identity for place in places)
 
 
 class _Place:

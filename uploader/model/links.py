@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,6 +76,10 @@ class Private:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_identities", Identities(self.paths))
+
+    def add(self, paths: Iterable[Path]) -> None:
+        """From now on these, too: what was private once stays it."""
+        self._identities.add(paths)
 
     def why_kept(self, descriptor: int) -> str:
         """Why the open file is never sent: by what it is, or by what it says. Empty if it may be.

@@ -145,6 +145,7 @@ class _Turn:
     def _reload(self) -> None:
         with self.supervisor.reloading():
             changed = self.configured.reload()
+            self.worker.never_send(self.configured.private_paths)
             self.worker.follow_limits()
             if HOOKS in changed:
                 self.hooks.end()

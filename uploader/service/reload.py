@@ -34,6 +34,8 @@ class Configured:
 
     def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
         self.settings = settings
+        #: Files with secrets that the configuration names, also for the next start.
+        self.private_paths = settings.private_paths
         self._read = read
 
     def reload(self) -> tuple[str, ...]:
@@ -50,6 +52,7 @@ class Configured:
         now = tuple(key for key in changed if key in LIVE)
         later = [key for key in changed if key not in LIVE]
         self.settings = _taken_over(self.settings, found)
+        self.private_paths = found.private_paths
         log_as(self.settings.log)  # first: the lines that follow are told as is wanted now
         if now:
             _log.info("configuration read again; in force now: %s", some(now, _MAX_NAMED))
