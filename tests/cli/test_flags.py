@@ -27,7 +27,7 @@ _COMMAND = re.compile(r"`\w+ [^`]*`")
         ("`kind` lora, or `include` it", "--kind lora, or --include it"),
         ("`uploader retry 1` and `config.json`", "`uploader retry 1` and `config.json`"),
         ("the model id, the path", "the model id, the path"),
-        ("`path` and `fields` have none", "`path` and `fields` have none"),
+        ("`path` of verify, `fields` has none", "--path of verify, `fields` has none"),
     ],
 )
 def test_a_field_in_backticks_is_spelled_as_its_flag(text: str, shown: str) -> None:
@@ -60,7 +60,7 @@ def spelled_names() -> str:
     """Every field that a message below the command line may name."""
     from uploader.cli.flags import _NAMES  # noqa: PLC0415
 
-    return " ".join(f"`{name}`" for name in _NAMES if name not in ("path", "fields"))
+    return " ".join(f"`{name}`" for name in _NAMES if name != "fields")
 
 
 def texts(path: Path) -> Iterator[str]:

@@ -122,7 +122,8 @@ def test_what_is_neither_job_nor_receipt(uploader: Command, done: Path, home: Pa
     assert uploader("verify", "receipt.json").code == 4
     (home / "receipt.json").write_text(json.dumps({"_type": "x"}))
     assert uploader("verify", "receipt.json").code == 2
-    assert uploader("verify", "1", "--path", done / "nowhere").code == 4
+    elsewhere = uploader("verify", "1", "--path", done / "nowhere")
+    assert (elsewhere.code, "say where the files are now: --path" in elsewhere.err) == (4, True)
     assert uploader("verify", "x" * 300).code == 4
 
 

@@ -233,6 +233,7 @@ FLAWS: dict[str, Callable[[Any], object]] = {
     "a file too few": lambda r: r["predicate"]["files"].pop(),
     "a file twice": lambda r: r["predicate"]["files"].append(r["predicate"]["files"][0]),
     "no files": lambda r: r["predicate"].update(files=None),
+    "an empty list of files": lambda r: (r["subject"].clear(), r["predicate"]["files"].clear()),
     "no model": lambda r: r["predicate"].update(model="accounts/a/models/../.."),
     "a number for a model": lambda r: r["predicate"].update(model=7),
     "no path": lambda r: r["predicate"].update(path="a\0b"),
@@ -245,6 +246,12 @@ FLAWS: dict[str, Callable[[Any], object]] = {
     "no SHA-256": lambda r: r["subject"][0]["digest"].update(sha256="ABC"),
     "no name": lambda r: r["subject"][0].update(name="\ud800"),
 }
+
+
+def test_a_job_of_which_no_file_is_known_proves_nothing(root: Path) -> None:
+    for proof in (receipt_of, verify.proof_of_job):
+        with pytest.raises(Differs, match="no file of job 1"):
+            proof(job(root), [])
 
 
 @pytest.mark.parametrize("flaw", FLAWS)

@@ -21,8 +21,9 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+#: `path` is a flag of `verify`; where a request has one, it is typed without its name.
 _FLAGS = {
-    **{name: flag(name) for name in _NAMES if name not in ("path", "fields")},
+    **{name: flag(name) for name in _NAMES if name != "fields"},
     **{remote_name(name): flag(name) for name in MODEL_FIELDS},
 }
 

@@ -43,7 +43,7 @@ def receipt(
 
     Example: uploader receipt my-model > receipt.json
     """
-    from uploader.intake.receipt import receipt_of, require_done, unread
+    from uploader.intake.receipt import receipt_of, require_proof, unread
 
     if as_sums and as_json:
         raise UsageError("a SHA256SUMS file is not JSON", hint="give --sums or --json")
@@ -51,7 +51,7 @@ def receipt(
         known = store.need()
         found = known.find(job)
         files = known.files(found.id)
-    require_done(found)
+    require_proof(found, files)
     with _progress(sum(file.size_bytes for file in unread(files))) as read:
         document = receipt_of(found, files, read)
     if as_sums:

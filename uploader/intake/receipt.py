@@ -27,10 +27,10 @@ def receipt_of(
     """The receipt of a job and its files; calls ``on_bytes`` with each block that it reads.
 
     Only `unread` files are read: of the others the job table knows what was sent, whatever has
-    become of them. Raises VerbRefused if the job is not done, Differs if a file that is read is
-    cannot be read, or is not the one that was sent.
+    become of them. Raises as `require_proof`, and Differs if a file that is read cannot be read,
+    or is not the one that was sent.
     """
-    require_done(job)
+    require_proof(job, files)
     root = Path(job.path)
     digests = {file.path: file.sha256 or _sha256(root, file, on_bytes) for file in files}
     return receipt_document(job, files, digests, __version__)
@@ -41,11 +41,17 @@ def unread(files: Iterable[FileState]) -> list[FileState]:
     return [file for file in files if file.sha256 is None]
 
 
-def require_done(job: Job) -> None:
-    """Raises VerbRefused if the job is not done: until then there is nothing to prove."""
+def require_proof(job: Job, files: Sequence[FileState]) -> None:
+    """Raises VerbRefused if the job is not done: until then there is nothing to prove.
+
+    Raises Differs if the job table has lost its files: a proof of none would hold for any folder.
+    """
     if job.status is not Status.DONE:
         message = f"job {job.id} is {job.status}: only a job that is done can be proven"
         raise VerbRefused(message, hint=f"`uploader wait {job.id}` waits until it is")
+    if not files:
+        message = f"the job table has no file of job {job.id}: nothing can be proven"
+        raise Differs(message, hint="a receipt that was printed earlier still proves what was sent")
 
 
 def _sha256(root: Path, file: FileState, on_bytes: Callable[[int], None]) -> str:

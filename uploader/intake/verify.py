@@ -25,7 +25,7 @@ from uploader.core.receipt_documents import PREDICATE_TYPE, STATEMENT_TYPE, Diff
 from uploader.core.resumable import decode_crc32c, encode_crc32c
 from uploader.core.text import flaw_of_path
 from uploader.core.verdict import Verdict
-from uploader.intake.receipt import require_done
+from uploader.intake.receipt import require_proof
 from uploader.model.kinds import RESOURCE_NAME
 from uploader.sources.digest import Digest, digest
 
@@ -94,8 +94,8 @@ def names_receipt(given: str) -> bool:
 
 
 def proof_of_job(job: Job, files: Sequence[FileState]) -> Proof:
-    """What the job table knows of a job that is done. Raises VerbRefused if it is not."""
-    require_done(job)
+    """What the job table knows of a job that is done. Raises as `require_proof`."""
+    require_proof(job, files)
     proven = tuple(
         ProvenFile(file.path, file.size_bytes, file.crc32c, file.sha256, file.sha256_as_sent)
         for file in files
@@ -135,6 +135,8 @@ def _proof(raw: bytes) -> Proof:
     digests = {one["name"]: one["digest"]["sha256"] for one in document["subject"]}
     predicate = document["predicate"]
     files = tuple(_proven(one, digests) for one in predicate["files"])
+    if not files:
+        raise ValueError("it names no file")
     if len({file.path for file in files}) < len(files) or len(digests) != len(files):
         raise ValueError("`subject` and `files` do not name the same files")
     model, base_url, root = predicate["model"], predicate["base_url"], predicate["path"]
