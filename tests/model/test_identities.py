@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from uploader.model import identities
 from uploader.model.identities import Identities
 from uploader.model.links import Private
 from uploader.runtime import SystemClock
+from uploader.threads import spawn
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +87,29 @@ def test_a_path_on_a_silent_disk_keeps_its_neighbour_from_nothing(
     silence.clear()
     (tmp_path / "key").write_text("k")
     assert Identities([home / "key", tmp_path / "key"]).hold(identity(tmp_path / "key"))
+
+
+def test_however_often_a_silent_disk_is_asked_about_one_thread_waits_for_it(
+    home: Path, tmp_path: Path, silence: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def counted(name: str, run: Callable[[], None]) -> None:
+        asked.append(name)
+        spawn(name, run)
+
+    monkeypatch.setattr(identities, "spawn", counted)
+    monkeypatch.setattr(identities, "_FIRST_S", 0.2)
+    (tmp_path / "other").write_text("o")
+    other = (tmp_path / "other").stat()
+    silence.clear()
+    for _ in range(5):  # as each look at a folder does
+        assert not Private((home / "key",)).holds(other)
+    assert len(asked) == 1
+    silence.set()
+    key, until_s = (home / "key").stat(), SystemClock().boot_s() + 30
+    while not Private((home / "key",)).holds(key):
+        assert SystemClock().boot_s() < until_s
 
 
 def test_a_file_that_is_made_anew_is_known_again(home: Path) -> None:

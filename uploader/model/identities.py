@@ -2,6 +2,7 @@
 
 A home directory on a file server that falls silent holds up no file of another disk. What it said
 last counts then. One that has never said anything is waited for once: not known is not public.
+However many folders a process looks at, it asks about each path in one thread at a time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from uploader.core.errors import NoThread
 from uploader.runtime import SystemClock
@@ -35,7 +37,7 @@ class Identities:
 
     def add(self, paths: Iterable[Path]) -> None:
         """From now on these, too. Safe while other threads ask."""
-        new = {path: _Place(path) for path in paths if path not in self._places}
+        new = {path: _place_of(path) for path in paths if path not in self._places}
         self._places = {**self._places, **new}
 
     def hold(self, identity: Identity) -> bool:
@@ -84,3 +86,12 @@ class _Place:
             self._known = None
         self._spoke = True
         self._answered.set()
+
+
+#: Those of this process that somebody asks about, or whose disk has not answered yet. A child has
+#: none of the threads of its parent, so it asks anew.
+_PLACES: WeakValueDictionary[tuple[int, Path], _Place] = WeakValueDictionary()
+
+
+def _place_of(path: Path) -> _Place:
+    return _PLACES.setdefault((os.getpid(), path), _Place(path))
