@@ -231,6 +231,46 @@ def test_a_firewall_whose_rule_stays_fails_the_job_and_is_named(lab: Lab, on: st
     assert lab.file().attempts == 20
 
 
+def without_range(on: tuple[str, ...], nth: int = 1) -> list[dict[str, Any]]:
+    """A proxy that removes the header Range from every answer, from the ``nth`` on."""
+    return [{"on": one, "do": "lost-range", "from": nth} for one in on]
+
+
+@pytest.mark.parametrize("nth", [1, 2], ids=["at once", "later"])
+def test_a_proxy_that_removes_range_ends_the_job_and_is_named(lab: Lab, nth: int) -> None:
+    lab.world.script.add([*without_range(("put",), nth), *without_range(("query",))])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run(max_put_bytes=8 * MIB)
+    reason = lab.job().reason
+    assert reason is not None
+    assert (lab.job().status, reason.code) == (Status.FAILED, "kept_nothing")
+    assert "proxy removes the header Range" in reason.hint
+    assert "transfer.chunk_size" in reason.hint
+    assert lab.file().attempts == 20
+    assert lab.object()["body_bytes_read"] <= 21 * 8 * MIB
+
+
+def test_a_file_of_one_put_goes_through_a_proxy_that_removes_range(lab: Lab) -> None:
+    """Its answer is 200: no offset is needed, and after a cut all of it is sent again."""
+    cut = {"on": "put", "do": "cut", "at_byte": 5 * MIB}
+    lab.world.script.add([cut, *without_range(("put", "query"))])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run(max_put_bytes=32 * MIB)
+    assert lab.job().status is Status.DONE
+    assert lab.file().verified
+    assert lab.object()["body_bytes_read"] == 5 * MIB + SIZE
+
+
+@pytest.mark.parametrize("on", ["put", "query"])
+def test_a_range_that_one_kind_of_answer_has_is_enough(lab: Lab, on: str) -> None:
+    lab.world.script.add([{**CUT, "at_byte": 5 * MIB, "nth": 2}, *without_range((on,))])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run(max_put_bytes=8 * MIB)
+    assert lab.job().status is Status.DONE
+    assert lab.file().verified
+    assert lab.object()["sessions_started"] == 1
+
+
 def test_a_night_without_a_network_counts_against_no_put(lab: Lab) -> None:
     night = [{"on": on, "do": "reset-before", "times": 6} for on in ("put", "query")]
     lab.world.script.add(night)

@@ -136,6 +136,18 @@ def test_a_308_without_range_kept_nothing_new(make: Make, content: bytes) -> Non
     assert remote.offset(uri) == GRANULE
 
 
+def test_a_range_that_a_proxy_removes_changes_nothing_but_the_answer(
+    make: Make, content: bytes, tmp_path: Path
+) -> None:
+    remote = make(faults=[fault("lost-range"), fault("lost-range", "query")])
+    uri, size = remote.session(len(content)), len(content)
+    for answer in (remote.put(uri, content[:GRANULE], 0, size), remote.query(uri, size)):
+        assert (answer.status_code, "Range" in answer.headers) == (308, False)
+    assert remote.offset(uri) == GRANULE
+    assert remote.put(uri, content, 0, size).status_code == 200
+    assert (tmp_path / "sandbox/m/f").read_bytes() == content
+
+
 def test_all_stored_but_not_finished(make: Make, content: bytes, tmp_path: Path) -> None:
     remote = make(faults=[fault("no-finish")])
     uri, size = remote.session(len(content)), len(content)

@@ -46,6 +46,7 @@ ONLY_ON: dict[str, tuple[dict[str, Any], ...]] = {
         {"do": "drip", "seconds": 1},
         {"do": "short-308"},
         {"do": "no-range-308"},
+        {"do": "lost-range"},
         {"do": "no-finish"},
         {"do": "wrong-hash"},
         {"do": "status-after", "status": 200},
@@ -56,6 +57,7 @@ ONLY_ON: dict[str, tuple[dict[str, Any], ...]] = {
     ),
     "query": (
         {"do": "growing-ack"},
+        {"do": "lost-range"},
         {"do": "status", "status": 200},
         {"do": "wrong-hash"},
         *({"do": "dead-session", "status": status} for status in (404, 410, 499)),

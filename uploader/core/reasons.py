@@ -131,7 +131,7 @@ class Code(Coded):
         "kept_nothing",
         Status.ACTIVE,
         "Bytes were accepted, but none or too few were kept. After twenty in a row the job fails.",
-        "uploader sends them again; if it goes on, see whether a proxy removes the header Range",
+        "if a proxy removes the header Range, a transfer.chunk_size above the largest file helps",
     )
     CUT_SHORT = (
         "cut_short",

@@ -69,6 +69,8 @@ def spoil(world: World, fault: Fault, response: Response) -> Response:
             return injected(world, fault)
         case "malformed-json":
             response.body = b'{"malformed'
+        case "lost-range":
+            response.headers.pop("range", None)
     if fault.do in _ON_THE_WIRE:
         response.raw = _ON_THE_WIRE[fault.do](world, fault, response)
     return response

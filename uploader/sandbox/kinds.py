@@ -73,6 +73,9 @@ KINDS: dict[str, Kind] = {
     ),
     "short-308": Kind("only the first `at_byte` bytes are kept", ("put",), ("at_byte",)),
     "no-range-308": Kind("nothing is kept: 308 without a Range", ("put",)),
+    "lost-range": Kind(
+        "it happens, but a proxy removes the header `Range` from the answer", ("put", "query")
+    ),
     "no-finish": Kind("all is kept, but the object is not finished", ("put",)),
     "dead-session": Kind(
         "the session is gone: `status` 410, 404 or 499. With `at_byte`, only once the object has "
