@@ -31,7 +31,7 @@ WORDS = (
         "stored",
         "file_failed",
     ),
-    *("reidentified", "rescued", "hook_failed", "healed"),
+    *("reidentified", "rescued", "hook_failed", "healed", "unreadable"),
 )
 
 

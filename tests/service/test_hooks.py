@@ -1016,7 +1016,6 @@ def test_a_delivery_that_is_none_is_forgotten(
     lab.fill(hooks)
     first = select(func.min(deliveries.c.id)).scalar_subquery()
     write(lab, update(deliveries).where(deliveries.c.id == first).values(nonsense))
-    assert not hooks.tell_next(hooks.hooks[0])
     assert hooks.tell_next(hooks.hooks[0])
     assert lab.outbox.states(["h"])[0].waiting == 0
 

@@ -163,7 +163,6 @@ def test_a_file_that_was_cut(used: Path, damaged: Callable[[bytes], Engine], kep
         ("files", "path", "'/etc/shadow' || rowid"),
         ("files", "path", "'sub/model.safetensors' || rowid"),
         ("files", "sha256", "'ABC'"),
-        ("events", "at", "'soon'"),
     ],
 )
 def test_a_row_that_makes_no_sense(

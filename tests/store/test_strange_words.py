@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, exc
 
 from tests.store.conftest import BASE_URL, NOW
-from uploader.core.job import POOLS
+from uploader.core.job import POOLS, Scope
 from uploader.store.claims import Claims
 from uploader.store.database.workers import WorkerLock
 from uploader.store.jobs import Jobs
@@ -89,6 +89,24 @@ def test_no_word_of_a_job_stops_a_worker_from_taking_another(
             spoil(sqlite_engine, job_id, state)
         spoil(sqlite_engine, job_id, f"{column} = {word}")
     assert good in turn(claims, lock)
+
+
+def test_no_word_of_a_job_hides_who_waits_and_who_works(
+    sqlite_engine: Engine, new: Callable[..., Any]
+) -> None:
+    """What `/metrics` shows of the table as a whole."""
+    jobs = Jobs(sqlite_engine, living=lambda: {"somebody": Scope()})
+    columns = ("updated_at", "lease_owner")
+    odd = [(column, word) for column in columns for word in STRANGE.values()]
+    good, held, *bad = (jobs.enqueue(new(f"m-{n}"), NOW)[0] for n in range(len(odd) + 2))
+    spoil(sqlite_engine, held, HELD)
+    for job_id, (column, word) in zip(bad, odd, strict=True):
+        held_too = [HELD] if column == "lease_owner" else []
+        spoil(sqlite_engine, job_id, *held_too, f"{column} = {word}")
+    assert good
+    assert jobs.oldest_waiting() == NOW
+    (worker,) = jobs.workers()
+    assert held in worker.jobs
 
 
 @pytest.mark.parametrize("name", ["../poetry", "sub/../../poetry"])

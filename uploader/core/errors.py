@@ -131,6 +131,7 @@ class UnreadableRow(StoreError):
     code = Code.UNREADABLE_ROW
 
     def __init__(self, job_id: int, why: str) -> None:
+        self.why = why
         super().__init__(
             f"the rows of job {job_id} cannot be read: {why}",
             hint=self.code.hint.replace("JOB", str(job_id)),

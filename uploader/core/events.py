@@ -18,6 +18,7 @@ class Teller(StrEnum):
     JOB = "worker"  #: the worker that holds the job
     FILE = "worker, for one file"  #: as JOB; the event has a path
     ANY_WORKER = "any worker"  #: one that does not hold the job
+    NOBODY = "nobody"  #: it is not in the table
 
 
 class Level(StrEnum):
@@ -141,6 +142,14 @@ class EventKind(StrEnum):
         "a hook's receiver did not take what it was to be told, several times",
     )
     HEALED = "healed", Teller.ANY_WORKER, "a blocked job is tried again: new start or new key"
+
+    # -- readers -------------------------------------------------------------------------
+
+    UNREADABLE = (
+        "unreadable",
+        Teller.NOBODY,
+        "shown in place of an event whose row has values that no version writes",
+    )
 
 
 _ERRORS = frozenset({EventKind.BLOCKED, EventKind.FAILED})

@@ -161,6 +161,7 @@ def _all_told(names: Collection[str]) -> list[ColumnElement[bool]]:
         return []
     on = and_(hooks.c.name.in_(names), hooks.c.off.is_(False))
     seen = select(func.min(hooks.c.cursor)).where(on).scalar_subquery()
-    unseen = select(events.c.job_id).where(events.c.seq > seen)
-    waiting = select(deliveries.c.job_id).join(hooks).where(on)
+    # NOT IN is never true of a list that has a NULL.
+    unseen = select(events.c.job_id).where(events.c.seq > seen, events.c.job_id.is_not(None))
+    waiting = select(deliveries.c.job_id).join(hooks).where(on, deliveries.c.job_id.is_not(None))
     return [jobs.c.id.not_in(unseen), jobs.c.id.not_in(waiting)]

@@ -42,10 +42,10 @@ from uploader.store.journal import Journal, no_listener, reason_columns
 from uploader.store.leftovers import leave
 from uploader.store.limits import Limits
 from uploader.store.restart import restart, restartable
-from uploader.store.rows import event_of, file_of, read_job, reading_job
+from uploader.store.rows import file_of, read_job, reading_job
 from uploader.store.sealed import check_files, check_job, sealed_job
 from uploader.store.tables import ENDED, HELD, OPEN, events, files, jobs
-from uploader.store.unreadable import check_unheld, readable, shown
+from uploader.store.unreadable import check_unheld, earliest, events_of, readable, shown
 from uploader.store.verb_rules import check_deletable, check_removable, forgive
 
 #: The event of each user verb: its kind and its message.
@@ -210,9 +210,9 @@ class Jobs:
     def oldest_waiting(self) -> datetime | None:
         """When the active job that waits longest for a worker was last written."""
         waiting = (jobs.c.status == Status.ACTIVE, jobs.c.lease_owner.is_(None))
-        query = select(jobs.c.updated_at).where(OPEN, *waiting).order_by(jobs.c.updated_at)
+        query = select(jobs.c.updated_at).where(OPEN, *waiting)
         with self._journal.reading() as connection:
-            return connection.execute(query.limit(1)).scalar()
+            return earliest(connection, query, jobs.c.updated_at, jobs.c.id)
 
     def last_event(self) -> int:
         """The number of the newest event, 0 if there is none."""
@@ -221,10 +221,11 @@ class Jobs:
 
     def workers(self) -> list[LivingWorker]:
         """The running workers, each with the jobs that it holds."""
-        query = select(jobs.c.lease_owner, jobs.c.id).where(HELD)
+        owners = sorted(self._living()) if self._living else []
+        held = (HELD, jobs.c.lease_owner.in_(owners))
+        query = select(jobs.c.lease_owner, jobs.c.id).where(*held)
         with self._journal.reading() as connection:
             leases = sorted(connection.execute(query), key=lambda row: row.id)
-        owners = sorted(self._living()) if self._living else []
         return [
             LivingWorker(owner, tuple(row.id for row in leases if row.lease_owner == owner))
             for owner in owners
@@ -278,14 +279,13 @@ class Jobs:
         if job_id is not None:
             query = query.where(events.c.job_id == job_id)
         with self._journal.reading() as connection:
-            return [event_of(row) for row in connection.execute(query)]
+            return events_of(connection, query)
 
     def last_events(self, job_id: int, count: int) -> list[Event]:
         """The ``count`` newest events of a job, oldest first."""
         query = select(events).where(events.c.job_id == job_id).order_by(events.c.seq.desc())
         with self._journal.reading() as connection:
-            found = [event_of(row) for row in connection.execute(query.limit(count))]
-        return found[::-1]
+            return events_of(connection, query.limit(count))[::-1]
 
     def apply(self, job_id: int, verb: Verb, now: datetime, *, delete_remote: bool = False) -> Job:
         """Carry out pause, resume, cancel or retry as `core/lifecycle.py` allows.

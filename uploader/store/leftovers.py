@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -30,8 +31,9 @@ from uploader.core.remote_model import VALIDATE_S
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.store.conditions import others_for_its_model
 from uploader.store.journal import Transaction
-from uploader.store.rows import check_plain
+from uploader.store.rows import check, check_plain, types_of
 from uploader.store.tables import HAS_SESSION, HELD, TO_DELETE, files, jobs, leftovers
+from uploader.store.unreadable import each
 
 #: What is left of a file's remote session: nothing that would let anybody write its object.
 ERASED: dict[str, None] = {"session_uri": None, "session_at": None, "upload_url": None}
@@ -45,10 +47,11 @@ _LIFE = timedelta(seconds=SESSION_LIFE_S)
 _NAMED = (jobs.c.base_url, jobs.c.account, jobs.c.model_id)
 _KEPT = (files.c.path, files.c.session_uri, files.c.session_at, files.c.address_seal)
 #: What is read of a leftover: not its time, which somebody else may have written, too.
-_TOLD: tuple[ColumnElement[Any], ...] = (
+_TOLD = (
     *(leftovers.c.id, leftovers.c.job_id),
     *(leftovers.c.path, leftovers.c.session_uri, leftovers.c.address_seal),
 )
+_TYPES = types_of(_TOLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,14 +148,16 @@ def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Lef
         .order_by(leftovers.c.id)
         .limit(_PORTION)
     )
-    count = 0
+    strayed, count = list[int](), 0
+    read = partial(_leftover_of, transaction)
+
+    def instead(leftover_id: int, why: str) -> None:
+        del why
+        strayed.append(leftover_id)
+
     while True:
-        believed, strayed = list[Leftover](), list[int]()
-        for row in transaction.connection.execute(query):
-            try:
-                believed.append(_leftover_of(transaction, row))
-            except ValueError:
-                strayed.append(row.id)
+        strayed.clear()
+        believed = each(transaction.connection, query, leftovers.c.id, read, instead)
         if strayed:
             forget(transaction, strayed)
         count += len(strayed)
@@ -162,9 +167,8 @@ def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Lef
 
 def _leftover_of(transaction: Transaction, row: Row[Any]) -> Leftover:
     """Raises ValueError for a row that somebody else wrote."""
+    check(row, _TYPES)
     check_plain(row.path)
-    if not isinstance(row.session_uri, str):
-        raise ValueError("a session's address is not text")  # noqa: TRY004 - a value, not a type
     if not transaction.seal.holds(row.job_id, row.path, row.session_uri, row.address_seal):
         raise ValueError("a session's address has no seal")
     return Leftover(row.id, row.job_id, row.path, SessionUri(row.session_uri))

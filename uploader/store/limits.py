@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import LargeBinary, Row, cast, delete, func, insert, select, update
 
 from uploader.core.limits import Move
 from uploader.store.journal import Journal, storable
+from uploader.store.rows import check, types_of
 from uploader.store.tables import limits, moves
+from uploader.store.unreadable import each, warn_once
 
 #: Of all workers together: a worker that runs for a year keeps no more.
 _MAX_MOVES = 100
+_LIMIT, _MOVE = types_of(limits.columns), types_of(moves.columns)
+#: A file may keep a name that is not text.
+_NAME = cast(limits.c.name, LargeBinary)
 
 
 class Limits:
@@ -22,11 +28,13 @@ class Limits:
         self._journal = journal
 
     def chosen(self) -> dict[str, str]:
-        """What users chose, by name, as they wrote it; without what is as configured."""
-        query = select(limits.c.name, limits.c.value).where(limits.c.value.is_not(None))
+        """What users chose, by name, as they wrote it; without what is as configured.
+
+        What cannot be read is empty, which is not a limit.
+        """
+        query = select(limits).where(limits.c.value.is_not(None))
         with self._journal.reading() as connection:
-            rows = connection.execute(query).all()
-            return {row.name: row.value for row in rows if type(row.value) is str}
+            return dict(each(connection, query, _NAME, _limit_of, _no_limit))
 
     def choose(self, values: Mapping[str, str | None], now: datetime) -> None:
         """Keep those limits until they are chosen again; None: as configured."""
@@ -48,5 +56,24 @@ class Limits:
         """The last moves of that worker, oldest first."""
         newest = select(moves).where(moves.c.owner == owner).order_by(moves.c.id.desc())
         with self._journal.reading() as connection:
-            rows = connection.execute(newest.limit(limit)).all()
-        return [Move(row.at, row.files, row.message) for row in reversed(rows)]
+            found = each(connection, newest.limit(limit), moves.c.id, _move_of, _nothing)
+        return found[::-1]
+
+
+def _limit_of(row: Row[Any]) -> tuple[str, str]:
+    check(row, _LIMIT)
+    return row.name, row.value
+
+
+def _no_limit(name: bytes | None, why: str) -> tuple[str, str]:
+    del why  # whoever reads it says that it is not a limit
+    return (name or b"").decode(errors="replace"), ""
+
+
+def _move_of(row: Row[Any]) -> Move:
+    check(row, _MOVE)
+    return Move(row.at, row.files, row.message)
+
+
+def _nothing(move_id: int, why: str) -> None:
+    warn_once(f"move {move_id} of a worker cannot be read and is left out: {why}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -26,8 +27,9 @@ from uploader.core.job import Event
 from uploader.core.utf8 import check_json
 from uploader.store.journal import Journal, Transaction, no_listener, storable
 from uploader.store.outbox_tables import deliveries, hooks
-from uploader.store.rows import event_of, file_of, read_job, reading_job
+from uploader.store.rows import check, file_of, read_job, reading_job, types_of
 from uploader.store.tables import events, files, jobs
+from uploader.store.unreadable import each, events_of
 
 _log = logging.getLogger(__name__)
 
@@ -45,8 +47,8 @@ _EARLIER = select(_BEFORE.c.id).where(
 #: No correct wait is longer, between two tries or lent to a worker: a longer one was written under
 #: a clock that has been set back since.
 _LONGEST_WAIT = timedelta(hours=2)
-#: Beyond that nothing was counted.
-_MOST_FAILURES = 10**9
+_MESSAGE_ID = re.compile(r"msg_[0-9a-f]{32}")
+_HOOK, _DELIVERY = types_of(hooks.columns), types_of(deliveries.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Delivery:
     document: Mapping[str, Any]
     at: datetime
     failures: int
+    last_error: str = ""
 
 
 class Outbox:
@@ -76,15 +79,15 @@ class Outbox:
         """
         with self._journal.reading() as connection:
             newest = connection.execute(select(func.max(events.c.seq))).scalar() or 0
-            cursors = {row.name: row.cursor for row in connection.execute(select(hooks))}
-        if all(cursors.get(name) == newest for name in wanted):
+            known = _hooks_of(connection, wanted)
+        if all(name in known and known[name].cursor == newest for name in wanted):
             return 0
         return sum(self._fill(name, kinds, now) for name, kinds in wanted.items())
 
     def _fill(self, name: str, kinds: Collection[EventKind], now: datetime) -> int:
         """What is told is read before the write begins: a job may have many files."""
         with self._journal.reading() as connection:
-            state = connection.execute(select(hooks).where(hooks.c.name == name)).one_or_none()
+            state = _hooks_of(connection, [name]).get(name)
             page = None if state is None else _page_of(connection, state, kinds, now)
         with self._journal.writing(now) as transaction:
             if state is None or page is None:
@@ -105,27 +108,24 @@ class Outbox:
         due = or_(at.is_(None), at <= now, at > now + _LONGEST_WAIT)
         awake = select(hooks.c.name).where(~hooks.c.off, hooks.c.name.in_(names))
         query = (
-            select(deliveries)
+            select(deliveries.c.id)
             .where(deliveries.c.hook.in_(awake), due, ~_EARLIER.exists())
             .order_by(deliveries.c.id)
             .limit(1)
         )
-        with self._journal.reading() as connection:
-            if connection.execute(query).one_or_none() is None:
-                return None
-        with self._journal.writing(now) as transaction:
-            row = transaction.connection.execute(query).one_or_none()
-            if row is None:
-                return None
-            until = now + timedelta(seconds=lend_s)
-            transaction.run(
-                update(deliveries).where(deliveries.c.id == row.id).values(not_before=until)
-            )
-            try:
-                return _delivery(row)
-            except ValueError:  # this program never wrote it
-                transaction.run(delete(deliveries).where(deliveries.c.id == row.id))
-                return None
+        while True:
+            with self._journal.reading() as connection:
+                if connection.scalar(query) is None:
+                    return None
+            with self._journal.writing(now) as transaction:
+                if (found := transaction.connection.scalar(query)) is None:
+                    return None
+                until = now + timedelta(seconds=lend_s)
+                this = deliveries.c.id == found
+                transaction.run(update(deliveries).where(this).values(not_before=until))
+                for delivery in _deliveries_of(transaction.connection, found):
+                    return delivery
+                transaction.run(delete(deliveries).where(this))
 
     def mark_delivered(self, delivery: Delivery, now: datetime) -> None:
         """It was taken."""
@@ -174,12 +174,14 @@ class Outbox:
 
     def states(self, names: Collection[str]) -> list[HookState]:
         """How each hook stands, in the order of ``names``."""
-        counts = select(deliveries.c.hook, func.count().label("waiting")).group_by(
-            deliveries.c.hook
+        counts = (
+            select(deliveries.c.hook, func.count().label("waiting"))
+            .where(deliveries.c.hook.in_(names))
+            .group_by(deliveries.c.hook)
         )
         with self._journal.reading() as connection:
             waiting = {row.hook: row.waiting for row in connection.execute(counts)}
-            known = {row.name: row for row in connection.execute(select(hooks))}
+            known = _hooks_of(connection, names)
         return [_state(name, known.get(name), waiting.get(name, 0)) for name in names]
 
     def behind(self, names: Collection[str]) -> bool:
@@ -202,9 +204,10 @@ class Outbox:
         query = select(deliveries).where(
             deliveries.c.job_id == job_id, deliveries.c.last_error.is_not(None)
         )
+        query = query.order_by(deliveries.c.id)
         with self._journal.reading() as connection:
-            rows = connection.execute(query.order_by(deliveries.c.id))
-            return [(row.hook, row.last_error, row.failures) for row in rows]
+            found = each(connection, query, deliveries.c.id, _delivery, _told_when_taken)
+        return [(one.hook, one.last_error, one.failures) for one in found]
 
     @staticmethod
     def _note(transaction: Transaction, name: str, why: str | None) -> None:
@@ -221,10 +224,38 @@ class _Page:
 
 
 def _begin(transaction: Transaction, name: str) -> None:
-    """The hook is new: what was before is not told."""
-    if transaction.connection.execute(select(hooks).where(hooks.c.name == name)).first() is None:
-        newest = transaction.connection.execute(select(func.max(events.c.seq))).scalar() or 0
+    """The hook is new, or its row cannot be read: what was before is not told."""
+    connection = transaction.connection
+    if name in _hooks_of(connection, [name]):  # another worker was faster
+        return
+    newest = connection.scalar(select(func.max(events.c.seq))) or 0
+    anew = {"cursor": newest, "off": False, "last_at": transaction.now}
+    why = "its row could not be read: it was not told of what was before"
+    known = update(hooks).where(hooks.c.name == name)
+    if transaction.run(known.values(**anew, last_error=why)).rowcount:
+        _log.warning("hook %s: %s", name, why)
+    else:
         transaction.run(insert(hooks).values(name=name, cursor=newest))
+
+
+def _hooks_of(connection: Connection, names: Collection[str]) -> dict[str, Row[Any]]:
+    """Those of these hooks whose rows can be read."""
+    # What is neither is read as one of the two.
+    on_or_off = or_(hooks.c.off, ~hooks.c.off).label("on_or_off")
+    query = select(hooks, on_or_off).where(hooks.c.name.in_(names))
+    return {row.name: row for row in each(connection, query, hooks.c.name, _hook, _no_hook)}
+
+
+def _hook(row: Row[Any]) -> Row[Any]:
+    check(row, _HOOK)
+    if not row.on_or_off:
+        raise ValueError("a hook is neither on nor off")
+    return row
+
+
+def _no_hook(name: str, why: str) -> None:
+    """`_begin` tells of it."""
+    del name, why
 
 
 def _page_of(
@@ -233,20 +264,24 @@ def _page_of(
     """The next events after the hook's cursor, as far as their documents are not too large."""
     newest = connection.execute(select(func.max(events.c.seq))).scalar() or 0
     query = select(events).where(events.c.seq > state.cursor).order_by(events.c.seq)
-    rows = connection.execute(query.limit(_PAGE)).all()
-    page, chars = _Page([], rows[-1].seq if len(rows) == _PAGE else newest), 0
+
+    def warn(event: Event) -> None:
+        _log.warning("hook %s is not told of event %d: %s", state.name, event.seq, event.message)
+
+    found = events_of(connection, query.limit(_PAGE), warn)
+    page, chars = _Page([], found[-1].seq if len(found) == _PAGE else newest), 0
     document = cache(lambda job_id: _document(connection, job_id, now))
-    for row in rows:
-        if row.kind in kinds and not state.off:
+    for event in found:
+        if event.kind in kinds and not state.off:
             try:
-                page.told.append(_told(row, document(row.job_id)))
+                page.told.append(_told(event, document(event.job_id)))
             except (NotFound, UnreadableRow) as error:  # it keeps no other job from being told
                 said = "hook %s is not told of job %s: %s"
-                _log.warning(said, state.name, row.job_id, error.message)
+                _log.warning(said, state.name, event.job_id, error.message)
                 continue
             chars += len(page.told[-1]["document"])
             if chars > _MOST_CHARS:
-                return _Page(page.told, row.seq)
+                return _Page(page.told, event.seq)
     return page
 
 
@@ -259,10 +294,8 @@ def _document(connection: Connection, job_id: int, now: datetime) -> str:
         return json.dumps(job_document(job, listed, now), allow_nan=False)
 
 
-def _told(row: Row[Any], document: str) -> dict[str, Any]:
-    """The columns of a delivery of that event. Raises UnreadableRow."""
-    with reading_job(row.job_id):
-        event = event_of(row)
+def _told(event: Event, document: str) -> dict[str, Any]:
+    """The columns of a delivery of that event."""
     return {
         "job_id": event.job_id,
         "seq": event.seq,
@@ -283,17 +316,30 @@ def _drop_the_oldest(transaction: Transaction, name: str) -> None:
         )
 
 
+def _deliveries_of(connection: Connection, delivery_id: int) -> list[Delivery]:
+    """That one; none if it cannot be read."""
+
+    def instead(delivery_id: int, why: str) -> None:
+        _log.warning("delivery %d of a hook cannot be read and is dropped: %s", delivery_id, why)
+
+    query = select(deliveries).where(deliveries.c.id == delivery_id)
+    return each(connection, query, deliveries.c.id, _delivery, instead)
+
+
+def _told_when_taken(delivery_id: int, why: str) -> None:
+    """Whoever takes it says that it cannot be read."""
+    del delivery_id, why
+
+
 def _delivery(row: Row[Any]) -> Delivery:
     """Raises ValueError for what this program never writes."""
-    try:
-        document = json.loads(row.document)
-        check_json(document)
-    except RecursionError:
-        raise ValueError from None
+    check(row, _DELIVERY)
+    document = json.loads(row.document)
+    check_json(document)
     if not isinstance(document, dict):
         raise ValueError("a delivery has no document")  # noqa: TRY004 - a value, not a type
-    if not 0 <= row.failures <= _MOST_FAILURES:
-        raise ValueError("a delivery has failed more often than there was time for")
+    if not (row.kind.isprintable() and _MESSAGE_ID.fullmatch(row.message_id)):
+        raise ValueError("a delivery has no kind, or another id than any message")
     return Delivery(
         id=row.id,
         hook=row.hook,
@@ -303,10 +349,11 @@ def _delivery(row: Row[Any]) -> Delivery:
         document=document,
         at=row.at,
         failures=row.failures,
+        last_error=row.last_error or "",
     )
 
 
 def _state(name: str, row: Row[Any] | None, waiting: int) -> HookState:
-    if row is None:
+    if row is None:  # it is new, or its row cannot be read: then it begins anew
         return HookState(name, waiting, off=False, last_error=None, last_at=None)
     return HookState(name, waiting, row.off, row.last_error, row.last_at)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -16,7 +17,6 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
-    Table,
     bindparam,
     case,
     func,
@@ -129,17 +129,18 @@ _MOST: dict[type, int] = {Integer: 10**9, BigInteger: MOST, Float: MOST}
 _NAMES = frozenset({"id", "job_id", "seq", "priority", "generation"})
 
 #: The place of a column in a row, its name, the types that it may have, and its highest number.
-_Types = tuple[tuple[int, str, frozenset[type], int | None], ...]
+Types = tuple[tuple[int, str, frozenset[type], int | None], ...]
 
 
-def _types(table: Table) -> _Types:
+def types_of(columns: Iterable[Column[Any]]) -> Types:
+    """What those columns may hold, for `check`."""
     found = []
-    for place, column in enumerate(table.columns):
+    for place, column in enumerate(columns):
         kind = _JSON.get(column.name) or column.type.python_type
-        if kind is not object:  # a time, which its own type checks
-            also: list[type] = [int] if kind is float else []
-            also += [type(None)] if column.nullable else []
-            found.append((place, column.name, frozenset({kind, *also}), _most(column)))
+        kinds = {datetime if kind is object else kind}
+        kinds |= {int} if kind is float else set()
+        kinds |= {type(None)} if column.nullable else set()
+        found.append((place, column.name, frozenset(kinds), _most(column)))
     return tuple(found)
 
 
@@ -147,13 +148,13 @@ def _most(column: Column[Any]) -> int | None:
     return None if column.name in _NAMES else _MOST.get(type(column.type))
 
 
-_JOB, _FILE, _EVENT = _types(jobs), _types(files), _types(events)
+_JOB, _FILE, _EVENT = (types_of(table.columns) for table in (jobs, files, events))
 
 
-def _check(row: Row[Any], types: _Types) -> None:
+def check(row: Row[Any], types: Types) -> None:
     """Raises ValueError for a value of another type, or a number with which nobody can reckon.
 
-    SQLite keeps any value in any column, and PostgreSQL any number. The columns of the table come
+    SQLite keeps any value in any column, and PostgreSQL any number. The columns of ``types`` come
     first in ``row``.
     """
     for place, name, allowed, most in types:
@@ -194,7 +195,7 @@ def _check_lists(row: Row[Any]) -> None:
 
 
 def _check_job(row: Row[Any]) -> None:
-    _check(row, _JOB)
+    check(row, _JOB)
     _check_names(row)
     _check_lists(row)
 
@@ -259,7 +260,7 @@ def _reason_of(row: Row[Any]) -> Reason | None:
 def file_of(row: Row[Any]) -> FileState:
     """Raises ValueError for a name that no scan can find: it would lead out of the folder."""
     check_plain(row.path)
-    _check(row, _FILE)
+    check(row, _FILE)
     if any(not 0 <= crc < _CRCS for crc in (row.offset_crc32c, row.mark_crc32c, row.crc32c or 0)):
         raise ValueError("a CRC32C does not fit into 32 bits")
     if row.sha256 is not None and not SHA256.fullmatch(row.sha256):
@@ -316,5 +317,5 @@ def _url_of(text: str) -> UploadUrl:
 
 def event_of(row: Row[Any]) -> Event:
     """An event of a row of the table. Raises ValueError for a value that is never written."""
-    _check(row, _EVENT)
+    check(row, _EVENT)
     return Event(row.seq, row.job_id, row.at, row.kind, row.message, row.path)

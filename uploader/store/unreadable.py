@@ -1,34 +1,53 @@
-"""Jobs whose rows cannot be read: they hide no other job, and are shown as jobs that failed.
+"""Rows that cannot be read: they hide no other row (docs/invariants.md §10).
 
-Rows are input: somebody else may have written them (docs/invariants.md §10). A command for such a
-job alone ends in `unreadable_row`, unless it is `remove`.
+Rows are input: somebody else may have written them. A job is shown as one that failed, an event as
+one that cannot be read. A command for such a job alone ends in `unreadable_row`, unless it is
+`remove`.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Select, Text, cast, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Text,
+    cast,
+    select,
+)
 
 from uploader.core.errors import NotFound, UnreadableRow, VerbRefused
+from uploader.core.events import EventKind
 from uploader.core.job import (
     ACCOUNT_ID,
     ENDED_STATUSES,
     MODEL_ID,
     UNKNOWN_ACCOUNT,
+    Event,
     Job,
     Kind,
     Reason,
     Stage,
     Status,
 )
-from uploader.store.rows import job_of, jobs_of, read_job, reading_job
-from uploader.store.tables import jobs
+from uploader.store.rows import event_of, job_of, jobs_of, read_job, reading_job
+from uploader.store.tables import events, jobs
+
+_log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+#: How many lines are known to have been logged; one that is forgotten is logged again.
+_MAX_LINES = 1000
 #: As text every value can be read, whatever its column is for.
 _AS_TEXT = select(
     *(
@@ -39,6 +58,8 @@ _AS_TEXT = select(
         )
     )
 )
+#: A statement may name so many rows.
+_PORTION = 500
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
 
@@ -120,6 +141,77 @@ def _named(fits: Callable[[str], object]) -> Callable[[str], str]:
 def _time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def each(
+    connection: Connection,
+    query: Select[Any],
+    key: ColumnElement[Any],
+    read: Callable[[Row[Any]], _T],
+    instead: Callable[[Any, str], _T | None],
+) -> list[_T]:
+    """What ``read`` makes of the rows of ``query``; it raises ValueError.
+
+    Of a row that cannot be read, what ``instead`` makes of its ``key`` and of the reason, if that
+    is anything. All are read at once; only if one of them cannot be read, in halves.
+    """
+    try:
+        with reading_job(0):
+            return [read(row) for row in connection.execute(query)]
+    except UnreadableRow as error:
+        keys = connection.scalars(query.with_only_columns(key)).all()
+        if len(keys) == 1:
+            found = instead(keys[0], error.why)
+            return [] if found is None else [found]
+    step = min(_PORTION, (len(keys) + 1) // 2)
+    parts = (query.where(key.in_(keys[at : at + step])) for at in range(0, len(keys), step or 1))
+    return [one for part in parts for one in each(connection, part, key, read, instead)]
+
+
+def earliest(
+    connection: Connection, query: Select[Any], at: Column[datetime], key: ColumnElement[Any]
+) -> datetime | None:
+    """The first of the times that ``query`` is about, of those that can be read."""
+
+    def instead(key: Any, why: str) -> None:
+        warn_once(f"the {at.name} of row {key} of {at.table.name} cannot be read: {why}")
+
+    def read(row: Row[Any]) -> datetime:
+        if row[0] is None:
+            raise ValueError("it is not a time")
+        moment: datetime = row[0]
+        return moment
+
+    first = each(connection, query.order_by(at).limit(1), key, read, instead)
+    return min(first or each(connection, query, key, read, instead), default=None)
+
+
+@lru_cache(_MAX_LINES)
+def warn_once(line: str) -> None:
+    """For a row that stays, and is read again and again."""
+    _log.warning("%s", line)
+
+
+def events_of(
+    connection: Connection, query: Select[Any], warn: Callable[[Event], None] = lambda _: None
+) -> list[Event]:
+    """The events of that query; in place of one that cannot be read, one that says so.
+
+    ``warn`` is called with each of these.
+    """
+
+    def instead(seq: int, why: str) -> Event:
+        def said(column: ColumnElement[Any]) -> Any:
+            with suppress(UnreadableRow), reading_job(0):
+                return connection.scalar(select(column).where(events.c.seq == seq))
+
+        job_id, at = said(cast(events.c.job_id, BigInteger)), said(events.c.at)
+        message = f"this event cannot be read: {why}"
+        found = Event(seq, job_id or 0, at or _UNKNOWN_TIME, EventKind.UNREADABLE, message)
+        warn(found)
+        return found
+
+    return each(connection, query, events.c.seq, event_of, instead)
 
 
 def check_unheld(connection: Connection, job_id: int) -> None:
