@@ -145,6 +145,18 @@ def test_a_table_that_others_may_write_wants_a_secret(
     assert states(uploader("doctor", "--json").out)["database_secret"] == "ok"
 
 
+def test_the_way_to_a_job_table_on_another_machine_is_warned_of(
+    uploader: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PGSSLMODE", raising=False)
+    far = "postgresql://u@192.0.2.1/d?connect_timeout=1"
+    for url, warned in ((far, True), (f"{far}&sslmode=require", False)):
+        monkeypatch.setenv("UPLOADER_DATABASE_URL", url)
+        assert [check.status for check in setup._way(load())] == ["warn"] * warned
+        told = uploader("config", "check")
+        assert (told.code, "sslmode is prefer" in told.err) == (0, warned)
+
+
 def test_jobs_without_a_worker_fail(box: Sandbox, model: Path, uploader: Command) -> None:
     assert box.base_url
     assert uploader("enqueue", model).code == 0

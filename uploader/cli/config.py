@@ -92,6 +92,8 @@ def check_config(context: typer.Context, as_json: AsJson = False) -> None:
     warnings = [*relative(settings), *deaf(settings.hooks)]
     if doubts := addresses.doubts(settings.fireworks.base_url):
         warnings.append(doubts)
+    if doubts := wiring.doubts(settings):
+        warnings.append(f"{doubts}; `?sslmode=verify-full` in database_url ends that")
     if not key:
         warnings.append(f"there is no API key: {Code.NO_KEY.hint}")
     for warning in warnings:

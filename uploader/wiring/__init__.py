@@ -20,6 +20,7 @@ from uploader.runtime import (
 )
 from uploader.threads import spawn
 from uploader.wiring.stores import Store as Store
+from uploader.wiring.stores import doubts as doubts
 from uploader.wiring.stores import hooks_of, sweeper
 from uploader.wiring.stores import locate as locate
 from uploader.wiring.stores import seal as seal

@@ -175,6 +175,18 @@ def seal(settings: Settings) -> Seal:
     return NO_SEAL if file is None else Seal(_secret(file))
 
 
+def doubts(settings: Settings) -> str:
+    """A warning about the way to the job table; empty if there is none, as to a file.
+
+    Raises UsageError for an address that cannot be read.
+    """
+    if not settings.database_url.startswith("postgres"):
+        return ""
+    with importing("sqlalchemy"):
+        from uploader.store.database import dialect
+    return dialect.doubts(settings.database_url)
+
+
 def _secret(file: Path) -> bytes:
     try:
         text, facts = files.read(file, _MAX_SECRET_BYTES + 1, pipe=True)

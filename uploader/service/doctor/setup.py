@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 
 from uploader import mounts, wiring
 from uploader.core import addresses
@@ -27,6 +28,7 @@ def checks(settings: Settings, store: wiring.Store) -> Iterator[Check]:
     yield _key(settings)
     yield from _state_folder(settings)
     yield _store(settings, store)
+    yield from _way(settings)
     yield from _secret(settings)
     yield (worker := _worker(store))
     yield from _api(settings, running=worker.status is Health.OK)
@@ -87,6 +89,16 @@ def _store(settings: Settings, store: wiring.Store) -> Check:
 
 def _is_shared(settings: Settings) -> bool:
     return settings.database_url.startswith("postgres")
+
+
+def _way(settings: Settings) -> Iterator[Check]:
+    """Only a job table that is not a file has one."""
+    if not _is_shared(settings):
+        return
+    with suppress(UsageError):  # the store's check says that
+        if doubts := wiring.doubts(settings):
+            hint = "add ?sslmode=verify-full to database_url"
+            yield Check("database_tls", Health.WARN, doubts, hint)
 
 
 def _secret(settings: Settings) -> Iterator[Check]:

@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 
 from uploader.core.database_url import sqlite_file
 from uploader.core.errors import StoreError, UsageError
-from uploader.store.database import causes, postgresql, sqlite
+from uploader.store.database import causes, encryption, postgresql, sqlite
 from uploader.store.database.causes import Cause
 
 #: How long a statement waits for another process's write, in seconds.
@@ -132,6 +132,14 @@ def place(database_url: str) -> str:
     if url.drivername in postgresql.NAMES:
         return f"{url.host or 'localhost'}/{url.database or ''}"
     return str(_path(database_url))
+
+
+def doubts(database_url: str) -> str:
+    """A warning about the way to that store; empty if there is none."""
+    url = _parsed(database_url)
+    if url.drivername not in postgresql.NAMES:
+        return ""
+    return encryption.doubts(url.set(drivername=postgresql.DRIVER))
 
 
 def _parsed(database_url: str) -> URL:

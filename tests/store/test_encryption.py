@@ -1,0 +1,72 @@
+"""A database on another machine is warned of unless TLS is asked for, as libpq reads the URL."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from uploader.store.database.dialect import doubts
+
+pytest.importorskip("psycopg")
+
+FAR = "postgresql://u:secret@db.example/d"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_libpq(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PGHOST", "PGHOSTADDR", "PGSERVICE", "PGSSLMODE", "PGSSLROOTCERT", "PGGSSENCMODE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("url", "mode"),
+    [
+        (FAR, "prefer"),
+        (FAR.replace("postgresql:", "postgres:"), "prefer"),
+        (FAR.replace("postgresql:", "postgresql+psycopg:"), "prefer"),
+        (f"{FAR}?sslmode=disable", "disable"),
+        (f"{FAR}?sslmode=allow", "allow"),
+        ("postgresql:///d?host=10.0.0.7", "prefer"),
+        ("postgresql://localhost/d?hostaddr=10.0.0.7", "prefer"),
+        ("postgresql:///d?host=/run&host=db.example", "prefer"),
+    ],
+)
+def test_a_far_database_without_tls_is_warned_of(url: str, mode: str) -> None:
+    found = doubts(url)
+    assert f"sslmode is {mode}" in found
+    assert "secret" not in found
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"{FAR}?sslmode=require",
+        f"{FAR}?sslmode=verify-ca",
+        f"{FAR}?sslmode=verify-full&sslrootcert=/ca.pem",
+        f"{FAR}?sslrootcert=system",
+        f"{FAR}?gssencmode=require",
+        f"{FAR}?service=work",
+        "postgresql:///d",
+        "postgresql:///d?host=/run/postgresql",
+        "postgresql://u@localhost/d?sslmode=disable",
+        "postgresql://u@[::1]:5432/d",
+        "postgresql://db.example/d?hostaddr=127.0.0.1",
+        "sqlite:////tmp/jobs.db",
+    ],
+)
+def test_a_near_database_and_tls_are_not(url: str) -> None:
+    assert doubts(url) == ""
+
+
+def test_what_the_url_leaves_open_is_as_libpq_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGHOST", "db.example")
+    assert doubts("postgresql:///d")
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert doubts("postgresql:///d") == doubts(FAR) == ""
+    assert doubts(f"{FAR}?sslmode=prefer")
+
+
+def test_without_a_driver_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    assert doubts(FAR) == ""
