@@ -18,8 +18,8 @@ import select
 import signal
 import stat
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
@@ -29,6 +29,9 @@ from uploader import mounts
 from uploader.forks import FORKING, keep_from_children
 from uploader.runtime import StopToken, SystemClock
 
+#: Lasts as long as what is at a path is touched.
+Touch = Callable[[str], AbstractContextManager[None]]
+
 #: For how many seconds in all somebody may write into a pipe.
 PATIENCE_S = 30.0
 _CLOCK = SystemClock()
@@ -36,8 +39,8 @@ _CLOCK = SystemClock()
 _ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar(
     "only_below", default=None
 )
-#: The token of `opening_until`.
-_STOP: ContextVar[StopToken | None] = ContextVar("opening_until", default=None)
+#: What is given to `looking`.
+_LOOK: ContextVar[tuple[StopToken, Touch] | None] = ContextVar("looking", default=None)
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -51,17 +54,18 @@ def read(path: Path, most: int, *, pipe: bool = False) -> tuple[bytes, os.stat_r
     With ``pipe`` it may be one, and is read to its end. Raises OSError: NotAFile for anything else,
     TimeoutError for a pipe into which nobody writes to an end.
     """
-    _look_first(path, pipe=pipe)
-    descriptor = os.open(path, _FLAGS)
-    try:
-        facts = os.fstat(descriptor)
-        if not (pipe and stat.S_ISFIFO(facts.st_mode)):
-            _refuse_others(facts)
-            _refuse_elsewhere(descriptor)
-            return _blocks(descriptor, most), facts
-        return read_to_end(descriptor, most, _CLOCK.boot_s() + PATIENCE_S), facts
-    finally:
-        os.close(descriptor)
+    with touching(path):
+        _look_first(path, pipe=pipe)
+        descriptor = os.open(path, _FLAGS)
+        try:
+            facts = os.fstat(descriptor)
+            if not (pipe and stat.S_ISFIFO(facts.st_mode)):
+                _refuse_others(facts)
+                _refuse_elsewhere(descriptor)
+                return _blocks(descriptor, most), facts
+            return read_to_end(descriptor, most, _CLOCK.boot_s() + PATIENCE_S), facts
+        finally:
+            os.close(descriptor)
 
 
 class LockFile:
@@ -101,7 +105,7 @@ class LockFile:
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
     """The file at ``path``, open for reading. Raises OSError: NotAFile for anything else."""
-    with os.fdopen(descriptor_of(path), "rb") as file:
+    with touching(path), os.fdopen(descriptor_of(path), "rb") as file:
         yield file
 
 
@@ -141,8 +145,13 @@ def home(roots: Iterable[Path], real: str) -> str | None:
     Those that look like it are asked first: the disk of another may not answer.
     """
     likely = sorted(roots, key=lambda root: not _is_in(str(root), real))
-    resolved = (os.path.realpath(root) for root in likely)
+    resolved = (_resolved(root) for root in likely)
     return next((root for root in resolved if _is_in(root, real)), None)
+
+
+def _resolved(root: Path) -> str:
+    with touching(root):
+        return os.path.realpath(root)
 
 
 def _is_in(root: str, path: str) -> bool:
@@ -150,13 +159,22 @@ def _is_in(root: str, path: str) -> bool:
 
 
 @contextmanager
-def opening_until(stop: StopToken) -> Iterator[None]:
-    """As long as this lasts, this thread opens no file once ``stop`` is set: it raises Stopped."""
-    token = _STOP.set(stop)
+def looking(stop: StopToken, touch: Touch) -> Iterator[None]:
+    """As long as this lasts, this thread opens no file once ``stop`` is set: it raises Stopped.
+
+    ``touch`` is called for every path before anything waits for its disk, and may refuse that.
+    """
+    token = _LOOK.set((stop, touch))
     try:
         yield
     finally:
-        _STOP.reset(token)
+        _LOOK.reset(token)
+
+
+def touching(path: Path | str) -> AbstractContextManager[None]:
+    """To be held while the disk of ``path``, or of what it leads to, may be waited for."""
+    look = _LOOK.get()
+    return nullcontext() if look is None else look[1](os.fspath(path))
 
 
 @contextmanager
@@ -166,7 +184,7 @@ def listed(folder: Path | str, most: int) -> Iterator[Iterator[os.DirEntry[str]]
     Ask for one more than may be there to see that there are too many. An entry is for the moment:
     it holds the whole path, so that many of them take much more memory than their names.
     """
-    with os.scandir(folder) as entries:
+    with touching(folder), os.scandir(folder) as entries:
         yield islice(entries, most)
 
 
@@ -272,8 +290,8 @@ def _look_first(
     name: Path | str, *, pipe: bool = False, follow: bool = True, below: int | None = None
 ) -> None:
     """Raises OSError for what is not opened at all: opening a device may already do something."""
-    if (stop := _STOP.get()) is not None:
-        stop.check()
+    if (look := _LOOK.get()) is not None:
+        look[0].check()
     facts = os.stat(name, dir_fd=below, follow_symlinks=follow)
     is_pipe, is_link = stat.S_ISFIFO(facts.st_mode), stat.S_ISLNK(facts.st_mode)
     if not (is_link or (pipe and is_pipe)):  # the system itself refuses a link

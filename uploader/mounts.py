@@ -7,6 +7,7 @@ may only look like a disk (docs/architecture.md §9).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from uploader.core.errors import UsageError
@@ -14,6 +15,8 @@ from uploader.core.errors import UsageError
 #: Of a line: what is mounted, where, and of which kind.
 _LEAST_WORDS = 3
 _MOUNTS = Path("/proc/mounts")
+#: With the device of each, which is the same wherever it is mounted.
+_DEVICES = Path("/proc/self/mountinfo")
 
 #: File systems on disks of this machine.
 LOCAL = frozenset(
@@ -122,17 +125,37 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
     """What is mounted at ``path``; empty if that cannot be known."""
     if not mounts.is_file():
         return ""
-    path, found = path.resolve(), (0, "")
+    words = (line for line in _lines(mounts) if len(line) >= _LEAST_WORDS)
+    return _at(str(path.resolve()), ((_unescaped(line[1]), line[2]) for line in words))
+
+
+def far_devices(devices: Path = _DEVICES) -> Callable[[str], str]:
+    """Gives the device that is mounted at a path; empty for a local disk, or if it is not known.
+
+    A file server falls silent as a whole, wherever it is mounted. No disk is asked: a path counts
+    as it is written, and what is mounted later is not known.
+    """
+    words = [line for line in _lines(devices) if "-" in line] if devices.is_file() else []
+    kinds = [(_unescaped(line[4]), line[line.index("-") + 1], line[2]) for line in words]
+    mounted = [(folder, "" if kind in LOCAL else device) for folder, kind, device in kinds]
+    return lambda path: _at(path, mounted)
+
+
+def _lines(mounts: Path) -> Iterator[list[str]]:
     # Whoever may mount chooses names, and of the ends of lines only "\n" is escaped in them.
     for line in mounts.read_bytes().decode("utf-8", "surrogateescape").split("\n"):
-        words = line.split(" ")
-        if len(words) < _LEAST_WORDS:
-            continue
-        kind, folder = words[2], Path(_unescaped(words[1]))
+        yield line.split(" ")
+
+
+def _at(path: str, mounted: Iterable[tuple[str, str]]) -> str:
+    """What is mounted at ``path``, of mount points and what is there; empty without any."""
+    longest, found = 0, ""
+    for folder, what in mounted:
+        above = folder.rstrip("/") + "/"
         # The longest mount point wins; if several are equal, the last one hides the others.
-        if path.is_relative_to(folder) and len(folder.parts) >= found[0]:
-            found = (len(folder.parts), kind)
-    return found[1]
+        if len(above) >= longest and f"{path}/".startswith(above):
+            longest, found = len(above), what
+    return found
 
 
 def _unescaped(field: str) -> str:

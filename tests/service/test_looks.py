@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,8 +16,9 @@ from typing import Any
 
 import pytest
 
+from tests.model.build import LORA, folder
 from tests.service.conftest import Answer, Site
-from uploader import files
+from uploader import files, mounts
 from uploader.core.errors import NoThread
 from uploader.core.job import ManifestFile
 from uploader.core.lifecycle import Verb
@@ -150,9 +152,9 @@ def looking() -> list[threading.Thread]:
     return [one for one in threading.enumerate() if one.name == "look"]
 
 
-def have_ended() -> None:
+def have_ended(but: int = 0) -> None:
     give_up_s = time.monotonic() + _DEADLINE_S
-    while looking():  # a thread rests after it, and is not joined
+    while len(looking()) > but:  # a thread rests after it, and is not joined
         assert time.monotonic() < give_up_s
         time.sleep(0.01)
 
@@ -314,6 +316,73 @@ def test_only_so_many_folders_on_silent_disks_leave_their_places(
     gate.opened.set()
     have_ended()
     assert site.ask("/api/preflight", {"path": str(site.folder())}).status == 500
+
+
+def adapters_of(site: Site, base: Path, count: int) -> list[Path]:
+    """Adapters in folders of their own, of a model that was enqueued from ``base``."""
+    model = {"path": str(base), "model_id": "base"}
+    assert site.ask("/api/jobs", model).status == 201
+    named = {
+        **json.loads(LORA["adapter_config.json"]),
+        "base_model_name_or_path": site.jobs.job(1).model,
+    }
+    files = {**LORA, "adapter_config.json": json.dumps(named).encode()}
+    return [folder(site.roots / f"adapter{number}", files) for number in range(count)]
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("path", ["/api/preflight", "/api/jobs"])
+def test_a_base_model_on_a_silent_disk_takes_one_thread_however_many_adapters_are_for_it(
+    site: Site, silent: Disk, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(looks, "MOST_HELD_UP", 2)
+    monkeypatch.setattr(looks, "PATIENCE_S", 0.2)
+    silent.answers.set()
+    adapters = adapters_of(site, silent.folder, 2 + 2 + 1)
+    silent.answers.clear()
+    for adapter in adapters:
+        refused = site.ask(path, {"path": str(adapter)})
+        assert (refused.status, refused.json["code"]) == (503, "folder_silent")
+    have_ended(but=1)
+    assert len(site.jobs.page(0, 10)) == 1
+    assert site.ask("/api/preflight", {"path": str(site.folder())}).status == 200
+    silent.answers.set()
+    have_ended()
+    assert site.ask("/api/preflight", {"path": str(adapters[0])}).status == 200
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_file_server_that_falls_silent_takes_one_thread_whatever_folders_and_links_lead_to_it(
+    site: Site, gate: Gate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Nor does a second mount of it, under another name, count as another one."""
+    monkeypatch.setattr(looks, "MOST_HELD_UP", 2)
+    monkeypatch.setattr(looks, "PATIENCE_S", 0.2)
+    (site.roots / "again").mkdir()
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        "20 1 8:1 / / rw - ext4 /dev/sda1 rw\n"
+        f"21 20 0:52 / {site.roots}/far rw shared:1 - nfs4 server:/models rw\n"
+        f"22 20 0:52 /sub {site.roots}/again rw - nfs4 server:/models rw\n"
+    )
+    monkeypatch.setattr(mounts.far_devices, "__defaults__", (table,))
+    for number in range(4):
+        site.folder(f"far/m{number}")
+    (site.roots / "link").symlink_to("far/m3")
+    site.folder("again/m")
+    for name in ("far/m0", "far/m1", "far/m2", "link", "again/m"):
+        refused = site.ask("/api/preflight", {"path": str(site.roots / name)})
+        assert (refused.status, refused.json["code"]) == (503, "folder_silent")
+    linked = site.folder("linked")
+    (linked / "tokenizer.json").unlink()
+    (linked / "tokenizer.json").symlink_to("../far/m1/tokenizer.json")
+    refused = site.ask("/api/preflight", {"path": str(linked)})
+    assert (refused.status, refused.json["code"]) == (503, "folder_silent")
+    have_ended(but=1)
+    assert site.ask("/api/jobs").status == 200
+    gate.opened.set()
+    have_ended()
+    assert site.ask("/api/preflight", {"path": str(linked)}).status == 500
 
 
 @pytest.mark.usefixtures("impatient")

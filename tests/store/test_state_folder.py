@@ -84,6 +84,21 @@ def test_whoever_may_mount_ends_no_line_by_the_name_of_a_mount_point(
     assert mounts.file_system(Path("/home/me/disk/state"), table) == "xfs"
 
 
+def test_a_file_server_is_known_by_its_device_wherever_it_is_mounted(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(
+        "20 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
+        "21 20 0:52 / /far rw shared:2 master:1 - nfs4 server:/models rw\n"
+        "22 20 0:52 /in /with\\040blank rw - nfs4 server:/models rw\n"
+        "23 20 0:53 / /other rw - fuse.sshfs me@there: rw\n"
+        "24 21 8:1 /srv /far/local rw - ext4 /dev/sda1 rw\n"
+    )
+    device = mounts.far_devices(table)
+    there = ("/far", "/far/a/b", "/with blank/a", "/other/a", "/farther", "/far/local/a", "/")
+    assert [device(one) for one in there] == ["0:52", "0:52", "0:52", "0:53", "", "", ""]
+    assert mounts.far_devices(tmp_path / "absent")("/far") == ""
+
+
 def test_if_mounts_are_unknown_every_folder_is_accepted(tmp_path: Path) -> None:
     mounts.refuse_bad(Path("/home"), tmp_path / "absent")
     (tmp_path / "empty").write_text("")

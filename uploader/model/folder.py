@@ -116,11 +116,13 @@ def scan(
     second leave out more and win. What is ``private`` is never sent. Raises NotFound, UsageError if
     ``path`` is not a folder, PreflightRefused if it cannot be listed or holds too many names.
     """
-    root = _real_folder(path)
-    names, rules = _listing(root), _Rules(_compiled(include), _compiled(exclude), private)
+    with files.touching(path):
+        root = _real_folder(path)
+        names = _listing(root)
+    rules = _Rules(_compiled(include), _compiled(exclude), private)
     seen = [found for name in names for found in _decide(root, name, rules)]
-    files = (one for one in seen if isinstance(one, ManifestFile))
-    ordered = sorted(files, key=lambda file: (role(file.path), file.path))
+    taken = (one for one in seen if isinstance(one, ManifestFile))
+    ordered = sorted(taken, key=lambda file: (role(file.path), file.path))
     return Folder(
         Manifest(str(root), tuple(ordered), same),
         tuple(one for one in seen if isinstance(one, LeftOut)),
@@ -188,7 +190,12 @@ class _Rules:
     headers: Allowance = field(default_factory=lambda: Allowance(_LINKED_HEADERS_BYTES))
 
 
-def _decide(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
+def _decide(root: Path, name: str, rules: _Rules) -> list[_Seen]:
+    with files.touching(root / name):
+        return [*_decided(root, name, rules)]
+
+
+def _decided(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
     """Decide about one name: by its name first, so that nothing unwanted is even opened."""
     why = _why_left_out(name, rules.include, rules.exclude)
     if why:

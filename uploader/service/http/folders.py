@@ -118,14 +118,16 @@ def _is_offered(name: str) -> bool:
 
 def _folder_below(roots: tuple[Path, ...], path: Path, name: str) -> FolderJson | None:
     """None for a link to a file, or to a place that is not below a root."""
-    if not (os.path.isdir(path) and is_below(roots, str(path))):  # noqa: PTH112 - never raises
-        return None
-    return _folder(path, name)
+    with files.touching(path):
+        if not (os.path.isdir(path) and is_below(roots, str(path))):  # noqa: PTH112 - never raises
+            return None
+        return _folder(path, name)
 
 
 def _root(path: Path) -> FolderJson | None:
     """Told even if it is not there: who chooses it learns that."""
-    return _folder(path, str(path))
+    with files.touching(path):
+        return _folder(path, str(path))
 
 
 def _folder(path: Path, name: str) -> FolderJson:

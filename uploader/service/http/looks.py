@@ -5,7 +5,9 @@ no thread of the server waits for it: those answer everything else. If the look 
 processor for half a minute, whoever asked is told so, and others get its place; it ends at the next
 file, once the disk answers. A look that goes on for minutes reads all of a model, or a slow disk,
 and others get its place, too. Until those have ended, nobody else looks at their folders: one
-folder takes two threads at most, however often it is asked about, and by whatever links.
+folder takes two threads at most, however often it is asked about, and by whatever links. A look
+at another one is refused before it touches what one of those waits for: the folder of a base model,
+say, or anything else on the same file server.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from threading import Lock, get_ident
 
-from uploader import files
+from uploader import files, mounts
 from uploader.core.api_reasons import ApiCode
 from uploader.core.errors import StoreError, UploaderError
 from uploader.engine.disks import MOST_HELD_UP, PATIENCE_S
@@ -47,22 +51,39 @@ class Look:
 
     #: Its paths that are known so far: as it was named, and with the links in that resolved.
     paths: frozenset[str]
+    #: What it touches at this moment: a file server, or a path of a disk of this machine.
+    at: str = ""
+    #: The file server that a path is on.
+    server: Callable[[str], str] = field(default_factory=mounts.far_devices)
     #: Set if nobody waits for its end any more.
     stop: StopToken = field(default_factory=StopToken)
     #: The number of its thread, once that has begun.
     thread: int = 0
     #: How many seconds of a processor it has used.
     used_s: Callable[[], float] = float
+    #: It has used none for half a minute.
+    idle: bool = False
     #: Its end is waited for, whatever it takes.
     settled: bool = False
+    #: What kept it from touching a silent disk: the rest went on as if nothing were there.
+    refusal: Refusal | None = None
     #: Others got its place.
     has_left: bool = False
     _lock: Lock = field(default_factory=Lock)
 
+    def move(self, path: str) -> None:
+        """To be called before ``path`` is touched. Of a file server all falls silent at once."""
+        self.at = self.server(path) or path
+
     def settle(self) -> None:
-        """To be called before anything is changed. Raises Stopped if nobody waits any more."""
+        """To be called before anything is changed.
+
+        Raises Stopped if nobody waits any more, and Refusal if it was not to touch a silent disk.
+        """
         with self._lock:
             self.stop.check()
+            if self.refusal is not None and not self.settled:
+                raise self.refusal
             self.settled = True
 
     def give_up(self) -> None:
@@ -79,6 +100,11 @@ class Look:
             raise Refusal(ApiCode.FOLDER_SILENT)
         if self.has_left:
             raise Refusal(ApiCode.TOO_FAST, "This folder is being read already")
+
+    @property
+    def waits_for_disk(self) -> bool:
+        """Has it got no answer from what it touches, for half a minute?"""
+        return (self.idle or self.stop.stopped) and not asks(self.thread)
 
 
 class Looks:
@@ -107,8 +133,10 @@ class Looks:
             try:
                 one.thread, one.used_s = get_ident(), processor_clock()
                 self._resolve(one)
-                with files.opening_until(one.stop):
-                    found.set_result(look(one))
+                with files.looking(one.stop, partial(self._touching, one)):
+                    answer = look(one)
+                one.settle()
+                found.set_result(answer)
             except BaseException as error:  # noqa: BLE001 - it is the answer
                 found.set_exception(error)
             finally:
@@ -148,12 +176,35 @@ class Looks:
         """Find out by what other paths the folder is known. In the look's own thread."""
         for path in _without_links(*one.paths):
             one.paths |= {path}
+            one.move(path)
             self._refuse_again(one)
+
+    @contextmanager
+    def _touching(self, one: Look, path: str) -> Iterator[None]:
+        """Whatever is not in the folder itself may be silent, too: the folder of a base model."""
+        if get_ident() != one.thread:  # a question, which has a thread of its own
+            yield
+            return
+        before = one.at
+        try:
+            for found in chain((os.path.normpath(path),), _without_links(path)):
+                one.move(found)
+                self._refuse_silent(one)
+            yield
+        finally:
+            one.at = before
 
     def _refuse_again(self, one: Look) -> None:
         for other in tuple(self._all):
             if other is not one and not other.paths.isdisjoint(one.paths):
                 other.refuse()
+        self._refuse_silent(one)
+
+    def _refuse_silent(self, one: Look) -> None:
+        there = (other for other in tuple(self._all) if other is not one and other.at == one.at)
+        if any(other.waits_for_disk for other in there):
+            one.refusal = Refusal(ApiCode.FOLDER_SILENT)
+            raise one.refusal
 
     async def _awaited(self, one: Look, ended: asyncio.Event) -> None:
         used_s = silent_s = lasted_s = 0.0
@@ -161,7 +212,8 @@ class Looks:
             before_s, used_s = used_s, one.used_s()
             silent_s = silent_s + _TURN_S if used_s == before_s else 0.0
             lasted_s += _TURN_S
-            if silent_s >= PATIENCE_S:
+            one.idle = silent_s >= PATIENCE_S
+            if one.idle:
                 one.give_up()
             if one.stop.stopped or one.settled or lasted_s >= _LONG_S:
                 self._leave(one)
@@ -180,7 +232,10 @@ class Looks:
 
 
 def _new(path: str) -> Look:
-    return Look(frozenset({os.path.normpath(path)}))
+    named = os.path.normpath(path)
+    one = Look(frozenset({named}))
+    one.move(named)
+    return one
 
 
 def _without_links(path: str) -> Iterator[str]:

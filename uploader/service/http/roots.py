@@ -25,7 +25,9 @@ def folder_below(roots: Sequence[Path], word: str) -> Path:
     """
     real = real_folder(roots, word)
     for link in _links(str(real)):
-        if not is_below(roots, link):
+        with files.touching(link):
+            is_ours = is_below(roots, link)
+        if not is_ours:
             name = os.path.relpath(link, real)
             message = f"{name} is a link to a place that is not below a folder of api.roots"
             hint = "copy the file into the folder, or remove the link"
