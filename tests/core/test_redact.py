@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.linear import assert_linear
-from tests.thinned import thinned
 from uploader.core import redact as redact_module
 from uploader.core.redact import (
     MASK,
@@ -181,9 +180,9 @@ def test_a_strangers_words_are_one_short_line() -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    thinned(["?", "?a=", "&", "<", "'", " ", "\n", "%", "%66", "\\u0066", "=", "bearer ",
+    ["?", "?a=", "&", "<", "'", " ", "\n", "%", "%66", "\\u0066", "=", "bearer ",
              "signature=", "upload_id=", "fw_", "fw_a", "AKIA", "/", "x?", "://", KEY[:8], KEY[0],
-             KEY[0] + " "], 3),
+             KEY[0] + " "],
 )  # fmt: skip
 def test_redaction_takes_time_in_proportion_to_the_text(unit: str) -> None:
     end = KEY[-8:]  # or it would not be searched for

@@ -9,7 +9,6 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.engine.conftest import GRANULE, Lab
-from tests.thinned import thinned
 from uploader.core.job import Stage
 from uploader.core.lifecycle import Verb
 from uploader.core.resumable import SESSION_LIFE_S
@@ -138,7 +137,7 @@ def test_what_may_pass_is_tried_again_whatever_else_was_refused(lab: Lab, first:
     assert "closed" not in lab.kinds(cancelled)
 
 
-@pytest.mark.parametrize("fault", thinned(["503", "late", "none", "403"], 2))
+@pytest.mark.parametrize("fault", ["503", "late", "none", "403"])
 def test_a_model_that_a_later_job_makes_its_own_is_not_deleted(lab: Lab, fault: str) -> None:
     """However late the clean-up comes; if it comes in time, the later job makes a model anew."""
     faults: dict[str, list[dict[str, Any]]] = {
@@ -176,7 +175,7 @@ def test_the_key_of_another_account_deletes_nothing_and_the_right_one_does_later
     assert lab.world.report()["models"] == {}
 
 
-@pytest.mark.parametrize("deletes", thinned([True, False], 2))
+@pytest.mark.parametrize("deletes", [True, False])
 def test_a_later_job_sends_nothing_while_sessions_of_a_cancelled_one_are_open(
     slow: Lab, deletes: bool
 ) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from tests.thinned import thinned
 from uploader.core.errors import NoThread
 from uploader.core.job import Status
 from uploader.engine.hashing import Digests
@@ -53,7 +52,7 @@ def test_with_few_threads_every_file_arrives_without_a_failed_try(
     assert lab.world.report()["urls_calls"] == 1 + plain_put
 
 
-@pytest.mark.parametrize("most", thinned([0, 1], 2))
+@pytest.mark.parametrize("most", [0, 1])
 def test_without_a_thread_a_job_waits_until_there_is_one(lab: Lab, most: int) -> None:
     """Without one for the job itself, or for any of its files."""
     few = Few(lab, most)
