@@ -112,6 +112,19 @@ def test_however_often_a_silent_disk_is_asked_about_one_thread_waits_for_it(
         assert SystemClock().boot_s() < until_s
 
 
+def test_a_folder_stands_for_the_files_in_it(home: Path, silence: threading.Event) -> None:
+    """An editor may leave copies next to a key, and links may lead from there."""
+    private = Identities([home])
+    (home / "nowhere").symlink_to(home / "absent")
+    (home / "key~").write_text("k")
+    copy = identity(home / "key~")
+    assert private.hold(copy)
+    assert not private.hold(identity(home.parent))
+    silence.clear()
+    assert private.hold(copy)
+    assert not private.hold(identity(home.parent))
+
+
 def test_a_file_that_is_made_anew_is_known_again(home: Path) -> None:
     private = Private((home / "key", home / "absent"))
     before = (home / "key").stat()

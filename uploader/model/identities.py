@@ -7,13 +7,16 @@ However many folders a process looks at, it asks about each path in one thread a
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import stat
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from uploader import files
 from uploader.core.errors import NoThread
 from uploader.runtime import SystemClock
 from uploader.threads import spawn
@@ -24,12 +27,17 @@ _FRESH_S = 0.2
 #: longer can be sent, either.
 _PATIENCE_S = 1.0
 _FIRST_S = 20.0
+#: How many of a folder's files count; there are seldom more than two.
+_MOST = 64
 
 Identity = tuple[int, int]
 
 
 class Identities:
-    """Device and inode of each of the files; each is asked about in a thread of its own."""
+    """Device and inode of the file at each path, or of those in the folder there.
+
+    Each path is asked about in a thread of its own.
+    """
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._places: dict[Path, _Place] = {}
@@ -45,14 +53,14 @@ class Identities:
         places = self._places.values()
         for place in places:
             place.ask(SystemClock().boot_s())
-        return any(place.known() == identity for place in places)
+        return any(identity in place.known() for place in places)
 
 
 class _Place:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._known: Identity | None = None
+        self._known: frozenset[Identity] = frozenset()
         self._asked_s = -math.inf
         #: Has it answered ever?
         self._spoke = False
@@ -71,8 +79,8 @@ class _Place:
         except NoThread:
             self._look()
 
-    def known(self) -> Identity | None:
-        """What it has answered last; None if there is no such file."""
+    def known(self) -> frozenset[Identity]:
+        """What it has answered last; empty if there is no such file."""
         if not self._answered.is_set():
             until_s = self._asked_s + (_PATIENCE_S if self._spoke else _FIRST_S)
             self._answered.wait(max(0.0, until_s - SystemClock().boot_s()))
@@ -80,12 +88,23 @@ class _Place:
 
     def _look(self) -> None:
         try:
-            facts = os.stat(self._path)  # noqa: PTH116 - as `fstat`, with which it is compared
-            self._known = (facts.st_dev, facts.st_ino)
+            self._known = frozenset(_identities_at(self._path))
         except OSError:
-            self._known = None
+            self._known = frozenset()
         self._spoke = True
         self._answered.set()
+
+
+def _identities_at(path: Path) -> Iterator[Identity]:
+    facts = os.stat(path)  # noqa: PTH116 - as `fstat`, with which it is compared
+    yield facts.st_dev, facts.st_ino
+    if not stat.S_ISDIR(facts.st_mode):
+        return
+    with files.listed(path, _MOST) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):  # it is gone, or a link that leads nowhere
+                found = os.stat(entry.path)  # noqa: PTH116
+                yield found.st_dev, found.st_ino
 
 
 #: Those of this process that somebody asks about, or whose disk has not answered yet. A child has

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import platformdirs
 
-from uploader import files
 from uploader.core.text import flaw_of_path
 
 #: The machine's, for a service that has no user.
@@ -15,8 +14,6 @@ SYSTEM = Path("/etc/uploader")
 CONFIG = "config.toml"
 #: The file with the API key that `uploader service install` hands to the service manager.
 KEY = "api-key"
-#: How many of a folder's files count as ours; there are seldom more than two.
-_MOST = 64
 
 
 def at_home(place: Callable[[str], Path]) -> Path | None:
@@ -34,17 +31,11 @@ def config_folders() -> tuple[Path, ...]:
     return (own, SYSTEM) if own else (SYSTEM,)
 
 
-def private_files(credentials: Path | None) -> Iterator[Path]:
-    """The key and the configuration in their usual places, and what else is there.
+def private() -> Iterator[Path]:
+    """The key and the configuration in their usual places, and each folder for what else is there.
 
-    An editor may have left a copy there. ``credentials`` is the folder of systemd's copies, which
-    a service is told of. A command may know of the key's file by its place only.
+    An editor may have left a copy in it. A command may know of the key's file by its place only.
+    No disk is asked: one that is silent would hold up every job.
     """
     for folder in config_folders():
-        yield from (folder / KEY, folder / CONFIG)
-    for folder in filter(None, (*config_folders(), credentials)):
-        try:
-            with files.listed(folder, _MOST) as entries:
-                yield from [Path(entry.path) for entry in entries if entry.is_file()]
-        except OSError:
-            continue  # it is not there, or nobody may read it
+        yield from (folder / KEY, folder / CONFIG, folder)

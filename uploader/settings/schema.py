@@ -33,7 +33,7 @@ from uploader.core.text import flaw_of_path
 from uploader.core.timetable import Timetable
 from uploader.settings.api import Api
 from uploader.settings.hooks import Hook, hooks_of
-from uploader.settings.places import at_home, private_files
+from uploader.settings.places import at_home, private
 from uploader.settings.section import OptionalPath, Section, Text, whole_path
 from uploader.settings.timetable import parse_limit
 from uploader.settings.units import parse_duration, parse_rate, parse_size
@@ -245,7 +245,10 @@ class Settings(Section):
 
     @property
     def private_paths(self) -> tuple[Path, ...]:
-        """The files with a key, a command to run, or session URIs: they must never be sent."""
+        """The files with a key, a command to run, or session URIs: they must never be sent.
+
+        A folder among them stands for the files in it.
+        """
         named = (
             self.fireworks.api_key_file,
             self.auth_ini,
@@ -254,7 +257,8 @@ class Settings(Section):
             self.api.tls_key_file,
             *(file for hook in self.hooks for file in hook.secret_file),
             self.state_dir / "api.token",
-            *private_files(self.credentials),
+            *private(),
+            self.credentials,
         )
         return (*(path for path in named if path), *self._stores())
 
