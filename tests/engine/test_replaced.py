@@ -92,7 +92,13 @@ def test_a_stored_file_that_was_replaced_is_read_again_at_the_end(
     assert reads["a.bin"] == 2 * sent
     told = [(e.path, e.message) for e in lab.jobs.events(1) if e.kind == "reidentified"]
     assert told == [
-        ("a.bin", "touched, replaced or open for writing: read again, it is what was sent")
+        (
+            "a.bin",
+            (
+                "touched, replaced, given other permissions or links, or open for writing:"
+                " read again, it is what was sent"
+            ),
+        )
     ]
 
 

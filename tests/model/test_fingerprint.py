@@ -1,35 +1,39 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
 
+from uploader.core.job import WRITTEN
 from uploader.model.fingerprint import (
     fingerprint_of,
+    found_again,
     is_linked,
     is_written,
     plain,
     same,
     same_inode,
+    surely_same,
+    unless_only_changed,
     written,
 )
 
 
-def facts(mtime_ns: int, inode: int, device: int = 1) -> os.stat_result:
+def facts(mtime_ns: int, inode: int, device: int = 1, ctime_ns: int = 5) -> os.stat_result:
     return os.stat_result(
-        (0o100644, inode, device, 1, 0, 0, 2, 0, 0, 0, 0.0, 0.0, 0.0, 0, mtime_ns, 0)
+        (0o100644, inode, device, 1, 0, 0, 2, 0, 0, 0, 0.0, 0.0, 0.0, 0, mtime_ns, ctime_ns)
     )
 
 
-def test_a_fingerprint_is_the_text_that_older_stores_were_given() -> None:
+def test_without_a_change_time_it_is_the_text_that_older_stores_were_given() -> None:
     """Migration 0002 spells it out once more."""
-    assert fingerprint_of(facts(1_700_000_000_123_456_789, 42)) == "local:1700000000123456789:42"
+    found = facts(1_700_000_000_123_456_789, 42, ctime_ns=1_700_000_000_223_456_789)
+    assert fingerprint_of(found, lasting=True) == "local:1700000000123456789:42"
+    assert fingerprint_of(found) == "local:1700000000123456789:42.1700000000223456789"
 
 
-def test_a_file_number_of_all_64_bits_is_kept_whole(tmp_path: Path) -> None:
-    del tmp_path
-    assert fingerprint_of(facts(-5, 2**64 - 1)) == f"local:-5:{2**64 - 1}"
+def test_a_file_number_of_all_64_bits_is_kept_whole() -> None:
+    assert fingerprint_of(facts(-5, 2**64 - 1, ctime_ns=-6)) == f"local:-5:{2**64 - 1}.-6"
 
 
 @pytest.mark.parametrize(
@@ -40,7 +44,63 @@ def test_another_time_is_another_file_and_another_inode_is_not(
 ) -> None:
     known, found = fingerprint_of(facts(7, 9)), fingerprint_of(facts(mtime_ns, inode))
     assert same(known, found) == same(found, known) == expected
-    assert same_inode(known, written(found)) == (inode == 9)
+    assert same_inode(known, written(found)) == (inode == 9 and expected)
+
+
+@pytest.mark.parametrize("end", ["", WRITTEN])
+@pytest.mark.parametrize(
+    ("known", "found", "expected"),
+    [
+        ("local:7:9.5", "local:7:9.5", True),
+        ("local:7:9.5", "local:7:9.6", False),
+        ("local:7:9.5", "local:7:9.-5", False),
+        ("local:7:9.5", "local:7:8.5", False),
+        ("local:7:9.5", "local:6:9.5", False),
+        ("linked:7:9.5", "linked:7:9.6", False),
+        ("local:7:9", "local:7:9.6", True),
+        ("local:7:9", "local:7:9", True),
+        ("local:7:9", "local:7:8.6", False),
+        ("local:7:9", "local:7:8", False),
+        ("local:7:9", "local:7:95", False),
+    ],
+)
+def test_another_change_time_is_surely_the_same_file_only_if_one_is_not_known(
+    known: str, found: str, expected: bool, end: str
+) -> None:
+    assert surely_same(known, found + end) == surely_same(found, known + end) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "now", "expected"),
+    [
+        ("local:7:9.5", facts(7, 9, ctime_ns=6), "local:7:9.6"),
+        ("linked:7:9.5", facts(8, 10, ctime_ns=6), "linked:8:10.6"),
+        ("local:7:9", facts(7, 9, ctime_ns=6), "local:7:9"),
+        ("linked:7:9:written", facts(8, 10, ctime_ns=6), "linked:8:10"),
+        ("", facts(7, 9, ctime_ns=6), "local:7:9"),
+    ],
+)
+def test_a_file_that_is_opened_has_a_fingerprint_like_the_one_it_had(
+    known: str, now: os.stat_result, expected: str
+) -> None:
+    assert found_again(known, now) == expected
+
+
+@pytest.mark.parametrize(
+    ("known", "found", "expected"),
+    [
+        ("local:7:9.5", "local:7:9.6", "local:7:9.5"),
+        ("local:7:9.5", "local:7:9.6:written", "local:7:9.5:written"),
+        ("local:7:9.5:written", "local:7:9.6", "local:7:9.5"),
+        ("local:7:9", "local:7:9", "local:7:9"),
+        ("local:7:9.5", "local:7:8.5", "local:7:8.5"),
+        ("local:7:9.5", "local:8:9.6", "local:8:9.6"),
+    ],
+)
+def test_where_the_change_time_does_not_count_the_text_stays(
+    known: str, found: str, expected: str
+) -> None:
+    assert unless_only_changed(known, found) == expected
 
 
 def test_a_disk_that_has_another_number_after_a_restart_holds_the_same_files() -> None:

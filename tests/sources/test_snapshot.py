@@ -15,7 +15,7 @@ import pytest
 from uploader.core.errors import SourceChanged, UsageError
 from uploader.core.job import FileState, Manifest, ManifestFile
 from uploader.files import has_writer
-from uploader.model.fingerprint import fingerprint_of, same
+from uploader.model.fingerprint import fingerprint_of, same, surely_same
 from uploader.runtime import StopToken
 from uploader.sources import snapshot
 from uploader.sources.local import LocalFolder
@@ -60,10 +60,29 @@ def readable(root: Path, kept: Path) -> list[bool]:
 def test_a_copy_is_not_taken_for_a_file_that_was_touched(snapshots: Snapshots, root: Path) -> None:
     listed = LocalFolder(root).list().manifest
     with snapshots.taking(listed) as (path, manifest):
-        assert manifest.files == LocalFolder(Path(path)).list().manifest.files
+        there = LocalFolder(Path(path)).list().manifest.files
+        assert [file.path for file in manifest.files] == [file.path for file in there]
+        assert all(
+            surely_same(a.fingerprint, b.fingerprint)
+            for a, b in zip(manifest.files, there, strict=True)
+        )
     assert manifest.root == listed.root
     for before, now in zip(listed.files, manifest.files, strict=True):
         assert listed.same(before.fingerprint, now.fingerprint)
+
+
+def test_other_rights_and_links_since_it_was_listed_do_not_matter(
+    snapshots: Snapshots, root: Path
+) -> None:
+    listed = LocalFolder(root).list().manifest
+    for path in root.iterdir():
+        path.chmod(0o600)
+        os.link(path, root.with_name(f"backup-{path.name}"))
+    with snapshots.taking(listed) as (place, manifest):
+        shutil.rmtree(root)
+        there = LocalFolder(Path(place)).list().manifest.files
+        for kept, now in zip(manifest.files, there, strict=True):
+            assert surely_same(kept.fingerprint, now.fingerprint)
 
 
 @pytest.mark.parametrize("writes", [False, True])

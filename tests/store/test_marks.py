@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from uploader.core.errors import UsageError
-from uploader.core.job import FileState, PrefixCrc
+from uploader.core.job import WRITTEN, FileState, PrefixCrc
 from uploader.core.redact import SessionUri
 from uploader.store.marks import EVERY_BYTES, EVERY_S, Marks
 
@@ -42,11 +44,11 @@ def test_another_worker_reads_what_was_noted_last(folder: Path) -> None:
     "other",
     [
         replace(FILE, session=SessionUri("https://s/o?upload_id=other")),
-        replace(FILE, fingerprint="y"),
+        replace(FILE, path="b.bin"),
         replace(FILE, session=None),
     ],
 )
-def test_a_mark_is_of_one_session_and_one_source(folder: Path, other: FileState) -> None:
+def test_a_mark_is_of_one_session_of_one_file(folder: Path, other: FileState) -> None:
     path = write(folder)
     assert Marks(folder).of(other).read() is None
     if other.session is not None:
@@ -56,6 +58,23 @@ def test_a_mark_is_of_one_session_and_one_source(folder: Path, other: FileState)
         (theirs,) = set(folder.iterdir()) - {path}
         theirs.write_bytes(path.read_bytes())
         assert mark.read() is None, "a record copied from another file is not believed"
+
+
+def test_what_was_sent_stays_known_when_the_file_has_another_fingerprint(folder: Path) -> None:
+    write(folder)
+    assert Marks(folder).of(replace(FILE, fingerprint="y")).read() == PAIR
+
+
+def test_a_mark_of_an_earlier_version_is_read_and_written_on(folder: Path) -> None:
+    """It had the fingerprint in its name, and in what proves it."""
+    key = hashlib.sha256(b"https://s/o?upload_id=secret\0a.bin\0x").digest()
+    fields = struct.pack(">QI", PAIR.offset, PAIR.crc32c)
+    proof = hashlib.sha256(key + fields).digest()[:16]
+    (folder / key.hex()[:32]).write_bytes(fields + proof)
+    for fingerprint in ("x", "x" + WRITTEN):
+        assert Marks(folder).of(replace(FILE, fingerprint=fingerprint)).read() == PAIR
+    write(folder, pair=PrefixCrc(8 << 20, 5))
+    assert Marks(folder).of(FILE).read() == PrefixCrc(8 << 20, 5)
 
 
 @pytest.mark.parametrize("damage", [b"", b"\0" * 28, None])

@@ -42,10 +42,10 @@ def print_findings(seen: Inspection, print_: Print = print_note_wrapped) -> None
 def print_replaced(count: int, job_id: int) -> None:
     """Warn that so many files are others than those that the done job has sent, maybe."""
     if count:
-        what = "1 file was" if count == 1 else f"{count} files were"
+        what = "1 file" if count == 1 else f"{count} files"
         by = "another" if count == 1 else "others"
         how = f"`uploader verify {job_id}` compares their bytes"
-        message = f"{what} replaced since by {by} of the same size and time: {how}"
+        message = f"{what} may have been replaced since by {by} of the same size and time: {how}"
         print_note_wrapped(message, "warning: ")
 
 

@@ -130,7 +130,10 @@ class EventKind(StrEnum):
     REIDENTIFIED = (
         "reidentified",
         Teller.FILE,
-        "the file was touched or is open for writing; its bytes are the same, or none was sent yet",
+        (
+            "the file was touched, replaced, given other permissions or links,"
+            " or is open for writing; its bytes are the same, or none was sent yet"
+        ),
     )
 
     # -- other workers -------------------------------------------------------------------

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from uploader.core.errors import JobError
 from uploader.core.job import FileState, Job, Manifest, PrefixCrc
+from uploader.model.fingerprint import same
 from uploader.model.links import Private
 from uploader.runtime import StopToken
 from uploader.sources.base import Source
@@ -55,15 +56,15 @@ def _if_unchanged(source: Source, file: FileState, fingerprint: str) -> str | No
     try:
         opened = source.open(replace(file, fingerprint=fingerprint), stop)
         with Reader(opened, stop) as reader:
-            if not reader.same(fingerprint):
+            if not same(fingerprint, reader.fingerprint):
                 return None
             if reader.size_bytes != file.size_bytes or file.crc32c is None:
                 return None
             whole = PrefixCrc(file.size_bytes, file.crc32c)
             if file.sha256 and not reader.proves(Sent(whole, file.sha256)):
                 return None
-            same = reader.matches(whole)
+            matches = reader.matches(whole)
             reader.check()
-            return reader.fingerprint if same else None
+            return reader.fingerprint if matches else None
     except JobError:
         return None

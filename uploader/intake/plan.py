@@ -25,7 +25,7 @@ from uploader.intake.request import EnqueueRequest
 from uploader.intake.steer import limits_of
 from uploader.model.fields import merged
 from uploader.model.finding import Finding, few
-from uploader.model.fingerprint import same_inode
+from uploader.model.fingerprint import surely_same
 from uploader.model.kinds import base_model_of, create_body
 from uploader.model.links import Private
 from uploader.model.model_id import derive_model_id
@@ -80,10 +80,10 @@ class Plan:
             return jobs.enqueue(new, now)
 
     def replaced(self, jobs: Jobs, job: Job) -> int:
-        """How many files of the done ``job``, which this plan is the same as, were replaced since.
+        """How many files of the done ``job``, the same as this plan, may have been replaced since.
 
-        Sizes and times are the same, so nothing but another inode shows it, on a local disk only.
-        Of a snapshot, the small files are copies: they say nothing of the folder.
+        Sizes and times are the same, so nothing but another inode or change time shows it, on a
+        local disk only. Of a snapshot, the small files are copies: they say nothing of the folder.
         """
         if job.status is not Status.DONE:
             return 0
@@ -92,7 +92,7 @@ class Plan:
             file
             for file in jobs.files(job.id)
             if not (job.snapshot and file.size_bytes < COPIED_BELOW_BYTES)
-            and not same_inode(file.fingerprint, now.get(file.path, file.fingerprint))
+            and not surely_same(file.fingerprint, now.get(file.path, file.fingerprint))
         ]
         return len(others) if others and mounts.is_local(Path(self.new.manifest.root)) else 0
 

@@ -2,9 +2,17 @@
 
 It is made and compared only here: the job table keeps the text and never reads it. Apart from the
 size, which is kept separately, the modification time decides. Archives and images that can be built
-again give every version of a file the same time. So on a disk of this machine, where inode numbers
-last, another inode means that what was sent is read again (docs/invariants.md §6); elsewhere, where
-each mount may give others, it only tells that a file was replaced by a copy of itself.
+again give every version of a file the same time, and whoever may write a file can put its time
+back. So on a disk of this machine, where inode numbers last, another inode or another change time
+(ctime, which only the kernel sets) means that what was sent is read again (docs/invariants.md §6).
+Elsewhere, where each mount may give others, another inode only tells that a file was replaced by a
+copy of itself.
+
+Other rights, another owner or another hard link move the change time, too, and change no byte. So
+it never makes another file: if what is read again is the same, the job goes on. A snapshot consists
+of hard links, which keep an inode number from being used again, while others make and remove
+further links at any time. So the fingerprints of its files have no change time, as those of older
+versions have none, and it does not count.
 
 There is no device number in it. Network disks, btrfs and volumes get another one when they are
 mounted again, and a job goes on after a restart. So for an agreed link out of the folder, where the
@@ -24,12 +32,19 @@ import os
 from uploader.core.job import WRITTEN
 
 
-def fingerprint_of(facts: os.stat_result, *, linked: bool = False) -> str:
-    """The fingerprint of the file with these ``facts``: ``local:<mtime_ns>:<inode>``.
+def fingerprint_of(facts: os.stat_result, *, linked: bool = False, lasting: bool = False) -> str:
+    """The fingerprint of the file with these ``facts``: ``local:<mtime_ns>:<inode>.<ctime_ns>``.
 
     ``linked:…`` if its name was a link out of the folder, which the user agreed to follow.
+    ``lasting``: without the change time, for a file in a snapshot.
     """
-    return f"{'linked' if linked else 'local'}:{facts.st_mtime_ns}:{facts.st_ino}"
+    changed = "" if lasting else f".{facts.st_ctime_ns}"
+    return f"{'linked' if linked else 'local'}:{facts.st_mtime_ns}:{facts.st_ino}{changed}"
+
+
+def found_again(known: str, facts: os.stat_result) -> str:
+    """The fingerprint of the file of ``known``, which has these ``facts`` now."""
+    return fingerprint_of(facts, linked=is_linked(known), lasting=not _changed(known))
 
 
 def is_linked(fingerprint: str) -> bool:
@@ -53,13 +68,35 @@ def is_written(fingerprint: str) -> bool:
 
 
 def same(known: str, found: str) -> bool:
-    """Do two fingerprints mean the same file? Neither inode nor writers alone matter."""
+    """Do two fingerprints mean the same file? Only its time matters."""
     return plain(known).split(":")[1:-1] == plain(found).split(":")[1:-1]
 
 
 def same_inode(known: str, found: str) -> bool:
-    """Do two fingerprints have the same inode number? Where it lasts, another is another file."""
-    return plain(known).rpartition(":")[2] == plain(found).rpartition(":")[2]
+    """Do two fingerprints have the same time and inode? Other rights and links do not matter."""
+    return same(known, found) and _inode(known) == _inode(found)
+
+
+def surely_same(known: str, found: str) -> bool:
+    """Do they have the same change time, too, unless one has none? Then the bytes are the same."""
+    at = _changed(known), _changed(found)
+    return same_inode(known, found) and (at[0] == at[1] or not all(at))
+
+
+def unless_only_changed(known: str, found: str) -> str:
+    """``found``, but ``known`` if nothing but the change time and the writers are others."""
+    if not same_inode(known, found):
+        return found
+    return written(known) if is_written(found) else plain(known)
+
+
+def _inode(fingerprint: str) -> str:
+    return plain(fingerprint).rpartition(":")[2].partition(".")[0]
+
+
+def _changed(fingerprint: str) -> str:
+    """The change time; empty if it has none."""
+    return plain(fingerprint).rpartition(":")[2].partition(".")[2]
 
 
 def untouched(before: os.stat_result, now: os.stat_result) -> bool:

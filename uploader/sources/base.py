@@ -21,9 +21,10 @@ class OpenFile(Protocol):
 
     **Fingerprint.** ``fingerprint`` belongs to the open file, not to its name: replacing the name
     meanwhile changes nothing here. It is opaque outside the source's own code. Two equal
-    fingerprints promise equal bytes as far as the source can know without reading them: a file
-    system that restores inode, size and modification time, or a store that reuses a version, breaks
-    that promise, and nothing notices: the CRC of the whole is that of the bytes as they were sent.
+    fingerprints promise equal bytes as far as the source can know without reading them: a clock
+    that is set back to the same nanosecond, or a store that reuses a version, breaks that promise,
+    and nothing notices: the CRC of the whole is that of the bytes as they were sent. Two different
+    ones promise nothing: what was sent is read again then, and goes on if it is the same.
     One that ends in `core.job.WRITTEN` promises nothing beyond the moment at which it was taken.
 
     **Reading.** A short read is not the end: `block` reads on until it has all bytes that it was

@@ -42,7 +42,7 @@ def digest(path: Path, on_bytes: Callable[[int], None], size_bytes: int) -> Dige
     except OSError as error:
         raise unreadable(path, error) from None
     try:
-        file = LocalFile(path, descriptor, StopToken(), linked=False)
+        file = LocalFile(path, descriptor, StopToken())
     except BaseException:
         os.close(descriptor)
         raise

@@ -22,10 +22,11 @@ from uploader.core.reasons import Code
 from uploader.forks import keep_from_children
 from uploader.model.fingerprint import (
     fingerprint_of,
+    found_again,
     is_linked,
-    plain,
     same,
     same_inode,
+    surely_same,
     untouched,
     written,
 )
@@ -72,7 +73,7 @@ class LocalFolder:
             raise unreadable(path, error) from None
         try:
             self._refuse_secret(file, descriptor)
-            found = LocalFile(path, descriptor, stop, linked=is_linked(file.fingerprint))
+            found = LocalFile(path, descriptor, stop, file.fingerprint)
             # Asked after its time was: who opens it later has to move that before writing.
             if files.has_writer(descriptor):
                 found.fingerprint = written(found.fingerprint)
@@ -106,7 +107,7 @@ def opened(root: Path, file: FileState | ManifestFile) -> int:
         raise changed(file.path)  # it was not such a link when the folder was listed
     descriptor = files.descriptor_of(target)
     # Size and times of another file can be imitated, so here the inode counts, too.
-    if plain(file.fingerprint) != fingerprint_of(os.fstat(descriptor), linked=True):
+    if not same_inode(file.fingerprint, fingerprint_of(os.fstat(descriptor))):
         os.close(descriptor)
         raise changed(file.path)  # it now leads to another file
     return descriptor
@@ -115,22 +116,23 @@ def opened(root: Path, file: FileState | ManifestFile) -> int:
 class LocalFile:
     """An open file of a local folder, as `sources.base.OpenFile`."""
 
-    def __init__(self, path: Path, descriptor: int, stop: StopToken, *, linked: bool) -> None:
+    def __init__(self, path: Path, descriptor: int, stop: StopToken, known: str = "") -> None:
+        """``known`` is the fingerprint that it had, which may be another by now."""
         facts = os.fstat(descriptor)
         self.name = path.name
         self._facts = facts
         self.size_bytes = facts.st_size
-        self.fingerprint = fingerprint_of(facts, linked=linked)
+        self.fingerprint = found_again(known, facts)
         self._path = path
         self._descriptor = descriptor
         self._stop = stop
         keep_from_children(self)
 
     def same(self, known: str) -> bool:
-        """As `OpenFile.same`: by its time, and by its inode if it is on a disk of this machine."""
+        """As `OpenFile.same`: by its time, and on a disk of this machine by what nobody can set."""
         if not same(known, self.fingerprint):
             return False
-        if same_inode(known, self.fingerprint):
+        if surely_same(known, self.fingerprint):
             return True
         try:
             return not files.is_on_local_disk(self._descriptor)

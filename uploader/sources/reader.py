@@ -20,7 +20,13 @@ import google_crc32c
 
 from uploader.core.crc32c import crc_before
 from uploader.core.job import FileState, PrefixCrc
-from uploader.model.fingerprint import is_written, same, written
+from uploader.model.fingerprint import (
+    is_written,
+    same,
+    same_inode,
+    unless_only_changed,
+    written,
+)
 from uploader.model.links import Private
 from uploader.runtime import StopToken
 from uploader.sources.base import OpenFile, Source
@@ -172,10 +178,12 @@ def open_source(
         unproven.enter_context(reader)
         reader.touched = not reader.same(row.fingerprint)
         reader.rewritten = not same(row.fingerprint, file.fingerprint)
+        if not reader.touched:
+            reader.fingerprint = unless_only_changed(row.fingerprint, file.fingerprint)
         if at_end:
             reader.touched |= is_written(row.fingerprint) or is_written(file.fingerprint)
         elif is_written(row.fingerprint):
-            reader.fingerprint = written(file.fingerprint)
+            reader.fingerprint = written(reader.fingerprint)
         _prove(reader, row, sent)
         unproven.pop_all()
     reader.pairs |= {pair.offset: pair.crc32c for pair in (row.checkpoint, row.mark)}
@@ -201,7 +209,10 @@ def _is_the_one(reader: Reader, row: FileState, sent: Sent | None) -> bool:
         return reader.matches(proof)
     # No two versions can be mixed if nothing of one was kept. A file that was begun and has another
     # time now is not the one that was enqueued, even so.
-    return not row.stored and not (row.bytes_sent and reader.rewritten) and reader.is_sound()
+    if row.stored or (row.bytes_sent and reader.rewritten):
+        return False
+    # Nobody who only changes its rights makes a header unsound: such a one was enqueued so.
+    return same_inode(row.fingerprint, reader.fingerprint) or reader.is_sound()
 
 
 def best_pair(row: FileState) -> PrefixCrc:

@@ -30,7 +30,7 @@ from uploader.core.errors import SourceChanged, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
 from uploader.files import LockFile, NotAFile, has_writer
-from uploader.model.fingerprint import fingerprint_of, is_linked
+from uploader.model.fingerprint import fingerprint_of, is_linked, same_inode
 from uploader.runtime import Clock
 from uploader.sources.local import opened
 
@@ -151,7 +151,8 @@ class Snapshots:
         if not same:
             message = f"{file.path} changed while its folder was being enqueued"
             raise SourceChanged(message, hint="enqueue it again once nothing writes to it")
-        here = fingerprint_of(os.lstat(target), linked=is_linked(file.fingerprint))
+        linked = is_linked(file.fingerprint)
+        here = fingerprint_of(os.lstat(target), linked=linked, lasting=True)
         return replace(file, fingerprint=here)
 
     def _refused(self, root: Path, error: OSError) -> UsageError:
@@ -240,9 +241,9 @@ def _content(descriptor: int) -> bytes:
 
 def _is(facts: os.stat_result, file: ManifestFile) -> bool:
     """Are these the facts of the very file that was listed?"""
-    found = {fingerprint_of(facts), fingerprint_of(facts, linked=True)}
-    regular = stat.S_ISREG(facts.st_mode)
-    return regular and facts.st_size == file.size_bytes and file.fingerprint in found
+    # A link to it, the one that was just made, too, changes the change time.
+    same = same_inode(file.fingerprint, fingerprint_of(facts))
+    return stat.S_ISREG(facts.st_mode) and facts.st_size == file.size_bytes and same
 
 
 def _flush(folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 A row is written once a second, because it costs an fsync. Here each transfer writes a few bytes
 into a small file of its own, with no fsync: the kernel keeps them if the process is killed. They
-are a hint. A record that is torn, or is of another session or another source, is not believed; one
+are a hint. A record that is torn, or is of another session, is not believed; one
 that is merely old is still true, for that of a hash is forgotten before any of its bytes are sent
 again. After a power cut there may be none, and more is read again.
 """
@@ -38,13 +38,21 @@ class Marks:
         self._folder = folder
 
     def of(self, file: FileState) -> Mark:
-        """The mark of a file's present session."""
+        """The mark of a file's present session.
+
+        It says what was sent there, which stays true whatever becomes of the file: a transfer that
+        finds it changed compares the two.
+        """
         if self._folder is None or file.session is None:
             return Mark(None, b"")
-        of = file.fingerprint.removesuffix(WRITTEN)  # a writer that comes does not change the file
-        whose = f"{file.session.reveal()}\0{file.path}\0{of}"
+        whose = f"{file.session.reveal()}\0{file.path}"
+        older = f"{whose}\0{file.fingerprint.removesuffix(WRITTEN)}"  # as earlier versions wrote it
+        mark = self._at(self._folder, older)
+        return mark if mark.is_there else self._at(self._folder, whose)
+
+    def _at(self, folder: Path, whose: str) -> Mark:
         key = hashlib.sha256(whose.encode("utf-8", "surrogatepass")).digest()
-        return Mark(self._folder / key.hex()[:32], key)
+        return Mark(folder / key.hex()[:32], key)
 
     def sweep(self, now: datetime) -> None:
         """Delete the marks of sessions that must have ended. Raises UsageError, OSError."""
@@ -71,6 +79,11 @@ class Mark:
         self.hash = _Record(path, key, _PAIR.size + _PROOF_BYTES, _HASH)
         self._path = path
         self._sent = _Record(path, key, 0, _PAIR)
+
+    @property
+    def is_there(self) -> bool:
+        """Has anything been written of it?"""
+        return self._path is not None and os.path.exists(self._path)  # noqa: PTH110 - raises nothing
 
     def read(self) -> PrefixCrc | None:
         """The last mark that was written; None if there is none, or not a whole one."""
