@@ -18,6 +18,9 @@ _MOUNTS = Path("/proc/mounts")
 #: With the device of each, which is the same wherever it is mounted.
 _DEVICES = Path("/proc/self/mountinfo")
 
+#: In the path of a ConfigMap on its node.
+_CONFIG_MAP = "/volumes/kubernetes.io~configmap/"
+
 #: File systems on disks of this machine.
 LOCAL = frozenset(
     {
@@ -139,6 +142,25 @@ def far_devices(devices: Path = _DEVICES) -> Callable[[str], str]:
     kinds = [(_unescaped(line[4]), line[line.index("-") + 1], line[2]) for line in words]
     mounted = [(folder, "" if kind in LOCAL else device) for folder, kind, device in kinds]
     return lambda path: _at(path, mounted)
+
+
+def nobody_writes(folder: Path, devices: Path = _DEVICES) -> bool:
+    """Can no process change what is in ``folder``, by whatever mount?
+
+    The file system itself is read-only then, or Kubernetes has handed in a ConfigMap, which only
+    the node's root can reach. That the mount is read-only is not enough: `ProtectSystem` of
+    systemd and `podman -v …:ro` make it so for one service. If the system has no list: no.
+    """
+    words = [line for line in _lines(devices) if "-" in line] if devices.is_file() else []
+    return _at(str(folder.resolve()), ((_unescaped(line[4]), _fixed(line)) for line in words)) != ""
+
+
+def _fixed(line: list[str]) -> str:
+    """Why nobody changes what is mounted; empty if somebody may."""
+    root, options, options_of_all = line[3], line[5].split(","), line[-1].split(",")
+    if "ro" in options_of_all:
+        return "read-only"
+    return "ConfigMap" if "ro" in options and _CONFIG_MAP in root else ""
 
 
 def _lines(mounts: Path) -> Iterator[list[str]]:

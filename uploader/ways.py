@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from uploader import mounts
+
 #: As many links as the system follows.
 _MOST_LINKS = 40
 #: A POSIX ACL as Linux shows it (acl(5), linux/posix_acl_xattr.h): a version, then entries of tag,
@@ -24,8 +26,8 @@ _WRITE = 0o2
 def hostile(path: Path) -> str:
     """Which folder on the way to ``path`` lets others replace what is there, and why; else empty.
 
-    In a sticky folder, such as /tmp, they cannot, nor in one that is mounted read-only; a user's
-    own private group is not others. Of ACLs those of POSIX count, not those of NFSv4.
+    In a sticky folder, such as /tmp, they cannot, nor on a read-only file system; a user's own
+    private group is not others. Of ACLs those of POSIX count, not those of NFSv4.
     """
     for folder in dict.fromkeys(_folders(path)):
         try:
@@ -35,7 +37,7 @@ def hostile(path: Path) -> str:
         if facts.st_uid not in (0, os.geteuid()):
             return f"{folder} is another user's (uid {facts.st_uid})"
         others = "" if facts.st_mode & stat.S_ISVTX else _other_writers(folder, facts)
-        if others and not _read_only(folder):
+        if others and not mounts.nobody_writes(folder):
             return f"{folder} may be written by {others}"
     return ""
 
@@ -54,13 +56,6 @@ def _folders(path: Path) -> Iterator[Path]:
         links += 1
         at = Path("/") if target.is_absolute() else at
         left += [part for part in reversed(target.parts) if part != "/"]
-
-
-def _read_only(folder: Path) -> bool:
-    try:
-        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
-    except OSError:
-        return False
 
 
 def _other_writers(folder: Path, facts: os.stat_result) -> str:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from uploader import mounts
 from uploader.core.errors import UsageError
 from uploader.settings import places
 from uploader.settings.load import load
@@ -130,14 +131,29 @@ def test_a_folder_in_which_nobody_else_may_replace_anything_is_taken(
     assert hostile(shared / "uploader.toml") == ""
 
 
-def test_a_folder_that_is_mounted_read_only_is_taken_whatever_its_mode(
-    shared: Path, monkeypatch: pytest.MonkeyPatch
+HERE = "(a folder that everybody may write)"
+POD = "/var/lib/kubelet/pods/1b2c/volumes"
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        (f"21 20 8:1 / {HERE} ro - squashfs /dev/loop0 ro,errors=continue", True),
+        (f"21 20 8:1 {POD}/kubernetes.io~configmap/it {HERE} ro - ext4 /dev/sda1 rw", True),
+        (f"21 20 8:1 {POD}/kubernetes.io~configmap/it {HERE} rw - ext4 /dev/sda1 rw", False),
+        (f"21 20 8:1 {POD}/kubernetes.io~empty-dir/it {HERE} ro - ext4 /dev/sda1 rw", False),
+        (f"21 20 8:1 /shared {HERE} ro,nosuid - ext4 /dev/sda1 rw", False),  # podman -v …:ro
+        ("21 20 8:1 / / ro,nosuid - ext4 /dev/sda1 rw", False),  # ProtectSystem=strict
+        (f"21 20 8:1 / {HERE}/deeper ro - squashfs /dev/loop0 ro", False),
+    ],
+)
+def test_what_is_read_only_for_one_process_others_may_still_write(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, *, taken: bool
 ) -> None:
-    """As Kubernetes mounts a ConfigMap."""
-    assert hostile(shared / "uploader.toml")
-    read_only = SimpleNamespace(f_flag=os.ST_RDONLY)
-    monkeypatch.setattr(os, "statvfs", lambda _: read_only)
-    assert hostile(shared / "uploader.toml") == ""
+    table = tmp_path / "mountinfo"
+    table.write_text(f"20 1 8:1 / / rw - ext4 /dev/sda1 rw\n{line.replace(HERE, str(shared))}\n")
+    monkeypatch.setattr(mounts.nobody_writes, "__defaults__", (table,))
+    assert (hostile(shared / "uploader.toml") == "") is taken
 
 
 @pytest.mark.parametrize(("members", "taken"), [([], True), (["somebody"], False)])
