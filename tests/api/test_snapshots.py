@@ -21,7 +21,7 @@ MIB = 1 << 20
 def kept(home: Path) -> Callable[[], list[str]]:
     """The snapshots that there are."""
     folder = home / "state" / "uploader.db.snapshots"
-    return lambda: sorted(str(path) for path in folder.iterdir()) if folder.exists() else []
+    return lambda: sorted(map(str, folder.glob("snapshot-*")))
 
 
 def test_without_a_wish_none_is_taken(model: Path, kept: Callable[[], list[str]]) -> None:
@@ -63,6 +63,23 @@ def test_what_ends_a_job_ends_its_snapshot(
     ending(job.id)
     assert kept() == []
     assert (model / "config.json").exists()
+
+
+def test_a_table_that_was_put_back_removes_no_snapshot_that_it_does_not_know(
+    model: Path, home: Path, kept: Callable[[], list[str]]
+) -> None:
+    table, copy = home / "state" / "uploader.db", home / "copy.db"
+    other = shutil.copytree(model, home / "other")
+    third = shutil.copytree(model, home / "third")
+    first = uploader.enqueue(model, snapshot="hardlink")
+    assert app.run(["db", "backup", str(copy)]) == 0
+    second = uploader.enqueue(other, snapshot="hardlink")
+    for end in ("", "-wal", "-shm"):
+        table.with_name(table.name + end).unlink(missing_ok=True)
+    shutil.copy(copy, table)
+    for _ in range(2):
+        uploader.enqueue(third, snapshot="hardlink")
+        assert {first.snapshot, second.snapshot} < {*kept()}
 
 
 def test_a_new_run_takes_a_new_snapshot(model: Path, kept: Callable[[], list[str]]) -> None:
@@ -132,7 +149,7 @@ def test_a_folder_that_is_deleted_midway_ends_in_ready(slow: World) -> None:
     assert slow.job()["status"] == "done"
     slow.assert_identical(kept_elsewhere)
     slow.assert_kept_every_promise()
-    assert list((slow.state / "uploader.db.snapshots").iterdir()) == []
+    assert list((slow.state / "uploader.db.snapshots").glob("snapshot-*")) == []
 
 
 @pytest.mark.acceptance
@@ -158,6 +175,6 @@ def test_a_worker_removes_the_snapshot_of_a_job_that_is_cancelled_in_its_hands(s
     with slow.worker():
         until(lambda: slow.received() > 2 * MIB)
         slow.uploader("cancel", 1)
-        until(lambda: not list((slow.state / "uploader.db.snapshots").iterdir()))
+        until(lambda: not list((slow.state / "uploader.db.snapshots").glob("snapshot-*")))
     assert slow.job()["status"] == "cancelled"
     assert (root / "a.bin").exists()

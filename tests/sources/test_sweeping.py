@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -269,3 +272,61 @@ def test_one_that_cannot_be_removed_keeps_no_other(
     monkeypatch.setattr(shutil, "rmtree", fails)
     assert snapshots.sweep(list) == {three[1]: "it cannot be removed"}
     assert [path.exists() for path in three] == [False, True, False]
+
+
+# -- under a table that was put back -------------------------------------------------------
+
+
+def at(number: int) -> Callable[[str], tuple[bool, str]]:
+    """As of a table of which the last event has that number."""
+    return lambda before: (number >= int(before or 0), str(number))
+
+
+def test_what_a_table_that_was_put_back_does_not_know_is_kept(
+    snapshots: Snapshots, root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    known, younger = taken(snapshots, root), taken(snapshots, root)
+    both = [str(known), str(younger)]
+    assert snapshots.sweep(lambda: both, at(20)) == {}
+    put_back = [str(known)]
+    for number in (7, 8, 30):  # it goes on, and beyond what it was
+        assert snapshots.sweep(lambda: put_back, at(number)) == {}
+        assert younger.exists()
+    (told,) = caplog.messages
+    assert str(younger) in told
+    assert str(known) not in told
+    late = taken(snapshots, root)
+    assert snapshots.sweep(list, at(31)) == {}
+    assert (known.exists(), younger.exists(), late.exists()) == (False, True, False)
+
+
+def test_once_the_younger_table_is_back_its_snapshots_are_swept_as_ever(
+    snapshots: Snapshots, root: Path
+) -> None:
+    younger = taken(snapshots, root)
+    for number, used in ((20, [str(younger)]), (7, []), (20, [str(younger)])):
+        snapshots.sweep(partial(list, used), at(number))
+        assert younger.exists()
+    assert snapshots.sweep(list, at(21)) == {}
+    assert not younger.exists()
+
+
+@pytest.mark.parametrize("words", [b"", b"\xff", b"\n\n", b"0\nanother\n\0"])
+def test_what_cannot_be_read_of_the_table_before_keeps_nothing_for_ever(
+    snapshots: Snapshots, root: Path, words: bytes
+) -> None:
+    taken(snapshots, root).with_name("table").write_bytes(words)
+    assert snapshots.sweep(list, at(1)) == {}
+    assert not [*snapshots.home.glob("snapshot-*")]
+
+
+def test_a_disk_without_space_keeps_no_snapshot(
+    snapshots: Snapshots, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = taken(snapshots, root)
+
+    full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr(snapshots, "_note", full)
+    assert snapshots.sweep(list, at(5)) == {}
+    assert full.called
+    assert not old.exists()

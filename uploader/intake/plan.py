@@ -106,7 +106,7 @@ class Plan:
             with self.snapshots.taking(self.new.manifest) as (path, manifest):
                 yield replace(self.new, snapshot=path, manifest=manifest)
         finally:
-            self.snapshots.sweep(jobs.snapshots)
+            self.snapshots.sweep(jobs.snapshots, jobs.lineage.follows)
 
 
 def inspect(

@@ -8,6 +8,8 @@ those are the ones that are usually written in place; what is beyond `MOST_COPIE
 is linked like the rest.
 
 A snapshot is in use as long as a job that may still send names it. Whoever ends such a use sweeps.
+A table that was put back from a copy does not know the jobs that came after the copy: their
+snapshots are kept until somebody removes them by hand.
 Each has a lock of its own, which is held while it is taken: a folder whose disk does not answer
 keeps no other snapshot from being swept.
 """
@@ -22,7 +24,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +45,8 @@ MOST_COPIED_BYTES = 64 << 20
 LONG_S = 3600.0
 #: One whose name begins so has a lock of its own. Older versions lock all of them at once instead.
 _OWN = "snapshot-"
+#: In `home`: where the table stood at the last sweep, and what it does not know but keeps.
+_SEEN = "table"
 _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
 _HINTS = {
     errno.EXDEV: f"set `state_dir` to a folder of that file system, or {_WITHOUT}",
@@ -93,15 +97,28 @@ class Snapshots:
                     return folder, lock
                 lock.close()
 
-    def sweep(self, in_use: Callable[[], Collection[str]]) -> dict[Path, str]:
+    def sweep(
+        self,
+        in_use: Callable[[], Collection[str]],
+        follows: Callable[[str], tuple[bool, str]] = lambda _: (True, ""),
+    ) -> dict[Path, str]:
         """Remove every snapshot whose path ``in_use`` does not return.
 
+        ``follows`` is that of `store/lineage.py`: if the table was put back, what it does not know
+        now is kept.
         Returns what could not be removed, and why: it is left for the next sweep. `home` is in it
         if the sweep itself came to an end, as without a job table. Raises nothing.
         """
         left: dict[Path, str] = {}
         try:
-            for folder in self._unused(in_use):
+            before, names = self._seen()
+            follows_it, now = follows(before)
+            unused = self._unused(in_use)
+            kept = self._kept(names, unused, follows=follows_it)
+            if (now, kept) != (before, names) and self.home.exists():
+                with contextlib.suppress(OSError):  # without space, a sweep makes some
+                    self._note(now, kept)
+            for folder in (folder for folder in unused if folder.name not in kept):
                 if why := self._remove(folder, in_use):
                     left[folder] = why
         except (OSError, UploaderError) as error:
@@ -115,6 +132,35 @@ class Snapshots:
         with os.scandir(self.home) as entries:
             folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
         return [Path(folder.path) for folder in folders if folder.name not in used]
+
+    def _kept(
+        self, names: frozenset[str], unused: Sequence[Path], *, follows: bool
+    ) -> frozenset[str]:
+        """The names of those that are ``unused`` and stay."""
+        unknown = frozenset(folder.name for folder in unused)
+        if follows or not unknown:
+            return unknown & names
+        said = "the job table was put back: what it does not know is kept until you remove it: %s"
+        _log.warning(said, some([str(folder) for folder in unused]))
+        return unknown
+
+    def _seen(self) -> tuple[str, frozenset[str]]:
+        try:
+            before, *names = (self.home / _SEEN).read_text("utf-8").splitlines()
+        except (OSError, ValueError):
+            return "", frozenset()
+        return before, frozenset(names)
+
+    def _note(self, now: str, names: frozenset[str]) -> None:
+        new = self.home / f"{_SEEN}-{uuid.uuid4().hex}"
+        try:
+            with new.open("x", encoding="utf-8") as writer:
+                writer.write("\n".join([now, *sorted(names)]))
+                writer.flush()
+                os.fsync(writer.fileno())
+            new.replace(self.home / _SEEN)
+        finally:
+            new.unlink(missing_ok=True)
 
     def _remove(self, folder: Path, in_use: Callable[[], Collection[str]]) -> str:
         """Remove a snapshot, unless it is in use by now; returns why it stays, if it does."""
@@ -167,9 +213,14 @@ class Sweeper:
     """Sweeps the snapshots of a job table again and again, as a worker does."""
 
     def __init__(
-        self, snapshots: Snapshots, in_use: Callable[[], Collection[str]], clock: Clock
+        self,
+        snapshots: Snapshots,
+        in_use: Callable[[], Collection[str]],
+        clock: Clock,
+        follows: Callable[[str], tuple[bool, str]] = lambda _: (True, ""),
     ) -> None:
-        """``in_use`` is that of `Snapshots.sweep`."""
+        """``in_use`` and ``follows`` are those of `Snapshots.sweep`."""
+        self._follows = follows
         self._snapshots = snapshots
         self._in_use = in_use
         self._clock = clock
@@ -177,7 +228,7 @@ class Sweeper:
 
     def sweep(self) -> None:
         """As `Snapshots.sweep`; what stays for an hour is told in the log, once an hour."""
-        left, now_s = self._snapshots.sweep(self._in_use), self._clock.boot_s()
+        left, now_s = self._snapshots.sweep(self._in_use, self._follows), self._clock.boot_s()
         since = {path: self._since.get(path, now_s) for path in left}
         long = [path for path in left if now_s - since[path] >= LONG_S]
         self._since = since | dict.fromkeys(long, now_s)

@@ -41,6 +41,7 @@ from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, no_listener, reason_columns
 from uploader.store.leftovers import leave
 from uploader.store.limits import Limits
+from uploader.store.lineage import Lineage
 from uploader.store.restart import restart, restartable
 from uploader.store.rows import file_of, read_job, reading_job
 from uploader.store.sealed import check_files, check_job, sealed_job
@@ -87,6 +88,7 @@ class Jobs:
         self._wary = wary
         self._living = living
         self.limits = Limits(self._journal)
+        self.lineage = Lineage(self._journal)
 
     def enqueue(self, new: NewJob, now: datetime) -> tuple[int, bool]:
         """Returns the job's id, and whether it was created now.
@@ -201,9 +203,8 @@ class Jobs:
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many jobs there are by stage and status."""
-        query = select(jobs.c.stage, jobs.c.status, func.count()).group_by(
-            jobs.c.stage, jobs.c.status
-        )
+        both = (jobs.c.stage, jobs.c.status)
+        query = select(*both, func.count()).group_by(*both)
         with self._journal.reading() as connection:
             return {(stage, status): count for stage, status, count in connection.execute(query)}
 
@@ -222,8 +223,7 @@ class Jobs:
     def workers(self) -> list[LivingWorker]:
         """The running workers, each with the jobs that it holds."""
         owners = sorted(self._living()) if self._living else []
-        held = (HELD, jobs.c.lease_owner.in_(owners))
-        query = select(jobs.c.lease_owner, jobs.c.id).where(*held)
+        query = select(jobs.c.lease_owner, jobs.c.id).where(HELD, jobs.c.lease_owner.in_(owners))
         with self._journal.reading() as connection:
             leases = sorted(connection.execute(query), key=lambda row: row.id)
         return [

@@ -240,4 +240,6 @@ def sweeper(settings: Settings, engine: Engine, clock: Clock) -> Callable[[], No
 
     if settings.snapshots is None:
         return lambda: None
-    return Sweeper(Snapshots(settings.snapshots), Jobs(engine).snapshots, clock).sweep
+    jobs = Jobs(engine)
+    follows = jobs.lineage.follows
+    return Sweeper(Snapshots(settings.snapshots), jobs.snapshots, clock, follows).sweep

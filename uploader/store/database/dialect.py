@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, make_url
+from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
@@ -200,6 +200,11 @@ def skip_taken(engine: Engine, column: Column[Any]) -> None:
     if not is_file(engine):
         with contextlib.suppress(DBAPIError):
             postgresql.skip_taken(engine, column)
+
+
+def last_number(connection: Connection, table: Table) -> int:
+    """The highest number that a row of ``table`` ever had; 0 in PostgreSQL, where nobody asks."""
+    return sqlite.last_number(connection, table.name) if is_file(connection.engine) else 0
 
 
 def shrink(engine: Engine, most_pages: int | None = None) -> None:

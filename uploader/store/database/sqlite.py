@@ -292,6 +292,13 @@ def strangers(connection: Connection) -> list[str]:
     return [str(name) for (name,) in connection.exec_driver_sql(query)]
 
 
+def last_number(connection: Connection, table: str) -> int:
+    """The highest number that a row of ``table`` ever had."""
+    query = "SELECT max(seq) FROM sqlite_sequence WHERE name = ?"
+    number = connection.exec_driver_sql(query, (table,)).scalar()
+    return number if type(number) is int else 0
+
+
 def _raw(connection: Connection) -> sqlite3.Connection:
     raw = connection.connection.driver_connection
     if not isinstance(raw, sqlite3.Connection):
