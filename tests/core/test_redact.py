@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.linear import assert_linear
+from tests.linear import assert_linear, peak_bytes
 from uploader.core import redact as redact_module
 from uploader.core.redact import (
     MASK,
@@ -188,6 +188,13 @@ def test_redaction_takes_time_in_proportion_to_the_text(unit: str) -> None:
     end = KEY[-8:]  # or it would not be searched for
     assert_linear(lambda text: redact(end + text, KEY), unit)
     assert_linear(lambda text: foreign_line(end + text, 300, KEY), unit)
+
+
+@pytest.mark.parametrize("unit", [" ", "\u200b", "\\n", "%20", "%e2%80%8b"])
+def test_redaction_takes_little_memory_for_what_may_be_ignored(unit: str) -> None:
+    text = unit * (1_000_000 // len(unit))
+    redact(unit, KEY)  # what is only made once
+    assert peak_bytes(lambda: redact(text, KEY)) < 8 * len(text)
 
 
 LONG = base64.b64encode(b"user-with-a-long-name-indeed:" + KEY.encode() + b" and words" * 9)

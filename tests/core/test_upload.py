@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.linear import assert_in_proportion, cpu_s
 from uploader.core.job import FileState, Status
 from uploader.core.redact import SessionUri, SignedUrl
 from uploader.core.resumable import UploadUrl, UrlKind
@@ -184,9 +184,7 @@ def test_urls_that_are_forgotten_are_asked_for_again() -> None:
 
 
 def test_an_event_costs_the_same_however_many_files_there_are() -> None:
-    def live(count: int) -> float:
-        files = Backlog(replace(START, path=f"{number:06}") for number in range(count))
-        began_s = time.process_time()
+    def live(files: Backlog, count: int) -> None:
         for _ in range(count):
             opening = step(files)
             assert isinstance(opening, OpenSession)
@@ -200,8 +198,9 @@ def test_an_event_costs_the_same_however_many_files_there_are() -> None:
             files.put(replace(files.begin(found.path), stored=True))
             files.end(found.path)
         assert found == Stored()
-        return (time.process_time() - began_s) / count
 
-    live(1000)
-    few, many = live(1000), live(16_000)
-    assert many < 6 * few
+    def cost_s(count: int) -> float:
+        files = Backlog(replace(START, path=f"{number:06}") for number in range(count))
+        return cpu_s(lambda: live(files, count))
+
+    assert_in_proportion(cost_s, 2000, "all events of an upload")

@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from tests.linear import assert_linear, cpu_s
+from tests.linear import assert_in_proportion, assert_linear, cpu_s
 from tests.model.build import BASE, INDEX, folder, zipped
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
@@ -137,7 +137,7 @@ def _indexes(count: int) -> float:
     [_hollow, _without_index, _ranks, _twice, _indexes, _ranks_of_one_hash, _shapes_of_one_hash],
 )
 def test_many_files_take_time_in_proportion(cost_s: Callable[[int], float]) -> None:
-    assert cost_s(4000) < 24 * max(cost_s(500), 0.004)
+    assert_in_proportion(cost_s, 500, cost_s.__name__)
 
 
 def test_an_index_beyond_the_hundredth_is_not_read(tmp_path: Path) -> None:

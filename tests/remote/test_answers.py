@@ -9,7 +9,6 @@ import socket
 import ssl
 import threading
 import time
-import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.linear import cpu_s
+from tests.linear import cpu_s, peak_bytes
 from tests.remote.conftest import Serve
 from tests.remote.scripted import DEADLINE_S, HandClock, Reply
 from uploader.core.errors import RemoteError
@@ -121,15 +120,6 @@ HEADS = {
     "folded lines": b"A: b\r\n" + b" \r" * 30_000,
     "lengths": b"Content-Length: " + b"1," * 30_000,
 }
-
-
-def peak_bytes(run: Callable[[], object]) -> int:
-    tracemalloc.start()
-    try:
-        run()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("head", HEADS)
