@@ -26,6 +26,8 @@ class Proxy:
         self.port: int = self._reserved.getsockname()[1]
         self.flowing = threading.Event()
         self.flowing.set()
+        #: How often a block has come meanwhile.
+        self.held = 0
         #: Bytes per second of each connection; 0 = as they come.
         self.pace_bps = 0
         self.connections: set[_Connection] = set()
@@ -145,6 +147,7 @@ class _Connection:
         pace_bps = self._proxy.pace_bps
         if pace_bps:
             self._ended.wait(count / pace_bps)
+        self._proxy.held += not self._proxy.flowing.is_set()
         while not self._proxy.flowing.wait(_POLL_S) and not self._ended.is_set():
             pass
         if self._ended.is_set():

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, ClassVar, NoReturn
 
 import typer
@@ -19,6 +17,7 @@ from typer.main import get_command
 from uploader import __version__
 from uploader.cli.failures import fail, interrupted, wants_json
 from uploader.cli.grammar import Commands, Config, Group
+from uploader.cli.leaving import leave, obey_signals
 from uploader.cli.terminal import PipeClosed, out, print_error, print_note
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.exits import Exit
@@ -186,13 +185,13 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may not show all of Unicode
-    signal.signal(signal.SIGTERM, _terminate)
+    obey_signals()
     try:
         refuse_windows(sys.platform)
     except UsageError as error:
         print_error(error)
         sys.exit(error.exit_code)
-    sys.exit(run())
+    leave(run())
 
 
 def _open_closed_streams() -> None:
@@ -200,9 +199,3 @@ def _open_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    """Leave through every `finally`, so that a hidden cursor comes back."""
-    del number, frame
-    sys.exit(Exit.TERMINATED)

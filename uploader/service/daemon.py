@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from types import FrameType
 
 from uploader import wiring
 from uploader.core.errors import NoThread, StoreError, UploaderError
@@ -25,6 +24,7 @@ from uploader.core.job import Event
 from uploader.core.text import event_line, progress_line
 from uploader.engine.worker import DRAIN_S, Worker
 from uploader.runtime import keep_running, threads_end_in_the_log
+from uploader.service.ending import at_signals
 from uploader.service.logs import FACTS, flush, log_as
 from uploader.service.reload import Configured
 from uploader.service.supervisor import Supervisor
@@ -241,20 +241,12 @@ def _catch_up(settings: Settings, turn: _Turn) -> None:
 
 def _on_signals(drain: Callable[[], None], reload: Callable[[], None]) -> list[int]:
     """Drain at the first signal, leave at the second; the first is in the list then."""
-    came: list[int] = []
-
-    def first(number: int, _frame: FrameType | None) -> None:
-        signal.signal(number, lambda again, _: os._exit(128 + again))
-        came.append(number)
-        drain()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, first)
+    numbers = [signal.SIGTERM, signal.SIGINT]
     if not sys.stderr.isatty():
         signal.signal(signal.SIGHUP, lambda _number, _frame: reload())
     elif signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
-        signal.signal(signal.SIGHUP, first)  # the terminal was closed
-    return came
+        numbers.append(signal.SIGHUP)  # the terminal was closed
+    return at_signals(numbers, drain)
 
 
 def _leave_if_stuck(worker: Worker, ended: threading.Event) -> None:

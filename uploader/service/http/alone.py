@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-from types import FrameType
+import threading
+from concurrent.futures import Future
+from contextlib import suppress
 
 from uploader import wiring
 from uploader.core.errors import UsageError
-from uploader.service.http.listen import announced, bound, written
+from uploader.service.ending import at_signals
+from uploader.service.http.listen import END_S, announced, bound, written
 from uploader.service.http.server import serve as answer
 from uploader.service.http.site import no_worker
 from uploader.service.http.tokens import Keeper, api_token
@@ -18,6 +21,7 @@ from uploader.settings.schema import Settings
 from uploader.store.database.dialect import store_errors
 from uploader.store.database.state_folder import private_folder
 from uploader.store.jobs import Jobs
+from uploader.threads import spawn
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +42,21 @@ def serve(settings: Settings, jobs: Jobs) -> None:
         announced(settings.state_dir, written(listener), works=False),
     ):
         keeper = Keeper(api_token(settings.state_dir), clock)
+        over, ended = threading.Event(), Future[None]()
 
-        def end(_number: int, _frame: FrameType | None) -> None:
-            bell.send(b".")
+        def run() -> None:
+            try:
+                answer(lambda: settings, jobs, clock, keeper, listener, no_worker, rung)
+                ended.set_result(None)
+            except BaseException as error:  # noqa: BLE001 - raised below
+                ended.set_exception(error)
+            finally:
+                over.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, end)
+        at_signals((signal.SIGTERM, signal.SIGINT), over.set)
         _log.info("the API listens on %s; `uploader dashboard` opens its page", written(listener))
-        answer(lambda: settings, jobs, clock, keeper, listener, no_worker, rung)
+        spawn("api", run)
+        over.wait()
+        bell.send(b".")
+        with suppress(TimeoutError):  # it waits for a job table that does not answer
+            ended.result(END_S)

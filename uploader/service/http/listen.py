@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 _BACKLOG = 64
 #: How long an end waits for requests that are being answered.
-_END_S = 3.0
+END_S = 3.0
 
 
 class Taken(UsageError):
@@ -144,7 +144,7 @@ def listening(
         finally:
             ending.set()
             bell.send(b".")
-            clock.wait(ended, _END_S)
+            clock.wait(ended, END_S)
 
 
 @contextlib.contextmanager

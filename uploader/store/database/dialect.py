@@ -49,6 +49,11 @@ def asks(thread: int) -> bool:
     return thread in _asking
 
 
+def is_asked() -> bool:
+    """Does any thread use the store at this moment?"""
+    return bool(_asking)
+
+
 # -- errors ----------------------------------------------------------------------------------
 
 

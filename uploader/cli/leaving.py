@@ -1,0 +1,69 @@
+"""A signal ends every command, also one that waits for a job table that does not answer.
+
+A driver goes on waiting for its server when it is interrupted, and so does whatever is to be undone
+on the way out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import NoReturn
+
+from uploader.core.exits import Exit
+
+#: Seconds that the job table has for its answer after a signal.
+PATIENCE_S = 10
+_AGAIN_S = 1
+_SHOW_CURSOR = b"\x1b[?25h"
+_STORE = "uploader.store.database.dialect"
+
+
+def obey_signals() -> None:
+    """Leave through every `finally` at SIGTERM and SIGINT, so that a hidden cursor comes back.
+
+    But not if the job table does not answer: ten seconds after a signal, or at a second one.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by `nohup`
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    def late(*_: object) -> None:
+        _leave_the_store(number)
+        signal.alarm(_AGAIN_S)
+
+    if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
+        signal.signal(signal.SIGALRM, late)
+        signal.alarm(PATIENCE_S)
+    else:
+        _leave_the_store(number)
+    if number == signal.SIGTERM:
+        sys.exit(Exit.TERMINATED)
+    raise KeyboardInterrupt
+
+
+def _leave_the_store(number: int) -> None:
+    """Does not return if a thread waits for the job table."""
+    store = sys.modules.get(_STORE)  # slow to import
+    if store is not None and store.is_asked():
+        for stream in (1, 2):
+            with contextlib.suppress(OSError):
+                os.write(stream, _SHOW_CURSOR if os.isatty(stream) else b"")
+        os._exit(128 + number)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process, without a thread of the web server that waits for the job table."""
+    threads, main = threading.enumerate(), threading.main_thread()
+    if any(one is not main and not one.daemon for one in threads):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
