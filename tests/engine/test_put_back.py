@@ -19,9 +19,10 @@ from tests.engine.test_kept import kept, put_bytes
 from tests.engine.test_new_life import failed, rescan
 from tests.engine.test_replaced import OTHERS, half, on, stored_of_two
 from tests.engine.test_sources import assert_refused, interrupted, state
+from tests.engine.test_written import half_sent
 from tests.simulation.lab import SimLab
 from uploader.core.errors import SourceChanged
-from uploader.core.job import FileState
+from uploader.core.job import FileState, Status
 from uploader.core.lifecycle import Verb
 from uploader.engine.hashing import Digests
 from uploader.model.fingerprint import fingerprint_of, is_linked, same_inode
@@ -52,6 +53,10 @@ def chmod(path: Path) -> None:
     before = path.stat()
     path.chmod(before.st_mode ^ 0o040)
     _at_another_time(path, before, lambda: path.chmod(before.st_mode ^ 0o040))
+
+
+def touch(path: Path) -> None:
+    os.utime(path, ns=(1, 1))
 
 
 def _at_another_time(path: Path, before: os.stat_result, act: Callable[[], object]) -> None:
@@ -163,6 +168,45 @@ def test_other_rights_cost_one_reading_of_what_was_sent(lab: Lab, read_bytes: Co
 def held(lab: Lab) -> int:
     objects: dict[str, Any] = lab.world.report()["objects"]
     return int(lab.object()["persisted"]) if objects else 0
+
+
+@pytest.mark.parametrize("digests", [Digests.ON, Digests.OFF])
+@pytest.mark.parametrize("change", [chmod, touch])
+def test_what_changed_without_its_bytes_is_read_once_though_the_service_does_not_answer(
+    lab: Lab, read_bytes: Counter[str], change: Callable[[Path], object], digests: Digests
+) -> None:
+    path = lab.model(a_bin=SIZE) / "a.bin"
+    lab.enqueue(path.parent)
+    half_sent(lab, digests)
+    change(path)
+    sent = read_bytes.pop("a.bin")
+    lab.world.script.add([{"on": "query", "do": "status", "status": 503, "times": 6}])
+    lab.run(digests=digests)
+    lab.assert_ready()
+    assert read_bytes["a.bin"] + GRANULE > SIZE
+    assert read_bytes["a.bin"] <= SIZE + GRANULE, f"of {sent} bytes"
+    assert lab.file().sha256_as_sent == (digests is Digests.ON)
+
+
+def test_what_is_proven_is_not_believed_of_another_version(
+    lab: Lab, read_bytes: Counter[str]
+) -> None:
+    path = interrupted(lab)
+    chmod(path)
+    lab.world.script.add([{"on": "query", "do": "status", "status": 503, "times": 0}])
+    overwritten = False
+
+    def refused() -> bool:
+        nonlocal overwritten
+        if lab.file().attempts > 2 and not overwritten:
+            assert read_bytes["a.bin"]
+            overwrite(path, os.urandom(SIZE))
+            overwritten = True
+        return lab.job().status is Status.FAILED
+
+    lab.run_until(refused)
+    assert overwritten
+    assert_refused(lab)
 
 
 def test_other_rights_cost_one_reading_though_the_worker_is_killed_later(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from uploader.core.job import PrefixCrc
 from uploader.sources import sha256
-from uploader.sources.reader import Sent
+from uploader.sources.reader import Proofs, Sent
 from uploader.store.marks import Mark
 
 #: How many blocks wait to be hashed, of one file and of all. With many files in flight none wait:
@@ -41,10 +41,11 @@ class Prefix:
 
 
 class Kept:
-    """The hashes of files whose transfers ended early, for their next transfer in this process."""
+    """What is known of files whose transfers ended early, for their next one in this process."""
 
     def __init__(self) -> None:
         self._prefixes: dict[bytes, Prefix] = {}
+        self.proofs = Proofs()
         #: Those at work; any thread adds its own and takes it away.
         self.following: set[object] = set()
 

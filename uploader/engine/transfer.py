@@ -128,9 +128,9 @@ class Transfer(Errand):
         return self._context.limits.digests is not Digests.OFF and not self.file.unproven
 
     def _opened(self, prefix: Prefix) -> Reader:
-        private = self._context.private
+        private, proofs = self._context.private, self._context.kept.proofs
         try:
-            return open_source(self.job.source, self.file, self.stop, private, prefix.sent)
+            return open_source(self.job.source, self.file, self.stop, private, prefix.sent, proofs)
         except UploaderError:
             self._context.kept.put(self._mark, prefix)
             raise

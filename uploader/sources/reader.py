@@ -35,6 +35,7 @@ from uploader.sources.local import LocalFolder, changed
 #: 128 KiB to 1 MiB are equally fast, as measured; the granule makes every block end at a possible
 #: offset.
 BLOCK_BYTES = 256 * 1024
+_MOST_PROOFS = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,27 @@ class Sent:
 
     pair: PrefixCrc
     sha256: str
+
+
+class Proofs:
+    """What this process has read again and proven: the same doubt does not cost another reading.
+
+    A row says so only once the service has said how much it holds, which may take a night.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[int, str], tuple[str, PrefixCrc, Sent | None]] = {}
+
+    def has(self, row: FileState, found: str, pair: PrefixCrc, sent: Sent | None) -> bool:
+        """Was the file of ``row``, when its fingerprint was ``found`` as now, proven by those?"""
+        return self._last.get((row.job_id, row.path)) == (found, pair, sent)
+
+    def keep(self, row: FileState, found: str, pair: PrefixCrc, sent: Sent | None) -> None:
+        """It was. The oldest is forgotten first."""
+        if not is_written(found):  # it may change, and its fingerprint would not
+            self._last[row.job_id, row.path] = found, pair, sent
+        while len(self._last) > _MOST_PROOFS:
+            self._last.pop(next(iter(self._last)), None)
 
 
 class Reader:
@@ -131,9 +153,13 @@ class Reader:
             digest.update(block)
         if digest.hexdigest() != sent.sha256:
             return False
+        self.believe(sent)
+        return True
+
+    def believe(self, sent: Sent) -> None:
+        """The bytes [0, sent.pair.offset) are proven to have that SHA-256."""
         self.proven_bytes = sent.pair.offset
         self.pairs[sent.pair.offset] = sent.pair.crc32c
-        return True
 
     def _extended(self, pair: PrefixCrc, stop_at: int) -> int:
         crc = pair.crc32c
@@ -154,20 +180,21 @@ def source_of(root: str, private: Private) -> Source:
     return LocalFolder(Path(root), private)
 
 
-def open_source(
+def open_source(  # noqa: PLR0913 - which file, and all that is known of it
     root: str,
     row: FileState,
     stop: StopToken,
     private: Private,
     sent: Sent | None = None,
+    proofs: Proofs | None = None,
     *,
     at_end: bool = False,
 ) -> Reader:
     """Open a file of the manifest, proven to be the one it names (docs/invariants.md §6).
 
-    ``sent`` is what is known of its first bytes apart from its row. ``at_end``: all of it was
-    sent, and it counts as touched if somebody has or had it open for writing. Until then, the
-    fingerprint goes on to say so.
+    ``sent`` is what is known of its first bytes apart from its row. What ``proofs`` has is not
+    read again. ``at_end``: all of it was sent, and it counts as touched if somebody has or had it
+    open for writing. Until then, the fingerprint goes on to say so.
     Raises SourceMissing, SourceUnreadable (may pass), SourceChanged, or Stopped.
     """
     source = source_of(root, private)
@@ -184,18 +211,14 @@ def open_source(
             reader.touched |= is_written(row.fingerprint) or is_written(file.fingerprint)
         elif is_written(row.fingerprint):
             reader.fingerprint = written(reader.fingerprint)
-        _prove(reader, row, sent)
+        if not _is_the_one(reader, row, sent, proofs or Proofs()):
+            raise changed(row.path)
         unproven.pop_all()
     reader.pairs |= {pair.offset: pair.crc32c for pair in (row.checkpoint, row.mark)}
     return reader
 
 
-def _prove(reader: Reader, row: FileState, sent: Sent | None) -> None:
-    if not _is_the_one(reader, row, sent):
-        raise changed(row.path)
-
-
-def _is_the_one(reader: Reader, row: FileState, sent: Sent | None) -> bool:
+def _is_the_one(reader: Reader, row: FileState, sent: Sent | None, proofs: Proofs) -> bool:
     if reader.size_bytes != row.size_bytes:
         return False
     if not reader.touched:
@@ -203,16 +226,27 @@ def _is_the_one(reader: Reader, row: FileState, sent: Sent | None) -> bool:
     proof = best_pair(row)
     if row.stored and row.sha256:
         sent = Sent(proof, row.sha256)
-    if sent and not reader.proves(sent):
-        return False
     if sent or proof.offset or not row.size_bytes:
-        return reader.matches(proof)
+        return _is_what_was_sent(reader, row, proof, sent, proofs)
     # No two versions can be mixed if nothing of one was kept. A file that was begun and has another
     # time now is not the one that was enqueued, even so.
     if row.stored or (row.bytes_sent and reader.rewritten):
         return False
     # Nobody who only changes its rights makes a header unsound: such a one was enqueued so.
     return same_inode(row.fingerprint, reader.fingerprint) or reader.is_sound()
+
+
+def _is_what_was_sent(
+    reader: Reader, row: FileState, pair: PrefixCrc, sent: Sent | None, proofs: Proofs
+) -> bool:
+    if proofs.has(row, reader.fingerprint, pair, sent):
+        if sent:
+            reader.believe(sent)
+        return True
+    if (sent and not reader.proves(sent)) or not reader.matches(pair):
+        return False
+    proofs.keep(row, reader.fingerprint, pair, sent)
+    return True
 
 
 def best_pair(row: FileState) -> PrefixCrc:
