@@ -71,7 +71,7 @@ JSON_API = "https://storage.googleapis.com/upload/storage/v1/b/secret/o?upload_i
          ["names", "a signed start", "host;…;x-goog-resumable", "60 s", "60 s ahead",
           "BUCKET/ACCOUNT/MODEL/FILE"]),
         (JSON_API, ["names", "a session of the JSON API", "none", "not given", "not given",
-                    "upload/storage/v1/b/…/o/ACCOUNT"]),
+                    "…/ACCOUNT"]),
         (BUCKET.replace("model.", "other."), [
             "names", "a plain signed PUT", "content-type;x-goog-content-length-range", "not given",
             "not given", "BUCKET/ACCOUNT/MODEL/…"]),

@@ -134,9 +134,54 @@ def test_a_session_of_the_json_api_names_its_object_in_the_query() -> None:
     paths = [
         read_url(f"{JSON_API}&name={name}&upload_id=1").object_path for name in ("a%2Fb", "c%00")
     ]
-    assert paths == [f"storage.googleapis.com/upload/storage/v1/b/B/o/{n}" for n in ("a/b", "c%00")]
+    assert paths == [f"storage.googleapis.com/B/{name}" for name in ("a/b", "c%00")]
     other_session = read_url(f"{JSON_API}&upload_id=2&name=a%2Fb")
     assert (other_session.kind, other_session.object_path) == (UrlKind.SESSION, paths[0])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://STORAGE.GoogleAPIs.com/b/x/a.bin",
+        "https://storage.googleapis.com:443/b/x/a.bin",
+        "https://storage.googleapis.com:0443/b/x/a.bin",
+        "https://storage.googleapis.com./b/x/a.bin",
+        "https://storage.googleapis.com:/b/x/a.bin",
+        "https://storage.googleapis.com/b/./x/y/../a.bin",
+        "https://storage.googleapis.com/../b/x/a.bin",
+        "https://storage.googleapis.com/b/x/%61.bin",
+        "https://b.storage.googleapis.com/x/a.bin",
+        "https://b.commondatastorage.googleapis.com/x/a.bin",
+        "https://www.googleapis.com/upload/storage/v1/b/b/o?name=x/a.bin&upload_id=1",
+        "https://storage.googleapis.com/resumable/upload/storage/v1/b/%62/o?name=x%2Fa.bin",
+    ],
+)
+def test_an_object_has_one_place_however_its_address_is_spelled(url: str) -> None:
+    assert read_url(url).object_path == "storage.googleapis.com/b/x/a.bin"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://storage.googleapis.com/b/x/A.bin",
+        "https://storage.googleapis.com/b//x/a.bin",
+        "https://storage.googleapis.com:444/b/x/a.bin",
+        "http://storage.googleapis.com:443/b/x/a.bin",
+        "https://c.storage.googleapis.com/b/x/a.bin",
+        "https://storage.googleapis.com/b/x/a.bin/",
+        "https://storage.googleapis.com.example/b/x/a.bin",
+        "https://xstorage.googleapis.com/b/x/a.bin",
+    ],
+)
+def test_other_objects_have_other_places(url: str) -> None:
+    assert read_url(url).object_path != "storage.googleapis.com/b/x/a.bin"
+
+
+def test_no_spelling_of_a_path_leads_to_nothing() -> None:
+    paths = [
+        read_url(f"http://h{path}").object_path for path in ("", "/", "/..", "/../..", "/a/..")
+    ]
+    assert paths == ["h", "h/", "h", "h", "h"]
 
 
 def test_a_name_in_the_query_of_any_other_url_is_not_an_objects() -> None:

@@ -192,3 +192,26 @@ def test_a_named_file_that_others_may_replace_is_warned_of(
         found = load(None, {variable: str(file)}).warnings
         words = f"others may replace {what} in {file}: {folder} may be written by others"
         assert [words in warning for warning in found] == [True] * told
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "told"),
+    [(0o644, 0, False), (0o664, 0, True), (0o666, 0, True), (0o644, 1, True), (0o755, 0, False)],
+)
+def test_a_ca_bundle_that_others_may_write_is_warned_of(
+    home: Path, monkeypatch: pytest.MonkeyPatch, mode: int, owner: int, *, told: bool
+) -> None:
+    """Whoever adds a certificate to it may be any server, and gets the key."""
+    bundle = home / "ca.pem"
+    bundle.touch()
+    bundle.chmod(mode)
+    seen_as(bundle, monkeypatch, UID, os.geteuid() + owner)
+    found = load(None, {"UPLOADER_FIREWORKS__CA_BUNDLE": str(bundle)}).warnings
+    assert (
+        any(f"others may write the CA bundle in {bundle}: `chmod" in one for one in found) is told
+    )
+
+
+def test_a_folder_of_certificates_that_others_may_write_is_warned_of(shared: Path) -> None:
+    found = load(None, {"UPLOADER_FIREWORKS__CA_BUNDLE": str(shared)}).warnings
+    assert any(f"others may write the CA bundle in {shared}" in one for one in found)

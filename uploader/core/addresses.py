@@ -82,9 +82,14 @@ def base_url(text: str) -> str:
         raise ValueError(_WHOLE)
     if not trusted(text, plain=True):
         raise ValueError("only https keeps the API key safe; http is allowed for this machine only")
-    host = f"[{found.hostname}]" if ":" in found.hostname else found.hostname
-    port = "" if found.port in (None, _DEFAULT_PORTS[found.scheme]) else f":{found.port}"
-    return f"{found.scheme}://{host}{port}{_place(found.path)}"
+    return f"{found.scheme}://{authority(found)}{_place(found.path)}"
+
+
+def authority(parts: SplitResult) -> str:
+    """Host and port of an http(s) address in their one spelling; whose they are is left out."""
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    return host if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{host}:{parts.port}"
 
 
 def _place(path: str) -> str:

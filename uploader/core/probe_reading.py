@@ -47,7 +47,8 @@ def same_paths(
 def kind_of(url: UploadUrl) -> str:
     """What may be done with it."""
     if url.kind is UrlKind.SESSION:
-        return "a session of the JSON API" if _JSON_API in url.object_path else "a session"
+        of_json = _JSON_API in urlsplit(url.url.reveal()).path
+        return "a session of the JSON API" if of_json else "a session"
     return _KINDS[url.kind]
 
 

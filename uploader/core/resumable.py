@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import SplitResult, parse_qsl, unquote
 
-from uploader.core.addresses import parts_of
+from uploader.core import addresses
 from uploader.core.errors import JobRefused, UploaderError
 from uploader.core.foreign_json import parsed
 from uploader.core.job import INT64_END, Mode
@@ -42,7 +42,11 @@ _RESUME_INCOMPLETE = 308
 #: A proxy may repeat a header, which is then read as a list, and write a unit as it likes.
 _RANGE = re.compile(r"bytes=0-(\d{1,19})(?:\s*,\s*bytes=0-\1)*", re.IGNORECASE)
 #: A session of the JSON API names its object in the query only (docs/gcs-resumable.md §1).
-_JSON_API = re.compile(r"(?:/resumable)?/upload/storage/v1/b/[^/]+/o/?")
+_JSON_API = re.compile(r"(?:/resumable)?/upload/storage/v1/b/([^/]+)/o/?")
+#: Google's storage, and before it the name of a bucket that may stand in the path as well.
+_GOOGLE = re.compile(
+    r"(?:(.+)\.)?(?:storage|storage-upload|commondatastorage|www)\.googleapis\.com\.?(:\d+)?"
+)
 _CRC32C = re.compile(r"(?:^|,)\s*crc32c=([^,]*)")
 
 
@@ -62,7 +66,10 @@ class UrlKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UploadUrl:
-    """One URL of getUploadEndpoint, read. ``object_path`` is host + bucket + key."""
+    """One URL of getUploadEndpoint, read.
+
+    ``object_path`` is host + bucket + key, the same in each spelling of one object's address.
+    """
 
     url: SignedUrl
     kind: UrlKind
@@ -100,7 +107,7 @@ def read_url(url: str) -> UploadUrl:
 
     Raises JobRefused for anything but an absolute http(s) URL of at most `addresses.MAX_CHARS`.
     """
-    parts = parts_of(url)
+    parts = addresses.parts_of(url)
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         raise JobRefused("the service sent an upload URL that is not a URL", code=Code.URL_UNUSABLE)
     query = {name.lower(): value for name, value in parse_qsl(parts.query)}
@@ -120,12 +127,28 @@ def read_url(url: str) -> UploadUrl:
         )  # the two headers that the documented script sends
     expires = query.get("x-goog-expires", "")
     life_s = float(expires) if re.fullmatch(r"\d{1,9}", expires) else None
-    path = unquote(parts.path)
-    if _JSON_API.fullmatch(parts.path):
-        path += f"/{query.get('name', '')}"
-    # Some databases cannot store NUL in a text.
-    object_path = parts.netloc + path.replace("\0", "%00")
-    return UploadUrl(SignedUrl(url), kind, object_path, signed, life_s)
+    return UploadUrl(SignedUrl(url), kind, _object_path(parts, query), signed, life_s)
+
+
+def _object_path(parts: SplitResult, query: Mapping[str, str]) -> str:
+    host, path = addresses.authority(parts), unquote(_without_dots(parts.path))
+    if found := _JSON_API.fullmatch(parts.path):
+        path = f"/{unquote(found[1])}/{query.get('name', '')}"
+    if found := _GOOGLE.fullmatch(host):
+        host = "storage.googleapis.com" + (found[2] or "")
+        path = f"/{found[1]}{path}" if found[1] else path
+    return host + path.replace("\0", "%00")  # some databases cannot store NUL in a text
+
+
+def _without_dots(path: str) -> str:
+    """The path that is asked for: whoever sends resolves `.` and `..` (RFC 3986 §5.2.4)."""
+    found: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del found[max(1, len(found) - 1) :]
+        elif part != ".":
+            found.append(part)
+    return "/".join(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ def refuse_strangers_words(settings: Settings, facts: os.stat_result) -> None:
     grave = next((key for key in said if key in _GRAVE or key.startswith("api.")), None)
     if file is None or grave is None:
         return
-    if facts.st_mode & _OTHERS_WRITE or facts.st_uid not in (0, os.geteuid()):
+    if _others_write(facts):
         why = f"others may write {file}"
         hint = f"`chmod go-w {shlex.quote(str(file))}` if it is yours"
     elif folder := hostile(file):
@@ -59,8 +59,15 @@ def exposed(settings: Settings) -> Iterator[str]:
             continue  # the code that needs it reports it
         if (what, file) in secrets and (cure := _cure_of(file, facts)):
             yield f"others may read or replace {what} in {file}: {cure}"
+        elif (what, file) not in secrets and _others_write(facts):
+            cure = f"`chmod go-w {shlex.quote(str(file))}` if it is yours"
+            yield f"others may write {what} in {file}: {cure}"
         elif folder := hostile(file):
             yield f"others may replace {what} in {file}: {folder}"
+
+
+def _others_write(facts: os.stat_result) -> bool:
+    return bool(facts.st_mode & _OTHERS_WRITE) or facts.st_uid not in (0, os.geteuid())
 
 
 def _cure_of(file: Path, facts: os.stat_result) -> str:
@@ -88,7 +95,7 @@ def _secret_files(settings: Settings) -> Iterator[tuple[str, Path]]:
 
 
 def _believed_files(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """Those whose own mode is judged elsewhere, or that others may read."""
+    """Those that only have to be ours; who may read the secret is judged where it is used."""
     if settings.database_secret_file:
         yield "the secret of the job table", settings.database_secret_file
     if settings.fireworks.ca_bundle:
