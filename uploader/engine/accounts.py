@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uploader.core.errors import JobRefused, RemoteError
+from uploader.core.errors import RemoteError
 from uploader.core.job import UNKNOWN_ACCOUNT, Job
 from uploader.core.reasons import Code
 from uploader.core.verdict import Call, Verdict
@@ -35,28 +35,3 @@ def refuse_key_of_another(job: Job, control: Fireworks) -> None:
         f" folder with --account {owner}"
     )
     raise RemoteError(Verdict.BLOCKED, Call.VERIFY, message, hint=hint, code=Code.OTHER_ACCOUNT)
-
-
-def check_gone(job: Job, control: Fireworks) -> None:
-    """After one 404: is the model gone for its own account, and to another call, too?
-
-    Raises RemoteError as `refuse_key_of_another` does, or if the service cannot say now; JobRefused
-    (`model_gone`) if it shows the model: the row keeps that there is one, so a retry can go on.
-    """
-    refuse_key_of_another(job, control)
-    if not is_there(job, control):
-        return
-    message = "one call says that the model no longer exists on the service, another one shows it"
-    hint = f"`uploader retry {job.id}` asks again"
-    raise JobRefused(message, hint=hint, code=Code.MODEL_GONE)
-
-
-def is_there(job: Job, control: Fireworks) -> bool:
-    """Does the service show the model? Raises RemoteError if it does not say."""
-    try:
-        control.get(job.account, job.model_id)
-    except RemoteError as error:
-        if error.verdict is Verdict.ABSENT:
-            return False
-        raise
-    return True

@@ -1,12 +1,15 @@
-"""What ends an upload: the counts in a file's row, and the errors that follow from them."""
+"""What ends an upload: the counts in a file's row, a model that is gone, and the errors of both."""
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from uploader.core.errors import Corrupted, JobRefused, UploaderError
-from uploader.core.job import FileState
+from uploader.core.errors import Corrupted, JobRefused, RemoteError, UploaderError
+from uploader.core.job import FileState, Job
 from uploader.core.reasons import Code
+from uploader.core.verdict import Verdict
+from uploader.engine.accounts import refuse_key_of_another
+from uploader.remote.fireworks import Fireworks
 from uploader.store.held import Held
 
 MAX_MISMATCHES = 3
@@ -75,3 +78,28 @@ def forget_model(held: Held) -> JobRefused:
     """
     held.mark_deleted(_GONE)
     return model_gone()
+
+
+def check_gone(job: Job, control: Fireworks) -> None:
+    """After one 404: is the model gone for its own account, and to another call, too?
+
+    Raises RemoteError as `refuse_key_of_another` does, or if the service cannot say now; JobRefused
+    (`model_gone`) if it shows the model: the row keeps that there is one, so a retry can go on.
+    """
+    refuse_key_of_another(job, control)
+    if not is_there(job, control):
+        return
+    message = "one call says that the model no longer exists on the service, another one shows it"
+    hint = f"`uploader retry {job.id}` asks again"
+    raise JobRefused(message, hint=hint, code=Code.MODEL_GONE)
+
+
+def is_there(job: Job, control: Fireworks) -> bool:
+    """Does the service show the model? Raises RemoteError if it does not say."""
+    try:
+        control.get(job.account, job.model_id)
+    except RemoteError as error:
+        if error.verdict is Verdict.ABSENT:
+            return False
+        raise
+    return True

@@ -19,13 +19,12 @@ from uploader.core.remote_model import refuse_different
 from uploader.core.retry import Block, Decision, Fail, RetryAt, is_final
 from uploader.core.verdict import Verdict
 from uploader.engine.accounts import (
-    is_there,
     refuse_key_of_another,
     refuse_worker_of_another,
 )
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import PATIENCE_S, silent, slow
-from uploader.engine.endings import ModelUsedUp, forget_model, model_gone
+from uploader.engine.endings import ModelUsedUp, forget_model, is_there, model_gone
 from uploader.engine.leftovers import Ending
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources

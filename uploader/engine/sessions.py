@@ -15,9 +15,9 @@ from uploader.core.remote_model import RemoteModel
 from uploader.core.resumable import UploadUrl, UrlKind
 from uploader.core.upload import EXCHANGE_EVERY_S
 from uploader.core.verdict import Verdict
-from uploader.engine.accounts import check_gone
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
+from uploader.engine.endings import check_gone
 from uploader.remote.fireworks import Fireworks
 from uploader.runtime import Clock, StopToken
 

@@ -13,9 +13,8 @@ from uploader.core.job import Job
 from uploader.core.reasons import Code
 from uploader.core.remote_model import RemoteModel
 from uploader.core.verdict import Verdict
-from uploader.engine.accounts import check_gone
 from uploader.engine.context import WorkerContext
-from uploader.engine.endings import forget_model
+from uploader.engine.endings import check_gone, forget_model
 from uploader.remote.fireworks import Fireworks
 from uploader.runtime import StopToken
 from uploader.sources.reader import open_source
