@@ -22,9 +22,12 @@ from uploader.service.http.listen import certificate, written
 from uploader.service.http.site import Site
 from uploader.service.http.tokens import Keeper
 from uploader.settings.schema import Settings
+from uploader.store.database.answers import answering_within
 from uploader.store.jobs import Jobs
 
 _GRACE_S = 1
+#: Seconds that the job table has for an answer; its other errors take less.
+ANSWERS_S = 30.0
 #: Seconds between two lines of the web server itself.
 _RARELY_S = 60.0
 
@@ -97,4 +100,5 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
         server.should_exit = True
         await running
 
-    asyncio.run(until_ended())
+    with answering_within(ANSWERS_S):
+        asyncio.run(until_ended())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -42,6 +43,7 @@ _OS_CAUSES = {
 
 #: The threads that are within `store_errors`.
 _asking: set[int] = set()
+os.register_at_fork(after_in_child=_asking.clear)  # a child has none of these threads
 
 
 def asks(thread: int) -> bool:

@@ -30,6 +30,7 @@ from uploader.core.distribution import install
 from uploader.core.errors import UsageError
 from uploader.core.store_reasons import StoreCode
 from uploader.forks import OurDescriptor
+from uploader.store.database import answers
 from uploader.store.database.causes import REFUSED, Cause
 from uploader.store.database.moments import FIRST, LAST
 
@@ -178,6 +179,7 @@ def open_database(url: URL, lock_timeout_s: float) -> Engine:
     except ImportError:
         message = "a store in PostgreSQL needs its driver"
         raise UsageError(message, hint=install("postgresql")) from None
+    answers.bound(engine)
     _prepare(engine, lock_timeout_s)
     return engine
 

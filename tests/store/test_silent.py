@@ -1,0 +1,83 @@
+"""A PostgreSQL that keeps its connections and says nothing: whoever cannot wait gets an error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.soak.proxy import Proxy
+from uploader.core.errors import StoreError
+from uploader.core.store_reasons import StoreCode
+from uploader.store.database.answers import answering_within
+from uploader.store.database.dialect import open_engine
+from uploader.store.jobs import Jobs
+
+_DEADLINE_S = 30.0
+_SHORT_S = 3.0
+#: As many connections as one process has at most.
+_POOL = 15
+
+
+@pytest.fixture
+def way(postgresql_url: str) -> Iterator[tuple[Proxy, Jobs]]:
+    """A job table, and the way to it, which can be held up."""
+    port = postgresql_url.rpartition("/")[0].rpartition(":")[2]
+    proxy = Proxy(f"tcp://127.0.0.1:{port}")
+    url = postgresql_url.replace(f":{port}/", f":{proxy.port}/")
+    engine = open_engine(f"{url}?connect_timeout=2")
+    yield proxy, Jobs(engine)
+    engine.dispose()
+    proxy.close()
+
+
+def test_whoever_cannot_wait_gets_an_error_and_keeps_no_connection_from_others(
+    way: tuple[Proxy, Jobs],
+) -> None:
+    proxy, jobs = way
+    begun = threading.Barrier(_POOL)
+
+    def ask() -> str:
+        begun.wait(_DEADLINE_S)
+        try:
+            with answering_within(_SHORT_S):
+                jobs.last_event()
+        except StoreError as error:
+            return error.code
+        return ""
+
+    with ThreadPoolExecutor(_POOL) as pool:
+
+        def told() -> set[str]:
+            asked = [pool.submit(ask) for _ in range(_POOL)]
+            return {one.result(_DEADLINE_S) for one in asked}
+
+        assert told() == {""}
+        proxy.flowing.clear()
+        try:
+            assert told() == {StoreCode.UNREACHABLE.value}
+        finally:
+            proxy.flowing.set()
+        assert told() == {""}
+
+
+_FORKED = """
+import os, threading
+from uploader.store.database import dialect
+with dialect.store_errors():
+    child = os.fork()
+    if child == 0:
+        os._exit(dialect.is_asked() or dialect.asks(threading.get_ident()))
+    print(os.waitpid(child, 0)[1], dialect.is_asked())
+"""
+
+
+def test_a_child_that_is_forked_while_the_store_is_asked_asks_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _FORKED], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["0", "True"]

@@ -1,0 +1,60 @@
+"""For how long an answer of PostgreSQL is waited for: without an end, or for so many seconds.
+
+A server that is stopped, or a proxy that has forgotten a connection, keeps it open and is silent.
+Whoever asks little, and is asked by many, takes it for lost; then the next one gets another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from sqlalchemy import Engine, event
+
+from uploader.runtime import SystemClock
+
+_CLOCK = SystemClock()
+_WITHIN_S: ContextVar[float | None] = ContextVar("answering_within", default=None)
+
+
+@contextlib.contextmanager
+def answering_within(seconds: float) -> Iterator[None]:
+    """As long as this lasts, a connection without an answer for ``seconds`` counts as lost.
+
+    Also for threads and tasks that are begun meanwhile, as long as they live.
+    """
+    token = _WITHIN_S.set(seconds)
+    try:
+        yield
+    finally:
+        _WITHIN_S.reset(token)
+
+
+def bound(engine: Engine) -> None:
+    """Let every connection of ``engine`` obey `answering_within`."""
+    from psycopg import Connection, OperationalError  # noqa: PLC0415 - few have it
+
+    class Bounded(Connection[Any]):
+        def wait(self, gen: Any, *how: Any, **more: Any) -> Any:
+            within_s = _WITHIN_S.get()
+            waited = gen if within_s is None else self._in_time(gen, within_s)
+            return super().wait(waited, *how, **more)
+
+        def _in_time(self, gen: Any, within_s: float) -> Generator[Any, Any, Any]:
+            ends_s = _CLOCK.boot_s() + within_s
+            try:
+                wish = next(gen)
+                while True:
+                    ready = yield wish  # nothing may be ready: it is asked now and then
+                    if not ready and _CLOCK.boot_s() >= ends_s:
+                        self.pgconn.finish()
+                        raise OperationalError("the server has not answered in time")
+                    wish = gen.send(ready)
+            except StopIteration as end:
+                return end.value
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_dialect: Any, _record: Any, words: Any, options: Any) -> Any:
+        return Bounded.connect(*words, **options)
