@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tests.engine.conftest import GRANULE, Lab
+from uploader.core.errors import NoThread
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.resumable import SESSION_LIFE_S
@@ -196,15 +197,23 @@ def test_one_that_the_service_refuses_to_end_is_told_and_keeps_nobody(lab: Lab, 
 
 
 @some_ways
-def test_one_that_is_older_than_any_lives_is_not_asked_about(lab: Lab, then: _Way) -> None:
+@pytest.mark.parametrize("status", [200, 503, 400])
+def test_one_that_is_older_than_any_lives_is_asked_about_once(
+    lab: Lab, then: _Way, status: int
+) -> None:
+    """The clock may have been set ahead."""
     interrupted(lab)
     job_id = then(lab)
+    lab.only = frozenset({job_id})
     lab.sim.suspend(SESSION_LIFE_S)
+    if status != 200:
+        refuse(lab, status)
     asked = asked_to_end(lab)
     lab.run()
     lab.assert_ready(job_id)
-    assert asked == []
+    assert len(asked) == len(FILES)
     assert "left_open" not in lab.kinds(job_id)
+    assert left(lab) == 0
 
 
 @some_ways
@@ -289,8 +298,42 @@ def test_a_service_that_is_down_is_not_asked_about_all_of_them_again_and_again(l
     assert 0 < len(asked) <= 10 * lab.job().attempts
 
 
+def test_several_of_them_are_ended_at_once(lab: Lab) -> None:
+    many = 24
+    old = interrupted(lab, **{f"f{number:02}_bin": 2 * GRANULE for number in range(many)})
+    rescanned(lab)
+    lab.world.script.add([{"on": "cancel", "do": "latency", "seconds": 2.0, "times": 0}])
+    asked_s: list[float] = []
+    lab.boundary = lambda name: (
+        asked_s.append(lab.clock.boot_s()) if name == "cancel before" else None
+    )
+    lab.run()
+    lab.assert_ready()
+    assert len(asked_s) == many
+    assert all(session.gone for session in old)
+    assert max(asked_s) - min(asked_s) < many * 2.0 / 4
+
+
+def test_without_another_thread_they_are_ended_one_after_the_other(lab: Lab) -> None:
+    old = interrupted(lab)
+    rescanned(lab)
+    usual, refused = lab.spawn, list[str]()
+
+    def spawn(name: str, run: Callable[[], None]) -> None:
+        if name.endswith(" leftovers"):
+            refused.append(name)
+            raise NoThread("no thread can be started")
+        usual(name, run)
+
+    lab.spawn = spawn
+    lab.run()
+    lab.assert_ready()
+    assert refused
+    assert all(session.gone for session in old)
+
+
 def test_a_job_with_many_of_them_lets_others_have_its_turn(lab: Lab) -> None:
-    interrupted(lab, **{f"f{number:02}_bin": 2 * GRANULE for number in range(8)})
+    interrupted(lab, **{f"f{number:02}_bin": 2 * GRANULE for number in range(40)})
     rescanned(lab)
     lab.world.script.add([{"on": "cancel", "do": "latency", "seconds": 25.0, "times": 0}])
     lab.max_jobs = 1
@@ -336,7 +379,10 @@ def test_a_job_of_another_model_or_service_ends_none_of_them(lab: Lab) -> None:
     assert left(lab) == 2
 
 
-def test_what_is_too_old_is_forgotten_though_nobody_sends_to_its_model(lab: Lab) -> None:
+def test_what_is_too_old_is_forgotten_though_nobody_sends_to_its_model(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploader.store.leftovers._MOST_OLD", 0)
     interrupted(lab)
     failed(lab)
     lab.jobs.remove(1, lab.clock.now())

@@ -195,19 +195,33 @@ def test_a_job_is_told_of_none_of_another_model(
     assert another().take_name("acme") == []
 
 
-@pytest.mark.parametrize(("age", "count"), [(LIFE, 0), (LIFE - timedelta(hours=1), 1)])
-def test_one_that_is_older_than_any_lives_is_of_no_account(
+@pytest.mark.parametrize(
+    ("age", "is_over"), [(LIFE, True), (LIFE - timedelta(hours=1), False), (100 * LIFE, True)]
+)
+def test_of_one_that_is_older_than_any_lives_that_is_told(
     jobs: Jobs,
     clock: Hands,
     opened: Open,
     another: Callable[..., Held],
     age: timedelta,
-    count: int,
+    *,
+    is_over: bool,
 ) -> None:
     job_id = opened()
     clock.at = NOW + age
     jobs.remove(job_id, clock.at)
-    assert len(uris(another().take_name("acme"))) == count
+    assert [one.is_over for one in another().take_name("acme") or ()] == [is_over]
+
+
+def test_so_many_that_are_over_are_kept_and_no_more(
+    engine: Engine, jobs: Jobs, clock: Hands, opened: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("uploader.store.leftovers._MOST_OLD", 2)
+    for number in range(4):
+        job_id = opened(f"m-{number}")
+        clock.at += LIFE
+        jobs.remove(job_id, clock.at)
+    assert left(engine) == 2
 
 
 def test_they_are_told_in_portions_and_a_session_is_secret(

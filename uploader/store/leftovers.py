@@ -18,6 +18,7 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
+    func,
     insert,
     not_,
     or_,
@@ -44,6 +45,8 @@ _PORTION = 500
 #: A job that was cancelled longer ago, and is not being cleaned up after, has no worker for that.
 _CLEANED_WITHIN = timedelta(seconds=60)
 _LIFE = timedelta(seconds=SESSION_LIFE_S)
+#: So many are kept although they have ended by themselves: the clock may have been set ahead.
+_MOST_OLD = 10_000
 _NAMED = (jobs.c.base_url, jobs.c.account, jobs.c.model_id)
 _KEPT = (files.c.path, files.c.session_uri, files.c.session_at, files.c.address_seal)
 #: What is read of a leftover: not its time, which somebody else may have written, too.
@@ -62,6 +65,8 @@ class Leftover:
     job_id: int
     path: str
     session: SessionUri = field(repr=False)
+    #: Has it ended by itself, unless the clock was set ahead?
+    is_over: bool = False
 
 
 def has_sessions() -> ColumnElement[bool]:
@@ -75,7 +80,7 @@ def has_sessions() -> ColumnElement[bool]:
 def leave(transaction: Transaction, *which: ColumnElement[bool]) -> None:
     """The sessions of those files become leftovers; the caller erases them from their rows.
 
-    Those that have ended by themselves are forgotten, whatever they were for.
+    Those that have ended by themselves are forgotten, whatever they were for, once there are many.
     """
     found = (
         select(files.c.job_id, *_NAMED, *_KEPT)
@@ -85,8 +90,13 @@ def leave(transaction: Transaction, *which: ColumnElement[bool]) -> None:
     )
     columns = ["job_id", *(column.name for column in (*_NAMED, *_KEPT))]
     transaction.run(insert(leftovers).from_select(columns, found))
-    is_over = leftovers.c.session_at <= transaction.now - _LIFE
-    transaction.run(delete(leftovers).where(is_over))
+    newest = select(func.max(leftovers.c.id)).scalar_subquery()
+    is_many = leftovers.c.id <= newest - _MOST_OLD
+    transaction.run(delete(leftovers).where(_is_over(transaction), is_many))
+
+
+def _is_over(transaction: Transaction) -> ColumnElement[bool]:
+    return leftovers.c.session_at <= transaction.now - _LIFE
 
 
 def leave_all(transaction: Transaction, job_ids: Sequence[int]) -> None:
@@ -138,12 +148,11 @@ def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Lef
     And how many were forgotten, because they have no seal, or are none that this program writes.
     """
     query = (
-        select(*_TOLD)
+        select(*_TOLD, _is_over(transaction).label("is_over"))
         .where(
             leftovers.c.base_url == job.base_url,
             leftovers.c.account == account,
             leftovers.c.model_id == job.model_id,
-            leftovers.c.session_at > transaction.now - _LIFE,
         )
         .order_by(leftovers.c.id)
         .limit(_PORTION)
@@ -171,7 +180,7 @@ def _leftover_of(transaction: Transaction, row: Row[Any]) -> Leftover:
     check_plain(row.path)
     if not transaction.seal.holds(row.job_id, row.path, row.session_uri, row.address_seal):
         raise ValueError("a session's address has no seal")
-    return Leftover(row.id, row.job_id, row.path, SessionUri(row.session_uri))
+    return Leftover(row.id, row.job_id, row.path, SessionUri(row.session_uri), bool(row.is_over))
 
 
 def forget(transaction: Transaction, ids: Sequence[int]) -> None:
