@@ -18,9 +18,6 @@ _MOUNTS = Path("/proc/mounts")
 #: With the device of each, which is the same wherever it is mounted.
 _DEVICES = Path("/proc/self/mountinfo")
 
-#: In the path of a ConfigMap on its node.
-_CONFIG_MAP = "/volumes/kubernetes.io~configmap/"
-
 #: File systems on disks of this machine.
 LOCAL = frozenset(
     {
@@ -94,6 +91,13 @@ BAD = frozenset(
     }
 )
 
+#: File systems that can only be read.
+_IMAGES = frozenset({"cramfs", "erofs", "iso9660", "romfs", "squashfs"})
+#: Of those on disks of this machine, the ones whose files no other file system shows.
+_OWN_FILES = LOCAL - {"overlay"}
+#: In the path of a ConfigMap on its node.
+_CONFIG_MAP = "/volumes/kubernetes.io~configmap/"
+
 
 def refuse_bad(path: Path, mounts: Path = _MOUNTS) -> None:
     """Raises UsageError if ``mounts`` says that a database at ``path`` would break.
@@ -147,9 +151,11 @@ def far_devices(devices: Path = _DEVICES) -> Callable[[str], str]:
 def nobody_writes(folder: Path, devices: Path = _DEVICES) -> bool:
     """Can no process change what is in ``folder``, by whatever mount?
 
-    The file system itself is read-only then, or Kubernetes has handed in a ConfigMap, which only
-    the node's root can reach. That the mount is read-only is not enough: `ProtectSystem` of
-    systemd and `podman -v …:ro` make it so for one service. If the system has no list: no.
+    It is on an image that cannot be written then, or on a disk of this machine that is read-only
+    wherever it is mounted, or in a ConfigMap of Kubernetes, which only the node's root can reach.
+    That the mount is read-only is not enough: `ProtectSystem` of systemd and `podman -v …:ro` make
+    it so for one service. Nor is it for what shows files of elsewhere, such as an overlay or a
+    file server. If the system has no list: no.
     """
     words = [line for line in _lines(devices) if "-" in line] if devices.is_file() else []
     return _at(str(folder.resolve()), ((_unescaped(line[4]), _fixed(line)) for line in words)) != ""
@@ -158,7 +164,8 @@ def nobody_writes(folder: Path, devices: Path = _DEVICES) -> bool:
 def _fixed(line: list[str]) -> str:
     """Why nobody changes what is mounted; empty if somebody may."""
     root, options, options_of_all = line[3], line[5].split(","), line[-1].split(",")
-    if "ro" in options_of_all:
+    kind = line[line.index("-") + 1]
+    if kind in _IMAGES or (kind in _OWN_FILES and "ro" in options_of_all):
         return "read-only"
     return "ConfigMap" if "ro" in options and _CONFIG_MAP in root else ""
 

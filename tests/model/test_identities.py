@@ -125,6 +125,23 @@ def test_a_folder_stands_for_the_files_in_it(home: Path, silence: threading.Even
     assert not private.hold(identity(home.parent))
 
 
+def test_a_link_to_a_silent_disk_hides_no_other_file_of_a_private_folder(
+    home: Path, tmp_path: Path, silence: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(identities, "_FIRST_S", 0.2)
+    private = tmp_path / "private"
+    private.mkdir()
+    for name in "adgjmpsvy":
+        (private / name).write_text("k")
+        (private / f"{name}~").symlink_to(home / "key")
+    silence.clear()
+    known = Identities([private])
+    until_s = SystemClock().boot_s() + 30
+    for name in "adgjmpsvy":
+        while not known.hold(identity(private / name)):
+            assert SystemClock().boot_s() < until_s
+
+
 def test_a_file_that_is_made_anew_is_known_again(home: Path) -> None:
     private = Private((home / "key", home / "absent"))
     before = (home / "key").stat()

@@ -139,6 +139,10 @@ POD = "/var/lib/kubelet/pods/1b2c/volumes"
     ("line", "taken"),
     [
         (f"21 20 8:1 / {HERE} ro - squashfs /dev/loop0 ro,errors=continue", True),
+        (f"21 20 8:1 / {HERE} ro shared:2 master:1 - ext4 /dev/sdb1 ro", True),
+        (f"21 20 8:1 / {HERE} ro - overlay overlay ro,lowerdir=/low:/lower", False),
+        (f"21 20 8:1 / {HERE} ro - nfs4 server:/export ro,vers=4.2", False),
+        (f"21 20 8:1 / {HERE} ro - fuse.sshfs me@there: ro,user_id=0", False),
         (f"21 20 8:1 {POD}/kubernetes.io~configmap/it {HERE} ro - ext4 /dev/sda1 rw", True),
         (f"21 20 8:1 {POD}/kubernetes.io~configmap/it {HERE} rw - ext4 /dev/sda1 rw", False),
         (f"21 20 8:1 {POD}/kubernetes.io~empty-dir/it {HERE} ro - ext4 /dev/sda1 rw", False),

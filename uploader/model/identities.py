@@ -12,7 +12,7 @@ import math
 import os
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -87,10 +87,12 @@ class _Place:
         return self._known
 
     def _look(self) -> None:
-        try:
-            self._known = frozenset(_identities_at(self._path))
-        except OSError:
-            self._known = frozenset()
+        known = set[Identity]()
+        with contextlib.suppress(OSError):
+            for identity in _identities_at(self._path):
+                known.add(identity)
+                self._known |= {identity}  # what comes next may never answer
+        self._known = frozenset(known)
         self._spoke = True
         self._answered.set()
 
@@ -98,13 +100,18 @@ class _Place:
 def _identities_at(path: Path) -> Iterator[Identity]:
     facts = os.stat(path)  # noqa: PTH116 - as `fstat`, with which it is compared
     yield facts.st_dev, facts.st_ino
-    if not stat.S_ISDIR(facts.st_mode):
-        return
-    with files.listed(path, _MOST) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):  # it is gone, or a link that leads nowhere
-                found = os.stat(entry.path)  # noqa: PTH116
-                yield found.st_dev, found.st_ino
+    if stat.S_ISDIR(facts.st_mode):
+        with files.listed(path, _MOST) as entries:
+            found = [entry.path for entry in entries]
+        yield from _all_of(os.lstat, found)  # a link may lead to another disk
+        yield from _all_of(os.stat, found)
+
+
+def _all_of(ask: Callable[[str], os.stat_result], paths: Iterable[str]) -> Iterator[Identity]:
+    for path in paths:
+        with contextlib.suppress(OSError):  # it is gone, or a link that leads nowhere
+            facts = ask(path)
+            yield facts.st_dev, facts.st_ino
 
 
 #: Those of this process that somebody asks about, or whose disk has not answered yet. A child has
