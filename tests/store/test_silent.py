@@ -13,6 +13,8 @@ import pytest
 from tests.soak.proxy import Proxy
 from uploader.core.errors import StoreError
 from uploader.core.store_reasons import StoreCode
+from uploader.runtime import SystemClock
+from uploader.store import wait
 from uploader.store.database.answers import answering_within
 from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
@@ -63,6 +65,22 @@ def test_whoever_cannot_wait_gets_an_error_and_keeps_no_connection_from_others(
         finally:
             proxy.flowing.set()
         assert told() == {""}
+
+
+def test_a_wait_with_an_end_has_one_though_the_job_table_is_silent(
+    way: tuple[Proxy, Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wait, "_ANSWERS_S", 1.0)
+    proxy, jobs = way
+    assert jobs.last_event() == 0
+    proxy.flowing.clear()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            waits = pool.submit(wait.wait_for, jobs, [1], SystemClock(), 0.5)
+            with pytest.raises(StoreError):
+                waits.result(_DEADLINE_S)
+        finally:
+            proxy.flowing.set()
 
 
 _FORKED = """

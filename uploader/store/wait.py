@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from uploader.core.errors import WaitTimedOut
 from uploader.core.job import Job, Status
 from uploader.runtime import Clock
+from uploader.store.database.answers import answering_within
 
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs  # SQLAlchemy is slow to import
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 #: A wait ends in these: only a human can move the job on. A paused job was paused on purpose.
 ENDS = (Status.DONE, Status.FAILED, Status.BLOCKED, Status.CANCELLED)
 
+_ANSWERS_S = 10.0
 _POLL_S = 1.0
 
 
@@ -28,8 +30,22 @@ def wait_for(
 ) -> list[Job]:
     """The jobs as they ended; ``show`` is called with them about once a second.
 
-    Raises WaitTimedOut after ``timeout_s`` seconds, NotFound, StoreError.
+    Raises WaitTimedOut after ``timeout_s`` seconds, NotFound; StoreError, also if PostgreSQL has
+    not answered for as long, or for ten seconds if that is longer.
     """
+    if timeout_s is None:
+        return _ended(jobs, ids, clock, None, show)
+    with answering_within(max(timeout_s, _ANSWERS_S)):
+        return _ended(jobs, ids, clock, timeout_s, show)
+
+
+def _ended(
+    jobs: Jobs,
+    ids: Sequence[int],
+    clock: Clock,
+    timeout_s: float | None,
+    show: Callable[[Sequence[Job]], None],
+) -> list[Job]:
     never, began_s = threading.Event(), clock.boot_s()
     while True:
         found = _these(jobs, ids)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator
 from contextvars import ContextVar
-from typing import Any
-
-from sqlalchemy import Engine, event
+from typing import TYPE_CHECKING, Any
 
 from uploader.runtime import SystemClock
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine  # slow to import
 
 _CLOCK = SystemClock()
 _WITHIN_S: ContextVar[float | None] = ContextVar("answering_within", default=None)
@@ -35,6 +36,7 @@ def answering_within(seconds: float) -> Iterator[None]:
 def bound(engine: Engine) -> None:
     """Let every connection of ``engine`` obey `answering_within`."""
     from psycopg import Connection, OperationalError  # noqa: PLC0415 - few have it
+    from sqlalchemy import event  # noqa: PLC0415 - the engine has loaded it
 
     class Bounded(Connection[Any]):
         def wait(self, gen: Any, *how: Any, **more: Any) -> Any:
