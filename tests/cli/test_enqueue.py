@@ -82,6 +82,24 @@ def test_the_done_job_is_the_same_job_too(
     assert "no worker" not in answer.err
 
 
+def replace_alike(path: Path) -> None:
+    """By another file of the same name, size and time."""
+    facts, fresh = path.stat(), path.with_name("fresh")
+    fresh.write_bytes(path.read_bytes())
+    os.utime(fresh, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    fresh.rename(path)
+
+
+def overwrite_alike(path: Path) -> None:
+    """In place, until a kernel's time has gone on; its own time is put back."""
+    facts = path.stat()
+    while path.stat().st_ctime_ns == facts.st_ctime_ns:
+        path.write_bytes(path.read_bytes())
+        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert path.stat().st_ino == facts.st_ino
+
+
+@pytest.mark.parametrize("replaces", [replace_alike, overwrite_alike])
 @pytest.mark.parametrize("local", [True, False])
 def test_a_done_job_whose_files_were_replaced_says_that_it_compared_no_bytes(
     uploader: Command,
@@ -89,10 +107,11 @@ def test_a_done_job_whose_files_were_replaced_says_that_it_compared_no_bytes(
     sql: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
     local: bool,
+    replaces: Callable[[Path], None],
 ) -> None:
     monkeypatch.setattr(mounts, "is_local", lambda _: local)
     uploader("enqueue", model)
-    replace_alike(model / "config.json")
+    replaces(model / "config.json")
     assert "been replaced since" not in uploader("enqueue", model).err, "the worker will look"
     sql("UPDATE jobs SET status = 'done', stage = 'ready'")
     for words in (("enqueue", model), ("upload", model)):
@@ -114,14 +133,6 @@ def test_a_done_job_of_a_snapshot_says_nothing_of_the_copies_in_it(
     assert first.code == 0, first.err
     sql("UPDATE jobs SET status = 'done', stage = 'ready'")
     assert "been replaced since" not in uploader("enqueue", model, "--snapshot", "hardlink").err
-
-
-def replace_alike(path: Path) -> None:
-    """By another file of the same name, size and time."""
-    facts, fresh = path.stat(), path.with_name("fresh")
-    fresh.write_bytes(path.read_bytes())
-    os.utime(fresh, ns=(facts.st_atime_ns, facts.st_mtime_ns))
-    fresh.rename(path)
 
 
 def test_every_option_reaches_the_job(uploader: Command, home: Path) -> None:
