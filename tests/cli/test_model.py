@@ -140,6 +140,21 @@ def test_a_model_that_a_job_works_on_is_not_deleted(
     assert uploader("model", "delete", "accounts/sandbox/models/ours", "--yes").code == 0
 
 
+def test_whoever_deletes_the_model_of_a_job_that_is_done_is_told_how_to_send_it_again(
+    uploader: Command, service: Sandbox, model: Path, sql: Callable[[str], None]
+) -> None:
+    """What the service confirmed last was READY: the job stays done, and would be found again."""
+    words = ("enqueue", model, "--model-id", "ours", "--account", "sandbox")
+    uploader(*words)
+    sql("UPDATE jobs SET status = 'done', stage = 'ready', model_exists = 1")
+    stands(service, "ours")
+    deleted = uploader("model", "delete", "ours", "--yes")
+    assert (deleted.code, "`uploader remove 1`" in " ".join(deleted.err.split())) == (0, True)
+    assert uploader(*words).out == "1\n"
+    assert uploader("remove", "1").code == 0
+    assert uploader(*words).out == "2\n"
+
+
 def test_what_is_not_the_name_of_a_model_is_refused(uploader: Command, service: Sandbox) -> None:
     assert service.world.models == {}
     assert uploader("model", "show", "../../x").code == 2

@@ -21,6 +21,7 @@ from uploader.cli.terminal import (
     out_json,
     out_table,
     print_note,
+    print_note_wrapped,
     width,
 )
 from uploader.core.errors import UsageError, VerbRefused
@@ -182,7 +183,8 @@ def delete(
     with _asked(settings) as (service, own), wiring.Store(settings) as store:
         account, model_id = _named(name, own)
         whole = f"accounts/{account}/models/{model_id}"
-        for job in _of_model(store.find(), account, model_id):
+        made_by = _of_model(store.find(), account, model_id)
+        for job in made_by:
             if job.status in _GOING_ON:
                 hint = f"`uploader cancel {job.id} --delete-remote` ends both"
                 raise VerbRefused(f"job {job.id} still works on {whole}", hint=hint)
@@ -190,6 +192,11 @@ def delete(
         meant = yes or _is_meant(f"{whole} is {found.state}. Delete it, with its files?")
         if meant:
             service.delete(account, model_id)
+            for job in (job for job in made_by if job.status is Status.DONE):
+                print_note_wrapped(
+                    f"job {job.id} made it and stays done: run `uploader remove {job.id}` before"
+                    " you enqueue its folder again, or nothing is sent"
+                )
     if as_json:
         document: ModelDeletedDocument = {
             "schema": "uploader.model_deleted/1",
