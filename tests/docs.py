@@ -109,6 +109,7 @@ def reasons() -> str:
         "The account needs a human": Status.BLOCKED,
         "This job needs a human": Status.FAILED,
         "A command is refused, or a worker stops": None,
+        "A cancelled job has left something open": Status.CANCELLED,
     }
     parts = [
         f"## {number}. {title}\n{_LEADS[leads_to]}\n\n{_codes(leads_to)}"
@@ -127,6 +128,7 @@ _LEADS = {
     Status.BLOCKED: "The job is `blocked` until its cause is gone: see [life.md](life.md) §6.",
     Status.FAILED: "The job is `failed`: `uploader explain JOB` says what to do.",
     None: "No job changes its status.",
+    Status.CANCELLED: "The job stays `cancelled`; a worker tries again after `not_before`.",
 }
 
 

@@ -9,9 +9,10 @@ import pytest
 from sqlalchemy import func, select
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader.core.job import Stage
+from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.resumable import SESSION_LIFE_S
+from uploader.core.why import sentences
 from uploader.engine.leftovers import CLEANING_S
 from uploader.store.held import Held
 from uploader.store.tables import leftovers
@@ -118,6 +119,9 @@ def test_a_model_that_is_not_deleted_keeps_no_session_open(lab: Lab, status: int
     lab.run()
     assert left(lab, cancelled) == 0
     is_over = status == 400
+    reason = lab.job(cancelled).reason
+    assert (reason is None) == is_over
+    assert is_over or (reason and "503" in reason.message)
     assert ("left_open" in lab.kinds(cancelled)) == ("closed" in lab.kinds(cancelled)) == is_over
     assert lab.job(cancelled).delete_on_cancel == (not is_over)
 
@@ -154,6 +158,7 @@ def test_a_model_that_a_later_job_makes_its_own_is_not_deleted(lab: Lab, fault: 
     lab.assert_ready(later)
     assert ("model_kept" in lab.kinds(cancelled)) == (fault in ("503", "403"))
     assert not lab.job(cancelled).delete_on_cancel
+    assert lab.job(cancelled).reason is None
 
 
 @pytest.mark.parametrize("lost", [0, 1])
@@ -170,6 +175,9 @@ def test_the_key_of_another_account_deletes_nothing_and_the_right_one_does_later
     assert left(lab, cancelled) == 0
     assert lab.job(cancelled).delete_on_cancel
     assert "closed" not in lab.kinds(cancelled)
+    reason = lab.job(cancelled).reason
+    assert reason
+    assert "account" in reason.hint, "who reads it has something to do"
     lab.world.config.account_id = own
     lab.run_until(lambda: "closed" in lab.kinds(cancelled))
     assert lab.world.report()["models"] == {}
@@ -255,3 +263,61 @@ def test_a_service_that_is_down_is_not_asked_about_all_sessions_again_and_again(
     lab.boundary = lambda name: asked.append(name) if name == "cancel before" else None
     lab.run_until(lab.passed(595.0))
     assert 0 < len(asked) <= 10 * 10, "ten a minute"
+
+
+# -- a worker until idle ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"do": "reset-before"}, "failed"),
+        ({"do": "status", "status": 503}, "503"),
+        ({"do": "middle-box", "status": 403}, "403"),
+    ],
+    ids=["no answer", "503", "proxy"],
+)
+def test_until_idle_no_session_that_cannot_be_ended_now_is_waited_for(
+    lab: Lab, fault: dict[str, Any], said: str
+) -> None:
+    """The job says so, once, and when it is tried again; a later worker does."""
+    (cancelled,) = given_up(lab, "one", delete_remote=True)
+    lab.world.script.add([{"on": "cancel", "times": 0, **fault}])
+    began_s = lab.clock.boot_s()
+    lab.run()
+    assert lab.clock.boot_s() - began_s < CLEANING_S
+    assert left(lab, cancelled) == len(FILES)
+    assert lab.world.report()["models"] == {}, "neither waits for the other"
+    job = lab.job(cancelled)
+    assert job.reason
+    assert (job.status, job.reason.code) == (Status.CANCELLED, "cleaning_up")
+    assert said in job.reason.message
+    told = " ".join(sentences(job, lab.jobs.files(cancelled), job.base_url, lab.clock.now()))
+    assert job.reason.message in told
+    assert "A worker tries again after" in told
+    lab.run()  # it is too early for another try
+    lab.sim.suspend(3600.0)
+    lab.run()
+    assert left(lab, cancelled) == len(FILES)
+    assert lab.kinds(cancelled).count("retrying") == 1
+    lab.world.script.clear()
+    lab.sim.suspend(3600.0)
+    lab.run()
+    assert left(lab, cancelled) == 0
+    assert "closed" in lab.kinds(cancelled)
+    assert lab.job(cancelled).reason is None
+
+
+def test_what_has_ended_by_itself_is_no_longer_told_of_whoever_else_looks_at_it_first(
+    lab: Lab,
+) -> None:
+    (cancelled,) = given_up(lab, "one")
+    lab.world.script.add([{"on": "cancel", "do": "status", "status": 503, "times": 0}])
+    lab.run()
+    lab.sim.suspend(SESSION_LIFE_S)
+    other = lab.enqueue(lab.model("other"))
+    lab.jobs.apply(other, Verb.CANCEL, lab.clock.now())
+    lab.jobs.remove(other, lab.clock.now())
+    lab.run()
+    assert lab.job(cancelled).reason is None
+    assert "closed" in lab.kinds(cancelled)

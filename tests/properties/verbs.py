@@ -35,6 +35,7 @@ WRITES: dict[str, Write] = {
     "take_name": lambda held, _: held.take_name("acme"),
     "leave_sessions": lambda held, _: held.leave_sessions(),
     "end_model": lambda held, _: held.end_model(),
+    "clean_up_after": lambda held, now: held.clean_up_after(soon(now), REASON),
     "close": lambda held, _: held.close(),
     "add_event": lambda held, _: held.add_event(EventKind.LEFT_OPEN, "something"),
     "release": lambda held, _: held.release(),

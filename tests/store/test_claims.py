@@ -18,6 +18,7 @@ from uploader.store.jobs import Jobs
 from uploader.store.tables import jobs as jobs_table
 
 LATER = NOW + timedelta(seconds=5)
+REASON = Reason("cleaning_up", "503")
 ALL = tuple(Stage)
 
 
@@ -187,11 +188,14 @@ def test_a_cancelled_job_is_claimed_until_nothing_is_left_open(
     again = claims.claim_cancelled("w", BASE_URL, 60)
     assert again
     assert again.job.delete_on_cancel == (left_open == "model")
-    again.wait_until(LATER)
+    again.clean_up_after(LATER, REASON)
     again.release()
     assert claims.claim_cancelled("w", BASE_URL, 60) is None
+    assert not claims.any_open(BASE_URL)
+    assert jobs.job(held.job.id).reason == REASON
 
     clock.at = LATER
+    assert claims.any_open(BASE_URL)
     last = claims.claim_cancelled("w", BASE_URL, 60)
     assert last
     last.close()

@@ -64,6 +64,7 @@ FILES: dict[str, Write] = {
 CLOSED: dict[str, Write] = {
     "leave_sessions": lambda held: held.leave_sessions(),
     "end_model": lambda held: held.end_model(),
+    "clean_up_after": lambda held: held.clean_up_after(LATER, REASON),
     "close": lambda held: held.close(),
 }
 ALL = TRANSITIONS | FACTS | FILES | CLOSED

@@ -138,12 +138,17 @@ def test_what_is_ended_by_another_job_ends_the_cleaning_up_of_a_cancelled_one(
 ) -> None:
     cancelled = opened()
     jobs.apply(cancelled, Verb.CANCEL, NOW)
+    at_first = claims.claim_cancelled("worker", BASE_URL, 60)
+    assert at_first
+    at_first.clean_up_after(NOW + timedelta(days=1), Reason("cleaning_up", "503"))
+    at_first.release()
     held = another()
     found = held.take_name("acme")
     assert found
     held.end_leftovers([], [(found[0], "405")])
     assert held.take_name("acme") == []
     assert left(engine) == 0
+    assert jobs.job(cancelled).reason is None
     assert claims.claim_cancelled("worker", BASE_URL, 60) is None
     assert [event.kind for event in jobs.events(cancelled)][-1] == "closed"
     told = jobs.events(held.job.id)[-1]

@@ -370,6 +370,15 @@ class Code(Coded):
         "check its URL or command, its secret, and what it says itself",
     )
 
+    # -- the job was cancelled ---------------------------------------------------------------
+
+    CLEANING_UP = (
+        "cleaning_up",
+        Status.CANCELLED,
+        "What the job left open on the service could not be ended yet.",
+        "a worker tries again by itself; a session also ends without that, within a week",
+    )
+
     # -- never shown: control flow ---------------------------------------------------------
 
     LEASE_LOST = (

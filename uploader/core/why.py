@@ -139,6 +139,8 @@ def _waits_for(job: Job, base_url: str, now: datetime) -> Iterator[str]:
     skipped = job.base_url != base_url and job.status in OPEN_STATUSES
     if why := (_elsewhere(job) if skipped else _why(job, now)):
         yield f"Why: {why.rstrip('.')}."
+    if job.status is Status.CANCELLED and job.reason and job.not_before and waits(job, now):
+        yield f"A worker tries again after {timestamp(job.not_before)}."
     if job.status is not Status.ACTIVE or deserted(job) or skipped:
         return
     if job.lease is not None:

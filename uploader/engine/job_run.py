@@ -186,7 +186,7 @@ class JobRun:
         if ending.error is not None:
             failures = self._job.failures + 1
             decision = self._context.decide(ending.error, failures, self._job.id)
-            why = f"{code.meaning.removesuffix('.')}: {decision.reason.message}"
+            why = _because(code, decision)
             if isinstance(decision, RetryAt):
                 self.held.retry_at(decision.at, Reason(code, why, decision.reason.hint))
                 return False
@@ -304,14 +304,20 @@ class JobRun:
         if isinstance(decision, Fail):
             self.held.close(decision.reason.message)
         else:
-            wait = timedelta(seconds=self._context.limits.backoff.max_s)
-            self.held.wait_until(self._context.clock.now() + wait)
+            code, wait = Code.CLEANING_UP, timedelta(seconds=self._context.limits.backoff.max_s)
+            hint = decision.reason.hint if isinstance(decision, Block) else code.hint
+            reason = Reason(code, _because(code, decision), hint)
+            self.held.clean_up_after(self._context.clock.now() + wait, reason)
 
     def _release(self) -> None:
         try:
             self.held.release()
         except (LeaseLost, StoreError) as end:
             _log.debug("job %d: %s", self._job.id, end.message)
+
+
+def _because(code: Code, decision: Decision) -> str:
+    return f"{code.meaning.removesuffix('.')}: {decision.reason.message}"
 
 
 def _waited_for_disk(job: Job) -> bool:

@@ -8,17 +8,13 @@ from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     Engine,
-    ScalarSelect,
     Select,
     TextClause,
     and_,
-    bindparam,
     case,
     exists,
-    func,
     or_,
     select,
     true,
@@ -36,6 +32,16 @@ from uploader.store.aside import Aside, Write, check_is_about_rows
 from uploader.store.believed import Looked, believed, look_at_files
 from uploader.store.blank import NO_LEASE
 from uploader.store.database import dialect
+from uploader.store.due import (
+    CANCELLED,
+    DUE,
+    HERE,
+    LONGEST_WAIT,
+    NOT_ASIDE,
+    next_of,
+    next_to_clean_up,
+    times,
+)
 from uploader.store.fence import Fence
 from uploader.store.held import Held
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
@@ -53,26 +59,14 @@ from uploader.store.tables import (
 )
 from uploader.store.tokens import new_token
 
-#: No correct wait is longer: a day of backoff on top of an hour of Retry-After. A longer one was
-#: written under a clock that has been set back since.
-_LONGEST_WAIT = timedelta(days=2)
 #: When a job is looked for again of which nobody can read when it is due.
 _LOOK_AGAIN = timedelta(minutes=1)
 #: One claim looks no further than beyond so many jobs that the database refuses to lend.
 _MOST_REFUSED = 100
 _T = TypeVar("_T")
-_CANCELLED = jobs.c.status == Status.CANCELLED
 #: The order of the indexes for claims. Asked for any active job, PostgreSQL would read the table
 #: until it meets one, past all that has ended; asked for the first one, it uses the index.
 _CLAIM_ORDER = (jobs.c.priority, jobs.c.not_before, jobs.c.id)
-#: The terms of a search for the next job.
-_HERE = jobs.c.base_url == bindparam("base")
-_NOT_ASIDE = jobs.c.id.not_in(bindparam("aside", expanding=True))
-_DUE = (
-    jobs.c.not_before.is_(None),
-    jobs.c.not_before <= bindparam("now"),
-    jobs.c.not_before > bindparam("late"),
-)
 
 
 class Claims:
@@ -106,10 +100,10 @@ class Claims:
         #: (docs/architecture.md §9).
         self.leases_end = not dialect.is_file(engine)
         # Made once: making such a statement takes ten times as long as carrying it out.
-        here = and_(self._ours, _HERE)
-        self._next_in = cache(lambda stages: _next(and_(here, active_in(stages))))
-        self._next_alone = cache(lambda stages: next_alone(here, stages).where(_NOT_ASIDE))
-        self._next_to_clean_up = _next_to_clean_up(self._ours)
+        here = and_(self._ours, HERE)
+        self._next_in = cache(lambda stages: next_of(and_(here, active_in(stages))))
+        self._next_alone = cache(lambda stages: next_alone(here, stages).where(NOT_ASIDE))
+        self._next_to_clean_up = next_to_clean_up(self._ours)
 
     def claim(
         self, owner: str, base_url: str, stages: Collection[Stage], lease_s: float
@@ -127,7 +121,7 @@ class Claims:
 
     def claim_cancelled(self, owner: str, base_url: str, lease_s: float) -> Held | None:
         """The next cancelled job that left something open remotely."""
-        return self._claim(self._next_to_clean_up, _CANCELLED, owner, base_url, lease_s)
+        return self._claim(self._next_to_clean_up, CANCELLED, owner, base_url, lease_s)
 
     def _claim(
         self,
@@ -161,8 +155,7 @@ class Claims:
 
     def _find(self, next_id: Select[Any], base_url: str) -> int | None:
         now = self._now()
-        terms = {"base": base_url, "now": now, "late": now + _LONGEST_WAIT}
-        terms["aside"] = self._aside.ids(now)
+        terms = {"base": base_url, "aside": self._aside.ids(now), **times(now)}
         with self._journal.reading() as connection:
             found: int | None = connection.scalar(next_id, terms)
             return found
@@ -190,7 +183,7 @@ class Claims:
         with self._journal.writing(now) as transaction:
             if not transaction.run(statement).rowcount:
                 return None
-            late = files.c.not_before > now + _LONGEST_WAIT
+            late = files.c.not_before > now + LONGEST_WAIT
             transaction.run(
                 update(files).where(files.c.job_id == job_id, late).values(not_before=None)
             )
@@ -254,7 +247,7 @@ class Claims:
         if orphaned is None:
             return []
         # A job of ours may have to wait for a cancelled one that is not.
-        return sorted(self._write(and_(or_(self._ours, _CANCELLED), orphaned), rescue))
+        return sorted(self._write(and_(or_(self._ours, CANCELLED), orphaned), rescue))
 
     def _dead(self, alive: Callable[[str], bool]) -> ColumnElement[bool] | None:
         owner = as_bytes(jobs.c.lease_owner, self._engine.dialect)
@@ -303,13 +296,14 @@ class Claims:
     def any_open(self, base_url: str) -> bool:
         """Whether a worker still has work; one that has none is idle (docs/cli.md §4).
 
-        A cancelled job's model that could not be deleted is not a reason to stay: it may need
-        another key first. The next worker tries again.
+        What a cancelled job left open and could not be ended, session or model, is not a reason to
+        stay until it is due again: it may need a network or another key first.
         """
         here = (self._ours, jobs.c.base_url == base_url)
         ours = and_(*here, jobs.c.id.not_in(self._aside.given_up()))
-        deletable = exists().where(ours, TO_DELETE, jobs.c.not_before.is_(None))
-        with_sessions = exists().where(ours, _CANCELLED, jobs.c.id.in_(union(*WITH_SESSIONS)))
+        deletable = exists().where(ours, TO_DELETE, or_(*DUE))
+        open_sessions = jobs.c.id.in_(union(*WITH_SESSIONS))
+        with_sessions = exists().where(ours, CANCELLED, open_sessions, or_(*DUE))
         active = (
             select(jobs.c.id).where(ours, active_in(pool)).order_by(*_CLAIM_ORDER).limit(1)
             for pool in POOLS
@@ -322,12 +316,12 @@ class Claims:
             )
         )
         with self._journal.reading() as connection:
-            return bool(connection.execute(query).scalar_one())
+            return bool(connection.execute(query, times(self._now())).scalar_one())
 
     def next_due(self, base_url: str) -> datetime | None:
         """The next time at which a job that waits may be claimed; None if none waits.
 
-        A wait that is too long to be one (`_DUE`) is none; one that cannot be read may be any.
+        A wait that is too long to be one (`DUE`) is none; one that cannot be read may be any.
         """
         now = self._now()
         query = (
@@ -337,7 +331,7 @@ class Claims:
                 WAITING,
                 jobs.c.base_url == base_url,
                 jobs.c.not_before > now,
-                jobs.c.not_before <= now + _LONGEST_WAIT,
+                jobs.c.not_before <= now + LONGEST_WAIT,
                 jobs.c.lease_token.is_(None),
             )
             .order_by(jobs.c.not_before)
@@ -348,53 +342,3 @@ class Claims:
                 return connection.execute(query).scalar_one_or_none()
             except ValueError:  # this program never wrote it
                 return now + _LOOK_AGAIN
-
-
-def _next(ready: ColumnElement[bool]) -> Select[Any]:
-    """Each part is one probe of an index, however many jobs there are and whatever they wait for.
-
-    So it goes from one priority in use to the next, and at each of them asks for the first job that
-    was never delayed, then for the one that was due first.
-    """
-    levels = select(func.max(jobs.c.priority).label("priority")).where(ready).cte(recursive=True)
-    below = select(func.max(jobs.c.priority)).where(ready, jobs.c.priority < levels.c.priority)
-    levels = levels.union_all(
-        select(below.correlate(levels).scalar_subquery()).where(levels.c.priority.is_not(None))
-    )
-    found = select(
-        levels.c.priority,
-        func.coalesce(*(_first(levels, ready, due) for due in _DUE)).label("id"),
-    ).subquery()
-    return (
-        select(found.c.id).where(found.c.id.is_not(None)).order_by(found.c.priority.desc()).limit(1)
-    )
-
-
-def _first(levels: CTE, ready: ColumnElement[bool], due: ColumnElement[bool]) -> ScalarSelect[int]:
-    at_level = (
-        ready,
-        jobs.c.priority == levels.c.priority,
-        jobs.c.lease_token.is_(None),
-        _NOT_ASIDE,
-        due,
-    )
-    query = select(jobs.c.id).where(*at_level).order_by(jobs.c.not_before, jobs.c.id).limit(1)
-    return query.correlate(levels).scalar_subquery()
-
-
-def _next_to_clean_up(ours: ColumnElement[bool]) -> Select[Any]:
-    left_open = union(select(jobs.c.id).where(TO_DELETE), *WITH_SESSIONS)
-    return (
-        select(jobs.c.id)
-        .where(
-            ours,
-            _CANCELLED,
-            _HERE,
-            jobs.c.id.in_(left_open),
-            jobs.c.lease_token.is_(None),
-            _NOT_ASIDE,
-            or_(*_DUE),
-        )
-        .order_by(jobs.c.priority.desc(), jobs.c.not_before.nulls_first(), jobs.c.id)
-        .limit(1)
-    )

@@ -93,7 +93,7 @@ class Held:
                 return None
             for row in (row for row in found if row.delete_on_cancel):
                 this = update(jobs).where(jobs.c.id == row.id)
-                transaction.run(this.values(delete_on_cancel=False))
+                transaction.run(this.values(delete_on_cancel=False, **reason_columns(None)))
                 message = f"job {self.job.id} makes this model its own: it is not deleted"
                 transaction.add_event(row.id, EventKind.MODEL_KEPT, message)
             if found:
@@ -237,8 +237,11 @@ class Held:
             failures=jobs.c.failures + 1,
             not_before=at,
         ) as transaction:
-            if self._is_news(transaction, reason):
-                self._add_event(transaction, EventKind.RETRYING, reason.message)
+            self._tell_retrying(transaction, reason)
+
+    def _tell_retrying(self, transaction: Transaction, reason: Reason) -> None:
+        if self._is_news(transaction, reason):
+            self._add_event(transaction, EventKind.RETRYING, reason.message)
 
     def wait_until(self, at: datetime, reason: Reason | None = None) -> None:
         """There is nothing to do before ``at``; this does not count as an attempt.
@@ -337,6 +340,11 @@ class Held:
         with self._fence.writing() as transaction:
             self._fence.tell(transaction, kind, message, path)
 
+    def clean_up_after(self, at: datetime, reason: Reason) -> None:
+        """What a cancelled job left open is tried again after ``at``; of one reason, one event."""
+        with self._fence.writing(Status.CANCELLED, not_before=at) as transaction:
+            self._tell_retrying(transaction, reason)
+
     def end_model(self, refused: str | None = None) -> None:
         """A cancelled job's model is deleted, or the service refuses that for good, and says so."""
         gone = {} if refused else {"model_exists": False}
@@ -360,6 +368,8 @@ class Held:
         self._fence.tell(transaction, EventKind.LEFT_OPEN, message, path)
 
     def _tell_closed(self, transaction: Transaction, *job_ids: int) -> None:
+        closed = update(jobs).where(jobs.c.id.in_(job_ids))
+        transaction.run(closed.values(**reason_columns(None)))
         for job_id in job_ids:
             transaction.add_event(job_id, EventKind.CLOSED, "cleaning up remotely has ended")
 
