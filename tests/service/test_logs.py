@@ -166,6 +166,27 @@ def test_text_needs_no_structlog() -> None:
     assert done.stdout.strip() == "False"
 
 
+def line_of(name: str, place: int, second: float) -> logging.LogRecord:
+    facts = {"name": name, "pathname": "a.py", "lineno": place, "created": second}
+    return logging.makeLogRecord({**facts, "msg": "%s broke\n", "args": ("x",)})
+
+
+@pytest.mark.parametrize("name", ["asyncio", "uvicorn.error", "uploader.service.http.problems"])
+def test_what_a_stranger_may_cause_is_told_once_a_minute_and_how_often(name: str) -> None:
+    seldom = logs.Seldom()
+    lines = [line_of(name, 1, second) for second in (0, 1, 59, 60, 61, -86_400)]
+    assert [seldom.filter(line) for line in lines] == [True, False, False, True, False, True]
+    assert lines[3].getMessage() == "x broke (and 2 more like it were left out)"
+    assert lines[5].getMessage() == "x broke (and 1 more like it were left out)"
+
+
+def test_no_line_hides_one_of_another_kind() -> None:
+    seldom = logs.Seldom()
+    assert seldom.filter(line_of("asyncio", 1, 0))
+    assert seldom.filter(line_of("asyncio", 2, 0))
+    assert all(seldom.filter(line_of("uploader.engine.worker", 1, 0)) for _ in range(9))
+
+
 # --- a real worker ----------------------------------------------------------------------------
 
 

@@ -367,12 +367,3 @@ def test_what_is_no_handshake_is_cut_off_and_not_logged(
             pass
     assert asked_over_tls(tls_site) == 200
     assert [one.name for one in caplog.records if one.levelno > logging.INFO] == []
-
-
-def test_a_clock_that_is_set_back_does_not_silence_the_web_server() -> None:
-    from uploader.service.http.server import _Rarely  # noqa: PLC0415 - loads the web server
-
-    rarely, lines = _Rarely(), [logging.makeLogRecord({}) for _ in range(4)]
-    for line, created in zip(lines, (1e9, 1e9 + 59, 1e9 + 61, 1e9 - 86_400), strict=True):
-        line.created = created
-    assert [rarely.filter(line) for line in lines] == [True, False, True, True]

@@ -14,7 +14,7 @@ from typing import Any
 
 from uploader.core.errors import NoThread
 from uploader.core.redact import redact
-from uploader.core.text import shown, timestamp
+from uploader.core.text import and_more, shown, timestamp
 from uploader.runtime import about
 from uploader.service.log_writer import LogWriter
 from uploader.settings.load import supervised
@@ -23,6 +23,9 @@ from uploader.settings.schema import Log
 #: The attribute of a record with facts that only this line is about.
 FACTS = "facts"
 _logger = logging.getLogger("uploader")
+#: Whose lines somebody without the token may cause: of each kind, one in so many seconds.
+_OF_STRANGERS = ("asyncio", "uvicorn", "uploader.service.http")
+_SELDOM_S = 60.0
 
 
 def log_as(log: Log) -> None:
@@ -57,11 +60,40 @@ def log_to_stderr(
     stream = to or logging.StreamHandler(sys.stderr)
     formatter = _json_formatter() if as_json else TextFormatter()
     stream.setFormatter(formatter)
+    stream.filters = [Seldom()]
     _logger.handlers = [stream]
     _logger.setLevel(level)
     _logger.propagate = False
     if logging.lastResort:  # what a library says of its own errors may repeat foreign words
         logging.lastResort.setFormatter(formatter)
+        logging.lastResort.filters = stream.filters
+
+
+class Seldom(logging.Filter):
+    """Whatever a stranger may cause fills no disk: it is told once a minute, and how often it was.
+
+    One kind are the lines of one place of the code, so that none hides another.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: By place: when the last one was told, and how many have been left out since.
+        self._told: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """As `logging.Filter.filter`."""
+        if not record.name.startswith(_OF_STRANGERS):
+            return True
+        place = (record.pathname, record.lineno)
+        last_s, left_out = self._told.get(place, (float("-inf"), 0))
+        if 0 <= record.created - last_s < _SELDOM_S:  # or the clock was set back
+            self._told[place] = (last_s, left_out + 1)
+            return False
+        self._told[place] = (record.created, 0)
+        if left_out:
+            words = f"{record.getMessage().strip()} ({and_more(left_out)} like it were left out)"
+            record.msg, record.args = words, ()
+        return True
 
 
 class TextFormatter(logging.Formatter):

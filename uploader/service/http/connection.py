@@ -7,8 +7,11 @@ connection is an open file of the daemon, which needs them for uploading.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import ssl
 from asyncio.sslproto import SSLProtocol
+from collections.abc import Iterator
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -18,6 +21,10 @@ from uploader.service.http.peer import PEER, Peer
 MAX_CONNECTIONS = 256
 #: For a whole request, its body included.
 PATIENCE_S = 30.0
+#: Without a body, so that it is right for HEAD, too.
+_NO_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+_log = logging.getLogger(__name__)
 
 
 class Connection(H11Protocol):
@@ -49,19 +56,45 @@ class Connection(H11Protocol):
         super().data_received(data)
         self._expect()
 
-    def send_400_response(self, msg: str) -> None:
+    def handle_events(self) -> None:
+        """Read what has come so far; whatever that is, it raises nothing."""
+        with self._contained():
+            super().handle_events()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """No further request has come."""
+        with self._contained():
+            super().timeout_keep_alive_handler()
+
+    def shutdown(self) -> None:
+        """The server ends."""
+        with self._contained():
+            super().shutdown()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's
         """What came is no request, or no body: the application answers nothing after that.
 
-        Otherwise each such answer would be an error in the log, for the asking.
+        The answer goes past the state machine of HTTP, which refuses it for some requests.
         """
-        cycle = self.cycle
-        if cycle is not None and cycle.response_started:
-            self.transport.close()
-        else:
-            super().send_400_response(msg)
-        if cycle is not None:
-            cycle.disconnected = True
-            cycle.message_event.set()
+        answered = self.cycle is not None and self.cycle.response_started
+        if not answered and not self.transport.is_closing():
+            self.transport.write(_NO_REQUEST)
+        self._close()
+
+    @contextlib.contextmanager
+    def _contained(self) -> Iterator[None]:
+        """An error ends this connection, not as one of the event loop."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever a stranger makes of it
+            _log.exception("a connection ended in %s", type(error).__name__)
+            self._close()
+
+    def _close(self) -> None:
+        self.transport.close()
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
 
     def on_response_complete(self) -> None:
         """The next request may follow, and may have come already."""

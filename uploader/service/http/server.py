@@ -28,21 +28,6 @@ from uploader.store.jobs import Jobs
 _GRACE_S = 1
 #: Seconds that the job table has for an answer; its other errors take less.
 ANSWERS_S = 30.0
-#: Seconds between two lines of the web server itself.
-_RARELY_S = 60.0
-
-
-class _Rarely(logging.Filter):
-    """At most one line a minute: whatever a stranger may cause fills no disk."""
-
-    _last_s = float("-inf")
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """As `logging.Filter.filter`."""
-        if 0 <= record.created - self._last_s < _RARELY_S:  # or the clock was set back
-            return False
-        self._last_s = record.created
-        return True
 
 
 class _Server(uvicorn.Server):
@@ -74,7 +59,6 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
     names = Names({host, *(name.lower() for name in settings.api.hosts)}, not is_loopback(host))
     feed = Feed(jobs)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it warns of every stranger's nonsense
-    logging.getLogger("uvicorn.error").filters = [_Rarely()]
     server = _Server(
         uvicorn.Config(
             application(site, names, written(listener), feed),
