@@ -44,7 +44,8 @@ def given_up(lab: Lab, *names: str, delete_remote: bool = False, **sizes: int) -
 
 
 @pytest.fixture
-def slow(lab: Lab) -> Lab:
+def slow(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setattr("uploader.engine.leftovers._AT_ONCE", 1)  # so it takes several turns
     lab.world.script.add([{"on": "cancel", "do": "latency", "seconds": SLOW_S, "times": 0}])
     return lab
 

@@ -73,7 +73,8 @@ class Ending:
                     self._context.clock.wait(one, _TICK_S)
         finally:
             if found.ended or found.refused:
-                self._held.end_leftovers(found.ended, found.refused)
+                refused = sorted(found.refused, key=lambda one: one[0].id)
+                self._held.end_leftovers(found.ended, refused)
         if found.raised:
             raise found.raised[0]
         return not self._failed and not found.waiting
