@@ -107,8 +107,7 @@ def test_a_cancelled_job_is_cleaned_up_by_the_next_worker(lab: Lab) -> None:
     lab.run_until(lambda: sending(lab))
     lab.jobs.apply(1, Verb.CANCEL, lab.clock.now())
     lab.world.script.add([{"on": "cancel", "do": "status", "status": 503, "times": 2}])
-    lab.run()
-    assert "closed" in lab.kinds()
+    lab.run_until(lambda: "closed" in lab.kinds())
     assert lab.file().session is None
     lab.jobs.remove(1, lab.clock.now())
     assert lab.jobs.jobs() == []
