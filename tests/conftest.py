@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+import sys
 from collections import deque
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from uploader.core import redact
+from uploader.service.log_writer import LogWriter
 
 settings.register_profile("uploader", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("uploader")
@@ -43,3 +47,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def no_key_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redact, "_KEYS", deque(maxlen=redact._KEYS.maxlen))
+
+
+@pytest.fixture(autouse=True)
+def libraries_speak_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """After a test of what a worker does with all that is logged."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(logging, "lastResort", logging.lastResort)
+    yield
+    logging.captureWarnings(capture=False)
+    root = logging.getLogger()
+    for one in [*root.handlers]:
+        if isinstance(one, LogWriter):
+            root.removeHandler(one)

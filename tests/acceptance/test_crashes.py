@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import random
 import signal
+import subprocess
+import sys
+import urllib.request
 from hashlib import sha256
 
 import pytest
 
 from tests.acceptance.conftest import DEADLINE_S, GRANULE, MIB, Stopwatch, World, until
+from uploader.service.http.door import addresses_of
 
 pytestmark = pytest.mark.acceptance
 
@@ -116,6 +122,46 @@ def test_a_signal_drains_within_ten_seconds_and_exits_zero(world: World, number:
     world.finish()
     world.assert_identical(model)
     world.assert_kept_every_promise()
+
+
+#: `uploader`, with libraries that have something to say once the worker logs.
+_TALKATIVE = """
+import logging, runpy, threading, time
+def speak():
+    while not logging.getLogger("uploader").handlers:
+        time.sleep(0.01)
+    while True:
+        logging.getLogger("sqlalchemy.pool").error("x" * 1000)
+        time.sleep(0.01)
+threading.Thread(target=speak, daemon=True).start()
+runpy.run_module("uploader", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.timed
+def test_a_signal_drains_though_nobody_reads_what_libraries_log(world: World) -> None:
+    ours, its = os.pipe()
+    os.set_blocking(its, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(its, b"x"):
+            pass
+    os.set_blocking(its, True)
+    command = [sys.executable, "-c", _TALKATIVE, "run"]
+    environment = world.environment | {"UPLOADER_API__LISTEN": "127.0.0.1:0"}
+    with subprocess.Popen(command, env=environment, stderr=its, text=True) as process:
+        os.close(its)
+        try:
+            until(lambda: addresses_of(world.state))
+            (address,) = addresses_of(world.state)
+            with urllib.request.urlopen(f"http://{address}/livez", timeout=30) as answer:
+                assert answer.status == 200
+            drain = Stopwatch(process)
+            process.terminate()
+            assert drain.until(lambda: process.poll() is not None) < DRAIN_S
+            assert process.returncode == 0
+        finally:
+            process.kill()
+            os.close(ours)
 
 
 @pytest.mark.long

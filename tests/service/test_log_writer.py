@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -66,26 +67,105 @@ def test_a_stream_that_is_closed_ends_nothing() -> None:
     writer.flush()
 
 
+def test_a_line_that_cannot_be_written_is_told_of_by_the_same_way(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stream = io.StringIO()
+    writer = LogWriter(stream)
+    facts = {"name": "somebody", "lineno": 7, "msg": "%d", "args": ("one",)}
+    writer.handle(logging.makeLogRecord(facts))
+    writer.flush()
+    said = "a line of the log cannot be written (somebody, line 7): TypeError\n"
+    assert stream.getvalue() == said
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_logged_in_the_middle_of_a_line_of_the_same_thread_is_taken() -> None:
+    """As a garbage collection may do at any instant."""
+    stream, ended = io.StringIO(), threading.Event()
+    writer = LogWriter(stream)
+
+    def run() -> None:
+        sys.setprofile(lambda *_: say(writer, "in between"))
+        say(writer, "line")
+        sys.setprofile(None)
+        ended.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    assert ended.wait(20)
+    writer.flush()
+    assert set(stream.getvalue().splitlines()) == {"line", "in between"}
+
+
+#: All that speaks past our own loggers.
+_SPEAKERS = {
+    "ours": "logging.getLogger('uploader.engine').warning(TEXT)",
+    "library": "logging.getLogger('sqlalchemy.pool').error(TEXT)",
+    "unheard": "alone.warning(TEXT)",
+    "event loop": "loop.call_exception_handler({'message': TEXT})",
+    "warning": "warnings.warn(TEXT)",
+    "unraisable": "Unraisable()",
+    "thread": "ended(lambda: 1 / 0)",
+    "bad line": "logging.getLogger('psycopg').error('%d', TEXT)",
+    "future": "futures()",
+}
 _PROCESS = """
-import logging, sys
-from uploader.service.log_writer import LogWriter
-logging.getLogger().handlers = [LogWriter(sys.stderr)]
-for _ in range(3000):
-    logging.warning("x" * 100)
-print("ready", flush=True)
-sys.stdin.read(1)
+import asyncio, concurrent.futures, logging, sys, threading, warnings
+from uploader.runtime import threads_end_in_the_log
+from uploader.service import logs
+from uploader.settings.schema import Log
+TEXT = "x" * 100
+class Unraisable:
+    def __del__(self): raise ValueError(TEXT)
+def ended(run):
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+def futures():
+    future = concurrent.futures.Future()
+    future.add_done_callback(lambda _: 1 / 0)
+    future.set_result(None)
+warnings.simplefilter("always", UserWarning)
+loop, alone = asyncio.new_event_loop(), logging.getLogger("alone")
+alone.propagate = False
+logs.log_as(Log(format="text"))
+with threads_end_in_the_log():
+    for _ in range(int(sys.argv[1])):
+        SPEAK
+    print("ready", flush=True)
+    sys.stdin.read(1)
 """
 
 
-def test_a_process_ends_although_nobody_reads_its_log() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", _PROCESS],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
+def _speaking(speaks: str, times: int) -> subprocess.Popen[bytes]:
+    pipe = subprocess.PIPE
+    code = _PROCESS.replace("SPEAK", speaks)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(times)], stdin=pipe, stdout=pipe, stderr=pipe
+    )
+
+
+@pytest.mark.parametrize("speaks", _SPEAKERS.values(), ids=_SPEAKERS)
+def test_a_process_ends_although_nobody_reads_its_log(speaks: str) -> None:
+    with _speaking(speaks, 1500) as process:
         assert process.stdout
         assert process.stdout.readline() == b"ready\n"
         assert process.stdin
         process.stdin.close()
-        assert process.wait(60) == 0
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("speaks", _SPEAKERS.values(), ids=_SPEAKERS)
+def test_whoever_speaks_has_the_lines_that_ours_have(speaks: str) -> None:
+    _, said = _speaking(speaks, 1).communicate(b"x", timeout=60)
+    lines = said.decode().splitlines()
+    assert lines
+    assert re.match(r"\S+Z (warning|error) ", lines[0])
+
+
+def test_what_a_library_says_at_ease_is_not_shown_whatever_level_it_sets() -> None:
+    speaks = "logging.getLogger('urllib3').setLevel(10); logging.getLogger('urllib3').info(TEXT)"
+    assert _speaking(speaks, 1).communicate(b"x", timeout=60) == (b"ready\n", b"")

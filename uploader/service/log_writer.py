@@ -11,6 +11,7 @@ import io
 import logging
 import os
 import queue
+import threading
 from typing import TextIO
 
 from uploader.threads import spawn
@@ -27,7 +28,8 @@ class LogWriter(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self.stream = stream
-        self._lines = queue.Queue[str](MOST_LINES)
+        # Unlike `Queue`, it may be put into while it is: by what a garbage collection logs.
+        self._lines = queue.SimpleQueue[str | threading.Event]()
         self._dropped = 0
         spawn("log", self._write)
 
@@ -35,27 +37,29 @@ class LogWriter(logging.Handler):
         """Take the line; if there is no room, only count it."""
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001 - as every handler of `logging` does
-            self.handleError(record)
-            return
-        try:
-            self._lines.put_nowait(line)
-        except queue.Full:
+        except Exception as error:  # noqa: BLE001 - `handleError` would write to the stream itself
+            place, kind = f"{record.name}, line {record.lineno}", type(error).__name__
+            line = self._warning(f"a line of the log cannot be written ({place}): {kind}")
+        if self._lines.qsize() < MOST_LINES:
+            self._lines.put(line)
+        else:
             self._dropped += 1
 
     def flush(self) -> None:
         """Wait until every line is written, but not for long."""
-        done = self._lines.all_tasks_done
-        with done:
-            done.wait_for(lambda: not self._lines.unfinished_tasks, _FLUSH_S)
+        written = threading.Event()
+        self._lines.put(written)
+        written.wait(_FLUSH_S)
 
     def _write(self) -> None:
         while True:
             line = self._lines.get()
+            if isinstance(line, threading.Event):
+                line.set()
+                continue
             # A stream that is closed takes none, and nobody is left who could be told.
             with contextlib.suppress(OSError, ValueError):
                 self._put("".join(f"{one}\n" for one in (*self._told_of_dropped(), line)))
-            self._lines.task_done()
 
     def _put(self, text: str) -> None:
         """Past the stream's own lock: a process does not end while a thread hangs with that."""
@@ -72,6 +76,8 @@ class LogWriter(logging.Handler):
         dropped, self._dropped = self._dropped, 0
         if not dropped:
             return []
-        message = f"{dropped} lines of the log were dropped: nobody read them in time"
+        return [self._warning(f"{dropped} lines of the log were dropped: nobody read them in time")]
+
+    def _warning(self, message: str) -> str:
         facts = {"name": "uploader.log", "levelno": logging.WARNING, "levelname": "WARNING"}
-        return [self.format(logging.makeLogRecord({**facts, "msg": message}))]
+        return self.format(logging.makeLogRecord({**facts, "msg": message}))

@@ -32,7 +32,10 @@ def log_as(log: Log) -> None:
     """Log as the settings say, for a worker; may be called again with others."""
     as_json = log.format == "json" or (log.format == "auto" and supervised().collects_logs)
     level = logging.getLevelNamesMapping()[log.level.upper()]
-    log_to_stderr(level, as_json=as_json, to=_writer())
+    writer = _writer()
+    log_to_stderr(level, as_json=as_json, to=writer)
+    if isinstance(writer, LogWriter):
+        _write_all_to(writer)
 
 
 def flush() -> None:
@@ -51,6 +54,30 @@ def _writer() -> logging.Handler:
         return LogWriter(sys.stderr)
     except NoThread:
         return logging.StreamHandler(sys.stderr)
+
+
+def _write_all_to(writer: LogWriter) -> None:
+    """Also what libraries and Python itself say: else its thread would wait for a reader."""
+    writer.addFilter(_is_for_root)
+    root = logging.getLogger()
+    for one in [*root.handlers]:
+        if isinstance(one, LogWriter):
+            root.removeHandler(one)
+    root.addHandler(writer)
+    logging.lastResort = writer
+    logging.captureWarnings(capture=True)
+    sys.unraisablehook = _unraisable
+
+
+def _is_for_root(record: logging.LogRecord) -> bool:
+    """Of others than us, what is no worse than usual is not shown, whatever level they set."""
+    ours = record.name == _logger.name or record.name.startswith(f"{_logger.name}.")
+    return ours or record.levelno >= logging.WARNING
+
+
+def _unraisable(of: sys.UnraisableHookArgs) -> None:
+    """As `sys.unraisablehook`. What it is about is not printed: that may raise, or hold a key."""
+    _logger.error("%s", of.err_msg or "an error that nobody waits for", exc_info=of.exc_value)
 
 
 def log_to_stderr(

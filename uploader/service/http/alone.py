@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from uploader import wiring
 from uploader.core.errors import UsageError
+from uploader.runtime import threads_end_in_the_log
 from uploader.service.ending import at_signals
 from uploader.service.http.listen import END_S, announced, bound, written
 from uploader.service.http.server import serve as answer
@@ -36,6 +37,7 @@ def serve(settings: Settings, jobs: Jobs) -> None:
     clock = wiring.clock()
     bell, rung = socket.socketpair()
     with (
+        threads_end_in_the_log(),
         bell,
         rung,
         bound(settings) as listener,
