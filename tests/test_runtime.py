@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import platform
+import queue
 import subprocess
 import sys
 import threading
@@ -144,16 +145,15 @@ def test_an_error_of_ours_is_one_line_and_nothing_is_run_after_the_end(
 
 
 def test_a_thread_that_ends_by_an_error_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    before = threading.excepthook
+    before, threads = threading.excepthook, queue.SimpleQueue[threading.Thread]()
 
     def run() -> None:
+        threads.put(threading.current_thread())
         raise ValueError("odd")
 
     with threads_end_in_the_log():
         spawn("odd one", run)
-        thread = next((one for one in threading.enumerate() if one.name == "odd one"), None)
-        if thread:
-            thread.join(60)
+        threads.get(timeout=60).join(60)
     assert threading.excepthook is before
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.ERROR, "thread odd one: unexpected error")
