@@ -217,6 +217,19 @@ def test_one_that_is_older_than_any_lives_is_asked_about_once(
 
 
 @some_ways
+def test_no_clock_that_is_far_ahead_forgets_one_without_an_answer(lab: Lab, then: _Way) -> None:
+    """TLS finds no certificate valid then, and the clock is set right later."""
+    interrupted(lab)
+    job_id = then(lab)
+    lab.only = frozenset({job_id})
+    lab.sim.suspend(SESSION_LIFE_S)
+    lab.world.script.add([{"on": "cancel", "match": "bin", "do": "reset-before", "times": 0}])
+    lab.run_until(lab.passed(600.0))
+    assert left(lab) == len(FILES)
+    assert lab.job(job_id).status is Status.ACTIVE
+
+
+@some_ways
 def test_the_job_says_what_it_waits_for(lab: Lab, then: _Way) -> None:
     interrupted(lab)
     job_id = then(lab)

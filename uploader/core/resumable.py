@@ -43,9 +43,10 @@ _RESUME_INCOMPLETE = 308
 _RANGE = re.compile(r"bytes=0-(\d{1,19})(?:\s*,\s*bytes=0-\1)*", re.IGNORECASE)
 #: A session of the JSON API names its object in the query only (docs/gcs-resumable.md §1).
 _JSON_API = re.compile(r"(?:/resumable)?/upload/storage/v1/b/([^/]+)/o/?")
-#: Google's storage, and before it the name of a bucket that may stand in the path as well.
+#: Google's storage by each of its names, and before it that of a bucket that may stand in the path.
 _GOOGLE = re.compile(
-    r"(?:(.+)\.)?(?:storage|storage-upload|commondatastorage|www)\.googleapis\.com\.?(:\d+)?"
+    r"(?:(.+)\.)?(?:(?:storage|storage-(?:up|down)load|commondatastorage|www)"
+    r"(?:\.mtls|\.[a-z0-9-]+\.rep)?\.googleapis|storage\.cloud\.google)\.com(:\d+)?"
 )
 _CRC32C = re.compile(r"(?:^|,)\s*crc32c=([^,]*)")
 
@@ -131,7 +132,8 @@ def read_url(url: str) -> UploadUrl:
 
 
 def _object_path(parts: SplitResult, query: Mapping[str, str]) -> str:
-    host, path = addresses.authority(parts), unquote(_without_dots(parts.path))
+    host = re.sub(r"\.(?=:\d+$|$)", "", addresses.authority(parts))
+    path = _without_dots(unquote(parts.path))
     if found := _JSON_API.fullmatch(parts.path):
         path = f"/{unquote(found[1])}/{query.get('name', '')}"
     if found := _GOOGLE.fullmatch(host):
@@ -141,7 +143,7 @@ def _object_path(parts: SplitResult, query: Mapping[str, str]) -> str:
 
 
 def _without_dots(path: str) -> str:
-    """The path that is asked for: whoever sends resolves `.` and `..` (RFC 3986 §5.2.4)."""
+    """The path with `.` and `..` resolved, as who sends or answers may do (RFC 3986 §5.2.4)."""
     found: list[str] = []
     for part in path.split("/"):
         if part == "..":

@@ -124,7 +124,7 @@ class Ending:
             storage.end(one.session)
             found.ended.append(one)
         except (RemoteError, JobRefused) as error:
-            if one.is_over:  # it was asked about once
+            if one.is_over and _is_answer(error):  # it need not be asked about again
                 found.ended.append(one)
             elif is_final(error):
                 found.refused.append((one, error.message))
@@ -134,3 +134,8 @@ class Ending:
     def give_up(self) -> None:
         """Leave those open that could not be ended: it was tried often enough."""
         self._held.end_leftovers([], [(one, error.message) for one, error in self._failed])
+
+
+def _is_answer(error: RemoteError | JobRefused) -> bool:
+    """Did storage answer at all? A clock that is far ahead finds no certificate valid."""
+    return isinstance(error, JobRefused) or error.status is not None

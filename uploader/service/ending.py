@@ -11,7 +11,8 @@ from types import FrameType
 def at_signals(numbers: Iterable[int], end: Callable[[], None]) -> list[int]:
     """Call ``end`` at the first of those signals, and leave at a second one of its kind.
 
-    The first is in the list then. ``end`` is called in the main thread, whatever that does.
+    The first is in the list then. ``end`` is called in the main thread, whatever that does: it must
+    take no lock, as that of an Event, which the main thread may hold.
     """
     came: list[int] = []
 

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -54,6 +55,7 @@ class Proofs:
 
     def __init__(self) -> None:
         self._last: dict[tuple[int, str], tuple[str, PrefixCrc, Sent | None]] = {}
+        self._lock = Lock()
 
     def has(self, row: FileState, found: str, pair: PrefixCrc, sent: Sent | None) -> bool:
         """Was the file of ``row``, when its fingerprint was ``found`` as now, proven by those?"""
@@ -61,10 +63,12 @@ class Proofs:
 
     def keep(self, row: FileState, found: str, pair: PrefixCrc, sent: Sent | None) -> None:
         """It was. The oldest is forgotten first."""
-        if not is_written(found):  # it may change, and its fingerprint would not
+        if is_written(found):  # it may change, and its fingerprint would not
+            return
+        with self._lock:
             self._last[row.job_id, row.path] = found, pair, sent
-        while len(self._last) > _MOST_PROOFS:
-            self._last.pop(next(iter(self._last)), None)
+            if len(self._last) > _MOST_PROOFS:
+                del self._last[next(iter(self._last))]
 
 
 class Reader:

@@ -28,7 +28,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from uploader import files
 from uploader.core.errors import SourceChanged, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
@@ -48,8 +47,6 @@ LONG_S = 3600.0
 _OWN = "snapshot-"
 #: In `home`: where the table stood at the last sweep, and what it does not know but keeps.
 _SEEN = "table"
-#: In bytes: some ten thousand names.
-_MOST_SEEN = 1024 * 1024
 _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
 _HINTS = {
     errno.EXDEV: f"set `state_dir` to a folder of that file system, or {_WITHOUT}",
@@ -149,7 +146,7 @@ class Snapshots:
 
     def _seen(self) -> tuple[str, frozenset[str]]:
         try:
-            before, *names = files.read(self.home / _SEEN, _MOST_SEEN)[0].decode().splitlines()
+            before, *names = (self.home / _SEEN).read_text("utf-8").splitlines()
         except (OSError, ValueError):
             return "", frozenset()
         return before, frozenset(names)

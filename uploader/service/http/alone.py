@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import signal
 import socket
-import threading
 from concurrent.futures import Future
 from contextlib import suppress
 
@@ -44,7 +43,11 @@ def serve(settings: Settings, jobs: Jobs) -> None:
         announced(settings.state_dir, written(listener), works=False),
     ):
         keeper = Keeper(api_token(settings.state_dir), clock)
-        over, ended = threading.Event(), Future[None]()
+        ended = Future[None]()
+
+        def ring() -> None:
+            with suppress(OSError):  # nobody listens any more
+                bell.send(b".")
 
         def run() -> None:
             try:
@@ -53,12 +56,11 @@ def serve(settings: Settings, jobs: Jobs) -> None:
             except BaseException as error:  # noqa: BLE001 - raised below
                 ended.set_exception(error)
             finally:
-                over.set()
+                ring()
 
-        at_signals((signal.SIGTERM, signal.SIGINT), over.set)
+        at_signals((signal.SIGTERM, signal.SIGINT), ring)
         _log.info("the API listens on %s; `uploader dashboard` opens its page", written(listener))
         spawn("api", run)
-        over.wait()
-        bell.send(b".")
+        rung.recv(1, socket.MSG_PEEK)
         with suppress(TimeoutError):  # it waits for a job table that does not answer
             ended.result(END_S)
