@@ -137,12 +137,12 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
 
 
 def far_devices(devices: Path = _DEVICES) -> Callable[[str], str]:
-    """Gives the device that is mounted at a path; empty for a local disk, or if it is not known.
+    """What gives the device that is mounted at a path: empty for a local disk, or if not known.
 
     A file server falls silent as a whole, wherever it is mounted. No disk is asked: a path counts
     as it is written, and what is mounted later is not known.
     """
-    words = [line for line in _lines(devices) if "-" in line] if devices.is_file() else []
+    words = _mounted(devices)
     kinds = [(_unescaped(line[4]), line[line.index("-") + 1], line[2]) for line in words]
     mounted = [(folder, "" if kind in LOCAL else device) for folder, kind, device in kinds]
     return lambda path: _at(path, mounted)
@@ -151,14 +151,18 @@ def far_devices(devices: Path = _DEVICES) -> Callable[[str], str]:
 def nobody_writes(folder: Path, devices: Path = _DEVICES) -> bool:
     """Can no process change what is in ``folder``, by whatever mount?
 
-    It is on an image that cannot be written then, or on a disk of this machine that is read-only
+    Then it is on an image that cannot be written, or on a disk of this machine that is read-only
     wherever it is mounted, or in a ConfigMap of Kubernetes, which only the node's root can reach.
     That the mount is read-only is not enough: `ProtectSystem` of systemd and `podman -v …:ro` make
     it so for one service. Nor is it for what shows files of elsewhere, such as an overlay or a
-    file server. If the system has no list: no.
+    file server. False if the system has no list of mounts.
     """
-    words = [line for line in _lines(devices) if "-" in line] if devices.is_file() else []
-    return _at(str(folder.resolve()), ((_unescaped(line[4]), _fixed(line)) for line in words)) != ""
+    mounted = ((_unescaped(line[4]), _fixed(line)) for line in _mounted(devices))
+    return _at(str(folder.resolve()), mounted) != ""
+
+
+def _mounted(devices: Path) -> list[list[str]]:
+    return [line for line in _lines(devices) if "-" in line] if devices.is_file() else []
 
 
 def _fixed(line: list[str]) -> str:

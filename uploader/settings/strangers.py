@@ -39,8 +39,7 @@ def refuse_strangers_words(settings: Settings, facts: os.stat_result) -> None:
     if file is None or grave is None:
         return
     if _others_write(facts):
-        why = f"others may write {file}"
-        hint = f"`chmod go-w {shlex.quote(str(file))}` if it is yours"
+        why, hint = f"others may write {file}", _keep_others_out(file)
     elif folder := hostile(file):
         why = f"others may replace {file}: {folder}"
         hint = "move it below folders that only you and root may write"
@@ -60,14 +59,17 @@ def exposed(settings: Settings) -> Iterator[str]:
         if (what, file) in secrets and (cure := _cure_of(file, facts)):
             yield f"others may read or replace {what} in {file}: {cure}"
         elif (what, file) not in secrets and _others_write(facts):
-            cure = f"`chmod go-w {shlex.quote(str(file))}` if it is yours"
-            yield f"others may write {what} in {file}: {cure}"
+            yield f"others may write {what} in {file}: {_keep_others_out(file)}"
         elif folder := hostile(file):
             yield f"others may replace {what} in {file}: {folder}"
 
 
 def _others_write(facts: os.stat_result) -> bool:
     return bool(facts.st_mode & _OTHERS_WRITE) or facts.st_uid not in (0, os.geteuid())
+
+
+def _keep_others_out(file: Path) -> str:
+    return f"`chmod go-w {shlex.quote(str(file))}` if it is yours"
 
 
 def _cure_of(file: Path, facts: os.stat_result) -> str:

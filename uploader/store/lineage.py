@@ -1,18 +1,15 @@
-"""Is the table still the one of before, further on, or an older copy that was put back?"""
+"""Has the job table only gone on since somebody looked, or was an older copy put back?"""
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from sqlalchemy import Connection, Text, cast, select
 
-from uploader.core.errors import UnreadableRow
 from uploader.store.database import dialect
 from uploader.store.journal import Journal
-from uploader.store.rows import reading_job
 from uploader.store.tables import events
+from uploader.store.unreadable import scalar
 
-#: Longer numbers are none that SQLite counts to.
+#: A number of so many digits may be more than SQLite counts to.
 _MAX_DIGITS = 19
 
 
@@ -25,7 +22,7 @@ class Lineage:
     def follows(self, before: str) -> tuple[bool, str]:
         """Whether the table was once at ``before``, and where it stands; "" is the beginning.
 
-        An event that is gone counts as the one that it was. Raises StoreError.
+        An event that was removed counts as the one that was there. Raises StoreError.
         """
         number, _, at = before.partition(" ")
         then = int(number) if number.isdecimal() and len(number) < _MAX_DIGITS else 0
@@ -37,6 +34,4 @@ class Lineage:
 
 def _at(connection: Connection, seq: int) -> str:
     query = select(cast(events.c.at, Text)).where(events.c.seq == seq)
-    with suppress(UnreadableRow), reading_job(0):
-        return " ".join((connection.scalar(query) or "").split())
-    return ""
+    return " ".join((scalar(connection, query) or "").split())

@@ -123,7 +123,7 @@ class Outbox:
                 until = now + timedelta(seconds=lend_s)
                 this = deliveries.c.id == found
                 transaction.run(update(deliveries).where(this).values(not_before=until))
-                for delivery in _deliveries_of(transaction.connection, found):
+                if delivery := _delivery_at(transaction.connection, found):
                     return delivery
                 transaction.run(delete(deliveries).where(this))
 
@@ -240,7 +240,7 @@ def _begin(transaction: Transaction, name: str) -> None:
 
 def _hooks_of(connection: Connection, names: Collection[str]) -> dict[str, Row[Any]]:
     """Those of these hooks whose rows can be read."""
-    # What is neither is read as one of the two.
+    # A value that is neither true nor false is read as one of the two.
     on_or_off = or_(hooks.c.off, ~hooks.c.off).label("on_or_off")
     query = select(hooks, on_or_off).where(hooks.c.name.in_(names))
     return {row.name: row for row in each(connection, query, hooks.c.name, _hook, _no_hook)}
@@ -254,7 +254,7 @@ def _hook(row: Row[Any]) -> Row[Any]:
 
 
 def _no_hook(name: str, why: str) -> None:
-    """`_begin` tells of it."""
+    """`_begin` warns of it."""
     del name, why
 
 
@@ -316,14 +316,14 @@ def _drop_the_oldest(transaction: Transaction, name: str) -> None:
         )
 
 
-def _deliveries_of(connection: Connection, delivery_id: int) -> list[Delivery]:
-    """That one; none if it cannot be read."""
+def _delivery_at(connection: Connection, delivery_id: int) -> Delivery | None:
+    """None if it cannot be read."""
 
     def instead(delivery_id: int, why: str) -> None:
         _log.warning("delivery %d of a hook cannot be read and is dropped: %s", delivery_id, why)
 
     query = select(deliveries).where(deliveries.c.id == delivery_id)
-    return each(connection, query, deliveries.c.id, _delivery, instead)
+    return next(iter(each(connection, query, deliveries.c.id, _delivery, instead)), None)
 
 
 def _told_when_taken(delivery_id: int, why: str) -> None:
@@ -339,7 +339,7 @@ def _delivery(row: Row[Any]) -> Delivery:
     if not isinstance(document, dict):
         raise ValueError("a delivery has no document")  # noqa: TRY004 - a value, not a type
     if not (row.kind.isprintable() and _MESSAGE_ID.fullmatch(row.message_id)):
-        raise ValueError("a delivery has no kind, or another id than any message")
+        raise ValueError("a delivery has a kind or an id that is never written")
     return Delivery(
         id=row.id,
         hook=row.hook,

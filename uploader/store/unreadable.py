@@ -150,10 +150,10 @@ def each(
     read: Callable[[Row[Any]], _T],
     instead: Callable[[Any, str], _T | None],
 ) -> list[_T]:
-    """What ``read`` makes of the rows of ``query``; it raises ValueError.
+    """What ``read`` makes of each row of ``query``; it raises ValueError for one it cannot read.
 
-    Of a row that cannot be read, what ``instead`` makes of its ``key`` and of the reason, if that
-    is anything. All are read at once; only if one of them cannot be read, in halves.
+    In place of such a row: what ``instead`` makes of its ``key`` and the reason, unless that is
+    None. All rows are read at once; if one of them cannot be read, they are read in halves.
     """
     try:
         with reading_job(0):
@@ -171,7 +171,7 @@ def each(
 def earliest(
     connection: Connection, query: Select[Any], at: Column[datetime], key: ColumnElement[Any]
 ) -> datetime | None:
-    """The first of the times that ``query`` is about, of those that can be read."""
+    """The earliest time that ``query`` finds, of those that can be read."""
 
     def instead(key: Any, why: str) -> None:
         warn_once(f"the {at.name} of row {key} of {at.table.name} cannot be read: {why}")
@@ -184,6 +184,12 @@ def earliest(
 
     first = each(connection, query.order_by(at).limit(1), key, read, instead)
     return min(first or each(connection, query, key, read, instead), default=None)
+
+
+def scalar(connection: Connection, query: Select[Any]) -> Any:
+    """The one value that ``query`` finds; None if it cannot be read."""
+    with suppress(UnreadableRow), reading_job(0):
+        return connection.scalar(query)
 
 
 @lru_cache(_MAX_LINES)
@@ -201,11 +207,9 @@ def events_of(
     """
 
     def instead(seq: int, why: str) -> Event:
-        def said(column: ColumnElement[Any]) -> Any:
-            with suppress(UnreadableRow), reading_job(0):
-                return connection.scalar(select(column).where(events.c.seq == seq))
-
-        job_id, at = said(cast(events.c.job_id, BigInteger)), said(events.c.at)
+        columns = (cast(events.c.job_id, BigInteger), events.c.at)
+        this = (select(column).where(events.c.seq == seq) for column in columns)
+        job_id, at = (scalar(connection, query) for query in this)
         message = f"this event cannot be read: {why}"
         found = Event(seq, job_id or 0, at or _UNKNOWN_TIME, EventKind.UNREADABLE, message)
         warn(found)

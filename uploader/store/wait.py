@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from uploader.core.errors import WaitTimedOut
@@ -33,29 +35,17 @@ def wait_for(
     Raises WaitTimedOut after ``timeout_s`` seconds, NotFound; StoreError, also if PostgreSQL has
     not answered for as long, or for ten seconds if that is longer.
     """
-    if timeout_s is None:
-        return _ended(jobs, ids, clock, None, show)
-    with answering_within(max(timeout_s, _ANSWERS_S)):
-        return _ended(jobs, ids, clock, timeout_s, show)
-
-
-def _ended(
-    jobs: Jobs,
-    ids: Sequence[int],
-    clock: Clock,
-    timeout_s: float | None,
-    show: Callable[[Sequence[Job]], None],
-) -> list[Job]:
-    never, began_s = threading.Event(), clock.boot_s()
-    while True:
-        found = _these(jobs, ids)
-        show(found)
-        if all(job.status in ENDS for job in found):
-            return found
-        left_s = _POLL_S if timeout_s is None else began_s + timeout_s - clock.boot_s()
-        if left_s <= 0:
-            raise _timed_out(found)
-        clock.wait(never, min(_POLL_S, left_s))
+    never = threading.Event()
+    ends_s = math.inf if timeout_s is None else clock.boot_s() + timeout_s
+    with nullcontext() if timeout_s is None else answering_within(max(timeout_s, _ANSWERS_S)):
+        while True:
+            found = _these(jobs, ids)
+            show(found)
+            if all(job.status in ENDS for job in found):
+                return found
+            if (left_s := ends_s - clock.boot_s()) <= 0:
+                raise _timed_out(found)
+            clock.wait(never, min(_POLL_S, left_s))
 
 
 def _these(jobs: Jobs, ids: Sequence[int]) -> list[Job]:

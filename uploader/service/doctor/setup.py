@@ -92,9 +92,6 @@ def _is_shared(settings: Settings) -> bool:
 
 
 def _way(settings: Settings) -> Iterator[Check]:
-    """Only a job table that is not a file has one."""
-    if not _is_shared(settings):
-        return
     with suppress(UsageError):  # the store's check says that
         if doubts := wiring.doubts(settings):
             hint = "add ?sslmode=verify-full to database_url"
