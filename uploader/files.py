@@ -29,7 +29,7 @@ from uploader import mounts
 from uploader.forks import FORKING, keep_from_children
 from uploader.runtime import StopToken, SystemClock
 
-#: Lasts as long as what is at a path is touched.
+#: For a path: a context that lasts as long as what is there is touched.
 Touch = Callable[[str], AbstractContextManager[None]]
 
 #: For how many seconds in all somebody may write into a pipe.
@@ -172,7 +172,7 @@ def looking(stop: StopToken, touch: Touch) -> Iterator[None]:
 
 
 def touching(path: Path | str) -> AbstractContextManager[None]:
-    """To be held while the disk of ``path``, or of what it leads to, may be waited for."""
+    """To be entered before anything waits for the disk of ``path``, or of what it leads to."""
     look = _LOOK.get()
     return nullcontext() if look is None else look[1](os.fspath(path))
 

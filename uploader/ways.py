@@ -62,7 +62,7 @@ def _other_writers(folder: Path, facts: os.stat_result) -> str:
     """Who else may write there; empty if nobody may.
 
     With an ACL the group's bits of the mode are its mask, which bounds every user and group that
-    it names: so without that bit there is none, and who judges by the mode alone is not deceived.
+    it names. So without the group's bit nobody else may write, as the mode says.
     """
     others = f"others (mode {stat.S_IMODE(facts.st_mode):04o})"
     if facts.st_mode & stat.S_IWOTH:

@@ -21,7 +21,7 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-#: `path` is a flag of `verify`; where a request has one, it is typed without its name.
+#: `path` is a flag of `verify`; that of a request is typed without a flag.
 _FLAGS = {
     **{name: flag(name) for name in _NAMES if name != "fields"},
     **{remote_name(name): flag(name) for name in MODEL_FIELDS},

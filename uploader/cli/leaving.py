@@ -1,7 +1,7 @@
 """A signal ends every command, also one that waits for a job table that does not answer.
 
-A driver goes on waiting for its server when it is interrupted, and so does whatever is to be undone
-on the way out.
+A database driver that is interrupted goes on waiting for its server, and so does every `finally`
+that has something to ask it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _STORE = "uploader.store.database.dialect"
 def obey_signals() -> None:
     """Leave through every `finally` at SIGTERM and SIGINT, so that a hidden cursor comes back.
 
-    But not if the job table does not answer: ten seconds after a signal, or at a second one.
+    If the job table does not answer, the process ends without them, ten seconds after a signal or
+    at a second one.
     """
     signal.signal(signal.SIGTERM, _leave)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by `nohup`
@@ -35,20 +36,20 @@ def obey_signals() -> None:
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
     def late(*_: object) -> None:
-        _leave_the_store(number)
+        _leave_if_stuck(number)
         signal.alarm(_AGAIN_S)
 
     if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
         signal.signal(signal.SIGALRM, late)
         signal.alarm(PATIENCE_S)
     else:
-        _leave_the_store(number)
+        _leave_if_stuck(number)
     if number == signal.SIGTERM:
         sys.exit(Exit.TERMINATED)
     raise KeyboardInterrupt
 
 
-def _leave_the_store(number: int) -> None:
+def _leave_if_stuck(number: int) -> None:
     """Does not return if a thread waits for the job table."""
     store = sys.modules.get(_STORE)  # slow to import
     if store is not None and store.is_asked():
@@ -59,7 +60,7 @@ def _leave_the_store(number: int) -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process, without a thread of the web server that waits for the job table."""
+    """End the process; no thread of the web server that waits for the job table is joined."""
     threads, main = threading.enumerate(), threading.main_thread()
     if any(one is not main and not one.daemon for one in threads):
         for stream in (sys.stdout, sys.stderr):

@@ -188,7 +188,7 @@ def _spellings(secret: str) -> tuple[re.Pattern[str], ...]:
 
 #: What may stand between two characters of a secret: white space, characters without width, the
 #: backslash of an escape, a line break as JSON or a traceback writes it, and all of these in a URL.
-#: It is possessive: what could be given back would take a hundred bytes for each character.
+#: It is possessive, as backtracking would take a hundred bytes of memory for each character.
 _PERCENT = r"%(?:25){0,4}"
 _IGNORED = re.compile(
     r"(?:\s|[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]|\\[nrt]?"

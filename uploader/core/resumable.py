@@ -43,7 +43,7 @@ _RESUME_INCOMPLETE = 308
 _RANGE = re.compile(r"bytes=0-(\d{1,19})(?:\s*,\s*bytes=0-\1)*", re.IGNORECASE)
 #: A session of the JSON API names its object in the query only (docs/gcs-resumable.md §1).
 _JSON_API = re.compile(r"(?:/resumable)?/upload/storage/v1/b/([^/]+)/o/?")
-#: Google's storage by each of its names, and before it that of a bucket that may stand in the path.
+#: The names of Google's storage. That of a bucket may stand before them, or in the path.
 _GOOGLE = re.compile(
     r"(?:(.+)\.)?(?:(?:storage|storage-(?:up|down)load|commondatastorage|www)"
     r"(?:\.mtls|\.[a-z0-9-]+\.rep)?\.googleapis|storage\.cloud\.google)\.com(:\d+)?"
@@ -69,7 +69,7 @@ class UrlKind(StrEnum):
 class UploadUrl:
     """One URL of getUploadEndpoint, read.
 
-    ``object_path`` is host + bucket + key, the same in each spelling of one object's address.
+    ``object_path`` is host + bucket + key, the same however the object's address is spelled.
     """
 
     url: SignedUrl
@@ -143,7 +143,7 @@ def _object_path(parts: SplitResult, query: Mapping[str, str]) -> str:
 
 
 def _without_dots(path: str) -> str:
-    """The path with `.` and `..` resolved, as who sends or answers may do (RFC 3986 §5.2.4)."""
+    """The path with `.` and `..` resolved, as a client or a server may do (RFC 3986 §5.2.4)."""
     found: list[str] = []
     for part in path.split("/"):
         if part == "..":

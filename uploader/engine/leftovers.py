@@ -39,8 +39,8 @@ class _Found:
 class Ending:
     """A job's turn at ending leftovers: there may be more than fit into one.
 
-    The thread of the job and some others end one after the other each; it alone writes rows, once
-    all of them are through.
+    The job's thread and a few others each end one session after another. Only the job's thread
+    writes rows, once all of them have finished.
     """
 
     def __init__(self, context: WorkerContext, held: Held, stop: StopToken) -> None:
@@ -80,7 +80,7 @@ class Ending:
         return not self._failed and not found.waiting
 
     def _begin(self, found: _Found) -> threading.Event:
-        """Another thread for them; what is returned is set once it is through."""
+        """Start another thread for them; the event is set once it has finished."""
         over = threading.Event()
 
         def run() -> None:
@@ -109,7 +109,7 @@ class Ending:
             found.raised.append(error)
 
     def _next(self, found: _Found) -> Leftover | None:
-        """None if there are no more, or none is to be ended now. Raises as `StopToken.check`."""
+        """None if none is left, or none is to be ended in this turn. Raises Stopped."""
         self._stop.check()
         with self._lock:
             late = self._context.clock.boot_s() >= self._until_s
@@ -124,7 +124,7 @@ class Ending:
             storage.end(one.session)
             found.ended.append(one)
         except (RemoteError, JobRefused) as error:
-            if one.is_over and _is_answer(error):  # it need not be asked about again
+            if one.is_over and _is_answer(error):  # one answer is enough
                 found.ended.append(one)
             elif is_final(error):
                 found.refused.append((one, error.message))
@@ -137,5 +137,5 @@ class Ending:
 
 
 def _is_answer(error: RemoteError | JobRefused) -> bool:
-    """Did storage answer at all? A clock that is far ahead finds no certificate valid."""
+    """Did storage answer at all? If the clock is far ahead, no certificate is valid."""
     return isinstance(error, JobRefused) or error.status is not None

@@ -8,11 +8,11 @@ back. So on a disk of this machine, where inode numbers last, another inode or a
 Elsewhere, where each mount may give others, another inode only tells that a file was replaced by a
 copy of itself.
 
-Other rights, another owner or another hard link move the change time, too, and change no byte. So
-it never makes another file: if what is read again is the same, the job goes on. A snapshot consists
-of hard links, which keep an inode number from being used again, while others make and remove
-further links at any time. So the fingerprints of its files have no change time, as those of older
-versions have none, and it does not count.
+Other permissions, another owner or another hard link also move the change time, and change no byte.
+So another change time never means another file: if what is read again is the same, the job goes on.
+A snapshot consists of hard links, which keep an inode number from being used again; others may make
+and remove further links at any time. So the fingerprints of its files have no change time, nor have
+those of older versions. For these it does not count.
 
 There is no device number in it. Network disks, btrfs and volumes get another one when they are
 mounted again, and a job goes on after a restart. So for an agreed link out of the folder, where the
@@ -68,23 +68,23 @@ def is_written(fingerprint: str) -> bool:
 
 
 def same(known: str, found: str) -> bool:
-    """Do two fingerprints mean the same file? Only its time matters."""
+    """Do two fingerprints mean the same file? Only the modification time matters."""
     return plain(known).split(":")[1:-1] == plain(found).split(":")[1:-1]
 
 
 def same_inode(known: str, found: str) -> bool:
-    """Do two fingerprints have the same time and inode? Other rights and links do not matter."""
+    """Do they have the same time and inode? Other permissions and links do not matter."""
     return same(known, found) and _inode(known) == _inode(found)
 
 
 def surely_same(known: str, found: str) -> bool:
-    """Do they have the same change time, too, unless one has none? Then the bytes are the same."""
+    """Is their change time also the same, if both have one? Then the bytes are."""
     at = _changed(known), _changed(found)
     return same_inode(known, found) and (at[0] == at[1] or not all(at))
 
 
 def unless_only_changed(known: str, found: str) -> str:
-    """``found``, but ``known`` if nothing but the change time and the writers are others."""
+    """``found``; or, if only the change time differs, ``known`` with the writers of ``found``."""
     if not same_inode(known, found):
         return found
     return written(known) if is_written(found) else plain(known)

@@ -62,7 +62,7 @@ class _Place:
         self._lock = threading.Lock()
         self._known: frozenset[Identity] = frozenset()
         self._asked_s = -math.inf
-        #: Has it answered ever?
+        #: Has it ever answered?
         self._spoke = False
         self._answered = threading.Event()
         self._answered.set()

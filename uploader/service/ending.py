@@ -9,10 +9,10 @@ from types import FrameType
 
 
 def at_signals(numbers: Iterable[int], end: Callable[[], None]) -> list[int]:
-    """Call ``end`` at the first of those signals, and leave at a second one of its kind.
+    """Call ``end`` at the first of these signals, and exit at a second one of the same kind.
 
-    The first is in the list then. ``end`` is called in the main thread, whatever that does: it must
-    take no lock, as that of an Event, which the main thread may hold.
+    The first is then in the list that was returned. ``end`` interrupts the main thread anywhere, so
+    it must take no lock that this may hold, not even that of an Event.
     """
     came: list[int] = []
 

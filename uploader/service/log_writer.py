@@ -28,7 +28,7 @@ class LogWriter(logging.Handler):
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
         self.stream = stream
-        # Unlike `Queue`, it may be put into while it is: by what a garbage collection logs.
+        # Unlike that of `Queue`, its `put` is reentrant: a garbage collection in it may log.
         self._lines = queue.SimpleQueue[str | threading.Event]()
         self._dropped = 0
         spawn("log", self._write)

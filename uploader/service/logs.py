@@ -23,7 +23,8 @@ from uploader.settings.schema import Log
 #: The attribute of a record with facts that only this line is about.
 FACTS = "facts"
 _logger = logging.getLogger("uploader")
-#: Whose lines somebody without the token may cause: of each kind, one in so many seconds.
+#: Lines of these can be caused by somebody without the token. Of each kind, one in so many seconds
+#: is logged.
 _OF_STRANGERS = ("asyncio", "uvicorn", "uploader.service.http")
 _SELDOM_S = 60.0
 
@@ -70,13 +71,13 @@ def _write_all_to(writer: LogWriter) -> None:
 
 
 def _is_for_root(record: logging.LogRecord) -> bool:
-    """Of others than us, what is no worse than usual is not shown, whatever level they set."""
+    """Of all others only warnings and errors are shown, whatever level they set."""
     ours = record.name == _logger.name or record.name.startswith(f"{_logger.name}.")
     return ours or record.levelno >= logging.WARNING
 
 
 def _unraisable(of: sys.UnraisableHookArgs) -> None:
-    """As `sys.unraisablehook`. What it is about is not printed: that may raise, or hold a key."""
+    """As `sys.unraisablehook`, without the object: its words may raise, or hold a key."""
     _logger.error("%s", of.err_msg or "an error that nobody waits for", exc_info=of.exc_value)
 
 
@@ -97,9 +98,9 @@ def log_to_stderr(
 
 
 class Seldom(logging.Filter):
-    """Whatever a stranger may cause fills no disk: it is told once a minute, and how often it was.
+    """What a stranger can cause fills no disk: it is logged once a minute, and how often it came.
 
-    One kind are the lines of one place of the code, so that none hides another.
+    Lines from one place in the code are of one kind, so that no kind hides another.
     """
 
     def __init__(self) -> None:

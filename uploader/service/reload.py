@@ -34,7 +34,7 @@ class Configured:
 
     def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
         self.settings = settings
-        #: Files with secrets that the configuration names, also for the next start.
+        #: Files with secrets that the configuration names, even if only for the next start.
         self.private_paths = settings.private_paths
         self._read = read
 

@@ -24,7 +24,7 @@ class OpenFile(Protocol):
     fingerprints promise equal bytes as far as the source can know without reading them: a clock
     that is set back to the same nanosecond, or a store that reuses a version, breaks that promise,
     and nothing notices: the CRC of the whole is that of the bytes as they were sent. Two different
-    ones promise nothing: what was sent is read again then, and goes on if it is the same.
+    ones promise nothing: what was sent is read again, and the transfer goes on if it is the same.
     One that ends in `core.job.WRITTEN` promises nothing beyond the moment at which it was taken.
 
     **Reading.** A short read is not the end: `block` reads on until it has all bytes that it was

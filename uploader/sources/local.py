@@ -117,7 +117,7 @@ class LocalFile:
     """An open file of a local folder, as `sources.base.OpenFile`."""
 
     def __init__(self, path: Path, descriptor: int, stop: StopToken, known: str = "") -> None:
-        """``known`` is the fingerprint that it had, which may be another by now."""
+        """``known`` is the fingerprint that it had before."""
         facts = os.fstat(descriptor)
         self.name = path.name
         self._facts = facts

@@ -58,11 +58,11 @@ class Proofs:
         self._lock = Lock()
 
     def has(self, row: FileState, found: str, pair: PrefixCrc, sent: Sent | None) -> bool:
-        """Was the file of ``row``, when its fingerprint was ``found`` as now, proven by those?"""
+        """Was the file of ``row`` proven by these, while its fingerprint was ``found``?"""
         return self._last.get((row.job_id, row.path)) == (found, pair, sent)
 
     def keep(self, row: FileState, found: str, pair: PrefixCrc, sent: Sent | None) -> None:
-        """It was. The oldest is forgotten first."""
+        """Remember that it was. The oldest is forgotten first."""
         if is_written(found):  # it may change, and its fingerprint would not
             return
         with self._lock:
@@ -236,7 +236,7 @@ def _is_the_one(reader: Reader, row: FileState, sent: Sent | None, proofs: Proof
     # time now is not the one that was enqueued, even so.
     if row.stored or (row.bytes_sent and reader.rewritten):
         return False
-    # Nobody who only changes its rights makes a header unsound: such a one was enqueued so.
+    # Other permissions make no header unsound: one that is was enqueued like that.
     return same_inode(row.fingerprint, reader.fingerprint) or reader.is_sound()
 
 

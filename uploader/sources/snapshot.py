@@ -116,7 +116,7 @@ class Snapshots:
             unused = self._unused(in_use)
             kept = self._kept(names, unused, follows=follows_it)
             if (now, kept) != (before, names) and self.home.exists():
-                with contextlib.suppress(OSError):  # without space, a sweep makes some
+                with contextlib.suppress(OSError):  # if there is no space, the sweep makes some
                     self._note(now, kept)
             for folder in (folder for folder in unused if folder.name not in kept):
                 if why := self._remove(folder, in_use):
@@ -140,7 +140,7 @@ class Snapshots:
         unknown = frozenset(folder.name for folder in unused)
         if follows or not unknown:
             return unknown & names
-        said = "the job table was put back: what it does not know is kept until you remove it: %s"
+        said = "the job table was put back; snapshots that it does not know are kept: %s"
         _log.warning(said, some([str(folder) for folder in unused]))
         return unknown
 
@@ -292,7 +292,7 @@ def _content(descriptor: int) -> bytes:
 
 def _is(facts: os.stat_result, file: ManifestFile) -> bool:
     """Are these the facts of the very file that was listed?"""
-    # A link to it, the one that was just made, too, changes the change time.
+    # A new link to it, such as the one that was just made, moves its change time.
     same = same_inode(file.fingerprint, fingerprint_of(facts))
     return stat.S_ISREG(facts.st_mode) and facts.st_size == file.size_bytes and same
 

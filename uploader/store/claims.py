@@ -296,8 +296,8 @@ class Claims:
     def any_open(self, base_url: str) -> bool:
         """Whether a worker still has work; one that has none is idle (docs/cli.md §4).
 
-        What a cancelled job left open and could not be ended, session or model, is not a reason to
-        stay until it is due again: it may need a network or another key first.
+        If a session or model that a cancelled job left open could not be ended, it is not a reason
+        to stay before it is due again: it may need a network or another key first.
         """
         here = (self._ours, jobs.c.base_url == base_url)
         ours = and_(*here, jobs.c.id.not_in(self._aside.given_up()))
@@ -321,7 +321,7 @@ class Claims:
     def next_due(self, base_url: str) -> datetime | None:
         """The next time at which a job that waits may be claimed; None if none waits.
 
-        A wait that is too long to be one (`DUE`) is none; one that cannot be read may be any.
+        A wait that is too long (`DUE`) does not count; one that cannot be read may end at any time.
         """
         now = self._now()
         query = (

@@ -341,7 +341,7 @@ class Held:
             self._fence.tell(transaction, kind, message, path)
 
     def clean_up_after(self, at: datetime, reason: Reason) -> None:
-        """What a cancelled job left open is tried again after ``at``; of one reason, one event."""
+        """What a cancelled job left open is tried again after ``at``; one event for each reason."""
         with self._fence.writing(Status.CANCELLED, not_before=at) as transaction:
             self._tell_retrying(transaction, reason)
 

@@ -145,7 +145,7 @@ def validation_under_way(transaction: Transaction, job: Job, account: str) -> bo
 def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Leftover], int]:
     """Some of those for the job's model, the oldest first; none if there are no more of them.
 
-    And how many were forgotten, because they have no seal, or are none that this program writes.
+    And how many were forgotten, because they have no seal, or this program did not write them.
     """
     query = (
         select(*_TOLD, _is_over(transaction).label("is_over"))

@@ -2,9 +2,9 @@
 
 A row is written once a second, because it costs an fsync. Here each transfer writes a few bytes
 into a small file of its own, with no fsync: the kernel keeps them if the process is killed. They
-are a hint. A record that is torn, or is of another session, is not believed; one
-that is merely old is still true, for that of a hash is forgotten before any of its bytes are sent
-again. After a power cut there may be none, and more is read again.
+are a hint. A record that is torn, or of another session, is not believed; one that is merely old is
+still true, for that of a hash is forgotten before any of its bytes are sent again. After a power
+cut there may be none, and more is read again.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Mark:
 
     @property
     def is_there(self) -> bool:
-        """Has anything been written of it?"""
+        """Does it have a file?"""
         return self._path is not None and os.path.exists(self._path)  # noqa: PTH110 - raises nothing
 
     def read(self) -> PrefixCrc | None:

@@ -72,9 +72,9 @@ class Connection(H11Protocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's
-        """What came is no request, or no body: the application answers nothing after that.
+        """What came is not a request, or not a body: the application answers nothing after it.
 
-        The answer goes past the state machine of HTTP, which refuses it for some requests.
+        The answer is written past h11's state machine, which refuses some of them.
         """
         answered = self.cycle is not None and self.cycle.response_started
         if not answered and not self.transport.is_closing():
@@ -83,7 +83,7 @@ class Connection(H11Protocol):
 
     @contextlib.contextmanager
     def _contained(self) -> Iterator[None]:
-        """An error ends this connection, not as one of the event loop."""
+        """An error ends this connection alone, and does not reach the event loop."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever a stranger makes of it

@@ -61,11 +61,11 @@ class Look:
     thread: int = 0
     #: How many seconds of a processor it has used.
     used_s: Callable[[], float] = float
-    #: It has used none for half a minute.
+    #: It has used no processor for half a minute.
     idle: bool = False
     #: Its end is waited for, whatever it takes.
     settled: bool = False
-    #: What kept it from touching a silent disk: the rest went on as if nothing were there.
+    #: What kept it from a silent disk: it went on as if nothing were there.
     refusal: Refusal | None = None
     #: Others got its place.
     has_left: bool = False
@@ -78,7 +78,7 @@ class Look:
     def settle(self) -> None:
         """To be called before anything is changed.
 
-        Raises Stopped if nobody waits any more, and Refusal if it was not to touch a silent disk.
+        Raises Stopped if nobody waits any more, and Refusal if it was kept from a silent disk.
         """
         with self._lock:
             self.stop.check()
@@ -103,7 +103,7 @@ class Look:
 
     @property
     def waits_for_disk(self) -> bool:
-        """Has it got no answer from what it touches, for half a minute?"""
+        """Has what it touches not answered for half a minute?"""
         return (self.idle or self.stop.stopped) and not asks(self.thread)
 
 

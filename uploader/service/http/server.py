@@ -26,7 +26,7 @@ from uploader.store.database.answers import answering_within
 from uploader.store.jobs import Jobs
 
 _GRACE_S = 1
-#: Seconds that the job table has for an answer; its other errors take less.
+#: Seconds that the job table has for an answer.
 ANSWERS_S = 30.0
 
 

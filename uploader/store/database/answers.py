@@ -1,7 +1,7 @@
-"""For how long an answer of PostgreSQL is waited for: without an end, or for so many seconds.
+"""How long PostgreSQL may take for an answer: for ever, or so many seconds.
 
 A server that is stopped, or a proxy that has forgotten a connection, keeps it open and is silent.
-Whoever asks little, and is asked by many, takes it for lost; then the next one gets another.
+The API, which asks for little and is asked by many, gives such a connection up for a new one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def bound(engine: Engine) -> None:
             try:
                 wish = next(gen)
                 while True:
-                    ready = yield wish  # nothing may be ready: it is asked now and then
+                    ready = yield wish  # also resumed now and then with nothing ready
                     if not ready and _CLOCK.boot_s() >= ends_s:
                         self.pgconn.finish()
                         raise OperationalError("the server has not answered in time")

@@ -15,8 +15,8 @@ _ENCRYPTED = ("require", "verify-ca", "verify-full")
 def doubts(url: URL) -> str:
     """A warning if the database is on another machine and TLS is not asked for; else empty.
 
-    ``url`` has the name of the driver. What it leaves open is as libpq has it: the environment
-    (`PGSSLMODE`, `PGHOST`), or its default. Nothing is said of a service file, or without a driver.
+    ``url`` has the name of the driver. What it leaves out is libpq's: from the environment
+    (`PGSSLMODE`, `PGHOST`), or a default. Empty, too, if there is a service file, or no driver.
     """
     try:
         from psycopg import pq  # noqa: PLC0415 - an extra
