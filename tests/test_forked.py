@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.forking import BEGIN, ROOT, Forking, forking
+from tests.sources.test_snapshot import goes_on
 from uploader.forks import OurDescriptor
 from uploader.sources.snapshot import Snapshots
 from uploader.store.database.workers import any_worker, exclusive
@@ -48,10 +49,10 @@ def test_a_snapshot_is_swept_once_its_taker_was_killed_although_the_child_lives(
     parent, snapshots = forking(_SNAPSHOT, str(tmp_path)), Snapshots(tmp_path)
     parent.fork()
     (begun,) = tmp_path.iterdir()
-    assert [*snapshots.sweep(list)] == [begun]
+    assert [*snapshots.sweep(list, goes_on)] == [begun]
     assert begun.exists()
     parent.kill_parent()
-    assert snapshots.sweep(list) == {}
+    assert snapshots.sweep(list, goes_on) == {}
     assert not begun.exists()
     folder = os.open(tmp_path, os.O_RDONLY)
     try:

@@ -46,6 +46,11 @@ def taken(snapshots: Snapshots, root: Path) -> Path:
         return Path(path)
 
 
+def goes_on(_: str) -> tuple[bool, str]:
+    """The job table was not put back."""
+    return True, ""
+
+
 def readable(root: Path, kept: Path) -> list[bool]:
     """Of each listed file: is the one in the snapshot the same, as far as a source can know?"""
     source, stop = LocalFolder(kept), StopToken()
@@ -220,7 +225,7 @@ def test_what_has_changed_since_it_was_listed_is_refused_and_nothing_stays(
     with pytest.raises(SourceChanged) as raised, snapshots.taking(listed):
         pytest.fail("it was taken")
     assert "enqueue it again" in raised.value.hint
-    snapshots.sweep(list)
+    snapshots.sweep(list, goes_on)
     assert list((tmp_path / "kept").iterdir()) == []
 
 

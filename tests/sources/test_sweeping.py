@@ -16,7 +16,7 @@ from unittest.mock import Mock
 import pytest
 
 from tests.remote.scripted import HandClock
-from tests.sources.test_snapshot import root, snapshots, taken
+from tests.sources.test_snapshot import goes_on, root, snapshots, taken
 from uploader.core.errors import StoreError, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.files import LockFile
@@ -31,13 +31,13 @@ PATIENCE_S = 30
 
 def test_only_what_is_in_use_outlives_a_sweep(snapshots: Snapshots, root: Path) -> None:
     first, second = taken(snapshots, root), taken(snapshots, root)
-    assert snapshots.sweep(lambda: [str(second)]) == {}
+    assert snapshots.sweep(lambda: [str(second)], goes_on) == {}
     assert (first.exists(), second.exists()) == (False, True)
     assert (root / "model.safetensors").exists()
 
 
 def test_a_sweep_without_any_snapshot_makes_nothing(snapshots: Snapshots, tmp_path: Path) -> None:
-    assert snapshots.sweep(list) == {}
+    assert snapshots.sweep(list, goes_on) == {}
     assert not (tmp_path / "kept").exists()
 
 
@@ -77,7 +77,7 @@ def hanging(
     answers.set()
     thread.join(PATIENCE_S)
     assert (folder / "model.safetensors").exists()
-    assert snapshots.sweep(list) == {}
+    assert snapshots.sweep(list, goes_on) == {}
     assert not folder.exists()
 
 
@@ -85,7 +85,7 @@ def test_a_folder_whose_disk_does_not_answer_keeps_no_other_snapshot(
     snapshots: Snapshots, root: Path, hanging: Path
 ) -> None:
     other = taken(snapshots, root)
-    left = snapshots.sweep(list)
+    left = snapshots.sweep(list, goes_on)
     assert not other.exists()
     assert (hanging / "config.json").exists()
     assert list(left) == [hanging]
@@ -102,7 +102,7 @@ def test_of_what_a_job_was_made_since_a_sweep_began_nothing_is_swept(
         used[:] = used or [taken(snapshots, root)]
         return before
 
-    assert snapshots.sweep(in_use) == {}
+    assert snapshots.sweep(in_use, goes_on) == {}
     assert not old.exists()
     assert used[0].exists()
 
@@ -131,7 +131,7 @@ def test_a_folder_that_is_swept_before_it_is_locked_is_not_the_one_that_is_taken
         if swept or not path.name.startswith("snapshot-"):
             return LockFile(path, flags)
         swept.append(path)
-        return opening(path, flags, lambda: snapshots.sweep(list))
+        return opening(path, flags, lambda: snapshots.sweep(list, goes_on))
 
     monkeypatch.setattr(snapshot, "LockFile", swept_once)
     kept = taken(snapshots, root)
@@ -144,7 +144,7 @@ def test_what_a_taker_that_was_killed_has_left_is_swept(snapshots: Snapshots, ro
     taken(snapshots, root)
     begun = taken(snapshots, root).with_name("snapshot-of-one-that-was-killed")
     begun.mkdir()
-    assert snapshots.sweep(list) == {}
+    assert snapshots.sweep(list, goes_on) == {}
     assert [*begun.parent.iterdir()] == []
 
 
@@ -157,11 +157,11 @@ def test_whoever_takes_and_sweeps_at_once_nothing_in_use_is_lost(
         for number in range(12):
             with snapshots.taking(LocalFolder(root).list().manifest) as (path, _):
                 used.extend([path] if number % 3 else [])
-            snapshots.sweep(lambda: tuple(used))
+            snapshots.sweep(lambda: tuple(used), goes_on)
 
     def sweep() -> None:
         while not over.is_set():
-            snapshots.sweep(lambda: tuple(used))
+            snapshots.sweep(lambda: tuple(used), goes_on)
 
     threads = [threading.Thread(target=run) for run in (take, take, take, sweep, sweep)]
     for thread in threads:
@@ -170,7 +170,7 @@ def test_whoever_takes_and_sweeps_at_once_nothing_in_use_is_lost(
         thread.join(PATIENCE_S)
         if thread is threads[2]:
             over.set()
-    assert snapshots.sweep(lambda: used) == {}
+    assert snapshots.sweep(lambda: used, goes_on) == {}
     assert len(used) == 24
     assert sorted(used) == sorted(map(str, Path(used[0]).parent.iterdir()))
     assert all(Path(path, "model.safetensors").exists() for path in used)
@@ -197,10 +197,10 @@ def test_what_an_older_version_takes_is_not_swept_and_keeps_none_of_ours(
     theirs = tmp_path / "kept" / "0123456789abcdef0123456789abcdef"
     theirs.mkdir()
     with locked(tmp_path / "kept", fcntl.LOCK_SH):
-        left = snapshots.sweep(list)
+        left = snapshots.sweep(list, goes_on)
         assert (ours.exists(), theirs.exists()) == (False, True)
         assert f"fuser {tmp_path / 'kept'}`" in left[theirs]
-    assert snapshots.sweep(list) == {}
+    assert snapshots.sweep(list, goes_on) == {}
     assert not theirs.exists()
 
 
@@ -215,7 +215,7 @@ def clock() -> HandClock:
 def test_what_stays_for_an_hour_is_told_once_an_hour(
     snapshots: Snapshots, hanging: Path, clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sweeper = Sweeper(snapshots, list, clock)
+    sweeper = Sweeper(snapshots, list, goes_on, clock)
     told = []
     for _ in range(130):
         sweeper.sweep()
@@ -228,7 +228,7 @@ def test_what_stays_for_an_hour_is_told_once_an_hour(
 def test_snapshots_that_are_taken_one_after_another_are_not_told(
     snapshots: Snapshots, tmp_path: Path, clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sweeper = Sweeper(snapshots, list, clock)
+    sweeper = Sweeper(snapshots, list, goes_on, clock)
     for _ in range(4):
         with snapshots.taking(Manifest(str(tmp_path), ())):
             sweeper.sweep()
@@ -249,7 +249,7 @@ def test_a_store_that_does_not_say_what_is_in_use_for_an_hour_is_told(
     def in_use() -> list[str]:
         raise kind("the disk is full")
 
-    sweeper = Sweeper(snapshots, in_use, clock)
+    sweeper = Sweeper(snapshots, in_use, goes_on, clock)
     sweeper.sweep()
     clock.boot += LONG_S
     sweeper.sweep()
@@ -270,7 +270,7 @@ def test_one_that_cannot_be_removed_keeps_no_other(
             remove(path, ignore_errors=ignore_errors)
 
     monkeypatch.setattr(shutil, "rmtree", fails)
-    assert snapshots.sweep(list) == {three[1]: "it cannot be removed"}
+    assert snapshots.sweep(list, goes_on) == {three[1]: "it cannot be removed"}
     assert [path.exists() for path in three] == [False, True, False]
 
 

@@ -1,10 +1,15 @@
-"""The one reading of a `database_url` of SQLite: for what is opened, and for what is never sent."""
+"""The one reading of a `database_url`: for what is opened, and for what is never sent."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote
 
 _SQLITE = "sqlite:///"
+
+
+def is_shared(url: str) -> bool:
+    """Is it in PostgreSQL, so that several machines may share it?"""
+    return url.startswith("postgres")
 
 
 def sqlite_file(url: str) -> str | None:

@@ -100,7 +100,7 @@ class Snapshots:
     def sweep(
         self,
         in_use: Callable[[], Collection[str]],
-        follows: Callable[[str], tuple[bool, str]] = lambda _: (True, ""),
+        follows: Callable[[str], tuple[bool, str]],
     ) -> dict[Path, str]:
         """Remove every snapshot whose path ``in_use`` does not return.
 
@@ -216,8 +216,8 @@ class Sweeper:
         self,
         snapshots: Snapshots,
         in_use: Callable[[], Collection[str]],
+        follows: Callable[[str], tuple[bool, str]],
         clock: Clock,
-        follows: Callable[[str], tuple[bool, str]] = lambda _: (True, ""),
     ) -> None:
         """``in_use`` and ``follows`` are those of `Snapshots.sweep`."""
         self._follows = follows

@@ -10,6 +10,7 @@ import stat
 from typing import TYPE_CHECKING, Self
 
 from uploader import files
+from uploader.core.database_url import is_shared
 from uploader.core.errors import NotFound, StoreError, UsageError
 from uploader.runtime import Clock, SystemClock, importing
 
@@ -180,7 +181,7 @@ def doubts(settings: Settings) -> str:
 
     Raises UsageError for an address that cannot be read.
     """
-    if not settings.database_url.startswith("postgres"):
+    if not is_shared(settings.database_url):
         return ""
     with importing("sqlalchemy"):
         from uploader.store.database import dialect
@@ -240,6 +241,5 @@ def sweeper(settings: Settings, engine: Engine, clock: Clock) -> Callable[[], No
 
     if settings.snapshots is None:
         return lambda: None
-    jobs = Jobs(engine)
-    follows = jobs.lineage.follows
-    return Sweeper(Snapshots(settings.snapshots), jobs.snapshots, clock, follows).sweep
+    jobs, snapshots = Jobs(engine), Snapshots(settings.snapshots)
+    return Sweeper(snapshots, jobs.snapshots, jobs.lineage.follows, clock).sweep

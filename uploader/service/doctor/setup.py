@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from uploader import mounts, wiring
 from uploader.core import addresses
+from uploader.core.database_url import is_shared
 from uploader.core.doctor_documents import Check, Health
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Status
@@ -73,7 +74,7 @@ def _state_folder(settings: Settings) -> Iterator[Check]:
 
 
 def _store(settings: Settings, store: wiring.Store) -> Check:
-    shared = _is_shared(settings)
+    shared = is_shared(settings.database_url)
     version = "PostgreSQL" if shared else f"SQLite {library_version()}"
     try:
         found = store.version()
@@ -87,10 +88,6 @@ def _store(settings: Settings, store: wiring.Store) -> Check:
     return Check("store", Health.OK, f"version {found}, {looked}{jobs} jobs; {version}")
 
 
-def _is_shared(settings: Settings) -> bool:
-    return settings.database_url.startswith("postgres")
-
-
 def _way(settings: Settings) -> Iterator[Check]:
     with suppress(UsageError):  # the store's check says that
         if doubts := wiring.doubts(settings):
@@ -100,7 +97,7 @@ def _way(settings: Settings) -> Iterator[Check]:
 
 def _secret(settings: Settings) -> Iterator[Check]:
     """Others can only write a job table that is not a file of this user."""
-    if not _is_shared(settings):
+    if not is_shared(settings.database_url):
         return
     if settings.database_secret_file is None:
         words = "whoever may write the database says which files are sent, and where"
@@ -118,7 +115,7 @@ def _api(settings: Settings, *, running: bool) -> Iterator[Check]:
     address = next(filter(answers, addresses_of(settings.state_dir)), None)
     if address:
         yield _proven(settings, address)
-    elif running and not settings.api.off and not settings.database_url.startswith("postgres"):
+    elif running and not settings.api.off and not is_shared(settings.database_url):
         # With PostgreSQL the worker may be on another machine.
         hint = "see the worker's log: if another program has the port, set api.listen"
         yield Check("api", Health.WARN, "a worker runs, but its API does not listen", hint)
