@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 import types
 import typing
 from collections.abc import Callable
@@ -97,8 +98,8 @@ def exit_codes() -> str:
     return _page(
         "Exit codes",
         "How a command ends. Codes are only ever added. If a verb is given several jobs, the code"
-        " is that of\nthe first failure. `wait` and `run --until-idle` end with the code of their"
-        " jobs if these agree, else\nwith 9.",
+        " is that of the first failure. `wait` and `run --until-idle` end with the code of their"
+        " jobs if these agree, else with 9.",
         _table(("exit code", "meaning", "who has to act"), rows),
     )
 
@@ -118,7 +119,7 @@ def reasons() -> str:
     return _page(
         "Reasons",
         "The `code` of a job's reason and of an error. Codes are only ever added. A hint in"
-        " italics depends on\nwhat the program found; the words here say what it contains.",
+        " italics depends on what the program found; the words here say what it contains.",
         *parts,
     )
 
@@ -149,7 +150,7 @@ def json() -> str:
     return _page(
         "JSON",
         "What `--json` prints. Fields are only ever added, so a reader ignores those it does not"
-        " know. Bytes\nare integers, durations seconds, times RFC 3339 in UTC.",
+        " know. Bytes are integers, durations seconds, times RFC 3339 in UTC.",
         *shapes,
     )
 
@@ -217,7 +218,14 @@ def event_kinds() -> str:
 
 
 def _page(title: str, *parts: str) -> str:
-    return "\n\n".join([f"{_NOTE}\n# {title}", *parts]) + "\n"
+    return "\n\n".join([f"{_NOTE}\n# {title}", *map(_wrapped, parts)]) + "\n"
+
+
+def _wrapped(part: str) -> str:
+    """Only prose: what has headings or a table stays as it is."""
+    if part.startswith(("#", "|")):
+        return part
+    return textwrap.fill(part, 100, break_long_words=False, break_on_hyphens=False)
 
 
 def _table(headings: tuple[str, ...], rows: list[str]) -> str:

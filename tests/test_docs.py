@@ -99,6 +99,18 @@ def test_the_table_of_rooms_is_the_one_that_imports_obey() -> None:
     assert set(rows) == {(str(layer), room) for layer, line in layers for room in line.split(" | ")}
 
 
+def test_prose_fits_into_a_hundred_columns() -> None:
+    """Not what cannot be broken: code, a row, a picture, the name of a test, a command's help."""
+    whole = re.compile(r"(?ms)^```.*?^```|^(?:\||!\[|- `tests/|Exchanges of )[^\n]*")
+    too_long = {
+        f"{name}: {line}"
+        for name, text in PAGES.items()
+        for line in re.sub(whole, "", text).splitlines()
+        if len(line) > 100
+    }
+    assert too_long == set()
+
+
 def test_the_table_of_settings_names_each_of_them() -> None:
     assert sorted(first_column(DOCS["configuration.md"])) == sorted(KEYS)
 
