@@ -128,6 +128,21 @@ def test_what_is_no_request_is_answered_so_and_nothing_follows(site: Site, metho
     assert answer.index(b"\r\n\r\n") + 4 == len(answer)
 
 
+@pytest.mark.parametrize("nonsense", [b"nonsense\r\n\r\n", b"GET /" + b"a" * 100_000])
+def test_what_is_no_request_is_answered_so_after_others(site: Site, nonsense: bytes) -> None:
+    """Without an answer a client takes the connection for an old one, and asks again."""
+    answer = b""
+    with opened(site) as one, contextlib.suppress(ConnectionResetError):
+        one.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        while b"\r\n\r\n" not in answer:
+            answer += one.recv(65_536)
+        one.sendall(nonsense)
+        while part := one.recv(65_536):
+            answer += part
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.count(b"HTTP/1.1 400 ") == 1
+
+
 def test_an_error_in_the_web_server_ends_the_connection_and_is_told_once(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

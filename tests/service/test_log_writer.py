@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import os
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import TextIO, cast
 
 import pytest
 
 from uploader.service.log_writer import MOST_LINES, LogWriter
+
+#: A number that no open file has.
+DISK = -7
 
 
 class Unread(io.StringIO):
@@ -53,8 +60,54 @@ def test_whoever_does_not_read_the_log_holds_nobody_up_and_is_told_of_what_was_d
     writer.flush()
     lines = unread.getvalue().splitlines()
     assert lines[0] == "first"
-    assert lines[1] == "7 lines of the log were dropped: nobody read them in time"
+    assert lines[1] == "7 lines of the log were dropped: they could not be written in time"
     assert lines[2:] == [str(number) for number in range(MOST_LINES)]
+
+
+def test_no_line_is_lost_in_a_pipe_that_does_not_block() -> None:
+    """Another program that has it, too, may have made it so."""
+    reader, written = os.pipe()
+    os.set_blocking(written, False)
+    lines, came = [f"{number:0150}" for number in range(MOST_LINES - 1)], b""
+    with os.fdopen(written, "w") as stream, os.fdopen(reader, "rb", buffering=0) as pipe:
+        writer = LogWriter(stream)
+        for line in lines:
+            say(writer, line)
+        writer.flush()  # the pipe is full long before
+        while not came.endswith(f"{lines[-1]}\n".encode()):
+            came += pipe.read(65_536)
+    assert came.decode().splitlines() == lines
+
+
+def test_what_a_full_disk_took_in_part_is_told_of_and_no_line_is_glued_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    disk, room, write = io.BytesIO(), [25], os.write
+
+    def limited(descriptor: int, data: bytes) -> int:
+        if descriptor != DISK:
+            return write(descriptor, data)
+        taken = data[: room[0]]
+        if not taken:
+            raise OSError(errno.ENOSPC, "no space")
+        room[0] -= len(taken)
+        return disk.write(taken)
+
+    monkeypatch.setattr(os, "write", limited)
+    writer = LogWriter(cast(TextIO, SimpleNamespace(fileno=lambda: DISK, encoding="utf-8")))
+    for text in ("first line", "second", "third, of which half", "fourth"):
+        say(writer, text)
+    writer.flush()
+    room[0] = 1000
+    say(writer, "fifth")
+    writer.flush()
+    assert disk.getvalue().decode().splitlines() == [
+        "first line",
+        "second",
+        "third, ",
+        "2 lines of the log were dropped: they could not be written in time",
+        "fifth",
+    ]
 
 
 def test_a_stream_that_is_closed_ends_nothing() -> None:

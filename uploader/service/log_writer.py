@@ -6,11 +6,11 @@ every thread that has something to say: jobs, leases, and the drain (docs/archit
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import os
 import queue
+import select
 import threading
 from typing import TextIO
 
@@ -31,6 +31,8 @@ class LogWriter(logging.Handler):
         # Unlike that of `Queue`, its `put` is reentrant: a garbage collection in it may log.
         self._lines = queue.SimpleQueue[str | threading.Event]()
         self._dropped = 0
+        #: Was the last line written in part only?
+        self._is_cut = False
         spawn("log", self._write)
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -57,9 +59,13 @@ class LogWriter(logging.Handler):
             if isinstance(line, threading.Event):
                 line.set()
                 continue
-            # A stream that is closed takes none, and nobody is left who could be told.
-            with contextlib.suppress(OSError, ValueError):
-                self._put("".join(f"{one}\n" for one in (*self._told_of_dropped(), line)))
+            dropped = self._dropped
+            try:
+                self._put("".join(f"{one}\n" for one in (*self._told_of(dropped), line)))
+            except (OSError, ValueError):  # it is closed, or its disk is full
+                self._dropped += 1
+            else:
+                self._dropped -= dropped
 
     def _put(self, text: str) -> None:
         """Past the stream's own lock: a process does not end while a thread hangs with that."""
@@ -69,15 +75,26 @@ class LogWriter(logging.Handler):
             self.stream.write(text)
             return
         left = text.encode(self.stream.encoding or "utf-8", "backslashreplace")
+        left = b"\n" + left if self._is_cut else left
         while left:
-            left = left[os.write(descriptor, left) :]
+            try:
+                written = os.write(descriptor, left)
+            except BlockingIOError:  # whoever shares the pipe may have made it so
+                _until_writable(descriptor)
+                continue
+            left = left[written:]
+            self._is_cut = bool(left)
 
-    def _told_of_dropped(self) -> list[str]:
-        dropped, self._dropped = self._dropped, 0
-        if not dropped:
-            return []
-        return [self._warning(f"{dropped} lines of the log were dropped: nobody read them in time")]
+    def _told_of(self, dropped: int) -> list[str]:
+        message = f"{dropped} lines of the log were dropped: they could not be written in time"
+        return [self._warning(message)] if dropped else []
 
     def _warning(self, message: str) -> str:
         facts = {"name": "uploader.log", "levelno": logging.WARNING, "levelname": "WARNING"}
         return self.format(logging.makeLogRecord({**facts, "msg": message}))
+
+
+def _until_writable(descriptor: int) -> None:
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLOUT)
+    waiting.poll()

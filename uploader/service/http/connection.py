@@ -76,8 +76,9 @@ class Connection(H11Protocol):
 
         The answer is written past h11's state machine, which refuses some of them.
         """
-        answered = self.cycle is not None and self.cycle.response_started
-        if not answered and not self.transport.is_closing():
+        last = self.cycle
+        over = last is None or (last.response_complete and not last.more_body)
+        if (over or not last.response_started) and not self.transport.is_closing():
             self.transport.write(_NO_REQUEST)
         self._close()
 
