@@ -365,6 +365,12 @@ JSON_API = "https://s/upload/storage/v1/b/c/o?upload_id="
         (f"{JSON_API}1&name=a", f"{JSON_API}2&name=a", False),
         (f"{JSON_API}1", f"{JSON_API}2", True),  # which of the objects these are is not said
         (f"{JSON_API}1", f"{JSON_API}1", False),
+        (f"{JSON_API}1&a=1", f"{JSON_API}1&a=2", False),
+        (f"{JSON_API}1&name=a/", f"{JSON_API}2&name=a/", False),
+        ("https://s/c/?X-Goog-Signature=1", "https://s/c/?X-Goog-Signature=2", False),
+        ("https://s/c/?upload_id=1", "https://s/c/?upload_id=2", False),
+        ("https://s/c/a", "https://S:443/./c\\a", False),
+        ("https://[::1]/a", "https://[0:0::1]/a", False),
     ],
 )
 def test_two_files_never_go_to_one_place(
@@ -390,6 +396,11 @@ def test_two_files_never_go_to_one_place(
         ({"filenameToSignedUrls": {"a": "http://["}}, JobRefused, "insecure_url"),
         ({"filenameToSignedUrls": {"a": "https://s/\ud800"}}, JobRefused, "insecure_url"),
         ({"filenameToSignedUrls": {"a": "https://s/o?a=\t"}}, JobRefused, "insecure_url"),
+        (
+            {"filenameToSignedUrls": {"a": "https://b\u00fccher.example/o"}},
+            JobRefused,
+            "url_unusable",
+        ),
         ({"filenameToSignedUrls": {"a": 1}}, RemoteError, "malformed"),
         ({"filenameToSignedUrls": ["https://s"]}, RemoteError, "malformed"),
         ({}, RemoteError, "malformed"),

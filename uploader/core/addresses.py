@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import ipaddress
+from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
 #: What other tools append to the same address (docs/fireworks.md §7).
@@ -88,6 +89,8 @@ def base_url(text: str) -> str:
 def authority(parts: SplitResult) -> str:
     """Host and port of an http(s) address in their one spelling; whose they are is left out."""
     host = parts.hostname or ""
+    with suppress(ValueError):
+        host = str(ipaddress.IPv6Address(host))
     host = f"[{host}]" if ":" in host else host
     return host if parts.port in (None, _DEFAULT_PORTS[parts.scheme]) else f"{host}:{parts.port}"
 

@@ -69,7 +69,9 @@ class UrlKind(StrEnum):
 class UploadUrl:
     """One URL of getUploadEndpoint, read.
 
-    ``object_path`` is host + bucket + key, the same however the object's address is spelled.
+    ``object_path`` is host + bucket + key, the same however the object's address is spelled. A
+    session of the JSON API need not name its object: the path has no key then, and
+    ``nameless_session`` is the id of the session.
     """
 
     url: SignedUrl
@@ -77,6 +79,7 @@ class UploadUrl:
     object_path: str
     signed_headers: tuple[str, ...]
     life_s: float | None
+    nameless_session: SignedUrl | None = None
 
     @property
     def mode(self) -> Mode:
@@ -109,7 +112,8 @@ def read_url(url: str) -> UploadUrl:
     Raises JobRefused for anything but an absolute http(s) URL of at most `addresses.MAX_CHARS`.
     """
     parts = addresses.parts_of(url)
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+    host = parts.hostname if parts and parts.scheme in ("http", "https") else None
+    if parts is None or not host or not host.isascii():  # a name beyond ASCII has several spellings
         raise JobRefused("the service sent an upload URL that is not a URL", code=Code.URL_UNUSABLE)
     query = {name.lower(): value for name, value in parse_qsl(parts.query)}
     signed = tuple(
@@ -128,12 +132,14 @@ def read_url(url: str) -> UploadUrl:
         )  # the two headers that the documented script sends
     expires = query.get("x-goog-expires", "")
     life_s = float(expires) if re.fullmatch(r"\d{1,9}", expires) else None
-    return UploadUrl(SignedUrl(url), kind, _object_path(parts, query), signed, life_s)
+    nameless = _JSON_API.fullmatch(parts.path) and kind is UrlKind.SESSION and not query.get("name")
+    session = SignedUrl(query["upload_id"]) if nameless else None
+    return UploadUrl(SignedUrl(url), kind, _object_path(parts, query), signed, life_s, session)
 
 
 def _object_path(parts: SplitResult, query: Mapping[str, str]) -> str:
     host = re.sub(r"\.(?=:\d+$|$)", "", addresses.authority(parts))
-    path = _without_dots(unquote(parts.path))
+    path = _without_dots(unquote(parts.path).replace("\\", "/"))
     if found := _JSON_API.fullmatch(parts.path):
         path = f"/{unquote(found[1])}/{query.get('name', '')}"
     if found := _GOOGLE.fullmatch(host):

@@ -242,9 +242,8 @@ def _check_separate(urls: Mapping[str, UploadUrl]) -> None:
     """Raises RemoteError if two files would be one object: the later would replace the earlier."""
     known: dict[str, str] = {}
     for name, url in urls.items():
-        # A session of the JSON API need not name its object (docs/gcs-resumable.md §1).
-        nameless = url.object_path.endswith("/")
-        other = known.setdefault(url.url.reveal() if nameless else url.object_path, name)
+        session = url.nameless_session
+        other = known.setdefault(session.reveal() if session else url.object_path, name)
         if other != name:
             raise _mismatch(f"gave one place for {other} and {name}")
 
