@@ -270,3 +270,13 @@ def test_no_move_hides_the_others(
     found = jobs.limits.moves("me", 100)
     assert (found[0].message, found[-1].message) == ("first", "last")
     assert all(type(move.files) is int and move.at for move in found)
+
+
+def test_one_limit_in_two_rows_is_not_a_limit(jobs: Jobs, engine: Engine) -> None:
+    """SQLite keeps a name once as text and once as bytes."""
+    if engine.dialect.name != "sqlite":
+        pytest.skip("PostgreSQL keeps texts only")
+    jobs.limits.choose({"jobs": "3"}, NOW)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("INSERT INTO limits (name, value) VALUES (x'6a6f6273', '5')")
+    assert jobs.limits.chosen() == {"jobs": ""}

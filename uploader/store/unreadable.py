@@ -160,7 +160,7 @@ def each(
             return [read(row) for row in connection.execute(query)]
     except UnreadableRow as error:
         keys = connection.scalars(query.with_only_columns(key)).all()
-        if len(keys) == 1:
+        if len({*keys}) == 1:  # of more than one row, if somebody else wrote them
             found = instead(keys[0], error.why)
             return [] if found is None else [found]
     step = min(_PORTION, (len(keys) + 1) // 2)
