@@ -227,6 +227,8 @@ def test_no_clock_that_is_far_ahead_forgets_one_without_an_answer(lab: Lab, then
     lab.run_until(lab.passed(600.0))
     assert left(lab) == len(FILES)
     assert lab.job(job_id).status is Status.ACTIVE
+    lab.run()  # a host that is gone for good keeps nobody
+    lab.assert_ready(job_id)
 
 
 @some_ways

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
+from uploader.core.addresses import host_of
 from uploader.core.errors import JobRefused, NoThread, RemoteError, UploaderError
 from uploader.core.retry import is_final
 from uploader.engine.context import WorkerContext
@@ -23,6 +24,8 @@ _AT_ONCE = 8
 #: After so many sessions that could not be ended it waits, as after any failure.
 _MOST_FAILED = 10
 _TICK_S = 1.0
+#: A clock that is far ahead, with which no certificate is valid, is set right within so long.
+_UNHEARD_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -124,18 +127,25 @@ class Ending:
             storage.end(one.session)
             found.ended.append(one)
         except (RemoteError, JobRefused) as error:
-            if one.is_over and _is_answer(error):  # one answer is enough
+            if one.is_over and self._is_heard(one, error):  # it need not be asked about again
                 found.ended.append(one)
             elif is_final(error):
                 found.refused.append((one, error.message))
             else:
                 self._failed.append((one, error))
 
+    def _is_heard(self, one: Leftover, error: RemoteError | JobRefused) -> bool:
+        """Did its host answer at all? In the end, none that stays silent is believed to be there.
+
+        Until then our clock may be why there was no answer, and why the session seems so old.
+        """
+        host, unheard_s = host_of(one.session.reveal()), self._context.unheard_s
+        if isinstance(error, JobRefused) or error.status is not None:
+            unheard_s.pop(host, None)
+            return True
+        now_s = self._context.clock.boot_s()
+        return now_s - unheard_s.setdefault(host, now_s) >= _UNHEARD_S
+
     def give_up(self) -> None:
         """Leave those open that could not be ended: it was tried often enough."""
         self._held.end_leftovers([], [(one, error.message) for one, error in self._failed])
-
-
-def _is_answer(error: RemoteError | JobRefused) -> bool:
-    """Did storage answer at all? If the clock is far ahead, no certificate is valid."""
-    return isinstance(error, JobRefused) or error.status is not None
