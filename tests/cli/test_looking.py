@@ -43,7 +43,7 @@ sys.exit(__main__.main())
     ("command", "status"),
     [
         *(("enqueue MODEL", ""), ("preflight MODEL", ""), ("upload MODEL", "")),
-        *(("verify 1", "done"), ("retry 1 --rescan", "failed")),
+        *(("verify 1", "done"), ("receipt 1", "done"), ("retry 1 --rescan", "failed")),
     ],
 )
 def test_ctrl_c_ends_a_command_at_once_although_its_disk_does_not_answer(

@@ -116,6 +116,22 @@ def test_signals_end_a_waiting_command(
     assert (process.returncode, out, err.strip()) == (code, "", "")
 
 
+def test_a_program_that_fails_is_known_to_although_the_starter_ignored_its_end(
+    tmp_path: Path,
+) -> None:
+    """SIGCHLD, as some shells and containers do: every program seems to end well then."""
+    config = tmp_path / "config.toml"
+    config.touch(0o600)
+    config.write_text("[[hooks]]\nname = 'h'\non = ['ready']\ncommand = ['false']\n")
+    done = subprocess.run(
+        [*_UPLOADER, "--config", str(config), "hooks", "test", "h"],
+        capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )  # fmt: skip
+    assert done.returncode == 7
+    assert "false ended with exit code 1" in done.stderr
+
+
 def test_leaving_a_live_view_gives_the_cursor_back(uploader: Command, model: Path) -> None:
     uploader("enqueue", model)
     for words in (("follow",), ("status", "--watch"), ("wait", "1")):

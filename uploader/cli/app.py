@@ -185,12 +185,12 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal may not show all of Unicode
-    obey_signals()
     try:
         refuse_windows(sys.platform)
     except UsageError as error:
         print_error(error)
         sys.exit(error.exit_code)
+    obey_signals()
     leave(run())
 
 

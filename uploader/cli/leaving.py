@@ -28,7 +28,11 @@ def obey_signals() -> None:
 
     If the job table does not answer, the process ends without them, ten seconds after a signal or
     at a second one.
+
+    Whoever started us may have had SIGCHLD ignored, by which every program that we start seems to
+    end well: a hook, or the key command.
     """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _leave)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by `nohup`
         signal.signal(signal.SIGINT, _leave)

@@ -53,7 +53,7 @@ def receipt(
         files = known.files(found.id)
     require_proof(found, files)
     with _progress(sum(file.size_bytes for file in unread(files))) as read:
-        document = receipt_of(found, files, read)
+        document = looking(Path(found.path), lambda: receipt_of(found, files, read))
     if as_sums:
         out_plain(sums(document))
     else:
