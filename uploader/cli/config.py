@@ -22,6 +22,7 @@ from uploader.cli.terminal import (
     width,
 )
 from uploader.core import addresses
+from uploader.core.database_url import TLS_HINT
 from uploader.core.reasons import Code
 from uploader.core.setup_documents import (
     ConfigCheckDocument,
@@ -93,7 +94,7 @@ def check_config(context: typer.Context, as_json: AsJson = False) -> None:
     if doubts := addresses.doubts(settings.fireworks.base_url):
         warnings.append(doubts)
     if doubts := wiring.doubts(settings):
-        warnings.append(f"{doubts}; `?sslmode=verify-full` in database_url ends that")
+        warnings.append(f"{doubts}; {TLS_HINT}")
     if not key:
         warnings.append(f"there is no API key: {Code.NO_KEY.hint}")
     for warning in warnings:

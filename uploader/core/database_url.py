@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import unquote
 
+#: What lets nobody on the way to it read or answer what is sent.
+TLS_HINT = "add `?sslmode=verify-full` to database_url"
 _SQLITE = "sqlite:///"
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from uploader import mounts, wiring
 from uploader.core import addresses
-from uploader.core.database_url import is_shared
+from uploader.core.database_url import TLS_HINT, is_shared
 from uploader.core.doctor_documents import Check, Health
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Status
@@ -91,8 +91,7 @@ def _store(settings: Settings, store: wiring.Store) -> Check:
 def _way(settings: Settings) -> Iterator[Check]:
     with suppress(UsageError):  # the store's check says that
         if doubts := wiring.doubts(settings):
-            hint = "add ?sslmode=verify-full to database_url"
-            yield Check("database_tls", Health.WARN, doubts, hint)
+            yield Check("database_tls", Health.WARN, doubts, TLS_HINT)
 
 
 def _secret(settings: Settings) -> Iterator[Check]:

@@ -33,7 +33,7 @@ def doubts(url: URL) -> str:
     asks = mode in _ENCRYPTED or asked["sslrootcert"] == "system"  # then no weaker mode is allowed
     if asks or asked["gssencmode"] == "require":
         return ""
-    return f"sslmode is {mode}: what is said to the database's machine may be read on the way"
+    return f"sslmode is {mode}: what is sent to the database may be read on the way"
 
 
 def _is_here(host: str) -> bool:
