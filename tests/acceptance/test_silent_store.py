@@ -13,7 +13,7 @@ import pytest
 
 from tests.acceptance.conftest import MIB, World, until
 from tests.postgresql import Cluster
-from tests.soak.proxy import Proxy
+from tests.soak.proxy import Proxy, before
 from uploader.cli.leaving import PATIENCE_S
 from uploader.service.http.door import addresses_of
 from uploader.service.http.tokens import api_token
@@ -27,13 +27,9 @@ _BUSY_S = 10.0
 @pytest.fixture
 def table(world: World, postgresql: Cluster) -> Iterator[Proxy]:
     """The way to the job table of ``world``, which can be held up."""
-    with postgresql.database() as name:
-        proxy = Proxy(f"tcp://127.0.0.1:{postgresql.port}")
-        world.environment["UPLOADER_DATABASE_URL"] = postgresql.url(name).replace(
-            f":{postgresql.port}/", f":{proxy.port}/"
-        )
+    with postgresql.database() as name, before(postgresql.url(name)) as (proxy, url):
+        world.environment["UPLOADER_DATABASE_URL"] = url
         yield proxy
-        proxy.close()
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from tests.postgresql import Cluster
 from tests.service.conftest import Site
-from tests.soak.proxy import Proxy
+from tests.soak.proxy import Proxy, before
 from uploader.service.http import server
 
 _DEADLINE_S = 60.0
@@ -19,12 +19,9 @@ _DEADLINE_S = 60.0
 def table(postgresql: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """The way to the job table of `site`, which can be held up."""
     monkeypatch.setattr(server, "ANSWERS_S", 3.0)
-    with postgresql.database() as name:
-        proxy = Proxy(f"tcp://127.0.0.1:{postgresql.port}")
-        url = postgresql.url(name).replace(f":{postgresql.port}/", f":{proxy.port}/")
+    with postgresql.database() as name, before(postgresql.url(name)) as (proxy, url):
         monkeypatch.setenv("UPLOADER_DATABASE_URL", f"{url}?connect_timeout=2")
         yield proxy
-        proxy.close()
 
 
 def test_every_request_is_answered_and_the_api_is_back_with_the_table(

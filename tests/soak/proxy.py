@@ -8,7 +8,8 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
 
 _BLOCK_BYTES = 256 * 1024
@@ -64,6 +65,17 @@ class Proxy:
         self.refuse()
         self.flowing.set()
         self._reserved.close()
+
+
+@contextmanager
+def before(database_url: str) -> Iterator[tuple[Proxy, str]]:
+    """A proxy in front of a database of this machine, and the URL that leads through it."""
+    port = urlsplit(database_url).port
+    proxy = Proxy(f"tcp://127.0.0.1:{port}")
+    try:
+        yield proxy, database_url.replace(f":{port}/", f":{proxy.port}/")
+    finally:
+        proxy.close()
 
 
 class _Listener:

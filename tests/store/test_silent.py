@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.soak.proxy import Proxy
+from tests.soak.proxy import Proxy, before
 from uploader.core.errors import StoreError
 from uploader.core.store_reasons import StoreCode
 from uploader.runtime import SystemClock
@@ -28,13 +28,10 @@ _POOL = 15
 @pytest.fixture
 def way(postgresql_url: str) -> Iterator[tuple[Proxy, Jobs]]:
     """A job table, and the way to it, which can be held up."""
-    port = postgresql_url.rpartition("/")[0].rpartition(":")[2]
-    proxy = Proxy(f"tcp://127.0.0.1:{port}")
-    url = postgresql_url.replace(f":{port}/", f":{proxy.port}/")
-    engine = open_engine(f"{url}?connect_timeout=2")
-    yield proxy, Jobs(engine)
-    engine.dispose()
-    proxy.close()
+    with before(postgresql_url) as (proxy, url):
+        engine = open_engine(f"{url}?connect_timeout=2")
+        yield proxy, Jobs(engine)
+        engine.dispose()
 
 
 def test_whoever_cannot_wait_gets_an_error_and_keeps_no_connection_from_others(
