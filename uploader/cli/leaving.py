@@ -29,8 +29,8 @@ def obey_signals() -> None:
     If the job table does not answer, the process ends without them, ten seconds after a signal or
     at a second one.
 
-    Whoever started us may have had SIGCHLD ignored, by which every program that we start seems to
-    end well: a hook, or the key command.
+    SIGCHLD is no longer ignored, as whoever started us may have had it: otherwise every program
+    that we start would seem to end well, be it a hook or the key command.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _leave)

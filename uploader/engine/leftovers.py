@@ -127,7 +127,7 @@ class Ending:
             storage.end(one.session)
             found.ended.append(one)
         except (RemoteError, JobRefused) as error:
-            if one.is_over and self._is_heard(one, error):  # it need not be asked about again
+            if one.is_over and self._is_heard(one, error):  # one answer is enough
                 found.ended.append(one)
             elif is_final(error):
                 found.refused.append((one, error.message))
@@ -135,7 +135,7 @@ class Ending:
                 self._failed.append((one, error))
 
     def _is_heard(self, one: Leftover, error: RemoteError | JobRefused) -> bool:
-        """Did its host answer at all? In the end, none that stays silent is believed to be there.
+        """Did its host answer, or has it been silent for so long that it counts as gone?
 
         Until then our clock may be why there was no answer, and why the session seems so old.
         """

@@ -51,9 +51,9 @@ class Look:
 
     #: Its paths that are known so far: as it was named, and with the links in that resolved.
     paths: frozenset[str]
-    #: What it touches at this moment: a file server, or a path of a disk of this machine.
+    #: What it touches at this moment: a file server, or a path on a disk of this machine.
     at: str = ""
-    #: The file server that a path is on.
+    #: Which file server a path is on; empty for a disk of this machine.
     server: Callable[[str], str] = field(default_factory=mounts.far_devices)
     #: Set if nobody waits for its end any more.
     stop: StopToken = field(default_factory=StopToken)
