@@ -50,7 +50,7 @@ def _folders(path: Path) -> Iterator[Path]:
         here = at / left.pop()
         try:
             target = here.readlink()
-        except OSError:  # it is no link, or is not there
+        except OSError:  # it is not a link, or not there
             at = here.parent.parent if here.name == ".." else here
             continue
         links += 1

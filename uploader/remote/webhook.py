@@ -112,7 +112,7 @@ def _known(host: str) -> list[str]:
         return [bare]
     try:
         return [place[3][0] for place in addresses(bare, 0)]
-    except (OSError, ValueError):  # UnicodeError, too: it is no name
+    except (OSError, ValueError):  # UnicodeError, too: it is not a name
         return []
 
 

@@ -215,7 +215,7 @@ def _seal_job(transaction: Transaction, job_id: int, new: NewJob) -> None:
 
 
 def check_storable(manifest: Manifest) -> None:
-    """Raises UsageError for what no row may hold: names that are not UTF-8, sizes that are none.
+    """Raises UsageError for what no row may hold: names that are not UTF-8, odd sizes.
 
     A sparse file may say that it has more bytes than there is room for in the world.
     """
