@@ -247,13 +247,14 @@ class HeldFiles:
         with self._fence.writing() as transaction:
             stays = unproven or files.c.unproven  # until another session
             file = self._write(transaction, path, fingerprint=found, seal=seal, unproven=stays)
-            what = "touched, replaced, or given other permissions or links"
-            message = f"{what}: its bytes are the same"
+            other = "given other permissions or links"
+            message = f"touched, replaced, or {other}: its bytes are the same"
             message += ", as far as CRC32C shows: it gets no SHA-256" if unproven else ""
             if not (file.bytes_sent or file.stored):
                 message = "nothing of it was sent yet and its size is the same: taken as it is now"
             if file.stored:
-                message = f"{what}, or open for writing: read again, it is what was sent"
+                message = f"touched, replaced, {other}, or open for writing:"
+                message += " read again, it is what was sent"
             elif found.endswith(WRITTEN) and not unproven:
                 message = "somebody has it open for writing: it is read again once all is stored"
             self._fence.tell(transaction, EventKind.REIDENTIFIED, message, path)
