@@ -26,7 +26,8 @@ DEADLINE_MS = 120_000.0
 #: The name `evil.example` leads here, as after a rebinding.
 REBOUND = "--host-resolver-rules=MAP evil.example 127.0.0.1"
 WIDTHS = {"phone": (390, 844), "desktop": (1200, 900)}
-_FOCUSED = """(at => at === document.body ? '' : (at.ariaLabel || at.innerText || '').trim())(
+#: What Tab reaches: a new view gets the focus, too, and holds the words of all that is in it.
+_FOCUSED = """(at => at.tabIndex < 0 ? '' : (at.ariaLabel || at.innerText || '').trim())(
     document.activeElement)"""
 _WATCH = (
     "addEventListener('securitypolicyviolation', event => console.error('CSP', event.blockedURI))"
@@ -97,7 +98,8 @@ class Tab:
             text = self.page.evaluate(_FOCUSED)
             if name in text:
                 return
-        raise AssertionError(f"{name} cannot be reached by Tab")
+        seen = self.page.inner_text("body")
+        raise AssertionError(f"{name} cannot be reached by Tab; the page says: {seen}")
 
 
 @pytest.fixture
