@@ -8,7 +8,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -289,6 +289,36 @@ def test_a_writer_that_stands_still_is_sent_away_by_the_server(
         _stand_still(jobs, other)
     assert raised.value.code in ("locked", "unreachable")
     assert jobs.enqueue(new(), NOW)[1]
+
+
+def test_a_writer_over_a_slow_network_keeps_no_other_one_waiting_for_ever(
+    postgresql_url: str, jobs: Jobs, new: Callable[..., NewJob]
+) -> None:
+    """Something of it arrives now and then, so that the server does not tire of it."""
+    over, rounds = threading.Event(), threading.Event()
+
+    def drip() -> None:
+        with suppress(StoreError), jobs._journal.writing(NOW) as transaction:
+            while not over.is_set():
+                transaction.connection.scalar(text("SELECT 1"))
+                rounds.set()
+                over.wait(0.01)
+
+    slow = threading.Thread(target=drip)
+    slow.start()
+    try:
+        assert rounds.wait(60)
+        with _store(postgresql_url, busy_timeout_s=0.2) as others:
+            for _ in range(100):
+                with suppress(StoreError):
+                    assert others.enqueue(new(), NOW)[1]
+                    break
+            assert len(others.jobs()) == 1
+        slow.join(60)
+        assert not slow.is_alive()
+    finally:
+        over.set()
+        slow.join(60)
 
 
 def test_events_are_seen_in_the_order_of_their_numbers(

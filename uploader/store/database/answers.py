@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine  # slow to import
 
 _CLOCK = SystemClock()
+_MOST_LONGER = 10
 _WITHIN_S: ContextVar[float | None] = ContextVar("answering_within", default=None)
 
 
 @contextlib.contextmanager
 def answering_within(seconds: float) -> Iterator[None]:
-    """As long as this lasts, a connection without an answer for ``seconds`` counts as lost.
+    """As long as this lasts, a connection on which nothing comes or goes for ``seconds`` is lost.
 
-    Also for threads and tasks that are begun meanwhile, as long as they live.
+    So is one that takes ten times as long for one answer, however slowly that comes. Also for
+    threads and tasks that are begun meanwhile, as long as they live.
     """
     token = _WITHIN_S.set(seconds)
     try:
@@ -45,12 +47,14 @@ def bound(engine: Engine) -> None:
             return super().wait(waited, *how, **more)
 
         def _in_time(self, gen: Any, within_s: float) -> Generator[Any, Any, Any]:
-            ends_s = _CLOCK.boot_s() + within_s
+            began_s = moved_s = _CLOCK.boot_s()
             try:
                 wish = next(gen)
                 while True:
                     ready = yield wish  # also resumed now and then with nothing ready
-                    if not ready and _CLOCK.boot_s() >= ends_s:
+                    now_s = _CLOCK.boot_s()
+                    moved_s = now_s if ready else moved_s
+                    if now_s - moved_s >= within_s or now_s - began_s >= _MOST_LONGER * within_s:
                         self.pgconn.finish()
                         raise OperationalError("the server has not answered in time")
                     wish = gen.send(ready)

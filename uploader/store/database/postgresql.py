@@ -33,6 +33,7 @@ from uploader.forks import OurDescriptor
 from uploader.store.database import answers
 from uploader.store.database.causes import REFUSED, Cause
 from uploader.store.database.moments import FIRST, LAST
+from uploader.store.database.writers import end_slow_writer
 
 DRIVER = "postgresql+psycopg"
 #: The spellings that people use.
@@ -98,6 +99,12 @@ _CROWDED = Cause(
 _DAMAGED = Cause(
     StoreCode.IO, "cannot be read or written: PostgreSQL reports damage", "see the server's log"
 )
+_ENDED = Cause(
+    StoreCode.UNREACHABLE,
+    "was lost: PostgreSQL has ended the connection",
+    "try again; it was stopped, or others had to wait for this process for too long, as over a slow"
+    " network: then use a machine that is nearer to it",
+)
 _MIGRATED = Cause(
     StoreCode.NEWER, "was migrated while this worker had no connection to it", "restart the service"
 )
@@ -116,6 +123,7 @@ _CAUSES = {
     "55P03": _LOCKED,
     "57": _UNREACHABLE,
     "57014": _LOCKED,
+    "57P01": _ENDED,
     "58": _DAMAGED,
     "XX": _DAMAGED,
 }
@@ -210,8 +218,15 @@ def _prepare(engine: Engine, lock_timeout_s: float) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get(_WRITING):
+        if not connection.get_execution_options().get(_WRITING):
+            return
+        try:
             connection.exec_driver_sql(_lock("advisory_xact_lock", _WRITER))
+        except DBAPIError as error:
+            if cause(error.orig or error) is _LOCKED:
+                with contextlib.closing(_alone(engine)) as outside:
+                    end_slow_writer(outside, _OURS, _WRITER, lock_timeout_s)
+            raise
 
 
 def _read_every_time(connection: Any) -> None:
