@@ -8,7 +8,10 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,9 +23,11 @@ from uploader import files, mounts
 from uploader.core.job import Mode
 from uploader.core.lifecycle import Verb
 from uploader.engine.hashing import Digests
+from uploader.model import fingerprint
 from uploader.model.fingerprint import fingerprint_of, is_written, written
 from uploader.model.links import NOTHING
 from uploader.runtime import StopToken
+from uploader.sources import local
 from uploader.sources.local import LocalFile
 from uploader.sources.reader import open_source
 
@@ -121,8 +126,33 @@ def test_a_mapping_that_writes_nothing_costs_a_second_reading(
     assert lab.file().sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert lab.file().sha256_as_sent
     to_be_read, was_read = told(lab)
-    assert to_be_read == "somebody has it open for writing: it is read again once all is stored"
+    assert to_be_read == "it is or was open for writing: it is read again once all is stored"
     assert was_read.endswith("or open for writing: read again, it is what was sent")
+
+
+def test_what_is_written_in_the_same_second_is_no_part_of_a_mixture(
+    lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a file system that counts in seconds, its times stay as they are."""
+
+    def of_coarse(facts: os.stat_result, now: datetime) -> bool:
+        second_ns = facts.st_mtime_ns // 10**9 * 10**9
+        coarse: Any = SimpleNamespace(st_mtime_ns=second_ns, st_ctime_ns=second_ns)
+        return fingerprint.may_hide_a_write(coarse, now)
+
+    monkeypatch.setattr(local, "may_hide_a_write", of_coarse)
+    monkeypatch.setattr(files, "is_on_local_disk", lambda _: False)  # nor does ctime show it
+
+    def overwrite() -> None:
+        before = path.stat()
+        path.write_bytes(b"B" * SIZE)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    os.utime(path)
+    lab.enqueue(path.parent)
+    at_block(lab, 5, overwrite)
+    lab.run()
+    assert_refused(lab)
 
 
 def test_a_file_that_nobody_writes_is_read_once(lab: Lab, path: Path, reads: Counter[int]) -> None:

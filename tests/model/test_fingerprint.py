@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 
 import pytest
 
@@ -10,6 +11,7 @@ from uploader.model.fingerprint import (
     found_again,
     is_linked,
     is_written,
+    may_hide_a_write,
     plain,
     same,
     same_inode,
@@ -120,3 +122,21 @@ def test_a_writer_does_not_make_it_another_file(linked: bool) -> None:
     assert plain(found) == plain(known) == known
     assert written(found) == found
     assert is_linked(found) == linked
+
+
+@pytest.mark.parametrize(
+    ("mtime_ns", "ctime_ns", "expected"),
+    [
+        (50 * 10**9, 50 * 10**9, True),
+        (48 * 10**9, 50 * 10**9, True),
+        (51 * 10**9, 51 * 10**9, True),  # another machine's clock is ahead
+        (47 * 10**9, 50 * 10**9, False),
+        (50 * 10**9, 50 * 10**9 + 1, False),  # its mtime was set; the file system counts finely
+        (50 * 10**9 + 1, 50 * 10**9 + 1, False),
+    ],
+)
+def test_a_file_that_was_written_this_moment_may_be_so_again_if_its_times_are_coarse(
+    mtime_ns: int, ctime_ns: int, *, expected: bool
+) -> None:
+    now = datetime.fromtimestamp(50, UTC)
+    assert may_hide_a_write(facts(mtime_ns, 9, ctime_ns=ctime_ns), now) is expected

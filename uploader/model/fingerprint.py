@@ -20,16 +20,21 @@ inode counts, a file of another file system passes if its inode number, its size
 nanosecond are the same (SECURITY.md, what is not promised).
 
 Whoever writes by a shared mapping moves the time of a file only when a page becomes dirty, and not
-at each store. So for a file that somebody has open for writing, the time says nothing: a
-fingerprint that was taken then ends in `WRITTEN`, and such a file is read again at the end
-(docs/invariants.md §6).
+at each store. So for a file that somebody has open for writing, the time says nothing. Nor does it
+for one that was written a moment ago, on a file system that counts in seconds. A fingerprint that
+was taken then ends in `WRITTEN`, and such a file is read again at the end (docs/invariants.md §6).
 """
 
 from __future__ import annotations
 
 import os
+from datetime import datetime
 
 from uploader.core.job import WRITTEN
+
+_SECOND_NS = 10**9
+#: More than the coarsest times are apart, which are those of FAT.
+_COARSEST_S = 3.0
 
 
 def fingerprint_of(facts: os.stat_result, *, linked: bool = False, lasting: bool = False) -> str:
@@ -102,3 +107,12 @@ def _changed(fingerprint: str) -> str:
 def untouched(before: os.stat_result, now: os.stat_result) -> bool:
     """Have the size and the time of an open file stayed as they were? As `same`, without texts."""
     return now.st_size == before.st_size and now.st_mtime_ns == before.st_mtime_ns
+
+
+def may_hide_a_write(facts: os.stat_result, now: datetime) -> bool:
+    """Could a write at this moment leave the times of the file as they are?
+
+    Some file systems count in whole seconds, or two: ext2, ext3, and ext4 with small inodes.
+    """
+    is_coarse = not (facts.st_mtime_ns % _SECOND_NS or facts.st_ctime_ns % _SECOND_NS)
+    return is_coarse and abs(now.timestamp() - facts.st_mtime_ns / _SECOND_NS) < _COARSEST_S

@@ -24,6 +24,7 @@ from uploader.model.fingerprint import (
     fingerprint_of,
     found_again,
     is_linked,
+    may_hide_a_write,
     same,
     same_inode,
     surely_same,
@@ -33,7 +34,7 @@ from uploader.model.fingerprint import (
 from uploader.model.folder import Folder, scan
 from uploader.model.links import NOTHING, Private, home_of, open_below
 from uploader.model.safetensors import has_sound_header
-from uploader.runtime import StopToken
+from uploader.runtime import StopToken, SystemClock
 
 #: Seconds in which a disk that answers has done so.
 _PROMPT_S = 1.0
@@ -75,7 +76,7 @@ class LocalFolder:
             self._refuse_secret(file, descriptor)
             found = LocalFile(path, descriptor, stop, file.fingerprint)
             # Asked after its time was: who opens it later has to move that before writing.
-            if files.has_writer(descriptor):
+            if found.may_hide_a_write() or files.has_writer(descriptor):
                 found.fingerprint = written(found.fingerprint)
         except BaseException as error:
             os.close(descriptor)
@@ -127,6 +128,10 @@ class LocalFile:
         self._descriptor = descriptor
         self._stop = stop
         keep_from_children(self)
+
+    def may_hide_a_write(self) -> bool:
+        """Was it written so short a time ago that its times would not show another write?"""
+        return may_hide_a_write(self._facts, SystemClock().now())
 
     def same(self, known: str) -> bool:
         """As `OpenFile.same`: by its time, and on a disk of this machine by what nobody can set."""
