@@ -28,7 +28,8 @@ The retry table turns an error into a verdict, and a verdict into a decision: tr
 import importlib
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+from uploader.core.distribution import __version__ as __version__
+
 #: What `import uploader` offers (docs/python.md); each is loaded when it is first used.
 __all__ = [
     "Event",

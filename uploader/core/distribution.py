@@ -1,9 +1,10 @@
-"""The name under which this program is installed, and what installs an optional part of it."""
+"""The name and version of this program, and what installs an optional part of it."""
 
 from __future__ import annotations
 
 #: `[project].name`. Command and import are `uploader`; as a package that is another project.
 NAME = "uploader-for-fireworks"
+__version__ = "0.1.0"
 
 
 def install(extra: str) -> str:

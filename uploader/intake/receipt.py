@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from uploader import __version__
+from uploader.core.distribution import __version__
 from uploader.core.errors import (
     Differs,
     SourceChanged,

@@ -9,8 +9,8 @@ from typing import Any
 import requests
 from requests.adapters import BaseAdapter
 
-from uploader import __version__
 from uploader.core.addresses import host_of, is_loopback
+from uploader.core.distribution import __version__
 
 Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 
