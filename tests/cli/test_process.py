@@ -132,6 +132,36 @@ def test_a_program_that_fails_is_known_to_although_the_starter_ignored_its_end(
     assert "false ended with exit code 1" in done.stderr
 
 
+_ASKING = """
+from uploader.cli import leaving
+from uploader.store.database import dialect
+import time
+leaving.obey_signals()
+try:
+    with dialect.store_errors():
+        print("asking", flush=True)
+        time.sleep(60)
+finally:
+    print("left", flush=True)
+"""
+
+
+@pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN])
+def test_the_first_signal_leaves_through_every_finally(inherited: signal.Handlers) -> None:
+    """Also if whoever started us had SIGALRM ignored."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _ASKING],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGALRM, inherited),  # noqa: PLW1509
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "asking\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=DEADLINE_S)[0] == "left\n"
+        assert process.returncode == 143
+
+
 def test_leaving_a_live_view_gives_the_cursor_back(uploader: Command, model: Path) -> None:
     uploader("enqueue", model)
     for words in (("follow",), ("status", "--watch"), ("wait", "1")):

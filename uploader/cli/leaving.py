@@ -43,7 +43,7 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
         _leave_if_stuck(number)
         signal.alarm(_AGAIN_S)
 
-    if signal.getsignal(signal.SIGALRM) is signal.SIG_DFL:
+    if signal.getsignal(signal.SIGALRM) in (signal.SIG_DFL, signal.SIG_IGN):
         signal.signal(signal.SIGALRM, late)
         signal.alarm(PATIENCE_S)
     else:

@@ -28,7 +28,11 @@ class Cause(NamedTuple):
         return StoreError(f"the state store {what}", hint=self.hint, code=self.code)
 
 
-LOCKED = Cause(StoreCode.LOCKED, "is locked by another process", "try again; see who has it open")
+LOCKED = Cause(
+    StoreCode.LOCKED,
+    "is locked by another process",
+    "try again; see who has it open: one that was stopped (Ctrl-Z) keeps it until it goes on",
+)
 READ_ONLY = Cause(StoreCode.READ_ONLY, "cannot be written", "check its owner, mode and mount")
 CORRUPT = Cause(StoreCode.CORRUPT, "is damaged or not a database")
 REFUSED = Cause(StoreCode.ROW_REFUSED, "refuses a row")
