@@ -15,18 +15,18 @@ WORKERS := 3
 # What measures seconds runs alone; the files that have such tests, so that no other is loaded.
 TIMED = $(shell grep -rl 'mark[.]timed' tests --include='test_*.py')
 
-test: $(VENV)/installed-dev ## every test, but no long one, and some of many cases alike; about four minutes on two cores
+test: $(VENV)/installed-dev ## every test but the long ones, and a sample of many similar cases; about four minutes on two cores
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not long and not timed"
 	$(BIN)/pytest -n 0 -m "timed and not long" $(TIMED)
 
 test-matrix: ## the quick tests under each Python from 3.11 to 3.14 that is found; fetches none
 	.ci/matrix
 
-prove: $(VENV)/installed-dev ## the long ones, and the other ones of many cases alike: every crash point, every fault
+prove: $(VENV)/installed-dev ## the long tests, and the cases that `make test` leaves out: every crash point, every fault
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "long and not timed"
 	$(BIN)/pytest -n 0 -m "timed and long" $(TIMED)
 
-prove-tls: $(VENV)/installed-dev ## every test of real sockets, with nothing in clear
+prove-tls: $(VENV)/installed-dev ## every test of real sockets, over TLS only
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --tls -m "not timed"
 	$(BIN)/pytest -n 0 --tls -m timed $(TIMED)
 
@@ -90,7 +90,7 @@ SEED ?= 1
 soak: $(VENV)/installed-dev ## real processes, killed and cut off for minutes: make soak MINUTES=10 SEED=1
 	$(BIN)/python -m tests.soak.soak --minutes $(MINUTES) --seed $(SEED)
 
-fuzz: $(VENV)/installed-dev ## foreign words for every parser, for minutes: make fuzz MINUTES=10 SEED=1
+fuzz: $(VENV)/installed-dev ## random input for every parser, for minutes: make fuzz MINUTES=10 SEED=1
 	$(BIN)/python -m tests.fuzz.fuzz --minutes $(MINUTES) --seed $(SEED)
 
 WHEELS := $(VENV)/wheels

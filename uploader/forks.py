@@ -27,7 +27,7 @@ _UNSHARED: weakref.WeakSet[Unshared] = weakref.WeakSet()
 
 
 def keep_from_children(one: Unshared) -> None:
-    """A child that this process forks lets go of ``one``, as long as anybody here refers to it."""
+    """A forked child lets go of ``one``. That is held weakly, so keep a reference to it."""
     with FORKING:
         _UNSHARED.add(one)
 
@@ -35,7 +35,7 @@ def keep_from_children(one: Unshared) -> None:
 def _let_go() -> None:
     try:
         for one in tuple(_UNSHARED):
-            with contextlib.suppress(Exception):  # one that cannot be let go keeps no other open
+            with contextlib.suppress(Exception):  # one failure must not keep the others open
                 one.let_go()
     finally:
         FORKING.release()
@@ -61,7 +61,7 @@ class OurDescriptor:
         """As `Unshared.let_go`; does nothing if it was closed meanwhile. Raises OSError."""
         if _what(self._descriptor) != self._opened:
             return
-        os.close(self._descriptor)  # first, for the child may be allowed no further one
+        os.close(self._descriptor)  # first: the child may be out of descriptors
         nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         if nowhere != self._descriptor:
             os.dup2(nowhere, self._descriptor, inheritable=False)

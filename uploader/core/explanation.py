@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from uploader.core.documents import EventJson, event_json
 from uploader.core.job import Event, Job
 
-#: Of so many events an explanation tells.
+#: How many of the last events an explanation lists.
 LAST_EVENTS = 5
 
 

@@ -19,18 +19,18 @@ _LOOK_S = 0.5
 _MIN_PIECE_BYTES = 1024
 #: Seconds that a PUT may take under a limit: its bytes are confirmed only at its end.
 _PUT_S = 60.0
-#: Seconds after which a job that found no slot no longer counts as waiting: it asks each second.
+#: Seconds for which a job that found no slot counts as waiting (such a job asks every second).
 _ASKS_EVERY_S = 2.5
 #: Seconds after which a job that has no slot at all need not wait for bytes to be confirmed.
 _STARVED_S = 30.0
-#: Seconds after which a PUT may be stopped again, even if nothing was kept of the one before: by
-#: then one of 256 MiB is through at 12 KiB/s.
+#: Seconds after which a PUT may be stopped again, even if nothing was kept of the one before: long
+#: enough for 256 MiB at 13 KiB/s.
 _CUT_AGAIN_S = 6 * 3600.0
 _MAX_REMEMBERED = 1000
 
 
 class Shares(NamedTuple):
-    """How files in flight are spread: the jobs that have any, one job's, the fewest of a job."""
+    """Counts: jobs with files in flight, this job's files, and the fewest files of any such job."""
 
     jobs: int
     own: int
@@ -38,7 +38,7 @@ class Shares(NamedTuple):
 
 
 class _Wait(NamedTuple):
-    """A job that found no slot: what to set once one is free, when it asked last, and when first.
+    """A job that found no slot: the event to set, and when it asked last and first.
 
     ``since_s`` begins once it has no slot at all: a job that only wants one more is not starved.
     """
@@ -63,7 +63,7 @@ class Slots:
         self._lock = threading.Lock()
 
     def set(self, files: int) -> None:
-        """From now on so many files may be in flight; those in excess end at their next PUT."""
+        """From now on this many files may be in flight; those in excess end at their next PUT."""
         with self._lock:
             self._files = files
             self._wake()
@@ -101,7 +101,7 @@ class Slots:
     def yields(self, job_id: int) -> bool:
         """Should this file of the job give up its slot, now that its bytes are confirmed?
 
-        Whoever is told so has to: no other file is told so for the same reason.
+        A True must be obeyed: maybe no other file gets one for the same reason.
         """
         with self._lock:
             return self._has_too_many(job_id) or self._gives_way(job_id)
@@ -109,8 +109,8 @@ class Slots:
     def stops(self, job_id: int, path: str) -> bool:
         """Should this file of the job stop here, though nothing confirms its last bytes?
 
-        Whoever is told so has to, as for `yields`. If nothing was kept of the PUT that stopped
-        before, because something on the way passes on only whole ones, the next may take its time.
+        A True must be obeyed, as for `yields`. If nothing was kept of this file's last stopped PUT
+        (a proxy may forward only whole ones), its next PUT is left alone for `_CUT_AGAIN_S`.
         """
         if not self._waiting:  # asked for each block
             return False

@@ -1,8 +1,8 @@
 """What a worker tells the service manager that started it: the protocol of sd_notify(3).
 
 A datagram of NAME=VALUE lines goes to a socket that the service manager has named. All of it is
-sent from the worker's loop, at its turns: if the loop hangs, so does the watchdog, and the service
-manager starts the worker again. No thread feeds it in the loop's place.
+sent from the worker's loop, at its turns. If the loop hangs, the watchdog starves and the service
+manager restarts the worker; no other thread feeds it.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from uploader.core.redact import foreign_line
 from uploader.runtime import Clock, monotonic_us
 from uploader.settings.supervision import Supervision
 
-#: Of the watchdog's time, so much passes between two signs of life.
+#: The share of the watchdog's time between two signs of life.
 _SHARE = 0.25
-#: Each turn of a drain asks for so long; its own deadline ends it sooner.
+#: A drain asks for this much more time, again and again; its own deadline ends it sooner.
 _EXTEND_US = 10_000_000
 _EXTEND_EVERY_S = 1.0
 _MAX_STATUS_CHARS = 300

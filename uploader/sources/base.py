@@ -20,12 +20,12 @@ class OpenFile(Protocol):
     """One file, open for reading at any offset, by two threads: one sends, one hashes.
 
     **Fingerprint.** ``fingerprint`` belongs to the open file, not to its name: replacing the name
-    meanwhile changes nothing here. It is opaque outside the source's own code. Two equal
-    fingerprints promise equal bytes as far as the source can know without reading them: a clock
-    that is set back to the same nanosecond, or a store that reuses a version, breaks that promise,
-    and nothing notices: the CRC of the whole is that of the bytes as they were sent. Two different
-    ones promise nothing: what was sent is read again, and the transfer goes on if it is the same.
-    One that ends in `core.job.WRITTEN` promises nothing beyond the moment at which it was taken.
+    meanwhile changes nothing here. It is opaque outside the source's own code. Equal
+    fingerprints promise equal bytes, as far as can be known without reading. A clock that is set
+    back to the same nanosecond, or a version that is used again, breaks that unnoticed: the CRC of
+    the whole still describes what was sent. Different fingerprints promise nothing: what was sent
+    is read again, and if it is unchanged the transfer goes on. A fingerprint that ends in
+    `core.job.WRITTEN` promises nothing beyond the moment at which it was taken.
 
     **Reading.** A short read is not the end: `block` reads on until it has all bytes that it was
     asked for, or until an empty read shows that there are no more.
@@ -69,10 +69,10 @@ class OpenFile(Protocol):
 class Source(Protocol):
     """Where the files of one model are.
 
-    **Errors that pass:** SourceUnreadable, for a folder that is unmounted or a service that does
-    not answer; the engine waits and opens again. If it is not only about one file, it is
-    SourceAway, and the job waits as a whole. **Errors that do not:**
-    SourceMissing, for one file that is gone while its place is there, and SourceChanged.
+    **Errors that pass:** SourceUnreadable, if one file cannot be read for now; the engine waits and
+    opens it again. If the whole folder is affected (it is unmounted, or a service does not answer),
+    raise SourceAway: the whole job waits. **Errors that do not:** SourceMissing, if one file is
+    gone while its place is there, and SourceChanged.
     """
 
     def list(self, include: Sequence[str] = (), exclude: Sequence[str] = ()) -> Folder:
@@ -83,7 +83,7 @@ class Source(Protocol):
         """
 
     def require(self) -> None:
-        """Raises SourceAway if no file at all can be opened now; cheap, for before a long step."""
+        """Raises SourceAway if no file can be opened now. Cheap: call it before a long step."""
 
     def open(self, file: FileState, stop: StopToken) -> OpenFile:
         """Open a file by the name that `list` gave it; its size and fingerprint may be others.

@@ -2,16 +2,16 @@
 
 Each is a folder of hard links next to the job table. A link keeps inode, size and modification
 time, so that the file is the one that was enqueued (docs/invariants.md §6), and it costs no space
-until the other name is gone. It does not protect against a program that writes into the file: the
-link shows that, too, and the job fails as it would without. Small files are copied, because
-those are the ones that are usually written in place; what is beyond `MOST_COPIED_BYTES` of them
-is linked like the rest.
+until the other name is gone. It does not protect against a program that writes into the file: such
+a write shows through the link, and the job fails as it would without a snapshot. Small files are
+copied, because they are the ones that are usually written in place, but at most `MOST_COPIED_BYTES`
+of them; the rest is linked.
 
-A snapshot is in use as long as a job that may still send names it. Whoever ends such a use sweeps.
+A snapshot is in use as long as a job that may still send names it. Whoever stops using one sweeps.
 A table that was put back from a copy does not know the jobs that came after the copy: their
 snapshots are kept until somebody removes them by hand.
-Each has a lock of its own, which is held while it is taken: a folder whose disk does not answer
-keeps no other snapshot from being swept.
+Each has its own lock, held while the snapshot is taken: if one folder's disk does not answer, the
+other snapshots can still be swept.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ _log = logging.getLogger(__name__)
 #: Smaller files are copied, as long as they are not too many: a config.json is, weights are not.
 COPIED_BELOW_BYTES = 1 << 20
 MOST_COPIED_BYTES = 64 << 20
-#: Seconds for which one that nobody needs may stay before the log says so.
+#: Seconds for which an unneeded snapshot may stay before the log says so.
 LONG_S = 3600.0
-#: One whose name begins so has a lock of its own. Older versions lock all of them at once instead.
+#: A snapshot with this prefix has its own lock. Older versions have one lock for all of them.
 _OWN = "snapshot-"
-#: In `home`: where the table stood at the last sweep, and what it does not know but keeps.
+#: A file in `home`: where the table stood at the last sweep, and which unknown snapshots are kept.
 _SEEN = "table"
 _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
 _HINTS = {
@@ -68,7 +68,7 @@ class Snapshots:
         Raises UsageError if they cannot be linked, SourceChanged if they are not those files.
         """
         self.home.mkdir(mode=0o700, exist_ok=True)
-        # An older version sweeps only while nobody holds this one, and asks for no other.
+        # Older versions check only this lock before sweeping.
         with contextlib.closing(_locked(self.home, fcntl.LOCK_SH)), self._new() as folder:
             root, files, room = Path(manifest.root), list[ManifestFile](), MOST_COPIED_BYTES
             for file in manifest.files:
@@ -104,10 +104,10 @@ class Snapshots:
     ) -> dict[Path, str]:
         """Remove every snapshot whose path ``in_use`` does not return.
 
-        ``follows`` is that of `store/lineage.py`: if the table was put back, what it does not know
-        now is kept.
-        Returns what could not be removed, and why: it is left for the next sweep. `home` is in it
-        if the sweep itself came to an end, as without a job table. Raises nothing.
+        ``follows`` is that of `store/lineage.py`: if the table was put back, snapshots that are
+        unknown to it are kept.
+        Returns what could not be removed, and why: it is left for the next sweep. `home` is among
+        them if the sweep itself failed, for example for lack of a job table. Raises nothing.
         """
         left: dict[Path, str] = {}
         try:
@@ -227,7 +227,7 @@ class Sweeper:
         self._since: dict[Path, float] = {}
 
     def sweep(self) -> None:
-        """As `Snapshots.sweep`; what stays for an hour is told in the log, once an hour."""
+        """As `Snapshots.sweep`; what stays for an hour is logged, once an hour."""
         left, now_s = self._snapshots.sweep(self._in_use, self._follows), self._clock.boot_s()
         since = {path: self._since.get(path, now_s) for path in left}
         long = [path for path in left if now_s - since[path] >= LONG_S]

@@ -59,13 +59,13 @@ from uploader.store.tables import (
 )
 from uploader.store.tokens import new_token
 
-#: When a job is looked for again of which nobody can read when it is due.
+#: How soon to look again for a job whose due time cannot be read.
 _LOOK_AGAIN = timedelta(minutes=1)
-#: One claim looks no further than beyond so many jobs that the database refuses to lend.
+#: One claim gives up after this many jobs that the database refuses to lease.
 _MOST_REFUSED = 100
 _T = TypeVar("_T")
-#: The order of the indexes for claims. Asked for any active job, PostgreSQL would read the table
-#: until it meets one, past all that has ended; asked for the first one, it uses the index.
+#: The order of the indexes for claims. Without an ORDER BY, PostgreSQL would scan past all ended
+#: jobs to find an active one; ordered, it uses the index.
 _CLAIM_ORDER = (jobs.c.priority, jobs.c.not_before, jobs.c.id)
 
 
@@ -110,8 +110,8 @@ class Claims:
     ) -> Held | None:
         """The next job that may run now, leased to ``owner`` for ``lease_s`` seconds.
 
-        The order is: by priority, then jobs that were never delayed, then by age. One whose workers
-        died waits only as long as there are others.
+        The order is: by priority, then jobs that were never delayed, then by age. One that waits
+        because its workers died need not wait if there are no others.
         """
         pool = frozenset(stages)
         held = self._claim(self._next_in(pool), active_in(pool), owner, base_url, lease_s)
@@ -131,7 +131,7 @@ class Claims:
         base_url: str,
         lease_s: float,
     ) -> Held | None:
-        """A claim that finds nothing takes no lock; one that others are faster than looks again."""
+        """A claim that finds nothing takes no lock; one that loses a race looks again."""
         refused = 0
         while refused < _MOST_REFUSED and (job_id := self._find(next_id, base_url)) is not None:
             try:
@@ -146,7 +146,7 @@ class Claims:
         return None
 
     def put_aside(self, job_id: int, error: Exception) -> None:
-        """Claim the job again after a while only: nothing can be written of it. Any thread may."""
+        """Leave the job alone for a while: its rows cannot be written. Safe from any thread."""
         self.set_aside.add(job_id)
         self._aside.add(job_id, error, self._now())
 
@@ -187,7 +187,7 @@ class Claims:
             transaction.run(
                 update(files).where(files.c.job_id == job_id, late).values(not_before=None)
             )
-            waited = files.c.awaiting_since.is_not(None)  # the last holder did, and was killed
+            waited = files.c.awaiting_since.is_not(None)  # the last holder was, when it was killed
             transaction.run(
                 update(files).where(files.c.job_id == job_id, waited).values(awaiting_since=None)
             )
@@ -199,7 +199,7 @@ class Claims:
         return Held(job, Fence(lease, self._journal, self._now, repeats))
 
     def _look(self, job_id: int) -> Looked:
-        """Only who has a secret reads a job's files to claim it."""
+        """The job's files, to be judged before it is claimed; read only if there is a secret."""
         if self._journal.seal.secret is None:
             return Looked()
         with self._journal.reading() as connection:
@@ -246,7 +246,7 @@ class Claims:
         orphaned = self._overdue() if self.leases_end else self._dead(alive)
         if orphaned is None:
             return []
-        # A job of ours may have to wait for a cancelled one that is not.
+        # A job of ours may have to wait for a cancelled job that is not ours.
         return sorted(self._write(and_(or_(self._ours, CANCELLED), orphaned), rescue))
 
     def _dead(self, alive: Callable[[str], bool]) -> ColumnElement[bool] | None:

@@ -1,8 +1,8 @@
 """The end of history: jobs that ended long ago go, with their files and their events.
 
-Ids of jobs and numbers of events are never used again, and no other row tells of those that go. A
-job that left something open remotely stays, however old it is, and so does one of which a hook is
-yet to be told.
+Ids of jobs and numbers of events are never used again, and no other row refers to what was deleted.
+A job that left something open remotely stays, however old it is, and so does one that a hook has
+yet to hear about.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from uploader.store.tables import ENDED, events, files, jobs
 #: The most that one step deletes: others wait for it no longer than for any other write.
 _STEP_JOBS = 100
 _STEP_EVENTS = 2000
-#: From so many files on, a step takes no further job; the files of one job go together.
+#: Once a step has this many files, it takes no more jobs; the files of one job go together.
 _STEP_FILES = 2000
 #: Pages of a file that one step gives back to its disk.
 _STEP_PAGES = 500
@@ -66,7 +66,7 @@ class History:
     def count(self, before: datetime, told: Collection[str] = ()) -> Rows:
         """What there is of jobs that were done or cancelled before that time.
 
-        ``told``: the hooks of the configuration, by name. A job stays until they were told of it.
+        ``told``: the hooks of the configuration, by name. A job stays until they have heard of it.
         """
         old = select(jobs.c.id).where(_expired(before, told)).subquery()
         with self._journal.reading() as connection:
@@ -104,7 +104,7 @@ class History:
         return gone
 
     def _forget_each(self, which: Select[Any], ids: Collection[int], now: datetime) -> Rows:
-        """One by one: only those stay that the database does not let go."""
+        """One by one: only those that the database refuses to delete stay."""
         total = Rows()
         for job_id in ids:
             try:
@@ -136,7 +136,7 @@ class History:
 
 
 def _few(connection: Connection, ids: Sequence[int]) -> list[int]:
-    """The first of the jobs with these ids, as far as they have not too many files together."""
+    """The first of the jobs with these ids, until they have `_STEP_FILES` files together."""
     query = select(files.c.job_id, func.count()).where(files.c.job_id.in_(ids))
     counts = {row[0]: row[1] for row in connection.execute(query.group_by(files.c.job_id))}
     before = accumulate((counts.get(job_id, 0) for job_id in ids), initial=0)
@@ -156,7 +156,7 @@ def _expired(before: datetime, told: Collection[str]) -> ColumnElement[bool]:
 
 
 def _all_told(names: Collection[str]) -> list[ColumnElement[bool]]:
-    """No hook of ``names`` that is on has yet to hear of the job, nor has to look at its events."""
+    """Every enabled hook in ``names`` has heard of the job and seen its events."""
     if not names:
         return []
     on = and_(hooks.c.name.in_(names), hooks.c.off.is_(False))

@@ -31,7 +31,7 @@ from uploader.threads import spawn
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 64
-#: How long an end waits for requests that are being answered.
+#: How long shutdown waits for requests in progress.
 END_S = 3.0
 
 
@@ -149,7 +149,9 @@ def listening(
 
 @contextlib.contextmanager
 def announced(state_dir: Path, address: str, *, works: bool) -> Iterator[None]:
-    """``address`` is a line of STATE_DIR/api.address until a clean end: the first if it ``works``.
+    """``address`` is a line of STATE_DIR/api.address until a clean exit.
+
+    It is the first line if this process is a worker (``works``).
 
     A worker and `uploader serve` may share a state folder, so each takes out its own line only,
     and a health check, which reads the first, hears of the worker.
