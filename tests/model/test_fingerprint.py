@@ -128,10 +128,12 @@ def test_a_writer_does_not_make_it_another_file(linked: bool) -> None:
     ("mtime_ns", "ctime_ns", "expected"),
     [
         (50 * 10**9, 50 * 10**9, True),
-        (48 * 10**9, 50 * 10**9, True),
+        (3 * 10**9, 50 * 10**9, True),  # its modification time was set
+        (3 * 10**9 + 1, 50 * 10**9, True),
+        (48 * 10**9, 48 * 10**9, True),
         (51 * 10**9, 51 * 10**9, True),  # another machine's clock is ahead
-        (47 * 10**9, 50 * 10**9, False),
-        (50 * 10**9, 50 * 10**9 + 1, False),  # its mtime was set; the file system counts finely
+        (47 * 10**9, 47 * 10**9, False),
+        (50 * 10**9, 50 * 10**9 + 1, False),  # the file system counts finely
         (50 * 10**9 + 1, 50 * 10**9 + 1, False),
     ],
 )

@@ -112,7 +112,8 @@ def untouched(before: os.stat_result, now: os.stat_result) -> bool:
 def may_hide_a_write(facts: os.stat_result, now: datetime) -> bool:
     """Could a write at this moment leave the times of the file as they are?
 
-    Some file systems count in whole seconds, or two: ext2, ext3, and ext4 with small inodes.
+    Some file systems count in whole seconds, or two: ext2, ext3, and ext4 with small inodes. What
+    tells is the change time, since the modification time can be set.
     """
-    is_coarse = not (facts.st_mtime_ns % _SECOND_NS or facts.st_ctime_ns % _SECOND_NS)
-    return is_coarse and abs(now.timestamp() - facts.st_mtime_ns / _SECOND_NS) < _COARSEST_S
+    changed_ns, now_ns = facts.st_ctime_ns, now.timestamp() * _SECOND_NS
+    return not changed_ns % _SECOND_NS and abs(now_ns - changed_ns) < _COARSEST_S * _SECOND_NS
