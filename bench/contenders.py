@@ -14,8 +14,8 @@ from pathlib import Path
 
 from bench.measure import DEADLINE_S, ROOT, Failed, SinkAt
 
-#: The vendor's page is not part of this repository; without it, its script is left out.
-PAGE = Path(os.environ.get("BENCH_PAGE") or ROOT.parent / "shared/seeds/upload-via-rest-api.md")
+#: The vendor's page is not part of this repository; its script is left out unless this names it.
+PAGE = Path(os.environ.get("BENCH_PAGE", ""))
 _STREAMS = 4
 #: Where a traced run leaves its calls, below its scratch folder.
 TRACE = "trace"
@@ -152,7 +152,7 @@ def _rclone(task: Task) -> Sequence[str]:
 
 
 def _without_page() -> str:
-    return "" if PAGE.is_file() else "the vendor's page"
+    return "" if PAGE.is_file() else "the vendor's page (BENCH_PAGE)"
 
 
 def _without_program(name: str) -> Callable[[], str]:

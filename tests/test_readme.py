@@ -13,6 +13,7 @@ import pytest
 
 from tests.model.build import BASE, folder
 from tests.reader import Reader, blocks, until
+from tests.simulation.test_faults import FAULTS
 from uploader.core.exits import Exit
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +38,10 @@ def test_every_test_named_as_evidence_exists() -> None:
     named = re.findall(r"tests/[a-z_/]+(?:\.py)?", README)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_as_many_faults_are_claimed_as_are_simulated() -> None:
+    assert re.findall(r"(\d+) faults . first", README) == [str(len(FAULTS))]
 
 
 def test_every_make_target_shown_exists() -> None:

@@ -270,8 +270,12 @@ def test_refused_urls_let_live_sessions_finish_and_then_fail(lab: Lab, status: i
     assert lab.world.report()["early_validations"] == 0
 
 
-def test_an_expired_url_is_asked_for_again_and_never_taken_for_a_refusal(lab: Lab) -> None:
-    lab.world.script.add([{"on": "start", "do": "expired-url", "times": 2}])
+@pytest.mark.parametrize(("on", "kind"), [("start", "resumable"), ("put", "put")])
+def test_an_expired_url_is_asked_for_again_and_never_taken_for_a_refusal(
+    lab: Lab, on: str, kind: str
+) -> None:
+    lab.world.config.url_kind = kind
+    lab.world.script.add([{"on": on, "do": "expired-url", "times": 2}])
     lab.enqueue(lab.model(a_bin=GRANULE))
     lab.run()
     lab.assert_ready()

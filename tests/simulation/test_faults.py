@@ -16,8 +16,8 @@ from tests.engine.conftest import GRANULE
 from tests.simulation.again import Case, each
 from tests.simulation.lab import SimLab, simulated
 from tests.simulation.oracle import assert_all_is_well
-
-pytestmark = pytest.mark.long
+from uploader.sandbox.kinds import ANYWHERE as ANY_EXCHANGE
+from uploader.sandbox.kinds import KINDS
 
 CONTROL = ("create", "get", "urls", "validate")
 STORAGE = ("start", "put", "query")
@@ -28,6 +28,7 @@ ANYWHERE: tuple[dict[str, Any], ...] = (
     {"do": "latency", "seconds": 30},
     *({"do": "status", "status": status} for status in (408, 500, 502, 503, 504, 511)),
     {"do": "status", "status": 429, "retry_after": 7},
+    {"do": "status-after"},
     *({"do": "middle-box", "status": status} for status in (200, 403, 511)),
     *({"do": "middle-box", "status": status, "retry_after": 7} for status in (429, 503)),
     {"do": "hanging-headers", "seconds": 1},
@@ -63,6 +64,14 @@ ONLY_ON: dict[str, tuple[dict[str, Any], ...]] = {
         *({"do": "dead-session", "status": status} for status in (404, 410, 499)),
     ),
 }
+#: What two undisturbed jobs of a simulation never ask for.
+_NEVER_ASKED = "list delete update prepare download accounts verify cancel read"
+NOT_HERE = frozenset(_NEVER_ASKED.split())
+#: What cannot be played here, and why; it is played in `tests/engine`.
+PLAYED_ELSEWHERE = {
+    ("urls", "other-paths"): "the oracle compares objects at one path (test_upload.py)",
+    ("put", "expired-url"): "only a plain PUT has a URL that expires (test_pipeline.py)",
+}
 FAULTS = [{"on": on, **f} for on in (*CONTROL, *STORAGE) for f in (*ANYWHERE, *ONLY_ON.get(on, ()))]
 #: So that every file is asked about once: sessions are queried only after doubt.
 DOUBT = {"on": "put", "do": "cut", "at_byte": 9, "nth": 2, "times": 3}
@@ -81,11 +90,19 @@ def count(source: Path, on: str) -> int:
         return sum(f": {on} before" in step for step in lab.sim.trace)
 
 
+def test_every_kind_of_fault_is_played_on_every_exchange_of_an_upload() -> None:
+    played = {(fault["on"], fault["do"]) for fault in FAULTS}
+    known = {(on, do) for do, kind in KINDS.items() for on in {*kind.on} - NOT_HERE}
+    assert {*CONTROL, *STORAGE} == {*ANY_EXCHANGE} - NOT_HERE
+    assert played == known - PLAYED_ELSEWHERE.keys()
+
+
 @pytest.fixture(scope="module")
 def exchanges(source: Path) -> dict[str, int]:
     return {on: count(source, on) for on in (*CONTROL, *STORAGE)}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "fault", FAULTS, ids=lambda fault: "-".join(str(value) for value in fault.values())
 )
@@ -104,6 +121,7 @@ def test_every_fault_first_in_the_middle_and_last(
     each(live, ((nth,) for nth in sorted({1, (1 + last) // 2, last})))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("do", ["status", "middle-box"])
 @pytest.mark.parametrize("crash_at", [None, 30, 45])
 def test_puts_that_are_too_large_get_shorter_through_a_crash_too(
@@ -136,6 +154,7 @@ def storms(dice: random.Random) -> Iterator[Case]:
         yield seed, kind, *(dice.randrange(1, 150) for _ in range(3))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", range(4))
 def test_storms(source: Path, part: int) -> None:
     drawn = islice(storms(random.Random(f"storm {part}")), max(1, STORMS // 4))
