@@ -12,7 +12,7 @@ from pathlib import Path
 
 from uploader.core.errors import UsageError
 
-#: Of a line: what is mounted, where, and of which kind.
+#: A line has at least: what is mounted, where, and of which kind.
 _LEAST_WORDS = 3
 _MOUNTS = Path("/proc/mounts")
 #: With the device of each, which is the same wherever it is mounted.
@@ -93,7 +93,7 @@ BAD = frozenset(
 
 #: File systems that can only be read.
 _IMAGES = frozenset({"cramfs", "erofs", "iso9660", "romfs", "squashfs"})
-#: Of those on disks of this machine, the ones whose files no other file system shows.
+#: The file systems on this machine's disks whose files no other file system shows.
 _OWN_FILES = LOCAL - {"overlay"}
 #: In the path of a ConfigMap on its node.
 _CONFIG_MAP = "/volumes/kubernetes.io~configmap/"

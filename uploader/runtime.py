@@ -239,7 +239,7 @@ class Meters:
             self._counts[name, label] += amount
 
     def took(self, call: str, seconds: float) -> None:
-        """One request of the kind ``call`` took so long, answered or not."""
+        """One request of the kind ``call`` took this many ``seconds``, answered or not."""
         with self._lock:
             counts, total_s = self._durations.get(call, ([0] * len(self.ENDS_S), 0.0))
             counts[bisect.bisect_left(self.ENDS_S, seconds)] += 1

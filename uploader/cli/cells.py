@@ -38,7 +38,7 @@ def padded(text: str, columns: int) -> str:
 
 
 def shorten(text: str, columns: int) -> str:
-    """``text`` in at most so many ``columns``: beginnings and ends tell names apart.
+    """``text`` in at most this many ``columns``: beginnings and ends tell names apart.
 
     No character loses its accents, and none is cut in two: the result may be a column narrower.
     """
@@ -57,7 +57,7 @@ def _with_accents(text: str) -> list[str]:
 
 
 def _fitting(drawn: Iterable[str], columns: int) -> list[str]:
-    """The first of these that fit into so many columns together."""
+    """The first of these that fit into this many columns together."""
     fitting = []
     for one in drawn:
         columns -= cells(one)

@@ -109,7 +109,7 @@ class Failures:
 
 
 def unfinished(jobs: Iterable[Job]) -> dict[str, Any]:
-    """Of a command that waited for ``jobs``: why the first that is not done is not, as an error."""
+    """Why the first unfinished one of ``jobs``, for which a command waited, is not done."""
     for job in jobs:
         if job.status is not Status.DONE:
             reason = job.reason or Reason(job.status, f"job {job.id} is {job.status}", "")

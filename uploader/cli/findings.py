@@ -40,7 +40,7 @@ def print_findings(seen: Inspection, print_: Print = print_note_wrapped) -> None
 
 
 def print_replaced(count: int, job_id: int) -> None:
-    """Warn that so many files may not be the ones that the done job has sent."""
+    """Warn that this many files may not be the ones that the done job has sent."""
     if count:
         what = "1 file" if count == 1 else f"{count} files"
         by = "another" if count == 1 else "others"

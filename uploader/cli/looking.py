@@ -1,4 +1,4 @@
-"""Looking at a folder whose disk may not answer: a person is told so, and Ctrl-C ends it at once.
+"""Looking at a folder whose disk may not answer: the user sees that, and Ctrl-C ends it at once.
 
 No signal that a program handles ends a call to a silent disk. So the folder is looked at in a
 thread of its own, which ends with the process, unless the system lets nothing end the call.
@@ -18,7 +18,7 @@ from uploader.runtime import SystemClock, processor_clock
 from uploader.threads import spawn
 
 _TURN_S = 0.5
-#: After so many turns it is said: a disk that was spun down takes nearly as long.
+#: After this many turns the user sees it: a disk that was spun down takes nearly as long.
 _SAYS_AFTER = 20
 _CLOCK = SystemClock()
 _A = TypeVar("_A")

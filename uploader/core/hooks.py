@@ -1,4 +1,4 @@
-"""Which hook is told of which event, when it is told again, and what it is told.
+"""Which hook hears of which event, when it is tried again, and what it gets.
 
 Source: docs/hooks.md.
 """
@@ -40,7 +40,7 @@ _KINDS: Mapping[Occasion, tuple[EventKind, ...]] = {
 KINDS = frozenset(kind for kinds in _KINDS.values() for kind in kinds)
 #: A receiver that is away this long is given up; what happened is in the job's history.
 GIVE_UP_AFTER = timedelta(days=3)
-#: But not before so many tries: a clock that was set ahead makes no day of a minute.
+#: But not before this many tries: a clock that was set ahead does not turn a minute into a day.
 LEAST_TRIES = 20
 #: More than these wait for no receiver: the oldest are dropped.
 MAX_WAITING = 1000

@@ -83,7 +83,7 @@ def _age_s(created_at: str, now: datetime) -> float | None:
 def model_document(
     name: str, model: RemoteModel, jobs: Sequence[Job], what_next: Sequence[str]
 ) -> ModelDocument:
-    """Of the model with this resource name, and what may be done with it next."""
+    """The model with this resource name, and what may be done with it next."""
     files = model.huggingface_files
     return {
         "schema": "uploader.model/1",

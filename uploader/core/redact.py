@@ -28,7 +28,7 @@ _MIN_SPELLED_CHARS = 8
 #: A longer one (a whole URL) is only searched for as it is: its parts are known secrets, too.
 _MAX_SPELLED_CHARS = 1024
 
-#: So much of a spelling's end is looked for first.
+#: This much of a spelling's end is looked for first.
 _END_CHARS = 6
 
 #: The API keys of this process, newest last: a replaced key is still a secret.

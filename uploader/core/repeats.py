@@ -1,9 +1,9 @@
 """Events that say the same again and again: how many of them a history keeps. Pure.
 
-A service that stays away for days fails thousands of files a minute between them. Of each kind the
-first are told, then one a minute, with the number of those that were left out before it; the counts
-in the rows of files and jobs are of all. A job that waits is given back and taken again, maybe each
-second: what was told of it before still counts.
+A service that stays away for days fails thousands of files a minute between them. The first of each
+kind are reported, then one a minute, with the number of those that were left out before it; the
+counts in the rows of files and jobs are of all. A job that waits is given back and taken again,
+maybe each second: what was reported of it before still counts.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from uploader.core.events import EventKind
 from uploader.core.redact import redact
 from uploader.core.text import and_more
 
-#: So many are told at once; after that, one in so many seconds.
+#: This many are reported at once; after that, one in every `EVERY_S` seconds.
 FIRST = 100
 EVERY_S = 60.0
-#: A worker remembers that of so many jobs; of any other it tells the first once more.
+#: A worker remembers the counts of this many jobs; any other job starts at the first once more.
 _MOST_JOBS = 4096
-#: Of the message of one that also tells of others: how many of them must still fit into its row.
+#: The longest message of an event that stands for others: their number must still fit in its row.
 _MAX_MESSAGE_CHARS = 900
 
 
@@ -36,7 +36,7 @@ class _Told:
     path: str | None = None
 
     def see(self, now: datetime) -> None:
-        """As time passes, more may be told; a clock that is set back takes nothing away."""
+        """As time passes, more may be reported; a clock that is set back takes nothing away."""
         more = max(0.0, (now - self.at).total_seconds()) / EVERY_S
         self.may_tell = min(FIRST, self.may_tell + more)
         self.may_tell_last = min(1.0, self.may_tell_last + more)
@@ -45,7 +45,7 @@ class _Told:
 
 @dataclass(slots=True)
 class Repeats:
-    """What was told of one job, and left out, since a worker took it for the first time."""
+    """What was reported of one job, and left out, since a worker took it for the first time."""
 
     _told: dict[tuple[EventKind, str], _Told] = field(default_factory=dict)
 

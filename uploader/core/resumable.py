@@ -25,11 +25,11 @@ from uploader.core.redact import SignedUrl, foreign_line
 GRANULE = 256 * 1024
 #: A PUT this short is not halved any more: whoever refuses it refuses any.
 LEAST_PUT_BYTES = 8 * 1024 * 1024
-#: The most bytes of one PUT if `transfer.chunk_size` is "auto": of a network of which nothing is
-#: known yet, and of one that is fast (docs/gcs-resumable.md T18).
+#: The most bytes of one PUT if `transfer.chunk_size` is "auto": as long as nothing is known of the
+#: network, and if it is fast (docs/gcs-resumable.md T18).
 FIRST_PUT_BYTES = 256 * 1024 * 1024
 MOST_PUT_BYTES = 1024 * 1024 * 1024
-#: So much is kept of the names of headers.
+#: This much is kept of the names of headers.
 _MAX_WORDS_CHARS = 200
 #: Seconds that such a PUT takes on a fast network.
 _PUT_S = 4.0

@@ -20,7 +20,7 @@ from uploader.core.job import Reason, Status
 from uploader.core.reasons import Code
 from uploader.core.verdict import CONTROL, SESSION, SIGNED, STORAGE, Call, Verdict
 
-#: After so many deaths of its workers a job still goes on at once.
+#: After this many deaths of its workers a job still goes on at once.
 _RESCUES_AT_ONCE = 4
 #: No answer at all: a connection refused, reset, timed out.
 NO_ANSWER = 0
@@ -194,7 +194,7 @@ class Backoff:
 
 
 def pause_after_rescues(rescues: int, job_id: int) -> timedelta:
-    """How long a job is left alone after so many of its workers died soon after they took it.
+    """How long a job is left alone after ``rescues`` of its workers died soon after they took it.
 
     Not at all after the first four: machines are switched off. Then a quarter of a minute or more,
     twice as long each time, up to an hour or two; by how much more differs from job to job. Of

@@ -81,7 +81,7 @@ class ServiceDocument(TypedDict):
 
 
 def service_document(path: str, facts: Mapping[str, str]) -> ServiceDocument:
-    """Of the service that is defined at ``path``."""
+    """The document about the service that is defined at ``path``."""
     listed: list[ServiceFactJson] = [
         {"name": name, "value": value} for name, value in facts.items()
     ]

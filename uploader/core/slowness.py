@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: A call that takes so many seconds is slow: if it read a block of a file, at 512 KiB/s at most.
+#: A call that takes this many seconds is slow: if it read a block of a file, at 512 KiB/s at most.
 SLOW_CALL_S = 0.5
 #: More seconds of waiting are not counted.
 MOST_S = 60.0
-#: So many seconds without a slow call make up for one of waiting: few quick calls help little.
+#: This many seconds without a slow call make up for one of waiting: few quick calls help little.
 _TAKE_ONE_AWAY_S = 4.0
 
 

@@ -45,7 +45,7 @@ def some(names: Sequence[str], most: int = 1, *, of: int | None = None) -> str:
 
 
 def and_more(count: int) -> str:
-    """What ends a list of which ``count`` entries are left out."""
+    """What ends a list from which ``count`` entries are left out."""
     return f"and {count:,} more"
 
 

@@ -53,7 +53,7 @@ class Gauge:
         self._at_once = [(at_s, 0)]
 
     def saw(self, file: Hashable, at_s: float, confirmed: int, *, ended: bool = False) -> None:
-        """At ``at_s`` the server confirmed the last of so many bytes of a file in flight."""
+        """At ``at_s`` the server confirmed the last of ``confirmed`` bytes of a file in flight."""
         points = self._running.get(file)
         if points is None:  # what came before the first look came at once
             self._confirmed_at_once(at_s, confirmed)
@@ -100,7 +100,7 @@ def _at(points: Iterable[Point], moment_s: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What so many files in flight gave, in bytes per second."""
+    """The rate with this many files in flight, in bytes per second."""
 
     files: int
     rate_bps: float

@@ -103,12 +103,12 @@ class Room:
     ask: bool = True
 
 
-#: A round trip is hidden by other exchanges, one for each so many seconds of it.
+#: A round trip is hidden by other exchanges, one for each period of this many seconds.
 EXCHANGE_EVERY_S = 0.003
 
 
 def abreast(round_trip_s: float, most: int) -> int:
-    """How many small exchanges at once keep a link busy whose round trip takes so long."""
+    """How many small exchanges at once keep a link of this round trip busy."""
     return max(1, min(most, round(round_trip_s / EXCHANGE_EVERY_S)))
 
 

@@ -43,7 +43,7 @@ class Berths:
         self._round_trip_s = 0.0
 
     def saw(self, round_trips_s: Iterable[float | None]) -> None:
-        """So many seconds the last small exchanges took."""
+        """How many seconds the last small exchanges took."""
         if known := [trip_s for trip_s in round_trips_s if trip_s is not None]:
             self._round_trip_s = min(known)
 

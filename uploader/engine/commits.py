@@ -18,7 +18,7 @@ from uploader.runtime import METERS
 from uploader.store.held import Held
 from uploader.store.held_files import NewSession, StoredFile
 
-#: From so many entries on, a batch is written at once.
+#: A batch with this many entries is written at once.
 FULL = 64
 #: Seconds for which the oldest entry of a batch waits for others.
 _OPENED_WAIT_S = 0.1

@@ -97,7 +97,7 @@ class WorkerContext:
         return most_bytes if in_time is None else min(most_bytes, in_time)
 
     def halve_puts(self, held: Held, path: str, put_bytes: int) -> bool:
-        """A PUT of so many bytes did not get through; False if it was short enough."""
+        """A PUT of this many bytes did not get through; False if it was short enough."""
         job_id, half = held.job.id, half_a_put(put_bytes)
         if half is None:
             return False

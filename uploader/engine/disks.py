@@ -20,7 +20,7 @@ from uploader.runtime import StopToken
 
 #: Seconds without an answer. A disk that was spun down, or a tape, may take nearly as long.
 PATIENCE_S = 30.0
-#: So many jobs of a worker leave their places; further ones keep them, for threads are not endless.
+#: This many jobs of a worker may leave their places; more would need too many threads.
 MOST_HELD_UP = 16
 
 

@@ -35,7 +35,7 @@ from uploader.sources.reader import BLOCK_BYTES, Reader
 from uploader.store.marks import Mark
 from uploader.threads import Spawn, give_way
 
-#: Of so many blocks that were not queued the SHA-256 is kept: 4 GiB of a file.
+#: The SHA-256 is kept of at most this many blocks that were not queued: 4 GiB of a file.
 MOST_UNQUEUED = 16 * 1024
 #: With `Digests.AUTO`, a hash that falls behind by more than this and a share of what is sent is
 #: given up: it would not be ready in the time that its end is waited for, and takes the processor
@@ -48,7 +48,7 @@ MOST_BEHIND_BYTES = 256 * 1024 * 1024
 _WAITS_SHARE = 0.03
 _WAITS_S = 0.02
 _TICK_S = 1.0
-#: So many granules a hash can go back: servers lose what is in buffers, and not more.
+#: A hash can go back by this many granules: servers lose what is in buffers, and not more.
 _MOST_BACK = 64
 
 

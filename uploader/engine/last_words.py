@@ -2,7 +2,7 @@
 
 A transfer that is stopped asks by itself. Other files may be in doubt, too: their last PUT was cut,
 by the network or with the worker before this one, and their turn has not come again. There may be
-thousands of them, and an end is not to wait: so many are asked about as answer within a second.
+thousands of them, and an end is not to wait: asking ends after a second.
 """
 
 from __future__ import annotations

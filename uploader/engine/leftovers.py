@@ -19,12 +19,12 @@ from uploader.store.leftovers import Leftover
 
 #: For how long a worker ends sessions for one job before it is another one's turn.
 CLEANING_S = 60.0
-#: So many are ended at once: there may be thousands, and each costs a round trip.
+#: This many are ended at once: there may be thousands, and each costs a round trip.
 _AT_ONCE = 8
-#: After so many sessions that could not be ended it waits, as after any failure.
+#: After this many sessions that could not be ended it waits, as after any failure.
 _MOST_FAILED = 10
 _TICK_S = 1.0
-#: A clock that is far ahead, with which no certificate is valid, is set right within so long.
+#: A clock so far ahead that no certificate is valid is set right within this many seconds.
 _UNHEARD_S = 3600.0
 
 
@@ -62,7 +62,7 @@ class Ending:
         return self._failed[-1][1] if self._failed else None
 
     def end(self, sessions: Sequence[Leftover]) -> bool:
-        """True if each of them is over now, or the service refuses to end it, which is told.
+        """True if each of them is over now, or the service refuses to end it, which is reported.
 
         One that cannot be ended keeps no other one open, but a service that is down is not asked
         about all of them.

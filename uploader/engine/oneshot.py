@@ -111,7 +111,7 @@ class _OwnWorker:
             self._spawn("worker", self._run)
 
     def end(self, *, patience_s: float) -> None:
-        """Give it so many seconds to end by itself; then drain it."""
+        """Give it ``patience_s`` seconds to end by itself; then drain it."""
         self._clock.wait(self._over, patience_s)
         self._leaving = True
         if worker := self._worker:

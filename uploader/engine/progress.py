@@ -16,7 +16,7 @@ from uploader.store.held_files import FileProgress
 
 _WINDOW_S = 15.0
 _FLUSH_EVERY_S = 1.0
-#: A block that the socket has not taken after so long is waited for; before, the link is slow.
+#: A block that the socket has not taken after this long is waited for; before, the link is slow.
 _STALLED = timedelta(seconds=10)
 
 

@@ -27,7 +27,7 @@ class PutLengths:
         self._most[job_id] = most_bytes
 
     def confirmed(self, job_id: int, put_bytes: int, took_s: float) -> None:
-        """One of so many bytes was confirmed as a whole after ``took_s`` seconds.
+        """A PUT of this many bytes was confirmed as a whole after ``took_s`` seconds.
 
         A short one, at the end of a file, says nothing of how long others may be.
         """
@@ -36,7 +36,7 @@ class PutLengths:
             self._quick[job_id] = min(quick, self._quick_most.get(job_id, quick))
 
     def failed(self, job_id: int, put_bytes: int) -> None:
-        """One of so many bytes failed, maybe for its length: none that we choose is as long."""
+        """A PUT of this many bytes failed, maybe for its length: none that we choose is as long."""
         if put_bytes > FIRST_PUT_BYTES:
             half = max(FIRST_PUT_BYTES, half_a_put(put_bytes) or 0)
             self._quick[job_id] = self._quick_most[job_id] = half

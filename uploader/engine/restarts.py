@@ -28,11 +28,11 @@ from uploader.engine.transfer import Transfer
 from uploader.engine.urls import Urls
 from uploader.store.held import Held
 
-#: PUTs of one file in a row of which nothing was kept, until the next one is half as long, and
-#: until its URL or its session, which may be what is wrong, is replaced.
+#: After this many PUTs of a file in a row with nothing kept, the next one is half as long, or its
+#: URL or its session, which may be what is wrong, is replaced.
 _VAIN_PUTS_TO_HALVE = 2
 _VAIN_PUTS_TO_RENEW = 10
-#: What a proxy says that waited for the rest of the way for too long.
+#: What a proxy says if it waited for the rest of the way for too long.
 _TIMED_OUT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.GATEWAY_TIMEOUT)
 
 _log = logging.getLogger(__name__)

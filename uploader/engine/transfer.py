@@ -390,7 +390,7 @@ class Transfer(Errand):
             source.pairs[pair.offset] = pair.crc32c
             self.progress.read(pair, len(block))
             self.progress.handed(self._context.clock.now())
-            if not self.progress.gap:  # no mark is to close one of which no row knows yet
+            if not self.progress.gap:  # no mark may close a gap that no row knows of yet
                 self._mark.note(pair, self._context.clock.boot_s())
 
         take = partial(self._context.throttle.take, self.job.id, self.stop)

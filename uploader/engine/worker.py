@@ -20,7 +20,7 @@ is ever joined: a drain waits for `_runs` to become empty, for a limited time.
 Orders that matter.
 1. The moment at which a lease ends is taken *before* it is asked for: the store's end is later.
 2. A lease without a run is released, and a run without a lease is stopped: `_watch` and `_renew`
-   look at both, since either may be lost alone. Of a cancelled job, a run that was cut and waits
+   look at both, since either may be lost alone. A cancelled job's run that was cut and waits
    for a silent disk counts as none.
 3. Stop, then cut: a stopped thread has `GRACE_S` to reach a block boundary, which costs nothing;
    then its sockets are shut down, which costs what was not confirmed.
@@ -54,7 +54,7 @@ from uploader.engine.steering import Steering
 from uploader.runtime import Clock, keep_running, log_end
 from uploader.store.held import Held
 
-#: Until a job is claimed again for which there was no thread.
+#: Until a job for which there was no thread is claimed again.
 _NO_THREAD_PAUSE_S = 10.0
 _TICK_S = 0.25
 #: As long as no job runs: a signal, and what others commit, is still noticed within a second.

@@ -83,7 +83,7 @@ class Plan:
         """How many files of the done ``job``, the same as this plan, may have been replaced since.
 
         Sizes and times are the same, so nothing but another inode or change time shows it, on a
-        local disk only. Of a snapshot, the small files are copies: they say nothing of the folder.
+        local disk only. A snapshot's small files are copies: they say nothing of the folder.
         """
         if job.status is not Status.DONE:
             return 0
@@ -195,7 +195,7 @@ def planned(  # noqa: PLR0913 - whom it asks and tells, and where it may wait
 ) -> Plan:
     """`inspect`, `ask` if there is a ``service``, then `plan`; ``looking`` carries out the first.
 
-    If no job can be made, ``refused`` is told what was found first. Whether the id is free is not
+    If no job can be made, ``refused`` first gets what was found. Whether the id is free is not
     asked if ``jobs`` has the same job already: it may be that job's own model.
 
     Raises UsageError, NotFound, PreflightRefused.

@@ -11,7 +11,7 @@ from uploader.core.text import shown
 __all__ = ["Finding", "error", "few", "warning"]
 
 _MAX_CHARS = 600
-#: So many of one check are kept with a job, which is read with them again and again.
+#: This many of one check are kept with a job, which is read with them again and again.
 _MOST_ALIKE = 100
 
 

@@ -28,8 +28,8 @@ from uploader.model.names import Role, clean, leftover, needed, role, sendable
 from uploader.model.reading import Allowance
 from uploader.model.safetensors import has_sound_header
 
-#: In a folder of more names nothing is read (docs/preflight.md §1). A job of so many files holds up
-#: no other for longer than a moment.
+#: In a folder of more names nothing is read (docs/preflight.md §1). A job of this many files holds
+#: up no other for longer than a moment.
 MOST_NAMES = 10_000
 #: As much as is read of all headers of links out of a folder: more than any model has.
 _LINKED_HEADERS_BYTES = 400_000_000

@@ -12,9 +12,9 @@ from typing import TypeAlias
 Hashes: TypeAlias = "array[int]"
 _PARTS = 16
 _EDGES = tuple(range(-(1 << 63), (1 << 63) + 1, (1 << 64) // _PARTS))
-#: So many are compared at once.
+#: This many are compared at once.
 _FEW = 200_000
-#: Looking for one takes as long as going through so many.
+#: Looking for one takes as long as going through this many.
 _LOOKED_FOR = 16
 
 

@@ -19,7 +19,7 @@ _MAX_SHARDS = 10_000
 _MAX_NAMES = 2_000_000
 #: Besides the weight_map; every index has one, the metadata.
 _MAX_OTHERS = 1000
-#: So many names are packed together, or fewer if they are long.
+#: This many names are packed together, or fewer if they are long.
 _PACKED_AT = 400_000
 _PACKED_AT_CHARS = 4_000_000
 _NUMBERED = re.compile(r"(.+)-(\d{1,6})-of-(\d{1,6})\.(safetensors|bin)", re.ASCII)

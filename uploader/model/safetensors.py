@@ -34,8 +34,8 @@ _MOST = {b'"': 2_500_000, b"[": 500_000, b"{": 250_000, b",": 2_500_000}
 #: five hundred bytes; no model has a hundred.
 _STRING = re.compile(rb':\s*"')
 _MAX_METADATA = 50_000
-#: A header of so many bytes is judged by the library while files are in flight, too: that of nearly
-#: every file. It is as much as is in memory of each of them anyway; the library needs 16 MB for it.
+#: A header up to this long, as nearly every file has, is judged by the library while files are in
+#: flight, too. This much of each file is in memory anyway; the library needs 16 MB for it.
 _JUDGED_BYTES = 256 * 1024
 #: The library has one header at a time, however many files are looked at in this process. What it
 #: reads is in memory: nobody holds this and waits for a disk.
@@ -88,7 +88,7 @@ def has_sound_header(file: BinaryIO, allowance: Allowance | None = None) -> bool
     Its length is taken from ``allowance``; one for which nothing is left is not sound.
 
     For any number of files at once, whatever is in them: no more than `_JUDGED_BYTES` of each are
-    in memory. Of a longer header it is only asked whether the tensors that it names fill the file.
+    in memory. For a longer header it only asks whether the tensors that it names fill the file.
     """
     try:
         size_bytes, prefix, length = _beginning(file)

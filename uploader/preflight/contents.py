@@ -23,7 +23,7 @@ _POINTER_MAX_BYTES = 1024
 _MAX_TENSORS = 3_000_000
 #: As many headers as those tensors need, and more than any model has.
 _HEADERS_BYTES = 400_000_000
-#: The JSON files whose values checks ask for, again and again. Of others only the verdict is kept.
+#: The JSON files whose values checks ask for, again and again. Only the verdict is kept of others.
 _ASKED_FOR = frozenset(
     {
         ADAPTER_CONFIG,

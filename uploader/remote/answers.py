@@ -19,13 +19,13 @@ MAX_STORAGE_BYTES = 1 << 20
 MAX_CONTROL_BYTES = 32 << 20
 #: For the head alone, interim answers included: a signed address, if one is long, has 8 KiB.
 MAX_HEAD_BYTES = 64 * 1024
-#: An answer may take as long as its first byte, and longer only if so many bytes a second arrive:
+#: An answer may take as long as its first byte, and longer only if this many bytes a second arrive:
 #: slow is not stalled (docs/architecture.md §7). Even then it ends after twice that time.
 _SLOWEST_BPS = 8192.0
 _LONGEST_FACTOR = 2.0
 _BLOCK_BYTES = 64 * 1024
-#: So many chunks of 134 bytes make the longest answer. Of two bytes, there would be millions in it:
-#: reading them takes seconds of a processor.
+#: This many chunks of 134 bytes make the longest answer. With chunks of two bytes it would have
+#: millions: reading them takes seconds of a processor.
 _MAX_CHUNKS = 250_000
 _PLAIN = "text/plain"
 

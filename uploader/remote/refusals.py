@@ -37,7 +37,7 @@ _MAX_RETRY_AFTER_CHARS = 64
 #: Seconds: as many digits as a number may have. No clock can wait for the longest date.
 _MAX_RETRY_AFTER_S = 999_999_999.0
 #: One character beyond the first 65,536, as it is or escaped, makes a whole text take four bytes a
-#: character. Of a longer answer, that is not taken.
+#: character. A longer answer with such a character is refused.
 _WIDE_BYTES = 8 << 20
 _WIDE = re.compile(rb"[\xf0-\xff]|\\u[dD][89abAB]")
 _NAME_IN_TEXT = re.compile(r"\b(?:[A-Z]+_[A-Z_]+|UNAUTHENTICATED|UNAUTHORIZED)\b")

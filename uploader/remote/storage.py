@@ -232,7 +232,7 @@ class Storage:
         )
 
     def _timeout(self, put_bytes: int) -> tuple[float, float]:
-        """Seconds to connect, and for an answer to a PUT of so many bytes."""
+        """Seconds to connect, and for an answer to a PUT of ``put_bytes`` bytes."""
         connect_s, answer_s = _TIMEOUT
         bps = self._slowest_uplink_bps
         return connect_s, answer_s + (put_bytes / bps if bps else 0.0)

@@ -16,7 +16,7 @@ from typing import TextIO
 
 from uploader.threads import spawn
 
-#: So many lines wait for a reader; further ones are counted.
+#: This many lines wait for a reader; further ones are counted.
 MOST_LINES = 1000
 #: How many seconds the last lines of a process are waited for.
 _FLUSH_S = 1.0

@@ -23,8 +23,8 @@ from uploader.settings.schema import Log
 #: The attribute of a record with facts that only this line is about.
 FACTS = "facts"
 _logger = logging.getLogger("uploader")
-#: Lines of these can be caused by somebody without the token. Of each kind, one in so many seconds
-#: is logged.
+#: Lines of these can be caused by somebody without the token. One of each kind is logged in this
+#: many seconds.
 _OF_STRANGERS = ("asyncio", "uvicorn", "uploader.service.http")
 _SELDOM_S = 60.0
 
@@ -71,7 +71,7 @@ def _write_all_to(writer: LogWriter) -> None:
 
 
 def _is_for_root(record: logging.LogRecord) -> bool:
-    """Of all others only warnings and errors are shown, whatever level they set."""
+    """All others show only warnings and errors, whatever level they set."""
     ours = record.name == _logger.name or record.name.startswith(f"{_logger.name}.")
     return ours or record.levelno >= logging.WARNING
 
@@ -170,7 +170,7 @@ def _with_facts(_logger: object, _name: str, line: _Line) -> _Line:
 
 
 def _redacted(_logger: object, _name: str, line: _Line) -> _Line:
-    """Before it is JSON, of which a mask could take a quotation mark away."""
+    """Before it is JSON: there, a mask could take a quotation mark away."""
     return {k: _harmless(v) if isinstance(v, str) else v for k, v in line.items()}
 
 

@@ -77,7 +77,7 @@ def _value(settings: Settings, key: str) -> object:
 
 
 def _taken_over(before: Settings, after: Settings) -> Settings:
-    """``before`` with what is `LIVE` of ``after``: what waits for a restart is told each time."""
+    """``before`` with what is `LIVE` of ``after``: what waits for a restart is logged each time."""
     update: dict[str, Any] = {HOOKS: after.hooks}
     for key in LIVE:
         section, _, name = KEYS.get(key, key).rpartition(".")

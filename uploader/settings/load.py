@@ -67,7 +67,7 @@ _SECTIONS: Mapping[str, type[Section]] = {
 }
 _API_KEY = "fireworks.api_key"
 _TOP = ("state_dir", "database_url", "database_secret_file")
-#: Tables of a file, of which no variable can hold one.
+#: Tables of the file; no variable can hold one.
 HOOKS = "hooks"
 
 

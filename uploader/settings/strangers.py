@@ -1,4 +1,4 @@
-"""What others may have written is not believed in grave matters, and what they may read is told."""
+"""What others may have written is not believed in grave matters; what they may read is reported."""
 
 from __future__ import annotations
 

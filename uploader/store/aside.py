@@ -60,7 +60,7 @@ class Aside:
     ) -> list[_T]:
         """Write all jobs of ``which`` at once; one by one if the database refuses that.
 
-        Then only those stay as they are of which it refuses it. Raises StoreError.
+        Then only the jobs that it refuses to write stay as they are. Raises StoreError.
         """
         some = and_(which, jobs.c.id.not_in(self.ids(now)))
         try:

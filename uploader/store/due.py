@@ -63,7 +63,7 @@ def _first(levels: CTE, ready: ColumnElement[bool], due: ColumnElement[bool]) ->
 
 
 def next_to_clean_up(ours: ColumnElement[bool]) -> Select[Any]:
-    """Of cancelled jobs, the first that left something open and is due."""
+    """The first cancelled job that left something open and is due."""
     left_open = union(select(jobs.c.id).where(TO_DELETE), *WITH_SESSIONS)
     return (
         select(jobs.c.id)

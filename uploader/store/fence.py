@@ -25,7 +25,7 @@ from uploader.store.tables import jobs
 class Fence:
     """One lease, with the journal and the wall clock that its writes use.
 
-    ``repeats``: what was told of the job by now, under earlier leases, too.
+    ``repeats``: what was reported of the job by now, under earlier leases, too.
     """
 
     lease: Lease

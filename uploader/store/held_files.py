@@ -76,7 +76,7 @@ class StoredFile:
     object_path: str | None = None
 
 
-#: So many rows of a job are written in one transaction: others wait for it.
+#: This many rows of a job are written in one transaction: others wait for it.
 PORTION = 500
 _UNVERIFIED = "stored; the server gave no checksum"
 

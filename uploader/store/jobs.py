@@ -80,8 +80,8 @@ class Jobs:
     ) -> None:
         """``on_event`` is called with each event after its commit.
 
-        ``living`` names the owners that live, and what each takes: of a job whose holder does not
-        live, nothing is told that only a worker at work makes true. A worker's own table does not
+        ``living`` names the owners that live, and what each takes: if a job's holder is dead,
+        nothing is reported that only a worker at work makes true. A worker's own table does not
         ask. ``wary``: a job or a file without its ``seal`` is an error, as a worker needs it.
         """
         self._journal = Journal(engine, on_event, seal)
@@ -347,7 +347,7 @@ class Jobs:
         model already exists, its files cannot be changed: other files need ``replace``, which makes
         the worker delete the model first, and only if this job created it. Raises NotFound,
         UsageError for other files without that, VerbRefused if a worker is working on the job, the
-        job is closed, or it is not the ``job`` any more of which ``new`` was planned; then nothing
+        job is closed, or it is no longer the ``job`` that ``new`` was planned from; then nothing
         is changed. ``kept``: stored files whose bytes are known to be the same in ``new``.
         """
         with self._journal.writing(now) as transaction:

@@ -40,12 +40,12 @@ from uploader.store.unreadable import each
 ERASED: dict[str, None] = {"session_uri": None, "session_at": None, "upload_url": None}
 #: The ids of the jobs with sessions; those of a cancelled job are to be ended.
 WITH_SESSIONS = (select(files.c.job_id).where(HAS_SESSION), select(leftovers.c.job_id))
-#: So many are read at once: there may be any number of them.
+#: This many are read at once: there may be any number of them.
 _PORTION = 500
 #: A job that was cancelled longer ago, and is not being cleaned up after, has no worker for that.
 _CLEANED_WITHIN = timedelta(seconds=60)
 _LIFE = timedelta(seconds=SESSION_LIFE_S)
-#: So many are kept although they have ended by themselves: the clock may have been set ahead.
+#: This many are kept although they have ended by themselves: the clock may have been set ahead.
 _MOST_OLD = 10_000
 _NAMED = (jobs.c.base_url, jobs.c.account, jobs.c.model_id)
 _KEPT = (files.c.path, files.c.session_uri, files.c.session_at, files.c.address_seal)
@@ -189,7 +189,7 @@ def forget(transaction: Transaction, ids: Sequence[int]) -> None:
 
 
 def cleaned_up(transaction: Transaction, job_ids: Collection[int]) -> list[int]:
-    """Those of the jobs that are cancelled, and of which nobody has anything to end any more."""
+    """Those of the jobs that are cancelled and have nothing left that anybody must end."""
     query = select(jobs.c.id).where(
         jobs.c.id.in_(job_ids),
         jobs.c.status == Status.CANCELLED,

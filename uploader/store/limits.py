@@ -14,7 +14,7 @@ from uploader.store.rows import check, types_of
 from uploader.store.tables import limits, moves
 from uploader.store.unreadable import each, warn_once
 
-#: Of all workers together: a worker that runs for a year keeps no more.
+#: All workers together: a worker that runs for a year keeps no more.
 _MAX_MOVES = 100
 _LIMIT, _MOVE = types_of(limits.columns), types_of(moves.columns)
 #: A file may keep a name that is not text.

@@ -9,7 +9,7 @@ from uploader.store.journal import Journal
 from uploader.store.tables import events
 from uploader.store.unreadable import scalar
 
-#: A number of so many digits may be more than SQLite counts to.
+#: A number of this many digits may be more than SQLite counts to.
 _MAX_DIGITS = 19
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from uploader.core.job import WRITTEN, FileState, PrefixCrc
 from uploader.store.database.state_folder import private_folder
 
-#: A mark is written after so many bytes, or so many seconds, whichever comes first.
+#: A mark is written after this many bytes or seconds, whichever comes first.
 EVERY_BYTES = 64 * 1024 * 1024
 EVERY_S = 0.25
 #: No session lives longer.

@@ -1,8 +1,8 @@
-"""The outbox of the hooks: what has happened is written next to how far each hook was told.
+"""The outbox of the hooks: what has happened is written next to how far each hook has got.
 
 `fill` turns events into deliveries and moves the cursor in one transaction, `take` lends the next
 delivery to one worker, `settle` removes it or puts it off: after a crash at any point it is there
-still, so each is delivered at least once. Of one job, a hook is told in order.
+still, so each is delivered at least once. A hook hears of one job's events in order.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _log = logging.getLogger(__name__)
 
 #: Events that are looked at in one transaction.
 _PAGE = 500
-#: And no more of them once their documents have so many characters together.
+#: And no more of them once their documents have this many characters together.
 _MOST_CHARS = 4_000_000
-#: What the same hook is to be told of the same job before a delivery.
+#: What the same hook must hear of the same job before a delivery.
 _BEFORE = deliveries.alias()
 _EARLIER = select(_BEFORE.c.id).where(
     _BEFORE.c.hook == deliveries.c.hook,
@@ -75,7 +75,7 @@ class Outbox:
     def fill(self, wanted: Mapping[str, Collection[EventKind]], now: datetime) -> int:
         """Write what each hook of ``wanted`` is to be told since its cursor; how many that are.
 
-        A hook that is new here is told nothing of what was before it.
+        A hook that is new here hears nothing of what was before it.
         """
         with self._journal.reading() as connection:
             newest = connection.execute(select(func.max(events.c.seq))).scalar() or 0
@@ -85,7 +85,7 @@ class Outbox:
         return sum(self._fill(name, kinds, now) for name, kinds in wanted.items())
 
     def _fill(self, name: str, kinds: Collection[EventKind], now: datetime) -> int:
-        """What is told is read before the write begins: a job may have many files."""
+        """What is to be delivered is read before the write begins: a job may have many files."""
         with self._journal.reading() as connection:
             state = _hooks_of(connection, [name]).get(name)
             page = None if state is None else _page_of(connection, state, kinds, now)
@@ -187,7 +187,7 @@ class Outbox:
     def behind(self, names: Collection[str]) -> bool:
         """Is there anything that one of these hooks was not told, and did not refuse to be told?
 
-        What comes after something that it has refused is not told before that.
+        What comes after something that it has refused is not delivered before that.
         """
         newest = select(func.max(events.c.seq)).scalar_subquery()
         late = select(hooks.c.name).where(hooks.c.name.in_(names), hooks.c.cursor < newest)
@@ -224,7 +224,7 @@ class _Page:
 
 
 def _begin(transaction: Transaction, name: str) -> None:
-    """The hook is new, or its row cannot be read: what was before is not told."""
+    """The hook is new, or its row cannot be read: it does not hear of what was before."""
     connection = transaction.connection
     if name in _hooks_of(connection, [name]):  # another worker was faster
         return

@@ -58,7 +58,7 @@ _AS_TEXT = select(
         )
     )
 )
-#: A statement may name so many rows.
+#: A statement may name this many rows.
 _PORTION = 500
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 

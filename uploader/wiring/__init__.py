@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 #: Some hundred small files in flight, each with a source and a socket that is held twice.
 OPEN_FILES = 2048
 
-#: With so many processors, one can hash while another one sends.
+#: With this many processors, one can hash while another one sends.
 _SPARE = 2
 
 
@@ -74,7 +74,7 @@ def worker(
     """A worker that counts as alive as long as the context lasts, and its job table.
 
     ``only``: the ids of the jobs that it is for; it changes no others. None: all jobs.
-    ``by_now``: the settings of which limits and hooks count, if those may change meanwhile.
+    ``by_now``: the settings that limits and hooks are taken from, if those may change meanwhile.
 
     Creates or migrates the store first. Raises StoreError, UsageError.
     """

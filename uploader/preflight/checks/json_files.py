@@ -15,8 +15,8 @@ from uploader.model.reading import NoObject, TooLong
 from uploader.preflight.checks.text import FIREWORKS
 from uploader.preflight.contents import Contents
 
-#: The longest file to be parsed. Of a longer one, and of one with countless values, only the two
-#: ends, each this long, are read.
+#: The longest file to be parsed. If one is longer, or has countless values, only its two ends, each
+#: this long, are read.
 _PARSED_BYTES = 4_000_000
 _END_BYTES = 4096
 _MARK = b"\xef\xbb\xbf"

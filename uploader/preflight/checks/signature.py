@@ -16,10 +16,10 @@ from uploader.model.reading import Malformed, parse_object, read_object
 from uploader.preflight.contents import Contents
 
 SIGNATURE = "model.sig"
-#: Files may be so many times as long as the room that they take on a disk that compresses them.
+#: A file may be this many times as long as the room that it takes on a disk that compresses.
 _MAX_FACTOR = 16
-#: Beyond that they have holes, which take no room and as long to be read. So much is read of those
-#: all the same: not every file system tells how much room a file takes.
+#: Beyond that they have holes, which take no room and as long to be read. This much of those is
+#: read all the same: not every file system tells how much room a file takes.
 _HOLES_BYTES = 64 << 30
 _ROOM_BYTES = 512
 _HINT = f"`model_signing verify METHOD … --signature {SIGNATURE} FOLDER` checks who signed it"

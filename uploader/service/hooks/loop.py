@@ -1,4 +1,4 @@
-"""The thread that tells: fill the outbox, deliver what is due, put off what was not taken."""
+"""The thread that notifies: fill the outbox, deliver what is due, put off what was not taken."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _TELL_AT = 3
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """The hooks of one daemon, each told by a thread of its own: a slow one delays no other."""
+    """The hooks of one daemon, each notified by its own thread: a slow one delays no other."""
 
     hooks: Sequence[Hook]
     outbox: Outbox
@@ -46,10 +46,10 @@ class Hooks:
     tls: Any
 
     def run(self, ended: threading.Event, spawn: Spawn) -> None:
-        """Until ``ended``: the outbox is filled here, and every hook told in its own thread.
+        """Until ``ended``: the outbox is filled here, and every hook notified in its own thread.
 
-        One for which no thread can be started yet is told once one can be. None of these threads
-        ends before that, whatever happens in it.
+        If a thread cannot be started yet, its hook is notified once it can be. No thread ends
+        before ``ended``, whatever happens in it.
         """
         waiting = list(self.hooks)
         fill = partial(self._fill, waiting, ended, spawn)

@@ -20,7 +20,7 @@ from uploader.service.http.roots import is_below, real_folder
 from uploader.service.http.site import Site
 
 _MOST = 1000
-#: So many names of a folder are looked at, files included.
+#: This many names of a folder are looked at, files included.
 _MOST_NAMES = 100_000
 _MODEL_FILES = ("config.json", "adapter_config.json")
 
@@ -77,7 +77,7 @@ def _listed(
 
 
 def _parent(questions: Questions, roots: tuple[Path, ...], above: str) -> str | None:
-    """To see that it is not below a root, the disk of each root is asked."""
+    """Finding out whether it is below a root asks the disk of each root."""
     try:
         return above if questions.ask(partial(is_below, roots, above)) else None
     except Silent:
@@ -85,7 +85,7 @@ def _parent(questions: Questions, roots: tuple[Path, ...], above: str) -> str | 
 
 
 def _names(folder: Path) -> list[str]:
-    """Of what may be a folder, as far as the list itself tells; folders rather than links."""
+    """What may be a folder, as far as the list itself shows; folders rather than links."""
     try:
         with files.listed(folder, _MOST_NAMES) as entries:
             offered = (one for one in entries if _is_offered(one.name))

@@ -72,7 +72,7 @@ class Look:
     _lock: Lock = field(default_factory=Lock)
 
     def move(self, path: str) -> None:
-        """To be called before ``path`` is touched. Of a file server all falls silent at once."""
+        """To be called before ``path`` is touched. All of a file server falls silent at once."""
         self.at = self.server(path) or path
 
     def settle(self) -> None:

@@ -1,4 +1,4 @@
-"""How long PostgreSQL may take for an answer: for ever, or so many seconds.
+"""How long PostgreSQL may take for an answer: for ever, or some seconds.
 
 A server that is stopped, or a proxy that has forgotten a connection, keeps it open and is silent.
 The API, which asks for little and is asked by many, gives such a connection up for a new one.

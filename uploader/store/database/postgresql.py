@@ -272,7 +272,7 @@ def _alone(engine: Engine) -> Connection:
 
 #: What a writer says at its commit, and watchers listen to.
 _CHANNEL = "uploader"
-#: After so many looks the server is asked: a connection can be lost without a word.
+#: After this many looks the server is asked: a connection can be lost without a word.
 _LOOKS_TO_ASK = 20
 
 

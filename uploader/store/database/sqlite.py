@@ -259,7 +259,7 @@ def quick_check(engine: Engine) -> None:
 
 
 def shrink(engine: Engine, most_pages: int | None = None) -> None:
-    """Give at most so many free pages back to the disk, or all of them now.
+    """Give at most ``most_pages`` free pages back to the disk, or all of them now.
 
     Others go on meanwhile; what somebody still reads is given back by a later checkpoint.
     """
