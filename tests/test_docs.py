@@ -8,9 +8,13 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
+from starlette.routing import Route
 
+from uploader.service.http.app import application
 from uploader.settings.load import KEYS
 
 ROOT = Path(__file__).parents[1]
@@ -113,6 +117,20 @@ def test_prose_fits_into_a_hundred_columns() -> None:
 
 def test_the_table_of_settings_names_each_of_them() -> None:
     assert sorted(first_column(DOCS["configuration.md"])) == sorted(KEYS)
+
+
+def test_the_table_of_paths_names_each_route_of_the_api() -> None:
+    rows = re.findall(r"^\| `(GET|POST) ([^`?]+)[^`]*`([^|]*) \|", DOCS["api.md"], re.MULTILINE)
+    named = {
+        (method, path if word is None else f"{path.rpartition('/')[0]}/{word}")
+        for method, path, more in rows
+        for word in (None, *re.findall(r"`(\w+)`", more))
+    }
+    app: Any = application(MagicMock(), MagicMock(), "127.0.0.1:1", MagicMock())
+    routes = (route for route in app._app.routes if isinstance(route, Route))
+    assert named == {
+        (method, route.path) for route in routes for method in {*(route.methods or ())} - {"HEAD"}
+    }
 
 
 def test_the_table_of_commands_names_each_of_them() -> None:

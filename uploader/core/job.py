@@ -93,7 +93,7 @@ WRITTEN = ":written"
 class ManifestFile:
     """One file of the snapshot; ``path`` is relative to the manifest's root.
 
-    ``fingerprint`` is opaque: only its maker can compare it with another (docs/invariants.md §6).
+    ``fingerprint`` is made and compared by `model.fingerprint` (docs/invariants.md §6).
     """
 
     path: str

@@ -1,7 +1,8 @@
-"""What shows that a local file has changed, as one opaque text.
+"""What shows that a local file has changed, as one text.
 
-It is made and compared only here: the job table keeps the text and never reads it. Apart from the
-size, which is kept separately, the modification time decides. Archives and images that can be built
+Nothing else takes the text apart, but for its ending `WRITTEN`, which the job table knows. Sources,
+plans and the HTTP API compare two of them with the functions here. Apart from the size, which is
+kept separately, the modification time decides. Archives and images that can be built
 again give every version of a file the same time, and whoever may write a file can put its time
 back. So on a disk of this machine, where inode numbers last, another inode or another change time
 (ctime, which only the kernel sets) means that what was sent is read again (docs/invariants.md §6).

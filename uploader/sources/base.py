@@ -1,9 +1,9 @@
 """The contract of a source: whatever provides a model's files implements these two classes.
 
-There is one kind, the local folder (`local`). Sending and proving know no more of a source than
-this; docs/architecture.md §2 names what else another kind would have to change. `reader` adds
-what is the same for all: the CRC32C of every prefix, and the proof that a file is still the one
-that was enqueued.
+There is one kind, the local folder (`local`), and only reading blocks knows no more of a source
+than this: docs/architecture.md §2 names what else another kind would have to change. `reader` adds
+the CRC32C of every prefix, and the proof that a file is still the one that was enqueued, which
+compares local fingerprints.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class OpenFile(Protocol):
     """One file, open for reading at any offset, by two threads: one sends, one hashes.
 
     **Fingerprint.** ``fingerprint`` belongs to the open file, not to its name: replacing the name
-    meanwhile changes nothing here. It is opaque outside the source's own code. Equal
+    meanwhile changes nothing here. `model.fingerprint` makes and compares all there are. Equal
     fingerprints promise equal bytes, as far as can be known without reading. A clock that is set
     back to the same nanosecond, or a version that is used again, breaks that unnoticed: the CRC of
     the whole still describes what was sent. Different fingerprints promise nothing: what was sent
