@@ -1,7 +1,7 @@
 """What a child that this process forks does not share: locks, connections, open files.
 
-A program that imports us forks, as a trainer's data loader does, and its children may live on after
-it was killed: a lock would be held, a connection stay open, for as long as they live
+A program that imports us may fork, as a trainer's data loader does, and the children may outlive
+it: for as long as they live, a lock would be held and a connection stay open
 (docs/architecture.md §9).
 """
 

@@ -153,7 +153,7 @@ class Slots:
         return should_yield(job_id, self._running, self._wanting(), self._files)
 
     def _starved_by(self, job_id: int) -> int | None:
-        """The job that has waited longest for a slot of that job's; None if it may keep them."""
+        """The job that has waited longest for a slot of ``job_id``; None if it may keep all."""
         longest_s = self._clock.boot_s() - _STARVED_S
         wanting = [one for one in self._wanting() if not self._running[one]]
         starved = [one for one in wanting if self._waiting[one].since_s <= longest_s]
@@ -182,8 +182,8 @@ class Slots:
 class Throttle:
     """The right to send bytes, at most as many per second as the limit in force says.
 
-    Connections take turns. One of a job that has many takes a smaller piece at its turn, so that
-    every job gets the same. Pieces are so small that no connection is silent for long.
+    Connections take turns. If a job has many, each takes a smaller piece at its turn, so that every
+    job gets the same. Pieces are so small that no connection is silent for long.
     """
 
     def __init__(self, clock: Clock, slots: Slots, limit: Timetable = UNLIMITED) -> None:
@@ -222,7 +222,7 @@ class Throttle:
         return self._clock.boot_s() - self._waited_s < 2 * _ROUND_S
 
     def put_bytes(self, job_id: int) -> int | None:
-        """The most bytes of a PUT of that job, so that each is confirmed in time; None: any."""
+        """The most bytes of that job's PUTs, so that each is confirmed in time; None: no limit."""
         rate_bps = self._rate()
         if rate_bps is None:
             return None

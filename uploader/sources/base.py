@@ -40,7 +40,7 @@ class OpenFile(Protocol):
     fingerprint: str
 
     def same(self, known: str) -> bool:
-        """Is it the file of that fingerprint, as far as the source can know without reading it?
+        """Is it the file with that fingerprint, as far as the source can know without reading it?
 
         Raises SourceUnreadable.
         """
@@ -60,7 +60,7 @@ class OpenFile(Protocol):
         """
 
     def is_sound(self) -> bool:
-        """Does the file's header, if it has one, fit its size? Reads only the header."""
+        """Does the file's header, if there is one, fit the file's size? Reads only the header."""
 
     def close(self) -> None:
         """Close the file; raises nothing."""

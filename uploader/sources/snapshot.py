@@ -65,7 +65,7 @@ class Snapshots:
         """The path of a new snapshot of those files, and the files as they are in it.
 
         No sweep removes it before the context ends.
-        Raises UsageError if they cannot be linked, SourceChanged if they are not those files.
+        Raises UsageError if a file cannot be linked, SourceChanged if one is not the manifest's.
         """
         self.home.mkdir(mode=0o700, exist_ok=True)
         # Older versions check only this lock before sweeping.

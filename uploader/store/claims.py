@@ -88,7 +88,7 @@ class Claims:
         ``only``: the ids of the jobs that this worker is for; it changes no others. None: all.
         A job without its ``seal``, or with rows that cannot be read, is failed and not claimed.
         """
-        #: The ids of jobs that were failed instead of being claimed, for who sums up a run.
+        #: The ids of jobs that were failed instead of being claimed, for whoever sums up a run.
         self.set_aside: set[int] = set()
         self._aside = Aside()
         self._repeats = repeats_of_jobs()

@@ -85,7 +85,7 @@ class History:
     def prune(self, before: datetime, now: datetime, told: Collection[str] = ()) -> Rows:
         """Delete some of it, the oldest first, in one short transaction; nothing if none is left.
 
-        The events of a job go first, if need be in several steps; then it goes with its files, all
+        A job's events go first, in several steps if need be; then the job itself and its files, all
         at once.
         """
         left = jobs.c.id.not_in(self._aside.ids(now))
@@ -115,7 +115,7 @@ class History:
         return total
 
     def _forget(self, which: Select[Any], ids: Collection[int], now: datetime) -> Rows:
-        """Those of the jobs with these ids that are still of ``which``."""
+        """Delete those of the jobs with these ids that ``which`` still selects."""
         with self._journal.writing(now) as transaction:
             ids = list(transaction.connection.scalars(which.where(jobs.c.id.in_(ids))))
             some = select(events.c.seq).where(events.c.job_id.in_(ids)).limit(_STEP_EVENTS)

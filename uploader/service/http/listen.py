@@ -153,8 +153,8 @@ def announced(state_dir: Path, address: str, *, works: bool) -> Iterator[None]:
 
     It is the first line if this process is a worker (``works``).
 
-    A worker and `uploader serve` may share a state folder, so each takes out its own line only,
-    and a health check, which reads the first, hears of the worker.
+    A worker and `uploader serve` may share a state folder, so each removes only its own line,
+    and a health check, which reads the first, finds the worker.
     """
     others = [one for one in addresses_of(state_dir) if one != address and answers(one)]
     _announce(state_dir, [address, *others] if works else [*others, address])
