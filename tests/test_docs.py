@@ -90,6 +90,19 @@ def test_every_path_and_make_target_that_a_page_names_exists(name: str) -> None:
     assert set(re.findall(r"`make ([a-z-]+)[^`]*`", PAGES[name])) <= set(targets)
 
 
+def test_every_name_that_a_page_places_in_a_file_is_there() -> None:
+    lists = r"((?:`\w+`(?:, | and | or )?)+) (?:of|in) `((?:uploader|tests|bench)/[\w./]+\.py)`"
+    placed = [
+        (name, file)
+        for text in PAGES.values()
+        for names, file in re.findall(lists, text)
+        for name in re.findall(r"\w+", names.replace(" and ", " ").replace(" or ", " "))
+    ]
+    assert len(placed) > 20
+    lost = (one for one in placed if not re.search(rf"\b{one[0]}\b", (ROOT / one[1]).read_text()))
+    assert [*lost] == []
+
+
 def test_every_invariant_names_the_tests_that_fail_without_it() -> None:
     _, *parts = re.split(r"^## \d+\. ", DOCS["invariants.md"], flags=re.MULTILINE)
     assert len(parts) == 10
