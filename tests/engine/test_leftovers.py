@@ -7,20 +7,27 @@ nothing of it can replace what is sent from then on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select, update
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader.core.errors import NoThread
+from uploader.core.errors import NoThread, RemoteError
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
+from uploader.core.reasons import Code
+from uploader.core.redact import SessionUri
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.seal import Seal
-from uploader.engine.leftovers import CLEANING_S
+from uploader.core.verdict import Call, Verdict
+from uploader.engine.leftovers import CLEANING_S, Ending
+from uploader.runtime import StopToken
 from uploader.sandbox.world import Session
 from uploader.store.claims import Claims
+from uploader.store.leftovers import Leftover
 from uploader.store.tables import jobs, leftovers
 
 FILES: Any = {"a_bin": 2 * GRANULE, "b_bin": 2 * GRANULE}
@@ -229,6 +236,33 @@ def test_no_clock_that_is_far_ahead_forgets_one_without_an_answer(lab: Lab, then
     assert lab.job(job_id).status is Status.ACTIVE
     lab.run()  # a host that is gone for good keeps nobody
     lab.assert_ready(job_id)
+
+
+def test_only_an_hour_without_any_answer_lets_a_host_count_as_gone() -> None:
+    clock, answers = SimpleNamespace(now_s=0.0), [False]
+
+    def end(_: SessionUri) -> None:
+        if not answers[0]:
+            raise RemoteError(Verdict.TRANSIENT, Call.END, "no network", code=Code.UNAVAILABLE)
+
+    context: Any = SimpleNamespace(
+        clock=SimpleNamespace(boot_s=lambda: clock.now_s),
+        storage=lambda _: SimpleNamespace(end=end, close=lambda: None),
+        unheard_s={},
+    )
+    held: Any = SimpleNamespace(end_leftovers=lambda *_: None)
+    old = Leftover(1, 1, "a.bin", SessionUri("https://s/o?upload_id=1"), is_over=True)
+    young = replace(old, is_over=False)
+
+    def ends(at_s: float, one: Leftover, *, answered: bool) -> bool:
+        clock.now_s, answers[0] = at_s, answered
+        return Ending(context, held, StopToken()).end([one])
+
+    assert not ends(0, old, answered=False)
+    assert ends(1800, young, answered=True)
+    assert not ends(3700, old, answered=False)
+    assert not ends(3700 + 3599, young, answered=False)
+    assert ends(3700 + 3600, old, answered=False)
 
 
 @some_ways

@@ -125,22 +125,24 @@ class Ending:
     def _end(self, storage: Storage, one: Leftover, found: _Found) -> None:
         try:
             storage.end(one.session)
+            self._is_heard(one, None)
             found.ended.append(one)
         except (RemoteError, JobRefused) as error:
-            if one.is_over and self._is_heard(one, error):  # one answer is enough
+            heard = self._is_heard(one, error)
+            if one.is_over and heard:  # one answer is enough
                 found.ended.append(one)
             elif is_final(error):
                 found.refused.append((one, error.message))
             else:
                 self._failed.append((one, error))
 
-    def _is_heard(self, one: Leftover, error: RemoteError | JobRefused) -> bool:
+    def _is_heard(self, one: Leftover, error: RemoteError | JobRefused | None) -> bool:
         """Did its host answer, or has it been silent for so long that it counts as gone?
 
         Until then our clock may be why there was no answer, and why the session seems so old.
         """
         host, unheard_s = host_of(one.session.reveal()), self._context.unheard_s
-        if isinstance(error, JobRefused) or error.status is not None:
+        if not isinstance(error, RemoteError) or error.status is not None:
             unheard_s.pop(host, None)
             return True
         now_s = self._context.clock.boot_s()
