@@ -17,7 +17,7 @@ from tests.engine import test_replaced
 from tests.engine.conftest import GRANULE, Lab
 from tests.engine.test_kept import kept, put_bytes
 from tests.engine.test_new_life import failed, rescan
-from tests.engine.test_replaced import OTHERS, half, on, stored_of_two
+from tests.engine.test_replaced import OTHERS, half, on, run_until_killed, stored_of_two
 from tests.engine.test_sources import assert_refused, interrupted, state
 from tests.engine.test_written import half_sent
 from tests.simulation.lab import SimLab
@@ -214,18 +214,7 @@ def test_other_rights_cost_one_reading_though_the_worker_is_killed_later(
 ) -> None:
     """Its mark is found again, although the row has another fingerprint by then."""
     chmod(killed.folder / "model" / "a.bin")
-    blocks = 0
-
-    def kill(name: str) -> None:
-        nonlocal blocks
-        blocks += name == "put block"
-        if blocks == 8:
-            killed.sim.crash_at = killed.sim.boundaries + 1
-        killed.sim_boundary(name)
-
-    killed.at_boundary = kill
-    assert not killed.run_once(digests=Digests.ON)
-    killed.at_boundary = killed.sim_boundary
+    run_until_killed(killed, 8)
     left = killed.object()["persisted"]
     read_bytes.clear()
     assert killed.run_once(digests=Digests.ON)

@@ -79,8 +79,8 @@ class WorkerContext:
     polls: Counter[int] = field(default_factory=Counter)
     #: How many times in a row a job has waited for what others left open for its model.
     waits: Counter[int] = field(default_factory=Counter)
-    #: Since when a storage host has not answered about any session that is older than one lives:
-    #: seconds since boot, by host.
+    #: Since when a storage host has not answered about any session that others left open: seconds
+    #: since boot, by host.
     unheard_s: dict[str, float] = field(default_factory=dict)
     #: The polling time at which validateUpload first missed a file we stored, by job.
     missed_s: dict[int, float] = field(default_factory=dict)
