@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from uploader.core.errors import NoThread
+from uploader import files
+from uploader.core.errors import NoThread, Stopped
 from uploader.model import identities
 from uploader.model.identities import Identities
 from uploader.model.links import Private
-from uploader.runtime import SystemClock
+from uploader.runtime import StopToken, SystemClock
 from uploader.threads import spawn
 
 
@@ -140,6 +142,22 @@ def test_a_link_to_a_silent_disk_hides_no_other_file_of_a_private_folder(
     for name in "adgjmpsvy":
         while not known.hold(identity(private / name)):
             assert SystemClock().boot_s() < until_s
+
+
+def test_a_look_at_a_folder_that_is_given_up_hides_no_private_file(home: Path) -> None:
+    """It may touch nothing more itself; what is private is found out all the same."""
+    stop, touched = StopToken(), list[str]()
+    stop.stop()
+
+    def refuse(path: str) -> AbstractContextManager[None]:
+        touched.append(path)
+        raise Stopped
+
+    private, key = Identities([home]), identity(home / "key")
+    with files.looking(stop, refuse):
+        assert private.hold(key)
+    assert private.hold(key)
+    assert touched == []
 
 
 def test_a_file_that_is_made_anew_is_known_again(home: Path) -> None:

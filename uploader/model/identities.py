@@ -13,6 +13,7 @@ import os
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextvars import Context
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -74,10 +75,14 @@ class _Place:
                 return
             self._asked_s = now_s
             self._answered.clear()
+
+        def look() -> None:
+            Context().run(self._look)  # whoever asks may be looking at a folder, and give that up
+
         try:
-            spawn("private files", self._look)
+            spawn("private files", look)
         except NoThread:
-            self._look()
+            look()
 
     def known(self) -> frozenset[Identity]:
         """What it has answered last; empty if there is no such file."""
