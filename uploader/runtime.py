@@ -290,6 +290,15 @@ class DiskCalls:
         return min(tuple(self._began_s.values()), default=self._boot_s())
 
 
+def shut_down(connection: socket.socket) -> None:
+    """Whoever reads from it or writes to it has an end or an error now, in whatever thread.
+
+    Below TLS on purpose: SSLSocket.shutdown would let a concurrent send go out unencrypted.
+    """
+    with contextlib.suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
+
+
 class StopToken:
     """Stops a thread wherever it is: at its next check, or by closing its sockets.
 
@@ -350,7 +359,4 @@ class StopToken:
         with self._lock:
             sockets = tuple(self._sockets)
         for connection in sockets:
-            # Below TLS on purpose: SSLSocket.shutdown would let a concurrent send go out
-            # unencrypted.
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(connection, socket.SHUT_RDWR)
+            shut_down(connection)

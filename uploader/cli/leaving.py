@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from uploader.core.exits import Exit
+from uploader.deadlines import end_at
 
 #: Seconds that the job table has for its answer after a signal.
 PATIENCE_S = 10
@@ -34,6 +35,7 @@ def obey_signals() -> None:
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _leave)
+    end_at(signal.SIGINT, signal.SIGTERM)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by `nohup`
         signal.signal(signal.SIGINT, _leave)
 

@@ -14,6 +14,8 @@ from typing import Any
 
 import requests
 
+from uploader.deadlines import Deadline
+
 #: Storage answers are short; the control plane sends one signed URL of some 1.5 KB per file.
 MAX_STORAGE_BYTES = 1 << 20
 MAX_CONTROL_BYTES = 32 << 20
@@ -93,6 +95,7 @@ class _BoundedStream(io.RawIOBase):
     ) -> None:
         self._raw = raw
         self._sock = sock
+        self._socket = getattr(sock, "socket", sock)  # of TLS within TLS, the outer one
         self.max_bytes = max_bytes
         self._now_s = now_s
         self._came_bytes = 0
@@ -103,12 +106,16 @@ class _BoundedStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        if self._wait_s is not None:
+        if self._wait_s is None:
+            count = self._raw.readinto(buffer)
+        else:
             left_s = self._began_s + self._may_take_s(self._wait_s) - self._now_s()
             if left_s <= 0:
                 raise TimeoutError("the answer did not end in time")
-            self._sock.settimeout(min(self._wait_s, left_s))
-        count = self._raw.readinto(buffer)
+            wait_s = min(self._wait_s, left_s)
+            self._sock.settimeout(wait_s)
+            with Deadline(self._socket, wait_s):
+                count = self._raw.readinto(buffer)
         self._came_bytes += count or 0
         if self._came_bytes > self.max_bytes:
             raise AnswerTooLarge

@@ -17,6 +17,7 @@ from requests.utils import get_environ_proxies, select_proxy
 from uploader.core.addresses import host_of, is_loopback, is_plain, parts_of
 from uploader.core.redact import foreign_line
 from uploader.core.verdict import Call
+from uploader.deadlines import Deadline
 from uploader.remote.http import CONNECT_S, Session, ask
 from uploader.remote.words import http_date
 
@@ -71,6 +72,8 @@ def secured(url: str, tls: ssl.SSLContext) -> Secure:
     host, port = _host_and_port(url)
     with (
         socket.create_connection((host, port), timeout=CONNECT_S) as plain,
+        plain.dup() as handle,
+        Deadline(handle, CONNECT_S),
         tls.wrap_socket(plain, server_hostname=host) as connection,
     ):
         facts: dict[str, Any] = dict(connection.getpeercert() or {})

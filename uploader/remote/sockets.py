@@ -11,6 +11,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from uploader.core.errors import Stopped
+from uploader.deadlines import Deadline
 from uploader.forks import OurDescriptor
 from uploader.remote import trust
 from uploader.remote.answers import MAX_STORAGE_BYTES, BoundedAnswer, read_whole
@@ -29,6 +31,8 @@ from uploader.remote.http import ANSWER_S, CONNECT_S, LOST, NoTunnel
 from uploader.runtime import StopToken, SystemClock
 
 _CLOCK = SystemClock().boot_s
+#: A proxy's TLS, its tunnel and the server's TLS may take so many times the time to connect.
+_AGREEING_FACTOR = 4
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 #: What http.client says if a proxy answers CONNECT with something else than a tunnel.
 _NO_TUNNEL = re.compile(r"Tunnel connection failed: ([1-5]\d\d)\b")
@@ -84,10 +88,16 @@ class _Watched(HTTPConnection):
         # goodbye to the server.
         self._ours = (OurDescriptor(connection.fileno()), OurDescriptor(self._handle.fileno()))
         self._stop.watch(self._handle)
+        self._agreeing.enter_context(Deadline(self._handle, _AGREEING_FACTOR * CONNECT_S))
         if self._stop.stopped:  # it may have been stopped before the watch began
             connection.close()
             raise Stopped
         return connection
+
+    def connect(self) -> None:
+        """As of urllib3, with one deadline for all that is agreed on once there is a way."""
+        with ExitStack() as self._agreeing:
+            super().connect()
 
     def _connected(self) -> socket.socket:
         try:
@@ -205,6 +215,9 @@ class SocketAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """As of `HTTPAdapter`, with sockets that are watched; for SOCKS, too."""
+        if proxy.lower().startswith("https:"):
+            trusted = self._tls()
+            kwargs |= {"proxy_ssl_context": trusted, "ssl_context": trusted}
         pools = super().proxy_manager_for(proxy, **kwargs)
         plain, tls = (
             (_through_socks(_Watched), _through_socks(_WatchedTls))

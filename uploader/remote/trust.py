@@ -14,6 +14,8 @@ from uploader.core.errors import UsageError
 
 #: Ten times as long as Mozilla's.
 _MAX_BYTES = 4_000_000
+#: A server that wants to agree again could do so in the midst of a send.
+_OPTIONS = ssl.OP_NO_RENEGOTIATION
 _ONE_AT_A_TIME = threading.Lock()
 
 
@@ -32,8 +34,10 @@ def _made(bundle: Path | None) -> ssl.SSLContext:
     if bundle is None:
         made = ssl.create_default_context(cafile=DEFAULT_CA_BUNDLE_PATH)
         made.load_default_certs()
+        made.options |= _OPTIONS
         return made
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.options |= _OPTIONS
     try:
         if bundle.is_dir():
             made.load_verify_locations(capath=bundle)

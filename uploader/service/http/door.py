@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 
 from uploader.core.errors import NotFound
+from uploader.deadlines import Deadline
 from uploader.runtime import SystemClock
 from uploader.service.http.tokens import answer_to, api_token, known_token, new_link, new_question
 from uploader.settings.schema import Settings
@@ -82,7 +83,11 @@ def _connected(settings: Settings, address: str) -> Iterator[socket.socket]:
             return
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE  # its answer is the proof
-        with tls.wrap_socket(plain) as wrapped:
+        with (
+            plain.dup() as handle,
+            Deadline(handle, _PROOF_S),
+            tls.wrap_socket(plain) as wrapped,
+        ):
             yield wrapped
 
 
