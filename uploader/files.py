@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from uploader import mounts
+from uploader.core.errors import UsageError
 from uploader.forks import FORKING, keep_from_children
 from uploader.runtime import StopToken, SystemClock
 
@@ -42,6 +43,15 @@ _ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar(
 #: What is given to `looking`.
 _LOOK: ContextVar[tuple[StopToken, Touch] | None] = ContextVar("looking", default=None)
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+
+
+def absolute(path: str | Path) -> Path:
+    """By its whole name. Raises UsageError if it is relative to a folder that is gone."""
+    try:
+        return Path(path).absolute()
+    except OSError:
+        hint = "change to a folder that exists, or write whole paths"
+        raise UsageError("the current folder does not exist any more", hint=hint) from None
 
 
 class NotAFile(OSError):

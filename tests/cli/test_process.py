@@ -95,6 +95,29 @@ def test_a_full_disk_is_not_a_bug() -> None:
     assert done.stderr.startswith("error: the output cannot be written: No space left")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config", "u.toml", "status"],
+        ["db", "backup", "x.db"],
+        ["preflight", "."],
+        ["verify", "x.json"],
+        ["enqueue", "model"],
+    ],
+)
+def test_a_current_folder_that_is_gone_is_not_a_bug(words: list[str], tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = f"cd {gone} && rmdir {gone} && exec {sys.executable} -m uploader {' '.join(words)}"
+    done = subprocess.run(
+        ["sh", "-c", program],
+        capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert done.returncode in (2, 3, 4), done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "bug" not in done.stderr
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_a_waiting_command(
     number: signal.Signals, code: int, uploader: Command, model: Path

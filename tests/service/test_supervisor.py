@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -185,6 +186,29 @@ def test_a_worker_says_ready_reloading_and_stopping(world: World, manager: Manag
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_S) == 0
         until(lambda: manager.count("STOPPING=1"))
+
+
+@pytest.mark.acceptance
+def test_a_reload_in_a_folder_that_is_gone_changes_nothing(
+    world: World, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a release's folder is, once a deployment has put another in its place."""
+    release = world.folder / "release"
+    release.mkdir()
+    (release / "config.toml").write_text("")
+    monkeypatch.chdir(release)
+    environment = {
+        "NOTIFY_SOCKET": str(manager.path),
+        "UPLOADER_CONFIG": "config.toml",
+        "UPLOADER_API__LISTEN": "off",
+    }
+    with world.worker(**environment) as process:
+        until(lambda: manager.count("READY=1"))
+        shutil.rmtree(release)
+        process.send_signal(signal.SIGHUP)
+        until(lambda: "the configuration stays as it was: the current folder does" in world.log())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
 
 
 @pytest.mark.acceptance

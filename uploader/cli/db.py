@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from uploader import wiring
+from uploader import files, wiring
 from uploader.cli.grammar import Commands
 from uploader.cli.options import AsJson
 from uploader.cli.settings import settings_of
@@ -57,7 +57,7 @@ def backup(
     Example: uploader db backup ./uploader-backup.db
     """
     with wiring.Store(settings_of(context)) as store:
-        written = store.backup(path and path.absolute())
+        written = store.backup(path and files.absolute(path))
     if written is None:
         raise NotFound("there is no state store yet", hint="`uploader enqueue PATH` makes one")
     document: BackupDocument = {"schema": "uploader.backup/1", "path": str(written)}

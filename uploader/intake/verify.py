@@ -116,7 +116,7 @@ def proof_of_receipt(path: Path) -> Proof:
         hint = "give a file that this user may read"
         raise UsageError(f"cannot read {path}: {error.strerror}", hint=hint) from None
     try:
-        return replace(_proof(raw), receipt=str(path.absolute()))
+        return replace(_proof(raw), receipt=str(files.absolute(path)))
     except (ValueError, KeyError, TypeError, AttributeError) as flaw:
         why = str(flaw) if type(flaw) is ValueError else "it lacks what a receipt has"
         raise UsageError(f"{path} is not a receipt: {why}", hint=_HINT) from None

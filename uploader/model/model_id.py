@@ -9,6 +9,7 @@ import os
 import re
 from pathlib import Path
 
+from uploader import files
 from uploader.core.errors import UsageError
 from uploader.core.job import MODEL_ID
 
@@ -24,7 +25,7 @@ def derive_model_id(path: Path) -> str:
     `models--ORG--NAME/snapshots/REVISION` gives NAME, `checkpoint-N` gives its parent's name and
     its own. Raises UsageError if nothing legal is left.
     """
-    folder = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
+    folder = Path(os.path.normpath(files.absolute(path)))  # resolve() would follow links
     found = _name_of(folder)
     if not found:
         hint = "choose an id with `model_id`"

@@ -192,7 +192,7 @@ def find_config(config: Path | None, environ: Mapping[str, str]) -> Path | None:
     """
     named = config or environ.get(_CONFIG)
     if named:
-        file = Path(os.path.expanduser(named)).absolute()  # noqa: PTH111 - as in _path
+        file = files.absolute(os.path.expanduser(named))  # noqa: PTH111 - as in _path
         if not os.path.isfile(file):  # noqa: PTH113 - Path's raises if no file can have such a name
             hint = "check `config`" if config else f"check {_CONFIG}"
             raise UsageError(f"there is no configuration file {file}", hint=hint)

@@ -24,6 +24,7 @@ from pydantic import (
     field_validator,
 )
 
+from uploader import files
 from uploader.core import addresses
 from uploader.core.database_url import sqlite_file
 from uploader.core.job import ACCOUNT_ID
@@ -293,7 +294,7 @@ class Settings(Section):
         name = sqlite_file(url)
         if name is None:
             return url
-        whole = str(Path(name).absolute())
+        whole = str(files.absolute(name))
         # Names of further files begin with this one.
         if flaw := flaw_of_path(f"{whole}{'x' * 60}"):
             raise ValueError(f"its path {flaw}")

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from uploader import files
 from uploader.core.text import flaw_of_path
 
 
@@ -27,7 +28,7 @@ def whole_path(value: object) -> object:
         raise ValueError("there is no such home folder: write the whole path")
     if flaw := flaw_of_path(expanded):
         raise ValueError(f"it {flaw}")
-    return Path(expanded).absolute()
+    return files.absolute(expanded)
 
 
 Text = Annotated[str | None, BeforeValidator(text_or_none)]

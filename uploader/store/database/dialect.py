@@ -20,6 +20,7 @@ from sqlalchemy import URL, Column, ColumnElement, Connection, Engine, Table, ma
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
+from uploader import files
 from uploader.core.database_url import sqlite_file
 from uploader.core.errors import StoreError, UsageError
 from uploader.store.database import causes, encryption, postgresql, sqlite
@@ -164,7 +165,7 @@ def _path(database_url: str) -> Path:
         raise UsageError(str(flaw), hint=_URL_HINT) from None
     if name is None:
         raise UsageError("the state can only be kept in SQLite or PostgreSQL", hint=_URL_HINT)
-    return Path(name).absolute()
+    return files.absolute(name)
 
 
 def open_engine(database_url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> Engine:
