@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import select
@@ -183,6 +184,46 @@ def test_the_first_signal_leaves_through_every_finally(inherited: signal.Handler
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=DEADLINE_S)[0] == "left\n"
         assert process.returncode == 143
+
+
+_FAILING = """
+import signal, sys
+from uploader import wiring
+from uploader.cli import app, terminal
+from uploader.core import errors
+
+failure, number = eval(sys.argv[1]), int(sys.argv[2])
+
+def find(store):
+    try:
+        signal.raise_signal(number)
+    finally:
+        raise failure
+
+wiring.Store.find = find
+del sys.argv[1:3]
+app.main()
+"""
+
+
+@pytest.mark.parametrize(
+    "failure", ["errors.StoreError('gone')", "terminal.PipeClosed()", "RuntimeError('a bug')"]
+)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_fails_after_a_signal_hides_neither_its_exit_code_nor_its_document(
+    number: signal.Signals, code: int, failure: str
+) -> None:
+    def ended(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-c", _FAILING, failure, str(int(number)), "status", *words],
+            capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
+
+    silent, told = ended(), ended("--json")
+    assert (silent.returncode, silent.stdout, silent.stderr) == (code, "", "")
+    assert (told.returncode, told.stderr) == (code, "")
+    assert json.loads(told.stdout)["error"]["code"] == "interrupted"
 
 
 def test_leaving_a_live_view_gives_the_cursor_back(uploader: Command, model: Path) -> None:

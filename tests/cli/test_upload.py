@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from tests.cli.conftest import Command
 from tests.model.build import BASE, folder
+from uploader import wiring
+from uploader.core.errors import StoreError
 from uploader.core.job import Job
 from uploader.store.jobs import Jobs
 
@@ -130,6 +132,23 @@ def test_an_interrupted_upload_says_how_to_go_on(
     assert answer.code == code
     assert "the job is kept: the same command, or `uploader run`, goes on" in answer.err
     assert _jobs(uploader) == ["two-words"]
+
+
+def test_an_interrupted_upload_says_so_though_its_job_table_is_gone(
+    uploader: Command, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> NoReturn:
+        raise StoreError("gone")
+
+    def interrupted(*_: object, **__: object) -> NoReturn:
+        monkeypatch.setattr(Jobs, "job", unreachable)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(wiring, "work_on", interrupted)
+    answer = uploader("upload", model)
+    assert answer.code == 130
+    assert "the job is kept: the same command, or `uploader run`, goes on" in answer.err
+    assert "gone" not in answer.err
 
 
 def test_a_worker_that_runs_already_is_named(

@@ -7,7 +7,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import psycopg.waiting
 import pytest
 
 from tests.soak.proxy import Proxy, before
@@ -96,3 +98,38 @@ def test_a_child_that_is_forked_while_the_store_is_asked_asks_nothing() -> None:
         [sys.executable, "-c", _FORKED], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["0", "True"]
+
+
+def test_ctrl_c_comes_out_as_itself_though_the_interrupted_driver_fails_to_clean_up(
+    way: tuple[Proxy, Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, jobs = way
+    jobs.last_event()
+    waits = psycopg.waiting.wait
+    steps = []
+
+    def wait(steps_of_it: Any, *how: Any, **more: Any) -> Any:
+        steps.append(steps_of_it)
+        if len(steps) == 2:  # the first one only asks whether the connection is idle
+            next(steps_of_it)
+            steps_of_it.throw(KeyboardInterrupt)
+        return waits(steps_of_it, *how, **more)
+
+    monkeypatch.setattr(psycopg.waiting, "wait", wait)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.last_event()
+    jobs.last_event()
+
+
+def test_what_fails_once_ctrl_c_is_being_handled_is_an_error(way: tuple[Proxy, Jobs]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    proxy, jobs = way
+    proxy.refuse()
+    try:
+        interrupted()
+    except KeyboardInterrupt:
+        with pytest.raises((StoreError, KeyboardInterrupt)) as raised:
+            jobs.last_event()
+        assert raised.type is StoreError

@@ -17,7 +17,7 @@ from typer.main import get_command
 from uploader import __version__
 from uploader.cli.failures import fail, interrupted, wants_json
 from uploader.cli.grammar import Commands, Config, Group
-from uploader.cli.leaving import leave, obey_signals
+from uploader.cli.leaving import leave, obey_signals, signalled
 from uploader.cli.terminal import PipeClosed, out, print_error, print_note
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.exits import Exit
@@ -134,16 +134,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     as_json = wants_json(words)
     try:
         return _obey(words)
-    except UploaderError as error:
-        return fail(error, as_json=as_json)
-    except PipeClosed:
-        return Exit.PIPE_CLOSED
     except (KeyboardInterrupt, SystemExit) as end:
         if isinstance(end, SystemExit) and end.code not in (Exit.INTERRUPTED, Exit.TERMINATED):
             return end.code if isinstance(end.code, int) else 0  # as completion ends
         return interrupted(end, as_json=as_json)
     except Exception as error:  # noqa: BLE001 - the last one to see it
-        return _report_bug(error, as_json=as_json)
+        if by_signal := signalled():
+            return interrupted(by_signal, as_json=as_json)
+        return _failed(error, as_json=as_json)
 
 
 def _obey(words: Sequence[str]) -> int:
@@ -163,6 +161,14 @@ def _misused(error: TyperException) -> UsageError:
     command = context.command_path if context else "uploader"
     hint = f"`{command} -h` shows what is allowed"
     return UsageError(what[:1].lower() + what[1:], hint=hint)
+
+
+def _failed(error: Exception, *, as_json: bool) -> int:
+    if isinstance(error, UploaderError):
+        return fail(error, as_json=as_json)
+    return (
+        Exit.PIPE_CLOSED if isinstance(error, PipeClosed) else _report_bug(error, as_json=as_json)
+    )
 
 
 def _report_bug(error: Exception, *, as_json: bool) -> int:

@@ -22,6 +22,7 @@ PATIENCE_S = 10
 _AGAIN_S = 1
 _SHOW_CURSOR = b"\x1b[?25h"
 _STORE = "uploader.store.database.dialect"
+_received: list[int] = []
 
 
 def obey_signals() -> None:
@@ -40,7 +41,17 @@ def obey_signals() -> None:
         signal.signal(signal.SIGINT, _leave)
 
 
+def signalled() -> KeyboardInterrupt | SystemExit | None:
+    """What the last signal raised, if one came: whatever fails after it comes of it."""
+    if not _received:
+        return None
+    terminated = _received[-1] == signal.SIGTERM
+    return SystemExit(Exit.TERMINATED) if terminated else KeyboardInterrupt()
+
+
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    _received.append(number)
+
     def late(*_: object) -> None:
         _leave_if_stuck(number)
         signal.alarm(_AGAIN_S)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -108,7 +109,8 @@ class _Upload:
                 try:
                     return wiring.work_on(self.settings, jobs, ids, show)
                 except (KeyboardInterrupt, SystemExit):
-                    show(_as_left(jobs, ids))
+                    with contextlib.suppress(StoreError):  # the table may be why it was ended
+                        show(_as_left(jobs, ids))
                     raise
         except (KeyboardInterrupt, SystemExit):
             kept = "the job is" if len(set(ids)) == 1 else "the jobs are"

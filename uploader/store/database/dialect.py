@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -66,13 +67,15 @@ def store_errors() -> Iterator[None]:
 
     A wrong statement passes through: it is a bug. What PostgreSQL says of a row that it refuses
     holds the whole row, including the session URI, so it is not passed on (docs/invariants.md §8).
-    Whoever uses the store is within this, so others can see whether a thread `asks`.
+    Whoever uses the store is within this, so others can see whether a thread `asks`. Ctrl-C comes
+    out as itself, even if a driver that was interrupted fails to clean up.
     """
     thread = threading.get_ident()
     outermost = thread not in _asking
     _asking.add(thread)
     try:
-        yield
+        with _interruption_first():
+            yield
     except DBAPIError as error:
         found = _translated(error.orig) or error
         refused = isinstance(found, StoreError) and found.is_about_rows
@@ -88,6 +91,20 @@ def store_errors() -> Iterator[None]:
     finally:
         if outermost:
             _asking.discard(thread)
+
+
+@contextlib.contextmanager
+def _interruption_first() -> Iterator[None]:
+    handled = sys.exc_info()[1]  # what came before is its handler's
+    try:
+        yield
+    except Exception as error:
+        before: BaseException | None = error
+        while before is not None and before is not handled:
+            if isinstance(before, KeyboardInterrupt | SystemExit):
+                raise before from None
+            before = before.__context__
+        raise
 
 
 def is_about_a_row(error: DBAPIError) -> bool:
