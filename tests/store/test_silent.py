@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -11,9 +12,12 @@ from typing import Any
 
 import psycopg.waiting
 import pytest
+import typer
 
 from tests.soak.proxy import Proxy, before
-from uploader.core.errors import StoreError
+from uploader.cli import failures
+from uploader.core.errors import StoreError, WaitTimedOut
+from uploader.core.exits import Exit
 from uploader.core.store_reasons import StoreCode
 from uploader.runtime import SystemClock
 from uploader.store import wait
@@ -80,6 +84,41 @@ def test_a_wait_with_an_end_has_one_though_the_job_table_is_silent(
                 waits.result(_DEADLINE_S)
         finally:
             proxy.flowing.set()
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        (WaitTimedOut("timed out"), Exit.TIMED_OUT),
+        (SystemExit(Exit.TERMINATED), Exit.TERMINATED),
+        (KeyboardInterrupt(), Exit.INTERRUPTED),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_command_that_has_ended_does_not_ask_a_silent_job_table_what_was_found(
+    way: tuple[Proxy, Jobs],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    end: BaseException,
+    code: Exit,
+) -> None:
+    monkeypatch.setattr(failures, "PATIENCE_S", 1.0)
+    proxy, jobs = way
+    assert jobs.last_event() == 0
+
+    def command() -> None:
+        with failures.reporting(lambda: {"events": jobs.last_event()}, as_json=True):
+            raise end
+
+    proxy.flowing.clear()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            with pytest.raises(typer.Exit) as left:
+                pool.submit(command).result(_DEADLINE_S)
+        finally:
+            proxy.flowing.set()
+    assert left.value.exit_code == code
+    assert json.loads(capsys.readouterr().out).keys() == {"error"}
 
 
 _FORKED = """

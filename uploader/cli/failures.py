@@ -9,12 +9,14 @@ from typing import Any
 import typer
 
 from uploader.cli.flags import spelled
+from uploader.cli.leaving import PATIENCE_S
 from uploader.cli.terminal import PipeClosed, out_json, print_error
 from uploader.core.errors import PreflightRefused, UploaderError, UsageError, WaitTimedOut
 from uploader.core.exits import Exit
 from uploader.core.job import Job, Reason, Status
 from uploader.core.reasons import Code
 from uploader.core.redact import redact
+from uploader.store.database.answers import answering_within
 
 
 def wants_json(arguments: Sequence[str]) -> bool:
@@ -41,7 +43,7 @@ def reporting(found: Callable[[], Mapping[str, Any]], *, as_json: bool) -> Itera
     except WaitTimedOut as error:
         if not as_json:
             raise
-        raise typer.Exit(fail(error, as_json=True, result=found())) from None
+        raise typer.Exit(fail(error, as_json=True, result=_by_then(found))) from None
     except (KeyboardInterrupt, SystemExit) as end:
         if not as_json:
             raise
@@ -61,13 +63,18 @@ def interrupted(
     terminated = isinstance(end, SystemExit) and end.code == Exit.TERMINATED
     code = Exit.TERMINATED if terminated else Exit.INTERRUPTED
     if as_json:
-        document: dict[str, Any] = {}
-        with contextlib.suppress(UploaderError):
-            document.update(found())
+        document = _by_then(found)
         with contextlib.suppress(PipeClosed, UsageError):
             error = UploaderError(code.meaning, code=Code.INTERRUPTED)
             out_json({**document, **_failure(error)}, indent=2 if document else None)
     return code
+
+
+def _by_then(found: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """What was ``found``; nothing if it cannot be read any more, or not in time."""
+    with contextlib.suppress(UploaderError), answering_within(PATIENCE_S):
+        return {**found()}
+    return {}
 
 
 class Failures:
