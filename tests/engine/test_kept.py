@@ -11,6 +11,7 @@ import pytest
 
 from tests.engine.conftest import GRANULE, Lab
 from tests.engine.test_new_life import failed, rescan, rewrite
+from uploader.core.errors import VerbRefused
 from uploader.core.job import FileState, Status
 from uploader.core.lifecycle import Verb
 from uploader.engine.hashing import Digests
@@ -107,6 +108,29 @@ def test_what_the_server_never_vouched_for_is_not_kept(lab: Lab, half: Path) -> 
         connection.exec_driver_sql("UPDATE files SET verified = false WHERE path = 'b.bin'")
     job = rescan(lab, half, kept=stored[1:])  # by whoever read it before
     assert job.files_stored == 1
+
+
+@pytest.mark.parametrize("column", ["sha256", "generation", "object_path"])
+def test_what_was_stored_once_more_since_it_was_read_is_not_kept(
+    lab: Lab, half: Path, column: str
+) -> None:
+    """Its CRC32C may be the same, which a maker of files can bring about."""
+    read = kept(lab, half)
+    with lab.engine.begin() as connection:
+        other = "7" if column == "generation" else "'other'"
+        connection.exec_driver_sql(f"UPDATE files SET {column} = {other} WHERE path = 'b.bin'")
+    job = rescan(lab, half, kept=read)
+    assert job.files_stored == 1
+
+
+def test_a_new_run_that_was_planned_before_another_one_is_refused(lab: Lab, half: Path) -> None:
+    planned, new, read = lab.sealed(), lab.new_job(half), kept(lab, half)
+    rescan(lab, half)
+    with pytest.raises(VerbRefused, match="changed meanwhile"):
+        lab.jobs.check_restart(planned, new)
+    with pytest.raises(VerbRefused, match="changed meanwhile"):
+        lab.jobs.restart(planned, new, lab.clock.now(), kept=read)
+    assert lab.job().run_number == 2
 
 
 def test_a_model_that_is_gone_takes_what_was_kept_with_it(lab: Lab, half: Path) -> None:

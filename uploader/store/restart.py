@@ -105,12 +105,18 @@ def _to_seal(job: SealedJob, new: NewJob, sealed: Mapping[str, Any]) -> SealedJo
 
 def _still_stored(transaction: Transaction, job: Job, kept: Iterable[FileState]) -> list[FileState]:
     """The files in ``kept`` that are still stored as they were when they were read."""
-    stored = select(files.c.path, files.c.crc32c).where(
-        files.c.job_id == job.id, files.c.stored, files.c.verified
+    if not job.model_exists or job.replace_first:
+        return []
+    of = files.c
+    stored = select(of.path, of.crc32c, of.sha256, of.generation, of.object_path).where(
+        of.job_id == job.id, of.stored, of.verified
     )
-    known = {row.path: row.crc32c for row in transaction.connection.execute(stored)}
-    model_stays = job.model_exists and not job.replace_first
-    return [file for file in kept if model_stays and known.get(file.path) == file.crc32c]
+    known = {path: tuple(what) for path, *what in transaction.connection.execute(stored)}
+    return [
+        file
+        for file in kept
+        if known.get(file.path) == (file.crc32c, file.sha256, file.generation, file.object_path)
+    ]
 
 
 def _event_message(new: NewJob, kept: Sequence[FileState]) -> str:
@@ -123,8 +129,11 @@ def _event_message(new: NewJob, kept: Sequence[FileState]) -> str:
 
 
 def _refuse_another(job: SealedJob, planned: SealedJob) -> None:
-    """The new run's folder, body and files are of ``planned``; all else is of ``job``."""
-    if job.seal != planned.seal:
+    """The new run's folder, body and files are of ``planned``; all else is of ``job``.
+
+    Files may have been read for hours since, and another run may have begun and ended.
+    """
+    if (job.seal, job.run_number) != (planned.seal, planned.run_number):
         raise VerbRefused(f"job {job.id} has changed meanwhile", hint="try again")
 
 
