@@ -41,6 +41,9 @@ from uploader.store.tables import jobs as jobs_table
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 #: A wait longer than that was written under another clock.
 LONGEST_WAIT_S = 2 * 86_400.0
+_OF_A_CANCELLED_JOB = [
+    WRITES[name] for name in ("clean_up_after", "close", "end_model", "leave_sessions")
+]
 
 
 class Store(RuleBasedStateMachine):
@@ -306,8 +309,7 @@ class Store(RuleBasedStateMachine):
         except LeaseLost:
             assert self._look() == self.before, "a refused write changed something"
             status = self.before.jobs[held.job.id].status if holds else None
-            closing = [WRITES[name] for name in ("close", "end_model", "leave_sessions")]
-            assert status is not Status.ACTIVE or write in closing
+            assert status is not Status.ACTIVE or write in _OF_A_CANCELLED_JOB
         except (ValueError, UsageError, StoreError) as error:
             if isinstance(error, StoreError) and not error.is_about_rows:
                 raise
