@@ -683,21 +683,11 @@ def test_whatever_happens_on_the_way_the_digest_is_right(
 def test_after_a_kill_the_hash_reads_a_quarter_of_a_second_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    lab, blocks, size = SimLab(tmp_path, 1, landing_polls=1), 0, 40 * GRANULE + 7
+    lab, size = SimLab(tmp_path, 1, landing_polls=1), 40 * GRANULE + 7
     lab.bytes_per_s = 16.0 * GRANULE
     lab.enqueue(lab.model(a_bin=size))
-
-    def kill(name: str) -> None:
-        nonlocal blocks
-        blocks += name == "put block"
-        if blocks == after:
-            lab.sim.crash_at = lab.sim.boundaries + 1
-        lab.sim_boundary(name)
-
-    lab.at_boundary = kill
     whole = {"max_put_bytes": 1 << 30}
-    assert not lab.run_once(**whole)
-    lab.at_boundary = lab.sim_boundary
+    lab.run_until_killed(after, **whole)
     persisted = lab.object()["persisted"]
     with reads(monkeypatch) as found:
         assert lab.run_once(**whole)

@@ -17,7 +17,7 @@ from tests.engine import test_replaced
 from tests.engine.conftest import GRANULE, Lab
 from tests.engine.test_kept import kept, put_bytes
 from tests.engine.test_new_life import failed, rescan
-from tests.engine.test_replaced import OTHERS, half, on, run_until_killed, stored_of_two
+from tests.engine.test_replaced import OTHERS, half, on, stored_of_two
 from tests.engine.test_sources import assert_refused, interrupted, state
 from tests.engine.test_written import half_sent
 from tests.simulation.lab import SimLab
@@ -214,7 +214,7 @@ def test_other_rights_cost_one_reading_though_the_worker_is_killed_later(
 ) -> None:
     """Its mark is found again, although the row has another fingerprint by then."""
     chmod(killed.folder / "model" / "a.bin")
-    run_until_killed(killed, 8)
+    killed.run_until_killed(8)
     left = killed.object()["persisted"]
     read_bytes.clear()
     assert killed.run_once(digests=Digests.ON)

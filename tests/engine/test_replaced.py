@@ -149,29 +149,13 @@ def test_a_rescan_keeps_a_replaced_file_of_the_same_bytes(lab: Lab, reads: Count
 # -- within a file -----------------------------------------------------------------------------
 
 
-def run_until_killed(lab: SimLab, blocks: int) -> None:
-    """A worker that is killed once it has sent this many blocks."""
-    sent = 0
-
-    def kill(name: str) -> None:
-        nonlocal sent
-        sent += name == "put block"
-        if sent == blocks:
-            lab.sim.crash_at = lab.sim.boundaries + 1
-        lab.sim_boundary(name)
-
-    lab.at_boundary = kill
-    assert not lab.run_once(digests=Digests.ON)
-    lab.at_boundary = lab.sim_boundary
-
-
 @pytest.fixture
 def killed(tmp_path: Path) -> Iterator[SimLab]:
     """A worker that was killed in the middle of its one file."""
     lab = SimLab(tmp_path, 1, landing_polls=1)
     lab.bytes_per_s = 16.0 * GRANULE
     lab.enqueue(lab.model(a_bin=40 * GRANULE + 7))
-    run_until_killed(lab, 30)
+    lab.run_until_killed(30)
     assert lab.object()["persisted"] > 20 * GRANULE
     yield lab
     lab.close()

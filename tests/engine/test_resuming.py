@@ -188,18 +188,7 @@ def killed(tmp_path: Path) -> Iterator[SimLab]:
 def test_after_a_kill_a_quarter_of_a_second_of_sending_is_read_again(
     killed: SimLab, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    blocks = 0
-
-    def kill(name: str) -> None:
-        nonlocal blocks
-        blocks += name == "put block"
-        if blocks == after:
-            killed.sim.crash_at = killed.sim.boundaries + 1
-        killed.sim_boundary(name)
-
-    killed.at_boundary = kill
-    assert not killed.run_once(**WHOLE)
-    killed.at_boundary = killed.sim_boundary
+    killed.run_until_killed(after, **WHOLE)
     offset = held(killed)
     assert offset >= (after - 2) * GRANULE
     with reads(monkeypatch) as found:
@@ -211,18 +200,7 @@ def test_after_a_kill_a_quarter_of_a_second_of_sending_is_read_again(
 
 def test_a_mark_of_another_source_is_not_believed(killed: SimLab) -> None:
     """It would seem to prove bytes that nobody compared."""
-    blocks = 0
-
-    def kill(name: str) -> None:
-        nonlocal blocks
-        blocks += name == "put block"
-        if blocks == 30:
-            killed.sim.crash_at = killed.sim.boundaries + 1
-        killed.sim_boundary(name)
-
-    killed.at_boundary = kill
-    assert not killed.run_once(**WHOLE)
-    killed.at_boundary = killed.sim_boundary
+    killed.run_until_killed(30, **WHOLE)
     path = killed.folder / "model" / "a.bin"
     path.write_bytes(bytes(SIZE))
     assert killed.run_once(**WHOLE)

@@ -78,6 +78,21 @@ class SimLab(Lab):
 
         return self._simulate(body) and ended
 
+    def run_until_killed(self, blocks: int, **limits: Any) -> None:
+        """A worker that is killed once it has sent this many blocks."""
+        sent = 0
+
+        def kill(name: str) -> None:
+            nonlocal sent
+            sent += name == "put block"
+            if sent == blocks:
+                self.sim.crash_at = self.sim.boundaries + 1
+            self.sim_boundary(name)
+
+        self.at_boundary = kill
+        assert not self.run_once(**limits)
+        self.at_boundary = self.sim_boundary
+
     def _begin(self, crash_at: int | None, off_s: float) -> None:
         self.clock = Sim(self.seed + self.crashes, crash_at, self.clock.boot_s() + off_s)
 
