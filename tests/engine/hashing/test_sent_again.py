@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from tests.engine.test_hashing import (
+from tests.engine.hashing.conftest import (
     CONTENT,
     EXPECTED,
     FILE,
@@ -27,7 +29,7 @@ from uploader.core.errors import NoThread
 from uploader.core.job import PrefixCrc
 from uploader.engine import hashing
 from uploader.engine.hashing import Digests, Hashing
-from uploader.engine.prefix import Kept, Prefix
+from uploader.engine.prefix import QUEUED, Kept, Prefix
 from uploader.runtime import StopToken
 from uploader.sources.reader import BLOCK_BYTES, Reader
 from uploader.store.marks import Mark, Marks
@@ -36,16 +38,77 @@ OTHER = forged(CONTENT, 5 * BLOCK_BYTES + 9)
 MIXED = CONTENT[: 4 * BLOCK_BYTES] + OTHER[4 * BLOCK_BYTES :]
 
 
-@pytest.fixture
-def file() -> Memory:
-    return Memory()
+@pytest.mark.parametrize("room", [0, 2, QUEUED])
+@pytest.mark.parametrize("kept", [3 * BLOCK_BYTES, 3 * BLOCK_BYTES + 12_345])
+@pytest.mark.parametrize("again", ["put", "transfer"])
+def test_what_is_sent_again_may_be_other_bytes(
+    file: Memory, room: int, kept: int, again: str
+) -> None:
+    """The server kept less than was sent, and what it is sent then is not what was hashed."""
+    bench = Bench(file, patient=True)
+    bench.hashing.room = lambda: room
+    bench.send(STARTS[:7])
+    file.content = forged(CONTENT, 5 * BLOCK_BYTES + 9)
+    bench = bench if again == "put" else next_transfer(bench, file)
+    bench.send(range(kept, SIZE, BLOCK_BYTES), file.content)
+    assert_true(bench, CONTENT[:kept] + file.content[kept:])
+    assert bench.hashing.as_sent == (kept % BLOCK_BYTES == 0)
 
 
-@pytest.fixture
-def marks(tmp_path: Path) -> Marks:
-    found = Marks(tmp_path / "marks")
-    found.sweep(Sim(1).now())
-    return found
+@pytest.mark.parametrize("again", ["put", "transfer"])
+def test_what_is_sent_again_after_all_of_it_was_hashed_is_hashed_again(
+    file: Memory, again: str
+) -> None:
+    """Its thread has ended by then."""
+    bench, clock = Bench(file, patient=True), Sim(1)
+
+    def body() -> None:
+        one = bench
+        one.hashing.start(clock.spawn, "sha256")
+        one.send(STARTS)
+        clock.wait(one.hashing._shared.ended, 5.0)
+        assert one.hashing.prefix.pair == WHOLE
+        file.content = forged(CONTENT, 8 * BLOCK_BYTES + 9)
+        if again == "transfer":
+            one = next_transfer(one, file)
+            one.hashing.start(clock.spawn, "sha256")
+            clock.wait(threading.Event(), 5.0)
+        one.send(STARTS[7:], file.content)
+        assert one.digest() == hashlib.sha256(file.content).hexdigest()
+        assert one.hashing.as_sent
+        one.hashing.end()
+
+    assert clock.run(body)
+
+
+@pytest.mark.parametrize("back", [0, 3])
+def test_a_kill_just_after_the_server_went_back_leaves_no_state_of_bytes_that_are_sent_again(
+    file: Memory, mark: Mark, tmp_path: Path, back: int
+) -> None:
+    before = Bench(file, mark, patient=True)
+    before.send(STARTS[:7])
+    before.hashing.save()
+    other = forged(CONTENT, 5 * BLOCK_BYTES + 9)
+    before.send(STARTS[back:7], other)  # and it is killed; the server has seven blocks
+    file.content = other
+    after = Bench(file, Marks(tmp_path / "marks").of(FILE), patient=True)
+    after.send(STARTS[7:], other)
+    assert_true(after, CONTENT[: back * BLOCK_BYTES] + other[back * BLOCK_BYTES :])
+
+
+def test_what_was_sent_after_the_hash_was_given_up_is_not_proven(
+    file: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashing, "FALLS_BEHIND_BYTES", BLOCK_BYTES)
+    before = Bench(file, patient=False)
+    before.hashing.room = lambda: 0
+    for start in STARTS[:3]:
+        before.hashing.offer(start, CONTENT[start : start + BLOCK_BYTES])
+    before.send(STARTS[3:6])
+    file.content = forged(CONTENT, 4 * BLOCK_BYTES + 9)
+    after = next_transfer(before, file, patient=False)
+    after.send(STARTS[6:], file.content)
+    assert_true(after, CONTENT[: 6 * BLOCK_BYTES] + file.content[6 * BLOCK_BYTES :])
 
 
 def offer(bench: Bench, starts: Any, content: bytes = CONTENT) -> None:
