@@ -112,6 +112,32 @@ def test_every_shape_of_error_is_read(
     assert len(error.message) < 400
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RESOURCE_EXHAUSTED",
+        "UNAUTHENTICATED",
+        "UNAUTHORIZED",
+        "PERMISSION_DENIED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+    ],
+)
+@pytest.mark.parametrize("call", [Call.CREATE, Call.URLS, Call.VALIDATE])
+@pytest.mark.parametrize("in_json", [False, True])
+def test_words_of_a_folder_that_an_answer_repeats_do_not_outweigh_its_status(
+    call: Call, name: str, in_json: bool
+) -> None:
+    words = f"the architecture {name} is not supported"
+    body = {"error": words} if in_json else words.encode()
+    assert refusal(call, answer(400, body), NOW).verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("status", [99, 299, 499, 599, 999])
+def test_a_status_that_nobody_knows_is_read(status: int) -> None:
+    assert refusal(Call.GET, answer(status, b"FAILED_PRECONDITION"), NOW).status == status
+
+
 @pytest.mark.parametrize("code", ["key_rejected", "quota", "throttled", "model_gone"])
 def test_what_a_person_can_cure_has_a_hint(code: str) -> None:
     row = next(row for row in SHAPES if row[4] == code)

@@ -40,7 +40,13 @@ _MAX_RETRY_AFTER_S = 999_999_999.0
 #: character. A longer answer with such a character is refused.
 _WIDE_BYTES = 8 << 20
 _WIDE = re.compile(rb"[\xf0-\xff]|\\u[dD][89abAB]")
-_NAME_IN_TEXT = re.compile(r"\b(?:[A-Z]+_[A-Z_]+|UNAUTHENTICATED|UNAUTHORIZED)\b")
+_NAME_IN_TEXT = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
+#: Names that say more than the HTTP status with which they come (docs/fireworks.md §1.3). In a
+#: text, which may repeat the words of a model folder, only these count, and only with that status.
+_SAYS_MORE: dict[int, tuple[str, ...]] = {
+    HTTPStatus.BAD_REQUEST: ("FAILED_PRECONDITION",),
+    HTTPStatus.CONFLICT: ("ALREADY_EXISTS",),
+}
 
 #: Reasons of google.rpc.ErrorInfo (docs/fireworks.md §1.3) as the gRPC code they specify.
 _REASONS = {
@@ -78,7 +84,7 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
     ``now`` is aware UTC, for a Retry-After that is a date. Never raises.
     """
     status = response.status_code
-    name, words = _read(body_text(response))
+    name, words = _read(body_text(response), status)
     verdict = classify(call, status, name, words)
     if verdict is Verdict.FAILED and _garbled(response):
         verdict = Verdict.TRANSIENT  # what it meant cannot be known: ask again
@@ -137,7 +143,7 @@ def _garbled(response: requests.Response) -> bool:
     return is_json and json_value(body_text(response)) is None
 
 
-def _read(text: str) -> tuple[str, str]:
+def _read(text: str, status: int) -> tuple[str, str]:
     """The gRPC name, if there is one, and the server's words."""
     body = json_value(text)
     if isinstance(body, dict):
@@ -146,7 +152,8 @@ def _read(text: str) -> tuple[str, str]:
     else:
         words = plain_words(text)
         named = ""
-    return named or next(filter(_NAMES.__contains__, _NAME_IN_TEXT.findall(words)), ""), words
+    usable = _SAYS_MORE.get(status, ())
+    return named or next(filter(usable.__contains__, _NAME_IN_TEXT.findall(words)), ""), words
 
 
 def _parts(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
