@@ -1,0 +1,64 @@
+"""A watch hears what others write, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+
+import psycopg
+from sqlalchemy import Engine
+
+from tests.acceptance.conftest import until
+from tests.store.conftest import BASE_URL, NOW
+from uploader.core.job import Stage
+from uploader.store.claims import Claims
+from uploader.store.database.dialect import ChangeWatch, connected_workers
+from uploader.store.held import Held
+from uploader.store.jobs import Jobs
+
+
+def test_change_watch_sees_others_and_stays_calm_otherwise(
+    engine: Engine, enqueue: Callable[..., int]
+) -> None:
+    with closing(ChangeWatch(engine)) as watch:
+        assert not watch.changed()
+        enqueue()
+        until(watch.changed)
+        assert not watch.changed()
+
+
+def test_a_watch_hears_what_writes_a_row_and_not_what_finds_nothing_to_do(
+    engine: Engine, claims: Claims, claimed: Callable[..., Held]
+) -> None:
+    held = claimed()
+    with closing(ChangeWatch(engine)) as watch:
+        claims.claim("worker", BASE_URL, tuple(Stage), 60)
+        claims.reap(lambda _: True)
+        held.release()  # it makes the job claimable, and writes no event
+        until(watch.changed)
+        assert not watch.changed(), "one commit, told once"
+        assert not any(watch.changed() for _ in range(50)), "questions of its own are not news"
+
+
+def test_a_watch_hears_each_choice_of_a_limit(engine: Engine) -> None:
+    with closing(ChangeWatch(engine)) as watch:
+        for value in ("1MB/s", "2MB/s", None):
+            Jobs(engine).limits.choose({"bandwidth": value}, NOW)
+            until(watch.changed)
+
+
+def test_a_watch_whose_connection_broke_connects_again_and_its_worker_still_counts(
+    engine: Engine, postgresql_url: str
+) -> None:
+    assert not connected_workers(engine)
+    with closing(ChangeWatch(engine, "one")) as watch, closing(ChangeWatch(engine, "two")):
+        assert connected_workers(engine) == {"one", "two"}
+        with psycopg.connect(postgresql_url, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = 'uploader worker one' AND datname = current_database()"
+            )
+        until(watch.changed)  # the server ends a connection in its own time
+        assert not watch.changed()
+        until(lambda: connected_workers(engine) == {"one", "two"})
+    until(lambda: not connected_workers(engine))
