@@ -58,14 +58,11 @@ class Store:
     def find(self) -> Jobs | None:
         """The job table; None if there is none yet. Creates nothing, never imports Alembic."""
         with importing("sqlalchemy"):
-            from uploader.store.database import migrate
             from uploader.store.jobs import Jobs
 
-        if self.version() is None:
+        if not self._is_there():
             return None
-        engine = self._opened()
-        migrate.require_head(engine)
-        return Jobs(engine, living=self.living, seal=seal(self._settings))
+        return Jobs(self._opened(), living=self.living, seal=seal(self._settings))
 
     def need(self) -> Jobs:
         """The job table. Raises NotFound if there is none yet."""
@@ -96,7 +93,7 @@ class Store:
         """The outbox of the hooks; None if there is no store yet."""
         from uploader.store.outbox import Outbox
 
-        return Outbox(self._opened()) if self.find() is not None else None
+        return Outbox(self._opened()) if self._is_there() else None
 
     def quick_check(self) -> None:
         """Read a store in a file for damage; raises StoreError."""
@@ -159,6 +156,15 @@ class Store:
         if not exists(self._settings.database_url):
             return None
         return migrate.save(self._opened(), self._settings.state_dir, path)
+
+    def _is_there(self) -> bool:
+        """Whether there is a store yet; raises StoreError if it is of another version."""
+        from uploader.store.database import migrate
+
+        if self.version() is None:
+            return False
+        migrate.require_head(self._opened())
+        return True
 
     def _opened(self) -> Engine:
         from uploader.store.database.dialect import open_engine

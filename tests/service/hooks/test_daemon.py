@@ -17,6 +17,7 @@ from uploader.core.events import EventKind
 from uploader.engine.worker import Worker
 from uploader.service import daemon
 from uploader.service.hooks.loop import Hooks
+from uploader.wiring import stores
 
 
 def test_a_hook_without_a_thread_is_told_once_there_is_one(
@@ -96,6 +97,16 @@ def test_an_idle_worker_waits_for_no_hook_for_ever(
     turn.worker.draining = True
     daemon._catch_up(lab.settings, turn)
     assert next(seconds) < 100
+
+
+def test_the_outbox_needs_no_secret_whose_disk_may_be_silent(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker's own thread asks for it when it is idle."""
+    lab.configure({"name": "a", "on": ["ready"], "command": ["/bin/true"]})
+    monkeypatch.setattr(stores, "seal", Mock(side_effect=AssertionError))
+    with wiring.Store(lab.settings) as store:
+        assert store.outbox() is not None
 
 
 def test_a_store_that_cannot_be_used_for_a_while_ends_no_telling(
