@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -124,8 +125,8 @@ def test_a_drain_asks_for_time_once_a_second_and_says_once_that_it_stops(manager
 def test_nobody_who_listens_is_no_trouble(tmp_path: Path) -> None:
     told = Supervisor(Supervision(str(tmp_path / "gone"), 1.0), Seconds())  # type: ignore[arg-type]
     told.turned(running=0, draining=False)
-    with told.reloading():
-        pass
+    told.reloading()
+    told.reloaded()
 
 
 @pytest.mark.parametrize(
@@ -186,6 +187,66 @@ def test_a_worker_says_ready_reloading_and_stopping(world: World, manager: Manag
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_S) == 0
         until(lambda: manager.count("STOPPING=1"))
+
+
+#: `uploader`, for which the disk of its configuration does not answer while a pipe has this name.
+SILENT = """
+import sys
+from pathlib import Path
+
+from uploader import files
+from uploader.cli.app import main
+
+silent, read = Path(sys.argv.pop(1)), files.read
+
+
+def waits(path, *bounds, **kinds):
+    if path.name == "config.toml" and silent.exists():
+        silent.read_bytes()
+    return read(path, *bounds, **kinds)
+
+
+files.read = waits
+main()
+"""
+
+
+@pytest.mark.acceptance
+def test_a_configuration_whose_disk_is_silent_holds_up_no_job_and_no_drain(
+    world: World, manager: Manager
+) -> None:
+    config, silent = world.folder / "config.toml", world.folder / "silent"
+    config.write_text("")
+    environment = {
+        "NOTIFY_SOCKET": str(manager.path),
+        "UPLOADER_CONFIG": str(config),
+        "UPLOADER_API__LISTEN": "off",
+    }
+    program = world.program
+    world.program = [sys.executable, "-c", SILENT, str(silent)]
+    with world.worker(**environment) as process:
+        world.program = program
+        until(lambda: manager.count("READY=1"))
+        os.mkfifo(silent)
+        config.write_text("[transfer]\nmax_jobs = 7\n")
+        process.send_signal(signal.SIGHUP)
+        until(lambda: manager.count("RELOADING=1"))
+        process.send_signal(signal.SIGHUP)
+        world.uploader("enqueue", world.model("m", a_bin=1 << 10))
+        world.uploader("wait", "1", "--timeout", "60s")
+        assert (manager.count("RELOADING=1"), manager.count("READY=1")) == (1, 1)
+        with silent.open("wb"):
+            silent.unlink()
+        until(lambda: manager.count("READY=1") == 3)  # of the second signal, too
+        until(lambda: "configuration read again; nothing has changed" in world.log())
+        assert "in force now: transfer.max_jobs" in world.log()
+        os.mkfifo(silent)
+        process.send_signal(signal.SIGHUP)
+        until(lambda: manager.count("RELOADING=1") == 3)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(DEADLINE_S) == 0
+        until(lambda: manager.count("STOPPING=1"))
+        assert manager.count("READY=1") == 3
 
 
 @pytest.mark.acceptance

@@ -26,7 +26,7 @@ from uploader.engine.worker import DRAIN_S, Worker
 from uploader.runtime import keep_running, threads_end_in_the_log
 from uploader.service.ending import at_signals
 from uploader.service.logs import FACTS, flush, log_as
-from uploader.service.reload import Configured
+from uploader.service.reload import Configured, Found, Reading
 from uploader.service.supervisor import Supervisor
 from uploader.settings.load import HOOKS, supervised
 from uploader.settings.schema import Settings
@@ -71,7 +71,7 @@ def run(
     """
     log_as(settings.log)
     ended = threading.Event()
-    configured = Configured(settings, read or (lambda: settings))
+    configured = Configured(settings)
     by_now = lambda: configured.settings  # noqa: E731
     with (
         threads_end_in_the_log(),
@@ -79,9 +79,10 @@ def run(
         _api(by_now, worker, listens=listens),
     ):
         supervisor = Supervisor(supervised(), wiring.clock())
-        turn = _Turn(worker, supervisor, configured, _Hooks())
+        reading = Reading(read or (lambda: settings), wiring.clock(), spawn)
+        turn = _Turn(worker, supervisor, configured, _Hooks(), reading)
         worker.on_turn = turn
-        signals = _on_signals(worker.drain, turn.ask_to_reload)
+        signals = _on_signals(worker.drain, reading.ask)
         turn.hooks.start(settings)
         log_progress = partial(_log_progress, jobs, supervisor, ended)
         spawn("progress", partial(keep_running, "progress", log_progress, ended, wiring.clock()))
@@ -123,33 +124,35 @@ class _Turn:
     supervisor: Supervisor
     configured: Configured
     hooks: _Hooks
-    _reloads: bool = False
-
-    def ask_to_reload(self) -> None:
-        """Reload at the next turn. Safe in a signal handler."""
-        self._reloads = True
+    reading: Reading
 
     def __call__(self) -> None:
         """One turn."""
         worker = self.worker
-        if self._reloads and not worker.draining:
-            self._reloads = False
-            self._reload()
         self.hooks.tend()
         self.supervisor.turned(
             running=worker.running,
             draining=worker.draining,
             trouble="the state store cannot be used" if worker.store_broken else "",
         )
+        if not worker.draining:
+            self._reload()
 
     def _reload(self) -> None:
-        with self.supervisor.reloading():
-            changed = self.configured.reload()
-            self.worker.never_send(self.configured.private_paths)
-            self.worker.follow_limits()
-            if HOOKS in changed:
-                self.hooks.end()
-                self.hooks.start(self.configured.settings)
+        if self.reading.begins():
+            self.supervisor.reloading()
+        if self.reading.ends():
+            if found := self.reading.found:
+                self._take_over(found)
+            self.supervisor.reloaded()
+
+    def _take_over(self, found: Found) -> None:
+        changed = self.configured.take_over(found.settings)
+        self.worker.never_send(found.private_paths)
+        self.worker.follow_limits()
+        if HOOKS in changed:
+            self.hooks.end()
+            self.hooks.start(self.configured.settings)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from uploader.core.redact import foreign_line
 from uploader.runtime import Clock, monotonic_us
@@ -54,14 +54,13 @@ class Supervisor:
             lines.append("WATCHDOG=1")
         self._send(lines)
 
-    @contextlib.contextmanager
-    def reloading(self) -> Iterator[None]:
-        """While the configuration is read again."""
+    def reloading(self) -> None:
+        """The configuration is being read again."""
         self._send(["RELOADING=1", f"MONOTONIC_USEC={monotonic_us()}"])
-        try:
-            yield
-        finally:
-            self._send(["READY=1"])
+
+    def reloaded(self) -> None:
+        """What was read is in force, or was refused."""
+        self._send(["READY=1"])
 
     def ended(self) -> None:
         """The loop has ended, and soon the process does."""
