@@ -129,3 +129,11 @@ def remote(make: Make) -> Remote:
 def over() -> type[Remote]:
     """For files that build their worlds themselves: `over(world, http)` is a Remote."""
     return Remote
+
+
+@pytest.fixture
+def box(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Sandbox]:
+    """A sandbox whose end leaves nothing printed."""
+    with Sandbox(data_dir=tmp_path) as box:
+        yield box
+    assert capfd.readouterr() == ("", "")

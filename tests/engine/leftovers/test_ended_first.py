@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.engine.conftest import Lab
-from tests.engine.leftovers.conftest import (
+from tests.engine.leftovers.ways import (
     WAYS,
     Way,
     asked_to_end,

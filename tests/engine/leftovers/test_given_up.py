@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.engine.conftest import Lab
-from tests.engine.leftovers.conftest import (
+from tests.engine.leftovers.ways import (
     FILES,
     Way,
     asked_to_end,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from tests.engine.leftovers.conftest import (
+from tests.engine.leftovers.ways import (
     FILES,
     Way,
     asked_to_end,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
-import socket
 import ssl
 import sys
 import time
@@ -13,19 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from google.resumable_media.requests import ResumableUpload
 
 from tests.remote.conftest import Serve
-from tests.remote.scripted import DEADLINE_S, Blocks, HandClock, Reply, Seen, Server
-from uploader.core.errors import JobRefused, RemoteError, SourceUnsettled
-from uploader.core.redact import SessionUri
+from tests.remote.scripted import DEADLINE_S, Blocks, HandClock, Reply
+from tests.remote.storage.exchanges import CONTENT, SIZE, only, partial, session, small_buffers
+from uploader.core.errors import RemoteError, SourceUnsettled
 from uploader.core.resumable import (
     GRANULE,
     Confirmed,
     Finished,
     ProtocolError,
     Unclear,
-    UploadUrl,
     encode_crc32c,
     read_url,
 )
@@ -35,153 +31,6 @@ from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
 from uploader.remote.trust import context
 from uploader.runtime import StopToken
-
-SIZE = 3 * GRANULE
-CONTENT = bytes(range(256)) * (SIZE // 256)
-
-
-def session(server: Server) -> SessionUri:
-    return SessionUri(f"{server.base}/bucket/object?upload_id=SECRET")
-
-
-def start_url(server: Server, headers: str = "content-type;host;x-goog-resumable") -> UploadUrl:
-    query = f"X-Goog-SignedHeaders={headers}&X-Goog-Expires=3600&X-Goog-Signature=SECRET"
-    return read_url(f"{server.base}/bucket/a%20b?{query}")
-
-
-def partial(held: int) -> Reply:
-    return Reply(308, {"Range": f"bytes=0-{held - 1}"} if held else {})
-
-
-def only(server: Server) -> Seen:
-    assert len(server.seen) == 1
-    return server.seen[0]
-
-
-def small_buffers(adapter: SocketAdapter) -> None:
-    """So that a slow reader is felt at once instead of after a megabyte in the kernel."""
-    options = [(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)]
-    adapter.poolmanager.connection_pool_kw["socket_options"] = options
-
-
-# --- the library
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "_headers",
-        "_resumable_url",
-        "_stream",
-        "_retry_strategy",
-        "_prepare_initiate_request",
-        "_process_initiate_response",
-        "_prepare_request",
-        "_process_resumable_response",
-    ],
-)
-def test_every_private_attribute_used_exists(name: str) -> None:
-    assert hasattr(ResumableUpload("https://h", GRANULE), name)
-
-
-@pytest.mark.parametrize(
-    ("method", "uses"),
-    [
-        ("initiate", ("_prepare_initiate_request", "_process_initiate_response")),
-        ("transmit_next_chunk", ("_prepare_request", "_process_resumable_response")),
-    ],
-)
-def test_the_library_calls_what_is_replaced(method: str, uses: tuple[str, ...]) -> None:
-    source = inspect.getsource(getattr(ResumableUpload, method))
-    assert all(source.count(f"self.{name}(") == 1 for name in uses)
-    assert "self._retry_strategy" in source
-
-
-# --- starting
-
-
-def test_a_start_sends_exactly_the_signed_headers_and_nothing_else(
-    serve: Serve, storage: Storage
-) -> None:
-    server = serve(Reply(201, {"Location": "http://127.0.0.1:1/o?upload_id=U"}))
-    url = start_url(server, "content-type;host;x-goog-content-length-range;x-goog-resumable")
-    assert storage.start(url, SIZE).reveal() == "http://127.0.0.1:1/o?upload_id=U"
-    seen = only(server)
-    assert seen.method == "POST"
-    assert not seen.body
-    assert seen.target.startswith("/bucket/a%20b?X-Goog-SignedHeaders=")
-    user_agent = seen.headers.pop("user-agent")
-    assert user_agent.startswith("uploader/")
-    assert seen.headers == {
-        "host": server.host,
-        "accept-encoding": "identity",
-        "content-length": "0",
-        "content-type": "application/octet-stream",
-        "x-goog-content-length-range": f"{SIZE},{SIZE}",
-        "x-goog-resumable": "start",
-    }
-
-
-@pytest.mark.parametrize("location", ["", "/relative", "http://example.com/o", "ftp://h/o", "junk"])
-@pytest.mark.parametrize("status", [200, 201])
-def test_a_start_without_a_usable_session_is_transient(
-    serve: Serve, storage: Storage, status: int, location: str
-) -> None:
-    server = serve(Reply(status, {"Location": location} if location else {}))
-    with pytest.raises(RemoteError) as caught:
-        storage.start(start_url(server), SIZE)
-    assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
-
-
-def test_a_session_that_is_longer_than_any_is_not_kept(serve: Serve, storage: Storage) -> None:
-    server = serve()
-    longest = f"{server.base}/b/o?upload_id=".ljust(8 * 1024, "i")
-    server.replies += [Reply(201, {"Location": uri}) for uri in (longest, f"{longest}i")]
-    assert storage.start(start_url(server), SIZE).reveal() == longest
-    with pytest.raises(RemoteError, match="names no usable session"):
-        storage.start(start_url(server), SIZE)
-
-
-@pytest.mark.parametrize("odd", ["\t", "\x7f", "\x85"])
-def test_a_session_with_a_control_character_is_not_kept(
-    serve: Serve, storage: Storage, odd: str
-) -> None:
-    server = serve()
-    server.replies.append(Reply(201, {"Location": f"{server.base}/b/o?upload_id=a{odd}b"}))
-    with pytest.raises(RemoteError, match="names no usable session"):
-        storage.start(start_url(server), SIZE)
-
-
-@pytest.mark.parametrize(
-    ("status", "body", "verdict"),
-    [
-        (403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>", Verdict.START_REFUSED),
-        (400, b"<Error><Code>ExpiredToken</Code></Error>", Verdict.URL_EXPIRED),
-        (405, b"", Verdict.START_REFUSED),
-        (503, b"", Verdict.TRANSIENT),
-        (404, b"", Verdict.FAILED),
-    ],
-)
-def test_a_refused_start_says_why_after_one_request(
-    serve: Serve, storage: Storage, status: int, body: bytes, verdict: Verdict
-) -> None:
-    server = serve(Reply(status, body=body))
-    with pytest.raises(RemoteError) as caught:
-        storage.start(start_url(server), SIZE)
-    assert caught.value.verdict is verdict
-    only(server)
-
-
-def test_a_url_whose_signature_covers_unknown_headers_is_not_tried(
-    serve: Serve, storage: Storage
-) -> None:
-    server = serve()
-    with pytest.raises(JobRefused):
-        storage.start(start_url(server, "host;x-goog-resumable;x-secret-sauce"), SIZE)
-    assert not server.seen
-
-
-# --- T1-T18
 
 
 def test_t01_a_finished_session_answers_a_query_with_its_facts(
@@ -421,49 +270,3 @@ def test_t18_an_early_refusal_is_seen_before_the_body_is_through(
     if sys.platform == "linux":  # elsewhere the reset may overtake the answer
         assert caught.value.verdict is Verdict.SESSION_GONE
     assert body.reads < len(body) / body.block
-
-
-# --- the plain PUT and the end of a session
-
-
-def test_a_plain_put_sends_the_signed_headers_and_its_length(
-    serve: Serve, storage: Storage
-) -> None:
-    server = serve(Reply(200, {"x-goog-hash": f"crc32c={encode_crc32c(5)}"}))
-    url = read_url(f"{server.base}/o?X-Goog-SignedHeaders=host;content-type&X-Goog-Signature=S")
-    assert storage.put(url, Blocks(CONTENT), SIZE) == Finished(None, 5)
-    seen = only(server)
-    assert seen.body == CONTENT
-    assert seen.headers["content-length"] == str(SIZE)
-    assert "transfer-encoding" not in seen.headers
-    assert "x-goog-content-length-range" not in seen.headers
-
-
-def test_an_empty_file_is_put_with_length_zero(serve: Serve, storage: Storage) -> None:
-    server = serve(Reply(200))
-    storage.put(read_url(f"{server.base}/o"), Blocks(b""), 0)
-    assert only(server).headers["content-length"] == "0"
-    assert only(server).headers["x-goog-content-length-range"] == "0,0"
-
-
-def test_a_refused_put_says_why(serve: Serve, storage: Storage) -> None:
-    server = serve(Reply(403))
-    with pytest.raises(RemoteError) as caught:
-        storage.put(read_url(f"{server.base}/o"), Blocks(CONTENT), SIZE)
-    assert caught.value.verdict is Verdict.URL_EXPIRED
-
-
-@pytest.mark.parametrize("status", [499, 404, 410, 200, 204])
-def test_ending_a_session_that_is_gone_already_is_fine(
-    serve: Serve, storage: Storage, status: int
-) -> None:
-    server = serve(Reply(status))
-    storage.end(session(server))
-    assert (only(server).method, only(server).headers["content-length"]) == ("DELETE", "0")
-
-
-def test_a_session_that_cannot_be_ended_says_so(serve: Serve, storage: Storage) -> None:
-    server = serve(Reply(503))
-    with pytest.raises(RemoteError) as caught:
-        storage.end(session(server))
-    assert caught.value.verdict is Verdict.TRANSIENT
