@@ -7,10 +7,11 @@ import logging
 import select
 import socket
 import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -354,6 +355,38 @@ def test_a_handshake_that_never_ends_is_cut_off(
     with opened(tls_site) as one:
         one.sendall(b"\x16\x03\x01")
         assert is_closed(one)
+
+
+def test_who_sends_new_keys_and_nothing_else_is_cut_off(tls_site: Site) -> None:
+    client = subprocess.Popen(
+        ["openssl", "s_client", "-tls1_3", "-connect", tls_site.address],
+        bufsize=0,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    with client:
+        assert client.stdin is not None
+        sent, ends_s = 0, time.monotonic() + connection.PATIENCE_S / 2
+        with suppress(BrokenPipeError):
+            while client.poll() is None:
+                client.stdin.write(b"K\n")
+                sent += 1
+                assert time.monotonic() < ends_s
+    assert sent > 100
+    assert asked_over_tls(tls_site) == 200
+
+
+@pytest.mark.parametrize("size", [1, 100_000, 500_000])
+def test_a_body_comes_through_tls_whatever_its_size(tls_site: Site, size: int) -> None:
+    trusting = ssl._create_unverified_context()
+    found = http.client.HTTPSConnection(tls_site.address, timeout=30, context=trusting)
+    with closing(found):
+        for _ in range(3):
+            token = {"Authorization": f"Bearer {tls_site.token}"}
+            body = b'{"path":"' + b"x" * size + b'"}'
+            found.request("POST", "/api/preflight", body, token)
+            assert found.getresponse().read()
 
 
 @pytest.mark.parametrize("begun", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00\x05hello"])

@@ -21,6 +21,10 @@ from uploader.service.http.peer import PEER, Peer
 MAX_CONNECTIONS = 256
 #: For a whole request, its body included.
 PATIENCE_S = 30.0
+#: A handshake takes a few records of TLS, and those after it carry bytes.
+_MAX_RECORDS = 100
+_BYTES_A_RECORD = 16
+_RECORD_HEAD_BYTES = 5
 #: Without a body, so that it is right for HEAD, too.
 _NO_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -31,6 +35,7 @@ class Connection(H11Protocol):
     """As uvicorn's, with a deadline for what the client owes, and an end if there are too many."""
 
     accepted_s: float = 0.0
+    heard_bytes: int = 0
     _peer: Peer | None = None
     _begun_s: float | None = None
     _timer: asyncio.TimerHandle | None = None
@@ -53,6 +58,7 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """A part of a request; once it is whole, time is no longer the client's."""
+        self.heard_bytes += len(data)
         super().data_received(data)
         self._expect()
 
@@ -156,8 +162,15 @@ class Connection(H11Protocol):
 class Handshake(SSLProtocol):
     """The TLS of a connection that is counted, and has its deadline, from its first byte on.
 
-    As asyncio does it by itself, nobody would know of a handshake that never ends.
+    As asyncio does it by itself, nobody would know of a handshake that never ends, or of records
+    that carry nothing: new keys without an end take a processor more time than the way here.
     """
+
+    max_size = 16 * 1024  # one turn of the loop reads so much
+    _records = 0
+    _came = memoryview(b"")
+    _head = b""
+    _left_bytes = 0
 
     def __init__(self, connection: Connection, tls: ssl.SSLContext) -> None:
         # Nobody waits for it, which its code allows and its stub does not say.
@@ -168,6 +181,33 @@ class Handshake(SSLProtocol):
         """Count it, and begin the handshake."""
         self._connection.accepted(transport)
         super().connection_made(transport)
+
+    def get_buffer(self, n: int) -> memoryview:
+        """Where the transport puts what comes."""
+        self._came = super().get_buffer(n)
+        return self._came
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Read what came, unless it is too many records."""
+        self._count(self._came[:nbytes])
+        if self._records > _MAX_RECORDS + self._connection.heard_bytes // _BYTES_A_RECORD:
+            self._connection.cut()
+        else:
+            super().buffer_updated(nbytes)
+
+    def _count(self, came: memoryview) -> None:
+        while came:
+            if not self._left_bytes:
+                missing = _RECORD_HEAD_BYTES - len(self._head)
+                self._head += came[:missing]
+                came = came[missing:]
+                if len(self._head) == _RECORD_HEAD_BYTES:
+                    self._left_bytes = int.from_bytes(self._head[-2:])
+                    self._head = b""
+                    self._records += 1
+            taken = min(self._left_bytes, len(came))
+            self._left_bytes -= taken
+            came = came[taken:]
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget it."""
