@@ -77,12 +77,15 @@ _ABOUT_ANY_STORE = {
     "test_claims",
     "test_enqueue",
     "test_fencing",
+    "test_file_urls",
+    "test_file_verbs",
     "test_history",
     "test_jobs",
     "test_leftovers",
     "test_progress",
     "test_rescues",
     "test_strange_rows",
+    "test_told_seldom",
     "test_transitions",
 }
 
