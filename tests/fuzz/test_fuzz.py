@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.answers import clients
 from tests.fuzz.fuzz import attempt, measure, search
-from tests.fuzz.parsers import Parser, clients, parsers
+from tests.fuzz.parser import Parser
+from tests.fuzz.parsers import parsers
 
 NAMES = (
     "words", "an error", "a Retry-After", "a Range", "what was stored", "an upload URL",

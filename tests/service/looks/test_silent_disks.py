@@ -1,162 +1,26 @@
-"""However many folders the API is asked to look at, it looks at few of them at once."""
+"""A disk that says nothing is given up, takes no more threads, and keeps no other look waiting."""
 
 from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from itertools import count, islice
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.model.build import LORA, folder
-from tests.service.conftest import Answer, Site
-from uploader import files, mounts
-from uploader.core.errors import NoThread
+from tests.service.conftest import Site
+from tests.service.looks.conftest import DEADLINE_S, Disk, Gate, have_ended, looking
+from uploader import mounts
 from uploader.core.job import ManifestFile
-from uploader.core.lifecycle import Verb
-from uploader.intake import rescan
 from uploader.service.http import folders, looks
-from uploader.service.http import jobs as routes
 from uploader.sources import snapshot
 from uploader.sources.local import opened
 from uploader.store.database import dialect
-
-_DEADLINE_S = 9.0
-
-
-@dataclass
-class Gate:
-    """Whoever looks at a folder waits here until it is opened."""
-
-    opened: threading.Event = field(default_factory=threading.Event)
-    inside: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-    answer: Any = None
-
-    def __call__(self, *_: Any, **__: Any) -> Any:
-        self.inside.release()
-        assert self.opened.wait(_DEADLINE_S)
-        if self.answer is None:
-            raise ZeroDivisionError
-        return self.answer
-
-    def have_come(self, count: int) -> None:
-        for _ in range(count):
-            assert self.inside.acquire(timeout=_DEADLINE_S)
-
-
-@pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
-    made = Gate()
-    for name in ("inspect", "planned", "start_over"):
-        monkeypatch.setattr(routes, name, made)
-    yield made
-    made.opened.set()
-
-
-@contextmanager
-def asking(site: Site, gate: Gate, paths: list[str]) -> Iterator[list[Future[Answer]]]:
-    """All of them at once, each about a folder of its own."""
-    with ThreadPoolExecutor(len(paths)) as pool:
-        try:
-            yield [
-                pool.submit(site.ask, path, {"path": str(site.folder(f"m{number}"))})
-                for number, path in enumerate(paths)
-            ]
-        finally:
-            gate.opened.set()
-
-
-@pytest.mark.parametrize("path", ["/api/preflight", "/api/jobs", "/api/jobs/m/retry"])
-def test_of_folders_to_look_at_one_too_many_is_refused_for_now(
-    site: Site, monkeypatch: pytest.MonkeyPatch, path: str
-) -> None:
-    folder = str(site.folder())
-    assert site.ask("/api/jobs", {"path": folder, "model_id": "m"}).status == 201
-    site.jobs.apply(1, Verb.CANCEL, site.jobs.job(1).created_at)
-    monkeypatch.setattr(looks, "_WAITS_S", 0.1)
-    gate = Gate()
-    for name in ("inspect", "planned", "start_over"):
-        monkeypatch.setattr(routes, name, gate)
-    body = {"rescan": True} if path.endswith("retry") else {"path": folder}
-    with asking(site, gate, ["/api/preflight", "/api/jobs"]):
-        gate.have_come(2)
-        refused = site.ask(path, body)
-        assert (refused.status, refused.json["code"]) == (429, "too_fast")
-        assert refused.headers["retry-after"] == "1"
-        assert "Retry-After" in refused.json["hint"]
-        assert site.ask("/api/jobs").status == 200
-
-
-def test_one_too_many_waits_for_its_turn(site: Site, gate: Gate) -> None:
-    with asking(site, gate, ["/api/preflight"] * 3) as asked:
-        gate.have_come(2)
-        assert not gate.inside.acquire(timeout=0.2)
-        gate.opened.set()
-        gate.have_come(1)
-    assert [one.result().status for one in asked] == [500] * 3
-
-
-def test_those_who_wait_leave_threads_to_everything_else(site: Site, gate: Gate) -> None:
-    asked_for, most = 45, 2 + 16
-    with asking(site, gate, ["/api/preflight"] * asked_for) as asked:
-        answered = islice(as_completed(asked, timeout=_DEADLINE_S), asked_for - most)
-        assert [one.result().status for one in answered] == [429] * (asked_for - most)
-        assert site.ask("/api/jobs").status == 200
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looks, "PATIENCE_S", 1.0)  # nobody waits that long for a processor
-    monkeypatch.setattr(looks, "_TURN_S", 0.02)
-    monkeypatch.setattr(looks, "_WAITS_S", 0.5)
-
-
-@dataclass
-class Disk:
-    """The files of one folder are opened once it answers."""
-
-    folder: Path
-    answers: threading.Event = field(default_factory=threading.Event)
-    opened: list[str] = field(default_factory=list)
-    asked: int = 0
-
-    def __call__(self, name: Any, *how: Any, **more: Any) -> int:
-        if Path(name).parent == self.folder:
-            self.asked += 1
-            assert self.answers.wait(_DEADLINE_S)
-            self.opened.append(Path(name).name)
-        return _open(name, *how, **more)
-
-
-_open = files.descriptor_of
-
-
-@pytest.fixture
-def silent(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    disk = Disk(site.folder("silent"))
-    monkeypatch.setattr(files, "descriptor_of", disk)
-    yield disk
-    disk.answers.set()
-    have_ended()
-
-
-def looking() -> list[threading.Thread]:
-    return [one for one in threading.enumerate() if one.name == "look"]
-
-
-def have_ended(but: int = 0) -> None:
-    give_up_s = time.monotonic() + _DEADLINE_S
-    while len(looking()) > but:  # a thread rests after it, and is not joined
-        assert time.monotonic() < give_up_s
-        time.sleep(0.01)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -166,7 +30,7 @@ def test_a_folder_on_a_silent_disk_is_given_up_and_keeps_no_other_one_waiting(
 ) -> None:
     """Whoever waited for a place meanwhile gets none for the same folder either."""
     body = {"path": str(silent.folder)}
-    monkeypatch.setattr(looks, "_WAITS_S", _DEADLINE_S)
+    monkeypatch.setattr(looks, "_WAITS_S", DEADLINE_S)
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(site.ask, path, body) for _ in range(6)]
     refused = [one.result() for one in asked] + [site.ask(path, body) for _ in range(30)]
@@ -206,7 +70,7 @@ def late_table(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
     def late() -> AbstractContextManager[None]:
         if threading.current_thread().name == "look":
-            assert answers.wait(_DEADLINE_S)
+            assert answers.wait(DEADLINE_S)
         return asked()
 
     monkeypatch.setattr(dialect, "corrupt_rows_as_store_error", late)
@@ -233,7 +97,7 @@ def test_a_job_table_that_does_not_answer_is_not_taken_for_the_disk_of_the_folde
 def test_whoever_waits_for_a_place_while_the_job_table_is_silent_takes_none_away(
     site: Site, late_table: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(looks, "_WAITS_S", _DEADLINE_S)
+    monkeypatch.setattr(looks, "_WAITS_S", DEADLINE_S)
     body = {"path": str(site.folder())}
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(site.ask, "/api/preflight", body) for _ in range(6)]
@@ -263,7 +127,7 @@ def test_a_snapshot_of_a_folder_whose_disk_falls_silent_is_given_up_and_none_is_
     answers = threading.Event()
 
     def late(root: Path, file: ManifestFile) -> int:
-        assert answers.wait(_DEADLINE_S)
+        assert answers.wait(DEADLINE_S)
         return opened(root, file)
 
     monkeypatch.setattr(snapshot, "opened", late)
@@ -290,7 +154,7 @@ def test_a_list_of_folders_on_a_silent_disk_leaves_threads_to_everything_else(
     path = f"/api/folders?path={site.roots}"
     with ThreadPoolExecutor(asked_for) as pool:
         asked = [pool.submit(site.ask, path) for _ in range(asked_for)]
-        answered = wait_for(asked, _DEADLINE_S).done
+        answered = wait_for(asked, DEADLINE_S).done
         assert {one.result().json["code"] for one in answered} == {"folder_silent", "too_fast"}
     assert len(answered) == asked_for
     assert site.ask("/api/jobs").status == 200
@@ -383,60 +247,3 @@ def test_a_file_server_that_falls_silent_takes_one_thread_whatever_folders_and_l
     gate.opened.set()
     have_ended()
     assert site.ask("/api/preflight", {"path": str(linked)}).status == 500
-
-
-@pytest.mark.usefixtures("impatient")
-def test_stored_files_that_are_read_again_take_no_place_and_are_waited_for(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They take as long as the model, and more if their disk is silent meanwhile."""
-    for number in (1, 2):
-        body = {"path": str(site.folder(f"m{number}")), "model_id": f"m{number}"}
-        assert site.ask("/api/jobs", body).status == 201
-    reading = Gate(answer=())
-    monkeypatch.setattr(rescan, "unchanged", reading)
-    with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(site.ask, f"/api/jobs/{n}/retry", {"rescan": True}) for n in (1, 2)]
-        try:
-            reading.have_come(2)
-            assert site.ask("/api/preflight", {"path": str(site.folder())}).status == 200
-            monkeypatch.setattr(looks, "PATIENCE_S", 0)
-            again = site.ask("/api/jobs/1/retry", {"rescan": True})
-            assert (again.status, again.json["code"]) == (429, "too_fast")
-            assert not wait_for(asked, 0.2).done
-        finally:
-            reading.opened.set()
-    assert [one.result().status for one in asked] == [200, 200]
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_folder_that_takes_long_leaves_its_place_and_is_waited_for(
-    site: Site, silent: Disk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a slow disk, or with digests of all its bytes: it uses a processor now and then."""
-    monkeypatch.setattr(looks, "_LONG_S", 0.1)
-    monkeypatch.setattr(looks, "processor_clock", lambda: count(1).__next__)
-    body = {"path": str(silent.folder)}
-    with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(site.ask, "/api/preflight", body) for _ in range(2)]
-        try:
-            assert not wait_for(asked, 0.4).done
-            assert site.ask("/api/preflight", {"path": str(site.folder())}).status == 200
-            again = site.ask("/api/preflight", body)
-            assert (again.status, again.json["code"]) == (429, "too_fast")
-        finally:
-            silent.answers.set()
-    assert [one.result().status for one in asked] == [200, 200]
-
-
-def test_whoever_asks_is_told_that_no_thread_can_be_started_and_no_place_is_lost(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def spawn(*_: Any) -> None:
-        raise NoThread("no thread can be started")
-
-    body = {"path": str(site.folder())}
-    with monkeypatch.context() as full:
-        full.setattr(looks, "spawn", spawn)
-        assert {site.ask("/api/preflight", body).json["code"] for _ in range(3)} == {"no_thread"}
-    assert site.ask("/api/preflight", body).status == 200
