@@ -194,6 +194,31 @@ def test_a_model_made_elsewhere_becomes_ready_and_none_is_created(
     assert uploader("model", "adopt", name, model).code == 7, "it is READY by now"
 
 
+def test_a_job_that_is_done_is_not_taken_for_one_of_a_model_that_somebody_made_again(
+    uploader: Command, service: Sandbox, model: Path, sql: Callable[[str], None]
+) -> None:
+    uploader("enqueue", model, "--model-id", "made-elsewhere")
+    sql("UPDATE jobs SET status = 'done', stage = 'ready', account = 'sandbox'")
+    again = ["enqueue", str(model), "--model-id", "made-elsewhere", "--online"]
+    gone = uploader(*again)
+    assert (gone.code, "job 1 is done, but " in gone.err) == (6, True)
+    assert "models/made-elsewhere is gone" in gone.err
+    waits(service)
+    for words in (again, ["model", "adopt", "made-elsewhere", str(model)]):
+        refused = uploader(*words)
+        assert refused.code in (2, 6)
+        assert "job 1 is done, but " in refused.err
+        assert "waits for its files again" in refused.err
+        assert "`uploader remove 1`" in refused.err
+    ways = uploader("model", "show", "made-elsewhere", "--json").json["next"]
+    assert ways[:2] == ["uploader remove 1", "uploader model adopt made-elsewhere PATH"]
+    uploader("remove", "1")
+    assert uploader("model", "adopt", "made-elsewhere", model).out == "2\n"
+    service.world.models["sandbox", "made-elsewhere"].state = "READY"
+    sql("UPDATE jobs SET status = 'done', stage = 'ready'")
+    assert uploader(*again).out == "2\n"
+
+
 def test_the_orphan_of_a_failed_job_is_that_jobs(
     uploader: Command, service: Sandbox, model: Path, sql: Callable[[str], None]
 ) -> None:

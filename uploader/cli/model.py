@@ -242,8 +242,16 @@ def _next(state: str, name: str, jobs: Sequence[Job]) -> list[str]:
     if going_on:
         return [f"uploader explain {going_on[0].id}"]
     model_id = name.rpartition("/")[2]
-    goes_on = f"uploader retry {jobs[-1].id}" if jobs else f"uploader model adopt {model_id} PATH"
-    return [*([goes_on] if state == "UPLOADING" else []), f"uploader model delete {name}"]
+    ways = [f"uploader model delete {name}"]
+    if state != "UPLOADING":
+        return ways
+    adopt = f"uploader model adopt {model_id} PATH"
+    if not jobs:
+        return [adopt, *ways]
+    last = jobs[-1]
+    if last.status is Status.DONE:
+        return [f"uploader remove {last.id}", adopt, *ways]
+    return [f"uploader retry {last.id}", *ways]
 
 
 def _is_meant(question: str) -> bool:

@@ -11,10 +11,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from uploader.core.errors import NotFound, RemoteError, UsageError
+from uploader.core.job import Status
 from uploader.core.reasons import Code
 from uploader.core.remote_model import RemoteModel, refuse_different, refuse_ready
 from uploader.core.verdict import Verdict
 from uploader.intake.inspect import Inspection
+from uploader.intake.online import done_in_vain
 from uploader.intake.plan import Looking, Plan, here, planned
 from uploader.intake.request import EnqueueRequest
 
@@ -48,7 +50,7 @@ def adopted(  # noqa: PLR0913 - whom it asks and tells, and where it may wait
     """The plan of a job that goes on with the model which the request names by account and id.
 
     Raises NotFound, JobRefused for a model that is READY or differs, UsageError for one of another
-    account than the key's, and what `planned` raises.
+    account than the key's and for one that a job has made READY before, and what `planned` raises.
     """
     account, model_id = request.account or "", request.model_id or ""
     _refuse_account_of_others(service, account)
@@ -59,6 +61,10 @@ def adopted(  # noqa: PLR0913 - whom it asks and tells, and where it may wait
     plan = planned(replace(request, account=None), settings, jobs, now, refused, looking=looking)
     plan = replace(plan, new=replace(plan.new, account=account))
     refuse_different(plan.new, model)
+    known = jobs and jobs.same_as(plan.new)
+    if jobs and known and (job := jobs.job(known)).status is Status.DONE:
+        message, hint = done_in_vain(job, "waits for its files again")
+        raise UsageError(message, hint=hint)
     return plan
 
 

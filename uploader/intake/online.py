@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from uploader.core.errors import RemoteError
-from uploader.core.job import UNKNOWN_ACCOUNT
+from uploader.core.job import UNKNOWN_ACCOUNT, Job, Status
 from uploader.core.reasons import Code
 from uploader.core.verdict import Verdict
 from uploader.model.finding import Finding, error, warning
@@ -22,21 +22,21 @@ def ask(
     model_id: str,
     base_model: str | None = None,
     *,
-    ours: bool = False,
+    known: Job | None = None,
 ) -> Iterator[Finding]:
     """The findings of at most three calls. An answer that does not come is a finding, too.
 
-    ``base_model`` is the resource name of an adapter's base, if it is known. With ``ours`` the
-    model may exist.
+    ``base_model`` is the resource name of an adapter's base, if it is known. The model of a
+    ``known`` job may exist, and that of one that is done has to.
     """
-    refused = [*_ask_about_id(service, account, model_id, ours=ours)]
+    refused = [*_ask_about_id(service, account, model_id, known)]
     yield from refused
     if base_model and all(finding.severity != "error" for finding in refused):
         yield from _ask_about_base(service, base_model)
 
 
 def _ask_about_id(
-    service: Fireworks, account: str, model_id: str, *, ours: bool
+    service: Fireworks, account: str, model_id: str, known: Job | None
 ) -> Iterator[Finding]:
     try:
         owner = service.account()
@@ -45,13 +45,25 @@ def _ask_about_id(
             hint = f"give `account` {owner} or FIREWORKS_ACCOUNT_ID={owner}, or a key of {account}"
             yield error("api_key", None, message, hint)
             return
-        if ours:
+        if known and known.status is not Status.DONE:
             return
         name = owner if account == UNKNOWN_ACCOUNT else account
-        yield from _taken(service.get(name, model_id).state, f"accounts/{name}/models/{model_id}")
+        state = service.get(name, model_id).state
+        if not known:
+            yield from _taken(state, f"accounts/{name}/models/{model_id}")
+        elif state == "UPLOADING":
+            yield error("model_id", None, *done_in_vain(known, "waits for its files again"))
     except RemoteError as problem:
-        if problem.verdict is not Verdict.ABSENT:  # an id that is free
+        if problem.verdict is not Verdict.ABSENT:
             yield _unanswered(problem)
+        elif known:
+            yield error("model_id", None, *done_in_vain(known, "is gone"))
+
+
+def done_in_vain(job: Job, what: str) -> tuple[str, str]:
+    """Message and hint for a job that is done, and whose model is not there as it made it."""
+    hint = f"`uploader remove {job.id}`, then the same again: its folder is sent again"
+    return f"job {job.id} is done, but {job.model} {what}", hint
 
 
 def _ask_about_base(service: Fireworks, base_model: str) -> Iterator[Finding]:

@@ -143,15 +143,15 @@ def ask(
     settings: Settings,
     service: Fireworks,
     *,
-    ours: bool = False,
+    known: Job | None = None,
 ) -> Inspection:
     """``seen`` with what the service says about it. Raises UsageError.
 
-    ``ours``: there is a job of that folder already, so that its model may exist.
+    ``known`` is the job that there is of that folder already, so that its model may exist.
     """
     account, model_id = _account(request, settings), _model_id(request, seen)
     base = base_model_of(seen.folder, _base_named(request)) if seen.kind is Kind.LORA else None
-    return _with(seen, online.ask(service, account, model_id, base, ours=ours), request)
+    return _with(seen, online.ask(service, account, model_id, base, known=known), request)
 
 
 def _with(seen: Inspection, found: Iterable[Finding], request: EnqueueRequest) -> Inspection:
@@ -195,29 +195,30 @@ def planned(  # noqa: PLR0913 - whom it asks and tells, and where it may wait
 ) -> Plan:
     """`inspect`, `ask` if there is a ``service``, then `plan`; ``looking`` carries out the first.
 
-    If no job can be made, ``refused`` first gets what was found. Whether the id is free is not
-    asked if ``jobs`` has the same job already: it may be that job's own model.
+    If no job can be made, ``refused`` first gets what was found. If ``jobs`` has the same job
+    already, its model may exist, and has to if that job is done.
 
     Raises UsageError, NotFound, PreflightRefused.
     """
     seen = looking(request.path, lambda: inspect(request, settings, jobs, now))
     try:
         if service is not None:
-            ours = _is_known(request, seen, settings, jobs)
-            seen = ask(request, seen, settings, service, ours=ours)
+            known = _known(request, seen, settings, jobs)
+            seen = ask(request, seen, settings, service, known=known)
         return plan(request, seen, settings)
     except UploaderError:
         refused(seen)
         raise
 
 
-def _is_known(
+def _known(
     request: EnqueueRequest, seen: Inspection, settings: Settings, jobs: Jobs | None
-) -> bool:
-    """Is it a job already? Raises UsageError if another job is in its way."""
+) -> Job | None:
+    """The job that it is already. Raises UsageError if another job is in its way."""
     if jobs is None or seen.errors:
-        return False
-    return jobs.same_as(plan(request, seen, settings).new) is not None
+        return None
+    known = jobs.same_as(plan(request, seen, settings).new)
+    return None if known is None else jobs.job(known)
 
 
 def _snapshots(settings: Settings) -> Snapshots:
