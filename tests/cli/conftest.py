@@ -16,6 +16,7 @@ from typing import Any
 
 import google_crc32c
 import pytest
+from typer.main import get_command
 
 from tests.model.build import BASE, folder
 from uploader.cli import app
@@ -157,3 +158,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> ScriptedClock:
     scripted = ScriptedClock()
     monkeypatch.setattr("uploader.wiring.clock", lambda: scripted)
     return scripted
+
+
+def found(words: tuple[str, ...]) -> Any:
+    """The command of these words, as Typer made it."""
+    command: Any = get_command(app.app)
+    for word in words:
+        command = command.commands[word]
+    return command

@@ -1,23 +1,19 @@
-"""What every command has in common: help, failures as JSON, --config anywhere, columns, colours."""
+"""What every command has in common: failures as JSON, --config anywhere, columns, colours."""
 
 from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from tests.cli.conftest import Answer, Command, ScriptedClock
+from tests.cli.conftest import Answer, Command, ScriptedClock, found
 from tests.cli.test_other_commands import commands
 from tests.model.build import BASE, LORA, folder
 from uploader import __version__
-from uploader.cli import app, terminal
+from uploader.cli import terminal
 
 Sql = Callable[[str], None]
 MODEL = "MODEL"
@@ -143,40 +139,6 @@ def test_every_command_with_a_result_is_in_the_table() -> None:
     assert takes_json - {"doctor"} == set(EVERY)
 
 
-def found(words: tuple[str, ...]) -> Any:
-    command: Any = get_command(app.app)
-    for word in words:
-        command = command.commands[word]
-    return command
-
-
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_help_has_an_example_and_explains_every_word_in_capitals(
-    words: tuple[str, ...], uploader: Command
-) -> None:
-    text = uploader(*words, "-h").out
-    assert re.search(rf"^  Example: uploader {' '.join(words)}", text, re.MULTILINE)
-    assert not re.search(r"<\w+>|<list|\[\[|\{\w", text)
-    for param in found(words).params:
-        assert param.help, param.name
-        if param.param_type_name == "option" and not param.is_flag and param.metavar:
-            word = param.metavar.partition("|")[0]
-            assert re.search(rf"\b{word}\b", param.help), param.name
-            assert word == "N" or len(word) > 1, param.name
-
-
-@pytest.mark.parametrize("words", [("help", "config", "show"), ("config", "show", "-h")])
-def test_help_is_a_command_too(words: tuple[str, ...], uploader: Command) -> None:
-    answer = uploader(*words)
-    assert answer.code == 0
-    assert answer.out.startswith("Usage: uploader config show [OPTIONS]")
-
-
-def test_help_for_what_is_not_a_command(uploader: Command) -> None:
-    assert uploader("help", "nonsense").code == 2
-    assert "Commands:" in uploader("help").out
-
-
 def test_other_names(uploader: Command, model: Path) -> None:
     uploader("enqueue", model)
     assert uploader("ls").out == uploader("list").out == uploader("status").out
@@ -199,9 +161,6 @@ def test_of_two_configurations_the_last_counts(uploader: Command, home: Path) ->
     (home / "b.toml").touch()
     given = uploader("--config", "a.toml", "config", "path", "--config", "b.toml")
     assert given.out == f"{home / 'b.toml'}\n"
-
-
-# -- several jobs and folders ------------------------------------------------------------------
 
 
 def test_a_bad_folder_does_not_stop_the_rest(uploader: Command, home: Path) -> None:
@@ -330,9 +289,6 @@ def test_status_and_show_take_several_jobs_and_status_a_state(uploader: Command)
     assert [len(job["files"]) for job in shown] == [len(BASE)] * 2
 
 
-# -- columns and colours -----------------------------------------------------------------------
-
-
 def rows(answer: Answer) -> list[dict[str, str]]:
     """What is piped, by the names in its first line."""
     first, *lines = answer.out.splitlines()
@@ -384,46 +340,3 @@ def test_a_terminal_is_coloured_unless_it_is_not_wanted(
 def test_what_a_file_is_called_cannot_colour_anything(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.out_table(("ID", "MODEL"), [("1", "\x1b[31mx")], 80)
     assert "\x1b" not in capsys.readouterr().out
-
-
-# -- manual pages ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("words", commands(), ids=" ".join)
-def test_a_manual_page_says_what_the_help_says(words: tuple[str, ...], uploader: Command) -> None:
-    answer = uploader("man", *words)
-    assert answer.code == 0
-    title = "-".join(("uploader", *words)).upper().replace("-", "\\-")
-    assert answer.out.startswith(f'.TH "{title}" 1 ')
-    for param in found(words).params:
-        for name in param.opts if param.param_type_name == "option" else ():
-            assert name.replace("-", "\\-") in answer.out
-    assert ".SH EXAMPLE\nuploader" in answer.out
-
-
-def test_a_manual_page_is_not_written_through_a_link(uploader: Command, home: Path) -> None:
-    (home / "man1").mkdir()
-    (home / "own").write_text("kept")
-    page = home / "man1" / "uploader.1"
-    page.symlink_to(home / "own")
-    assert uploader("man", "--write", home / "man1").code == 0
-    assert (home / "own").read_text() == "kept"
-    assert page.read_text().startswith(".TH")
-    assert not page.is_symlink()
-
-
-def test_all_manual_pages_are_written_and_groff_has_nothing_to_say(
-    uploader: Command, home: Path
-) -> None:
-    answer = uploader("man", "--write", home / "man1")
-    paths = answer.out.splitlines()
-    assert {Path(path).name for path in paths} == {
-        "-".join(("uploader", *words)) + ".1" for words in commands()
-    }
-    if groff := shutil.which("groff"):
-        words = [groff, "-man", "-Tascii", "-ww", "-P-c", *paths]
-        shown = subprocess.run(words, capture_output=True, text=True, check=True)
-        assert shown.stderr == ""
-        assert "uploader enqueue [OPTIONS] PATH..." in re.sub(".\b", "", shown.stdout)
-    assert uploader("man", "nonsense").code == 2
-    assert uploader("man", "--write", home / "man1" / "uploader.1").code == 2

@@ -1,4 +1,4 @@
-"""Safetensors files of zeros, of any types and shapes."""
+"""Safetensors files of any header, and of zeros, of any types and shapes."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ def encode(tensors: Tensors) -> bytes:
     for name, (dtype, shape) in tensors.items():
         start, stop = stop, stop + span(dtype, shape)
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
-    raw = json.dumps(header).encode()
-    return len(raw).to_bytes(8, "little") + raw + bytes(stop)
+    return framed(header, bytes(stop))
 
 
 def span(dtype: str, shape: Shape) -> int:
@@ -32,3 +31,21 @@ def span(dtype: str, shape: Shape) -> int:
 def alike(shapes: Mapping[str, Shape], dtype: str = "BF16") -> bytes:
     """A file of tensors of one type."""
     return encode({name: (dtype, shape) for name, shape in shapes.items()})
+
+
+def framed(header: Any, body: bytes = b"") -> bytes:
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return len(raw).to_bytes(8, "little") + raw + body
+
+
+def tensor(shape: list[Any], start: int, stop: int, dtype: str = "U8") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, stop]}
+
+
+def dense(count: int, shape: str = "1") -> bytes:
+    """A file of that many tensors of a byte each, with names as short as there can be."""
+    entries = (
+        f'"{n:x}":{{"dtype":"U8","shape":[{shape}],"data_offsets":[{n},{n + 1}]}}'
+        for n in range(count)
+    )
+    return framed(f"{{{','.join(entries)}}}".encode(), bytes(count))
