@@ -2,7 +2,8 @@
 
 Time is simulated: threads run one at a time and change hands at an exchange, a block, a
 transaction or a wait, in an order that a seed decides, so a test's outcome does not depend on the
-machine. If real threads are the subject, `FastLab` runs them on a clock a hundred times as fast.
+machine. If real threads are the subject, `tests.engine.fast` runs them on a clock a hundred times
+as fast.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,7 +51,7 @@ from uploader.model.links import NOTHING
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
 from uploader.remote.storage import Storage
-from uploader.runtime import Clock, StopToken, SystemClock
+from uploader.runtime import Clock, StopToken
 from uploader.sandbox.adapter import InProcessAdapter
 from uploader.sandbox.world import World
 from uploader.store.claims import Claims
@@ -60,7 +60,7 @@ from uploader.store.database.migrate import ensure, upgrade
 from uploader.store.database.workers import WorkerLock
 from uploader.store.jobs import Jobs
 from uploader.store.marks import Marks
-from uploader.threads import Spawn, spawn
+from uploader.threads import Spawn
 
 GRANULE = 256 * 1024
 #: For what real threads do; generous, since only a failing test waits for it.
@@ -78,24 +78,6 @@ LIMITS = Limits(
     lease_s=60.0,
     backoff=Backoff(1.0, 60.0),
 )
-
-
-class FastClock(SystemClock):
-    """Real time, ``factor`` times as fast, that can also be moved by hand."""
-
-    def __init__(self, factor: float = 100.0) -> None:
-        self.factor = factor
-        self.began = super().boot_s()
-        self.moved_s = 0.0
-
-    def boot_s(self) -> float:
-        return (super().boot_s() - self.began) * self.factor + self.moved_s
-
-    def now(self) -> datetime:
-        return EPOCH + timedelta(seconds=self.boot_s())
-
-    def wait(self, event: threading.Event, timeout_s: float) -> bool:
-        return super().wait(event, timeout_s / self.factor)
 
 
 class Lab:
@@ -371,33 +353,6 @@ class Lab:
         assert report["early_validations"] == report["leaked_keys"] == 0
         assert report["bytes_below_confirmed"] == 0
         assert report["models"][job.model] == "READY"
-
-
-class FastLab(Lab):
-    """The same with real threads, on a clock that is fast."""
-
-    def __init__(
-        self, folder: Path, clock: FastClock | None = None, database_url: str | None = None
-    ) -> None:
-        super().__init__(folder, clock or FastClock(), database_url)
-        self.spawn = spawn
-
-    def _at_boundary(self, name: str) -> None:
-        self.boundary(name)
-
-    def _simulate(self, body: Callable[[], object]) -> bool:
-        body()
-        return True
-
-    def _spawn(self, name: str, run: Callable[[], None]) -> None:
-        spawn(name, run)
-
-    def until(self, reached: Callable[[], bool]) -> None:
-        give_up, pause = threading.Event(), SystemClock()
-        began_s = pause.boot_s()
-        while not reached():
-            assert pause.boot_s() - began_s < DEADLINE_S, self.dump()
-            pause.wait(give_up, 0.005)
 
 
 @functools.cache

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.conftest import GRANULE, FastLab, Lab
+from tests.engine.conftest import GRANULE, Lab
+from tests.engine.fast import FastLab
 from uploader.core.errors import UsageError
 from uploader.core.job import Lease, Stage, Status
 from uploader.core.lifecycle import Verb

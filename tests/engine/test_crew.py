@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import DEADLINE_S, FastLab
+from tests.engine.conftest import DEADLINE_S
+from tests.engine.fast import FastLab
 from tests.simulation.sim import Sim
 from uploader.core.job import FileState
 from uploader.core.redact import SessionUri

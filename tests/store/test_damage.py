@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
-from tests.engine.conftest import FastLab
+from tests.engine.fast import FastLab
 from tests.sqlite import sqlite_url
 from uploader.core.errors import LeaseLost, NotFound, StoreError, UsageError, VerbRefused
 from uploader.core.job import PrefixCrc, Stage

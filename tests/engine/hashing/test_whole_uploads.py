@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.engine.conftest import GRANULE, FastLab, Lab
+from tests.engine.conftest import GRANULE, Lab
+from tests.engine.fast import FastLab
 from tests.engine.hashing.conftest import SIZE
 from tests.simulation.lab import SimLab
 from uploader.engine.hashing import Digests
