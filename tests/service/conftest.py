@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -110,3 +111,21 @@ def site(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         yield made
         made.stop()
     assert [one.name for one in threading.enumerate() if one.name == "api"] == []
+
+
+def opened(site: Site) -> socket.socket:
+    host, _, port = site.address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+def is_closed(one: socket.socket, within_s: float = 20.0) -> bool:
+    """Whatever was answered before."""
+    one.settimeout(within_s)
+    try:
+        while one.recv(4096):
+            pass
+    except TimeoutError:
+        return False
+    except ConnectionResetError:
+        pass
+    return True

@@ -12,8 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tests.service.conftest import Site
-from tests.service.test_strangers import is_closed, opened
+from tests.service.conftest import Site, is_closed, opened
 from uploader.service import logs
 
 _METHODS = (b"GET", b"POST", b"HEAD", b"PUT", b"OPTIONS", b"CONNECT", b"TRACE", b"FOO", b"PRI")
