@@ -317,6 +317,8 @@ class StopToken:
         self.event = threading.Event()
         #: What threads with this token, or one that is `fresh`, wait for in vain.
         self.disk = DiskCalls(boot_s)
+        #: The same of the disk of the API key: what needs no key goes on.
+        self.key_disk = DiskCalls(boot_s)
         self._lapsed = lapsed
         self._sockets: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -324,7 +326,7 @@ class StopToken:
     def fresh(self) -> StopToken:
         """Another token under the same lease, which nobody has stopped."""
         token = StopToken(self._lapsed)
-        token.disk = self.disk
+        token.disk, token.key_disk = self.disk, self.key_disk
         return token
 
     @property

@@ -23,9 +23,9 @@ from uploader.core.errors import (
     SourceUnsettled,
     UploaderError,
 )
-from uploader.core.exits import Exit, exit_of
+from uploader.core.exits import DAMAGED, Exit, exit_of
 from uploader.core.job import Reason, Status
-from uploader.core.reasons import DAMAGED, Code
+from uploader.core.reasons import Code
 from uploader.core.resumable import ProtocolError
 from uploader.core.retry import Backoff, Block, Fail, RetryAt, decide
 from uploader.core.store_reasons import StoreCode

@@ -48,6 +48,7 @@ from uploader.engine.tuning import AutoFiles
 from uploader.engine.worker import Worker
 from uploader.model.fingerprint import fingerprint_of, same
 from uploader.model.links import NOTHING
+from uploader.remote.credentials import ApiKeySource
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
 from uploader.remote.storage import Storage
@@ -106,6 +107,8 @@ class Lab:
         self.events: list[str] = []
         self.key = self.world.config.api_key
         self.key_is_there = True
+        #: Where workers read the key, if it is not `key` that they have.
+        self.key_source: ApiKeySource | None = None
         self.account: str | None = None
         #: The jobs that its workers are for; None: all.
         self.only: frozenset[int] | None = None
@@ -214,10 +217,10 @@ class Lab:
         def adapter() -> InProcessAdapter:
             return InProcessAdapter(self.world, self._at_boundary)
 
-        def control(_: StopToken) -> Fireworks:
-            return Fireworks(
-                self.world.base_url, lambda: ApiKey(self.key), self.clock, gate, adapter()
-            )
+        def control(stop: StopToken) -> Fireworks:
+            source = self.key_source
+            key = (lambda: ApiKey(self.key)) if source is None else source.reader(stop)
+            return Fireworks(self.world.base_url, key, self.clock, gate, adapter())
 
         slots = Slots(self.clock, START)
         throttle = Throttle(self.clock, slots)
@@ -238,6 +241,7 @@ class Lab:
             alive=lock.alive,
             changed=changed,
             key_fingerprint=lambda: self.key if self.key_is_there else None,
+            key_file=self.key_source.path if self.key_source else None,
             control=control,
             storage=lambda _: Storage(self.clock, adapter(), plain=True),
             marks=self.marks,

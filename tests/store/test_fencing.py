@@ -12,6 +12,7 @@ from tests.store.conftest import BASE_URL, NOW, Hands, mark_stored, open_session
 from uploader.core.errors import LeaseLost
 from uploader.core.events import EventKind
 from uploader.core.job import Event, PrefixCrc, Reason, Stage, Status
+from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import read_url
 from uploader.store.claims import Claims
@@ -38,7 +39,7 @@ TRANSITIONS: dict[str, Write] = {
     "retry_at": lambda held: held.retry_at(LATER, REASON),
     "wait_until": lambda held: held.wait_until(LATER),
     "poll_again": lambda held: held.poll_again(LATER, 1.0, "m"),
-    "wait_for_disk": lambda held: held.wait_for_disk(waiting=True),
+    "wait_for_disk": lambda held: held.wait_for_disk(Reason(Code.SOURCE_SILENT, "", "")),
     "block": lambda held: held.block(REASON),
     "fail": lambda held: held.fail(REASON),
     "fall_back_to_put": lambda held: held.fall_back_to_put(),

@@ -10,7 +10,13 @@ from enum import IntEnum
 from typing import Self
 
 from uploader.core.job import Reason, Status
-from uploader.core.reasons import DAMAGED
+from uploader.core.reasons import Code
+
+#: A source or a stored object is not what was promised: these have an exit code of their own.
+DAMAGED = frozenset({
+    Code.SOURCE_CHANGED, Code.SOURCE_MISSING, Code.SOURCE_GONE, Code.SOURCE_DAMAGED,
+    Code.CORRUPTED,
+})  # fmt: skip
 
 
 class Exit(IntEnum):

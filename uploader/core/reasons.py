@@ -157,6 +157,12 @@ class Code(Coded):
         "The job waits for the disk of its folder, which does not answer.",
         "see whether the disk or the file server is there; the job goes on once it answers",
     )
+    KEY_SILENT = (
+        "key_silent",
+        Status.ACTIVE,
+        "The job waits for the API key: the disk of its file does not answer.",
+        "see whether the disk or the file server is there; the job goes on once it answers",
+    )
     WORKERS_DIED = (
         "workers_died",
         Status.ACTIVE,
@@ -362,7 +368,6 @@ class Code(Coded):
         "The jobs did not end in the time given.",
         "the jobs go on: wait again, or see `uploader status`",
     )
-
     HOOK_REFUSED = (
         "hook_refused",
         None,
@@ -390,8 +395,5 @@ class Code(Coded):
     STOPPED = "stopped", None, "A job was asked to stop.", "nothing: it stops"
 
 
-#: A source or a stored object is not what was promised: these have an exit code of their own.
-DAMAGED = frozenset({
-    Code.SOURCE_CHANGED, Code.SOURCE_MISSING, Code.SOURCE_GONE, Code.SOURCE_DAMAGED,
-    Code.CORRUPTED,
-})  # fmt: skip
+#: A job waits for a disk for as long as that does not answer.
+SILENT = frozenset({Code.SOURCE_SILENT, Code.KEY_SILENT})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from uploader.core.events import EventKind
@@ -66,6 +67,8 @@ class WorkerContext:
     alive: Callable[[str], bool]
     changed: Callable[[], bool]
     key_fingerprint: Callable[[], str | None]
+    #: The file in which the API key is, if it is in one.
+    key_file: Path | None
     control: Callable[[StopToken], Fireworks]
     storage: Callable[[StopToken], Storage]
     #: What is known of transfers that were killed, beyond their rows.

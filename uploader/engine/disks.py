@@ -9,6 +9,9 @@ its lease up once its connections are cut: cleaning up after it needs no disk.
 A disk that answers, but slowly, is not waited for in vain: its job goes on as before, and slots
 change hands by themselves (`core/turns.py`). But it gives its place up, too: otherwise as many such
 folders as there are places would keep every other job from being begun, for days.
+
+The disk of the API key may fall silent, too. What needs no key goes on then: files whose upload
+sessions are open.
 """
 
 from __future__ import annotations
@@ -34,12 +37,17 @@ def slow(stop: StopToken) -> bool:
     return stop.disk.slow_s >= PATIENCE_S
 
 
+def keyless(stop: StopToken) -> bool:
+    """Whether a thread with that token has waited for the disk of the API key for too long."""
+    return stop.key_disk.longest_s >= PATIENCE_S
+
+
 class Placed(Protocol):
     """A job that a worker works on."""
 
     @property
     def slowed(self) -> bool:
-        """Whether its disk is slow, or silent."""
+        """Whether its disk is slow, or silent, or that of the API key is."""
 
 
 def places(runs: Collection[Placed]) -> int:

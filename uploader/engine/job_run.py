@@ -13,8 +13,8 @@ from uploader.core.errors import (
     StoreError,
     UploaderError,
 )
-from uploader.core.job import UNKNOWN_ACCOUNT, Job, Reason, Stage, Status
-from uploader.core.reasons import Code
+from uploader.core.job import UNKNOWN_ACCOUNT, Reason, Stage, Status
+from uploader.core.reasons import SILENT, Code
 from uploader.core.remote_model import refuse_different
 from uploader.core.retry import Block, Decision, Fail, RetryAt, is_final
 from uploader.core.verdict import Verdict
@@ -23,7 +23,7 @@ from uploader.engine.accounts import (
     refuse_worker_of_another,
 )
 from uploader.engine.context import WorkerContext
-from uploader.engine.disks import PATIENCE_S, silent, slow
+from uploader.engine.disks import PATIENCE_S, keyless, silent, slow
 from uploader.engine.endings import ModelUsedUp, forget_model, is_there, model_gone
 from uploader.engine.leftovers import Ending
 from uploader.engine.upload import Upload
@@ -57,7 +57,8 @@ class JobRun:
         self._stop = StopToken(self.lapsed, context.clock.boot_s)
         self._upload: Upload | None = None
         #: When its row said last that it waits for a disk, in seconds since boot, if it does.
-        self._told_s = context.clock.boot_s() if _waited_for_disk(held.job) else None
+        self._told_s = context.clock.boot_s() if _waits_for_disk(held.job.reason) else None
+        self._waits_for_key = _waits_for_key(held.job.reason)
 
     def drive(self) -> None:
         """Take the job as far as it gets now; never raises. What stopped it is in the job's row."""
@@ -95,12 +96,23 @@ class JobRun:
     @property
     def held_up(self) -> bool:
         """Whether it waits for a disk that does not answer."""
-        return any(map(silent, self._tokens))
+        return self._silent() is not None
 
     @property
     def slowed(self) -> bool:
-        """Whether its disk is slow, or silent."""
-        return any(map(slow, self._tokens))
+        """Whether its disk is slow, or silent, or that of the API key is."""
+        return self.held_up or any(map(slow, self._tokens))
+
+    def _silent(self) -> Reason | None:
+        """Which disk does not answer it; None if there is none."""
+        tokens, code = self._tokens, Code.SOURCE_SILENT
+        if any(map(silent, tokens)):
+            return Reason(code, code.meaning, code.hint)
+        if any(map(keyless, tokens)):
+            code, file = Code.KEY_SILENT, self._context.key_file
+            message = f"The job waits for the API key: the disk of {file} does not answer."
+            return Reason(code, message, code.hint)
+        return None
 
     @property
     def _tokens(self) -> tuple[StopToken, ...]:
@@ -113,20 +125,24 @@ class JobRun:
         For the worker's thread: the job's own may be the one that waits. While others of its files
         go on, what they confirm takes the reason away; so it is said again.
         """
-        held_up, told_s = self.held_up, self._told_s
-        if told_s is None and not held_up:
+        reason, told_s = self._silent(), self._told_s
+        if told_s is None and reason is None:
             return False
         if told_s is not None and boot_s - told_s < PATIENCE_S:
             return False
         try:
-            self.held.wait_for_disk(waiting=held_up)
+            self.held.wait_for_disk(reason)
         except (LeaseLost, StoreError) as error:
             if isinstance(error, StoreError) and not error.is_about_rows:
                 raise
-        self._told_s = boot_s if held_up else None
-        if changed := held_up != (told_s is not None):
-            word = "does not answer: the job waits for it" if held_up else "answers again"
-            _log.warning("job %d: the disk of %s %s", self._job.id, self._job.path, word)
+        if reason is None:
+            self._told_s = None
+        else:
+            self._told_s, self._waits_for_key = boot_s, _waits_for_key(reason)
+        if changed := (reason is None) != (told_s is None):
+            disk = self._context.key_file if self._waits_for_key else self._job.path
+            word = "answers again" if reason is None else "does not answer: the job waits for it"
+            _log.warning("job %d: the disk of %s %s", self._job.id, disk, word)
         return changed
 
     # -- stages ----------------------------------------------------------------------------
@@ -320,5 +336,9 @@ def _because(code: Code, decision: Decision) -> str:
     return f"{code.meaning.removesuffix('.')}: {decision.reason.message}"
 
 
-def _waited_for_disk(job: Job) -> bool:
-    return job.reason is not None and job.reason.code == Code.SOURCE_SILENT
+def _waits_for_disk(reason: Reason | None) -> bool:
+    return reason is not None and reason.code in SILENT
+
+
+def _waits_for_key(reason: Reason | None) -> bool:
+    return reason is not None and reason.code == Code.KEY_SILENT

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 import subprocess
+from collections.abc import Callable
 from configparser import Error as ConfigParserError
 from configparser import RawConfigParser
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from uploader.core.errors import RemoteError, UploaderError
 from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey, remember
 from uploader.core.verdict import Call, Verdict
-from uploader.runtime import SystemClock
+from uploader.runtime import StopToken, SystemClock
 
 _COMMAND_S = 30.0
 _CLOCK = SystemClock()
@@ -53,6 +54,13 @@ class ApiKeySource:
             return "the key command"
         return str(self._ini() or "")
 
+    @property
+    def path(self) -> Path | None:
+        """The file whose disk `read` waits for; None if it waits for none."""
+        if self.env_key or (self.file is None and self.command):
+            return None
+        return self.file or self.auth_ini
+
     def _ini(self) -> Path | None:
         return self.auth_ini if self.auth_ini and self.auth_ini.is_file() else None
 
@@ -69,6 +77,17 @@ class ApiKeySource:
         if not found:
             raise _no_key("no Fireworks API key was found")
         return _key(found, self.origin)
+
+    def reader(self, stop: StopToken) -> Callable[[], ApiKey]:
+        """`read`, for threads with that token: it shows if they wait for a disk in vain."""
+        if self.path is None:  # a command may take long, but no longer than its time
+            return self.read
+
+        def read() -> ApiKey:
+            with stop.key_disk:
+                return self.read()
+
+        return read
 
     def fingerprint(self) -> str | None:
         """SHA-256 of the key in hex, to notice a change; None if there is no key."""

@@ -19,7 +19,7 @@ from uploader.core.events import EventKind
 from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
 from uploader.core.keeping import few_lines
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
-from uploader.core.reasons import Code
+from uploader.core.reasons import SILENT, Code
 from uploader.store.blank import NEW_RUN, NO_LEASE, NO_SESSION
 from uploader.store.conditions import others_for_its_model
 from uploader.store.fence import Fence
@@ -253,17 +253,15 @@ class Held:
         with self._fence.writing(Status.ACTIVE, Status.CANCELLED, not_before=at, **why):
             pass
 
-    def wait_for_disk(self, *, waiting: bool) -> None:
-        """An active job that is worked on waits for a disk to answer, or does not any longer.
+    def wait_for_disk(self, reason: Reason | None) -> None:
+        """An active job that is worked on waits for a disk to answer; None: not any longer.
 
         Another reason is not taken away.
         """
-        code = Code.SOURCE_SILENT
-        reason = Reason(code, code.meaning, code.hint) if waiting else None
         with self._fence.writing(Status.ACTIVE) as transaction:
             this = jobs.c.id == self.lease.job_id
-            if not waiting:
-                this &= jobs.c.reason_code == code
+            if reason is None:
+                this &= jobs.c.reason_code.in_(SILENT)
             transaction.run(update(jobs).where(this).values(**reason_columns(reason)))
 
     def poll_again(self, at: datetime, polling_s: float, message: str) -> None:

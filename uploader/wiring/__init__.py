@@ -233,6 +233,7 @@ def _context(
         tidy=sweeper(settings, engine, time),
         prune=_pruning(by_now, engine),
         key_fingerprint=key.fingerprint,
+        key_file=key.path,
         control=control,
         storage=storage,
         marks=_marks(settings),
@@ -345,7 +346,7 @@ def _fireworks(settings: Settings, key: ApiKeySource, gate: Gate, stop: StopToke
     from uploader.remote.sockets import SocketAdapter
 
     adapter = SocketAdapter(stop, tls_of(settings), max_answer_bytes=MAX_CONTROL_BYTES)
-    return Fireworks(settings.fireworks.base_url, key.read, clock(), gate, adapter)
+    return Fireworks(settings.fireworks.base_url, key.reader(stop), clock(), gate, adapter)
 
 
 def _pruning(by_now: Callable[[], Settings], engine: Engine) -> Callable[[], bool]:
