@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ import pytest
 
 from uploader import deadlines
 from uploader.core.errors import NoThread
-from uploader.deadlines import Deadline
+from uploader.deadlines import Deadline, LastResort
 
 _PATIENCE_S = 60.0
 Pair = tuple[socket.socket, socket.socket]
@@ -136,7 +137,7 @@ def leave(number, _):
     raise SystemExit(7)
 
 signal.signal(signal.SIGTERM, leave)
-end_at(signal.SIGTERM)
+end_at(signal.SIGTERM, end=lambda _: None)
 signal.signal(signal.SIGUSR1, lambda *_: None)
 ours, theirs = socket.socketpair()
 with Deadline(ours, 600):
@@ -159,3 +160,72 @@ def test_only_a_signal_that_ends_the_command_cuts(number: signal.Signals) -> Non
             process.terminate()
         assert process.wait(_PATIENCE_S) == 7
         assert process.stdout.read() == "left\n"
+
+
+#: A call to a disk that does not answer lets no signal through, as if the main thread blocked it.
+_HANGING = """
+import os, signal, sys
+from pathlib import Path
+from uploader import deadlines
+from uploader.cli.leaving import obey_signals
+from uploader.deadlines import LastResort
+
+deadlines.PATIENCE_S = float(sys.argv[1])
+obey_signals()
+with LastResort():
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    os.write(1, b"hangs\\n")
+    os.read(0, 1)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+print("goes on", flush=True)
+"""
+
+
+@contextlib.contextmanager
+def hanging(patience_s: float) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", _HANGING, str(patience_s)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"hangs\n"
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a signal is seen that waits")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_main_thread_that_hangs_does_not_outlive_a_signal_for_long(
+    number: signal.Signals,
+) -> None:
+    with hanging(1.0) as process:
+        process.send_signal(number)
+        assert process.wait(_PATIENCE_S) == 128 + number
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a signal is seen that waits")
+def test_a_second_signal_ends_it_at_once() -> None:
+    with hanging(10 * _PATIENCE_S) as process:
+        ends_s = time.monotonic() + _PATIENCE_S
+        while process.poll() is None:
+            assert time.monotonic() < ends_s
+            process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+        assert process.returncode == 143
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a signal is seen that waits")
+def test_a_main_thread_that_goes_on_has_its_signal_and_leaves_by_itself() -> None:
+    with hanging(10 * _PATIENCE_S) as process:
+        process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(4 * deadlines._TICK_S)
+        out, _ = process.communicate(b"x", _PATIENCE_S)
+        assert (process.returncode, out) == (143, b"")
+
+
+def test_in_a_program_that_is_not_ours_no_thread_watches() -> None:
+    with LastResort():
+        assert not deadlines._WATCHER._deadlines

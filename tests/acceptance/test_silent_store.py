@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.conftest import MIB, World, until
 from tests.postgresql import Cluster
 from tests.soak.proxy import Proxy, before
-from uploader.cli.leaving import PATIENCE_S
+from uploader.deadlines import PATIENCE_S
 from uploader.service.http.door import addresses_of
 from uploader.service.http.tokens import api_token
 

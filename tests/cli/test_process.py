@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -9,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -250,3 +252,57 @@ def test_leaving_a_live_view_gives_the_cursor_back(uploader: Command, model: Pat
         assert printed.count(b"\x1b[?25l") == printed.count(b"\x1b[?25h") == 1
         assert printed.rindex(b"\x1b[?25h") > printed.rindex(b"\x1b[?25l")
         assert b"Traceback" not in printed
+
+
+#: `uploader`, for which the disk of a file does not answer: no signal gets through to its call.
+_HANGS = """
+import os, signal, sys
+from uploader import files
+from uploader.cli.app import main
+
+silent, read = sys.argv.pop(1), files.read
+
+def hangs(path, *bounds, **kinds):
+    if str(path) == silent:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        os.write(1, b"hangs\\n")
+        os.read(0, 1)
+    return read(path, *bounds, **kinds)
+
+files.read = hangs
+main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a signal is seen that waits")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("UPLOADER_CONFIG", ["status"]),
+        ("UPLOADER_CONFIG", ["run"]),
+        ("UPLOADER_FIREWORKS__API_KEY_FILE", ["model", "list"]),
+        ("UPLOADER_FIREWORKS__API_KEY_FILE", ["run"]),
+    ],
+)
+def test_a_command_ends_though_the_disk_of_its_configuration_or_key_is_silent(
+    tmp_path: Path, name: str, words: list[str]
+) -> None:
+    silent = tmp_path / "silent"
+    silent.touch(0o600)
+    environment = {**os.environ, name: str(silent)}
+    environment.pop("FIREWORKS_API_KEY", None)
+    command = [sys.executable, "-c", _HANGS, str(silent), *words]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"hangs\n"
+            ends_s = time.monotonic() + DEADLINE_S
+            while process.poll() is None:
+                assert time.monotonic() < ends_s
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.1)
+        finally:
+            process.kill()
+    assert process.returncode == 143

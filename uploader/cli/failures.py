@@ -9,13 +9,13 @@ from typing import Any
 import typer
 
 from uploader.cli.flags import spelled
-from uploader.cli.leaving import PATIENCE_S
 from uploader.cli.terminal import PipeClosed, out_json, print_error
 from uploader.core.errors import PreflightRefused, UploaderError, UsageError, WaitTimedOut
 from uploader.core.exits import Exit
 from uploader.core.job import Job, Reason, Status
 from uploader.core.reasons import Code
 from uploader.core.redact import redact
+from uploader.deadlines import PATIENCE_S
 from uploader.store.database.answers import answering_within
 
 

@@ -1,4 +1,4 @@
-"""A signal ends every command, also one that waits for a job table that does not answer.
+"""A signal ends every command, also one that waits for what does not answer.
 
 A database driver that is interrupted goes on waiting for its server, and so does every `finally`
 that has something to ask it.
@@ -15,10 +15,8 @@ from types import FrameType
 from typing import NoReturn
 
 from uploader.core.exits import Exit
-from uploader.deadlines import end_at
+from uploader.deadlines import PATIENCE_S, end_at
 
-#: Seconds that the job table has for its answer after a signal.
-PATIENCE_S = 10
 _AGAIN_S = 1
 _SHOW_CURSOR = b"\x1b[?25h"
 _STORE = "uploader.store.database.dialect"
@@ -28,15 +26,15 @@ _received: list[int] = []
 def obey_signals() -> None:
     """Leave through every `finally` at SIGTERM and SIGINT, so that a hidden cursor comes back.
 
-    If the job table does not answer, the process ends without them, ten seconds after a signal or
-    at a second one.
+    If the job table does not answer, or the disk of the configuration or of the API key, the
+    process ends without them, ten seconds after a signal or at a second one.
 
     SIGCHLD is no longer ignored, as whoever started us may have had it: otherwise every program
     that we start would seem to end well, be it a hook or the key command.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _leave)
-    end_at(signal.SIGINT, signal.SIGTERM)
+    end_at(signal.SIGINT, signal.SIGTERM, end=_end)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by `nohup`
         signal.signal(signal.SIGINT, _leave)
 
@@ -70,10 +68,15 @@ def _leave_if_stuck(number: int) -> None:
     """Does not return if a thread waits for the job table."""
     store = sys.modules.get(_STORE)  # slow to import
     if store is not None and store.is_asked():
-        for stream in (1, 2):
-            with contextlib.suppress(OSError):
-                os.write(stream, _SHOW_CURSOR if os.isatty(stream) else b"")
-        os._exit(128 + number)
+        _end(number)
+
+
+def _end(number: int) -> NoReturn:
+    """End the process as the signal of that number does."""
+    for stream in (1, 2):
+        with contextlib.suppress(OSError):
+            os.write(stream, _SHOW_CURSOR if os.isatty(stream) else b"")
+    os._exit(128 + number)
 
 
 def leave(code: int) -> NoReturn:

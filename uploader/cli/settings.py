@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from uploader.cli.terminal import print_note
+from uploader.deadlines import LastResort
 from uploader.runtime import importing
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ def settings_of(context: typer.Context) -> Settings:
     with importing("pydantic"):
         from uploader.settings.load import load
 
-    settings = load(context.obj)
+    with LastResort():
+        settings = load(context.obj)
     for sentence in settings.warnings:
         print_note(f"warning: {sentence}")
     return settings

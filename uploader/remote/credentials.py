@@ -20,6 +20,7 @@ from uploader.core.errors import RemoteError, UploaderError
 from uploader.core.reasons import Code
 from uploader.core.redact import ApiKey, remember
 from uploader.core.verdict import Call, Verdict
+from uploader.deadlines import LastResort
 from uploader.runtime import StopToken, SystemClock
 
 _COMMAND_S = 30.0
@@ -66,6 +67,10 @@ class ApiKeySource:
 
     def read(self) -> ApiKey:
         """The current key. Raises RemoteError (BLOCKED, `no_key`); may take 30 s."""
+        with LastResort():
+            return self._read()
+
+    def _read(self) -> ApiKey:
         if self.env_key:
             return _key(self.env_key, self.origin)
         if self.file is not None:
