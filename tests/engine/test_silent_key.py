@@ -116,6 +116,21 @@ def test_a_cancelled_job_leaves_its_lease_and_its_place(lab: Lab, silence: Silen
     assert lab.clock.boot_s() - cancelled_s[0] < GRACE_S + DRAIN_S + PATIENCE_S
 
 
+@pytest.mark.long
+def test_models_that_cannot_be_deleted_yet_keep_no_other_job_from_being_cleaned_up_after(
+    lab: Lab, silence: Silence
+) -> None:
+    lab.max_jobs, lab.bytes_per_s = 10, GRANULE
+    ids = [lab.enqueue(lab.model(f"m{n}", a_bin=40 * GRANULE)) for n in range(6)]
+    lab.run_until(lambda: all(lab.file("a.bin", job_id).session for job_id in ids))
+    for job_id in ids:
+        deleting = job_id != ids[-1]
+        lab.jobs.apply(job_id, Verb.CANCEL, lab.clock.now(), delete_remote=deleting)
+    silence.on, began_s = True, lab.clock.boot_s()
+    lab.run_until(lambda: "closed" in lab.kinds(ids[-1]))
+    assert lab.clock.boot_s() - began_s < LONG_S
+
+
 def test_every_client_of_a_worker_shows_that_it_waits_for_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -210,7 +210,7 @@ class Worker:
     def _claim(self) -> None:
         context, lease_s = self._context, self._context.limits.lease_s
         # First what was given up: a later job of that model waits until its clean-up has ended.
-        while sum(run.closing for run in tuple(self._runs.values())) < _MOST_CLOSING:
+        while places([run for run in tuple(self._runs.values()) if run.closing]) < _MOST_CLOSING:
             ends_s = self._lease_ends_s()
             given_up = context.claims.claim_cancelled(context.owner, context.base_url, lease_s)
             if given_up is None:
