@@ -117,6 +117,7 @@ def test_a_command_ends_ten_seconds_after_a_signal_though_its_job_table_is_silen
         falls_silent(world, table)
         process.send_signal(number)
         assert process.wait(PATIENCE_S + _BUSY_S) == 128 + number
+    assert "cancellation" not in (world.folder / "log").read_text()
 
 
 def test_a_second_signal_ends_a_command_at_once_though_its_job_table_is_silent(

@@ -7,6 +7,7 @@ The API, which asks for little and is asked by many, gives such a connection up 
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Generator, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,9 @@ def bound(engine: Engine) -> None:
     """Let every connection of ``engine`` obey `answering_within`."""
     from psycopg import Connection, OperationalError  # noqa: PLC0415 - few have it
     from sqlalchemy import event  # noqa: PLC0415 - the engine has loaded it
+
+    # What it says of a query that Ctrl-C ends reads like an error.
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)
 
     class Bounded(Connection[Any]):
         def wait(self, gen: Any, *how: Any, **more: Any) -> Any:
