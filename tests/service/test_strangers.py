@@ -159,6 +159,27 @@ def test_a_body_that_does_not_end_is_cut_off_whoever_sends_it(
         assert is_closed(one)
 
 
+@pytest.mark.parametrize("path", [b"/livez", b"/api/jobs", b"/none"])
+def test_a_body_of_countless_chunks_ends_the_connection(site: Site, path: bytes) -> None:
+    begun_s = time.process_time()
+    with opened(site) as one, suppress(BrokenPipeError, ConnectionResetError):
+        one.sendall(_HEAD.replace(b"/livez", path))
+        for _ in range(100):
+            one.sendall(b"1\r\na\r\n" * 10_000)
+        pytest.fail("it was all read")
+    assert time.process_time() - begun_s < 3.0  # all of them take more than ten
+
+
+@pytest.mark.parametrize("count", [100, 4_000])
+def test_a_body_of_sensible_chunks_is_read(site: Site, count: int) -> None:
+    found = site.connect()
+    chunks = iter([b" " * 64] * count + [b'{"path":"/etc"}'])
+    with closing(found):
+        token = {"Authorization": f"Bearer {site.token}", "Content-Type": "application/json"}
+        found.request("POST", "/api/jobs", chunks, token, encode_chunked=True)
+        assert found.getresponse().status == 403
+
+
 @pytest.mark.parametrize("path", [b"/livez", b"/readyz", b"/open/x"])
 def test_the_body_of_a_stranger_fills_no_memory(site: Site, path: bytes) -> None:
     """It is answered before the body has come."""

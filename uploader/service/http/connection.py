@@ -14,6 +14,7 @@ from asyncio.sslproto import SSLProtocol
 from collections.abc import Iterator
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from uploader.service.http.peer import PEER, Peer
@@ -25,10 +26,34 @@ PATIENCE_S = 30.0
 _MAX_RECORDS = 100
 _BYTES_A_RECORD = 16
 _RECORD_HEAD_BYTES = 5
+#: And a body has a few chunks, and those after them carry bytes, too.
+_MAX_CHUNKS = 100
+_BYTES_A_CHUNK = 16
+_MAX_HEAD_BYTES = 64 * 1024
+#: So much is read of one connection before others have their turn.
+_TURN_BYTES = 16 * 1024
 #: Without a body, so that it is right for HEAD, too.
 _NO_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 _log = logging.getLogger(__name__)
+
+
+class _Requests(h11.Connection):
+    """As h11's, for which each chunk is an event that takes longer than its bytes on the way."""
+
+    _chunks = _body_bytes = 0
+
+    def next_event(self) -> Any:
+        """As h11's. Raises RemoteProtocolError for countless chunks, too."""
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._body_bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._body_bytes += len(event.data)
+            if self._chunks > _MAX_CHUNKS + self._body_bytes // _BYTES_A_CHUNK:
+                raise h11.RemoteProtocolError("too many chunks")
+        return event
 
 
 class Connection(H11Protocol):
@@ -39,6 +64,10 @@ class Connection(H11Protocol):
     _peer: Peer | None = None
     _begun_s: float | None = None
     _timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn = _Requests(h11.SERVER, _MAX_HEAD_BYTES)
 
     def accepted(self, transport: Any) -> None:
         """Make room, and expect a request; the handshake that may precede it counts, too."""
@@ -52,6 +81,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: Any) -> None:
         """Take requests from ``transport``."""
         super().connection_made(transport)
+        transport.max_size = _TURN_BYTES
         self._peer = Peer(self.server, self.client)
         self.app_state = {**self.app_state, PEER: self._peer}
         self.accepted(transport)
@@ -166,7 +196,7 @@ class Handshake(SSLProtocol):
     that carry nothing: new keys without an end take a processor more time than the way here.
     """
 
-    max_size = 16 * 1024  # one turn of the loop reads so much
+    max_size = _TURN_BYTES
     _records = 0
     _came = memoryview(b"")
     _head = b""
