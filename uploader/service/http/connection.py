@@ -30,6 +30,7 @@ _RECORD_HEAD_BYTES = 5
 _MAX_CHUNKS = 100
 _BYTES_A_CHUNK = 16
 _MAX_HEAD_BYTES = 64 * 1024
+_MAX_LEFT_OVER_BYTES = 256 * 1024
 #: So much is read of one connection before others have their turn.
 _TURN_BYTES = 16 * 1024
 #: Without a body, so that it is right for HEAD, too.
@@ -61,6 +62,8 @@ class Connection(H11Protocol):
 
     accepted_s: float = 0.0
     heard_bytes: int = 0
+    #: What came after an answer with which the connection ends; None before.
+    _left_over_bytes: int | None = None
     _peer: Peer | None = None
     _begun_s: float | None = None
     _timer: asyncio.TimerHandle | None = None
@@ -88,6 +91,11 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """A part of a request; once it is whole, time is no longer the client's."""
+        if self._left_over_bytes is not None:
+            self._left_over_bytes += len(data)
+            if self._left_over_bytes > _MAX_LEFT_OVER_BYTES:
+                self.cut()
+            return
         self.heard_bytes += len(data)
         super().data_received(data)
         self._expect()
@@ -116,6 +124,9 @@ class Connection(H11Protocol):
         over = last is None or (last.response_complete and not last.more_body)
         if (over or not last.response_started) and not self.transport.is_closing():
             self.transport.write(_NO_REQUEST)
+            if self.transport.can_write_eof():  # to close it now, with more on the way, would
+                self.transport.write_eof()  # take the answer away again
+                self._left_over_bytes = 0
         self._close()
 
     @contextlib.contextmanager
@@ -128,7 +139,8 @@ class Connection(H11Protocol):
             self._close()
 
     def _close(self) -> None:
-        self.transport.close()
+        if self._left_over_bytes is None:
+            self.transport.close()
         if self.cycle is not None:
             self.cycle.disconnected = True
             self.cycle.message_event.set()

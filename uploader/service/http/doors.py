@@ -115,9 +115,13 @@ class Doors:
         if scope["type"] != "http":
             return
 
+        peer = _peer(scope)
+
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
+                if peer is not None and not peer.welcome:
+                    headers["Connection"] = "close"  # a stranger's next request costs a connection
                 for name, value in _ALWAYS.items():
                     headers.setdefault(name, value)
                 headers.setdefault("Cache-Control", "no-store")

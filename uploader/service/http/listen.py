@@ -30,7 +30,8 @@ from uploader.threads import spawn
 
 _log = logging.getLogger(__name__)
 
-_BACKLOG = 64
+#: Whoever waits here has been connected to: a queue that is full keeps everybody out.
+_BACKLOG = 1024
 #: How long shutdown waits for requests in progress.
 END_S = 3.0
 

@@ -8,12 +8,14 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
 
 from uploader.core.addresses import is_loopback
 from uploader.runtime import Clock
+from uploader.service.http.accept import Taker
 from uploader.service.http.app import application
 from uploader.service.http.connection import Connection, Handshake
 from uploader.service.http.doors import Names
@@ -59,26 +61,29 @@ def serve(  # noqa: PLR0913, PLR0917 - the parts of an API
     names = Names({host, *(name.lower() for name in settings.api.hosts)}, not is_loopback(host))
     feed = Feed(jobs)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it warns of every stranger's nonsense
-    server = _Server(
-        uvicorn.Config(
-            application(site, names, written(listener), feed),
-            log_config=None,
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            proxy_headers=False,
-            server_header=False,
-            http=_protocol(certificate(settings)),
-            timeout_graceful_shutdown=_GRACE_S,
-        )
+    config = uvicorn.Config(
+        application(site, names, written(listener), feed),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
     )
+    server = _Server(config)
+    of_server = {"config": config, "server_state": server.server_state, "app_state": {}}
+    protocol = partial(_protocol(certificate(settings)), **of_server)
 
     async def until_ended() -> None:
-        running, rung = asyncio.ensure_future(server.serve([listener])), asyncio.Event()
+        running, rung = asyncio.ensure_future(server.serve([])), asyncio.Event()
         loop, ending = asyncio.get_running_loop(), asyncio.ensure_future(rung.wait())
+        taker = Taker(listener, protocol)
+        taker.begin()
         loop.add_reader(bell, rung.set)
         await asyncio.wait([running, ending], return_when=asyncio.FIRST_COMPLETED)
         loop.remove_reader(bell)
+        taker.end()
         ending.cancel()
         await feed.close()  # or the end would wait for its readers
         server.should_exit = True
