@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from tests.cli.conftest import home, sql, store, template
 from tests.model.build import BASE, folder
@@ -129,3 +130,17 @@ def is_closed(one: socket.socket, within_s: float = 20.0) -> bool:
     except ConnectionResetError:
         pass
     return True
+
+
+@pytest.fixture
+def tls_site(site: Site, tmp_path: Path) -> Site:
+    """The same API over TLS; ``ask`` does not speak it."""
+    files = {name: tmp_path / name for name in ("tls_cert_file", "tls_key_file")}
+    made = trustme.CA().issue_cert("127.0.0.1")
+    files["tls_cert_file"].write_bytes(b"".join(one.bytes() for one in made.cert_chain_pems))
+    files["tls_key_file"].write_bytes(made.private_key_pem.bytes())
+    site.stop()
+    api = site.settings.api.model_copy(update=files)
+    site.settings = site.settings.model_copy(update={"api": api})
+    site.start()
+    return site

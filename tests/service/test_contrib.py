@@ -59,7 +59,12 @@ IMAGE = (CONTRIB.parent / "Containerfile").read_text()
 HEALTHY = CONTRIB / "container/healthy"
 
 
-def test_the_health_check_of_the_image_follows_the_loop(site: Site) -> None:
+@pytest.mark.parametrize("how", ["site", "tls_site"])
+def test_the_health_check_of_the_image_follows_the_loop(
+    how: str, request: pytest.FixtureRequest
+) -> None:
+    site: Site = request.getfixturevalue(how)
+
     def healthy() -> bool:
         environ = {
             "UPLOADER_STATE_DIR": str(site.settings.state_dir),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.linear import peak_bytes
 from tests.service.conftest import Site, is_closed, opened
 from uploader.service.http import accept, connection, doors, ready
 
@@ -231,6 +232,40 @@ def test_a_body_of_countless_chunks_ends_the_connection(site: Site, path: bytes)
     assert time.process_time() - begun_s < 3.0  # all of them take more than ten
 
 
+@pytest.mark.parametrize("head", [_HEAD.removesuffix(b"\r\n"), _HEAD + b"0\r\n"])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_countless_lines_end_the_connection_and_take_no_memory(
+    site: Site, head: bytes, *, at_once: bool
+) -> None:
+    """Of a head, or after the last chunk of a body."""
+    lines = b"a:\r\n" * 12_000
+    step = len(lines) if at_once else 1000
+    before = peak_bytes(lambda: site.ask("/livez", token=None))
+
+    def send() -> None:
+        with opened(site) as one, suppress(BrokenPipeError, ConnectionResetError):
+            one.sendall(head)
+            for start in range(0, len(lines), step):
+                one.sendall(lines[start : start + step])
+            one.sendall(b"\r\n")
+            answer = one.recv(12)
+            assert answer in (b"HTTP/1.1 400", b"HTTP/1.1 405")
+            assert is_closed(one)
+
+    assert peak_bytes(send) < before + 500_000
+
+
+def test_requests_without_a_pause_are_all_answered(site: Site) -> None:
+    """However many lines have come by then."""
+    shown = f"Authorization: Bearer {site.token}\r\n"
+    request = f"GET /livez HTTP/1.1\r\nHost: localhost\r\n{shown}\r\n".encode()
+    answer = b""
+    with opened(site) as one:
+        one.sendall(request * 300)
+        while answer.count(b"HTTP/1.1 200") < 300:
+            answer += one.recv(65_536)
+
+
 @pytest.mark.parametrize("count", [100, 4_000])
 def test_a_body_of_sensible_chunks_is_read(site: Site, count: int) -> None:
     found = site.connect()
@@ -305,12 +340,17 @@ def test_one_too_many_ends_the_oldest_that_showed_no_token(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connection, "MAX_CONNECTIONS", 3)
-    asked = "GET /livez HTTP/1.1\r\nHost: localhost\r\n"
+    asked = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
+    shown = f"Authorization: Bearer {site.token}\r\n\r\n".encode()
     with opened(site) as known, opened(site) as oldest, opened(site) as older:
-        known.sendall(f"{asked}Authorization: Bearer {site.token}\r\n\r\n".encode())
+        known.sendall(asked + shown)
         assert known.recv(12) == b"HTTP/1.1 200"
-        older.sendall(asked.encode())
-        with opened(site):
+        oldest.sendall(asked)
+        assert site.ask("/livez", token=None).status == 200  # a turn of the loop later
+        older.sendall(asked)
+        assert site.ask("/livez").status == 200
+        with opened(site) as newest:
+            newest.sendall(asked)
             assert is_closed(oldest)
             assert not is_closed(known, 0.1)
             assert not is_closed(older, 0.1)

@@ -8,29 +8,13 @@ import ssl
 import subprocess
 import time
 from contextlib import ExitStack, closing, suppress
-from pathlib import Path
 
 import pytest
-import trustme
 
 from tests.service.conftest import Site, is_closed, opened
 from uploader import wiring
 from uploader.service.http import connection
 from uploader.service.http.door import link_of
-
-
-@pytest.fixture
-def tls_site(site: Site, tmp_path: Path) -> Site:
-    """The same API over TLS; ``ask`` does not speak it."""
-    files = {name: tmp_path / name for name in ("tls_cert_file", "tls_key_file")}
-    made = trustme.CA().issue_cert("127.0.0.1")
-    files["tls_cert_file"].write_bytes(b"".join(one.bytes() for one in made.cert_chain_pems))
-    files["tls_key_file"].write_bytes(made.private_key_pem.bytes())
-    site.stop()
-    api = site.settings.api.model_copy(update=files)
-    site.settings = site.settings.model_copy(update={"api": api})
-    site.start()
-    return site
 
 
 def test_an_api_proves_to_be_ours_over_tls_whoever_signed_its_certificate(tls_site: Site) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import ssl
 from asyncio.sslproto import SSLProtocol
 from collections.abc import Iterator
@@ -26,9 +27,11 @@ PATIENCE_S = 30.0
 _MAX_RECORDS = 100
 _BYTES_A_RECORD = 16
 _RECORD_HEAD_BYTES = 5
-#: And a body has a few chunks, and those after them carry bytes, too.
-_MAX_CHUNKS = 100
-_BYTES_A_CHUNK = 16
+#: A head has a few lines; each costs a hundred times its bytes in memory. So do the chunks of a
+#: body, whose lines have to carry bytes.
+_MAX_LINES = 128
+_BYTES_A_LINE = 16
+_BLANK = re.compile(rb"\n\r?\n")
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_LEFT_OVER_BYTES = 256 * 1024
 #: So much is read of one connection before others have their turn.
@@ -40,21 +43,34 @@ _log = logging.getLogger(__name__)
 
 
 class _Requests(h11.Connection):
-    """As h11's, for which each chunk is an event that takes longer than its bytes on the way."""
+    """As h11's, for which each line is an object or more, however short it is."""
 
-    _chunks = _body_bytes = 0
+    _lines = _bytes = 0
+    _is_chunked = False
+
+    def receive_data(self, data: bytes) -> None:
+        """As h11's."""
+        self._lines += data.count(b"\n")
+        self._bytes += len(data)
+        super().receive_data(data)
 
     def next_event(self) -> Any:
-        """As h11's. Raises RemoteProtocolError for countless chunks, too."""
+        """As h11's. Raises RemoteProtocolError for countless lines, too."""
+        if self._lines > _MAX_LINES and self._has_too_many():
+            raise h11.RemoteProtocolError("too many lines")
         event = super().next_event()
         if isinstance(event, h11.Request):
-            self._chunks = self._body_bytes = 0
-        elif isinstance(event, h11.Data):
-            self._chunks += event.chunk_start
-            self._body_bytes += len(event.data)
-            if self._chunks > _MAX_CHUNKS + self._body_bytes // _BYTES_A_CHUNK:
-                raise h11.RemoteProtocolError("too many chunks")
+            self._is_chunked = any(name == b"transfer-encoding" for name, _ in event.headers)
+            left_over, _ = self.trailing_data
+            self._lines, self._bytes = left_over.count(b"\n"), len(left_over)
         return event
+
+    def _has_too_many(self) -> bool:
+        if self.their_state is not h11.IDLE:
+            return self._is_chunked and self._lines > _MAX_LINES + self._bytes // _BYTES_A_LINE
+        came, _ = self.trailing_data
+        blank = _BLANK.search(came)
+        return came.count(b"\n", 0, blank.end() if blank else len(came)) > _MAX_LINES
 
 
 class Connection(H11Protocol):
