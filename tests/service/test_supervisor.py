@@ -179,8 +179,8 @@ def test_a_worker_says_ready_reloading_and_stopping(world: World, manager: Manag
         until(lambda: manager.count("READY=1") == 2)
         reload = manager.heard[manager.heard.index("RELOADING=1") :]
         assert int(reload[1].removeprefix("MONOTONIC_USEC=")) >= before_us
-        assert "in force now: transfer.max_jobs, transfer.bandwidth_limit" in world.log()
-        assert "these settings change at the next start: lease.duration" in world.log()
+        until(lambda: "in force now: transfer.max_jobs, transfer.bandwidth_limit" in world.log())
+        until(lambda: "these settings change at the next start: lease.duration" in world.log())
         config.write_text("[transfer]\nmax_jobs = 0\n")
         process.send_signal(signal.SIGHUP)
         until(lambda: "the configuration stays as it was: transfer.max_jobs" in world.log())
@@ -239,7 +239,7 @@ def test_a_configuration_whose_disk_is_silent_holds_up_no_job_and_no_drain(
             silent.unlink()
         until(lambda: manager.count("READY=1") == 3)  # of the second signal, too
         until(lambda: "configuration read again; nothing has changed" in world.log())
-        assert "in force now: transfer.max_jobs" in world.log()
+        until(lambda: "in force now: transfer.max_jobs" in world.log())
         os.mkfifo(silent)
         process.send_signal(signal.SIGHUP)
         until(lambda: manager.count("RELOADING=1") == 3)
@@ -317,7 +317,7 @@ def test_the_log_changes_while_the_worker_runs(world: World, manager: Manager) -
         config.write_text('[log]\nlevel = "info"\nformat = "text"\n')
         process.send_signal(signal.SIGHUP)
         until(lambda: manager.count("READY=1") == 2)
-        assert "in force now: log.level, log.format" in world.log()
+        until(lambda: "in force now: log.level, log.format" in world.log())
 
 
 @pytest.mark.long
