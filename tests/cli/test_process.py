@@ -188,6 +188,45 @@ def test_the_first_signal_leaves_through_every_finally(inherited: signal.Handler
         assert process.returncode == 143
 
 
+_READING = """
+import atexit, threading
+from uploader.cli import leaving
+from uploader.threads import spawn
+atexit.register(print, "ended in the midst of it")
+spawn("look", threading.Event().wait)
+print("said")
+leaving.leave(7)
+"""
+
+
+def test_no_thread_is_ended_in_the_midst_of_a_library() -> None:
+    """Python would end it where it wants the GIL again: in Rust, that aborts the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", _READING],
+        capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (7, "said\n")
+
+
+def test_ctrl_c_while_modules_are_imported_shows_no_traceback() -> None:
+    slow = (
+        "import sys, runpy, time, signal, os\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'uploader.cli.app':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "            time.sleep(60)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "runpy.run_module('uploader', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", slow],
+        capture_output=True, text=True, check=False, timeout=DEADLINE_S,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 _FAILING = """
 import signal, sys
 from uploader import wiring

@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from uploader.core.exits import Exit
 from uploader.deadlines import PATIENCE_S, end_at
+from uploader.threads import is_at_work
 
 _AGAIN_S = 1
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -35,7 +36,7 @@ def obey_signals() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _leave)
     end_at(signal.SIGINT, signal.SIGTERM, end=_end)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as by `nohup`
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as `nohup` has it
         signal.signal(signal.SIGINT, _leave)
 
 
@@ -80,9 +81,12 @@ def _end(number: int) -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process; no thread of the web server that waits for the job table is joined."""
-    threads, main = threading.enumerate(), threading.main_thread()
-    if any(one is not main and not one.daemon for one in threads):
+    """End the process, whatever its other threads do.
+
+    One of the web server that waits for the job table would be joined, and one that reads a model
+    in a library would be ended in the midst of it, which aborts the process.
+    """
+    if any(is_at_work(one) for one in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
