@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,19 @@ def test_a_refused_folder_leaves_neither_job_nor_model(world: World) -> None:
     assert "error: " in refused.stderr
     assert json.loads(world.uploader("status", "--json").stdout)["jobs"] == []
     assert world.box.report()["models"] == {}
+
+
+def test_an_upload_forgets_no_history_of_others(world: World) -> None:
+    """Its clock may be wrong, and the rest is none of its business."""
+    model = world.model("model", weights_bin=1)
+    world.uploader("upload", model)
+    with closing(sqlite3.connect(world.state / "uploader.db")) as store, store:
+        store.execute("UPDATE jobs SET updated_at = '2001-01-01 00:00:00.000000'")
+    world.uploader("upload", world.model("other", weights_bin=2))
+    assert world.job()["status"] == "done"
+    world.uploader("enqueue", world.model("third", weights_bin=3))
+    world.uploader("run", "--until-idle")
+    world.uploader("show", "1", expect=4)
 
 
 @pytest.mark.parametrize(

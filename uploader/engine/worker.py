@@ -35,6 +35,7 @@ are seconds apart.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import threading
@@ -125,13 +126,13 @@ class Worker:
 
     def _loop(self, *, until_idle: bool) -> bool:
         self._context.claims.heal(self._context.base_url)  # a new start tries blocked jobs once
-        if not until_idle:
-            self._duties.pruning.restart(self._context.clock.boot_s())
+        self._duties.pruning.restart(self._context.clock.boot_s())
         while not self._draining:
             self.has_turned()
             if ended := self.wake.is_set():  # a run has ended: its slot is free
                 self.wake.clear()
             if self._turn(claim=ended, until_idle=until_idle):
+                self._prune_at_the_end()
                 return True
             self._context.clock.wait(self.wake, _TICK_S if self._runs else _QUIET_TICK_S)
         self._drain()
@@ -292,6 +293,16 @@ class Worker:
         pruning = self._duties.pruning
         if pruning.due(self._context.clock.boot_s()) and self._context.prune():
             pruning.last_s = -math.inf
+
+    def _prune_at_the_end(self) -> None:
+        """For who starts a worker for as long as there is work, and so none that runs for an hour.
+
+        Only if it had any: then the service has answered, and its certificate has not ended by
+        this clock.
+        """
+        with contextlib.suppress(StoreError):  # the next worker does it
+            while self.seen and self._context.prune():
+                pass
 
     def _handle_clock_set(self) -> None:
         """If the wall clock was set back, no job keeps waiting for a time that was set before."""

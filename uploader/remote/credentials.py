@@ -14,7 +14,7 @@ from configparser import RawConfigParser
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uploader import files
+from uploader import files, processes
 from uploader.core.api_key import flaw_of_api_key
 from uploader.core.errors import RemoteError, UploaderError
 from uploader.core.reasons import Code
@@ -146,18 +146,18 @@ def _run(command: list[str]) -> bytes:
     OSError, CalledProcessError, and ValueError for more than any key.
     """
     ends_s = _CLOCK.boot_s() + _COMMAND_S
-    with subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
+    process = subprocess.Popen(  # noqa: S603 - the user's own command, without a shell
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        try:
-            printed = files.read_to_end(process.stdout.fileno(), _MAX_BYTES, ends_s)  # type: ignore[union-attr]
-            if len(printed) == _MAX_BYTES:  # no key is that long
-                raise ValueError
-            code = process.wait(max(0.0, ends_s - _CLOCK.boot_s()))
-        except subprocess.TimeoutExpired:
-            raise TimeoutError from None
-        finally:
-            process.kill()
+    )
+    try:
+        printed = files.read_to_end(process.stdout.fileno(), _MAX_BYTES, ends_s)  # type: ignore[union-attr]
+        if len(printed) == _MAX_BYTES:  # no key is that long
+            raise ValueError
+        code = process.wait(max(0.0, ends_s - _CLOCK.boot_s()))
+    except subprocess.TimeoutExpired:
+        raise TimeoutError from None
+    finally:
+        processes.end(process)
     if code:
         raise subprocess.CalledProcessError(code, "")
     return printed

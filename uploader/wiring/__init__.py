@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,8 @@ def worker(
             given = by_now or (lambda: settings)
             share_memory()
             context = _context(settings, engine, lock, watch.changed, claims, given)
+            if only is None:
+                context = replace(context, prune=_pruning(given, engine))
             yield Worker(context), Jobs(engine, seal=sealing)
     except StoreError as error:
         locate(error, settings)
@@ -231,7 +234,6 @@ def _context(
         alive=lock.alive,
         changed=changed,
         tidy=sweeper(settings, engine, time),
-        prune=_pruning(by_now, engine),
         key_fingerprint=key.fingerprint,
         key_file=key.path,
         control=control,

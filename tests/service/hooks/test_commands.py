@@ -13,11 +13,33 @@ from pathlib import Path
 import pytest
 
 from tests.service.hooks.conftest import Lab, script, tell_all
-from uploader import wiring
+from uploader import processes, wiring
 from uploader.core.events import EventKind
 from uploader.core.hooks import Undelivered
 from uploader.core.redact import ApiKey, remember
 from uploader.service.hooks import command
+
+
+def test_a_command_that_became_another_user_is_left_to_itself_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by `sudo`: nobody but root may kill it."""
+
+    def refused(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", refused)
+    began_s = time.monotonic()
+    argv = script(tmp_path / "hook", "exec sleep 300")
+    with pytest.raises(Undelivered, match="did not end"):
+        command.finished(argv, b"", dict(os.environ), 0.2, wiring.clock())
+    monkeypatch.undo()
+    assert time.monotonic() - began_s < 60
+    (process,) = processes._left
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(60)
+    command.finished(["true"], b"", dict(os.environ), 60, wiring.clock())
+    assert not processes._left
 
 
 def test_a_command_gets_the_jobs_document_and_no_key(

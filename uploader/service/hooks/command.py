@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+from uploader import processes
 from uploader.core.hooks import Undelivered
 from uploader.core.redact import foreign_line, redact
 from uploader.runtime import Clock
@@ -66,13 +65,10 @@ def finished(
     except (OSError, ValueError) as problem:
         why = f"{command[0]} cannot be run: {getattr(problem, 'strerror', None) or problem}"
         raise Undelivered(why) from None
-    with process:
-        try:
-            printed = _finish(process, timeout_s, clock)
-        finally:
-            # Until it is waited for, no other process and no other group gets its number.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(process.pid, signal.SIGKILL)
+    try:
+        printed = _finish(process, timeout_s, clock)
+    finally:
+        processes.end(process, group=True)
     return process.returncode, _whole_lines(printed)
 
 
