@@ -51,6 +51,17 @@ URLS = [
 ]
 
 
+@pytest.mark.parametrize("twice", ["name=X&name=a", "name=X&NAME=a", "upload_id=1&Upload_Id=2"])
+def test_an_address_with_two_values_of_one_parameter_is_refused(twice: str) -> None:
+    """A server that takes the other one has two files at one place."""
+    with pytest.raises(JobRefused, match="two values of"):
+        read_url(f"{HOST}/upload/storage/v1/b/bucket/o?upload_id=1&{twice}")
+
+
+def test_what_is_said_twice_in_the_same_words_or_is_not_read_here_is_no_matter() -> None:
+    assert read_url(f"{HOST}/b/o?upload_id=1&upload_id=1&x=1&x=2").kind is UrlKind.SESSION
+
+
 @pytest.mark.parametrize(
     ("url", "kind", "signed"), [row[1:] for row in URLS], ids=[r[0] for r in URLS]
 )

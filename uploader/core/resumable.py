@@ -106,16 +106,25 @@ class UploadUrl:
         return {"content-type": CONTENT_TYPE, **signed}
 
 
+#: What is read of a URL's query.
+_READ = ("name", "upload_id", "x-goog-expires", "x-goog-signature", "x-goog-signedheaders")
+
+
 def read_url(url: str) -> UploadUrl:
     """Tell the three kinds apart by the detection rule of docs/fireworks.md §2.3.
 
-    Raises JobRefused for anything but an absolute http(s) URL of at most `addresses.MAX_CHARS`.
+    Raises JobRefused for anything but an absolute http(s) URL of at most `addresses.MAX_CHARS`, and
+    for one with two values of a parameter that is read here.
     """
     parts = addresses.parts_of(url)
     host = parts.hostname if parts and parts.scheme in ("http", "https") else None
     if parts is None or not host or not host.isascii():  # a name beyond ASCII has several spellings
         raise JobRefused("the service sent an upload URL that is not a URL", code=Code.URL_UNUSABLE)
-    query = {name.lower(): value for name, value in parse_qsl(parts.query)}
+    query: dict[str, str] = {}
+    for name, value in parse_qsl(parts.query):
+        if query.setdefault(name.lower(), value) != value and name.lower() in _READ:
+            message = f"the service sent an upload URL with two values of `{name.lower()}`"
+            raise JobRefused(message, code=Code.URL_UNUSABLE)  # only the server knows which counts
     signed = tuple(
         name for name in query.get("x-goog-signedheaders", "").lower().split(";") if name
     )
