@@ -121,10 +121,11 @@ def read_url(url: str) -> UploadUrl:
     if parts is None or not host or not host.isascii():  # a name beyond ASCII has several spellings
         raise JobRefused("the service sent an upload URL that is not a URL", code=Code.URL_UNUSABLE)
     query: dict[str, str] = {}
-    for name, value in parse_qsl(parts.query):
+    for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if query.setdefault(name.lower(), value) != value and name.lower() in _READ:
             message = f"the service sent an upload URL with two values of `{name.lower()}`"
             raise JobRefused(message, code=Code.URL_UNUSABLE)  # only the server knows which counts
+    query = {name: value for name, value in query.items() if value}
     signed = tuple(
         name for name in query.get("x-goog-signedheaders", "").lower().split(";") if name
     )
