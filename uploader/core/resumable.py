@@ -120,12 +120,7 @@ def read_url(url: str) -> UploadUrl:
     host = parts.hostname if parts and parts.scheme in ("http", "https") else None
     if parts is None or not host or not host.isascii():  # a name beyond ASCII has several spellings
         raise JobRefused("the service sent an upload URL that is not a URL", code=Code.URL_UNUSABLE)
-    query: dict[str, str] = {}
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        if query.setdefault(name.lower(), value) != value and name.lower() in _READ:
-            message = f"the service sent an upload URL with two values of `{name.lower()}`"
-            raise JobRefused(message, code=Code.URL_UNUSABLE)  # only the server knows which counts
-    query = {name: value for name, value in query.items() if value}
+    query = _query(parts)
     signed = tuple(
         name for name in query.get("x-goog-signedheaders", "").lower().split(";") if name
     )
@@ -145,6 +140,17 @@ def read_url(url: str) -> UploadUrl:
     nameless = _JSON_API.fullmatch(parts.path) and kind is UrlKind.SESSION and not query.get("name")
     session = SignedUrl(query["upload_id"]) if nameless else None
     return UploadUrl(SignedUrl(url), kind, _object_path(parts, query), signed, life_s, session)
+
+
+def _query(parts: SplitResult) -> dict[str, str]:
+    """What it says, names in lower case. Which of two values counts, only the server knows."""
+    found: dict[str, str] = {}
+    for written, value in parse_qsl(parts.query, keep_blank_values=True):
+        name = written.lower()
+        if found.setdefault(name, value) != value and name in _READ:
+            message = f"the service sent an upload URL with two values of `{name}`"
+            raise JobRefused(message, code=Code.URL_UNUSABLE)
+    return {name: value for name, value in found.items() if value}
 
 
 def _object_path(parts: SplitResult, query: Mapping[str, str]) -> str:
