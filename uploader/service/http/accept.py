@@ -85,7 +85,12 @@ class Taker:
         served = self._loop.connect_accepted_socket(self._protocol, connection)
         begun = asyncio.ensure_future(served)
         self._begun.add(begun)
-        begun.add_done_callback(self._begun.discard)
+        begun.add_done_callback(self._has_begun)
+
+    def _has_begun(self, begun: asyncio.Future[Any]) -> None:
+        self._begun.discard(begun)
+        if not begun.cancelled():
+            begun.exception()  # it was gone by then; asyncio has closed it, and would tell that
 
     def _forget(self, connection: socket.socket) -> None:
         self._waiting.pop(connection).cancel()
