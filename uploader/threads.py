@@ -21,7 +21,9 @@ Spawn = Callable[[str, Callable[[], None]], None]
 #: Seconds for which a thread that has nothing to do waits for something.
 _RESTS_S = 2.0
 _NICE = 10
-_RESTING = "resting"
+
+#: The name of a thread that looks at a folder: it reads models in a library.
+LOOK = "look"
 
 
 def spawn(name: str, run: Callable[[], None]) -> None:
@@ -50,11 +52,6 @@ def give_way() -> None:
             thread.gives_way = True
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
-def is_at_work(thread: threading.Thread) -> bool:
-    """Whether it is another thread than the main one, and does not rest."""
-    return thread is not threading.main_thread() and thread.name != _RESTING
 
 
 class _Work(NamedTuple):
@@ -90,7 +87,7 @@ class _Thread(threading.Thread):
             work.context.run(work.call)
             work = None  # what it refers to is not kept meanwhile
             if not self.gives_way:
-                self.name = _RESTING
+                self.name = "resting"
                 work = self._rest()
 
     def _rest(self) -> _Work | None:

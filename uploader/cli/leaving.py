@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from uploader.core.exits import Exit
 from uploader.deadlines import PATIENCE_S, end_at
-from uploader.threads import is_at_work
+from uploader.threads import LOOK
 
 _AGAIN_S = 1
 _SHOW_CURSOR = b"\x1b[?25h"
@@ -86,7 +86,8 @@ def leave(code: int) -> NoReturn:
     One of the web server that waits for the job table would be joined, and one that reads a model
     in a library would be ended in the midst of it, which aborts the process.
     """
-    if any(is_at_work(one) for one in threading.enumerate()):
+    threads, main = threading.enumerate(), threading.main_thread()
+    if any(one is not main and (not one.daemon or one.name == LOOK) for one in threads):
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from uploader.cli.terminal import print_note
 from uploader.core.errors import NoThread
 from uploader.runtime import SystemClock, processor_clock
-from uploader.threads import spawn
+from uploader.threads import LOOK, spawn
 
 _TURN_S = 0.5
 #: After this many turns the user sees it: a disk that was spun down takes nearly as long.
@@ -41,7 +41,7 @@ def looking(path: Path, look: Callable[[], _A]) -> _A:
             ended.set()
 
     try:
-        spawn("look", run)
+        spawn(LOOK, run)
     except NoThread:
         return look()
     turns, used_s = 0, 0.0

@@ -30,7 +30,7 @@ from uploader.runtime import StopToken, processor_clock
 from uploader.service.http.answers import Answer
 from uploader.service.http.problems import Refusal
 from uploader.store.database.dialect import asks
-from uploader.threads import spawn
+from uploader.threads import LOOK, spawn
 
 #: A preflight may take 400 MB (docs/preflight.md), and a small machine has a GiB.
 _AT_ONCE = 2
@@ -144,7 +144,7 @@ class Looks:
                     loop.call_soon_threadsafe(end)
 
         try:
-            spawn("look", run)
+            spawn(LOOK, run)
         except BaseException:
             self._end(one)
             raise

@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from uploader.engine.disks import MOST_HELD_UP
-from uploader.threads import spawn
+from uploader.threads import LOOK, spawn
 
 _PATIENCE_S = 1.0
 _A = TypeVar("_A")
@@ -69,6 +69,6 @@ class Questions:
                     self._silent.discard(key)
                     del self._open[key]
 
-        spawn("look", run)
+        spawn(LOOK, run)
         self._open[key] = found
         return found
