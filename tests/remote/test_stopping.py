@@ -5,12 +5,15 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import closing
+from typing import Any
 
 import pytest
+from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from tests.remote.conftest import Serve
 from tests.remote.scripted import DEADLINE_S, Blocks, HandClock, Reply
-from uploader.core.errors import Stopped
+from uploader.core.errors import LeaseLost, Stopped
 from uploader.core.redact import SessionUri
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
@@ -91,6 +94,27 @@ def test_a_cut_while_connecting_is_not_missed(
     adapter = SocketAdapter(stop)
     with pytest.raises(Stopped):
         query(Storage(HandClock(), adapter, plain=True), SessionUri(f"{server.base}/o"))
+    assert not server.seen
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"], indirect=True)
+def test_nothing_is_sent_if_the_lease_has_ended_in_the_handshake(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that cuts may not have had its turn yet: both were stopped, and go on."""
+    lapsed: list[bool] = []
+    server, stop = serve(Reply(200)), StopToken(lambda: bool(lapsed))
+    agreed = HTTPConnection.connect, HTTPSConnection.connect
+    for kind, connect in zip((HTTPConnection, HTTPSConnection), agreed, strict=True):
+
+        def late(self: Any, connect: Callable[[Any], None] = connect) -> None:
+            connect(self)
+            lapsed.append(True)
+
+        monkeypatch.setattr(kind, "connect", late)
+    with closing(SocketAdapter(stop)) as adapter, pytest.raises((LeaseLost, Stopped)):
+        query(Storage(HandClock(), adapter, plain=True), SessionUri(f"{server.base}/o"))
+    assert lapsed
     assert not server.seen
 
 

@@ -128,6 +128,7 @@ class _Watched(HTTPConnection):
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
             self.connect()
+        self._stop.check()  # a handshake may have taken as long as the other side likes
         # urllib3 would apply the connect timeout to every send (docs/gcs-resumable.md T13).
         self.timeout = self._send_timeout_s
         try:
