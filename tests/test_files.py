@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from unittest.mock import Mock
 import pytest
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-from uploader import files
+from uploader import files, mounts
 from uploader.core.errors import UploaderError, UsageError
 from uploader.intake.verify import proof_of_receipt
 from uploader.model.fields import read_fields
@@ -184,3 +185,24 @@ def test_a_link_that_is_not_to_be_followed_is_refused_by_the_system(tmp_path: Pa
     (tmp_path / "link").symlink_to("file")
     with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):
         files.descriptor_of(tmp_path / "link", os.O_NOFOLLOW)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no disk counts as local")
+@pytest.mark.parametrize("leads_to", ["/proc/version", "/dev/null", "/sys/kernel/notes"])
+def test_an_open_file_is_on_the_disk_it_was_opened_on_whatever_its_name_leads_to(
+    tmp_path: Path, leads_to: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder's owner may unlink it, and choose what stands under each name."""
+    path = tmp_path / "weights"
+    path.write_bytes(b"x")
+    kind = mounts.file_system(path)
+    monkeypatch.setattr(mounts, "LOCAL", {kind})  # wherever the tests run
+    with path.open("rb") as file:
+        assert files.is_on_local_disk(file.fileno())
+        (tmp_path / "weights (deleted)").symlink_to(leads_to)
+        path.unlink()
+        assert files.is_on_local_disk(file.fileno())
+        path.symlink_to(leads_to)
+        assert files.is_on_local_disk(file.fileno())
+    with Path("/proc/version").open("rb") as file:
+        assert not files.is_on_local_disk(file.fileno())

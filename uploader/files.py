@@ -269,7 +269,7 @@ def has_writer(descriptor: int) -> bool:
 
 def is_on_local_disk(descriptor: int) -> bool:
     """Is the open file certainly on a disk of this machine? False on macOS. Raises OSError."""
-    return mounts.is_local(Path(f"/proc/self/fd/{descriptor}"))
+    return mounts.is_local_file(descriptor)
 
 
 def require_file(path: Path) -> None:

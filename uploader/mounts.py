@@ -136,6 +136,25 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
     return _at(str(path.resolve()), ((_unescaped(line[1]), line[2]) for line in words))
 
 
+def is_local_file(descriptor: int) -> bool:
+    """Is the open file certainly on a disk of this machine? Raises OSError."""
+    return file_system_of(descriptor) in LOCAL
+
+
+def file_system_of(descriptor: int, devices: Path = _DEVICES) -> str:
+    """What the open file is on; empty if that cannot be known. Raises OSError.
+
+    By the mount through which it was opened: of its name, and of whatever stands there by now, the
+    owner of its folder decides.
+    """
+    if not devices.is_file():
+        return ""
+    facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").split()
+    number = facts[facts.index("mnt_id:") + 1]
+    kinds = (line[line.index("-") + 1] for line in _mounted(devices) if line[0] == number)
+    return next(kinds, "")
+
+
 def far_devices(devices: Path = _DEVICES) -> Callable[[str], str]:
     """What gives the device that is mounted at a path: empty for a local disk, or if not known.
 

@@ -60,14 +60,14 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 
 def on(kind: str, monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """The file system of every path is of that ``kind``; returns what is asked about."""
+    """The file system of every open file is of that ``kind``; returns what is asked about."""
     asked: list[object] = []
 
-    def file_system(path: Path, *_: object) -> str:
-        asked.append(path)
+    def file_system_of(descriptor: int) -> str:
+        asked.append(descriptor)
         return kind
 
-    monkeypatch.setattr(mounts, "file_system", file_system)
+    monkeypatch.setattr(mounts, "file_system_of", file_system_of)
     return asked
 
 
@@ -308,10 +308,10 @@ def test_it_is_asked_where_a_file_is_only_if_its_inode_is_another(
 def test_if_it_cannot_be_asked_where_a_file_is_nothing_of_it_is_taken(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def too_many(_: Path) -> str:
+    def too_many(_: int) -> str:
         raise OSError(24, os.strerror(24))
 
-    monkeypatch.setattr(mounts, "file_system", too_many)
+    monkeypatch.setattr(mounts, "file_system_of", too_many)
     file = half(path)
     supplant(path)
     with pytest.raises(SourceUnreadable):

@@ -34,7 +34,7 @@ class OneByOne(Lab):
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    monkeypatch.setattr(mounts, "is_local", lambda _: True)  # wherever the tests run
+    monkeypatch.setattr(mounts, "is_local_file", lambda _: True)  # wherever the tests run
     laboratory = OneByOne(tmp_path)
     yield laboratory
     laboratory.close()

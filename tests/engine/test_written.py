@@ -262,7 +262,7 @@ def test_a_file_that_only_crc32c_proves_stays_so_although_somebody_opens_it(
 def test_what_the_file_system_of_a_network_refuses_says_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(mounts, "file_system", lambda _: kind)
+    monkeypatch.setattr(mounts, "file_system_of", lambda _: kind)
     file = state(path)
     with path.open("r+b"), open_source(str(path.parent), file, StopToken(), NOTHING) as source:
         assert source.fingerprint == file.fingerprint
