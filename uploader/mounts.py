@@ -149,8 +149,8 @@ def file_system_of(descriptor: int, devices: Path = _DEVICES) -> str:
     """
     if not devices.is_file():
         return ""
-    facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii").split()
-    number = facts[facts.index("mnt_id:") + 1]
+    facts = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="ascii")
+    number = facts.partition("mnt_id:")[2].partition("\n")[0].strip()  # gVisor has none
     kinds = (line[line.index("-") + 1] for line in _mounted(devices) if line[0] == number)
     return next(kinds, "")
 
