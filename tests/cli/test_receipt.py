@@ -118,6 +118,21 @@ def test_a_job_that_is_not_done_is_refused(uploader: Command, model: Path) -> No
     assert uploader("receipt", "1").code == uploader("verify", "1").code == 5
 
 
+@pytest.mark.usefixtures("done")
+@pytest.mark.parametrize("verb", ["receipt", "verify"])
+def test_rows_without_the_seal_of_their_job_table_prove_nothing(
+    uploader: Command, home: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """With a secret, what was sent is what was sealed: in PostgreSQL, others may write rows."""
+    (home / "secret").write_text("s" * 64)
+    (home / "secret").chmod(0o600)
+    assert uploader(verb, "1").code == 0
+    monkeypatch.setenv("UPLOADER_DATABASE_SECRET_FILE", str(home / "secret"))
+    refused = uploader(verb, "1")
+    assert refused.code == 12
+    assert "no seal of this job table" in refused.err
+
+
 def test_what_is_neither_job_nor_receipt(uploader: Command, done: Path, home: Path) -> None:
     assert uploader("verify", "receipt.json").code == 4
     (home / "receipt.json").write_text(json.dumps({"_type": "x"}))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from uploader.core.job import FileState, Job, Kind, Stage, Status
+from uploader.core.job import FileState, Job, Kind, PrefixCrc, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import read_url
 from uploader.core.seal import NO_SEAL, Seal, SealedJob
@@ -21,16 +21,23 @@ JOB = SealedJob(Job(
 ))  # fmt: skip
 FILE = FileState(1, "a.bin", 5, "local:1:2")
 URL = "https://storage.example/b/o?upload_id=1"
+SENT = replace(FILE, session=SessionUri(URL), checkpoint=PrefixCrc(2, 1), mark=PrefixCrc(3, 2))
+PLANNED = replace(FILE, url=read_url(URL))
+STORED = replace(
+    FILE, stored=True, verified=True, crc32c=7, sha256="a" * 64, generation=3, object_path="o"
+)
 
 
 def test_a_seal_holds_for_what_it_was_made_over() -> None:
     assert SEAL.holds_job(replace(JOB, seal=SEAL.job(JOB)))
     own = SEAL.file(FILE.job_id, FILE.path, FILE.size_bytes, FILE.fingerprint)
     assert SEAL.holds_file(replace(FILE, seal=own))
-    address = SEAL.address(1, "a.bin", URL)
-    assert SEAL.holds_address(replace(FILE, session=SessionUri(URL), address_seal=address))
-    assert SEAL.holds_address(replace(FILE, url=read_url(URL), address_seal=address))
-    assert SEAL.holds_address(FILE), "there is no address"
+    for standing in (FILE, SENT, PLANNED, STORED):
+        assert SEAL.holds_standing(replace(standing, address_seal=SEAL.standing(standing)))
+    assert SEAL.standing(FILE) is None, "nothing is known of it"
+    assert SEAL.holds_address(1, "a.bin", URL, SEAL.standing(SENT))
+    assert SEAL.holds_address(1, "a.bin", URL, SEAL.address(1, "a.bin", URL))
+    assert not SEAL.holds_address(1, "a.bin", URL, SEAL.standing(STORED))
 
 
 @pytest.mark.parametrize(
@@ -60,12 +67,38 @@ def test_the_order_of_names_does_not_matter_and_progress_does_not() -> None:
     assert SEAL.holds_job(replace(turned, seal=SEAL.job(JOB)))
 
 
-@pytest.mark.parametrize("changed", [{"job_id": 2}, {"path": "b"}, {"session": SessionUri("x")}])
-def test_an_address_is_good_for_one_file_alone(changed: dict[str, Any]) -> None:
-    address = SEAL.address(1, "a.bin", URL)
-    sealed = replace(FILE, session=SessionUri(URL), address_seal=address)
-    assert not SEAL.holds_address(replace(sealed, **changed))
-    assert not SEAL.holds_address(replace(sealed, url=read_url(f"{URL}2"))), "both are looked at"
+@pytest.mark.parametrize(
+    ("standing", "changed"),
+    [
+        *((one, which) for one in (SENT, PLANNED, STORED) for which in (
+            {"job_id": 2}, {"path": "b"}, {"size_bytes": 6}, {"fingerprint": "local:2:2"},
+        )),
+        (SENT, {"session": SessionUri("https://storage.example/b/o?upload_id=2")}),
+        (SENT, {"session": None, "url": read_url(URL)}),
+        (SENT, {"url": read_url(URL)}),
+        (SENT, {"checkpoint": PrefixCrc(2, 2)}),
+        (SENT, {"mark": PrefixCrc(4, 2)}),
+        (SENT, {"gap": True}),
+        (SENT, {"unproven": True}),
+        (SENT, {"stored": True}),
+        (SENT, {"session": None, "stored": True}),
+        (PLANNED, {"url": read_url(f"{URL}2")}),
+        (PLANNED, {"session": SessionUri(URL)}),
+        (STORED, {"crc32c": 8}),
+        (STORED, {"sha256": None}),
+        (STORED, {"sha256_as_sent": True}),
+        (STORED, {"verified": False}),
+        (STORED, {"generation": 4}),
+        (STORED, {"object_path": "p"}),
+        (STORED, {"session": SessionUri(URL)}),
+    ],
+)  # fmt: skip
+def test_how_far_a_file_is_holds_for_nothing_else(
+    standing: FileState, changed: dict[str, Any]
+) -> None:
+    sealed = replace(standing, address_seal=SEAL.standing(standing))
+    assert not SEAL.holds_standing(replace(sealed, **changed))
+    assert NO_SEAL.holds_standing(replace(sealed, **changed))
 
 
 def test_one_kind_of_seal_is_not_another() -> None:

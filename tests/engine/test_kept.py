@@ -117,7 +117,7 @@ def test_what_was_stored_once_more_since_it_was_read_is_not_kept(
     """Its CRC32C may be the same, which a maker of files can bring about."""
     read = kept(lab, half)
     with lab.engine.begin() as connection:
-        other = "7" if column == "generation" else "'other'"
+        other = "7" if column == "generation" else f"'{'0' * 64}'"
         connection.exec_driver_sql(f"UPDATE files SET {column} = {other} WHERE path = 'b.bin'")
     job = rescan(lab, half, kept=read)
     assert job.files_stored == 1

@@ -248,6 +248,17 @@ FLAWS: dict[str, Callable[[Any], object]] = {
 }
 
 
+@pytest.mark.parametrize("unknown", [{"crc32c": None}, {"stored": False}])
+def test_a_file_of_which_nothing_is_known_proves_nothing(
+    root: Path, unknown: dict[str, Any]
+) -> None:
+    first, *others = (row(name, content) for name, content in CONTENTS.items())
+    files = [*others, replace(first, **unknown)]
+    for prove in (receipt_of, verify.proof_of_job):
+        with pytest.raises(Differs, match="what was sent of"):
+            prove(job(root), files)
+
+
 def test_a_job_of_which_no_file_is_known_proves_nothing(root: Path) -> None:
     for proof in (receipt_of, verify.proof_of_job):
         with pytest.raises(Differs, match="no file of job 1"):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import Engine, update
 
 from tests.store.conftest import Hands, mark_stored, open_session
 from uploader.core.errors import UsageError
@@ -13,6 +14,7 @@ from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
+from uploader.store.tables import files
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LATER = NOW + timedelta(seconds=5)
@@ -78,8 +80,12 @@ def test_the_pipeline_to_ready(jobs: Jobs, held: Held, clock: Hands, told: list[
     assert _kinds(told)[-3:] == ["validating", "not_ready_yet", "ready"]
 
 
-def test_finish_erases_every_session(jobs: Jobs, held: Held, put: Callable[..., None]) -> None:
-    open_session(held, "config.json", SessionUri("u"), "b/k")
+def test_finish_erases_every_session(
+    engine: Engine, jobs: Jobs, held: Held, put: Callable[..., None]
+) -> None:
+    _store_all(held)
+    with engine.begin() as connection:
+        connection.execute(update(files).values(session_uri="u", upload_url="https://h/u"))
     put(held.job.id, stage=Stage.VALIDATE)
     held.finish()
     assert [file.session for file in jobs.files(held.job.id)] == [None, None]

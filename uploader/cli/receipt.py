@@ -17,14 +17,21 @@ from uploader.cli.looking import looking
 from uploader.cli.options import AsJson, OneJob
 from uploader.cli.settings import settings_of
 from uploader.cli.terminal import out, out_json, out_plain, out_wrapped, width
-from uploader.core.errors import Differs, NotFound, UsageError
+from uploader.core.errors import Differs, NotFound, StoreError, UsageError
+from uploader.core.reasons import Code
 from uploader.core.receipt_documents import Difference, VerificationDocument, sums
 from uploader.core.text import size
 
 if TYPE_CHECKING:
+    from uploader.core.job import FileState
     from uploader.intake.verify import Proof
     from uploader.settings.schema import Settings
+    from uploader.store.jobs import Jobs
 
+_UNSEALED_HINT = (
+    "a receipt that was printed earlier still proves what was sent; "
+    "a job that was done before `database_secret_file` was set has no seals"
+)
 _RECEIPT_HINT = "a receipt is a file with a / in its name, as ./receipt has, or .json at its end"
 
 
@@ -50,7 +57,7 @@ def receipt(
     with wiring.Store(settings_of(context)) as store:
         known = store.need()
         found = known.find(job)
-        files = known.files(found.id)
+        files = _sealed(known, found.id)
     require_proof(found, files)
     with _progress(sum(file.size_bytes for file in unread(files))) as read:
         document = looking(Path(found.path), lambda: receipt_of(found, files, read))
@@ -130,9 +137,19 @@ def _proof(settings: Settings, given: str) -> Proof:
         with wiring.Store(settings) as store:
             known = store.need()
             job = known.find(given)
-            return proof_of_job(job, known.files(job.id))
+            return proof_of_job(job, _sealed(known, job.id))
     except NotFound as error:
         raise NotFound(error.message, hint=f"{error.hint}; {_RECEIPT_HINT}") from None
+
+
+def _sealed(jobs: Jobs, job_id: int) -> list[FileState]:
+    """The files of the job. Raises Differs if the job table has a secret, and one has no seal."""
+    try:
+        return jobs.files(job_id, sealed=True)
+    except StoreError as error:
+        if error.code is not Code.UNSEALED:
+            raise
+        raise Differs(f"{error.message}: nothing can be proven", hint=_UNSEALED_HINT) from None
 
 
 def _differences(

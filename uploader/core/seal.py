@@ -4,7 +4,8 @@ Rows say which files are sent, and where. In a file only its owner writes them; 
 database others may, too. With a secret that they do not have, what they write is not believed: a
 seal is an HMAC over what a row names, its place in the table included, so that it is good for no
 other row. It is made of what we write, never of what is read back: that may be somebody else's
-already. What a row says about progress needs none: the services are asked about that.
+already. So are the facts by which bytes are believed: where a file goes, what is known of the bytes
+that its session holds, and that it is stored. What a row says about anything else needs no seal.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import NewType
 
 from uploader.core.job import FileState, Job
@@ -60,9 +61,30 @@ class Seal:
         """What `FileState.seal` is to be: that this file belongs to that job."""
         return self._over("file", job_id, path, size_bytes, fingerprint)
 
-    def address(self, job_id: int, path: str, address: str | None) -> str | None:
-        """What `FileState.address_seal` is to be: over its session URI or its upload URL."""
-        return None if address is None else self._over("address", job_id, path, address)
+    def address(self, job_id: int, path: str, address: str) -> str | None:
+        """The first half of `standing`, which a session keeps as long as anybody may end it."""
+        return self._over("address", job_id, path, address)
+
+    def standing(self, file: FileState) -> str | None:
+        """What `FileState.address_seal` is to be: two halves, with a point between them.
+
+        The first one is `address`, of a file that has one. The second one is also over the version
+        of the file, so that it is good for no other run: over what is known of the bytes that its
+        session holds, or over the object, if it is stored. None if nothing of that is known.
+        """
+        version = (file.job_id, file.path, file.size_bytes, file.fingerprint)
+        address = _address(file)
+        facts: tuple[object, ...] = "url", address
+        if file.stored:
+            place = file.object_path, file.generation, file.verified
+            facts = "stored", *place, file.crc32c, file.sha256, file.sha256_as_sent
+        elif file.session is not None:
+            pairs = astuple(file.checkpoint), astuple(file.mark)
+            facts = "session", address, *pairs, file.gap, file.unproven
+        if self.secret is None or not (address or file.stored):
+            return None
+        own = self.address(file.job_id, file.path, address) if address else None
+        return f"{own or ''}.{self._over(*version, *facts)}"
 
     def holds_job(self, job: Job) -> bool:
         """Was the job written with the secret?"""
@@ -73,15 +95,15 @@ class Seal:
         own = self.file(file.job_id, file.path, file.size_bytes, file.fingerprint)
         return _same(own, file.seal)
 
-    def holds_address(self, file: FileState) -> bool:
-        """Was the address to which the file goes, if there is one, written with the secret?"""
-        found = (file.session and file.session.reveal(), file.url and file.url.url.reveal())
-        addresses = [one for one in found if one]
-        return all(self.holds(file.job_id, file.path, one, file.address_seal) for one in addresses)
+    def holds_standing(self, file: FileState) -> bool:
+        """Was it written with the secret where the file goes, or that it is stored?"""
+        if sum(map(bool, (file.session, file.url, file.stored))) > 1:
+            return self.secret is None  # no such row is ever written
+        return _same(self.standing(file), file.address_seal)
 
-    def holds(self, job_id: int, path: str, address: str, seal: str | None) -> bool:
-        """Is ``seal`` what `address` makes of that address?"""
-        return _same(self.address(job_id, path, address), seal)
+    def holds_address(self, job_id: int, path: str, address: str, seal: str | None) -> bool:
+        """Is that address the one in what `standing` made? Earlier versions made only that half."""
+        return _same(self.address(job_id, path, address), (seal or "").partition(".")[0])
 
     def _over(self, *words: object) -> str | None:
         if self.secret is None:
@@ -97,3 +119,9 @@ NO_SEAL = Seal()
 
 def _same(own: str | None, found: str | None) -> bool:
     return own is None or hmac.compare_digest(own.encode(), (found or "").encode())
+
+
+def _address(file: FileState) -> str | None:
+    if file.session is not None:
+        return file.session.reveal()
+    return None if file.url is None else file.url.url.reveal()

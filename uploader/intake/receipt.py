@@ -18,6 +18,7 @@ from uploader.core.job import FileState, Job, Status
 from uploader.core.receipt_documents import ReceiptDocument, receipt_document
 from uploader.sources.digest import digest
 
+_EARLIER = "a receipt that was printed earlier still proves what was sent"
 _UNREADABLE = "mount its folder or put it back; integrity.sha256 = on proves later jobs without it"
 
 
@@ -44,14 +45,18 @@ def unread(files: Iterable[FileState]) -> list[FileState]:
 def require_proof(job: Job, files: Sequence[FileState]) -> None:
     """Raises VerbRefused if the job is not done: until then there is nothing to prove.
 
-    Raises Differs if the job table has lost its files: a proof of none would hold for any folder.
+    Raises Differs if the job table has lost its files, or does not say what was sent of one: a
+    proof of nothing would hold for any folder.
     """
     if job.status is not Status.DONE:
         message = f"job {job.id} is {job.status}: only a job that is done can be proven"
         raise VerbRefused(message, hint=f"`uploader wait {job.id}` waits until it is")
     if not files:
         message = f"the job table has no file of job {job.id}: nothing can be proven"
-        raise Differs(message, hint="a receipt that was printed earlier still proves what was sent")
+        raise Differs(message, hint=_EARLIER)
+    if lost := [file.path for file in files if not file.stored or file.crc32c is None]:
+        message = f"the job table does not say what was sent of {lost[0]}: nothing can be proven"
+        raise Differs(message, hint=_EARLIER)
 
 
 def _sha256(root: Path, file: FileState, on_bytes: Callable[[int], None]) -> str:

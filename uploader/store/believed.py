@@ -15,9 +15,10 @@ from uploader.core.job import FileState, Job, Reason, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
 from uploader.core.seal import Seal
-from uploader.store.blank import NO_LEASE, NO_SESSION
+from uploader.store.blank import NO_LEASE
+from uploader.store.file_updates import FORGET
 from uploader.store.journal import Transaction, reason_columns
-from uploader.store.leftovers import ERASED, forget_all
+from uploader.store.leftovers import ERASED, forget_all, leave
 from uploader.store.rows import file_of, read_job, reading_job
 from uploader.store.tables import files, jobs
 
@@ -28,7 +29,8 @@ _UNSEALED = Reason(Code.UNSEALED, Code.UNSEALED.meaning, Code.UNSEALED.hint)
 class Looked:
     """What was seen of a job's files before it is claimed.
 
-    ``reason``: why the job may not be claimed. ``strayed``: files whose addresses have no seal.
+    ``reason``: why the job may not be claimed. ``strayed``: files of which it has no seal how far
+    they are.
     """
 
     reason: Reason | None = None
@@ -48,13 +50,14 @@ def look_at_files(connection: Connection, seal: Seal, job_id: int) -> Looked:
         return Looked(Reason(error.code, error.message, error.hint))
     if not all(map(seal.holds_file, found)):
         return Looked(_UNSEALED)
-    return Looked(strayed=tuple(file for file in found if not seal.holds_address(file)))
+    return Looked(strayed=tuple(file for file in found if not seal.holds_standing(file)))
 
 
 def believed(transaction: Transaction, job_id: int, looked: Looked) -> Job | None:
     """The job, for the worker that has just taken it; None if it may not: then it is set aside.
 
-    It fails if its rows cannot be read or have no seal. An address without its seal is forgotten.
+    It fails if its rows cannot be read or have no seal. Without its seal, it is forgotten how far a
+    file is; a session that is ours, maybe of an earlier version, is left over.
     """
     try:
         job = read_job(transaction.connection, job_id)
@@ -65,16 +68,21 @@ def believed(transaction: Transaction, job_id: int, looked: Looked) -> Job | Non
         _set_aside(transaction, job_id, reason)
         return None
     for file in looked.strayed:
-        _forget_address(transaction, file)
+        _forget_standing(transaction, file)
     return job
 
 
-def _forget_address(transaction: Transaction, file: FileState) -> None:
+def _forget_standing(transaction: Transaction, file: FileState) -> None:
     as_seen = files.c.address_seal.is_not_distinct_from(file.address_seal)
-    this = update(files).where(files.c.job_id == file.job_id, files.c.path == file.path, as_seen)
-    gone = transaction.run(this.values(**NO_SESSION, upload_url=None, address_seal=None))
+    this = (files.c.job_id == file.job_id, files.c.path == file.path, as_seen)
+    if file.session is not None:
+        session = file.job_id, file.path, file.session.reveal()
+        if transaction.seal.holds_address(*session, file.address_seal):
+            leave(transaction, *this, files.c.session_uri == file.session.reveal())
+    blank = FORGET | {"upload_url": None, "address_seal": None}
+    gone = transaction.run(update(files).where(*this).values(**blank))
     if gone.rowcount:
-        message = "where it was to be sent has no seal of this job table: it is asked for anew"
+        message = "how far it was has no seal of this job table: it is sent anew"
         transaction.add_event(file.job_id, EventKind.SESSION_DROPPED, message, file.path)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, insert, or_, select, true, update
@@ -169,7 +170,9 @@ def insert_files(
         if stored is None:
             new.append(row)  # the table's defaults say that nothing was sent
         else:
-            old.append({**row, **_as_stored(stored)})
+            facts = replace(stored, job_id=job_id, fingerprint=found)
+            sealed = transaction.seal.standing(facts)
+            old.append({**row, **_as_stored(stored), "address_seal": sealed})
     for rows in filter(None, (new, old)):
         transaction.connection.execute(insert(files), rows)
 

@@ -34,6 +34,7 @@ STORE = (
         session_uri=None,
         session_at=None,
         upload_url=None,
+        address_seal=bindparam("sealed"),
         object_path=bindparam("place"),
         awaiting_since=None,
         offset=files.c.size_bytes,

@@ -40,6 +40,7 @@ from uploader.store.leftovers import (
 )
 from uploader.store.rows import read_job
 from uploader.store.sealed import check_job
+from uploader.store.standing import check_all_stored, require_stored
 from uploader.store.tables import OPEN, files, jobs
 from uploader.store.tokens import fewer_rescues, lived_long_at
 
@@ -174,16 +175,21 @@ class Held:
 
     def enter_validate(self) -> Job:
         """Every file is stored; raises ValueError if one is not (docs/invariants.md §4)."""
+        require_stored(self._fence.journal, self.job)
         with self._entered(Stage.VALIDATE, uploaded_at=jobs.c.updated_at) as transaction:
-            self._check_all_stored(transaction)
+            check_all_stored(transaction, self.lease.job_id)
             self._fence.tell_last(transaction)
             self._add_event(transaction, EventKind.VALIDATING, "every file is stored")
             return self._job(transaction)
 
     def call_validate(self) -> None:
-        """An active job is about to call validateUpload: from now on that may be under way."""
-        with self._fence.writing(Status.ACTIVE, validating_since=self._fence.now()):
-            pass
+        """An active job is about to call validateUpload: from now on that may be under way.
+
+        Raises as `enter_validate`: its stage alone shows nothing.
+        """
+        require_stored(self._fence.journal, self.job)
+        with self._fence.writing(Status.ACTIVE, validating_since=self._fence.now()) as transaction:
+            check_all_stored(transaction, self.lease.job_id)
 
     def hear_validate(self) -> None:
         """The service has answered it, whatever the user has done to the job meanwhile."""
@@ -191,7 +197,8 @@ class Held:
             pass
 
     def finish(self, warnings: Sequence[str] = ()) -> None:
-        """The service calls the model READY; ``warnings`` are validateUpload's words."""
+        """The service calls the model READY, and says ``warnings``; raises as `enter_validate`."""
+        require_stored(self._fence.journal, self.job)
         with self._entered(
             Stage.READY,
             status=advance(Status.ACTIVE, Verb.FINISH),
@@ -199,6 +206,7 @@ class Held:
             rate_bps=None,
             warnings=few_lines(warnings, storable),
         ) as transaction:
+            check_all_stored(transaction, self.lease.job_id)
             self._erase_sessions(transaction)
             self._add_event(transaction, EventKind.READY, "the model is READY")
 
@@ -217,12 +225,6 @@ class Held:
                 raise ValueError(f"job {job_id} cannot go from {found} to {stage}")
             transaction.run(update(jobs).where(this).values(stage=stage, **columns))
             yield transaction
-
-    def _check_all_stored(self, transaction: Transaction) -> None:
-        job_id = self.lease.job_id
-        unstored = exists().where(files.c.job_id == job_id, files.c.stored.is_(False))
-        if transaction.connection.execute(select(unstored)).scalar_one():
-            raise ValueError(f"job {job_id} has files that are not stored")
 
     # -- waiting ---------------------------------------------------------------------------
 

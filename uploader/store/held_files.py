@@ -25,6 +25,7 @@ from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.leftovers import leave
 from uploader.store.rows import file_of, reading_job
 from uploader.store.sealed import check_files
+from uploader.store.standing import Standing
 from uploader.store.tables import files, jobs
 
 
@@ -97,15 +98,6 @@ class HeldFiles:
         URL's kind decides how its file is sent.
         """
         job_id = self._job_id
-        rows = [
-            {
-                "named": path,
-                "url": url.url.reveal(),
-                "sealed": self._seal.address(job_id, path, url.url.reveal()),
-                "by": url.mode,
-            }
-            for path, url in urls.items()
-        ]
         unstored = (files.c.job_id == job_id, files.c.stored.is_(False))
         statement = (
             update(files)
@@ -117,12 +109,23 @@ class HeldFiles:
             )
         )
         # Until the last portion is there, what says that they can be used does not say so.
-        portions = [rows[at : at + PORTION] for at in range(0, len(rows), PORTION)] or [[]]
+        paths = list(urls)
+        portions = [paths[at : at + PORTION] for at in range(0, len(paths), PORTION)] or [[]]
         for portion in portions:
             last = {"urls_until": until} if portion is portions[-1] else {}
             with self._fence.writing(**last) as transaction:
-                if portion:
-                    transaction.connection.execute(statement, portion)
+                standing = Standing(transaction, job_id, portion)
+                rows = [
+                    {
+                        "named": path,
+                        "url": urls[path].url.reveal(),
+                        "sealed": standing.after(path, url=urls[path]),
+                        "by": urls[path].mode,
+                    }
+                    for path in portion
+                ]
+                if rows:
+                    transaction.connection.execute(statement, rows)
         with self._fence.journal.reading() as connection:
             found = connection.execute(select(files).where(*unstored).order_by(files.c.path))
             return [self._file(row) for row in found]
@@ -137,16 +140,17 @@ class HeldFiles:
 
         See docs/invariants.md §1.
         """
-        rows = [
-            {
-                "named": new.path,
-                "uri": new.uri.reveal(),
-                "place": new.object_path,
-                "sealed": self._seal.address(self._job_id, new.path, new.uri.reveal()),
-            }
-            for new in sessions
-        ]
         with self._fence.writing(start_accepted=True) as transaction:
+            standing = Standing(transaction, self._job_id, [new.path for new in sessions])
+            rows = [
+                {
+                    "named": new.path,
+                    "uri": new.uri.reveal(),
+                    "place": new.object_path,
+                    "sealed": standing.with_session(new.path, new.uri),
+                }
+                for new in sessions
+            ]
             written = self._write_all(transaction, OPEN_SESSION, rows, at=transaction.now)
             kind, message = EventKind.SESSION_OPENED, "an upload session was opened"
             news = [(message, file.path) for file in written if file.sessions == 1]
@@ -175,9 +179,9 @@ class HeldFiles:
         object was not our source. Raises ValueError once the job's stage says that every file
         is stored.
         """
-        address = None if url is None else url.url.reveal()
         with self._fence.writing() as transaction:
             self._check_uploading(transaction)
+            standing = Standing(transaction, self._job_id, [path])
             if lives:
                 leave(transaction, files.c.job_id == self._job_id, files.c.path == path)
             file = self._write(
@@ -186,8 +190,8 @@ class HeldFiles:
                 **NO_SESSION,
                 **(self._loss(transaction, path) if lost else {}),
                 **({} if url is None else {"mode": url.mode}),
-                upload_url=address,
-                address_seal=self._seal.address(self._job_id, path, address),
+                upload_url=None if url is None else url.url.reveal(),
+                address_seal=standing.after(path, session=None, url=url, stored=False),
                 bytes_sent=bytes_sent,
                 **NOT_STORED,
                 old_sessions_lost=files.c.old_sessions_lost + int(old),
@@ -198,20 +202,22 @@ class HeldFiles:
 
     def mark_all_stored(self, stored: Sequence[StoredFile]) -> list[FileState]:
         """The server has these objects completely."""
-        rows = [
-            {
-                "named": new.path,
-                "crc": new.crc32c,
-                "sent": new.bytes_sent,
-                "proven": new.verified,
-                "place": new.object_path,
-                "version": new.generation,
-                "digest": new.sha256,
-                "as_sent": new.sha256_as_sent,
-            }
-            for new in stored
-        ]
         with self._fence.writing() as transaction:
+            standing = Standing(transaction, self._job_id, [new.path for new in stored])
+            rows = [
+                {
+                    "named": new.path,
+                    "sealed": standing.once_stored(new),
+                    "crc": new.crc32c,
+                    "sent": new.bytes_sent,
+                    "proven": new.verified,
+                    "place": new.object_path,
+                    "version": new.generation,
+                    "digest": new.sha256,
+                    "as_sent": new.sha256_as_sent,
+                }
+                for new in stored
+            ]
             written = self._write_all(transaction, STORE, rows)
             news = [("stored and verified" if f.verified else _UNVERIFIED, f.path) for f in stored]
             transaction.add_events(self._job_id, EventKind.STORED, news)
@@ -245,8 +251,16 @@ class HeldFiles:
         """
         seal = self._seal.file(self._job_id, path, size_bytes, found)
         with self._fence.writing() as transaction:
-            stays = unproven or files.c.unproven  # until another session
-            file = self._write(transaction, path, fingerprint=found, seal=seal, unproven=stays)
+            standing = Standing(transaction, self._job_id, [path])
+            doubt = {"unproven": True} if unproven else {}  # until another session
+            file = self._write(
+                transaction,
+                path,
+                fingerprint=found,
+                seal=seal,
+                address_seal=standing.after(path, fingerprint=found, **doubt),
+                **doubt,
+            )
             other = "given other permissions or links"
             message = f"touched, replaced, or {other}: its bytes are the same"
             message += ", as far as CRC32C shows: it gets no SHA-256" if unproven else ""
@@ -268,7 +282,9 @@ class HeldFiles:
         A row of a session that is no longer the file's, or of a stored file, is skipped.
         """
         with self._fence.writing(rate_bps=rate_bps) as transaction:
-            written = [(row, file) for row in rows if (file := self._reported(transaction, row))]
+            standing = Standing(transaction, self._job_id, [row.path for row in rows])
+            found = [(row, self._reported(transaction, row, standing)) for row in rows]
+            written = [(row, file) for row, file in found if file is not None]
             if any(row.advanced for row, _ in written):
                 self._end_failures(transaction)
             return [file for _, file in written]
@@ -326,8 +342,11 @@ class HeldFiles:
         if transaction.connection.execute(stage).scalar_one() in (Stage.VALIDATE, Stage.READY):
             raise ValueError(f"every file of job {self._job_id} is stored")
 
-    def _reported(self, transaction: Transaction, row: FileProgress) -> FileState | None:
+    def _reported(
+        self, transaction: Transaction, row: FileProgress, standing: Standing
+    ) -> FileState | None:
         """The file with ``row`` written to it; None if the report is late."""
+        pairs = {"checkpoint": row.checkpoint, "mark": row.mark}
         forgiven = {"failures": 0} if row.advanced else {}
         statement = (
             update(files)
@@ -349,6 +368,7 @@ class HeldFiles:
                 awaiting_since=row.awaiting_since,
                 gap=row.gap,
                 reached=row.reached,
+                address_seal=standing.after(row.path, gap=row.gap, **pairs),
                 **forgiven,
             )
             .returning(files)

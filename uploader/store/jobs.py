@@ -248,12 +248,12 @@ class Jobs:
             for job in found
         ]
 
-    def files(self, job_id: int) -> list[FileState]:
-        """The job's files by path."""
+    def files(self, job_id: int, *, sealed: bool = False) -> list[FileState]:
+        """The job's files by path; ``sealed``: raises StoreError for one without its seal."""
         query = select(files).where(files.c.job_id == job_id).order_by(files.c.path)
         with self._journal.reading() as connection, reading_job(job_id):
             found = [file_of(row) for row in connection.execute(query)]
-        if self._wary:
+        if self._wary or sealed:
             check_files(self._journal.seal, found)
         return found
 

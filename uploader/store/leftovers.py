@@ -178,7 +178,8 @@ def _leftover_of(transaction: Transaction, row: Row[Any]) -> Leftover:
     """Raises ValueError for a row that somebody else wrote."""
     check(row, _TYPES)
     check_plain(row.path)
-    if not transaction.seal.holds(row.job_id, row.path, row.session_uri, row.address_seal):
+    address = row.job_id, row.path, row.session_uri
+    if not transaction.seal.holds_address(*address, row.address_seal):
         raise ValueError("a session's address has no seal")
     return Leftover(row.id, row.job_id, row.path, SessionUri(row.session_uri), bool(row.is_over))
 

@@ -23,7 +23,7 @@ from uploader.store.blank import NEW_RUN
 from uploader.store.enqueue import check_storable, insert_files
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.leftovers import leave
-from uploader.store.rows import read_job
+from uploader.store.rows import file_of, read_job, reading_job
 from uploader.store.sealed import sealed_job
 from uploader.store.tables import files, jobs
 
@@ -62,7 +62,7 @@ def restart(
     Of ``kept``, the stored files whose bytes are the same, those stay stored that still are.
     """
     job = restartable(transaction.connection, planned, new, transaction.seal, replace=replace)
-    kept = [] if replace else _still_stored(transaction, job, kept)
+    kept = [] if replace else _still_stored(transaction, job, list(kept))
     sealed: dict[str, Any] = {
         "path": new.manifest.root,
         "snapshot": new.snapshot,
@@ -103,20 +103,21 @@ def _to_seal(job: SealedJob, new: NewJob, sealed: Mapping[str, Any]) -> SealedJo
     return dataclasses.replace(job, files_total=count, bytes_total=size_bytes, **sealed)
 
 
-def _still_stored(transaction: Transaction, job: Job, kept: Iterable[FileState]) -> list[FileState]:
-    """The files in ``kept`` that are still stored as they were when they were read."""
-    if not job.model_exists or job.replace_first:
+def _still_stored(transaction: Transaction, job: Job, kept: Sequence[FileState]) -> list[FileState]:
+    """The files in ``kept`` that are still stored as they were when they were read, and sealed."""
+    if not kept or not job.model_exists or job.replace_first:
         return []
-    of = files.c
-    stored = select(of.path, of.crc32c, of.sha256, of.generation, of.object_path).where(
-        of.job_id == job.id, of.stored, of.verified
-    )
-    known = {path: tuple(what) for path, *what in transaction.connection.execute(stored)}
-    return [
-        file
-        for file in kept
-        if known.get(file.path) == (file.crc32c, file.sha256, file.generation, file.object_path)
-    ]
+    query = select(files).where(files.c.job_id == job.id, files.c.stored, files.c.verified)
+    with reading_job(job.id):
+        found = [file_of(row) for row in transaction.connection.execute(query)]
+    sealed = filter(transaction.seal.holds_standing, filter(transaction.seal.holds_file, found))
+    known = {file.path: _facts(file) for file in sealed}
+    return [file for file in kept if known.get(file.path) == _facts(file)]
+
+
+def _facts(file: FileState) -> tuple[object, ...]:
+    digest = file.crc32c, file.sha256, file.sha256_as_sent
+    return (*digest, file.generation, file.object_path)
 
 
 def _event_message(new: NewJob, kept: Sequence[FileState]) -> str:

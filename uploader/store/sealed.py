@@ -17,7 +17,7 @@ from uploader.core.seal import Seal, SealedJob
 def check_job(seal: Seal, job: Job) -> SealedJob:
     """The job. Raises StoreError for one that was not written with the secret."""
     if not seal.holds_job(job):
-        raise _unsealed(job.id)
+        raise unsealed(job.id)
     return SealedJob(job)
 
 
@@ -30,11 +30,12 @@ def sealed_job(seal: Seal, job: Job) -> SealedJob:
 
 
 def check_files(seal: Seal, found: Iterable[FileState]) -> None:
-    """Raises StoreError for a file, or its address, that was not written with the secret."""
+    """Raises StoreError for a file, or how far it is, that was not written with the secret."""
     for file in found:
-        if not (seal.holds_file(file) and seal.holds_address(file)):
-            raise _unsealed(file.job_id)
+        if not (seal.holds_file(file) and seal.holds_standing(file)):
+            raise unsealed(file.job_id)
 
 
-def _unsealed(job_id: int) -> StoreError:
+def unsealed(job_id: int) -> StoreError:
+    """The error to raise for rows that somebody without the secret wrote."""
     return StoreError(f"job {job_id} has no seal of this job table", code=Code.UNSEALED)
