@@ -161,6 +161,27 @@ def test_a_later_run_waits_for_that_of_an_earlier_one_whatever_is_tried(
     assert_waits(lab, 1)
 
 
+@pytest.mark.parametrize("answer", [400, 429])
+@pytest.mark.parametrize("verb", [Verb.CANCEL, Verb.PAUSE])
+def test_nor_is_one_forgotten_because_the_next_call_was_answered(
+    lab: Lab, verb: Verb, answer: int
+) -> None:
+    """Its answer says nothing of the call before it."""
+    refused = {"code": 9, "message": "validation is in progress", "details": []}
+    lab.world.script.add(
+        [
+            {"on": "validate", "do": "status", "status": 504, "times": 1},
+            {"on": "validate", "do": "status", "status": answer, "body": refused, "times": 2},
+        ]
+    )
+    folder = given_up(lab, verb)
+    if verb is Verb.CANCEL:
+        assert_waits(lab, lab.enqueue(folder))
+    else:
+        rescan(lab, folder)
+        assert_waits(lab, 1)
+
+
 def test_what_has_become_ready_meanwhile_costs_no_byte(lab: Lab) -> None:
     folder = unanswered(lab, Verb.CANCEL)
     later = lab.enqueue(folder)

@@ -10,6 +10,7 @@ from uploader.core.events import EventKind
 from uploader.core.job import Kind, Manifest, ManifestFile, NewJob, Reason
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import read_url
+from uploader.core.verdict import Call
 from uploader.store.held import Held
 
 BASE_URL = "https://api.fireworks.ai"
@@ -24,7 +25,8 @@ WRITES: dict[str, Write] = {
     "adopted": lambda held, _: held.enter_upload(created=False),
     "enter_validate": lambda held, _: held.enter_validate(),
     "call_validate": lambda held, _: held.call_validate(),
-    "hear_validate": lambda held, _: held.hear_validate(),
+    "heard": lambda held, now: held.calls.heard(Call.VALIDATE, now),
+    "call_delete": lambda held, _: held.calls.begin(Call.DELETE),
     "finish": lambda held, _: held.finish(["odd"]),
     "retry_at": lambda held, now: held.retry_at(soon(now), REASON),
     "wait_until": lambda held, now: held.wait_until(soon(now)),

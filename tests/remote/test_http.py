@@ -234,6 +234,23 @@ class Impatient(SocketAdapter):
         return super().send(*args, **{**kwargs, "timeout": (1, 0.2)})
 
 
+@pytest.mark.parametrize(
+    ("reply", "may"),
+    [
+        *((None, False), (Reply(429), False), (Reply(404), False), (Reply(400), False)),
+        *((Reply(reset=True), True), (Reply(stall=True), True), (Reply(504), True)),
+    ],
+    ids=["no connection", "429", "404", "400", "reset", "stalled", "504"],
+)
+def test_a_request_may_go_on_if_it_was_sent_and_not_answered(
+    serve: Serve, stop: StopToken, reply: Reply | None, may: bool
+) -> None:
+    base = serve(reply).base if reply else "http://127.0.0.1:1"
+    with pytest.raises(RemoteError) as caught:
+        fireworks(base, Impatient(stop, send_timeout_s=0.2)).delete("a", "m")
+    assert caught.value.may_go_on == may
+
+
 FAILURES = {
     "refused": None,
     "reset": Reply(reset=True),

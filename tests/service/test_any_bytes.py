@@ -6,12 +6,15 @@ import contextlib
 import io
 import logging
 import socket
+from asyncio import selector_events
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tests.reader import until
 from tests.service.conftest import Site, is_closed, opened
 from uploader.service import logs
 
@@ -113,6 +116,28 @@ def test_no_nonsense_ends_in_an_error(site: Site, caplog: pytest.LogCaptureFixtu
 
     with caplog.at_level(logging.INFO):
         try_it()
+
+
+def test_who_goes_while_it_is_answered_fills_no_log(
+    site: Site, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reset comes between the answer and the end of it."""
+    transports: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]
+    write = transports.write
+    with opened(site) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1" + b"\0" * 7)
+
+        def and_it_goes(transport: Any, data: bytes) -> None:
+            write(transport, data)
+            one.close()
+
+        monkeypatch.setattr(transports, "write", and_it_goes)
+        one.sendall(b"nonsense\r\n\r\n")
+        with caplog.at_level(logging.INFO):
+            until(lambda: one.fileno() < 0)
+            monkeypatch.undo()
+            assert site.ask("/livez", token=None).status == 200
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("method", [b"HEAD", b"GET", b"POST"])

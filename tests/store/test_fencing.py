@@ -15,8 +15,10 @@ from uploader.core.job import Event, PrefixCrc, Reason, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import read_url
+from uploader.core.verdict import Call
 from uploader.store.claims import Claims
 from uploader.store.held import Held
+from uploader.store.held_calls import HeldCalls
 from uploader.store.held_files import FileProgress, HeldFiles
 from uploader.store.leftovers import Leftover
 
@@ -48,9 +50,12 @@ TRANSITIONS: dict[str, Write] = {
 FACTS: dict[str, Write] = {
     "release": lambda held: held.release(),
     "mark_deleted": lambda held: held.mark_deleted("why"),
-    "hear_validate": lambda held: held.hear_validate(),
     "add_event": lambda held: held.add_event(EventKind.LEFT_OPEN, "message"),
     "end_leftovers": lambda held: held.end_leftovers([], [(LEFTOVER, "why")]),
+}
+CALLS: dict[str, Write] = {
+    "begin": lambda held: held.calls.begin(Call.DELETE),
+    "heard": lambda held: held.calls.heard(Call.DELETE, NOW),
 }
 FILES: dict[str, Write] = {
     "open_sessions": lambda held: open_session(held, PATH, SessionUri("u"), "b/k"),
@@ -68,7 +73,7 @@ CLOSED: dict[str, Write] = {
     "clean_up_after": lambda held: held.clean_up_after(LATER, REASON),
     "close": lambda held: held.close(),
 }
-ALL = TRANSITIONS | FACTS | FILES | CLOSED
+ALL = TRANSITIONS | FACTS | CALLS | FILES | CLOSED
 #: These are fenced by the owner, by the tokens given, or by the row's own condition; `put_aside`
 #: writes no row.
 UNFENCED = {
@@ -92,6 +97,7 @@ def _verbs(kind: type) -> set[str]:
 
 def test_every_verb_is_in_these_tables() -> None:
     assert _verbs(Held) == set(TRANSITIONS | FACTS | CLOSED)
+    assert _verbs(HeldCalls) == set(CALLS)
     assert _verbs(HeldFiles) == set(FILES)
     assert _verbs(Claims) == UNFENCED
 
@@ -151,7 +157,7 @@ def test_a_transition_needs_the_status_it_starts_from(
 
 
 def _legal(verb: str) -> set[Status]:
-    if verb in FACTS | FILES:
+    if verb in FACTS | FILES or verb == "heard":
         return set(Status)
     if verb in CLOSED:
         return {Status.CANCELLED}

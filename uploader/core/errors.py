@@ -226,11 +226,13 @@ class RemoteError(UploaderError):
     """An answer, or the lack of one, of Fireworks or of the storage behind it.
 
     ``verdict`` is what the retry table (`core/retry.py`) makes of it, ``retry_after_s``
-    the number of seconds that the server asked for; ``stalled``: for too long nothing moved.
+    the number of seconds that the server asked for; ``stalled``: for too long nothing moved;
+    ``unsent``: there was no connection over which to ask.
     Exit code 8 if the account needs a human, else 7.
     """
 
     stalled = False
+    unsent = False
 
     exit_code = Exit.FAILED
 
@@ -252,3 +254,8 @@ class RemoteError(UploaderError):
         self.call = call
         self.status = status
         self.retry_after_s = retry_after_s
+
+    @property
+    def may_go_on(self) -> bool:
+        """May the request be carried out yet?"""
+        return self.verdict is Verdict.TRANSIENT and not self.unsent

@@ -14,6 +14,8 @@ from uploader.core.text import and_more, some
 
 #: Seconds: validateUpload reads whole models (docs/fireworks.md §3).
 VALIDATE_S = 600.0
+#: Seconds: nobody says how long a DELETE may go on; no front end is known to hold one for longer.
+DELETE_S = 600.0
 _MOST_SHOWN = 5
 _MAX_VALUE_CHARS = 60
 #: See docs/fireworks.md §1.2.

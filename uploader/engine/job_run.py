@@ -17,7 +17,7 @@ from uploader.core.job import UNKNOWN_ACCOUNT, Reason, Stage, Status
 from uploader.core.reasons import SILENT, Code
 from uploader.core.remote_model import refuse_different
 from uploader.core.retry import Block, Decision, Fail, RetryAt, is_final
-from uploader.core.verdict import Verdict
+from uploader.core.verdict import Call, Verdict
 from uploader.engine.accounts import (
     refuse_key_of_another,
     refuse_worker_of_another,
@@ -176,8 +176,10 @@ class JobRun:
         if not self._end_leftovers():
             return False
         refuse_key_of_another(self._job, control)
-        if self._job.replace_first:
+        if self._job.replace_first and self._job.created_remotely:
             self._replace(control)
+            if not self._end_leftovers():  # an earlier DELETE, without an answer, may go on
+                return False
         if self._job.files_stored and not is_there(self._job, control):
             forget_model(self.held)  # before the answer to our POST, which may be lost
         created, differs = True, ""
@@ -224,17 +226,21 @@ class JobRun:
 
     def _replace(self, control: Fireworks) -> None:
         """A new run with other files: delete the model that this job created, once."""
-        if self._job.created_remotely:
-            self._delete(control)
-            self.held.mark_deleted("the model was deleted, to be created again")
-            self._stop.check()
+        self._delete(control)
+        self.held.mark_deleted("the model was deleted, to be created again")
+        self._stop.check()
 
     def _delete(self, control: Fireworks) -> None:
+        earlier = self.held.calls.begin(Call.DELETE)
         try:
             control.delete(self._job.account, self._job.model_id)
         except RemoteError as error:
+            if not error.may_go_on:
+                self.held.calls.heard(Call.DELETE, earlier)
             if error.verdict is not Verdict.ABSENT:
                 raise
+        else:
+            self.held.calls.heard(Call.DELETE, earlier)
 
     def _send_files(self, control: Fireworks) -> bool:
         """True once every file is stored and every source has been checked again."""

@@ -12,7 +12,7 @@ from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import Job
 from uploader.core.reasons import Code
 from uploader.core.remote_model import RemoteModel
-from uploader.core.verdict import Verdict
+from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.endings import check_gone, forget_model
 from uploader.remote.fireworks import Fireworks
@@ -82,15 +82,15 @@ class Validation:
         """Ask once: the job ends done, or waits for its next poll. Raises RemoteError, JobError."""
         started_s = self._context.clock.boot_s()
         self._context.polls[self._job.id] += 1
-        self._held.call_validate()
+        earlier = self._held.call_validate()
         try:
             warnings = self._control.validate(self._job.account, self._job.model_id)
         except RemoteError as error:
-            if error.verdict is not Verdict.TRANSIENT:
-                self._held.hear_validate()
+            if not error.may_go_on:
+                self._held.calls.heard(Call.VALIDATE, earlier)
             self._refused(error, started_s)
             return
-        self._held.hear_validate()
+        self._held.calls.heard(Call.VALIDATE, earlier)
         model = self._get()
         if model.state == "READY":
             self._finish(warnings)

@@ -197,6 +197,13 @@ _CAUSES: tuple[_Cause, ...] = (
 )
 
 
+_NO_CONNECTION = (
+    *(transport.NewConnectionError, transport.ConnectTimeoutError, transport.ProxyError),
+    *(transport.LocationParseError, transport.ProxySchemeUnknown, ssl.SSLCertVerificationError),
+    *(requests.exceptions.InvalidProxyURL, requests.exceptions.InvalidSchema),
+)
+
+
 def _no_answer(call: Call, host: str, error: BaseException) -> RemoteError:
     chain = tuple(chain_of(error))
     if refused := next((link for link in chain if isinstance(link, NoTunnel)), None):
@@ -205,6 +212,7 @@ def _no_answer(call: Call, host: str, error: BaseException) -> RemoteError:
     message = f"{call}: {cause.words.format(host=host)}"
     lost = RemoteError(Verdict.TRANSIENT, call, message, hint=cause.hint, code=cause.code)
     lost.stalled = cause.stalled
+    lost.unsent = any(isinstance(link, _NO_CONNECTION) for link in chain)
     return lost
 
 
@@ -215,13 +223,15 @@ def _no_tunnel(call: Call, host: str, status: int) -> RemoteError:
     """
     wants_password = status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED
     hint = "write HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT" if wants_password else ""
-    return RemoteError(
+    refused = RemoteError(
         Verdict.TRANSIENT,
         call,
         f"{call}: the proxy on the way to {host} answered {status}: {phrase(status)}",
         hint=hint,
         code=Code.UNAVAILABLE if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Code.MIDDLE_BOX,
     )
+    refused.unsent = True
+    return refused
 
 
 def chain_of(error: BaseException) -> Iterator[BaseException]:

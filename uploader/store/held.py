@@ -20,10 +20,12 @@ from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
 from uploader.core.keeping import few_lines
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.core.reasons import SILENT, Code
+from uploader.core.verdict import Call
 from uploader.store.blank import NEW_RUN, NO_LEASE, NO_SESSION
 from uploader.store.conditions import others_for_its_model
 from uploader.store.fence import Fence
 from uploader.store.file_updates import FORGET
+from uploader.store.held_calls import HeldCalls, deletion_under_way, validation_under_way
 from uploader.store.held_files import HeldFiles
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.leftovers import (
@@ -36,7 +38,6 @@ from uploader.store.leftovers import (
     leave_all,
     left_for,
     to_clean_up,
-    validation_under_way,
 )
 from uploader.store.rows import read_job
 from uploader.store.sealed import check_job
@@ -48,12 +49,14 @@ from uploader.store.tokens import fewer_rescues, lived_long_at
 class Held:
     """One claimed job; `Claims.claim` hands it out.
 
-    ``job`` is the job as it was claimed, ``files`` writes about its files.
+    ``job`` is the job as it was claimed, ``files`` writes about its files, ``calls`` about what may
+    be under way at the service.
     """
 
     def __init__(self, job: Job, fence: Fence) -> None:
         self.job = job
         self.files = HeldFiles(fence)
+        self.calls = HeldCalls(fence, job.status)
         self._fence = fence
 
     @property
@@ -82,9 +85,9 @@ class Held:
         """What has to be ended before this job sends to the model of its name in that account.
 
         From now on no cancelled job deletes that model, nor has sessions for it; and if nothing is
-        returned, nobody else has. None, and nothing else, if one is about to be cleaned up after:
-        it was cancelled a moment ago, or a worker is at it; or if a validateUpload of one, or of an
-        earlier run, may be under way.
+        returned, nobody else has. None if the job has to wait: one of them is about to be cleaned
+        up after, as it was cancelled a moment ago, or a worker is at it; or a validateUpload, or a
+        DELETE of a model of that name, may be under way whose answer nobody heard.
         """
         with self._fence.writing(Status.ACTIVE) as transaction:
             found = to_clean_up(transaction, self.job, account)
@@ -97,6 +100,8 @@ class Held:
                 transaction.run(this.values(delete_on_cancel=False, **reason_columns(None)))
                 message = f"job {self.job.id} makes this model its own: it is not deleted"
                 transaction.add_event(row.id, EventKind.MODEL_KEPT, message)
+            if deletion_under_way(transaction, self.job, account):
+                return None  # only now: those that may not delete it any more send no further one
             if found:
                 leave_all(transaction, [row.id for row in found])
             return self._left(transaction, account)
@@ -182,19 +187,10 @@ class Held:
             self._add_event(transaction, EventKind.VALIDATING, "every file is stored")
             return self._job(transaction)
 
-    def call_validate(self) -> None:
-        """An active job is about to call validateUpload: from now on that may be under way.
-
-        Raises as `enter_validate`: its stage alone shows nothing.
-        """
+    def call_validate(self) -> datetime | None:
+        """As `HeldCalls.begin`; raises as `enter_validate`: its stage alone shows nothing."""
         require_stored(self._fence.journal, self.job)
-        with self._fence.writing(Status.ACTIVE, validating_since=self._fence.now()) as transaction:
-            check_all_stored(transaction, self.lease.job_id)
-
-    def hear_validate(self) -> None:
-        """The service has answered it, whatever the user has done to the job meanwhile."""
-        with self._fence.writing(validating_since=None):
-            pass
+        return self.calls.begin(Call.VALIDATE)
 
     def finish(self, warnings: Sequence[str] = ()) -> None:
         """The service calls the model READY, and says ``warnings``; raises as `enter_validate`."""

@@ -28,7 +28,6 @@ from sqlalchemy import (
 
 from uploader.core.job import Job, Status
 from uploader.core.redact import SessionUri
-from uploader.core.remote_model import VALIDATE_S
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.store.conditions import others_for_its_model
 from uploader.store.journal import Transaction
@@ -122,24 +121,6 @@ def to_clean_up(transaction: Transaction, job: Job, account: str) -> Sequence[An
         *others_for_its_model(job, account),
     )
     return transaction.connection.execute(query).all()
-
-
-def validation_under_way(transaction: Transaction, job: Job, account: str) -> bool:
-    """May a validateUpload of a cancelled job, or of an earlier run, make the model READY yet?
-
-    Whoever called it has gone without its answer, less than its longest time ago. A model that is
-    deleted, or about to be, takes it with it.
-    """
-    others = and_(jobs.c.status == Status.CANCELLED, *others_for_its_model(job, account))
-    earlier = and_(jobs.c.id == job.id, jobs.c.replace_first.is_(False))
-    longest = timedelta(seconds=VALIDATE_S)
-    under_way = exists().where(
-        or_(others, earlier),
-        jobs.c.model_exists,
-        # A row of the future was written before the clock was set back.
-        jobs.c.validating_since.between(transaction.now - longest, transaction.now + longest),
-    )
-    return bool(transaction.connection.execute(select(under_way)).scalar_one())
 
 
 def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Leftover], int]:

@@ -111,6 +111,7 @@ jobs = Table(
     Column("upload_started_at", UtcDateTime),
     Column("uploaded_at", UtcDateTime),
     Column("validating_since", UtcDateTime),
+    Column("deleting_since", UtcDateTime),
     Column("polling_s", Float, nullable=False, server_default=text("0")),
     Column("rate_bps", Float),
     Column("lease_owner", String),

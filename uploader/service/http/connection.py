@@ -141,8 +141,9 @@ class Connection(H11Protocol):
         if (over or not last.response_started) and not self.transport.is_closing():
             self.transport.write(_NO_REQUEST)
             if self.transport.can_write_eof():  # to close it now, with more on the way, would
-                self.transport.write_eof()  # take the answer away again
-                self._left_over_bytes = 0
+                with contextlib.suppress(OSError):  # take the answer away again; or it has gone
+                    self.transport.write_eof()
+                    self._left_over_bytes = 0
         self._close()
 
     @contextlib.contextmanager
