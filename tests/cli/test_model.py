@@ -130,6 +130,25 @@ def test_an_orphan_is_deleted_only_if_that_is_meant(uploader: Command, service: 
     }
 
 
+@pytest.mark.parametrize(
+    ("on", "do", "told"),
+    [
+        ("get", "reset-before", "hint: run the command again"),
+        ("delete", "lost-answer", "hint: the service may delete it yet: look again"),
+        ("delete", "reset-before", "hint: the service may delete it yet: look again"),
+    ],
+)
+def test_a_command_that_had_no_answer_does_not_say_that_it_tries_again(
+    uploader: Command, service: Sandbox, on: str, do: str, told: str
+) -> None:
+    stands(service, "orphan")
+    service.world.script.add([{"on": on, "do": do}])
+    failed = uploader("model", "delete", "orphan", "--yes")
+    assert failed.code == 7
+    assert told in failed.err
+    assert "by itself" not in failed.err
+
+
 def test_a_model_that_a_job_works_on_is_not_deleted(
     uploader: Command, service: Sandbox, model: Path, sql: Callable[[str], None]
 ) -> None:

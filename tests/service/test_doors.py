@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.service.conftest import Site
 from uploader import wiring
+from uploader.runtime import Clock
 from uploader.service.http.door import link_of
 from uploader.service.http.doors import MAX_BODY_BYTES, Bucket
 from uploader.service.http.tokens import Keeper, new_link
@@ -23,6 +25,20 @@ class Still:
 
     def boot_s(self) -> float:
         return self.at
+
+
+class Moved:
+    """A clock that somebody sets."""
+
+    def __init__(self, own: Clock) -> None:
+        self._own = own
+        self.by = timedelta()
+
+    def now(self) -> datetime:
+        return self._own.now() + self.by
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
 
 
 def test_without_the_token_nothing_but_health_is_answered(site: Site) -> None:
@@ -199,6 +215,17 @@ def test_a_link_of_another_address_or_another_token_is_not_ours() -> None:
     assert keeper.redeem(new_link("t" * 40, "127.0.0.1:1", clock.now()), "127.0.0.1:2") is None
     assert keeper.redeem(new_link("u" * 40, "127.0.0.1:2", clock.now()), "127.0.0.1:2") is None
     assert keeper.redeem(new_link("t" * 40, "127.0.0.1:2", clock.now()), "127.0.0.1:2")
+
+
+@pytest.mark.parametrize("hours", [-24 * 100, -1, 0, 1])
+def test_a_clock_that_is_set_right_refuses_no_link(hours: int) -> None:
+    clock = Moved(wiring.clock())
+    keeper = Keeper("t" * 40, clock)
+    early = new_link("t" * 40, "127.0.0.1:2", clock.now() - timedelta(seconds=1))
+    clock.by = timedelta(hours=hours)
+    assert keeper.redeem(new_link("t" * 40, "127.0.0.1:2", clock.now()), "127.0.0.1:2")
+    if not hours:
+        assert keeper.redeem(early, "127.0.0.1:2") is None, "it may have been used"
 
 
 def link_to(site: Site) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from uploader.cli.flags import spelled
+from uploader.cli.flags import hint_of, spelled
 from uploader.cli.terminal import PipeClosed, out_json, print_error
 from uploader.core.errors import PreflightRefused, UploaderError, UsageError, WaitTimedOut
 from uploader.core.exits import Exit
@@ -130,7 +130,7 @@ def _failure(error: UploaderError) -> dict[str, Any]:
     reason = {
         "code": error.code,
         "message": redact(spelled(error.message)),
-        "hint": redact(spelled(error.hint)),
+        "hint": redact(hint_of(error)),
     }
     if not isinstance(error, PreflightRefused):
         return {"error": reason}

@@ -1,4 +1,4 @@
-"""Messages from other packages name fields, in backticks; here they become flags."""
+"""Messages from other packages in the words of the command line: fields become flags."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from uploader.core.errors import RemoteError, UploaderError
+from uploader.core.reasons import Code
+from uploader.core.verdict import Call
 from uploader.intake.request import MODEL_FIELDS, EnqueueRequest, remote_name
 
 #: Options that are not part of a request.
@@ -31,6 +34,16 @@ _FLAGS = {
 def spelled(text: str) -> str:
     """``text`` with every field that it names in backticks replaced by its flag."""
     return re.sub(r"`([A-Za-z_]+)`", lambda found: _FLAGS.get(found[1], found[0]), text)
+
+
+def hint_of(error: UploaderError) -> str:
+    """What to do about the error with which a command ends: unlike a job, it is not tried again."""
+    hint = error.hint
+    if isinstance(error, RemoteError):
+        hint = hint.replace(Code.UNAVAILABLE.hint, "run the command again")
+        if error.call is Call.DELETE and error.may_go_on:
+            hint = "the service may delete it yet: look again, `uploader model list`"
+    return spelled(hint)
 
 
 def spelled_document(value: Any) -> Any:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from uploader.cli.cells import cells, padded, shorten, wrapped
 from uploader.cli.colour import paint, paint_lead
-from uploader.cli.flags import spelled, spelled_document
+from uploader.cli.flags import hint_of, spelled, spelled_document
 from uploader.core.errors import UploaderError, UsageError
 from uploader.core.redact import redact
 from uploader.core.text import shown
@@ -75,7 +75,7 @@ def print_error(error: UploaderError) -> None:
     with contextlib.suppress(PipeClosed):  # the exit code still tells
         print_note_wrapped(redact(spelled(error.message)), "error: ")
         if error.hint:
-            print_note_wrapped(redact(spelled(error.hint)), "hint: ")
+            print_note_wrapped(redact(hint_of(error)), "hint: ")
 
 
 def out_columns(names: Sequence[str], rows: Iterable[Sequence[str]]) -> int:

@@ -135,7 +135,7 @@ class _Cause:
 
     kinds: tuple[type[BaseException], ...]
     words: str
-    hint: str = "uploader tries again by itself"
+    hint: str = Code.UNAVAILABLE.hint
     errnos: tuple[int, ...] = ()
     code: Code = Code.UNAVAILABLE
     stalled: bool = False
@@ -170,14 +170,14 @@ _CAUSES: tuple[_Cause, ...] = (
     _Cause(
         (transport.NameResolutionError, socket.gaierror),
         "the name {host} cannot be resolved",
-        "check the network and DNS; uploader tries again by itself",
+        f"check the network and DNS; {Code.UNAVAILABLE.hint}",
     ),
     _Cause((ConnectionRefusedError,), "{host} refused the connection"),
     _Cause((ConnectionResetError, BrokenPipeError), "the connection to {host} was reset"),
     _Cause(
         (),
         "there is no network to {host}",
-        "check the network; uploader tries again by itself",
+        f"check the network; {Code.UNAVAILABLE.hint}",
         (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN),
     ),
     # urllib3 calls every connection that could not be made a ConnectTimeoutError.

@@ -100,7 +100,7 @@ class Keeper:
     def __init__(self, token: str, clock: Clock) -> None:
         self._token = token
         self._clock = clock
-        self._begun = clock.now()
+        self._begun, self._begun_s = clock.now(), clock.boot_s()
         self._used: dict[str, datetime] = {}
         self._lock = Lock()
 
@@ -136,7 +136,9 @@ class Keeper:
         Links of the time before this start are refused: whether they were used is not known.
         """
         ends = self._holds(f"link {address}", link)
-        if ends is None or ends - LINK_LIFE < self._begun - timedelta(milliseconds=1):
+        up = timedelta(seconds=self._clock.boot_s() - self._begun_s)
+        begun = min(self._begun, self._clock.now() - up)  # the clock may have been ahead then
+        if ends is None or ends - LINK_LIFE < begun - timedelta(milliseconds=1):
             return None
         owner = _owner(link)
         if owner and user is not None and owner != str(user):
