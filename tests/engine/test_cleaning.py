@@ -162,6 +162,17 @@ def test_a_model_that_a_later_job_makes_its_own_is_not_deleted(lab: Lab, fault: 
     assert lab.job(cancelled).reason is None
 
 
+def test_a_table_that_was_restored_does_not_delete_what_a_later_job_made_ready(lab: Lab) -> None:
+    """The copy is of the time when the model was still to be deleted."""
+    (cancelled,) = given_up(lab, "one", delete_remote=True)
+    lab.world.models["sandbox", "one"].state = "READY"
+    lab.run()
+    assert lab.world.report()["models"] == {"accounts/sandbox/models/one": "READY"}
+    assert "left_open" in lab.kinds(cancelled)
+    assert "closed" in lab.kinds(cancelled)
+    assert not lab.job(cancelled).delete_on_cancel
+
+
 @pytest.mark.parametrize("lost", [0, 1])
 def test_the_key_of_another_account_deletes_nothing_and_the_right_one_does_later(
     lab: Lab, lost: int

@@ -286,13 +286,28 @@ class JobRun:
         refused: str | None = None
         refuse_worker_of_another(self._job, self._context.account)
         refuse_key_of_another(self._job, control)
-        try:
-            self._delete(control)
-        except RemoteError as error:
-            if not is_final(error):
-                raise
-            refused = error.message
+        if self._is_of_others(control):
+            refused = "the model is READY, which this job never asked for: it is not deleted"
+        else:
+            try:
+                self._delete(control)
+            except RemoteError as error:
+                if not is_final(error):
+                    raise
+                refused = error.message
         self.held.end_model(refused)
+
+    def _is_of_others(self, control: Fireworks) -> bool:
+        """Is it the model of a later job, of which this table, an older copy, does not know?"""
+        job = self._job
+        if job.run_number > 1 or job.stage not in (Stage.CREATE, Stage.UPLOAD):
+            return False  # it may have asked
+        try:
+            return control.get(job.account, job.model_id).state == "READY"
+        except RemoteError as error:
+            if is_final(error) or error.verdict is Verdict.ABSENT:
+                return False  # the DELETE is told the same
+            raise
 
     # -- ends ------------------------------------------------------------------------------
 

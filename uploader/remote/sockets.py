@@ -73,6 +73,7 @@ class _Watched(HTTPConnection):
         self._send_timeout_s = send_timeout_s
         self._handle: socket.socket | None = None
         self._ours: tuple[OurDescriptor, ...] = ()
+        self._is_agreed = False
 
     def _new_conn(self) -> socket.socket:
         connection = self._connected()
@@ -96,8 +97,15 @@ class _Watched(HTTPConnection):
 
     def connect(self) -> None:
         """As of urllib3, with one deadline for all that is agreed on once there is a way."""
+        self._is_agreed = False
         with ExitStack() as self._agreeing:
             super().connect()
+        self._is_agreed = True
+
+    @property
+    def has_connected_to_proxy(self) -> bool:
+        """As of urllib3, also once it was closed: what is lost then is not the proxy's refusal."""
+        return self._is_agreed or super().has_connected_to_proxy
 
     def _connected(self) -> socket.socket:
         try:

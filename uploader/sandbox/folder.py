@@ -81,9 +81,7 @@ class DataFolder:
         scratch = f"{key}.new"
         self.remove(scratch)
         with self._create(scratch) as file:
-            left = memoryview(content)
-            while left:
-                left = left[file.write(left) :]
+            write_whole(file, content)
         self.move(scratch, key)
 
     def move(self, key: str, to: str) -> None:
@@ -117,6 +115,13 @@ class DataFolder:
             yield current, name
         finally:
             os.close(current)
+
+
+def write_whole(file: FileIO, content: bytes) -> None:
+    """A disk that is about to be full takes a part of it, and says so by the count alone."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _plain(descriptor: int) -> FileIO:

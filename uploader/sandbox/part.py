@@ -9,7 +9,7 @@ from io import FileIO
 
 import google_crc32c
 
-from uploader.sandbox.folder import DataFolder
+from uploader.sandbox.folder import DataFolder, write_whole
 from uploader.sandbox.wire import ConnectionCut
 
 GRANULE_BYTES = 256 * 1024
@@ -71,7 +71,7 @@ class Part:
         with self._lock:
             if token is not self._file:
                 raise ConnectionCut(reset=True)
-            token.write(block)
+            write_whole(token, block)
             self._advance(block)
 
     def end(self, token: FileIO, *, whole: bool = False, cut: bool = False) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from uploader.sandbox.folder import check_key
+from uploader.sandbox.folder import check_key, write_whole
 from uploader.sandbox.part import Part
 from uploader.sandbox.world import Model, Session, StorageObject, Stored, World
 
@@ -55,10 +55,20 @@ class StateFile:
         touched = self._world.ledger.touched
         with self._world.lock:
             line = json.dumps(_document(self._world, touched)) + "\n"
-            self._changes.write(line.encode())
+            self._append(line.encode())
             if self._changes.tell() > self._longest:
                 self._save_all()
         touched.clear()
+
+    def _append(self, line: bytes) -> None:
+        """All of it, or nothing: the next line would be one with what is left of this one."""
+        place = self._changes.tell()
+        try:
+            write_whole(self._changes, line)
+        except OSError:
+            self._changes.truncate(place)
+            self._changes.seek(place)
+            raise
 
     def close(self) -> None:
         """Write the state a last time, and let others use the folder."""
