@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import signal
 import socket
 import stat
@@ -16,7 +17,7 @@ import pytest
 
 from tests.service.conftest import Site
 from uploader import wiring
-from uploader.core.errors import NotFound, UsageError
+from uploader.core.errors import NotFound, StoreError, UsageError
 from uploader.service.http import alone, doors, ready
 from uploader.service.http.door import addresses_of, link_of
 from uploader.service.http.listen import announced, bound, listening, written
@@ -33,6 +34,40 @@ def test_the_token_is_long_private_and_stays(site: Site) -> None:
         ["api.token", "api.address"],
         ["api.address", "api.token"],
     )
+
+
+@pytest.mark.parametrize("name", ["open", "write"])
+def test_a_full_disk_is_named_and_nothing_is_left_of_what_did_not_fit(
+    home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    made = {"open": "uploader.store.database.drafts.new_private_file"}
+    monkeypatch.setattr(made.get(name, "pathlib.Path.write_text"), full)
+    before = {*home.iterdir()}
+    for begin in (lambda: api_token(home), lambda: _entered(home)):
+        with pytest.raises(StoreError) as caught:
+            begin()
+        assert caught.value.code == "disk_full"
+        assert {*home.iterdir()} == before
+
+
+def _entered(home: Path) -> None:
+    with announced(home, "127.0.0.1:1", works=True):
+        pass
+
+
+def test_a_disk_that_is_full_at_the_end_is_no_failure(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr("uploader.service.http.listen.answers", lambda _: True)
+    (home / "api.address").write_text("127.0.0.1:2\n")
+    with announced(home, "127.0.0.1:1", works=True):
+        monkeypatch.setattr("pathlib.Path.write_text", full)
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])

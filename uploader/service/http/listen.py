@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import secrets
 import select
 import socket
 import ssl
@@ -20,11 +18,12 @@ from pathlib import Path
 
 from uploader import files
 from uploader.core.addresses import is_loopback
-from uploader.core.errors import UsageError
+from uploader.core.errors import StoreError, UsageError
 from uploader.runtime import Clock
 from uploader.service.http.door import ADDRESS_FILE, addresses_of, answers
 from uploader.service.http.tokens import Keeper, api_token
 from uploader.settings.schema import Settings
+from uploader.store.database.drafts import draft_of
 from uploader.store.jobs import Jobs
 from uploader.threads import spawn
 
@@ -110,7 +109,7 @@ def listening(
     clock: Clock,
     turned_s: Callable[[], float | None],
 ) -> Iterator[None]:
-    """The API of a daemon, as long as the context lasts. Raises UsageError, OSError."""
+    """The API of a daemon, as long as the context lasts. Raises UsageError, StoreError, OSError."""
     settings = by_now()
     try:
         listener = bound(settings)
@@ -162,7 +161,8 @@ def announced(state_dir: Path, address: str, *, works: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        _announce(state_dir, [one for one in addresses_of(state_dir) if one != address])
+        with contextlib.suppress(StoreError):  # as after a kill: until the next start
+            _announce(state_dir, [one for one in addresses_of(state_dir) if one != address])
 
 
 def _announce(state_dir: Path, addresses: Sequence[str]) -> None:
@@ -170,11 +170,8 @@ def _announce(state_dir: Path, addresses: Sequence[str]) -> None:
     if not addresses:
         path.unlink(missing_ok=True)
         return
-    draft = path.with_name(f"{ADDRESS_FILE}.{secrets.token_hex(8)}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="ascii") as file:
-        file.writelines(f"{one}\n" for one in addresses)
-    draft.replace(path)
+    with draft_of(path, "".join(f"{one}\n" for one in addresses)) as draft:
+        draft.replace(path)
 
 
 def written(listener: socket.socket) -> str:

@@ -20,6 +20,7 @@ from threading import Lock
 
 from uploader.core.errors import UsageError
 from uploader.runtime import Clock
+from uploader.store.database.drafts import draft_of
 
 _FILE = "api.token"
 LINK_LIFE = timedelta(minutes=10)
@@ -34,20 +35,16 @@ _OF = "~"
 def api_token(state_dir: Path) -> str:
     """The token of this state folder, made if there is none: 0600 from its first byte.
 
-    Raises UsageError for a file that others may read or that is not a token, and OSError.
+    Raises UsageError for a file that others may read or that is not a token; StoreError, OSError.
     """
     if known := known_token(state_dir):
         return known
     path = state_dir / _FILE
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "w", encoding="ascii") as file:
-            file.write(f"{secrets.token_urlsafe(32)}\n")
-        with contextlib.suppress(FileExistsError):  # another process was first
-            os.link(draft, path)
-    finally:
-        draft.unlink()
+    with (
+        draft_of(path, f"{secrets.token_urlsafe(32)}\n") as draft,
+        contextlib.suppress(FileExistsError),  # another process was first
+    ):
+        os.link(draft, path)
     return _read(path)
 
 
