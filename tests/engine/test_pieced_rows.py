@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import delete, func, select, text, update
 
 from tests.engine.conftest import GRANULE, Lab
+from tests.engine.test_late_validation import assert_refused, late, unanswered
 from tests.engine.test_new_life import SIZE, interrupted, rescan, rewrite
 from uploader.core.job import FileState, Stage, Status
 from uploader.core.lifecycle import Verb
@@ -67,6 +68,26 @@ def refused(lab: Lab) -> bool:
 
 def is_ready(lab: Lab) -> bool:
     return bool(lab.world.report()["models"].get("accounts/sandbox/models/model") == "READY")
+
+
+def test_no_word_for_its_run_makes_a_job_done_by_the_validation_of_an_earlier_one(
+    lab: Lab,
+) -> None:
+    folder = unanswered(lab, Verb.PAUSE)
+    rescan(lab, folder)
+    first = {"validating_since": None, "run_number": 1, "created_remotely": True}
+    write(lab, update(jobs).values(first))
+    late(lab, 1)
+    assert_refused(lab, 1)
+
+
+def test_where_the_object_of_a_session_is_has_a_seal(lab: Lab) -> None:
+    interrupted(lab)
+    write(lab, update(files).values(object_path="made.up/by/somebody"))
+    lab.run()
+    lab.assert_ready()
+    assert "session_dropped" in lab.kinds()
+    assert str(lab.file().object_path).endswith("/sandbox/model/a.bin")
 
 
 # -- a session and what is known of it ---------------------------------------------------------

@@ -10,23 +10,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, func, select, update
 
 from tests.store.conftest import BASE_URL, NOW
 from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
 from uploader.core.job import NewJob, Stage, Status
+from uploader.core.redact import SessionUri
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.seal import NO_SEAL, Seal
-from uploader.store import held_files, history, outbox
+from uploader.store import file_updates, history, outbox
 from uploader.store.claims import Claims
 from uploader.store.database.dialect import open_engine
 from uploader.store.database.sqlite import BEGIN
 from uploader.store.held import Held
+from uploader.store.held_files import NewSession
 from uploader.store.history import History, Rows
 from uploader.store.jobs import Jobs
 from uploader.store.journal import Journal, no_listener
 from uploader.store.outbox import Outbox
+from uploader.store.tables import files, leftovers
 
 FEW, MANY = 200, 2000
 #: What may differ between many files and few.
@@ -97,7 +100,7 @@ def urls(count: int) -> dict[str, UploadUrl]:
 def test_a_map_of_many_urls_is_written_in_portions(
     store_of: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held_files, "PORTION", 50)
+    monkeypatch.setattr(file_updates, "_PORTION", 50)
 
     def work(count: int) -> int:
         engine = store_of(count)
@@ -109,13 +112,48 @@ def test_a_map_of_many_urls_is_written_in_portions(
     assert work(MANY) <= FLAT * work(FEW)
 
 
+def test_what_has_no_seal_of_many_files_takes_few_statements(
+    store_of: Callable[..., Engine],
+) -> None:
+    """As after an upgrade: their seals are those of an earlier version."""
+    engine = store_of(MANY, SEAL)
+    claims = Claims(engine, lambda: NOW, seal=SEAL)
+    held = claims.claim("w", BASE_URL, tuple(Stage), 60)
+    assert held
+    held.enter_upload(created=True)
+    opened = [NewSession(one, SessionUri(f"https://s.example/{one}"), one) for one in names(MANY)]
+    held.files.open_sessions(opened)
+    held.release()
+    with engine.begin() as connection:
+        for one in opened:
+            earlier = SEAL.address(1, one.path, one.uri.reveal())
+            of = update(files).where(files.c.path == one.path)
+            connection.execute(of.values(address_seal=earlier))
+    count = [0]
+
+    def counted(*_: object) -> None:
+        count[0] += 1
+
+    event.listen(engine, "before_cursor_execute", counted)
+    assert claims.claim("w", BASE_URL, tuple(Stage), 60)
+    event.remove(engine, "before_cursor_execute", counted)
+    assert count[0] < 100
+    with engine.connect() as connection:
+        left = connection.scalar(select(func.count()).select_from(leftovers))
+        session = connection.scalar(select(func.count()).where(files.c.session_uri.is_not(None)))
+    assert (left, session) == (MANY, 0)
+    told = [one for one in Jobs(engine, seal=SEAL).events(1) if one.kind == "session_dropped"]
+    assert len(told) < 30
+    assert f"{MANY - len(told) + 1} more of its files" in told[-1].message
+
+
 def test_a_map_of_which_only_a_part_was_written_counts_as_none(
     engine: Engine,
     jobs: Jobs,
     claimed: Callable[..., Held],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(held_files, "PORTION", 1)
+    monkeypatch.setattr(file_updates, "_PORTION", 1)
     held = claimed(sizes=dict.fromkeys(names(3), 1))
 
     def refuse(*args: object) -> None:

@@ -211,7 +211,7 @@ class Code(Coded):
     UNSEALED = (
         "unsealed",
         Status.FAILED,
-        "The job's rows have no seal of this job table: somebody without its secret wrote them.",
+        "The job's rows have no seal: somebody without the secret wrote them, or an old version.",
         "if it is yours, `uploader cancel` it and enqueue its folder again; else see who wrote it",
     )
     UNREADABLE_ROW = (

@@ -80,7 +80,7 @@ class Seal:
             facts = "stored", *place, file.crc32c, file.sha256, file.sha256_as_sent
         elif file.session is not None:
             pairs = astuple(file.checkpoint), astuple(file.mark)
-            facts = "session", address, *pairs, file.gap, file.unproven
+            facts = "session", address, file.object_path, *pairs, file.gap, file.unproven
         if self.secret is None or not (address or file.stored):
             return None
         own = self.address(file.job_id, file.path, address) if address else None

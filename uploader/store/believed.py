@@ -5,6 +5,7 @@ Rows are input: somebody else may have written them. One job's rows never stop a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
@@ -16,13 +17,15 @@ from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
 from uploader.core.seal import Seal
 from uploader.store.blank import NO_LEASE
-from uploader.store.file_updates import FORGET
+from uploader.store.file_updates import FORGET, portions
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.leftovers import ERASED, forget_all, leave
 from uploader.store.rows import file_of, read_job, reading_job
 from uploader.store.tables import files, jobs
 
 _UNSEALED = Reason(Code.UNSEALED, Code.UNSEALED.meaning, Code.UNSEALED.hint)
+#: Of so many files an event says that they are sent anew; of the others, one event for all.
+_MOST_TOLD = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +70,37 @@ def believed(transaction: Transaction, job_id: int, looked: Looked) -> Job | Non
     if reason is not None:
         _set_aside(transaction, job_id, reason)
         return None
-    for file in looked.strayed:
-        _forget_standing(transaction, file)
+    _forget_standing(transaction, job_id, looked.strayed)
     return job
 
 
-def _forget_standing(transaction: Transaction, file: FileState) -> None:
-    as_seen = files.c.address_seal.is_not_distinct_from(file.address_seal)
-    this = (files.c.job_id == file.job_id, files.c.path == file.path, as_seen)
-    if file.session is not None:
-        session = file.job_id, file.path, file.session.reveal()
-        if transaction.seal.holds_address(*session, file.address_seal):
-            leave(transaction, *this, files.c.session_uri == file.session.reveal())
-    blank = FORGET | {"upload_url": None, "address_seal": None}
-    gone = transaction.run(update(files).where(*this).values(**blank))
-    if gone.rowcount:
-        message = "how far it was has no seal of this job table: it is sent anew"
-        transaction.add_event(file.job_id, EventKind.SESSION_DROPPED, message, file.path)
+def _forget_standing(transaction: Transaction, job_id: int, strayed: Sequence[FileState]) -> None:
+    """After an upgrade these may be all files of a job: no statement is for one of them."""
+    gone: list[FileState] = []
+    for portion in portions(strayed):
+        these = files.c.job_id == job_id, files.c.path.in_([file.path for file in portion])
+        now = select(files.c.path, files.c.address_seal).where(*these)
+        known = {row.path: row.address_seal for row in transaction.connection.execute(now)}
+        same = [file for file in portion if known.get(file.path, "") == file.address_seal]
+        paths = files.c.path.in_([file.path for file in same])
+        if ours := [file.path for file in same if _is_ours(transaction, file)]:
+            leave(transaction, files.c.job_id == job_id, files.c.path.in_(ours))
+        blank = FORGET | {"upload_url": None, "address_seal": None}
+        transaction.run(update(files).where(files.c.job_id == job_id, paths).values(**blank))
+        gone += same
+    message = "how far it was has no seal of this job table: it is sent anew"
+    told: list[tuple[str, str | None]] = [(message, file.path) for file in gone[:_MOST_TOLD]]
+    if more := len(gone) - len(told):
+        told.append((f"so it is with {more} more of its files", None))
+    transaction.add_events(job_id, EventKind.SESSION_DROPPED, told)
+
+
+def _is_ours(transaction: Transaction, file: FileState) -> bool:
+    """Has it a session that was written with the secret, maybe by an earlier version?"""
+    if file.session is None:
+        return False
+    address = file.job_id, file.path, file.session.reveal()
+    return transaction.seal.holds_address(*address, file.address_seal)
 
 
 def _set_aside(transaction: Transaction, job_id: int, reason: Reason) -> None:

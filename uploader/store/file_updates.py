@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
 from sqlalchemy import bindparam, update
 
 from uploader.core.job import Mode
 from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.tables import files
 
+_T = TypeVar("_T")
+#: This many rows of a job are written at once.
+_PORTION = 500
 _ONE = (files.c.job_id == bindparam("job"), files.c.path == bindparam("named"))
 #: A session is opened.
 OPEN_SESSION = (
@@ -54,3 +60,8 @@ STORE = (
 )
 #: Nothing of a file is stored, nor on its way.
 FORGET = {**NO_SESSION, **NOT_STORED}
+
+
+def portions(rows: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """As many at once as one statement, or one transaction for which others wait, may be about."""
+    return (rows[at : at + _PORTION] for at in range(0, len(rows), _PORTION))

@@ -20,7 +20,7 @@ from uploader.core.redact import SessionUri
 from uploader.core.resumable import UploadUrl, gets_further
 from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.fence import Fence
-from uploader.store.file_updates import OPEN_SESSION, STORE
+from uploader.store.file_updates import OPEN_SESSION, STORE, portions
 from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.leftovers import leave
 from uploader.store.rows import file_of, reading_job
@@ -77,8 +77,6 @@ class StoredFile:
     object_path: str | None = None
 
 
-#: This many rows of a job are written in one transaction: others wait for it.
-PORTION = 500
 _UNVERIFIED = "stored; the server gave no checksum"
 
 
@@ -110,9 +108,9 @@ class HeldFiles:
         )
         # Until the last portion is there, what says that they can be used does not say so.
         paths = list(urls)
-        portions = [paths[at : at + PORTION] for at in range(0, len(paths), PORTION)] or [[]]
-        for portion in portions:
-            last = {"urls_until": until} if portion is portions[-1] else {}
+        written = [*portions(paths)] or [[]]
+        for portion in written:
+            last = {"urls_until": until} if portion is written[-1] else {}
             with self._fence.writing(**last) as transaction:
                 standing = Standing(transaction, job_id, portion)
                 rows = [
@@ -147,7 +145,7 @@ class HeldFiles:
                     "named": new.path,
                     "uri": new.uri.reveal(),
                     "place": new.object_path,
-                    "sealed": standing.with_session(new.path, new.uri),
+                    "sealed": standing.with_session(new.path, new.uri, new.object_path),
                 }
                 for new in sessions
             ]

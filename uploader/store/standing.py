@@ -44,10 +44,10 @@ class Standing:
         known = self._known.get(path)
         return None if known is None else self._seal.standing(replace(known, **changes))
 
-    def with_session(self, path: str, uri: SessionUri) -> str | None:
-        """As `after`, of a session that is opened."""
+    def with_session(self, path: str, uri: SessionUri, object_path: str | None) -> str | None:
+        """As `after`, of a session that is opened for the object at ``object_path``."""
         empty = {"checkpoint": PrefixCrc(), "mark": PrefixCrc(), "gap": False, "unproven": False}
-        return self.after(path, session=uri, url=None, **empty)
+        return self.after(path, session=uri, url=None, object_path=object_path, **empty)
 
     def once_stored(self, new: StoredFile) -> str | None:
         """As `after`, of a file that is stored."""
