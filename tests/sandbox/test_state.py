@@ -228,6 +228,26 @@ def test_a_line_of_changes_that_is_torn_never_counted(start: Start, tmp_path: Pa
     assert start(**ports(remote)).query(uri).status_code == 308
 
 
+def test_what_strangers_are_refused_for_is_short_and_written_once(tmp_path: Path) -> None:
+    """Whoever sends nonsense makes no later exchange slow."""
+    world = World(data_dir=tmp_path / "data")
+    kept = StateFile(world)
+    changes = world.folder.root / ".sandbox.changes"
+    sizes = [0]
+    for _ in range(20):
+        world.ledger.refuse("x" * 60_000)
+        kept.save()
+    for _ in range(20):
+        kept.save()
+        sizes.append(changes.stat().st_size)
+    assert sizes[-1] < 20 * 20 * 400
+    assert max(after - before for before, after in pairwise(sizes[1:])) < 1000
+    kept.close()
+    again = World(data_dir=tmp_path / "data")
+    StateFile(again).close()
+    assert [len(reason) for reason in again.report()["refused"]] == [200] * 20
+
+
 def test_the_changes_are_folded_into_the_state_while_the_sandbox_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

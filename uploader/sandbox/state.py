@@ -79,7 +79,7 @@ class StateFile:
     def _save_all(self) -> None:
         world = self._world
         with world.lock:
-            everything = {("models", "")}
+            everything = {("models", ""), ("refused", "")}
             everything |= {("objects", key) for key in world.objects}
             everything |= {("sessions", upload_id) for upload_id in world.sessions}
             state = json.dumps(_document(world, everything)).encode()
@@ -125,10 +125,10 @@ def _document(world: World, touched: Collection[tuple[str, str]]) -> dict[str, A
         "generation": world.ledger.generation,
         "counts": world.ledger.counts,
         "leaked_keys": world.ledger.leaked_keys,
-        "refused": world.ledger.refused,
         "objects": {key: _object(entry) if entry else None for key, entry in objects.items()},
         "sessions": {key: _session(entry) if entry else None for key, entry in sessions.items()},
         **({"models": models} if ("models", "") in touched else {}),
+        **({"refused": world.ledger.refused} if ("refused", "") in touched else {}),
     }
 
 

@@ -23,6 +23,8 @@ from uploader.sandbox.wire import Request
 
 #: How many reasons the report lists, so that a client cannot fill the memory.
 _MAX_REFUSED = 1000
+#: It may repeat what anybody has sent, and all of them are written down each time.
+_MAX_REASON_CHARS = 200
 
 
 @dataclass
@@ -151,7 +153,8 @@ class Ledger:
         """Record a breach of the protocol; `reason` never contains a secret."""
         with self._lock:
             if len(self.refused) < _MAX_REFUSED:
-                self.refused.append(reason)
+                self.refused.append(reason[:_MAX_REASON_CHARS])
+                self.touched.add(("refused", ""))
 
     def next_id(self) -> str:
         """The id of the next exchange; the same sequence of exchanges gives the same ids."""
