@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,33 @@ def test_a_file_that_became_a_link_out_of_the_folder_is_not_sent(lab: Lab) -> No
     (folder / "a.bin").symlink_to(found)
     lab.run()
     refused(lab)
+
+
+@pytest.mark.parametrize("when", ["before", "between"])
+@pytest.mark.parametrize("above", [False, True])
+def test_a_folder_that_became_a_link_is_not_followed(lab: Lab, when: str, *, above: bool) -> None:
+    """Its path was real when somebody agreed to it."""
+    folder = lab.model(a_bin=SIZE)
+    if above:
+        (lab.folder / "above").mkdir()
+        folder = folder.rename(lab.folder / "above" / "model")
+    lab.enqueue(folder)
+    outside = lab.folder / "outside"
+    moved = folder.parent if above else folder
+    shutil.copytree(moved, outside)
+
+    def swap(name: str) -> None:
+        if name.startswith("urls before") and not moved.is_symlink():
+            moved.rename(lab.folder / "old")
+            moved.symlink_to(outside)
+
+    if when == "before":
+        swap("urls before")
+    lab.boundary = swap
+    lab.run()
+    job = lab.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "source_changed")
+    assert all(not one["body_bytes_read"] for one in lab.world.report()["objects"].values())
 
 
 def test_a_link_inside_the_folder_is_followed(lab: Lab) -> None:

@@ -18,6 +18,8 @@ from sqlalchemy import delete, func, select, text, update
 from tests.engine.conftest import GRANULE, Lab
 from tests.engine.test_late_validation import assert_refused, late, unanswered
 from tests.engine.test_new_life import SIZE, interrupted, rescan, rewrite
+from uploader.cli.receipt import _sealed
+from uploader.core.errors import Differs
 from uploader.core.job import FileState, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.seal import NO_SEAL, Seal
@@ -25,6 +27,7 @@ from uploader.engine.hashing import Digests
 from uploader.intake.kept import unchanged, worth_reading
 from uploader.model.links import NOTHING
 from uploader.sandbox.script import Script
+from uploader.store.jobs import Jobs
 from uploader.store.tables import files, jobs, leftovers
 
 SEAL = Seal(b"s" * 32)
@@ -289,3 +292,26 @@ def test_without_a_secret_no_stage_is_believed_either(lab: Lab) -> None:
     write(lab, update(jobs).values(stage=Stage.VALIDATE))
     lab.run_until(lambda: lab.job().attempts > 0 or lab.job().status is not Status.ACTIVE)
     assert lab.world.report()["validate_calls"] == 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        update(jobs).values(model_id="other"),
+        update(jobs).values(account="other"),
+        update(jobs).values(base_url="https://other.example"),
+        delete(files).where(files.c.path == "b.bin"),
+    ],
+    ids=["model", "account", "service", "file"],
+)
+def test_a_job_proves_nothing_of_another_model_nor_of_a_part_of_its_own(
+    lab: Lab, statement: Any
+) -> None:
+    lab.enqueue(lab.model(a_bin=5, b_bin=6))
+    lab.run()
+    lab.assert_ready()
+    known = Jobs(lab.engine, seal=SEAL)
+    assert len(_sealed(known, known.job(1))) == 2
+    write(lab, statement)
+    with pytest.raises(Differs, match="nothing can be proven"):
+        _sealed(known, known.job(1))

@@ -23,7 +23,7 @@ from uploader.core.receipt_documents import Difference, VerificationDocument, su
 from uploader.core.text import size
 
 if TYPE_CHECKING:
-    from uploader.core.job import FileState
+    from uploader.core.job import FileState, Job
     from uploader.intake.verify import Proof
     from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
@@ -57,7 +57,7 @@ def receipt(
     with wiring.Store(settings_of(context)) as store:
         known = store.need()
         found = known.find(job)
-        files = _sealed(known, found.id)
+        files = _sealed(known, found)
     require_proof(found, files)
     with _progress(sum(file.size_bytes for file in unread(files))) as read:
         document = looking(Path(found.path), lambda: receipt_of(found, files, read))
@@ -137,16 +137,20 @@ def _proof(settings: Settings, given: str) -> Proof:
         with wiring.Store(settings) as store:
             known = store.need()
             job = known.find(given)
-            return proof_of_job(job, _sealed(known, job.id))
+            return proof_of_job(job, _sealed(known, job))
     except NotFound as error:
         raise NotFound(error.message, hint=f"{error.hint}; {_RECEIPT_HINT}") from None
 
 
-def _sealed(jobs: Jobs, job_id: int) -> list[FileState]:
-    """The files of the job. Raises Differs if the job table has a secret, and one has no seal."""
+def _sealed(jobs: Jobs, job: Job) -> list[FileState]:
+    """The files of the job. Raises Differs if the table has a secret, and it or one has no seal.
+
+    Its own seal says for which model it was, and how many files it has.
+    """
     try:
-        return jobs.files(job_id, sealed=True)
-    except StoreError as error:
+        jobs.sealed(job)
+        return jobs.files(job.id, sealed=True)
+    except (StoreError, UsageError) as error:
         if error.code is not Code.UNSEALED:
             raise
         raise Differs(f"{error.message}: nothing can be proven", hint=_UNSEALED_HINT) from None

@@ -42,16 +42,16 @@ def home_of(root: Path, target: Path) -> Path | None:
 
 
 def open_below(folder: Path, target: Path) -> int:
-    """A descriptor of ``target``, a real path below ``folder``: no link on the way is followed.
+    """A descriptor of ``target``, a real path below the real ``folder``: no link is followed.
 
-    So what became a link meanwhile is refused by the system itself. Raises OSError: NotAFile for
-    anything but a file.
+    So what became a link meanwhile, the folder and those above it included, is refused by the
+    system itself. Raises OSError: NotAFile for anything but a file.
     """
-    parts = target.relative_to(folder).parts
-    at = os.open(folder, _FOLDER)
+    _, *parts = folder.joinpath(target.relative_to(folder)).parts
+    at = os.open(folder.anchor, _FOLDER)
     try:
         for part in parts[:-1]:
-            inner = os.open(part, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
+            inner = os.open(part, _WAY | os.O_NOFOLLOW, dir_fd=at)
             os.close(at)
             at = inner
         return files.descriptor_of(parts[-1], os.O_NOFOLLOW, below=at)
@@ -65,6 +65,8 @@ def _blobs(root: Path) -> list[Path]:
 
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+#: One need not be allowed to list a folder on the way.
+_WAY = os.O_DIRECTORY | os.O_CLOEXEC | (os.O_PATH if hasattr(os, "O_PATH") else os.O_RDONLY)
 
 
 @dataclass(frozen=True, slots=True)

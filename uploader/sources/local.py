@@ -56,13 +56,21 @@ class LocalFolder:
         """As `Source.require`."""
         try:
             with files.listed(self._root, 0):
-                return
+                pass
+            self._refuse_link()
         except OSError as error:
             words = error.strerror or type(error).__name__
             gone = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        else:
+            return
         if gone and not _may_be_unmounted(self._root):
             raise SourceAway(f"the folder {self._root} is gone", code=Code.SOURCE_GONE)
         raise SourceAway(f"cannot read the folder {self._root}: {words}")
+
+    def _refuse_link(self) -> None:
+        """Raises SourceChanged, OSError. It was a real path: it may lead anywhere now."""
+        if os.path.realpath(self._root, strict=True) != str(self._root):
+            raise SourceChanged(f"the folder {self._root} is a link now, or below one")
 
     def open(self, file: FileState, stop: StopToken) -> LocalFile:
         """As `Source.open`."""
