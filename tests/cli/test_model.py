@@ -176,7 +176,9 @@ def test_whoever_deletes_the_model_of_a_job_that_is_done_is_told_how_to_send_it_
 
 def test_what_is_not_the_name_of_a_model_is_refused(uploader: Command, service: Sandbox) -> None:
     assert service.world.models == {}
-    assert uploader("model", "show", "../../x").code == 2
+    for name in ("../../x", "accounts/acme/models/..", "accounts/../models/x", "accounts//models/"):
+        assert uploader("model", "show", name).code == 2
+        assert uploader("model", "delete", name, "--yes").code == 2
     assert uploader("model", "show", "missing").code == 4
 
 

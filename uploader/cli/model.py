@@ -216,10 +216,10 @@ def _asked(settings: Settings) -> Iterator[tuple[Fireworks, str]]:
 
 def _named(name: str, account: str) -> tuple[str, str]:
     parts = name.split("/")
-    if len(parts) == 1 and ACCOUNT_ID.fullmatch(name):
-        return account, name
-    if len(parts) == 4 and (parts[0], parts[2]) == ("accounts", "models"):  # noqa: PLR2004
-        return parts[1], parts[3]
+    known = len(parts) == 4 and (parts[0], parts[2]) == ("accounts", "models")  # noqa: PLR2004
+    owner, model_id = (parts[1], parts[3]) if known else (account, name)
+    if ACCOUNT_ID.fullmatch(owner) and ACCOUNT_ID.fullmatch(model_id):
+        return owner, model_id
     raise UsageError(f"{name} is not a model", hint="write its id, or accounts/ACCOUNT/models/ID")
 
 
