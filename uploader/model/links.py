@@ -48,7 +48,7 @@ def open_below(folder: Path, target: Path) -> int:
     system itself. Raises OSError: NotAFile for anything but a file.
     """
     _, *parts = folder.joinpath(target.relative_to(folder)).parts
-    at = os.open(folder.anchor, _FOLDER)
+    at = os.open(folder.anchor, _WAY)
     try:
         for part in parts[:-1]:
             inner = os.open(part, _WAY | os.O_NOFOLLOW, dir_fd=at)
@@ -64,7 +64,6 @@ def _blobs(root: Path) -> list[Path]:
     return [folder.parent / "blobs" for folder in root.parents if folder.name == "snapshots"]
 
 
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: One need not be allowed to list a folder on the way.
 _WAY = os.O_DIRECTORY | os.O_CLOEXEC | (os.O_PATH if hasattr(os, "O_PATH") else os.O_RDONLY)
 
