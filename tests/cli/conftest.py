@@ -112,6 +112,7 @@ def finish(model: Path, sql: Callable[[str], None]) -> Callable[[str], None]:
         ]
         stored = 'UPDATE files SET stored = 1, verified = 1, "offset" = size_bytes'
         ended = f"UPDATE jobs SET status = '{status}', account = 'acme'"
+        ended += ", stage = 'ready'" if status == "done" else ""
         sql("; ".join([*facts, stored, ended]))
 
     return end

@@ -52,6 +52,11 @@ def test_a_seal_holds_for_what_it_was_made_over() -> None:
         {"kind": Kind.LORA},
         {"create_body": {"model": {"b": 1, "a": 3}}},
         {"options": {}},
+        {"run_number": 2},
+        {"stage": Stage.UPLOAD},
+        {"model_exists": True},
+        {"created_remotely": True},
+        {"status": Status.CANCELLED},
         {"seal": None},
         {"seal": ""},
         {"seal": "é"},
@@ -63,8 +68,17 @@ def test_it_holds_for_no_other_job(changed: dict[str, Any]) -> None:
 
 
 def test_the_order_of_names_does_not_matter_and_progress_does_not() -> None:
-    turned = replace(JOB, create_body={"model": {"a": 2, "b": 1}}, stage=Stage.UPLOAD, attempts=3)
+    turned = replace(JOB, create_body={"model": {"a": 2, "b": 1}}, status=Status.PAUSED, attempts=3)
     assert SEAL.holds_job(replace(turned, seal=SEAL.job(JOB)))
+
+
+def test_whoever_writes_a_field_seals_it_only_if_the_job_was_sealed() -> None:
+    sealed = replace(JOB, seal=SEAL.job(JOB))
+    later = replace(sealed, stage=Stage.UPLOAD, seal=SEAL.after(sealed, stage=Stage.UPLOAD))
+    assert SEAL.holds_job(later)
+    turned = replace(sealed, run_number=2)
+    assert SEAL.after(turned, stage=Stage.UPLOAD) == turned.seal
+    assert NO_SEAL.after(sealed, stage=Stage.UPLOAD) == sealed.seal, "others have the secret"
 
 
 @pytest.mark.parametrize(

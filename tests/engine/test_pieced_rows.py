@@ -73,13 +73,12 @@ def is_ready(lab: Lab) -> bool:
     return bool(lab.world.report()["models"].get("accounts/sandbox/models/model") == "READY")
 
 
-def test_no_word_for_its_run_makes_a_job_done_by_the_validation_of_an_earlier_one(
+def test_no_word_for_its_calls_makes_a_job_done_by_the_validation_of_an_earlier_run(
     lab: Lab,
 ) -> None:
     folder = unanswered(lab, Verb.PAUSE)
     rescan(lab, folder)
-    first = {"validating_since": None, "run_number": 1, "created_remotely": True}
-    write(lab, update(jobs).values(first))
+    write(lab, update(jobs).values(validating_since=None))
     late(lab, 1)
     assert_refused(lab, 1)
 

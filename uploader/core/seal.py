@@ -5,7 +5,8 @@ database others may, too. With a secret that they do not have, what they write i
 seal is an HMAC over what a row names, its place in the table included, so that it is good for no
 other row. It is made of what we write, never of what is read back: that may be somebody else's
 already. So are the facts by which bytes are believed: where a file goes, what is known of the bytes
-that its session holds, and that it is stored. What a row says about anything else needs no seal.
+that its session holds, that it is stored, and how far its job is with which model. What a row says
+about anything else needs no seal.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from dataclasses import astuple, dataclass, field
-from typing import NewType
+from dataclasses import astuple, dataclass, field, replace
+from typing import Any, NewType
 
-from uploader.core.job import FileState, Job
+from uploader.core.job import FileState, Job, Status
 
 #: A job that this program alone made: a new one, or one whose seal was checked as it was read
 #: (`store/sealed.py`). Only such a value is sealed, and only of such a one is a new run planned: a
@@ -36,11 +37,21 @@ class Seal:
         """What `Job.seal` is to be."""
         return self._job(job)
 
+    def after(self, job: Job, **changes: Any) -> str | None:
+        """What `Job.seal` is to be once those fields of it are written; a wrong one stays as it is.
+
+        So does any if there is no secret here: whoever has it wrote the job.
+        """
+        if self.secret is None or not self.holds_job(job):
+            return job.seal
+        return self._job(replace(job, **changes))
+
     def _job(self, job: Job) -> str | None:
         """Over the folder, the model, the body that creates it.
 
         And how many files there are, with how many bytes: each file has its own seal, so that none
-        can be added, and with these none can be left out.
+        can be added, and with these none can be left out. And how far the job is, and with which
+        model: stored files are in that one, and in no other. A cancelled job never comes back.
         """
         return self._over(
             "job",
@@ -55,6 +66,11 @@ class Seal:
             dict(job.options),
             job.files_total,
             job.bytes_total,
+            job.run_number,
+            job.stage.value,
+            job.model_exists,
+            job.created_remotely,
+            job.status is Status.CANCELLED,
         )
 
     def file(self, job_id: int, path: str, size_bytes: int, fingerprint: str) -> str | None:

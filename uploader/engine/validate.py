@@ -56,11 +56,10 @@ class Validation:
         A cancelled job, or an earlier run, had called it, and it went on when that was cut off: the
         files that it looked at need not be this run's. The first run of the job that created the
         model does not ask: nobody else can have called it, unless the job table is an older copy.
-        If the table has a secret, somebody else may write which run it is: each one asks.
         Raises JobRefused.
         """
         job = self._job
-        is_first = job.created_remotely and job.run_number == 1 and job.seal is None
+        is_first = job.created_remotely and job.run_number == 1
         if is_first or self._get().state != "READY":
             return
         message = (

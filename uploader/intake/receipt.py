@@ -14,7 +14,7 @@ from uploader.core.errors import (
     SourceUnsettled,
     VerbRefused,
 )
-from uploader.core.job import FileState, Job, Status
+from uploader.core.job import FileState, Job, Stage, Status
 from uploader.core.receipt_documents import ReceiptDocument, receipt_document
 from uploader.sources.digest import digest
 
@@ -45,12 +45,15 @@ def unread(files: Iterable[FileState]) -> list[FileState]:
 def require_proof(job: Job, files: Sequence[FileState]) -> None:
     """Raises VerbRefused if the job is not done: until then there is nothing to prove.
 
-    Raises Differs if the job table has lost its files, or does not say what was sent of one: a
-    proof of nothing would hold for any folder.
+    Raises Differs if the job table has lost its files, does not say what was sent of one, or that
+    the model became READY: a proof of nothing would hold for any folder.
     """
     if job.status is not Status.DONE:
         message = f"job {job.id} is {job.status}: only a job that is done can be proven"
         raise VerbRefused(message, hint=f"`uploader wait {job.id}` waits until it is")
+    if job.stage is not Stage.READY:
+        message = f"job {job.id} is done in stage {job.stage}: nothing can be proven"
+        raise Differs(message, hint=_EARLIER)
     if not files:
         message = f"the job table has no file of job {job.id}: nothing can be proven"
         raise Differs(message, hint=_EARLIER)

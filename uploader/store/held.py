@@ -147,11 +147,10 @@ class Held:
         ours = {"created_remotely": True} if created else {}
         with self._entered(
             Stage.UPLOAD,
-            model_exists=True,
             replace_first=False,
             upload_started_at=jobs.c.updated_at,  # the fence has just written it
-            **ours,
         ) as transaction:
+            self._write_run(transaction, model_exists=True, **ours)
             if created:
                 again = self._forget_kept(transaction)
                 self._add_event(transaction, EventKind.CREATED, f"the model was created{again}")
@@ -167,8 +166,9 @@ class Held:
         So a model that somebody else creates is never deleted as ours, and has none of the files
         that this run kept. This is written whatever the user has done to the job meanwhile.
         """
-        with self._fence.writing(model_exists=False, created_remotely=False) as transaction:
-            creating = self._job(transaction).stage is Stage.CREATE
+        with self._fence.writing() as transaction:
+            job = self._write_run(transaction, model_exists=False, created_remotely=False)
+            creating = job.stage is Stage.CREATE
             again = self._forget_kept(transaction) if creating else ""
             self._add_event(transaction, EventKind.DELETED, f"{why}{again}")
 
@@ -209,18 +209,21 @@ class Held:
     @contextlib.contextmanager
     def _entered(self, stage: Stage, **columns: Any) -> Iterator[Transaction]:
         """One stage forward; raises ValueError if ``stage`` is not the next one."""
-        job_id = self.lease.job_id
         with self._fence.writing(
             Status.ACTIVE, failures=0, not_before=None, **reason_columns(None)
         ) as transaction:
-            this = jobs.c.id == job_id
-            found = Stage(
-                transaction.connection.execute(select(jobs.c.stage).where(this)).scalar_one()
-            )
-            if NEXT_STAGE.get(found) is not stage:
-                raise ValueError(f"job {job_id} cannot go from {found} to {stage}")
-            transaction.run(update(jobs).where(this).values(stage=stage, **columns))
+            job = self._write_run(transaction, stage=stage)
+            if NEXT_STAGE.get(job.stage) is not stage:
+                raise ValueError(f"job {job.id} cannot go from {job.stage} to {stage}")
+            transaction.run(update(jobs).where(jobs.c.id == job.id).values(**columns))
             yield transaction
+
+    def _write_run(self, transaction: Transaction, **changes: Any) -> Job:
+        """Write what the job's seal is over; returns the job as it was. Raises StoreError."""
+        job = self._job(transaction)
+        sealed = {**changes, "seal": transaction.seal.after(job, **changes)}
+        transaction.run(update(jobs).where(jobs.c.id == job.id).values(sealed))
+        return job
 
     # -- waiting ---------------------------------------------------------------------------
 
@@ -316,8 +319,6 @@ class Held:
         job_id = self.lease.job_id
         with self._fence.writing(
             Status.ACTIVE,
-            **NEW_RUN,
-            run_number=jobs.c.run_number + 1,
             replace_first=True,
             recreations=jobs.c.recreations + 1,
             **reason_columns(None),
@@ -325,6 +326,9 @@ class Held:
             stored = exists().where(files.c.job_id == job_id, files.c.stored)
             if transaction.connection.execute(select(stored)).scalar_one():
                 raise ValueError(f"job {job_id} has stored files: its model is kept")
+            number = self._job(transaction).run_number + 1
+            self._write_run(transaction, stage=Stage.CREATE, run_number=number)
+            transaction.run(update(jobs).where(jobs.c.id == job_id).values(NEW_RUN))
             leave(transaction, files.c.job_id == job_id)
             columns = {**NO_SESSION, "upload_url": None, "bytes_sent": 0, "not_before": None}
             transaction.run(update(files).where(files.c.job_id == job_id).values(**columns))
@@ -343,10 +347,11 @@ class Held:
 
     def end_model(self, refused: str | None = None) -> None:
         """A cancelled job's model is deleted, or the service refuses that for good, and says so."""
-        gone = {} if refused else {"model_exists": False}
-        with self._fence.writing(Status.CANCELLED, delete_on_cancel=False, **gone) as transaction:
+        with self._fence.writing(Status.CANCELLED, delete_on_cancel=False) as transaction:
             if refused:
                 self._tell_left_open(transaction, refused)
+            else:
+                self._write_run(transaction, model_exists=False)
 
     def close(self, refused: str | None = None) -> None:
         """Nothing of a cancelled job is left to end remotely, or it is refused for good."""

@@ -307,6 +307,7 @@ class Jobs:
                 .where(jobs.c.id == job_id)
                 .values(
                     status=status,
+                    seal=transaction.seal.after(job, status=status),
                     delete_on_cancel=delete_remote,
                     # A replacement that is due stays due, unless the user cancels the job.
                     replace_first=job.replace_first and verb is not Verb.CANCEL,

@@ -67,6 +67,8 @@ def restart(
         "path": new.manifest.root,
         "snapshot": new.snapshot,
         "create_body": dict(new.create_body),
+        "status": advance(job.status, Verb.RESCAN),
+        "run_number": job.run_number + 1,
     }
     transaction.run(
         update(jobs)
@@ -74,8 +76,6 @@ def restart(
         .values(
             seal=transaction.seal.job(_to_seal(job, new, sealed)),
             preflight=[dict(finding) for finding in new.preflight],
-            status=advance(job.status, Verb.RESCAN),
-            run_number=job.run_number + 1,
             replace_first=replace or job.replace_first,
             updated_at=transaction.now,
             recreations=0,
@@ -100,7 +100,10 @@ def restart(
 def _to_seal(job: SealedJob, new: NewJob, sealed: Mapping[str, Any]) -> SealedJob:
     """The job as it will be read once its new files are written."""
     count, size_bytes = len(new.manifest.files), new.manifest.size_bytes
-    return dataclasses.replace(job, files_total=count, bytes_total=size_bytes, **sealed)
+    stage = NEW_RUN["stage"]
+    return dataclasses.replace(
+        job, files_total=count, bytes_total=size_bytes, stage=stage, **sealed
+    )
 
 
 def _still_stored(transaction: Transaction, job: Job, kept: Sequence[FileState]) -> list[FileState]:
