@@ -47,7 +47,7 @@ from uploader.engine.throttle import Slots, Throttle
 from uploader.engine.tuning import AutoFiles
 from uploader.engine.worker import Worker
 from uploader.model.fingerprint import fingerprint_of, same
-from uploader.model.links import NOTHING
+from uploader.model.links import NOTHING, leads_outside
 from uploader.remote.credentials import ApiKeySource
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
@@ -175,7 +175,12 @@ class Lab:
         """What enqueueing the folder as it is now would write."""
         stats = {path.name: path.stat() for path in sorted(folder.iterdir())}
         files = tuple(
-            ManifestFile(name, stat.st_size, fingerprint_of(stat)) for name, stat in stats.items()
+            ManifestFile(
+                name,
+                stat.st_size,
+                fingerprint_of(stat, linked=leads_outside(folder, name) is not None),
+            )
+            for name, stat in stats.items()
         )
         details = {"checkpointFormat": "HUGGINGFACE", "huggingfaceFiles": list(stats)}
         model = {"kind": Kind.BASE.remote, "baseModelDetails": {"worldSize": 1, **details}}

@@ -116,13 +116,46 @@ def test_a_file_that_holds_the_key_is_not_sent_though_nobody_knew_it_at_the_look
     assert KEY not in job.reason.message
 
 
+def weights_of(size_bytes: int) -> bytes:
+    header = b'{"t":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (size_bytes, size_bytes)
+    return len(header).to_bytes(8, "little") + header + bytes(size_bytes)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "notes.txt"])
+def test_an_agreed_link_whose_file_has_only_its_number_and_looks_is_not_sent(
+    lab: Lab, name: str
+) -> None:
+    """On another file system anybody may make a file with a number, a size and a time."""
+    folder, target = lab.model(a_bin=SIZE), lab.folder / "elsewhere"
+    target.write_bytes(weights_of(SIZE))
+    (folder / name).symlink_to(target)
+    lab.enqueue(folder)
+    facts = target.stat()
+    with target.open("r+b") as file:
+        file.write(b"s" * facts.st_size)
+    os.utime(target, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    lab.run()
+    job = lab.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "source_changed")
+    assert lab.object(name)["body_bytes_read"] == 0
+
+
+def test_linked_weights_with_other_permissions_are_sent(lab: Lab) -> None:
+    folder, target = lab.model(a_bin=SIZE), lab.folder / "elsewhere"
+    target.write_bytes(weights_of(SIZE))
+    (folder / "model.safetensors").symlink_to(target)
+    lab.enqueue(folder)
+    target.chmod(0o600)
+    lab.run()
+    lab.assert_ready()
+
+
 def test_an_agreed_link_that_leads_to_another_file_of_the_same_looks_is_not_sent(
     lab: Lab,
 ) -> None:
     folder = lab.model(a_bin=SIZE)
-    header = b'{"t":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (SIZE, SIZE)
     weights, victim = lab.folder / "weights", lab.folder / "victim"
-    weights.write_bytes(len(header).to_bytes(8, "little") + header + bytes(SIZE))
+    weights.write_bytes(weights_of(SIZE))
     victim.write_bytes(b"s" * weights.stat().st_size)
     facts = victim.stat()
     os.utime(weights, ns=(facts.st_atime_ns, facts.st_mtime_ns))

@@ -106,6 +106,15 @@ def test_the_cache_of_the_hub_is_made_of_links(tmp_path: Path) -> None:
     assert findings(snapshot) == {"outside_link": "error"}
 
 
+def test_other_blobs_are_no_part_of_a_cache(tmp_path: Path) -> None:
+    folder, blobs = tmp_path / "backups/snapshots/model", tmp_path / "backups/blobs"
+    folder.mkdir(parents=True)
+    blobs.mkdir()
+    (blobs / "id_rsa").write_text("-----BEGIN")
+    (folder / "notes.txt").symlink_to("../../blobs/id_rsa")
+    assert findings(folder) == {"outside_link": "error"}
+
+
 def test_a_folder_of_links_to_weights_is_reported_and_not_refused(
     model: Path, outside: Path
 ) -> None:

@@ -16,9 +16,9 @@ and remove further links at any time. So the fingerprints of its files have no c
 those of older versions. For these it does not count.
 
 There is no device number in it. Network disks, btrfs and volumes get another one when they are
-mounted again, and a job goes on after a restart. So for an agreed link out of the folder, where the
-inode counts, a file of another file system passes if its inode number, its size and its time to the
-nanosecond are the same (SECURITY.md, what is not promised).
+mounted again, and a job goes on after a restart. On another file system anybody may make a file of
+any inode number, size and time. So for an agreed link out of the folder the change time counts,
+too, or the header by which weights were agreed to.
 
 Whoever writes by a shared mapping moves the time of a file only when a page becomes dirty, and not
 at each store. So for a file that somebody has open for writing, the time says nothing. Nor does it

@@ -61,7 +61,8 @@ def open_below(folder: Path, target: Path) -> int:
 
 def _blobs(root: Path) -> list[Path]:
     """For a snapshot, `models--ORG--NAME/snapshots/REVISION/…`: the `blobs` next to `snapshots`."""
-    return [folder.parent / "blobs" for folder in root.parents if folder.name == "snapshots"]
+    caches = (folder.parent for folder in root.parents if folder.name == "snapshots")
+    return [cache / "blobs" for cache in caches if cache.name.startswith("models--")]
 
 
 #: One need not be allowed to list a folder on the way.

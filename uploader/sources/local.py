@@ -115,11 +115,38 @@ def opened(root: Path, file: FileState | ManifestFile) -> int:
     if not is_linked(file.fingerprint):
         raise changed(file.path)  # it was not such a link when the folder was listed
     descriptor = files.descriptor_of(target)
-    # Size and times of another file can be imitated, so here the inode counts, too.
-    if not same_inode(file.fingerprint, fingerprint_of(os.fstat(descriptor))):
+    try:
+        agreed = _is_agreed(path, file.fingerprint, descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    if not agreed:
         os.close(descriptor)
         raise changed(file.path)  # it now leads to another file
     return descriptor
+
+
+def _is_agreed(path: Path, known: str, descriptor: int) -> bool:
+    """Is the file out of the folder the one that was agreed to, or weights with its looks?
+
+    Its size and time can be imitated, and on another file system its inode number; of what nobody
+    can set, other permissions or links move the change time. But weights are told by their header,
+    as when it was listed.
+    """
+    found = fingerprint_of(os.fstat(descriptor))
+    if surely_same(known, found):
+        return True
+    return same_inode(known, found) and _are_weights(path) and _is_sound(descriptor)
+
+
+def _are_weights(path: Path) -> bool:
+    """Only safetensors have a header that tells."""
+    return path.suffix == ".safetensors"
+
+
+def _is_sound(descriptor: int) -> bool:
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        return has_sound_header(file)
 
 
 class LocalFile:
@@ -186,11 +213,8 @@ class LocalFile:
             raise SourceDamaged(message) from None
 
     def is_sound(self) -> bool:
-        """As `OpenFile.is_sound`: only safetensors have a header that tells."""
-        if self._path.suffix != ".safetensors":
-            return True
-        with os.fdopen(self._descriptor, "rb", closefd=False) as file:
-            return has_sound_header(file)
+        """As `OpenFile.is_sound`."""
+        return not _are_weights(self._path) or _is_sound(self._descriptor)
 
     def close(self) -> None:
         """As `OpenFile.close`."""

@@ -62,7 +62,7 @@ def test_stored_files_that_are_read_again_take_no_place_and_are_waited_for(
 ) -> None:
     """They take as long as the model, and more if their disk is silent meanwhile."""
     for number in (1, 2):
-        body = {"path": str(site.folder(f"m{number}")), "model_id": f"m{number}"}
+        body = {"path": str(site.folder(f"kept{number}")), "model_id": f"m{number}"}
         assert site.ask("/api/jobs", body).status == 201
     reading = Gate(answer=())
     monkeypatch.setattr(rescan, "unchanged", reading)
@@ -70,7 +70,10 @@ def test_stored_files_that_are_read_again_take_no_place_and_are_waited_for(
         asked = [pool.submit(site.ask, f"/api/jobs/{n}/retry", {"rescan": True}) for n in (1, 2)]
         try:
             reading.have_come(2)
-            assert site.ask("/api/preflight", {"path": str(site.folder())}).status == 200
+            gate = Gate()
+            monkeypatch.setattr(routes, "inspect", gate)
+            with asking(site, gate, ["/api/preflight"] * 2):
+                gate.have_come(2)  # both places are free
             monkeypatch.setattr(looks, "PATIENCE_S", 0)
             again = site.ask("/api/jobs/1/retry", {"rescan": True})
             assert (again.status, again.json["code"]) == (429, "too_fast")

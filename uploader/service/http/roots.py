@@ -11,7 +11,7 @@ from uploader import files
 from uploader.core.api_reasons import ApiCode
 from uploader.core.errors import NotFound
 from uploader.core.job import Manifest, ManifestFile
-from uploader.model.fingerprint import fingerprint_of, is_linked, same_inode
+from uploader.model.fingerprint import fingerprint_of, is_linked, surely_same
 from uploader.model.folder import MOST_NAMES
 from uploader.model.links import open_below
 from uploader.service.http.problems import Refusal
@@ -66,7 +66,7 @@ def _is_inside(roots: Sequence[Path], manifest: Manifest, file: ManifestFile) ->
     except OSError:
         return False
     try:
-        return same_inode(file.fingerprint, fingerprint_of(os.fstat(descriptor)))
+        return surely_same(file.fingerprint, fingerprint_of(os.fstat(descriptor)))
     finally:
         os.close(descriptor)
 
