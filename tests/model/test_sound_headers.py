@@ -34,6 +34,14 @@ def is_sound(path: Path) -> bool:
         return has_sound_header(file)
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
+def test_nothing_is_read_of_a_file_that_says_that_it_is_empty() -> None:
+    """Reading takes something away from some files of /proc, and others have nothing to give."""
+    with Path("/proc/self/status").open("rb") as file:
+        assert not has_sound_header(file)
+        assert file.tell() == 0
+
+
 #: Longer than what the library judges while files are in flight, and as short as most are.
 COUNTS = pytest.mark.parametrize("count", [6000, 3], ids=["long", "short"])
 

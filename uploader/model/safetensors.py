@@ -133,6 +133,8 @@ def _has_countless_values(raw: bytes) -> bool:
 def _beginning(file: BinaryIO) -> tuple[int, bytes, int]:
     """The size of the file, its first bytes, and the length of the header that they give."""
     size_bytes = os.fstat(file.fileno()).st_size
+    if size_bytes < _LENGTH_BYTES:  # also what a file in /proc says, which reading may change
+        raise WrongSize(f"is cut short: {size_bytes} bytes are too few for a header")
     file.seek(0)
     prefix = file.read(_LENGTH_BYTES)
     return size_bytes, prefix, _header_length(prefix, size_bytes)
@@ -163,8 +165,6 @@ def _fills(file: BinaryIO, length: int, data_bytes: int) -> bool:
 
 def _header_length(prefix: bytes, size_bytes: int) -> int:
     length = int.from_bytes(prefix, "little")
-    if len(prefix) < _LENGTH_BYTES:
-        raise WrongSize(f"is cut short: {size_bytes} bytes are too few for a header")
     if length > MAX_HEADER_BYTES:
         raise Malformed("is not a safetensors file: its header would exceed 100 MB")
     if _LENGTH_BYTES + length > size_bytes:
