@@ -81,8 +81,10 @@ def test_an_empty_folder_lacks_one_thing_not_two(uploader: Command, home: Path) 
         (("status", "--frob"), "no such option: --frob", "`uploader status -h`"),
         (("enqueue",), "missing argument 'PATH'", "`uploader enqueue -h`"),
         (("enqueue", "x", "--kind", "y"), "invalid value for '--kind': 'y'", "`uploader enqueue"),
-        (("db",), "missing command", "`uploader db -h`"),
-        (("config",), "missing command", "`uploader config -h`"),
+        *(
+            ((group,), "missing command", f"`uploader {group} -h`")
+            for group in ("config", "db", "hooks", "model", "service")
+        ),
     ],
 )
 def test_a_wrong_command_line_is_two_lines_too(

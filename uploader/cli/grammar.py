@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
+from uploader.cli.terminal import out_plain
 from uploader.core.exits import Exit
 
 #: What people type who know other programs, and the command that is meant.
@@ -53,6 +54,10 @@ class _Command(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Its own parameters, those that every command has, and --help."""
         return _with_shared(super().get_params(ctx), ctx)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option --help."""
+        return _helping(super().get_help_option(ctx))
 
     def invoke(self, ctx: Any) -> Any:
         """Run it. Ctrl-C comes out as SystemExit: Typer would make a bare exit code of it."""
@@ -96,6 +101,10 @@ class Group(TyperGroup):
         """Its own parameters, those that every command has, and --help."""
         return _with_shared(super().get_params(ctx), ctx)
 
+    def get_help_option(self, ctx: Any) -> Any:
+        """The option --help."""
+        return _helping(super().get_help_option(ctx))
+
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of that name, or the one that is meant by it."""
         found = super().get_command(ctx, cmd_name)
@@ -111,6 +120,18 @@ class Commands(typer.Typer):
     def command(self, name: str | None = None, **options: Any) -> Callable[..., Any]:
         """As `typer.Typer.command`."""
         return super().command(name, cls=_Command, **options)
+
+
+def _helping(option: Any) -> Any:
+    """The option --help, printing as every command prints: the reader may go, a disk be full."""
+    option.callback = _print_help
+    return option
+
+
+def _print_help(context: Any, _: Any, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        out_plain(context.get_help())
+        context.exit()
 
 
 class _Loaded(UserDict[str, Any]):

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 hooks = Commands(
     help="Show, test and retry the hooks of the configuration.\n\nExample: uploader hooks list",
-    no_args_is_help=True,
 )
 HookArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of a hook.")]
 KindOption = Annotated[

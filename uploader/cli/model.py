@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 model = Commands(
     help="Show, adopt and delete the models of the account.\n\nExample: uploader model list",
-    no_args_is_help=True,
 )
 Id = Annotated[
     str, typer.Argument(metavar="ID", help="The id of a model, or accounts/ACCOUNT/models/ID.")

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 service = Commands(
     help="Run the worker as a service of systemd or launchd.\n\nExample: uploader service status",
-    no_args_is_help=True,
 )
 System = Annotated[
     bool,
