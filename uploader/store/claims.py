@@ -275,8 +275,7 @@ class Claims:
             }
             statement = update(jobs).where(some).values(**values).returning(jobs.c.id)
             healed = sorted(transaction.run(statement).scalars())
-            for job_id in healed:
-                transaction.add_event(job_id, EventKind.HEALED, "the account is tried again")
+            transaction.add_event_of_each(healed, EventKind.HEALED, "the account is tried again")
             return healed
 
         self._write(and_(self._ours, jobs.c.base_url == base_url, BLOCKED), write)

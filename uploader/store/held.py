@@ -95,11 +95,11 @@ class Held:
                 return None
             if validation_under_way(transaction, self.job, account):
                 return None
-            for row in (row for row in found if row.delete_on_cancel):
-                this = update(jobs).where(jobs.c.id == row.id)
-                transaction.run(this.values(delete_on_cancel=False, **reason_columns(None)))
+            if kept := [row.id for row in found if row.delete_on_cancel]:
+                these = update(jobs).where(jobs.c.id.in_(kept))
+                transaction.run(these.values(delete_on_cancel=False, **reason_columns(None)))
                 message = f"job {self.job.id} makes this model its own: it is not deleted"
-                transaction.add_event(row.id, EventKind.MODEL_KEPT, message)
+                transaction.add_event_of_each(kept, EventKind.MODEL_KEPT, message)
             if deletion_under_way(transaction, self.job, account):
                 return None  # only now: those that may not delete it any more send no further one
             if found:
@@ -371,8 +371,8 @@ class Held:
     def _tell_closed(self, transaction: Transaction, *job_ids: int) -> None:
         closed = update(jobs).where(jobs.c.id.in_(job_ids))
         transaction.run(closed.values(**reason_columns(None)))
-        for job_id in job_ids:
-            transaction.add_event(job_id, EventKind.CLOSED, "cleaning up remotely has ended")
+        message = "cleaning up remotely has ended"
+        transaction.add_event_of_each(job_ids, EventKind.CLOSED, message)
 
     def release(self) -> None:
         """Release the job; this object can write nothing any longer."""

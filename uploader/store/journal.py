@@ -77,22 +77,22 @@ class Transaction:
     def add_events(
         self, job_id: int, kind: EventKind, news: Sequence[tuple[str, str | None]]
     ) -> None:
-        """Append one event for each message and path, in their order.
-
-        For the order's sake SQLite is given one statement for each event, PostgreSQL one for all.
-        """
-        if not news:
-            return
+        """Append one event for each message and path, in their order."""
         lines = {message: storable(message) for message, _ in news}
+        self._append(kind, [(job_id, lines[message], path) for message, path in news])
+
+    def add_event_of_each(self, job_ids: Sequence[int], kind: EventKind, message: str) -> None:
+        """Append one event to the history of each of those jobs."""
+        line = storable(message)
+        self._append(kind, [(job_id, line, None) for job_id in job_ids])
+
+    def _append(self, kind: EventKind, lines: Sequence[tuple[int, str, str | None]]) -> None:
+        """For the order's sake SQLite is given one statement for each, PostgreSQL one for all."""
+        if not lines:
+            return
         rows: list[dict[str, Any]] = [
-            {
-                "job_id": job_id,
-                "at": self.now,
-                "kind": kind,
-                "message": lines[message],
-                "path": path,
-            }
-            for message, path in news
+            {"job_id": job_id, "at": self.now, "kind": kind, "message": message, "path": path}
+            for job_id, message, path in lines
         ]
         seqs = self.connection.execute(_ADD_EVENTS, rows).scalars()
         self.events.extend(Event(seq, **row) for seq, row in zip(seqs, rows, strict=True))

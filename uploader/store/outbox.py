@@ -97,8 +97,9 @@ class Outbox:
             moved = update(hooks).where(*seen).values(cursor=page.reached)
             if not transaction.run(moved).rowcount:  # another worker was faster
                 return 0
-            for told in page.told:
-                transaction.run(insert(deliveries).values(hook=name, **told))
+            if page.told:
+                rows = [{"hook": name, **told} for told in page.told]
+                transaction.connection.execute(insert(deliveries), rows)
             _drop_the_oldest(transaction, name)
         return len(page.told)
 
