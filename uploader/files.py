@@ -329,6 +329,21 @@ def _refuse_elsewhere(descriptor: int) -> None:
             raise refusal
 
 
+def real(path: Path | str) -> str:
+    """Where the system finds ``path`` by its links: it follows forty of them at most.
+
+    `os.path.realpath` follows any number, and looks at each part of each by its whole path: others
+    make links that take it minutes. Raises OSError, also if nothing is there.
+    """
+    if not hasattr(os, "O_PATH"):  # macOS
+        return os.path.realpath(path, strict=True)
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        return str(_place(descriptor))
+    finally:
+        os.close(descriptor)
+
+
 def _place(descriptor: int) -> Path:
     """Where the open file is, whatever its name leads to by now."""
     if sys.platform == "darwin":

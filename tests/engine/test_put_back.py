@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import pytest
 from sqlalchemy import text
 
@@ -22,7 +23,7 @@ from tests.engine.test_sources import assert_refused, interrupted, state
 from tests.engine.test_written import half_sent
 from tests.simulation.lab import SimLab
 from uploader.core.errors import SourceChanged
-from uploader.core.job import FileState, Status
+from uploader.core.job import FileState, PrefixCrc, Status
 from uploader.core.lifecycle import Verb
 from uploader.engine.hashing import Digests
 from uploader.model.fingerprint import fingerprint_of, is_linked, same_inode
@@ -296,8 +297,10 @@ def test_elsewhere_the_change_time_says_nothing_and_no_event_tells_of_it(
 def test_a_link_that_was_agreed_to_leads_to_the_same_file_whatever_its_rights(path: Path) -> None:
     real = path.rename(path.parent.with_name("real.bin"))
     path.symlink_to(real)
+    body = real.read_bytes()
+    sent = PrefixCrc(len(body), google_crc32c.value(body))
     for known in (fingerprint_of(real.stat(), linked=True), "linked:{0.st_mtime_ns}:{0.st_ino}"):
-        file = state(path, fingerprint=known.format(real.stat()))
+        file = state(path, fingerprint=known.format(real.stat()), mark=sent)
         chmod(real)
         with open_source(str(path.parent), file, StopToken(), NOTHING) as source:
             assert same_inode(file.fingerprint, source.fingerprint)

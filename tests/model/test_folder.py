@@ -4,6 +4,7 @@ import fnmatch
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -177,8 +178,12 @@ def test_a_device_behind_a_link(tmp_path: Path) -> None:
 def test_an_unreadable_file_refuses_if_it_is_needed(
     tmp_path: Path, name: str, severity: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def denied(*_: object, **__: object) -> int:
-        raise PermissionError(13, "Permission denied")
+    real = os.open
+
+    def denied(path: Any, *how: Any, **more: Any) -> int:
+        if Path(path).name == name:
+            raise PermissionError(13, "Permission denied")
+        return real(path, *how, **more)
 
     folder(tmp_path, {name: b"{}"})
     monkeypatch.setattr(os, "open", denied)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,6 +43,36 @@ def test_a_link_out_of_the_folder_is_refused(model: Path, outside: Path) -> None
     (outside / "auth.ini").write_text("api_key = fw_x")
     (model / "tokenizer.model").symlink_to(outside / "auth.ini")
     assert findings(model) == {"outside_link": "error"}
+
+
+def slow_links(folder: Path, count: int) -> str:
+    """The first of so many links, of hundreds of parts each, that end at `real.txt`."""
+    (folder / "d").mkdir()
+    (folder / "real.txt").write_text("real")
+    for number in range(count):
+        following = f"l{number + 1}" if number + 1 < count else "real.txt"
+        (folder / f"l{number}").symlink_to("d/../" * 200 + following)
+    return "l0"
+
+
+@pytest.mark.parametrize("count", [30, 1200])
+def test_links_that_are_slow_to_follow_are_followed_by_the_system_alone(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Forty at most; a program that follows them itself takes minutes for each name."""
+    (tmp_path / "links").mkdir()
+    (model / "config.json").symlink_to(tmp_path / "links" / slow_links(tmp_path / "links", count))
+    calls: list[object] = []
+    for name in ("lstat", "readlink"):
+        real = getattr(os, name)
+
+        def counted(*given: object, _real: Callable[..., object] = real, **named: object) -> object:
+            calls.append(given)
+            return _real(*given, **named)
+
+        monkeypatch.setattr(os, name, counted)
+    assert findings(model) == {"outside_link" if count < 40 else "dangling_link": "error"}
+    assert len(calls) < 50
 
 
 def test_many_links_to_one_file_elsewhere_are_looked_at_once(

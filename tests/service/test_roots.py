@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.model.build import BASE, folder
+from tests.model.test_links import slow_links
 from tests.service.conftest import Site
 from uploader.core.lifecycle import Verb
 from uploader.model.reading import read_object
@@ -100,6 +101,30 @@ def test_a_link_out_of_the_roots_is_named(site: Site, tmp_path: Path) -> None:
     assert "original/notes is a link" in answer["detail"]
     assert str(tmp_path) not in answer["detail"]
     assert "remove the link" in answer["hint"]
+
+
+@pytest.mark.parametrize("count", [30, 1200])
+def test_links_that_are_slow_to_follow_hold_nobody_up(
+    site: Site, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    path, calls, read = site.folder(), list[object](), os.readlink
+    (site.roots / "links").mkdir()
+    first = site.roots / "links" / slow_links(site.roots / "links", count)
+    (path / "notes.txt").symlink_to(first)
+    (site.roots / "named").symlink_to(first)
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(given)
+        return read(*given, **named)
+
+    monkeypatch.setattr(os, "readlink", counted)
+    answer = site.ask("/api/preflight", {"path": str(path)})
+    assert answer.status == 200, answer.json
+    assert [one["check"] for one in answer.json["findings"] if one["file"] == "notes.txt"] == [
+        "outside_link" if count < 40 else "dangling_link"
+    ]
+    assert site.ask("/api/preflight", {"path": str(site.roots / "named")}).status in (404, 422)
+    assert len(calls) < 5000
 
 
 def test_links_inside_the_roots_are_taken(site: Site) -> None:

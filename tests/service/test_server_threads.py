@@ -30,6 +30,23 @@ def wait_until_there_are(count: int) -> None:
         time.sleep(0.01)
 
 
+_open, _readlink = os.open, os.readlink
+#: The calls for which the system follows links.
+_FOLLOWING = (os.stat, os.open, os.scandir, os.listdir, os.access)
+
+
+def _place(path: Path) -> Path:
+    """Where the system finds it; ``path`` if there is nothing."""
+    try:
+        descriptor = _open(path, os.O_PATH)
+    except OSError:
+        return path
+    try:
+        return Path(_readlink(f"/proc/self/fd/{descriptor}"))
+    finally:
+        os.close(descriptor)
+
+
 @dataclass
 class Disk:
     """Whoever asks for a name below ``silent`` waits until it answers."""
@@ -49,6 +66,8 @@ class Disk:
     def of(self, call: Any) -> Any:
         def asked(path: Any = ".", *how: Any, **more: Any) -> Any:
             given = isinstance(path, str | os.PathLike) and Path(path)
+            if given and call in _FOLLOWING and more.get("follow_symlinks", True):
+                given = _place(given)
             if given and given.is_relative_to(self.roots):
                 self.asked_by.add(threading.current_thread().name)
             if given and self.silent and given.is_relative_to(self.silent):

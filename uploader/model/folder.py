@@ -138,7 +138,7 @@ def _real_folder(path: Path) -> Path:
     if flaw := flaw_of_path(str(path)):
         raise NotFound(f"no folder {shown(str(path))}: it {flaw}", hint="check the path")
     try:
-        root = os.path.realpath(path, strict=True)
+        root = files.real(path)
     except OSError as problem:
         message = f"no folder {shown(as_given(path))}: {problem.strerror}"
         raise NotFound(message, hint=shown(advice(path))) from None
@@ -232,8 +232,8 @@ def _why_left_out(name: str, include: _Globs, exclude: _Globs) -> str | None:
 
 def _open(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
     """Size and fingerprint of the file that was opened, not of the one that was listed."""
-    target = leads_outside(root, name)
     try:
+        target = leads_outside(root, name)
         with files.opened(root / name) as file:
             found = os.fstat(file.fileno())
             if why := rules.private.why_kept(file.fileno()):

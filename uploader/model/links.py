@@ -25,12 +25,13 @@ _SMALL_BYTES = 64 * 1024
 def leads_outside(root: Path, name: str) -> Path | None:
     """Where the link ``name`` ends, if that is neither in ``root`` nor in its cache's blobs.
 
-    ``root`` is a real path. None for what is not a link, and for a link that ends inside.
+    ``root`` is a real path. None for what is not a link, and for a link that ends inside. Raises
+    OSError if it leads nowhere.
     """
     path = root / name
     if not path.is_symlink():
         return None
-    target = Path(os.path.realpath(path))
+    target = Path(files.real(path))
     return target if home_of(root, target) is None else None
 
 

@@ -69,7 +69,7 @@ class LocalFolder:
 
     def _refuse_link(self) -> None:
         """Raises SourceChanged, OSError. It was a real path: it may lead anywhere now."""
-        if os.path.realpath(self._root, strict=True) != str(self._root):
+        if files.real(self._root) != str(self._root):
             raise SourceChanged(f"the folder {self._root} is a link now, or below one")
 
     def open(self, file: FileState, stop: StopToken) -> LocalFile:
@@ -109,14 +109,14 @@ def opened(root: Path, file: FileState | ManifestFile) -> int:
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
-    target = Path(os.path.realpath(path))
+    target = Path(files.real(path))
     if home := home_of(root, target):
         return open_below(home, target)
     if not is_linked(file.fingerprint):
         raise changed(file.path)  # it was not such a link when the folder was listed
     descriptor = files.descriptor_of(target)
     try:
-        agreed = _is_agreed(path, file.fingerprint, descriptor)
+        agreed = _is_agreed(path, file, descriptor)
     except BaseException:
         os.close(descriptor)
         raise
@@ -126,17 +126,26 @@ def opened(root: Path, file: FileState | ManifestFile) -> int:
     return descriptor
 
 
-def _is_agreed(path: Path, known: str, descriptor: int) -> bool:
-    """Is the file out of the folder the one that was agreed to, or weights with its looks?
+def _is_agreed(path: Path, file: FileState | ManifestFile, descriptor: int) -> bool:
+    """Is the file out of the folder the one that was agreed to, as far as its looks tell?
 
-    Its size and time can be imitated, and on another file system its inode number; of what nobody
-    can set, other permissions or links move the change time. But weights are told by their header,
-    as when it was listed.
+    Its size and time can be imitated, and on another file system its inode number. Nobody can set
+    its change time, but other permissions or links move it: then what was sent of it is read again,
+    and if nothing was, weights are told by their header, as when it was listed.
     """
     found = fingerprint_of(os.fstat(descriptor))
-    if surely_same(known, found):
+    if not same_inode(file.fingerprint, found):
+        return False
+    if surely_same(file.fingerprint, found) or _is_begun(file):
         return True
-    return same_inode(known, found) and _are_weights(path) and _is_sound(descriptor)
+    return _are_weights(path) and _is_sound(descriptor)
+
+
+def _is_begun(file: FileState | ManifestFile) -> bool:
+    """Is anything known of its bytes?"""
+    if isinstance(file, ManifestFile):
+        return False
+    return file.stored or file.checkpoint.offset > 0 or file.mark.offset > 0
 
 
 def _are_weights(path: Path) -> bool:
@@ -174,6 +183,8 @@ class LocalFile:
             return False
         if surely_same(known, self.fingerprint):
             return True
+        if is_linked(known):  # it may be another file of any disk
+            return False
         try:
             return not files.is_on_local_disk(self._descriptor)
         except OSError as error:  # there may be too many open files to ask

@@ -31,7 +31,7 @@ from pathlib import Path
 from uploader.core.errors import SourceChanged, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
-from uploader.files import LockFile, NotAFile, has_writer
+from uploader.files import LockFile, NotAFile, has_writer, real
 from uploader.model.fingerprint import fingerprint_of, is_linked, same_inode
 from uploader.runtime import Clock
 from uploader.sources.local import opened
@@ -187,7 +187,7 @@ class Snapshots:
                     same = _copied(descriptor, target, file)
                 else:
                     # A link of a Hugging Face cache leads to a blob, and that has to be kept.
-                    os.link(os.path.realpath(root / file.path), target)
+                    os.link(real(root / file.path), target)
                     facts = os.lstat(target)
                     same = _is(facts, file) and os.path.samestat(facts, os.fstat(descriptor))
         except (FileNotFoundError, NotAFile, SourceChanged):

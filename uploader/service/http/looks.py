@@ -39,8 +39,8 @@ _WAITS_S = 10.0
 #: Seconds: no folder keeps a processor busy for as long.
 _LONG_S = 120.0
 _TURN_S = 0.5
-#: As the system itself follows.
-_MOST_LINKS = 40
+#: As the system itself follows; and more parts than any path has, with what its links add.
+_MOST_LINKS, _MOST_PARTS = 40, 256
 _NO_TABLE = "the job table has not answered for half a minute"
 _NO_TABLE_HINT = "see whether its database runs and answers others, then ask again"
 
@@ -242,9 +242,9 @@ def _without_links(path: str) -> Iterator[str]:
     """``path`` with one link in it after another resolved, each before its target is touched."""
     if not os.path.isabs(path):  # noqa: PTH117 - it is text, and may hold what no path has
         return
-    at, ahead, told, links = "/", path.split("/")[::-1], True, 0
-    while ahead and links < _MOST_LINKS:
-        part = ahead.pop()
+    at, ahead, told, links, parts = "/", path.split("/")[::-1], True, 0, 0
+    while ahead and links < _MOST_LINKS and parts < _MOST_PARTS:
+        part, parts = ahead.pop(), parts + 1
         if part == "..":
             at = os.path.dirname(at)  # noqa: PTH120
         elif part not in ("", "."):

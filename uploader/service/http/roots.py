@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from itertools import islice
 from pathlib import Path
 
 from uploader import files
@@ -16,6 +17,9 @@ from uploader.model.folder import MOST_NAMES
 from uploader.model.links import open_below
 from uploader.service.http.problems import Refusal
 
+#: A path that is not there is told from one outside by the folders above it, as far as these.
+_MOST_PARENTS = 40
+
 
 def folder_below(roots: Sequence[Path], word: str) -> Path:
     """The real path of the folder ``word``. Nothing in it is opened before this has passed.
@@ -26,8 +30,8 @@ def folder_below(roots: Sequence[Path], word: str) -> Path:
     real = real_folder(roots, word)
     for link in _links(str(real)):
         with files.touching(link):
-            is_ours = is_below(roots, link)
-        if not is_ours:
+            leads_out = _leads_out(roots, link)
+        if leads_out:
             name = os.path.relpath(link, real)
             message = f"{name} is a link to a place that is not below a folder of api.roots"
             hint = "copy the file into the folder, or remove the link"
@@ -57,11 +61,11 @@ def refuse_outsiders(roots: Sequence[Path], manifest: Manifest) -> None:
 
 def _is_inside(roots: Sequence[Path], manifest: Manifest, file: ManifestFile) -> bool:
     """Is the very file that was found below one of ``roots``, however its link turns meanwhile?"""
-    target = os.path.realpath(os.path.join(manifest.root, file.path))  # noqa: PTH118
-    home = files.home(roots, target)
-    if home is None:
-        return False
     try:
+        target = files.real(os.path.join(manifest.root, file.path))  # noqa: PTH118
+        home = files.home(roots, target)
+        if home is None:
+            return False
         descriptor = open_below(Path(home), Path(target))
     except OSError:
         return False
@@ -78,17 +82,40 @@ def real_folder(roots: Sequence[Path], word: str) -> Path:
     """
     if "\0" in word or not Path(word).is_absolute() or ".." in Path(word).parts:
         raise Refusal(ApiCode.OUTSIDE_ROOTS, hint="write the whole path, without `..`")
-    real = os.path.realpath(word)
-    if not is_below(roots, real):
+    above = next(filter(None, map(_found, _with_parents(word))), "/")
+    if not is_below(roots, above):
         raise Refusal(ApiCode.OUTSIDE_ROOTS)
-    if not os.path.isdir(real):  # noqa: PTH112 - a name that is too long is not an error here
+    real = _found(word)
+    if real is None or not os.path.isdir(real):  # noqa: PTH112 - no error, whatever its name
         raise NotFound(f"there is no folder {word}", hint="check the path")
+    if not is_below(roots, real):  # it has become a link
+        raise Refusal(ApiCode.OUTSIDE_ROOTS)
     return Path(real)
 
 
 def is_below(roots: Sequence[Path], path: str) -> bool:
-    """Is ``path``, with every link resolved, one of ``roots`` or below it?"""
-    return files.home(roots, os.path.realpath(path)) is not None
+    """Is what is found at ``path`` one of ``roots``, or below it?"""
+    real = _found(path)
+    return real is not None and files.home(roots, real) is not None
+
+
+def _leads_out(roots: Sequence[Path], link: str) -> bool:
+    """A link that leads nowhere is left to the look, which names it."""
+    real = _found(link)
+    return real is not None and files.home(roots, real) is None
+
+
+def _found(path: str) -> str | None:
+    try:
+        return files.real(path)
+    except OSError:
+        return None
+
+
+def _with_parents(word: str) -> Iterator[str]:
+    """``word``, and the folders that it may be in if there is nothing at it: not all of many."""
+    yield word
+    yield from map(str, islice(Path(word).parents, _MOST_PARENTS))
 
 
 def _links(folder: str) -> Iterator[str]:
