@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ import requests
 from uploader.sandbox import state
 from uploader.sandbox.server import Sandbox, write_private
 from uploader.sandbox.state import StateFile
-from uploader.sandbox.world import World
+from uploader.sandbox.world import Model, World
 
 if TYPE_CHECKING:
     from tests.sandbox.conftest import Remote
@@ -71,6 +72,23 @@ def test_an_upload_goes_on_after_a_restart(start: Start, content: bytes, tmp_pat
         assert remote.validate().status_code == 400
     assert remote.validate().ok
     assert start().call("GET", "/models/m").json()["state"] == "READY"
+
+
+def test_no_exchange_about_a_file_copies_the_models(
+    start: Start, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model names all its files: for each of 10,000 that took minutes of a processor."""
+    remote = start()
+    uri = remote.start(remote.url(len(content)), len(content)).headers["Location"]
+    copied: list[object] = []
+
+    def counted(one: Any) -> dict[str, Any]:
+        copied.append(one)
+        return asdict(one)
+
+    monkeypatch.setattr(state, "asdict", counted)
+    assert remote.put(uri, content[:GRANULE], 0, len(content)).status_code == 308
+    assert not any(isinstance(one, Model) for one in copied)
 
 
 def test_a_session_that_is_gone_stays_gone(start: Start) -> None:

@@ -115,7 +115,7 @@ def _document(world: World, touched: Collection[tuple[str, str]]) -> dict[str, A
     """All small values, and of the rest those that were ``touched``; null for a deleted one."""
     objects = {key: world.objects.get(key) for part, key in touched if part == "objects"}
     sessions = {key: world.sessions.get(key) for part, key in touched if part == "sessions"}
-    models = [asdict(model) for model in world.models.values()]
+    models = world.models.values() if ("models", "") in touched else None
     return {
         "version": _VERSION,
         "api_key": world.config.api_key,
@@ -127,7 +127,7 @@ def _document(world: World, touched: Collection[tuple[str, str]]) -> dict[str, A
         "leaked_keys": world.ledger.leaked_keys,
         "objects": {key: _object(entry) if entry else None for key, entry in objects.items()},
         "sessions": {key: _session(entry) if entry else None for key, entry in sessions.items()},
-        **({"models": models} if ("models", "") in touched else {}),
+        **({"models": [*map(asdict, models)]} if models is not None else {}),
         **({"refused": world.ledger.refused} if ("refused", "") in touched else {}),
     }
 
