@@ -15,7 +15,6 @@ class Code(Coded):
     """Why a job is stopped or waits, or a command is refused; but for the state store's."""
 
     # -- the account needs a human ---------------------------------------------------------
-
     NO_KEY = (
         "no_key",
         Status.BLOCKED,
@@ -60,7 +59,6 @@ class Code(Coded):
     )
 
     # -- resolves itself ------------------------------------------------------------------
-
     UNAVAILABLE = (
         "unavailable",
         Status.ACTIVE,
@@ -201,7 +199,6 @@ class Code(Coded):
     )
 
     # -- this job needs a human ------------------------------------------------------------
-
     ALREADY_EXISTS = (
         "already_exists",
         Status.FAILED,
@@ -274,6 +271,12 @@ class Code(Coded):
         "A file cannot be sent within the week for which a session lives.",
         "use a faster link, or save the model in smaller shards",
     )
+    SENT_TOO_OFTEN = (
+        "sent_too_often",
+        Status.FAILED,
+        "A file was sent more than twenty times over, and too little of it is kept.",
+        "check the proxies on the way; `uploader retry` lets it be sent as often again",
+    )
     REFUSED = (
         "refused",
         Status.FAILED,
@@ -318,7 +321,6 @@ class Code(Coded):
     )
 
     # -- a command is refused --------------------------------------------------------------
-
     USAGE = (
         "usage",
         None,
@@ -376,7 +378,6 @@ class Code(Coded):
     )
 
     # -- the job was cancelled ---------------------------------------------------------------
-
     CLEANING_UP = (
         "cleaning_up",
         Status.CANCELLED,
@@ -385,7 +386,6 @@ class Code(Coded):
     )
 
     # -- never shown: control flow ---------------------------------------------------------
-
     LEASE_LOST = (
         "lease_lost",
         None,

@@ -253,7 +253,7 @@ class Cause(Enum):
         self.why = why
 
     NO_ANSWER = None, "a network outage may last for days, and asking costs nothing"
-    TROUBLE = None, "an outage ends when it ends, and what the server kept is not sent again"
+    TROUBLE = None, "an outage ends when it ends; `engine/endings.py` bounds what is sent meanwhile"
     RATE_LIMIT = None, "the service itself says that it will answer later"
     LANDING = None, "`validation.deadline` bounds it"
     SESSION_GONE = None, "the file's row bounds it: so many sessions lost without a new high mark"

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from uploader.core.errors import Corrupted, JobRefused, RemoteError, UploaderError
 from uploader.core.job import FileState, Job
 from uploader.core.reasons import Code
+from uploader.core.text import size
 from uploader.core.verdict import Verdict
 from uploader.engine.accounts import refuse_key_of_another
 from uploader.remote.fireworks import Fireworks
@@ -19,6 +20,10 @@ MAX_OLD_SESSIONS = 2
 #: Sessions of one file lost without getting further: from how many on events say so, and the limit.
 MANY_SESSIONS_LOST = 2
 MAX_SESSIONS_LOST = 5
+#: A file that was sent this many times, and this many bytes more, is sent in vain. Twenty PUTs in a
+#: row of which nothing is kept cost no more; a small file may be sent for days while storage fails.
+_TIMES_SENT = 20
+_SPARE_BYTES = 32 << 30
 
 
 class ModelUsedUp(Exception):
@@ -54,6 +59,19 @@ def after_move(file: FileState) -> JobRefused | None:
         return None
     message = f"the service gives {file.path} another place each time, and it starts over"
     return JobRefused(message, code=Code.URLS_MISMATCH)
+
+
+def after_waste(before: FileState, file: FileState) -> JobRefused | None:
+    """The error that ends the job, once the file was sent too often since ``before``.
+
+    Whatever is kept of each try, and whatever is answered. Each further such lot of bytes ends the
+    job again, so that after a retry the file has as many.
+    """
+    lot_bytes = _TIMES_SENT * file.size_bytes + _SPARE_BYTES
+    if file.bytes_sent // lot_bytes <= before.bytes_sent // lot_bytes:
+        return None
+    sent = f"{file.path} has {size(file.size_bytes)}, and {size(file.bytes_sent)} were sent for it"
+    return JobRefused(f"{sent}: too little is kept", code=Code.SENT_TOO_OFTEN)
 
 
 def urls_refused(error: Exception) -> JobRefused:

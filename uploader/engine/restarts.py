@@ -24,7 +24,7 @@ from uploader.engine.endings import (
     after_move,
     is_old,
 )
-from uploader.engine.transfer import Transfer
+from uploader.engine.transfer import CERTAINLY_LEFT_BYTES, Transfer
 from uploader.engine.urls import Urls
 from uploader.store.held import Held
 
@@ -106,7 +106,7 @@ class Restarts:
         """
         if isinstance(transfer.error, RemoteError) and transfer.last_put:
             self._judge_length(transfer)
-        cause = _in_vain(transfer.error)
+        cause = _in_vain(transfer)
         if cause is None or self._urls.given_up:
             return
         file = self._files[transfer.file.path]
@@ -140,9 +140,11 @@ class Restarts:
         return file
 
 
-def _in_vain(error: Exception | None) -> Cause | None:
+def _in_vain(transfer: Transfer) -> Cause | None:
     """The cause under which a PUT that did not get through is counted; None for anything else."""
-    cause = None if error is None else cause_of(error)
-    timed_out = isinstance(error, RemoteError) and error.status in _TIMED_OUT
-    put = isinstance(error, RemoteError) and error.call in (Call.DATA, Call.PUT)
-    return cause if put and (timed_out or cause is Cause.SENT_IN_VAIN) else None
+    error = transfer.error
+    if not isinstance(error, RemoteError) or error.call not in (Call.DATA, Call.PUT):
+        return None
+    cause, sent_bytes = cause_of(error), transfer.progress.mark.offset - transfer.last_put.start
+    taken = cause is Cause.TROUBLE and sent_bytes > CERTAINLY_LEFT_BYTES
+    return cause if taken or error.status in _TIMED_OUT or cause is Cause.SENT_IN_VAIN else None

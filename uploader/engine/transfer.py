@@ -49,7 +49,7 @@ from uploader.store.held_files import StoredFile
 #: What a PUT sends at least before it is another job's turn: the server keeps whole granules only.
 _LEAST_TURN_BYTES = 4 * GRANULE
 #: More bytes than sockets buffer: if this many went to a socket, some of them have left.
-_CERTAINLY_LEFT_BYTES = 64 * 1024 * 1024
+CERTAINLY_LEFT_BYTES = 64 * 1024 * 1024
 
 
 class Transfer(Errand):
@@ -356,7 +356,7 @@ class Transfer(Errand):
             return self._storage.put(url, self._body(source, 0, size_bytes), size_bytes)
         except RemoteError as error:
             sent = self.progress.bytes_sent - sent_before
-            if error.verdict is Verdict.TRANSIENT and sent > _CERTAINLY_LEFT_BYTES:
+            if error.verdict is Verdict.TRANSIENT and sent > CERTAINLY_LEFT_BYTES:
                 error.code = Code.CUT_SHORT  # whatever was answered, nothing is kept
             self._mark_if_cut(error, sent)
             raise

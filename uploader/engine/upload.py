@@ -43,7 +43,7 @@ from uploader.core.errors import LeaseLost, RemoteError, SourceAway, Stopped
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, Status, is_costly_put
 from uploader.core.resumable import UploadUrl
-from uploader.core.retry import Fail
+from uploader.core.retry import Fail, reason_of
 from uploader.core.text import size
 from uploader.core.upload import (
     AskUrls,
@@ -64,6 +64,7 @@ from uploader.core.verdict import Verdict
 from uploader.engine.commits import Commits
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Crew, Errand
+from uploader.engine.endings import after_waste
 from uploader.engine.last_words import LastWords
 from uploader.engine.progress import Meter, unwritten
 from uploader.engine.restarts import Restarts
@@ -266,18 +267,25 @@ class Upload:
             self._context.slots.kept(self._job.id)
         if progress or (transfers and self._meter.changed(rate_bps)):
             for file in self._held.files.report_progress(progress, rate_bps):
-                self._files.put(file)
+                self._put_sent(file)
+
+    def _put_sent(self, file: FileState) -> None:
+        """Record a file of which more was sent; that ends the job if it was too much."""
+        end = after_waste(self._files[file.path], file)
+        self._files.put(file)
+        if end is not None:
+            self._fail(Fail(reason_of(end)), end)
 
     def _judge_transfer(self, transfer: Transfer) -> None:
         path = transfer.file.path
         self._last_words.heard(path)
         try:
+            file = replace(self._files[path], bytes_sent=transfer.progress.bytes_sent)
+            self._put_sent(file)
             if transfer.moved:
-                url, sent = self._files[path].url, transfer.progress.bytes_sent
-                self._start_over_elsewhere(path, sent, url if self._urls.fresh else None)
+                url = file.url if self._urls.fresh else None
+                self._start_over_elsewhere(path, file.bytes_sent, url)
             elif transfer.error is not None:
-                file = replace(self._files[path], bytes_sent=transfer.progress.bytes_sent)
-                self._files.put(file)
                 self._judge(transfer.file, transfer.error, transfer.job)
                 self._restarts.after_vain_put(transfer)
         finally:
