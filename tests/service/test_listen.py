@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import signal
 import socket
 import stat
@@ -91,6 +92,16 @@ def test_a_link_in_the_place_of_the_token_is_not_followed(home: Path) -> None:
     (home / "api.token").symlink_to(home / "other")
     with pytest.raises(OSError, match=r"api\.token"):
         api_token(home)
+
+
+def test_a_file_system_without_hard_links_has_a_token_too(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert api_token(home) == api_token(home)
 
 
 def test_the_address_is_gone_after_a_clean_end(site: Site) -> None:

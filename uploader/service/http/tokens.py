@@ -20,6 +20,7 @@ from threading import Lock
 
 from uploader.core.errors import UsageError
 from uploader.runtime import Clock
+from uploader.store.database.dialect import store_errors
 from uploader.store.database.drafts import draft_of
 
 _FILE = "api.token"
@@ -43,8 +44,12 @@ def api_token(state_dir: Path) -> str:
     with (
         draft_of(path, f"{secrets.token_urlsafe(32)}\n") as draft,
         contextlib.suppress(FileExistsError),  # another process was first
+        store_errors(),
     ):
-        os.link(draft, path)
+        try:
+            os.link(draft, path)
+        except PermissionError:  # a file system without hard links
+            draft.replace(path)
     return _read(path)
 
 
