@@ -19,7 +19,7 @@ from uploader import mounts
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
 from uploader.store.database import migrate, sqlite
-from uploader.store.database.dialect import open_engine, store_errors
+from uploader.store.database.dialect import open_engine
 from uploader.store.database.state_folder import new_private_file, private_folder
 from uploader.store.database.workers import exclusive
 
@@ -155,18 +155,6 @@ def test_a_restored_copy_is_made_private(state: Path) -> None:
     (state / "uploader.db").chmod(0o644)
     open_engine(sqlite_url(state / "uploader.db")).dispose()
     assert mode(state / "uploader.db") == 0o600
-
-
-def test_a_file_that_is_no_database_stays_as_it_is(state: Path) -> None:
-    """`database_url` named it by mistake."""
-    letter = state / "letter.txt"
-    letter.write_text("Dear all")
-    letter.chmod(0o644)
-    engine = open_engine(sqlite_url(letter))
-    with pytest.raises(StoreError, match="not a database"), store_errors():
-        engine.connect()
-    engine.dispose()
-    assert (mode(letter), letter.read_text()) == (0o644, "Dear all")
 
 
 def test_a_new_file_is_nobodys_link(tmp_path: Path) -> None:

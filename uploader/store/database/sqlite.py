@@ -19,7 +19,6 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
-from uploader.files import read
 from uploader.forks import keep_from_children
 from uploader.store.database import causes
 from uploader.store.database.state_folder import our_file, private_folder
@@ -27,7 +26,6 @@ from uploader.store.database.state_folder import our_file, private_folder
 #: The execution option that sets how a connection's transactions begin.
 BEGIN = "uploader_begin"
 
-_MAGIC = b"SQLite format 3\0"
 #: The first version with RETURNING.
 _OLDEST = (3, 35, 0)
 
@@ -92,8 +90,7 @@ def open_file(path: Path, busy_timeout_s: float) -> Engine:
     """
     refuse_old(sqlite3.sqlite_version_info)
     private_folder(path.parent)
-    names = [] if _is_something_else(path) else [path.name, f"{path.name}-wal", f"{path.name}-shm"]
-    for name in names:
+    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
         if name == path.name or path.with_name(name).exists():
             our_file(path.with_name(name))
     if path.is_dir():
@@ -106,15 +103,6 @@ def open_file(path: Path, busy_timeout_s: float) -> Engine:
     )
     _watch_identity(engine, path)
     return engine
-
-
-def _is_something_else(path: Path) -> bool:
-    """Is it a file that is no database? Then it is not ours to make private: SQLite refuses it."""
-    try:
-        beginning, _ = read(path, len(_MAGIC))
-    except OSError:
-        return False
-    return beginning not in (b"", _MAGIC)
 
 
 def refuse_old(version: tuple[int, ...]) -> None:
