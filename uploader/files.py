@@ -18,11 +18,13 @@ import select
 import signal
 import stat
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from uploader import mounts
@@ -42,6 +44,9 @@ _ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar(
 )
 #: What is given to `looking`.
 _LOOK: ContextVar[tuple[StopToken, Touch] | None] = ContextVar("looking", default=None)
+#: The files of `locked`, by device and inode, and how often each is.
+_LOCKED: Counter[tuple[int, int]] = Counter()
+_COUNTING = Lock()
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
 
@@ -66,7 +71,7 @@ def read(path: Path, most: int, *, pipe: bool = False) -> tuple[bytes, os.stat_r
     """
     with touching(path):
         _look_first(path, pipe=pipe)
-        descriptor = os.open(path, _FLAGS)
+        descriptor = _open(path, _FLAGS)
         try:
             facts = os.fstat(descriptor)
             if not (pipe and stat.S_ISFIFO(facts.st_mode)):
@@ -125,7 +130,7 @@ def descriptor_of(name: Path | str, flags: int = 0, *, below: int | None = None)
     ``flags`` are more of `os.open`. Raises OSError: NotAFile for anything but a file.
     """
     _look_first(name, follow=not flags & os.O_NOFOLLOW, below=below)
-    descriptor = os.open(name, _FLAGS | flags, dir_fd=below)
+    descriptor = _open(name, _FLAGS | flags, below)
     try:
         _refuse_others(os.fstat(descriptor))
         _refuse_elsewhere(descriptor)
@@ -133,6 +138,34 @@ def descriptor_of(name: Path | str, flags: int = 0, *, below: int | None = None)
         os.close(descriptor)
         raise
     return descriptor
+
+
+def locked(files: Iterable[tuple[int, int]]) -> None:
+    """A library of this process locks those files, until `unlocked`: nothing here opens them.
+
+    Its locks are `fcntl`'s own: closing any descriptor of such a file would release them.
+    """
+    with _COUNTING:
+        _LOCKED.update(files)
+
+
+def unlocked(files: Iterable[tuple[int, int]]) -> None:
+    """Once for each `locked`."""
+    with _COUNTING:
+        _LOCKED.subtract(files)
+        for one in [one for one, times in _LOCKED.items() if times <= 0]:
+            del _LOCKED[one]
+
+
+def _open(name: Path | str, flags: int, below: int | None = None) -> int:
+    descriptor = os.open(name, flags, dir_fd=below)
+    _refuse_locked(os.fstat(descriptor))  # it was put there just now, and stays open for ever
+    return descriptor
+
+
+def _refuse_locked(facts: os.stat_result) -> None:
+    if (facts.st_dev, facts.st_ino) in _LOCKED:
+        raise NotAFile(errno.EBUSY, "it is the job table of this process")
 
 
 @contextmanager
@@ -303,6 +336,7 @@ def _look_first(
     if (look := _LOOK.get()) is not None:
         look[0].check()
     facts = os.stat(name, dir_fd=below, follow_symlinks=follow)
+    _refuse_locked(facts)
     is_pipe, is_link = stat.S_ISFIFO(facts.st_mode), stat.S_ISLNK(facts.st_mode)
     if not (is_link or (pipe and is_pipe)):  # the system itself refuses a link
         _refuse_others(facts)

@@ -23,7 +23,7 @@ from uploader.core.text import flaw_of_path, shown
 from uploader.model.elsewhere import advice, as_given
 from uploader.model.finding import Finding, error, warning
 from uploader.model.fingerprint import fingerprint_of, same
-from uploader.model.links import NOTHING, Private, leads_outside
+from uploader.model.links import NOTHING, OURS, Private, leads_outside
 from uploader.model.names import Role, clean, leftover, needed, role, sendable
 from uploader.model.reading import Allowance
 from uploader.model.safetensors import has_sound_header
@@ -212,6 +212,8 @@ def _decided(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
         yield _special(name)
     elif not sendable(name):
         yield _unsendable(name)
+    elif rules.private.holds(found):  # not even opened: it may be locked by this process
+        yield _secret(name, OURS)
     else:
         yield from _open(root, name, rules)
 

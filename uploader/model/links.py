@@ -18,6 +18,8 @@ from uploader import files
 from uploader.core.redact import known_keys
 from uploader.model.identities import Identities
 
+#: Why a private file is kept.
+OURS = "belongs to uploader: a key, its configuration or its state"
 #: A larger file is not searched for a key.
 _SMALL_BYTES = 64 * 1024
 
@@ -90,7 +92,7 @@ class Private:
         A small file is known by the API key, too, so that no copy hides it.
         """
         if self.holds(os.fstat(descriptor)):
-            return "belongs to uploader: a key, its configuration or its state"
+            return OURS
         return "holds the API key" if tells_a_key(descriptor) else ""
 
     def holds(self, facts: os.stat_result) -> bool:

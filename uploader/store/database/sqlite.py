@@ -19,6 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
+from uploader.files import locked, unlocked
 from uploader.forks import keep_from_children
 from uploader.store.database import causes
 from uploader.store.database.state_folder import our_file, private_folder
@@ -128,10 +129,14 @@ class _OurConnection(sqlite3.Connection):
     """
 
     file: tuple[int, int] | None = None
+    #: What `files` knows as locked by it.
+    locked: tuple[tuple[int, int], ...] = ()
 
     def close(self) -> None:
         super().close()
         self.file = None
+        unlocked(self.locked)
+        self.locked = ()
 
     def let_go(self) -> None:
         """As `Unshared.let_go`: it stays open, since closing it is use, too."""
@@ -159,6 +164,9 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     keep_from_children(connection)
     try:
         _prepare(connection)
+        connection.execute("PRAGMA schema_version").fetchone()  # from now on its log is there
+        connection.locked = (file, _identity(path.with_name(f"{path.name}-shm")))
+        locked(connection.locked)
     except BaseException:
         connection.close()
         raise
