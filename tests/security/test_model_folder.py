@@ -38,7 +38,7 @@ _ALLOWED = {
     ("model/links.py", "open_below", "os.open"): "folders, with O_DIRECTORY",
     ("model/safetensors.py", "_read", "safe_open"): "of what is open",
     ("model/pickled.py", "_check_zip", "ZipFile"): "of what is open",
-    ("sources/local.py", "is_sound", "os.fdopen"): "a descriptor",
+    ("sources/local.py", "_is_sound", "os.fdopen"): "a descriptor",
     ("sources/snapshot.py", "_content", "os.fdopen"): "a descriptor",
     ("sources/snapshot.py", "_copied", "target.open"): "makes a new file, with O_EXCL",
     ("sources/snapshot.py", "_note", "new.open"): "makes a new file in our own folder, with O_EXCL",
