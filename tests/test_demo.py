@@ -17,11 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from uploader.demo import _command, _worker
+from uploader.demo import _command, _module_paths, _worker
 from uploader.sandbox.server import Sandbox
 
 PATIENCE_S = 90.0
 COMMAND = [sys.executable, "-m", "uploader"]
+
+
+def test_no_code_beside_a_clone_is_run() -> None:
+    """Where the clone is, as in /tmp, anybody may put a `sitecustomize.py`."""
+    package = Path(sys.modules["uploader"].__file__ or "").parent
+    assert next(_module_paths()) == str(package.parent)
 
 
 @contextmanager

@@ -217,7 +217,7 @@ def _command(box: Sandbox, scratch: Path) -> _Command:
 
 def _module_paths() -> Iterator[str]:
     """The path of this program, in case it is not installed, and the user's own."""
-    yield str(Path(__file__).parents[2])
+    yield str(Path(__file__).parents[1])  # the one above may be /tmp, where anybody puts modules
     if theirs := os.environ.get("PYTHONPATH"):
         yield theirs
 

@@ -140,6 +140,20 @@ def test_an_agreed_link_whose_file_has_only_its_number_and_looks_is_not_sent(
     assert lab.object(name)["body_bytes_read"] == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
+def test_an_agreed_link_that_leads_to_the_file_of_somebody_else_is_not_sent(lab: Lab) -> None:
+    """Weights have a sound header whosever they are; but nobody makes files of another owner."""
+    folder, target = lab.model(a_bin=SIZE), lab.folder / "elsewhere"
+    target.write_bytes(weights_of(SIZE))
+    (folder / "model.safetensors").symlink_to(target)
+    lab.enqueue(folder)
+    os.chown(target, 12345, 12345)
+    lab.run()
+    job = lab.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "source_changed")
+    assert lab.object("model.safetensors")["body_bytes_read"] == 0
+
+
 def test_linked_weights_with_other_permissions_are_sent(lab: Lab) -> None:
     folder, target = lab.model(a_bin=SIZE), lab.folder / "elsewhere"
     target.write_bytes(weights_of(SIZE))

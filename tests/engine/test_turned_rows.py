@@ -113,6 +113,30 @@ def test_no_word_makes_a_receipt_for_what_never_became_ready(
     assert not is_ready(lab)
 
 
+def test_a_cancel_that_somebody_has_written_before_is_one_if_its_user_asks_for_it(
+    lab: Lab,
+) -> None:
+    """Else the row would go on once it is turned back, after another job has its model."""
+    interrupted(lab)
+    turn(lab, {"status": Status.CANCELLED})
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now())
+    assert "cancelled" in lab.kinds()
+    turn(lab, {"status": Status.ACTIVE})
+    lab.run()
+    assert refused(lab), lab.dump()
+
+
+def test_the_model_of_a_cancelled_job_is_deleted_once(lab: Lab) -> None:
+    interrupted(lab)
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+    lab.run()
+    assert ("sandbox", "model") not in lab.world.models
+    theirs = make_another(lab, "UPLOADING")
+    turn(lab, {"delete_on_cancel": True})
+    lab.run()
+    assert lab.world.models["sandbox", "model"] is theirs
+
+
 def test_a_job_that_somebody_cancels_in_its_row_has_its_model_left_alone(lab: Lab) -> None:
     interrupted(lab)
     turn(lab, {"status": Status.CANCELLED, "delete_on_cancel": True})

@@ -59,6 +59,9 @@ def test_another_time_is_another_file_and_another_inode_is_not(
         ("local:7:9.5", "local:7:8.5", False),
         ("local:7:9.5", "local:6:9.5", False),
         ("linked:7:9.5", "linked:7:9.6", False),
+        ("linked@1:7:9.5", "linked@1:7:9.5", True),
+        ("linked@1:7:9.5", "linked@2:7:9.5", False),
+        ("linked:7:9.5", "linked@2:7:9.5", True),
         ("local:7:9", "local:7:9.6", True),
         ("local:7:9", "local:7:9", True),
         ("local:7:9", "local:7:8.6", False),
@@ -76,9 +79,9 @@ def test_another_change_time_is_surely_the_same_file_only_if_one_is_not_known(
     ("known", "now", "expected"),
     [
         ("local:7:9.5", facts(7, 9, ctime_ns=6), "local:7:9.6"),
-        ("linked:7:9.5", facts(8, 10, ctime_ns=6), "linked:8:10.6"),
+        ("linked@9:7:9.5", facts(8, 10, ctime_ns=6), "linked@0:8:10.6"),
         ("local:7:9", facts(7, 9, ctime_ns=6), "local:7:9"),
-        ("linked:7:9:written", facts(8, 10, ctime_ns=6), "linked:8:10"),
+        ("linked:7:9:written", facts(8, 10, ctime_ns=6), "linked@0:8:10"),
         ("", facts(7, 9, ctime_ns=6), "local:7:9"),
     ],
 )

@@ -269,7 +269,8 @@ class JobRun:
             if not ending.end(found):
                 break
         error = ending.error
-        if self._job.delete_on_cancel and self._job.created_remotely:
+        job = self._job
+        if job.delete_on_cancel and job.created_remotely and job.model_exists:
             try:
                 self._delete_for_good(control)
             except RemoteError as kept:

@@ -17,8 +17,9 @@ those of older versions. For these it does not count.
 
 There is no device number in it. Network disks, btrfs and volumes get another one when they are
 mounted again, and a job goes on after a restart. On another file system anybody may make a file of
-any inode number, size and time. So for an agreed link out of the folder the change time counts,
-too, or the header by which weights were agreed to.
+any inode number, size and time, and with some luck of the same change time, but not one of another
+owner. So for an agreed link out of the folder the owner counts, too, and the change time or the
+header by which weights were agreed to.
 
 Whoever writes by a shared mapping moves the time of a file only when a page becomes dirty, and not
 at each store. So for a file that somebody has open for writing, the time says nothing. Nor does it
@@ -33,6 +34,7 @@ from datetime import datetime
 
 from uploader.core.job import WRITTEN
 
+_LINKED = "linked"
 _SECOND_NS = 10**9
 #: More than the coarsest times are apart, which are those of FAT.
 _COARSEST_S = 3.0
@@ -41,11 +43,12 @@ _COARSEST_S = 3.0
 def fingerprint_of(facts: os.stat_result, *, linked: bool = False, lasting: bool = False) -> str:
     """The fingerprint of the file with these ``facts``: ``local:<mtime_ns>:<inode>.<ctime_ns>``.
 
-    ``linked:…`` if its name was a link out of the folder, which the user agreed to follow.
+    ``linked@<uid>:…`` if its name was a link out of the folder, which the user agreed to follow.
     ``lasting``: without the change time, for a file in a snapshot.
     """
     changed = "" if lasting else f".{facts.st_ctime_ns}"
-    return f"{'linked' if linked else 'local'}:{facts.st_mtime_ns}:{facts.st_ino}{changed}"
+    kind = f"{_LINKED}@{facts.st_uid}" if linked else "local"
+    return f"{kind}:{facts.st_mtime_ns}:{facts.st_ino}{changed}"
 
 
 def found_again(known: str, facts: os.stat_result) -> str:
@@ -55,7 +58,7 @@ def found_again(known: str, facts: os.stat_result) -> str:
 
 def is_linked(fingerprint: str) -> bool:
     """Was the name a link out of the folder when this was made?"""
-    return fingerprint.startswith("linked:")
+    return fingerprint.startswith(_LINKED)
 
 
 def written(fingerprint: str) -> str:
@@ -79,8 +82,13 @@ def same(known: str, found: str) -> bool:
 
 
 def same_inode(known: str, found: str) -> bool:
-    """Do they have the same time and inode? Other permissions and links do not matter."""
-    return same(known, found) and _inode(known) == _inode(found)
+    """Do they have the same time, inode, and owner, if both have one?
+
+    Other permissions and links do not matter.
+    """
+    owners = _owner(known), _owner(found)
+    alike = same(known, found) and _inode(known) == _inode(found)
+    return alike and (owners[0] == owners[1] or not all(owners))
 
 
 def surely_same(known: str, found: str) -> bool:
@@ -94,6 +102,10 @@ def unless_only_changed(known: str, found: str) -> str:
     if not same_inode(known, found):
         return found
     return written(known) if is_written(found) else plain(known)
+
+
+def _owner(fingerprint: str) -> str:
+    return fingerprint.partition(":")[0].partition("@")[2]
 
 
 def _inode(fingerprint: str) -> str:

@@ -129,11 +129,11 @@ def opened(root: Path, file: FileState | ManifestFile) -> int:
 def _is_agreed(path: Path, file: FileState | ManifestFile, descriptor: int) -> bool:
     """Is the file out of the folder the one that was agreed to, as far as its looks tell?
 
-    Its size and time can be imitated, and on another file system its inode number. Nobody can set
-    its change time, but other permissions or links move it: then what was sent of it is read again,
+    Its size and times can be imitated, and on another file system its inode number, but not its
+    owner. Other permissions or links move its change time: then what was sent of it is read again,
     and if nothing was, weights are told by their header, as when it was listed.
     """
-    found = fingerprint_of(os.fstat(descriptor))
+    found = fingerprint_of(os.fstat(descriptor), linked=True)
     if not same_inode(file.fingerprint, found):
         return False
     if surely_same(file.fingerprint, found) or _is_begun(file):

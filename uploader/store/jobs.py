@@ -44,7 +44,7 @@ from uploader.store.limits import Limits
 from uploader.store.lineage import Lineage
 from uploader.store.restart import restart, restartable
 from uploader.store.rows import file_of, read_job, reading_job
-from uploader.store.sealed import check_files, check_job, sealed_job
+from uploader.store.sealed import cancelled_by_others, check_files, check_job, sealed_job
 from uploader.store.tables import ENDED, HELD, OPEN, events, files, jobs
 from uploader.store.unreadable import check_unheld, earliest, events_of, readable, shown
 from uploader.store.verb_rules import check_deletable, check_removable, forgive
@@ -300,14 +300,15 @@ class Jobs:
             status = advance(job.status, verb)
             if delete_remote:
                 check_deletable(job, verb)
-            if already(job.status, verb):
+            known = cancelled_by_others(transaction.seal, job) or job
+            if already(known.status, verb):
                 return job
             transaction.run(
                 update(jobs)
                 .where(jobs.c.id == job_id)
                 .values(
                     status=status,
-                    seal=transaction.seal.after(job, status=status),
+                    seal=transaction.seal.after(known, status=status),
                     delete_on_cancel=delete_remote,
                     # A replacement that is due stays due, unless the user cancels the job.
                     replace_first=job.replace_first and verb is not Verb.CANCEL,

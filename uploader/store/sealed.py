@@ -7,9 +7,10 @@ reads one: somebody may write in between. A command looks at a job before it pla
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from uploader.core.errors import StoreError, UsageError
-from uploader.core.job import FileState, Job
+from uploader.core.job import FileState, Job, Status
 from uploader.core.reasons import Code
 from uploader.core.seal import Seal, SealedJob
 
@@ -27,6 +28,13 @@ def sealed_job(seal: Seal, job: Job) -> SealedJob:
         return check_job(seal, job)
     except StoreError as error:
         raise UsageError(error.message, hint=error.hint, code=error.code) from None
+
+
+def cancelled_by_others(seal: Seal, job: Job) -> Job | None:
+    """The job as it was before somebody without the secret cancelled it in its row, if so."""
+    before = replace(job, status=Status.PAUSED)
+    is_so = job.status is Status.CANCELLED and not seal.holds_job(job) and seal.holds_job(before)
+    return before if is_so else None
 
 
 def check_files(seal: Seal, found: Iterable[FileState]) -> None:

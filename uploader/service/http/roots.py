@@ -70,7 +70,7 @@ def _is_inside(roots: Sequence[Path], manifest: Manifest, file: ManifestFile) ->
     except OSError:
         return False
     try:
-        return surely_same(file.fingerprint, fingerprint_of(os.fstat(descriptor)))
+        return surely_same(file.fingerprint, fingerprint_of(os.fstat(descriptor), linked=True))
     finally:
         os.close(descriptor)
 
