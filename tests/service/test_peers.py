@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from tests.service.conftest import Site
 from tests.service.test_doors import link_to
@@ -226,7 +228,7 @@ def ends(
         ours = socket.create_connection((to, listener.getsockname()[1]))
         server, _ = listener.accept()
         with ours, server:
-            yield ours, Peer(server.getsockname()[:2], server.getpeername()[:2])
+            yield ours, Peer(server, server.getsockname()[:2], server.getpeername()[:2])
 
 
 @_LINUX
@@ -258,6 +260,59 @@ def test_a_connection_that_its_user_has_left_is_nobodys() -> None:
         asyncio.run(found.user())
 
 
+@_LINUX
+def test_a_connection_whose_two_ends_are_those_of_the_next_one_is_nobodys() -> None:
+    """Whoever resets theirs leaves the number of its port to the next one who connects."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        first = socket.create_connection(listener.getsockname())
+        server, there = listener.accept()
+        reset(first)
+        with server, socket.socket() as second:
+            second.bind(there)
+            second.connect(listener.getsockname())
+            with listener.accept()[0] as its_own:
+                here = server.getsockname()
+                assert asyncio.run(Peer(its_own, here, there).user()) == os.geteuid()
+                with pytest.raises(ConnectionAbortedError):
+                    asyncio.run(Peer(server, here, there).user())
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+@_LINUX
+def test_a_cookie_does_nothing_over_a_connection_that_was_reset(
+    site: Site, asked: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a body of more than 64 KiB, the server does not notice the reset by itself."""
+    cookie, ended = cookie_of(site), threading.Event()
+    limits = site.ask("/api/limits").json
+    connection = site.connect()
+    connection.connect()
+
+    def owner() -> int:
+        reset(connection.sock)
+        return os.geteuid()
+
+    answer = doors.Doors.__call__
+
+    async def answered(self: doors.Doors, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await answer(self, scope, receive, send)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(doors.Doors, "__call__", answered)
+    asked.answer = owner
+    body = b'{"files": 3}' + b" " * 67_000
+    headers = {"Cookie": cookie, "Content-Type": "application/json"}
+    connection.request("POST", "/api/limits", body, headers)
+    assert ended.wait(30)
+    assert site.ask("/api/limits").json == limits
+
+
 @pytest.mark.parametrize(
     ("here", "there"),
     [(None, ("127.0.0.1", 1)), (("name", 1), ("name", 2)), (("/path", None),) * 2],
@@ -265,7 +320,8 @@ def test_a_connection_that_its_user_has_left_is_nobodys() -> None:
 def test_what_is_no_connection_over_ip_is_nobodys(
     here: peer.Address | None, there: peer.Address
 ) -> None:
-    assert asyncio.run(Peer(here, there).user()) is None
+    with socket.socket() as ours:
+        assert asyncio.run(Peer(ours, here, there).user()) is None
 
 
 def test_a_cookie_is_for_https_alone_if_a_proxy_does_tls(site: Site) -> None:

@@ -101,7 +101,7 @@ class Connection(H11Protocol):
         """Take requests from ``transport``."""
         super().connection_made(transport)
         transport.max_size = _TURN_BYTES
-        self._peer = Peer(self.server, self.client)
+        self._peer = Peer(transport.get_extra_info("socket"), self.server, self.client)
         self.app_state = {**self.app_state, PEER: self._peer}
         self.accepted(transport)
 

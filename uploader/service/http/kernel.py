@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 #: linux/netlink.h, sock_diag.h, inet_diag.h and net/tcp_states.h.
 _NETLINK_SOCK_DIAG, _BY_FAMILY, _REQUEST_FLAG, _ERROR = 4, 20, 1, 2
@@ -26,6 +27,8 @@ _SEQ = 1
 #: Who asks after all still waits for its answer, and may send nothing more.
 _ASKING = (_ESTABLISHED, _FIN_WAIT1, _FIN_WAIT2)
 _ANSWERING = (_ESTABLISHED, _CLOSE_WAIT)
+#: linux/tcp.h: the first byte of `tcp_info`, which is the state.
+_STATE_BYTES = 1
 #: What a system says that has no such question, or does not let us ask it.
 _NOT_HERE = frozenset(
     {
@@ -68,6 +71,23 @@ def end_of(host: str, port: int) -> End | None:
         return None
     packed = found.packed
     return (packed if found.version == 6 else _MAPPED + packed), port  # noqa: PLR2004
+
+
+class OwnEnd(Protocol):
+    """Our socket of a connection, as asyncio lets it be looked at."""
+
+    def getsockopt(self, level: int, optname: int, buflen: int, /) -> bytes:
+        """As a socket's."""
+
+
+def is_connected(ours: OwnEnd) -> bool:
+    """Is the connection of ``ours`` still whole? Raises OSError if it was closed.
+
+    As long as it is, no other socket of this machine can be at the other end. After a reset, the
+    next connection of anybody may have the same two ends. So ask this after `user_at`.
+    """
+    state = ours.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _STATE_BYTES)[0]
+    return state in _ANSWERING
 
 
 def user_at(there: End, here: End) -> int | None:

@@ -8,9 +8,10 @@ kernel's word changed.
 from __future__ import annotations
 
 import asyncio
+import errno
 from dataclasses import dataclass, field
 
-from uploader.service.http.kernel import end_of, user_at
+from uploader.service.http.kernel import OwnEnd, end_of, is_connected, user_at
 
 #: Where a request's scope has its `Peer`, in `state`.
 PEER = "peer"
@@ -21,8 +22,9 @@ _PATIENCE_S = 2.0
 
 @dataclass(slots=True)
 class Peer:
-    """The other end of the connection from ``there`` to ``here``, which are HOST and PORT."""
+    """The other end of the connection of ``ours``, from ``there`` to ``here`` (HOST and PORT)."""
 
+    ours: OwnEnd
     here: Address | None
     there: Address | None
     #: Has it shown the token, or a cookie, with its last request?
@@ -37,7 +39,10 @@ class Peer:
         """
         if not self._known:
             async with asyncio.timeout(_PATIENCE_S):
-                self._known.append(await asyncio.to_thread(_user, self.here, self.there))
+                user = await asyncio.to_thread(_user, self.here, self.there)
+            if user is not None and not is_connected(self.ours):
+                raise ConnectionAbortedError(errno.ECONNABORTED, "the connection has ended")
+            self._known.append(user)
         return self._known[0]
 
 
