@@ -44,8 +44,8 @@ _ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar(
 )
 #: What is given to `looking`.
 _LOOK: ContextVar[tuple[StopToken, Touch] | None] = ContextVar("looking", default=None)
-#: The files of `locked`, by device and inode, and how often each is.
-_LOCKED: Counter[tuple[int, int]] = Counter()
+#: The files of `locked` as they were, and how often each is.
+_LOCKED: Counter[tuple[tuple[int, int], Path]] = Counter()
 _COUNTING = Lock()
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 
@@ -140,7 +140,16 @@ def descriptor_of(name: Path | str, flags: int = 0, *, below: int | None = None)
     return descriptor
 
 
-def locked(files: Iterable[tuple[int, int]]) -> None:
+def identity(path: Path) -> tuple[int, int]:
+    """Device and inode of the file at ``path``; (0, 0) if there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return (0, 0)
+    return (facts.st_dev, facts.st_ino)
+
+
+def locked(files: Iterable[tuple[tuple[int, int], Path]]) -> None:
     """A library of this process locks those files, until `unlocked`: nothing here opens them.
 
     Its locks are `fcntl`'s own: closing any descriptor of such a file would release them.
@@ -149,7 +158,7 @@ def locked(files: Iterable[tuple[int, int]]) -> None:
         _LOCKED.update(files)
 
 
-def unlocked(files: Iterable[tuple[int, int]]) -> None:
+def unlocked(files: Iterable[tuple[tuple[int, int], Path]]) -> None:
     """Once for each `locked`."""
     with _COUNTING:
         _LOCKED.subtract(files)
@@ -164,7 +173,9 @@ def _open(name: Path | str, flags: int, below: int | None = None) -> int:
 
 
 def _refuse_locked(facts: os.stat_result) -> None:
-    if (facts.st_dev, facts.st_ino) in _LOCKED:
+    this = facts.st_dev, facts.st_ino
+    # The number of a file that was deleted is soon another one's.
+    if any(one == this and identity(path) == this for one, path in tuple(_LOCKED)):
         raise NotAFile(errno.EBUSY, "it is the job table of this process")
 
 

@@ -113,6 +113,16 @@ def test_a_folder_with_a_link_to_it_is_refused(engine: Engine, table: Path, tmp_
     assert another_command(table) == "[(1,)]"
 
 
+def test_the_number_of_a_table_that_is_gone_is_any_files(
+    engine: Engine, table: Path, tmp_path: Path
+) -> None:
+    """Its connections are there yet, and the next file may get its number."""
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+        table.rename(tmp_path / "model.bin")  # as good as that
+        assert files.read(tmp_path / "model.bin", 6)[0] == b"SQLite"
+
+
 def test_once_nobody_uses_it_its_numbers_are_those_of_any_file(engine: Engine, table: Path) -> None:
     with pytest.raises(NotAFile):
         files.read(table, 10)

@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
-from uploader.files import locked, unlocked
+from uploader.files import identity, locked, unlocked
 from uploader.forks import keep_from_children
 from uploader.store.database import causes
 from uploader.store.database.state_folder import our_file, private_folder
@@ -130,7 +130,7 @@ class _OurConnection(sqlite3.Connection):
 
     file: tuple[int, int] | None = None
     #: What `files` knows as locked by it.
-    locked: tuple[tuple[int, int], ...] = ()
+    locked: tuple[tuple[tuple[int, int], Path], ...] = ()
 
     def close(self) -> None:
         super().close()
@@ -145,7 +145,7 @@ class _OurConnection(sqlite3.Connection):
 
 
 def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
-    if (file := _identity(path)) in _INHERITED:
+    if (file := identity(path)) in _INHERITED:
         raise UsageError(
             "this process was forked from one that was using the job table, and SQLite cannot"
             " lock it here",
@@ -165,7 +165,8 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     try:
         _prepare(connection)
         connection.execute("PRAGMA schema_version").fetchone()  # from now on its log is there
-        connection.locked = (file, _identity(path.with_name(f"{path.name}-shm")))
+        shared = path.with_name(f"{path.name}-shm")
+        connection.locked = ((file, path), (identity(shared), shared))
         locked(connection.locked)
     except BaseException:
         connection.close()
@@ -200,21 +201,13 @@ def _watch_identity(engine: Engine, path: Path) -> None:
     @event.listens_for(engine, "connect")
     def remember(connection: Any, entry: ConnectionPoolEntry) -> None:
         del connection
-        entry.info["identity"] = _identity(path)
+        entry.info["identity"] = identity(path)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if connection.info["identity"] != _identity(path):
+        if connection.info["identity"] != identity(path):
             raise causes.GONE.error()
         connection.exec_driver_sql(connection.get_execution_options().get(BEGIN, "BEGIN"))
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_dev, status.st_ino)
 
 
 def writing(engine: Engine) -> Engine:
