@@ -240,6 +240,27 @@ def test_a_service_that_knows_no_plain_put_is_not_asked_without_a_pause(
     assert lab.world.report()["urls_calls"] < 20
 
 
+@pytest.mark.parametrize("url_kind", ["resumable", "session"])
+def test_urls_of_another_kind_than_was_asked_for_end_the_job(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, url_kind: str
+) -> None:
+    """It would open sessions without an end, and use none."""
+    lab.world.script.add([{"on": "start", "do": "status", "status": 403}])
+    ask = Fireworks.upload_urls
+
+    def falls_back_to_nothing(*of: Any, **facts: Any) -> Any:
+        if not facts["resumable"]:
+            lab.world.config.url_kind = url_kind
+        return ask(*of, **facts | {"resumable": True})
+
+    monkeypatch.setattr(Fireworks, "upload_urls", falls_back_to_nothing)
+    lab.enqueue(lab.model(a_bin=5, b_bin=5))
+    lab.run()
+    reason = lab.job().reason
+    assert (lab.job().status, reason and reason.code) == (Status.FAILED, "url_unusable")
+    assert lab.world.report()["urls_calls"] == 2
+
+
 @pytest.mark.parametrize("url_kind", ["resumable", "session", "put", "refused"])
 def test_empty_files_are_stored_by_every_kind_of_url(lab: Lab, url_kind: str) -> None:
     lab.world.config.url_kind = url_kind

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from uploader.core.errors import RemoteError
+from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import FileState, Job
+from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.core.remote_model import RemoteModel
 from uploader.core.resumable import UploadUrl, UrlKind
@@ -89,6 +90,9 @@ class Opening(Errand):
         return Opened(file.path, session, url.object_path, empty=True)
 
 
+_NOT_PLAIN = "the service refuses resumable uploads, and then gives URLs for nothing else"
+
+
 class Asking(Errand):
     """Asks for the whole map of URLs; if that is refused for good, reads the model's state.
 
@@ -127,4 +131,6 @@ class Asking(Errand):
             if error.verdict is Verdict.EXISTS:
                 self.model = control.get(job.account, job.model_id)
             raise
+        if job.plain_put and any(url.kind is not UrlKind.PUT for url in self.urls.values()):
+            raise JobRefused(_NOT_PLAIN, code=Code.URL_UNUSABLE)
         self.received_s = self._context.clock.boot_s()

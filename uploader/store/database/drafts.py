@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,10 @@ def draft_of(path: Path, text: str) -> Iterator[Path]:
     try:
         with store_errors():
             new_private_file(draft)
-            draft.write_text(text, encoding="ascii")
+            with draft.open("w", encoding="ascii") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())  # else a power cut may leave an empty file of its name
         yield draft
     finally:
         draft.unlink(missing_ok=True)
