@@ -45,7 +45,7 @@ def test_a_full_disk_is_named_and_nothing_is_left_of_what_did_not_fit(
         raise OSError(errno.ENOSPC, "no space")
 
     made = {"open": "uploader.store.database.drafts.new_private_file"}
-    monkeypatch.setattr(made.get(name, "pathlib.Path.write_text"), full)
+    monkeypatch.setattr(made.get(name, "uploader.store.database.drafts.os.fsync"), full)
     before = {*home.iterdir()}
     for begin in (lambda: api_token(home), lambda: _entered(home)):
         with pytest.raises(StoreError) as caught:
@@ -68,7 +68,7 @@ def test_a_disk_that_is_full_at_the_end_is_no_failure(
     monkeypatch.setattr("uploader.service.http.listen.answers", lambda _: True)
     (home / "api.address").write_text("127.0.0.1:2\n")
     with announced(home, "127.0.0.1:1", works=True):
-        monkeypatch.setattr("pathlib.Path.write_text", full)
+        monkeypatch.setattr("uploader.store.database.drafts.os.fsync", full)
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])
