@@ -189,7 +189,7 @@ def test_a_link_opens_the_page_once(site: Site) -> None:
     link = link_to(site)
     first = site.ask(link, token=None)
     cookie = first.headers["set-cookie"].partition(";")[0]
-    assert (first.status, first.headers["location"]) == (303, "/")
+    assert first.status == 303
     assert {"HttpOnly", "SameSite=strict"} <= {
         part.strip() for part in first.headers["set-cookie"].split(";")
     }
@@ -207,6 +207,24 @@ def test_a_link_opens_the_page_once(site: Site) -> None:
     assert site.ask(link, token=None).status == 403
     assert site.ask("/api/jobs", token=None, Cookie=cookie[:-1]).status == 401
     assert site.ask("/api/jobs", token=None, Cookie=cookie.replace("=", "=9", 1)).status == 401
+
+
+def test_the_page_is_where_nobody_can_have_answered_anything_before(site: Site) -> None:
+    """What a browser has kept of another program at this address is neither asked for nor left."""
+    opened = site.ask(link_to(site), token=None)
+    assert opened.headers["clear-site-data"] == '"cache", "storage"'
+    place = opened.headers["location"]
+    assert "app.js" in site.ask(place).text
+    assert site.ask(f"{place}app.js").headers["cache-control"] == "no-cache"
+    assert {site.ask(path).status for path in ("/index.html", "/app.js", place[:-1])} == {404}
+    assert site.ask(f"{place}app.js", token=None).status == 401
+    site.stop()
+    site.start()
+    for earlier in ("/", place):
+        answer = site.ask(earlier)
+        assert (answer.status, answer.headers["cache-control"]) == (303, "no-store")
+        assert answer.headers["location"] not in ("/", place)
+        assert site.ask(answer.headers["location"]).status == 200
 
 
 def test_a_link_of_another_address_or_another_token_is_not_ours() -> None:

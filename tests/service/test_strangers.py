@@ -306,13 +306,14 @@ def test_silent_connections_keep_nobody_out_and_take_no_more_files(
 @contextmanager
 def unread(site: Site) -> Iterator[socket.socket]:
     """A connection whose answers nobody reads: no more of them can be written."""
+    page = site.ask("/").headers["location"]
     host, _, port = site.address.rpartition(":")
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
         one.connect((host, int(port)))
         one.settimeout(1)
         shown = f"Authorization: Bearer {site.token}\r\n"  # a stranger gets one answer
-        request = f"GET /app.js HTTP/1.1\r\nHost: localhost\r\n{shown}\r\n".encode()
+        request = f"GET {page}app.js HTTP/1.1\r\nHost: localhost\r\n{shown}\r\n".encode()
         with suppress(TimeoutError, ConnectionResetError):  # nothing more is read, either
             while True:
                 one.sendall(request * 1000)

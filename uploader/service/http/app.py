@@ -32,6 +32,8 @@ _NO: dict[int | str, dict[str, Any]] = {
     503: {"description": "No.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }
 _SEQ = 2**62
+#: What another program at this address may have left in the browser: a service worker outlives it.
+_FORGET = {"Clear-Site-Data": '"cache", "storage"'}
 _REFUSED: dict[int | str, dict[str, Any]] = {
     status.value: {"description": status.phrase, "content": _PROBLEM}
     for status in (
@@ -76,8 +78,9 @@ def application(site: Site, names: Names, address: str, feed: Feed) -> ASGIApp:
         room.add_routes(app.router, site)
     _add_events(app.router, feed)
     _add_health(app.router, site)
-    _add_door(app.router, site, address)
-    app.mount("/", page.files())
+    at = page.new_path()
+    _add_door(app.router, site, address, at)
+    page.add_page(app, at)
     return Doors(app, site.keeper, names, address, site.clock)
 
 
@@ -136,7 +139,7 @@ def _health_of(*, good: bool) -> PlainTextResponse:
     return PlainTextResponse("ok\n" if good else "no\n", HTTPStatus.OK if good else 503)
 
 
-def _add_door(router: APIRouter, site: Site, address: str) -> None:
+def _add_door(router: APIRouter, site: Site, address: str, page_path: str) -> None:
     @router.get(PROOF + "{question}", include_in_schema=False)
     async def prove(question: str) -> Response:
         answer = site.keeper.answer(question, address)
@@ -151,7 +154,7 @@ def _add_door(router: APIRouter, site: Site, address: str) -> None:
         cookie = site.keeper.redeem(link, address, await user_of(request.scope))
         if cookie is None:
             raise Refusal(ApiCode.LINK_USED)
-        answer = RedirectResponse("/", HTTPStatus.SEE_OTHER)
+        answer = RedirectResponse(page_path, HTTPStatus.SEE_OTHER, _FORGET)
         answer.set_cookie(
             site.keeper.cookie_name,
             cookie,

@@ -13,7 +13,7 @@ export class Refused extends Error {
 const PATIENCE_MS = 8000;
 
 async function ask(path, options) {
-  const answer = await fetch(path, { ...options, headers: { Accept: "application/json", ...options.headers } });
+  const answer = await fetch(path, { cache: "no-store", ...options, headers: { Accept: "application/json", ...options.headers } });
   const document = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(answer.status, document);
   return document;
