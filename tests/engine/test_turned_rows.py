@@ -177,6 +177,17 @@ def test_what_is_turned_after_the_claim_is_not_sealed(lab: Lab, columns: dict[st
     assert not is_ready(lab)
 
 
+def test_no_word_for_a_plain_put_opens_sessions_without_an_end(lab: Lab) -> None:
+    lab.world.config.url_life_s = 3600
+    lab.world.script.add([{"on": "start", "do": "status", "status": 503}])
+    lab.enqueue(lab.model(a_bin=5, b_bin=6, c_bin=7))
+    lab.run_until(lambda: "file_failed" in lab.kinds())
+    turn(lab, {"plain_put": True})
+    lab.run()
+    lab.assert_ready()
+    assert sum(one["sessions_started"] for one in lab.world.report()["objects"].values()) < 10
+
+
 def test_a_user_without_the_secret_pauses_a_job_and_seals_nothing(lab: Lab) -> None:
     interrupted(lab)
     before = lab.job().seal

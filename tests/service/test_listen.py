@@ -94,6 +94,20 @@ def test_a_link_in_the_place_of_the_token_is_not_followed(home: Path) -> None:
         api_token(home)
 
 
+def test_of_two_that_begin_at_once_both_have_the_token_of_the_first(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def late(draft: Path, path: Path) -> None:
+        path.touch(0o600)
+        path.write_text("t" * 40)
+        link(draft, path)
+
+    monkeypatch.setattr(os, "link", late)
+    assert api_token(home) == "t" * 40
+
+
 def test_a_file_system_without_hard_links_has_a_token_too(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

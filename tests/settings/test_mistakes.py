@@ -128,7 +128,7 @@ def test_a_file_that_is_not_utf8_or_not_readable(
     with pytest.raises(UsageError, match="is not TOML"):
         load(config, {})
 
-    def denied(*_: object) -> str:
+    def denied(*_: object, **__: object) -> str:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", denied)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
+from uploader.core.job import Mode
 from uploader.core.upload import Backlog
 from uploader.engine.sessions import Opened
 from uploader.runtime import METERS
@@ -81,9 +82,15 @@ class Commits:
             rows = self._held.files.open_sessions(sessions)
             for file, new in zip(rows, wanted, strict=True):
                 self._files.put(file, empty=new.empty)
+        if plain_put and any(map(self._by_session, due)):
+            self._files.forget_urls()  # they would open the next ones
         for new in due:
             self._files.end(new.path)
         return bool(wanted)
+
+    def _by_session(self, opened: Opened) -> bool:
+        url = self._files[opened.path].url
+        return url is not None and url.mode is not Mode.PUT
 
     def _moved(self, opened: Opened) -> bool:
         url = self._files[opened.path].url

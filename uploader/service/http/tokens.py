@@ -41,13 +41,11 @@ def api_token(state_dir: Path) -> str:
     if known := known_token(state_dir):
         return known
     path = state_dir / _FILE
-    with (
-        draft_of(path, f"{secrets.token_urlsafe(32)}\n") as draft,
-        contextlib.suppress(FileExistsError),  # another process was first
-        store_errors(),
-    ):
+    with draft_of(path, f"{secrets.token_urlsafe(32)}\n") as draft, store_errors():
         try:
             os.link(draft, path)
+        except FileExistsError:
+            pass  # another process was first
         except PermissionError:  # a file system without hard links
             draft.replace(path)
     return _read(path)
