@@ -189,10 +189,17 @@ while True:
 
 _ASK = """
 import http.client, sys
-for _ in range(20):
+answers, late = 0, 0
+while answers < 20:
     one = http.client.HTTPConnection(sys.argv[1], timeout=30)
-    one.request("GET", "/livez")
-    print(one.getresponse().status)
+    try:
+        one.request("GET", "/livez")
+        print(one.getresponse().status)
+    except ConnectionError:
+        late += 1  # nobody let it run between connecting and asking: it was the oldest silent one
+        assert late < 5
+    else:
+        answers += 1
     one.close()
 """
 
@@ -212,8 +219,8 @@ def test_connections_without_a_pause_keep_nobody_out_and_take_few_files(
     with subprocess.Popen([sys.executable, "-c", _FLOOD, *site.address.rsplit(":", 1)]) as flood:
         try:
             asked = [sys.executable, "-c", _ASK, site.address]
-            done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True)
-            assert done.stdout.split() == ["200"] * 20
+            done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+            assert (done.stdout.split(), done.stderr) == (["200"] * 20, "")
             most = connection.MAX_CONNECTIONS + accept._MOST_WAITING + accept._AT_ONCE
             assert sum(1 for _ in _OUR_FILES.iterdir()) - files < most
         finally:
