@@ -264,7 +264,8 @@ def test_a_connection_that_its_user_has_left_is_nobodys() -> None:
 def test_a_connection_whose_two_ends_are_those_of_the_next_one_is_nobodys() -> None:
     """Whoever resets theirs leaves the number of its port to the next one who connects."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        first = socket.create_connection(listener.getsockname())
+        # From an address of its own: of 127.0.0.1 others may take the number first.
+        first = socket.create_connection(listener.getsockname(), source_address=("127.9.8.7", 0))
         server, there = listener.accept()
         reset(first)
         with server, socket.socket() as second:
