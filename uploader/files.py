@@ -20,7 +20,7 @@ import stat
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
@@ -39,9 +39,7 @@ Touch = Callable[[str], AbstractContextManager[None]]
 PATIENCE_S = 30.0
 _CLOCK = SystemClock()
 #: The folders of `only_below`, and what it raises.
-_ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar(
-    "only_below", default=None
-)
+_ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar("below", default=None)
 #: What is given to `looking`.
 _LOOK: ContextVar[tuple[StopToken, Touch] | None] = ContextVar("looking", default=None)
 #: The files of `locked` as they were, and how often each is.
@@ -142,18 +140,13 @@ def descriptor_of(name: Path | str, flags: int = 0, *, below: int | None = None)
 
 def identity(path: Path) -> tuple[int, int]:
     """Device and inode of the file at ``path``; (0, 0) if there is none."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return (0, 0)
-    return (facts.st_dev, facts.st_ino)
+    with suppress(OSError):
+        return (facts := path.stat()).st_dev, facts.st_ino
+    return (0, 0)
 
 
 def locked(files: Iterable[tuple[tuple[int, int], Path]]) -> None:
-    """A library of this process locks those files, until `unlocked`: nothing here opens them.
-
-    Its locks are `fcntl`'s own: closing any descriptor of such a file would release them.
-    """
+    """Nothing here opens those until `unlocked`: closing one would release a library's locks."""
     with _COUNTING:
         _LOCKED.update(files)
 
@@ -173,8 +166,7 @@ def _open(name: Path | str, flags: int, below: int | None = None) -> int:
 
 
 def _refuse_locked(facts: os.stat_result) -> None:
-    this = facts.st_dev, facts.st_ino
-    # The number of a file that was deleted is soon another one's.
+    this = facts.st_dev, facts.st_ino  # of a file that was deleted it is soon another one's
     if any(one == this and identity(path) == this for one, path in tuple(_LOCKED)):
         raise NotAFile(errno.EBUSY, "it is the job table of this process")
 
@@ -375,10 +367,9 @@ def _refuse_elsewhere(descriptor: int) -> None:
 
 
 def real(path: Path | str) -> str:
-    """Where the system finds ``path`` by its links: it follows forty of them at most.
+    """Where the system finds ``path``, by forty links at most. Raises OSError if nothing is there.
 
-    `os.path.realpath` follows any number, and looks at each part of each by its whole path: others
-    make links that take it minutes. Raises OSError, also if nothing is there.
+    `os.path.realpath` follows any number: others make links that take it minutes.
     """
     if not hasattr(os, "O_PATH"):  # macOS
         return os.path.realpath(path, strict=True)
