@@ -61,7 +61,8 @@ class Tab:
         self.page.on("pageerror", lambda error: self.console.append(f"error: {error}"))
 
     def _said(self, message: ConsoleMessage) -> None:
-        self.console.append(f"{message.type}: {message.text}")
+        if "Clear-Site-Data" not in message.text:  # the browser tells what the link has cleared
+            self.console.append(f"{message.type}: {message.text}")
 
     def has(self, *words: str) -> None:
         """Wait until the page shows each of these."""
