@@ -52,12 +52,15 @@ def new_path() -> str:
 
 
 def add_page(app: FastAPI, path: str) -> None:
-    """Serve it at ``path``, after all other routes. Where it was before leads to it."""
+    """Serve it at ``path``, after all other routes.
+
+    Where it was before leads to it: a tab that is open asks for its icon again.
+    """
     app.mount(path, _Files(directory=_FOLDER, html=True))
 
     @app.get("/", include_in_schema=False)
-    @app.get("/{earlier:uuid}/", include_in_schema=False)
-    async def lead() -> Response:
-        return RedirectResponse(path, HTTPStatus.SEE_OTHER)
+    @app.get("/{earlier:uuid}/{file:path}", include_in_schema=False)
+    async def lead(file: str = "") -> Response:
+        return RedirectResponse(path + file, HTTPStatus.SEE_OTHER)
 
     app.mount("/", _nothing)
