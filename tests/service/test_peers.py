@@ -288,12 +288,13 @@ def test_a_cookie_does_nothing_over_a_connection_that_was_reset(
     site: Site, asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a body of more than 64 KiB, the server does not notice the reset by itself."""
-    cookie, ended = cookie_of(site), threading.Event()
+    cookie, sent, ended = cookie_of(site), threading.Event(), threading.Event()
     limits = site.ask("/api/limits").json
     connection = site.connect()
     connection.connect()
 
     def owner() -> int:
+        assert sent.wait(30)
         reset(connection.sock)
         return os.geteuid()
 
@@ -310,6 +311,7 @@ def test_a_cookie_does_nothing_over_a_connection_that_was_reset(
     body = b'{"files": 3}' + b" " * 67_000
     headers = {"Cookie": cookie, "Content-Type": "application/json"}
     connection.request("POST", "/api/limits", body, headers)
+    sent.set()
     assert ended.wait(30)
     assert site.ask("/api/limits").json == limits
 
