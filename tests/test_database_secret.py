@@ -86,5 +86,5 @@ def test_what_a_command_enqueues_is_sealed(
         job_id, _ = planned(request, settings, jobs, now).enqueue(jobs, now)
         job, own = jobs.job(job_id), seal(settings)
         assert own.holds_job(job)
-        assert all(map(own.holds_file, jobs.files(job_id)))
+        assert all(map(own.run_of(job).holds_file, jobs.files(job_id)))
         assert not own.holds_job(dataclasses.replace(job, path="/etc"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -11,14 +11,16 @@ import pytest
 from uploader.core.job import FileState, Job, Kind, PrefixCrc, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import read_url
-from uploader.core.seal import NO_SEAL, Seal, SealedJob
+from uploader.core.seal import NO_SEAL, RunSeal, Seal, SealedJob
 
 SEAL = Seal(b"s" * 32)
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
+LATER = NOW + timedelta(microseconds=1)
 JOB = SealedJob(Job(
     1, "https://h", "a", "m", "/m", Kind.BASE, {"model": {"b": 1, "a": 2}}, Stage.CREATE,
     Status.ACTIVE, NOW, NOW, options={"allow": ["x"]},
 ))  # fmt: skip
+RUN, NO_RUN = SEAL.run_of(JOB), NO_SEAL.run_of(JOB)
 FILE = FileState(1, "a.bin", 5, "local:1:2")
 URL = "https://storage.example/b/o?upload_id=1"
 SENT = replace(FILE, session=SessionUri(URL), checkpoint=PrefixCrc(2, 1), mark=PrefixCrc(3, 2))
@@ -30,14 +32,14 @@ STORED = replace(
 
 def test_a_seal_holds_for_what_it_was_made_over() -> None:
     assert SEAL.holds_job(replace(JOB, seal=SEAL.job(JOB)))
-    own = SEAL.file(FILE.job_id, FILE.path, FILE.size_bytes, FILE.fingerprint)
-    assert SEAL.holds_file(replace(FILE, seal=own))
+    own = RUN.file(FILE.path, FILE.size_bytes, FILE.fingerprint)
+    assert RUN.holds_file(replace(FILE, seal=own))
     for standing in (FILE, SENT, PLANNED, STORED):
-        assert SEAL.holds_standing(replace(standing, address_seal=SEAL.standing(standing)))
-    assert SEAL.standing(FILE) is None, "nothing is known of it"
-    assert SEAL.holds_address(1, "a.bin", URL, SEAL.standing(SENT))
+        assert RUN.holds_standing(replace(standing, address_seal=RUN.standing(standing)))
+    assert RUN.standing(FILE) is None, "nothing is known of it"
+    assert SEAL.holds_address(1, "a.bin", URL, RUN.standing(SENT))
     assert SEAL.holds_address(1, "a.bin", URL, SEAL.address(1, "a.bin", URL))
-    assert not SEAL.holds_address(1, "a.bin", URL, SEAL.standing(STORED))
+    assert not SEAL.holds_address(1, "a.bin", URL, RUN.standing(STORED))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,7 @@ def test_a_seal_holds_for_what_it_was_made_over() -> None:
         {"create_body": {"model": {"b": 1, "a": 3}}},
         {"options": {}},
         {"run_number": 2},
+        {"created_at": LATER},
         {"stage": Stage.UPLOAD},
         {"model_exists": True},
         {"created_remotely": True},
@@ -85,7 +88,7 @@ def test_whoever_writes_a_field_seals_it_only_if_the_job_was_sealed() -> None:
     ("standing", "changed"),
     [
         *((one, which) for one in (SENT, PLANNED, STORED) for which in (
-            {"job_id": 2}, {"path": "b"}, {"size_bytes": 6}, {"fingerprint": "local:2:2"},
+            {"path": "b"}, {"size_bytes": 6}, {"fingerprint": "local:2:2"},
         )),
         (SENT, {"session": SessionUri("https://storage.example/b/o?upload_id=2")}),
         (SENT, {"session": None, "url": read_url(URL)}),
@@ -110,13 +113,40 @@ def test_whoever_writes_a_field_seals_it_only_if_the_job_was_sealed() -> None:
 def test_how_far_a_file_is_holds_for_nothing_else(
     standing: FileState, changed: dict[str, Any]
 ) -> None:
-    sealed = replace(standing, address_seal=SEAL.standing(standing))
-    assert not SEAL.holds_standing(replace(sealed, **changed))
-    assert NO_SEAL.holds_standing(replace(sealed, **changed))
+    sealed = replace(standing, address_seal=RUN.standing(standing))
+    assert not RUN.holds_standing(replace(sealed, **changed))
+    assert NO_RUN.holds_standing(replace(sealed, **changed))
+
+
+@pytest.mark.parametrize(
+    "other", [{"job_id": 2}, {"created_at": LATER}, {"run_number": 2}], ids=["job", "time", "run"]
+)
+def test_nor_for_another_run(other: dict[str, Any]) -> None:
+    of_it = RunSeal(SEAL, JOB.id, JOB.created_at, JOB.run_number)
+    assert of_it == RUN
+    for standing in (SENT, PLANNED, STORED):
+        sealed = replace(standing, address_seal=RUN.standing(standing))
+        assert not replace(of_it, **other).holds_standing(sealed)
+
+
+def test_a_file_belongs_to_its_job_in_each_of_its_runs() -> None:
+    """`Held.recreate` begins a run with the rows that are there."""
+    sealed = replace(FILE, seal=RUN.file(FILE.path, FILE.size_bytes, FILE.fingerprint))
+    assert replace(RUN, run_number=2).holds_file(sealed)
+    assert not replace(RUN, job_id=2).holds_file(sealed)
+    assert not replace(RUN, created_at=LATER).holds_file(sealed)
+
+
+def test_the_zone_of_a_database_does_not_matter() -> None:
+    there = NOW.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    elsewhere = replace(JOB, created_at=there, seal=SEAL.job(JOB))
+    assert SEAL.holds_job(elsewhere)
+    sent = replace(SENT, address_seal=RUN.standing(SENT))
+    assert SEAL.run_of(elsewhere).holds_standing(sent)
 
 
 def test_one_kind_of_seal_is_not_another() -> None:
-    assert SEAL.address(1, "a", "b") != SEAL.file(1, "a", 0, "b")
+    assert len({SEAL.address(1, "a", "b"), RUN.file("a", 0, "b"), RUN.standing(PLANNED)}) == 3
 
 
 def test_another_secret_makes_another_seal_and_none_makes_none() -> None:

@@ -338,8 +338,10 @@ class Store(RuleBasedStateMachine):
         now = self._look()
         assert_whole(now)
         assert all(map(SEAL.holds_job, now.jobs.values()))
-        assert all(map(SEAL.holds_file, now.files.values()))
-        assert all(map(SEAL.holds_standing, now.files.values()))
+        for file in now.files.values():
+            run = SEAL.run_of(now.jobs[file.job_id])
+            assert run.holds_file(file)
+            assert run.holds_standing(file)
         assert_follows(self.before, now, may_advance=self.may_advance)
         leases = {job.id: job.lease for job in now.jobs.values() if job.lease is not None}
         assert leases == self.live, "at most one live lease per job, and it is the one given"

@@ -241,7 +241,7 @@ def test_a_worker_reads_nothing_that_lost_its_seal_since_it_was_claimed(
         lambda held: held.files.keep_urls({}, NOW),
         lambda held: held.files.drop_session("config.json", "why", bytes_sent=0),
         lambda held: wary.job(held.job.id),
-        lambda held: wary.files(held.job.id),
+        lambda held: wary.sealed_files(held.job),
     ]
     for attempt in attempts:
         with pytest.raises(StoreError, match="no seal"):

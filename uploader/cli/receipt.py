@@ -148,8 +148,7 @@ def _sealed(jobs: Jobs, job: Job) -> list[FileState]:
     Its own seal says for which model it was, and how many files it has.
     """
     try:
-        jobs.sealed(job)
-        return jobs.files(job.id, sealed=True)
+        return jobs.sealed_files(jobs.sealed(job))
     except (StoreError, UsageError) as error:
         if error.code is not Code.UNSEALED:
             raise

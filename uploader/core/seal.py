@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import json
 from dataclasses import astuple, dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, NewType
 
 from uploader.core.job import FileState, Job, Status
@@ -53,7 +54,8 @@ class Seal:
         can be added, and with these none can be left out. And how far the job is, and with which
         model: stored files are in that one, and in no other. A cancelled job never comes back.
         """
-        return self._over(
+        return _over(
+            self.secret,
             "job",
             job.id,
             job.base_url,
@@ -71,24 +73,52 @@ class Seal:
             job.model_exists,
             job.created_remotely,
             job.status is Status.CANCELLED,
+            _moment(job.created_at),
         )
 
-    def file(self, job_id: int, path: str, size_bytes: int, fingerprint: str) -> str | None:
-        """What `FileState.seal` is to be: that this file belongs to that job."""
-        return self._over("file", job_id, path, size_bytes, fingerprint)
+    def run_of(self, job: Job) -> RunSeal:
+        """For the files of the run that the job is in."""
+        return RunSeal(self, job.id, job.created_at, job.run_number)
 
     def address(self, job_id: int, path: str, address: str) -> str | None:
         """The first half of `standing`, which a session keeps as long as anybody may end it."""
-        return self._over("address", job_id, path, address)
+        return _over(self.secret, "address", job_id, path, address)
+
+    def holds_job(self, job: Job) -> bool:
+        """Was the job written with the secret?"""
+        return _same(self._job(job), job.seal)
+
+    def holds_address(self, job_id: int, path: str, address: str, seal: str | None) -> bool:
+        """Is that address the one in what `standing` made? Earlier versions made only that half."""
+        return _same(self.address(job_id, path, address), (seal or "").partition(".")[0])
+
+
+@dataclass(frozen=True, slots=True)
+class RunSeal:
+    """Makes and checks the seals of one run's files.
+
+    A number alone does not say which job it is: that of a job that was removed can be given again.
+    """
+
+    base: Seal
+    job_id: int
+    created_at: datetime
+    run_number: int
+
+    def file(self, path: str, size_bytes: int, fingerprint: str) -> str | None:
+        """What `FileState.seal` is to be: that this file belongs to that job, in whichever run."""
+        job = self.job_id, _moment(self.created_at)
+        return _over(self.base.secret, "file", *job, path, size_bytes, fingerprint)
 
     def standing(self, file: FileState) -> str | None:
         """What `FileState.address_seal` is to be: two halves, with a point between them.
 
-        The first one is `address`, of a file that has one. The second one is also over the version
-        of the file, so that it is good for no other run: over what is known of the bytes that its
-        session holds, or over the object, if it is stored. None if nothing of that is known.
+        The first one is `Seal.address`, of a file that has one. The second one is also over the run
+        and the version of the file: over what is known of the bytes that its session holds, or over
+        the object, if it is stored. None if nothing of that is known.
         """
-        version = (file.job_id, file.path, file.size_bytes, file.fingerprint)
+        run = self.job_id, _moment(self.created_at), self.run_number
+        version = (file.path, file.size_bytes, file.fingerprint)
         address = _address(file)
         facts: tuple[object, ...] = "url", address
         if file.stored:
@@ -97,40 +127,34 @@ class Seal:
         elif file.session is not None:
             pairs = astuple(file.checkpoint), astuple(file.mark)
             facts = "session", address, file.object_path, *pairs, file.gap, file.unproven
-        if self.secret is None or not (address or file.stored):
+        if self.base.secret is None or not (address or file.stored):
             return None
-        own = self.address(file.job_id, file.path, address) if address else None
-        return f"{own or ''}.{self._over(*version, *facts)}"
-
-    def holds_job(self, job: Job) -> bool:
-        """Was the job written with the secret?"""
-        return _same(self._job(job), job.seal)
+        own = self.base.address(self.job_id, file.path, address) if address else None
+        known = _over(self.base.secret, "standing", *run, *version, *facts)
+        return f"{own or ''}.{known}"
 
     def holds_file(self, file: FileState) -> bool:
         """Was it written with the secret that this file belongs to its job?"""
-        own = self.file(file.job_id, file.path, file.size_bytes, file.fingerprint)
-        return _same(own, file.seal)
+        return _same(self.file(file.path, file.size_bytes, file.fingerprint), file.seal)
 
     def holds_standing(self, file: FileState) -> bool:
-        """Was it written with the secret where the file goes, or that it is stored?"""
+        """Was it written with the secret where the file goes in this run, or that it is stored?"""
         if sum(map(bool, (file.session, file.url, file.stored))) > 1:
-            return self.secret is None  # no such row is ever written
+            return self.base.secret is None  # no such row is ever written
         return _same(self.standing(file), file.address_seal)
-
-    def holds_address(self, job_id: int, path: str, address: str, seal: str | None) -> bool:
-        """Is that address the one in what `standing` made? Earlier versions made only that half."""
-        return _same(self.address(job_id, path, address), (seal or "").partition(".")[0])
-
-    def _over(self, *words: object) -> str | None:
-        if self.secret is None:
-            return None
-        text = json.dumps(words, sort_keys=True, separators=(",", ":"))
-        key = hmac.digest(self.secret, _CONTEXT, hashlib.sha256)
-        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 #: For a job table without a secret.
 NO_SEAL = Seal()
+
+
+def _over(secret: bytes | None, *words: object) -> str | None:
+    """A seal over those words, the first of which says what they are."""
+    if secret is None:
+        return None
+    text = json.dumps(words, sort_keys=True, separators=(",", ":"))
+    key = hmac.digest(secret, _CONTEXT, hashlib.sha256)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
 
 
 def _same(own: str | None, found: str | None) -> bool:
@@ -141,3 +165,8 @@ def _address(file: FileState) -> str | None:
     if file.session is not None:
         return file.session.reveal()
     return None if file.url is None else file.url.url.reveal()
+
+
+def _moment(at: datetime) -> str:
+    """As it is written and read again, whatever the zone of the one or the other."""
+    return at.astimezone(UTC).isoformat()

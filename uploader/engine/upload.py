@@ -87,7 +87,7 @@ class Upload:
         self._context = context
         self._held = held
         self._job = job
-        self._files = Backlog(context.jobs.files(job.id))
+        self._files = Backlog(context.jobs.sealed_files(job))
         self._urls = Urls(context, held, job)
         self._restarts = Restarts(context, held, self._files, self._urls)
         self._meter = Meter()

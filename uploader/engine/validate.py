@@ -32,7 +32,7 @@ def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken)
     A file that was touched, or that somebody has open for writing, or had when it was sent, is read
     again as a whole. Raises SourceChanged, SourceMissing, SourceUnreadable, Stopped.
     """
-    for file in context.jobs.files(job.id):
+    for file in context.jobs.sealed_files(job):
         with open_source(job.source, file, stop, context.private, at_end=True) as source:
             if source.touched:
                 held.files.reidentify(file.path, file.size_bytes, source.fingerprint)
@@ -112,7 +112,7 @@ class Validation:
         raise error
 
     def _names_a_stored_file(self, error: RemoteError) -> bool:
-        files = self._context.jobs.files(self._job.id)
+        files = self._context.jobs.sealed_files(self._job)
         if error.status != 400 or not any(file.path in error.message for file in files):  # noqa: PLR2004
             return False
         polling_s, missed_s = self._job.polling_s, self._context.missed_s

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from uploader.core.errors import UnreadableRow
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Reason, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
-from uploader.core.seal import Seal
+from uploader.core.seal import RunSeal, Seal
 from uploader.store.blank import NO_LEASE
 from uploader.store.file_updates import FORGET, portions
 from uploader.store.journal import Transaction, reason_columns
@@ -45,15 +46,22 @@ def look_at_files(connection: Connection, seal: Seal, job_id: int) -> Looked:
 
     Nobody needs to look again once the job is claimed: whoever reads a file then checks its seal.
     """
-    query = select(files).where(files.c.job_id == job_id)
+    # In one statement: another run may begin between two.
+    run = jobs.c.created_at, jobs.c.run_number
+    query = select(files, *run).join(jobs).where(files.c.job_id == job_id)
     try:
         with reading_job(job_id):
-            found = [file_of(row) for row in connection.execute(query)]
+            rows = connection.execute(query).all()
+            found = [(file_of(row), _run_of(seal, row)) for row in rows]
     except UnreadableRow as error:
         return Looked(Reason(error.code, error.message, error.hint))
-    if not all(map(seal.holds_file, found)):
+    if not all(run.holds_file(file) for file, run in found):
         return Looked(_UNSEALED)
-    return Looked(strayed=tuple(file for file in found if not seal.holds_standing(file)))
+    return Looked(strayed=tuple(file for file, run in found if not run.holds_standing(file)))
+
+
+def _run_of(seal: Seal, row: Row[Any]) -> RunSeal:
+    return RunSeal(seal, row.job_id, row.created_at, row.run_number)
 
 
 def believed(transaction: Transaction, job_id: int, looked: Looked) -> Job | None:

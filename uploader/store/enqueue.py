@@ -25,7 +25,7 @@ from uploader.core.job import (
     Status,
 )
 from uploader.core.reasons import Code
-from uploader.core.seal import SealedJob
+from uploader.core.seal import RunSeal, SealedJob
 from uploader.core.text import size
 from uploader.store.blank import NO_SESSION
 from uploader.store.database.dialect import corrupt_rows_as_store_error
@@ -142,8 +142,10 @@ def insert_job(transaction: Transaction, new: NewJob) -> int:
         )
         .returning(jobs.c.id)
     ).scalar_one()
-    insert_files(transaction, job_id, new.manifest)
-    _seal_job(transaction, job_id, new)
+    job = _new_job(transaction, job_id, new)
+    insert_files(transaction, transaction.seal.run_of(job), new.manifest)
+    if (seal := transaction.seal.job(job)) is not None:
+        transaction.run(update(jobs).where(jobs.c.id == job_id).values(seal=seal))
     transaction.add_event(
         job_id, EventKind.ENQUEUED, f"enqueued {new.manifest.root} as {new.model_id}"
     )
@@ -151,7 +153,7 @@ def insert_job(transaction: Transaction, new: NewJob) -> int:
 
 
 def insert_files(
-    transaction: Transaction, job_id: int, manifest: Manifest, kept: Iterable[FileState] = ()
+    transaction: Transaction, run: RunSeal, manifest: Manifest, kept: Iterable[FileState] = ()
 ) -> None:
     """A row for each file: those in ``kept`` are stored already, nothing is sent of the others."""
     known = {file.path: file for file in kept}
@@ -161,17 +163,16 @@ def insert_files(
         if stored is not None and stored.fingerprint.endswith(WRITTEN):
             found += WRITTEN
         row = {
-            "job_id": job_id,
+            "job_id": run.job_id,
             "path": file.path,
             "size_bytes": file.size_bytes,
             "fingerprint": found,
-            "seal": transaction.seal.file(job_id, file.path, file.size_bytes, found),
+            "seal": run.file(file.path, file.size_bytes, found),
         }
         if stored is None:
             new.append(row)  # the table's defaults say that nothing was sent
         else:
-            facts = replace(stored, job_id=job_id, fingerprint=found)
-            sealed = transaction.seal.standing(facts)
+            sealed = run.standing(replace(stored, fingerprint=found))
             old.append({**row, **_as_stored(stored), "address_seal": sealed})
     for rows in filter(None, (new, old)):
         transaction.connection.execute(insert(files), rows)
@@ -195,7 +196,8 @@ def _as_stored(file: FileState) -> dict[str, Any]:
     }
 
 
-def _seal_job(transaction: Transaction, job_id: int, new: NewJob) -> None:
+def _new_job(transaction: Transaction, job_id: int, new: NewJob) -> SealedJob:
+    """The job as it will be read."""
     job = Job(
         job_id,
         new.base_url,
@@ -213,8 +215,7 @@ def _seal_job(transaction: Transaction, job_id: int, new: NewJob) -> None:
         files_total=len(new.manifest.files),
         bytes_total=new.manifest.size_bytes,
     )
-    if (seal := transaction.seal.job(SealedJob(job))) is not None:
-        transaction.run(update(jobs).where(jobs.c.id == job_id).values(seal=seal))
+    return SealedJob(job)
 
 
 def check_storable(manifest: Manifest) -> None:

@@ -55,7 +55,7 @@ class Held:
 
     def __init__(self, job: Job, fence: Fence) -> None:
         self.job = job
-        self.files = HeldFiles(fence)
+        self.files = HeldFiles(fence, fence.journal.seal.run_of(job))
         self.calls = HeldCalls(fence, job.status)
         self._fence = fence
 

@@ -18,6 +18,7 @@ from uploader.core.events import EventKind
 from uploader.core.job import WRITTEN, FileState, Mode, PrefixCrc, Reason, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import UploadUrl, gets_further
+from uploader.core.seal import RunSeal
 from uploader.store.blank import NO_SESSION, NOT_STORED
 from uploader.store.fence import Fence
 from uploader.store.file_updates import OPEN_SESSION, STORE, portions
@@ -83,9 +84,9 @@ _UNVERIFIED = "stored; the server gave no checksum"
 class HeldFiles:
     """The files of one held job. Each verb raises LeaseLost unless the lease holds."""
 
-    def __init__(self, fence: Fence) -> None:
+    def __init__(self, fence: Fence, seal: RunSeal) -> None:
         self._fence = fence
-        self._seal = fence.journal.seal
+        self._seal = seal
         self._job_id = fence.lease.job_id
 
     def keep_urls(self, urls: Mapping[str, UploadUrl], until: datetime) -> list[FileState]:
@@ -112,7 +113,7 @@ class HeldFiles:
         for portion in written:
             last = {"urls_until": until} if portion is written[-1] else {}
             with self._fence.writing(**last) as transaction:
-                standing = Standing(transaction, job_id, portion)
+                standing = Standing(transaction, self._seal, portion)
                 rows = [
                     {
                         "named": path,
@@ -139,7 +140,7 @@ class HeldFiles:
         See docs/invariants.md §1.
         """
         with self._fence.writing(start_accepted=True) as transaction:
-            standing = Standing(transaction, self._job_id, [new.path for new in sessions])
+            standing = Standing(transaction, self._seal, [new.path for new in sessions])
             rows = [
                 {
                     "named": new.path,
@@ -179,7 +180,7 @@ class HeldFiles:
         """
         with self._fence.writing() as transaction:
             self._check_uploading(transaction)
-            standing = Standing(transaction, self._job_id, [path])
+            standing = Standing(transaction, self._seal, [path])
             if lives:
                 leave(transaction, files.c.job_id == self._job_id, files.c.path == path)
             file = self._write(
@@ -201,7 +202,7 @@ class HeldFiles:
     def mark_all_stored(self, stored: Sequence[StoredFile]) -> list[FileState]:
         """The server has these objects completely."""
         with self._fence.writing() as transaction:
-            standing = Standing(transaction, self._job_id, [new.path for new in stored])
+            standing = Standing(transaction, self._seal, [new.path for new in stored])
             rows = [
                 {
                     "named": new.path,
@@ -247,9 +248,9 @@ class HeldFiles:
 
         ``unproven``: as in `FileState`. If nothing was sent, the bytes are taken as they are now.
         """
-        seal = self._seal.file(self._job_id, path, size_bytes, found)
+        seal = self._seal.file(path, size_bytes, found)
         with self._fence.writing() as transaction:
-            standing = Standing(transaction, self._job_id, [path])
+            standing = Standing(transaction, self._seal, [path])
             doubt = {"unproven": True} if unproven else {}  # until another session
             file = self._write(
                 transaction,
@@ -280,7 +281,7 @@ class HeldFiles:
         A row of a session that is no longer the file's, or of a stored file, is skipped.
         """
         with self._fence.writing(rate_bps=rate_bps) as transaction:
-            standing = Standing(transaction, self._job_id, [row.path for row in rows])
+            standing = Standing(transaction, self._seal, [row.path for row in rows])
             found = [(row, self._reported(transaction, row, standing)) for row in rows]
             written = [(row, file) for row, file in found if file is not None]
             if any(row.advanced for row, _ in written):

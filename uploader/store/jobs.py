@@ -82,7 +82,7 @@ class Jobs:
 
         ``living`` names the owners that live, and what each takes: if a job's holder is dead,
         nothing is reported that only a worker at work makes true. A worker's own table does not
-        ask. ``wary``: a job or a file without its ``seal`` is an error, as a worker needs it.
+        ask. ``wary``: a job without its ``seal`` is an error, as a worker needs it.
         """
         self._journal = Journal(engine, on_event, seal)
         self._wary = wary
@@ -248,13 +248,16 @@ class Jobs:
             for job in found
         ]
 
-    def files(self, job_id: int, *, sealed: bool = False) -> list[FileState]:
-        """The job's files by path; ``sealed``: raises StoreError for one without its seal."""
+    def files(self, job_id: int) -> list[FileState]:
+        """The job's files by path."""
         query = select(files).where(files.c.job_id == job_id).order_by(files.c.path)
         with self._journal.reading() as connection, reading_job(job_id):
-            found = [file_of(row) for row in connection.execute(query)]
-        if self._wary or sealed:
-            check_files(self._journal.seal, found)
+            return [file_of(row) for row in connection.execute(query)]
+
+    def sealed_files(self, job: Job) -> list[FileState]:
+        """As `files`, of the run that ``job`` is in; raises StoreError for one without its seal."""
+        found = self.files(job.id)
+        check_files(self._journal.seal.run_of(job), found)
         return found
 
     def files_to_show(self, job_id: int) -> list[FileState]:

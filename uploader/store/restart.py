@@ -70,11 +70,12 @@ def restart(
         "status": advance(job.status, Verb.RESCAN),
         "run_number": job.run_number + 1,
     }
+    begun = _as_read(job, new, sealed)
     transaction.run(
         update(jobs)
         .where(jobs.c.id == job.id)
         .values(
-            seal=transaction.seal.job(_to_seal(job, new, sealed)),
+            seal=transaction.seal.job(begun),
             preflight=[dict(finding) for finding in new.preflight],
             replace_first=replace or job.replace_first,
             updated_at=transaction.now,
@@ -86,7 +87,7 @@ def restart(
     )
     leave(transaction, files.c.job_id == job.id)  # no session of an earlier run is used again
     transaction.run(delete(files).where(files.c.job_id == job.id))
-    insert_files(transaction, job.id, new.manifest, kept)
+    insert_files(transaction, transaction.seal.run_of(begun), new.manifest, kept)
     kind = EventKind.REPLACED if replace else EventKind.RESCANNED
     message = _event_message(new, kept)
     if replace:
@@ -97,7 +98,7 @@ def restart(
     transaction.add_events(job.id, EventKind.KEPT, news)
 
 
-def _to_seal(job: SealedJob, new: NewJob, sealed: Mapping[str, Any]) -> SealedJob:
+def _as_read(job: SealedJob, new: NewJob, sealed: Mapping[str, Any]) -> SealedJob:
     """The job as it will be read once its new files are written."""
     count, size_bytes = len(new.manifest.files), new.manifest.size_bytes
     stage = NEW_RUN["stage"]
@@ -113,7 +114,8 @@ def _still_stored(transaction: Transaction, job: Job, kept: Sequence[FileState])
     query = select(files).where(files.c.job_id == job.id, files.c.stored, files.c.verified)
     with reading_job(job.id):
         found = [file_of(row) for row in transaction.connection.execute(query)]
-    sealed = filter(transaction.seal.holds_standing, filter(transaction.seal.holds_file, found))
+    run = transaction.seal.run_of(job)
+    sealed = filter(run.holds_standing, filter(run.holds_file, found))
     known = {file.path: _facts(file) for file in sealed}
     return [file for file in kept if known.get(file.path) == _facts(file)]
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.job import FileState, Job, Status
 from uploader.core.reasons import Code
-from uploader.core.seal import Seal, SealedJob
+from uploader.core.seal import RunSeal, Seal, SealedJob
 
 
 def check_job(seal: Seal, job: Job) -> SealedJob:
@@ -37,7 +37,7 @@ def cancelled_by_others(seal: Seal, job: Job) -> Job | None:
     return before if is_so else None
 
 
-def check_files(seal: Seal, found: Iterable[FileState]) -> None:
+def check_files(seal: RunSeal, found: Iterable[FileState]) -> None:
     """Raises StoreError for a file, or how far it is, that was not written with the secret."""
     for file in found:
         if not (seal.holds_file(file) and seal.holds_standing(file)):

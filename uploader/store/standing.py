@@ -10,6 +10,7 @@ from sqlalchemy import Select, exists, select
 
 from uploader.core.job import FileState, Job, PrefixCrc
 from uploader.core.redact import SessionUri
+from uploader.core.seal import RunSeal
 from uploader.store.journal import Journal, Transaction
 from uploader.store.rows import file_of, reading_job
 from uploader.store.sealed import check_files, unsealed
@@ -28,15 +29,15 @@ class Standing:
     known by its seal.
     """
 
-    def __init__(self, transaction: Transaction, job_id: int, paths: Collection[str]) -> None:
-        self._seal = transaction.seal
+    def __init__(self, transaction: Transaction, seal: RunSeal, paths: Collection[str]) -> None:
+        self._seal = seal
         self._known: dict[str, FileState] = {}
-        if self._seal.secret is None or not paths:
+        if seal.base.secret is None or not paths:
             return
-        query = _of(job_id).where(files.c.path.in_(paths))
-        with reading_job(job_id):
+        query = _of(seal.job_id).where(files.c.path.in_(paths))
+        with reading_job(seal.job_id):
             found = [file_of(row) for row in transaction.connection.execute(query)]
-        check_files(self._seal, found)
+        check_files(seal, found)
         self._known = {file.path: file for file in found}
 
     def after(self, path: str, **changes: Any) -> str | None:
@@ -72,7 +73,7 @@ def require_stored(journal: Journal, job: Job) -> None:
         return
     with journal.reading() as connection, reading_job(job.id):
         found = [file_of(row) for row in connection.execute(_of(job.id))]
-    check_files(journal.seal, found)
+    check_files(journal.seal.run_of(job), found)
     if len(found) != job.files_total or not all(file.stored for file in found):
         raise unsealed(job.id)
 
