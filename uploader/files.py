@@ -362,7 +362,7 @@ def _refuse_others(facts: os.stat_result) -> None:
 def _refuse_elsewhere(descriptor: int) -> None:
     if (allowed := _ALLOWED.get()) is not None:
         roots, refusal = allowed
-        if home(roots, str(_place(descriptor))) is None:
+        if home(roots, place(descriptor)) is None:
             raise refusal
 
 
@@ -375,17 +375,17 @@ def real(path: Path | str) -> str:
         return os.path.realpath(path, strict=True)
     descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        return str(_place(descriptor))
+        return place(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _place(descriptor: int) -> Path:
+def place(descriptor: int) -> str:
     """Where the open file is, whatever its name leads to by now."""
     if sys.platform == "darwin":
         raw = fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024))
-        return Path(os.fsdecode(raw.partition(b"\0")[0]))
-    return Path(f"/proc/self/fd/{descriptor}").readlink()
+        return os.fsdecode(raw.partition(b"\0")[0])
+    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
 
 
 def _makes_memory_files() -> bool:

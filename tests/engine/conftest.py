@@ -178,7 +178,7 @@ class Lab:
             ManifestFile(
                 name,
                 stat.st_size,
-                fingerprint_of(stat, linked=leads_outside(folder, name) is not None),
+                fingerprint_of(stat, str(leads_outside(folder, name) or "")),
             )
             for name, stat in stats.items()
         )

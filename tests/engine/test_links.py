@@ -140,9 +140,33 @@ def test_an_agreed_link_whose_file_has_only_its_number_and_looks_is_not_sent(
     assert lab.object(name)["body_bytes_read"] == 0
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "notes.txt"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_agreed_link_that_leads_elsewhere_is_not_sent_whatever_is_there(
+    lab: Lab, name: str, *, begun: bool
+) -> None:
+    """A disk image of somebody's own can imitate a file in all but its place: as hard links do."""
+    folder, target = lab.model(a_bin=SIZE), lab.folder / "elsewhere"
+    target.write_bytes(weights_of(9 * GRANULE))
+    (folder / name).symlink_to(target)
+    lab.enqueue(folder)
+    if begun:
+        lab.bytes_per_s = GRANULE / 20
+        lab.run_until(lambda: lab.file(name).checkpoint.offset > GRANULE)
+        lab.bytes_per_s = None
+    sent = lab.object(name)["body_bytes_read"] if begun else 0
+    (lab.folder / "victim").hardlink_to(target)
+    (folder / name).unlink()
+    (folder / name).symlink_to(lab.folder / "victim")
+    lab.run()
+    job = lab.job()
+    assert (job.status, job.reason and job.reason.code) == (Status.FAILED, "source_changed")
+    assert lab.object(name)["body_bytes_read"] <= sent + GRANULE
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files to others")
 def test_an_agreed_link_that_leads_to_the_file_of_somebody_else_is_not_sent(lab: Lab) -> None:
-    """Weights have a sound header whosever they are; but nobody makes files of another owner."""
+    """Weights have a sound header whosever they are; but nobody gives files to others."""
     folder, target = lab.model(a_bin=SIZE), lab.folder / "elsewhere"
     target.write_bytes(weights_of(SIZE))
     (folder / "model.safetensors").symlink_to(target)

@@ -62,6 +62,10 @@ def test_another_time_is_another_file_and_another_inode_is_not(
         ("linked@1:7:9.5", "linked@1:7:9.5", True),
         ("linked@1:7:9.5", "linked@2:7:9.5", False),
         ("linked:7:9.5", "linked@2:7:9.5", True),
+        ("linked@2:7:9.5", "linked@2@a:7:9.5", True),
+        ("linked@1@a:7:9.5", "linked@1@a:7:9.5", True),
+        ("linked@1@a:7:9.5", "linked@1@b:7:9.5", False),
+        ("linked:7:9.5", "linked@1@b:7:9.5", True),
         ("local:7:9", "local:7:9.6", True),
         ("local:7:9", "local:7:9", True),
         ("local:7:9", "local:7:8.6", False),
@@ -79,9 +83,7 @@ def test_another_change_time_is_surely_the_same_file_only_if_one_is_not_known(
     ("known", "now", "expected"),
     [
         ("local:7:9.5", facts(7, 9, ctime_ns=6), "local:7:9.6"),
-        ("linked@9:7:9.5", facts(8, 10, ctime_ns=6), "linked@0:8:10.6"),
         ("local:7:9", facts(7, 9, ctime_ns=6), "local:7:9"),
-        ("linked:7:9:written", facts(8, 10, ctime_ns=6), "linked@0:8:10"),
         ("", facts(7, 9, ctime_ns=6), "local:7:9"),
     ],
 )
@@ -110,13 +112,20 @@ def test_where_the_change_time_does_not_count_the_text_stays(
 
 def test_a_disk_that_has_another_number_after_a_restart_holds_the_same_files() -> None:
     before, after = facts(7, 9, device=1), facts(7, 9, device=99)
-    for linked in (False, True):
-        assert fingerprint_of(before, linked=linked) == fingerprint_of(after, linked=linked)
+    for place in ("", "/a"):
+        assert fingerprint_of(before, place) == fingerprint_of(after, place)
+
+
+def test_a_link_that_is_opened_again_has_the_place_where_it_leads_now() -> None:
+    known, now = fingerprint_of(facts(7, 9), "/a"), facts(8, 10, ctime_ns=6)
+    assert found_again(known, now, "/a") == fingerprint_of(now, "/a")
+    assert found_again(known, now, "/a") != found_again(known, now, "/b")
+    assert found_again("linked:7:9:written", now, "/a") == fingerprint_of(now, "/a", lasting=True)
 
 
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_writer_does_not_make_it_another_file(linked: bool) -> None:
-    known = fingerprint_of(facts(7, 9), linked=linked)
+    known = fingerprint_of(facts(7, 9), "/a" if linked else "")
     found = written(known)
     assert same(known, found)
     assert same(found, known)

@@ -56,7 +56,7 @@ def another_command(table: Path) -> str:
 
 
 def of_a_folder(path: Path) -> None:
-    linked = fingerprint_of(path.stat(), linked=True)
+    linked = fingerprint_of(path.stat(), str(path))
     opened(path.parent, ManifestFile(path.name, path.stat().st_size, linked))
 
 

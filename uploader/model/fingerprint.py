@@ -17,8 +17,9 @@ those of older versions. For these it does not count.
 
 There is no device number in it. Network disks, btrfs and volumes get another one when they are
 mounted again, and a job goes on after a restart. On another file system anybody may make a file of
-any inode number, size and time, and with some luck of the same change time, but not one of another
-owner. So for an agreed link out of the folder the owner counts, too, and the change time or the
+any inode number, size and time, and on an image of their own of any owner and change time. So an
+agreed link out of the folder has to end at the same place as well, a path without links: nobody can
+put a file there that is not theirs to move. Its owner counts, too, and its change time or the
 header by which weights were agreed to.
 
 Whoever writes by a shared mapping moves the time of a file only when a page becomes dirty, and not
@@ -29,6 +30,7 @@ was taken then ends in `WRITTEN`, and such a file is read again at the end (docs
 
 from __future__ import annotations
 
+import hashlib
 import os
 from datetime import datetime
 
@@ -40,20 +42,24 @@ _SECOND_NS = 10**9
 _COARSEST_S = 3.0
 
 
-def fingerprint_of(facts: os.stat_result, *, linked: bool = False, lasting: bool = False) -> str:
+def fingerprint_of(facts: os.stat_result, place: str = "", *, lasting: bool = False) -> str:
     """The fingerprint of the file with these ``facts``: ``local:<mtime_ns>:<inode>.<ctime_ns>``.
 
-    ``linked@<uid>:…`` if its name was a link out of the folder, which the user agreed to follow.
-    ``lasting``: without the change time, for a file in a snapshot.
+    ``linked@<uid>@<digest of the place>:…`` if its name was a link out of the folder, to the real
+    path ``place``, which the user agreed to follow. ``lasting``: without the change time, for a
+    file in a snapshot.
     """
     changed = "" if lasting else f".{facts.st_ctime_ns}"
-    kind = f"{_LINKED}@{facts.st_uid}" if linked else "local"
+    kind = f"{_LINKED}@{facts.st_uid}@{_digest(place)}" if place else "local"
     return f"{kind}:{facts.st_mtime_ns}:{facts.st_ino}{changed}"
 
 
-def found_again(known: str, facts: os.stat_result) -> str:
-    """The fingerprint of the file of ``known``, which has these ``facts`` now."""
-    return fingerprint_of(facts, linked=is_linked(known), lasting=not _changed(known))
+def found_again(known: str, facts: os.stat_result, place: str = "") -> str:
+    """The fingerprint of the file of ``known``, which has these ``facts`` now.
+
+    ``place``: where it is, if its name was a link out of the folder.
+    """
+    return fingerprint_of(facts, place, lasting=not _changed(known))
 
 
 def is_linked(fingerprint: str) -> bool:
@@ -82,13 +88,13 @@ def same(known: str, found: str) -> bool:
 
 
 def same_inode(known: str, found: str) -> bool:
-    """Do they have the same time, inode, and owner, if both have one?
+    """Do they have the same time and inode, and the same owner and place, if both have them?
 
     Other permissions and links do not matter.
     """
-    owners = _owner(known), _owner(found)
     alike = same(known, found) and _inode(known) == _inode(found)
-    return alike and (owners[0] == owners[1] or not all(owners))
+    both = zip(_whose(known), _whose(found), strict=False)
+    return alike and all(one == other for one, other in both)
 
 
 def surely_same(known: str, found: str) -> bool:
@@ -104,8 +110,14 @@ def unless_only_changed(known: str, found: str) -> str:
     return written(known) if is_written(found) else plain(known)
 
 
-def _owner(fingerprint: str) -> str:
-    return fingerprint.partition(":")[0].partition("@")[2]
+def _whose(fingerprint: str) -> list[str]:
+    """Owner and place; earlier versions wrote none, or the first one."""
+    return fingerprint.partition(":")[0].split("@")[1:]
+
+
+def _digest(place: str) -> str:
+    """A path is of any length, and is nobody else's business."""
+    return hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
 
 
 def _inode(fingerprint: str) -> str:

@@ -242,6 +242,7 @@ def _open(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
                 yield _secret(name, why)
                 return
             weights = target is not None and _are_weights(name, file, rules)
+            place = files.place(file.fileno()) if target is not None else ""
     except files.NotAFile:
         yield _special(name)
         return
@@ -254,8 +255,7 @@ def _open(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
         # the service may refuse empty objects (docs/fireworks.md §2.4)
         yield LeftOut(name, "empty", 0)
     else:
-        linked = target is not None
-        yield ManifestFile(name, found.st_size, fingerprint_of(found, linked=linked))
+        yield ManifestFile(name, found.st_size, fingerprint_of(found, place))
 
 
 def _secret(name: str, why: str) -> Finding:

@@ -129,11 +129,11 @@ def opened(root: Path, file: FileState | ManifestFile) -> int:
 def _is_agreed(path: Path, file: FileState | ManifestFile, descriptor: int) -> bool:
     """Is the file out of the folder the one that was agreed to, as far as its looks tell?
 
-    Its size and times can be imitated, and on another file system its inode number, but not its
-    owner. Other permissions or links move its change time: then what was sent of it is read again,
-    and if nothing was, weights are told by their header, as when it was listed.
+    What it looks like can be imitated, on another file system everything, but not where it is.
+    Other permissions or links move its change time: then what was sent of it is read again, and if
+    nothing was, weights are told by their header, as when it was listed.
     """
-    found = fingerprint_of(os.fstat(descriptor), linked=True)
+    found = fingerprint_of(os.fstat(descriptor), files.place(descriptor))
     if not same_inode(file.fingerprint, found):
         return False
     if surely_same(file.fingerprint, found) or _is_begun(file):
@@ -167,7 +167,8 @@ class LocalFile:
         self.name = path.name
         self._facts = facts
         self.size_bytes = facts.st_size
-        self.fingerprint = found_again(known, facts)
+        place = files.place(descriptor) if is_linked(known) else ""
+        self.fingerprint = found_again(known, facts, place)
         self._path = path
         self._descriptor = descriptor
         self._stop = stop

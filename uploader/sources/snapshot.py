@@ -32,7 +32,7 @@ from uploader.core.errors import SourceChanged, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
 from uploader.files import LockFile, NotAFile, has_writer, real
-from uploader.model.fingerprint import fingerprint_of, is_linked, same_inode
+from uploader.model.fingerprint import fingerprint_of, same_inode
 from uploader.runtime import Clock
 from uploader.sources.local import opened
 
@@ -197,9 +197,7 @@ class Snapshots:
         if not same:
             message = f"{file.path} changed while its folder was being enqueued"
             raise SourceChanged(message, hint="enqueue it again once nothing writes to it")
-        linked = is_linked(file.fingerprint)
-        here = fingerprint_of(os.lstat(target), linked=linked, lasting=True)
-        return replace(file, fingerprint=here)
+        return replace(file, fingerprint=fingerprint_of(os.lstat(target), lasting=True))
 
     def _refused(self, root: Path, error: OSError) -> UsageError:
         why = error.strerror

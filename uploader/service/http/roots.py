@@ -70,7 +70,9 @@ def _is_inside(roots: Sequence[Path], manifest: Manifest, file: ManifestFile) ->
     except OSError:
         return False
     try:
-        return surely_same(file.fingerprint, fingerprint_of(os.fstat(descriptor), linked=True))
+        return surely_same(
+            file.fingerprint, fingerprint_of(os.fstat(descriptor), files.place(descriptor))
+        )
     finally:
         os.close(descriptor)
 
