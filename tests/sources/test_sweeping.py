@@ -41,6 +41,32 @@ def test_a_sweep_without_any_snapshot_makes_nothing(snapshots: Snapshots, tmp_pa
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.mark.parametrize("name", ["thesis", "snapshot-of-may", "0" * 31, "snapshot-" + "g" * 32])
+def test_a_folder_that_is_no_snapshot_by_its_name_is_left_alone(
+    snapshots: Snapshots, root: Path, name: str
+) -> None:
+    unneeded = taken(snapshots, root)
+    theirs = snapshots.home / name
+    theirs.mkdir()
+    assert snapshots.sweep(list, goes_on) == {}
+    assert (unneeded.exists(), theirs.exists()) == (False, True)
+
+
+def test_snapshots_behind_a_link_are_neither_taken_nor_swept(
+    snapshots: Snapshots, root: Path, tmp_path: Path
+) -> None:
+    """Another state folder may have its own there."""
+    elsewhere = tmp_path / "elsewhere"
+    others = Snapshots(elsewhere)
+    theirs = taken(others, root)
+    snapshots.home.symlink_to(elsewhere)
+    assert "is a link" in snapshots.sweep(list, goes_on)[snapshots.home]
+    with pytest.raises(UsageError, match="is a link") as refused:
+        taken(snapshots, root)
+    assert "state_dir" in refused.value.hint
+    assert [path for path in elsewhere.iterdir() if path.is_dir()] == [theirs]
+
+
 @contextmanager
 def locked(folder: Path, how: int) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
@@ -142,7 +168,7 @@ def test_a_folder_that_is_swept_before_it_is_locked_is_not_the_one_that_is_taken
 
 def test_what_a_taker_that_was_killed_has_left_is_swept(snapshots: Snapshots, root: Path) -> None:
     taken(snapshots, root)
-    begun = taken(snapshots, root).with_name("snapshot-of-one-that-was-killed")
+    begun = taken(snapshots, root).with_name(f"snapshot-{0:032}")
     begun.mkdir()
     assert snapshots.sweep(list, goes_on) == {}
     assert [*begun.parent.iterdir()] == []

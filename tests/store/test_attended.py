@@ -93,7 +93,10 @@ def test_who_takes_a_job_over_waits_for_nothing_yet(
 def test_who_lives_is_named_by_the_locks_that_are_held(tmp_path: Path) -> None:
     with WorkerLock(tmp_path) as one, WorkerLock(tmp_path) as two:
         assert living(tmp_path) == {one.owner: Scope(), two.owner: Scope()}
+    theirs = tmp_path / "workers" / "poetry.lock"
+    theirs.touch()
     assert living(tmp_path) == {}
+    assert [*theirs.parent.iterdir()] == [theirs], "it is no worker's"
 
 
 def test_who_has_no_urls_yet_waits_for_fireworks(

@@ -162,6 +162,14 @@ def test_marks_of_sessions_that_must_have_ended_are_swept(folder: Path) -> None:
     assert list(folder.iterdir()) == [young]
 
 
+def test_what_is_no_mark_by_its_name_is_not_swept(folder: Path) -> None:
+    theirs = folder / "2024.csv"
+    theirs.touch()
+    os.utime(theirs, (0, 0))
+    Marks(folder).sweep(NOW)
+    assert theirs.exists()
+
+
 def test_without_a_folder_nothing_is_kept() -> None:
     mark = Marks().of(FILE)
     mark.note(PrefixCrc(), 0.0)

@@ -84,7 +84,7 @@ def test_a_killed_process_is_dead_at_once_and_its_jobs_are_rescued(
 
 def test_any_worker_removes_what_the_dead_left(tmp_path: Path) -> None:
     assert not any_worker(tmp_path)
-    stale = tmp_path / "workers" / "old.lock"
+    stale = tmp_path / "workers" / f"{0:032}.lock"
     stale.parent.mkdir()
     stale.touch()
     with WorkerLock(tmp_path):

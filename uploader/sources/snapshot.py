@@ -21,6 +21,7 @@ import errno
 import fcntl
 import logging
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -45,6 +46,8 @@ MOST_COPIED_BYTES = 64 << 20
 LONG_S = 3600.0
 #: A snapshot with this prefix has its own lock. Older versions have one lock for all of them.
 _OWN = "snapshot-"
+#: In a folder of this name there may be what we made; any other one is somebody else's.
+_NAME = re.compile(rf"(?:{_OWN})?[0-9a-f]{{32}}")
 #: A file in `home`: where the table stood at the last sweep, and which unknown snapshots are kept.
 _SEEN = "table"
 _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
@@ -65,8 +68,10 @@ class Snapshots:
         """The path of a new snapshot of those files, and the files as they are in it.
 
         No sweep removes it before the context ends.
-        Raises UsageError if a file cannot be linked, SourceChanged if one is not the manifest's.
+        Raises UsageError if a file cannot be linked, or `home` is a link, SourceChanged if a file
+        is not the manifest's.
         """
+        self._refuse_link()
         self.home.mkdir(mode=0o700, exist_ok=True)
         # Older versions check only this lock before sweeping.
         with contextlib.closing(_locked(self.home, fcntl.LOCK_SH)), self._new() as folder:
@@ -128,10 +133,18 @@ class Snapshots:
     def _unused(self, in_use: Callable[[], Collection[str]]) -> list[Path]:
         if not self.home.exists():
             return []
+        self._refuse_link()
         used = _names(in_use())
         with os.scandir(self.home) as entries:
             folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-        return [Path(folder.path) for folder in folders if folder.name not in used]
+        ours = [folder for folder in folders if _NAME.fullmatch(folder.name)]
+        return [Path(folder.path) for folder in ours if folder.name not in used]
+
+    def _refuse_link(self) -> None:
+        """Raises UsageError: what is at its end may be somebody else's, snapshots included."""
+        if self.home.is_symlink():
+            hint = f"remove the link, and {_HINTS[errno.EXDEV]}"
+            raise UsageError(f"{self.home} is a link: no snapshots are kept there", hint=hint)
 
     def _kept(
         self, names: frozenset[str], unused: Sequence[Path], *, follows: bool

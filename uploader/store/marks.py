@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -29,6 +30,8 @@ _FLAGS = os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_RDWR
 _PAIR = struct.Struct(">QI")
 _HASH = struct.Struct(">QI32s?")
 _PROOF_BYTES = 16
+#: What `_at` makes.
+_NAME = re.compile("[0-9a-f]{32}")
 
 
 class Marks:
@@ -61,6 +64,8 @@ class Marks:
         private_folder(self._folder)
         oldest_s = (now - _KEPT).timestamp()
         for entry in os.scandir(self._folder):
+            if not _NAME.fullmatch(entry.name):
+                continue  # it is not ours
             with suppress(OSError):  # another worker may delete it, too
                 if entry.stat(follow_symlinks=False).st_mtime < oldest_s:
                     Path(entry.path).unlink()

@@ -100,7 +100,8 @@ def living(state_dir: Path) -> dict[str, Scope]:
     """
     with store_errors():
         locks = (state_dir / "workers").glob("*.lock")
-        return {path.stem: _read(path) for path in locks if _held(path)}
+        ours = [path for path in locks if _OWNER.fullmatch(path.stem)]
+        return {path.stem: _read(path) for path in ours if _held(path)}
 
 
 def scope_of(owner: str) -> Scope:
