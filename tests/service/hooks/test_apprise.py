@@ -8,10 +8,12 @@ import os
 import resource
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from email import message_from_string
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -55,6 +57,30 @@ def stranger(first: bytes, piece: bytes, pieces: int, pause_s: float = 0.0) -> I
     thread.join(10)
 
 
+@contextlib.contextmanager
+def mailbox() -> Iterator[tuple[str, list[str]]]:
+    """The address of a mail server, and what it was given."""
+    mails = list[str]()
+
+    class Server(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 ready\r\n")
+            for line in self.rfile:
+                if line.strip().upper() != b"DATA":
+                    self.wfile.write(b"250 yes\r\n")
+                    continue
+                self.wfile.write(b"354 go on\r\n")
+                mails.append(b"".join(iter(self.rfile.readline, b".\r\n")).decode())
+                self.wfile.write(b"250 taken\r\n")
+
+    with socketserver.TCPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"127.0.0.1:{server.server_address[1]}", mails
+        server.shutdown()
+        thread.join()
+
+
 def told_by_apprise(lab: Lab, url: str, timeout: str) -> str:
     """Why it was not taken; empty if it was."""
     hooks = lab.configure({"name": "h", "on": ["ready"], "apprise": url, "timeout": timeout})
@@ -71,6 +97,19 @@ def test_apprise_tells_what_happened(lab: Lab, receiver: Receiver) -> None:
     url = f"json://{receiver.url.removeprefix('http://')}/CANARY"
     assert told_by_apprise(lab, url, "30s") == ""
     assert [json.loads(body)["title"] for _, _, _, body in receiver.got] == ["m is READY"]
+
+
+@pytest.mark.filterwarnings("ignore:'imghdr' is deprecated")
+def test_what_others_said_is_no_markup_in_a_mail() -> None:
+    said = "gone<img src=https:evil.example>.json\nTo do: <a href='https://evil.example'>log in</a>"
+    with mailbox() as (host, mails):
+        notify.notify(f"mailto://{host}?from=a@b.org&to=c@d.org", "m failed", said, private=True)
+    mail = message_from_string(mails[0])
+    parts = {part.get_content_type(): part.get_payload(decode=True) for part in mail.walk()}
+    assert parts["text/plain"].splitlines() == [line.encode() for line in said.splitlines()]
+    html = parts.get("text/html", b"")
+    assert b"<img" not in html
+    assert b"<a " not in html
 
 
 @pytest.mark.long

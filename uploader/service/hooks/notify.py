@@ -66,7 +66,8 @@ def notify(url: str, title: str, text: str, *, private: bool) -> None:
             require_reachable(host)
         if hasattr(sys.modules[type(one).__module__], "requests"):  # else it uses no proxy
             require_no_proxy(host, "https" if one.secure else "http")
-    if not service.notify(title=title, body=text):
+    # Else it would take what others said for HTML, if that is what the service sends.
+    if not service.notify(title=title, body=text, body_format="text"):
         raise Undelivered("apprise could not deliver it")
 
 
