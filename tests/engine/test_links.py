@@ -41,6 +41,17 @@ def test_a_file_that_became_a_link_out_of_the_folder_is_not_sent(lab: Lab) -> No
     refused(lab)
 
 
+def test_a_file_that_became_a_link_to_a_hidden_one_is_not_sent(lab: Lab) -> None:
+    folder = lab.model(a_bin=SIZE)
+    lab.enqueue(folder)
+    before = (folder / "a.bin").stat()
+    (folder / "a.bin").rename(folder / ".env")
+    os.utime(folder / ".env", ns=(before.st_atime_ns, before.st_mtime_ns))
+    (folder / "a.bin").symlink_to(".env")
+    lab.run()
+    refused(lab)
+
+
 @pytest.mark.parametrize("when", ["before", "between"])
 @pytest.mark.parametrize("above", [False, True])
 def test_a_folder_that_became_a_link_is_not_followed(lab: Lab, when: str, *, above: bool) -> None:

@@ -124,6 +124,29 @@ def test_a_link_inside_the_folder_is_followed(model: Path) -> None:
     assert [is_linked(file.fingerprint) for file in scan(model).manifest.files] == [False, False]
 
 
+@pytest.mark.parametrize(
+    "place", [".env", ".git/config", "sub/a.txt", "optimizer.pt", "kaggle.json", "sub/.netrc"]
+)
+def test_a_link_to_what_is_not_sent_by_itself_is_refused(model: Path, place: str) -> None:
+    """A clone may have its user's token in it, and a link in a repository leads there."""
+    (model / place).parent.mkdir(exist_ok=True)
+    (model / place).write_text("hf_token")
+    link = model / "merges.txt"
+    link.symlink_to(place)
+    assert leads_outside(model, link.name) == model / place
+    seen = scan(model)
+    found = [finding for finding in seen.findings if finding.check == "outside_link"]
+    assert [(finding.severity, finding.file) for finding in found] == [("error", "merges.txt")]
+    assert f"a link to {place}, which is not sent by itself" in found[0].message
+
+
+def test_weights_in_a_folder_of_the_folder_are_reported_and_not_refused(model: Path) -> None:
+    (model / "shards").mkdir()
+    (model / "shards" / "w").write_bytes(WEIGHTS)
+    (model / "model.safetensors").symlink_to("shards/w")
+    assert findings(model) == {"outside_link": "warning"}
+
+
 def test_the_cache_of_the_hub_is_made_of_links(tmp_path: Path) -> None:
     snapshot = tmp_path / "models--org--name/snapshots/abc"
     blobs = tmp_path / "models--org--name/blobs"

@@ -48,7 +48,8 @@ SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
     ),
     _OUTSIDE: (
         "refuses or warns",
-        "A link that ends outside the folder; it only warns if their header shows weights.",
+        "A link that ends outside the folder, or at what is not sent by itself: what is hidden, left"
+        " out or in a folder in it. It only warns if their header shows weights.",
     ),
     SECRET_FILE: (
         "refuses",
@@ -250,7 +251,7 @@ def _open(root: Path, name: str, rules: _Rules) -> Iterator[_Seen]:
         yield _unreadable(name, problem)
         return
     if target is not None:
-        yield _outside(name, target, weights=weights)
+        yield _outside(root, name, target, weights=weights)
     if not found.st_size and (role(name) is Role.OTHER or not needed(name)):
         # the service may refuse empty objects (docs/fireworks.md §2.4)
         yield LeftOut(name, "empty", 0)
@@ -263,9 +264,11 @@ def _secret(name: str, why: str) -> Finding:
     return error(SECRET_FILE, name, f"{name} {why}", hint)
 
 
-def _outside(name: str, target: Path, *, weights: bool) -> Finding:
+def _outside(root: Path, name: str, target: Path, *, weights: bool) -> Finding:
     """Folders of links to shards are common, and weights show by their header what they are."""
     message = f"{name} is a link out of the folder, to {target}"
+    if target.is_relative_to(root):
+        message = f"{name} is a link to {target.relative_to(root)}, which is not sent by itself"
     hint = "copy the file into the folder, or leave it out with `exclude`"
     severity = warning if weights else error
     return severity(_OUTSIDE, name, message, hint)

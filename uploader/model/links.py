@@ -1,8 +1,9 @@
 """What may be sent of a folder: which links are followed, and which files are never sent.
 
 A model folder is often somebody else's work, and a link in it can name any file of this user. A
-link may end in the folder itself or in the `blobs` of the Hugging Face cache that the folder is
-part of. One that ends elsewhere is followed only if the user allows it, or if it leads to weights,
+link may end at a file of the folder that is sent by its own name as well, or in the `blobs` of the
+Hugging Face cache that the folder is part of. One that ends elsewhere, also at what is hidden in
+the folder, or is in a folder in it, as `.git/config`, is followed only if the user allows it, or if it leads to weights,
 as their header shows. Files with this product's secrets are never sent, whatever they are called.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from uploader import files
 from uploader.core.redact import known_keys
 from uploader.model.identities import Identities
+from uploader.model.names import leftover, looks_secret
 
 #: Why a private file is kept.
 OURS = "belongs to uploader: a key, its configuration or its state"
@@ -25,7 +27,7 @@ _SMALL_BYTES = 64 * 1024
 
 
 def leads_outside(root: Path, name: str) -> Path | None:
-    """Where the link ``name`` ends, if that is neither in ``root`` nor in its cache's blobs.
+    """Where the link ``name`` ends, if that is neither a file of ``root`` nor of its cache's blobs.
 
     ``root`` is a real path. None for what is not a link, and for a link that ends inside. Raises
     OSError if it leads nowhere.
@@ -39,7 +41,7 @@ def leads_outside(root: Path, name: str) -> Path | None:
 
 def home_of(root: Path, target: Path) -> Path | None:
     """The folder that lets the real path ``target`` leave: ``root`` or its cache's blobs."""
-    if target.is_relative_to(root):
+    if target.parent == root and not (leftover(target.name) or looks_secret(target.name)):
         return root
     return next((blobs for blobs in _blobs(root) if target.parent == blobs), None)
 
