@@ -174,6 +174,8 @@ def test_other_names_are_nobodys_business(url: str) -> None:
         "http://[", "https://[::1", "https://h:9999999", "https://h:-1", "https://h:port",
         "https://h:0", "https://\u2100h", "https://h/\ud800", "https://h/\0", "https://h/a\tb",
         "https://h/o?upload_id=\udfff", "\x1fhttps://h/o", "https://h/\x7f",
+        "https://a..b", "https://.a", "https://a..", f"https://{'a' * 64}.example",
+        f"https://{'a.' * 126}ab", "https://\xfc..b", f"https://{'é' * 60}.example",
     ],
 )  # fmt: skip
 def test_what_is_not_an_address_is_none_and_gets_no_secret(url: str) -> None:

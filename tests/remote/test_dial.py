@@ -14,10 +14,11 @@ from typing import Any
 
 import pytest
 import requests
+import urllib3
 
 from tests.remote.conftest import Serve
 from uploader.core.distribution import install
-from uploader.core.errors import RemoteError, Stopped
+from uploader.core.errors import JobRefused, RemoteError, Stopped
 from uploader.core.redact import SessionUri
 from uploader.core.verdict import Verdict
 from uploader.remote import trust
@@ -224,6 +225,34 @@ def test_a_socks_proxy_that_refuses_is_not_called_slow(
     proxy.close()
     with pytest.raises(RemoteError, match="the proxy on the way to storage"):
         storage.query(SessionUri("https://storage.example/o?upload_id=U"), 1)
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 64 + ".example", "a." * 150 + "b"])
+def test_a_host_that_no_name_can_be_is_refused_whatever_is_on_the_way(
+    adapter: SocketAdapter, storage: Storage, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    """A proxy's part raises what nobody else does."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        monkeypatch.setenv("https_proxy", f"socks5h://127.0.0.1:{proxy.getsockname()[1]}")
+        threading.Thread(target=_greet, args=(proxy,), daemon=True).start()
+        with pytest.raises(JobRefused):
+            storage.end(SessionUri(f"https://{host}/o?upload_id=U"))
+        # So the way itself says, if it is asked.
+        errors = requests.RequestException, urllib3.exceptions.HTTPError
+        session = requests.Session()
+        session.mount("https://", adapter)
+        with pytest.raises(errors):
+            session.get(f"https://{host}/o", timeout=5)
+
+
+def _greet(proxy: socket.socket) -> None:
+    with suppress(OSError):
+        while True:
+            connection, _ = proxy.accept()
+            with connection:
+                connection.recv(3)
+                connection.sendall(b"\x05\x00")
+                connection.recv(262)
 
 
 def _agree(proxy: socket.socket, arrived: threading.Event) -> None:

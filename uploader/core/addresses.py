@@ -15,6 +15,7 @@ HOME = "api.fireworks.ai"
 _ALIKE = 0.75
 #: Some times what a signed URL or a session URI has: of each file, both are kept.
 MAX_CHARS = 8 * 1024
+_LONGEST_HOST = 253
 _DEFAULT_PORTS = {"https": 443, "http": 80}
 _WHOLE = "write a whole URL: https://api.fireworks.ai"
 
@@ -24,13 +25,15 @@ def parts_of(url: str) -> SplitResult | None:
 
     `urlsplit` raises ValueError for half an IPv6 address, and only its ``port`` for a number that
     no port has: of what is returned here, no part raises anything. It also passes over control
-    characters, and half a character ends whoever sends or keeps it: no address has either.
+    characters, and half a character ends whoever sends or keeps it: no address has either. Nor has
+    it a host that no name can be (`a..b`): whoever looks that up, or a proxy's part, raises.
     """
     if len(url) > MAX_CHARS or not url.isprintable():
         return None
     try:
         parts = urlsplit(url)
-        is_one = parts.port != 0
+        host = (parts.hostname or "").encode("idna")
+        is_one = parts.port != 0 and len(host) <= _LONGEST_HOST
     except ValueError:
         return None
     return parts if is_one else None
@@ -79,7 +82,7 @@ def base_url(text: str) -> str:
         raise ValueError("write only scheme, host and port: https://api.fireworks.ai")
     if not text.isprintable() or " " in text or "\\" in text:
         raise ValueError("it has blanks, backslashes or control characters")
-    if not found.hostname or found.port == 0:
+    if not found.hostname or found.port == 0 or parts_of(text) is None:
         raise ValueError(_WHOLE)
     if not trusted(text, plain=True):
         raise ValueError("only https keeps the API key safe; http is allowed for this machine only")

@@ -48,8 +48,7 @@ SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
     ),
     _OUTSIDE: (
         "refuses or warns",
-        "A link that ends outside the folder, or at what is not sent by itself: what is hidden, left"
-        " out or in a folder in it. It only warns if their header shows weights.",
+        "A link that ends outside the folder, or at what is left out; for weights it only warns.",
     ),
     SECRET_FILE: (
         "refuses",

@@ -2,9 +2,9 @@
 
 A model folder is often somebody else's work, and a link in it can name any file of this user. A
 link may end at a file of the folder that is sent by its own name as well, or in the `blobs` of the
-Hugging Face cache that the folder is part of. One that ends elsewhere, also at what is hidden in
-the folder, or is in a folder in it, as `.git/config`, is followed only if the user allows it, or if it leads to weights,
-as their header shows. Files with this product's secrets are never sent, whatever they are called.
+Hugging Face cache that the folder is part of. One that ends elsewhere, also at `.git/config` or
+`.env` in the folder, is followed only if the user allows it, or if it leads to weights, as their
+header shows. Files with this product's secrets are never sent, whatever they are called.
 """
 
 from __future__ import annotations

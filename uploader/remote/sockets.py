@@ -117,7 +117,7 @@ class _Watched(HTTPConnection):
             return dial(places, CONNECT_S, _CLOCK, self._stop.check, options)
         except socket.gaierror as error:
             raise transport.NameResolutionError(self.host, self, error) from error
-        except (UnicodeError, ValueError) as error:
+        except ValueError as error:
             raise transport.LocationParseError(self.host) from error
         except TimeoutError as error:
             raise transport.ConnectTimeoutError(self, "timed out") from error
@@ -178,6 +178,8 @@ def _through_socks(kind: type[_Watched]) -> type[_Watched]:
             options = self.socket_options or ()
             try:
                 return socks.connect(self._proxy, self.host, self.port, self._stop, options)
+            except ValueError as error:  # of a host that no name can be
+                raise transport.LocationParseError(self.host) from error
             except TimeoutError as error:
                 raise transport.ConnectTimeoutError(self, "timed out") from error
             except OSError as error:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from email import message_from_string
+from email import message_from_string, policy
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -104,12 +104,13 @@ def test_what_others_said_is_no_markup_in_a_mail() -> None:
     said = "gone<img src=https:evil.example>.json\nTo do: <a href='https://evil.example'>log in</a>"
     with mailbox() as (host, mails):
         notify.notify(f"mailto://{host}?from=a@b.org&to=c@d.org", "m failed", said, private=True)
-    mail = message_from_string(mails[0])
-    parts = {part.get_content_type(): part.get_payload(decode=True) for part in mail.walk()}
-    assert parts["text/plain"].splitlines() == [line.encode() for line in said.splitlines()]
-    html = parts.get("text/html", b"")
-    assert b"<img" not in html
-    assert b"<a " not in html
+    mail = message_from_string(mails[0], policy=policy.default)
+    leaves = [part for part in mail.walk() if not part.is_multipart()]
+    parts = {part.get_content_type(): part.get_content() for part in leaves}
+    assert parts["text/plain"].splitlines() == said.splitlines()
+    html = parts.get("text/html", "")
+    assert "<img" not in html
+    assert "<a " not in html
 
 
 @pytest.mark.long
