@@ -7,6 +7,7 @@ its log: what this process writes from then on would be lost.
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import OperationalError
 
 from tests.sqlite import sqlite_url
 from uploader import files
@@ -25,6 +27,7 @@ from uploader.model.fingerprint import fingerprint_of
 from uploader.model.folder import scan
 from uploader.model.links import Private
 from uploader.sources.local import opened
+from uploader.store.database import sqlite
 from uploader.store.database.dialect import open_engine
 
 READ = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(c.execute('SELECT x FROM t')"
@@ -58,6 +61,26 @@ def another_command(table: Path) -> str:
 def of_a_folder(path: Path) -> None:
     linked = fingerprint_of(path.stat(), str(path))
     opened(path.parent, ManifestFile(path.name, path.stat().st_size, linked))
+
+
+def test_the_table_is_kept_before_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, asked = tmp_path / "t.db", list[str]()
+    path.touch(mode=0o600)
+
+    def prepare(_: object) -> None:
+        with pytest.raises(NotAFile):
+            files.read(path, 10)
+        asked.append("read")
+        raise sqlite3.OperationalError
+
+    monkeypatch.setattr(sqlite, "_prepare", prepare)
+    engine = sqlite.open_file(path, 1.0)
+    with pytest.raises(OperationalError):
+        engine.connect()
+    assert asked == ["read"]
+    assert files.read(path, 10)[0] == b"", "and no longer"
 
 
 WAYS: dict[str, Callable[[Path], object]] = {

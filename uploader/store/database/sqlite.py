@@ -151,23 +151,30 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
             " lock it here",
             hint="call uploader in the parent, or start this process with `spawn`",
         )
-    # mode=rw: a deleted store is an error and not silently replaced by an empty one.
-    connection = sqlite3.connect(
-        f"{path.as_uri()}?mode=rw",
-        uri=True,
-        timeout=busy_timeout_s,
-        isolation_level=None,
-        check_same_thread=False,
-        factory=_OurConnection,
-    )
-    connection.file = file
+    table = ((file, path),)
+    locked(table)  # before SQLite opens it, and so takes a lock that another thread could lose
+    try:
+        # mode=rw: a deleted store is an error and not silently replaced by an empty one.
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode=rw",
+            uri=True,
+            timeout=busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            factory=_OurConnection,
+        )
+    except BaseException:
+        unlocked(table)
+        raise
+    connection.file, connection.locked = file, table
     keep_from_children(connection)
     try:
         _prepare(connection)
         connection.execute("PRAGMA schema_version").fetchone()  # from now on its log is there
         shared = path.with_name(f"{path.name}-shm")
-        connection.locked = ((file, path), (identity(shared), shared))
-        locked(connection.locked)
+        log = ((identity(shared), shared),)
+        locked(log)
+        connection.locked = table + log
     except BaseException:
         connection.close()
         raise
