@@ -52,6 +52,13 @@ def test_a_folder_that_is_no_snapshot_by_its_name_is_left_alone(
     assert (unneeded.exists(), theirs.exists()) == (False, True)
 
 
+def test_a_pipe_in_the_folder_is_not_waited_for(snapshots: Snapshots, root: Path) -> None:
+    unneeded = taken(snapshots, root)
+    os.mkfifo(snapshots.home / "table")
+    assert snapshots.sweep(list, goes_on) == {}
+    assert not unneeded.exists()
+
+
 def test_snapshots_behind_a_link_are_neither_taken_nor_swept(
     snapshots: Snapshots, root: Path, tmp_path: Path
 ) -> None:

@@ -162,6 +162,16 @@ def test_marks_of_sessions_that_must_have_ended_are_swept(folder: Path) -> None:
     assert list(folder.iterdir()) == [young]
 
 
+def test_a_pipe_in_the_place_of_a_mark_is_not_waited_for(folder: Path) -> None:
+    path = write(folder)
+    path.unlink()
+    os.mkfifo(path)
+    mark = Marks(folder).of(FILE)
+    assert mark.read() is None
+    mark.note(PrefixCrc(), 0.0)
+    mark.note(PAIR, EVERY_S)
+
+
 def test_what_is_no_mark_by_its_name_is_not_swept(folder: Path) -> None:
     theirs = folder / "2024.csv"
     theirs.touch()

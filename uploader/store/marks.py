@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from uploader import files
 from uploader.core.job import WRITTEN, FileState, PrefixCrc
 from uploader.store.database.state_folder import private_folder
 
@@ -132,7 +133,8 @@ class _Record:
         if self._path is None:
             return None
         try:
-            record = self._path.read_bytes()[self._place :][: self._form.size + _PROOF_BYTES]
+            most = self._place + self._form.size + _PROOF_BYTES
+            record = files.read(self._path, most)[0][self._place :]
         except OSError:
             return None
         self.exists = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 
 from tests.remote.conftest import Serve
@@ -39,6 +41,24 @@ def test_what_is_kept_of_a_success_never_repeats_the_key(serve: Serve, echoed: C
     assert ECHO.lower() not in repr(found).lower()
     warnings = echoed(serve(ok({"warnings": [words, {"key": ECHO}]}))).validate("a", "m")
     assert ECHO.lower() not in repr(warnings).lower()
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        ECHO.upper(),
+        b64encode(ECHO.encode()).decode(),
+        "".join(f"%{ord(char):x}" for char in ECHO),
+        ECHO.encode().hex(),
+    ],
+    ids=["upper", "base64", "percent", "hex"],
+)
+def test_no_name_of_a_file_is_kept_that_spells_the_key(
+    serve: Serve, echoed: Connect, spelled: str
+) -> None:
+    names = ["config.json", f"k-{spelled}"]
+    found = echoed(serve(ok({"baseModelDetails": {"huggingfaceFiles": names}}))).get("a", "m")
+    assert found.huggingface_files is None
 
 
 @pytest.mark.parametrize("spelled", [ECHO, ECHO.encode().hex()], ids=["as it is", "hex"])

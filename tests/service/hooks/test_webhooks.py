@@ -66,12 +66,13 @@ def test_410_switches_a_hook_off_until_retry(
     assert len(receiver.got) == 2
 
 
-def test_a_ping_says_start_success_and_failure(lab: Lab, receiver: Receiver) -> None:
+@pytest.mark.parametrize("query", ["", "?create=1"])
+def test_a_ping_says_start_success_and_failure(lab: Lab, receiver: Receiver, query: str) -> None:
     hooks = lab.configure(
         {
             "name": "h",
             "on": ["started", "ready", "needs_human", "healed"],
-            "ping": f"{receiver.url}/uuid",
+            "ping": f"{receiver.url}/uuid{query}",
         }
     )
     lab.fill(hooks)
@@ -80,9 +81,8 @@ def test_a_ping_says_start_success_and_failure(lab: Lab, receiver: Receiver) -> 
     )
     lab.fill(hooks)
     tell_all(hooks)
-    assert [path for _, path, _, _ in receiver.got] == [
-        "/uuid/start", "/uuid/fail", "/uuid/start", "/uuid/fail", "/uuid",
-    ]  # fmt: skip
+    told = ["/uuid/start", "/uuid/fail", "/uuid/start", "/uuid/fail", "/uuid"]
+    assert [path for _, path, _, _ in receiver.got] == [path + query for path in told]
     assert not [body for *_, body in receiver.got if body.rstrip().endswith(b":")]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from uploader import files
 from uploader.core.hooks import Undelivered, body_of, sentence_of
@@ -86,6 +87,8 @@ def _ping(
     words = f"job {document.get('id')} {document.get('model')} {kind}"
     if message := reason.get("message"):
         words += f": {message}"
-    where = url.rstrip("/") + _PATHS.get(kind, "/fail")
+    parts = urlsplit(url)
+    path = parts.path.rstrip("/") + _PATHS.get(kind, "/fail")
+    where = parts._replace(path=path).geturl()
     text = {"Content-Type": "text/plain; charset=utf-8"}
     _request(hook, where, words.encode("utf-8", "replace"), text, clock, tls)
