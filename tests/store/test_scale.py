@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, text, true
 
 from tests.postgresql import Cluster
 from tests.store.conftest import BASE_URL, NOW
@@ -19,6 +19,7 @@ from uploader.core.job import POOLS, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
 from uploader.store.database.dialect import open_engine
+from uploader.store.due import next_to_clean_up
 from uploader.store.jobs import Jobs
 from uploader.store.tables import files, leftovers, metadata
 from uploader.store.tables import jobs as jobs_table
@@ -321,3 +322,17 @@ def test_a_session_that_a_file_gives_up_costs_the_same_however_many_were_left_be
             return _instructions(engine, give_up)
 
     assert work(1000) <= FLAT * work(10)
+
+
+def test_postgresql_looks_for_all_that_is_to_be_cleaned_up_before_it_asks_for_the_first(
+    large_postgresql: Engine,
+) -> None:
+    """With 20,000 cancelled jobs and 20,000 others with sessions, a claim took 24 s, and takes 0.1.
+
+    Which plan it takes otherwise depends on its statistics: so the statement is looked at.
+    """
+    statement = str(next_to_clean_up(true()).compile(large_postgresql))
+    first, _, rest = statement.partition("AS MATERIALIZED")
+    assert first.startswith("WITH ")
+    assert "LIMIT" not in rest.partition(")\n SELECT")[0]
+    assert "LIMIT" in rest

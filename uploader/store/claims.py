@@ -18,7 +18,6 @@ from sqlalchemy import (
     or_,
     select,
     true,
-    union,
     update,
 )
 
@@ -34,24 +33,22 @@ from uploader.store.blank import NO_LEASE
 from uploader.store.database import dialect
 from uploader.store.due import (
     CANCELLED,
-    DUE,
     HERE,
     LONGEST_WAIT,
     NOT_ASIDE,
     next_of,
     next_to_clean_up,
     times,
+    to_clean_up,
 )
 from uploader.store.fence import Fence
 from uploader.store.held import Held
 from uploader.store.journal import Journal, Transaction, no_listener, reason_columns
-from uploader.store.leftovers import WITH_SESSIONS
 from uploader.store.outbox_tables import deliveries
 from uploader.store.rescue import as_bytes, next_alone, rescue
 from uploader.store.tables import (
     BLOCKED,
     HELD,
-    TO_DELETE,
     WAITING,
     active_in,
     files,
@@ -300,9 +297,7 @@ class Claims:
         """
         here = (self._ours, jobs.c.base_url == base_url)
         ours = and_(*here, jobs.c.id.not_in(self._aside.given_up()))
-        deletable = exists().where(ours, TO_DELETE, or_(*DUE))
-        open_sessions = jobs.c.id.in_(union(*WITH_SESSIONS))
-        with_sessions = exists().where(ours, CANCELLED, open_sessions, or_(*DUE))
+        left_open = exists(select(to_clean_up(ours).c.id))
         active = (
             select(jobs.c.id).where(ours, active_in(pool)).order_by(*_CLAIM_ORDER).limit(1)
             for pool in POOLS
@@ -310,8 +305,7 @@ class Claims:
         query = select(
             or_(
                 *(first.scalar_subquery().is_not(None) for first in active),
-                deletable,
-                with_sessions,
+                left_open,
             )
         )
         with self._journal.reading() as connection:

@@ -64,18 +64,18 @@ def _first(levels: CTE, ready: ColumnElement[bool], due: ColumnElement[bool]) ->
 
 def next_to_clean_up(ours: ColumnElement[bool]) -> Select[Any]:
     """The first cancelled job that left something open and is due."""
+    found = to_clean_up(ours, HERE, jobs.c.lease_token.is_(None), NOT_ASIDE)
+    order = found.c.priority.desc(), found.c.not_before.nulls_first(), found.c.id
+    return select(found.c.id).order_by(*order).limit(1)
+
+
+def to_clean_up(*which: ColumnElement[bool]) -> CTE:
+    """Those of the cancelled jobs that left something open and are due.
+
+    PostgreSQL finds them all before it asks for one: else it believes that the first is found soon,
+    and compares each cancelled job with each that has sessions.
+    """
     left_open = union(select(jobs.c.id).where(TO_DELETE), *WITH_SESSIONS)
-    return (
-        select(jobs.c.id)
-        .where(
-            ours,
-            CANCELLED,
-            HERE,
-            jobs.c.id.in_(left_open),
-            jobs.c.lease_token.is_(None),
-            NOT_ASIDE,
-            or_(*DUE),
-        )
-        .order_by(jobs.c.priority.desc(), jobs.c.not_before.nulls_first(), jobs.c.id)
-        .limit(1)
-    )
+    columns = jobs.c.id, jobs.c.priority, jobs.c.not_before
+    found = select(*columns).where(*which, CANCELLED, jobs.c.id.in_(left_open), or_(*DUE))
+    return found.cte().prefix_with("MATERIALIZED", dialect="postgresql")
