@@ -32,7 +32,8 @@ from uploader.core.store_reasons import StoreCode
 from uploader.forks import OurDescriptor
 from uploader.store.database import answers
 from uploader.store.database.causes import REFUSED, Cause
-from uploader.store.database.moments import FIRST, LAST
+from uploader.store.database.moments import read_every_time
+from uploader.store.database.neighbours import refuse_creators
 from uploader.store.database.writers import end_slow_writer
 
 DRIVER = "postgresql+psycopg"
@@ -212,9 +213,10 @@ def _prepare(engine: Engine, lock_timeout_s: float) -> None:
         if connection.info.parameter_status("server_encoding") != "UTF8":
             hint = "create it with ENCODING 'UTF8'"
             raise UsageError("the PostgreSQL database does not keep text as UTF-8", hint=hint)
+        refuse_creators(connection)
         connection.execute(settings)
         connection.commit()
-        _read_every_time(connection)
+        read_every_time(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -227,30 +229,6 @@ def _prepare(engine: Engine, lock_timeout_s: float) -> None:
                 with contextlib.closing(_alone(engine)) as outside:
                     end_slow_writer(outside, _OURS, _WRITER, lock_timeout_s)
             raise
-
-
-def _read_every_time(connection: Any) -> None:
-    """Let a time beyond those of Python be the first or the last (`moments.py`)."""
-    from psycopg import DataError, adapters, pq  # noqa: PLC0415 - loaded: it made the connection
-    from psycopg.adapt import Loader  # noqa: PLC0415
-
-    oid = adapters.types["timestamptz"].oid
-    usual = connection.adapters.get_loader(oid, pq.Format.TEXT)
-
-    class Times(Loader):
-        def __init__(self, oid: int, context: Any = None) -> None:
-            super().__init__(oid, context)
-            self._usual = usual(oid, context)
-
-        def load(self, data: Any) -> Any:
-            try:
-                return self._usual.load(data)
-            except DataError:
-                written = bytes(data)
-                early = written.startswith(b"-") or written.endswith(b"BC")
-                return FIRST if early else LAST
-
-    connection.adapters.register_loader(oid, Times)
 
 
 def _lock(function: str, which: int) -> str:
