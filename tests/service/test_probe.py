@@ -297,13 +297,20 @@ def test_it_ends_in_time_and_deletes_the_model(
     assert models(box) == []
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
 def test_a_signal_in_the_middle_of_a_request_is_followed_by_the_deletion(
     number: int, code: int, box: Sandbox
 ) -> None:
     box.world.script.add([{"on": "validate", "do": "latency", "seconds": 600}])
     command = [sys.executable, "-P", "-m", "uploader", "doctor", "--probe", "--yes"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # noqa: PLW1509
+    ) as process:
         wait_for(lambda: box.report()["urls_calls"] >= 3)
         process.send_signal(number)
         _, told = process.communicate(timeout=30)

@@ -61,7 +61,7 @@ def test_a_schema_in_which_another_role_may_create_is_refused(
     postgresql: Cluster, given: str
 ) -> None:
     with shared(postgresql, given) as url:
-        with pytest.raises(UsageError, match="bob may create functions in the schema") as refused:
+        with pytest.raises(UsageError, match="may create functions in the schema") as refused:
             opened(url)
         assert "REVOKE CREATE ON SCHEMA" in refused.value.hint
 
@@ -71,7 +71,7 @@ def test_what_such_a_role_has_created_does_not_run(postgresql: Cluster) -> None:
         bobs = url.replace("owns:", "bob:")
         with psycopg.connect(bobs, autocommit=True) as bob:
             bob.execute(OPERATOR)
-        with pytest.raises(UsageError, match="bob may create"):
+        with pytest.raises(UsageError, match="may create functions"):
             opened(url)
 
 
