@@ -32,7 +32,7 @@ from pathlib import Path
 from uploader.core.errors import SourceChanged, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
-from uploader.files import LockFile, NotAFile, has_writer, read, real
+from uploader.files import LockFile, NotAFile, has_writer, real
 from uploader.model.fingerprint import fingerprint_of, same_inode
 from uploader.runtime import Clock
 from uploader.sources.local import opened
@@ -50,7 +50,6 @@ _OWN = "snapshot-"
 _NAME = re.compile(rf"(?:{_OWN})?[0-9a-f]{{32}}")
 #: A file in `home`: where the table stood at the last sweep, and which unknown snapshots are kept.
 _SEEN = "table"
-_MOST_SEEN_BYTES = 16 << 20
 _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
 _HINTS = {
     errno.EXDEV: f"set `state_dir` to a folder of that file system, or {_WITHOUT}",
@@ -159,9 +158,11 @@ class Snapshots:
         return unknown
 
     def _seen(self) -> tuple[str, frozenset[str]]:
+        seen = self.home / _SEEN
         try:
-            found, _ = read(self.home / _SEEN, _MOST_SEEN_BYTES)
-            before, *names = found.decode("utf-8").splitlines()
+            if not seen.is_file():  # a pipe would be waited for
+                return "", frozenset()
+            before, *names = seen.read_text("utf-8").splitlines()
         except (OSError, ValueError):
             return "", frozenset()
         return before, frozenset(names)

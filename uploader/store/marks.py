@@ -18,7 +18,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from uploader import files
 from uploader.core.job import WRITTEN, FileState, PrefixCrc
 from uploader.store.database.state_folder import private_folder
 
@@ -133,8 +132,9 @@ class _Record:
         if self._path is None:
             return None
         try:
-            most = self._place + self._form.size + _PROOF_BYTES
-            record = files.read(self._path, most)[0][self._place :]
+            if not self._path.is_file():  # a pipe would be waited for
+                return None
+            record = self._path.read_bytes()[self._place :][: self._form.size + _PROOF_BYTES]
         except OSError:
             return None
         self.exists = True
