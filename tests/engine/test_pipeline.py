@@ -196,11 +196,15 @@ def test_a_refused_model_fails_with_the_servers_words(lab: Lab) -> None:
     assert "architecture Foo" in reason.message
 
 
-def test_a_400_that_names_a_stored_file_is_waited_for(lab: Lab) -> None:
-    body = {"code": 3, "message": "a.bin not found", "details": []}
+@pytest.mark.parametrize("name", ["a.bin", "hf_quant_config.json"])
+def test_a_400_that_names_a_stored_file_is_waited_for(lab: Lab, name: str) -> None:
+    """Also one whose name looks like a key, and is masked in what the service says."""
+    body = {"code": 3, "message": f"{name} not found", "details": []}
     fault = {"on": "validate", "do": "status", "status": 400, "body": body, "times": 3}
     lab.world.script.add([fault])
-    lab.enqueue(lab.model())
+    folder = lab.model()
+    (folder / name).write_bytes(b"{}")
+    lab.enqueue(folder)
     lab.run()
     lab.assert_ready()
 

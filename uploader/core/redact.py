@@ -71,6 +71,11 @@ def redact(text: str, *known: str) -> str:
     return _masked(text, known, every_query=False)
 
 
+def tells(text: str, *known: str) -> bool:
+    """Does ``text`` tell a secret that `redact` knows? What only looks like one does not count."""
+    return _without_known(text, known) != text
+
+
 def foreign_line(text: str, max_chars: int, *known: str) -> str:
     """Foreign text as one printable line of at most ``max_chars``, cut and redacted.
 
@@ -95,15 +100,19 @@ def before_the_cut(text: str) -> str:
 
 
 def _masked(text: str, known: tuple[str, ...], *, every_query: bool) -> str:
-    secrets = sorted({*filter(None, known), *_KEYS.copy()}, key=len, reverse=True)
-    for secret in secrets:
-        text = text.replace(secret, MASK)
-    text = _without_spellings(text, secrets)
+    text = _without_known(text, known)
     if "?" in text:
         text = _RUN.sub(lambda run: _without_query(run[0], every=every_query), text)
     for pattern in _PATTERNS:
         text = pattern.sub(MASK, text)
     return text
+
+
+def _without_known(text: str, known: tuple[str, ...]) -> str:
+    secrets = sorted({*filter(None, known), *_KEYS.copy()}, key=len, reverse=True)
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return _without_spellings(text, secrets)
 
 
 def _without_query(run: str, *, every: bool) -> str:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import Job
 from uploader.core.reasons import Code
+from uploader.core.redact import MASK, redact
 from uploader.core.remote_model import RemoteModel
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
@@ -113,7 +114,9 @@ class Validation:
 
     def _names_a_stored_file(self, error: RemoteError) -> bool:
         files = self._context.jobs.sealed_files(self._job)
-        if error.status != 400 or not any(file.path in error.message for file in files):  # noqa: PLR2004
+        # Some names look like a key, as hf_quant_config.json does: the message has them masked.
+        names = {name for file in files for name in (file.path, redact(file.path))} - {MASK}
+        if error.status != 400 or not any(name in error.message for name in names):  # noqa: PLR2004
             return False
         polling_s, missed_s = self._job.polling_s, self._context.missed_s
         # A retry by the user restarts the count of polling time.

@@ -15,7 +15,7 @@ from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.job import ACCOUNT_ID
 from uploader.core.keeping import few_lines
 from uploader.core.reasons import Code
-from uploader.core.redact import ApiKey, redact
+from uploader.core.redact import ApiKey, tells
 from uploader.core.remote_model import VALIDATE_S, ListedModel, ModelList, RemoteModel
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.verdict import Call, Verdict
@@ -287,8 +287,8 @@ def _names(value: object, answer: requests.Response) -> tuple[str, ...] | None:
     """As they came, for they are compared with ours; None if one repeats a secret."""
     whole = map(str, value) if isinstance(value, list) else ()
     names = tuple(x if len(x) <= _MAX_NAME_CHARS else _LONGER_NAME for x in whole)
-    text = "\n".join(names)
-    return names or None if redact(text, *secrets_of(answer.request)) == text else None
+    echoed = tells("\n".join(names), *secrets_of(answer.request))
+    return None if echoed else names or None
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -61,6 +61,15 @@ def test_no_name_of_a_file_is_kept_that_spells_the_key(
     assert found.huggingface_files is None
 
 
+@pytest.mark.parametrize("name", ["hf_quant_config.json", "fw_tokenizer_data", "a?signature=1"])
+def test_a_name_that_only_looks_like_a_key_is_one_of_the_files(
+    serve: Serve, echoed: Connect, name: str
+) -> None:
+    names = ["config.json", name]
+    found = echoed(serve(ok({"baseModelDetails": {"huggingfaceFiles": names}}))).get("a", "m")
+    assert found.huggingface_files == ("config.json", name)
+
+
 @pytest.mark.parametrize("spelled", [ECHO, ECHO.encode().hex()], ids=["as it is", "hex"])
 def test_no_cut_of_a_files_name_lets_the_beginning_of_the_key_through(
     serve: Serve, echoed: Connect, spelled: str

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
 
 from tests.postgresql import Cluster
 from uploader.core.errors import UsageError
+from uploader.core.job import NewJob
 from uploader.store.database import migrate
 from uploader.store.database.dialect import open_engine
+from uploader.store.jobs import Jobs
 
 OPERATOR = """
 CREATE FUNCTION public.eqv(a varchar, b varchar) RETURNS boolean LANGUAGE plpgsql AS $f$
@@ -47,32 +49,70 @@ def opened(url: str) -> None:
         engine.dispose()
 
 
+def as_bob(url: str, *statements: str) -> None:
+    with psycopg.connect(url.replace("owns:", "bob:"), autocommit=True) as bob:
+        for statement in statements:
+            bob.execute(statement.encode())
+
+
 @pytest.mark.parametrize(
     "given",
     [
         "GRANT CREATE ON SCHEMA public TO PUBLIC",
-        "GRANT CREATE ON SCHEMA public TO bob",
-        "CREATE SCHEMA owns AUTHORIZATION owns; GRANT CREATE ON SCHEMA owns TO bob",
-        "GRANT group_of_both TO bob; GRANT CREATE ON SCHEMA public TO group_of_both",
+        "CREATE SCHEMA owns AUTHORIZATION owns; GRANT CREATE ON SCHEMA owns TO PUBLIC",
+        "CREATE SCHEMA owns AUTHORIZATION owns; GRANT CREATE ON SCHEMA public TO PUBLIC",
     ],
-    ids=["as before 15", "a role", "a schema of ours", "a group"],
+    ids=["as before 15", "a schema of ours", "another that is searched"],
 )
-def test_a_schema_in_which_another_role_may_create_is_refused(
-    postgresql: Cluster, given: str
-) -> None:
+def test_a_schema_in_which_everybody_may_create_is_refused(postgresql: Cluster, given: str) -> None:
     with shared(postgresql, given) as url:
         with pytest.raises(UsageError, match="may create functions in the schema") as refused:
             opened(url)
         assert "REVOKE CREATE ON SCHEMA" in refused.value.hint
+        postgresql.run(f"{refused.value.hint.split('`')[1]}", url.rpartition("/")[2])
+        opened(url)
 
 
 def test_what_such_a_role_has_created_does_not_run(postgresql: Cluster) -> None:
     with shared(postgresql, "GRANT CREATE ON SCHEMA public TO PUBLIC") as url:
-        bobs = url.replace("owns:", "bob:")
-        with psycopg.connect(bobs, autocommit=True) as bob:
-            bob.execute(OPERATOR)
-        with pytest.raises(UsageError, match="may create functions"):
+        as_bob(url, OPERATOR)
+        with pytest.raises(UsageError, match="may create functions in the schema"):
             opened(url)
+
+
+def test_the_name_of_a_table_makes_nobody_its_owner(postgresql: Cluster) -> None:
+    given = "CREATE SCHEMA owns AUTHORIZATION owns; GRANT CREATE ON SCHEMA public TO PUBLIC"
+    with shared(postgresql, given) as url:
+        as_bob(url, "CREATE TABLE public.jobs ()", "CREATE TABLE public.alembic_version ()")
+        with pytest.raises(UsageError, match="may create functions in the schema public"):
+            opened(url)
+
+
+IN_OURS = OPERATOR.replace("public.", "owns.")
+
+
+def test_a_schema_of_our_name_that_is_not_ours_is_refused(postgresql: Cluster) -> None:
+    with shared(postgresql) as url:
+        opened(url)
+        postgresql.run(f"GRANT ALL ON DATABASE {url.rpartition('/')[2]} TO bob")
+        as_bob(url, "CREATE SCHEMA owns", "GRANT USAGE ON SCHEMA owns TO PUBLIC", IN_OURS)
+        with pytest.raises(UsageError, match="bob may create functions in the schema owns"):
+            opened(url)
+        opened(f"{url}?options=-csearch_path%3Dpublic")
+
+
+def test_nor_is_it_searched_by_a_process_that_began_before(
+    postgresql: Cluster, new: Callable[..., NewJob]
+) -> None:
+    with shared(postgresql) as url:
+        opened(url)
+        postgresql.run(f"GRANT ALL ON DATABASE {url.rpartition('/')[2]} TO bob")
+        engine = open_engine(url)
+        migrate.require_head(engine)
+        as_bob(url, "CREATE SCHEMA owns", "GRANT USAGE ON SCHEMA owns TO PUBLIC", IN_OURS)
+        for _ in range(2):  # a connection of before, and one of now
+            assert Jobs(engine).same_as(new()) is None
+            engine.dispose()
 
 
 @pytest.mark.parametrize(
@@ -81,15 +121,41 @@ def test_what_such_a_role_has_created_does_not_run(postgresql: Cluster) -> None:
         "SELECT 1",
         "GRANT CREATE ON SCHEMA public TO owns",
         "GRANT bob TO owns; GRANT CREATE ON SCHEMA public TO bob",
-        "GRANT owns TO bob; GRANT CREATE ON SCHEMA public TO bob",
         "ALTER SCHEMA public OWNER TO bob; GRANT ALL ON SCHEMA public TO owns",
         "CREATE SCHEMA other; GRANT CREATE ON SCHEMA other TO PUBLIC",
-        "GRANT CREATE ON SCHEMA public TO group_of_both",
+        "GRANT group_of_both TO bob, owns; ALTER SCHEMA public OWNER TO group_of_both",
+        "CREATE SCHEMA owns AUTHORIZATION group_of_both; GRANT group_of_both TO bob, owns;"
+        " GRANT ALL ON SCHEMA owns TO owns",
+        "CREATE SCHEMA owns AUTHORIZATION uploader; GRANT ALL ON SCHEMA owns TO owns",
     ],
-    ids=["since 15", "ours", "we are it", "it is us", "the schema's owner", "not searched", "none"],
+    ids=[
+        *("since 15", "ours", "we are it", "the schema's owner", "not searched", "a group"),
+        *("a group's schema of our name", "a superuser's"),
+    ],
 )
-def test_roles_that_are_trusted_anyway_may_create(postgresql: Cluster, given: str) -> None:
+def test_roles_that_were_named_and_owners_may_create(postgresql: Cluster, given: str) -> None:
     with shared(postgresql, given) as url:
+        opened(url)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "GRANT owns TO bob",
+        "GRANT group_of_both TO bob, owns; ALTER DATABASE {} OWNER TO group_of_both",
+    ],
+    ids=["it is us", "of the database's owners"],
+)
+def test_nor_does_it_matter_who_has_our_rights_anyway(postgresql: Cluster, given: str) -> None:
+    """All roles that may log in: as with `owns` alone, but for those of other tests."""
+    with shared(postgresql, "GRANT CREATE ON SCHEMA public TO PUBLIC") as url:
+        name = url.rpartition("/")[2]
+        postgresql.run(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+        postgresql.run(f"GRANT CONNECT ON DATABASE {name} TO bob, owns")
+        with pytest.raises(UsageError, match="bob may create"):
+            opened(url)
+        for statement in given.format(name).split(";"):
+            postgresql.run(statement)
         opened(url)
 
 

@@ -33,7 +33,7 @@ from uploader.forks import OurDescriptor
 from uploader.store.database import answers
 from uploader.store.database.causes import REFUSED, Cause
 from uploader.store.database.moments import read_every_time
-from uploader.store.database.neighbours import refuse_creators
+from uploader.store.database.neighbours import Searched
 from uploader.store.database.writers import end_slow_writer
 
 DRIVER = "postgresql+psycopg"
@@ -207,13 +207,15 @@ def _prepare(engine: Engine, lock_timeout_s: float) -> None:
         " WHERE current_setting('synchronous_commit') IN ('off', 'local')"
     )
 
+    searched = Searched()
+
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: ConnectionPoolEntry) -> None:
         record.info["ours"] = OurDescriptor(connection.pgconn.socket)  # as long as it is open
         if connection.info.parameter_status("server_encoding") != "UTF8":
             hint = "create it with ENCODING 'UTF8'"
             raise UsageError("the PostgreSQL database does not keep text as UTF-8", hint=hint)
-        refuse_creators(connection)
+        searched.only(connection)
         connection.execute(settings)
         connection.commit()
         read_every_time(connection)
