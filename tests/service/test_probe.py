@@ -298,7 +298,7 @@ def test_it_ends_in_time_and_deletes_the_model(
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 130)]
 )
 def test_a_signal_in_the_middle_of_a_request_is_followed_by_the_deletion(
     number: int, code: int, box: Sandbox

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,6 +91,8 @@ def _probe(settings: Settings, *, yes: bool, keep: bool, as_json: bool) -> Exit:
     """The report has no name, no address and no secret in it, so that it can be shown to others."""
     from uploader.service.doctor.probe import Probe  # loads the network
 
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # a closed terminal leaves no model
+        signal.signal(signal.SIGHUP, signal.getsignal(signal.SIGTERM))
     lines: list[ProbeLineJson] = []
     columns = width()
     with Probe(settings, keep=keep, tell=print_note) as probe:

@@ -25,7 +25,7 @@ _received: list[int] = []
 
 
 def obey_signals() -> None:
-    """Leave through every `finally` at SIGTERM, SIGINT and SIGHUP: a hidden cursor comes back.
+    """Leave through every `finally` at SIGTERM and SIGINT, so that a hidden cursor comes back.
 
     If the job table does not answer, or the disk of the configuration or of the API key, the
     process ends without them, ten seconds after a signal or at a second one.
@@ -36,17 +36,16 @@ def obey_signals() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, _leave)
     end_at(signal.SIGINT, signal.SIGTERM, end=_end)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
-            signal.signal(number, _leave)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as `nohup` has it
+        signal.signal(signal.SIGINT, _leave)
 
 
 def signalled() -> KeyboardInterrupt | SystemExit | None:
     """What the last signal raised, if one came: whatever fails after it comes of it."""
     if not _received:
         return None
-    interrupted = _received[-1] == signal.SIGINT
-    return KeyboardInterrupt() if interrupted else SystemExit(Exit.TERMINATED)
+    terminated = _received[-1] == signal.SIGTERM
+    return SystemExit(Exit.TERMINATED) if terminated else KeyboardInterrupt()
 
 
 def _leave(number: int, _frame: FrameType | None) -> NoReturn:
@@ -61,9 +60,9 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
         signal.alarm(PATIENCE_S)
     else:
         _leave_if_stuck(number)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    sys.exit(Exit.TERMINATED)
+    if number == signal.SIGTERM:
+        sys.exit(Exit.TERMINATED)
+    raise KeyboardInterrupt
 
 
 def _leave_if_stuck(number: int) -> None:
