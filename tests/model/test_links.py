@@ -125,11 +125,15 @@ def test_a_link_inside_the_folder_is_followed(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "place", [".env", ".git/config", "sub/a.txt", "optimizer.pt", "kaggle.json", "sub/.netrc"]
+    "place",
+    [
+        *(".env", ".git/config", ".git/annex", ".cache/huggingface/token", "sub/.netrc"),
+        *("optimizer.pt", "kaggle.json", "sub/.git/annex/objects/x", "sub/id_rsa"),
+    ],
 )
 def test_a_link_to_what_is_not_sent_by_itself_is_refused(model: Path, place: str) -> None:
     """A clone may have its user's token in it, and a link in a repository leads there."""
-    (model / place).parent.mkdir(exist_ok=True)
+    (model / place).parent.mkdir(parents=True, exist_ok=True)
     (model / place).write_text("hf_token")
     link = model / "merges.txt"
     link.symlink_to(place)
@@ -137,14 +141,18 @@ def test_a_link_to_what_is_not_sent_by_itself_is_refused(model: Path, place: str
     seen = scan(model)
     found = [finding for finding in seen.findings if finding.check == "outside_link"]
     assert [(finding.severity, finding.file) for finding in found] == [("error", "merges.txt")]
-    assert f"a link to {place}, which is not sent by itself" in found[0].message
+    assert f"a link to {place}, which is left out itself" in found[0].message
 
 
-def test_weights_in_a_folder_of_the_folder_are_reported_and_not_refused(model: Path) -> None:
-    (model / "shards").mkdir()
-    (model / "shards" / "w").write_bytes(WEIGHTS)
-    (model / "model.safetensors").symlink_to("shards/w")
-    assert findings(model) == {"outside_link": "warning"}
+@pytest.mark.parametrize("place", ["original/a.json", ".git/annex/objects/Xz/9k/MD5E-s1--7/M.json"])
+def test_a_link_into_a_folder_of_the_model_or_of_its_annex_is_followed(
+    model: Path, place: str
+) -> None:
+    (model / place).parent.mkdir(parents=True)
+    (model / place).write_text("{}")
+    (model / "generation_config.json").symlink_to(place)
+    assert findings(model) == {}
+    assert not any(is_linked(file.fingerprint) for file in scan(model).manifest.files)
 
 
 def test_the_cache_of_the_hub_is_made_of_links(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ SEEN_BY_SCAN: Mapping[str, tuple[str, str]] = {
     ),
     _OUTSIDE: (
         "refuses or warns",
-        "A link that ends outside the folder, or at what is left out; for weights it only warns.",
+        "A link that ends outside the folder, or at what is hidden; for weights it only warns.",
     ),
     SECRET_FILE: (
         "refuses",
@@ -267,7 +267,7 @@ def _outside(root: Path, name: str, target: Path, *, weights: bool) -> Finding:
     """Folders of links to shards are common, and weights show by their header what they are."""
     message = f"{name} is a link out of the folder, to {target}"
     if target.is_relative_to(root):
-        message = f"{name} is a link to {target.relative_to(root)}, which is not sent by itself"
+        message = f"{name} is a link to {target.relative_to(root)}, which is left out itself"
     hint = "copy the file into the folder, or leave it out with `exclude`"
     severity = warning if weights else error
     return severity(_OUTSIDE, name, message, hint)

@@ -1,10 +1,11 @@
 """What may be sent of a folder: which links are followed, and which files are never sent.
 
 A model folder is often somebody else's work, and a link in it can name any file of this user. A
-link may end at a file of the folder that is sent by its own name as well, or in the `blobs` of the
-Hugging Face cache that the folder is part of. One that ends elsewhere, also at `.git/config` or
-`.env` in the folder, is followed only if the user allows it, or if it leads to weights, as their
-header shows. Files with this product's secrets are never sent, whatever they are called.
+link may end in the folder, unless what is there is hidden or would be left out by its name, as
+`.git/config` and `.env` are: the tools of the user put their secrets there. Or it may end in the
+`blobs` of the Hugging Face cache that the folder is part of. One that ends elsewhere is followed
+only if the user allows it, or if it leads to weights, as their header shows. Files with this
+product's secrets are never sent, whatever they are called.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from uploader.model.names import leftover, looks_secret
 OURS = "belongs to uploader: a key, its configuration or its state"
 #: A larger file is not searched for a key.
 _SMALL_BYTES = 64 * 1024
+#: Where git-annex keeps the files of a repository, each under a name of its content.
+_ANNEX = (".git", "annex", "objects")
 
 
 def leads_outside(root: Path, name: str) -> Path | None:
-    """Where the link ``name`` ends, if that is neither a file of ``root`` nor of its cache's blobs.
+    """Where the link ``name`` ends, if that is neither in ``root`` nor in its cache's blobs.
 
     ``root`` is a real path. None for what is not a link, and for a link that ends inside. Raises
     OSError if it leads nowhere.
@@ -41,9 +44,17 @@ def leads_outside(root: Path, name: str) -> Path | None:
 
 def home_of(root: Path, target: Path) -> Path | None:
     """The folder that lets the real path ``target`` leave: ``root`` or its cache's blobs."""
-    if target.parent == root and not (leftover(target.name) or looks_secret(target.name)):
+    if target.is_relative_to(root) and not _is_left_out(target.relative_to(root)):
         return root
     return next((blobs for blobs in _blobs(root) if target.parent == blobs), None)
+
+
+def _is_left_out(path: Path) -> bool:
+    """Is the file at ``path`` in a model folder hidden, or nothing to be sent by its name?"""
+    hidden = any(part.startswith(".") for part in path.parts)
+    if hidden and path.parts[:3] == _ANNEX:
+        return False
+    return hidden or bool(leftover(path.name)) or looks_secret(path.name)
 
 
 def open_below(folder: Path, target: Path) -> int:

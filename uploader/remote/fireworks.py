@@ -44,6 +44,10 @@ _MAX_TOKEN_CHARS = 2000
 #: No file of ours has a longer name, so a longer one is only counted: to redact a whole answer of
 #: them would take seconds.
 _MAX_NAME_CHARS = 1000
+#: Of more than any model has, the first ones tell that it is another one.
+_MOST_NAMES = 10_000
+#: So many are searched for secrets at once, in memory that does not grow with the answer.
+_PORTION = 100
 _LONGER_NAME = f"(a name of more than {_MAX_NAME_CHARS} characters)"
 
 
@@ -285,10 +289,11 @@ def _read_model(answer: requests.Response) -> RemoteModel:
 
 def _names(value: object, answer: requests.Response) -> tuple[str, ...] | None:
     """As they came, for they are compared with ours; None if one repeats a secret."""
-    whole = map(str, value) if isinstance(value, list) else ()
+    whole = map(str, value[: _MOST_NAMES + 1]) if isinstance(value, list) else ()
     names = tuple(x if len(x) <= _MAX_NAME_CHARS else _LONGER_NAME for x in whole)
-    echoed = tells("\n".join(names), *secrets_of(answer.request))
-    return None if echoed else names or None
+    secrets = secrets_of(answer.request)
+    portions = ("\n".join(names[at : at + _PORTION]) for at in range(0, len(names), _PORTION))
+    return None if any(tells(portion, *secrets) for portion in portions) else names or None
 
 
 def _object(value: object) -> Mapping[str, Any]:

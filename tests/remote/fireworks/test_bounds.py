@@ -135,3 +135,10 @@ def test_an_answer_of_countless_values_is_never_made_into_objects(
         connect(serve(Reply(200, {}, body))).get("a", "m")
     assert caught.value.code is Code.MALFORMED
     assert "more values" in caught.value.message
+
+
+def test_of_more_names_than_any_model_has_the_first_are_kept(
+    serve: Serve, connect: Connect
+) -> None:
+    api = connect(serve(ok({"baseModelDetails": {"huggingfaceFiles": ["n"] * 20_000}})))
+    assert len(api.get("a", "m").huggingface_files or ()) == 10_001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from base64 import b64encode
 
 import pytest
@@ -87,3 +88,16 @@ def test_an_account_that_is_the_key_is_not_believed(
         echoed(serve(ok(x_fireworks_account_id=name))).account()
     assert caught.value.code is Code.NO_ACCOUNT
     assert ECHO not in str(caught.value)
+
+
+def test_names_that_nearly_spell_the_key_fill_no_memory(serve: Serve, echoed: Connect) -> None:
+    """Each stretch between two blanks is looked at by itself."""
+    names = [("f " * 490) + ECHO[-6:]] * 900
+    api = echoed(serve(ok({"baseModelDetails": {"huggingfaceFiles": names}})))
+    tracemalloc.start()
+    try:
+        assert len(api.get("a", "m").huggingface_files or ()) == len(names)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 12 * len(names) * 1000
