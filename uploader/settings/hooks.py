@@ -50,8 +50,8 @@ def _web(text: str | None) -> str | None:
     parts = parts_of(text)
     if parts is None or parts.scheme not in ("https", "http") or not parts.hostname:
         raise ValueError("write a whole URL: https://example.org/…")
-    if "@" in parts.netloc or parts.fragment:
-        raise ValueError("no user or password goes with a URL, and nothing behind a #")
+    if "@" in parts.netloc:
+        raise ValueError("no user or password goes with a URL: it would not be sent")
     return text
 
 

@@ -28,7 +28,6 @@ from uploader.settings.hooks import deaf
         {"name": "h", "on": ["ready"], "webhook": "ftp://x.example"},
         {"name": "h", "on": ["ready"], "webhook": "https://x.example:9999999"},
         {"name": "h", "on": ["ready"], "webhook": "https://me:pw@x.example"},
-        {"name": "h", "on": ["ready"], "ping": "https://x.example/uuid#part"},
         {"name": "h", "on": ["ready"], "command": ["a"], "unknown": 1},
         {"name": "h", "on": ["ready"], "webhook": "https://x.example", "secret_file": "/none"},
         {"name": "h", "on": ["ready"], "command": ["a"], "timeout": "2h"},

@@ -67,7 +67,7 @@ def as_bob(url: str, *statements: str) -> None:
 )
 def test_a_schema_in_which_everybody_may_create_is_refused(postgresql: Cluster, given: str) -> None:
     with shared(postgresql, given) as url:
-        with pytest.raises(UsageError, match="may create functions in the schema") as refused:
+        with pytest.raises(UsageError, match="functions in the schema") as refused:
             opened(url)
         assert "REVOKE CREATE ON SCHEMA" in refused.value.hint
         postgresql.run(f"{refused.value.hint.split('`')[1]}", url.rpartition("/")[2])
@@ -77,15 +77,49 @@ def test_a_schema_in_which_everybody_may_create_is_refused(postgresql: Cluster, 
 def test_what_such_a_role_has_created_does_not_run(postgresql: Cluster) -> None:
     with shared(postgresql, "GRANT CREATE ON SCHEMA public TO PUBLIC") as url:
         as_bob(url, OPERATOR)
-        with pytest.raises(UsageError, match="may create functions in the schema"):
+        with pytest.raises(UsageError, match="functions in the schema"):
             opened(url)
+
+
+def test_nor_does_it_once_it_may_create_no_more(postgresql: Cluster) -> None:
+    with shared(postgresql, "GRANT CREATE ON SCHEMA public TO PUBLIC") as url:
+        name = url.rpartition("/")[2]
+        as_bob(url, OPERATOR)
+        postgresql.run("REVOKE CREATE ON SCHEMA public FROM PUBLIC", name)
+        with pytest.raises(UsageError, match=r"bob .*has left, functions in the schema public"):
+            opened(url)
+        postgresql.run("DROP OPERATOR public.= (varchar, varchar)", name)
+        with pytest.raises(UsageError, match=r"bob .*has left, functions in the schema public"):
+            opened(url)
+        postgresql.run("DROP FUNCTION public.eqv", name)
+        opened(url)
+
+
+def test_nor_an_operator_whose_function_is_elsewhere(postgresql: Cluster) -> None:
+    given = "GRANT CREATE ON SCHEMA public TO PUBLIC; CREATE SCHEMA bobs AUTHORIZATION bob"
+    with shared(postgresql, given) as url:
+        as_bob(url, OPERATOR.replace("public.eqv", "bobs.eqv"))
+        postgresql.run("REVOKE CREATE ON SCHEMA public FROM PUBLIC", url.rpartition("/")[2])
+        with pytest.raises(UsageError, match=r"bob .*has left, functions in the schema public"):
+            opened(url)
+
+
+@pytest.mark.parametrize("how", ["superuser", "member"])
+def test_that_we_may_become_it_makes_no_role_a_trusted_one(postgresql: Cluster, how: str) -> None:
+    with shared(postgresql, "GRANT CREATE ON SCHEMA public TO PUBLIC") as url:
+        name = url.rpartition("/")[2]
+        postgresql.run(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+        postgresql.run(f"GRANT CONNECT ON DATABASE {name} TO bob, owns")
+        postgresql.run("GRANT bob TO owns")
+        with pytest.raises(UsageError, match="bob may create"):
+            opened(postgresql.url(name) if how == "superuser" else url)
 
 
 def test_the_name_of_a_table_makes_nobody_its_owner(postgresql: Cluster) -> None:
     given = "CREATE SCHEMA owns AUTHORIZATION owns; GRANT CREATE ON SCHEMA public TO PUBLIC"
     with shared(postgresql, given) as url:
         as_bob(url, "CREATE TABLE public.jobs ()", "CREATE TABLE public.alembic_version ()")
-        with pytest.raises(UsageError, match="may create functions in the schema public"):
+        with pytest.raises(UsageError, match="functions in the schema public"):
             opened(url)
 
 
@@ -97,7 +131,7 @@ def test_a_schema_of_our_name_that_is_not_ours_is_refused(postgresql: Cluster) -
         opened(url)
         postgresql.run(f"GRANT ALL ON DATABASE {url.rpartition('/')[2]} TO bob")
         as_bob(url, "CREATE SCHEMA owns", "GRANT USAGE ON SCHEMA owns TO PUBLIC", IN_OURS)
-        with pytest.raises(UsageError, match="bob may create functions in the schema owns"):
+        with pytest.raises(UsageError, match=r"bob may create.* in the schema owns"):
             opened(url)
         opened(f"{url}?options=-csearch_path%3Dpublic")
 

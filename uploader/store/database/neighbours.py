@@ -25,39 +25,64 @@ SELECT pg_catalog.current_setting('search_path'), pg_catalog.array_to_string(ARR
 _SEARCH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 
 
-def _trusted(role: str) -> str:
-    """That a role may become a superuser, us, or the database's owner; or that we may become it."""
-    return f"""(
-      pg_catalog.pg_has_role(CURRENT_USER, {role}, 'MEMBER')
-      OR pg_catalog.pg_has_role({role}, CURRENT_USER, 'MEMBER')
-      OR pg_catalog.pg_has_role({role}, d.datdba, 'MEMBER')
-      OR EXISTS (SELECT FROM pg_catalog.pg_roles s
-                 WHERE s.rolsuper AND pg_catalog.pg_has_role({role}, s.oid, 'MEMBER')))"""
-
-
+#: That a role has the rights of ours anyway: it may become us, the owner of the database or a
+#: superuser. That we may become it is nothing of the kind.
+_TRUSTED = """(
+  pg_catalog.pg_has_role(r.oid, CURRENT_USER, 'MEMBER')
+  OR pg_catalog.pg_has_role(r.oid, d.datdba, 'MEMBER')
+  OR EXISTS (SELECT FROM pg_catalog.pg_roles s
+             WHERE s.rolsuper AND pg_catalog.pg_has_role(r.oid, s.oid, 'MEMBER')))
+"""
 _FROM = """
 FROM pg_catalog.pg_database d, pg_catalog.pg_namespace n, pg_catalog.pg_roles r
 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
   AND n.nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(false))
 """
-#: A schema of our role's name that is another role's.
+#: A schema of our role's name that is another's, and no group's that we are in. (Superusers are in
+#: each.)
 _FOREIGN = f"""
-SELECT r.rolname, n.nspname, CURRENT_USER {_FROM}
-  AND r.oid OPERATOR(pg_catalog.=) n.nspowner
+  %s AND r.oid OPERATOR(pg_catalog.=) n.nspowner
   AND n.nspname OPERATOR(pg_catalog.=) CURRENT_USER
-  AND NOT {_trusted("r.oid")}
-LIMIT 1
+  AND NOT {_TRUSTED}
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_roles own
+    WHERE own.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND NOT own.rolsuper
+      AND NOT r.rolcanlogin AND pg_catalog.pg_has_role(own.oid, r.oid, 'MEMBER'))
 """
 #: Another role that may connect, and create as everybody may.
 _CREATOR = f"""
-SELECT r.rolname, n.nspname, CURRENT_USER {_FROM}
-  AND pg_catalog.has_schema_privilege('public', n.oid, 'CREATE')
+  pg_catalog.has_schema_privilege('public', n.oid, 'CREATE')
   AND r.rolcanlogin
   AND pg_catalog.has_database_privilege(r.oid, d.oid, 'CONNECT')
   AND NOT pg_catalog.pg_has_role(r.oid, n.nspowner, 'MEMBER')
-  AND NOT {_trusted("r.oid")}
-LIMIT 1
+  AND NOT {_TRUSTED}
 """
+#: One that has left something there, from before it was forbidden to.
+_LEFT = f"""
+  NOT pg_catalog.pg_has_role(r.oid, n.nspowner, 'MEMBER')
+  AND NOT {_TRUSTED}
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_roles g
+    WHERE pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')
+      AND pg_catalog.has_schema_privilege(g.oid, n.oid, 'CREATE'))
+  AND (
+    EXISTS (SELECT FROM pg_catalog.pg_proc p
+            WHERE p.pronamespace OPERATOR(pg_catalog.=) n.oid
+              AND p.proowner OPERATOR(pg_catalog.=) r.oid)
+    OR EXISTS (SELECT FROM pg_catalog.pg_operator o
+               WHERE o.oprnamespace OPERATOR(pg_catalog.=) n.oid
+                 AND o.oprowner OPERATOR(pg_catalog.=) r.oid))
+"""  # noqa: S608 - of our own words
+_HINTS = (
+    "give that schema to {own}, or rename it",
+    "as its owner, `REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC`",
+    "drop them, with their operators",
+)
+#: The first that is found, with the place of its hint: one question, as a server may be far away.
+_REFUSED = " UNION ALL ".join(
+    f"(SELECT {number}, r.rolname, n.nspname, CURRENT_USER {_FROM} AND {which} LIMIT 1)"
+    for number, which in enumerate((_FOREIGN, _CREATOR, _LEFT))
+)
 
 
 class Searched:
@@ -69,28 +94,24 @@ class Searched:
     def only(self, connection: Any) -> None:
         """Let this connection, psycopg's, search no other schema.
 
-        The first one is looked at. Raises UsageError if another role may create what it would run.
+        The first one is looked at. Raises UsageError if another role may create what it would run,
+        or has.
         """
-        if self._path is None:
-            asked, path = connection.execute(_SEARCHED).fetchone()
-            connection.execute(_SEARCH, (path,))
-            if "$user" in asked:
-                _refuse(connection, _FOREIGN, "give that schema to {own}, or rename it")
-            _refuse(
-                connection, _CREATOR, "as its owner, `REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC`"
-            )
-            self._path = path
-        else:
+        if self._path is not None:
             connection.execute(_SEARCH, (self._path,))
+            return
+        asked, path = connection.execute(_SEARCHED).fetchone()
+        connection.execute(_SEARCH, (path,))
+        if found := connection.execute(_REFUSED, ("$user" in asked,)).fetchone():
+            raise _refusal(*found)
+        self._path = path
 
 
-def _refuse(connection: Any, query: str, hint: str) -> None:
-    found = connection.execute(query).fetchone()
-    if found is None:
-        return
-    role, schema, own = map(shown, found)
-    raise UsageError(
-        f"the PostgreSQL role {role} may create functions in the schema {schema}, which would run"
-        f" with all rights of {own}",
-        hint=f"{hint.format(own=own, schema=schema)}; see what it has created there",
+def _refusal(number: int, *names: str) -> UsageError:
+    role, schema, own = map(shown, names)
+    return UsageError(
+        f"the PostgreSQL role {role} may create, or has left, functions in the schema {schema},"
+        f" which would run with all rights of {own}",
+        hint=f"{_HINTS[number].format(own=own, schema=schema)};"
+        f" `\\df+ {schema}.*` in psql shows them",
     )
