@@ -256,8 +256,7 @@ class Jobs:
 
     def sealed_files(self, job: Job) -> list[FileState]:
         """As `files`, of the run that ``job`` is in; raises StoreError for one without its seal."""
-        found = self.files(job.id)
-        check_files(self._journal.seal.run_of(job), found)
+        check_files(self._journal.seal.run_of(job), found := self.files(job.id))
         return found
 
     def files_to_show(self, job_id: int) -> list[FileState]:

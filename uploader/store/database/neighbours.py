@@ -23,8 +23,6 @@ SELECT pg_catalog.current_setting('search_path'), pg_catalog.array_to_string(ARR
 ), ', ')
 """
 _SEARCH = "SELECT pg_catalog.set_config('search_path', %s, false)"
-
-
 #: That a role has the rights of ours anyway: it may become us, the owner of the database or a
 #: superuser. That we may become it is nothing of the kind.
 _TRUSTED = """(
