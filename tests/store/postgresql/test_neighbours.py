@@ -95,6 +95,22 @@ def test_nor_does_it_once_it_may_create_no_more(postgresql: Cluster) -> None:
         opened(url)
 
 
+def test_nor_once_it_may_connect_no_more(postgresql: Cluster) -> None:
+    with shared(postgresql, "GRANT CREATE ON SCHEMA public TO PUBLIC") as url:
+        name = url.rpartition("/")[2]
+        as_bob(url, OPERATOR)
+        postgresql.run(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+        with pytest.raises(UsageError, match=r"bob .*has left, functions in the schema public"):
+            opened(url)
+
+
+def test_what_was_left_by_who_was_named_is_used(postgresql: Cluster) -> None:
+    given = "GRANT group_of_both TO bob; GRANT CREATE ON SCHEMA public TO group_of_both"
+    with shared(postgresql, given) as url:
+        as_bob(url, "CREATE FUNCTION public.one() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        opened(url)
+
+
 def test_nor_an_operator_whose_function_is_elsewhere(postgresql: Cluster) -> None:
     given = "GRANT CREATE ON SCHEMA public TO PUBLIC; CREATE SCHEMA bobs AUTHORIZATION bob"
     with shared(postgresql, given) as url:

@@ -55,14 +55,16 @@ _CREATOR = f"""
   AND NOT pg_catalog.pg_has_role(r.oid, n.nspowner, 'MEMBER')
   AND NOT {_TRUSTED}
 """
-#: One that has left something there, from before it was forbidden to.
+#: One that was not named as one who may, and has left something there: that runs whether or not it
+#: may connect by now.
 _LEFT = f"""
   NOT pg_catalog.pg_has_role(r.oid, n.nspowner, 'MEMBER')
   AND NOT {_TRUSTED}
   AND NOT EXISTS (
-    SELECT FROM pg_catalog.pg_roles g
-    WHERE pg_catalog.pg_has_role(r.oid, g.oid, 'MEMBER')
-      AND pg_catalog.has_schema_privilege(g.oid, n.oid, 'CREATE'))
+    SELECT FROM pg_catalog.aclexplode(n.nspacl) named
+    WHERE named.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
+      AND named.grantee OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
+      AND pg_catalog.pg_has_role(r.oid, named.grantee, 'MEMBER'))
   AND (
     EXISTS (SELECT FROM pg_catalog.pg_proc p
             WHERE p.pronamespace OPERATOR(pg_catalog.=) n.oid
