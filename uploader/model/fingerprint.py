@@ -18,9 +18,9 @@ those of older versions. For these it does not count.
 There is no device number in it. Network disks, btrfs and volumes get another one when they are
 mounted again, and a job goes on after a restart. On another file system anybody may make a file of
 any inode number, size and time, and on an image of their own of any owner and change time. So an
-agreed link out of the folder has to end at the same place as well, a path without links: nobody can
-put a file there that is not theirs to move. Its owner counts, too, and its change time or the
-header by which weights were agreed to.
+agreed link out of the folder also has to end at the same place, a path without links. Nobody can
+put a file of somebody else there, except by a hard link (SECURITY.md). Its owner counts, too, and
+its change time or the header by which weights were agreed to.
 
 Whoever writes by a shared mapping moves the time of a file only when a page becomes dirty, and not
 at each store. So for a file that somebody has open for writing, the time says nothing. Nor does it

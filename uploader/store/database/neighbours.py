@@ -23,8 +23,8 @@ SELECT pg_catalog.current_setting('search_path'), pg_catalog.array_to_string(ARR
 ), ', ')
 """
 _SEARCH = "SELECT pg_catalog.set_config('search_path', %s, false)"
-#: That a role has the rights of ours anyway: it may become us, the owner of the database or a
-#: superuser. That we may become it is nothing of the kind.
+#: Whether the role `r` has our rights anyway: it may become us, the owner of the database, or a
+#: superuser. That we may become it does not count.
 _TRUSTED = """(
   pg_catalog.pg_has_role(r.oid, CURRENT_USER, 'MEMBER')
   OR pg_catalog.pg_has_role(r.oid, d.datdba, 'MEMBER')
@@ -36,8 +36,8 @@ FROM pg_catalog.pg_database d, pg_catalog.pg_namespace n, pg_catalog.pg_roles r
 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
   AND n.nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(false))
 """
-#: A schema of our role's name that is another's, and no group's that we are in. (Superusers are in
-#: each.)
+#: The owner of a schema that has our role's name, unless it is a group that we belong to. A
+#: superuser belongs to every group, so no group counts then.
 _FOREIGN = f"""
   %s AND r.oid OPERATOR(pg_catalog.=) n.nspowner
   AND n.nspname OPERATOR(pg_catalog.=) CURRENT_USER
@@ -47,7 +47,7 @@ _FOREIGN = f"""
     WHERE own.rolname OPERATOR(pg_catalog.=) CURRENT_USER AND NOT own.rolsuper
       AND NOT r.rolcanlogin AND pg_catalog.pg_has_role(own.oid, r.oid, 'MEMBER'))
 """
-#: Another role that may connect, and create as everybody may.
+#: Another role that may connect, if everybody may create.
 _CREATOR = f"""
   pg_catalog.has_schema_privilege('public', n.oid, 'CREATE')
   AND r.rolcanlogin
@@ -55,8 +55,8 @@ _CREATOR = f"""
   AND NOT pg_catalog.pg_has_role(r.oid, n.nspowner, 'MEMBER')
   AND NOT {_TRUSTED}
 """
-#: One that was not named as one who may, and has left something there: that runs whether or not it
-#: may connect by now.
+#: A role that nobody named as one who may create, but that has left something there. That runs even
+#: if the role can no longer connect.
 _LEFT = f"""
   NOT pg_catalog.pg_has_role(r.oid, n.nspowner, 'MEMBER')
   AND NOT {_TRUSTED}
@@ -94,8 +94,8 @@ class Searched:
     def only(self, connection: Any) -> None:
         """Let this connection, psycopg's, search no other schema.
 
-        The first one is looked at. Raises UsageError if another role may create what it would run,
-        or has.
+        The first connection is looked at. Raises UsageError if another role may create something
+        that it would run, or has created it already.
         """
         if self._path is not None:
             connection.execute(_SEARCH, (self._path,))
