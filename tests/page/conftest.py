@@ -34,6 +34,12 @@ _WATCH = (
 )
 
 
+@pytest.fixture
+def tmp_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Not named after the test: the page shows paths, and tests look for words on the page."""
+    return tmp_path_factory.mktemp("page")
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -186,6 +186,7 @@ def test_limits_and_a_priority_are_changed_on_the_page(site: Site, tab: Tab) -> 
     tab.look("limits")
     tab.page.get_by_role("link", name="All jobs").click()
     tab.page.get_by_role("link", name="m", exact=True).click()
+    expect(tab.page.get_by_role("button", name="enqueued").first).to_be_visible()
     tab.page.get_by_label("Priority").fill("7")
     tab.page.get_by_role("button", name="Set").click()
     tab.has("edited: ")

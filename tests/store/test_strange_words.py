@@ -68,7 +68,12 @@ def spoil(engine: Engine, job_id: int, *settings: str) -> None:
 
 
 #: In which state the job is that has the strange word.
-STATES = {"waits": "", "is held": HELD, "is cancelled": f"{HELD}, status = 'cancelled'"}
+STATES = {
+    "waits": "",
+    "is held": HELD,
+    "is held by this worker": HELD.replace("somebody", "OURS", 1),
+    "is cancelled": f"{HELD}, status = 'cancelled'",
+}
 
 
 @pytest.mark.parametrize("state", STATES.values(), ids=STATES)
@@ -86,7 +91,7 @@ def test_no_word_of_a_job_stops_a_worker_from_taking_another(
     good, *bad = (jobs.enqueue(new(f"m-{number}"), NOW)[0] for number in range(len(STRANGE) + 1))
     for job_id, word in zip(bad, STRANGE.values(), strict=True):
         if state:
-            spoil(sqlite_engine, job_id, state)
+            spoil(sqlite_engine, job_id, state.replace("OURS", lock.owner))
         spoil(sqlite_engine, job_id, f"{column} = {word}")
     assert good in turn(claims, lock)
 

@@ -14,7 +14,7 @@ class Every:
     """A duty that is due every ``interval_s``."""
 
     interval_s: float
-    last_s: float = float("-inf")
+    last_s: float = -math.inf
 
     def due(self, boot_s: float) -> bool:
         """Whether it is due at ``boot_s``; if so, it counts as done then."""
@@ -43,6 +43,12 @@ class Duties:
     claimable_at: datetime | None = None
     #: Until when none is claimed, because there was no thread for the last one.
     no_thread_until_s: float = -math.inf
+
+    def repeat(self, clock: Clock) -> None:
+        """The store failed at one of them, so that what is due may not be done: it is due now."""
+        for duty in (self.watching, self.resting, self.renewing):
+            duty.last_s = -math.inf
+        self.claimable_at = clock.now()
 
     def claim_is_due(self, clock: Clock) -> bool:
         """Whether to claim, even if nobody has committed; if it is, it counts as done now."""

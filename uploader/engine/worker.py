@@ -190,7 +190,10 @@ class Worker:
 
     def _tolerate_store_error(self, error: StoreError) -> None:
         now = self._context.clock.boot_s()
-        self._duties.claimable_at = self._context.clock.now()  # the turn is taken again
+        # The turn is taken again, all of it: a claim that finds nothing has only read, and says
+        # nothing of a store that cannot be written.
+        self._duties.repeat(self._context.clock)
+        self._steering.outdate()
         if self._store_broken_since is None:
             _log.warning("the state store: %s (%s)", error.message, error.hint)
             self._store_broken_since = now

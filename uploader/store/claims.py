@@ -96,6 +96,7 @@ class Claims:
         #: Does a lease end by itself? With SQLite a file lock alone decides
         #: (docs/architecture.md §9).
         self.leases_end = not dialect.is_file(engine)
+        self._token = as_bytes(jobs.c.lease_token, engine.dialect).label("token")
         # Made once: making such a statement takes ten times as long as carrying it out.
         here = and_(self._ours, HERE)
         self._next_in = cache(lambda stages: next_of(and_(here, active_in(stages))))
@@ -208,18 +209,20 @@ class Claims:
         def write(transaction: Transaction, some: ColumnElement[bool]) -> list[Lease]:
             end = dialect.lease_end(self._engine, transaction.now, lease_s)
             statement = update(jobs).where(some).values(lease_expires_at=end)
-            rows = transaction.run(statement.returning(jobs.c.id, jobs.c.lease_token))
-            return [Lease(row.id, owner, row.lease_token) for row in rows]
+            rows = transaction.run(statement.returning(jobs.c.id, self._token))
+            return [Lease(row.id, owner, _word(row.token)) for row in rows]
 
         return set(self._write(jobs.c.lease_owner == owner, write))
 
     def leases_of(self, owner: str) -> dict[Lease, Status]:
-        """The leases of ``owner``, with the status that users have given those jobs."""
-        columns = (jobs.c.id, jobs.c.lease_token, jobs.c.status)
-        query = select(*columns).where(jobs.c.lease_owner == owner)
+        """The leases of ``owner``, with the status that users gave those jobs, or ACTIVE."""
+        # Of a status that no user gives, nobody asks here whether it can be read.
+        by_users = jobs.c.status.in_((Status.PAUSED, Status.CANCELLED))
+        status = case((by_users, jobs.c.status), else_=Status.ACTIVE).label("status")
+        query = select(jobs.c.id, self._token, status).where(jobs.c.lease_owner == owner)
         with self._journal.reading() as connection:
             return {
-                Lease(row.id, owner, row.lease_token): Status(row.status)
+                Lease(row.id, owner, _word(row.token)): Status(row.status)
                 for row in connection.execute(query)
             }
 
@@ -251,7 +254,7 @@ class Claims:
         with self._journal.reading() as connection:
             found = connection.scalars(select(owner).where(HELD).distinct()).all()
         # Asked outside the transaction; an owner that died never comes back.
-        dead = [one for one in found if not alive(one.decode("utf-8", "replace"))]
+        dead = [one for one in found if not alive(_word(one))]
         return owner.in_(dead) if dead else None
 
     def _overdue(self) -> ColumnElement[bool] | None:
@@ -335,3 +338,7 @@ class Claims:
                 return connection.execute(query).scalar_one_or_none()
             except ValueError:  # this program never wrote it
                 return now + _LOOK_AGAIN
+
+
+def _word(found: object) -> str:
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else str(found)
