@@ -72,7 +72,7 @@ def test_a_folder_becomes_ready_in_any_thread(here: World) -> None:
     here.assert_identical(root)
     here.assert_kept_every_promise()
     assert uploader.upload(root, allow="no_weights") == job  # done: at once
-    assert threading.active_count() < others + 10
+    until(lambda: threading.active_count() <= others)  # its threads rest for a moment first
 
 
 @pytest.mark.usefixtures("quiet")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,10 @@ import uploader as api
 from tests.cli.conftest import Answer, Command
 from tests.model.build import BASE, folder, without
 from tests.preflight import adapters
+from uploader.core.errors import StoreError
 from uploader.sandbox.server import Sandbox
 from uploader.sandbox.world import Model
+from uploader.store.database import migrate
 
 Sql = Callable[[str], None]
 #: As the store has a job that took 100 s from its creation to its last file.
@@ -238,6 +241,55 @@ def test_a_job_of_the_same_folder_is_not_in_its_own_way(
     words = ("--account", "sandbox", "--online", "--model-id", "my-model-3p1")
     conflict = uploader(command, other, *words)
     assert (conflict.code, "has made" in conflict.err) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["enqueue", "upload"])
+def test_a_table_of_several_machines_is_asked_by_one_that_has_no_state_folder_yet(
+    command: str,
+    uploader: Command,
+    model: Path,
+    service: Sandbox,
+    sql: Sql,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = model.parent
+    uploader("enqueue", model, "--account", "sandbox")
+    sql(UPLOADED.replace("acme", "sandbox"))
+    monkeypatch.setenv("UPLOADER_DATABASE_URL", f"sqlite:///{home}/state/uploader.db")
+    words = [command, model, "--account", "sandbox", "--online"]
+    for folder_of in ("state", "another machine"):
+        monkeypatch.setenv("UPLOADER_STATE_DIR", str(home / folder_of))
+        gone = uploader(*words)
+        assert (gone.code, gone.out) == (6, ""), "the service has no such model"
+        assert "job 1 is done, but " in gone.err
+    there = Model("sandbox", "my-model-3p1", {"kind": "HF_BASE_MODEL"}, 0.0, "READY")
+    service.world.models["sandbox", "my-model-3p1"] = there
+    monkeypatch.setenv("UPLOADER_STATE_DIR", str(home / "a third one"))
+    again = uploader(*words)
+    assert (again.code, again.out) == (0, "1\n")
+    for call in (api.enqueue, api.upload):
+        monkeypatch.setenv("UPLOADER_STATE_DIR", str(home / f"of {call.__name__}"))
+        assert call(model, account="sandbox", online=True).id == 1
+
+
+@pytest.mark.parametrize("command", ["enqueue", "upload"])
+def test_a_table_that_cannot_be_asked_is_not_taken_for_one_without_the_job(
+    command: str, uploader: Command, model: Path, service: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploader("enqueue", model, "--account", "sandbox")
+    there = Model("sandbox", "my-model-3p1", {"kind": "HF_BASE_MODEL"}, 0.0, "READY")
+    service.world.models["sandbox", "my-model-3p1"] = there
+    with monkeypatch.context() as busy:
+        version, asked = migrate.current_version, iter([None])
+
+        def once_locked(*of: Any) -> str | None:
+            for _ in asked:
+                raise StoreError("the state store is busy")
+            return version(*of)
+
+        busy.setattr(migrate, "current_version", once_locked)
+        answer = uploader(command, model, "--account", "sandbox", "--online")
+    assert (answer.code, "is busy" in answer.err) == (11, True)
 
 
 @pytest.mark.usefixtures("service")

@@ -151,7 +151,8 @@ def _enqueued(
     from uploader.intake.plan import planned
 
     service = wiring.service(settings) if online else None
-    plan = planned(request, settings, store.glimpse(), wiring.clock().now(), service=service)
+    known = store.known() if online else store.glimpse()
+    plan = planned(request, settings, known, wiring.clock().now(), service=service)
     table = store.create()
     job_id, _ = plan.enqueue(table, wiring.clock().now())
     return table, job_id

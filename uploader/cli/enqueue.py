@@ -99,7 +99,8 @@ class _Enqueue:
         from uploader.intake.plan import planned  # slow to import
 
         service = wiring.service(self.settings) if self.online else None
-        now, known = wiring.clock().now(), store.glimpse()
+        now, decides = wiring.clock().now(), self.online and not self.dry_run
+        known = store.known() if decides else store.glimpse()
         plan = planned(request, self.settings, known, now, print_findings, service, looking=looking)
         if self.dry_run:
             _check_known(store, plan)

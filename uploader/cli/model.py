@@ -156,7 +156,7 @@ def adopt(
     settings, now = settings_of(context), wiring.clock().now()
     with _asked(settings) as (service, own), wiring.Store(settings) as store:
         request = wanted.request(path, *_named(name, own))
-        known = store.glimpse()
+        known = store.known()
         plan = adopted(request, settings, known, now, service, print_findings, looking=looking)
         job_id = make_job(store, plan, as_json=as_json)
         if store.need().job(job_id).status in (Status.FAILED, Status.BLOCKED):

@@ -90,7 +90,8 @@ class _Upload:
         from uploader.intake.plan import planned  # slow to import
 
         service = wiring.service(self.settings) if self.online else None
-        now, known = wiring.clock().now(), store.glimpse()
+        now = wiring.clock().now()
+        known = store.known() if self.online else store.glimpse()
         plan = planned(request, self.settings, known, now, print_findings, service, looking=looking)
         jobs = store.create()
         job_id, created = plan.enqueue(jobs, wiring.clock().now())

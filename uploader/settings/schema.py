@@ -266,10 +266,12 @@ class Settings(Section):
     @property
     def snapshots(self) -> Path | None:
         """The folder of the snapshots, next to a job table in a file; None for any other table."""
-        store = self._store()
+        store = self.store_file
         return store.with_name(f"{store.name}.snapshots") if store else None
 
-    def _store(self) -> Path | None:
+    @property
+    def store_file(self) -> Path | None:
+        """The file of the job table; None if it is in PostgreSQL."""
         name = sqlite_file(self.database_url)
         return Path(name) if name else None
 
@@ -278,7 +280,7 @@ class Settings(Section):
 
         Of a link, SQLite opens what it leads to, and keeps the log next to that.
         """
-        named = self._store()
+        named = self.store_file
         if named is None:
             return []
         stores = dict.fromkeys((named, Path(os.path.realpath(named))))

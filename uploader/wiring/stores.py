@@ -74,13 +74,16 @@ class Store:
     def glimpse(self) -> Jobs | None:
         """The job table, for optional information: also None if it cannot be used as it is.
 
-        Without a state folder not even SQLAlchemy is loaded.
+        Without its file not even SQLAlchemy is loaded.
         """
-        if not self._settings.state_dir.exists():
-            return None
-        with contextlib.suppress(StoreError, UsageError):
-            return self.find()
+        file = self._settings.store_file
+        with contextlib.suppress(OSError, StoreError, UsageError):
+            return self.find() if file is None or file.exists() else None
         return None
+
+    def known(self) -> Jobs | None:
+        """The job table, for what depends on it: migrated first; None if there is none yet."""
+        return None if self.version() is None else self.create()
 
     def create(self) -> Jobs:
         """The job table, created or migrated first (docs/architecture.md)."""
