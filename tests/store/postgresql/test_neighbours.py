@@ -12,9 +12,11 @@ from tests.postgresql import Cluster
 from tests.store.conftest import NOW
 from uploader.core.errors import UsageError
 from uploader.core.job import NewJob
-from uploader.store.database import migrate
+from uploader.store.database import migrate, neighbours
 from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
+from uploader.store.outbox_tables import deliveries
+from uploader.store.tables import jobs
 
 OPERATOR = """
 CREATE FUNCTION public.eqv(a varchar, b varchar) RETURNS boolean LANGUAGE plpgsql AS $f$
@@ -104,6 +106,35 @@ def test_nor_once_it_may_connect_no_more(postgresql: Cluster) -> None:
             opened(url)
 
 
+def test_tables_that_it_has_made_in_our_place_are_not_used(postgresql: Cluster) -> None:
+    with shared(postgresql, "GRANT CREATE ON SCHEMA public TO PUBLIC") as url:
+        name = url.rpartition("/")[2]
+        as_bob(url, "CREATE TABLE public.jobs ()", "GRANT ALL ON public.jobs TO owns")
+        postgresql.run("REVOKE CREATE ON SCHEMA public FROM PUBLIC", name)
+        with pytest.raises(UsageError, match="bob owns tables in the schema public") as refused:
+            opened(url)
+        postgresql.run("DROP TABLE public.jobs", name)
+        opened(url)
+        postgresql.run("CREATE TABLE public.others ()", name)
+        postgresql.run("ALTER TABLE public.others OWNER TO bob", name)
+        opened(url)
+    assert "`GRANT CREATE ON SCHEMA public TO bob`" in refused.value.hint
+
+
+def test_tables_of_who_was_named_are_used(postgresql: Cluster) -> None:
+    """A role that migrates, and ours, which has no right to create."""
+    with shared(postgresql, "GRANT CREATE ON SCHEMA public TO bob") as url:
+        opened(url.replace("owns:", "bob:"))
+        rights = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+        as_bob(url, f"GRANT {rights} TO owns")
+        opened(url)
+
+
+def test_all_our_tables_are_known() -> None:
+    assert deliveries.metadata is jobs.metadata
+    assert sorted([*jobs.metadata.tables, "alembic_version"]) == neighbours.TABLES.split()
+
+
 def test_what_was_left_by_who_was_named_is_used(postgresql: Cluster) -> None:
     given = "GRANT group_of_both TO bob; GRANT CREATE ON SCHEMA public TO group_of_both"
     with shared(postgresql, given) as url:
@@ -159,11 +190,11 @@ def test_nor_is_it_searched_by_a_process_that_began_before(
         opened(url)
         postgresql.run(f"GRANT ALL ON DATABASE {url.rpartition('/')[2]} TO bob")
         engine = open_engine(url)
-        jobs = Jobs(engine)
-        job_id, _ = jobs.enqueue(new(), NOW)
+        table = Jobs(engine)
+        job_id, _ = table.enqueue(new(), NOW)
         as_bob(url, "CREATE SCHEMA owns", "GRANT USAGE ON SCHEMA owns TO PUBLIC", IN_OURS)
         for _ in range(2):  # a connection of before, and one of now
-            assert jobs.same_as(new()) == job_id
+            assert table.same_as(new()) == job_id
             engine.dispose()
 
 

@@ -55,9 +55,8 @@ _CREATOR = f"""
   AND NOT pg_catalog.pg_has_role(r.oid, n.nspowner, 'MEMBER')
   AND NOT {_TRUSTED}
 """
-#: A role that nobody named as one who may create, but that has left something there. That runs even
-#: if the role can no longer connect.
-_LEFT = f"""
+#: A role that nobody named as one who may create.
+_NOBODY = f"""
   NOT pg_catalog.pg_has_role(r.oid, n.nspowner, 'MEMBER')
   AND NOT {_TRUSTED}
   AND NOT EXISTS (
@@ -65,7 +64,10 @@ _LEFT = f"""
     WHERE named.privilege_type OPERATOR(pg_catalog.=) 'CREATE'
       AND named.grantee OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
       AND pg_catalog.pg_has_role(r.oid, named.grantee, 'MEMBER'))
-  AND (
+"""
+#: What such a role has left there runs even if it can no longer connect.
+_LEFT = f"""
+  {_NOBODY} AND (
     EXISTS (SELECT FROM pg_catalog.pg_proc p
             WHERE p.pronamespace OPERATOR(pg_catalog.=) n.oid
               AND p.proowner OPERATOR(pg_catalog.=) r.oid)
@@ -73,15 +75,36 @@ _LEFT = f"""
                WHERE o.oprnamespace OPERATOR(pg_catalog.=) n.oid
                  AND o.oprowner OPERATOR(pg_catalog.=) r.oid))
 """  # noqa: S608 - of our own words
-_HINTS = (
-    "give that schema to {own}, or rename it",
-    "as its owner, `REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC`",
-    "drop them, with their operators",
+#: All our tables: those of `tables.py` and `outbox_tables.py`, and Alembic's.
+TABLES = "alembic_version deliveries events files hooks jobs leftovers limits moves"
+#: And whoever made our tables before we could may read and write all rows.
+_MADE = f"""
+  {_NOBODY} AND EXISTS (
+    SELECT FROM pg_catalog.pg_class c
+    WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid
+      AND c.relowner OPERATOR(pg_catalog.=) r.oid
+      AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=)
+          ANY (pg_catalog.string_to_array('{TABLES}', ' ')))
+"""
+_FUNCTIONS = (
+    "may create, or has left, functions in the schema {schema}, which would run with all rights of"
+    " {own}"
 )
-#: The first that is found, with the place of its hint: one question, as a server may be far away.
+_SHOWN = "; `\\df+ {schema}.*` in psql shows them"
+#: What such a role does, and what helps.
+_REASONS = (
+    (_FUNCTIONS, "give that schema to {own}, or rename it" + _SHOWN),
+    (_FUNCTIONS, "as its owner, `REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC`" + _SHOWN),
+    (_FUNCTIONS, "drop them, with their operators" + _SHOWN),
+    (
+        "owns tables in the schema {schema} that {own} would use, and may write all rows",
+        "drop them; or, if it is to migrate them, `GRANT CREATE ON SCHEMA {schema} TO {role}`",
+    ),
+)
+#: The first that is found, with the place of its reason: one question, as a server may be far away.
 _REFUSED = " UNION ALL ".join(
     f"(SELECT {number}, r.rolname, n.nspname, CURRENT_USER {_FROM} AND {which} LIMIT 1)"
-    for number, which in enumerate((_FOREIGN, _CREATOR, _LEFT))
+    for number, which in enumerate((_FOREIGN, _CREATOR, _LEFT, _MADE))
 )
 
 
@@ -95,7 +118,7 @@ class Searched:
         """Let this connection, psycopg's, search no other schema.
 
         The first connection is looked at. Raises UsageError if another role may create something
-        that it would run, or has created it already.
+        that it would run or use, or has created it already.
         """
         if self._path is not None:
             connection.execute(_SEARCH, (self._path,))
@@ -108,10 +131,6 @@ class Searched:
 
 
 def _refusal(number: int, *names: str) -> UsageError:
-    role, schema, own = map(shown, names)
-    return UsageError(
-        f"the PostgreSQL role {role} may create, or has left, functions in the schema {schema},"
-        f" which would run with all rights of {own}",
-        hint=f"{_HINTS[number].format(own=own, schema=schema)};"
-        f" `\\df+ {schema}.*` in psql shows them",
-    )
+    words = dict(zip(("role", "schema", "own"), map(shown, names), strict=True))
+    does, hint = (text.format(**words) for text in _REASONS[number])
+    return UsageError(f"the PostgreSQL role {words['role']} {does}", hint=hint)
