@@ -288,3 +288,14 @@ def test_calls_work_in_any_thread(model: Path, store: Path) -> None:
     thread.start()
     thread.join(120)
     assert found == [1, "paused"]
+
+
+@pytest.mark.parametrize("number", [-1, 2**63, 2**70])
+@pytest.mark.usefixtures("enqueued")
+def test_a_number_that_no_event_and_no_count_can_have_is_refused(number: int) -> None:
+    for call in (uploader.events, lambda ended: uploader.jobs(ended=ended)):
+        with pytest.raises(uploader.UsageError, match=f"cannot be {number}") as raised:
+            call(number)
+        assert "2^63 - 1" in raised.value.hint
+    assert uploader.events(2**63 - 1) == []
+    assert len(uploader.jobs(ended=2**63 - 1)) == 1

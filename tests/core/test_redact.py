@@ -43,6 +43,7 @@ LEAKS = [
     f"{{'authorization': 'bearer {CANARY}'}}",
     f"the key fw_{CANARY} is invalid",
     f"fw_{CANARY}",
+    f"hf_quant_config_{CANARY}",
 ]
 
 
@@ -59,6 +60,7 @@ def test_a_secret_in_a_strangers_text_is_masked(text: str) -> None:
     [
         "",
         "config.json not found",
+        "hf_quant_config.json: stored and verified",
         f"{HOST}/model-00001-of-00002.safetensors",
         "https://api.fireworks.ai/v1/accounts/acme/models?pageSize=200",
         "the bearer of bad news",

@@ -196,7 +196,7 @@ def test_a_refused_model_fails_with_the_servers_words(lab: Lab) -> None:
     assert "architecture Foo" in reason.message
 
 
-@pytest.mark.parametrize("name", ["a.bin", "hf_quant_config.json"])
+@pytest.mark.parametrize("name", ["a.bin", "hf_quant_config.json", "hf_processor.json"])
 def test_a_400_that_names_a_stored_file_is_waited_for(lab: Lab, name: str) -> None:
     """Also one whose name looks like a key, and is masked in what the service says."""
     body = {"code": 3, "message": f"{name} not found", "details": []}

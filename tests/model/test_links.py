@@ -128,6 +128,7 @@ def test_a_link_inside_the_folder_is_followed(model: Path) -> None:
     "place",
     [
         *(".env", ".git/config", ".git/annex", ".cache/huggingface/token", "sub/.netrc"),
+        *(".dvc/config.local", "sub/.dvc/cache/files/md5/x"),
         *("optimizer.pt", "kaggle.json", "sub/.git/annex/objects/x", "sub/id_rsa"),
     ],
 )
@@ -144,7 +145,13 @@ def test_a_link_to_what_is_not_sent_by_itself_is_refused(model: Path, place: str
     assert f"a link to {place}, which is left out itself" in found[0].message
 
 
-@pytest.mark.parametrize("place", ["original/a.json", ".git/annex/objects/Xz/9k/MD5E-s1--7/M.json"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("original/a.json", ".git/annex/objects/Xz/9k/MD5E-s1--7/M.json"),
+        *(".dvc/cache/files/md5/99/914b932bd37a50b983c5e7c90ae93b", ".dvc/cache/99/914b93"),
+    ],
+)
 def test_a_link_into_a_folder_of_the_model_or_of_its_annex_is_followed(
     model: Path, place: str
 ) -> None:

@@ -10,6 +10,7 @@ from uploader import wiring
 from uploader.api.results import Event, Job, JobWithFiles, event_of, job_of
 from uploader.api.surroundings import Names, Progress, names, opened, shower, with_files
 from uploader.core.errors import UsageError
+from uploader.core.job import INT64_END
 from uploader.core.job import Job as StoredJob
 from uploader.core.lifecycle import Verb
 
@@ -32,7 +33,14 @@ def jobs(*, ended: int | None = 200) -> list[Job]:
 
     with opened() as (_, store):
         table, now = store.find(), wiring.clock().now()
-        return [job_of(job_json(job, now)) for job in table.stream(ended)] if table else []
+        most = None if ended is None else _number("ended", ended)
+        return [job_of(job_json(job, now)) for job in table.stream(most)] if table else []
+
+
+def _number(name: str, given: int) -> int:
+    if 0 <= given < INT64_END:
+        return given
+    raise UsageError(f"`{name}` cannot be {given}", hint="it is a number from 0 to 2^63 - 1")
 
 
 def job(ref: Ref) -> JobWithFiles:
@@ -85,6 +93,7 @@ def events(since: int = 0) -> list[Event]:
 
     with opened() as (_, store):
         table = store.find()
+        since = _number("since", since)
         return [event_of(event_json(one)) for one in table.events(since=since)] if table else []
 
 

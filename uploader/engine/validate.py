@@ -114,7 +114,7 @@ class Validation:
 
     def _names_a_stored_file(self, error: RemoteError) -> bool:
         files = self._context.jobs.sealed_files(self._job)
-        # Some names look like a key, as hf_quant_config.json does: the message has them masked.
+        # Some names look like a key, as hf_processor.json does: the message has them masked.
         names = {name for file in files for name in (file.path, redact(file.path))} - {MASK}
         if error.status != 400 or not any(name in error.message for name in names):  # noqa: PLR2004
             return False

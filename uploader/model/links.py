@@ -25,8 +25,8 @@ from uploader.model.names import leftover, looks_secret
 OURS = "belongs to uploader: a key, its configuration or its state"
 #: A larger file is not searched for a key.
 _SMALL_BYTES = 64 * 1024
-#: Where git-annex keeps the files of a repository, each under a name of its content.
-_ANNEX = (".git", "annex", "objects")
+#: Where git-annex and DVC keep the files of a repository, each under a name of its content.
+_CONTENTS = ((".git", "annex", "objects"), (".dvc", "cache"))
 
 
 def leads_outside(root: Path, name: str) -> Path | None:
@@ -52,7 +52,7 @@ def home_of(root: Path, target: Path) -> Path | None:
 def _is_left_out(path: Path) -> bool:
     """Is the file at ``path`` in a model folder hidden, or nothing to be sent by its name?"""
     hidden = any(part.startswith(".") for part in path.parts)
-    if hidden and path.parts[:3] == _ANNEX:
+    if any(path.parts[: len(place)] == place for place in _CONTENTS):
         return False
     return hidden or bool(leftover(path.name)) or looks_secret(path.name)
 
