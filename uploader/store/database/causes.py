@@ -40,4 +40,8 @@ FULL = Cause(
     StoreCode.DISK_FULL, "has no space left on its disk", "free some space there, then try again"
 )
 GONE = Cause(StoreCode.GONE, "is gone or cannot be opened")
-IO = Cause(StoreCode.IO, "cannot be read or written", "check whether its disk is full or failing")
+IO = Cause(
+    StoreCode.IO,
+    "cannot be read or written",
+    "check whether its disk is full, over a quota, or failing",
+)
