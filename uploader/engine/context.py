@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,9 +87,10 @@ class WorkerContext:
     unheard_s: dict[str, float] = field(default_factory=dict)
     #: The polling time at which validateUpload first missed a file we stored, by job.
     missed_s: dict[int, float] = field(default_factory=dict)
-    #: Failures in a row without confirmed progress, by job, file and cause.
-    in_a_row: Counter[tuple[int, str, Cause]] = field(default_factory=Counter)
-
+    #: Failures in a row without confirmed progress, by job, then by file and cause.
+    in_a_row: defaultdict[int, Counter[tuple[str, Cause]]] = field(
+        default_factory=lambda: defaultdict(Counter)
+    )
     puts: PutLengths = field(default_factory=PutLengths)
 
     def most_put_bytes(self, job_id: int) -> int:
@@ -118,14 +119,23 @@ class WorkerContext:
         """
         if path:
             self.auto.failed(error)
+        in_a_row = self.in_a_row[job_id]
         if failures == 1:  # there was progress, or the user asked for a retry
             for known in Cause:
-                del self.in_a_row[job_id, path, known]
+                del in_a_row[path, known]
         if (cause := cause_of(error)) is not None:
-            self.in_a_row[job_id, path, cause] += 1
-            failures = min(failures, self.in_a_row[job_id, path, cause])
+            in_a_row[path, cause] += 1
+            failures = min(failures, in_a_row[path, cause])
         clock = self.clock
         decision = decide(error, failures, clock.now(), clock.jitter(), self.limits.backoff)
         if isinstance(decision, RetryAt):
             METERS.add("retries", label=decision.reason.code)
         return decision
+
+    def forget(self, job_id: int) -> None:
+        """Remember nothing of a job that has ended, or waits for a human.
+
+        A worker may live for years, and it is the service that says how much there is to remember.
+        """
+        for of_jobs in (self.polls, self.waits, self.missed_s, self.in_a_row):
+            of_jobs.pop(job_id, None)

@@ -69,6 +69,7 @@ class JobRun:
         except (LeaseLost, Stopped) as end:
             if isinstance(end, LeaseLost):
                 METERS.add("leases_lost")
+            self._context.forget(self._job.id)
             _log.debug("job %d: %s", self._job.id, end.message)
         except Exception as error:  # noqa: BLE001 - one bad job never stops another
             self._conclude(error)
@@ -319,9 +320,7 @@ class JobRun:
         try:
             # Progress in this run ends an earlier series of failures.
             self._job = self._context.jobs.job(self._job.id)
-            # What a cancelled job failed at before does not count for cleaning up after it.
-            failures = 0 if self.closing else self._job.failures
-            decision = self._context.decide(error, failures + 1, self._job.id)
+            decision = self._decide(error)
             if self.closing:
                 self._clean_up_later(decision)
             elif isinstance(decision, RetryAt):
@@ -336,6 +335,14 @@ class JobRun:
             log_end(f"job {self._job.id}", end)
             if not isinstance(end, StoreError) or end.is_about_rows:
                 self._context.claims.put_aside(self._job.id, end)
+
+    def _decide(self, error: Exception) -> Decision:
+        # What a cancelled job failed at before does not count for cleaning up after it.
+        failures = 0 if self.closing else self._job.failures
+        decision = self._context.decide(error, failures + 1, self._job.id)
+        if self.closing or not isinstance(decision, RetryAt):
+            self._context.forget(self._job.id)
+        return decision
 
     def _clean_up_later(self, decision: Decision) -> None:
         """Cleaning up after a cancelled job is tried again, unless the service refuses it."""

@@ -110,7 +110,7 @@ class Restarts:
         if cause is None or self._urls.given_up:
             return
         file = self._files[transfer.file.path]
-        count = self._context.in_a_row[file.job_id, file.path, cause]
+        count = self._context.in_a_row[file.job_id][file.path, cause]
         if count % _VAIN_PUTS_TO_HALVE == 0 and file.mode is Mode.SESSION:
             self._context.halve_puts(self._held, file.path, len(transfer.last_put))
         if count % _VAIN_PUTS_TO_RENEW == 0 and cause is Cause.SENT_IN_VAIN:

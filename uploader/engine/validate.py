@@ -142,6 +142,7 @@ class Validation:
 
     def _finish(self, warnings: Sequence[str]) -> None:
         self._held.finish(warnings)
+        self._context.forget(self._job.id)
 
     def _wait(self, message: str, started_s: float, *, answer: str = "") -> None:
         """Poll again later; past the deadline of polling time, fail with our own counts."""
