@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -246,3 +247,31 @@ def test_nor_does_it_matter_who_cannot_connect(postgresql: Cluster) -> None:
         name = url.rpartition("/")[2]
         postgresql.run(f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
         opened(url)
+
+
+ROLES = 1000
+
+
+def test_a_server_with_a_role_for_each_of_many_customers_is_not_read_once_for_each(
+    postgresql: Cluster,
+) -> None:
+    """By what PostgreSQL itself says that it has read."""
+    with shared(postgresql) as url:
+        each = f"FOR number IN 1..{ROLES} LOOP EXECUTE 'CREATE ROLE customer_' || number; END LOOP"
+        postgresql.run(f"DO $$ BEGIN {each}; END $$")
+        try:
+            with psycopg.connect(url, autocommit=True) as connection:
+                asked = neighbours._REFUSED.replace("%s", "true")
+                query = f"EXPLAIN (ANALYZE, FORMAT JSON) {asked}"
+                found = connection.execute(query.encode()).fetchone()
+        finally:
+            gone = each.replace("CREATE ROLE", "DROP ROLE")
+            postgresql.run(f"DO $$ BEGIN {gone}; END $$")
+    assert found is not None
+    assert ROLES < rows_read(found[0][0]["Plan"]) < 100 * ROLES
+
+
+def rows_read(plan: dict[str, Any]) -> int:
+    at_once: float = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
+    mine = at_once * plan["Actual Loops"] if "Relation Name" in plan else 0
+    return round(mine) + sum(map(rows_read, plan.get("Plans", [])))

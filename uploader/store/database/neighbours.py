@@ -28,11 +28,16 @@ _SEARCH = "SELECT pg_catalog.set_config('search_path', %s, false)"
 _TRUSTED = """(
   pg_catalog.pg_has_role(r.oid, CURRENT_USER, 'MEMBER')
   OR pg_catalog.pg_has_role(r.oid, d.datdba, 'MEMBER')
-  OR EXISTS (SELECT FROM pg_catalog.pg_roles s
-             WHERE s.rolsuper AND pg_catalog.pg_has_role(r.oid, s.oid, 'MEMBER')))
+  OR EXISTS (SELECT FROM pg_catalog.unnest(superusers.oids) s
+             WHERE pg_catalog.pg_has_role(r.oid, s, 'MEMBER')))
+"""
+#: Looked for once, and not for each role: a server may have a role for each of many customers.
+_SUPERUSERS = """
+WITH superusers AS MATERIALIZED (
+  SELECT ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper) AS oids)
 """
 _FROM = """
-FROM pg_catalog.pg_database d, pg_catalog.pg_namespace n, pg_catalog.pg_roles r
+FROM pg_catalog.pg_database d, pg_catalog.pg_namespace n, pg_catalog.pg_roles r, superusers
 WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()
   AND n.nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(false))
 """
@@ -67,13 +72,12 @@ _NOBODY = f"""
 """
 #: What such a role has left there runs even if it can no longer connect.
 _LEFT = f"""
-  {_NOBODY} AND (
-    EXISTS (SELECT FROM pg_catalog.pg_proc p
-            WHERE p.pronamespace OPERATOR(pg_catalog.=) n.oid
-              AND p.proowner OPERATOR(pg_catalog.=) r.oid)
-    OR EXISTS (SELECT FROM pg_catalog.pg_operator o
-               WHERE o.oprnamespace OPERATOR(pg_catalog.=) n.oid
-                 AND o.oprowner OPERATOR(pg_catalog.=) r.oid))
+  {_NOBODY} AND EXISTS (
+    SELECT FROM (
+      SELECT pronamespace, proowner FROM pg_catalog.pg_proc
+      UNION ALL SELECT oprnamespace, oprowner FROM pg_catalog.pg_operator
+    ) made (place, owner)
+    WHERE made.place OPERATOR(pg_catalog.=) n.oid AND made.owner OPERATOR(pg_catalog.=) r.oid)
 """  # noqa: S608 - of our own words
 #: All our tables: those of `tables.py` and `outbox_tables.py`, and Alembic's.
 TABLES = "alembic_version deliveries events files hooks jobs leftovers limits moves"
@@ -102,7 +106,7 @@ _REASONS = (
     ),
 )
 #: The first that is found, with the place of its reason: one question, as a server may be far away.
-_REFUSED = " UNION ALL ".join(
+_REFUSED = _SUPERUSERS + " UNION ALL ".join(
     f"(SELECT {number}, r.rolname, n.nspname, CURRENT_USER {_FROM} AND {which} LIMIT 1)"
     for number, which in enumerate((_FOREIGN, _CREATOR, _LEFT, _MADE))
 )
