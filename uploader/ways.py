@@ -96,10 +96,20 @@ def _acl(folder: Path) -> list[tuple[int, int, int]]:
 
 
 def _is_shared(group: int) -> bool:
-    """Does the group have members besides us and root, as far as the system's list tells?"""
+    """Does the group have members besides us and root, as far as the system's list tells?
+
+    One that the list does not know has none on this machine, as a volume's group in a container.
+    """
     try:
-        found, ours = grp.getgrgid(group), pwd.getpwuid(os.geteuid()).pw_name
+        found = grp.getgrgid(group)
     except KeyError:
         return False
-    private = group == 0 or found.gr_name == ours
-    return not private or bool({*found.gr_mem} - {ours, "root"})
+    try:
+        ours = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # then no group is known as our own
+        ours = ""
+    if group == 0:  # with accounts of the system that nobody is
+        return bool({*found.gr_mem} - {ours, "root"})
+    trusted = (0, os.geteuid())
+    others = (one for one in pwd.getpwall() if one.pw_gid == group and one.pw_uid not in trusted)
+    return found.gr_name != ours or bool({*found.gr_mem} - {ours, "root"}) or any(others)

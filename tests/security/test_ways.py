@@ -172,6 +172,57 @@ def test_the_group_of_a_user_is_nobody_else(
     assert (hostile(shared / "uploader.toml") == "") is taken
 
 
+def test_a_user_without_a_name_has_no_group_of_its_own(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container, or if a directory service does not answer: all are others in a group."""
+    shared.chmod(0o775)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    found = SimpleNamespace(gr_name="builders", gr_mem=["somebody"])
+    monkeypatch.setattr(grp, "getgrgid", lambda _: found)
+    seen_as(shared, monkeypatch, GID, 12345)
+    assert f"{shared} may be written by others (mode 0775)" in hostile(shared / "uploader.toml")
+    found.gr_mem = []
+    assert "may be written by others" in hostile(shared / "uploader.toml")
+    monkeypatch.setattr(grp, "getgrgid", unknown)
+    assert hostile(shared / "uploader.toml") == "", "a volume's group, of which nobody here is"
+
+
+@pytest.mark.parametrize("name", ["named", ""])
+def test_the_group_of_the_system_has_the_members_that_it_names(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Containers run as any user in that group."""
+    shared.chmod(0o775)
+    ours = SimpleNamespace(pw_name=name)
+    monkeypatch.setattr(pwd, "getpwuid", (lambda _: ours) if name else unknown)
+    found = SimpleNamespace(gr_name="root", gr_mem=["root"])
+    monkeypatch.setattr(grp, "getgrgid", lambda _: found)
+    seen_as(shared, monkeypatch, GID, 0)
+    assert hostile(shared / "uploader.toml") == ""
+    found.gr_mem = ["root", "somebody"]
+    assert "may be written by others" in hostile(shared / "uploader.toml")
+
+
+def test_who_has_our_group_as_their_first_is_somebody_else(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`useradd -g alice bob` names no member."""
+    shared.chmod(0o775)
+    ours = pwd.getpwuid(os.geteuid()).pw_name
+    monkeypatch.setattr(grp, "getgrgid", lambda _: SimpleNamespace(gr_name=ours, gr_mem=[]))
+    users = [SimpleNamespace(pw_name=ours, pw_uid=os.geteuid(), pw_gid=12345)]
+    monkeypatch.setattr(pwd, "getpwall", lambda: users)
+    seen_as(shared, monkeypatch, GID, 12345)
+    assert hostile(shared / "uploader.toml") == ""
+    users.append(SimpleNamespace(pw_name="bob", pw_uid=4242, pw_gid=12345))
+    assert "may be written by others" in hostile(shared / "uploader.toml")
+
+
+def unknown(number: int) -> SimpleNamespace:
+    raise KeyError(number)
+
+
 def test_links_without_an_end_are_left_to_who_opens_them(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
