@@ -26,28 +26,47 @@ _WRITE = 0o2
 def hostile(path: Path) -> str:
     """Which folder on the way to ``path`` lets others replace what is there, and why; else empty.
 
-    In a sticky folder, such as /tmp, they cannot, nor on a read-only file system; a user's own
-    private group is not others. Of ACLs those of POSIX count, not those of NFSv4.
+    In a sticky folder, such as /tmp, they cannot, but they can put a name there that is not there
+    yet: a link of theirs counts, and another name of a file of ours. Nobody can on a read-only file
+    system; a user's own private group is not others. Of ACLs those of POSIX count, not those of
+    NFSv4.
     """
-    for folder in dict.fromkeys(_folders(path)):
+    for folder, name in dict.fromkeys(_names(path)):
         try:
             facts = folder.stat()
         except OSError:
             continue  # it is not there yet, or opening it will say what is wrong
         if facts.st_uid not in (0, os.geteuid()):
             return f"{folder} is another user's (uid {facts.st_uid})"
-        others = "" if facts.st_mode & stat.S_ISVTX else _other_writers(folder, facts)
-        if others and not mounts.nobody_writes(folder):
+        others = _other_writers(folder, facts)
+        if not others or mounts.nobody_writes(folder):
+            continue
+        if not facts.st_mode & stat.S_ISVTX:
             return f"{folder} may be written by {others}"
+        if planted := _planted(name):
+            return f"{planted}, and {folder} may be written by {others}"
     return ""
 
 
-def _folders(path: Path) -> Iterator[Path]:
-    """Every folder in which something is looked up on the way, that of each link, too."""
+def _planted(name: Path) -> str:
+    """What others may have put there, and not only into its place; empty if they have not."""
+    try:
+        facts = name.lstat()
+    except OSError:  # it is not there
+        return ""
+    if stat.S_ISLNK(facts.st_mode) and facts.st_uid not in (0, os.geteuid()):
+        return f"the link {name} is another user's (uid {facts.st_uid})"
+    if stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1:
+        return f"{name} is also the name of another file (a hard link)"
+    return ""
+
+
+def _names(path: Path) -> Iterator[tuple[Path, Path]]:
+    """Every folder in which something is looked up on the way, that of each link, too; and what."""
     at, left, links = Path("/"), [*reversed(path.absolute().parts[1:])], 0
     while left and links <= _MOST_LINKS:
-        yield at
         here = at / left.pop()
+        yield at, here
         try:
             target = here.readlink()
         except OSError:  # it is not a link, or not there

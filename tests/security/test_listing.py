@@ -40,7 +40,7 @@ OWN = {
     ("sources/snapshot.py", "os.scandir"): "the folder of our snapshots",
     ("sources/snapshot.py", "shutil.rmtree"): "a snapshot: only this user may write it",
     ("store/marks.py", "os.scandir"): "the state folder",
-    ("store/database/workers.py", "(state_dir / 'workers').glob"): "the state folder",
+    ("store/database/workers.py", "folder.glob"): "the state folder",
 }
 NAMES = 300
 #: What is set in the place of every bound.

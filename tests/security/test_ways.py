@@ -172,6 +172,71 @@ def test_the_group_of_a_user_is_nobody_else(
     assert (hostile(shared / "uploader.toml") == "") is taken
 
 
+def strangers(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the link be another user's."""
+    ask = Path.lstat
+
+    def lstat(path: Path) -> os.stat_result:
+        found = ask(path)
+        return os.stat_result((*found[:UID], 4242, *found[UID + 1 :])) if path == name else found
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+
+
+@pytest.mark.parametrize("where", ["at its end", "on the way", "behind a link of ours"])
+def test_a_link_that_others_put_into_a_sticky_folder_is_theirs(
+    home: Path, shared: Path, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name was not there before; what is at its end is ours, with words of theirs."""
+    shared.chmod(0o1777)
+    (home / "download").mkdir()
+    (home / "download/uploader.toml").write_text(GRAVE)
+    planted = shared / "planted"
+    planted.symlink_to(home / "download" / ("uploader.toml" if where == "at its end" else ""))
+    config = planted if where == "at its end" else planted / "uploader.toml"
+    if where == "behind a link of ours":
+        (home / "way").symlink_to(shared)
+        config = home / "way/planted/uploader.toml"
+    assert load(config, {}).fireworks.base_url == "https://evil.example", "our own link"
+    strangers(planted, monkeypatch)
+    with pytest.raises(UsageError) as caught:
+        load(config, {})
+    assert f"the link {planted} is another user's (uid 4242)" in caught.value.message
+    shared.chmod(0o755)
+    assert load(config, {}).fireworks.base_url == "https://evil.example", "only root puts it there"
+
+
+def test_a_second_name_of_a_file_of_ours_in_a_sticky_folder_may_be_of_others(
+    home: Path, shared: Path
+) -> None:
+    """Where a user may make hard links to files of others (`fs.protected_hardlinks = 0`)."""
+    shared.chmod(0o1777)
+    (home / "download.toml").write_text(GRAVE)
+    config = shared / "uploader.toml"
+    config.hardlink_to(home / "download.toml")
+    with pytest.raises(UsageError, match="is also the name of another file"):
+        load(config, {})
+    (home / "download.toml").unlink()
+    assert load(config, {}).fireworks.base_url == "https://evil.example"
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_not_believed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link of others may lead to it, and be gone when the way is judged."""
+    config = home / "uploader.toml"
+    config.write_text(GRAVE)
+
+    def judged(path: Path) -> str:
+        path.rename(home / "before.toml")
+        path.write_text("")
+        return ""
+
+    monkeypatch.setattr("uploader.settings.strangers.hostile", judged)
+    with pytest.raises(UsageError, match="was replaced while it was read"):
+        load(config, {})
+
+
 def test_a_user_without_a_name_has_no_group_of_its_own(
     shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import itertools
 import mmap
 import os
 import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -254,3 +257,40 @@ def test_where_no_link_can_be_made_the_error_says_why_and_what_to_do(
         taken(snapshots, root)
     assert hint in raised.value.hint
     assert str(root) in raised.value.message
+
+
+@pytest.mark.parametrize("place", [(Path, "mkdir"), (os, "fsync"), (os, "open"), (fcntl, "flock")])
+def test_a_disk_that_takes_nothing_more_is_said_in_words(
+    snapshots: Snapshots, root: Path, monkeypatch: pytest.MonkeyPatch, place: tuple[Any, str]
+) -> None:
+    """At any moment: without free inodes nothing can be made, but files can be opened."""
+    works, manifest = getattr(*place), LocalFolder(root).list().manifest
+
+    def ends(moment: int) -> str:
+        calls = itertools.count()
+
+        def full(*of: Any, **how: Any) -> Any:
+            if next(calls) == moment:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return works(*of, **how)
+
+        with monkeypatch.context() as disk:
+            disk.setattr(*place, full)
+            try:
+                with snapshots.taking(manifest):
+                    return "taken"
+            except UsageError as refused:
+                return refused.message
+
+    ended = [*itertools.takewhile("taken".__ne__, map(ends, range(100)))]
+    assert 0 < len(ended) < 100
+    assert all("No space left on device" in message for message in ended)
+
+
+@pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
+def test_what_is_not_a_folder_in_its_place_is_said_in_words(
+    snapshots: Snapshots, root: Path, make: Callable[[Path], None]
+) -> None:
+    make(snapshots.home)
+    with pytest.raises(UsageError, match="File exists"):
+        taken(snapshots, root)

@@ -180,6 +180,19 @@ def test_what_is_no_mark_by_its_name_is_not_swept(folder: Path) -> None:
     assert theirs.exists()
 
 
+def test_a_folder_that_is_a_link_is_neither_swept_nor_used(folder: Path, tmp_path: Path) -> None:
+    """A cloned or restored state folder may have one; data sets have names by MD5, too."""
+    theirs = folder / hashlib.md5(b"an image", usedforsecurity=False).hexdigest()
+    theirs.touch()
+    os.utime(theirs, (0, 0))
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    with pytest.raises(UsageError, match="is a link") as raised:
+        Marks(link).sweep(NOW)
+    assert "remove the link" in raised.value.hint
+    assert theirs.exists()
+
+
 def test_without_a_folder_nothing_is_kept() -> None:
     mark = Marks().of(FILE)
     mark.note(PrefixCrc(), 0.0)

@@ -18,7 +18,7 @@ from tests.sqlite import sqlite_url
 from uploader import mounts
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
-from uploader.store.database import migrate, sqlite
+from uploader.store.database import migrate, sqlite, state_folder
 from uploader.store.database.dialect import open_engine
 from uploader.store.database.state_folder import new_private_file, private_folder
 from uploader.store.database.workers import exclusive
@@ -284,6 +284,38 @@ def test_only_a_group_of_our_own_may_write_above_it(
     monkeypatch.setattr("pwd.getpwuid", lambda _: SimpleNamespace(pw_name="ours"))
     with nullcontext() if safe else pytest.raises(UsageError, match="may be written"):
         private_folder(parent / "state")
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_link_that_others_put_into_a_sticky_folder_is_not_our_state_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """What is at its end is ours, and holds a job table of theirs: a repository of them."""
+    download = tmp_path / "download"
+    download.mkdir()
+    state = parent_of(tmp_path, 0o1777) / "state"
+    refuse_bad = mounts.refuse_bad
+
+    def plants(path: Path) -> None:
+        state.symlink_to(download)
+        refuse_bad(path)
+
+    def is_planted(*_: object, **__: object) -> None:
+        state.symlink_to(download)
+
+    if when == "before":
+        monkeypatch.setattr(state_folder, "refuse_bad", plants)
+    else:
+        monkeypatch.setattr(Path, "mkdir", is_planted)
+    ask = Path.lstat
+
+    def lstat(path: Path) -> os.stat_result:
+        found = ask(path)
+        return os.stat_result((*found[:4], 4242, *found[5:])) if path == state else found
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    with pytest.raises(UsageError, match=rf"the link {state} is another user's \(uid 4242\)"):
+        private_folder(state)
 
 
 def test_a_backup_into_a_folder_of_others_is_refused(state: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from uploader.core.errors import StoreError
+from uploader.core.errors import StoreError, UsageError
 from uploader.core.job import Stage
 from uploader.store.claims import Claims
 from uploader.store.database.workers import WorkerLock, any_worker, exclusive
@@ -52,6 +53,35 @@ def test_a_lock_is_a_private_file_that_goes_with_its_worker(tmp_path: Path) -> N
         assert lock.alive(lock.owner)
     assert not path.exists()
     assert not any_worker(tmp_path)
+
+
+def test_locks_behind_a_link_are_not_ours(tmp_path: Path) -> None:
+    """A cloned or restored state folder may have one."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o700)
+    theirs = elsewhere / f"{'0' * 32}.lock"
+    theirs.touch()
+    (tmp_path / "workers").symlink_to(elsewhere)
+    assert not any_worker(tmp_path)
+    with pytest.raises(UsageError, match="is a link"), WorkerLock(tmp_path):
+        pass
+    assert [*elsewhere.iterdir()] == [theirs]
+
+
+def test_a_lock_is_let_go_also_if_the_disk_lets_nothing_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that has turned read-only; whoever looks next removes the file."""
+    lock = WorkerLock(tmp_path)
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "unlink", refuse)
+        lock.close()
+    assert (tmp_path / "workers" / f"{lock.owner}.lock").exists()
+    assert not any_worker(tmp_path)
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
 
 def test_two_workers_of_one_process_see_each_other(tmp_path: Path) -> None:

@@ -61,10 +61,13 @@ def sandbox(
     from uploader.sandbox.kinds import help_text  # not part of the client
     from uploader.sandbox.script import ScriptError, read_script
     from uploader.sandbox.server import serve
+    from uploader.store.database.state_folder import refuse_hostile_way
 
     if faults == "help":
         out_plain(help_text().rstrip())
         return
+    if data_dir is not None:
+        refuse_hostile_way("data folder", data_dir)
     try:
         script = read_script(faults)
         serve(port, data_dir, script, seed, storage_port=storage_port, tls=tls, env_file=env)

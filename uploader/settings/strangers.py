@@ -43,6 +43,8 @@ def refuse_strangers_words(settings: Settings, facts: os.stat_result) -> None:
     elif folder := hostile(file):
         why = f"others may replace {file}: {folder}"
         hint = "move it below folders that only you and root may write"
+    elif not _is_still(file, facts):
+        why, hint = f"{file} was replaced while it was read", "try again"
     else:
         return
     raise UsageError(f"{grave} is refused: {why}", hint=f"{hint}, or set the variable instead")
@@ -62,6 +64,14 @@ def exposed(settings: Settings) -> Iterator[str]:
             yield f"others may write {what} in {file}: {_keep_others_out(file)}"
         elif folder := hostile(file):
             yield f"others may replace {what} in {file}: {folder}"
+
+
+def _is_still(file: Path, facts: os.stat_result) -> bool:
+    """Whether the way that was judged leads to what was read."""
+    try:
+        return os.path.samestat(file.stat(), facts)
+    except OSError:
+        return False
 
 
 def _others_write(facts: os.stat_result) -> bool:

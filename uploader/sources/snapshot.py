@@ -68,27 +68,32 @@ class Snapshots:
         """The path of a new snapshot of those files, and the files as they are in it.
 
         No sweep removes it before the context ends.
-        Raises UsageError if a file cannot be linked, or `home` is a link, SourceChanged if a file
-        is not the manifest's.
+        Raises UsageError if a file cannot be linked, nothing can be written in `home`, or that is a
+        link; SourceChanged if a file is not the manifest's.
         """
+        with contextlib.ExitStack() as locks:
+            try:
+                folder, files = self._taken(manifest, locks)
+            except OSError as error:
+                raise self._refused(Path(manifest.root), error) from None
+            yield str(folder), replace(manifest, files=files)
+
+    def _taken(
+        self, manifest: Manifest, locks: contextlib.ExitStack
+    ) -> tuple[Path, tuple[ManifestFile, ...]]:
         self._refuse_link()
         self.home.mkdir(mode=0o700, exist_ok=True)
         # Older versions check only this lock before sweeping.
-        with contextlib.closing(_locked(self.home, fcntl.LOCK_SH)), self._new() as folder:
-            root, files, room = Path(manifest.root), list[ManifestFile](), MOST_COPIED_BYTES
-            for file in manifest.files:
-                copies = file.size_bytes < min(COPIED_BELOW_BYTES, room)
-                room -= file.size_bytes if copies else 0
-                files.append(self._keep(root, file, folder, copies=copies))
-            _flush(folder)
-            yield str(folder), replace(manifest, files=tuple(files))
-
-    @contextlib.contextmanager
-    def _new(self) -> Iterator[Path]:
-        """An empty folder that nobody sweeps before the context ends."""
+        locks.enter_context(contextlib.closing(_locked(self.home, fcntl.LOCK_SH)))
         folder, lock = self._begun()
-        with contextlib.closing(lock):
-            yield folder
+        locks.enter_context(contextlib.closing(lock))
+        root, files, room = Path(manifest.root), list[ManifestFile](), MOST_COPIED_BYTES
+        for file in manifest.files:
+            copies = file.size_bytes < min(COPIED_BELOW_BYTES, room)
+            room -= file.size_bytes if copies else 0
+            files.append(self._keep(root, file, folder, copies=copies))
+        _flush(folder)
+        return folder, tuple(files)
 
     def _begun(self) -> tuple[Path, LockFile]:
         while True:
@@ -208,8 +213,6 @@ class Snapshots:
                     same = _is(facts, file) and os.path.samestat(facts, os.fstat(descriptor))
         except (FileNotFoundError, NotAFile, SourceChanged):
             same = False
-        except OSError as error:
-            raise self._refused(root, error) from None
         if not same:
             message = f"{file.path} changed while its folder was being enqueued"
             raise SourceChanged(message, hint="enqueue it again once nothing writes to it")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from uploader.core.job import WRITTEN, FileState, PrefixCrc
-from uploader.store.database.state_folder import private_folder
+from uploader.store.database.state_folder import folder_of_ours
 
 #: A mark is written after this many bytes or seconds, whichever comes first.
 EVERY_BYTES = 64 * 1024 * 1024
@@ -61,7 +61,7 @@ class Marks:
         """Delete the marks of sessions that must have ended. Raises UsageError, OSError."""
         if self._folder is None:
             return
-        private_folder(self._folder)
+        folder_of_ours(self._folder)
         oldest_s = (now - _KEPT).timestamp()
         for entry in os.scandir(self._folder):
             if not _NAME.fullmatch(entry.name):

@@ -32,7 +32,19 @@ def private_folder(path: Path) -> None:
     for folder in reversed((path, *path.parents)):
         if not folder.is_dir():
             folder.mkdir(mode=0o700, exist_ok=True)
+    refuse_hostile_way("state folder", path)  # what was not there may be somebody's by now
     _refuse_strangers("state folder", path, path.stat())
+
+
+def folder_of_ours(path: Path) -> None:
+    """The same for a folder within the state folder, in which only this program keeps something.
+
+    Raises UsageError for a link, too: what is at its end may be anybody's.
+    """
+    if path.is_symlink():
+        hint = "remove the link; if the disk is too small, move the whole state folder"
+        raise UsageError(f"{path} is a link: nothing is kept or deleted there", hint=hint)
+    private_folder(path)
 
 
 def refuse_hostile_way(what: str, path: Path) -> None:

@@ -26,7 +26,7 @@ from uploader.core.store_reasons import StoreCode
 from uploader.files import LockFile
 from uploader.runtime import SystemClock
 from uploader.store.database.dialect import store_errors
-from uploader.store.database.state_folder import private_folder
+from uploader.store.database.state_folder import folder_of_ours
 
 #: Seconds: migrating a large store, or backing it up, may take a while.
 LOCK_PATIENCE_S = 60.0
@@ -50,7 +50,7 @@ class WorkerLock:
         """
         self._folder = state_dir / "workers"
         with store_errors():
-            private_folder(self._folder)
+            folder_of_ours(self._folder)
             # A migration has already checked for workers: none may start meanwhile.
             with exclusive(state_dir / MIGRATION_LOCK):
                 self.owner, self._file = _take_new(self._folder, _prefix(scope))
@@ -72,8 +72,10 @@ class WorkerLock:
         Does nothing in a child of this process, which is not the worker.
         """
         if self._file.ours:
-            # It is removed while still locked, so that nobody can take it for a stale one.
-            _lock_path(self._folder, self.owner).unlink(missing_ok=True)
+            # It is removed while still locked, so that nobody can take it for a stale one. If the
+            # disk refuses that, whoever looks next removes it.
+            with contextlib.suppress(OSError):
+                _lock_path(self._folder, self.owner).unlink()
             self._file.close()
 
     def __enter__(self) -> Self:
@@ -99,7 +101,10 @@ def living(state_dir: Path) -> dict[str, Scope]:
     Raises StoreError.
     """
     with store_errors():
-        locks = (state_dir / "workers").glob("*.lock")
+        folder = state_dir / "workers"
+        if folder.is_symlink():  # no worker starts there
+            return {}
+        locks = folder.glob("*.lock")
         ours = [path for path in locks if _OWNER.fullmatch(path.stem)]
         return {path.stem: _read(path) for path in ours if _held(path)}
 
