@@ -80,6 +80,18 @@ def test_a_lock_is_let_go_also_if_the_disk_lets_nothing_be_removed(
     assert not any_worker(tmp_path)
 
 
+def test_a_worker_that_cannot_start_holds_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk; the program that asked for the worker may live on."""
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", refuse)
+        with pytest.raises(StoreError):
+            WorkerLock(tmp_path)
+    assert not any_worker(tmp_path)
+    assert [*(tmp_path / "workers").iterdir()] == []
+
+
 def refuse(*_: object, **__: object) -> None:
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 

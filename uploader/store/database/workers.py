@@ -54,7 +54,11 @@ class WorkerLock:
             # A migration has already checked for workers: none may start meanwhile.
             with exclusive(state_dir / MIGRATION_LOCK):
                 self.owner, self._file = _take_new(self._folder, _prefix(scope))
-                os.write(self._file.fileno(), _written(scope))
+                try:
+                    os.write(self._file.fileno(), _written(scope))
+                except OSError:
+                    self.close()  # nobody else ever would
+                    raise
 
     def alive(self, owner: str) -> bool:
         """Does the worker ``owner`` still hold its lock? Always true for this one.
