@@ -13,6 +13,7 @@ from pathlib import Path
 
 from uploader import mounts
 
+_PROTECTED = Path("/proc/sys/fs/protected_hardlinks")
 #: As many links as the system follows.
 _MOST_LINKS = 40
 #: A POSIX ACL as Linux shows it (acl(5), linux/posix_acl_xattr.h): a version, then entries of tag,
@@ -56,9 +57,18 @@ def _planted(name: Path) -> str:
         return ""
     if stat.S_ISLNK(facts.st_mode) and facts.st_uid not in (0, os.geteuid()):
         return f"the link {name} is another user's (uid {facts.st_uid})"
-    if stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1:
+    second = stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1 and facts.st_uid == os.geteuid()
+    if second and not _own_links_only():
         return f"{name} is also the name of another file (a hard link)"
     return ""
+
+
+def _own_links_only() -> bool:
+    """Whether the system lets users give further names only to files that they may write."""
+    try:
+        return _PROTECTED.read_text().strip() == "1"
+    except OSError:
+        return False
 
 
 def _names(path: Path) -> Iterator[tuple[Path, Path]]:

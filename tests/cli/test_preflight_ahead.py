@@ -82,6 +82,13 @@ def test_a_small_upload_is_not_the_measure_if_there_is_a_larger_one(
 
 
 @pytest.mark.usefixtures("uploaded")
+def test_an_upload_of_no_bytes_is_no_measure(uploader: Command, model: Path, sql: Sql) -> None:
+    sql("UPDATE files SET size_bytes = 0")
+    answer = uploader("preflight", model, "--json")
+    assert (answer.code, answer.json["rate_bps"]) == (0, None)
+
+
+@pytest.mark.usefixtures("uploaded")
 def test_a_limit_is_not_exceeded_in_thought(
     uploader: Command, model: Path, sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:

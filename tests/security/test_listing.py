@@ -40,6 +40,7 @@ OWN = {
     ("sources/snapshot.py", "os.scandir"): "the folder of our snapshots",
     ("sources/snapshot.py", "shutil.rmtree"): "a snapshot: only this user may write it",
     ("store/marks.py", "os.scandir"): "the state folder",
+    ("store/database/migrate.py", "shutil.rmtree"): "a folder that it made for itself",
     ("store/database/workers.py", "folder.glob"): "the state folder",
 }
 NAMES = 300

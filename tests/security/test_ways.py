@@ -206,18 +206,42 @@ def test_a_link_that_others_put_into_a_sticky_folder_is_theirs(
     assert load(config, {}).fireworks.base_url == "https://evil.example", "only root puts it there"
 
 
+@pytest.mark.parametrize("theirs", ["0\n", None], ids=["Linux", "macOS"])
 def test_a_second_name_of_a_file_of_ours_in_a_sticky_folder_may_be_of_others(
-    home: Path, shared: Path
+    home: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, theirs: str | None
 ) -> None:
     """Where a user may make hard links to files of others (`fs.protected_hardlinks = 0`)."""
     shared.chmod(0o1777)
     (home / "download.toml").write_text(GRAVE)
-    config = shared / "uploader.toml"
+    config, rule = shared / "uploader.toml", home / "protected_hardlinks"
     config.hardlink_to(home / "download.toml")
+    monkeypatch.setattr("uploader.ways._PROTECTED", rule)
+    if theirs is not None:
+        rule.write_text(theirs)
     with pytest.raises(UsageError, match="is also the name of another file"):
         load(config, {})
+    rule.write_text("1\n")
+    assert load(config, {}).fireworks.base_url == "https://evil.example"
+    rule.write_text("0\n")
     (home / "download.toml").unlink()
     assert load(config, {}).fireworks.base_url == "https://evil.example"
+
+
+def test_further_names_of_a_file_of_roots_are_the_systems(
+    home: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a store of Nix that is optimised."""
+    shared.chmod(0o1777)
+    config, rule = shared / "uploader.toml", home / "protected_hardlinks"
+    config.write_text(GRAVE)
+    (home / "link").hardlink_to(config)
+    rule.write_text("0\n")
+    monkeypatch.setattr("uploader.ways._PROTECTED", rule)
+    monkeypatch.setattr(os, "geteuid", lambda: 4242)
+    for folder in (home, shared, config):
+        seen_as(folder, monkeypatch, UID, 0)
+    monkeypatch.setattr(Path, "lstat", Path.stat)
+    assert hostile(config) == ""
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_not_believed(

@@ -325,6 +325,24 @@ def test_a_backup_into_a_folder_of_others_is_refused(state: Path, tmp_path: Path
     assert not [*target.parent.iterdir()]
 
 
+def test_a_backup_into_a_sticky_folder_is_made_where_nobody_else_has_files(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite takes a log beside the copy for the copy's own, whoever has put it there."""
+    target, made, copies = parent_of(tmp_path, 0o1777) / "copy.db", [], sqlite.copy
+
+    def copy(engine: Engine, path: Path) -> None:
+        made.append((mode(path.parent), path.parent.stat().st_uid, mode(path)))
+        copies(engine, path)
+
+    monkeypatch.setattr(sqlite, "copy", copy)
+    with opened(state) as engine:
+        migrate.save(engine, state, target)
+    assert made == [(0o700, os.geteuid(), 0o600)]
+    assert [*target.parent.iterdir()] == [target]
+    assert mode(target) == 0o600
+
+
 def test_a_backup_under_a_name_that_no_file_can_have_is_refused(
     state: Path, tmp_path: Path
 ) -> None:

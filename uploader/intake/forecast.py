@@ -83,9 +83,10 @@ def measured(jobs: Jobs) -> Forecast | None:
     """
     uploaded: list[Job] = []
     with contextlib.suppress(StoreError):  # a damaged history is not a reason to fail here
-        uploaded = [job for job in jobs.jobs(_RECENT) if job.stage in _STORED]
+        ended = jobs.jobs(_RECENT)
+        uploaded = [job for job in ended if job.stage in _STORED and job.bytes_total > 0]
     if not uploaded:
         return None
     last = max(uploaded, key=lambda job: (job.bytes_total >= _TELLING_BYTES, job.updated_at))
-    took_s = last.upload_s
-    return Forecast(last.bytes_total / took_s, f"as job {last.id} went") if took_s else None
+    took_s = last.upload_s or 0.0
+    return Forecast(last.bytes_total / took_s, f"as job {last.id} went") if took_s > 0 else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -208,13 +209,17 @@ def _refuse_target(path: Path) -> None:
 def backup(engine: Engine, path: Path) -> None:
     """A consistent copy of the store at ``path`` (0600), while others go on writing.
 
-    An earlier copy is only replaced once the new one is complete. Raises StoreError.
+    An earlier copy is only replaced once the new one is complete. It is made in a folder of its
+    own: in one that others may write, SQLite would take their log for that of the copy. Raises
+    StoreError.
     """
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")  # nobody can create it before us
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     with dialect.store_errors():
-        new_private_file(part)
+        part.mkdir(mode=0o700)
+        copy = part / "copy"
         try:
-            sqlite.copy(engine, part)
-            os.replace(part, path)  # noqa: PTH105 - Path.replace says "rename"
+            new_private_file(copy)
+            sqlite.copy(engine, copy)
+            os.replace(copy, path)  # noqa: PTH105 - Path.replace says "rename"
         finally:
-            part.unlink(missing_ok=True)
+            shutil.rmtree(part, ignore_errors=True)
