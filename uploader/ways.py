@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import grp
 import os
 import pwd
@@ -13,7 +14,6 @@ from pathlib import Path
 
 from uploader import mounts
 
-_PROTECTED = Path("/proc/sys/fs/protected_hardlinks")
 #: As many links as the system follows.
 _MOST_LINKS = 40
 #: A POSIX ACL as Linux shows it (acl(5), linux/posix_acl_xattr.h): a version, then entries of tag,
@@ -28,9 +28,9 @@ def hostile(path: Path) -> str:
     """Which folder on the way to ``path`` lets others replace what is there, and why; else empty.
 
     In a sticky folder, such as /tmp, they cannot, but they can put a name there that is not there
-    yet: a link of theirs counts, and another name of a file of ours. Nobody can on a read-only file
-    system; a user's own private group is not others. Of ACLs those of POSIX count, not those of
-    NFSv4.
+    yet: a link or a file of theirs, and one of ours, which they may move or link wherever it lies.
+    Only a folder of ours cannot be moved. Nobody can on a read-only file system; a user's own
+    private group is not others. Of ACLs those of POSIX count, not those of NFSv4.
     """
     for folder, name in dict.fromkeys(_names(path)):
         try:
@@ -45,30 +45,23 @@ def hostile(path: Path) -> str:
         if not facts.st_mode & stat.S_ISVTX:
             return f"{folder} may be written by {others}"
         if planted := _planted(name):
-            return f"{planted}, and {folder} may be written by {others}"
+            return f"{planted}: {folder} may be written by {others}"
     return ""
 
 
 def _planted(name: Path) -> str:
-    """What others may have put there, and not only into its place; empty if they have not."""
+    """What others may have put there, and not only into its place; empty if they cannot have.
+
+    To move a folder one needs the right to write in it. What is root's, others cannot make, as in a
+    store of Nix; of what is there, root itself cannot tell.
+    """
     try:
         facts = name.lstat()
     except OSError:  # it is not there
         return ""
-    if stat.S_ISLNK(facts.st_mode) and facts.st_uid not in (0, os.geteuid()):
-        return f"the link {name} is another user's (uid {facts.st_uid})"
-    second = stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1 and facts.st_uid == os.geteuid()
-    if second and not _own_links_only():
-        return f"{name} is also the name of another file (a hard link)"
-    return ""
-
-
-def _own_links_only() -> bool:
-    """Whether the system lets users give further names only to files that they may write."""
-    try:
-        return _PROTECTED.read_text().strip() == "1"
-    except OSError:
-        return False
+    if stat.S_ISDIR(facts.st_mode) or (facts.st_uid == 0 != os.geteuid()):
+        return ""
+    return f"others may have put {name} there"
 
 
 def _names(path: Path) -> Iterator[tuple[Path, Path]]:
@@ -139,6 +132,13 @@ def _is_shared(group: int) -> bool:
         ours = ""
     if group == 0:  # with accounts of the system that nobody is
         return bool({*found.gr_mem} - {ours, "root"})
+    if found.gr_name != ours or {*found.gr_mem} - {ours, "root"}:
+        return True
+    return _is_first_of_others(group)
+
+
+@functools.lru_cache(maxsize=16)
+def _is_first_of_others(group: int) -> bool:
+    """Is it another user's first group? Asked once: the list may be long, or come from afar."""
     trusted = (0, os.geteuid())
-    others = (one for one in pwd.getpwall() if one.pw_gid == group and one.pw_uid not in trusted)
-    return found.gr_name != ours or bool({*found.gr_mem} - {ours, "root"}) or any(others)
+    return any(one.pw_gid == group and one.pw_uid not in trusted for one in pwd.getpwall())

@@ -11,7 +11,9 @@ from rich.progress import Progress
 
 from tests.cli.conftest import Command, ScriptedClock
 from tests.model.build import BASE, folder
+from uploader import wiring
 from uploader.cli.bars import TwoTones
+from uploader.settings.load import load
 from uploader.store.database.workers import WorkerLock
 
 Sql = Callable[[str], None]
@@ -61,6 +63,21 @@ def test_a_living_worker_has_a_rate_and_is_listed(uploader: Command, held: str) 
     document = uploader("status", "--json").json
     assert document["workers"] == [{"id": held, "jobs": [1]}]
     assert (document["jobs"][0]["rate_bps"], document["jobs"][0]["eta_s"]) == (100, 4)
+
+
+@pytest.mark.parametrize("named", ["uploader.db", "link.db"])
+def test_a_worker_of_the_same_table_lives_whatever_state_folder_it_has(
+    uploader: Command, held: str, home: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """Two workers would take each other for dead otherwise, again and again."""
+    (home / "state/link.db").symlink_to("uploader.db")
+    monkeypatch.setenv("UPLOADER_DATABASE_URL", f"sqlite:///{home}/state/{named}")
+    monkeypatch.setenv("UPLOADER_STATE_DIR", str(home / "another"))
+    assert uploader("status", "--json").json["workers"] == [{"id": held, "jobs": [1]}]
+    settings = load()
+    with wiring.worker(settings, print) as (worker, _):
+        worker._context.claims.reap(worker._context.alive)
+    assert uploader("status", "--json").json["workers"] == [{"id": held, "jobs": [1]}]
 
 
 @pytest.mark.usefixtures("sending")

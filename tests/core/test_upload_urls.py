@@ -58,6 +58,15 @@ def test_an_address_with_two_values_of_one_parameter_is_refused(twice: str) -> N
         read_url(f"{HOST}/upload/storage/v1/b/bucket/o?upload_id=1&{twice}")
 
 
+@pytest.mark.parametrize("field", ["a", "%", "a=1"])
+def test_an_address_of_countless_fields_is_refused_before_they_are_read(field: str) -> None:
+    """Each takes time, again whenever the row of its file is read."""
+    some, many = (f"{HOST}/b/o?upload_id=1" + f"&{field}" * count for count in (90, 100))
+    assert read_url(some).kind is UrlKind.SESSION
+    with pytest.raises(JobRefused, match="too many fields"):
+        read_url(many)
+
+
 def test_what_is_said_twice_in_the_same_words_or_is_not_read_here_is_no_matter() -> None:
     assert read_url(f"{HOST}/b/o?upload_id=1&upload_id=1&x=1&x=2").kind is UrlKind.SESSION
 

@@ -9,6 +9,7 @@ import pytest
 from tests.cli.conftest import Command, home
 from tests.cli.conftest import uploader as command
 from tests.model.build import BASE, folder
+from uploader.core.errors import StoreError, UsageError
 from uploader.core.exits import Exit
 from uploader.model.folder import SECRET_FILE
 from uploader.model.links import Private
@@ -87,3 +88,43 @@ def test_the_job_table_stays_where_it_was_when_the_settings_were_read(
     monkeypatch.chdir(home)
     assert dialect.place(settings.database_url) == str(root / "jobs.db")
     assert root / "jobs.db" in settings.private_paths
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_the_folder_of_what_a_link_leads_to_is_ours_alone(home: Path, mode: int) -> None:
+    """SQLite takes the log that lies there for the table's own, whoever has put it there."""
+    shared, state = home / "shared", home / "state"
+    shared.mkdir()
+    state.mkdir(mode=0o700)
+    moved, link = shared / "jobs.db", state / "jobs.db"
+    dialect.open_engine(f"sqlite:///{link}").dispose()
+    link.rename(moved)
+    link.symlink_to(moved)
+    dialect.open_engine(f"sqlite:///{link}").dispose()
+    shared.chmod(mode)
+    with pytest.raises(UsageError, match="may be written by others"):
+        dialect.open_engine(f"sqlite:///{link}")
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_a_log_that_others_may_write_is_refused_also_behind_a_link(home: Path, end: str) -> None:
+    real, link = home / "real/jobs.db", home / "state/link.db"
+    for path in (real, link):
+        path.parent.mkdir(mode=0o700)
+    dialect.open_engine(f"sqlite:///{real}").dispose()
+    link.symlink_to(real)
+    log = real.with_name(f"jobs.db{end}")
+    log.touch()
+    log.chmod(0o666)
+    with pytest.raises(UsageError, match="may be written by others"):
+        dialect.open_engine(f"sqlite:///{link}")
+
+
+def test_a_link_that_leads_nowhere_makes_nothing(home: Path) -> None:
+    """As a disk that is not mounted."""
+    link = home / "state/link.db"
+    link.parent.mkdir(mode=0o700)
+    link.symlink_to(home / "disk/jobs.db")
+    with pytest.raises(StoreError, match="is gone"):
+        dialect.open_engine(f"sqlite:///{link}")
+    assert not (home / "disk").exists()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from uploader import mounts
+from uploader import mounts, ways
 from uploader.core.errors import UsageError
 from uploader.settings import places
 from uploader.settings.load import load
@@ -25,6 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     found.mkdir(mode=0o755)
     monkeypatch.setenv("HOME", str(found))
     monkeypatch.setattr(places, "SYSTEM", tmp_path / "etc")
+    ways._is_first_of_others.cache_clear()
     return found
 
 
@@ -172,23 +173,12 @@ def test_the_group_of_a_user_is_nobody_else(
     assert (hostile(shared / "uploader.toml") == "") is taken
 
 
-def strangers(name: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the link be another user's."""
-    ask = Path.lstat
-
-    def lstat(path: Path) -> os.stat_result:
-        found = ask(path)
-        return os.stat_result((*found[:UID], 4242, *found[UID + 1 :])) if path == name else found
-
-    monkeypatch.setattr(Path, "lstat", lstat)
-
-
 @pytest.mark.parametrize("where", ["at its end", "on the way", "behind a link of ours"])
-def test_a_link_that_others_put_into_a_sticky_folder_is_theirs(
-    home: Path, shared: Path, where: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("owner", ["another", "us", "root"])
+def test_a_link_that_others_may_have_put_into_a_sticky_folder_leads_nowhere(
+    home: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, where: str, owner: str
 ) -> None:
-    """The name was not there before; what is at its end is ours, with words of theirs."""
-    shared.chmod(0o1777)
+    """What is at its end is ours, with words of theirs. A link of ours may have lain elsewhere."""
     (home / "download").mkdir()
     (home / "download/uploader.toml").write_text(GRAVE)
     planted = shared / "planted"
@@ -197,51 +187,62 @@ def test_a_link_that_others_put_into_a_sticky_folder_is_theirs(
     if where == "behind a link of ours":
         (home / "way").symlink_to(shared)
         config = home / "way/planted/uploader.toml"
-    assert load(config, {}).fireworks.base_url == "https://evil.example", "our own link"
-    strangers(planted, monkeypatch)
-    with pytest.raises(UsageError) as caught:
-        load(config, {})
-    assert f"the link {planted} is another user's (uid 4242)" in caught.value.message
     shared.chmod(0o755)
-    assert load(config, {}).fireworks.base_url == "https://evil.example", "only root puts it there"
+    assert hostile(config) == "", "nobody else may write there"
+    shared.chmod(0o1777)
+    us = os.geteuid() or 4242  # root is told apart
+    monkeypatch.setattr(os, "geteuid", lambda: us)
+    belongs(monkeypatch, us, {planted: {"another": 4343, "us": us, "root": 0}[owner]})
+    told = f"others may have put {planted} there: {shared} may be written by others (mode 1777)"
+    assert hostile(config) == ("" if owner == "root" else told)
 
 
-@pytest.mark.parametrize("theirs", ["0\n", None], ids=["Linux", "macOS"])
-def test_a_second_name_of_a_file_of_ours_in_a_sticky_folder_may_be_of_others(
-    home: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, theirs: str | None
+def test_root_cannot_tell_who_put_there_what_is_roots(home: Path, shared: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root is root")
+    shared.chmod(0o1777)
+    (shared / "uploader.toml").symlink_to(home / "download.toml")
+    assert "others may have put" in hostile(shared / "uploader.toml")
+
+
+def test_a_file_of_ours_in_a_sticky_folder_may_have_been_moved_there(
+    home: Path, shared: Path
 ) -> None:
-    """Where a user may make hard links to files of others (`fs.protected_hardlinks = 0`)."""
+    """From any folder that others may write; to move a folder they need a right on that."""
     shared.chmod(0o1777)
     (home / "download.toml").write_text(GRAVE)
-    config, rule = shared / "uploader.toml", home / "protected_hardlinks"
-    config.hardlink_to(home / "download.toml")
-    monkeypatch.setattr("uploader.ways._PROTECTED", rule)
-    if theirs is not None:
-        rule.write_text(theirs)
-    with pytest.raises(UsageError, match="is also the name of another file"):
+    config = (home / "download.toml").rename(shared / "uploader.toml")
+    with pytest.raises(UsageError, match="others may have put") as refused:
         load(config, {})
-    rule.write_text("1\n")
-    assert load(config, {}).fireworks.base_url == "https://evil.example"
-    rule.write_text("0\n")
-    (home / "download.toml").unlink()
-    assert load(config, {}).fireworks.base_url == "https://evil.example"
+    assert "below folders that only you and root may write" in refused.value.hint
+    (shared / "mine").mkdir(mode=0o700)
+    inside = config.rename(shared / "mine/uploader.toml")
+    assert load(inside, {}).fireworks.base_url == "https://evil.example"
 
 
-def test_further_names_of_a_file_of_roots_are_the_systems(
-    home: Path, shared: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_file_of_roots_in_a_sticky_folder_is_the_systems(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As in a store of Nix that is optimised."""
-    shared.chmod(0o1777)
-    config, rule = shared / "uploader.toml", home / "protected_hardlinks"
+    """As in a store of Nix, which its builders may write."""
+    shared.chmod(0o1775)
+    config = shared / "uploader.toml"
     config.write_text(GRAVE)
-    (home / "link").hardlink_to(config)
-    rule.write_text("0\n")
-    monkeypatch.setattr("uploader.ways._PROTECTED", rule)
-    monkeypatch.setattr(os, "geteuid", lambda: 4242)
-    for folder in (home, shared, config):
-        seen_as(folder, monkeypatch, UID, 0)
-    monkeypatch.setattr(Path, "lstat", Path.stat)
+    us = os.geteuid() or 4242
+    monkeypatch.setattr(os, "geteuid", lambda: us)
+    belongs(monkeypatch, us, {config: 0})
     assert hostile(config) == ""
+
+
+def belongs(monkeypatch: pytest.MonkeyPatch, us: int, owners: dict[Path, int]) -> None:
+    """Let these belong to those users, and all else to root or ``us``."""
+    stat, lstat = Path.stat, Path.lstat
+
+    def seen(path: Path, found: os.stat_result) -> os.stat_result:
+        owner = owners.get(path, us if found.st_uid else 0)
+        return os.stat_result((*found[:UID], owner, *found[UID + 1 :]))
+
+    monkeypatch.setattr(Path, "stat", lambda path, **how: seen(path, stat(path, **how)))
+    monkeypatch.setattr(Path, "lstat", lambda path: seen(path, lstat(path)))
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_not_believed(
@@ -305,6 +306,7 @@ def test_who_has_our_group_as_their_first_is_somebody_else(
     seen_as(shared, monkeypatch, GID, 12345)
     assert hostile(shared / "uploader.toml") == ""
     users.append(SimpleNamespace(pw_name="bob", pw_uid=4242, pw_gid=12345))
+    ways._is_first_of_others.cache_clear()
     assert "may be written by others" in hostile(shared / "uploader.toml")
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -91,16 +92,42 @@ def test_every_secret_that_others_may_read_or_write_is_reported(
 @pytest.mark.parametrize(
     ("mode", "told"), [(0o640, False), (0o644, True), (0o660, True), (0o600, False)]
 )
-def test_a_secret_of_another_owner_may_be_read_by_its_group(
+def test_a_secret_of_roots_may_be_read_by_its_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, *, told: bool
 ) -> None:
     file = tmp_path / "tls"
     file.write_text("canary")
     file.chmod(mode)
-    monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+    ask = Path.stat
+
+    def roots(path: Path, **how: Any) -> os.stat_result:
+        found = ask(path, **how)
+        return os.stat_result((*found[:4], 0, *found[5:])) if path == file else found
+
+    monkeypatch.setattr(Path, "stat", roots)
+    us = os.geteuid() or 4242
+    monkeypatch.setattr(os, "geteuid", lambda: us)
     found = load(environ={"UPLOADER_API__TLS_KEY_FILE": str(file)})
     words = f"others may read or replace the TLS key in {file}: `chmod g-w,o= {file}`"
     assert found.warnings == ((words,) if told else ())
+
+
+def test_a_secret_of_another_user_is_told_whoever_may_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They say which account the models go to."""
+    file = tmp_path / "key"
+    file.write_text("canary")
+    file.chmod(0o440)
+    ask = Path.stat
+
+    def theirs(path: Path, **how: Any) -> os.stat_result:
+        found = ask(path, **how)
+        return os.stat_result((*found[:4], 4343, *found[5:])) if path == file else found
+
+    monkeypatch.setattr(Path, "stat", theirs)
+    (warning,) = load(environ={"UPLOADER_FIREWORKS__API_KEY_FILE": str(file)}).warnings
+    assert f"the API key in {file}: it is another user's (uid 4343)" in warning
 
 
 def test_a_secret_that_is_not_there_hides_no_other_that_others_may_read(

@@ -290,7 +290,10 @@ def test_only_a_group_of_our_own_may_write_above_it(
 def test_a_link_that_others_put_into_a_sticky_folder_is_not_our_state_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """What is at its end is ours, and holds a job table of theirs: a repository of them."""
+    """What is at its end is ours, and holds a job table of theirs: a repository of them.
+
+    The link may be one of ours that lay elsewhere: to move it, they need no right on it.
+    """
     download = tmp_path / "download"
     download.mkdir()
     state = parent_of(tmp_path, 0o1777) / "state"
@@ -307,14 +310,7 @@ def test_a_link_that_others_put_into_a_sticky_folder_is_not_our_state_folder(
         monkeypatch.setattr(state_folder, "refuse_bad", plants)
     else:
         monkeypatch.setattr(Path, "mkdir", is_planted)
-    ask = Path.lstat
-
-    def lstat(path: Path) -> os.stat_result:
-        found = ask(path)
-        return os.stat_result((*found[:4], 4242, *found[5:])) if path == state else found
-
-    monkeypatch.setattr(Path, "lstat", lstat)
-    with pytest.raises(UsageError, match=rf"the link {state} is another user's \(uid 4242\)"):
+    with pytest.raises(UsageError, match=f"others may have put {state} there"):
         private_folder(state)
 
 

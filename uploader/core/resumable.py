@@ -106,7 +106,9 @@ class UploadUrl:
         return {"content-type": CONTENT_TYPE, **signed}
 
 
-#: What is read of a URL's query.
+#: Fields of a URL's query: a signed one has some ten; each costs time whenever a row is read.
+_MOST_FIELDS = 100
+#: Which of them are read.
 _READ = ("name", "upload_id", "x-goog-expires", "x-goog-signature", "x-goog-signedheaders")
 
 
@@ -145,7 +147,12 @@ def read_url(url: str) -> UploadUrl:
 def _query(parts: SplitResult) -> dict[str, str]:
     """What it says, names in lower case. Which of two values counts, only the server knows."""
     found: dict[str, str] = {}
-    for written, value in parse_qsl(parts.query, keep_blank_values=True):
+    try:
+        fields = parse_qsl(parts.query, keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+    except ValueError:
+        message = "the service sent an upload URL with too many fields"
+        raise JobRefused(message, code=Code.URL_UNUSABLE) from None
+    for written, value in fields:
         name = written.lower()
         if found.setdefault(name, value) != value and name in _READ:
             message = f"the service sent an upload URL with two values of `{name}`"

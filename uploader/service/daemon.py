@@ -109,7 +109,7 @@ def run(
 def _others(settings: Settings) -> str:
     """Which workers of this machine take the same jobs; empty if there are none."""
     url = settings.fireworks.base_url
-    scopes = living(settings.state_dir).values()  # of this worker, too
+    scopes = living(settings.locks_dir).values()  # of this worker, too
     count = sum(one.only is None and one.base_url in ("", url) for one in scopes) - 1
     if count < 1:
         return ""

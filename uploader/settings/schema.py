@@ -270,6 +270,15 @@ class Settings(Section):
         return store.with_name(f"{store.name}.snapshots") if store else None
 
     @property
+    def locks_dir(self) -> Path:
+        """Where workers show that they live, and migrations that they go on.
+
+        Beside a job table in a file: all who use that have to see it, whatever their state folders.
+        """
+        store = self.store_file
+        return Path(os.path.realpath(store)).parent if store else self.state_dir
+
+    @property
     def store_file(self) -> Path | None:
         """The file of the job table; None if it is in PostgreSQL."""
         name = sqlite_file(self.database_url)

@@ -85,10 +85,12 @@ def _keep_others_out(file: Path) -> str:
 def _cure_of(file: Path, facts: os.stat_result) -> str:
     """What ends that others may read or write it; empty if they may not.
 
-    One of another owner is often meant to be read by its group, as the keys of `ssl-cert` are: with
-    mode 600 we could not read it, either.
+    One of root's is often meant to be read by its group, as the keys of `ssl-cert` are: with mode
+    600 we could not read it, either.
     """
     exposed, here = facts.st_mode & (_OTHERS_READ | _OTHERS_WRITE), shlex.quote(str(file))
+    if facts.st_uid not in (0, os.geteuid()):
+        return f"it is another user's (uid {facts.st_uid}): `chown` it"
     if facts.st_uid != os.geteuid():
         return f"`chmod g-w,o= {here}`" if exposed & ~stat.S_IRGRP else ""
     meant = ", unless its group is meant to read it" if exposed == stat.S_IRGRP else ""

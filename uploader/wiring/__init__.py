@@ -91,9 +91,9 @@ def worker(
     engine: Engine | None = None
     try:
         engine = open_engine(settings.database_url)
-        migrate.ensure(engine, settings.state_dir)
+        migrate.ensure(engine, settings.locks_dir)
         with (
-            WorkerLock(settings.state_dir, scope) as lock,
+            WorkerLock(settings.locks_dir, scope) as lock,
             contextlib.closing(ChangeWatch(engine, lock.owner)) as watch,
         ):
             sealing = seal(settings)

@@ -132,7 +132,7 @@ class Store:
         from uploader.store.database.workers import living, scope_of
 
         connected = connected_workers(self._engine) if self._engine else frozenset()
-        here = living(self._settings.state_dir)
+        here = living(self._settings.locks_dir)
         return {owner: scope_of(owner) for owner in connected} | here
 
     def version(self) -> str | None:
@@ -148,7 +148,7 @@ class Store:
         """Bring the store up to date; returns its version."""
         from uploader.store.database import migrate
 
-        migrate.ensure(self._opened(), self._settings.state_dir)
+        migrate.ensure(self._opened(), self._settings.locks_dir)
         return migrate.HEAD
 
     def backup(self, path: Path | None) -> Path | None:
@@ -158,7 +158,7 @@ class Store:
 
         if not exists(self._settings.database_url):
             return None
-        return migrate.save(self._opened(), self._settings.state_dir, path)
+        return migrate.save(self._opened(), self._settings.locks_dir, path)
 
     def _is_there(self) -> bool:
         """Whether there is a store yet; raises StoreError if it is of another version."""

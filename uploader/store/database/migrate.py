@@ -88,7 +88,7 @@ def require_head(engine: Engine) -> None:
     )
 
 
-def ensure(engine: Engine, state_dir: Path) -> None:
+def ensure(engine: Engine, locks_dir: Path) -> None:
     """Bring the store to HEAD: create an empty one, migrate an older one.
 
     A file is backed up first; PostgreSQL has its own tools for that. Raises StoreError for a newer
@@ -99,17 +99,17 @@ def ensure(engine: Engine, state_dir: Path) -> None:
         return
     _refuse_newer(version)
     with dialect.store_errors():
-        private_folder(state_dir)
-        with _alone(engine, state_dir) as any_worker:
+        private_folder(locks_dir)
+        with _alone(engine, locks_dir) as any_worker:
             _migrate(engine, any_worker)
 
 
 @contextlib.contextmanager
-def _alone(engine: Engine, state_dir: Path) -> Iterator[Callable[[], bool]]:
+def _alone(engine: Engine, locks_dir: Path) -> Iterator[Callable[[], bool]]:
     """Prevents other migrations meanwhile; yields a call that tells whether any worker is alive."""
-    with locks.exclusive(state_dir / locks.MIGRATION_LOCK):
+    with locks.exclusive(locks_dir / locks.MIGRATION_LOCK):
         if dialect.is_file(engine):
-            yield partial(locks.any_worker, state_dir)
+            yield partial(locks.any_worker, locks_dir)
             return
         with postgresql.migrating(engine) as connection:
             yield lambda: not postgresql.keep_workers_out(connection)
@@ -174,7 +174,7 @@ def upgrade(engine: Engine) -> None:
             command.upgrade(config, "head")
 
 
-def save(engine: Engine, state_dir: Path, path: Path | None) -> Path:
+def save(engine: Engine, locks_dir: Path, path: Path | None) -> Path:
     """Make a copy at ``path``, which must not exist yet; returns the copy's path.
 
     Without ``path`` the copy is made next to the store and replaces the last one made there. Raises
@@ -184,9 +184,9 @@ def save(engine: Engine, state_dir: Path, path: Path | None) -> Path:
         raise UsageError("the state store is in PostgreSQL", hint="back it up with pg_dump")
     target = path or Path(f"{engine.url.database}.backup")
     with dialect.store_errors():
-        private_folder(state_dir)
+        private_folder(locks_dir)
         # One backup at a time, and never of a store that is half migrated.
-        with locks.exclusive(state_dir / locks.MIGRATION_LOCK):
+        with locks.exclusive(locks_dir / locks.MIGRATION_LOCK):
             if path is not None:
                 _refuse_target(path)
             backup(engine, target)

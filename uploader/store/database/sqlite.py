@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,9 +92,13 @@ def open_file(path: Path, busy_timeout_s: float) -> Engine:
     """
     refuse_old(sqlite3.sqlite_version_info)
     private_folder(path.parent)
-    for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
-        if name == path.name or path.with_name(name).exists():
-            our_file(path.with_name(name))
+    our_file(path)
+    # Of a link, SQLite opens what it leads to, and takes the log that lies next to that.
+    real = Path(os.path.realpath(path))
+    private_folder(real.parent)
+    for beside in (real.with_name(f"{real.name}{end}") for end in ("-wal", "-shm", "-journal")):
+        if beside.exists():
+            our_file(beside)
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
     engine = create_engine(

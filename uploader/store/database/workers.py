@@ -1,9 +1,9 @@
 """Which workers are alive: file locks decide, not a clock (docs/architecture.md §9).
 
-A worker holds an exclusive flock on STATE_DIR/workers/<uuid>.lock. If a lock can be taken, its
-worker is gone: its leases are void at once and its file is removed. With PostgreSQL a worker may be
-on another machine, so the lock decides nothing there: it only tells this machine that a worker
-runs.
+A worker holds an exclusive flock on workers/<uuid>.lock beside the file of the job table, for all
+who use that. If a lock can be taken, its worker is gone: its leases are void at once and its file
+is removed. With PostgreSQL a worker may be on another machine, so the lock, in the state folder
+then, decides nothing there: it only tells this machine that a worker runs.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _OWNER = re.compile(rf"(?:{_LIMITED})?[0-9a-f]{{32}}")
 class WorkerLock:
     """This worker's proof of life, held until `close`. ``owner`` goes into its leases."""
 
-    def __init__(self, state_dir: Path, scope: Scope = _UNKNOWN) -> None:
+    def __init__(self, locks_dir: Path, scope: Scope = _UNKNOWN) -> None:
         """``scope``: what this worker takes; its lock file tells other processes.
 
         Raises StoreError, and UsageError for a state folder on a network file system.
         """
-        self._folder = state_dir / "workers"
+        self._folder = locks_dir / "workers"
         with store_errors():
             folder_of_ours(self._folder)
             # A migration has already checked for workers: none may start meanwhile.
-            with exclusive(state_dir / MIGRATION_LOCK):
+            with exclusive(locks_dir / MIGRATION_LOCK):
                 self.owner, self._file = _take_new(self._folder, _prefix(scope))
                 try:
                     os.write(self._file.fileno(), _written(scope))
@@ -94,18 +94,18 @@ class WorkerLock:
         self.close()
 
 
-def any_worker(state_dir: Path) -> bool:
+def any_worker(locks_dir: Path) -> bool:
     """Is any worker, of any process, alive? Removes stale locks; raises StoreError."""
-    return bool(living(state_dir))
+    return bool(living(locks_dir))
 
 
-def living(state_dir: Path) -> dict[str, Scope]:
+def living(locks_dir: Path) -> dict[str, Scope]:
     """The owners of the locks that are held, each with what it takes; removes stale locks.
 
     Raises StoreError.
     """
     with store_errors():
-        folder = state_dir / "workers"
+        folder = locks_dir / "workers"
         if folder.is_symlink():  # no worker starts there
             return {}
         locks = folder.glob("*.lock")
