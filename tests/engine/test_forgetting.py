@@ -17,6 +17,7 @@ TROUBLES = [
     {"on": "validate", "do": "status", "status": 503, "times": 2},
 ]
 REFUSED = {"on": "validate", "do": "status", "status": 400, "body": {"code": 3, "message": "no"}}
+TOO_LARGE = {"on": "put", "match": "z.bin", "do": "status", "status": 413}
 KEYLESS = {"on": "validate", "do": "status", "status": 401, "times": 0}
 
 
@@ -30,10 +31,11 @@ def cancel(lab: Lab) -> None:
     [
         (None, None, Status.DONE),
         (REFUSED, None, Status.FAILED),
+        (TOO_LARGE, None, Status.FAILED),
         (KEYLESS, None, Status.BLOCKED),
         (None, cancel, Status.CANCELLED),
     ],
-    ids=["ready", "refused", "waits for a key", "given up"],
+    ids=["ready", "refused", "a file is refused", "waits for a key", "given up"],
 )
 def test_nothing_is_remembered_of_a_job_that_has_ended(
     lab: Lab, fault: dict[str, object] | None, act: Callable[[Lab], None] | None, end: Status

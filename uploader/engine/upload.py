@@ -168,6 +168,7 @@ class Upload:
                 return True
             case GiveUp(gate):
                 if isinstance(gate, Shut) and gate.status is not None:
+                    self._context.forget(self._job.id)
                     return False
                 raise gate.error
             case Sleep(until) if until is not None and not running:
