@@ -80,6 +80,21 @@ def test_a_worker_of_the_same_table_lives_whatever_state_folder_it_has(
     assert uploader("status", "--json").json["workers"] == [{"id": held, "jobs": [1]}]
 
 
+@pytest.mark.usefixtures("held")
+def test_a_worker_of_another_table_in_the_same_folder_does_not_count(
+    uploader: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`upload` would wait for it for ever."""
+    monkeypatch.setenv("UPLOADER_DATABASE_URL", f"sqlite:///{home}/state/another.db")
+    assert uploader("enqueue", home / "one").code == 0
+    assert uploader("status", "--json").json["workers"] == []
+    assert NO_WORKER in uploader("status").err
+    settings = load()
+    with wiring.worker(settings, print) as (worker, _):
+        (seen,) = uploader("status", "--json").json["workers"]
+        assert seen["id"] == worker._context.owner
+
+
 @pytest.mark.usefixtures("sending")
 def test_a_worker_that_was_killed_has_none(
     uploader: Command, terminal: Callable[[int], None]

@@ -40,6 +40,7 @@ from uploader.settings.timetable import parse_limit
 from uploader.settings.units import parse_duration, parse_rate, parse_size
 
 _MAX_COUNT = 256
+_USUAL_TABLE = "uploader.db"
 
 
 def _within(low: str, high: str, parse: Callable[[object], float | None]) -> AfterValidator:
@@ -220,7 +221,7 @@ class Settings(Section):
     state_dir: Annotated[Path, BeforeValidator(whole_path), AfterValidator(_absolute)] = Field(
         default_factory=lambda: at_home(platformdirs.user_state_path) or Path("~")
     )
-    database_url: str = Field("sqlite:///STATE_DIR/uploader.db", repr=False)
+    database_url: str = Field(f"sqlite:///STATE_DIR/{_USUAL_TABLE}", repr=False)
     database_secret_file: OptionalPath = None
     fireworks: Fireworks = Field(default_factory=Fireworks)
     transfer: Transfer = Field(default_factory=Transfer)
@@ -273,10 +274,14 @@ class Settings(Section):
     def locks_dir(self) -> Path:
         """Where workers show that they live, and migrations that they go on.
 
-        Beside a job table in a file: all who use that have to see it, whatever their state folders.
+        Beside a job table in a file: all who use that have to see it, whatever their state folders,
+        and nobody else. The state folder for any other table, which knows its workers by itself.
         """
         store = self.store_file
-        return Path(os.path.realpath(store)).parent if store else self.state_dir
+        if store is None:
+            return self.state_dir
+        real = Path(os.path.realpath(store))
+        return real.parent if real.name == _USUAL_TABLE else real.with_name(f"{real.name}.locks")
 
     @property
     def store_file(self) -> Path | None:

@@ -127,13 +127,18 @@ class Store:
             sweeper(self._settings, self._engine, SystemClock())()
 
     def living(self) -> dict[str, Scope]:
-        """The workers of this store that live, by the owners of their leases, with their scopes."""
+        """The workers of this store that live, by the owners of their leases, with their scopes.
+
+        PostgreSQL knows them by itself. In the state folder there may be those of another table.
+        """
         from uploader.store.database.dialect import connected_workers
         from uploader.store.database.workers import living, scope_of
 
-        connected = connected_workers(self._engine) if self._engine else frozenset()
         here = living(self._settings.locks_dir)
-        return {owner: scope_of(owner) for owner in connected} | here
+        if not is_shared(self._settings.database_url):
+            return here
+        connected = connected_workers(self._opened())
+        return {owner: here.get(owner, scope_of(owner)) for owner in connected}
 
     def version(self) -> str | None:
         """The version of its schema; None if it is empty or not there at all."""

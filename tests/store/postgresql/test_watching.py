@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import psycopg
 from sqlalchemy import Engine
 
 from tests.acceptance.conftest import until
 from tests.store.conftest import BASE_URL, NOW
-from uploader.core.job import Stage
+from uploader import wiring
+from uploader.core.job import Scope, Stage
+from uploader.settings.load import load
 from uploader.store.claims import Claims
 from uploader.store.database.dialect import ChangeWatch, connected_workers
+from uploader.store.database.workers import WorkerLock
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
 
@@ -62,3 +66,15 @@ def test_a_watch_whose_connection_broke_connects_again_and_its_worker_still_coun
         assert not watch.changed()
         until(lambda: connected_workers(engine) == {"one", "two"})
     until(lambda: not connected_workers(engine))
+
+
+def test_a_worker_of_another_table_with_the_same_state_folder_does_not_count(
+    engine: Engine, postgresql_url: str, tmp_path: Path
+) -> None:
+    """As a service that still has its table in a file, while jobs move to PostgreSQL."""
+    names = {"UPLOADER_DATABASE_URL": postgresql_url, "UPLOADER_STATE_DIR": str(tmp_path)}
+    scope = Scope(BASE_URL)
+    with wiring.Store(load(None, names)) as store, WorkerLock(tmp_path, scope) as lock:
+        assert store.living() == {}
+        with closing(ChangeWatch(engine, lock.owner)):
+            until(lambda: store.living() == {lock.owner: scope})
