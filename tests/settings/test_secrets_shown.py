@@ -82,6 +82,11 @@ def test_passwords_and_commands_are_masked(config: Path) -> None:
         ("postgresql://me@host/db?password=canary@canary", "postgresql://***"),
         ("postgresql://me:canary?canary@host/db", "postgresql://***"),
         ("postgresql:///db?host=/run&password=canary", "postgresql:///db?***"),
+        ("postgresql://me:canary/db", "postgresql://***"),
+        ("postgresql://me:canary", "postgresql://***"),
+        ("postgresql://me:can\nary@host/db", "postgresql://***@host/db"),
+        ("postgresql://me:can\nary/db", "postgresql://***"),
+        ("postgresql://one:5432,[::1]:5433/db", "postgresql://one:5432,[::1]:5433/db"),
     ],
 )
 def test_of_a_database_url_no_password_is_shown(url: str, shown: str) -> None:

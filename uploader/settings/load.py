@@ -311,9 +311,17 @@ def _shown(word: _Entry) -> str:
     return redact(str(word.value))
 
 
+#: What is not like that may be a user and a password, without a host.
+_HOST = re.compile(r"(?:\[[\w:.%]+\]|[\w.*-]*)(?::\d{1,5})?")
+
+
 def _without_password(database_url: str) -> str:
     # An @ after the ? may belong to a password before or after it: then nothing is shown.
-    return re.sub(r"(?<=://)(?:.*\?.*@.*|.*(?=@))|(?<=\?).*", MASK, database_url)
+    form = r"(?<=://)(?:.*\?.*@.*|.*(?=@))|(?<=\?).*"
+    shown = re.sub(form, MASK, database_url, flags=re.DOTALL)
+    scheme, _, rest = shown.partition("://")
+    hosts = rest.partition("/")[0].rpartition("@")[2].split(",")
+    return shown if all(map(_HOST.fullmatch, hosts)) else f"{scheme}://{MASK}"
 
 
 def _in_force(settings: Settings, key: str) -> str:

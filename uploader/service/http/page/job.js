@@ -74,7 +74,7 @@ class Timeline {
     this.chart.update(ratesOf([[from, 0], ...before, ...this.samples, ...after]), from, to);
     write(this.from, moment(from));
     write(this.to, moment(to));
-    const marked = events.filter((event) => MARKS[event.kind]).slice(-MOST_MARKS);
+    const marked = events.filter((event) => Object.hasOwn(MARKS, event.kind)).slice(-MOST_MARKS);
     if (this.last === marked.at(-1)?.seq && this.span === to - from) return;
     if (this.marks.contains(document.activeElement)) return; // the focus would be lost
     this.last = marked.at(-1)?.seq;
