@@ -43,7 +43,7 @@ _PATTERNS: tuple[re.Pattern[str], ...] = (
     re.compile(r"(?<=upload_id=)[^\s&\"'<>]+", re.IGNORECASE),
     re.compile(r"(?<=signature=)[^\s&\"'<>]+", re.IGNORECASE),
     re.compile(r"(?<=bearer )[^\s\"',]+", re.IGNORECASE),
-    # The file that quantized checkpoints have is none.
+    # hf_quant_config.json, which quantized checkpoints have, is not a key.
     re.compile(r"\b(?:fw|hf)_(?!quant_config\.json\b)[A-Za-z0-9_-]{6,}"),
     re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{12,}"),
 )
