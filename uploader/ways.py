@@ -52,8 +52,8 @@ def hostile(path: Path) -> str:
 def _planted(name: Path) -> str:
     """What others may have put there, and not only into its place; empty if they cannot have.
 
-    To move a folder one needs the right to write in it. What is root's, others cannot make, as in a
-    store of Nix; of what is there, root itself cannot tell.
+    Nobody moves a folder without the right to write in it. A link or a file of root's is believed,
+    as in a store of Nix, although others may move that, too; but not by root, whose own it is.
     """
     try:
         facts = name.lstat()
