@@ -40,7 +40,7 @@ def test_the_same_again_is_the_same_job(uploader: Command, model: Path, home: Pa
     reordered = ("--include", "b*", "--include", "a*", "--kind", "base", *words[:2], *words[6:])
     answer = uploader("enqueue", link, *reordered)
     assert (answer.code, answer.out) == (0, "1\n")
-    assert "already enqueued: job 1 is active in stage create" in answer.err
+    assert "already enqueued: job 1, accounts/-/models/m, is active in stage create" in answer.err
 
 
 @pytest.mark.parametrize(

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from uploader import wiring
-from uploader.core.job import UNKNOWN_ACCOUNT
+from uploader.core.job import UNKNOWN_ACCOUNT, Job, Kind, Stage, Status
 from uploader.intake import online
 from uploader.remote.fireworks import Fireworks
 from uploader.sandbox.server import Sandbox
 from uploader.sandbox.world import Model
 from uploader.settings.load import load
 
+AT = datetime(2026, 7, 21, tzinfo=UTC)
 Found = list[tuple[str, str]]
 
 
@@ -58,6 +60,20 @@ def test_a_key_of_another_account(sandbox: Sandbox, tmp_path: Path) -> None:
     assert (found.check, found.severity) == ("api_key", "error")
     assert "belongs to account sandbox, the job would be one of acme" in found.message
     assert "`account` sandbox or FIREWORKS_ACCOUNT_ID=sandbox" in found.hint
+
+
+@pytest.mark.parametrize("status", [Status.ACTIVE, Status.DONE])
+def test_a_job_of_another_account_is_not_gone(
+    sandbox: Sandbox, tmp_path: Path, status: Status
+) -> None:
+    """The key was changed since; without a configured account, nothing else says whose it was."""
+    known = Job(
+        id=1, base_url=sandbox.base_url, account="acme", model_id="m", path="/m", kind=Kind.BASE,
+        create_body={}, stage=Stage.READY, status=status, created_at=AT, updated_at=AT,
+    )  # fmt: skip
+    (found,) = online.ask(service(sandbox, tmp_path), UNKNOWN_ACCOUNT, "m", known=known)
+    assert found.check == "api_key"
+    assert "belongs to account sandbox, job 1 is one of acme" in found.message
 
 
 def test_a_key_that_is_refused(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -340,6 +340,39 @@ def test_a_named_file_that_others_may_replace_is_warned_of(
         assert [words in warning for warning in found] == [True] * told
 
 
+HOOK = "[[hooks]]\nname = 'mine'\non = ['ready']\ncommand = ['{}', 'argument']\n"
+KEY_COMMAND = "[fireworks]\napi_key_command = '{} argument'\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "what"), [(HOOK, "the command of hook mine"), (KEY_COMMAND, "the key command")]
+)
+@pytest.mark.parametrize("by_path", [False, True])
+def test_a_program_that_others_may_replace_is_warned_of(
+    shared: Path, home: Path, monkeypatch: pytest.MonkeyPatch, said: str, what: str, by_path: bool
+) -> None:
+    """It runs as this user, as the configuration says that names it."""
+    for folder, told in ((shared, 1), (home, 0)):
+        program = folder / "told"
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder))
+        config = home / "uploader.toml"
+        config.write_text(said.format("told" if by_path else program))
+        found = load(config, {}).warnings
+        words = f"others may replace {what} in {program}: {folder} may be written by others"
+        assert [words in warning for warning in found] == [True] * told
+        program.chmod(0o777)
+        assert any(f"others may write {what}" in one for one in load(config, {}).warnings)
+
+
+@pytest.mark.parametrize("said", [HOOK, KEY_COMMAND, "[fireworks]\napi_key_command = '\"'\n"])
+def test_a_program_that_is_not_there_is_left_to_who_runs_it(home: Path, said: str) -> None:
+    config = home / "uploader.toml"
+    config.write_text(said.format(home / "nowhere"))
+    assert not [one for one in load(config, {}).warnings if "others may" in one]
+
+
 @pytest.mark.parametrize(
     ("mode", "owner", "told"),
     [(0o644, 0, False), (0o664, 0, True), (0o666, 0, True), (0o644, 1, True), (0o755, 0, False)],

@@ -168,6 +168,7 @@ def _print_outcome(plan: Plan, job: Job, *, created: bool) -> None:
         if public := readers(job.create_body):
             print_note(f"job {job.id}: {public}")
     else:
-        print_note(f"already enqueued: job {job.id} is {job.status} in stage {job.stage}")
+        state = f"{job.status} in stage {job.stage}"
+        print_note(f"already enqueued: job {job.id}, {job.model}, is {state}")
         if job.priority != plan.new.priority:
             print_note(f"job {job.id} keeps its priority {job.priority}")

@@ -130,7 +130,9 @@ def _print_outcome(plan: Plan, job: Job, *, created: bool) -> None:
     if created:
         print_findings(plan.seen)
         print_note(f"job {job.id} will be {job.model}")
-    elif job.status is not Status.DONE:
+    elif job.status is Status.DONE:
+        print_note(f"job {job.id} has made {job.model} READY already: nothing is sent")
+    else:
         print_note(f"job {job.id} is enqueued already: it goes on in stage {job.stage}")
     if job.status is Status.ACTIVE and not job.unattended:
         print_note("a worker runs already: it does the work, and this command shows it")

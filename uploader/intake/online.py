@@ -40,10 +40,9 @@ def _ask_about_id(
 ) -> Iterator[Finding]:
     try:
         owner = service.account()
-        if account not in (UNKNOWN_ACCOUNT, owner):
-            message = f"the API key belongs to account {owner}, the job would be one of {account}"
-            hint = f"give `account` {owner} or FIREWORKS_ACCOUNT_ID={owner}, or a key of {account}"
-            yield error("api_key", None, message, hint)
+        meant = known.account if known else account  # the key may have been another one then
+        if meant not in (UNKNOWN_ACCOUNT, owner):
+            yield _of_another(owner, meant, known)
             return
         if known and known.status is not Status.DONE:
             return
@@ -58,6 +57,13 @@ def _ask_about_id(
             yield _unanswered(problem)
         elif known:
             yield error("model_id", None, *done_in_vain(known, "is gone"))
+
+
+def _of_another(owner: str, account: str, known: Job | None) -> Finding:
+    job = f"job {known.id} is" if known else "the job would be"
+    message = f"the API key belongs to account {owner}, {job} one of {account}"
+    hint = f"give `account` {owner} or FIREWORKS_ACCOUNT_ID={owner}, or a key of {account}"
+    return error("api_key", None, message, hint)
 
 
 def done_in_vain(job: Job, what: str) -> tuple[str, str]:

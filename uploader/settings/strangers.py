@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from uploader.core.errors import UsageError
@@ -51,9 +53,9 @@ def refuse_strangers_words(settings: Settings, facts: os.stat_result) -> None:
 
 
 def exposed(settings: Settings) -> Iterator[str]:
-    """A warning for each file with a secret that others may read or write, or put another for."""
+    """A warning for each file that others may replace or write; of a secret, also read."""
     secrets = [*_secret_files(settings)]
-    for what, file in (*secrets, *_believed_files(settings)):
+    for what, file in (*secrets, *_believed_files(settings), *_programs(settings)):
         try:
             facts = file.stat()
         except OSError:
@@ -114,3 +116,13 @@ def _believed_files(settings: Settings) -> Iterator[tuple[str, Path]]:
         yield "the secret of the job table", settings.database_secret_file
     if settings.fireworks.ca_bundle:
         yield "the CA bundle", settings.fireworks.ca_bundle
+
+
+def _programs(settings: Settings) -> Iterator[tuple[str, Path]]:
+    """What is run as this user, if it can be found at all."""
+    commands = {f"the command of hook {hook.name}": hook.command for hook in settings.hooks}
+    with suppress(ValueError):  # whoever runs it says what is wrong with it
+        commands["the key command"] = (*shlex.split(settings.fireworks.api_key_command or ""),)
+    for what, command in commands.items():
+        if command and (program := shutil.which(command[0])):
+            yield what, Path(program).absolute()
