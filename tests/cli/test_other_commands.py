@@ -62,8 +62,8 @@ def test_run_ends_as_its_worker_says(uploader: Command, monkeypatch: pytest.Monk
     [
         ([], ""),
         ([Scope("https://elsewhere.example"), Scope(only=frozenset({1}))], ""),
-        ([Scope(BASE_URL)], "another worker runs with this state folder, too"),
-        ([Scope(), Scope(BASE_URL)], "2 other workers run with this state folder, too"),
+        ([Scope(BASE_URL)], "another worker runs with this job table, too"),
+        ([Scope(), Scope(BASE_URL)], "2 other workers run with this job table, too"),
     ],
 )
 def test_a_worker_says_which_others_take_the_same_jobs(
@@ -82,7 +82,7 @@ def test_a_worker_says_which_others_take_the_same_jobs(
         for scope in scopes:
             stack.enter_context(WorkerLock(store.parent, scope))
         assert uploader("run", "--until-idle").code == 0
-    said = [line for line in caplog.messages if "with this state folder" in line]
+    said = [line for line in caplog.messages if "with this job table" in line]
     assert [line.partition(":")[0] for line in said] == ([told] if told else [])
 
 

@@ -30,7 +30,6 @@ from uploader.service.reload import Configured, Found, Reading
 from uploader.service.supervisor import Supervisor
 from uploader.settings.load import HOOKS, supervised
 from uploader.settings.schema import Settings
-from uploader.store.database.workers import living
 from uploader.store.jobs import Jobs
 from uploader.threads import spawn
 
@@ -89,7 +88,7 @@ def run(
         spawn("drain", lambda: _leave_if_stuck(worker, ended))
         _log.info("worker started, state in %s", settings.state_dir)
         if others := _others(settings):
-            _log.info("%s with this state folder, too: each job has one worker", others)
+            _log.info("%s with this job table, too: each job has one worker", others)
         try:
             idle = worker.run(until_idle=until_idle)
             if idle:
@@ -107,9 +106,10 @@ def run(
 
 
 def _others(settings: Settings) -> str:
-    """Which workers of this machine take the same jobs; empty if there are none."""
+    """Which workers take the same jobs; empty if there are none. Raises StoreError."""
     url = settings.fireworks.base_url
-    scopes = living(settings.locks_dir).values()  # of this worker, too
+    with wiring.Store(settings) as store:
+        scopes = store.living().values()  # of this worker, too
     count = sum(one.only is None and one.base_url in ("", url) for one in scopes) - 1
     if count < 1:
         return ""

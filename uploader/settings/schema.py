@@ -275,11 +275,11 @@ class Settings(Section):
         """Where workers show that they live, and migrations that they go on.
 
         Beside a job table in a file: all who use that have to see it, whatever their state folders,
-        and nobody else. The state folder for any other table, which knows its workers by itself.
+        and nobody else, as those whose table is in PostgreSQL, which knows its workers by itself.
         """
         store = self.store_file
         if store is None:
-            return self.state_dir
+            return self.state_dir / "postgresql.locks"
         real = Path(os.path.realpath(store))
         return real.parent if real.name == _USUAL_TABLE else real.with_name(f"{real.name}.locks")
 

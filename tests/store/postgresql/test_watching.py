@@ -72,9 +72,14 @@ def test_a_worker_of_another_table_with_the_same_state_folder_does_not_count(
     engine: Engine, postgresql_url: str, tmp_path: Path
 ) -> None:
     """As a service that still has its table in a file, while jobs move to PostgreSQL."""
-    names = {"UPLOADER_DATABASE_URL": postgresql_url, "UPLOADER_STATE_DIR": str(tmp_path)}
+    place = {"UPLOADER_STATE_DIR": str(tmp_path)}
+    moved, usual = load(None, place | {"UPLOADER_DATABASE_URL": postgresql_url}), load(None, place)
     scope = Scope(BASE_URL)
-    with wiring.Store(load(None, names)) as store, WorkerLock(tmp_path, scope) as lock:
-        assert store.living() == {}
-        with closing(ChangeWatch(engine, lock.owner)):
-            until(lambda: store.living() == {lock.owner: scope})
+    with wiring.Store(usual) as file, wiring.Store(moved) as store:
+        with WorkerLock(usual.locks_dir, scope) as lock, closing(ChangeWatch(engine, "another")):
+            assert file.living() == {lock.owner: scope}
+            until(lambda: [*store.living()] == ["another"])
+        with WorkerLock(moved.locks_dir, scope) as lock:
+            assert file.living() == {}
+            with closing(ChangeWatch(engine, lock.owner)):
+                until(lambda: store.living() == {lock.owner: scope})

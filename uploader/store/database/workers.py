@@ -3,7 +3,7 @@
 A worker holds an exclusive flock on workers/<uuid>.lock beside the file of the job table, for all
 who use that. If a lock can be taken, its worker is gone: its leases are void at once and its file
 is removed. With PostgreSQL a worker may be on another machine, so the lock, in the state folder
-then, decides nothing there: it only tells this machine that a worker runs.
+then, decides nothing there: it only tells this machine which jobs a worker takes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from uploader.store.database.state_folder import folder_of_ours
 #: Seconds: migrating a large store, or backing it up, may take a while.
 LOCK_PATIENCE_S = 60.0
 _LOOK_S = 0.1
-#: A file in the state folder; locked while a schema changes, a backup is made, or a worker starts.
+#: A file beside `workers`; locked while a schema changes, a backup is made, or a worker starts.
 MIGRATION_LOCK = "migrate.lock"
 _UNKNOWN = Scope()
 #: The owner of a worker that takes only some jobs begins with this.
