@@ -6,6 +6,7 @@ may only look like a disk (docs/architecture.md §9).
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -95,6 +96,8 @@ BAD = frozenset(
 _IMAGES = frozenset({"cramfs", "erofs", "iso9660", "romfs", "squashfs"})
 #: The file systems on this machine's disks whose files no other file system shows.
 _OWN_FILES = LOCAL - {"overlay"}
+#: Who has mounted it, among the options of FUSE.
+_BY = "user_id="
 #: In the path of a ConfigMap on its node.
 _CONFIG_MAP = "/volumes/kubernetes.io~configmap/"
 
@@ -178,6 +181,23 @@ def nobody_writes(folder: Path, devices: Path = _DEVICES) -> bool:
     """
     mounted = ((_unescaped(line[4]), _fixed(line)) for line in _mounted(devices))
     return _at(str(folder.resolve()), mounted) != ""
+
+
+def mounted_by_others(devices: Path = _DEVICES) -> Callable[[str], str]:
+    """What tells which other user has mounted what is at a path: empty for us, root, or nobody.
+
+    What users mount themselves, by FUSE, has the owners and modes that they say, and the content
+    that they say next. No disk is asked: a path counts as it is written, without links.
+    """
+    mounted = [(_unescaped(line[4]), _other_user(line)) for line in _mounted(devices)]
+    return lambda path: _at(path, mounted)
+
+
+def _other_user(line: list[str]) -> str:
+    if not line[line.index("-") + 1].startswith("fuse"):
+        return ""
+    users = [word[len(_BY) :] for word in line[-1].split(",") if word.startswith(_BY)]
+    return next((user for user in users if user not in ("0", str(os.geteuid()))), "")
 
 
 def _mounted(devices: Path) -> list[list[str]]:

@@ -30,9 +30,13 @@ def hostile(path: Path) -> str:
     In a sticky folder, such as /tmp, they cannot, but they can put a name there that is not there
     yet: a link or a file of theirs, and one of ours, which they may move or link wherever it lies.
     Only a folder of ours cannot be moved. Nobody can on a read-only file system; a user's own
-    private group is not others. Of ACLs those of POSIX count, not those of NFSv4.
+    private group is not others. Of ACLs those of POSIX count, not those of NFSv4. What another user
+    has mounted may say that it is ours, and is not even looked at.
     """
-    for folder, name in dict.fromkeys(_names(path)):
+    mounter = mounts.mounted_by_others()
+    for folder, name in _names(path):
+        if user := mounter(str(name)):
+            return f"another user (uid {user}) has mounted what is at {name}"
         try:
             facts = folder.stat()
         except OSError:

@@ -161,6 +161,39 @@ def test_what_is_read_only_for_one_process_others_may_still_write(
     assert (hostile(shared / "uploader.toml") == "") is taken
 
 
+OURS, THEIRS = os.geteuid(), os.geteuid() + 1
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        (
+            f"21 20 0:9 / {HERE} rw - fuse.bindfs /a rw,user_id={THEIRS},group_id=1,allow_other",
+            False,
+        ),
+        (f"21 20 0:9 / {HERE} rw - fuse a rw,user_id={THEIRS},allow_other", False),
+        (f"21 20 8:9 / {HERE} rw - fuseblk /dev/sdb1 rw,user_id={THEIRS},allow_other", False),
+        (f"21 20 0:9 / {HERE}/mine rw - fuse.bindfs /a rw,user_id={THEIRS}", False),
+        (f"21 20 0:9 / {HERE}/mine/uploader.toml rw - fuse a rw,user_id={THEIRS}", False),
+        (f"21 20 0:9 / {HERE}/other rw - fuse.bindfs /a rw,user_id={THEIRS}", True),
+        (f"21 20 0:9 / {HERE} rw - fuse.sshfs me@there: rw,user_id={OURS},allow_other", True),
+        (f"21 20 0:9 / {HERE} rw - fuse.mergerfs all rw,user_id=0,allow_other", True),
+        (f"21 20 0:9 / {HERE} rw - tmpfs user_id={THEIRS} rw", True),
+    ],
+)
+def test_owners_are_not_believed_of_what_another_user_has_mounted(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, *, taken: bool
+) -> None:
+    """FUSE shows what its server says. With `allow_other`, it says that to everybody."""
+    shared.chmod(0o1777)
+    (shared / "mine").mkdir(mode=0o700)
+    table = tmp_path / "mountinfo"
+    table.write_text(f"20 1 8:1 / / rw - ext4 /dev/sda1 rw\n{line.replace(HERE, str(shared))}\n")
+    monkeypatch.setattr(mounts.mounted_by_others, "__defaults__", (table,))
+    found = hostile(shared / "mine/uploader.toml")
+    assert ("has mounted what is at" in found, found == "") == (not taken, taken)
+
+
 @pytest.mark.parametrize(("members", "taken"), [([], True), (["somebody"], False)])
 def test_the_group_of_a_user_is_nobody_else(
     shared: Path, monkeypatch: pytest.MonkeyPatch, members: list[str], *, taken: bool
