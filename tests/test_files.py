@@ -198,11 +198,11 @@ def test_an_open_file_is_on_the_disk_it_was_opened_on_whatever_its_name_leads_to
     kind = mounts.file_system(path)
     monkeypatch.setattr(mounts, "LOCAL", {kind})  # wherever the tests run
     with path.open("rb") as file:
-        assert files.is_on_local_disk(file.fileno())
+        assert mounts.is_local_file(file.fileno())
         (tmp_path / "weights (deleted)").symlink_to(leads_to)
         path.unlink()
-        assert files.is_on_local_disk(file.fileno())
+        assert mounts.is_local_file(file.fileno())
         path.symlink_to(leads_to)
-        assert files.is_on_local_disk(file.fileno())
+        assert mounts.is_local_file(file.fileno())
     with Path("/proc/version").open("rb") as file:
-        assert not files.is_on_local_disk(file.fileno())
+        assert not mounts.is_local_file(file.fileno())

@@ -217,6 +217,12 @@ def looking(stop: StopToken, touch: Touch) -> Iterator[None]:
         _LOOK.reset(token)
 
 
+def check_look() -> None:
+    """For who reads one file for long: raises Stopped if nobody waits for this look any more."""
+    if (look := _LOOK.get()) is not None:
+        look[0].check()
+
+
 def touching(path: Path | str) -> AbstractContextManager[None]:
     """To be entered before anything waits for the disk of ``path``, or of what it leads to."""
     look = _LOOK.get()
@@ -299,13 +305,8 @@ def has_writer(descriptor: int) -> bool:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as refusal:  # of the last call: the lease was taken away meanwhile
-        return refusal.errno == errno.EAGAIN and is_on_local_disk(descriptor)
+        return refusal.errno == errno.EAGAIN and mounts.is_local_file(descriptor)
     return False
-
-
-def is_on_local_disk(descriptor: int) -> bool:
-    """Is the open file certainly on a disk of this machine? False on macOS. Raises OSError."""
-    return mounts.is_local_file(descriptor)
 
 
 def require_file(path: Path) -> None:
@@ -336,8 +337,7 @@ def _look_first(
     name: Path | str, *, pipe: bool = False, follow: bool = True, below: int | None = None
 ) -> None:
     """Raises OSError for what is not opened at all: opening a device may already do something."""
-    if (look := _LOOK.get()) is not None:
-        look[0].check()
+    check_look()
     facts = os.stat(name, dir_fd=below, follow_symlinks=follow)
     _refuse_locked(facts)
     is_pipe, is_link = stat.S_ISFIFO(facts.st_mode), stat.S_ISLNK(facts.st_mode)

@@ -140,7 +140,7 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
 
 
 def is_local_file(descriptor: int) -> bool:
-    """Is the open file certainly on a disk of this machine? Raises OSError."""
+    """Is the open file certainly on a disk of this machine? False on macOS. Raises OSError."""
     return file_system_of(descriptor) in LOCAL
 
 

@@ -140,7 +140,7 @@ def test_what_is_written_in_the_same_second_is_no_part_of_a_mixture(
         return fingerprint.may_hide_a_write(coarse, now)
 
     monkeypatch.setattr(local, "may_hide_a_write", of_coarse)
-    monkeypatch.setattr(files, "is_on_local_disk", lambda _: False)  # nor does ctime show it
+    monkeypatch.setattr(mounts, "is_local_file", lambda _: False)  # nor does ctime show it
 
     def overwrite() -> None:
         before = path.stat()

@@ -6,21 +6,25 @@ import base64
 import hashlib
 import json
 import os
-import sys
-from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from io import BytesIO
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
-from typing import Any, Self
+from typing import BinaryIO
 
 import pytest
 
 from tests.model.build import BASE, LORA, Brief, brief, check, folder
+from uploader import files
 from uploader.core.distribution import install
+from uploader.core.errors import Stopped
 from uploader.core.job import Kind
 from uploader.model.folder import scan
+from uploader.model.reading import read_object
+from uploader.preflight.checks import json_files
 from uploader.preflight.checks import signature as signature_room
 from uploader.preflight.checks.signature import SIGNATURE
 from uploader.preflight.registry import findings
+from uploader.runtime import StopToken
 
 W, E = "warning", "error"
 
@@ -47,38 +51,14 @@ def signed(files: dict[str, bytes], **serialization: str) -> dict[str, bytes]:
     return {**files, SIGNATURE: signature(files, **serialization)}
 
 
-class Config:
-    """What is used of `model_signing.hashing.Config`, by its documentation."""
-
-    def use_file_serialization(self, *, hashing_algorithm: str) -> Self:
-        assert hashing_algorithm == "sha256"
-        return self
-
-    def set_allow_symlinks(self, allow: bool) -> Self:
-        assert allow
-        return self
-
-    def hash(self, root: Path, *, files_to_hash: Iterable[Path]) -> SimpleNamespace:
-        def descriptors() -> Iterator[Any]:
-            for path in files_to_hash:
-                digest = SimpleNamespace(digest_hex=hashlib.sha256(path.read_bytes()).hexdigest())
-                yield SimpleNamespace(identifier=str(path.relative_to(root)), digest=digest)
-
-        return SimpleNamespace(resource_descriptors=descriptors)
-
-
 @pytest.fixture
 def library(monkeypatch: pytest.MonkeyPatch) -> None:
-    package, hashing = ModuleType("model_signing"), ModuleType("model_signing.hashing")
-    vars(hashing)["Config"] = Config
-    vars(package)["hashing"] = hashing
-    monkeypatch.setitem(sys.modules, "model_signing", package)
-    monkeypatch.setitem(sys.modules, "model_signing.hashing", hashing)
+    monkeypatch.setattr(signature_room, "find_spec", lambda _: object())
 
 
 @pytest.fixture
 def no_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "model_signing", None)
+    monkeypatch.setattr(signature_room, "find_spec", lambda _: None)
 
 
 CASES: dict[str, tuple[dict[str, bytes], Brief]] = {
@@ -123,14 +103,14 @@ def test_it_is_reported_that_nobody_checked_the_signer(tmp_path: Path) -> None:
 def test_a_file_is_hashed_once_whatever_its_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hashed: list[Path] = []
-    whole = Config.hash
+    hashed: list[int] = []
+    whole = signature_room._digest
 
-    def hash_(config: Config, root: Path, *, files_to_hash: list[Path]) -> SimpleNamespace:
-        hashed.extend(files_to_hash)
-        return whole(config, root, files_to_hash=files_to_hash)
+    def digest(file: BinaryIO, size_bytes: int) -> str:
+        hashed.append(size_bytes)
+        return whole(file, size_bytes)
 
-    monkeypatch.setattr(Config, "hash", hash_)
+    monkeypatch.setattr(signature_room, "_digest", digest)
     again = {f"again-{number}.txt": BASE["README.md"] for number in range(9)}
     folder(tmp_path, signed({**BASE, **again}))
     for name in again:
@@ -164,7 +144,40 @@ def test_without_the_library_it_is_reported_that_nothing_was_verified(tmp_path: 
     assert finding.hint.startswith(install("signatures"))
 
 
+class Endless(BytesIO):
+    """A file that somebody writes to, faster than it is read."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        assert size is not None
+        assert size >= 0, "it is read to an end that goes away"
+        return bytes(size)
+
+
+def test_of_a_file_that_grows_no_more_is_read_than_was_there() -> None:
+    """Whoever may write into the folder could keep a thread reading for ever."""
+    for size_bytes in (0, 3, (1 << 20) + 1):
+        found = signature_room._digest(Endless(), size_bytes)
+        assert found == hashlib.sha256(bytes(size_bytes)).hexdigest()
+
+
+def test_a_file_is_read_no_further_once_nobody_waits_for_it() -> None:
+    stop = StopToken()
+    stop.stop()
+    with files.looking(stop, lambda _: nullcontext()), pytest.raises(Stopped):
+        signature_room._digest(Endless(), 1 << 50)
+
+
+def test_the_ends_of_a_file_that_grows_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "opened", lambda _: nullcontext(Endless(bytes(1 << 20))))
+    assert not json_files._has_ends(Path("index.json"))
+
+
 def test_the_library_itself_says_the_same(tmp_path: Path) -> None:
-    pytest.importorskip("model_signing", exc_type=ImportError)
-    assert brief(check(tmp_path, signed(BASE))) == [("model_sig", W, SIGNATURE)]
+    hashing = pytest.importorskip("model_signing.hashing", exc_type=ImportError)
+    config = hashing.Config().use_file_serialization(hashing_algorithm="sha256")
+    root = folder(tmp_path, signed(BASE))
+    found = config.hash(root, files_to_hash=[root / name for name in BASE])
+    digests = {one.identifier: one.digest.digest_hex for one in found.resource_descriptors()}
+    assert signature_room._listed(read_object(root / SIGNATURE)) == digests
+    assert brief(findings(scan(root), Kind.BASE)) == [("model_sig", W, SIGNATURE)]
     assert brief(check(tmp_path, {"README.md": b"other"})) == [("model_sig", E, "README.md")]

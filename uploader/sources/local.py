@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from uploader import files
+from uploader import files, mounts
 from uploader.core.errors import (
     JobRefused,
     SourceAway,
@@ -187,7 +187,7 @@ class LocalFile:
         if is_linked(known):  # it may be another file of any disk
             return False
         try:
-            return not files.is_on_local_disk(self._descriptor)
+            return not mounts.is_local_file(self._descriptor)
         except OSError as error:  # there may be too many open files to ask
             raise unreadable(self._path, error) from None
 

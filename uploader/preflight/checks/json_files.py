@@ -85,7 +85,7 @@ def _has_ends(path: Path) -> bool:
         with files.opened(path) as file:
             begin = file.read(_END_BYTES)
             file.seek(-_END_BYTES, os.SEEK_END)
-            end = file.read()
+            end = file.read(_END_BYTES)  # it may grow meanwhile
     except OSError:
         return True  # it vanished after the scan: the engine will report that
     return begin.removeprefix(_MARK).lstrip(b" \r\n\t")[:1] == b"{" and end.rstrip()[-1:] == b"}"
