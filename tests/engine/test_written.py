@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -152,6 +153,72 @@ def test_what_is_written_in_the_same_second_is_no_part_of_a_mixture(
     at_block(lab, 5, overwrite)
     lab.run()
     assert_refused(lab)
+
+
+@pytest.fixture(params=["snapshot", "network"])
+def timeless(
+    request: pytest.FixtureRequest, lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job of a file whose change time is not that of its row, or may be anything."""
+    if request.param == "network":
+        monkeypatch.setattr(mounts, "is_local_file", lambda _: False)
+        lab.enqueue(path.parent)
+        return
+    new = lab.new_job(path.parent)
+    manifest = replace(
+        new.manifest,
+        files=tuple(
+            replace(file, fingerprint=fingerprint_of(path.stat(), lasting=True))
+            for file in new.manifest.files
+        ),
+    )
+    lab.jobs.enqueue(replace(new, manifest=manifest), lab.clock.now())
+
+
+def put_back(path: Path, *offsets: int) -> None:
+    """Others than it had, in its place, and its time as it was."""
+    before = path.stat()
+    with path.open("r+b") as file:
+        for offset in offsets:
+            os.pwrite(file.fileno(), b"B" * 99, offset)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.usefixtures("timeless")
+@pytest.mark.parametrize("plain_put", [False, True])
+@pytest.mark.parametrize("digests", [Digests.OFF, Digests.ON])
+def test_what_is_written_while_it_is_sent_is_no_part_of_a_mixture_though_its_time_is_put_back(
+    lab: Lab, path: Path, digests: Digests, plain_put: bool
+) -> None:
+    """Of bytes that were sent and bytes that were not, the object has the old and the new."""
+    if plain_put:
+        lab.world.script.add([{"on": "start", "do": "status", "status": 403}])
+    at_block(lab, 5, lambda: put_back(path, 1, SIZE - 99))
+    lab.run(digests=digests)
+    assert_refused(lab)
+
+
+@pytest.mark.usefixtures("timeless")
+@pytest.mark.parametrize("digests", [Digests.OFF, Digests.ON])
+def test_nor_if_the_worker_was_ended_after_that(lab: Lab, path: Path, digests: Digests) -> None:
+    at_block(lab, 3, lambda: put_back(path, 1, SIZE - 99))
+    half_sent(lab, digests, past=4)
+    lab.run(digests=digests)
+    assert_refused(lab)
+
+
+@pytest.mark.usefixtures("timeless")
+def test_another_name_that_goes_while_it_is_sent_costs_a_second_reading(
+    lab: Lab, path: Path, reads: Counter[int]
+) -> None:
+    """As a trainer deletes its checkpoint: no byte changes."""
+    (path.parent / "name").hardlink_to(path)
+    at_block(lab, 5, (path.parent / "name").unlink)
+    lab.run(digests=Digests.ON)
+    lab.assert_ready()
+    assert set(reads.values()) == {2}, reads
+    assert lab.file().sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert lab.file().sha256_as_sent
 
 
 def test_a_file_that_nobody_writes_is_read_once(lab: Lab, path: Path, reads: Counter[int]) -> None:

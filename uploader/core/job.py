@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -148,7 +149,8 @@ class Lease:
 class Scope:
     """Which jobs a worker takes: those of its base URL, or ``only`` some of them.
 
-    An empty ``base_url`` is one that is not known: it counts as that of every job.
+    An empty ``base_url`` is one that is not known: it counts as that of every job. It may also be
+    the `short` form of one.
     """
 
     base_url: str = ""
@@ -156,8 +158,17 @@ class Scope:
 
     def covers(self, job: Job) -> bool:
         """Whether the worker takes ``job`` once nobody else holds it."""
-        ours = self.base_url in ("", job.base_url)
-        return ours and (self.only is None or job.id in self.only)
+        return self.is_at(job.base_url) and (self.only is None or job.id in self.only)
+
+    def is_at(self, base_url: str) -> bool:
+        """Whether that may be its base URL."""
+        return self.base_url in ("", base_url, short(base_url))
+
+
+def short(base_url: str) -> str:
+    """What stands for a base URL if there is no room for it; empty for none."""
+    digest = hashlib.sha256(base_url.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:8] if base_url else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,7 @@ class Transfer(Errand):
 
     def _arrive(self, source: Reader, finished: Finished) -> None:
         """The server has the whole object: take it if it is the source's."""
+        self._adopt(source)
         at_s, size_bytes = self._context.clock.boot_s(), self.file.size_bytes
         stored = self._compared(finished, source.crc_at(size_bytes))
         self.progress.stored(size_bytes, at_s)
@@ -205,8 +206,6 @@ class Transfer(Errand):
         if isinstance(self._reading, Unclear):
             self._reading = self._storage.query(session, self.file.size_bytes)
             self._resume(source, self._reading)
-        else:
-            self._adopt(source)
         bare = 0
         while True:
             if isinstance(self._reading, Finished):
@@ -248,6 +247,7 @@ class Transfer(Errand):
 
     def _adopt(self, source: Reader, *, unproven: bool = False) -> None:
         """Write a proven new fingerprint into the row; ``unproven``: as `FileState` has it."""
+        source.check()
         if unproven and self._hashing is not None:
             self._hashing.give_up()
             self._hashing = None
@@ -262,7 +262,6 @@ class Transfer(Errand):
         size_bytes = self.file.size_bytes
         if not isinstance(reading, Confirmed):
             return self._query(session)
-        source.check()
         self._confirm(source, reading)
         if reading.offset == size_bytes:
             return self._finish(session)
@@ -294,6 +293,7 @@ class Transfer(Errand):
         return self._context.halve_puts(self._held, self.file.path, len(refused))
 
     def _confirm(self, source: Reader, reading: Confirmed) -> None:
+        self._adopt(source)
         self._check_was_sent(reading.offset)
         at_s = self._context.clock.boot_s()
         if self.last_put and reading.offset == self.last_put.stop:

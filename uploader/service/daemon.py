@@ -110,7 +110,7 @@ def _others(settings: Settings) -> str:
     url = settings.fireworks.base_url
     with wiring.Store(settings) as store:
         scopes = store.living().values()  # of this worker, too
-    count = sum(one.only is None and one.base_url in ("", url) for one in scopes) - 1
+    count = sum(one.only is None and one.is_at(url) for one in scopes) - 1
     if count < 1:
         return ""
     return "another worker runs" if count == 1 else f"{count} other workers run"

@@ -48,8 +48,9 @@ class OpenFile(Protocol):
     def check(self) -> None:
         """Is the open file unchanged? Called after each block is read and before it is sent.
 
-        Raises SourceUnsettled if it was written to, SourceUnreadable. A source that pins a version
-        at `Source.open` need not do anything.
+        Raises SourceUnsettled if it was written to, SourceUnreadable. If it may have been written
+        to, the fingerprint says so from then on. A source that pins a version at `Source.open` need
+        not do anything.
         """
 
     def block(self, start: int, count: int) -> bytes:

@@ -108,6 +108,8 @@ class Reader:
         """As `OpenFile.check`."""
         with self._stop.disk:
             self._file.check()
+        if is_written(self._file.fingerprint):
+            self.fingerprint = written(self.fingerprint)
 
     def block(self, start: int, count: int) -> bytes:
         """As `OpenFile.block`."""

@@ -94,7 +94,7 @@ def worker(
         migrate.ensure(engine, settings.locks_dir)
         with (
             WorkerLock(settings.locks_dir, scope) as lock,
-            contextlib.closing(ChangeWatch(engine, lock.owner)) as watch,
+            contextlib.closing(ChangeWatch(engine, lock.owner, scope.base_url)) as watch,
         ):
             sealing = seal(settings)
             migrate.require_head(engine)  # from here on nobody else migrates it

@@ -138,7 +138,7 @@ class Store:
         if not is_shared(self._settings.database_url):
             return here
         connected = connected_workers(self._opened())
-        return {owner: here.get(owner, scope_of(owner)) for owner in connected}
+        return {owner: here.get(owner, scope_of(owner, at)) for owner, at in connected.items()}
 
     def version(self) -> str | None:
         """The version of its schema; None if it is empty or not there at all."""

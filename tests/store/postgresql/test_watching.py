@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psycopg
-from sqlalchemy import Engine
+import pytest
+from sqlalchemy import Engine, text
 
 from tests.acceptance.conftest import until
 from tests.store.conftest import BASE_URL, NOW
 from uploader import wiring
-from uploader.core.job import Scope, Stage
+from uploader.core.job import NewJob, Scope, Stage
 from uploader.settings.load import load
 from uploader.store.claims import Claims
-from uploader.store.database.dialect import ChangeWatch, connected_workers
+from uploader.store.database import migrate
+from uploader.store.database.dialect import ChangeWatch, connected_workers, open_engine
 from uploader.store.database.workers import WorkerLock
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
@@ -56,15 +59,15 @@ def test_a_watch_whose_connection_broke_connects_again_and_its_worker_still_coun
 ) -> None:
     assert not connected_workers(engine)
     with closing(ChangeWatch(engine, "one")) as watch, closing(ChangeWatch(engine, "two")):
-        assert connected_workers(engine) == {"one", "two"}
+        assert connected_workers(engine).keys() == {"one", "two"}
         with psycopg.connect(postgresql_url, autocommit=True) as other:
             other.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE application_name = 'uploader worker one' AND datname = current_database()"
+                " WHERE application_name = 'uploader worker one ' AND datname = current_database()"
             )
         until(watch.changed)  # the server ends a connection in its own time
         assert not watch.changed()
-        until(lambda: connected_workers(engine) == {"one", "two"})
+        until(lambda: connected_workers(engine).keys() == {"one", "two"})
     until(lambda: not connected_workers(engine))
 
 
@@ -83,3 +86,33 @@ def test_a_worker_of_another_table_with_the_same_state_folder_does_not_count(
             assert file.living() == {}
             with closing(ChangeWatch(engine, lock.owner)):
                 until(lambda: store.living() == {lock.owner: scope})
+
+
+@pytest.mark.parametrize("only", [None, frozenset({1})])
+def test_a_worker_of_another_machine_tells_its_base_url(
+    engine: Engine, postgresql_url: str, tmp_path: Path, new: Callable[..., NewJob], only: Any
+) -> None:
+    """`upload` would wait for ever for one that rehearses."""
+    jobs = Jobs(engine)
+    ids = [jobs.enqueue(new(base_url=url), NOW)[0] for url in (BASE_URL, "http://127.0.0.1:8080")]
+    names = {"UPLOADER_DATABASE_URL": postgresql_url, "UPLOADER_STATE_DIR": str(tmp_path / "here")}
+    with (
+        WorkerLock(tmp_path / "there", Scope(BASE_URL, only)) as lock,
+        closing(ChangeWatch(engine, lock.owner, BASE_URL)),
+        wiring.Store(load(None, names)) as store,
+    ):
+        until(lambda: bool(store.living()))
+        unattended = [job.unattended for job in store.need().these(ids)]
+        assert unattended == [only is not None, True]
+
+
+def test_a_worker_of_another_schema_does_not_count(engine: Engine, postgresql_url: str) -> None:
+    """Two job tables in one database, each with workers of its own."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA another"))
+    other = open_engine(f"{postgresql_url}?options=-csearch_path%3Danother")
+    migrate.upgrade(other)
+    with closing(ChangeWatch(other, "one")), closing(ChangeWatch(engine, "two")):
+        until(lambda: connected_workers(other).keys() == {"one"})
+        assert connected_workers(engine).keys() == {"two"}
+    other.dispose()

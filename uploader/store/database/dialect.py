@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from uploader import files
 from uploader.core.database_url import sqlite_file
 from uploader.core.errors import StoreError, UsageError
+from uploader.core.job import short
 from uploader.store.database import causes, encryption, postgresql, sqlite
 from uploader.store.database.causes import Cause
 
@@ -242,11 +243,11 @@ def shrink(engine: Engine, most_pages: int | None = None) -> None:
 class ChangeWatch:
     """Tells whether another connection, of any process, has committed. It is only a hint."""
 
-    def __init__(self, engine: Engine, owner: str = "") -> None:
+    def __init__(self, engine: Engine, owner: str = "", base_url: str = "") -> None:
         """Raises StoreError. With PostgreSQL the worker ``owner`` counts as alive from here on."""
         with store_errors():
             changes = sqlite.Changes if is_file(engine) else postgresql.Changes
-            self._changes = changes(engine, owner)
+            self._changes = changes(engine, f"{owner} {short(base_url)}")
             self._seen = self._changes.look()
 
     def changed(self) -> bool:
@@ -261,13 +262,13 @@ class ChangeWatch:
         self._changes.close()
 
 
-def connected_workers(engine: Engine) -> frozenset[str]:
-    """The workers that PostgreSQL sees, on any machine; with SQLite only `workers.py` knows.
+def connected_workers(engine: Engine) -> dict[str, str]:
+    """The workers that PostgreSQL sees, on any machine, with the `short` form of their base URLs.
 
-    Raises StoreError.
+    Of an earlier version it is empty. With SQLite only `workers.py` knows. Raises StoreError.
     """
     if is_file(engine):
-        return frozenset()
+        return {}
     with store_errors():
         return postgresql.connected_workers(engine)
 

@@ -48,6 +48,10 @@ _WRITING = "uploader_writing"
 #: Advisory locks are two numbers: ours begin with "uplo", then which one.
 _OURS = 0x75706C6F
 _WRITER, _MIGRATION, _WORKERS = 1, 2, 3
+#: Or which job table, of several in one database.
+_TABLE = (
+    "CAST(mod(CAST(CAST(to_regclass('alembic_version') AS oid) AS bigint), 2147483647) AS integer)"
+)
 #: Seconds for which a process that stops in a transaction (SIGSTOP, a suspended laptop) can hold up
 #: others.
 _IDLE_S = 10.0
@@ -233,7 +237,7 @@ def _prepare(engine: Engine, lock_timeout_s: float) -> None:
             raise
 
 
-def _lock(function: str, which: int) -> str:
+def _lock(function: str, which: int | str) -> str:
     return f"SELECT pg_{function}({_OURS}, {which})"
 
 
@@ -268,9 +272,10 @@ class Changes:
     (docs/architecture.md §10).
     """
 
-    def __init__(self, engine: Engine, owner: str) -> None:
+    def __init__(self, engine: Engine, worker: str) -> None:
+        """``worker``: its owner, and what it takes."""
         self._engine = engine
-        self._owner = owner
+        self._worker = worker
         self._heard = 0
         self._looks = 0
         self._version: str | None = None
@@ -308,8 +313,9 @@ class Changes:
     def _connected(self) -> Connection:
         connection = _alone(self._engine)
         try:
-            connection.execute(_NAMED, {"name": _NAME + self._owner})
+            connection.execute(_NAMED, {"name": _NAME + self._worker})
             connection.exec_driver_sql(_lock("advisory_lock_shared", _WORKERS))
+            connection.exec_driver_sql(_lock("advisory_lock_shared", _TABLE))
             raw: Any = connection.connection.dbapi_connection
             raw.add_notify_handler(self._hear)  # for what arrives with the answer to a question
             connection.exec_driver_sql(f"LISTEN {_CHANNEL}")
@@ -330,23 +336,26 @@ class Changes:
             raise _MIGRATED.error()
 
 
-#: The application name of a worker's connection, followed by its owner.
+#: The application name of a worker's connection, followed by its owner and what it takes.
 _NAME = "uploader worker "
 _NAMED = text("SELECT set_config('application_name', :name, false)")
 _CONNECTED = text(
     "SELECT application_name FROM pg_locks JOIN pg_database ON pg_database.oid = database"
     " JOIN pg_stat_activity USING (pid)"
     " WHERE pg_database.datname = current_database() AND locktype = 'advisory' AND granted"
-    " AND classid = :ours AND objid = :workers AND mode = 'ShareLock'"
+    " AND classid = :ours AND mode = 'ShareLock' AND objid = " + _TABLE  # noqa: S608
 )
 
 
-def connected_workers(engine: Engine) -> frozenset[str]:
-    """The owners of this database's workers, on any machine, that are connected to it."""
+def connected_workers(engine: Engine) -> dict[str, str]:
+    """The owners of this table's workers, on any machine, that are connected; and what they take.
+
+    A schema of the same database may hold another job table.
+    """
     with engine.begin() as connection:
-        ids = {"ours": _OURS, "workers": _WORKERS}
-        names = connection.scalars(_CONNECTED, ids)
-        return frozenset(name.removeprefix(_NAME) for name in names)
+        names = connection.scalars(_CONNECTED, {"ours": _OURS})
+        found = (name.removeprefix(_NAME).partition(" ") for name in names)
+        return {owner: takes for owner, _, takes in found}
 
 
 #: How far ahead numbers that are taken are looked for.

@@ -230,8 +230,8 @@ def writing(engine: Engine) -> Engine:
 class Changes:
     """A number that another connection's commit changes: one PRAGMA on one connection."""
 
-    def __init__(self, engine: Engine, owner: str) -> None:
-        del owner  # a file lock marks it as alive
+    def __init__(self, engine: Engine, worker: str) -> None:
+        del worker  # a file lock marks it as alive
         self._connection = engine.raw_connection()
 
     def look(self) -> int:

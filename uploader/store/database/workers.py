@@ -113,9 +113,12 @@ def living(locks_dir: Path) -> dict[str, Scope]:
         return {path.stem: _read(path) for path in ours if _held(path)}
 
 
-def scope_of(owner: str) -> Scope:
-    """What a worker of another machine takes, as far as its name tells (PostgreSQL only)."""
-    return Scope(only=frozenset()) if owner.startswith(_LIMITED) else _UNKNOWN
+def scope_of(owner: str, base_url: str = "") -> Scope:
+    """What a worker of another machine takes, as far as its name tells (PostgreSQL only).
+
+    ``base_url``: its `short` form, or empty.
+    """
+    return Scope(base_url, frozenset() if owner.startswith(_LIMITED) else None)
 
 
 def _prefix(scope: Scope) -> str:
