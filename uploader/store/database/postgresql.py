@@ -340,10 +340,12 @@ class Changes:
 _NAME = "uploader worker "
 _NAMED = text("SELECT set_config('application_name', :name, false)")
 _CONNECTED = text(
-    "SELECT application_name FROM pg_locks JOIN pg_database ON pg_database.oid = database"
-    " JOIN pg_stat_activity USING (pid)"
-    " WHERE pg_database.datname = current_database() AND locktype = 'advisory' AND granted"
-    " AND classid = :ours AND mode = 'ShareLock' AND objid = " + _TABLE  # noqa: S608
+    f"""
+SELECT application_name FROM pg_locks JOIN pg_database ON pg_database.oid = database
+JOIN pg_stat_activity USING (pid)
+WHERE pg_database.datname = current_database() AND locktype = 'advisory' AND granted
+AND classid = :ours AND objid = {_TABLE} AND mode = 'ShareLock'
+"""  # noqa: S608 - of our own words
 )
 
 
