@@ -335,6 +335,16 @@ def test_the_switchboard(remote: Remote) -> None:
     assert remote.world.config.api_key not in report.text
 
 
+def test_a_switch_with_a_fraction_takes_one_whatever_it_was_set_to(remote: Remote) -> None:
+    config = remote.world.config
+    for value in (0.25, 0, 0.25, 1, 0.0):
+        config.change({"chaos": value, "clock_skew_s": value})
+        assert (config.chaos, config.clock_skew_s) == (value, value)
+    for switches in ({"landing_polls": 0.5}, {"chaos": True}, {"bad_key_status": 401.0}):
+        with pytest.raises(ValueError, match="cannot be"):
+            config.change(switches)
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

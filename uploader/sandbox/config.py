@@ -66,14 +66,19 @@ class Config:
 
     def change(self, switches: Mapping[str, Any]) -> None:
         """Set all the switches or none. Raises ValueError for an unknown name or value."""
-        current = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         for name, value in switches.items():
-            if name not in current:
+            if name not in _TYPES:
                 raise ValueError(f"unknown switch {name!r}")
-            if not _fits(value, current[name]) or not _is_allowed(name, value):
+            if not _fits(value, _TYPES[name]) or not _is_allowed(name, value):
                 raise ValueError(f"switch {name!r} cannot be {value!r:.200}")
         for name, value in switches.items():
-            setattr(self, name, value)
+            setattr(self, name, _TYPES[name](value))
+
+
+#: Of each switch by its default, whatever it is set to by now.
+_TYPES: dict[str, type] = {
+    entry.name: type(getattr(Config(), entry.name)) for entry in fields(Config)
+}
 
 
 def _is_allowed(name: str, value: Any) -> bool:
@@ -89,7 +94,5 @@ def _is_allowed(name: str, value: Any) -> bool:
     return True
 
 
-def _fits(value: Any, current: Any) -> bool:
-    if isinstance(current, float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is type(current)
+def _fits(value: Any, wanted: type) -> bool:
+    return type(value) is wanted or (wanted is float and type(value) is int)
