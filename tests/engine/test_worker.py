@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ from unittest.mock import Mock
 import pytest
 
 from tests.engine.conftest import DEADLINE_S, GRANULE, Lab
-from uploader.core.errors import NoThread, StoreError
+from uploader.core.errors import NoThread, StoreError, UsageError
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.store_reasons import StoreCode
@@ -190,6 +191,33 @@ def test_a_clock_that_is_set_back_a_day_makes_nobody_wait_a_day(lab: Lab) -> Non
     lab.run_until(set_back)
     lab.assert_ready()
     assert lab.sim.stepped_s < -DAY_S
+
+
+def test_what_is_left_of_transfers_is_swept_as_long_as_a_worker_lives(lab: Lab) -> None:
+    old, young = (lab.state / "marks" / (digit * 32) for digit in "ab")
+    for mark, age_s in (old, 9 * DAY_S), (young, DAY_S):
+        mark.touch()
+        os.utime(mark, (lab.clock.now().timestamp() - age_s,) * 2)
+    with lab.worker() as worker:
+
+        def live_for_an_hour() -> None:
+            lab.until(lab.passed(60))
+            lab.sim.suspend(3600)
+            lab.until(lab.passed(60))
+            worker.drain()
+
+        lab.finish(worker.run, live_for_an_hour)
+    assert (old.exists(), young.exists()) == (False, True)
+
+
+@pytest.mark.parametrize("error", [OSError(5, "broken"), UsageError("others may write it")])
+def test_a_folder_of_marks_that_cannot_be_swept_does_no_harm(lab: Lab, error: Exception) -> None:
+    with lab.worker() as worker:
+        marks = Mock(wraps=lab.marks, sweep=Mock(side_effect=error))
+        worker._context = replace(worker._context, marks=marks)
+        worker._duties.sweeping.interval_s = 0.0
+        worker._housekeep()
+    marks.sweep.assert_called_once()
 
 
 def test_a_worker_does_not_wait_for_ever_for_what_a_cancelled_job_may_not_delete(lab: Lab) -> None:

@@ -39,6 +39,7 @@ class Duties:
     renewing: Every
     healing: Every
     pruning: Every
+    sweeping: Every
     #: When the next job that waits may be claimed.
     claimable_at: datetime | None = None
     #: Until when none is claimed, because there was no thread for the last one.

@@ -44,7 +44,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from uploader.core.errors import NoThread, StoreError
+from uploader.core.errors import NoThread, StoreError, UsageError
 from uploader.core.job import POOLS, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import places
@@ -102,6 +102,7 @@ class Worker:
             renewing=Every(context.limits.lease_s / 4),
             healing=Every(60.0, last_s=context.clock.boot_s()),
             pruning=Every(3600.0),
+            sweeping=Every(3600.0, last_s=context.clock.boot_s()),  # a start sweeps, too
         )
 
     def drain(self) -> None:
@@ -278,6 +279,9 @@ class Worker:
             self._renew(boot_s)
         if not self._healing.busy and self._duties.healing.due(boot_s):
             self._healing.start()
+        if self._duties.sweeping.due(boot_s):
+            with contextlib.suppress(UsageError, OSError):  # marks are hints; a start says why
+                context.marks.sweep(context.clock.now())
         runs = tuple(self._runs.values())
         told = [run for run in runs if run.look_at_disk(boot_s)]
         return changed or bool(told) or any(run.slowed for run in runs)
