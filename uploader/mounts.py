@@ -115,14 +115,17 @@ def refuse_bad(path: Path, mounts: Path = _MOUNTS) -> None:
         )
 
 
-def doubts(path: Path, mounts: Path = _MOUNTS) -> str:
-    """A warning about a file system that may not be safe; empty for a local one."""
-    kind = file_system(path, mounts)
+def doubts(table: Path, mounts: Path = _MOUNTS) -> str:
+    """A warning if a file system may not be safe for the job table; empty for a local one.
+
+    It counts where the file really is, if ``table`` is a link.
+    """
+    kind = file_system(table, mounts)
     if not kind or kind in LOCAL | BAD:
         return ""
     return (
-        f"the state folder {path} is on {kind}, which may only look like a disk:"
-        " a folder on a local disk is safer"
+        f"the job table {table} is on {kind}, which may only look like a disk:"
+        " a local disk is safer"
     )
 
 

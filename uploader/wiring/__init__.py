@@ -178,8 +178,8 @@ def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
     from uploader.store.database import dialect, sqlite
 
     yield from deaf(settings.hooks)
-    doubts = mounts.doubts(settings.state_dir)
-    if doubts and dialect.is_file(engine):
+    table = settings.store_file
+    if table and (doubts := mounts.doubts(table)):
         with dialect.store_errors():
             sqlite.quick_check(engine)
         yield doubts

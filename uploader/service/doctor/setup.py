@@ -66,9 +66,11 @@ def _state_folder(settings: Settings) -> Iterator[Check]:
     hint = "" if status is Health.OK else "make room, or set UPLOADER_STATE_DIR to another disk"
     there = "" if folder.exists() else " (not made yet)"
     yield Check("state_folder", status, f"{folder}{there}, {size(free)} free", hint)
-    doubts = mounts.doubts(nearest)
-    if doubts:
-        yield Check("file_system", Health.WARN, doubts, "put the state folder on a local disk")
+    table = settings.store_file
+    if table is None:
+        yield Check("file_system", Health.OK, "the job table is not a file of this machine")
+    elif doubts := mounts.doubts(table):
+        yield Check("file_system", Health.WARN, doubts, "put the job table on a local disk")
     else:
         yield Check("file_system", Health.OK, "a local disk")
 
