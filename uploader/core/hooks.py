@@ -44,6 +44,8 @@ GIVE_UP_AFTER = timedelta(days=3)
 LEAST_TRIES = 20
 #: More than these wait for no receiver: the oldest are dropped.
 MAX_WAITING = 1000
+#: Nor more than this of their documents: that of a job of countless names is 10 MB.
+MAX_WAITING_BYTES = 64 << 20
 HEARTBEAT_S = 60.0
 _FIRST_S, _LONGEST_S = 5.0, 3600.0
 

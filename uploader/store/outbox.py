@@ -11,10 +11,11 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import accumulate, chain, islice, takewhile
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, select, update
@@ -22,7 +23,7 @@ from sqlalchemy import Connection, Engine, Row, delete, func, insert, or_, selec
 from uploader.core.documents import job_document
 from uploader.core.errors import NotFound, UnreadableRow
 from uploader.core.events import EventKind
-from uploader.core.hooks import MAX_WAITING, HookState
+from uploader.core.hooks import MAX_WAITING, MAX_WAITING_BYTES, HookState
 from uploader.core.job import Event
 from uploader.core.utf8 import check_json
 from uploader.store.journal import Journal, Transaction, no_listener, storable
@@ -89,6 +90,7 @@ class Outbox:
         with self._journal.reading() as connection:
             state = _hooks_of(connection, [name]).get(name)
             page = None if state is None else _page_of(connection, state, kinds, now)
+            most = _fitting(connection, name, page.told) if page else 0
         with self._journal.writing(now) as transaction:
             if state is None or page is None:
                 _begin(transaction, name)
@@ -100,7 +102,7 @@ class Outbox:
             if page.told:
                 rows = [{"hook": name, **told} for told in page.told]
                 transaction.connection.execute(insert(deliveries), rows)
-            _drop_the_oldest(transaction, name)
+                _drop_the_oldest(transaction, name, most)
         return len(page.told)
 
     def take(self, names: Collection[str], now: datetime, lend_s: float) -> Delivery | None:
@@ -307,9 +309,21 @@ def _told(event: Event, document: str) -> dict[str, Any]:
     }
 
 
-def _drop_the_oldest(transaction: Transaction, name: str) -> None:
+def _fitting(connection: Connection, name: str, told: Sequence[Mapping[str, Any]]) -> int:
+    """How many of the hook's newest deliveries, with ``told``, may wait; one in any case.
+
+    Counted before the write begins. A document is ASCII: it has as many bytes as characters.
+    """
+    mine = select(func.length(deliveries.c.document)).where(deliveries.c.hook == name)
+    waiting = connection.scalars(mine.order_by(deliveries.c.id.desc()))
+    lengths = chain((len(one["document"]) for one in reversed(told)), (n or 0 for n in waiting))
+    sums = accumulate(islice(lengths, MAX_WAITING))
+    return max(1, sum(1 for _ in takewhile(lambda total: total <= MAX_WAITING_BYTES, sums)))
+
+
+def _drop_the_oldest(transaction: Transaction, name: str, most: int) -> None:
     mine = select(deliveries.c.id).where(deliveries.c.hook == name)
-    kept = mine.order_by(deliveries.c.id.desc()).limit(MAX_WAITING)
+    kept = mine.order_by(deliveries.c.id.desc()).limit(most)
     oldest = transaction.connection.execute(select(func.min(kept.subquery().c.id))).scalar()
     if oldest is not None:
         transaction.run(

@@ -6,12 +6,14 @@ import json
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import func, select
 
 from tests.service.hooks.conftest import Lab, Receiver, tell_all
 from uploader.core.events import EventKind
 from uploader.core.hooks import GIVE_UP_AFTER, LEAST_TRIES, MAX_WAITING, again_after_s
 from uploader.store.claims import Claims
 from uploader.store.journal import Journal, no_listener
+from uploader.store.outbox_tables import deliveries
 
 
 def test_each_hook_is_told_only_of_what_it_asked_for(lab: Lab, receiver: Receiver) -> None:
@@ -132,6 +134,37 @@ def test_the_backlog_of_a_dead_receiver_is_bounded(lab: Lab) -> None:
     while lab.fill(hooks):
         pass
     assert lab.outbox.states(["h"])[0].waiting == MAX_WAITING
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_so_is_the_size_of_what_waits_and_the_oldest_go_first(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    hooks = lab.configure(
+        {"name": "h", "on": ["ready", "failed"], "webhook": "http://127.0.0.1:9"},
+        {"name": "other", "on": ["ready"], "webhook": "http://127.0.0.1:9"},
+    )
+    lab.fill(hooks)
+    lab.happen(EventKind.READY)
+    lab.fill(hooks)
+    length = func.length(deliveries.c.document)
+    with lab.opened._opened().connect() as connection:
+        each_bytes = connection.scalar(select(func.max(length))) or 0
+    most = each_bytes * 7 // 2  # the next ones may have another time
+    monkeypatch.setattr("uploader.store.outbox.MAX_WAITING_BYTES", most)
+    for _ in range(5):
+        lab.happen(EventKind.FAILED)
+        if not at_once:
+            lab.fill(hooks)
+    lab.fill(hooks)
+    with lab.opened._opened().connect() as connection:
+        sums = select(deliveries.c.hook, func.min(deliveries.c.seq), func.sum(length))
+        rows = connection.execute(sums.group_by(deliveries.c.hook)).all()
+    newest = lab.jobs.last_event()
+    kept = {hook: (oldest, total) for hook, oldest, total in rows}
+    assert kept["h"][0] == newest - 2
+    assert each_bytes < kept["h"][1] <= most
+    assert kept["other"] == (newest - 5, each_bytes)  # each hook has its own bound
 
 
 def test_delays_double_up_to_an_hour() -> None:
