@@ -204,6 +204,18 @@ def test_files_that_cannot_be_read_fail_their_job_and_are_not_shown(
     assert jobs.files_to_show(good) == jobs.files(good) != []
 
 
+@pytest.mark.parametrize("end", ["\x1b]0;x\x07", "\n", "\x9b2J", "\u2028", "\\"], ids=ascii)
+def test_a_name_that_no_scan_finds_is_not_read(
+    engine: Engine, jobs: Jobs, enqueue: Callable[..., int], end: str
+) -> None:
+    """`receipt --sums` prints names as they are, and some of these steer a terminal."""
+    job_id = enqueue()
+    with engine.begin() as connection:
+        connection.execute(update(files).values(path=files.c.path.concat(end)))
+    with pytest.raises(UnreadableRow):
+        jobs.files(job_id)
+
+
 def test_a_cancelled_job_that_cannot_be_read_is_left_alone(
     engine: Engine, claims: Claims, enqueue: Callable[..., int], put: Callable[..., None]
 ) -> None:

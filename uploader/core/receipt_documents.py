@@ -178,13 +178,6 @@ def _file_json(file: FileState) -> ReceiptFileJson:
 def sums(receipt: ReceiptDocument) -> str:
     """The lines of a SHA256SUMS file, as `sha256sum --check` reads them; without the last newline.
 
-    As `sha256sum` writes it, a line begins with a backslash if its name has an escape.
+    No name needs an escape: one that does is neither sent nor believed of a row (`sendable`).
     """
-    return "\n".join(_sum_line(one) for one in receipt["subject"])
-
-
-def _sum_line(subject: SubjectJson) -> str:
-    name = subject["name"]
-    escaped = name.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    mark = "" if escaped == name else "\\"
-    return f"{mark}{subject['digest']['sha256']}  {escaped}"
+    return "\n".join(f"{one['digest']['sha256']}  {one['name']}" for one in receipt["subject"])

@@ -1,7 +1,8 @@
-"""Numbers as people read them: the same in tables, logs and explanations."""
+"""Names, and numbers as people read them: the same in tables, logs and explanations."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ _USUAL_S = 3
 #: The system allows 4096, and a file system 255 in each part; the first leaves room for the names
 #: of our own files in a folder.
 _MAX_PATH_BYTES, _MAX_NAME_BYTES = 3900, 255
+_UNCLEAN = {"Cc", "Cs", "Zl", "Zp"}  # control characters, lone surrogates (not UTF-8), line breaks
 
 
 def flaw_of_path(path: str) -> str:
@@ -26,6 +28,16 @@ def flaw_of_path(path: str) -> str:
         return "contains a NUL"
     too_long = len(raw) > _MAX_PATH_BYTES or max(map(len, raw.split(b"/"))) > _MAX_NAME_BYTES
     return "is too long" if too_long else ""
+
+
+def clean(text: str) -> bool:
+    """Whether ``text`` is one line of UTF-8 without control characters."""
+    return text.isprintable() or not any(unicodedata.category(c) in _UNCLEAN for c in text)
+
+
+def sendable(name: str) -> bool:
+    """Whether JSON, a URL and an object's key can all carry the name unchanged."""
+    return "\\" not in name and clean(name)
 
 
 def shown(name: str) -> str:

@@ -19,12 +19,12 @@ from typing import BinaryIO
 from uploader import files
 from uploader.core.errors import NotFound, PreflightRefused, UsageError
 from uploader.core.job import Manifest, ManifestFile
-from uploader.core.text import flaw_of_path, shown
+from uploader.core.text import clean, flaw_of_path, sendable, shown
 from uploader.model.elsewhere import advice, as_given
 from uploader.model.finding import Finding, error, warning
 from uploader.model.fingerprint import fingerprint_of, same
 from uploader.model.links import NOTHING, OURS, Private, leads_outside
-from uploader.model.names import Role, clean, leftover, needed, role, sendable
+from uploader.model.names import Role, leftover, needed, role
 from uploader.model.reading import Allowance
 from uploader.model.safetensors import has_sound_header
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from enum import IntEnum
 from fnmatch import fnmatchcase
 
@@ -114,9 +113,6 @@ _SECRETS = (
     *(".pypirc", "hf_token*", "*api_key*", "*apikey*", "passwords*", ".git-credentials"),
 )
 
-_UNCLEAN = {"Cc", "Cs", "Zl", "Zp"}  # control characters, lone surrogates (not UTF-8), line breaks
-
-
 #: Files that loaders or the service read although their role does not show it.
 _READ_TOO = frozenset(
     {
@@ -172,13 +168,3 @@ def partial(name: str) -> str | None:
 def matches(name: str, globs: tuple[str, ...]) -> bool:
     """Whether one of the ``globs`` matches the name; upper case differs from lower case."""
     return any(fnmatchcase(name, glob) for glob in globs)
-
-
-def clean(text: str) -> bool:
-    """Whether ``text`` is one line of UTF-8 without control characters."""
-    return not any(unicodedata.category(c) in _UNCLEAN for c in text)
-
-
-def sendable(name: str) -> bool:
-    """Whether JSON, a URL and an object's key can all carry the name unchanged."""
-    return "\\" not in name and clean(name)

@@ -46,7 +46,7 @@ from uploader.core.job import (
 from uploader.core.keeping import few_lines
 from uploader.core.redact import SessionUri, foreign_line
 from uploader.core.resumable import UploadUrl, read_url
-from uploader.core.text import flaw_of_path
+from uploader.core.text import flaw_of_path, sendable
 from uploader.core.utf8 import check_json
 from uploader.store.database import dialect
 from uploader.store.tables import events, files, jobs
@@ -258,7 +258,7 @@ def _reason_of(row: Row[Any]) -> Reason | None:
 
 
 def file_of(row: Row[Any]) -> FileState:
-    """Raises ValueError for a name that no scan can find: it would lead out of the folder."""
+    """Raises ValueError for a name that no scan can find: it may lead out of the folder."""
     check_plain(row.path)
     check(row, _FILE)
     if any(not 0 <= crc < _CRCS for crc in (row.offset_crc32c, row.mark_crc32c, row.crc32c or 0)):
@@ -303,8 +303,8 @@ def file_of(row: Row[Any]) -> FileState:
 
 
 def check_plain(path: object) -> None:
-    """Raises ValueError for a file's path that is not a plain name."""
-    if not isinstance(path, str) or "/" in path or "\0" in path or path in ("", ".", ".."):
+    """Raises ValueError for a file's path that is not a plain name, as a scan finds it."""
+    if not isinstance(path, str) or "/" in path or path in ("", ".", "..") or not sendable(path):
         raise ValueError("a file's path is not a plain name")
 
 
