@@ -22,6 +22,10 @@ _ACL, _ACL_VERSION = "system.posix_acl_access", 2
 _HEAD, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
 _USER, _OWNING_GROUP, _GROUP = 0x02, 0x04, 0x08
 _WRITE = 0o2
+#: Which user stands for all whom this user namespace does not know, and whom it knows: lines of
+#: first number inside, first number outside, how many (user_namespaces(7)).
+_OVERFLOW, _KNOWN = Path("/proc/sys/kernel/overflowuid"), Path("/proc/self/uid_map")
+_ALL_USERS = 2**32 - 1
 
 
 def hostile(path: Path) -> str:
@@ -33,24 +37,41 @@ def hostile(path: Path) -> str:
     private group is not others. Of ACLs those of POSIX count, not those of NFSv4. What another user
     has mounted may say that it is ours, and is not even looked at.
     """
+    if _is_anybody(os.geteuid()):
+        return f"uid {os.geteuid()} stands for others, too, in this user namespace: run as another"
     mounter = mounts.mounted_by_others()
     for folder, name in _names(path):
         if user := mounter(str(name)):
             return f"another user (uid {user}) has mounted what is at {name}"
-        try:
-            facts = folder.stat()
-        except OSError:
-            continue  # it is not there yet, or opening it will say what is wrong
-        if facts.st_uid not in (0, os.geteuid()):
-            return f"{folder} is another user's (uid {facts.st_uid})"
-        others = _other_writers(folder, facts)
-        if not others or mounts.nobody_writes(folder):
-            continue
-        if not facts.st_mode & stat.S_ISVTX:
-            return f"{folder} may be written by {others}"
-        if planted := _planted(name):
-            return f"{planted}: {folder} may be written by {others}"
+        if why := _replaceable(name, folder):
+            return why
     return ""
+
+
+def _replaceable(name: Path, folder: Path) -> str:
+    """Why others could replace ``name`` in ``folder``; empty if they cannot."""
+    try:
+        facts = folder.stat()
+    except OSError:
+        return ""  # it is not there yet, or opening it will say what is wrong
+    if facts.st_uid not in (0, os.geteuid()):
+        return f"{folder} is another user's (uid {facts.st_uid})"
+    others = _other_writers(folder, facts)
+    if not others or mounts.nobody_writes(folder):
+        return ""
+    if not facts.st_mode & stat.S_ISVTX:
+        return f"{folder} may be written by {others}"
+    planted = _planted(name)
+    return f"{planted}: {folder} may be written by {others}" if planted else ""
+
+
+def _is_anybody(user: int) -> bool:
+    """May what seems to belong to ``user`` be anybody's? As far as the system tells: Linux does."""
+    try:
+        overflow, known = int(_OVERFLOW.read_text("ascii")), _KNOWN.read_text("ascii").split()
+        return user == overflow and sum(map(int, known[2::3])) < _ALL_USERS
+    except (OSError, ValueError):
+        return False
 
 
 def _planted(name: Path) -> str:

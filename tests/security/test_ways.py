@@ -161,6 +161,33 @@ def test_what_is_read_only_for_one_process_others_may_still_write(
     assert (hostile(shared / "uploader.toml") == "") is taken
 
 
+@pytest.mark.parametrize(
+    ("overflow", "known", "taken"),
+    [
+        ("{}\n", "         0       1000          1\n", False),
+        ("{}\n", "0 1000 1\n1 100000 65536\n", False),
+        ("{}\n", "         0          0 4294967295\n", True),
+        ("77777\n", "0 1000 1\n", True),
+        ("", "", True),
+    ],
+)
+def test_whoever_is_shown_as_the_owner_of_others_files_owns_none(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overflow: str,
+    known: str,
+    taken: bool,
+) -> None:
+    """A container of a user's own that runs as `nobody`: all that it does not know is nobody's."""
+    for name, content in (("_OVERFLOW", overflow), ("_KNOWN", known)):
+        file = tmp_path / name
+        file.write_text(content.format(os.geteuid()))
+        monkeypatch.setattr(ways, name, file)
+    found = hostile(home / "uploader.toml")
+    assert ("stands for others" in found, found == "") == (not taken, taken)
+
+
 OURS, THEIRS = os.geteuid(), os.geteuid() + 1
 
 
