@@ -1,4 +1,4 @@
-"""How a program of the user's that we started ends."""
+"""Processes: how a program of the user's that we started ends, and whether another one lives."""
 
 from __future__ import annotations
 
@@ -32,3 +32,14 @@ def end(process: subprocess.Popen[bytes], *, group: bool = False) -> None:
     except subprocess.TimeoutExpired:
         _left.append(process)
     _left[:] = [one for one in _left if one.poll() is None]
+
+
+def is_alive(number: int) -> bool:
+    """Is there a process of that number, whoever's it is?"""
+    try:
+        os.kill(number, 0)
+    except PermissionError:
+        return True
+    except (ProcessLookupError, OverflowError):
+        return False
+    return True

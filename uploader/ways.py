@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import grp
+import itertools
 import os
 import pwd
 import stat
@@ -155,15 +156,21 @@ def _is_shared(group: int) -> bool:
         ours = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # then no group is known as our own
         ours = ""
+    members = {*found.gr_mem, *_members(group)} - {ours, "root"}
     if group == 0:  # with accounts of the system that nobody is
-        return bool({*found.gr_mem} - {ours, "root"})
-    if found.gr_name != ours or {*found.gr_mem} - {ours, "root"}:
-        return True
-    return _is_first_of_others(group)
+        return bool(members)
+    return found.gr_name != ours or bool(members) or _is_first_of_others(group)
+
+
+@functools.lru_cache(maxsize=16)
+def _members(group: int) -> frozenset[str]:
+    """Under all of its names. Asked once: the list may be long, or come from afar."""
+    found = (one.gr_mem for one in grp.getgrall() if one.gr_gid == group)
+    return frozenset(itertools.chain.from_iterable(found))
 
 
 @functools.lru_cache(maxsize=16)
 def _is_first_of_others(group: int) -> bool:
-    """Is it another user's first group? Asked once: the list may be long, or come from afar."""
+    """Is it another user's first group? Asked once, as `_members`."""
     trusted = (0, os.geteuid())
     return any(one.pw_gid == group and one.pw_uid not in trusted for one in pwd.getpwall())

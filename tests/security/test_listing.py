@@ -42,6 +42,7 @@ OWN = {
     ("store/marks.py", "os.scandir"): "the state folder",
     ("store/database/migrate.py", "shutil.rmtree"): "a folder that it made for itself",
     ("store/database/workers.py", "folder.glob"): "the state folder",
+    ("store/database/state_folder.py", "folder.glob"): "the state folder, once it was restored",
 }
 NAMES = 300
 #: What is set in the place of every bound.

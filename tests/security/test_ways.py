@@ -221,6 +221,18 @@ def test_owners_are_not_believed_of_what_another_user_has_mounted(
     assert ("has mounted what is at" in found, found == "") == (not taken, taken)
 
 
+def test_a_group_that_has_two_names_has_the_members_of_both(
+    shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared.chmod(0o775)
+    ours = SimpleNamespace(gr_name=pwd.getpwuid(os.geteuid()).pw_name, gr_mem=[], gr_gid=23456)
+    other = SimpleNamespace(gr_name="builders", gr_mem=["somebody"], gr_gid=23456)
+    monkeypatch.setattr(grp, "getgrgid", lambda _: ours)
+    monkeypatch.setattr(grp, "getgrall", lambda: [ours, other])
+    seen_as(shared, monkeypatch, GID, 23456)
+    assert "may be written by others" in hostile(shared / "uploader.toml")
+
+
 @pytest.mark.parametrize(("members", "taken"), [([], True), (["somebody"], False)])
 def test_the_group_of_a_user_is_nobody_else(
     shared: Path, monkeypatch: pytest.MonkeyPatch, members: list[str], *, taken: bool

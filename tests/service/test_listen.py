@@ -94,6 +94,14 @@ def test_a_link_in_the_place_of_the_token_is_not_followed(home: Path) -> None:
         api_token(home)
 
 
+def test_no_pipe_in_the_place_of_the_token_or_of_the_address_is_waited_for(home: Path) -> None:
+    os.mkfifo(home / "api.token", 0o600)
+    with pytest.raises(OSError, match="it is a pipe"):
+        api_token(home)
+    os.mkfifo(home / "api.address", 0o600)
+    assert addresses_of(home) == []
+
+
 def test_of_two_that_begin_at_once_both_have_the_token_of_the_first(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -287,6 +287,22 @@ def test_a_disk_that_takes_nothing_more_is_said_in_words(
     assert all("No space left on device" in message for message in ended)
 
 
+def test_a_folder_that_somebody_has_locked_is_not_waited_for_for_ever(
+    snapshots: Snapshots, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "LOCK_PATIENCE_S", 0.3)
+    snapshots.home.mkdir()
+    snapshots.home.chmod(0o755)
+    descriptor = os.open(snapshots.home, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with pytest.raises(UsageError, match="another process has locked it") as raised:
+        taken(snapshots, root)
+    assert f"fuser {snapshots.home}" in raised.value.hint
+    os.close(descriptor)
+    assert taken(snapshots, root)
+    assert snapshots.home.stat().st_mode & 0o777 == 0o700, "nobody else opens it any more"
+
+
 @pytest.mark.parametrize("make", [Path.touch, os.mkfifo])
 def test_what_is_not_a_folder_in_its_place_is_said_in_words(
     snapshots: Snapshots, root: Path, make: Callable[[Path], None]

@@ -70,7 +70,7 @@ def test_snapshots_behind_a_link_are_neither_taken_nor_swept(
     assert "is a link" in snapshots.sweep(list, goes_on)[snapshots.home]
     with pytest.raises(UsageError, match="is a link") as refused:
         taken(snapshots, root)
-    assert "state_dir" in refused.value.hint
+    assert "remove the link" in refused.value.hint
     assert [path for path in elsewhere.iterdir() if path.is_dir()] == [theirs]
 
 

@@ -20,7 +20,11 @@ from uploader.core.errors import StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
 from uploader.store.database import migrate, sqlite, state_folder
 from uploader.store.database.dialect import open_engine
-from uploader.store.database.state_folder import new_private_file, private_folder
+from uploader.store.database.state_folder import (
+    folder_of_ours,
+    new_private_file,
+    private_folder,
+)
 from uploader.store.database.workers import exclusive
 
 MOUNTS = """\
@@ -157,6 +161,37 @@ def test_a_restored_copy_is_made_private(state: Path) -> None:
     assert mode(state / "uploader.db") == 0o600
 
 
+def test_with_a_restored_copy_all_beside_it_is_made_private(state: Path) -> None:
+    """What others can open, they can also lock, and a backup holds session URIs."""
+    beside = [state / f"uploader.db{end}" for end in (".backup", ".backup-0005", "-wal")]
+    for path in (state / "uploader.db", *beside):
+        path.touch(0o644)
+        path.chmod(0o644)
+    (state / "uploader.db.later").symlink_to(state)
+    with opened(state):
+        pass
+    assert {mode(path) for path in beside if path.exists()} == {0o600}
+    assert beside[0].exists()
+    assert mode(state) == 0o700
+
+
+@pytest.mark.parametrize("name", ["workers", "marks", "uploader.db.snapshots"])
+def test_a_restored_folder_of_ours_is_made_private(state: Path, name: str) -> None:
+    folder = state / name
+    folder.mkdir()
+    folder.chmod(0o755)
+    folder_of_ours(folder)
+    assert mode(folder) == 0o700
+
+
+def test_a_restored_lock_is_made_private(state: Path) -> None:
+    lock = state / "migrate.lock"
+    lock.touch(0o644)
+    lock.chmod(0o644)
+    with exclusive(lock):
+        assert mode(lock) == 0o600
+
+
 def test_a_new_file_is_nobodys_link(tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.write_text("mine")
@@ -240,6 +275,19 @@ def test_a_lock_has_an_end_and_names_who_holds_it(tmp_path: Path) -> None:
     assert f"process {holder.pid}" in raised.value.message
     with exclusive(lock, patience_s=10):
         pass
+
+
+def test_who_held_a_lock_long_ago_is_not_said_to_hold_it(tmp_path: Path) -> None:
+    """Whoever locks it now may not be able to write into it."""
+    lock = tmp_path / "migrate.lock"
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        pass
+    with exclusive(lock):
+        lock.write_text(str(gone.pid))
+        with pytest.raises(StoreError) as raised, exclusive(lock, patience_s=0.0):
+            pass
+    assert "another process has locked" in raised.value.message
+    assert raised.value.hint == f"fuser {lock}"
 
 
 def test_words_in_a_lock_are_not_repeated(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ import os
 import re
 import shutil
 import stat
+import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
@@ -34,14 +35,18 @@ from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
 from uploader.files import LockFile, NotAFile, has_writer, real
 from uploader.model.fingerprint import fingerprint_of, same_inode
-from uploader.runtime import Clock
+from uploader.runtime import Clock, SystemClock
 from uploader.sources.local import opened
+from uploader.store.database.state_folder import folder_of_ours, refuse_link
 
 _log = logging.getLogger(__name__)
 
 #: Smaller files are copied, as long as they are not too many: a config.json is, weights are not.
 COPIED_BELOW_BYTES = 1 << 20
 MOST_COPIED_BYTES = 64 << 20
+#: Seconds: a sweep is over soon.
+LOCK_PATIENCE_S = 60.0
+_LOOK_S = 0.1
 #: Seconds for which an unneeded snapshot may stay before the log says so.
 LONG_S = 3600.0
 #: A snapshot with this prefix has its own lock. Older versions have one lock for all of them.
@@ -54,6 +59,11 @@ _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
 _HINTS = {
     errno.EXDEV: f"set `state_dir` to a folder of that file system, or {_WITHOUT}",
     errno.EPERM: f"run uploader as the user whose files they are, or {_WITHOUT}",
+    errno.EAGAIN: "`fuser {home}` shows who",
+}
+_WORDS = {
+    errno.EXDEV: "that is another file system",
+    errno.EAGAIN: "another process has locked it for too long",
 }
 
 
@@ -81,10 +91,9 @@ class Snapshots:
     def _taken(
         self, manifest: Manifest, locks: contextlib.ExitStack
     ) -> tuple[Path, tuple[ManifestFile, ...]]:
-        self._refuse_link()
-        self.home.mkdir(mode=0o700, exist_ok=True)
+        folder_of_ours(self.home)
         # Older versions check only this lock before sweeping.
-        locks.enter_context(contextlib.closing(_locked(self.home, fcntl.LOCK_SH)))
+        locks.enter_context(contextlib.closing(_waited_for(self.home)))
         folder, lock = self._begun()
         locks.enter_context(contextlib.closing(lock))
         root, files, room = Path(manifest.root), list[ManifestFile](), MOST_COPIED_BYTES
@@ -138,18 +147,12 @@ class Snapshots:
     def _unused(self, in_use: Callable[[], Collection[str]]) -> list[Path]:
         if not self.home.exists():
             return []
-        self._refuse_link()
+        refuse_link(self.home)
         used = _names(in_use())
         with os.scandir(self.home) as entries:
             folders = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
         ours = [folder for folder in folders if _NAME.fullmatch(folder.name)]
         return [Path(folder.path) for folder in ours if folder.name not in used]
-
-    def _refuse_link(self) -> None:
-        """Raises UsageError: what is at its end may be somebody else's, snapshots included."""
-        if self.home.is_symlink():
-            hint = f"remove the link, and {_HINTS[errno.EXDEV]}"
-            raise UsageError(f"{self.home} is a link: no snapshots are kept there", hint=hint)
 
     def _kept(
         self, names: frozenset[str], unused: Sequence[Path], *, follows: bool
@@ -219,11 +222,10 @@ class Snapshots:
         return replace(file, fingerprint=fingerprint_of(os.lstat(target), lasting=True))
 
     def _refused(self, root: Path, error: OSError) -> UsageError:
-        why = error.strerror
-        if error.errno == errno.EXDEV:
-            why = "that is another file system"
+        why = _WORDS.get(error.errno or 0, error.strerror)
         message = f"the files of {root} cannot be linked into {self.home}: {why}"
-        return UsageError(message, hint=_HINTS.get(error.errno or 0, _WITHOUT))
+        hint = _HINTS.get(error.errno or 0, _WITHOUT).format(home=self.home)
+        return UsageError(message, hint=hint)
 
 
 class Sweeper:
@@ -254,6 +256,19 @@ class Sweeper:
             _log.warning("no sweep of the snapshots has succeeded for an hour: %s", left[home])
         if stays := [f"{path} ({left[path]})" for path in long if path != home]:
             _log.warning("snapshots that no job needs have stayed for an hour: %s", some(stays))
+
+
+def _waited_for(folder: Path) -> LockFile:
+    """A shared lock, once a sweep has let it go. Raises OSError: BlockingIOError in the end."""
+    clock, never = SystemClock(), threading.Event()
+    ends_s = clock.boot_s() + LOCK_PATIENCE_S
+    while True:
+        try:
+            return _locked(folder, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock.boot_s() >= ends_s:
+                raise
+            clock.wait(never, _LOOK_S)
 
 
 def _locked(folder: Path, how: int) -> LockFile:

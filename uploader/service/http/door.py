@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from uploader import files
 from uploader.core.errors import NotFound
 from uploader.deadlines import Deadline
 from uploader.runtime import SystemClock
@@ -106,8 +107,8 @@ def _heard(asked: socket.socket, path: str, host: str, answer: bytes) -> bytes:
 def addresses_of(state_dir: Path) -> list[str]:
     """HOST:PORT of each API of this state folder as announced, that of a worker first."""
     try:
-        with (state_dir / ADDRESS_FILE).open(encoding="ascii") as file:
-            return file.read(_MAX_CHARS).split()
+        written, _ = files.read(state_dir / ADDRESS_FILE, _MAX_CHARS)
+        return written.decode("ascii").split()
     except (OSError, ValueError):
         return []
 

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
 
+from uploader import files
 from uploader.core.errors import UsageError
 from uploader.runtime import Clock
 from uploader.store.database.dialect import store_errors
@@ -59,7 +60,7 @@ def known_token(state_dir: Path) -> str | None:
 
 
 def _read(path: Path) -> str:
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+    with os.fdopen(files.descriptor_of(path, os.O_NOFOLLOW), "rb") as file:
         facts = os.fstat(file.fileno())
         if facts.st_uid != os.geteuid() or facts.st_mode & _OTHERS:
             raise UsageError(

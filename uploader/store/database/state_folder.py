@@ -6,6 +6,7 @@ this user. A folder or a database that is not ours, or that others may write, is
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 import stat
@@ -39,12 +40,21 @@ def private_folder(path: Path) -> None:
 def folder_of_ours(path: Path) -> None:
     """The same for a folder within the state folder, in which only this program keeps something.
 
-    Raises UsageError for a link, too: what is at its end may be anybody's.
+    One that others may read, like a restored copy, is made private: what they can open, they can
+    lock. Raises UsageError for a link, too: what is at its end may be anybody's.
     """
+    refuse_link(path)
+    private_folder(path)
+    if path.stat().st_mode & _OTHERS:
+        with suppress(PermissionError):  # a file system without modes
+            path.chmod(0o700)
+
+
+def refuse_link(path: Path) -> None:
+    """Raises UsageError for a link in the place of a folder of ours."""
     if path.is_symlink():
         hint = "remove the link; if the disk is too small, move the whole state folder"
         raise UsageError(f"{path} is a link: nothing is kept or deleted there", hint=hint)
-    private_folder(path)
 
 
 def refuse_hostile_way(what: str, path: Path) -> None:
@@ -79,6 +89,17 @@ def our_file(path: Path) -> None:
     _refuse_strangers("state store", path, facts)
     if facts.st_mode & _OTHERS:
         path.chmod(0o600)
+        _make_copies_private(path)
+
+
+def _make_copies_private(store: Path) -> None:
+    """What lies beside ``store`` under a longer name is a copy of it, or was restored with it."""
+    folder = store.resolve().parent
+    for path in folder.glob(f"{glob.escape(store.name)}?*"):
+        with suppress(OSError):  # a log may go meanwhile
+            facts = path.lstat()
+            if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
+                path.chmod(facts.st_mode & ~_OTHERS)
 
 
 def _refuse_strangers(what: str, path: Path, facts: os.stat_result) -> None:

@@ -24,6 +24,7 @@ from uploader.core.errors import StoreError
 from uploader.core.job import Scope
 from uploader.core.store_reasons import StoreCode
 from uploader.files import LockFile
+from uploader.processes import is_alive
 from uploader.runtime import SystemClock
 from uploader.store.database.dialect import store_errors
 from uploader.store.database.state_folder import folder_of_ours
@@ -182,6 +183,9 @@ def exclusive(path: Path, patience_s: float = LOCK_PATIENCE_S) -> Iterator[None]
     """
     file = LockFile(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
     try:
+        # Others who can open a restored copy could lock it, too. Some file systems have no modes.
+        with contextlib.suppress(PermissionError):
+            os.fchmod(file.fileno(), 0o600)
         _take(file, path, patience_s)
         os.ftruncate(file.fileno(), 0)
         os.pwrite(file.fileno(), str(os.getpid()).encode(), 0)  # for processes that wait
@@ -206,11 +210,9 @@ def _take(file: LockFile, path: Path, patience_s: float) -> None:
 
 def _held_by(fd: int, path: Path) -> StoreError:
     written = os.pread(fd, 20, 0).decode("ascii", "replace")
-    who = f"process {written}" if written.isdecimal() else "another process"
+    lives = written.isdecimal() and is_alive(int(written))
     return StoreError(
-        f"{who} has locked {path} for too long",
-        hint=f"see what it is doing (`ps -p {written}`)"
-        if written.isdecimal()
-        else f"fuser {path}",
+        f"{f'process {written}' if lives else 'another process'} has locked {path} for too long",
+        hint=f"see what it is doing (`ps -p {written}`)" if lives else f"fuser {path}",
         code=StoreCode.LOCKED,
     )
