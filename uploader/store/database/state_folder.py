@@ -94,8 +94,9 @@ def our_file(path: Path) -> None:
 
 def _make_copies_private(store: Path) -> None:
     """What lies beside ``store`` under a longer name is a copy of it, or was restored with it."""
-    folder = store.resolve().parent
-    for path in folder.glob(f"{glob.escape(store.name)}?*"):
+    real = store.resolve()
+    folder = real.parent
+    for path in folder.glob(f"{glob.escape(real.name)}?*"):
         with suppress(OSError):  # a log may go meanwhile
             facts = path.lstat()
             if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
