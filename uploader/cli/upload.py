@@ -134,8 +134,8 @@ def _print_outcome(plan: Plan, job: Job, *, created: bool) -> None:
         print_note(f"job {job.id} has made {job.model} READY already: nothing is sent")
     else:
         print_note(f"job {job.id} is enqueued already: it goes on in stage {job.stage}")
-    if job.status is Status.ACTIVE and not job.unattended:
-        print_note("a worker runs already: it does the work, and this command shows it")
+    if job.status is not Status.DONE and not job.unattended:
+        print_note("a worker runs already: it does the work, with a key and settings of its own")
 
 
 def _log_problems() -> None:

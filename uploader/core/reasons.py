@@ -19,7 +19,8 @@ class Code(Coded):
         "no_key",
         Status.BLOCKED,
         "No usable API key was found where the configuration says it is.",
-        "set FIREWORKS_API_KEY or fireworks.api_key_file, or run `firectl set-api-key`",
+        "set FIREWORKS_API_KEY where the worker runs, or fireworks.api_key_file, or run"
+        " `firectl set-api-key`",
     )
     KEY_REJECTED = (
         "key_rejected",
