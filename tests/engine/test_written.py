@@ -127,7 +127,7 @@ def test_a_mapping_that_writes_nothing_costs_a_second_reading(
     assert lab.file().sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert lab.file().sha256_as_sent
     to_be_read, was_read = told(lab)
-    assert to_be_read == "it is or was open for writing: it is read again once all is stored"
+    assert to_be_read == "open for writing, or touched: it is read again once all is stored"
     assert was_read.endswith("or open for writing: read again, it is what was sent")
 
 

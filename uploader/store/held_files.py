@@ -269,7 +269,7 @@ class HeldFiles:
                 message = f"touched, replaced, {other}, or open for writing:"
                 message += " read again, it is what was sent"
             elif found.endswith(WRITTEN) and not unproven:
-                message = "it is or was open for writing: it is read again once all is stored"
+                message = "open for writing, or touched: it is read again once all is stored"
             self._fence.tell(transaction, EventKind.REIDENTIFIED, message, path)
             return file
 
