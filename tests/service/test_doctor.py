@@ -14,6 +14,7 @@ import pytest
 from tests.cli.conftest import Command, home, model, store, template, uploader
 from tests.service.conftest import Site
 from uploader import wiring
+from uploader.core.job import Scope
 from uploader.remote import reach
 from uploader.sandbox.server import Sandbox
 from uploader.service.doctor import service, setup
@@ -60,7 +61,7 @@ def test_without_a_key_it_fails_and_says_what_helps(
     monkeypatch.delenv("FIREWORKS_API_KEY")
     answer = uploader("doctor")
     assert answer.code == 2
-    assert "set FIREWORKS_API_KEY" in answer.out
+    assert "set the worker's FIREWORKS_API_KEY" in answer.out
 
 
 def test_a_key_of_another_account_fails(
@@ -161,6 +162,23 @@ def test_jobs_without_a_worker_fail(box: Sandbox, model: Path, uploader: Command
     assert box.base_url
     assert uploader("enqueue", model).code == 0
     assert states(uploader("doctor", "--json").out)["worker"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("scope", "worker"),
+    [
+        (Scope(), "ok"),
+        (Scope("https://elsewhere.example"), "fail"),
+        (Scope(only=frozenset({7})), "fail"),
+    ],
+)
+def test_only_a_worker_that_takes_jobs_from_here_counts(
+    box: Sandbox, store: Path, model: Path, uploader: Command, scope: Scope, worker: str
+) -> None:
+    assert box.base_url
+    assert uploader("enqueue", model).code == 0
+    with WorkerLock(store.parent, scope):
+        assert states(uploader("doctor", "--json").out)["worker"] == worker
 
 
 def test_a_worker_whose_api_does_not_listen_is_told(

@@ -43,6 +43,7 @@ def test_settings_of_every_connection(engine: Engine) -> None:
         "idle_in_transaction_session_timeout": "10s",
         "synchronous_commit": "on",
         "tcp_keepalives_idle": "10",
+        "tcp_user_timeout": "30000",
         "transaction_isolation": "repeatable read",
     }
     with engine.connect() as one, engine.connect() as two:

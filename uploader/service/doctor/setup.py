@@ -31,7 +31,7 @@ def checks(settings: Settings, store: wiring.Store) -> Iterator[Check]:
     yield _store(settings, store)
     yield from _way(settings)
     yield from _secret(settings)
-    yield (worker := _worker(store))
+    yield (worker := _worker(settings, store))
     yield from _api(settings, running=worker.status is Health.OK)
 
 
@@ -132,16 +132,18 @@ def _proven(settings: Settings, address: str) -> Check:
     return Check("api", Health.WARN, words, "see the worker's log, and choose another api.listen")
 
 
-def _worker(store: wiring.Store) -> Check:
+def _worker(settings: Settings, store: wiring.Store) -> Check:
+    url = settings.fireworks.base_url
     try:
         table = store.find()
         counts = table.counts() if table else {}
-        alive = table is not None and store.worker_alive()
+        scopes = [] if table is None else [*store.living().values()]
     except UploaderError:
         return Check("worker", Health.WARN, "the store says nothing about workers")
-    if alive:
+    if any(scope.only is None and scope.is_at(url) for scope in scopes):
         return Check("worker", Health.OK, "a worker runs")
     hint = "start `uploader run`, or install the service"
+    none = f"no worker runs for {url}" if scopes else "no worker runs"
     if any(status == Status.ACTIVE for _, status in counts):
-        return Check("worker", Health.FAIL, "no worker runs, and jobs wait for one", hint)
-    return Check("worker", Health.WARN, "no worker runs", hint)
+        return Check("worker", Health.FAIL, f"{none}, and jobs wait for one", hint)
+    return Check("worker", Health.WARN, none, hint)
