@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from uploader import threads
-from uploader.core.errors import NoThread
+from uploader.core.errors import NoThread, ProgramEnds
 from uploader.threads import spawn
 
 ROOT = Path(__file__).parents[1]
@@ -152,6 +152,19 @@ def test_without_a_thread_the_work_is_refused(
     alone.clear()
     with pytest.raises(NoThread, match="allows no more"):
         spawn("another", lambda: None)
+
+
+def test_a_program_that_ends_is_not_taken_for_a_machine_that_allows_no_more(
+    alone: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    assert alone == []
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with pytest.raises(ProgramEnds, match="this program is ending") as raised:
+        spawn("another", lambda: None)
+    assert "pids.max" not in raised.value.hint
 
 
 def test_what_work_referred_to_is_not_kept_while_its_thread_rests(alone: list[object]) -> None:

@@ -14,13 +14,16 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
-from uploader.core.errors import NoThread
+from uploader.core.errors import NoThread, ProgramEnds
 
 Spawn = Callable[[str, Callable[[], None]], None]
 
 #: Seconds for which a thread that has nothing to do waits for something.
 _RESTS_S = 2.0
 _NICE = 10
+
+_ENDING = "no thread can be started: this program is ending"
+_BEFORE = "let its main thread wait for the upload; any worker goes on with the job"
 
 #: The name of a thread that looks at a folder: it reads models in a library.
 LOOK = "look"
@@ -72,10 +75,13 @@ class _Thread(threading.Thread):
         self.next.put(first)
 
     def begin(self) -> None:
-        """Start it. Raises NoThread."""
+        """Start it. Raises NoThread, which is ProgramEnds once Python is ending."""
         try:
             self.start()
-        except RuntimeError:
+        except RuntimeError as error:
+            # Python 3.12.1 says so as soon as the main thread has ended, while it waits for others.
+            if "shutdown" in str(error) or sys.is_finalizing():
+                raise ProgramEnds(_ENDING, hint=_BEFORE) from None
             message = "no thread can be started: this machine or container allows no more"
             raise NoThread(message) from None
 

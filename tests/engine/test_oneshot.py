@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from tests.engine.conftest import GRANULE, Lab
-from uploader.core.errors import StoreError, UsageError
+from uploader.core.errors import ProgramEnds, StoreError, UsageError
 from uploader.core.job import Job, Scope, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.engine.oneshot import work_on
@@ -219,6 +219,41 @@ def test_what_keeps_the_worker_from_starting_is_raised_to_the_caller(
     lab.enqueue(lab.model())
     lab.finish(shot.call(1))
     assert shot.error is error
+
+
+@pytest.mark.parametrize(
+    ("name", "stage", "within_s"),
+    [
+        ("worker", Stage.CREATE, 1),
+        ("job 1", Stage.CREATE, 8),
+        ("job 1 a.bin", Stage.UPLOAD, 8),
+        ("job 1", Stage.VALIDATE, 40),  # a poll later
+    ],
+)
+def test_in_a_program_that_ends_it_ends_and_the_job_is_kept(
+    lab: Lab, shot: OneShot, name: str, stage: Stage, within_s: float
+) -> None:
+    """From then on Python starts no thread, and waiting changes nothing."""
+    start, ending = lab.spawn, list[str]()
+
+    def spawn(its_name: str, run: Callable[[], None]) -> None:
+        if ending or (its_name == name and lab.job().stage is stage):
+            ending.append(its_name)
+            raise ProgramEnds("this program is ending")
+        start(its_name, run)
+
+    lab.spawn = spawn
+    lab.world.config.landing_polls = 5
+    lab.enqueue(lab.model(a_bin=2 * GRANULE))
+    began_s = lab.clock.boot_s()
+    lab.finish(shot.call(1))
+    assert isinstance(shot.error, ProgramEnds)
+    assert lab.clock.boot_s() - began_s < within_s
+    assert (lab.job().status, lab.job().stage) == (Status.ACTIVE, stage)
+    assert living(lab.state) == {}
+    lab.spawn = start
+    lab.run()
+    lab.assert_ready()
 
 
 def test_two_of_them_share_one_job(lab: Lab, shot: OneShot) -> None:

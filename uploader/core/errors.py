@@ -19,6 +19,7 @@ UploaderError
 │   │   ├── SourceAway    -   nor can any other: the folder is unmounted or gone
 │   │   └── SourceDamaged 12   a part of it cannot be read: the disk has a bad block
 │   ├── NoThread          -   this process may not start another thread: may pass
+│   │   └── ProgramEnds   -   nor ever again: this program is ending
 │   ├── Corrupted        12   the stored object differs from the source
 │   └── JobRefused        7   this job cannot go on as it is
 └── RemoteError           7,8 an answer of one of the two services, or none, with its verdict
@@ -165,6 +166,10 @@ class NoThread(JobError):
 
     code = Code.NO_THREAD
     transient = True
+
+
+class ProgramEnds(NoThread):
+    """Python is ending, and starts no thread any more; another process may go on."""
 
 
 class SourceChanged(JobError):

@@ -68,7 +68,7 @@ class Code(Coded):
     NO_THREAD = (
         "no_thread",
         Status.ACTIVE,
-        "This machine, or this container, allows no more threads.",
+        "This machine, or this container, allows no more threads, or the program is ending.",
         "allow more (pids.max of a container, TasksMax= of a unit, `ulimit -u`)",
     )
     THROTTLED = (

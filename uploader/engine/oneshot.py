@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
+from uploader.core.errors import NoThread
 from uploader.core.job import Job, Status
 from uploader.core.lifecycle import Verb
 from uploader.engine.worker import DRAIN_S, Worker
@@ -54,7 +55,8 @@ def work_on(  # noqa: PLR0913 - what a caller without a terminal can hand in
       safe at any time.
 
     Raises WaitTimedOut after ``timeout_s`` seconds, NotFound, StoreError; and, if the worker of
-    this process cannot start, what kept it: StoreError, UsageError.
+    this process cannot start, what kept it: StoreError, UsageError, NoThread. ProgramEnds, if
+    Python is ending, so that no more of the job can be done here.
     """
     own = _OwnWorker(clock, spawn, open_worker)
     for job_id in ids:
@@ -108,7 +110,11 @@ class _OwnWorker:
         """Start it, unless it is running."""
         if not self.running:
             self._over.clear()
-            self._spawn("worker", self._run)
+            try:
+                self._spawn("worker", self._run)
+            except NoThread:
+                self._over.set()
+                raise
 
     def end(self, *, patience_s: float) -> None:
         """Give it ``patience_s`` seconds to end by itself; then drain it."""

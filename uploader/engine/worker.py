@@ -44,7 +44,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from uploader.core.errors import NoThread, StoreError, UsageError
+from uploader.core.errors import NoThread, ProgramEnds, StoreError, UsageError
 from uploader.core.job import POOLS, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import places
@@ -113,7 +113,8 @@ class Worker:
     def run(self, *, until_idle: bool = False) -> bool:
         """Run until drained or, with ``until_idle``, until no job is active.
 
-        True if, with ``until_idle``, no job is left. Raises StoreError.
+        True if, with ``until_idle``, no job is left. Raises StoreError, NoThread; ProgramEnds once
+        no job can be started any more, drained.
         """
         over = threading.Event()
         if self._context.claims.leases_end:
@@ -122,6 +123,9 @@ class Worker:
             self._context.spawn("leases", partial(keep_running, "leases", watch, over, clock))
         try:
             return self._loop(until_idle=until_idle)
+        except ProgramEnds:
+            self._drain()
+            raise
         finally:
             over.set()
 
@@ -183,6 +187,8 @@ class Worker:
         except StoreError as error:
             self._tolerate_store_error(error)
             return False
+        except ProgramEnds:
+            raise
         except NoThread as error:
             _log.warning("%s (%s)", error.message, error.hint)
             self._duties.claimable_at = self._context.clock.now()
