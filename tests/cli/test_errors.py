@@ -138,12 +138,21 @@ def test_an_error_of_the_store_names_it_and_the_setting(
     assert "; its place is set by state_dir (UPLOADER_STATE_DIR)" in answer.err
 
 
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (f"postgresql://me:{CANARY}@127.0.0.1:1/db", "127.0.0.1/db"),
+        (f"postgresql://127.0.0.1:1/db&password={CANARY}", "127.0.0.1/***"),
+        (f"postgresql://127.0.0.1:1/db;password={CANARY}", "127.0.0.1/***"),
+        (f"postgresql://me {CANARY}/db", "***"),
+    ],
+)
 def test_a_store_elsewhere_is_named_without_its_password(
-    uploader: Command, monkeypatch: pytest.MonkeyPatch
+    uploader: Command, monkeypatch: pytest.MonkeyPatch, url: str, place: str
 ) -> None:
-    monkeypatch.setenv("UPLOADER_DATABASE_URL", f"postgresql://me:{CANARY}@127.0.0.1:1/db")
+    monkeypatch.setenv("UPLOADER_DATABASE_URL", url)
     answer = uploader("status")
-    assert "error: the state store 127.0.0.1/db cannot be reached" in answer.err
+    assert f"error: the state store {place} cannot be reached" in answer.err
     assert "its place is set by database_url (UPLOADER_DATABASE_URL)" in answer.err
     assert CANARY not in answer.err
 

@@ -87,6 +87,24 @@ def test_passwords_and_commands_are_masked(config: Path) -> None:
         ("postgresql://me:can\nary@host/db", "postgresql://***@host/db"),
         ("postgresql://me:can\nary/db", "postgresql://***"),
         ("postgresql://one:5432,[::1]:5433/db", "postgresql://one:5432,[::1]:5433/db"),
+        ("postgresql://host/db&password=canary", "postgresql://host/***"),
+        ("postgresql://host/db;password=canary?x=y", "postgresql://host/***?***"),
+        ("postgresql://host/db#canary", "postgresql://host/***"),
+        ("postgresql://me canary/db", "postgresql://***"),
+        ("postgresql://me:can/ary", "postgresql://***"),
+        ("postgresql://me:canary@host:canary/db", "postgresql://***"),
+        ("postgresql+psycopg:me:canary@host/db", "***"),
+        ("postgresql+me:canary://host/db", "***"),
+        # Digits after the name of a user, or the port of a host.
+        ("postgresql://me:12345/db", "postgresql://***"),
+        ("postgresql://:12345/db", "postgresql://***"),
+        ("postgresql://me:12,345/db", "postgresql://***"),
+        ("postgresql://me:canary@host:12345/db", "postgresql://***@host:12345/db"),
+        ("postgresql://host:5432/db", "postgresql://host:5432/db"),
+        ("postgresql://localhost:12345/db", "postgresql://localhost:12345/db"),
+        ("postgresql://10.0.0.7:12345/db", "postgresql://10.0.0.7:12345/db"),
+        ("postgresql://db.example:12345", "postgresql://db.example:12345"),
+        ("postgresql://[fe80::1%eth0]:12345/db", "postgresql://[fe80::1%eth0]:12345/db"),
     ],
 )
 def test_of_a_database_url_no_password_is_shown(url: str, shown: str) -> None:
@@ -94,3 +112,9 @@ def test_of_a_database_url_no_password_is_shown(url: str, shown: str) -> None:
     assert found.database_url == url
     assert ("database_url", shown, "UPLOADER_DATABASE_URL") in describe(found)
     assert "canary" not in repr(found)
+
+
+def test_the_whole_path_of_a_job_table_in_a_file_is_shown(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/me@home/jobs.db"
+    found = load(environ={"UPLOADER_DATABASE_URL": f"{url}?key=canary"})
+    assert found.given["database_url"].text == f"{url}?***"

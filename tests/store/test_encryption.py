@@ -59,6 +59,12 @@ def test_a_near_database_and_tls_are_not(url: str) -> None:
     assert doubts(url) == ""
 
 
+def test_a_password_that_a_slip_makes_a_part_of_the_mode_is_not_shown() -> None:
+    found = doubts(f"{FAR}?sslmode=disable;password=secret")
+    assert found
+    assert "secret" not in found
+
+
 def test_what_the_url_leaves_open_is_as_libpq_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example")
     assert doubts("postgresql:///d")

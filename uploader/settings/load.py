@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from uploader import files
+from uploader.core import database_url
 from uploader.core.api_key import flaw_of_api_key
-from uploader.core.database_url import sqlite_file
 from uploader.core.errors import UsageError
 from uploader.core.redact import MASK, ApiKey, foreign_line, redact, remember
 from uploader.settings.api import Api
@@ -145,9 +145,9 @@ def relative(settings: Settings) -> Iterator[str]:
     if given is not None and not given.text.startswith(("/", "~")):
         yield _relative("state_dir", given.text, settings.state_dir)
     given = settings.given.get("database_url")
-    file = sqlite_file(given.text) if given else None
+    file = database_url.sqlite_file(given.text) if given else None
     if given and file and not file.startswith(("/", "STATE_DIR")):
-        found = sqlite_file(settings.database_url)
+        found = database_url.sqlite_file(settings.database_url)
         yield _relative("database_url", given.text, Path(found or ""))
 
 
@@ -304,24 +304,11 @@ def _refused_hook(which: str, flaw: Mapping[str, Any], field: str) -> UsageError
 
 def _shown(word: _Entry) -> str:
     if word.key == "database_url" and str(word.value).startswith("sqlite:///"):
-        return _without_password(str(word.value))
+        return database_url.shown(str(word.value))
     has_password = word.key == "fireworks.base_url" and "@" in str(word.value)
     if word.key in (*_SECRET, HOOKS) or has_password:
         return MASK
     return redact(str(word.value))
-
-
-#: What is not like that may be a user and a password, without a host.
-_HOST = re.compile(r"(?:\[[\w:.%]+\]|[\w.*-]*)(?::\d{1,5})?")
-
-
-def _without_password(database_url: str) -> str:
-    # An @ after the ? may belong to a password before or after it: then nothing is shown.
-    form = r"(?<=://)(?:.*\?.*@.*|.*(?=@))|(?<=\?).*"
-    shown = re.sub(form, MASK, database_url, flags=re.DOTALL)
-    scheme, _, rest = shown.partition("://")
-    hosts = rest.partition("/")[0].rpartition("@")[2].split(",")
-    return shown if all(map(_HOST.fullmatch, hosts)) else f"{scheme}://{MASK}"
 
 
 def _in_force(settings: Settings, key: str) -> str:
@@ -332,7 +319,7 @@ def _in_force(settings: Settings, key: str) -> str:
     model = getattr(settings, section) if section else settings
     value = getattr(model, name)
     if key == "database_url":
-        return _without_password(value)
+        return database_url.shown(value)
     if key in _SECRET:
         return "set" if value else "not set"
     if key.rpartition(".")[2] != name:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from uploader import files
-from uploader.core.database_url import sqlite_file
+from uploader.core.database_url import server, sqlite_file
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.job import short
 from uploader.store.database import causes, encryption, postgresql, sqlite
@@ -154,9 +154,8 @@ def exists(database_url: str) -> bool:
 
 def place(database_url: str) -> str:
     """Where that store is, for people: a path, or host and database; no user, no password."""
-    url = _parsed(database_url)
-    if url.drivername in postgresql.NAMES:
-        return f"{url.host or 'localhost'}/{url.database or ''}"
+    if _parsed(database_url).drivername in postgresql.NAMES:
+        return server(database_url)
     return str(_path(database_url))
 
 

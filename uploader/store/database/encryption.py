@@ -6,10 +6,12 @@ from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError
 
 from uploader.core.addresses import is_loopback
+from uploader.core.redact import MASK
 
 #: What `sslmode` may be for libpq to send nothing in the clear (libpq, "SSL Support"). Its default
 #: is `prefer`: TLS, or none if whoever answers says that there is none.
 _ENCRYPTED = ("require", "verify-ca", "verify-full")
+_IN_THE_CLEAR = ("disable", "allow", "prefer")
 
 
 def doubts(url: URL) -> str:
@@ -33,7 +35,8 @@ def doubts(url: URL) -> str:
     asks = mode in _ENCRYPTED or asked["sslrootcert"] == "system"  # then no weaker mode is allowed
     if asks or asked["gssencmode"] == "require":
         return ""
-    return f"sslmode is {mode}: what is sent to the database may be read on the way"
+    shown = mode if mode in _IN_THE_CLEAR else MASK
+    return f"sslmode is {shown}: what is sent to the database may be read on the way"
 
 
 def _is_here(host: str) -> bool:
