@@ -117,7 +117,7 @@ def test_a_store_that_cannot_be_read_is_not_a_reason_to_fail(
 def test_a_damaged_row_is_not_a_reason_to_fail_either(
     uploader: Command, model: Path, misfit: Path, sql: Sql
 ) -> None:
-    sql("UPDATE jobs SET created_at = 'nonsense'")
+    sql("UPDATE jobs SET updated_at = 'nonsense'")
     answer = uploader("preflight", model, "--json")
     assert (answer.code, answer.json["rate_bps"]) == (0, None)
     assert uploader("preflight", misfit, *BASED).code == 0

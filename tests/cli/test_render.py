@@ -29,7 +29,6 @@ JOB = Job(
     model_id="llama-70b-ft-v3",
     path="/models/llama",
     kind=Kind.BASE,
-    create_body={},
     stage=Stage.UPLOAD,
     status=Status.ACTIVE,
     created_at=NOW - timedelta(hours=1),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -25,7 +25,6 @@ JOB = Job(
     model_id="tiny",
     path="/models/tiny",
     kind=Kind.BASE,
-    create_body={},
     stage=Stage.UPLOAD,
     status=Status.ACTIVE,
     created_at=NOW,
@@ -74,16 +73,3 @@ def test_legal_ids(model_id: str) -> None:
 @pytest.mark.parametrize("model_id", ["", "A", "a_b", "1a", "-a", "a-", "a.b", "a" * 64, "a\n"])
 def test_illegal_ids(model_id: str) -> None:
     assert not MODEL_ID.fullmatch(model_id)
-
-
-@pytest.mark.parametrize(
-    ("began_s", "ended_s", "took_s"), [(None, None, None), (5, None, None), (5, 105, 100.0)]
-)
-def test_an_upload_took_as_long_as_its_stage(
-    began_s: int | None, ended_s: int | None, took_s: float | None
-) -> None:
-    began, ended = (
-        JOB.created_at + timedelta(seconds=at_s) if at_s is not None else None
-        for at_s in (began_s, ended_s)
-    )
-    assert replace(JOB, upload_started_at=began, uploaded_at=ended).upload_s == took_s

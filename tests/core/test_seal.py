@@ -8,17 +8,18 @@ from typing import Any
 
 import pytest
 
-from uploader.core.job import FileState, Job, Kind, PrefixCrc, Stage, Status
+from uploader.core.job import FileState, Kind, PrefixCrc, Stage, Status
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import read_url
 from uploader.core.seal import NO_SEAL, RunSeal, Seal, SealedJob
+from uploader.core.whole_job import WholeJob
 
 SEAL = Seal(b"s" * 32)
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 LATER = NOW + timedelta(microseconds=1)
-JOB = SealedJob(Job(
-    1, "https://h", "a", "m", "/m", Kind.BASE, {"model": {"b": 1, "a": 2}}, Stage.CREATE,
-    Status.ACTIVE, NOW, NOW, options={"allow": ["x"]},
+JOB = SealedJob(WholeJob(
+    1, "https://h", "a", "m", "/m", Kind.BASE, Stage.CREATE, Status.ACTIVE, NOW, NOW,
+    create_body={"model": {"b": 1, "a": 2}}, options={"allow": ["x"]},
 ))  # fmt: skip
 RUN, NO_RUN = SEAL.run_of(JOB), NO_SEAL.run_of(JOB)
 FILE = FileState(1, "a.bin", 5, "local:1:2")

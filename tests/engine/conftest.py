@@ -27,7 +27,6 @@ from tests.sqlite import sqlite_url
 from uploader.core.job import (
     Event,
     FileState,
-    Job,
     Kind,
     Manifest,
     ManifestFile,
@@ -42,6 +41,7 @@ from uploader.core.retry import Backoff
 from uploader.core.seal import NO_SEAL, Seal, SealedJob
 from uploader.core.timetable import always
 from uploader.core.tuning import START
+from uploader.core.whole_job import WholeJob
 from uploader.engine.context import Limits, WorkerContext
 from uploader.engine.throttle import Slots, Throttle
 from uploader.engine.tuning import AutoFiles
@@ -327,7 +327,7 @@ class Lab:
 
     # -- oracle ----------------------------------------------------------------------------
 
-    def job(self, job_id: int = 1) -> Job:
+    def job(self, job_id: int = 1) -> WholeJob:
         return self.jobs.job(job_id)
 
     def sealed(self, job_id: int = 1) -> SealedJob:

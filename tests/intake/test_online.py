@@ -69,7 +69,7 @@ def test_a_job_of_another_account_is_not_gone(
     """The key was changed since; without a configured account, nothing else says whose it was."""
     known = Job(
         id=1, base_url=sandbox.base_url, account="acme", model_id="m", path="/m", kind=Kind.BASE,
-        create_body={}, stage=Stage.READY, status=status, created_at=AT, updated_at=AT,
+        stage=Stage.READY, status=status, created_at=AT, updated_at=AT,
     )  # fmt: skip
     (found,) = online.ask(service(sandbox, tmp_path), UNKNOWN_ACCOUNT, "m", known=known)
     assert found.check == "api_key"

@@ -49,7 +49,7 @@ def root(tmp_path: Path) -> Path:
 def job(root: Path, status: Status = Status.DONE) -> Job:
     return Job(
         id=1, base_url=URL, account="acme", model_id="m", path=str(root), kind=Kind.BASE,
-        create_body={}, stage=Stage.READY, status=status, created_at=AT, updated_at=AT,
+        stage=Stage.READY, status=status, created_at=AT, updated_at=AT,
         ready_at=AT, warnings=("slow",), bytes_total=sum(map(len, CONTENTS.values())),
     )  # fmt: skip
 

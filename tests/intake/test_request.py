@@ -14,6 +14,7 @@ from uploader.cli.upload import upload
 from uploader.core.errors import UsageError
 from uploader.core.job import Kind
 from uploader.core.seal import SealedJob
+from uploader.core.whole_job import WholeJob
 from uploader.intake.request import MODEL_FIELDS, EnqueueRequest, ModelFields, remote_name
 from uploader.model.fields import Fields
 
@@ -38,7 +39,8 @@ def enqueued(request: EnqueueRequest) -> EnqueueRequest:
     """``request`` as the row of its job remembers it."""
     options = request.as_options("x", Kind.LORA)
     job = replace(JOB, path="/models/x", model_id="x", kind=Kind.LORA, options=options, priority=3)
-    return EnqueueRequest.from_options(SealedJob(job))
+    words = {one.name: getattr(job, one.name) for one in fields_of(job)}
+    return EnqueueRequest.from_options(SealedJob(WholeJob(**words, create_body={})))
 
 
 def test_a_job_remembers_its_request() -> None:

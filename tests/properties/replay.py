@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from uploader.core.job import OPEN_STATUSES, Event, FileState, Job, Stage, Status
 from uploader.core.lifecycle import NEXT_STAGE, TRANSITIONS
+from uploader.core.whole_job import WholeJob
 
 _STATUS_TOLD = {
     "blocked": Status.BLOCKED,
@@ -43,7 +44,7 @@ def replayed(history: Iterable[Event]) -> tuple[Stage, Status]:
 class Snapshot:
     """Everything the store says at one moment."""
 
-    jobs: dict[int, Job]
+    jobs: dict[int, WholeJob]
     files: dict[tuple[int, str], FileState]
     events: list[Event]
 

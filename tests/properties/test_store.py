@@ -84,7 +84,7 @@ class Store(RuleBasedStateMachine):
         """Wait until nobody doubts that the holders of these jobs are gone: no time at all."""
 
     def _look(self) -> Snapshot:
-        jobs = {job.id: job for job in self.jobs.jobs()}
+        jobs = {job.id: self.jobs.job(job.id) for job in self.jobs.jobs()}
         files = {(file.job_id, file.path): file for id_ in jobs for file in self.jobs.files(id_)}
         return Snapshot(jobs, files, self.jobs.events())
 

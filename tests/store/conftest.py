@@ -82,6 +82,7 @@ _ABOUT_ANY_STORE = {
     "test_history",
     "test_jobs",
     "test_leftovers",
+    "test_listed",
     "test_progress",
     "test_rescues",
     "test_strange_rows",

@@ -14,9 +14,10 @@ import pytest
 from tests.sqlite import sqlite_url
 from tests.store.old_stores import fill_sqlite
 from uploader.core.errors import UploaderError
-from uploader.core.job import Job, Manifest, ManifestFile, NewJob, Stage
+from uploader.core.job import Manifest, ManifestFile, NewJob, Stage
 from uploader.core.lifecycle import Verb
 from uploader.core.timetable import UNLIMITED
+from uploader.core.whole_job import WholeJob
 from uploader.intake.forecast import forecast
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
@@ -24,10 +25,10 @@ from uploader.store.database.dialect import open_engine
 from uploader.store.jobs import Jobs
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
-Act = Callable[[Jobs, Job], object]
+Act = Callable[[Jobs, WholeJob], object]
 
 
-def again(jobs: Jobs, job: Job, name: str | None = None) -> NewJob:
+def again(jobs: Jobs, job: WholeJob, name: str | None = None) -> NewJob:
     """The job's folder as it is now; with ``name``, one file has another name."""
     files = [ManifestFile(file.path, file.size_bytes, "new:1") for file in jobs.files(job.id)]
     if name is not None:
@@ -97,7 +98,7 @@ def _answers(migrated: Path, folder: Path, act: Act, *, lost: bool) -> list[str]
     if lost:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             connection.execute("DELETE FROM events")
-    for job in jobs.jobs():
+    for job in [jobs.job(one.id) for one in jobs.jobs()]:
         try:
             answer = repr(act(jobs, job))
         except UploaderError as error:

@@ -67,7 +67,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _snapshot(database: Path) -> Snapshot:
     engine = open_engine(sqlite_url(database))
     jobs = Jobs(engine)
-    found = {job.id: job for job in jobs.jobs()}
+    found = {job.id: jobs.job(job.id) for job in jobs.jobs()}
     files = {(file.job_id, file.path): file for id_ in found for file in jobs.files(id_)}
     snapshot = Snapshot(found, files, jobs.events())
     engine.dispose()

@@ -220,6 +220,7 @@ def by_files(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 BY_FILES: dict[str, Act] = {
     **ACTS,
     "all jobs": lambda _, jobs: jobs.jobs(),
+    "uploads": lambda _, jobs: jobs.uploads(100),
     "a page": lambda _, jobs: jobs.page(0, 100),
     "jobs elsewhere": lambda _, jobs: jobs.active_elsewhere(BASE_URL),
     "verb": lambda _, jobs: jobs.apply(1, Verb.PAUSE, NOW),

@@ -26,6 +26,7 @@ from uploader.core.documents import (
 from uploader.core.errors import StoreError, UploaderError
 from uploader.core.exits import Exit, combined
 from uploader.core.job import Job
+from uploader.core.whole_job import WholeJob
 from uploader.intake.request import EnqueueRequest
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def make_job(store: wiring.Store, plan: Plan, *, as_json: bool) -> int:
     return job_id
 
 
-def _print_outcome(plan: Plan, job: Job, *, created: bool) -> None:
+def _print_outcome(plan: Plan, job: WholeJob, *, created: bool) -> None:
     if created:
         print_findings(plan.seen)
         print_note(f"job {job.id} will be {job.model}")

@@ -23,7 +23,8 @@ from uploader.core.receipt_documents import Difference, VerificationDocument, su
 from uploader.core.text import size
 
 if TYPE_CHECKING:
-    from uploader.core.job import FileState, Job
+    from uploader.core.job import FileState
+    from uploader.core.whole_job import WholeJob
     from uploader.intake.verify import Proof
     from uploader.settings.schema import Settings
     from uploader.store.jobs import Jobs
@@ -142,7 +143,7 @@ def _proof(settings: Settings, given: str) -> Proof:
         raise NotFound(error.message, hint=f"{error.hint}; {_RECEIPT_HINT}") from None
 
 
-def _sealed(jobs: Jobs, job: Job) -> list[FileState]:
+def _sealed(jobs: Jobs, job: WholeJob) -> list[FileState]:
     """The files of the job. Raises Differs if the table has a secret, and it or one has no seal.
 
     Its own seal says for which model it was, and how many files it has.

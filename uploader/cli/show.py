@@ -34,6 +34,7 @@ from uploader.cli.terminal import (
 from uploader.core.documents import result_document
 from uploader.core.job import FileState, Job
 from uploader.core.text import percent, size, timestamp
+from uploader.core.whole_job import WholeJob
 
 
 def show(
@@ -61,14 +62,14 @@ def show(
 
 
 def _show(
-    job: Job, files: Sequence[FileState], base_url: str, now: datetime, columns: int | None
+    job: WholeJob, files: Sequence[FileState], base_url: str, now: datetime, columns: int | None
 ) -> None:
     out_facts(_facts(job, base_url, now), columns)
     out()
     _show_files(files, now, columns)
 
 
-def _facts(job: Job, base_url: str, now: datetime) -> list[tuple[str, str]]:
+def _facts(job: WholeJob, base_url: str, now: datetime) -> list[tuple[str, str]]:
     facts = [
         ("job", str(job.id)),
         ("model", job.model),

@@ -172,7 +172,7 @@ def _start_over(
 
     clock = wiring.clock()
     begun, seen = start_over(
-        jobs, jobs.sealed(job), settings, clock,
+        jobs, jobs.sealed(jobs.job(job.id)), settings, clock,
         replace=replace, allow=allow, refused=print_findings, reads=reads, looking=looking,
     )  # fmt: skip
     print_findings(seen)

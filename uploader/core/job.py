@@ -263,7 +263,7 @@ def is_costly_put(file: FileState) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One model on its way to READY, with the sums over its files."""
+    """One model on its way to READY, with the sums over its files: what a list shows of it."""
 
     id: int
     base_url: str
@@ -271,7 +271,6 @@ class Job:
     model_id: str
     path: str
     kind: Kind
-    create_body: Mapping[str, Any]
     stage: Stage
     status: Status
     created_at: datetime
@@ -342,13 +341,6 @@ class Job:
         if self.stage is Stage.UPLOAD:
             return self.urls_until is None and not (self.bytes_marked or self.files_stored)
         return self.stage in (Stage.CREATE, Stage.VALIDATE)
-
-    @property
-    def upload_s(self) -> float | None:
-        """How many seconds this run's stage `upload` took, pauses included; None before its end."""
-        if self.upload_started_at is None or self.uploaded_at is None:
-            return None
-        return max(0.0, (self.uploaded_at - self.upload_started_at).total_seconds())
 
     @property
     def eta_s(self) -> float | None:

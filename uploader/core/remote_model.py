@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from uploader.core.errors import JobRefused
-from uploader.core.job import Job, NewJob
+from uploader.core.job import NewJob
 from uploader.core.reasons import Code
 from uploader.core.redact import foreign_line
 from uploader.core.text import and_more, some
+from uploader.core.whole_job import WholeJob
 
 #: Seconds: validateUpload reads whole models (docs/fireworks.md §3).
 VALIDATE_S = 600.0
@@ -81,7 +82,7 @@ def refuse_ready(name: str, model: RemoteModel, hint: str = "") -> None:
         raise JobRefused(message, code=Code.ALREADY_EXISTS, hint=hint)
 
 
-def refuse_different(job: Job | NewJob, model: RemoteModel) -> str:
+def refuse_different(job: WholeJob | NewJob, model: RemoteModel) -> str:
     """Raises JobRefused unless an existing model fits this job and still waits for its files.
 
     Returns in words what else differs from what this job would create; empty if nothing does
@@ -101,19 +102,19 @@ def refuse_different(job: Job | NewJob, model: RemoteModel) -> str:
     return "; ".join([*told[:_MOST_SHOWN], *more])
 
 
-def _way_out(job: Job | NewJob) -> str:
-    if isinstance(job, Job) and job.created_remotely:
+def _way_out(job: WholeJob | NewJob) -> str:
+    if isinstance(job, WholeJob) and job.created_remotely:
         return "`uploader retry --replace` deletes it and creates it again"
-    then = f"`uploader retry {job.id}`" if isinstance(job, Job) else "enqueue the folder"
+    then = f"`uploader retry {job.id}`" if isinstance(job, WholeJob) else "enqueue the folder"
     return f"`uploader model delete {job.model}`, then {then}; or choose another `model_id`"
 
 
-def _model(job: Job | NewJob) -> Mapping[str, Any]:
+def _model(job: WholeJob | NewJob) -> Mapping[str, Any]:
     found: Mapping[str, Any] = job.create_body.get("model", {})
     return found
 
 
-def _differences(job: Job | NewJob, model: RemoteModel) -> Iterator[str]:
+def _differences(job: WholeJob | NewJob, model: RemoteModel) -> Iterator[str]:
     if model.state not in _WAITS:
         why = f" ({model.status_message})" if model.status_message else ""
         yield f"its state is {model.state}{why}"

@@ -19,11 +19,12 @@ from datetime import UTC, datetime
 from typing import Any, NewType
 
 from uploader.core.job import FileState, Job, Status
+from uploader.core.whole_job import WholeJob
 
 #: A job that this program alone made: a new one, or one whose seal was checked as it was read
 #: (`store/sealed.py`). Only such a value is sealed, and only of such a one is a new run planned: a
 #: row that is read again may be another one by then.
-SealedJob = NewType("SealedJob", Job)
+SealedJob = NewType("SealedJob", WholeJob)
 
 _CONTEXT = b"uploader: the seals of a job table, 1"
 
@@ -38,7 +39,7 @@ class Seal:
         """What `Job.seal` is to be."""
         return self._job(job)
 
-    def after(self, job: Job, **changes: Any) -> str | None:
+    def after(self, job: WholeJob, **changes: Any) -> str | None:
         """What `Job.seal` is to be once those fields of it are written; a wrong one stays as it is.
 
         So does any if there is no secret here: whoever has it wrote the job.
@@ -47,7 +48,7 @@ class Seal:
             return job.seal
         return self._job(replace(job, **changes))
 
-    def _job(self, job: Job) -> str | None:
+    def _job(self, job: WholeJob) -> str | None:
         """Over the folder, the model, the body that creates it.
 
         And how many files there are, with how many bytes: each file has its own seal, so that none
@@ -84,7 +85,7 @@ class Seal:
         """The first half of `standing`, which a session keeps as long as anybody may end it."""
         return _over(self.secret, "address", job_id, path, address)
 
-    def holds_job(self, job: Job) -> bool:
+    def holds_job(self, job: WholeJob) -> bool:
         """Was the job written with the secret?"""
         return _same(self._job(job), job.seal)
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from uploader.core.errors import StoreError
-from uploader.core.job import Job, Manifest, Stage
+from uploader.core.job import Manifest
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.text import duration, size
 from uploader.core.timetable import Timetable, local_time
@@ -17,10 +17,10 @@ from uploader.model.finding import Finding, warning
 
 if TYPE_CHECKING:
     from uploader.store.jobs import Jobs
+    from uploader.store.uploaded import Uploaded
 
 #: A limit that takes less of a rate is not worth mentioning.
 _AS_FAST = 0.999
-_STORED = (Stage.VALIDATE, Stage.READY)
 #: How many jobs that have ended are looked at: the last one of them that was uploaded counts.
 _RECENT = 100
 #: A smaller upload says more of the time that requests take than of the bandwidth.
@@ -81,12 +81,12 @@ def measured(jobs: Jobs) -> Forecast | None:
 
     A small one only counts if there is no other.
     """
-    uploaded: list[Job] = []
+    uploaded: list[Uploaded] = []
     with contextlib.suppress(StoreError):  # a damaged history is not a reason to fail here
-        ended = jobs.jobs(_RECENT)
-        uploaded = [job for job in ended if job.stage in _STORED and job.bytes_total > 0]
+        uploaded = jobs.uploads(_RECENT)
     if not uploaded:
         return None
-    last = max(uploaded, key=lambda job: (job.bytes_total >= _TELLING_BYTES, job.updated_at))
-    took_s = last.upload_s or 0.0
-    return Forecast(last.bytes_total / took_s, f"as job {last.id} went") if took_s > 0 else None
+    last = max(uploaded, key=lambda one: (one.size_bytes >= _TELLING_BYTES, one.updated_at))
+    if last.took_s <= 0:
+        return None
+    return Forecast(last.size_bytes / last.took_s, f"as job {last.job_id} went")

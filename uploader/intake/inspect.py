@@ -138,11 +138,11 @@ def uploaded_base(folder: Folder, given: str | None, jobs: Jobs | None) -> Folde
     earlier: list[Job] = []
     with contextlib.suppress(StoreError):  # a damaged history is not a reason to fail here
         earlier = jobs.of_model(model)
-    for job in reversed(earlier):
-        if job.model == model and job.kind is Kind.BASE:
-            with contextlib.suppress(UploaderError):
-                path = jobs.sealed(job).path
-                found = LocalFolder(Path(path)).list().without_outsiders()
+    for one in reversed(earlier):
+        with contextlib.suppress(UploaderError):
+            job = jobs.sealed(jobs.job(one.id))
+            if job.model == model and job.kind is Kind.BASE:
+                found = LocalFolder(Path(job.path)).list().without_outsiders()
                 if _holds(found.manifest, jobs.files(job.id)):
                     return found
     return None

@@ -13,10 +13,11 @@ from sqlalchemy import Connection, Row, select, update
 
 from uploader.core.errors import UnreadableRow
 from uploader.core.events import EventKind
-from uploader.core.job import FileState, Job, Reason, Status
+from uploader.core.job import FileState, Reason, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
 from uploader.core.seal import RunSeal, Seal
+from uploader.core.whole_job import WholeJob
 from uploader.store.blank import NO_LEASE
 from uploader.store.file_updates import FORGET, portions
 from uploader.store.journal import Transaction, reason_columns
@@ -64,7 +65,7 @@ def _run_of(seal: Seal, row: Row[Any]) -> RunSeal:
     return RunSeal(seal, row.job_id, row.created_at, row.run_number)
 
 
-def believed(transaction: Transaction, job_id: int, looked: Looked) -> Job | None:
+def believed(transaction: Transaction, job_id: int, looked: Looked) -> WholeJob | None:
     """The job, for the worker that has just taken it; None if it may not: then it is set aside.
 
     It fails if its rows cannot be read or have no seal. Without its seal, it is forgotten how far a

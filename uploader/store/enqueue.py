@@ -18,7 +18,6 @@ from uploader.core.job import (
     UNKNOWN_ACCOUNT,
     WRITTEN,
     FileState,
-    Job,
     Manifest,
     NewJob,
     Stage,
@@ -27,6 +26,7 @@ from uploader.core.job import (
 from uploader.core.reasons import Code
 from uploader.core.seal import RunSeal, SealedJob
 from uploader.core.text import size
+from uploader.core.whole_job import WholeJob
 from uploader.store.blank import NO_SESSION
 from uploader.store.database.dialect import corrupt_rows_as_store_error
 from uploader.store.journal import Transaction
@@ -198,19 +198,19 @@ def _as_stored(file: FileState) -> dict[str, Any]:
 
 def _new_job(transaction: Transaction, job_id: int, new: NewJob) -> SealedJob:
     """The job as it will be read."""
-    job = Job(
+    job = WholeJob(
         job_id,
         new.base_url,
         new.account,
         new.model_id,
         new.manifest.root,
         new.kind,
-        new.create_body,
         Stage.CREATE,
         Status.ACTIVE,
         transaction.now,
         transaction.now,
         new.snapshot,
+        create_body=new.create_body,
         options=new.options,
         files_total=len(new.manifest.files),
         bytes_total=new.manifest.size_bytes,

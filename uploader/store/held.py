@@ -21,6 +21,7 @@ from uploader.core.keeping import few_lines
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.core.reasons import SILENT, Code
 from uploader.core.verdict import Call
+from uploader.core.whole_job import WholeJob
 from uploader.store.blank import NEW_RUN, NO_LEASE, NO_SESSION
 from uploader.store.conditions import others_for_its_model
 from uploader.store.fence import Fence
@@ -53,7 +54,7 @@ class Held:
     be under way at the service.
     """
 
-    def __init__(self, job: Job, fence: Fence) -> None:
+    def __init__(self, job: WholeJob, fence: Fence) -> None:
         self.job = job
         self.files = HeldFiles(fence, fence.journal.seal.run_of(job))
         self.calls = HeldCalls(fence, job.status)
@@ -66,7 +67,7 @@ class Held:
 
     # -- stages ----------------------------------------------------------------------------
 
-    def adopt_account(self, account: str) -> Job:
+    def adopt_account(self, account: str) -> WholeJob:
         """Write the account that the service named; returns the active job as it is now.
 
         Raises UsageError "conflict" if another open job is for that model already.
@@ -139,7 +140,7 @@ class Held:
                 code=Code.CONFLICT,
             )
 
-    def enter_upload(self, *, created: bool, differs: str = "") -> Job:
+    def enter_upload(self, *, created: bool, differs: str = "") -> WholeJob:
         """The model exists: ``created`` if our own POST was answered, else found and compatible.
 
         ``differs`` says in which options it is not what this job would have created.
@@ -178,7 +179,7 @@ class Held:
         lost = transaction.run(kept.values(FORGET)).rowcount
         return f"; {lost} of its files were kept, and are sent again" if lost else ""
 
-    def enter_validate(self) -> Job:
+    def enter_validate(self) -> WholeJob:
         """Every file is stored; raises ValueError if one is not (docs/invariants.md §4)."""
         require_stored(self._fence.journal, self.job)
         with self._entered(Stage.VALIDATE, uploaded_at=jobs.c.updated_at) as transaction:
@@ -218,7 +219,7 @@ class Held:
             transaction.run(update(jobs).where(jobs.c.id == job.id).values(**columns))
             yield transaction
 
-    def _write_run(self, transaction: Transaction, **changes: Any) -> Job:
+    def _write_run(self, transaction: Transaction, **changes: Any) -> WholeJob:
         """Write what the job's seal is over; returns the job as it was. Raises StoreError."""
         job = self._job(transaction)
         sealed = {**changes, "seal": transaction.seal.after(job, **changes)}
@@ -385,7 +386,7 @@ class Held:
         """A session URI is a bearer secret: it is kept no longer than it is needed."""
         transaction.run(update(files).where(files.c.job_id == self.lease.job_id).values(ERASED))
 
-    def _job(self, transaction: Transaction) -> Job:
+    def _job(self, transaction: Transaction) -> WholeJob:
         job = read_job(transaction.connection, self.lease.job_id)
         check_job(transaction.seal, job)
         return job

@@ -7,7 +7,6 @@ Their verbs change a job's status only; a lease stays with its worker until the 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import (
@@ -36,6 +35,8 @@ from uploader.core.job import (
 )
 from uploader.core.lifecycle import Verb, advance, already, hint_of
 from uploader.core.seal import NO_SEAL, Seal, SealedJob
+from uploader.core.whole_job import WholeJob
+from uploader.store.attended import as_attended
 from uploader.store.conditions import any_of, model_is, shown_of
 from uploader.store.enqueue import insert_job, known_job
 from uploader.store.journal import Journal, no_listener, reason_columns
@@ -47,6 +48,7 @@ from uploader.store.rows import file_of, read_job, reading_job
 from uploader.store.sealed import cancelled_by_others, check_files, check_job, sealed_job
 from uploader.store.tables import ENDED, HELD, OPEN, events, files, jobs
 from uploader.store.unreadable import check_unheld, earliest, events_of, readable, shown
+from uploader.store.uploaded import Uploaded, uploads
 from uploader.store.verb_rules import check_deletable, check_removable, forgive
 
 #: The event of each user verb: its kind and its message.
@@ -107,15 +109,15 @@ class Jobs:
         with self._journal.reading() as connection:
             return known_job(connection, new)
 
-    def job(self, job_id: int) -> Job:
+    def job(self, job_id: int) -> WholeJob:
         """Raises NotFound."""
         with self._journal.reading() as connection:
             found = read_job(connection, job_id)
         if self._wary:
             check_job(self._journal.seal, found)
-        return self._as_attended([found])[0]
+        return as_attended([found], self._living)[0]
 
-    def find(self, ref: str) -> Job:
+    def find(self, ref: str) -> WholeJob:
         """The job a user means by its id, its model's id or its model's resource name.
 
         If a model has several jobs, the one that has not ended is meant. Raises NotFound, also if
@@ -131,7 +133,7 @@ class Jobs:
         if not meant:
             raise NotFound(f"there is no job {ref}", hint="`uploader status` lists the jobs")
         if len(meant) == 1:
-            return meant[0]
+            return self.job(meant[0].id)
         if still_open:
             ids = ", ".join(str(job.id) for job in still_open)
             raise UsageError(f"{ref} is the model of several jobs: {ids}", hint="give the id")
@@ -190,16 +192,21 @@ class Jobs:
             ids = ids.order_by(jobs.c.id).limit(most)
         with self._journal.reading() as connection:
             found = shown(connection, ids)
-        return self._as_attended(found)
+        return as_attended(found, self._living)
 
     def _readable(self, *conditions: ColumnElement[bool] | TextClause) -> list[Job]:
         with self._journal.reading() as connection:
             found = readable(connection, select(jobs.c.id).where(*conditions))
-        return self._as_attended(found)
+        return as_attended(found, self._living)
 
     def page(self, after: int, limit: int) -> list[Job]:
         """At most ``limit`` jobs with ids above ``after``, by id."""
         return self._where(jobs.c.id > after, most=limit)
+
+    def uploads(self, ended: int) -> list[Uploaded]:
+        """What those of the jobs took that were uploaded: of the open and the ``ended`` newest."""
+        with self._journal.reading() as connection:
+            return uploads(connection, ended)
 
     def counts(self) -> dict[tuple[str, str], int]:
         """How many jobs there are by stage and status."""
@@ -229,23 +236,6 @@ class Jobs:
         return [
             LivingWorker(owner, tuple(row.id for row in leases if row.lease_owner == owner))
             for owner in owners
-        ]
-
-    def _as_attended(self, found: list[Job]) -> list[Job]:
-        """Those jobs, without what is only true as long as their worker is alive."""
-        if self._living is None or not found:
-            return found
-        living = self._living()
-        return [
-            _asking(job)
-            if job.lease and job.lease.owner in living
-            else replace(
-                job,
-                rate_bps=None,
-                awaiting_since=None,
-                unattended=not any(scope.covers(job) for scope in living.values()),
-            )
-            for job in found
         ]
 
     def files(self, job_id: int) -> list[FileState]:
@@ -327,7 +317,7 @@ class Jobs:
             transaction.add_event(job_id, kind, message)
             return read_job(transaction.connection, job_id)
 
-    def sealed(self, job: Job) -> SealedJob:
+    def sealed(self, job: WholeJob) -> SealedJob:
         """That very value, which may be planned from. Raises UsageError for one without a seal."""
         return sealed_job(self._journal.seal, job)
 
@@ -392,9 +382,3 @@ class Jobs:
             for table in (events, files):
                 transaction.run(delete(table).where(table.c.job_id == job_id))
             transaction.run(delete(jobs).where(jobs.c.id == job_id))
-
-
-def _asking(job: Job) -> Job:
-    """If a worker only asks Fireworks now: it has written the row just before."""
-    asks = job.asks_fireworks and job.status is Status.ACTIVE
-    return replace(job, awaiting_since=job.awaiting_since or job.updated_at) if asks else job

@@ -19,6 +19,7 @@ from uploader.core.reasons import Code
 from uploader.core.remote_model import adapter_differences
 from uploader.core.seal import Seal, SealedJob
 from uploader.core.text import some
+from uploader.core.whole_job import WholeJob
 from uploader.store.blank import NEW_RUN
 from uploader.store.enqueue import check_storable, insert_files
 from uploader.store.journal import Transaction, reason_columns
@@ -162,7 +163,7 @@ def _refuse_foreign(job: Job, *, replace: bool) -> None:
         )
 
 
-def _refuse_others(connection: Connection, job: Job, new: NewJob) -> None:
+def _refuse_others(connection: Connection, job: WholeJob, new: NewJob) -> None:
     """The names of an existing model's files are fixed (docs/fireworks.md §1); sizes are not."""
     if job.replace_first or not job.model_exists:
         return

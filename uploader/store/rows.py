@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import (
+    JSON,
     BigInteger,
     Column,
     ColumnElement,
@@ -17,9 +18,12 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    Text,
     bindparam,
     case,
+    cast,
     func,
+    literal,
     select,
 )
 from sqlalchemy.exc import DBAPIError
@@ -48,6 +52,7 @@ from uploader.core.redact import SessionUri, foreign_line
 from uploader.core.resumable import UploadUrl, read_url
 from uploader.core.text import flaw_of_path, sendable
 from uploader.core.utf8 import check_json
+from uploader.core.whole_job import WholeJob
 from uploader.store.database import dialect
 from uploader.store.tables import events, files, jobs
 
@@ -73,8 +78,24 @@ _SUMS = (
 )
 
 
-def jobs_of(which: Callable[[ColumnElement[Any]], ColumnElement[bool]]) -> Select[Any]:
-    """Every column of those jobs and the sums over their files, by id; ``which`` is about an id.
+#: A body with more characters names hundreds of files.
+_MOST_LISTED_CHARS = 64 << 10
+_IS_LARGE = func.length(cast(jobs.c.create_body, Text)) > _MOST_LISTED_CHARS
+#: A list shows nothing of that body, so a large one stays in the database; any other is read, to
+#: see whether its row can be.
+_LISTED = tuple(
+    case((_IS_LARGE, literal({}, JSON)), else_=column).label(column.name)
+    if column is jobs.c.create_body
+    else column
+    for column in jobs.c
+)
+
+
+def _jobs_of(
+    which: Callable[[ColumnElement[Any]], ColumnElement[bool]],
+    columns_of_jobs: Iterable[ColumnElement[Any]],
+) -> Select[Any]:
+    """Those columns of jobs and the sums over their files, by id; ``which`` is about an id.
 
     The files are summed by themselves and only then joined: a job's columns, which may be large,
     are read once and not for each of its files.
@@ -83,14 +104,19 @@ def jobs_of(which: Callable[[ColumnElement[Any]], ColumnElement[bool]]) -> Selec
     of_files = sums.group_by(files.c.job_id).subquery()
     columns = (column for column in of_files.c if column.name != "job_id")
     return (
-        select(jobs, *columns)
+        select(*columns_of_jobs, *columns)
         .select_from(jobs.outerjoin(of_files, of_files.c.job_id == jobs.c.id))
         .where(which(jobs.c.id))
         .order_by(jobs.c.id)
     )
 
 
-_ONE_JOB = jobs_of(lambda job_id: job_id == bindparam("wanted"))
+def listed_jobs_of(which: Callable[[ColumnElement[Any]], ColumnElement[bool]]) -> Select[Any]:
+    """The rows of a list of those jobs, for `listed_of`; ``which`` is about an id."""
+    return _jobs_of(which, _LISTED)
+
+
+_ONE_JOB = _jobs_of(lambda job_id: job_id == bindparam("wanted"), jobs.c)
 
 
 _MAX_WORDS_CHARS = 200
@@ -109,12 +135,12 @@ def reading_job(job_id: int) -> Iterator[None]:
         raise UnreadableRow(job_id, "a value cannot be read") from None
 
 
-def read_job(connection: Connection, job_id: int) -> Job:
+def read_job(connection: Connection, job_id: int) -> WholeJob:
     """Raises NotFound, and UnreadableRow."""
     with reading_job(job_id):
         row = connection.execute(_ONE_JOB, {"wanted": job_id}).one_or_none()
         if row is not None:
-            return job_of(row)
+            return _job_of(row)
     raise NotFound(f"there is no job {job_id}", hint="`uploader status` lists the jobs")
 
 
@@ -200,10 +226,15 @@ def _check_job(row: Row[Any]) -> None:
     _check_lists(row)
 
 
-def job_of(row: Row[Any]) -> Job:
-    """A job of a row of `jobs_of`. Raises ValueError for a value that the program never writes."""
+def listed_of(row: Row[Any]) -> Job:
+    """A job of a row of `listed_jobs_of`; raises as `_job_of`."""
+    return _job_of(row).listed()
+
+
+def _job_of(row: Row[Any]) -> WholeJob:
+    """A job of a row of `_jobs_of`. Raises ValueError for a value that the program never writes."""
     _check_job(row)
-    return Job(
+    return WholeJob(
         id=row.id,
         base_url=row.base_url,
         account=row.account,

@@ -10,19 +10,20 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from uploader.core.errors import StoreError, UsageError
-from uploader.core.job import FileState, Job, Status
+from uploader.core.job import FileState, Status
 from uploader.core.reasons import Code
 from uploader.core.seal import RunSeal, Seal, SealedJob
+from uploader.core.whole_job import WholeJob
 
 
-def check_job(seal: Seal, job: Job) -> SealedJob:
+def check_job(seal: Seal, job: WholeJob) -> SealedJob:
     """The job. Raises StoreError for one that was not written with the secret."""
     if not seal.holds_job(job):
         raise unsealed(job.id)
     return SealedJob(job)
 
 
-def sealed_job(seal: Seal, job: Job) -> SealedJob:
+def sealed_job(seal: Seal, job: WholeJob) -> SealedJob:
     """As `check_job`, for a command: it is this job's fault alone. Raises UsageError."""
     try:
         return check_job(seal, job)
@@ -30,7 +31,7 @@ def sealed_job(seal: Seal, job: Job) -> SealedJob:
         raise UsageError(error.message, hint=error.hint, code=error.code) from None
 
 
-def cancelled_by_others(seal: Seal, job: Job) -> Job | None:
+def cancelled_by_others(seal: Seal, job: WholeJob) -> WholeJob | None:
     """The job as it was before somebody without the secret cancelled it in its row, if so."""
     before = replace(job, status=Status.PAUSED)
     is_so = job.status is Status.CANCELLED and not seal.holds_job(job) and seal.holds_job(before)

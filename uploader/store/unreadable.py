@@ -2,7 +2,7 @@
 
 Rows are input: somebody else may have written them. A job is shown as one that failed, an event as
 one that cannot be read. A command for such a job alone ends in `unreadable_row`, unless it is
-`remove`.
+`remove`. Whether a large body can be read is only seen by who needs it: a worker fails the job.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
 )
 
-from uploader.core.errors import NotFound, UnreadableRow, VerbRefused
+from uploader.core.errors import UnreadableRow, VerbRefused
 from uploader.core.events import EventKind
 from uploader.core.job import (
     ACCOUNT_ID,
@@ -40,7 +40,7 @@ from uploader.core.job import (
     Stage,
     Status,
 )
-from uploader.store.rows import event_of, job_of, jobs_of, read_job, reading_job
+from uploader.store.rows import event_of, listed_jobs_of, listed_of, reading_job
 from uploader.store.tables import events, jobs
 
 _log = logging.getLogger(__name__)
@@ -81,8 +81,8 @@ def _read(
     """All at once, and one by one only if one of them cannot be read."""
     try:
         with reading_job(0):
-            rows = connection.execute(jobs_of(lambda job_id: job_id.in_(ids)))
-            return [job_of(row) for row in rows]
+            rows = connection.execute(listed_jobs_of(lambda job_id: job_id.in_(ids)))
+            return [listed_of(row) for row in rows]
     except UnreadableRow:
         known = sorted(connection.execute(ids).scalars())
     found = (_one(connection, job_id, otherwise) for job_id in known)
@@ -93,9 +93,9 @@ def _one(
     connection: Connection, job_id: int, otherwise: Callable[[UnreadableRow, int], Job | None]
 ) -> Job | None:
     try:
-        return read_job(connection, job_id)
-    except NotFound:  # it was removed meanwhile
-        return None
+        with reading_job(job_id):
+            row = connection.execute(listed_jobs_of(lambda id_: id_ == job_id)).one_or_none()
+            return None if row is None else listed_of(row)  # it may have been removed meanwhile
     except UnreadableRow as error:
         return otherwise(error, job_id)
 
@@ -120,7 +120,6 @@ def _stand_in(connection: Connection, job_id: int, error: UnreadableRow) -> Job:
         model_id=say("model_id", _named(MODEL_ID.fullmatch), UNKNOWN_ACCOUNT),
         path=say("path", str, ""),
         kind=say("kind", Kind, Kind.BASE),
-        create_body={},
         stage=say("stage", Stage, Stage.CREATE),
         status=status if status in ENDED_STATUSES else Status.FAILED,
         created_at=say("created_at", _time, _UNKNOWN_TIME),

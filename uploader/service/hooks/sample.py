@@ -46,7 +46,6 @@ def _sample(hook: Hook, kind: str, now: datetime) -> Delivery:
             stage=stage, status=status, created_at=now, updated_at=now,
             ready_at=now if status is Status.DONE else None,
             reason=Reason(code, "a test: nothing has happened", code.hint) if code else None,
-            create_body={},
         ),
         [],
         now,
