@@ -141,7 +141,7 @@ class Worker:
                 return True
             self._context.clock.wait(self.wake, _TICK_S if self._runs else _QUIET_TICK_S)
         self._drain()
-        return until_idle and self._nothing_left()
+        return until_idle and self.nothing_left()
 
     @property
     def draining(self) -> bool:
@@ -207,7 +207,8 @@ class Worker:
         elif now - self._store_broken_since > STORE_PATIENCE_S:
             raise error
 
-    def _nothing_left(self) -> bool:
+    def nothing_left(self) -> bool:
+        """Whether it has no job, and there is none for it, as far as the store tells."""
         try:
             return self._idle()
         except StoreError:

@@ -77,6 +77,7 @@ def test_an_idle_worker_leaves_once_its_hooks_were_told_of_what_ended_last(
         return until_idle
 
     monkeypatch.setattr(Worker, "run", ends_its_last_job)
+    monkeypatch.setattr(Worker, "nothing_left", lambda _: True)
     monkeypatch.setattr(daemon, "_on_signals", lambda *_: [])
     daemon.run(lab.settings, until_idle=True)
     assert len(receiver.got) == (1 if refused else count)
@@ -92,10 +93,12 @@ def test_an_idle_worker_waits_for_no_hook_for_ever(
     seconds = iter(range(1000))
     monkeypatch.setattr(lab.clock, "boot_s", lambda: next(seconds), raising=False)
     monkeypatch.setattr(wiring, "clock", lambda: lab.clock)
-    daemon._catch_up(lab.settings, turn)
+    assert daemon._caught_up(lab.settings, turn)
     assert "the next worker will" in caplog.text
+    turn.worker.nothing_left.return_value = False
+    assert not daemon._caught_up(lab.settings, turn), "others wait for it to take that job"
     turn.worker.draining = True
-    daemon._catch_up(lab.settings, turn)
+    assert daemon._caught_up(lab.settings, turn)
     assert next(seconds) < 100
 
 
