@@ -23,14 +23,16 @@ from tests.engine.test_sources import assert_refused, state
 from uploader import files, mounts
 from uploader.core.job import Mode
 from uploader.core.lifecycle import Verb
+from uploader.core.resumable import Confirmed, Finished
 from uploader.engine.hashing import Digests
+from uploader.engine.transfer import Transfer
 from uploader.model import fingerprint
 from uploader.model.fingerprint import fingerprint_of, is_written, written
 from uploader.model.links import NOTHING
 from uploader.runtime import StopToken
 from uploader.sources import local
 from uploader.sources.local import LocalFile
-from uploader.sources.reader import open_source
+from uploader.sources.reader import Reader, open_source
 
 SIZE = 8 * GRANULE + 7
 BLOCKS = 9
@@ -219,6 +221,69 @@ def test_another_name_that_goes_while_it_is_sent_costs_a_second_reading(
     assert set(reads.values()) == {2}, reads
     assert lab.file().sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert lab.file().sha256_as_sent
+
+
+@pytest.mark.parametrize("touch", [os.utime, lambda path: path.chmod(0o400)])
+@pytest.mark.parametrize("plain_put", [False, True])
+def test_what_is_touched_between_its_last_byte_and_the_answer_is_not_sent_again(
+    lab: Lab,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    touch: Callable[[Path], None],
+    *,
+    plain_put: bool,
+) -> None:
+    if plain_put:
+        lab.world.script.add([{"on": "start", "do": "status", "status": 403}])
+    lab.enqueue(path.parent)
+    arrive = Transfer._arrive
+
+    def touched(self: Transfer, source: Reader, finished: Finished) -> None:
+        touch(path)
+        arrive(self, source, finished)
+
+    monkeypatch.setattr(Transfer, "_arrive", touched)
+    lab.run()
+    lab.assert_ready()
+    assert lab.file().bytes_sent == SIZE
+
+
+def test_where_the_change_time_counts_a_touched_file_is_proven_once(
+    lab: Lab, path: Path, reads: Counter[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else happens, as a night without the service."""
+    monkeypatch.setattr(mounts, "is_local_file", lambda _: True)
+    lab.enqueue(path.parent)
+    at_block(lab, 3, lambda: path.chmod(0o400))
+    half_sent(lab, Digests.OFF, past=4)
+    assert not is_written(lab.file().fingerprint)
+    reads.clear()
+    lab.world.script.add([{"on": "query", "do": "status", "status": 503, "times": 6}])
+    lab.run(digests=Digests.OFF)
+    lab.assert_ready()
+    assert max(reads.values()) <= 3
+
+
+@pytest.mark.usefixtures("timeless")
+def test_what_is_confirmed_never_gets_less_though_the_row_is_written_meanwhile(
+    lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[int]()
+    confirm = Transfer._confirm
+
+    def noting(self: Transfer, source: Reader, reading: Confirmed) -> None:
+        confirm(self, source, reading)
+        seen.append(self.confirmed_bytes)
+
+    monkeypatch.setattr(Transfer, "_confirm", noting)
+    lab.bytes_per_s = GRANULE / 2
+    lab.enqueue(path.parent)
+    at_block(lab, 6, lambda: path.chmod(0o400))
+    lab.run(max_put_bytes=GRANULE)
+    lab.assert_ready()
+    assert told(lab)
+    assert len(seen) > 2
+    assert seen == sorted(seen)
 
 
 def test_a_file_that_nobody_writes_is_read_once(lab: Lab, path: Path, reads: Counter[int]) -> None:

@@ -62,16 +62,19 @@ def test_a_key_of_another_account(sandbox: Sandbox, tmp_path: Path) -> None:
     assert "`account` sandbox or FIREWORKS_ACCOUNT_ID=sandbox" in found.hint
 
 
+@pytest.mark.parametrize(
+    ("wanted", "owned"), [(UNKNOWN_ACCOUNT, "acme"), ("acme", UNKNOWN_ACCOUNT), ("acme", "acme")]
+)
 @pytest.mark.parametrize("status", [Status.ACTIVE, Status.DONE])
 def test_a_job_of_another_account_is_not_gone(
-    sandbox: Sandbox, tmp_path: Path, status: Status
+    sandbox: Sandbox, tmp_path: Path, status: Status, wanted: str, owned: str
 ) -> None:
     """The key was changed since; without a configured account, nothing else says whose it was."""
     known = Job(
-        id=1, base_url=sandbox.base_url, account="acme", model_id="m", path="/m", kind=Kind.BASE,
+        id=1, base_url=sandbox.base_url, account=owned, model_id="m", path="/m", kind=Kind.BASE,
         stage=Stage.READY, status=status, created_at=AT, updated_at=AT,
     )  # fmt: skip
-    (found,) = online.ask(service(sandbox, tmp_path), UNKNOWN_ACCOUNT, "m", known=known)
+    (found,) = online.ask(service(sandbox, tmp_path), wanted, "m", known=known)
     assert found.check == "api_key"
     assert "belongs to account sandbox, job 1 is one of acme" in found.message
 

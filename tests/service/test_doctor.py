@@ -168,6 +168,7 @@ def test_jobs_without_a_worker_fail(box: Sandbox, model: Path, uploader: Command
     ("scope", "worker"),
     [
         (Scope(), "ok"),
+        (Scope(only=frozenset({1})), "ok"),
         (Scope("https://elsewhere.example"), "fail"),
         (Scope(only=frozenset({7})), "fail"),
     ],
@@ -179,6 +180,16 @@ def test_only_a_worker_that_takes_jobs_from_here_counts(
     assert uploader("enqueue", model).code == 0
     with WorkerLock(store.parent, scope):
         assert states(uploader("doctor", "--json").out)["worker"] == worker
+
+
+def test_jobs_for_elsewhere_wait_for_no_worker_of_here(
+    box: Sandbox, store: Path, model: Path, uploader: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIREWORKS_BASE_URL", "https://elsewhere.example")
+    assert uploader("enqueue", model).code == 0
+    monkeypatch.setenv("FIREWORKS_BASE_URL", box.base_url)
+    with WorkerLock(store.parent, Scope("https://elsewhere.example")):
+        assert states(uploader("doctor", "--json").out)["worker"] == "warn"
 
 
 def test_a_worker_whose_api_does_not_listen_is_told(

@@ -167,11 +167,13 @@ def test_with_a_restored_copy_all_beside_it_is_made_private(state: Path) -> None
     for path in (state / "uploader.db", *beside):
         path.touch(0o644)
         path.chmod(0o644)
-    (state / "uploader.db.later").symlink_to(state)
+    (state / "uploader.db.backup-link").symlink_to(state)
+    (state / "uploader.db.html").touch(0o644)
     with opened(state):
         pass
     assert {mode(path) for path in beside if path.exists()} == {0o600}
     assert beside[0].exists()
+    assert mode(state / "uploader.db.html") == 0o644, "it is not ours"
     assert mode(state) == 0o700
 
 

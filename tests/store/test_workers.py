@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
 
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.job import Stage
 from uploader.store.claims import Claims
+from uploader.store.database import migrate
 from uploader.store.database.workers import WorkerLock, any_worker, exclusive
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -55,17 +57,33 @@ def test_a_lock_is_a_private_file_that_goes_with_its_worker(tmp_path: Path) -> N
     assert not any_worker(tmp_path)
 
 
-def test_locks_behind_a_link_are_not_ours(tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", ["workers", "."])
+def test_locks_behind_a_link_are_not_ours(tmp_path: Path, link: str) -> None:
     """A cloned or restored state folder may have one."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir(mode=0o700)
-    theirs = elsewhere / f"{'0' * 32}.lock"
+    elsewhere, locks_dir = tmp_path / "elsewhere", tmp_path / "postgresql.locks"
+    there = elsewhere if link == "workers" else elsewhere / "workers"
+    there.mkdir(mode=0o700, parents=True)
+    theirs = there / f"{'0' * 32}.lock"
     theirs.touch()
-    (tmp_path / "workers").symlink_to(elsewhere)
-    assert not any_worker(tmp_path)
-    with pytest.raises(UsageError, match="is a link"), WorkerLock(tmp_path):
+    if link == "workers":
+        locks_dir.mkdir()
+        (locks_dir / link).symlink_to(elsewhere)
+    else:
+        locks_dir.symlink_to(elsewhere)
+    assert not any_worker(locks_dir)
+    with pytest.raises(UsageError, match="is a link"), WorkerLock(locks_dir):
         pass
-    assert [*elsewhere.iterdir()] == [theirs]
+    assert [*there.iterdir()] == [theirs]
+
+
+def test_no_migration_is_begun_behind_a_link(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "store.locks").symlink_to(tmp_path / "elsewhere")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    with pytest.raises(UsageError, match="is a link"):
+        migrate.ensure(engine, tmp_path / "store.locks")
+    assert not [*(tmp_path / "elsewhere").iterdir()]
 
 
 def test_a_lock_is_let_go_also_if_the_disk_lets_nothing_be_removed(

@@ -64,6 +64,11 @@ class Progress:
         return self._sent
 
     @property
+    def began_at(self) -> PrefixCrc:
+        """What the server had confirmed when the transfer began."""
+        return self._file.checkpoint
+
+    @property
     def gained(self) -> int:
         """Bytes of this transfer that had not been sent on this session before."""
         return self._gained

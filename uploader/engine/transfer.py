@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
 
-from uploader.core.errors import RemoteError, Stopped, UploaderError
+from uploader.core.errors import RemoteError, SourceUnsettled, Stopped, UploaderError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, PrefixCrc
 from uploader.core.reasons import Code
@@ -94,7 +94,7 @@ class Transfer(Errand):
     def confirmed_bytes(self) -> int:
         """How many bytes of the file the server has confirmed during this transfer."""
         at = self.file.size_bytes if self.arrived else self.progress.checkpoint.offset
-        return max(0, at - self.file.checkpoint.offset)
+        return max(0, at - self.progress.began_at.offset)
 
     @property
     def round_trip_s(self) -> float | None:
@@ -152,7 +152,8 @@ class Transfer(Errand):
 
     def _arrive(self, source: Reader, finished: Finished) -> None:
         """The server has the whole object: take it if it is the source's."""
-        self._adopt(source)
+        with contextlib.suppress(SourceUnsettled):  # its time shows that once all is stored
+            self._adopt(source)
         at_s, size_bytes = self._context.clock.boot_s(), self.file.size_bytes
         stored = self._compared(finished, source.crc_at(size_bytes))
         self.progress.stored(size_bytes, at_s)
@@ -164,12 +165,11 @@ class Transfer(Errand):
         if agreement is Agreement.MISMATCH:
             message = f"{self.file.path}: the stored object differs from the source"
             raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.MISMATCH)
-        verified = agreement is Agreement.VERIFIED
         sent = max(self.progress.bytes_sent, whole.offset)
         file, hashing = self.file, self._hashing
         digest = hashing.digest(whole) if hashing else None
         as_sent = bool(hashing and digest and hashing.as_sent)
-        facts = verified, finished.generation, digest, as_sent, file.place
+        facts = agreement is Agreement.VERIFIED, finished.generation, digest, as_sent, file.place
         return StoredFile(file.path, whole.crc32c, sent, *facts)
 
     @property

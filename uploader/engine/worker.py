@@ -130,8 +130,10 @@ class Worker:
             over.set()
 
     def _loop(self, *, until_idle: bool) -> bool:
-        self._context.claims.heal(self._context.base_url)  # a new start tries blocked jobs once
-        self._duties.pruning.restart(self._context.clock.boot_s())
+        if not self._duties.begun:  # a new start tries blocked jobs once
+            self._context.claims.heal(self._context.base_url)
+            self._duties.pruning.restart(self._context.clock.boot_s())
+            self._duties.begun = True
         while not self._draining:
             self.has_turned()
             if ended := self.wake.is_set():  # a run has ended: its slot is free

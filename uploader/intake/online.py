@@ -40,7 +40,7 @@ def _ask_about_id(
 ) -> Iterator[Finding]:
     try:
         owner = service.account()
-        meant = known.account if known else account  # the key may have been another one then
+        meant = account if account != UNKNOWN_ACCOUNT or not known else known.account
         if meant not in (UNKNOWN_ACCOUNT, owner):
             yield _of_another(owner, meant, known)
             return

@@ -199,8 +199,10 @@ class LocalFile:
             raise unreadable(self._path, error) from None
         if not untouched(self._facts, facts):
             raise SourceUnsettled(f"{self.name} was written to while it was being sent")
-        if facts.st_ctime_ns != self._facts.st_ctime_ns:  # its time may have been put back
-            self.fingerprint = written(self.fingerprint)
+        if facts.st_ctime_ns != self._facts.st_ctime_ns:
+            self._facts = facts
+            if self.same(found_again(self.fingerprint, facts)):  # nothing else would show it
+                self.fingerprint = written(self.fingerprint)
 
     def block(self, start: int, count: int) -> bytes:
         """As `OpenFile.block`."""

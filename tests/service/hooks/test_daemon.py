@@ -84,6 +84,23 @@ def test_an_idle_worker_leaves_once_its_hooks_were_told_of_what_ended_last(
     assert not lab.outbox.behind(["a"])
 
 
+def test_a_job_that_comes_while_hooks_are_waited_for_is_taken(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab.fill(lab.configure({"name": "a", "on": ["ready"], "command": ["/bin/true"]}))
+    runs, caught_up = list[bool](), iter([False, True])
+
+    def run(_: Worker, *, until_idle: bool) -> bool:
+        runs.append(until_idle)
+        return True
+
+    monkeypatch.setattr(Worker, "run", run)
+    monkeypatch.setattr(daemon, "_caught_up", lambda *_: next(caught_up))
+    monkeypatch.setattr(daemon, "_on_signals", lambda *_: [])
+    daemon.run(lab.settings, until_idle=True)
+    assert runs == [True, True]
+
+
 def test_an_idle_worker_waits_for_no_hook_for_ever(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

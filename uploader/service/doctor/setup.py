@@ -14,6 +14,7 @@ from uploader.core.errors import UploaderError, UsageError
 from uploader.core.job import Status
 from uploader.core.reasons import Code
 from uploader.core.text import size
+from uploader.core.why import deserted
 from uploader.service.http.door import addresses_of, answers, is_ours
 from uploader.settings.hooks import deaf
 from uploader.settings.load import describe, relative
@@ -133,17 +134,17 @@ def _proven(settings: Settings, address: str) -> Check:
 
 
 def _worker(settings: Settings, store: wiring.Store) -> Check:
-    url = settings.fireworks.base_url
+    url, hint = settings.fireworks.base_url, "start `uploader run`, or install the service"
     try:
         table = store.find()
-        counts = table.counts() if table else {}
-        scopes = [] if table is None else [*store.living().values()]
+        active = table.stream(statuses=[Status.ACTIVE]) if table else ()
+        waits = any(deserted(job) and job.base_url == url for job in active)
+        scopes = [*store.living().values()] if table else []
     except UploaderError:
         return Check("worker", Health.WARN, "the store says nothing about workers")
-    if any(scope.only is None and scope.is_at(url) for scope in scopes):
-        return Check("worker", Health.OK, "a worker runs")
-    hint = "start `uploader run`, or install the service"
     none = f"no worker runs for {url}" if scopes else "no worker runs"
-    if any(status == Status.ACTIVE for _, status in counts):
+    if waits:
         return Check("worker", Health.FAIL, f"{none}, and jobs wait for one", hint)
-    return Check("worker", Health.WARN, none, hint)
+    if not any(scope.is_at(url) for scope in scopes):
+        return Check("worker", Health.WARN, none, hint)
+    return Check("worker", Health.OK, "a worker runs")

@@ -22,8 +22,8 @@ from uploader.core.text import flaw_of_path, shown
 from uploader.store.database import dialect, postgresql, sqlite
 from uploader.store.database import workers as locks
 from uploader.store.database.state_folder import (
+    folder_not_linked,
     new_private_file,
-    private_folder,
     refuse_hostile_way,
 )
 
@@ -99,7 +99,7 @@ def ensure(engine: Engine, locks_dir: Path) -> None:
         return
     _refuse_newer(version)
     with dialect.store_errors():
-        private_folder(locks_dir)
+        folder_not_linked(locks_dir)
         with _alone(engine, locks_dir) as any_worker:
             _migrate(engine, any_worker)
 
@@ -184,7 +184,7 @@ def save(engine: Engine, locks_dir: Path, path: Path | None) -> Path:
         raise UsageError("the state store is in PostgreSQL", hint="back it up with pg_dump")
     target = path or Path(f"{engine.url.database}.backup")
     with dialect.store_errors():
-        private_folder(locks_dir)
+        folder_not_linked(locks_dir)
         # One backup at a time, and never of a store that is half migrated.
         with locks.exclusive(locks_dir / locks.MIGRATION_LOCK):
             if path is not None:

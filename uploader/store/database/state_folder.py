@@ -37,14 +37,19 @@ def private_folder(path: Path) -> None:
     _refuse_strangers("state folder", path, path.stat())
 
 
+def folder_not_linked(path: Path) -> None:
+    """As `private_folder`; raises UsageError for a link, too: its end may be anybody's."""
+    refuse_link(path)
+    private_folder(path)
+
+
 def folder_of_ours(path: Path) -> None:
     """The same for a folder within the state folder, in which only this program keeps something.
 
     One that others may read, like a restored copy, is made private: what they can open, they can
-    lock. Raises UsageError for a link, too: what is at its end may be anybody's.
+    lock.
     """
-    refuse_link(path)
-    private_folder(path)
+    folder_not_linked(path)
     if path.stat().st_mode & _OTHERS:
         with suppress(PermissionError):  # a file system without modes
             path.chmod(0o700)
@@ -89,18 +94,18 @@ def our_file(path: Path) -> None:
     _refuse_strangers("state store", path, facts)
     if facts.st_mode & _OTHERS:
         path.chmod(0o600)
-        _make_copies_private(path)
+        _make_backups_private(path)
 
 
-def _make_copies_private(store: Path) -> None:
-    """What lies beside ``store`` under a longer name is a copy of it, or was restored with it."""
+def _make_backups_private(store: Path) -> None:
+    """The backups beside ``store``: they may have been restored with it."""
     real = store.resolve()
     folder = real.parent
-    for path in folder.glob(f"{glob.escape(real.name)}?*"):
-        with suppress(OSError):  # a log may go meanwhile
+    for path in folder.glob(f"{glob.escape(real.name)}.backup*"):
+        with suppress(OSError):
             facts = path.lstat()
             if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
-                path.chmod(facts.st_mode & ~_OTHERS)
+                path.chmod(0o600)
 
 
 def _refuse_strangers(what: str, path: Path, facts: os.stat_result) -> None:

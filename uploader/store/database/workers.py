@@ -27,7 +27,7 @@ from uploader.files import LockFile
 from uploader.processes import is_alive
 from uploader.runtime import SystemClock
 from uploader.store.database.dialect import store_errors
-from uploader.store.database.state_folder import folder_of_ours
+from uploader.store.database.state_folder import folder_of_ours, refuse_link
 
 #: Seconds: migrating a large store, or backing it up, may take a while.
 LOCK_PATIENCE_S = 60.0
@@ -51,6 +51,7 @@ class WorkerLock:
         """
         self._folder = locks_dir / "workers"
         with store_errors():
+            refuse_link(locks_dir)
             folder_of_ours(self._folder)
             # A migration has already checked for workers: none may start meanwhile.
             with exclusive(locks_dir / MIGRATION_LOCK):
@@ -107,7 +108,7 @@ def living(locks_dir: Path) -> dict[str, Scope]:
     """
     with store_errors():
         folder = locks_dir / "workers"
-        if folder.is_symlink():  # no worker starts there
+        if folder.is_symlink() or locks_dir.is_symlink():  # no worker starts there
             return {}
         locks = folder.glob("*.lock")
         ours = [path for path in locks if _OWNER.fullmatch(path.stem)]
