@@ -264,7 +264,8 @@ class ChangeWatch:
 def connected_workers(engine: Engine) -> dict[str, str]:
     """The workers that PostgreSQL sees, on any machine, with the `short` form of their base URLs.
 
-    Of an earlier version it is empty. With SQLite only `workers.py` knows. Raises StoreError.
+    None of an earlier version is among them. With SQLite only `workers.py` knows. Raises
+    StoreError.
     """
     if is_file(engine):
         return {}
