@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
@@ -193,6 +196,35 @@ def test_before_an_end_files_in_doubt_are_asked_about_though_they_are_not_being_
     lab.bytes_per_s = None
     lab.run()
     lab.assert_ready()
+
+
+@pytest.mark.parametrize("touch", [os.utime, lambda path: path.chmod(0o400)])
+def test_who_asks_before_an_end_proves_nothing_of_the_file(
+    lab: Lab, touch: Callable[[Path], None]
+) -> None:
+    """What was sent of it is compared by whoever sends it next, who knows its SHA-256."""
+    lab.bytes_per_s = GRANULE
+    cut = {"on": "put", "match": "a.bin", "do": "cut", "at_byte": 3 * GRANULE}
+    lab.world.script.add([cut, {"on": "query", "match": "a.bin", "do": "status", "status": 503,
+                                "retry_after": 600}])  # fmt: skip
+    folder = lab.model(a_bin=SIZE, b_bin=4 * SIZE)
+    lab.enqueue(folder)
+    before = lab.file("a.bin").fingerprint
+
+    def cut_and_touched() -> bool:
+        if lab.file("a.bin").attempts < 2 or lab.file("b.bin").bytes_sent <= SIZE:
+            return False
+        touch(folder / "a.bin")
+        return True
+
+    lab.run_until(cut_and_touched)
+    assert lab.file("a.bin").checkpoint.offset == 3 * GRANULE
+    assert lab.file("a.bin").fingerprint == before
+    assert "reidentified" not in lab.kinds()
+    lab.bytes_per_s = None
+    lab.run()
+    lab.assert_ready()
+    assert "reidentified" in lab.kinds()
 
 
 def test_of_many_files_in_doubt_a_few_are_asked_about_at_once_and_no_end_waits(

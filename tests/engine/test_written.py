@@ -202,6 +202,34 @@ def test_what_is_written_while_it_is_sent_is_no_part_of_a_mixture_though_its_tim
 
 @pytest.mark.usefixtures("timeless")
 @pytest.mark.parametrize("digests", [Digests.OFF, Digests.ON])
+def test_nor_if_the_network_was_cut_after_that(lab: Lab, path: Path, digests: Digests) -> None:
+    at_block(lab, 3, lambda: put_back(path, 1, SIZE - 99))
+    lab.world.script.add([{"on": "put", "do": "cut", "at_byte": 4 * GRANULE}])
+    lab.run(digests=digests)
+    assert_refused(lab)
+
+
+@pytest.mark.usefixtures("timeless")
+def test_nor_if_it_was_noticed_before_its_time_was_put_back(
+    lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = path.stat()
+    at_block(lab, 3, lambda: path.write_bytes(b"B" * SIZE))
+    check = LocalFile.check
+
+    def putting_back(self: LocalFile) -> None:
+        try:
+            check(self)
+        finally:
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    monkeypatch.setattr(LocalFile, "check", putting_back)
+    lab.run()
+    assert_refused(lab)
+
+
+@pytest.mark.usefixtures("timeless")
+@pytest.mark.parametrize("digests", [Digests.OFF, Digests.ON])
 def test_nor_if_the_worker_was_ended_after_that(lab: Lab, path: Path, digests: Digests) -> None:
     at_block(lab, 3, lambda: put_back(path, 1, SIZE - 99))
     half_sent(lab, digests, past=4)

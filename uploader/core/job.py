@@ -86,7 +86,8 @@ _REMOTE_KINDS = {
 }
 
 
-#: Ends a fingerprint that was taken while somebody had the file open for writing.
+#: Ends a fingerprint that was taken while somebody had the file open for writing; or that of a file
+#: whose change time moved while it was sent, if that shows nowhere else.
 WRITTEN = ":written"
 
 

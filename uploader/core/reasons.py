@@ -19,7 +19,10 @@ class Code(Coded):
         "no_key",
         Status.BLOCKED,
         "No usable API key was found where the configuration says it is.",
-        "set the worker's FIREWORKS_API_KEY or `fireworks.api_key_file`, or `firectl set-api-key`",
+        (
+            "set FIREWORKS_API_KEY for the worker, or fireworks.api_key_file, or run"
+            " `firectl set-api-key`"
+        ),
     )
     KEY_REJECTED = (
         "key_rejected",

@@ -143,7 +143,8 @@ class Transfer(Errand):
         try:
             session = self.file.session
             finished = self._finish_session(source, session) if session else self._put(source)
-        except (Stopped, RemoteError):  # a socket that was shut down raises either
+        except (Stopped, RemoteError, SourceUnsettled):
+            self._adopt(source.as_written(self.file.fingerprint))
             if self.stop.event.is_set() and not (self.quiet or self.moved):
                 with soon(self._context, self.stop, self.job.id) as token:
                     self.ask_once(source, token)
@@ -152,10 +153,9 @@ class Transfer(Errand):
 
     def _arrive(self, source: Reader, finished: Finished) -> None:
         """The server has the whole object: take it if it is the source's."""
-        with contextlib.suppress(SourceUnsettled):  # its time shows that once all is stored
-            self._adopt(source)
         at_s, size_bytes = self._context.clock.boot_s(), self.file.size_bytes
         stored = self._compared(finished, source.crc_at(size_bytes))
+        self._adopt(source.as_written(self.file.fingerprint))
         self.progress.stored(size_bytes, at_s)
         self.arrived = stored
 
@@ -165,8 +165,7 @@ class Transfer(Errand):
         if agreement is Agreement.MISMATCH:
             message = f"{self.file.path}: the stored object differs from the source"
             raise RemoteError(Verdict.TRANSIENT, Call.DATA, message, code=Code.MISMATCH)
-        sent = max(self.progress.bytes_sent, whole.offset)
-        file, hashing = self.file, self._hashing
+        sent, file, hashing = max(self.progress.bytes_sent, whole.offset), self.file, self._hashing
         digest = hashing.digest(whole) if hashing else None
         as_sent = bool(hashing and digest and hashing.as_sent)
         facts = agreement is Agreement.VERIFIED, finished.generation, digest, as_sent, file.place
@@ -206,6 +205,8 @@ class Transfer(Errand):
         if isinstance(self._reading, Unclear):
             self._reading = self._storage.query(session, self.file.size_bytes)
             self._resume(source, self._reading)
+        else:
+            self._adopt(source.fingerprint)
         bare = 0
         while True:
             if isinstance(self._reading, Finished):
@@ -241,18 +242,17 @@ class Transfer(Errand):
         has_crc = isinstance(reading, Finished) and reading.crc32c is not None
         if source.rewritten and not has_crc and held > max(source.pairs):
             raise changed(self.file.path)
-        self._adopt(source, unproven=source.touched and held > source.proven_bytes)
+        self._adopt(source.fingerprint, unproven=source.touched and held > source.proven_bytes)
         message = f"the server has {held:,} of {self.file.size_bytes:,} bytes; going on there"
         self._held.add_event(EventKind.SESSION_RESUMED, message, self.file.path)
 
-    def _adopt(self, source: Reader, *, unproven: bool = False) -> None:
+    def _adopt(self, found: str, *, unproven: bool = False) -> None:
         """Write a proven new fingerprint into the row; ``unproven``: as `FileState` has it."""
-        source.check()
         if unproven and self._hashing is not None:
             self._hashing.give_up()
             self._hashing = None
-        if source.fingerprint != self.file.fingerprint:
-            file, found, rows = self.file, source.fingerprint, self._held.files
+        if found != self.file.fingerprint:
+            file, rows = self.file, self._held.files
             self.file = rows.reidentify(file.path, file.size_bytes, found, unproven=unproven)
 
     def _step(
@@ -262,6 +262,7 @@ class Transfer(Errand):
         size_bytes = self.file.size_bytes
         if not isinstance(reading, Confirmed):
             return self._query(session)
+        source.check()
         self._confirm(source, reading)
         if reading.offset == size_bytes:
             return self._finish(session)
@@ -293,7 +294,6 @@ class Transfer(Errand):
         return self._context.halve_puts(self._held, self.file.path, len(refused))
 
     def _confirm(self, source: Reader, reading: Confirmed) -> None:
-        self._adopt(source)
         self._check_was_sent(reading.offset)
         at_s = self._context.clock.boot_s()
         if self.last_put and reading.offset == self.last_put.stop:
@@ -348,7 +348,7 @@ class Transfer(Errand):
     # -- put -------------------------------------------------------------------------------
 
     def _put(self, source: Reader) -> Finished:
-        self._adopt(source)
+        self._adopt(source.fingerprint)
         if self.file.url is None:
             raise AssertionError("a transfer in mode put needs a URL")
         url, size_bytes, sent_before = self.file.url, self.file.size_bytes, self.progress.bytes_sent

@@ -26,6 +26,7 @@ Whoever writes by a shared mapping moves the time of a file only when a page bec
 at each store. So for a file that somebody has open for writing, the time says nothing. Nor does it
 for one that was written a moment ago, on a file system that counts in seconds. A fingerprint that
 was taken then ends in `WRITTEN`, and such a file is read again at the end (docs/invariants.md §6).
+So is one whose change time has moved while it was sent, if its fingerprint does not tell that.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def is_linked(fingerprint: str) -> bool:
 
 
 def written(fingerprint: str) -> str:
-    """That fingerprint, of a file that somebody has open for writing."""
+    """That fingerprint, of a file to which somebody writes, or may have written meanwhile."""
     return plain(fingerprint) + WRITTEN
 
 
@@ -108,6 +109,11 @@ def unless_only_changed(known: str, found: str) -> str:
     if not same_inode(known, found):
         return found
     return written(known) if is_written(found) else plain(known)
+
+
+def has_change_time(fingerprint: str) -> bool:
+    """Whether it has one: that of a file in a snapshot has none."""
+    return bool(_changed(fingerprint))
 
 
 def _whose(fingerprint: str) -> list[str]:

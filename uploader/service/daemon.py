@@ -20,7 +20,7 @@ from uploader import wiring
 from uploader.core.errors import NoThread, StoreError, UploaderError
 from uploader.core.events import Level, level_of
 from uploader.core.exits import Exit, combined, exit_of
-from uploader.core.job import Event
+from uploader.core.job import Event, Scope
 from uploader.core.text import event_line, progress_line
 from uploader.engine.worker import DRAIN_S, Worker
 from uploader.runtime import keep_running, threads_end_in_the_log
@@ -106,10 +106,10 @@ def run(
 
 
 def _others(settings: Settings) -> str:
-    """Which workers take the same jobs; empty if there are none. Raises StoreError."""
-    url = settings.fireworks.base_url
-    with wiring.Store(settings) as store:
-        scopes = store.living().values()  # of this worker, too
+    """Which workers take the same jobs; empty if there are none, or if the store does not say."""
+    url, scopes = settings.fireworks.base_url, list[Scope]()
+    with wiring.Store(settings) as store, contextlib.suppress(StoreError):
+        scopes += store.living().values()  # of this worker, too
     count = sum(one.only is None and one.is_at(url) for one in scopes) - 1
     if count < 1:
         return ""

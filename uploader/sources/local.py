@@ -23,6 +23,7 @@ from uploader.forks import keep_from_children
 from uploader.model.fingerprint import (
     fingerprint_of,
     found_again,
+    has_change_time,
     is_linked,
     may_hide_a_write,
     same,
@@ -197,12 +198,20 @@ class LocalFile:
             facts = os.fstat(self._descriptor)
         except OSError as error:  # the handle of a network filesystem went stale
             raise unreadable(self._path, error) from None
-        if not untouched(self._facts, facts):
+        before, self._facts = self._facts, facts
+        if facts.st_ctime_ns != before.st_ctime_ns and not self._shows_changes():
+            self.fingerprint = written(self.fingerprint)  # its time may be put back
+        if not untouched(before, facts):
             raise SourceUnsettled(f"{self.name} was written to while it was being sent")
-        if facts.st_ctime_ns != self._facts.st_ctime_ns:
-            self._facts = facts
-            if self.same(found_again(self.fingerprint, facts)):  # nothing else would show it
-                self.fingerprint = written(self.fingerprint)
+
+    def _shows_changes(self) -> bool:
+        """Does another change time count for `same`?"""
+        if not has_change_time(self.fingerprint):
+            return False
+        try:
+            return is_linked(self.fingerprint) or mounts.is_local_file(self._descriptor)
+        except OSError:
+            return False
 
     def block(self, start: int, count: int) -> bytes:
         """As `OpenFile.block`."""

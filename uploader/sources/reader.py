@@ -20,6 +20,7 @@ from typing import Self
 import google_crc32c
 
 from uploader.core.crc32c import crc_before
+from uploader.core.errors import SourceUnreadable, SourceUnsettled
 from uploader.core.job import FileState, PrefixCrc
 from uploader.model.fingerprint import (
     is_written,
@@ -110,6 +111,15 @@ class Reader:
             self._file.check()
         if is_written(self._file.fingerprint):
             self.fingerprint = written(self.fingerprint)
+
+    def as_written(self, known: str) -> str:
+        """That fingerprint of the file; it says so if it may have been written to since.
+
+        If its time has moved, that shows by itself once all is stored.
+        """
+        with contextlib.suppress(SourceUnsettled, SourceUnreadable):
+            self.check()
+        return written(known) if is_written(self.fingerprint) else known
 
     def block(self, start: int, count: int) -> bytes:
         """As `OpenFile.block`."""

@@ -33,7 +33,7 @@ from pathlib import Path
 from uploader.core.errors import SourceChanged, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
-from uploader.files import LockFile, NotAFile, has_writer, real
+from uploader.files import LockFile, NotAFile, check_look, has_writer, real
 from uploader.model.fingerprint import fingerprint_of, same_inode
 from uploader.runtime import Clock, SystemClock
 from uploader.sources.local import opened
@@ -268,6 +268,7 @@ def _waited_for(folder: Path) -> LockFile:
         except BlockingIOError:
             if clock.boot_s() >= ends_s:
                 raise
+            check_look()
             clock.wait(never, _LOOK_S)
 
 
