@@ -119,10 +119,12 @@ def _believed_files(settings: Settings) -> Iterator[tuple[str, Path]]:
 
 
 def _programs(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """What is run as this user, if it can be found at all."""
+    """What is run as this user, as far as a command names it: `sh` runs what comes after."""
     commands = {f"the command of hook {hook.name}": hook.command for hook in settings.hooks}
     with suppress(ValueError):  # whoever runs it says what is wrong with it
         commands["the key command"] = (*shlex.split(settings.fireworks.api_key_command or ""),)
     for what, command in commands.items():
         if command and (program := shutil.which(command[0])):
             yield what, Path(program).absolute()
+        for word in filter(os.path.isfile, (command or ())[1:]):
+            yield what, Path(word).absolute()
