@@ -139,7 +139,7 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
     if not mounts.is_file():
         return ""
     words = (line for line in _lines(mounts) if len(line) >= _LEAST_WORDS)
-    return _at(str(path.resolve()), ((_unescaped(line[1]), line[2]) for line in words))
+    return _at(os.path.realpath(path), ((_unescaped(line[1]), line[2]) for line in words))
 
 
 def is_local_file(descriptor: int) -> bool:

@@ -257,6 +257,14 @@ def test_a_check_of_the_whole_file_finds_it_whole(engine: Engine) -> None:
     sqlite.quick_check(engine)
 
 
+def test_a_loop_of_links_is_an_error_in_words(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for path in (tmp_path / "loop", tmp_path / "loop/state"):
+        with pytest.raises(OSError, match=r"symbolic links|File exists"):
+            private_folder(path)
+        assert mounts.doubts(path) is not None
+
+
 HOLD = "import sys, fcntl; f = open(sys.argv[1], 'r+'); fcntl.flock(f, 2); print(); input()"
 
 

@@ -8,13 +8,15 @@ from typing import Any
 
 import psycopg
 import pytest
+from sqlalchemy import text
 
 from tests.postgresql import Cluster
 from tests.store.conftest import NOW
 from uploader.core.errors import UsageError
 from uploader.core.job import NewJob
 from uploader.store.database import migrate, neighbours
-from uploader.store.database.dialect import open_engine
+from uploader.store.database import postgresql as postgresql_room
+from uploader.store.database.dialect import ChangeWatch, connected_workers, open_engine
 from uploader.store.jobs import Jobs
 from uploader.store.outbox_tables import deliveries
 from uploader.store.tables import jobs
@@ -275,3 +277,20 @@ def rows_read(plan: dict[str, Any]) -> int:
     at_once: float = plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0)
     mine = at_once * plan["Actual Loops"] if "Relation Name" in plan else 0
     return round(mine) + sum(map(rows_read, plan.get("Plans", [])))
+
+
+def test_who_may_not_write_the_table_is_no_worker_of_it(postgresql: Cluster) -> None:
+    """Anybody who may connect can hold the lock: `upload` would wait for ever."""
+    with shared(postgresql) as url:
+        opened(url)
+        engine = open_engine(url)
+        with engine.connect() as connection:
+            table = connection.scalar(text("SELECT 'alembic_version'::regclass::oid"))
+        with psycopg.connect(url.replace("owns:", "bob:"), autocommit=True) as bob:
+            bob.execute("SET application_name = 'uploader worker x'")
+            bob.execute(
+                f"SELECT pg_advisory_lock_shared({postgresql_room._OURS}, {table})".encode()
+            )
+            with contextlib.closing(ChangeWatch(engine, "ours")):
+                assert connected_workers(engine).keys() == {"ours"}
+        engine.dispose()

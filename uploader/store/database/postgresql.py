@@ -348,6 +348,7 @@ SELECT application_name FROM pg_locks JOIN pg_database ON pg_database.oid = data
 JOIN pg_stat_activity USING (pid)
 WHERE pg_database.datname = current_database() AND locktype = 'advisory' AND granted
 AND classid = :ours AND objid = {_TABLE} AND mode = 'ShareLock'
+AND has_table_privilege(usesysid, to_regclass('jobs'), 'UPDATE')
 """  # noqa: S608 - of our own words
 )
 
@@ -355,7 +356,8 @@ AND classid = :ours AND objid = {_TABLE} AND mode = 'ShareLock'
 def connected_workers(engine: Engine) -> dict[str, str]:
     """The owners of this table's workers, on any machine, that are connected; and what they take.
 
-    A schema of the same database may hold another job table.
+    A schema of the same database may hold another job table. Whoever may not write this one is no
+    worker of it, whatever locks it holds.
     """
     with engine.begin() as connection:
         names = connection.scalars(_CONNECTED, {"ours": _OURS})

@@ -99,7 +99,7 @@ def our_file(path: Path) -> None:
 
 def _make_backups_private(store: Path) -> None:
     """The backups beside ``store``: they may have been restored with it."""
-    real = store.resolve()
+    real = Path(os.path.realpath(store))
     folder = real.parent
     for path in folder.glob(f"{glob.escape(real.name)}.backup*"):
         with suppress(OSError):
