@@ -103,7 +103,7 @@ def test_a_server_that_kept_an_odd_number_of_bytes_costs_no_reading_below_it(
 class Memory:
     """An `OpenFile` in memory."""
 
-    name, fingerprint = "a.bin", "x"
+    name, fingerprint, written_to = "a.bin", "x", False
 
     def __init__(self, content: bytes) -> None:
         self.content = content

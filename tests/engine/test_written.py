@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -21,10 +22,13 @@ from tests.engine.test_kept import kept
 from tests.engine.test_new_life import rescan
 from tests.engine.test_sources import assert_refused, state
 from uploader import files, mounts
-from uploader.core.job import Mode
+from uploader.core.errors import StoreError
+from uploader.core.job import FileState, Mode
 from uploader.core.lifecycle import Verb
-from uploader.core.resumable import Confirmed, Finished
+from uploader.core.resumable import Confirmed, Finished, ProtocolError
+from uploader.core.store_reasons import StoreCode
 from uploader.engine.hashing import Digests
+from uploader.engine.restarts import Restarts
 from uploader.engine.transfer import Transfer
 from uploader.model import fingerprint
 from uploader.model.fingerprint import fingerprint_of, is_written, written
@@ -33,6 +37,7 @@ from uploader.runtime import StopToken
 from uploader.sources import local
 from uploader.sources.local import LocalFile
 from uploader.sources.reader import Reader, open_source
+from uploader.store.held_files import HeldFiles
 
 SIZE = 8 * GRANULE + 7
 BLOCKS = 9
@@ -210,21 +215,71 @@ def test_nor_if_the_network_was_cut_after_that(lab: Lab, path: Path, digests: Di
 
 
 @pytest.mark.usefixtures("timeless")
+@pytest.mark.parametrize("lasts", [1, 1000])
 def test_nor_if_it_was_noticed_before_its_time_was_put_back(
+    lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch, lasts: int
+) -> None:
+    """By one look, or by each, as long as somebody writes."""
+    before, check, times = path.stat(), LocalFile.check, iter(range(1, lasts + 1))
+
+    def written_to(self: LocalFile) -> None:
+        if self._facts.st_mtime_ns == before.st_mtime_ns and path.read_bytes() == b"B" * SIZE:
+            os.utime(path, ns=(1, next(times, before.st_mtime_ns)))
+        check(self)
+
+    def put_back_later(self: Restarts, which: str, error: Exception) -> Any:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        monkeypatch.setattr(LocalFile, "check", check)
+        return failed(self, which, error)
+
+    failed = Restarts.failed
+    monkeypatch.setattr(Restarts, "failed", put_back_later)
+    monkeypatch.setattr(LocalFile, "check", written_to)
+    at_block(lab, 5, lambda: path.write_bytes(b"B" * SIZE))
+    lab.run()
+    assert_refused(lab)
+
+
+@pytest.mark.usefixtures("timeless")
+@pytest.mark.parametrize(
+    "error", [ProtocolError("nonsense"), OSError(errno.EIO, "a bad block")], ids=["answer", "disk"]
+)
+def test_nor_whatever_error_ended_the_transfer(
+    lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    read, blocks = os.pread, iter(range(1, 1000))
+
+    def failing(descriptor: int, count: int, start: int) -> bytes:
+        number = next(blocks)
+        if number == 3:
+            put_back(path, 1, SIZE - 99)
+        if number == 5:
+            raise error
+        return read(descriptor, count, start)
+
+    monkeypatch.setattr(os, "pread", failing)
+    lab.run()
+    assert next(blocks) > BLOCKS
+    assert_refused(lab)
+
+
+@pytest.mark.usefixtures("timeless")
+def test_nor_if_its_row_could_not_be_written_then(
     lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = path.stat()
-    at_block(lab, 3, lambda: path.write_bytes(b"B" * SIZE))
-    check = LocalFile.check
+    works, refused = HeldFiles.reidentify, list[str]()
 
-    def putting_back(self: LocalFile) -> None:
-        try:
-            check(self)
-        finally:
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    def refusing(self: HeldFiles, which: str, *of: Any, **how: Any) -> FileState:
+        if not refused:
+            refused.append(which)
+            raise StoreError("locked", code=StoreCode.LOCKED)
+        return works(self, which, *of, **how)
 
-    monkeypatch.setattr(LocalFile, "check", putting_back)
+    monkeypatch.setattr(HeldFiles, "reidentify", refusing)
+    at_block(lab, 3, lambda: put_back(path, 1, SIZE - 99))
+    lab.world.script.add([{"on": "put", "do": "cut", "at_byte": 4 * GRANULE}])
     lab.run()
+    assert refused
     assert_refused(lab)
 
 

@@ -168,7 +168,7 @@ def test_jobs_without_a_worker_fail(box: Sandbox, model: Path, uploader: Command
     ("scope", "worker"),
     [
         (Scope(), "ok"),
-        (Scope(only=frozenset({1})), "ok"),
+        (Scope(only=frozenset({1})), "warn"),
         (Scope("https://elsewhere.example"), "fail"),
         (Scope(only=frozenset({7})), "fail"),
     ],

@@ -124,8 +124,8 @@ def _found(jobs: Jobs, ref: str) -> Job:
     """The job that is meant; one that cannot be read, too: it can still be removed."""
     try:
         return jobs.find(ref)
-    except UnreadableRow:
-        return jobs.these([int(ref)])[0]
+    except UnreadableRow as error:
+        return jobs.these([error.job_id])[0]
 
 
 def _print_outcome(done: _Done, base_url: str, *, working: bool, as_json: bool) -> None:

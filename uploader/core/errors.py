@@ -132,6 +132,7 @@ class UnreadableRow(StoreError):
     code = Code.UNREADABLE_ROW
 
     def __init__(self, job_id: int, why: str) -> None:
+        self.job_id = job_id
         self.why = why
         super().__init__(
             f"the rows of job {job_id} cannot be read: {why}",

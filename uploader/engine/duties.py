@@ -44,8 +44,6 @@ class Duties:
     claimable_at: datetime | None = None
     #: Until when none is claimed, because there was no thread for the last one.
     no_thread_until_s: float = -math.inf
-    #: Whether what a new start does was done.
-    begun: bool = False
 
     def repeat(self, clock: Clock) -> None:
         """The store failed at one of them, so that what is due may not be done: it is due now."""

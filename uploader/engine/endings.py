@@ -121,3 +121,12 @@ def is_there(job: Job, control: Fireworks) -> bool:
             return False
         raise
     return True
+
+
+def mark_if_cut(error: RemoteError, sent_bytes: int) -> None:
+    """Unlike a night without a network, a PUT that ends without an answer costs bytes.
+
+    It may also have been refused early, by an answer that was lost with the connection.
+    """
+    if sent_bytes and error.status is None and error.code is Code.UNAVAILABLE:
+        error.code = Code.CUT_SHORT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from uploader.core.job import PrefixCrc
@@ -48,6 +49,8 @@ class Kept:
         self.proofs = Proofs()
         #: Those at work; any thread adds its own and takes it away.
         self.following: set[object] = set()
+        #: By job, the files that were written to, and whose rows do not say so yet.
+        self.owed: defaultdict[int, set[str]] = defaultdict(set)
 
     def room(self) -> int:
         """How many blocks one of those at work may queue."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from http import HTTPStatus
 
-from uploader.core.errors import RemoteError, SourceUnsettled, Stopped, UploaderError
+from uploader.core.errors import RemoteError, Stopped, UploaderError
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, PrefixCrc
 from uploader.core.reasons import Code
@@ -36,10 +36,13 @@ from uploader.core.verdict import Call, Verdict
 from uploader.engine.body import Body
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
+from uploader.engine.endings import mark_if_cut
 from uploader.engine.hashing import Digests, Hashing
 from uploader.engine.prefix import Prefix
 from uploader.engine.progress import Progress
 from uploader.engine.soon import soon
+from uploader.engine.writes import noted
+from uploader.model.fingerprint import written
 from uploader.runtime import StopToken, bind
 from uploader.sources.local import changed
 from uploader.sources.reader import Reader, open_source
@@ -119,21 +122,23 @@ class Transfer(Errand):
 
     def _hashed_before(self) -> Prefix:
         """What earlier transfers hashed of the file while they sent it to this session."""
-        kept = self._context.kept
-        known = kept.take if self._hashes else kept.drop
+        known = self._context.kept.take if self._hashes else self._context.kept.drop
         return Prefix() if self._reading == Confirmed(0) else known(self._mark)
 
     @property
     def _hashes(self) -> bool:
         return self._context.limits.digests is not Digests.OFF and not self.file.unproven
 
-    def _opened(self, prefix: Prefix) -> Reader:
-        private, proofs = self._context.private, self._context.kept.proofs
+    @contextlib.contextmanager
+    def _opened(self, prefix: Prefix) -> Iterator[Reader]:
+        private, proofs, file = self._context.private, self._context.kept.proofs, self.file
         try:
-            return open_source(self.job.source, self.file, self.stop, private, prefix.sent, proofs)
+            source = open_source(self.job.source, file, self.stop, private, prefix.sent, proofs)
         except UploaderError:
             self._context.kept.put(self._mark, prefix)
             raise
+        with source, noted(partial(self._note_writes, source)):
+            yield source
 
     def _send(self, source: Reader) -> None:
         if marked := self._mark.read():
@@ -143,8 +148,7 @@ class Transfer(Errand):
         try:
             session = self.file.session
             finished = self._finish_session(source, session) if session else self._put(source)
-        except (Stopped, RemoteError, SourceUnsettled):
-            self._adopt(source.as_written(self.file.fingerprint))
+        except (Stopped, RemoteError):  # a socket that was shut down raises either
             if self.stop.event.is_set() and not (self.quiet or self.moved):
                 with soon(self._context, self.stop, self.job.id) as token:
                     self.ask_once(source, token)
@@ -155,7 +159,7 @@ class Transfer(Errand):
         """The server has the whole object: take it if it is the source's."""
         at_s, size_bytes = self._context.clock.boot_s(), self.file.size_bytes
         stored = self._compared(finished, source.crc_at(size_bytes))
-        self._adopt(source.as_written(self.file.fingerprint))
+        self._note_writes(source)
         self.progress.stored(size_bytes, at_s)
         self.arrived = stored
 
@@ -221,8 +225,7 @@ class Transfer(Errand):
     def _believed_bare(self) -> Finished:
         """The server said twice that the object exists, without describing it.
 
-        Raises ProtocolError unless the last byte was sent on this session: otherwise a proxy
-        answers.
+        Raises ProtocolError if its last byte was not sent on this session: a proxy answers then.
         """
         if self.progress.mark.offset < self.file.size_bytes:
             raise ProtocolError(
@@ -255,6 +258,14 @@ class Transfer(Errand):
             file, rows = self.file, self._held.files
             self.file = rows.reidentify(file.path, file.size_bytes, found, unproven=unproven)
 
+    def _note_writes(self, source: Reader) -> None:
+        """What ``source`` has seen, or one before it whose row could not be written then."""
+        owed, path = self._context.kept.owed[self.job.id], self.file.path
+        if source.written_to or path in owed:
+            owed.add(path)
+            self._adopt(written(self.file.fingerprint))
+            owed.discard(path)
+
     def _step(
         self, source: Reader, session: SessionUri, reading: Confirmed | Unclear | Finished
     ) -> Reading:
@@ -263,6 +274,7 @@ class Transfer(Errand):
         if not isinstance(reading, Confirmed):
             return self._query(session)
         source.check()
+        self._note_writes(source)
         self._confirm(source, reading)
         if reading.offset == size_bytes:
             return self._finish(session)
@@ -280,7 +292,7 @@ class Transfer(Errand):
         except RemoteError as error:
             if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and self._halve():
                 return Unclear()
-            self._mark_if_cut(error, self.progress.bytes_sent - sent_before)
+            mark_if_cut(error, self.progress.bytes_sent - sent_before)
             raise
         finally:
             self.progress.answered()
@@ -326,9 +338,8 @@ class Transfer(Errand):
     def ask_once(self, source: Reader, token: StopToken) -> None:
         """Ask the server once what it holds, because this ends in the middle of a PUT.
 
-        The row of a paused job then says what the server holds, and not what it held before that
-        PUT. The query has a connection of its own, because the others are shut down, and one
-        second at most, so that no drain waits for it. Without an answer the row is left as it was.
+        The row of a paused job then says what the server holds. The query has a connection of its
+        own and a second: the others are shut down, and a drain waits. Else the row stays as it is.
         """
         if (session := self.file.session) is None:
             return
@@ -345,8 +356,6 @@ class Transfer(Errand):
         finally:
             storage.close()
 
-    # -- put -------------------------------------------------------------------------------
-
     def _put(self, source: Reader) -> Finished:
         self._adopt(source.fingerprint)
         if self.file.url is None:
@@ -358,20 +367,12 @@ class Transfer(Errand):
             sent = self.progress.bytes_sent - sent_before
             if error.verdict is Verdict.TRANSIENT and sent > CERTAINLY_LEFT_BYTES:
                 error.code = Code.CUT_SHORT  # whatever was answered, nothing is kept
-            self._mark_if_cut(error, sent)
+            mark_if_cut(error, sent)
             raise
         finally:
             self.progress.answered()
 
     # -- both ------------------------------------------------------------------------------
-
-    def _mark_if_cut(self, error: RemoteError, sent_bytes: int) -> None:
-        """Unlike a night without a network, a PUT that ends without an answer costs bytes.
-
-        It may also have been refused early, by an answer that was lost with the connection.
-        """
-        if sent_bytes and error.status is None and error.code is Code.UNAVAILABLE:
-            error.code = Code.CUT_SHORT
 
     def _body(self, source: Reader, start: int, stop_at: int) -> Body:
         def read(pair: PrefixCrc, block: bytes) -> None:
@@ -394,7 +395,5 @@ class Transfer(Errand):
                 self._mark.note(pair, self._context.clock.boot_s())
 
         take = partial(self._context.throttle.take, self.job.id, self.stop)
-        taken = partial(self.progress.handed, None)
-        return Body(
-            source, start, stop_at, take=take, stop=self.stop, on_block=read, on_taken=taken
-        )
+        done = partial(self.progress.handed, None)
+        return Body(source, start, stop_at, take=take, stop=self.stop, on_block=read, on_taken=done)

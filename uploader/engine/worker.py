@@ -130,10 +130,8 @@ class Worker:
             over.set()
 
     def _loop(self, *, until_idle: bool) -> bool:
-        if not self._duties.begun:  # a new start tries blocked jobs once
-            self._context.claims.heal(self._context.base_url)
-            self._duties.pruning.restart(self._context.clock.boot_s())
-            self._duties.begun = True
+        self._context.claims.heal(self._context.base_url)  # a new start tries blocked jobs once
+        self._duties.pruning.restart(self._context.clock.boot_s())
         while not self._draining:
             self.has_turned()
             if ended := self.wake.is_set():  # a run has ended: its slot is free
@@ -143,7 +141,7 @@ class Worker:
                 return True
             self._context.clock.wait(self.wake, _TICK_S if self._runs else _QUIET_TICK_S)
         self._drain()
-        return until_idle and self.nothing_left()
+        return until_idle and self._nothing_left()
 
     @property
     def draining(self) -> bool:
@@ -209,8 +207,7 @@ class Worker:
         elif now - self._store_broken_since > STORE_PATIENCE_S:
             raise error
 
-    def nothing_left(self) -> bool:
-        """Whether it has no job, and there is none for it, as far as the store tells."""
+    def _nothing_left(self) -> bool:
         try:
             return self._idle()
         except StoreError:

@@ -91,8 +91,8 @@ def run(
             _log.info("%s with this job table, too: each job has one worker", others)
         try:
             idle = worker.run(until_idle=until_idle)
-            while idle and not _caught_up(configured.settings, turn):
-                idle = worker.run(until_idle=until_idle)
+            if idle:
+                _catch_up(configured.settings, turn)
         finally:
             ended.set()
             turn.hooks.end()
@@ -224,11 +224,10 @@ def _tell(settings: Settings, ended: threading.Event) -> None:
         wiring.clock().wait(ended, _HOOKS_AGAIN_S)
 
 
-def _caught_up(settings: Settings, turn: _Turn) -> bool:
+def _catch_up(settings: Settings, turn: _Turn) -> None:
     """An idle worker leaves once its hooks were told of what ended last, if they take it.
 
-    Otherwise the next worker tells them. False if a job has come meanwhile: for others, this is the
-    worker that takes it.
+    Otherwise the next worker tells them.
     """
     names, clock = [hook.name for hook in settings.hooks], wiring.clock()
     longest_s = max((hook.timeout_s for hook in settings.hooks), default=0.0)
@@ -236,14 +235,11 @@ def _caught_up(settings: Settings, turn: _Turn) -> bool:
     with wiring.Store(settings) as store, contextlib.suppress(StoreError):
         outbox = store.outbox() if names else None
         while outbox is not None and outbox.behind(names) and not turn.worker.draining:
-            if not turn.worker.nothing_left():
-                return False
             if clock.boot_s() >= until_s:
                 _log.warning("the hooks were not told of all that happened: the next worker will")
-                break
+                return
             turn.worker.has_turned()
             clock.wait(never, _CATCH_UP_LOOK_S)
-    return True
 
 
 def _on_signals(drain: Callable[[], None], reload: Callable[[], None]) -> list[int]:

@@ -38,6 +38,8 @@ class OpenFile(Protocol):
     name: str
     size_bytes: int
     fingerprint: str
+    #: Whether `check` has seen that it may have been written to, and `same` may not show that.
+    written_to: bool
 
     def same(self, known: str) -> bool:
         """Is it the file with that fingerprint, as far as the source can know without reading it?
@@ -48,9 +50,8 @@ class OpenFile(Protocol):
     def check(self) -> None:
         """Is the open file unchanged? Called after each block is read and before it is sent.
 
-        Raises SourceUnsettled if it was written to, SourceUnreadable. If it may have been written
-        to, the fingerprint says so from then on. A source that pins a version at `Source.open` need
-        not do anything.
+        Raises SourceUnsettled if it was written to, SourceUnreadable. A source that pins a version
+        at `Source.open` need not do anything.
         """
 
     def block(self, start: int, count: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from uploader import files, mounts
@@ -170,6 +171,7 @@ class LocalFile:
         self.size_bytes = facts.st_size
         place = files.place(descriptor) if is_linked(known) else ""
         self.fingerprint = found_again(known, facts, place)
+        self.written_to = False
         self._path = path
         self._descriptor = descriptor
         self._stop = stop
@@ -198,12 +200,12 @@ class LocalFile:
             facts = os.fstat(self._descriptor)
         except OSError as error:  # the handle of a network filesystem went stale
             raise unreadable(self._path, error) from None
-        before, self._facts = self._facts, facts
-        if facts.st_ctime_ns != before.st_ctime_ns and not self._shows_changes():
-            self.fingerprint = written(self.fingerprint)  # its time may be put back
-        if not untouched(before, facts):
+        if facts.st_ctime_ns != self._facts.st_ctime_ns and not self.written_to:
+            self.written_to = not self._shows_changes  # its time may be put back
+        if not untouched(self._facts, facts):
             raise SourceUnsettled(f"{self.name} was written to while it was being sent")
 
+    @cached_property
     def _shows_changes(self) -> bool:
         """Does another change time count for `same`?"""
         if not has_change_time(self.fingerprint):

@@ -109,17 +109,13 @@ class Reader:
         """As `OpenFile.check`."""
         with self._stop.disk:
             self._file.check()
-        if is_written(self._file.fingerprint):
-            self.fingerprint = written(self.fingerprint)
 
-    def as_written(self, known: str) -> str:
-        """That fingerprint of the file; it says so if it may have been written to since.
-
-        If its time has moved, that shows by itself once all is stored.
-        """
-        with contextlib.suppress(SourceUnsettled, SourceUnreadable):
+    @property
+    def written_to(self) -> bool:
+        """As `OpenFile.written_to`, by now."""
+        with contextlib.suppress(SourceUnsettled, SourceUnreadable):  # that shows by itself
             self.check()
-        return written(known) if is_written(self.fingerprint) else known
+        return self._file.written_to
 
     def block(self, start: int, count: int) -> bytes:
         """As `OpenFile.block`."""

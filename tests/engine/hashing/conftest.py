@@ -32,7 +32,7 @@ FILE = FileState(1, "a.bin", SIZE, "x", session=SessionUri("https://s/o?upload_i
 class Memory:
     """An `OpenFile` in memory that counts what is read."""
 
-    name, fingerprint = "a.bin", "x"
+    name, fingerprint, written_to = "a.bin", "x", False
 
     def __init__(self, content: bytes = CONTENT) -> None:
         self.content = content

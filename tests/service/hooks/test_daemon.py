@@ -77,28 +77,10 @@ def test_an_idle_worker_leaves_once_its_hooks_were_told_of_what_ended_last(
         return until_idle
 
     monkeypatch.setattr(Worker, "run", ends_its_last_job)
-    monkeypatch.setattr(Worker, "nothing_left", lambda _: True)
     monkeypatch.setattr(daemon, "_on_signals", lambda *_: [])
     daemon.run(lab.settings, until_idle=True)
     assert len(receiver.got) == (1 if refused else count)
     assert not lab.outbox.behind(["a"])
-
-
-def test_a_job_that_comes_while_hooks_are_waited_for_is_taken(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lab.fill(lab.configure({"name": "a", "on": ["ready"], "command": ["/bin/true"]}))
-    runs, caught_up = list[bool](), iter([False, True])
-
-    def run(_: Worker, *, until_idle: bool) -> bool:
-        runs.append(until_idle)
-        return True
-
-    monkeypatch.setattr(Worker, "run", run)
-    monkeypatch.setattr(daemon, "_caught_up", lambda *_: next(caught_up))
-    monkeypatch.setattr(daemon, "_on_signals", lambda *_: [])
-    daemon.run(lab.settings, until_idle=True)
-    assert runs == [True, True]
 
 
 def test_an_idle_worker_waits_for_no_hook_for_ever(
@@ -110,12 +92,10 @@ def test_an_idle_worker_waits_for_no_hook_for_ever(
     seconds = iter(range(1000))
     monkeypatch.setattr(lab.clock, "boot_s", lambda: next(seconds), raising=False)
     monkeypatch.setattr(wiring, "clock", lambda: lab.clock)
-    assert daemon._caught_up(lab.settings, turn)
+    daemon._catch_up(lab.settings, turn)
     assert "the next worker will" in caplog.text
-    turn.worker.nothing_left.return_value = False
-    assert not daemon._caught_up(lab.settings, turn), "others wait for it to take that job"
     turn.worker.draining = True
-    assert daemon._caught_up(lab.settings, turn)
+    daemon._catch_up(lab.settings, turn)
     assert next(seconds) < 100
 
 

@@ -137,14 +137,14 @@ def _worker(settings: Settings, store: wiring.Store) -> Check:
     url, hint = settings.fireworks.base_url, "start `uploader run`, or install the service"
     try:
         table = store.find()
+        scopes = [*store.living().values()] if table else []
+        if any(scope.only is None and scope.is_at(url) for scope in scopes):
+            return Check("worker", Health.OK, "a worker runs")
         active = table.stream(statuses=[Status.ACTIVE]) if table else ()
         waits = any(deserted(job) and job.base_url == url for job in active)
-        scopes = [*store.living().values()] if table else []
     except UploaderError:
         return Check("worker", Health.WARN, "the store says nothing about workers")
-    none = f"no worker runs for {url}" if scopes else "no worker runs"
+    none = "no worker runs that takes every job from here" if scopes else "no worker runs"
     if waits:
         return Check("worker", Health.FAIL, f"{none}, and jobs wait for one", hint)
-    if not any(scope.is_at(url) for scope in scopes):
-        return Check("worker", Health.WARN, none, hint)
-    return Check("worker", Health.OK, "a worker runs")
+    return Check("worker", Health.WARN, none, hint)

@@ -348,7 +348,10 @@ SELECT application_name FROM pg_locks JOIN pg_database ON pg_database.oid = data
 JOIN pg_stat_activity USING (pid)
 WHERE pg_database.datname = current_database() AND locktype = 'advisory' AND granted
 AND classid = :ours AND objid = {_TABLE} AND mode = 'ShareLock'
-AND has_table_privilege(usesysid, to_regclass('jobs'), 'UPDATE')
+AND EXISTS (
+    SELECT 1 FROM pg_roles WHERE pg_has_role(usesysid, pg_roles.oid, 'MEMBER')
+    AND has_any_column_privilege(pg_roles.oid, to_regclass('jobs'), 'UPDATE')
+)
 """  # noqa: S608 - of our own words
 )
 
