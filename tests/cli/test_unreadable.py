@@ -116,3 +116,16 @@ def test_what_a_hint_offers_to_copy_is_one_word_for_a_shell(
     refused = uploader("enqueue", folder(home / "new" / "m", BASE), "--model-id", "m")
     assert refused.code == 2
     assert f"uploader model delete 'accounts/{ODD}/models/m'" in refused.err
+
+
+@pytest.mark.parametrize("verb", ["cancel", "pause", "retry", "remove"])
+def test_a_job_whose_large_body_is_damaged_has_a_name_all_the_same(
+    uploader: Command, model: Path, sql: Sql, verb: str
+) -> None:
+    """A list leaves such a body in the database, so that the name is found."""
+    assert uploader("enqueue", model, "--model-id", "odd").code == 0
+    damaged = '{"a": "' + "x" * 70_000
+    sql(f"UPDATE jobs SET create_body = '{damaged}'")
+    told = uploader(verb, "odd")
+    assert (told.code == 0) == (verb == "remove")
+    assert told.code == 0 or "the rows of job 1 cannot be read" in told.err

@@ -294,3 +294,16 @@ def test_who_may_not_write_the_table_is_no_worker_of_it(postgresql: Cluster) -> 
             with contextlib.closing(ChangeWatch(engine, "ours")):
                 assert connected_workers(engine).keys() == {"ours"}
         engine.dispose()
+
+
+@pytest.mark.parametrize("inherits", ["INHERIT", "NOINHERIT"])
+def test_a_member_of_the_role_that_owns_the_table_is_a_worker_of_it(
+    postgresql: Cluster, inherits: str
+) -> None:
+    with shared(postgresql, "GRANT owns TO bob", f"ALTER ROLE bob {inherits}") as url:
+        opened(url)
+        postgresql.run("ALTER ROLE bob SET role TO owns")
+        engine = open_engine(url.replace("owns:", "bob:"))
+        with contextlib.closing(ChangeWatch(engine, "his")):
+            assert connected_workers(engine).keys() == {"his"}
+        engine.dispose()
