@@ -438,16 +438,6 @@ def test_a_program_that_others_may_replace_is_warned_of(
         assert any(f"others may write {what}" in one for one in load(config, {}).warnings)
 
 
-@pytest.mark.parametrize("said", [HOOK, KEY_COMMAND])
-def test_a_script_that_a_shell_runs_counts_like_a_program(
-    shared: Path, home: Path, said: str
-) -> None:
-    script, config = shared / "told.sh", home / "uploader.toml"
-    script.touch(0o755)
-    config.write_text(said.replace("argument", str(script)).format("/bin/sh"))
-    assert any(f"in {script}: {shared} may be" in one for one in load(config, {}).warnings)
-
-
 @pytest.mark.parametrize("said", [HOOK, KEY_COMMAND, "[fireworks]\napi_key_command = '\"'\n"])
 def test_a_program_that_is_not_there_is_left_to_who_runs_it(home: Path, said: str) -> None:
     config = home / "uploader.toml"

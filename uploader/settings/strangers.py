@@ -119,12 +119,13 @@ def _believed_files(settings: Settings) -> Iterator[tuple[str, Path]]:
 
 
 def _programs(settings: Settings) -> Iterator[tuple[str, Path]]:
-    """What is run as this user, as far as a command names it: `sh` runs what comes after."""
+    """What is run as this user, if it can be found at all.
+
+    Not what arguments name: any of those may be on a disk that does not answer.
+    """
     commands = {f"the command of hook {hook.name}": hook.command for hook in settings.hooks}
     with suppress(ValueError):  # whoever runs it says what is wrong with it
         commands["the key command"] = (*shlex.split(settings.fireworks.api_key_command or ""),)
     for what, command in commands.items():
         if command and (program := shutil.which(command[0])):
             yield what, Path(program).absolute()
-        for word in filter(os.path.isfile, (command or ())[1:]):
-            yield what, Path(word).absolute()
