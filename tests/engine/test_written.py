@@ -21,13 +21,16 @@ from tests.engine.conftest import GRANULE, Lab
 from tests.engine.test_kept import kept
 from tests.engine.test_new_life import rescan
 from tests.engine.test_sources import assert_refused, state
+from tests.simulation.lab import SimLab
 from uploader import files, mounts
-from uploader.core.errors import StoreError
+from uploader.core.errors import RemoteError, StoreError
 from uploader.core.job import FileState, Mode
 from uploader.core.lifecycle import Verb
 from uploader.core.resumable import Confirmed, Finished, ProtocolError
 from uploader.core.store_reasons import StoreCode
-from uploader.engine.hashing import Digests
+from uploader.engine import transfer
+from uploader.engine.endings import mark_if_cut
+from uploader.engine.hashing import Digests, Hashing
 from uploader.engine.restarts import Restarts
 from uploader.engine.transfer import Transfer
 from uploader.model import fingerprint
@@ -242,7 +245,9 @@ def test_nor_if_it_was_noticed_before_its_time_was_put_back(
 
 @pytest.mark.usefixtures("timeless")
 @pytest.mark.parametrize(
-    "error", [ProtocolError("nonsense"), OSError(errno.EIO, "a bad block")], ids=["answer", "disk"]
+    "error",
+    [ProtocolError("nonsense"), OSError(errno.EIO, "a bad block"), MemoryError("a bug")],
+    ids=["answer", "disk", "memory"],
 )
 def test_nor_whatever_error_ended_the_transfer(
     lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -281,6 +286,89 @@ def test_nor_if_its_row_could_not_be_written_then(
     lab.run()
     assert refused
     assert_refused(lab)
+
+
+@pytest.mark.usefixtures("timeless")
+def test_nor_if_only_the_end_of_the_transfer_sees_it(
+    lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection is cut, and somebody writes just then; until the next try the time is back."""
+    before, failed = path.stat(), Restarts.failed
+
+    def written_meanwhile(error: RemoteError, sent_bytes: int) -> None:
+        put_back(path, 1, SIZE - 99)
+        os.utime(path)
+        mark_if_cut(error, sent_bytes)
+
+    def put_back_later(self: Restarts, which: str, error: Exception) -> Any:
+        monkeypatch.setattr(transfer, "mark_if_cut", mark_if_cut)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return failed(self, which, error)
+
+    monkeypatch.setattr(transfer, "mark_if_cut", written_meanwhile)
+    monkeypatch.setattr(Restarts, "failed", put_back_later)
+    lab.world.script.add([{"on": "put", "do": "cut", "at_byte": 4 * GRANULE}])
+    lab.run()
+    assert_refused(lab)
+
+
+@pytest.mark.parametrize("digests", [Digests.OFF, Digests.ON])
+def test_nor_if_the_worker_is_killed_after_a_confirmation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digests: Digests
+) -> None:
+    monkeypatch.setattr(mounts, "is_local_file", lambda _: False)
+    lab = SimLab(tmp_path, 1, landing_polls=1)
+    lab.bytes_per_s = 16.0 * GRANULE
+    path = lab.model(a_bin=40 * GRANULE) / "a.bin"
+    lab.enqueue(path.parent)
+    block, struck = LocalFile.block, list[int]()
+
+    def striking(self: LocalFile, start: int, count: int) -> bytes:
+        if start == 2 * GRANULE and not struck:
+            struck.append(start)
+            put_back(path, 1, 40 * GRANULE - 99)
+        return block(self, start, count)
+
+    monkeypatch.setattr(LocalFile, "block", striking)
+    lab.run_until_killed(30, digests=digests, max_put_bytes=2 * GRANULE)
+    assert struck
+    assert lab.file().checkpoint.offset > 2 * GRANULE
+    lab.run_once(digests=digests)
+    assert_refused(lab)
+    lab.close()
+
+
+def test_a_write_that_was_noticed_is_remembered_on_a_disk_of_this_machine_too(
+    lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut its old times may stand beside its new bytes."""
+    monkeypatch.setattr(mounts, "is_local_file", lambda _: True)
+    lab.enqueue(path.parent)
+    at_block(lab, 5, lambda: path.write_bytes(b"B" * SIZE))
+    lab.run_until(lambda: lab.file().failures > 0)
+    assert is_written(lab.file().fingerprint)
+    lab.run()
+    assert_refused(lab)
+
+
+def test_who_hashes_keeps_no_notice_of_a_write_from_who_sends(
+    lab: Lab, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mounts, "is_local_file", lambda _: True)
+    lab.enqueue(path.parent)
+    half_sent(lab, Digests.OFF, past=4)
+    read_again, struck = Hashing._read_again, list[int]()
+
+    def reading(self: Hashing, start: int, count: int, digest: bytes) -> bytes:
+        if not struck:
+            struck.append(start)
+            path.write_bytes(b"B" * SIZE)
+        return read_again(self, start, count, digest)
+
+    monkeypatch.setattr(Hashing, "_read_again", reading)
+    lab.run(digests=Digests.ON)
+    assert_refused(lab)
+    assert any("written to while" in one.message for one in lab.jobs.events(1))
 
 
 @pytest.mark.usefixtures("timeless")

@@ -137,5 +137,5 @@ class WorkerContext:
 
         A worker may live for years, and it is the service that says how much there is to remember.
         """
-        for of_jobs in (self.polls, self.waits, self.missed_s, self.in_a_row, self.kept.owed):
+        for of_jobs in (self.polls, self.waits, self.missed_s, self.in_a_row):
             of_jobs.pop(job_id, None)

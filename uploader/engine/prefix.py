@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 
 from uploader.core.job import PrefixCrc
@@ -49,8 +48,8 @@ class Kept:
         self.proofs = Proofs()
         #: Those at work; any thread adds its own and takes it away.
         self.following: set[object] = set()
-        #: By job, the files that were written to, and whose rows do not say so yet.
-        self.owed: defaultdict[int, set[str]] = defaultdict(set)
+        #: Job and path of files that were written to, if their rows could not be told.
+        self.owed: set[tuple[int, str]] = set()
 
     def room(self) -> int:
         """How many blocks one of those at work may queue."""

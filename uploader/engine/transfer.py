@@ -260,11 +260,11 @@ class Transfer(Errand):
 
     def _note_writes(self, source: Reader) -> None:
         """What ``source`` has seen, or one before it whose row could not be written then."""
-        owed, path = self._context.kept.owed[self.job.id], self.file.path
-        if source.written_to or path in owed:
-            owed.add(path)
+        owed, one = self._context.kept.owed, (self.job.id, self.file.path)
+        if source.written_to or one in owed:
+            owed.add(one)
             self._adopt(written(self.file.fingerprint))
-            owed.discard(path)
+            owed.discard(one)
 
     def _step(
         self, source: Reader, session: SessionUri, reading: Confirmed | Unclear | Finished

@@ -16,11 +16,11 @@ from uploader.core.errors import UploaderError
 def noted(note: Callable[[], None]) -> Iterator[None]:
     """Whatever error ends this, ``note`` is called before that is raised.
 
-    If the row cannot be written, whoever sends the file next does it.
+    If the row cannot be written, the transfer that sends the file next in this process does it.
     """
     try:
         yield
-    except UploaderError:
+    except Exception:
         with contextlib.suppress(UploaderError):
             note()
         raise

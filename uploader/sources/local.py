@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 
 from uploader import files, mounts
@@ -19,6 +18,7 @@ from uploader.core.errors import (
     SourceUnsettled,
 )
 from uploader.core.job import FileState, ManifestFile
+from uploader.core.once import once
 from uploader.core.reasons import Code
 from uploader.forks import keep_from_children
 from uploader.model.fingerprint import (
@@ -203,9 +203,10 @@ class LocalFile:
         if facts.st_ctime_ns != self._facts.st_ctime_ns and not self.written_to:
             self.written_to = not self._shows_changes  # its time may be put back
         if not untouched(self._facts, facts):
+            self.written_to = True  # after a power cut its old time may stand beside new bytes
             raise SourceUnsettled(f"{self.name} was written to while it was being sent")
 
-    @cached_property
+    @once
     def _shows_changes(self) -> bool:
         """Does another change time count for `same`?"""
         if not has_change_time(self.fingerprint):
