@@ -146,7 +146,7 @@ def test_config_path_and_check(uploader: Command, home: Path) -> None:
     assert uploader("--config", file, "config", "path").out == f"{file}\n"
     checked = uploader("--config", file, "config", "check")
     assert checked.out.splitlines()[-2:] == ["API key\tnone", "ok"]
-    assert "warning: there is no API key: set FIREWORKS_API_KEY for the worker" in checked.err
+    assert "warning: there is no API key: set the worker's FIREWORKS_API_KEY" in checked.err
 
 
 def test_config_check_says_which_key_would_be_used(

@@ -61,7 +61,7 @@ def test_without_a_key_it_fails_and_says_what_helps(
     monkeypatch.delenv("FIREWORKS_API_KEY")
     answer = uploader("doctor")
     assert answer.code == 2
-    assert "set FIREWORKS_API_KEY for the worker" in answer.out
+    assert "set the worker's FIREWORKS_API_KEY" in answer.out
 
 
 def test_a_key_of_another_account_fails(

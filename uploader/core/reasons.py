@@ -19,10 +19,7 @@ class Code(Coded):
         "no_key",
         Status.BLOCKED,
         "No usable API key was found where the configuration says it is.",
-        (
-            "set FIREWORKS_API_KEY for the worker, or fireworks.api_key_file, or run"
-            " `firectl set-api-key`"
-        ),
+        "set the worker's FIREWORKS_API_KEY or api_key_file, or run `firectl set-api-key`",
     )
     KEY_REJECTED = (
         "key_rejected",

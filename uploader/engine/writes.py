@@ -1,7 +1,8 @@
 """What a transfer has seen of a write to its file, and nothing else shows, is kept in the row.
 
 A file in a snapshot, or on a disk of a network, whose time was put back looks like the one that was
-enqueued. Only who had it open has seen that its change time moved (docs/invariants.md §6).
+enqueued. Only who had it open has seen that its change time moved. After a power cut, a file of any
+disk may have its old time and new bytes (docs/invariants.md §6).
 """
 
 from __future__ import annotations
