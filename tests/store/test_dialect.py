@@ -76,6 +76,9 @@ def test_pragmas_of_every_connection(database: Path) -> None:
         "sqlite://",
         "sqlite:///:memory:",
         "hunter2 is no url",
+        "postgresql://u@h/db?port=hunter2",
+        "postgresql://u@h/db?plugin=hunter2",
+        "postgresql://u@h/db?host=a,hunter2&port=1,2,3",
     ],
 )
 def test_other_databases_are_refused_without_repeating_the_url(url: str) -> None:

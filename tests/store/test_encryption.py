@@ -65,6 +65,13 @@ def test_a_password_that_a_slip_makes_a_part_of_the_mode_is_not_shown() -> None:
     assert "secret" not in found
 
 
+@pytest.mark.parametrize(
+    "twice", ["sslmode=require&sslmode=disable", "hostaddr=127.0.0.1&hostaddr=::1"]
+)
+def test_what_is_written_twice_asks_for_nothing(twice: str) -> None:
+    assert doubts(f"{FAR}?{twice}")
+
+
 def test_what_the_url_leaves_open_is_as_libpq_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example")
     assert doubts("postgresql:///d")

@@ -168,8 +168,14 @@ def doubts(database_url: str) -> str:
 
 
 def _parsed(database_url: str) -> URL:
-    try:
+    with _readable():
         return make_url(database_url)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    try:
+        yield
     except (ArgumentError, ValueError):
         # The text may hold a password: it is not repeated.
         raise UsageError("the database URL cannot be read", hint=_URL_HINT) from None
@@ -193,7 +199,8 @@ def open_engine(database_url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) ->
     """
     url = _parsed(database_url)
     if url.drivername in postgresql.NAMES:
-        return postgresql.open_database(url, busy_timeout_s)
+        with _readable():
+            return postgresql.open_database(url, busy_timeout_s)
     with store_errors():
         return sqlite.open_file(_path(database_url), busy_timeout_s)
 

@@ -27,7 +27,8 @@ def doubts(url: URL) -> str:
     except (ImportError, ArgumentError):  # whoever opens it says so
         return ""
     usual = {one.keyword.decode(): (one.val or b"").decode() for one in pq.Conninfo.get_defaults()}
-    asked = {**usual, **given}
+    # What is written twice is no text; libpq will refuse it.
+    asked = {**usual, **{name: str(value) for name, value in given.items()}}
     hosts = asked["hostaddr"] or asked["host"]
     if asked["service"] or all(_is_here(host) for host in hosts.split(",")):
         return ""
