@@ -161,6 +161,10 @@ class Scope:
         """Whether the worker takes ``job`` once nobody else holds it."""
         return self.is_at(job.base_url) and (self.only is None or job.id in self.only)
 
+    def takes_all(self, base_url: str) -> bool:
+        """Whether the worker takes every job of that base URL."""
+        return self.only is None and self.is_at(base_url)
+
     def is_at(self, base_url: str) -> bool:
         """Whether that may be its base URL."""
         return self.base_url in ("", base_url, short(base_url))

@@ -110,7 +110,7 @@ def _others(settings: Settings) -> str:
     url, scopes = settings.fireworks.base_url, list[Scope]()
     with wiring.Store(settings) as store, contextlib.suppress(StoreError):
         scopes += store.living().values()  # of this worker, too
-    count = sum(one.only is None and one.is_at(url) for one in scopes) - 1
+    count = sum(scope.takes_all(url) for scope in scopes) - 1
     if count < 1:
         return ""
     return "another worker runs" if count == 1 else f"{count} other workers run"

@@ -138,7 +138,7 @@ def _worker(settings: Settings, store: wiring.Store) -> Check:
     try:
         table = store.find()
         scopes = [*store.living().values()] if table else []
-        if any(scope.only is None and scope.is_at(url) for scope in scopes):
+        if any(scope.takes_all(url) for scope in scopes):
             return Check("worker", Health.OK, "a worker runs")
         active = table.stream(statuses=[Status.ACTIVE]) if table else ()
         waits = any(deserted(job) and job.base_url == url for job in active)
