@@ -81,6 +81,12 @@ def test_the_key_is_a_credential_and_stands_nowhere_in_the_unit(tmp_path: Path) 
     assert '"UPLOADER_FIREWORKS__API_KEY_FILE=%d/fireworks-api-key"' in unit
 
 
+def test_a_users_service_reads_the_keys_file_itself_and_so_sees_a_new_key(tmp_path: Path) -> None:
+    unit = systemd_unit(service(tmp_path))
+    assert settings_of(unit, "LoadCredential") == []
+    assert f'"UPLOADER_FIREWORKS__API_KEY_FILE={tmp_path}/api-key"' in unit
+
+
 def test_a_system_service_has_a_state_directory_and_an_account(tmp_path: Path) -> None:
     unit = systemd_unit(service(tmp_path, system=True))
     assert settings_of(unit, "StateDirectory") == ["uploader"]
@@ -194,7 +200,7 @@ def test_install_starts_the_service_and_uninstall_leaves_nothing(
     give_key(home)
     unit = home / "home" / ".config" / "systemd" / "user" / "uploader.service"
     assert uploader("service", "install").out == f"{unit}\n"
-    assert "LoadCredential=" in unit.read_text()
+    assert f"API_KEY_FILE={home}/home/.config/uploader/api-key" in unit.read_text()
     assert systemctl.asked() == [
         "--user daemon-reload",
         "--user enable uploader.service",

@@ -141,3 +141,17 @@ def test_an_installed_service_goes_on_after_a_kill_and_after_a_hang(manager: Man
     world.uploader("service", "uninstall", "--user")
     assert manager.fact("ActiveState") == "inactive"
     assert manager.fact("LoadState") == "not-found"
+
+
+def test_an_installed_service_goes_on_with_a_new_key(manager: Manager) -> None:
+    world = manager.world
+    configure(world)
+    key = world.folder / "config/uploader/api-key"
+    right = key.read_text()
+    key.write_text("fw_" + "0" * 20)
+    world.uploader("service", "install", "--user")
+    world.uploader("enqueue", world.model("model", weights_bin=MIB), "--no-preflight")
+    until(lambda: world.job(1)["status"] == "blocked")
+
+    key.write_text(right)
+    until(lambda: world.job(1)["status"] == "done", 120)  # the key is read again every minute

@@ -25,7 +25,7 @@ class Code(Coded):
         "key_rejected",
         Status.BLOCKED,
         "The service does not accept the API key.",
-        "check FIREWORKS_API_KEY, or the key file, key command or ~/.fireworks/auth.ini in use",
+        "check FIREWORKS_API_KEY, the key file or command, or auth.ini; restart a system service",
     )
     PERMISSION = (
         "permission",

@@ -142,9 +142,11 @@ def _environment(service: Service) -> Iterator[str]:
     yield f'Environment="UPLOADER_STATE_DIR={state}"'
     if service.config:
         yield f'Environment="UPLOADER_CONFIG={_escaped(service.config)}"'
-    if service.key_file:
+    if service.key_file and service.system:  # root's file, which the account may not read
         yield f"LoadCredential={_CREDENTIAL}:{str(service.key_file).replace('%', '%%')}"
         yield f'Environment="UPLOADER_FIREWORKS__API_KEY_FILE=%d/{_CREDENTIAL}"'
+    elif service.key_file:  # systemd would copy it at the start: a new key would not be seen
+        yield f'Environment="UPLOADER_FIREWORKS__API_KEY_FILE={_escaped(service.key_file)}"'
 
 
 def quoted(word: str, *, command: bool = False) -> str:
