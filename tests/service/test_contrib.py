@@ -91,6 +91,20 @@ def test_a_manifest_sets_what_exists_and_runs_without_root(name: str) -> None:
     assert [int(grace) > DRAIN_S for grace in graces] == [True]
 
 
+def test_secrets_beside_the_image_reach_neither_its_build_nor_a_commit() -> None:
+    root = CONTRIB.parent
+    context = (root / ".dockerignore").read_text().splitlines()[1:]
+    shown = {name.removeprefix("!") for name in context[1:]}
+    assert context[0] == "*"
+    assert all((root / name).exists() for name in shown)
+    copied = re.findall(r"^COPY (?!--from)(\S+)", IMAGE, re.MULTILINE)
+    assert set(copied) - {"."} <= shown
+    compose = (CONTRIB / "container/compose.yaml").read_text()
+    secrets = re.findall(r"`(\S+)` with the", compose)
+    assert len(secrets) == 2
+    assert set(secrets) <= {*(root / ".gitignore").read_text().splitlines()} - shown
+
+
 def test_the_image_runs_as_a_user_and_keeps_its_state_in_a_volume() -> None:
     assert re.search(r"^USER 1000", IMAGE, re.MULTILINE)
     (state,) = re.findall(r"UPLOADER_STATE_DIR=(\S+)", IMAGE)
