@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -351,6 +352,18 @@ def test_what_cannot_be_read_of_the_table_before_keeps_nothing_for_ever(
     taken(snapshots, root).with_name("table").write_bytes(words)
     assert snapshots.sweep(list, at(1)) == {}
     assert not [*snapshots.home.glob("snapshot-*")]
+
+
+def test_it_is_read_as_far_as_it_can_be_of_use(snapshots: Snapshots, root: Path) -> None:
+    table = taken(snapshots, root).with_name("table")
+    table.write_bytes(b"0\n")
+    os.truncate(table, 1 << 30)
+    tracemalloc.start()
+    try:
+        assert snapshots.sweep(list, at(1)) == {}
+        assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_disk_without_space_keeps_no_snapshot(

@@ -4,6 +4,7 @@ import hashlib
 import os
 import stat
 import struct
+import tracemalloc
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -170,6 +171,16 @@ def test_a_pipe_in_the_place_of_a_mark_is_not_waited_for(folder: Path) -> None:
     assert mark.read() is None
     mark.note(PrefixCrc(), 0.0)
     mark.note(PAIR, EVERY_S)
+
+
+def test_a_mark_is_read_as_far_as_its_record_however_long_its_file_is(folder: Path) -> None:
+    os.truncate(write(folder), 1 << 30)
+    tracemalloc.start()
+    try:
+        assert Marks(folder).of(FILE).read() == PAIR
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_is_no_mark_by_its_name_is_not_swept(folder: Path) -> None:

@@ -33,7 +33,7 @@ from pathlib import Path
 from uploader.core.errors import SourceChanged, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
-from uploader.files import LockFile, NotAFile, check_look, has_writer, real
+from uploader.files import LockFile, NotAFile, check_look, has_writer, read, real
 from uploader.model.fingerprint import fingerprint_of, same_inode
 from uploader.runtime import Clock, SystemClock
 from uploader.sources.local import opened
@@ -55,6 +55,7 @@ _OWN = "snapshot-"
 _NAME = re.compile(rf"(?:{_OWN})?[0-9a-f]{{32}}")
 #: A file in `home`: where the table stood at the last sweep, and which unknown snapshots are kept.
 _SEEN = "table"
+_MOST_SEEN_BYTES = 16 << 20
 _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
 _HINTS = {
     errno.EXDEV: f"set `state_dir` to a folder of that file system, or {_WITHOUT}",
@@ -166,11 +167,9 @@ class Snapshots:
         return unknown
 
     def _seen(self) -> tuple[str, frozenset[str]]:
-        seen = self.home / _SEEN
         try:
-            if not seen.is_file():  # a pipe would be waited for
-                return "", frozenset()
-            before, *names = seen.read_text("utf-8").splitlines()
+            seen, _ = read(self.home / _SEEN, _MOST_SEEN_BYTES)
+            before, *names = seen.decode().splitlines()
         except (OSError, ValueError):
             return "", frozenset()
         return before, frozenset(names)

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from uploader import files
 from uploader.core.job import WRITTEN, FileState, PrefixCrc
 from uploader.store.database.state_folder import folder_of_ours
 
@@ -132,9 +133,9 @@ class _Record:
         if self._path is None:
             return None
         try:
-            if not self._path.is_file():  # a pipe would be waited for
-                return None
-            record = self._path.read_bytes()[self._place :][: self._form.size + _PROOF_BYTES]
+            # As far as the record: somebody may have made the file longer.
+            most = self._place + self._form.size + _PROOF_BYTES
+            record = files.read(self._path, most)[0][self._place :]
         except OSError:
             return None
         self.exists = True
