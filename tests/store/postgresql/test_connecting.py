@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,19 @@ def test_settings_of_every_connection(engine: Engine) -> None:
         for connection in (one, two):
             found = {name: connection.scalar(text(f"SHOW {name}")) for name in wanted}
             assert found == wanted
+
+
+def test_times_are_read_however_the_database_writes_dates(
+    postgresql: Cluster, postgresql_url: str
+) -> None:
+    name = make_url(postgresql_url).database
+    postgresql.run(f"ALTER DATABASE {name} SET datestyle = 'SQL, DMY'")
+    engine = open_engine(postgresql_url)
+    noon = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+    with engine.begin() as connection:
+        found = connection.scalar(text("SELECT CAST(:noon AS timestamptz)"), {"noon": noon})
+    assert found == noon
+    engine.dispose()
 
 
 def test_commits_are_durable_whatever_the_databases_default(

@@ -201,7 +201,7 @@ def _prepare(engine: Engine, lock_timeout_s: float) -> None:
     settings = (
         f"SET lock_timeout = {lock_timeout_s * 1000:.0f};"
         f"SET idle_in_transaction_session_timeout = {_IDLE_S * 1000:.0f};"
-        "SET TIME ZONE 'UTC';"
+        "SET TIME ZONE 'UTC'; SET datestyle = 'ISO';"
         # Without these a machine that lost power would count as a worker for two hours more.
         "SET tcp_keepalives_idle = 10;"
         "SET tcp_keepalives_interval = 5;"
