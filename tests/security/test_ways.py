@@ -5,8 +5,10 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 
@@ -14,6 +16,7 @@ from uploader import mounts, ways
 from uploader.core.errors import UsageError
 from uploader.settings import places
 from uploader.settings.load import load
+from uploader.settings.strangers import replaceable
 from uploader.ways import hostile
 
 GRAVE = "[fireworks]\nbase_url = 'https://evil.example'\napi_key_command = 'touch owned'\n"
@@ -431,18 +434,33 @@ def test_a_program_that_others_may_replace_is_warned_of(
         monkeypatch.setenv("PATH", str(folder))
         config = home / "uploader.toml"
         config.write_text(said.format("told" if by_path else program))
-        found = load(config, {}).warnings
+        found = [*replaceable(load(config, {}))]
         words = f"others may replace {what} in {program}: {folder} may be written by others"
         assert [words in warning for warning in found] == [True] * told
         program.chmod(0o777)
-        assert any(f"others may write {what}" in one for one in load(config, {}).warnings)
+        assert any(f"others may write {what}" in one for one in replaceable(load(config, {})))
 
 
 @pytest.mark.parametrize("said", [HOOK, KEY_COMMAND, "[fireworks]\napi_key_command = '\"'\n"])
 def test_a_program_that_is_not_there_is_left_to_who_runs_it(home: Path, said: str) -> None:
     config = home / "uploader.toml"
     config.write_text(said.format(home / "nowhere"))
-    assert not [one for one in load(config, {}).warnings if "others may" in one]
+    assert not [one for one in replaceable(load(config, {})) if "others may" in one]
+
+
+@pytest.mark.parametrize("said", [HOOK, KEY_COMMAND])
+def test_no_disk_of_a_program_is_asked_by_who_does_not_run_it(
+    home: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """A folder of PATH, or of the program, may be on a server that does not answer."""
+    config = home / "uploader.toml"
+    config.write_text(said.format("told"))
+    which = Mock(return_value=None)
+    monkeypatch.setattr(shutil, "which", which)
+    settings = load(config, {})
+    assert not which.called
+    assert [*replaceable(settings)] == []
+    assert which.called
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,12 @@ def check_config(context: typer.Context, as_json: AsJson = False) -> None:
     """
     from uploader.settings.hooks import deaf  # pydantic is slow to import
     from uploader.settings.load import relative
+    from uploader.settings.strangers import replaceable
 
     settings = settings_of(context)
     wiring.trust(settings)
     key = wiring.api_key_origin(settings)
-    warnings = [*relative(settings), *deaf(settings.hooks)]
+    warnings = [*relative(settings), *deaf(settings.hooks), *replaceable(settings)]
     if doubts := addresses.doubts(settings.fireworks.base_url):
         warnings.append(doubts)
     if doubts := wiring.doubts(settings):

@@ -54,8 +54,22 @@ def refuse_strangers_words(settings: Settings, facts: os.stat_result) -> None:
 
 def exposed(settings: Settings) -> Iterator[str]:
     """A warning for each file that others may replace or write; of a secret, also read."""
-    secrets = [*_secret_files(settings)]
-    for what, file in (*secrets, *_believed_files(settings), *_programs(settings)):
+    yield from _exposed([*_secret_files(settings)], [*_believed_files(settings)])
+
+
+def replaceable(settings: Settings) -> Iterator[str]:
+    """A warning for each program that others may replace or write.
+
+    Only who is about to run it asks, or `doctor` and `config check`: a disk of PATH may not answer.
+    """
+    yield from _exposed([], [*_programs(settings)])
+
+
+_Named = list[tuple[str, Path]]
+
+
+def _exposed(secrets: _Named, believed: _Named) -> Iterator[str]:
+    for what, file in (*secrets, *believed):
         try:
             facts = file.stat()
         except OSError:

@@ -175,9 +175,10 @@ def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
     """
     from uploader import mounts
     from uploader.settings.hooks import deaf
+    from uploader.settings.strangers import replaceable
     from uploader.store.database import dialect, sqlite
 
-    yield from deaf(settings.hooks)
+    yield from (*deaf(settings.hooks), *replaceable(settings))
     table = settings.store_file
     if table and (doubts := mounts.doubts(table)):
         with dialect.store_errors():

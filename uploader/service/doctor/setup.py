@@ -19,6 +19,7 @@ from uploader.service.http.door import addresses_of, answers, is_ours
 from uploader.settings.hooks import deaf
 from uploader.settings.load import describe, relative
 from uploader.settings.schema import Settings
+from uploader.settings.strangers import replaceable
 from uploader.store.database.sqlite import library_version
 
 _LITTLE_BYTES, _FEW_BYTES = 1 << 30, 64 << 20
@@ -41,7 +42,8 @@ def _configuration(settings: Settings) -> Iterator[Check]:
     where = str(settings.config_file or "no file")
     words = f"{where}; not a default: {', '.join(made) or 'nothing'}"
     yield Check("configuration", Health.OK, words)
-    for warning in (*settings.warnings, *relative(settings), *deaf(settings.hooks)):
+    programs = (*deaf(settings.hooks), *replaceable(settings))
+    for warning in (*settings.warnings, *relative(settings), *programs):
         yield Check("configuration", Health.WARN, warning, "see `uploader config check`")
     if doubts := addresses.doubts(settings.fireworks.base_url):
         yield Check("base_url", Health.WARN, doubts, "check fireworks.base_url")
