@@ -177,6 +177,19 @@ def test_with_a_restored_copy_all_beside_it_is_made_private(state: Path) -> None
     assert mode(state) == 0o700
 
 
+def test_beside_a_link_to_the_table_backups_are_made_private_too(state: Path) -> None:
+    elsewhere = state.with_name("elsewhere")
+    elsewhere.mkdir(mode=0o700)
+    (state / "uploader.db").rename(elsewhere / "table.db")
+    (state / "uploader.db").symlink_to(elsewhere / "table.db")
+    backups = [elsewhere / "table.db.backup", state / "uploader.db.backup"]
+    for path in (elsewhere / "table.db", *backups):
+        path.touch()
+        path.chmod(0o644)
+    open_engine(sqlite_url(state / "uploader.db")).dispose()
+    assert [mode(path) for path in backups] == [0o600, 0o600]
+
+
 @pytest.mark.parametrize("name", ["workers", "marks", "uploader.db.snapshots"])
 def test_a_restored_folder_of_ours_is_made_private(state: Path, name: str) -> None:
     folder = state / name

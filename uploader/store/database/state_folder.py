@@ -98,14 +98,13 @@ def our_file(path: Path) -> None:
 
 
 def _make_backups_private(store: Path) -> None:
-    """The backups beside ``store``: they may have been restored with it."""
-    real = Path(os.path.realpath(store))
-    folder = real.parent
-    for path in folder.glob(f"{glob.escape(real.name)}.backup*"):
-        with suppress(OSError):
-            facts = path.lstat()
-            if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
-                path.chmod(0o600)
+    """The backups beside ``store``, and beside what it leads to: they may have been restored."""
+    for place in {store, Path(os.path.realpath(store))}:
+        for path in place.parent.glob(f"{glob.escape(place.name)}.backup*"):
+            with suppress(OSError):
+                facts = path.lstat()
+                if stat.S_ISREG(facts.st_mode) and facts.st_uid == os.geteuid():
+                    path.chmod(0o600)
 
 
 def _refuse_strangers(what: str, path: Path, facts: os.stat_result) -> None:
