@@ -140,6 +140,36 @@ def test_a_changed_key_heals_blocked_jobs_by_itself(lab: Lab) -> None:
     lab.assert_ready()
 
 
+def test_a_key_that_the_service_knows_a_little_later_heals_too(lab: Lab) -> None:
+    lab.key = "fw_wrong_key_000000"
+    lab.enqueue(lab.model())
+
+    def cure() -> bool:
+        if lab.job().status is Status.BLOCKED:
+            lab.key = "fw_new_key_0000000"
+        if lab.kinds().count("blocked") == 3:
+            lab.world.config.api_key = "fw_new_key_0000000"
+        return lab.job().status is Status.DONE
+
+    lab.run_until(cure)
+    lab.assert_ready()
+
+
+def test_a_changed_key_that_stays_wrong_is_tried_a_few_times_only(lab: Lab) -> None:
+    lab.world.config.key_valid = False
+    lab.enqueue(lab.model())
+    with lab.worker() as worker:
+
+        def change() -> None:
+            lab.until(lambda: lab.job().status is Status.BLOCKED)
+            lab.key = "fw_wrong_key_000000"
+            lab.until(lab.passed(15 * 60.0))
+            worker.drain()
+
+        lab.finish(worker.run, change)
+    assert lab.kinds().count("healed") == 1 + 3
+
+
 def test_a_suspended_account_blocks_instead_of_polling(lab: Lab) -> None:
     body = {"code": 9, "message": "account is suspended, check billing", "details": []}
     lab.world.script.add([{"on": "validate", "do": "status", "status": 412, "body": body}])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -102,3 +103,28 @@ def test_a_changed_key_heals_within_a_minute(source: Path) -> None:
         lab.run_forever(lambda: all(job.status is Status.DONE for job in lab.jobs.jobs()))
         assert_all_is_well(lab)
         assert lab.sim.boot_s() - healed_s[0] < 130
+
+
+@pytest.mark.parametrize("answer_s", [65.0, 119.0])
+def test_a_key_heals_that_was_changed_before_the_old_one_was_refused(
+    source: Path, answer_s: float
+) -> None:
+    """The look that notices the change finds nothing blocked yet."""
+    with simulated(source, 4) as lab:
+        lab.key = "fw_old_key_000000000"
+
+        def change(name: str) -> None:
+            if name == "verify after" and lab.key.startswith("fw_old"):
+                lab.key = lab.world.config.api_key
+                lab.clock.wait(Event(), answer_s)
+            lab.sim.boundary(name)
+
+        lab.at_boundary = change
+        began_s = lab.sim.boot_s()
+        lab.run_forever(
+            lambda: (
+                lab.sim.boot_s() - began_s > 3600
+                or all(job.status is Status.DONE for job in lab.jobs.jobs())
+            )
+        )
+        assert_all_is_well(lab)

@@ -25,6 +25,7 @@ from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
 from uploader.core.job import POOLS, Event, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance
+from uploader.core.reasons import Code
 from uploader.core.repeats import repeats_of_jobs
 from uploader.core.seal import NO_SEAL, Seal
 from uploader.store.aside import Aside, Write, check_is_about_rows
@@ -263,8 +264,9 @@ class Claims:
             found = connection.execute(select(exists().where(overdue))).scalar_one()
         return overdue if found else None
 
-    def heal(self, base_url: str) -> None:
-        """Try every blocked job of ``base_url`` once more."""
+    def heal(self, base_url: str, codes: Collection[Code] = ()) -> None:
+        """Try every blocked job of ``base_url`` once more; with ``codes``, those so blocked."""
+        so_blocked = jobs.c.reason_code.in_(codes) if codes else true()
 
         def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
             values: dict[str, Any] = {
@@ -278,7 +280,7 @@ class Claims:
             transaction.add_event_of_each(healed, EventKind.HEALED, "the account is tried again")
             return healed
 
-        self._write(and_(self._ours, jobs.c.base_url == base_url, BLOCKED), write)
+        self._write(and_(self._ours, jobs.c.base_url == base_url, BLOCKED, so_blocked), write)
 
     def clear_future_waits(self) -> None:
         """Try everything that waits for a later time at once: the clock was set back."""
