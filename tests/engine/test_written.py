@@ -258,7 +258,7 @@ def test_nor_whatever_error_ended_the_transfer(
         number = next(blocks)
         if number == 3:
             put_back(path, 1, SIZE - 99)
-        if number == 5:
+        if number == 4:
             raise error
         return read(descriptor, count, start)
 
