@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 import tarfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -17,7 +20,7 @@ from uploader import wiring
 from uploader.core.job import Scope
 from uploader.remote import reach
 from uploader.sandbox.server import Sandbox
-from uploader.service.doctor import service, setup
+from uploader.service.doctor import bundle, service, setup
 from uploader.service.http.door import ADDRESS_FILE
 from uploader.settings.load import load
 from uploader.store.database.workers import WorkerLock
@@ -246,3 +249,27 @@ def test_the_bundle_has_no_secret_and_lists_what_is_in_it(
     assert file.stat().st_mode & 0o077 == 0
     again = uploader("doctor", "--bundle", file)
     assert (again.code, "cannot be written" in again.err) == (2, True)
+
+
+def test_a_disk_that_is_full_leaves_no_half_of_a_bundle(
+    uploader: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Mock(side_effect=OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
+    answer = uploader("doctor", "--bundle", home / "bundle.tgz")
+    assert (answer.code, "No space left" in answer.err) == (2, True)
+    assert not (home / "bundle.tgz").exists()
+
+
+def test_of_countless_files_a_bundle_has_some(
+    model: Path, uploader: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bundle, "_MAX_FILES", 3)
+    for number in range(3):
+        assert uploader("enqueue", model, "--model-id", f"model-{number}").code == 0
+    uploader("doctor", "--bundle", home / "bundle.tgz")
+    with tarfile.open(home / "bundle.tgz") as archive:
+        content = archive.extractfile("uploader-bundle/jobs.json")
+        assert content
+        found = [len(document["files"]) for document in json.load(content)]
+    assert (len(found), sum(found)) == (3, 3)
