@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Container, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from uploader.core.errors import UsageError
@@ -19,7 +18,6 @@ _LEAST_WORDS = 3
 _MOUNTS = Path("/proc/mounts")
 #: With the device of each, which is the same wherever it is mounted.
 _DEVICES = Path("/proc/self/mountinfo")
-_USERS = Path("/proc/self/uid_map")
 
 #: File systems on disks of this machine.
 LOCAL = frozenset(
@@ -188,42 +186,21 @@ def nobody_writes(folder: Path, devices: Path = _DEVICES) -> bool:
     return _at(str(folder.resolve()), mounted) != ""
 
 
-def mounted_by_others(devices: Path = _DEVICES, uid_map: Path = _USERS) -> Callable[[str], str]:
+def mounted_by_others(devices: Path = _DEVICES) -> Callable[[str], str]:
     """What tells which other user has mounted what is at a path: empty for us, root, or nobody.
 
     What users mount themselves, by FUSE, has the owners and modes that they say, and the content
     that they say next. No disk is asked: a path counts as it is written, without links.
     """
-    ours = _ours(uid_map)
-    mounted = [(_unescaped(line[4]), _other_user(line, ours)) for line in _mounted(devices)]
+    mounted = [(_unescaped(line[4]), _other_user(line)) for line in _mounted(devices)]
     return lambda path: _at(path, mounted)
 
 
-def _other_user(line: list[str], ours: Container[str]) -> str:
+def _other_user(line: list[str]) -> str:
     if not line[line.index("-") + 1].startswith("fuse"):
         return ""
     users = [word[len(_BY) :] for word in line[-1].split(",") if word.startswith(_BY)]
-    return next((user for user in users if user not in ours), "")
-
-
-def known_users(uid_map: Path = _USERS) -> list[tuple[int, int, int]]:
-    """Of the users that our user namespace knows: first number here, first outside, how many.
-
-    Raises OSError and ValueError: only Linux has them (user_namespaces(7)).
-    """
-    numbers = [*map(int, uid_map.read_text("ascii").split())]
-    return [*zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True)]
-
-
-def _ours(uid_map: Path) -> set[str]:
-    """Root's number and ours; also outside, where the mounts of a container were made."""
-    own = os.geteuid()
-    found = {0, own}
-    with suppress(OSError, ValueError):
-        for first, outside, count in known_users(uid_map):
-            if first <= own < first + count:
-                found.add(outside + own - first)
-    return {*map(str, found)}
+    return next((user for user in users if user not in ("0", str(os.geteuid()))), "")
 
 
 def _mounted(devices: Path) -> list[list[str]]:

@@ -23,8 +23,9 @@ _ACL, _ACL_VERSION = "system.posix_acl_access", 2
 _HEAD, _ENTRY = struct.Struct("<I"), struct.Struct("<HHI")
 _USER, _OWNING_GROUP, _GROUP = 0x02, 0x04, 0x08
 _WRITE = 0o2
-#: Which user stands for all whom this user namespace does not know (user_namespaces(7)).
-_OVERFLOW = Path("/proc/sys/kernel/overflowuid")
+#: Which user stands for all whom this user namespace does not know, and whom it knows: lines of
+#: first number inside, first number outside, how many (user_namespaces(7)).
+_OVERFLOW, _KNOWN = Path("/proc/sys/kernel/overflowuid"), Path("/proc/self/uid_map")
 _ALL_USERS = 2**32 - 1
 
 
@@ -68,8 +69,8 @@ def _replaceable(name: Path, folder: Path) -> str:
 def _is_anybody(user: int) -> bool:
     """May what seems to belong to ``user`` be anybody's? As far as the system tells: Linux does."""
     try:
-        known = sum(count for _, _, count in mounts.known_users())
-        return user == int(_OVERFLOW.read_text("ascii")) and known < _ALL_USERS
+        overflow, known = int(_OVERFLOW.read_text("ascii")), _KNOWN.read_text("ascii").split()
+        return user == overflow and sum(map(int, known[2::3])) < _ALL_USERS
     except (OSError, ValueError):
         return False
 

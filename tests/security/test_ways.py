@@ -6,7 +6,6 @@ import grp
 import os
 import pwd
 import shutil
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -184,17 +183,15 @@ def test_whoever_is_shown_as_the_owner_of_others_files_owns_none(
     taken: bool,
 ) -> None:
     """A container of a user's own that runs as `nobody`: all that it does not know is nobody's."""
-    files = tmp_path / "overflowuid", tmp_path / "uid_map"
-    for file, content in zip(files, (overflow, known), strict=True):
+    for name, content in (("_OVERFLOW", overflow), ("_KNOWN", known)):
+        file = tmp_path / name
         file.write_text(content.format(os.geteuid()))
-    monkeypatch.setattr(ways, "_OVERFLOW", files[0])
-    monkeypatch.setattr(mounts.known_users, "__defaults__", files[1:])
+        monkeypatch.setattr(ways, name, file)
     found = hostile(home / "uploader.toml")
     assert ("stands for others" in found, found == "") == (not taken, taken)
 
 
 OURS, THEIRS = os.geteuid(), os.geteuid() + 1
-OUTSIDE = 100_000 + OURS
 
 
 @pytest.mark.parametrize(
@@ -222,31 +219,9 @@ def test_owners_are_not_believed_of_what_another_user_has_mounted(
     (shared / "mine").mkdir(mode=0o700)
     table = tmp_path / "mountinfo"
     table.write_text(f"20 1 8:1 / / rw - ext4 /dev/sda1 rw\n{line.replace(HERE, str(shared))}\n")
-    mounted = partial(mounts.mounted_by_others, table)
-    monkeypatch.setattr(mounts, "mounted_by_others", mounted)
+    monkeypatch.setattr(mounts.mounted_by_others, "__defaults__", (table,))
     found = hostile(shared / "mine/uploader.toml")
     assert ("has mounted what is at" in found, found == "") == (not taken, taken)
-
-
-@pytest.mark.parametrize(
-    ("known", "others"),
-    [
-        ("0 0 4294967295\n", True),
-        (f"0 {OUTSIDE - OURS} 65536\n", False),
-        (f"{OURS + 1} {OUTSIDE} 1\n", True),
-        (f"0 {OUTSIDE - OURS} {OURS}\n", True),
-        ("nonsense", True),
-    ],
-)
-def test_in_a_container_what_our_own_user_outside_has_mounted_is_ours(
-    tmp_path: Path, known: str, *, others: bool
-) -> None:
-    """As root of a rootless container, the folder on FUSE that its user has given it."""
-    table, uid_map = tmp_path / "mountinfo", tmp_path / "uid_map"
-    table.write_text(f"21 20 0:9 / /state rw - fuse.gocryptfs /a rw,user_id={OUTSIDE}\n")
-    uid_map.write_text(known)
-    found = mounts.mounted_by_others(table, uid_map)("/state/uploader.db")
-    assert found == (str(OUTSIDE) if others else "")
 
 
 def test_a_group_that_has_two_names_has_the_members_of_both(
