@@ -42,7 +42,7 @@ OWN = {
     ("store/marks.py", "os.scandir"): "the state folder",
     ("store/database/migrate.py", "shutil.rmtree"): "a folder that it made for itself",
     ("store/database/workers.py", "folder.glob"): "the state folder",
-    ("store/database/state_folder.py", "folder.glob"): "the state folder, once it was restored",
+    ("store/database/state_folder.py", "place.parent.glob"): "the state folder after a restore",
 }
 NAMES = 300
 #: What is set in the place of every bound.

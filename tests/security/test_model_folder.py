@@ -42,7 +42,6 @@ _ALLOWED = {
     ("sources/snapshot.py", "_content", "os.fdopen"): "a descriptor",
     ("sources/snapshot.py", "_copied", "target.open"): "makes a new file, with O_EXCL",
     ("sources/snapshot.py", "_note", "new.open"): "makes a new file in our own folder, with O_EXCL",
-    ("sources/snapshot.py", "_seen", "seen.read_text"): "our own folder",
     ("sources/snapshot.py", "_flush", "os.open"): "our own folder, with O_DIRECTORY",
     ("sources/reader.py", "open_source", "source.open"): "the contract of a source",
     ("intake/kept.py", "_if_unchanged", "source.open"): "the contract of a source",

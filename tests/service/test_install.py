@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,9 +83,9 @@ def test_the_key_is_a_credential_and_stands_nowhere_in_the_unit(tmp_path: Path) 
 
 
 def test_a_users_service_reads_the_keys_file_itself_and_so_sees_a_new_key(tmp_path: Path) -> None:
-    unit = systemd_unit(service(tmp_path))
+    unit = systemd_unit(replace(service(tmp_path), key_file=tmp_path / '100% "mine"'))
     assert settings_of(unit, "LoadCredential") == []
-    assert f'"UPLOADER_FIREWORKS__API_KEY_FILE={tmp_path}/api-key"' in unit
+    assert rf'"UPLOADER_FIREWORKS__API_KEY_FILE={tmp_path}/100%% \"mine\""' in unit
 
 
 def test_a_system_service_has_a_state_directory_and_an_account(tmp_path: Path) -> None:

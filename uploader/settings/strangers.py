@@ -60,7 +60,7 @@ def exposed(settings: Settings) -> Iterator[str]:
 def replaceable(settings: Settings) -> Iterator[str]:
     """A warning for each program that others may replace or write.
 
-    Only who is about to run it asks, or `doctor` and `config check`: a disk of PATH may not answer.
+    Only a worker, `doctor` and `config check` ask: a disk of PATH may not answer.
     """
     yield from _exposed([], [*_programs(settings)])
 

@@ -55,7 +55,7 @@ _OWN = "snapshot-"
 _NAME = re.compile(rf"(?:{_OWN})?[0-9a-f]{{32}}")
 #: A file in `home`: where the table stood at the last sweep, and which unknown snapshots are kept.
 _SEEN = "table"
-_MOST_SEEN_BYTES = 16 << 20
+_MOST_SEEN_BYTES = 1 << 20
 _WITHOUT = "leave out `snapshot`, and keep the folder until the job is done"
 _HINTS = {
     errno.EXDEV: f"set `state_dir` to a folder of that file system, or {_WITHOUT}",

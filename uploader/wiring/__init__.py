@@ -92,14 +92,15 @@ def worker(
     try:
         engine = open_engine(settings.database_url)
         migrate.ensure(engine, settings.locks_dir)
+        # Before it counts as a worker: a disk that does not answer may hold it up here.
+        for concern in concerns(settings, engine):
+            _log.warning("%s", concern)
         with (
             WorkerLock(settings.locks_dir, scope) as lock,
             contextlib.closing(ChangeWatch(engine, lock.owner, scope.base_url)) as watch,
         ):
             sealing = seal(settings)
             migrate.require_head(engine)  # from here on nobody else migrates it
-            for concern in concerns(settings, engine):
-                _log.warning("%s", concern)
             claims = Claims(engine, clock().now, on_event, scope.only, sealing)
             given = by_now or (lambda: settings)
             share_memory()

@@ -108,6 +108,25 @@ def test_a_hook_that_could_not_be_told_is_known_before_a_job_needs_it(
     assert {*deaf(lab.settings.hooks)} <= {*concerns}
 
 
+@pytest.mark.parametrize("words", [["config", "check"], ["doctor"]])
+def test_a_program_that_others_may_replace_is_told_before_it_runs(
+    lab: Lab, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    shared = lab.root / "shared"
+    shared.mkdir()
+    shared.chmod(0o777)
+    (shared / "deploy").write_text("#!/bin/sh\n")
+    (shared / "deploy").chmod(0o755)
+    hook = {"name": "mine", "on": ["ready"], "command": [str(shared / "deploy")]}
+    lab.configure(hook)
+    told = f"others may replace the command of hook mine in {shared}/deploy"
+    app.run(["--config", str(lab.root / "config.toml"), *words])
+    found = capsys.readouterr()
+    assert told in " ".join((found.out + found.err).split())
+    concerns = wiring.concerns(lab.settings, lab.opened._opened())
+    assert any(one.startswith(told) for one in concerns)
+
+
 def test_hooks_test_says_whether_it_was_taken(
     lab: Lab, receiver: Receiver, capsys: pytest.CaptureFixture[str]
 ) -> None:

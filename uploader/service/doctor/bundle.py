@@ -7,6 +7,7 @@ import json
 import os
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -41,7 +42,8 @@ def write_bundle(
         with os.fdopen(opened, "wb") as into, tarfile.open(fileobj=into, mode="w:gz") as archive:
             return [*_added(archive, _contents(settings, diagnosis, clock))]
     except BaseException as problem:
-        file.unlink(missing_ok=True)
+        with suppress(OSError):
+            file.unlink()
         if isinstance(problem, OSError):
             raise _cannot(file, problem, "choose a disk with space") from None
         raise
@@ -82,9 +84,9 @@ def _contents(
 
 
 def _documents(table: Jobs, found: list[Job], now: datetime) -> Iterator[JobDocument]:
-    """Each with its files, as long as they are not too many for the memory of a small machine."""
+    """The newest first, with their files, as long as a small machine has memory for them."""
     left = _MAX_FILES
-    for job in found:
+    for job in reversed(found):
         files = table.files_to_show(job.id)[:left] if left else []
         left -= len(files)
         yield job_document(job, files, now)
