@@ -199,3 +199,47 @@ def test_kept_files_whose_model_is_there_cost_one_more_request(lab: Lab, half: P
     lab.assert_ready()
     assert lab.object("a.bin")["body_bytes_read"] == before
     assert asked[: asked.index("create before")].count("get before") == 1
+
+
+ANSWERS_404 = ["default backend - 404", "", '{"message": "no Route matched with those values"}']
+
+
+@pytest.mark.parametrize("body", ANSWERS_404)
+@STAGES
+def test_a_404_that_is_not_the_services_makes_nothing_gone(
+    lab: Lab, stage: Stage, body: str
+) -> None:
+    """A gateway without the service behind it answers everything so for some seconds."""
+    in_stage(lab, stage)
+    lab.world.config.landing_polls = 0
+    answer = {"do": "status", "status": 404, "body": body, "times": 3}
+    calls = ("verify", "urls", "validate", "get")
+    lab.world.script.add([{"on": call, **answer} for call in calls])
+    creates = lab.world.report()["creates"]
+    lab.run()
+    lab.assert_ready()
+    assert "deleted" not in lab.kinds()
+    assert lab.world.report()["creates"] == creates
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(200, "OK"), (200, ""), *((404, body) for body in ANSWERS_404)]
+)
+def test_nor_does_it_or_a_bare_success_delete_a_model(lab: Lab, status: int, body: str) -> None:
+    in_stage(lab, Stage.UPLOAD)
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+    lab.world.script.add([{"on": "delete", "do": "status", "status": status, "body": body}])
+    lab.run_until(lambda: not lab.job().delete_on_cancel)
+    assert KEY not in lab.world.models
+    assert not lab.job().model_exists
+
+
+def test_a_bare_success_creates_no_model(lab: Lab) -> None:
+    """What waits under the name is somebody else's, and is looked at as ever."""
+    lab.enqueue(lab.model())
+    make_another(lab)
+    lab.world.script.add([{"on": "create", "do": "status", "status": 200, "body": "OK"}])
+    lab.run()
+    reason = lab.job().reason
+    assert reason
+    assert (lab.job().status, lab.job().created_remotely) == (Status.FAILED, False)

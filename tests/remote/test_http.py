@@ -234,10 +234,13 @@ class Impatient(SocketAdapter):
         return super().send(*args, **{**kwargs, "timeout": (1, 0.2)})
 
 
+GONE = Reply(404, body=b'{"code":5,"message":"CARRIED"}')
+
+
 @pytest.mark.parametrize(
     ("reply", "may"),
     [
-        *((None, False), (Reply(429), False), (Reply(404), False), (Reply(400), False)),
+        *((None, False), (Reply(429), False), (GONE, False), (Reply(400), False)),
         *((Reply(reset=True), True), (Reply(stall=True), True), (Reply(504), True)),
     ],
     ids=["no connection", "429", "404", "400", "reset", "stalled", "504"],
@@ -262,7 +265,7 @@ FAILURES = {
     "echo": Reply(400, body=b"is CARRIED or ?X-Goog-Signature=CARRIED right"),
     "xml echo": Reply(403, body=b"<Error><Message>CARRIED</Message></Error>"),
     "outage": Reply(503, body=b"CARRIED"),
-    "gone": Reply(404, body=b'{"code":5,"message":"CARRIED"}'),
+    "gone": GONE,
     "bad json": Reply(200, body=b"CARRIED"),
     "redirect": Reply(302, {"Location": "http://127.0.0.1:1/?SIGCANARY"}),
 }

@@ -38,7 +38,11 @@ def nested(code: object, message: str = "m") -> dict[str, Any]:
 
 SHAPES: list[tuple[Call, int, Any, Verdict, str]] = [
     (Call.GET, 404, {"code": 5, "details": [], "message": "m"}, Verdict.ABSENT, "model_gone"),
-    (Call.GET, 404, b"", Verdict.ABSENT, "model_gone"),
+    (Call.GET, 404, nested("NOT_FOUND"), Verdict.ABSENT, "model_gone"),
+    (Call.GET, 404, b"", Verdict.TRANSIENT, "middle_box"),
+    (Call.URLS, 404, b"404 page not found", Verdict.TRANSIENT, "middle_box"),
+    (Call.VALIDATE, 404, {"message": "no Route matched"}, Verdict.TRANSIENT, "middle_box"),
+    (Call.DELETE, 404, {"status": 404, "error": "Not Found"}, Verdict.TRANSIENT, "middle_box"),
     (Call.GET, 403, nested("UNAUTHORIZED"), Verdict.BLOCKED, "key_rejected"),
     (Call.GET, 403, {"error": "The API key is invalid"}, Verdict.BLOCKED, "key_rejected"),
     (Call.GET, 403, {"code": 7, "message": "not yours"}, Verdict.BLOCKED, "permission"),

@@ -106,7 +106,7 @@ class Fireworks:
         Raises RemoteError (EXISTS) if the name is taken.
         """
         path = f"/v1/accounts/{quote(account, safe='')}/models"
-        self._ask(Call.CREATE, "POST", path, body)
+        json_object(Call.CREATE, self._ask(Call.CREATE, "POST", path, body))
 
     def get(self, account: str, model_id: str) -> RemoteModel:
         """The model as it is now (docs/fireworks.md §4).
@@ -183,7 +183,7 @@ class Fireworks:
 
     def delete(self, account: str, model_id: str) -> None:
         """Delete the model (docs/fireworks.md §4). Raises RemoteError (ABSENT) if there is none."""
-        self._ask(Call.DELETE, "DELETE", _model(account, model_id))
+        json_object(Call.DELETE, self._ask(Call.DELETE, "DELETE", _model(account, model_id)))
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""

@@ -90,7 +90,9 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
         verdict = Verdict.TRANSIENT  # what it meant cannot be known: ask again
     code = CODES.get(verdict) or _blocked_code(status, name, words)
     answer = f"{status}: {kept(words, response) or phrase(status)}"
-    if is_middle_box(call, response):
+    # The service names what is not there. Whatever stands before it may answer everything with 404.
+    unnamed = verdict is Verdict.ABSENT and name != "NOT_FOUND"
+    if unnamed or is_middle_box(call, response):
         verdict, code = Verdict.TRANSIENT, Code.MIDDLE_BOX
         answer = f"by a proxy or firewall on the way, not by the service, {answer}"
     return RemoteError(

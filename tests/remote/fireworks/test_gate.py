@@ -61,9 +61,9 @@ def test_answers_that_cross_each_other_count_once_and_the_longest_wish_wins(
 
 
 def test_another_error_leaves_the_gate_open(serve: Serve, connect: Connect) -> None:
-    server = serve(Reply(503, {"Retry-After": "30"}), Reply(404), ok())
+    server = serve(Reply(503, {"Retry-After": "30"}), Reply(400), ok())
     api = connect(server)
-    for verdict in (Verdict.TRANSIENT, Verdict.ABSENT):
+    for verdict in (Verdict.TRANSIENT, Verdict.FAILED):
         with pytest.raises(RemoteError) as caught:
             api.get("a", "m")
         assert caught.value.verdict is verdict
