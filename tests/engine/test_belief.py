@@ -90,6 +90,35 @@ def test_a_portal_that_goes_away_has_cost_nothing(lab: Lab, on: str, status: int
     assert lab.world.report()["early_validations"] == 0
 
 
+@pytest.mark.parametrize("body", ["OK", "", {"status": "ok"}])
+@pytest.mark.parametrize("plain_put", [False, True])
+def test_a_gateway_that_says_ok_to_put_and_query_is_asked_again_until_all_is_stored(
+    lab: Lab, body: object, *, plain_put: bool
+) -> None:
+    ok = {"do": "middle-box", "status": 200, "body": body, "times": 2}
+    refused = [{"on": "start", "do": "status", "status": 403}] if plain_put else []
+    lab.world.script.add([*refused, {"on": "put", **ok}, {"on": "query", **ok}])
+    lab.enqueue(lab.model(a_bin=100))
+    lab.run()
+    lab.assert_ready()
+    assert lab.file().verified
+
+
+@pytest.mark.parametrize("status", [404, 410])
+@pytest.mark.parametrize("body", ["404 page not found", "", {"message": "no Route matched"}])
+@pytest.mark.parametrize("on", ["start", "put", "query"])
+def test_a_gateway_that_knows_no_such_place_drops_no_session(
+    lab: Lab, on: str, body: object, status: int
+) -> None:
+    lost = {"on": on, "do": "middle-box", "status": status, "body": body, "times": 3}
+    lab.world.script.add([lost, {"on": "put", "do": "cut", "nth": 2, "at_byte": 5}])
+    lab.enqueue(lab.model(a_bin=SIZE))
+    lab.run()
+    lab.assert_ready()
+    assert lab.object()["sessions_started"] == 1
+    assert "session_dropped" not in lab.kinds()
+
+
 def test_a_model_that_a_portal_calls_deleted_is_deleted_later(lab: Lab) -> None:
     lab.world.script.add([{"on": "start", "do": "status", "status": 503, "times": 0}])
     lab.enqueue(lab.model(a_bin=SIZE))

@@ -23,6 +23,8 @@ from http import HTTPStatus
 from uploader.core.errors import UploaderError
 
 DEADLINE_S = 60.0
+#: A header that each answer of the storage service has, and no proxy's.
+OF_STORAGE = {"x-guploader-uploadid": "U"}
 LINGER_OFF = struct.pack("ii", 1, 0)
 
 

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.remote.conftest import Serve
-from tests.remote.scripted import Blocks, HandClock, Reply
+from tests.remote.scripted import OF_STORAGE, Blocks, HandClock, Reply
 from uploader.core.hooks import Gone, Undelivered
 from uploader.core.redact import ApiKey, SessionUri
 from uploader.core.resumable import read_url
@@ -70,6 +70,7 @@ def test_no_session_keeps_a_cookie(serve: Serve, adapter: SocketAdapter) -> None
         "Set-Cookie": "a=b",
         "set-cookie": "c=d; Max-Age=9; Path=/",
         "Location": "https://s/o",
+        **OF_STORAGE,
     }
     server = serve(*[Reply(200, cookies, b"{}")] * 8)
     count = 0

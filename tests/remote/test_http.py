@@ -17,7 +17,7 @@ import requests
 import urllib3.exceptions as transport
 
 from tests.remote.conftest import Serve
-from tests.remote.scripted import Blocks, HandClock, Reply, everything_said
+from tests.remote.scripted import OF_STORAGE, Blocks, HandClock, Reply, everything_said
 from uploader.core.addresses import trusted
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.redact import ApiKey, SessionUri
@@ -48,7 +48,7 @@ def test_a_default_line_in_netrc_changes_nothing(
     (tmp_path / ".netrc").write_text("default login mallory password NETRCCANARY\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     assert requests.utils.get_netrc_auth("http://127.0.0.1/") == ("mallory", "NETRCCANARY")
-    control, store = serve(Reply(200, body=b"{}")), serve(Reply(200))
+    control, store = serve(Reply(200, body=b"{}")), serve(Reply(200, OF_STORAGE))
     fireworks(control.base, adapter).get("a", "m")
     storage.put(read_url(f"{store.base}/o"), Blocks(b"x"), 1)
     assert control.seen[0].headers["authorization"] == f"Bearer {KEY}"
@@ -57,7 +57,7 @@ def test_a_default_line_in_netrc_changes_nothing(
 
 def test_the_key_never_reaches_storage(serve: Serve, adapter: SocketAdapter) -> None:
     control = serve(Reply(302, {"Location": "http://127.0.0.1:9/"}), Reply(200, body=b"{}"))
-    store = serve(Reply(200), Reply(308), Reply(200), Reply(404))
+    store = serve(*[Reply(status, OF_STORAGE) for status in (200, 308, 200, 404)])
     api, storage = fireworks(control.base, adapter), Storage(HandClock(), adapter, plain=True)
     with pytest.raises(RemoteError):
         api.get("a", "m")

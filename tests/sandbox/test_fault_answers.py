@@ -76,6 +76,18 @@ def test_a_middle_box_answers_in_html_and_without_the_services_headers(
     assert remote.offset(uri) == 0
 
 
+@pytest.mark.parametrize(
+    ("body", "kind"), [("OK", "text/plain"), ("", "text/plain"), ({"a": 1}, "application/json")]
+)
+def test_a_middle_box_may_say_what_it_likes(make: Make, body: object, kind: str) -> None:
+    remote = make(faults=[fault("middle-box", status=200, body=body)])
+    answer = remote.put(remote.session(1), b"x")
+    text = body if isinstance(body, str) else '{"a": 1}'
+    assert (answer.status_code, answer.text) == (200, text)
+    assert answer.headers["Content-Type"] == kind
+    assert "x-guploader-uploadid" not in answer.headers
+
+
 def test_every_answer_of_the_services_has_their_headers(make: Make) -> None:
     remote = make(faults=[fault("status"), fault("status", "validate")])
     uri = remote.session(1)

@@ -1,6 +1,6 @@
 """Did the service answer, or something on the way: a proxy, a firewall, a portal?
 
-Such a box answers in HTML and without the service's own headers, sometimes with a success or a
+Such a box answers without the service's own headers, often in HTML, sometimes with a success or a
 redirect. What it says means nothing for a session, a signature, a key or a model, so it is asked
 past again (docs/gcs-resumable.md §1.4).
 """
@@ -12,8 +12,9 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from uploader.core.resumable import Finished, stored_facts
 from uploader.core.verdict import CONTROL, SESSION, STORAGE, Call
-from uploader.remote.words import body_text
+from uploader.remote.words import body_text, json_value
 
 _ERRORS = frozenset(range(300, 500))
 #: These already say what to do, whoever says so.
@@ -32,6 +33,8 @@ _FOREIGN = frozenset(
 )
 #: Nor what the storage service says of an object or a session that it was asked to store.
 _FOREIGN_TO_UPLOADS = _FOREIGN | {HTTPStatus.MOVED_PERMANENTLY} | {202, 203, 204, 205, 206}
+#: With these the storage service says that a session, or its bucket, is gone.
+_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 #: If the base URL is wrong, the first calls meet another server, which may answer in HTML.
 _FIRST = frozenset({Call.CREATE, Call.VERIFY})
 _STORAGE_HEADERS = ("x-guploader-uploadid", "x-goog-request-id", "x-goog-hash")
@@ -49,7 +52,9 @@ def is_middle_box(call: Call, response: requests.Response) -> bool:
     if _is_foreign(call, status):
         return True
     if status // 100 == 2:  # noqa: PLR2004 - HTTP's success class
-        return _is_page(response)
+        return _is_page(response) or (call in STORAGE and not _stores(call, response))
+    if call in STORAGE and status in _GONE:
+        return _is_html(response) or not _refuses(response)
     return status in _telling(call) and _is_html(response)
 
 
@@ -67,6 +72,33 @@ def _is_foreign(call: Call, status: int) -> bool:
         return False
     uploads = call in STORAGE and call is not Call.END
     return status in (_FOREIGN_TO_UPLOADS if uploads else _FOREIGN)
+
+
+def _stores(call: Call, response: requests.Response) -> bool:
+    """Whether a success shows that the storage service gave it; whoever says just "OK" may be any.
+
+    See docs/gcs-resumable.md §1.2. A gateway makes weak ETags of its own; those of storage are not.
+    """
+    headers = response.headers
+    if _has_goog(response) or (call is Call.START and "Location" in headers):
+        return True
+    facts = stored_facts(headers, response.content)
+    described = facts != Finished() or facts.generation is not None
+    return described or not headers.get("ETag", "W/").startswith("W/")
+
+
+def _refuses(response: requests.Response) -> bool:
+    """Whether a refusal is in a shape of the storage service: its header, XML, or Google's JSON."""
+    text = body_text(response)
+    if _has_goog(response) or "<Code>" in text:
+        return True
+    body = json_value(text)
+    error = body.get("error") if isinstance(body, dict) else None
+    return isinstance(error, dict) and error.get("code") == response.status_code
+
+
+def _has_goog(response: requests.Response) -> bool:
+    return any(name.lower().startswith("x-goog-") for name in response.headers)
 
 
 def _leads_elsewhere(response: requests.Response) -> bool:

@@ -42,9 +42,7 @@ def _middle_box(fault: Fault) -> Response:
     status = fault.status or 403
     headers = {"content-type": "text/html; charset=utf-8", "via": "1.1 proxy", "server": "proxy"}
     body = _MIDDLE_BOX_PAGE.format(status=status).encode()
-    response = _dressed(fault, Response(status, headers, body))
-    response.headers["content-type"] = headers["content-type"]
-    return response
+    return _dressed(fault, Response(status, headers, body))
 
 
 def _dressed(fault: Fault, response: Response) -> Response:

@@ -37,7 +37,8 @@ KINDS: dict[str, Kind] = {
     ),
     "status-after": Kind("it happens, but the answer is `status` (503)", fields=_ANSWER),
     "middle-box": Kind(
-        "nothing happens; a proxy answers `status` (403) in HTML, without a header of the services",
+        "nothing happens; a proxy answers `status` (403), in HTML or with `body`, without a header "
+        "of the services",
         fields=("status", "retry_after", "body"),
     ),
     "latency": Kind("it happens after `seconds`", fields=("seconds",)),

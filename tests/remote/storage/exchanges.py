@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from tests.remote.scripted import Reply, Seen, Server
+from tests.remote.scripted import OF_STORAGE, Reply, Seen, Server
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import GRANULE, UploadUrl, read_url
 from uploader.remote.sockets import SocketAdapter
@@ -24,6 +24,11 @@ def start_url(server: Server, headers: str = "content-type;host;x-goog-resumable
 
 def partial(held: int) -> Reply:
     return Reply(308, {"Range": f"bytes=0-{held - 1}"} if held else {})
+
+
+def stored(status: int = 200) -> Reply:
+    """A success of the storage service that describes nothing."""
+    return Reply(status, OF_STORAGE)
 
 
 def only(server: Server) -> Seen:

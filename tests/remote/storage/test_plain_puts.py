@@ -6,7 +6,7 @@ import pytest
 
 from tests.remote.conftest import Serve
 from tests.remote.scripted import Blocks, Reply
-from tests.remote.storage.exchanges import CONTENT, SIZE, only
+from tests.remote.storage.exchanges import CONTENT, SIZE, only, stored
 from uploader.core.errors import RemoteError
 from uploader.core.resumable import Finished, encode_crc32c, read_url
 from uploader.core.verdict import Verdict
@@ -27,7 +27,7 @@ def test_a_plain_put_sends_the_signed_headers_and_its_length(
 
 
 def test_an_empty_file_is_put_with_length_zero(serve: Serve, storage: Storage) -> None:
-    server = serve(Reply(200))
+    server = serve(stored())
     storage.put(read_url(f"{server.base}/o"), Blocks(b""), 0)
     assert only(server).headers["content-length"] == "0"
     assert only(server).headers["x-goog-content-length-range"] == "0,0"

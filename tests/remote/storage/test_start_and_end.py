@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.remote.conftest import Serve
-from tests.remote.scripted import Reply
+from tests.remote.scripted import OF_STORAGE, Reply
 from tests.remote.storage.exchanges import SIZE, only, session, start_url
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.verdict import Verdict
@@ -39,7 +39,7 @@ def test_a_start_sends_exactly_the_signed_headers_and_nothing_else(
 def test_a_start_without_a_usable_session_is_transient(
     serve: Serve, storage: Storage, status: int, location: str
 ) -> None:
-    server = serve(Reply(status, {"Location": location} if location else {}))
+    server = serve(Reply(status, {"Location": location} if location else OF_STORAGE))
     with pytest.raises(RemoteError) as caught:
         storage.start(start_url(server), SIZE)
     assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
@@ -71,7 +71,7 @@ def test_a_session_with_a_control_character_is_not_kept(
         (400, b"<Error><Code>ExpiredToken</Code></Error>", Verdict.URL_EXPIRED),
         (405, b"", Verdict.START_REFUSED),
         (503, b"", Verdict.TRANSIENT),
-        (404, b"", Verdict.FAILED),
+        (404, b"<Error><Code>NoSuchBucket</Code></Error>", Verdict.FAILED),
     ],
 )
 def test_a_refused_start_says_why_after_one_request(
@@ -97,7 +97,7 @@ def test_a_url_whose_signature_covers_unknown_headers_is_not_tried(
 def test_ending_a_session_that_is_gone_already_is_fine(
     serve: Serve, storage: Storage, status: int
 ) -> None:
-    server = serve(Reply(status))
+    server = serve(Reply(status, OF_STORAGE))
     storage.end(session(server))
     assert (only(server).method, only(server).headers["content-length"]) == ("DELETE", "0")
 

@@ -13,8 +13,16 @@ from pathlib import Path
 import pytest
 
 from tests.remote.conftest import Serve
-from tests.remote.scripted import DEADLINE_S, Blocks, HandClock, Reply
-from tests.remote.storage.exchanges import CONTENT, SIZE, only, partial, session, small_buffers
+from tests.remote.scripted import DEADLINE_S, OF_STORAGE, Blocks, HandClock, Reply
+from tests.remote.storage.exchanges import (
+    CONTENT,
+    SIZE,
+    only,
+    partial,
+    session,
+    small_buffers,
+    stored,
+)
 from uploader.core.errors import RemoteError, SourceUnsettled
 from uploader.core.resumable import (
     GRANULE,
@@ -46,7 +54,7 @@ def test_t01_a_finished_session_answers_a_query_with_its_facts(
 def test_t02_an_empty_success_finishes_and_no_checksum_is_asked_of_the_library(
     serve: Serve, storage: Storage
 ) -> None:
-    server = serve(Reply(200))
+    server = serve(stored())
     assert storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE) == Finished()
 
 
@@ -61,7 +69,7 @@ def test_t03_resuming_mid_file_compares_nothing_but_tells_the_stored_hash(
 
 
 def test_t04_a_short_308_is_an_answer(serve: Serve, storage: Storage) -> None:
-    server = serve(partial(GRANULE), Reply(200))
+    server = serve(partial(GRANULE), stored())
     assert storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE) == Confirmed(GRANULE)
     rest = Blocks(CONTENT[GRANULE:])
     assert storage.send(session(server), rest, GRANULE, SIZE, SIZE) == Finished()
@@ -76,7 +84,7 @@ def test_t05_a_308_without_range_means_ask_after_data_and_zero_after_a_query(
 
 
 def test_t06_201_finishes(serve: Serve, storage: Storage) -> None:
-    server = serve(Reply(201), Reply(201))
+    server = serve(stored(201), stored(201))
     assert storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE) == Finished()
     assert storage.query(session(server), SIZE) == Finished()
 
@@ -84,7 +92,7 @@ def test_t06_201_finishes(serve: Serve, storage: Storage) -> None:
 def test_t07_all_persisted_but_not_finished_is_finished_by_a_query(
     serve: Serve, storage: Storage
 ) -> None:
-    server = serve(partial(SIZE), Reply(200))
+    server = serve(partial(SIZE), stored())
     assert storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE) == Confirmed(SIZE)
     assert storage.query(session(server), SIZE) == Finished()
 
@@ -112,7 +120,7 @@ def test_t08_one_reset_is_exactly_one_request(serve: Serve, storage: Storage) ->
 def test_t09_after_any_error_the_old_connection_is_ended_and_the_session_goes_on(
     serve: Serve, storage: Storage
 ) -> None:
-    server = serve(Reply(503), partial(GRANULE), Reply(200))
+    server = serve(Reply(503), partial(GRANULE), stored())
     with pytest.raises(RemoteError):
         storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE)
     assert server.lost.acquire(timeout=DEADLINE_S)
@@ -123,7 +131,7 @@ def test_t09_after_any_error_the_old_connection_is_ended_and_the_session_goes_on
 
 
 def test_a_connection_is_kept_while_all_is_well(serve: Serve, storage: Storage) -> None:
-    server = serve(partial(0), partial(SIZE), Reply(200))
+    server = serve(partial(0), partial(SIZE), stored())
     storage.query(session(server), SIZE)
     storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE)
     storage.query(session(server), SIZE)
@@ -144,7 +152,7 @@ def test_closing_ends_the_connection_though_someone_still_holds_its_pool(
 
 @pytest.mark.parametrize("status", [404, 410, 499])
 def test_t10_a_dead_session_is_gone(serve: Serve, storage: Storage, status: int) -> None:
-    server = serve(Reply(status), Reply(status))
+    server = serve(Reply(status, OF_STORAGE), Reply(status, OF_STORAGE))
     calls: list[Callable[[], object]] = [
         lambda: storage.query(session(server), SIZE),
         lambda: storage.send(session(server), Blocks(CONTENT), 0, SIZE, SIZE),
@@ -157,7 +165,7 @@ def test_t10_a_dead_session_is_gone(serve: Serve, storage: Storage, status: int)
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_t11_no_redirect_is_followed(serve: Serve, storage: Storage, status: int) -> None:
-    elsewhere = serve(Reply(200))
+    elsewhere = serve(stored())
     moved = Reply(status, {"Location": f"{elsewhere.base}/x", "Range": "bytes=0-9"})
     server = serve(moved, moved)
     if status == 308:
@@ -171,7 +179,7 @@ def test_t11_no_redirect_is_followed(serve: Serve, storage: Storage, status: int
 
 
 def test_t12_a_body_never_stands_in_memory_as_a_whole(serve: Serve, storage: Storage) -> None:
-    server = serve(Reply(200, close=True, read=0), Reply(200))
+    server = serve(Reply(200, OF_STORAGE, close=True, read=0), stored())
     body = Blocks(b"")
     body.content = CONTENT * 40
     tracemalloc.start()
@@ -192,7 +200,8 @@ def test_t12_a_body_never_stands_in_memory_as_a_whole(serve: Serve, storage: Sto
 def test_t13_the_timeout_covers_a_block_and_not_the_whole_body(
     serve: Serve, stop: StopToken, block: int, arrives: bool
 ) -> None:
-    server = serve(Reply(200, rate_bps=32 * 1024), window=4096)  # 4 s in all, 2 s allowed
+    slow = Reply(200, OF_STORAGE, rate_bps=32 * 1024)  # 4 s in all, 2 s allowed
+    server = serve(slow, window=4096)
     adapter = SocketAdapter(stop, send_timeout_s=2)
     small_buffers(adapter)
     body = Blocks(bytes(128 * 1024), block)
@@ -221,7 +230,7 @@ def test_t13_a_stalled_reader_times_out_as_transient(serve: Serve, stop: StopTok
 def test_t15_only_the_given_authorities_are_trusted(
     serve: Serve, storage: Storage, tls: ssl.SSLContext, certificate: Path, stop: StopToken
 ) -> None:
-    server = serve(Reply(200), tls=tls)
+    server = serve(stored(), tls=tls)
     with pytest.raises(RemoteError) as caught:
         storage.query(session(server), SIZE)
     assert "not trusted" in caught.value.message
@@ -249,7 +258,7 @@ def test_a_claim_beyond_the_file_passes_as_a_protocol_error(serve: Serve, storag
 def test_t17_a_body_that_gives_up_ends_the_connection_and_passes_unchanged(
     serve: Serve, storage: Storage
 ) -> None:
-    server = serve(Reply(200))
+    server = serve(stored())
     body = Blocks(CONTENT)
     body.fails_at = (GRANULE, SourceUnsettled("moved"))
     with pytest.raises(SourceUnsettled) as caught:
@@ -263,7 +272,7 @@ def test_t17_a_body_that_gives_up_ends_the_connection_and_passes_unchanged(
 def test_t18_an_early_refusal_is_seen_before_the_body_is_through(
     serve: Serve, storage: Storage
 ) -> None:
-    server = serve(Reply(410, read=GRANULE, close=True))
+    server = serve(Reply(410, OF_STORAGE, read=GRANULE, close=True))
     body = Blocks(CONTENT * 100)
     with pytest.raises(RemoteError) as caught:
         storage.send(session(server), body, 0, len(body), len(body))
