@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from uploader.intake.plan import planned
 from uploader.intake.request import EnqueueRequest
 from uploader.settings.load import load
 from uploader.settings.schema import Settings
+from uploader.store.jobs import Jobs
 from uploader.wiring.stores import seal
 
 __all__ = ["home", "sql", "store", "template"]
@@ -72,6 +74,41 @@ def test_a_secret_that_is_a_folder_is_refused(tmp_path: Path) -> None:
 
 def test_the_secret_is_never_sent(file: Path) -> None:
     assert file in settings_with(file).private_paths
+
+
+@pytest.fixture
+def sealed(
+    store: Path, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Settings, Jobs]]:
+    """A job that was enqueued with the secret, seen by a command without it."""
+    assert store.exists()
+    monkeypatch.setenv("UPLOADER_DATABASE_SECRET_FILE", str(file))
+    now, request = wiring.clock().now(), EnqueueRequest(path=folder(tmp_path / "model", BASE))
+    with wiring.Store(load()) as opened:
+        jobs = opened.create()
+        planned(request, load(), jobs, now).enqueue(jobs, now)
+    monkeypatch.delenv("UPLOADER_DATABASE_SECRET_FILE")
+    with wiring.Store(load()) as opened:
+        yield load(), opened.need()
+
+
+def test_a_worker_without_the_secret_says_at_its_start_what_it_does_not_take(
+    sealed: tuple[Settings, Jobs], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings, _ = sealed
+    for only in ([7], None):
+        assert "seal" not in caplog.text
+        with wiring.worker(settings, lambda _: None, only):
+            pass
+    assert "job 1 has a seal, and no worker without the secret takes it (set data" in caplog.text
+
+
+def test_an_upload_that_needs_the_secret_says_so_instead_of_waiting_for_ever(
+    sealed: tuple[Settings, Jobs],
+) -> None:
+    with pytest.raises(UsageError, match="job 1 has a seal") as refused:
+        wiring.work_on(*sealed, [1], lambda _: None, timeout_s=30)
+    assert "set database_secret_file" in refused.value.hint
 
 
 def test_what_a_command_enqueues_is_sealed(

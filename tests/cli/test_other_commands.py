@@ -86,6 +86,21 @@ def test_a_worker_says_which_others_take_the_same_jobs(
     assert [line.partition(":")[0] for line in said] == ([told] if told else [])
 
 
+def test_a_run_that_leaves_a_job_with_a_seal_alone_is_no_success(
+    uploader: Command,
+    model: Path,
+    sql: Callable[[str], None],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(daemon, "_on_signals", lambda *_: None)
+    monkeypatch.setattr("uploader.service.logs.log_to_stderr", lambda *_, **__: None)
+    assert uploader("enqueue", model).code == 0
+    sql("UPDATE jobs SET seal = 'made with the secret'")
+    assert uploader("run", "--until-idle").code == 2
+    assert caplog.messages[-1] == "job 1 has a seal: a worker without the secret does not take it"
+
+
 @pytest.mark.parametrize("in_time", [True, False])
 def test_a_drain_that_the_store_holds_up_is_left(
     in_time: bool, monkeypatch: pytest.MonkeyPatch

@@ -12,12 +12,14 @@ from tests.engine.conftest import GRANULE, Lab
 from uploader.core.errors import ProgramEnds, StoreError, UsageError
 from uploader.core.job import Job, Scope, Stage, Status
 from uploader.core.lifecycle import Verb
+from uploader.core.seal import Seal
 from uploader.engine.oneshot import work_on
 from uploader.engine.worker import Worker
 from uploader.store.database.workers import WorkerLock, living
 from uploader.store.jobs import Jobs
 
 Show = Callable[[Sequence[Job]], None]
+SEAL = Seal(b"s" * 32)
 
 
 class OneShot:
@@ -25,7 +27,7 @@ class OneShot:
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
-        self.jobs = Jobs(lab.engine, living=lambda: living(lab.state))
+        self.jobs = Jobs(lab.engine, living=lambda: living(lab.state), seal=lab.seal)
         self.shown: list[list[Job]] = []
         self.started = 0
         self.ended: list[Job] = []
@@ -100,11 +102,12 @@ def test_alongside_a_worker_nothing_is_sent_from_here(lab: Lab, shot: OneShot) -
     [
         (Scope(), True),
         (Scope("http://127.0.0.1:1"), True),
+        (Scope("http://127.0.0.1:1", secret=False), True),
         (Scope("http://127.0.0.1:1", frozenset({1, 7})), True),
         (Scope("http://127.0.0.1:1", frozenset({7})), False),
         (Scope("https://elsewhere"), False),
     ],
-    ids=["unknown", "all", "this one", "others only", "elsewhere"],
+    ids=["unknown", "all", "all without seals", "this one", "others only", "elsewhere"],
 )
 def test_a_worker_that_dies_is_replaced_within_seconds(
     lab: Lab, shot: OneShot, scope: Scope, waits: bool
@@ -125,6 +128,16 @@ def test_a_worker_that_dies_is_replaced_within_seconds(
         assert 20 <= begun <= 24
     assert shot.started == 1
     assert lab.clock.boot_s() - began_s < 120
+
+
+def test_a_sealed_job_does_not_wait_for_a_worker_without_the_secret(lab: Lab) -> None:
+    lab.use(SEAL)
+    shot = OneShot(lab)
+    lab.enqueue(lab.model())
+    with WorkerLock(lab.state, Scope("http://127.0.0.1:1", secret=False)):
+        lab.finish(shot.call(1))
+    lab.assert_ready()
+    assert shot.started == 1
 
 
 def test_whatever_ends_it_early_leaves_rows_that_say_what_the_server_holds(

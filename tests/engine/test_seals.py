@@ -296,9 +296,37 @@ def test_a_file_that_was_touched_is_sealed_again(sealed: Lab) -> None:
     assert "reidentified" in sealed.kinds()
 
 
-def test_without_a_secret_rows_are_believed_as_ever(lab: Lab) -> None:
-    begun(lab)
-    write(lab, update(jobs).values(seal="nonsense"))
-    write(lab, update(files).values(seal="nonsense", address_seal="nonsense"))
-    lab.run()
-    lab.assert_ready()
+def test_a_worker_without_the_secret_leaves_a_job_to_those_that_have_it(sealed: Lab) -> None:
+    begun(sealed, a_bin=9 * GRANULE)
+    before = sealed.job(), sealed.jobs.files(1), sealed.kinds()
+    sealed.use(NO_SEAL)
+    other = sealed.enqueue(sealed.model("other"))
+    sealed.run()
+    sealed.assert_ready(other)
+    assert (sealed.job(), sealed.jobs.files(1), sealed.kinds()) == before
+    sealed.use(SEAL)
+    sealed.run()
+    sealed.assert_ready()
+    assert sealed.kinds().count("session_opened") == 1
+
+
+def test_verbs_without_the_secret_do_a_job_no_harm(sealed: Lab) -> None:
+    begun(sealed, a_bin=9 * GRANULE)
+    sealed.use(NO_SEAL)
+    for verb in (Verb.PAUSE, Verb.RESUME):
+        sealed.jobs.apply(1, verb, sealed.clock.now())
+    write(sealed, update(jobs).values(status=Status.FAILED))
+    sealed.jobs.apply(1, Verb.RETRY, sealed.clock.now())
+    sealed.use(SEAL)
+    sealed.run()
+    sealed.assert_ready()
+    assert sealed.kinds().count("session_opened") == 1
+
+
+def test_whoever_gives_the_secret_up_starts_a_job_over_without_it(sealed: Lab) -> None:
+    begun(sealed, a_bin=9 * GRANULE)
+    sealed.use(NO_SEAL)
+    new = sealed.new_job(sealed.folder / "model")
+    sealed.jobs.restart(sealed.sealed(), new, sealed.clock.now())
+    sealed.run()
+    sealed.assert_ready()

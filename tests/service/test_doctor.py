@@ -186,6 +186,28 @@ def test_only_a_worker_that_takes_jobs_from_here_counts(
         assert states(uploader("doctor", "--json").out)["worker"] == worker
 
 
+def test_a_job_with_a_seal_wants_the_secret_here_and_at_a_worker(
+    box: Sandbox,
+    store: Path,
+    model: Path,
+    uploader: Command,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert box.base_url
+    file = tmp_path / "secret"
+    file.write_text("5" * 64)
+    file.chmod(0o600)
+    monkeypatch.setenv("UPLOADER_DATABASE_SECRET_FILE", str(file))
+    assert uploader("enqueue", model).code == 0
+    with WorkerLock(store.parent, Scope(secret=False)):
+        found = states(uploader("doctor", "--json").out)
+        assert (found.get("database_secret"), found["worker"]) == (None, "fail")
+        monkeypatch.delenv("UPLOADER_DATABASE_SECRET_FILE")
+        found = states(uploader("doctor", "--json").out)
+        assert (found["database_secret"], found["worker"]) == ("fail", "ok")
+
+
 def test_jobs_for_elsewhere_wait_for_no_worker_of_here(
     box: Sandbox, store: Path, model: Path, uploader: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

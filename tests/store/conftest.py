@@ -88,6 +88,7 @@ _ABOUT_ANY_STORE = {
     "test_strange_rows",
     "test_told_seldom",
     "test_transitions",
+    "test_without_secret",
 }
 
 

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from uploader.core.errors import StoreError, UsageError
-from uploader.core.job import Stage
+from uploader.core.job import Scope, Stage
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
-from uploader.store.database.workers import WorkerLock, any_worker, exclusive
+from uploader.store.database.workers import WorkerLock, any_worker, exclusive, living
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
@@ -197,3 +197,13 @@ def test_no_worker_begins_to_live_while_the_store_is_migrated(tmp_path: Path) ->
     thread.join(60)
     assert len(found) == 1
     found[0].close()
+
+
+@pytest.mark.parametrize("said", [b"", b"[]", b'{"base_url": 5}', b'{"base_url": "b", "only": 5}'])
+def test_what_a_lock_file_does_not_say_counts_as_all_jobs(tmp_path: Path, said: bytes) -> None:
+    with WorkerLock(tmp_path) as lock:
+        path = tmp_path / "workers" / f"{lock.owner}.lock"
+        path.write_bytes(said)
+        assert living(tmp_path) == {lock.owner: Scope()}
+        path.write_bytes(b'{"base_url": "b", "only": null}')
+        assert living(tmp_path) == {lock.owner: Scope("b")}, "as an earlier version wrote it"

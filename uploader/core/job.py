@@ -156,10 +156,13 @@ class Scope:
 
     base_url: str = ""
     only: frozenset[int] | None = None
+    #: Has it the secret of the job table? Without it, it takes no job that has a seal.
+    secret: bool = True
 
     def covers(self, job: Job) -> bool:
         """Whether the worker takes ``job`` once nobody else holds it."""
-        return self.is_at(job.base_url) and (self.only is None or job.id in self.only)
+        own = self.only is None or job.id in self.only
+        return self.is_at(job.base_url) and own and (self.secret or job.seal is None)
 
     def takes_all(self, base_url: str) -> bool:
         """Whether the worker takes every job of that base URL."""

@@ -291,4 +291,7 @@ def _result(jobs: Jobs, seen: set[int], base_url: str) -> Exit:
             job.base_url,
             base_url,
         )
+    for job in jobs.needing_secret(base_url):
+        exits.add(Exit.USAGE)
+        _log.warning("job %d has a seal: a worker without the secret does not take it", job.id)
     return combined(exits)

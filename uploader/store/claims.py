@@ -85,13 +85,18 @@ class Claims:
 
         ``only``: the ids of the jobs that this worker is for; it changes no others. None: all.
         A job without its ``seal``, or with rows that cannot be read, is failed and not claimed.
+        Without a secret, one that has a seal is left alone: what this worker writes of it would
+        have none, and whoever has the secret would fail it.
         """
         #: The ids of jobs that were failed instead of being claimed, for whoever sums up a run.
         self.set_aside: set[int] = set()
         self._aside = Aside()
         self._repeats = repeats_of_jobs()
         self._engine = engine
-        self._ours = true() if only is None else jobs.c.id.in_(only)
+        self._named = true() if only is None else jobs.c.id.in_(only)
+        self._ours = (
+            and_(self._named, jobs.c.seal.is_(None)) if seal.secret is None else self._named
+        )
         self._now = now
         self._journal = Journal(engine, on_event, seal)
         #: Does a lease end by itself? With SQLite a file lock alone decides
@@ -247,8 +252,9 @@ class Claims:
         orphaned = self._overdue() if self.leases_end else self._dead(alive)
         if orphaned is None:
             return []
-        # A job of ours may have to wait for a cancelled job that is not ours.
-        return sorted(self._write(and_(or_(self._ours, CANCELLED), orphaned), rescue))
+        # A job of ours may have to wait for a cancelled job that is not ours. A job with a seal
+        # loses nothing by it, and a command can start it over only if nobody holds it.
+        return sorted(self._write(and_(or_(self._named, CANCELLED), orphaned), rescue))
 
     def _dead(self, alive: Callable[[str], bool]) -> ColumnElement[bool] | None:
         owner = as_bytes(jobs.c.lease_owner, self._engine.dialect)

@@ -159,6 +159,13 @@ class Jobs:
         """The active jobs that are not for ``base_url``, by id."""
         return self._readable(OPEN, jobs.c.status == Status.ACTIVE, jobs.c.base_url != base_url)
 
+    def needing_secret(self, base_url: str) -> list[Job]:
+        """The active jobs of ``base_url`` with a seal, by id, if there is no secret here for it."""
+        if self._journal.seal.secret is not None:
+            return []
+        sealed = jobs.c.status == Status.ACTIVE, jobs.c.seal.is_not(None)
+        return self._readable(OPEN, jobs.c.base_url == base_url, *sealed)
+
     def jobs(self, ended: int | None = None, statuses: Collection[Status] = ()) -> list[Job]:
         """As `stream`, at once."""
         return list(self.stream(ended, statuses))

@@ -20,9 +20,11 @@ from uploader.runtime import (
     share_memory,
 )
 from uploader.threads import spawn
+from uploader.wiring.stores import SEALED_HINT as SEALED_HINT
 from uploader.wiring.stores import Store as Store
 from uploader.wiring.stores import doubts as doubts
-from uploader.wiring.stores import hooks_of, sweeper
+from uploader.wiring.stores import hooks_of, refuse_sealed, sweeper
+from uploader.wiring.stores import left_alone as left_alone
 from uploader.wiring.stores import locate as locate
 from uploader.wiring.stores import seal as seal
 
@@ -84,10 +86,11 @@ def worker(
     from uploader.store.claims import Claims
     from uploader.store.database import migrate
     from uploader.store.database.dialect import ChangeWatch, open_engine
-    from uploader.store.database.workers import WorkerLock
+    from uploader.store.database.workers import WorkerLock, word_of
     from uploader.store.jobs import Jobs
 
-    scope = Scope(settings.fireworks.base_url, None if only is None else frozenset(only))
+    ids, secret = None if only is None else frozenset(only), settings.database_secret_file
+    scope = Scope(settings.fireworks.base_url, ids, secret is not None)
     engine: Engine | None = None
     try:
         engine = open_engine(settings.database_url)
@@ -97,17 +100,19 @@ def worker(
             _log.warning("%s", concern)
         with (
             WorkerLock(settings.locks_dir, scope) as lock,
-            contextlib.closing(ChangeWatch(engine, lock.owner, scope.base_url)) as watch,
+            contextlib.closing(ChangeWatch(engine, lock.owner, word_of(scope))) as watch,
         ):
-            sealing = seal(settings)
+            jobs = Jobs(engine, seal=(sealing := seal(settings)))
             migrate.require_head(engine)  # from here on nobody else migrates it
+            if only is None and (sealed := left_alone(settings, jobs)):
+                _log.warning("%s (%s)", sealed, SEALED_HINT)
             claims = Claims(engine, clock().now, on_event, scope.only, sealing)
             given = by_now or (lambda: settings)
             share_memory()
             context = _context(settings, engine, lock, watch.changed, claims, given)
             if only is None:
                 context = replace(context, prune=_pruning(given, engine))
-            yield Worker(context), Jobs(engine, seal=sealing)
+            yield Worker(context), jobs
     except StoreError as error:
         locate(error, settings)
         raise
@@ -138,6 +143,7 @@ def work_on(
 
     @contextlib.contextmanager
     def opened() -> Iterator[Worker]:
+        refuse_sealed(settings, jobs, ids)
         with worker(settings, on_event, ids) as (made, _):
             yield made
 

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Self
 from uploader import files
 from uploader.core.database_url import is_shared
 from uploader.core.errors import NotFound, StoreError, UsageError
+from uploader.core.text import some
 from uploader.runtime import Clock, SystemClock, importing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
     from pathlib import Path
 
@@ -30,6 +31,13 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+#: What to do about a job that has a seal if there is no secret here.
+SEALED_HINT = (
+    "set database_secret_file to a copy of it; without one for good,"
+    " `uploader retry ID --rescan` starts a job over (docs/operations.md §3)"
+)
+#: Of so many jobs a warning gives the numbers.
+_MOST_NAMED = 5
 _MIN_SECRET_BYTES, _MAX_SECRET_BYTES = 32, 4096
 #: A mounted secret may be of a group that this user is in.
 _EXPOSED = stat.S_IWGRP | stat.S_IRWXO
@@ -188,6 +196,28 @@ def seal(settings: Settings) -> Seal:
 
     file = settings.database_secret_file
     return NO_SEAL if file is None else Seal(_secret(file))
+
+
+def left_alone(settings: Settings, jobs: Jobs) -> str:
+    """A warning about the jobs that no worker without the secret takes; empty if there are none."""
+    found = [str(job.id) for job in jobs.needing_secret(settings.fireworks.base_url)]
+    if not found:
+        return ""
+    which, them = f"jobs {some(found, _MOST_NAMED)} have seals", "them"
+    if len(found) == 1:
+        which, them = f"job {found[0]} has a seal", "it"
+    return f"{which}, and no worker without the secret takes {them}"
+
+
+def refuse_sealed(settings: Settings, jobs: Jobs, ids: Collection[int]) -> None:
+    """Raises UsageError if one of those jobs waits for a worker, and none of this process may.
+
+    One that started would end at once, again and again.
+    """
+    for job in jobs.needing_secret(settings.fireworks.base_url):
+        if job.id in ids and job.unattended:
+            words = f"job {job.id} has a seal, and no worker without the secret takes it"
+            raise UsageError(words, hint=SEALED_HINT)
 
 
 def doubts(settings: Settings) -> str:

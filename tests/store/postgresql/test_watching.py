@@ -15,11 +15,12 @@ from tests.acceptance.conftest import until
 from tests.store.conftest import BASE_URL, NOW
 from uploader import wiring
 from uploader.core.job import NewJob, Scope, Stage
+from uploader.core.seal import Seal
 from uploader.settings.load import load
 from uploader.store.claims import Claims
 from uploader.store.database import migrate
 from uploader.store.database.dialect import ChangeWatch, connected_workers, open_engine
-from uploader.store.database.workers import WorkerLock
+from uploader.store.database.workers import WorkerLock, word_of
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
 
@@ -88,22 +89,30 @@ def test_a_worker_of_another_table_with_the_same_state_folder_does_not_count(
                 until(lambda: store.living() == {lock.owner: scope})
 
 
+@pytest.mark.parametrize("secret", [False, True])
 @pytest.mark.parametrize("only", [None, frozenset({1})])
-def test_a_worker_of_another_machine_tells_its_base_url(
-    engine: Engine, postgresql_url: str, tmp_path: Path, new: Callable[..., NewJob], only: Any
+def test_a_worker_of_another_machine_tells_what_it_takes(
+    engine: Engine,
+    postgresql_url: str,
+    tmp_path: Path,
+    new: Callable[..., NewJob],
+    only: Any,
+    secret: bool,
 ) -> None:
-    """`upload` would wait for ever for one that rehearses."""
-    jobs = Jobs(engine)
+    """`upload` would wait for ever for one that rehearses, or that has not the secret."""
+    jobs, sealing = Jobs(engine), Jobs(engine, seal=Seal(b"s" * 32))
     ids = [jobs.enqueue(new(base_url=url), NOW)[0] for url in (BASE_URL, "http://127.0.0.1:8080")]
+    ids.append(sealing.enqueue(new("sealed"), NOW)[0])
+    scope = Scope(BASE_URL, only, secret)
     names = {"UPLOADER_DATABASE_URL": postgresql_url, "UPLOADER_STATE_DIR": str(tmp_path / "here")}
     with (
-        WorkerLock(tmp_path / "there", Scope(BASE_URL, only)) as lock,
-        closing(ChangeWatch(engine, lock.owner, BASE_URL)),
+        WorkerLock(tmp_path / "there", scope) as lock,
+        closing(ChangeWatch(engine, lock.owner, word_of(scope))),
         wiring.Store(load(None, names)) as store,
     ):
         until(lambda: bool(store.living()))
         unattended = [job.unattended for job in store.need().these(ids)]
-        assert unattended == [only is not None, True]
+        assert unattended == [only is not None, True, only is not None or not secret]
 
 
 def test_a_worker_of_another_schema_does_not_count(engine: Engine, postgresql_url: str) -> None:

@@ -32,7 +32,7 @@ def checks(settings: Settings, store: wiring.Store) -> Iterator[Check]:
     yield from _state_folder(settings)
     yield _store(settings, store)
     yield from _way(settings)
-    yield from _secret(settings)
+    yield from _secret(settings, store)
     yield (worker := _worker(settings, store))
     yield from _api(settings, running=worker.status is Health.OK)
 
@@ -99,8 +99,12 @@ def _way(settings: Settings) -> Iterator[Check]:
             yield Check("database_tls", Health.WARN, doubts, TLS_HINT)
 
 
-def _secret(settings: Settings) -> Iterator[Check]:
+def _secret(settings: Settings, store: wiring.Store) -> Iterator[Check]:
     """Others can only write a job table that is not a file of this user."""
+    with suppress(UploaderError):  # the store's check says that
+        if (table := store.find()) and (sealed := wiring.left_alone(settings, table)):
+            yield Check("database_secret", Health.FAIL, sealed, wiring.SEALED_HINT)
+            return
     if not is_shared(settings.database_url):
         return
     if settings.database_secret_file is None:
@@ -140,7 +144,8 @@ def _worker(settings: Settings, store: wiring.Store) -> Check:
     try:
         table = store.find()
         scopes = [*store.living().values()] if table else []
-        if any(scope.takes_all(url) for scope in scopes):
+        seals = settings.database_secret_file is not None
+        if any(scope.takes_all(url) and (scope.secret or not seals) for scope in scopes):
             return Check("worker", Health.OK, "a worker runs")
         active = table.stream(statuses=[Status.ACTIVE]) if table else ()
         waits = any(deserted(job) and job.base_url == url for job in active)

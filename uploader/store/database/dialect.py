@@ -24,7 +24,6 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from uploader import files
 from uploader.core.database_url import server, sqlite_file
 from uploader.core.errors import StoreError, UsageError
-from uploader.core.job import short
 from uploader.store.database import causes, encryption, postgresql, sqlite
 from uploader.store.database.causes import Cause
 
@@ -249,11 +248,14 @@ def shrink(engine: Engine, most_pages: int | None = None) -> None:
 class ChangeWatch:
     """Tells whether another connection, of any process, has committed. It is only a hint."""
 
-    def __init__(self, engine: Engine, owner: str = "", base_url: str = "") -> None:
-        """Raises StoreError. With PostgreSQL the worker ``owner`` counts as alive from here on."""
+    def __init__(self, engine: Engine, owner: str = "", takes: str = "") -> None:
+        """Raises StoreError. With PostgreSQL the worker ``owner`` counts as alive from here on.
+
+        ``takes``: which jobs, as `workers.word_of` says it.
+        """
         with store_errors():
             changes = sqlite.Changes if is_file(engine) else postgresql.Changes
-            self._changes = changes(engine, f"{owner} {short(base_url)}")
+            self._changes = changes(engine, f"{owner} {takes}")
             self._seen = self._changes.look()
 
     def changed(self) -> bool:
@@ -269,7 +271,7 @@ class ChangeWatch:
 
 
 def connected_workers(engine: Engine) -> dict[str, str]:
-    """The workers that PostgreSQL sees, on any machine, with the `short` form of their base URLs.
+    """The workers that PostgreSQL sees, on any machine, with the words for what they take.
 
     None of an earlier version is among them. With SQLite only `workers.py` knows. Raises
     StoreError.

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from uploader.core.errors import StoreError
-from uploader.core.job import Scope
+from uploader.core.job import Scope, short
 from uploader.core.store_reasons import StoreCode
 from uploader.files import LockFile
 from uploader.processes import is_alive
@@ -37,6 +37,8 @@ MIGRATION_LOCK = "migrate.lock"
 _UNKNOWN = Scope()
 #: The owner of a worker that takes only some jobs begins with this.
 _LIMITED = "only-"
+#: The word for what a worker takes ends with this if it has the secret of the job table.
+_KNOWING = "+"
 #: What `_take_new` makes. A row may have another word, and it would become a path.
 _OWNER = re.compile(rf"(?:{_LIMITED})?[0-9a-f]{{32}}")
 
@@ -115,12 +117,18 @@ def living(locks_dir: Path) -> dict[str, Scope]:
         return {path.stem: _read(path) for path in ours if _held(path)}
 
 
-def scope_of(owner: str, base_url: str = "") -> Scope:
+def word_of(scope: Scope) -> str:
+    """What a worker tells other machines of what it takes, in a name that has room for no more."""
+    return short(scope.base_url) + (_KNOWING if scope.secret else "")
+
+
+def scope_of(owner: str, word: str = _KNOWING) -> Scope:
     """What a worker of another machine takes, as far as its name tells (PostgreSQL only).
 
-    ``base_url``: its `short` form, or empty.
+    ``word``: as `word_of` made it, or an earlier version, which says nothing of a secret.
     """
-    return Scope(base_url, frozenset() if owner.startswith(_LIMITED) else None)
+    only = frozenset[int]() if owner.startswith(_LIMITED) else None
+    return Scope(word.removesuffix(_KNOWING), only, word.endswith(_KNOWING))
 
 
 def _prefix(scope: Scope) -> str:
@@ -129,16 +137,18 @@ def _prefix(scope: Scope) -> str:
 
 def _written(scope: Scope) -> bytes:
     only = None if scope.only is None else sorted(scope.only)
-    return json.dumps({"base_url": scope.base_url, "only": only}).encode()
+    written = {"base_url": scope.base_url, "only": only, "secret": scope.secret}
+    return json.dumps(written).encode()
 
 
 def _read(path: Path) -> Scope:
     """What a lock file says; one that was only just made, or is damaged, says nothing."""
     try:
         written = json.loads(path.read_bytes())
-        only = written["only"]
-        return Scope(str(written["base_url"]), None if only is None else frozenset(map(int, only)))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        only = None if written["only"] is None else frozenset(map(int, written["only"]))
+        # An earlier version took every job.
+        return Scope(str(written["base_url"]), only, written.get("secret") is not False)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return scope_of(path.stem)
 
 
