@@ -43,6 +43,7 @@ from uploader.core.timetable import always
 from uploader.core.tuning import START
 from uploader.core.whole_job import WholeJob
 from uploader.engine.context import Limits, WorkerContext
+from uploader.engine.rest import Rest
 from uploader.engine.throttle import Slots, Throttle
 from uploader.engine.tuning import AutoFiles
 from uploader.engine.worker import Worker
@@ -58,7 +59,7 @@ from uploader.sandbox.world import World
 from uploader.store.claims import Claims
 from uploader.store.database.dialect import ChangeWatch, open_engine
 from uploader.store.database.migrate import ensure, upgrade
-from uploader.store.database.workers import WorkerLock
+from uploader.store.database.workers import WorkerLock, living
 from uploader.store.jobs import Jobs
 from uploader.store.marks import Marks
 from uploader.threads import Spawn
@@ -245,12 +246,18 @@ class Lab:
             private=self.private,
             alive=lock.alive,
             changed=changed,
+            rest=Rest(self.clock, self.jobs, functools.partial(self._others, lock.owner)),
             key_fingerprint=lambda: self.key if self.key_is_there else None,
             key_file=self.key_source.path if self.key_source else None,
             control=control,
             storage=lambda _: Storage(self.clock, adapter(), plain=True),
             marks=self.marks,
         )
+
+    def _others(self, owner: str) -> bool:
+        found = living(self.state)
+        found.pop(owner, None)
+        return any(scope.takes_all(self.world.base_url) for scope in found.values())
 
     def in_force(self) -> InForce:
         """As the lab's own fields say when a worker starts, and when the store changes."""

@@ -86,6 +86,7 @@ UNFENCED = {
     "heal",
     "clear_future_waits",
     "any_open",
+    "any_blocked",
     "next_due",
     "put_aside",
 }

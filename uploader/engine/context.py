@@ -11,11 +11,12 @@ from typing import Literal
 from uploader.core.events import EventKind
 from uploader.core.limits import InForce
 from uploader.core.resumable import half_a_put
-from uploader.core.retry import Backoff, Cause, Decision, RetryAt, cause_of, decide
+from uploader.core.retry import Backoff, Block, Cause, Decision, RetryAt, cause_of, decide
 from uploader.core.text import size
 from uploader.engine.hashing import Digests
 from uploader.engine.prefix import Kept
 from uploader.engine.puts import PutLengths
+from uploader.engine.rest import Rest
 from uploader.engine.throttle import Slots, Throttle
 from uploader.engine.tuning import AutoFiles
 from uploader.model.links import Private
@@ -66,6 +67,7 @@ class WorkerContext:
     #: Is that worker alive? With SQLite only a file lock decides (docs/architecture.md §9).
     alive: Callable[[str], bool]
     changed: Callable[[], bool]
+    rest: Rest
     key_fingerprint: Callable[[], str | None]
     #: The file in which the API key is, if it is in one.
     key_file: Path | None
@@ -130,6 +132,8 @@ class WorkerContext:
         decision = decide(error, failures, clock.now(), clock.jitter(), self.limits.backoff)
         if isinstance(decision, RetryAt):
             METERS.add("retries", label=decision.reason.code)
+        elif isinstance(decision, Block):
+            self.rest.note(decision.reason.code, job_id)
         return decision
 
     def forget(self, job_id: int) -> None:

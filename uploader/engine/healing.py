@@ -1,16 +1,24 @@
-"""Looks after the API key: once it has changed, blocked jobs are tried again (docs/life.md §6)."""
+"""Watches the API key: jobs that a key has stopped are tried again (docs/life.md §6)."""
 
 from __future__ import annotations
 
-from uploader.core.errors import NoThread
-from uploader.core.reasons import Code
-from uploader.engine.context import WorkerContext
-from uploader.runtime import log_end
+from contextlib import closing
 
-#: Looks after a change at which jobs are tried that the key has stopped meanwhile: the answer to
-#: the key before may take two minutes, and the service may not know the new one at once.
+from uploader.core.errors import NoThread, RemoteError
+from uploader.core.reasons import Code
+from uploader.core.verdict import Verdict
+from uploader.engine.context import WorkerContext
+from uploader.engine.rest import REFUSED
+from uploader.runtime import StopToken, log_end
+
+#: How many more times, after a change, it tries the jobs that the key has stopped since: an answer
+#: to the old key may take two minutes, and the service may not know the new one at once.
 _FURTHER = 3
-_BY_THE_KEY = (Code.KEY_REJECTED, Code.NO_KEY, Code.OTHER_ACCOUNT, Code.PERMISSION)
+_BY_THE_KEY = (*REFUSED, Code.OTHER_ACCOUNT, Code.PERMISSION, Code.NO_ACCOUNT)
+#: What the key of one worker has stopped may be right for that of another.
+_BY_ANOTHER_KEY = (*REFUSED, Code.OTHER_ACCOUNT)
+#: How many times it does not ask whether a key is accepted that was refused.
+_UNASKED = 15
 
 
 class Healing:
@@ -20,6 +28,9 @@ class Healing:
         self._context = context
         self._key = context.key_fingerprint()
         self._further = 0
+        #: The account of the key, as far as the service has said so.
+        self._owner: str | None = None
+        self._unasked = 0
         #: Is a thread at it? A disk that hangs may hold it for ever.
         self.busy = False
 
@@ -32,17 +43,49 @@ class Healing:
             self.busy = False
 
     def look(self) -> None:
-        """Tidy; if the key has changed, or did lately, try blocked jobs. Raises nothing."""
+        """Tidy; try the jobs that a key has stopped, if it may help. Raises nothing."""
         try:
             self._context.tidy()
             key = self._context.key_fingerprint()
             changed = key != self._key
             if key is not None and (changed or self._further):
-                codes = () if changed else _BY_THE_KEY
-                self._context.claims.heal(self._context.base_url, codes)
+                self._try_own(() if changed else _BY_THE_KEY)
+            elif key is not None:
+                self._try_those_of_others()
         except Exception as error:  # noqa: BLE001 - it is due again in a minute
             log_end("looking after the key", error)
         else:
             self._key, self._further = key, _FURTHER if changed else max(0, self._further - 1)
         finally:
             self.busy = False
+
+    def _try_own(self, codes: tuple[Code, ...]) -> None:
+        self._owner, self._unasked = None, 0
+        self._context.rest.end()
+        self._context.claims.heal(self._context.base_url, codes)
+
+    def _try_those_of_others(self) -> None:
+        """Try the jobs that the key of another worker has stopped, if the service accepts ours."""
+        self._unasked = max(0, self._unasked - 1)
+        if self._unasked or self._context.rest.refused or not self._are_any():
+            return
+        try:
+            with closing(self._context.control(StopToken())) as control:
+                self._owner = control.owner()
+        except RemoteError as error:
+            self._unasked = _UNASKED if error.verdict is Verdict.BLOCKED else 0
+            return
+        if self._are_any():
+            base_url, account = self._context.base_url, self._account()
+            self._context.claims.heal(base_url, _BY_ANOTHER_KEY, account=account, free=True)
+
+    def _are_any(self) -> bool:
+        own = self._context.account
+        if own and self._owner and own != self._owner:  # it takes no job of either
+            return False
+        base_url, account = self._context.base_url, self._account()
+        return self._context.claims.any_blocked(base_url, _BY_ANOTHER_KEY, account=account)
+
+    def _account(self) -> str | None:
+        """Whose jobs it takes, as far as that is known."""
+        return self._context.account or self._owner

@@ -191,6 +191,7 @@ class JobRun:
                 raise
             model = control.get(self._job.account, self._job.model_id)
             created, differs = False, refuse_different(self._job, model)
+        self._context.rest.accepted()
         self._job = self.held.enter_upload(created=created, differs=differs)
         return True
 

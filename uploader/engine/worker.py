@@ -220,6 +220,9 @@ class Worker:
 
     def _claim(self) -> None:
         context, lease_s = self._context, self._context.limits.lease_s
+        if context.rest.is_on():
+            return
+        context.claims.left = context.rest.left()
         # First what was given up: a later job of that model waits until its clean-up has ended.
         while places([run for run in tuple(self._runs.values()) if run.closing]) < _MOST_CLOSING:
             ends_s = self._lease_ends_s()

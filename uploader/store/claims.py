@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from uploader.core.errors import StoreError
 from uploader.core.events import EventKind
-from uploader.core.job import POOLS, Event, Lease, Stage, Status
+from uploader.core.job import POOLS, UNKNOWN_ACCOUNT, Event, Lease, Stage, Status
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
 from uploader.core.repeats import repeats_of_jobs
@@ -90,6 +90,8 @@ class Claims:
         """
         #: The ids of jobs that were failed instead of being claimed, for whoever sums up a run.
         self.set_aside: set[int] = set()
+        #: The ids of jobs that `claim` leaves to other workers.
+        self.left: Collection[int] = ()
         self._aside = Aside()
         self._repeats = repeats_of_jobs()
         self._engine = engine
@@ -159,7 +161,7 @@ class Claims:
 
     def _find(self, next_id: Select[Any], base_url: str) -> int | None:
         now = self._now()
-        terms = {"base": base_url, "aside": self._aside.ids(now), **times(now)}
+        terms = {"base": base_url, "aside": [*self._aside.ids(now), *self.left], **times(now)}
         with self._journal.reading() as connection:
             found: int | None = connection.scalar(next_id, terms)
             return found
@@ -270,9 +272,18 @@ class Claims:
             found = connection.execute(select(exists().where(overdue))).scalar_one()
         return overdue if found else None
 
-    def heal(self, base_url: str, codes: Collection[Code] = ()) -> None:
-        """Try every blocked job of ``base_url`` once more; with ``codes``, those so blocked."""
-        so_blocked = jobs.c.reason_code.in_(codes) if codes else true()
+    def heal(
+        self,
+        base_url: str,
+        codes: Collection[Code] = (),
+        *,
+        account: str | None = None,
+        free: bool = False,
+    ) -> None:
+        """Try every blocked job of ``base_url`` once more; with ``codes``, those so blocked.
+
+        ``account``: those of that account, or without one yet; ``free``: those that nobody holds.
+        """
 
         def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
             values: dict[str, Any] = {
@@ -286,7 +297,13 @@ class Claims:
             transaction.add_event_of_each(healed, EventKind.HEALED, "the account is tried again")
             return healed
 
-        self._write(and_(self._ours, jobs.c.base_url == base_url, BLOCKED, so_blocked), write)
+        self._write(and_(self._ours, _so_blocked(base_url, codes, account, free=free)), write)
+
+    def any_blocked(self, base_url: str, codes: Collection[Code], account: str | None) -> bool:
+        """Is there a job that `heal` of these would try, if it is to be free?"""
+        found = exists().where(self._ours, _so_blocked(base_url, codes, account, free=True))
+        with self._journal.reading() as connection:
+            return bool(connection.execute(select(found)).scalar_one())
 
     def clear_future_waits(self) -> None:
         """Try everything that waits for a later time at once: the clock was set back."""
@@ -346,6 +363,18 @@ class Claims:
                 return connection.execute(query).scalar_one_or_none()
             except ValueError:  # this program never wrote it
                 return now + _LOOK_AGAIN
+
+
+def _so_blocked(
+    base_url: str, codes: Collection[Code], account: str | None, *, free: bool
+) -> ColumnElement[bool]:
+    return and_(
+        jobs.c.base_url == base_url,
+        BLOCKED,
+        jobs.c.reason_code.in_(codes) if codes else true(),
+        jobs.c.account.in_((account, UNKNOWN_ACCOUNT)) if account else true(),
+        jobs.c.lease_token.is_(None) if free else true(),
+    )
 
 
 def _word(found: object) -> str:

@@ -23,7 +23,7 @@ from uploader.threads import spawn
 from uploader.wiring.stores import SEALED_HINT as SEALED_HINT
 from uploader.wiring.stores import Store as Store
 from uploader.wiring.stores import doubts as doubts
-from uploader.wiring.stores import hooks_of, refuse_sealed, sweeper
+from uploader.wiring.stores import hooks_of, others, refuse_sealed, sweeper
 from uploader.wiring.stores import left_alone as left_alone
 from uploader.wiring.stores import locate as locate
 from uploader.wiring.stores import seal as seal
@@ -210,6 +210,7 @@ def _context(
 ) -> WorkerContext:
     from uploader.core.tuning import START
     from uploader.engine.context import WorkerContext
+    from uploader.engine.rest import Rest
     from uploader.engine.throttle import Slots, Throttle
     from uploader.engine.tuning import AutoFiles
     from uploader.model.links import Private
@@ -241,6 +242,7 @@ def _context(
         private=Private(settings.private_paths),
         alive=lock.alive,
         changed=changed,
+        rest=Rest(time, jobs, others(settings, engine, lock.owner)),
         tidy=sweeper(settings, engine, time),
         key_fingerprint=key.fingerprint,
         key_file=key.path,

@@ -139,14 +139,7 @@ class Store:
 
         PostgreSQL knows them by itself. In the state folder there may be those of another table.
         """
-        from uploader.store.database.dialect import connected_workers
-        from uploader.store.database.workers import living, scope_of
-
-        here = living(self._settings.locks_dir)
-        if not is_shared(self._settings.database_url):
-            return here
-        connected = connected_workers(self._opened())
-        return {owner: here.get(owner, scope_of(owner, at)) for owner, at in connected.items()}
+        return living(self._settings, self._opened)
 
     def version(self) -> str | None:
         """The version of its schema; None if it is empty or not there at all."""
@@ -188,6 +181,29 @@ class Store:
         if self._engine is None:
             self._engine = open_engine(self._settings.database_url)
         return self._engine
+
+
+def living(settings: Settings, opened: Callable[[], Engine]) -> dict[str, Scope]:
+    """`Store.living` of a store that ``opened`` opens."""
+    from uploader.store.database import workers
+    from uploader.store.database.dialect import connected_workers
+
+    here = workers.living(settings.locks_dir)
+    if not is_shared(settings.database_url):
+        return here
+    connected = connected_workers(opened())
+    return {owner: here.get(owner, workers.scope_of(owner, at)) for owner, at in connected.items()}
+
+
+def others(settings: Settings, engine: Engine, owner: str) -> Callable[[], bool]:
+    """Do workers live, beside ``owner``, that take every job? What it returns raises StoreError."""
+
+    def are_there() -> bool:
+        found = living(settings, lambda: engine)
+        found.pop(owner, None)
+        return any(scope.takes_all(settings.fireworks.base_url) for scope in found.values())
+
+    return are_there
 
 
 def seal(settings: Settings) -> Seal:

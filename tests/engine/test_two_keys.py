@@ -1,0 +1,337 @@
+"""Several workers of one job table: the key of one does not stop what that of another may do."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.engine.conftest import LIMITS, Lab
+from tests.engine.fast import FastLab
+from uploader.core.errors import RemoteError
+from uploader.core.job import Reason, Scope, Stage, Status
+from uploader.core.lifecycle import Verb
+from uploader.core.reasons import Code
+from uploader.core.redact import ApiKey
+from uploader.core.verdict import Call, Verdict
+from uploader.engine.context import Limits, WorkerContext
+from uploader.engine.healing import Healing
+from uploader.engine.rest import Rest
+from uploader.engine.worker import Worker
+from uploader.remote.fireworks import Fireworks
+from uploader.remote.gate import Gate
+from uploader.runtime import StopToken
+from uploader.sandbox.adapter import InProcessAdapter
+from uploader.store.database.workers import WorkerLock
+
+OLD = "fw_an_old_key_000000"
+#: Until the others have looked after blocked jobs, and until a pause is at most over.
+LOOKED_S, RESTED_S = 70.0, 1000.0
+BY_THE_KEY = {"key_rejected", "no_key", "other_account", "permission", "no_account"}
+
+
+class KeyLab(Lab):
+    """Each worker has a key of its own, which may change: the only item of its list."""
+
+    def __init__(self, folder: Path, database_url: str | None = None) -> None:
+        super().__init__(folder, database_url=database_url)
+        self.own: list[str | None] = [self.key]
+        self.asked = 0
+
+        def count(name: str) -> None:
+            self.asked += name == "verify before"
+
+        self.boundary = count
+
+    @contextlib.contextmanager
+    def with_key(self, own: list[str | None], account: str | None = None) -> Iterator[Worker]:
+        self.own, self.account = own, account
+        with self.worker() as worker:
+            yield worker
+
+    def context(
+        self, lock: WorkerLock, changed: Callable[[], bool], limits: Limits
+    ) -> WorkerContext:
+        own, context = self.own, super().context(lock, changed, limits)
+
+        def key() -> ApiKey:
+            if own[0] is None:
+                raise RemoteError(Verdict.BLOCKED, Call.VERIFY, "no key", code=Code.NO_KEY)
+            return ApiKey(own[0])
+
+        def control(_: StopToken) -> Fireworks:
+            adapter = InProcessAdapter(self.world, self._at_boundary)
+            return Fireworks(self.world.base_url, key, self.clock, Gate(self.clock), adapter)
+
+        return replace(context, control=control, key_fingerprint=lambda: own[0])
+
+    def jobs_of(self, count: int, **facts: str) -> None:
+        for number in range(count):
+            self.enqueue(self.model(f"model-{number}", a_bin=9), **facts)
+
+    def statuses(self) -> set[str]:
+        return {job.status.value for job in self.jobs.jobs()}
+
+    def count(self, kind: str) -> int:
+        return [event.kind for event in self.jobs.events()].count(kind)
+
+
+class FastKeyLab(KeyLab, FastLab):
+    """The same with real threads."""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[KeyLab]:
+    with contextlib.closing(KeyLab(tmp_path)) as laboratory:
+        yield laboratory
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_lab(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[KeyLab]:
+    if request.param == "sqlite":
+        made = KeyLab(tmp_path)
+    else:
+        made = FastKeyLab(tmp_path, request.getfixturevalue("postgresql_url"))
+    with contextlib.closing(made):
+        yield made
+
+
+@pytest.mark.parametrize("bad", [OLD, None])
+def test_a_worker_whose_key_is_refused_leaves_the_jobs_to_another(
+    any_lab: KeyLab, bad: str | None
+) -> None:
+    lab = any_lab
+    lab.jobs_of(8)
+    with lab.with_key([bad]) as one, lab.with_key([lab.key]) as two:
+
+        def end() -> None:
+            lab.until(lambda: lab.statuses() == {"done"})
+            two.drain()
+
+        lab.finish(partial(one.run, until_idle=True), two.run, end)
+    assert lab.count("blocked") == lab.count("healed") < 8
+
+
+def test_what_a_refused_key_has_blocked_goes_on_once_its_worker_has_gone(lab: KeyLab) -> None:
+    lab.jobs_of(3)
+    with lab.with_key([lab.key]) as good:
+        for job in lab.jobs.jobs():
+            lab.jobs.apply(job.id, Verb.PAUSE, lab.clock.now())
+
+        def short() -> None:
+            with lab.with_key([OLD]) as bad:
+                for job in lab.jobs.jobs():
+                    lab.jobs.apply(job.id, Verb.RESUME, lab.clock.now())
+                ended = lab._start(bad.run)
+                lab.until(lambda: "blocked" in lab.statuses())
+                bad.drain()
+                lab.clock.wait(ended, 60.0)
+            assert "blocked" in lab.statuses()
+            lab.until(lambda: lab.statuses() == {"done"})
+            good.drain()
+
+        lab.finish(good.run, short)
+
+
+def test_a_rest_ends_once_the_key_has_changed_or_the_others_have_gone(lab: KeyLab) -> None:
+    lab.jobs_of(1)
+    own: list[str | None] = [OLD]
+    with lab.with_key(own) as worker, contextlib.ExitStack() as another:
+        another.enter_context(WorkerLock(lab.state, Scope(lab.world.base_url)))
+
+        def act() -> None:
+            lab.until(lambda: lab.job(1).status is Status.BLOCKED)
+            lab.enqueue(lab.model("second", a_bin=9))
+            lab.until(lab.passed(100.0))
+            assert lab.kinds(2) == ["enqueued"]
+            another.close()
+            lab.until(lambda: lab.job(2).status is Status.BLOCKED)
+            another.enter_context(WorkerLock(lab.state, Scope(lab.world.base_url)))
+            own[0] = lab.key
+            lab.until(lambda: lab.statuses() == {"done"})
+            worker.drain()
+
+        lab.finish(worker.run, act)
+
+
+def test_workers_that_all_have_a_bad_key_block_all_jobs_and_end(lab: KeyLab) -> None:
+    lab.jobs_of(9)
+    began_s = lab.clock.boot_s()
+    with lab.with_key([OLD]) as one, lab.with_key([OLD]) as two:
+        lab.finish(*(partial(worker.run, until_idle=True) for worker in (one, two)))
+    assert lab.statuses() == {"blocked"}
+    assert lab.clock.boot_s() - began_s < 300
+
+
+def test_a_rest_is_twice_as_long_each_time_if_others_try_what_it_has_blocked(
+    lab: KeyLab,
+) -> None:
+    lab.jobs_of(2)
+    rest = Rest(lab.clock, lab.jobs, lambda: True)
+
+    def pause_s() -> float:
+        began_s = lab.clock.boot_s()
+        while rest.is_on():
+            lab.clock.wait(threading.Event(), 10.0)
+        return lab.clock.boot_s() - began_s
+
+    def refuse(job_id: int) -> float:
+        rest.note("key_rejected", job_id)
+        rest.note("key_rejected", job_id)  # of the jobs at work, each is refused
+        return pause_s()
+
+    def act() -> None:
+        assert [refuse(1) for _ in range(5)] == [120.0, 240.0, 480.0, 960.0, 960.0]
+        lab.clock.wait(threading.Event(), 3600.0)
+        assert refuse(1) == 120.0
+        with looking(lab, [lab.key]) as (context, _):
+            block(context, "key_rejected")
+        assert refuse(2) == 0.0  # nobody tries job 1
+        rest.note("quota", 2)
+        assert pause_s() == 0.0
+        rest.note("other_account", 2)
+        assert (rest.is_on(), rest.left()) == (False, [2])
+        lab.clock.wait(threading.Event(), 120.0)
+        assert rest.left() == []
+
+    lab.finish(act)
+
+
+@pytest.mark.parametrize("until_idle", [True, False])
+def test_a_lone_worker_blocks_all_jobs_at_once_and_asks_no_more(
+    lab: KeyLab, *, until_idle: bool
+) -> None:
+    """A service that knows the key and refuses all else makes it go round in no circle."""
+    fault = {"on": "create", "do": "status", "status": 401, "times": 0}
+    lab.world.script.add([fault])
+    lab.jobs_of(9)
+    with lab.with_key([lab.key]) as worker:
+        if until_idle:
+            began_s = lab.clock.boot_s()
+            lab.finish(partial(worker.run, until_idle=True))
+            assert lab.clock.boot_s() - began_s < LOOKED_S
+        else:
+            lab.drive(worker, lab.passed(3600.0))
+    assert lab.statuses() == {"blocked"}
+    assert (lab.count("blocked"), lab.count("healed"), lab.asked) == (9, 0, 9)
+
+
+def test_two_workers_whose_keys_are_refused_try_a_job_for_each_other_once(lab: KeyLab) -> None:
+    """The service says that it accepts the key, and refuses it all the same."""
+    fault = {"on": "create", "do": "status", "status": 401, "times": 0}
+    lab.world.script.add([fault])
+    lab.jobs_of(1)
+    hours = 3
+    with lab.with_key([lab.key]) as one, lab.with_key([lab.key]) as two:
+
+        def end() -> None:
+            lab.until(lambda: lab.clock.boot_s() - began_s > hours * 3600.0)
+            for worker in (one, two):
+                worker.drain()
+
+        began_s = lab.clock.boot_s()
+        lab.finish(one.run, two.run, end)
+    assert lab.count("healed") == 1
+
+
+def test_a_worker_that_is_configured_for_another_account_leaves_only_those_jobs(
+    lab: KeyLab,
+) -> None:
+    lab.jobs_of(4)
+    lab.enqueue(lab.model("theirs", a_bin=9), account="otherteam")
+    with lab.with_key([lab.key], "otherteam") as one, lab.with_key([lab.key], "sandbox") as two:
+
+        def end() -> None:
+            lab.until(lambda: all(lab.job(n).status is Status.DONE for n in range(1, 5)))
+            lab.until(lab.passed(RESTED_S))
+            for worker in (one, two):
+                worker.drain()
+
+        lab.finish(one.run, two.run, end)
+    reason = lab.job(5).reason
+    assert reason
+    assert (lab.job(5).status, reason.code) == (Status.BLOCKED, "other_account")
+    assert lab.kinds(5).count("healed") == 0
+
+
+@pytest.mark.parametrize(("account", "helps"), [("sandbox", True), ("acme", False)])
+@pytest.mark.parametrize("code", ["key_rejected", "no_key", "other_account"])
+def test_only_jobs_of_the_own_account_are_tried_for_others(
+    lab: KeyLab, account: str, code: str, *, helps: bool
+) -> None:
+    lab.jobs_of(1, account=account)
+    with looking(lab, [lab.key]) as (context, healing):
+        block(context, code)
+        lab.finish(healing.look)
+        assert (lab.job().status is Status.ACTIVE) == helps
+        asked = lab.asked
+        for _ in range(5):
+            lab.finish(healing.look)
+        assert lab.asked == asked == 1
+
+
+def test_no_question_is_asked_while_no_job_is_so_blocked_or_its_key_is_refused(
+    lab: KeyLab,
+) -> None:
+    lab.jobs_of(1)
+    own: list[str | None] = [lab.key]
+    with looking(lab, own) as (context, healing):
+        block(context, "quota")
+        lab.finish(healing.look)
+        assert lab.asked == 0
+    own[0] = OLD
+    lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+    with looking(lab, own) as (context, healing):
+        block(context, "key_rejected")
+        for _ in range(10):
+            lab.finish(healing.look)
+        assert lab.asked == 1
+        assert lab.job().status is Status.BLOCKED
+
+
+def test_a_job_whose_sessions_are_still_sent_is_not_tried_for_its_worker(lab: KeyLab) -> None:
+    lab.jobs_of(1)
+    with looking(lab, [lab.key]) as (context, healing):
+        held = context.claims.claim("another", context.base_url, tuple(Stage), 60)
+        assert held
+        held.block(Reason("key_rejected", "refused"))
+        lab.finish(healing.look)
+        assert lab.job().status is Status.BLOCKED
+        held.release()
+        lab.finish(healing.look)
+        assert lab.job().status is Status.ACTIVE
+
+
+@pytest.mark.parametrize("code", [code for code in Code if code.leads_to is Status.BLOCKED])
+def test_after_a_change_only_what_the_key_has_stopped_is_tried_again(
+    lab: KeyLab, code: Code
+) -> None:
+    lab.jobs_of(1)
+    own: list[str | None] = [OLD]
+    with looking(lab, own) as (context, healing):
+        own[0] = lab.key
+        lab.finish(healing.look)
+        block(context, code.value)
+        lab.finish(healing.look)
+    assert (lab.job().status is Status.ACTIVE) == (code.value in BY_THE_KEY)
+
+
+@contextlib.contextmanager
+def looking(lab: KeyLab, own: list[str | None]) -> Iterator[tuple[WorkerContext, Healing]]:
+    """What looks after the key of a worker that takes no job meanwhile."""
+    lab.own = own
+    with WorkerLock(lab.state, Scope(lab.world.base_url)) as lock:
+        context = lab.context(lock, lambda: False, LIMITS)
+        yield context, Healing(context)
+
+
+def block(context: WorkerContext, code: str) -> None:
+    held = context.claims.claim("another", context.base_url, tuple(Stage), 60)
+    assert held
+    held.block(Reason(code, "refused"))
+    held.release()

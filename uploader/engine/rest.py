@@ -1,0 +1,131 @@
+"""A worker whose own API key does not do leaves jobs to other workers (docs/life.md §6)."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from uploader.core.errors import NotFound, StoreError
+from uploader.core.job import Status
+from uploader.core.reasons import Code
+from uploader.core.text import duration
+from uploader.runtime import Clock
+from uploader.store.jobs import Jobs
+
+#: The service does not accept the key of the worker that had the job, or it has none.
+REFUSED = (Code.KEY_REJECTED, Code.NO_KEY)
+#: Seconds. The first is twice as long as the others need to look after blocked jobs.
+_FIRST_S, _LONGEST_S = 120.0, 960.0
+#: Seconds after which a pause does not count as one in a row.
+_LONG_AGO_S = 3600.0
+#: No more jobs of other accounts are remembered.
+_MOST = 1000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Pause:
+    until_s: float = -math.inf
+    in_a_row: int = 0
+
+    def begin(self, boot_s: float) -> None:
+        """Twice as long as the last one."""
+        if boot_s >= self.until_s:
+            self.in_a_row = self.in_a_row + 1 if boot_s - self.until_s < _LONG_AGO_S else 1
+            self.until_s = boot_s + min(_LONGEST_S, _FIRST_S * 2.0 ** min(self.in_a_row - 1, 16))
+
+
+class Rest:
+    """Which jobs the worker leaves to others for now. Any thread may use it.
+
+    A job that it has blocked because of its key says whether one of the others has a key that is
+    accepted: that one tries the job again. If nobody does, resting helps nobody.
+    """
+
+    def __init__(self, clock: Clock, jobs: Jobs, others: Callable[[], bool]) -> None:
+        """``others``: do other workers live that take every job of this base URL?"""
+        #: Was the key refused, and neither changed nor accepted since?
+        self.refused = False
+        self._clock = clock
+        self._jobs = jobs
+        self._others = others
+        self._lock = threading.Lock()
+        self._all = _Pause()
+        self._of_others: dict[int, _Pause] = {}
+        #: The job with which the last pause began.
+        self._last: int | None = None
+
+    def note(self, code: str, job_id: int) -> None:
+        """The job is about to be blocked with ``code``."""
+        if code == Code.OTHER_ACCOUNT and self._are_there():
+            with self._lock:
+                if job_id in self._of_others or len(self._of_others) < _MOST:
+                    self._of_others.setdefault(job_id, _Pause()).begin(self._clock.boot_s())
+        elif code in REFUSED:
+            self.refused = True
+            helps = self._are_there() and not self._stands_still(self._last)
+            self._begin(job_id, helps=helps)
+
+    def _begin(self, job_id: int, *, helps: bool) -> None:
+        boot_s = self._clock.boot_s()
+        with self._lock:
+            if boot_s < self._all.until_s:
+                return
+            if not helps:
+                self._all = _Pause()
+                return
+            self._last = job_id
+            self._all.begin(boot_s)
+            pause = duration(self._all.until_s - boot_s)
+        _log.warning("the API key is not accepted: jobs are left to other workers for %s", pause)
+
+    def is_on(self) -> bool:
+        """Does the worker take no job now? Without other workers it takes all as ever."""
+        with self._lock:
+            paused = self._clock.boot_s() < self._all.until_s
+            if not paused and not self._of_others:
+                return False
+        if not self._are_there():
+            self._forget()
+            return False
+        return paused
+
+    def left(self) -> list[int]:
+        """The jobs that it leaves alone, because they are of another account."""
+        boot_s = self._clock.boot_s()
+        with self._lock:
+            return [one for one, pause in self._of_others.items() if boot_s < pause.until_s]
+
+    def end(self) -> None:
+        """The key has changed."""
+        self.refused = False
+        self._forget()
+
+    def accepted(self) -> None:
+        """The service has done by this key what nobody may do without one."""
+        with self._lock:
+            self.refused, self._all = False, _Pause()
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._all, self._last = _Pause(), None
+            self._of_others.clear()
+
+    def _are_there(self) -> bool:
+        try:
+            return self._others()
+        except StoreError:  # whoever needs the store now says so
+            return False
+
+    def _stands_still(self, job_id: int | None) -> bool:
+        try:
+            job = None if job_id is None else self._jobs.job(job_id)
+        except (NotFound, StoreError):
+            return False
+        if job is None or job.status is not Status.BLOCKED or job.lease:
+            return False
+        return job.reason is not None and job.reason.code in REFUSED
