@@ -257,7 +257,7 @@ class Lab:
     def _others(self, owner: str) -> bool:
         found = living(self.state)
         found.pop(owner, None)
-        return any(scope.takes_all(self.world.base_url) for scope in found.values())
+        return any(scope.takes_all(self.world.base_url, sealed=False) for scope in found.values())
 
     def in_force(self) -> InForce:
         """As the lab's own fields say when a worker starts, and when the store changes."""

@@ -20,7 +20,8 @@ from uploader.store.claims import Claims
 MINUTE_S = 60.0
 #: Looking for dead workers and at its own leases every 5 s, claiming every 30 s: each is one
 #: statement or two, or five. With PostgreSQL every 10 s, and so often the version is asked for.
-MAX_STATEMENTS_A_MINUTE, MAX_ON_POSTGRESQL = 40, 30
+#: Once a minute it looks for jobs that the key of another worker has blocked.
+MAX_STATEMENTS_A_MINUTE, MAX_ON_POSTGRESQL = 40, 31
 
 
 @contextmanager

@@ -295,13 +295,14 @@ def test_no_question_is_asked_while_no_job_is_so_blocked_or_its_key_is_refused(
 
 
 def test_a_job_whose_sessions_are_still_sent_is_not_tried_for_its_worker(lab: KeyLab) -> None:
-    lab.jobs_of(1)
+    lab.jobs_of(2)
     with looking(lab, [lab.key]) as (context, healing):
         held = context.claims.claim("another", context.base_url, tuple(Stage), 60)
         assert held
         held.block(Reason("key_rejected", "refused"))
+        block(context, "key_rejected")
         lab.finish(healing.look)
-        assert lab.job().status is Status.BLOCKED
+        assert [job.status for job in lab.jobs.jobs()] == [Status.BLOCKED, Status.ACTIVE]
         held.release()
         lab.finish(healing.look)
         assert lab.job().status is Status.ACTIVE
@@ -319,6 +320,33 @@ def test_after_a_change_only_what_the_key_has_stopped_is_tried_again(
         block(context, code.value)
         lab.finish(healing.look)
     assert (lab.job().status is Status.ACTIVE) == (code.value in BY_THE_KEY)
+
+
+def test_a_key_that_creates_a_model_after_it_was_refused_helps_again(lab: KeyLab) -> None:
+    """The service has refused it once by mistake."""
+    lab.world.script.add([{"on": "create", "do": "status", "status": 401, "times": 1}])
+    lab.jobs_of(1)
+    with lab.with_key([lab.key]) as worker:
+
+        def act() -> None:
+            lab.until(lambda: lab.job(1).status is Status.BLOCKED)
+            lab.until(lab.passed(LOOKED_S))
+            assert lab.job(1).status is Status.BLOCKED
+            lab.enqueue(lab.model("second", a_bin=9))
+            lab.until(lambda: lab.statuses() == {"done"})
+            worker.drain()
+
+        lab.finish(worker.run, act)
+
+
+def test_a_job_that_is_left_to_others_is_not_claimed(lab: KeyLab) -> None:
+    lab.jobs_of(2)
+    with looking(lab, [lab.key]) as (context, _):
+        context.claims.left = [1]
+        held = context.claims.claim("w", context.base_url, tuple(Stage), 60)
+        assert held
+        assert held.job.id == 2
+        assert context.claims.claim("w", context.base_url, tuple(Stage), 60) is None
 
 
 @contextlib.contextmanager

@@ -144,7 +144,7 @@ class EventKind(StrEnum):
         Teller.ANY_WORKER,
         "a hook's receiver did not take what it was to be told, several times",
     )
-    HEALED = "healed", Teller.ANY_WORKER, "a blocked job is tried again: new start or new key"
+    HEALED = "healed", Teller.ANY_WORKER, "a blocked job is tried again: new start, or a good key"
 
     # -- readers -------------------------------------------------------------------------
 

@@ -164,9 +164,9 @@ class Scope:
         own = self.only is None or job.id in self.only
         return self.is_at(job.base_url) and own and (self.secret or job.seal is None)
 
-    def takes_all(self, base_url: str) -> bool:
-        """Whether the worker takes every job of that base URL."""
-        return self.only is None and self.is_at(base_url)
+    def takes_all(self, base_url: str, *, sealed: bool) -> bool:
+        """Whether the worker takes every job of that base URL; if ``sealed``, those with a seal."""
+        return self.only is None and self.is_at(base_url) and (self.secret or not sealed)
 
     def is_at(self, base_url: str) -> bool:
         """Whether that may be its base URL."""

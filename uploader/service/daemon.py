@@ -108,9 +108,10 @@ def run(
 def _others(settings: Settings) -> str:
     """Which workers take the same jobs; empty if there are none, or if the store does not say."""
     url, scopes = settings.fireworks.base_url, list[Scope]()
+    sealed = settings.database_secret_file is not None
     with wiring.Store(settings) as store, contextlib.suppress(StoreError):
         scopes += store.living().values()  # of this worker, too
-    count = sum(scope.takes_all(url) for scope in scopes) - 1
+    count = sum(scope.takes_all(url, sealed=sealed) for scope in scopes) - 1
     if count < 1:
         return ""
     return "another worker runs" if count == 1 else f"{count} other workers run"

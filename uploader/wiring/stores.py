@@ -197,11 +197,12 @@ def living(settings: Settings, opened: Callable[[], Engine]) -> dict[str, Scope]
 
 def others(settings: Settings, engine: Engine, owner: str) -> Callable[[], bool]:
     """Do workers live, beside ``owner``, that take every job? What it returns raises StoreError."""
+    url, sealed = settings.fireworks.base_url, settings.database_secret_file is not None
 
     def are_there() -> bool:
         found = living(settings, lambda: engine)
         found.pop(owner, None)
-        return any(scope.takes_all(settings.fireworks.base_url) for scope in found.values())
+        return any(scope.takes_all(url, sealed=sealed) for scope in found.values())
 
     return are_there
 

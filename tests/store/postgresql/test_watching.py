@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from uploader.store.database.dialect import ChangeWatch, connected_workers, open
 from uploader.store.database.workers import WorkerLock, word_of
 from uploader.store.held import Held
 from uploader.store.jobs import Jobs
+from uploader.wiring.stores import others
 
 
 def test_change_watch_sees_others_and_stays_calm_otherwise(
@@ -87,6 +88,31 @@ def test_a_worker_of_another_table_with_the_same_state_folder_does_not_count(
             assert file.living() == {}
             with closing(ChangeWatch(engine, lock.owner)):
                 until(lambda: store.living() == {lock.owner: scope})
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_worker_knows_of_others_that_take_every_job(
+    engine: Engine, postgresql_url: str, tmp_path: Path, *, shared: bool
+) -> None:
+    names = {"UPLOADER_STATE_DIR": str(tmp_path), "UPLOADER_FIREWORKS__BASE_URL": BASE_URL}
+    settings = load(None, names | ({"UPLOADER_DATABASE_URL": postgresql_url} if shared else {}))
+
+    @contextmanager
+    def worker(scope: Scope) -> Iterator[str]:
+        with (
+            WorkerLock(settings.locks_dir, scope) as lock,
+            closing(ChangeWatch(engine, lock.owner, word_of(scope))),
+        ):
+            yield lock.owner
+
+    with worker(Scope(BASE_URL)) as owner:
+        are_there = others(settings, engine, owner)
+        assert not are_there()
+        with worker(Scope(BASE_URL, frozenset({1}))), worker(Scope("http://127.0.0.1:8080")):
+            assert not are_there()
+            with worker(Scope(BASE_URL)):
+                assert are_there()
+        until(lambda: not are_there())
 
 
 @pytest.mark.parametrize("secret", [False, True])

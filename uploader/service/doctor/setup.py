@@ -144,8 +144,8 @@ def _worker(settings: Settings, store: wiring.Store) -> Check:
     try:
         table = store.find()
         scopes = [*store.living().values()] if table else []
-        seals = settings.database_secret_file is not None
-        if any(scope.takes_all(url) and (scope.secret or not seals) for scope in scopes):
+        sealed = settings.database_secret_file is not None
+        if any(scope.takes_all(url, sealed=sealed) for scope in scopes):
             return Check("worker", Health.OK, "a worker runs")
         active = table.stream(statuses=[Status.ACTIVE]) if table else ()
         waits = any(deserted(job) and job.base_url == url for job in active)
