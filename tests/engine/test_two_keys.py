@@ -198,6 +198,9 @@ def test_a_rest_is_twice_as_long_each_time_if_others_try_what_it_has_blocked(
         assert (rest.is_on(), rest.left()) == (False, [2])
         lab.clock.wait(threading.Event(), 120.0)
         assert rest.left() == []
+        for job_id in range(3, 1103):
+            rest.note("other_account", job_id)
+        assert len(rest.left()) == 1000
 
     lab.finish(act)
 

@@ -21,7 +21,7 @@ REFUSED = (Code.KEY_REJECTED, Code.NO_KEY)
 _FIRST_S, _LONGEST_S = 120.0, 960.0
 #: Seconds after which a pause does not count as one in a row.
 _LONG_AGO_S = 3600.0
-#: No more jobs of other accounts are remembered.
+#: More jobs of other accounts are not remembered; the pause that ends first is forgotten first.
 _MOST = 1000
 
 _log = logging.getLogger(__name__)
@@ -63,8 +63,10 @@ class Rest:
         """The job is about to be blocked with ``code``."""
         if code == Code.OTHER_ACCOUNT and self._are_there():
             with self._lock:
-                if job_id in self._of_others or len(self._of_others) < _MOST:
-                    self._of_others.setdefault(job_id, _Pause()).begin(self._clock.boot_s())
+                left = self._of_others
+                left.setdefault(job_id, _Pause()).begin(self._clock.boot_s())
+                if len(left) > _MOST:
+                    del left[min(left, key=lambda one: left[one].until_s)]
         elif code in REFUSED:
             self.refused = True
             helps = self._are_there() and not self._stands_still(self._last)
