@@ -12,13 +12,14 @@ from tests.cli.conftest import home, sql, store, template
 from tests.model.build import BASE, folder
 from uploader import wiring
 from uploader.core.errors import UsageError
+from uploader.core.lifecycle import Verb
 from uploader.core.seal import NO_SEAL, Seal
 from uploader.intake.plan import planned
 from uploader.intake.request import EnqueueRequest
 from uploader.settings.load import load
 from uploader.settings.schema import Settings
 from uploader.store.jobs import Jobs
-from uploader.wiring.stores import seal
+from uploader.wiring.stores import refuse_sealed, seal
 
 __all__ = ["home", "sql", "store", "template"]
 SECRET = "5" * 64
@@ -109,6 +110,18 @@ def test_an_upload_that_needs_the_secret_says_so_instead_of_waiting_for_ever(
     with pytest.raises(UsageError, match="job 1 has a seal") as refused:
         wiring.work_on(*sealed, [1], lambda _: None, timeout_s=30)
     assert "set database_secret_file" in refused.value.hint
+
+
+def test_nor_does_it_keep_the_other_jobs_of_an_upload_waiting(
+    sealed: tuple[Settings, Jobs], tmp_path: Path
+) -> None:
+    settings, jobs = sealed
+    now, request = wiring.clock().now(), EnqueueRequest(path=folder(tmp_path / "own", BASE))
+    own, _ = planned(request, settings, jobs, now).enqueue(jobs, now)
+    refuse_sealed(settings, jobs, [1, own])
+    jobs.apply(own, Verb.CANCEL, now)  # as if it were done
+    with pytest.raises(UsageError, match="job 1 has a seal"):
+        refuse_sealed(settings, jobs, [1, own])
 
 
 def test_what_a_command_enqueues_is_sealed(

@@ -246,7 +246,7 @@ class Lab:
             private=self.private,
             alive=lock.alive,
             changed=changed,
-            rest=Rest(self.clock, self.jobs, functools.partial(self._others, lock.owner)),
+            rest=Rest(self.clock, functools.partial(self._others, lock.owner)),
             key_fingerprint=lambda: self.key if self.key_is_there else None,
             key_file=self.key_source.path if self.key_source else None,
             control=control,

@@ -111,10 +111,22 @@ def test_a_worker_whose_key_is_refused_leaves_the_jobs_to_another(
 
         def end() -> None:
             lab.until(lambda: lab.statuses() == {"done"})
+            one.drain()
+            two.drain()
+
+        lab.finish(one.run, two.run, end)
+    assert lab.count("blocked") == lab.count("healed") < 8
+
+
+def test_one_that_runs_until_idle_never_rests_and_ends(lab: KeyLab) -> None:
+    lab.jobs_of(8)
+    with lab.with_key([OLD]) as one, lab.with_key([lab.key]) as two:
+
+        def end() -> None:
+            lab.until(lambda: lab.statuses() == {"done"})
             two.drain()
 
         lab.finish(partial(one.run, until_idle=True), two.run, end)
-    assert lab.count("blocked") == lab.count("healed") < 8
 
 
 def test_what_a_refused_key_has_blocked_goes_on_once_its_worker_has_gone(lab: KeyLab) -> None:
@@ -172,7 +184,7 @@ def test_a_rest_is_twice_as_long_each_time_if_others_try_what_it_has_blocked(
     lab: KeyLab,
 ) -> None:
     lab.jobs_of(2)
-    rest = Rest(lab.clock, lab.jobs, lambda: True)
+    rest = Rest(lab.clock, lambda: True)
 
     def pause_s() -> float:
         began_s = lab.clock.boot_s()
@@ -189,9 +201,8 @@ def test_a_rest_is_twice_as_long_each_time_if_others_try_what_it_has_blocked(
         assert [refuse(1) for _ in range(5)] == [120.0, 240.0, 480.0, 960.0, 960.0]
         lab.clock.wait(threading.Event(), 3600.0)
         assert refuse(1) == 120.0
-        with looking(lab, [lab.key]) as (context, _):
-            block(context, "key_rejected")
-        assert refuse(2) == 0.0  # nobody tries job 1
+        rest.wake()
+        assert pause_s() == 0.0
         rest.note("quota", 2)
         assert pause_s() == 0.0
         rest.note("other_account", 2)
@@ -366,3 +377,69 @@ def block(context: WorkerContext, code: str) -> None:
     assert held
     held.block(Reason(code, "refused"))
     held.release()
+
+
+REFUSED_DELETE = {
+    "on": "delete",
+    "do": "status",
+    "status": 403,
+    "times": 0,
+    "body": {"code": 7, "message": "this API key may not delete models"},
+}
+
+
+def test_a_key_that_may_not_delete_lets_no_worker_rest(lab: KeyLab) -> None:
+    """What cannot be cleaned up is tried again each minute, and no job is blocked by it."""
+    lab.world.script.add([REFUSED_DELETE])
+    lab.jobs_of(1)
+    with lab.with_key([lab.key]) as one, lab.with_key([lab.key]) as two:
+
+        def act() -> None:
+            lab.until(lambda: lab.job(1).model_exists)
+            lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+            lab.until(lab.passed(1800.0))
+            assert not one._context.rest.is_on()
+            assert not two._context.rest.is_on()
+            one.drain()
+            two.drain()
+
+        lab.finish(one.run, two.run, act)
+
+
+def test_a_job_that_no_good_key_is_for_ends_no_rest(lab: KeyLab) -> None:
+    """Else the worker with the old key would block the others' jobs once a minute."""
+    lab.enqueue(lab.model("theirs", a_bin=9), account="another-team")
+    with lab.with_key([OLD]) as bad, lab.with_key([lab.key]) as good:
+        good._busy = lambda _: 99  # type: ignore[method-assign, assignment]
+
+        def act() -> None:
+            lab.until(lambda: lab.job(1).status is Status.BLOCKED)
+            lab.jobs_of(3)
+            lab.until(lab.passed(2 * 3600.0))
+            bad.drain()
+            good.drain()
+
+        lab.finish(bad.run, good.run, act)
+    assert lab.count("blocked") < 40
+
+
+def test_a_key_that_is_accepted_again_ends_a_rest(lab: KeyLab) -> None:
+    """All workers have the same one, which the service has refused for a while."""
+    lab.jobs_of(1)
+    lab.world.config.key_valid = False
+    with lab.with_key([lab.key]) as one, lab.with_key([lab.key]) as two:
+
+        def act() -> None:
+            for _ in range(6):
+                lab.until(lambda: lab.job(1).status is Status.BLOCKED)
+                lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+            lab.until(lambda: lab.job(1).status is Status.BLOCKED)
+            lab.world.config.key_valid = True
+            lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+            began_s = lab.clock.boot_s()
+            lab.until(lambda: lab.job(1).status is Status.DONE)
+            assert lab.clock.boot_s() - began_s < 2 * LOOKED_S
+            one.drain()
+            two.drain()
+
+        lab.finish(one.run, two.run, act)

@@ -41,6 +41,7 @@ _ALLOWED = {
     ("sources/local.py", "_is_sound", "os.fdopen"): "a descriptor",
     ("sources/snapshot.py", "_content", "os.fdopen"): "a descriptor",
     ("sources/snapshot.py", "_copied", "target.open"): "makes a new file, with O_EXCL",
+    ("sources/snapshot.py", "_seen", "seen.open"): "our own folder",
     ("sources/snapshot.py", "_note", "new.open"): "makes a new file in our own folder, with O_EXCL",
     ("sources/snapshot.py", "_flush", "os.open"): "our own folder, with O_DIRECTORY",
     ("sources/reader.py", "open_source", "source.open"): "the contract of a source",

@@ -11,7 +11,7 @@ from typing import Literal
 from uploader.core.events import EventKind
 from uploader.core.limits import InForce
 from uploader.core.resumable import half_a_put
-from uploader.core.retry import Backoff, Block, Cause, Decision, RetryAt, cause_of, decide
+from uploader.core.retry import Backoff, Cause, Decision, RetryAt, cause_of, decide
 from uploader.core.text import size
 from uploader.engine.hashing import Digests
 from uploader.engine.prefix import Kept
@@ -132,8 +132,6 @@ class WorkerContext:
         decision = decide(error, failures, clock.now(), clock.jitter(), self.limits.backoff)
         if isinstance(decision, RetryAt):
             METERS.add("retries", label=decision.reason.code)
-        elif isinstance(decision, Block):
-            self.rest.note(decision.reason.code, job_id)
         return decision
 
     def forget(self, job_id: int) -> None:

@@ -51,7 +51,7 @@ class Healing:
             if key is not None and (changed or self._further):
                 self._try_own(() if changed else _BY_THE_KEY)
             elif key is not None:
-                self._try_those_of_others()
+                self._ask()
         except Exception as error:  # noqa: BLE001 - it is due again in a minute
             log_end("looking after the key", error)
         else:
@@ -64,10 +64,14 @@ class Healing:
         self._context.rest.end()
         self._context.claims.heal(self._context.base_url, codes)
 
-    def _try_those_of_others(self) -> None:
-        """Try the jobs that the key of another worker has stopped, if the service accepts ours."""
+    def _ask(self) -> None:
+        """If the service accepts the key, end a rest, or try what another worker's key stopped.
+
+        A key that was refused before is not tried for others: asked, the service may know it.
+        """
+        rest = self._context.rest
         self._unasked = max(0, self._unasked - 1)
-        if self._unasked or self._context.rest.refused or not self._are_any():
+        if not (rest.is_on() if rest.refused else not self._unasked and self._are_any()):
             return
         try:
             with closing(self._context.control(StopToken())) as control:
@@ -75,7 +79,9 @@ class Healing:
         except RemoteError as error:
             self._unasked = _UNASKED if error.verdict is Verdict.BLOCKED else 0
             return
-        if self._are_any():
+        if rest.refused:
+            rest.wake()
+        elif self._are_any():
             base_url, account = self._context.base_url, self._account()
             self._context.claims.heal(base_url, _BY_ANOTHER_KEY, account=account, free=True)
 

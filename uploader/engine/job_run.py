@@ -327,6 +327,7 @@ class JobRun:
             elif isinstance(decision, RetryAt):
                 self.held.retry_at(decision.at, decision.reason)
             elif isinstance(decision, Block):
+                self._context.rest.note(decision.reason.code, self._job.id)
                 self.held.block(decision.reason)
             else:
                 self.held.fail(decision.reason)

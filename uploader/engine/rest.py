@@ -8,12 +8,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from uploader.core.errors import NotFound, StoreError
-from uploader.core.job import Status
+from uploader.core.errors import StoreError
 from uploader.core.reasons import Code
 from uploader.core.text import duration
 from uploader.runtime import Clock
-from uploader.store.jobs import Jobs
 
 #: The service does not accept the key of the worker that had the job, or it has none.
 REFUSED = (Code.KEY_REJECTED, Code.NO_KEY)
@@ -42,22 +40,18 @@ class _Pause:
 class Rest:
     """Which jobs the worker leaves to others for now. Any thread may use it.
 
-    A job that it has blocked because of its key says whether one of the others has a key that is
-    accepted: that one tries the job again. If nobody does, resting helps nobody.
+    Each pause is twice as long as the last one: whoever has an old key takes a job now and then.
     """
 
-    def __init__(self, clock: Clock, jobs: Jobs, others: Callable[[], bool]) -> None:
+    def __init__(self, clock: Clock, others: Callable[[], bool]) -> None:
         """``others``: do other workers live that take every job of this base URL?"""
-        #: Was the key refused, and neither changed nor accepted since?
+        #: Has the key stopped a job, and neither changed nor created a model since?
         self.refused = False
         self._clock = clock
-        self._jobs = jobs
         self._others = others
         self._lock = threading.Lock()
         self._all = _Pause()
         self._of_others: dict[int, _Pause] = {}
-        #: The job with which the last pause began.
-        self._last: int | None = None
 
     def note(self, code: str, job_id: int) -> None:
         """The job is about to be blocked with ``code``."""
@@ -69,18 +63,14 @@ class Rest:
                     del left[min(left, key=lambda one: left[one].until_s)]
         elif code in REFUSED:
             self.refused = True
-            helps = self._are_there() and not self._stands_still(self._last)
-            self._begin(job_id, helps=helps)
+            if self._are_there():
+                self._begin()
 
-    def _begin(self, job_id: int, *, helps: bool) -> None:
+    def _begin(self) -> None:
         boot_s = self._clock.boot_s()
         with self._lock:
             if boot_s < self._all.until_s:
                 return
-            if not helps:
-                self._all = _Pause()
-                return
-            self._last = job_id
             self._all.begin(boot_s)
             pause = duration(self._all.until_s - boot_s)
         _log.warning("the API key is not accepted: jobs are left to other workers for %s", pause)
@@ -107,14 +97,19 @@ class Rest:
         self.refused = False
         self._forget()
 
+    def wake(self) -> None:
+        """The service knows the key: the worker may find out what it may do."""
+        with self._lock:
+            self._all = _Pause()
+
     def accepted(self) -> None:
         """The service has done by this key what nobody may do without one."""
-        with self._lock:
-            self.refused, self._all = False, _Pause()
+        self.refused = False
+        self.wake()
 
     def _forget(self) -> None:
         with self._lock:
-            self._all, self._last = _Pause(), None
+            self._all = _Pause()
             self._of_others.clear()
 
     def _are_there(self) -> bool:
@@ -122,12 +117,3 @@ class Rest:
             return self._others()
         except StoreError:  # whoever needs the store now says so
             return False
-
-    def _stands_still(self, job_id: int | None) -> bool:
-        try:
-            job = None if job_id is None else self._jobs.job(job_id)
-        except (NotFound, StoreError):
-            return False
-        if job is None or job.status is not Status.BLOCKED or job.lease:
-            return False
-        return job.reason is not None and job.reason.code in REFUSED

@@ -69,6 +69,7 @@ class Urls:
         if isinstance(decision, RetryAt):
             self.gate = Later(decision.at, error, failures)
         elif isinstance(decision, Block):
+            self._context.rest.note(decision.reason.code, job_id)
             self._held.block(decision.reason)
             self.gate = Shut(error, Status.BLOCKED)
         else:

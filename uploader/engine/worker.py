@@ -179,7 +179,7 @@ class Worker:
             self._steering.follow(changed=changed)
             wanted = claim or changed or self._duties.claim_is_due(self._context.clock)
             if wanted and self._context.clock.boot_s() >= self._duties.no_thread_until_s:
-                self._claim()
+                self._claim(rests=not until_idle)
                 self._duties.claimable_at = self._context.claims.next_due(self._context.base_url)
                 self._store_broken_since = None  # a turn that claims has used the store
                 idle = until_idle and self._idle()
@@ -218,9 +218,9 @@ class Worker:
 
     # -- claiming --------------------------------------------------------------------------
 
-    def _claim(self) -> None:
+    def _claim(self, *, rests: bool) -> None:
         context, lease_s = self._context, self._context.limits.lease_s
-        if context.rest.is_on():
+        if rests and context.rest.is_on():
             return
         context.claims.left = context.rest.left()
         # First what was given up: a later job of that model waits until its clean-up has ended.

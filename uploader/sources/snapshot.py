@@ -33,7 +33,7 @@ from pathlib import Path
 from uploader.core.errors import SourceChanged, UploaderError, UsageError
 from uploader.core.job import Manifest, ManifestFile
 from uploader.core.text import some
-from uploader.files import LockFile, NotAFile, check_look, has_writer, read, real
+from uploader.files import LockFile, NotAFile, check_look, has_writer, real
 from uploader.model.fingerprint import fingerprint_of, same_inode
 from uploader.runtime import Clock, SystemClock
 from uploader.sources.local import opened
@@ -167,9 +167,12 @@ class Snapshots:
         return unknown
 
     def _seen(self) -> tuple[str, frozenset[str]]:
+        seen = self.home / _SEEN
         try:
-            seen, _ = read(self.home / _SEEN, _MOST_SEEN_BYTES)
-            before, *names = seen.decode().splitlines()
+            if not seen.is_file():  # a pipe would be waited for
+                return "", frozenset()
+            with seen.open("rb") as reader:  # also for a look that nobody waits for any more
+                before, *names = reader.read(_MOST_SEEN_BYTES).decode().splitlines()
         except (OSError, ValueError):
             return "", frozenset()
         return before, frozenset(names)

@@ -242,7 +242,7 @@ def _context(
         private=Private(settings.private_paths),
         alive=lock.alive,
         changed=changed,
-        rest=Rest(time, jobs, others(settings, engine, lock.owner)),
+        rest=Rest(time, others(settings, engine, lock.owner)),
         tidy=sweeper(settings, engine, time),
         key_fingerprint=key.fingerprint,
         key_file=key.path,

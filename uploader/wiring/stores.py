@@ -227,14 +227,18 @@ def left_alone(settings: Settings, jobs: Jobs) -> str:
 
 
 def refuse_sealed(settings: Settings, jobs: Jobs, ids: Collection[int]) -> None:
-    """Raises UsageError if one of those jobs waits for a worker, and none of this process may.
+    """Raises UsageError if of those jobs only some with a seal wait for a worker.
 
-    One that started would end at once, again and again.
+    One that started without the secret would end at once, again and again.
     """
-    for job in jobs.needing_secret(settings.fireworks.base_url):
-        if job.id in ids and job.unattended:
-            words = f"job {job.id} has a seal, and no worker without the secret takes it"
-            raise UsageError(words, hint=SEALED_HINT)
+    from uploader.core.job import Status
+
+    sealed = {job.id for job in jobs.needing_secret(settings.fireworks.base_url)}.intersection(ids)
+    active = [job for job in jobs.these(ids) if job.status is Status.ACTIVE] if sealed else []
+    waiting = {job.id for job in active if job.unattended}
+    if waiting and waiting <= sealed:
+        words = f"job {min(waiting)} has a seal, and no worker without the secret takes it"
+        raise UsageError(words, hint=SEALED_HINT)
 
 
 def doubts(settings: Settings) -> str:
