@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -176,3 +177,16 @@ def test_a_suspended_account_blocks_instead_of_polling(lab: Lab) -> None:
     lab.enqueue(lab.model())
     lab.run()
     assert lab.job().status is Status.BLOCKED
+
+
+def test_a_key_that_is_another_one_each_time_tries_no_quota_again_and_again(lab: Lab) -> None:
+    lab.world.script.add(
+        [{"on": "create", "do": "status", "status": 429, "body": {"code": 8, "message": "quota"}}]
+    )
+    lab.enqueue(lab.model())
+    keys = iter(range(10**6))
+    with lab.worker() as worker:
+        context = replace(worker._context, key_fingerprint=lambda: str(next(keys)))
+        worker._healing._context = context
+        lab.drive(worker, lab.passed(20 * 60.0))
+    assert lab.kinds().count("healed") <= 1

@@ -49,7 +49,8 @@ class Healing:
             key = self._context.key_fingerprint()
             changed = key != self._key
             if key is not None and (changed or self._further):
-                self._try_own(() if changed else _BY_THE_KEY)
+                # A command may print another key each time, which cures no quota.
+                self._try_own(() if changed and not self._further else _BY_THE_KEY)
             elif key is not None:
                 self._ask()
         except Exception as error:  # noqa: BLE001 - it is due again in a minute
