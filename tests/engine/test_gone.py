@@ -223,7 +223,11 @@ def test_a_404_that_is_not_the_services_makes_nothing_gone(
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(200, "OK"), (200, ""), *((404, body) for body in ANSWERS_404)]
+    ("status", "body"),
+    [
+        *((200, body) for body in ("OK", "", '{"status": "ok"}')),
+        *((404, body) for body in ANSWERS_404),
+    ],
 )
 def test_nor_does_it_or_a_bare_success_delete_a_model(lab: Lab, status: int, body: str) -> None:
     in_stage(lab, Stage.UPLOAD)
@@ -234,11 +238,12 @@ def test_nor_does_it_or_a_bare_success_delete_a_model(lab: Lab, status: int, bod
     assert not lab.job().model_exists
 
 
-def test_a_bare_success_creates_no_model(lab: Lab) -> None:
+@pytest.mark.parametrize("body", ["OK", {"status": "ok"}, {"name": "accounts/a/models/other"}])
+def test_a_bare_success_creates_no_model(lab: Lab, body: object) -> None:
     """What waits under the name is somebody else's, and is looked at as ever."""
     lab.enqueue(lab.model())
     make_another(lab)
-    lab.world.script.add([{"on": "create", "do": "status", "status": 200, "body": "OK"}])
+    lab.world.script.add([{"on": "create", "do": "status", "status": 200, "body": body}])
     lab.run()
     reason = lab.job().reason
     assert reason

@@ -118,15 +118,42 @@ def test_a_worker_whose_key_is_refused_leaves_the_jobs_to_another(
     assert lab.count("blocked") == lab.count("healed") < 8
 
 
-def test_one_that_runs_until_idle_never_rests_and_ends(lab: KeyLab) -> None:
-    lab.jobs_of(8)
+def test_one_that_runs_until_idle_leaves_to_others_what_it_has_blocked(lab: KeyLab) -> None:
+    lab.jobs_of(4)
     with lab.with_key([OLD]) as one, lab.with_key([lab.key]) as two:
+        busy, full = two._busy, [True]
+        two._busy = lambda pool: 99 if full else busy(pool)  # type: ignore[method-assign]
 
         def end() -> None:
+            lab.until(lab.passed(3600.0))
+            full.clear()
             lab.until(lambda: lab.statuses() == {"done"})
             two.drain()
 
         lab.finish(partial(one.run, until_idle=True), two.run, end)
+    assert lab.count("blocked") < 40  # and not once a minute
+
+
+@pytest.mark.parametrize("verify", [200, 404])
+def test_a_key_that_is_accepted_when_asked_and_refused_otherwise_rests_all_the_same(
+    lab: KeyLab, verify: int
+) -> None:
+    """Some kinds of keys may not create; and not every service says whose a key is."""
+    if verify == 404:
+        lab.world.script.add([{"on": "verify", "do": "status", "status": 404, "times": 0}])
+    lab.jobs_of(4)
+    with lab.with_key([lab.key]) as bad, lab.with_key([lab.key]) as good:
+        good._busy = lambda _: 99  # type: ignore[method-assign, assignment]
+        refused = {"on": "create", "do": "status", "status": 401, "times": 0}
+        lab.world.script.add([refused])
+
+        def end() -> None:
+            lab.until(lab.passed(2 * 3600.0))
+            bad.drain()
+            good.drain()
+
+        lab.finish(bad.run, good.run, end)
+    assert lab.count("blocked") < 60
 
 
 def test_what_a_refused_key_has_blocked_goes_on_once_its_worker_has_gone(lab: KeyLab) -> None:

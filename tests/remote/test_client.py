@@ -58,7 +58,7 @@ def uses(base: str, adapter: SocketAdapter) -> Iterator[tuple[Client, Callable[[
     yield storage._session, lambda: storage.send(session, Blocks(b"x"), 0, 1, 1)
     yield storage._session, lambda: storage.put(read_url(f"{base}/o"), Blocks(b"x"), 1)
     yield api._session, lambda: api.get("a", "m")
-    yield api._session, lambda: api.create("a", {"model": {}})
+    yield api._session, lambda: api.create("a", {"modelId": "m"})
     plain = http.Session(adapter, lambda request: request, plain=True)
     yield plain, lambda: plain.get(f"{base}/%7E", timeout=5)
     receiver = Receiver(None, 5.0, private=False)
@@ -72,7 +72,7 @@ def test_no_session_keeps_a_cookie(serve: Serve, adapter: SocketAdapter) -> None
         "Location": "https://s/o",
         **OF_STORAGE,
     }
-    server = serve(*[Reply(200, cookies, b"{}")] * 8)
+    server = serve(*[Reply(200, cookies, b'{"name": "accounts/a/models/m"}')] * 8)
     count = 0
     for session, ask in uses(server.base, adapter):
         ask()

@@ -72,7 +72,7 @@ class Healing:
         """
         rest = self._context.rest
         self._unasked = max(0, self._unasked - 1)
-        if not (rest.is_on() if rest.refused else not self._unasked and self._are_any()):
+        if not (rest.asks() if rest.refused else not self._unasked and self._are_any()):
             return
         try:
             with closing(self._context.control(StopToken())) as control:
@@ -81,7 +81,8 @@ class Healing:
             self._unasked = _UNASKED if error.verdict is Verdict.BLOCKED else 0
             return
         if rest.refused:
-            rest.wake()
+            if self._owner is not None:
+                rest.wake()
         elif self._are_any():
             base_url, account = self._context.base_url, self._account()
             self._context.claims.heal(base_url, _BY_ANOTHER_KEY, account=account, free=True)

@@ -52,19 +52,21 @@ class Rest:
         self._lock = threading.Lock()
         self._all = _Pause()
         self._of_others: dict[int, _Pause] = {}
+        #: Has a pause ended because the service accepts the key, and no model was created since?
+        self._woken = False
 
     def note(self, code: str, job_id: int) -> None:
         """The job is about to be blocked with ``code``."""
-        if code == Code.OTHER_ACCOUNT and self._are_there():
-            with self._lock:
-                left = self._of_others
-                left.setdefault(job_id, _Pause()).begin(self._clock.boot_s())
-                if len(left) > _MOST:
-                    del left[min(left, key=lambda one: left[one].until_s)]
-        elif code in REFUSED:
-            self.refused = True
-            if self._are_there():
-                self._begin()
+        self.refused |= code in REFUSED
+        if code not in (*REFUSED, Code.OTHER_ACCOUNT) or not self._are_there():
+            return
+        with self._lock:
+            left = self._of_others
+            left.setdefault(job_id, _Pause()).begin(self._clock.boot_s())
+            if len(left) > _MOST:
+                del left[min(left, key=lambda one: left[one].until_s)]
+        if code in REFUSED:
+            self._begin()
 
     def _begin(self) -> None:
         boot_s = self._clock.boot_s()
@@ -87,25 +89,31 @@ class Rest:
         return paused
 
     def left(self) -> list[int]:
-        """The jobs that it leaves alone, because they are of another account."""
+        """The jobs that it leaves alone, because it has blocked them itself by its key."""
         boot_s = self._clock.boot_s()
         with self._lock:
             return [one for one, pause in self._of_others.items() if boot_s < pause.until_s]
 
     def end(self) -> None:
         """The key has changed."""
-        self.refused = False
+        self.refused = self._woken = False
         self._forget()
 
+    def asks(self) -> bool:
+        """May it help to ask whether the service accepts the key again?"""
+        return not self._woken and self.is_on()
+
     def wake(self) -> None:
-        """The service knows the key: the worker may find out what it may do."""
+        """It does. That counts once: it may accept it for this question only."""
         with self._lock:
-            self._all = _Pause()
+            self._woken, self._all.until_s = True, self._clock.boot_s()
+            self._of_others.clear()
 
     def accepted(self) -> None:
         """The service has done by this key what nobody may do without one."""
-        self.refused = False
-        self.wake()
+        with self._lock:
+            self.refused = self._woken = False
+            self._all = _Pause()
 
     def _forget(self) -> None:
         with self._lock:

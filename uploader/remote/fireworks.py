@@ -106,7 +106,10 @@ class Fireworks:
         Raises RemoteError (EXISTS) if the name is taken.
         """
         path = f"/v1/accounts/{quote(account, safe='')}/models"
-        json_object(Call.CREATE, self._ask(Call.CREATE, "POST", path, body))
+        answer = self._ask(Call.CREATE, "POST", path, body)
+        name = _string(json_object(Call.CREATE, answer).get("name"))
+        if not name.endswith(f"/models/{body.get('modelId')}"):
+            raise malformed(Call.CREATE, "is not about the model")  # a gateway's own may be JSON
 
     def get(self, account: str, model_id: str) -> RemoteModel:
         """The model as it is now (docs/fireworks.md §4).
@@ -183,7 +186,9 @@ class Fireworks:
 
     def delete(self, account: str, model_id: str) -> None:
         """Delete the model (docs/fireworks.md §4). Raises RemoteError (ABSENT) if there is none."""
-        json_object(Call.DELETE, self._ask(Call.DELETE, "DELETE", _model(account, model_id)))
+        answer = self._ask(Call.DELETE, "DELETE", _model(account, model_id))
+        if json_object(Call.DELETE, answer):
+            raise malformed(Call.DELETE, "is not that of a deletion")  # which is empty
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
