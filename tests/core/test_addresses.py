@@ -162,10 +162,14 @@ def test_a_name_that_only_looks_alike_is_reported(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", [HOME, "http://localhost:8080", "https://gateway.corp.example", "https://10.0.0.7"]
+    "url", [HOME, "http://127.0.0.1:8080", "https://gateway.corp.example", "https://localhost"]
 )
 def test_other_names_are_nobodys_business(url: str) -> None:
     assert doubts(url) == ""
+
+
+def test_a_name_with_two_addresses_of_this_machine_is_reported() -> None:
+    assert "write 127.0.0.1" in doubts("http://localhost:8080")
 
 
 @pytest.mark.parametrize(

@@ -125,3 +125,33 @@ def test_a_model_whose_own_creation_was_not_answered_is_adopted_as_what_it_is(
     run_next(lab, replace(new, kind=kind, create_body={**new.create_body, "model": model}))
     lab.assert_ready()
     assert adopted(lab, 1) == "the model existed and is compatible"
+
+
+def test_no_file_of_an_earlier_job_stays_in_an_adapter(lab: Lab) -> None:
+    """Whoever loads it may take the old weights that lie beside the new ones."""
+    lab.world.config.landing_polls = 100
+    first = adapter(lab, "accounts/f/models/a", 8)
+    lab.jobs.enqueue(first, lab.clock.now())
+    lab.run_until(lambda: lab.job().stage is Stage.VALIDATE)
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now())
+    lab.run()
+    lab.world.config.landing_polls = 0
+    other = lab.new_job(lab.model("another", adapter_model_bin=GRANULE))
+    new = replace(other, model_id="model", kind=first.kind, create_body=first.create_body)
+    run_next(lab, new)
+    reason = lab.job(2).reason
+    assert reason is not None
+    assert (lab.job(2).status, reason.code) == (Status.FAILED, "exists_differently")
+    assert "job 1 has stored" in reason.message
+    assert lab.job(2).bytes_sent == 0
+
+
+def test_with_the_same_names_an_adapter_goes_on(lab: Lab) -> None:
+    lab.world.config.landing_polls = 100
+    lab.jobs.enqueue(adapter(lab, "accounts/f/models/a", 8), lab.clock.now())
+    lab.run_until(lambda: lab.job().stage is Stage.VALIDATE)
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now())
+    lab.run()
+    lab.world.config.landing_polls = 0
+    run_next(lab, adapter(lab, "accounts/f/models/a", 8))
+    assert lab.job(2).status is Status.DONE

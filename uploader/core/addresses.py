@@ -111,8 +111,13 @@ def is_plain(base_url: str) -> bool:
 
 
 def doubts(base_url: str) -> str:
-    """A warning about an address that only looks like Fireworks; empty for any other."""
+    """A warning about an address that another one may be taken for; empty for any other."""
     host = urlsplit(base_url).hostname or ""
+    if is_plain(base_url) and host == "localhost":
+        return (
+            f"{host} may be ::1 and 127.0.0.1, and another user of this machine may listen at the"
+            " one where your service does not: write 127.0.0.1"
+        )
     if host == HOME or is_loopback(host):
         return ""
     strange = not host.isascii() or "xn--" in host

@@ -38,6 +38,7 @@ from uploader.store.leftovers import (
     leave,
     leave_all,
     left_for,
+    refuse_strays,
     to_clean_up,
 )
 from uploader.store.rows import read_job
@@ -151,11 +152,12 @@ class Held:
             replace_first=False,
             upload_started_at=jobs.c.updated_at,  # the fence has just written it
         ) as transaction:
-            self._write_run(transaction, model_exists=True, **ours)
+            job = self._write_run(transaction, model_exists=True, **ours)
             if created:
                 again = self._forget_kept(transaction)
                 self._add_event(transaction, EventKind.CREATED, f"the model was created{again}")
             else:
+                refuse_strays(transaction, job)
                 but = f", but stays as it is: {differs}" if differs else ""
                 message = f"the model existed and is compatible{but}"
                 self._add_event(transaction, EventKind.ADOPTED, message)

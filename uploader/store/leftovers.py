@@ -26,7 +26,9 @@ from sqlalchemy import (
     update,
 )
 
+from uploader.core.errors import JobRefused
 from uploader.core.job import Job, Status
+from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.store.conditions import others_for_its_model
@@ -121,6 +123,34 @@ def to_clean_up(transaction: Transaction, job: Job, account: str) -> Sequence[An
         *others_for_its_model(job, account),
     )
     return transaction.connection.execute(query).all()
+
+
+def refuse_strays(transaction: Transaction, job: Job) -> None:
+    """Raises JobRefused if other jobs have stored files in the job's model that are not its own.
+
+    Of an adapter the service is told no names, so it would have those, too, once it is READY.
+    """
+    own = select(files.c.path).where(files.c.job_id == job.id)
+    query = (
+        select(jobs.c.id, files.c.path)
+        .join(jobs, jobs.c.id == files.c.job_id)
+        .where(
+            files.c.stored,
+            jobs.c.model_exists,
+            files.c.path.not_in(own),
+            *others_for_its_model(job, job.account),
+        )
+        .order_by(files.c.job_id, files.c.path)
+        .limit(1)
+    )
+    if stray := transaction.connection.execute(query).first():
+        raise JobRefused(
+            f"{job.model} exists, and job {stray.id} has stored {stray.path} in it, which is no"
+            f" file of job {job.id}",
+            code=Code.EXISTS_DIFFERENTLY,
+            hint=f"`uploader model delete {job.model}`, then `uploader retry {job.id}`; or choose"
+            " another `model_id`",
+        )
 
 
 def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Leftover], int]:
