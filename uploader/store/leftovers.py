@@ -31,6 +31,7 @@ from uploader.core.job import Job, Status
 from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import SESSION_LIFE_S
+from uploader.core.whole_job import WholeJob
 from uploader.store.conditions import others_for_its_model
 from uploader.store.journal import Transaction
 from uploader.store.rows import check, check_plain, types_of
@@ -125,11 +126,14 @@ def to_clean_up(transaction: Transaction, job: Job, account: str) -> Sequence[An
     return transaction.connection.execute(query).all()
 
 
-def refuse_strays(transaction: Transaction, job: Job) -> None:
+def refuse_strays(transaction: Transaction, job: WholeJob) -> None:
     """Raises JobRefused if other jobs have stored files in the job's model that are not its own.
 
-    Of an adapter the service is told no names, so it would have those, too, once it is READY.
+    Of an adapter the service is told no names, so it would have those, too, once it is READY. The
+    model of a job that is done was READY, and so is another one.
     """
+    if "peftDetails" not in job.create_body.get("model", {}):
+        return
     own = select(files.c.path).where(files.c.job_id == job.id)
     query = (
         select(jobs.c.id, files.c.path)
@@ -137,6 +141,7 @@ def refuse_strays(transaction: Transaction, job: Job) -> None:
         .where(
             files.c.stored,
             jobs.c.model_exists,
+            jobs.c.status != Status.DONE,
             files.c.path.not_in(own),
             *others_for_its_model(job, job.account),
         )
