@@ -383,6 +383,23 @@ def test_a_key_that_creates_a_model_after_it_was_refused_helps_again(lab: KeyLab
         lab.finish(worker.run, act)
 
 
+def test_questions_of_a_rest_put_off_none_for_others(lab: KeyLab) -> None:
+    lab.jobs_of(1)
+    own: list[str | None] = [lab.key]
+    with looking(lab, own) as (context, healing):
+        other = WorkerLock(lab.state, Scope(lab.world.base_url))
+        context.rest.note("key_rejected", 99)
+        lab.world.config.key_valid = False
+        lab.finish(healing.look)
+        assert lab.asked == 1
+        lab.world.config.key_valid = True
+        context.rest.accepted()
+        block(context, "key_rejected")
+        lab.finish(healing.look)
+        assert lab.job().status is Status.ACTIVE
+        other.close()
+
+
 def test_a_job_that_is_left_to_others_is_not_claimed(lab: KeyLab) -> None:
     lab.jobs_of(2)
     with looking(lab, [lab.key]) as (context, _):

@@ -17,7 +17,7 @@ _FURTHER = 3
 _BY_THE_KEY = (*REFUSED, Code.OTHER_ACCOUNT, Code.PERMISSION, Code.NO_ACCOUNT)
 #: What the key of one worker has stopped may be right for that of another.
 _BY_ANOTHER_KEY = (*REFUSED, Code.OTHER_ACCOUNT)
-#: How many times it does not ask whether a key is accepted that was refused.
+#: How many times it does not ask for others after its own key was refused in answer to that.
 _UNASKED = 15
 
 
@@ -78,7 +78,8 @@ class Healing:
             with closing(self._context.control(StopToken())) as control:
                 self._owner = control.owner()
         except RemoteError as error:
-            self._unasked = _UNASKED if error.verdict is Verdict.BLOCKED else 0
+            if error.verdict is Verdict.BLOCKED and not rest.refused:  # a rest has its own end
+                self._unasked = _UNASKED
             return
         if rest.refused:
             if self._owner is not None:
