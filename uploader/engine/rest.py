@@ -19,7 +19,7 @@ REFUSED = (Code.KEY_REJECTED, Code.NO_KEY)
 _FIRST_S, _LONGEST_S = 120.0, 960.0
 #: Seconds after which a pause does not count as one in a row.
 _LONG_AGO_S = 3600.0
-#: More jobs of other accounts are not remembered; the pause that ends first is forgotten first.
+#: More jobs are not remembered; the one whose pause ends first is forgotten first.
 _MOST = 1000
 
 _log = logging.getLogger(__name__)
@@ -51,7 +51,8 @@ class Rest:
         self._others = others
         self._lock = threading.Lock()
         self._all = _Pause()
-        self._of_others: dict[int, _Pause] = {}
+        #: By job, of those that it has blocked by its key or account.
+        self._left: dict[int, _Pause] = {}
         #: Has a pause ended because the service accepts the key, and no model was created since?
         self._woken = False
 
@@ -61,7 +62,7 @@ class Rest:
         if code not in (*REFUSED, Code.OTHER_ACCOUNT) or not self._are_there():
             return
         with self._lock:
-            left = self._of_others
+            left = self._left
             left.setdefault(job_id, _Pause()).begin(self._clock.boot_s())
             if len(left) > _MOST:
                 del left[min(left, key=lambda one: left[one].until_s)]
@@ -81,7 +82,7 @@ class Rest:
         """Does the worker take no job now? Without other workers it takes all as ever."""
         with self._lock:
             paused = self._clock.boot_s() < self._all.until_s
-            if not paused and not self._of_others:
+            if not paused and not self._left:
                 return False
         if not self._are_there():
             self._forget()
@@ -89,10 +90,10 @@ class Rest:
         return paused
 
     def left(self) -> list[int]:
-        """The jobs that it leaves alone, because it has blocked them itself by its key."""
+        """The jobs that it leaves alone, because it has blocked them itself."""
         boot_s = self._clock.boot_s()
         with self._lock:
-            return [one for one, pause in self._of_others.items() if boot_s < pause.until_s]
+            return [one for one, pause in self._left.items() if boot_s < pause.until_s]
 
     def end(self) -> None:
         """The key has changed."""
@@ -107,7 +108,7 @@ class Rest:
         """It does. That counts once: it may accept it for this question only."""
         with self._lock:
             self._woken, self._all.until_s = True, self._clock.boot_s()
-            self._of_others.clear()
+            self._left.clear()
 
     def accepted(self) -> None:
         """The service has done by this key what nobody may do without one."""
@@ -118,7 +119,7 @@ class Rest:
     def _forget(self) -> None:
         with self._lock:
             self._all = _Pause()
-            self._of_others.clear()
+            self._left.clear()
 
     def _are_there(self) -> bool:
         try:
