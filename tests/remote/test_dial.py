@@ -21,7 +21,7 @@ from uploader.core.distribution import install
 from uploader.core.errors import JobRefused, RemoteError, Stopped
 from uploader.core.redact import SessionUri
 from uploader.core.verdict import Verdict
-from uploader.remote import trust
+from uploader.remote import reach, trust
 from uploader.remote.dial import Address, addresses, dial
 from uploader.remote.sockets import SocketAdapter
 from uploader.remote.storage import Storage
@@ -112,6 +112,21 @@ def test_the_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", listed)
     families = [family for family, *_ in addresses("h", 1)]
     assert families == [socket.AF_INET6, socket.AF_INET, socket.AF_INET6, socket.AF_INET6]
+
+
+@pytest.mark.parametrize("host", ["localhost", "LocalHost", "localhost."])
+def test_localhost_is_one_address_whoever_listens_at_the_other(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    resolved = socket.getaddrinfo
+
+    def other_first(name: str, *args: Any, **kwargs: Any) -> list[Any]:
+        there = ["127.0.0.2", "127.0.0.1"] if name.lower().startswith("localhost") else [name]
+        return [one for place in there for one in resolved(place, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", other_first)
+    assert [place for *_, place in addresses(host, 1)] == [("127.0.0.1", 1)]
+    assert [*reach.places(f"https://{host}:1")] == [reach.Place("IPv4", 1, "Connection refused")]
 
 
 def test_a_name_that_does_not_resolve_is_reported_as_such(storage: Storage) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import sys
 
 import pytest
+from sqlalchemy import make_url
 
 from uploader.store.database.dialect import doubts
+from uploader.store.database.encryption import one_address
+from uploader.store.database.postgresql import DRIVER
 
 pytest.importorskip("psycopg")
 
@@ -78,6 +81,32 @@ def test_what_the_url_leaves_open_is_as_libpq_has_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("PGSSLMODE", "verify-full")
     assert doubts("postgresql:///d") == doubts(FAR) == ""
     assert doubts(f"{FAR}?sslmode=prefer")
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("postgresql://u:secret@localhost/d", "127.0.0.1"),
+        ("postgresql://LOCALHOST.:5433/d", "127.0.0.1"),
+        ("postgresql:///d?host=localhost:1&host=db.example:2", "127.0.0.1,"),
+        ("postgresql://localhost/d?hostaddr=::1", None),
+        ("postgresql://localhost/d?service=work", None),
+        ("postgresql://[::1]/d", None),
+        ("postgresql:///d", None),
+        (FAR, None),
+    ],
+)
+def test_localhost_is_one_address(url: str, address: str | None) -> None:
+    found = one_address(make_url(url).set(drivername=DRIVER))
+    assert found == ({"hostaddr": address} if address else {})
+
+
+def test_localhost_of_the_environment_is_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = make_url("postgresql:///d").set(drivername=DRIVER)
+    monkeypatch.setenv("PGHOST", "localhost")
+    assert one_address(url) == {"hostaddr": "127.0.0.1"}
+    monkeypatch.setenv("PGSERVICE", "work")
+    assert one_address(url) == {}
 
 
 def test_without_a_driver_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

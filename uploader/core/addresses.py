@@ -67,6 +67,14 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def one_place(host: str) -> str:
+    """What is connected to for ``host``: for `localhost`, one of its two addresses.
+
+    At the other one any user of this machine may listen, and would be given what is sent.
+    """
+    return "127.0.0.1" if host.lower() in ("localhost", "localhost.") else host
+
+
 def base_url(text: str) -> str:
     """The address of the control plane in its one spelling, which job rows and workers compare.
 
@@ -115,8 +123,8 @@ def doubts(base_url: str) -> str:
     host = urlsplit(base_url).hostname or ""
     if is_plain(base_url) and host == "localhost":
         return (
-            f"{host} may be ::1 and 127.0.0.1, and another user of this machine may listen at the"
-            " one where your service does not: write 127.0.0.1"
+            f"{host} is {one_place(host)} here, and never ::1: if your service listens there,"
+            " write [::1]"
         )
     if host == HOME or is_loopback(host):
         return ""

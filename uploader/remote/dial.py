@@ -13,6 +13,8 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from uploader.core.addresses import one_place
+
 HEAD_START_S = 0.25
 _IN_PROGRESS = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
 
@@ -24,7 +26,7 @@ def addresses(host: str, port: int) -> list[Address]:
     found: list[Address] = [
         (family, kind, protocol, place)
         for family, kind, protocol, _, place in socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM
+            one_place(host.strip("[]")), port, type=socket.SOCK_STREAM
         )
     ]
     first = [one for one in found if one[0] == found[0][0]]

@@ -14,10 +14,11 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.utils import get_environ_proxies, select_proxy
 
-from uploader.core.addresses import host_of, is_loopback, is_plain, parts_of
+from uploader.core.addresses import host_of, is_loopback, is_plain, one_place, parts_of
 from uploader.core.redact import foreign_line
 from uploader.core.verdict import Call
 from uploader.deadlines import Deadline
+from uploader.remote.dial import addresses
 from uploader.remote.http import CONNECT_S, Session, ask
 from uploader.remote.words import http_date
 
@@ -50,9 +51,9 @@ def places(url: str) -> Iterator[Place]:
     Raises OSError for a name that is not known.
     """
     host, port = _host_and_port(url)
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = addresses(host, port)
     for family, name in _FAMILIES.items():
-        mine = [place for known, _, _, _, place in found if known == family]
+        mine = [place for known, _, _, place in found if known == family]
         if mine:
             yield Place(name, len(mine), _refused(family, mine[0]))
 
@@ -71,7 +72,7 @@ def secured(url: str, tls: ssl.SSLContext) -> Secure:
     """The TLS connection to the host of ``url``, made directly. Raises OSError."""
     host, port = _host_and_port(url)
     with (
-        socket.create_connection((host, port), timeout=CONNECT_S) as plain,
+        socket.create_connection((one_place(host), port), timeout=CONNECT_S) as plain,
         plain.dup() as handle,
         Deadline(handle, CONNECT_S),
         tls.wrap_socket(plain, server_hostname=host) as connection,

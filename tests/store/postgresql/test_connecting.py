@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, make_url, text
@@ -36,6 +38,25 @@ def test_what_the_url_says_wins_over_our_defaults(postgresql_url: str) -> None:
     with engine.begin() as connection:
         assert connection.scalar(text("SHOW application_name")) == "mine"
     engine.dispose()
+
+
+def test_who_listens_at_the_other_address_of_localhost_hears_nothing(
+    postgresql: Cluster, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resolved = socket.getaddrinfo
+
+    def other_first(name: str, *args: Any, **kwargs: Any) -> list[Any]:
+        there = ["127.0.0.2", "127.0.0.1"] if name == "localhost" else [name]
+        return [one for place in there for one in resolved(place, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", other_first)
+    with socket.create_server(("127.0.0.2", postgresql.port)) as stranger:
+        url = make_url(postgresql_url).set(host="localhost").render_as_string(hide_password=False)
+        with store_at(f"{url}?connect_timeout=2") as jobs:
+            assert jobs.jobs() == []
+        stranger.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
 
 
 def test_settings_of_every_connection(engine: Engine) -> None:

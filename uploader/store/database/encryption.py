@@ -1,11 +1,11 @@
-"""Could others on the way read what is said to PostgreSQL?"""
+"""Could others on the way read what is said to PostgreSQL, or on this machine answer it?"""
 
 from __future__ import annotations
 
 from sqlalchemy import URL
 from sqlalchemy.exc import ArgumentError
 
-from uploader.core.addresses import is_loopback
+from uploader.core.addresses import is_loopback, one_place
 from uploader.core.redact import MASK
 
 #: What `sslmode` may be for libpq to send nothing in the clear (libpq, "SSL Support"). Its default
@@ -20,15 +20,9 @@ def doubts(url: URL) -> str:
     ``url`` has the name of the driver. What it leaves out is libpq's: from the environment
     (`PGSSLMODE`, `PGHOST`), or a default. Empty, too, if there is a service file, or no driver.
     """
-    try:
-        from psycopg import pq  # noqa: PLC0415 - an extra
-
-        given = url.get_dialect()().create_connect_args(url)[1]
-    except (ImportError, ArgumentError):  # whoever opens it says so
+    asked = _asked(url)
+    if not asked:
         return ""
-    usual = {one.keyword.decode(): (one.val or b"").decode() for one in pq.Conninfo.get_defaults()}
-    # What is written twice is no text; libpq will refuse it.
-    asked = {**usual, **{name: str(value) for name, value in given.items()}}
     hosts = asked["hostaddr"] or asked["host"]
     if asked["service"] or all(_is_here(host) for host in hosts.split(",")):
         return ""
@@ -38,6 +32,32 @@ def doubts(url: URL) -> str:
         return ""
     shown = mode if mode in _IN_THE_CLEAR else MASK
     return f"sslmode is {shown}: what is sent to the database may be read on the way"
+
+
+def one_address(url: URL) -> dict[str, str]:
+    """What to ask of libpq for `localhost` to be one address, if ``url`` names it; else nothing.
+
+    ``url`` is as for `doubts`. A service file is not read: what it says would be overruled.
+    """
+    asked = _asked(url)
+    hosts = asked.get("host", "").split(",")
+    places = [place if (place := one_place(host)) != host else "" for host in hosts]
+    if not any(places) or asked["hostaddr"] or asked["service"]:
+        return {}
+    return {"hostaddr": ",".join(places)}
+
+
+def _asked(url: URL) -> dict[str, str]:
+    """What libpq is asked for, with its defaults; nothing if whoever opens it will refuse."""
+    try:
+        from psycopg import pq  # noqa: PLC0415 - an extra
+
+        given = url.get_dialect()().create_connect_args(url)[1]
+    except (ImportError, ArgumentError):
+        return {}
+    usual = {one.keyword.decode(): (one.val or b"").decode() for one in pq.Conninfo.get_defaults()}
+    # What is written twice is no text; libpq will refuse it.
+    return {**usual, **{name: str(value) for name, value in given.items()}}
 
 
 def _is_here(host: str) -> bool:

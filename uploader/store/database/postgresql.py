@@ -32,6 +32,7 @@ from uploader.core.store_reasons import StoreCode
 from uploader.forks import OurDescriptor
 from uploader.store.database import answers
 from uploader.store.database.causes import REFUSED, Cause
+from uploader.store.database.encryption import one_address
 from uploader.store.database.moments import read_every_time
 from uploader.store.database.neighbours import Searched
 from uploader.store.database.writers import end_slow_writer
@@ -178,10 +179,12 @@ def _unanswered(error: BaseException) -> Cause | None:
 
 def open_database(url: URL, lock_timeout_s: float) -> Engine:
     """The store that ``url`` names; it does not connect yet. Raises UsageError without a driver."""
+    url = url.set(drivername=DRIVER)
     try:
         engine = create_engine(
-            url.set(drivername=DRIVER),
-            connect_args={k: v for k, v in _CONNECTING.items() if k not in url.query},
+            url,
+            connect_args={k: v for k, v in _CONNECTING.items() if k not in url.query}
+            | one_address(url),
             # One consistent view; `writing` sets its own level.
             isolation_level="REPEATABLE READ",
             pool_pre_ping=True,
