@@ -7,6 +7,7 @@ import sys
 import pytest
 from sqlalchemy import make_url
 
+from uploader.core.errors import UsageError
 from uploader.store.database.dialect import doubts
 from uploader.store.database.encryption import one_address
 from uploader.store.database.postgresql import DRIVER
@@ -75,6 +76,12 @@ def test_what_is_written_twice_asks_for_nothing(twice: str) -> None:
     assert doubts(f"{FAR}?{twice}")
 
 
+def test_a_url_that_no_command_can_read_is_refused_here_too() -> None:
+    with pytest.raises(UsageError) as caught:
+        doubts(f"{FAR}?port=word")
+    assert "word" not in caught.value.message
+
+
 def test_what_the_url_leaves_open_is_as_libpq_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example")
     assert doubts("postgresql:///d")
@@ -89,8 +96,12 @@ def test_what_the_url_leaves_open_is_as_libpq_has_it(monkeypatch: pytest.MonkeyP
         ("postgresql://u:secret@localhost/d", "127.0.0.1"),
         ("postgresql://LOCALHOST.:5433/d", "127.0.0.1"),
         ("postgresql:///d?host=localhost:1&host=db.example:2", "127.0.0.1,"),
+        ("postgresql://localhost/d?service=work", "127.0.0.1"),
+        ("postgresql:///d?host=localhost&service=work", "127.0.0.1"),
+        ("postgresql:///d?host=localhost,db.example&hostaddr=,10.0.0.7", "127.0.0.1,10.0.0.7"),
         ("postgresql://localhost/d?hostaddr=::1", None),
-        ("postgresql://localhost/d?service=work", None),
+        ("postgresql:///d?host=localhost,db.example&hostaddr=10.0.0.7", None),
+        ("postgresql:///d?service=work", None),
         ("postgresql://[::1]/d", None),
         ("postgresql:///d", None),
         (FAR, None),
@@ -104,6 +115,7 @@ def test_localhost_is_one_address(url: str, address: str | None) -> None:
 def test_localhost_of_the_environment_is_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
     url = make_url("postgresql:///d").set(drivername=DRIVER)
     monkeypatch.setenv("PGHOST", "localhost")
+    monkeypatch.setenv("PGAPPNAME", "\udce9")  # no UTF-8, as libpq has it
     assert one_address(url) == {"hostaddr": "127.0.0.1"}
     monkeypatch.setenv("PGSERVICE", "work")
     assert one_address(url) == {}

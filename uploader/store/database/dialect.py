@@ -159,11 +159,12 @@ def place(database_url: str) -> str:
 
 
 def doubts(database_url: str) -> str:
-    """A warning about the way to that store; empty if there is none."""
+    """A warning about the way to that store; empty if there is none. Raises UsageError."""
     url = _parsed(database_url)
     if url.drivername not in postgresql.NAMES:
         return ""
-    return encryption.doubts(url.set(drivername=postgresql.DRIVER))
+    with _readable():
+        return encryption.doubts(url.set(drivername=postgresql.DRIVER))
 
 
 def _parsed(database_url: str) -> URL:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sqlalchemy import URL
-from sqlalchemy.exc import ArgumentError
 
 from uploader.core.addresses import is_loopback, one_place
 from uploader.core.redact import MASK
@@ -35,27 +34,35 @@ def doubts(url: URL) -> str:
 
 
 def one_address(url: URL) -> dict[str, str]:
-    """What to ask of libpq for `localhost` to be one address, if ``url`` names it; else nothing.
+    """What to ask of libpq for `localhost` to be one address, if it is asked for; else nothing.
 
-    ``url`` is as for `doubts`. A service file is not read: what it says would be overruled.
+    ``url`` is as for `doubts`. A host that only a service file names is left as it is.
     """
-    asked = _asked(url)
-    hosts = asked.get("host", "").split(",")
-    places = [place if (place := one_place(host)) != host else "" for host in hosts]
-    if not any(places) or asked["hostaddr"] or asked["service"]:
+    asked, is_named = _asked(url), url.host or "host" in url.query
+    hosts = (asked.get("host", "") if is_named or not asked.get("service") else "").split(",")
+    known = (asked.get("hostaddr") or "," * (len(hosts) - 1)).split(",")
+    if len(known) != len(hosts):  # libpq will refuse it
         return {}
-    return {"hostaddr": ",".join(places)}
+    here = [place if (place := one_place(host)) != host else "" for host in hosts]
+    places = [address or place for address, place in zip(known, here, strict=True)]
+    return {} if places == known else {"hostaddr": ",".join(places)}
 
 
 def _asked(url: URL) -> dict[str, str]:
-    """What libpq is asked for, with its defaults; nothing if whoever opens it will refuse."""
+    """What libpq is asked for, with its defaults; nothing without a driver.
+
+    Raises ArgumentError or ValueError for a URL that cannot be taken apart.
+    """
     try:
         from psycopg import pq  # noqa: PLC0415 - an extra
 
         given = url.get_dialect()().create_connect_args(url)[1]
-    except (ImportError, ArgumentError):
+    except ImportError:
         return {}
-    usual = {one.keyword.decode(): (one.val or b"").decode() for one in pq.Conninfo.get_defaults()}
+    usual = {
+        one.keyword.decode(): (one.val or b"").decode(errors="replace")
+        for one in pq.Conninfo.get_defaults()
+    }
     # What is written twice is no text; libpq will refuse it.
     return {**usual, **{name: str(value) for name, value in given.items()}}
 
