@@ -115,7 +115,9 @@ def test_a_worker_whose_key_is_refused_leaves_the_jobs_to_another(
             two.drain()
 
         lab.finish(one.run, two.run, end)
-    assert lab.count("blocked") == lab.count("healed") < 8
+    assert lab.count("blocked") == lab.count("healed")
+    if not isinstance(lab, FastKeyLab):  # there a minute is over before all threads had their turn
+        assert lab.count("blocked") < 8
 
 
 def test_one_that_runs_until_idle_leaves_to_others_what_it_has_blocked(lab: KeyLab) -> None:
@@ -225,14 +227,24 @@ def test_a_rest_is_twice_as_long_each_time_if_others_try_what_it_has_blocked(
     def refuse(job_id: int) -> float:
         rest.note("key_rejected", job_id)
         rest.note("key_rejected", job_id)  # of the jobs at work, each is refused
+        assert rest.is_unsure
+        assert rest.is_on()
+        rest.begin()
+        rest.be_sure()
         return pause_s()
 
     def act() -> None:
         assert [refuse(1) for _ in range(5)] == [120.0, 240.0, 480.0, 960.0, 960.0]
         lab.clock.wait(threading.Event(), 3600.0)
         assert refuse(1) == 120.0
+        rest.note("key_rejected", 1)
+        assert pause_s() == 60.0  # nobody has asked
+        rest.note("key_rejected", 1)
+        rest.be_sure()
+        assert (pause_s(), rest.left()) == (0.0, [1])
+        rest.begin()
         rest.wake()
-        assert pause_s() == 0.0
+        assert (pause_s(), rest.left()) == (0.0, [])
         rest.note("quota", 2)
         assert pause_s() == 0.0
         rest.note("other_account", 2)
@@ -468,6 +480,54 @@ def test_a_job_that_no_good_key_is_for_ends_no_rest(lab: KeyLab) -> None:
 
         lab.finish(bad.run, good.run, act)
     assert lab.count("blocked") < 40
+
+
+POISON = {
+    "on": "create",
+    "match": "model-0",
+    "do": "status",
+    "status": 403,
+    "times": 0,
+    "body": {"code": 7, "message": "this API key has no access to the base model"},
+}
+
+
+def test_a_job_that_is_refused_in_words_about_the_key_holds_up_no_other(lab: KeyLab) -> None:
+    """All workers have the same good key; what the service refuses is a model of that job."""
+    lab.world.script.add([POISON])
+    lab.jobs_of(1)
+    with lab.with_key([lab.key]) as one, lab.with_key([lab.key]) as two:
+
+        def act() -> None:
+            lab.until(lambda: lab.job(1).status is Status.BLOCKED)
+            lab.until(lab.passed(600.0))
+            for number in range(2, 9):
+                began_s = lab.clock.boot_s()
+                lab.enqueue(lab.model(f"good-{number}", a_bin=9))
+                lab.until(lambda number=number: lab.job(number).status is Status.DONE)  # type: ignore[misc]
+                assert lab.clock.boot_s() - began_s < LOOKED_S
+            one.drain()
+            two.drain()
+
+        lab.finish(one.run, two.run, act)
+
+
+def test_whoever_has_done_something_by_a_key_that_was_refused_once_helps_again(
+    lab: KeyLab,
+) -> None:
+    """Its model was created before, so that it creates none again."""
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 401, "times": 1}])
+    lab.jobs_of(1)
+    with lab.with_key([lab.key]) as good:
+
+        def act() -> None:
+            lab.until(lambda: lab.job(1).status is Status.BLOCKED)
+            lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+            lab.until(lambda: lab.statuses() == {"done"})
+            assert not good._context.rest.refused
+            good.drain()
+
+        lab.finish(good.run, act)
 
 
 def test_a_key_that_is_accepted_again_ends_a_rest(lab: KeyLab) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from functools import partial
 
 from uploader.core.errors import NoThread, RemoteError
 from uploader.core.reasons import Code
@@ -34,51 +35,74 @@ class Healing:
         #: Is a thread at it? A disk that hangs may hold it for ever.
         self.busy = False
 
-    def start(self) -> None:
-        """Tidy and look at the key alongside the caller; nothing if there is no thread now."""
+    def start(self, *, due: bool) -> None:
+        """Look alongside the caller; nothing if it is neither due nor asked for, or has no thread.
+
+        ``due``: a minute has passed since the last one that was.
+        """
+        if not due and not self._context.rest.is_unsure:
+            return
         self.busy = True
         try:
-            self._context.spawn("key", self.look)
+            self._context.spawn("key", partial(self.look, due=due))
         except NoThread:
             self.busy = False
 
-    def look(self) -> None:
-        """Tidy; try the jobs that a key has stopped, if it may help. Raises nothing."""
+    def look(self, *, due: bool = True) -> None:
+        """Tidy; try the jobs that a key has stopped, if it may help. Raises nothing.
+
+        Only whether the key is accepted is asked if it is not ``due``.
+        """
         try:
-            self._context.tidy()
             key = self._context.key_fingerprint()
-            changed = key != self._key
-            if key is not None and (changed or self._further):
-                # A command may print another key each time, which cures no quota.
-                self._try_own(() if changed and not self._further else _BY_THE_KEY)
-            elif key is not None:
-                self._ask()
+            if due:
+                self._look(key)
+            else:
+                self._ask(key)
         except Exception as error:  # noqa: BLE001 - it is due again in a minute
             log_end("looking after the key", error)
-        else:
-            self._key, self._further = key, _FURTHER if changed else max(0, self._further - 1)
         finally:
+            self._context.rest.be_sure()
             self.busy = False
+
+    def _look(self, key: str | None) -> None:
+        self._context.tidy()
+        self._unasked = max(0, self._unasked - 1)
+        changed = key != self._key
+        if key is not None and (changed or self._further):
+            # A command may print another key each time, which cures no quota.
+            self._try_own(() if changed and not self._further else _BY_THE_KEY)
+        else:
+            self._ask(key)
+        self._key, self._further = key, _FURTHER if changed else max(0, self._further - 1)
 
     def _try_own(self, codes: tuple[Code, ...]) -> None:
         self._owner, self._unasked = None, 0
         self._context.rest.end()
         self._context.claims.heal(self._context.base_url, codes)
 
-    def _ask(self) -> None:
+    def _ask(self, key: str | None) -> None:
+        if key is not None:
+            self._ask_the_service()
+        elif self._context.rest.is_unsure:
+            self._context.rest.begin()
+
+    def _ask_the_service(self) -> None:
         """If the service accepts the key, end a rest, or try what another worker's key stopped.
 
+        If not, a rest begins, once a job was stopped by the key, or by words that sound like it.
         A key that was refused before is not tried for others: asked, the service may know it.
         """
         rest = self._context.rest
-        self._unasked = max(0, self._unasked - 1)
-        if not (rest.asks() if rest.refused else not self._unasked and self._are_any()):
+        if not (rest.is_on() if rest.refused else not self._unasked and self._are_any()):
             return
         try:
             with closing(self._context.control(StopToken())) as control:
                 self._owner = control.owner()
         except RemoteError as error:
-            if error.verdict is Verdict.BLOCKED and not rest.refused:  # a rest has its own end
+            if error.verdict is Verdict.BLOCKED and rest.refused:
+                rest.begin()
+            elif error.verdict is Verdict.BLOCKED:
                 self._unasked = _UNASKED
             return
         if rest.refused:

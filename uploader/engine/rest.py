@@ -17,6 +17,8 @@ from uploader.runtime import Clock
 REFUSED = (Code.KEY_REJECTED, Code.NO_KEY)
 #: Seconds. The first is twice as long as the others need to look after blocked jobs.
 _FIRST_S, _LONGEST_S = 120.0, 960.0
+#: Seconds. Whoever asks the service may hang.
+_UNSURE_S = 60.0
 #: Seconds after which a pause does not count as one in a row.
 _LONG_AGO_S = 3600.0
 #: More jobs are not remembered; the one whose pause ends first is forgotten first.
@@ -45,7 +47,7 @@ class Rest:
 
     def __init__(self, clock: Clock, others: Callable[[], bool]) -> None:
         """``others``: do other workers live that take every job of this base URL?"""
-        #: Has the key stopped a job, and neither changed nor created a model since?
+        #: Has the key stopped a job, and neither changed nor done anything since?
         self.refused = False
         self._clock = clock
         self._others = others
@@ -53,8 +55,8 @@ class Rest:
         self._all = _Pause()
         #: By job, of those that it has blocked by its key or account.
         self._left: dict[int, _Pause] = {}
-        #: Has a pause ended because the service accepts the key, and no model was created since?
-        self._woken = False
+        #: Is it the job, or the key? Until then, or until the service says so, it takes no other.
+        self._unsure_until_s = -math.inf
 
     def note(self, code: str, job_id: int) -> None:
         """The job is about to be blocked with ``code``."""
@@ -66,10 +68,16 @@ class Rest:
             left.setdefault(job_id, _Pause()).begin(self._clock.boot_s())
             if len(left) > _MOST:
                 del left[min(left, key=lambda one: left[one].until_s)]
-        if code in REFUSED:
-            self._begin()
+            if code in REFUSED:
+                self._unsure_until_s = self._clock.boot_s() + _UNSURE_S
 
-    def _begin(self) -> None:
+    @property
+    def is_unsure(self) -> bool:
+        """Is the service to be asked whether it accepts the key?"""
+        return self._clock.boot_s() < self._unsure_until_s
+
+    def begin(self) -> None:
+        """The service does not accept the key, whatever it is asked."""
         boot_s = self._clock.boot_s()
         with self._lock:
             if boot_s < self._all.until_s:
@@ -81,7 +89,7 @@ class Rest:
     def is_on(self) -> bool:
         """Does the worker take no job now? Without other workers it takes all as ever."""
         with self._lock:
-            paused = self._clock.boot_s() < self._all.until_s
+            paused = self._clock.boot_s() < max(self._unsure_until_s, self._all.until_s)
             if not paused and not self._left:
                 return False
         if not self._are_there():
@@ -97,27 +105,30 @@ class Rest:
 
     def end(self) -> None:
         """The key has changed."""
-        self.refused = self._woken = False
+        self.refused = False
         self._forget()
 
-    def asks(self) -> bool:
-        """May it help to ask whether the service accepts the key again?"""
-        return not self._woken and self.is_on()
-
     def wake(self) -> None:
-        """It does. That counts once: it may accept it for this question only."""
+        """The service accepts the key; so what stopped a job just now was the job."""
+        boot_s = self._clock.boot_s()
         with self._lock:
-            self._woken, self._all.until_s = True, self._clock.boot_s()
-            self._left.clear()
+            if boot_s < self._all.until_s:
+                self._all.until_s = boot_s
+                self._left.clear()
+
+    def be_sure(self) -> None:
+        """The service was asked; if it did not say, it is asked after the next such job."""
+        self._unsure_until_s = -math.inf
 
     def accepted(self) -> None:
         """The service has done by this key what nobody may do without one."""
         with self._lock:
-            self.refused = self._woken = False
+            self.refused, self._unsure_until_s = False, -math.inf
             self._all = _Pause()
 
     def _forget(self) -> None:
         with self._lock:
+            self._unsure_until_s = -math.inf
             self._all = _Pause()
             self._left.clear()
 

@@ -54,6 +54,7 @@ class Urls:
     def receive(self, urls: Mapping[str, UploadUrl], received_s: float) -> datetime:
         """A new map came at ``received_s``; returns the wall-clock time of its end."""
         clock, self.gate = self._context.clock, Open()
+        self._context.rest.accepted()
         life_s = min((url.life_s or DEFAULT_LIFE_S for url in urls.values()), default=0.0)
         now_s = clock.boot_s()
         self._until_s = max(received_s + life_s * 0.75, now_s + _MIN_LIFE_S)

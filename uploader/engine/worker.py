@@ -286,8 +286,8 @@ class Worker:
             self._watch(boot_s)
         if self._runs and self._duties.renewing.due(boot_s):
             self._renew(boot_s)
-        if not self._healing.busy and self._duties.healing.due(boot_s):
-            self._healing.start()
+        if not self._healing.busy:
+            self._healing.start(due=self._duties.healing.due(boot_s))
         if self._duties.sweeping.due(boot_s):
             with contextlib.suppress(UsageError, OSError):  # marks are hints; a start says why
                 context.marks.sweep(context.clock.now())
