@@ -47,7 +47,9 @@ SHAPES: list[tuple[Call, int, Any, Verdict, str]] = [
     (Call.GET, 403, nested("UNAUTHORIZED"), Verdict.BLOCKED, "key_rejected"),
     (Call.GET, 403, {"error": "The API key is invalid"}, Verdict.BLOCKED, "key_rejected"),
     (Call.GET, 403, {"code": 7, "message": "not yours"}, Verdict.BLOCKED, "permission"),
-    (Call.GET, 401, b"who are you", Verdict.BLOCKED, "key_rejected"),
+    (Call.GET, 401, {"message": "who are you"}, Verdict.BLOCKED, "key_rejected"),
+    (Call.GET, 401, b"who are you", Verdict.TRANSIENT, "middle_box"),
+    (Call.CREATE, 403, b"", Verdict.TRANSIENT, "middle_box"),
     (Call.GET, 402, b"", Verdict.BLOCKED, "account_suspended"),
     (Call.URLS, 412, {"message": "account is suspended"}, Verdict.BLOCKED, "account_suspended"),
     (Call.VALIDATE, 400, {"code": 9, "message": "billing"}, Verdict.BLOCKED, "account_suspended"),
@@ -98,7 +100,11 @@ SHAPES: list[tuple[Call, int, Any, Verdict, str]] = [
     (Call.DATA, 404, NO_UPLOAD, Verdict.SESSION_GONE, "session_gone"),
     (Call.QUERY, 410, NO_UPLOAD, Verdict.SESSION_GONE, "session_gone"),
     (Call.DATA, 503, b"content-range is ahead", Verdict.TRANSIENT, "unavailable"),
-    (Call.DATA, 412, b"", Verdict.FAILED, "refused"),
+    (Call.DATA, 412, b"<Error><Code>PreconditionFailed</Code></Error>", Verdict.FAILED, "refused"),
+    *(
+        (Call.DATA, status, b"no", Verdict.TRANSIENT, "middle_box")
+        for status in (400, 401, 403, 412)
+    ),
     (Call.GET, 418, [1, 2], Verdict.FAILED, "refused"),
     (Call.GET, 400, {"error": {"details": "x", "code": True}}, Verdict.FAILED, "refused"),
     (Call.GET, 400, b"[" * 60000, Verdict.FAILED, "refused"),

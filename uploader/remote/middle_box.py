@@ -33,8 +33,10 @@ _FOREIGN = frozenset(
 )
 #: Nor what the storage service says of an object or a session that it was asked to store.
 _FOREIGN_TO_UPLOADS = _FOREIGN | {HTTPStatus.MOVED_PERMANENTLY} | {202, 203, 204, 205, 206}
-#: With these the storage service says that a session, or its bucket, is gone.
-_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+#: What ends a session, or a file, if the storage service says so: its refusals have shapes.
+_SHAPED = frozenset({400, 401, 403, 404, 410, 412})
+#: With these the service refuses the key, and blocks a job: in JSON (docs/fireworks.md §1.3).
+_ABOUT_THE_KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 #: If the base URL is wrong, the first calls meet another server, which may answer in HTML.
 _FIRST = frozenset({Call.CREATE, Call.VERIFY})
 _STORAGE_HEADERS = ("x-guploader-uploadid", "x-goog-request-id", "x-goog-hash")
@@ -53,9 +55,10 @@ def is_middle_box(call: Call, response: requests.Response) -> bool:
         return True
     if status // 100 == 2:  # noqa: PLR2004 - HTTP's success class
         return _is_page(response) or (call in STORAGE and not _stores(call, response))
-    if call in STORAGE and status in _GONE:
+    if call in STORAGE and status in _SHAPED:
         return _is_html(response) or not _refuses(response)
-    return status in _telling(call) and _is_html(response)
+    unsaid = status in _ABOUT_THE_KEY and call in CONTROL and not isinstance(_body(response), dict)
+    return unsaid or (status in _telling(call) and _is_html(response))
 
 
 def _telling(call: Call) -> frozenset[int]:
@@ -89,12 +92,15 @@ def _stores(call: Call, response: requests.Response) -> bool:
 
 def _refuses(response: requests.Response) -> bool:
     """Whether a refusal is in a shape of the storage service: its header, XML, or Google's JSON."""
-    text = body_text(response)
-    if _has_goog(response) or "<Code>" in text:
+    if _has_goog(response) or "<Code>" in body_text(response):
         return True
-    body = json_value(text)
+    body = _body(response)
     error = body.get("error") if isinstance(body, dict) else None
     return isinstance(error, dict) and error.get("code") == response.status_code
+
+
+def _body(response: requests.Response) -> object:
+    return json_value(body_text(response))
 
 
 def _has_goog(response: requests.Response) -> bool:

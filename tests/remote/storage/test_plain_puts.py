@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.remote.conftest import Serve
-from tests.remote.scripted import Blocks, Reply
+from tests.remote.scripted import OF_STORAGE, Blocks, Reply
 from tests.remote.storage.exchanges import CONTENT, SIZE, only, stored
 from uploader.core.errors import RemoteError
 from uploader.core.resumable import Finished, encode_crc32c, read_url
@@ -34,7 +34,7 @@ def test_an_empty_file_is_put_with_length_zero(serve: Serve, storage: Storage) -
 
 
 def test_a_refused_put_says_why(serve: Serve, storage: Storage) -> None:
-    server = serve(Reply(403))
+    server = serve(Reply(403, OF_STORAGE))
     with pytest.raises(RemoteError) as caught:
         storage.put(read_url(f"{server.base}/o"), Blocks(CONTENT), SIZE)
     assert caught.value.verdict is Verdict.URL_EXPIRED
