@@ -133,16 +133,18 @@ def test_an_orphan_is_deleted_only_if_that_is_meant(uploader: Command, service: 
 @pytest.mark.parametrize(
     ("on", "do", "told"),
     [
-        ("get", "reset-before", "hint: run the command again"),
-        ("delete", "lost-answer", "hint: the service may delete it yet: look again"),
-        ("delete", "reset-before", "hint: the service may delete it yet: look again"),
+        ("get", {"do": "reset-before"}, "hint: run the command again"),
+        ("delete", {"do": "lost-answer"}, "hint: the service may delete it yet: look again"),
+        ("delete", {"do": "reset-before"}, "hint: the service may delete it yet: look again"),
+        ("delete", {"do": "status", "status": 200, "body": {}}, "it is still there"),
     ],
+    ids=str,
 )
 def test_a_command_that_had_no_answer_does_not_say_that_it_tries_again(
-    uploader: Command, service: Sandbox, on: str, do: str, told: str
+    uploader: Command, service: Sandbox, on: str, do: dict[str, Any], told: str
 ) -> None:
     stands(service, "orphan")
-    service.world.script.add([{"on": on, "do": do}])
+    service.world.script.add([{"on": on, **do}])
     failed = uploader("model", "delete", "orphan", "--yes")
     assert failed.code == 7
     assert told in failed.err

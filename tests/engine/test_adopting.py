@@ -11,6 +11,7 @@ import pytest
 from tests.engine.conftest import GRANULE, Lab
 from uploader.core.job import Kind, NewJob, Stage, Status
 from uploader.core.lifecycle import Verb
+from uploader.sandbox.script import Script
 
 
 def folder_of(lab: Lab, **sizes: int) -> Path:
@@ -127,23 +128,112 @@ def test_a_model_whose_own_creation_was_not_answered_is_adopted_as_what_it_is(
     assert adopted(lab, 1) == "the model existed and is compatible"
 
 
-def test_no_file_of_an_earlier_job_stays_in_an_adapter(lab: Lab) -> None:
+def without_names(lab: Lab, kind: Kind) -> NewJob:
+    """A job whose body does not tell the service the names of its files."""
+    if kind is Kind.LORA:
+        return adapter(lab, "accounts/f/models/a", 8)
+    new = lab.new_job(folder_of(lab, fireworks_json=GRANULE))
+    body = {"modelId": "model", "model": {"kind": kind.remote}}
+    return replace(new, kind=kind, create_body=body)
+
+
+def other_files(lab: Lab, first: NewJob) -> NewJob:
+    other = lab.new_job(lab.model("another", adapter_model_bin=GRANULE))
+    return replace(other, model_id="model", kind=first.kind, create_body=first.create_body)
+
+
+def assert_not_adopted(lab: Lab, job_id: int, words: str) -> None:
+    job = lab.job(job_id)
+    assert job.reason is not None
+    assert (job.status, job.reason.code) == (Status.FAILED, "exists_differently")
+    assert words in job.reason.message
+    assert job.bytes_sent == 0
+
+
+NAMELESS = [kind for kind in Kind if kind is not Kind.BASE]
+
+
+@pytest.mark.parametrize("kind", NAMELESS)
+def test_no_file_of_an_earlier_job_stays_in_a_model_without_names(lab: Lab, kind: Kind) -> None:
     """Whoever loads it may take the old weights that lie beside the new ones."""
     lab.world.config.landing_polls = 100
-    first = adapter(lab, "accounts/f/models/a", 8)
+    first = without_names(lab, kind)
     lab.jobs.enqueue(first, lab.clock.now())
     lab.run_until(lambda: lab.job().stage is Stage.VALIDATE)
     lab.jobs.apply(1, Verb.CANCEL, lab.clock.now())
     lab.run()
     lab.world.config.landing_polls = 0
-    other = lab.new_job(lab.model("another", adapter_model_bin=GRANULE))
-    new = replace(other, model_id="model", kind=first.kind, create_body=first.create_body)
+    run_next(lab, other_files(lab, first))
+    assert_not_adopted(lab, 2, "may have files of job 1 that job 2 has not, like fireworks.json")
+
+
+def test_a_file_that_may_have_arrived_counts_as_one_that_has(lab: Lab) -> None:
+    lab.world.script.add(
+        [{"on": "put", "do": "lost-answer", "times": 0}, {"on": "query", "do": "status",
+         "status": 503, "times": 0}]
+    )  # fmt: skip
+    first = without_names(lab, Kind.LORA)
+    lab.jobs.enqueue(first, lab.clock.now())
+    lab.run_until(lambda: lab.file("fireworks.json").attempts > 0)
+    assert lab.world.report()["objects"]
+    assert not lab.file("fireworks.json").stored
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now())
+    lab.run()
+    lab.world.script = Script()
+    run_next(lab, other_files(lab, first))
+    assert_not_adopted(lab, 2, "like fireworks.json")
+
+
+def test_the_names_of_a_run_that_was_to_be_replaced_are_not_forgotten(lab: Lab) -> None:
+    """Its model still has them if the job is cancelled before a worker has deleted it."""
+    lab.world.config.landing_polls = 100
+    first = without_names(lab, Kind.LORA)
+    lab.jobs.enqueue(first, lab.clock.now())
+    lab.run_until(lambda: lab.job().stage is Stage.VALIDATE)
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    lab.run()
+    new = other_files(lab, first)
+    lab.jobs.restart(lab.sealed(), new, lab.clock.now(), replace=True)
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now())
+    lab.world.config.landing_polls = 0
     run_next(lab, new)
-    reason = lab.job(2).reason
+    assert_not_adopted(lab, 2, "may have files of job 1 that job 2 has not")
+
+
+def test_a_model_that_is_another_one_by_now_has_no_file_of_an_earlier_job(lab: Lab) -> None:
+    first = without_names(lab, Kind.LORA)
+    given_up(lab, first, delete_remote=True)
+    lab.world.script.add([{"on": "create", "do": "lost-answer", "times": 1}])
+    new = lab.new_job(lab.model("another", adapter_config_json=GRANULE))
+    run_next(lab, replace(new, model_id="model", kind=first.kind, create_body=first.create_body))
+    assert adopted(lab, 2)
+
+
+@pytest.mark.parametrize("fields", [{"public": True}, {"state": "READY"}])
+def test_a_model_that_was_there_is_not_created_whatever_a_post_is_answered(
+    lab: Lab, fields: dict[str, Any]
+) -> None:
+    """The documentation calls the POST of a model that exists a no-op (docs/fireworks.md §0.7)."""
+    body = {"name": "accounts/sandbox/models/model", "state": "UPLOADING", **fields}
+    lab.world.script.add([{"on": "create", "do": "status", "status": 200, "body": body}])
+    run_next(lab, options(lab))
+    reason = lab.job().reason
     assert reason is not None
-    assert (lab.job(2).status, reason.code) == (Status.FAILED, "exists_differently")
-    assert "job 1 has stored" in reason.message
-    assert lab.job(2).bytes_sent == 0
+    assert (lab.job().status, reason.code in ("exists_differently", "already_exists")) == (
+        Status.FAILED,
+        True,
+    )
+    assert "created" not in lab.kinds()
+    assert lab.job().bytes_sent == 0
+
+
+def test_a_model_that_is_not_shown_is_not_adopted(lab: Lab) -> None:
+    """A gateway may have answered in the place of the service, and `{}` is not public."""
+    given_up(lab, options(lab, public=True))
+    lab.world.script.add([{"on": "get", "do": "status", "status": 200, "body": {}, "times": 3}])
+    run_next(lab, options(lab))
+    assert_not_adopted(lab, 2, "everybody may read it")
+    assert "retrying" in lab.kinds(2)
 
 
 def test_with_the_same_names_an_adapter_goes_on(lab: Lab) -> None:

@@ -222,6 +222,18 @@ def test_replace_deletes_the_model_and_creates_it_again(lab: Lab) -> None:
     ]  # fmt: skip
 
 
+def test_a_model_that_only_seems_to_be_deleted_is_not_sent_to(lab: Lab) -> None:
+    """`{}` may be the answer of anything on the way; earlier files are still there."""
+    folder = failed(lab)
+    other_files(folder)
+    rescan(lab, folder, replace=True)
+    lab.world.script.add([{"on": "delete", "do": "status", "status": 200, "body": {}, "times": 3}])
+    lab.run()
+    assert_replaced(lab)
+    assert lab.kinds().count("deleted") == 1
+    assert "adopted" not in lab.kinds()
+
+
 def test_a_model_of_somebody_else_is_not_replaced(lab: Lab) -> None:
     folder = lab.model()
     fields = lab.new_job(folder).create_body["model"]

@@ -63,7 +63,7 @@ def answers() -> dict[str, Parser]:
              b"HTTP/1.1 308 Resume Incomplete\r\nRange: bytes=0-7\r\nContent-Length: 0\r\n\r\n",
              b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
              b'HTTP/1.1 200 OK\r\n\r\n{"filenameToSignedUrls":{"a":"https://h"}}',
-             b'HTTP/1.1 200 OK\r\n\r\n{"state":"READY","baseModelDetails":{}}'),
+             b'HTTP/1.1 200 OK\r\n\r\n{"name":"a/models/m","baseModelDetails":{}}'),
             long=False,
         ),
     }  # fmt: skip

@@ -43,7 +43,8 @@ def test_no_word_costs_more_than_its_length(known: dict[str, Parser], name: str)
 
 def test_an_exchange_reaches_the_clients() -> None:
     """Else every input would fail alike, before it is read."""
-    answer = b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"state":"READY"}'
+    body = b'{"state":"READY","name":"accounts/a/models/m"}'
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
     with clients(answer) as (api, _):
         assert api.get("a", "m").state == "READY"
 

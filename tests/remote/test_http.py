@@ -32,6 +32,8 @@ from uploader.runtime import StopToken
 
 KEY = "fw_KEYCANARY"
 
+MODEL = b'{"name": "accounts/a/models/m"}'
+
 
 def fireworks(base: str, adapter: SocketAdapter) -> Fireworks:
     clock = HandClock()
@@ -48,7 +50,7 @@ def test_a_default_line_in_netrc_changes_nothing(
     (tmp_path / ".netrc").write_text("default login mallory password NETRCCANARY\n")
     monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
     assert requests.utils.get_netrc_auth("http://127.0.0.1/") == ("mallory", "NETRCCANARY")
-    control, store = serve(Reply(200, body=b"{}")), serve(Reply(200, OF_STORAGE))
+    control, store = serve(Reply(200, body=MODEL)), serve(Reply(200, OF_STORAGE))
     fireworks(control.base, adapter).get("a", "m")
     storage.put(read_url(f"{store.base}/o"), Blocks(b"x"), 1)
     assert control.seen[0].headers["authorization"] == f"Bearer {KEY}"
@@ -56,7 +58,7 @@ def test_a_default_line_in_netrc_changes_nothing(
 
 
 def test_the_key_never_reaches_storage(serve: Serve, adapter: SocketAdapter) -> None:
-    control = serve(Reply(302, {"Location": "http://127.0.0.1:9/"}), Reply(200, body=b"{}"))
+    control = serve(Reply(302, {"Location": "http://127.0.0.1:9/"}), Reply(200, body=MODEL))
     store = serve(*[Reply(status, OF_STORAGE) for status in (200, 308, 200, 404)])
     api, storage = fireworks(control.base, adapter), Storage(HandClock(), adapter, plain=True)
     with pytest.raises(RemoteError):
@@ -73,7 +75,7 @@ def test_the_key_never_reaches_storage(serve: Serve, adapter: SocketAdapter) -> 
 
 
 def test_headers_are_plain(serve: Serve, adapter: SocketAdapter) -> None:
-    server = serve(Reply(200, body=b"{}"))
+    server = serve(Reply(200, body=MODEL))
     fireworks(server.base, adapter).get("a", "m")
     assert set(server.seen[0].headers) == {
         "host",

@@ -139,6 +139,7 @@ def _print_outcome(done: _Done, base_url: str, *, working: bool, as_json: bool) 
         print_note(alone)
     if after.status is not Status.ACTIVE and after.lease is not None and working:
         print_note(f"job {after.id}: its worker stops at the next block")
-    if after.created_remotely and (after.delete_on_cancel or after.replace_first):
-        then = " and create it again" if after.replace_first else ""
+    again = after.replace_first and after.status is not Status.CANCELLED
+    if after.created_remotely and (after.delete_on_cancel or again):
+        then = " and create it again" if again else ""
         print_note(f"job {after.id}: a worker will delete {after.model}{then}")

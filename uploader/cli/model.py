@@ -190,7 +190,7 @@ def delete(
         found = standing(service, account, model_id)
         meant = yes or _is_meant(f"{whole} is {found.state}. Delete it, with its files?")
         if meant:
-            service.delete(account, model_id)
+            service.delete_surely(account, model_id)
             for job in (job for job in made_by if job.status is Status.DONE):
                 print_note_wrapped(
                     f"job {job.id} made it and stays done: run `uploader remove {job.id}` before"

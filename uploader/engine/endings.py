@@ -8,7 +8,6 @@ from uploader.core.errors import Corrupted, JobRefused, RemoteError, UploaderErr
 from uploader.core.job import FileState, Job
 from uploader.core.reasons import Code
 from uploader.core.text import size
-from uploader.core.verdict import Verdict
 from uploader.engine.accounts import refuse_key_of_another
 from uploader.remote.fireworks import Fireworks
 from uploader.store.held import Held
@@ -105,22 +104,11 @@ def check_gone(job: Job, control: Fireworks) -> None:
     (`model_gone`) if it shows the model: the row keeps that there is one, so a retry can go on.
     """
     refuse_key_of_another(job, control)
-    if not is_there(job, control):
+    if not control.is_there(job.account, job.model_id):
         return
     message = "one call says that the model no longer exists on the service, another one shows it"
     hint = f"`uploader retry {job.id}` asks again"
     raise JobRefused(message, hint=hint, code=Code.MODEL_GONE)
-
-
-def is_there(job: Job, control: Fireworks) -> bool:
-    """Does the service show the model? Raises RemoteError if it does not say."""
-    try:
-        control.get(job.account, job.model_id)
-    except RemoteError as error:
-        if error.verdict is Verdict.ABSENT:
-            return False
-        raise
-    return True
 
 
 def mark_if_cut(error: RemoteError, sent_bytes: int) -> None:

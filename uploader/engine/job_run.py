@@ -24,7 +24,7 @@ from uploader.engine.accounts import (
 )
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import PATIENCE_S, keyless, silent, slow
-from uploader.engine.endings import ModelUsedUp, forget_model, is_there, model_gone
+from uploader.engine.endings import ModelUsedUp, forget_model, model_gone
 from uploader.engine.leftovers import Ending
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
@@ -181,16 +181,18 @@ class JobRun:
             self._replace(control)
             if not self._end_leftovers():  # an earlier DELETE, without an answer, may go on
                 return False
-        if self._job.files_stored and not is_there(self._job, control):
+        account, model_id = self._job.account, self._job.model_id
+        if self._job.files_stored and not control.is_there(account, model_id):
             forget_model(self.held)  # before the answer to our POST, which may be lost
-        created, differs = True, ""
+        created = True
         try:
-            control.create(self._job.account, self._job.create_body)
+            model = control.create(account, self._job.create_body)
         except RemoteError as error:
             if error.verdict is not Verdict.EXISTS:
                 raise
-            model = control.get(self._job.account, self._job.model_id)
-            created, differs = False, refuse_different(self._job, model)
+            created, model = False, control.get(account, model_id)
+        # Of a model that exists a POST may do nothing, and show it (docs/fireworks.md §0.7).
+        differs = refuse_different(self._job, model)
         self._context.rest.accepted()
         self._job = self.held.enter_upload(created=created, differs=differs)
         return True
@@ -235,7 +237,7 @@ class JobRun:
     def _delete(self, control: Fireworks) -> None:
         earlier = self.held.calls.begin(Call.DELETE)
         try:
-            control.delete(self._job.account, self._job.model_id)
+            control.delete_surely(self._job.account, self._job.model_id)
         except RemoteError as error:
             if not error.may_go_on:
                 self.held.calls.heard(Call.DELETE, earlier)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -24,7 +25,7 @@ from uploader.remote.gate import Gate
 from uploader.remote.http import ANSWER_S, CONNECT_S, Session, ask, succeeded
 from uploader.remote.middle_box import is_middle_box
 from uploader.remote.refusals import grpc_name, json_object, malformed, refusal
-from uploader.remote.words import kept, request_id, secrets_of
+from uploader.remote.words import http_date, kept, request_id, secrets_of
 from uploader.runtime import Clock, bind
 
 #: From a service that does not know verifyApiKey.
@@ -33,6 +34,9 @@ _NO_SUCH_ROUTE = frozenset(
 )
 
 
+#: A model that was made longer before its answer is not that of the request: one is waited for two
+#: minutes.
+_FRESH = timedelta(minutes=5)
 #: A list of models is read up to the first of these: pages, models, seconds. No account has as many
 #: models, and a list that repeats itself has no end.
 _MAX_PAGES = 500
@@ -100,16 +104,20 @@ class Fireworks:
                 return None
             raise
 
-    def create(self, account: str, body: Mapping[str, Any]) -> None:
-        """Create the model (docs/fireworks.md §1).
+    def create(self, account: str, body: Mapping[str, Any]) -> RemoteModel:
+        """Create the model (docs/fireworks.md §1); returns it as the service has it then.
 
-        Raises RemoteError (EXISTS) if the name is taken.
+        Raises RemoteError (EXISTS) if the name is taken, also if a success shows an older model.
         """
         path = f"/v1/accounts/{quote(account, safe='')}/models"
         answer = self._ask(Call.CREATE, "POST", path, body)
-        name = _string(json_object(Call.CREATE, answer).get("name"))
-        if not name.endswith(f"/models/{body.get('modelId')}"):
-            raise malformed(Call.CREATE, "is not about the model")  # a gateway's own may be JSON
+        model = _read_model(Call.CREATE, str(body.get("modelId")), answer)
+        if _is_older(model, answer):
+            message = f"{Call.CREATE}: the model has existed before"
+            raise RemoteError(
+                Verdict.EXISTS, Call.CREATE, message, status=200, code=Code.ALREADY_EXISTS
+            )
+        return model
 
     def get(self, account: str, model_id: str) -> RemoteModel:
         """The model as it is now (docs/fireworks.md §4).
@@ -117,7 +125,7 @@ class Fireworks:
         Raises RemoteError (ABSENT) if there is none.
         """
         answer = self._ask(Call.GET, "GET", _model(account, model_id))
-        return _read_model(answer)
+        return _read_model(Call.GET, model_id, answer)
 
     def models(self, account: str) -> ModelList:
         """The models of the account, page by page (docs/fireworks.md §4)."""
@@ -189,6 +197,25 @@ class Fireworks:
         answer = self._ask(Call.DELETE, "DELETE", _model(account, model_id))
         if json_object(Call.DELETE, answer):
             raise malformed(Call.DELETE, "is not that of a deletion")  # which is empty
+
+    def is_there(self, account: str, model_id: str) -> bool:
+        """Does the service show the model? Raises RemoteError if it does not say."""
+        try:
+            self.get(account, model_id)
+        except RemoteError as error:
+            if error.verdict is Verdict.ABSENT:
+                return False
+            raise
+        return True
+
+    def delete_surely(self, account: str, model_id: str) -> None:
+        """As `delete`, and see that it is gone: `{}` may be the answer of anything on the way.
+
+        Raises RemoteError (TRANSIENT) also if the service still shows the model.
+        """
+        self.delete(account, model_id)
+        if self.is_there(account, model_id):
+            raise malformed(Call.DELETE, "says that the model is deleted, but it is still there")
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -276,8 +303,10 @@ def _model(account: str, model_id: str) -> str:
     return f"/v1/accounts/{quote(account, safe='')}/models/{quote(model_id, safe='')}"
 
 
-def _read_model(answer: requests.Response) -> RemoteModel:
-    found = json_object(Call.GET, answer)
+def _read_model(call: Call, model_id: str, answer: requests.Response) -> RemoteModel:
+    found = json_object(call, answer)
+    if not _string(found.get("name")).endswith(f"/models/{model_id}"):
+        raise malformed(call, "is not about the model")  # a gateway's own may be JSON, too
     status, base = (_object(found.get(name)) for name in ("status", "baseModelDetails"))
     return RemoteModel(
         state=kept(_string(found.get("state")), answer),
@@ -290,6 +319,16 @@ def _read_model(answer: requests.Response) -> RemoteModel:
         supports_lora=lora if isinstance(lora := found.get("supportsLora"), bool) else None,
         shown=found,
     )
+
+
+def _is_older(model: RemoteModel, answer: requests.Response) -> bool:
+    """Was the model there before it was asked for, by the service's own clock?"""
+    now = http_date(answer.headers.get("Date", ""))
+    try:
+        at = datetime.fromisoformat(_string(model.shown.get("createTime")))
+        return now is not None and now - at > _FRESH
+    except (ValueError, TypeError):  # it says no time, or one without a zone
+        return False
 
 
 def _names(value: object, answer: requests.Response) -> tuple[str, ...] | None:

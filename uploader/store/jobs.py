@@ -309,8 +309,6 @@ class Jobs:
                     status=status,
                     seal=transaction.seal.after(known, status=status),
                     delete_on_cancel=delete_remote,
-                    # A replacement that is due stays due, unless the user cancels the job.
-                    replace_first=job.replace_first and verb is not Verb.CANCEL,
                     not_before=None,
                     updated_at=now,
                     **reason_columns(None),

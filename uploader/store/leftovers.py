@@ -127,31 +127,31 @@ def to_clean_up(transaction: Transaction, job: Job, account: str) -> Sequence[An
 
 
 def refuse_strays(transaction: Transaction, job: WholeJob) -> None:
-    """Raises JobRefused if other jobs have stored files in the job's model that are not its own.
+    """Raises JobRefused if another job may have sent files to the job's model that it has not.
 
-    Of an adapter the service is told no names, so it would have those, too, once it is READY. The
-    model of a job that is done was READY, and so is another one.
+    Once the model is READY, it would have those, too, unless it was told the names of its files,
+    and the service does not always show what it was told. Whether a file has arrived is not always
+    known: its row may only say that it was not seen. The names of a job that was about to replace
+    them are those of then. The model of a job that is done was READY, and so is another one.
     """
-    if "peftDetails" not in job.create_body.get("model", {}):
-        return
     own = select(files.c.path).where(files.c.job_id == job.id)
     query = (
-        select(jobs.c.id, files.c.path)
+        select(jobs.c.id, jobs.c.replace_first, files.c.path)
         .join(jobs, jobs.c.id == files.c.job_id)
         .where(
-            files.c.stored,
             jobs.c.model_exists,
             jobs.c.status != Status.DONE,
-            files.c.path.not_in(own),
+            or_(jobs.c.replace_first, files.c.path.not_in(own)),
             *others_for_its_model(job, job.account),
         )
         .order_by(files.c.job_id, files.c.path)
         .limit(1)
     )
     if stray := transaction.connection.execute(query).first():
+        like = "" if stray.replace_first else f", like {stray.path}"
         raise JobRefused(
-            f"{job.model} exists, and job {stray.id} has stored {stray.path} in it, which is no"
-            f" file of job {job.id}",
+            f"{job.model} exists, and may have files of job {stray.id} that job {job.id} has"
+            f" not{like}",
             code=Code.EXISTS_DIFFERENTLY,
             hint=f"`uploader model delete {job.model}`, then `uploader retry {job.id}`; or choose"
             " another `model_id`",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import pytest
 
@@ -20,6 +21,11 @@ BARE = RemoteModel("", "", "", "", None, "")
 
 def ok(body: object = None, **headers: str) -> Reply:
     return Reply(200, headers, json.dumps({} if body is None else body).encode())
+
+
+def model(fields: Mapping[str, object] = MappingProxyType({})) -> Reply:
+    """The model `m`, as it is answered for."""
+    return ok({"name": "accounts/a/models/m", **fields})
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import pytest
 
 from tests.remote.conftest import Serve
-from tests.remote.fireworks.conftest import Connect, ok
+from tests.remote.fireworks.conftest import Connect, model, ok
 from tests.remote.scripted import HandClock, Reply
 from uploader.core.errors import RemoteError
 from uploader.core.reasons import Code
@@ -103,7 +103,7 @@ def test_names_longer_than_any_of_ours_cost_no_more_than_those_that_could_be(
 
     def found_and_calls(length: int) -> tuple[tuple[str, ...] | None, int]:
         names = [f"{number:04}".ljust(length, "x") for number in range(500)]
-        api = connect(serve(ok({"baseModelDetails": {"huggingfaceFiles": names}})))
+        api = connect(serve(model({"baseModelDetails": {"huggingfaceFiles": names}})))
         before = calls
         sys.setprofile(count)
         try:
@@ -140,5 +140,5 @@ def test_an_answer_of_countless_values_is_never_made_into_objects(
 def test_of_more_names_than_any_model_has_the_first_are_kept(
     serve: Serve, connect: Connect
 ) -> None:
-    api = connect(serve(ok({"baseModelDetails": {"huggingfaceFiles": ["n"] * 20_000}})))
+    api = connect(serve(model({"baseModelDetails": {"huggingfaceFiles": ["n"] * 20_000}})))
     assert len(api.get("a", "m").huggingface_files or ()) == 10_001

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,8 @@ from uploader.core.verdict import Call, Verdict
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.gate import Gate
 from uploader.remote.sockets import SocketAdapter
+
+THIS = {"name": "accounts/a/models/m"}
 
 
 @pytest.mark.parametrize(
@@ -38,8 +41,8 @@ from uploader.remote.sockets import SocketAdapter
 def test_each_call_is_its_route(
     serve: Serve, connect: Connect, call: Callable[[Fireworks], object], line: str, body: object
 ) -> None:
-    is_create = line.startswith("POST")
-    server = serve(ok({"name": "accounts/a/models/m"} if is_create else {}))
+    is_empty = line.startswith("DELETE")
+    server = serve(ok({} if is_empty else {"name": f"a/models/{'m?x' if '%3F' in line else 'm'}"}))
     call(connect(server))
     seen = server.seen[0]
     assert f"{seen.method} {seen.target}" == line
@@ -103,7 +106,7 @@ def test_a_changed_key_is_used_at_the_next_call(
     serve: Serve, adapter: SocketAdapter, clock: HandClock, gate: Gate
 ) -> None:
     keys = iter(["one", "two"])
-    server = serve(ok(), ok())
+    server = serve(ok(THIS), ok(THIS))
     api = Fireworks(server.base, lambda: ApiKey(next(keys)), clock, gate, adapter)
     api.get("a", "m")
     api.get("a", "m")
@@ -168,15 +171,61 @@ def test_a_missing_key_passes_as_it_was_raised(
     ],
 )
 def test_a_model_is_read_leniently(
-    serve: Serve, connect: Connect, body: object, model: RemoteModel
+    serve: Serve, connect: Connect, body: dict[str, Any], model: RemoteModel
 ) -> None:
-    assert connect(serve(ok(body))).get("a", "m") == model
+    assert connect(serve(ok({**THIS, **body}))).get("a", "m") == model
 
 
 def test_a_model_is_kept_whole_to_be_compared_and_is_not_printed(
     serve: Serve, connect: Connect
 ) -> None:
-    body = {"public": True, "peftDetails": {"r": 8}, "x": ["y"]}
+    body = {**THIS, "public": True, "peftDetails": {"r": 8}, "x": ["y"]}
     model = connect(serve(ok(body))).get("a", "m")
     assert model.shown == body
     assert "peftDetails" not in repr(model)
+
+
+@pytest.mark.parametrize("body", [{}, {"name": "accounts/a/models/other"}, {"name": 3}, {"ok": 1}])
+def test_what_is_not_about_the_model_is_not_read_as_one(
+    serve: Serve, connect: Connect, body: dict[str, Any]
+) -> None:
+    api = connect(serve(ok(body), ok(body)))
+    asked: tuple[Callable[[], object], ...] = (
+        lambda: api.get("a", "m"),
+        lambda: api.create("a", {"modelId": "m"}),
+    )
+    for ask in asked:
+        with pytest.raises(RemoteError) as caught:
+            ask()
+        assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
+
+
+@pytest.mark.parametrize(
+    ("made", "is_new"),
+    [
+        ("2026-08-30T03:48:42.645723285Z", False),
+        ("2026-08-30T03:56:42Z", True),
+        ("2026-08-30T03:56:42", True),
+        ("", True),
+        ("tomorrow", True),
+        (7, True),
+    ],
+)
+def test_a_model_that_a_post_has_only_found_is_not_created(
+    serve: Serve, connect: Connect, made: object, *, is_new: bool
+) -> None:
+    """The documentation calls the POST of a model that exists a no-op (docs/fireworks.md §0.7)."""
+    now = {"Date": "Sun, 30 Aug 2026 03:58:42 GMT"}
+    api = connect(serve(ok({**THIS, "createTime": made}, **now)))
+    with contextlib.nullcontext() if is_new else pytest.raises(RemoteError) as caught:
+        assert api.create("a", {"modelId": "m"}).shown["createTime"] == made
+    assert caught is None or caught.value.verdict is Verdict.EXISTS
+
+
+def test_a_model_is_deleted_once_it_is_not_there(serve: Serve, connect: Connect) -> None:
+    gone = Reply(404, {}, b'{"code": 5, "message": "no", "details": []}')
+    api = connect(serve(ok({}), ok(THIS), ok({}), gone))
+    with pytest.raises(RemoteError, match="still there") as caught:
+        api.delete_surely("a", "m")
+    assert caught.value.may_go_on
+    api.delete_surely("a", "m")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.remote.conftest import Serve
-from tests.remote.fireworks.conftest import BARE, Connect, ok
+from tests.remote.fireworks.conftest import BARE, Connect, model
 from tests.remote.scripted import HandClock, Reply
 from uploader.core.errors import RemoteError
 from uploader.core.verdict import Call, Verdict
@@ -15,7 +15,7 @@ from uploader.remote.gate import Gate
 def test_after_a_429_no_call_leaves_until_the_wish_has_passed(
     serve: Serve, connect: Connect, clock: HandClock
 ) -> None:
-    server = serve(Reply(429, {"Retry-After": "30"}), ok())
+    server = serve(Reply(429, {"Retry-After": "30"}), model())
     first, second = connect(server), connect(server)
     with pytest.raises(RemoteError) as caught:
         first.get("a", "m")
@@ -61,7 +61,7 @@ def test_answers_that_cross_each_other_count_once_and_the_longest_wish_wins(
 
 
 def test_another_error_leaves_the_gate_open(serve: Serve, connect: Connect) -> None:
-    server = serve(Reply(503, {"Retry-After": "30"}), Reply(400), ok())
+    server = serve(Reply(503, {"Retry-After": "30"}), Reply(400), model())
     api = connect(server)
     for verdict in (Verdict.TRANSIENT, Verdict.FAILED):
         with pytest.raises(RemoteError) as caught:

@@ -8,7 +8,7 @@ from base64 import b64encode
 import pytest
 
 from tests.remote.conftest import Serve
-from tests.remote.fireworks.conftest import Connect, ok
+from tests.remote.fireworks.conftest import Connect, model, ok
 from tests.remote.scripted import HandClock
 from uploader.core.errors import RemoteError
 from uploader.core.reasons import Code
@@ -38,7 +38,7 @@ def test_what_is_kept_of_a_success_never_repeats_the_key(serve: Serve, echoed: C
         "peftDetails": {"baseModel": words},
         "encryptionState": words,
     }
-    found = echoed(serve(ok(model))).get("a", "m")
+    found = echoed(serve(ok({"name": "accounts/a/models/m", **model}))).get("a", "m")
     assert ECHO.lower() not in repr(found).lower()
     warnings = echoed(serve(ok({"warnings": [words, {"key": ECHO}]}))).validate("a", "m")
     assert ECHO.lower() not in repr(warnings).lower()
@@ -58,7 +58,7 @@ def test_no_name_of_a_file_is_kept_that_spells_the_key(
     serve: Serve, echoed: Connect, spelled: str
 ) -> None:
     names = ["config.json", f"k-{spelled}"]
-    found = echoed(serve(ok({"baseModelDetails": {"huggingfaceFiles": names}}))).get("a", "m")
+    found = echoed(serve(model({"baseModelDetails": {"huggingfaceFiles": names}}))).get("a", "m")
     assert found.huggingface_files is None
 
 
@@ -67,7 +67,7 @@ def test_a_name_that_only_looks_like_a_key_is_one_of_the_files(
     serve: Serve, echoed: Connect, name: str
 ) -> None:
     names = ["config.json", name]
-    found = echoed(serve(ok({"baseModelDetails": {"huggingfaceFiles": names}}))).get("a", "m")
+    found = echoed(serve(model({"baseModelDetails": {"huggingfaceFiles": names}}))).get("a", "m")
     assert found.huggingface_files == ("config.json", name)
 
 
@@ -76,7 +76,7 @@ def test_no_cut_of_a_files_name_lets_the_beginning_of_the_key_through(
     serve: Serve, echoed: Connect, spelled: str
 ) -> None:
     name = f"{'n' * (1000 - len(spelled) + 1)}{spelled}"
-    found = echoed(serve(ok({"baseModelDetails": {"huggingfaceFiles": [name]}}))).get("a", "m")
+    found = echoed(serve(model({"baseModelDetails": {"huggingfaceFiles": [name]}}))).get("a", "m")
     assert spelled[:8] not in repr(found)
 
 
@@ -93,7 +93,7 @@ def test_an_account_that_is_the_key_is_not_believed(
 def test_names_that_nearly_spell_the_key_fill_no_memory(serve: Serve, echoed: Connect) -> None:
     """Each stretch between two blanks is looked at by itself."""
     names = [("f " * 490) + ECHO[-6:]] * 900
-    api = echoed(serve(ok({"baseModelDetails": {"huggingfaceFiles": names}})))
+    api = echoed(serve(model({"baseModelDetails": {"huggingfaceFiles": names}})))
     tracemalloc.start()
     try:
         assert len(api.get("a", "m").huggingface_files or ()) == len(names)
