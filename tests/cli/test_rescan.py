@@ -106,6 +106,8 @@ def test_replace_is_for_a_model_this_job_created(uploader: Command, failed: Path
     assert "a worker will delete accounts/acme/models/my-model-3p1 and create it" in answer.err
     document = uploader("show", "1", "--json").json
     assert "chat_template.jinja" in [file["path"] for file in document["files"]]
+    given_up = uploader("cancel", "1")
+    assert (given_up.out, "will delete" in given_up.err) == ("1\tcancelled\n", False)
 
 
 def test_a_folder_with_errors_is_refused_before_anything_is_written(
