@@ -14,14 +14,16 @@ from typing import Any
 
 from sqlalchemy import exists, or_, select, update
 
+from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
-from uploader.core.job import Lease, Mode, Reason, Stage, Status
+from uploader.core.job import Job, Lease, Mode, Reason, Stage, Status
 from uploader.core.keeping import few_lines
 from uploader.core.lifecycle import NEXT_STAGE, Verb, advance
 from uploader.core.reasons import SILENT, Code
 from uploader.core.verdict import Call
 from uploader.core.whole_job import WholeJob
 from uploader.store.blank import NEW_RUN, NO_LEASE, NO_SESSION
+from uploader.store.conditions import others_for_its_model
 from uploader.store.fence import Fence
 from uploader.store.file_updates import FORGET
 from uploader.store.held_calls import HeldCalls, deletion_under_way, validation_under_way
@@ -30,7 +32,6 @@ from uploader.store.journal import Transaction, reason_columns, storable
 from uploader.store.leftovers import (
     ERASED,
     Leftover,
-    check_alone,
     cleaned_up,
     forget,
     forget_all,
@@ -43,7 +44,7 @@ from uploader.store.leftovers import (
 from uploader.store.rows import read_job
 from uploader.store.sealed import check_job
 from uploader.store.standing import check_all_stored, require_stored
-from uploader.store.tables import files, jobs
+from uploader.store.tables import OPEN, files, jobs
 from uploader.store.tokens import fewer_rescues, lived_long_at
 
 
@@ -76,7 +77,7 @@ class Held:
             job = read_job(transaction.connection, self.lease.job_id)
             known = check_job(transaction.seal, replace(job, account=self.job.account))
             adopted = replace(known, account=account)
-            check_alone(transaction, adopted)
+            self._check_alone(transaction, adopted)
             self._add_event(transaction, EventKind.ACCOUNT, f"the account is {account}")
             columns = {"account": account, "seal": transaction.seal.job(adopted)}
             transaction.run(update(jobs).where(jobs.c.id == job.id).values(columns))
@@ -131,6 +132,15 @@ class Held:
             if others := {one.job_id for one in gone} - {self.lease.job_id}:
                 self._tell_closed(transaction, *cleaned_up(transaction, others))
 
+    def _check_alone(self, transaction: Transaction, job: Job) -> None:
+        same = exists().where(*others_for_its_model(job, job.account), OPEN)
+        if transaction.connection.execute(select(same)).scalar_one():
+            raise UsageError(
+                f"another open job uploads the same model of account {job.account}",
+                hint="`uploader status` lists both: cancel one",
+                code=Code.CONFLICT,
+            )
+
     def enter_upload(self, *, created: bool, differs: str = "") -> WholeJob:
         """The model exists: ``created`` if our own POST was answered, else found and compatible.
 
@@ -168,14 +178,8 @@ class Held:
     def _forget_kept(self, transaction: Transaction) -> str:
         """Files kept by `retry --rescan` were deleted with their model; returns words for it."""
         kept = update(files).where(files.c.job_id == self.lease.job_id, files.c.stored)
-        if not (lost := transaction.run(kept.values(FORGET)).rowcount):
-            return ""
-        # For the model that is made anew no seal of their rows is good: that is another run.
-        number = self._job(transaction).run_number + 1
-        self._write_run(transaction, run_number=number)
-        self.job = replace(self.job, run_number=number)
-        self.files = HeldFiles(self._fence, transaction.seal.run_of(self.job))
-        return f"; {lost} of its files were kept, and are sent again"
+        lost = transaction.run(kept.values(FORGET)).rowcount
+        return f"; {lost} of its files were kept, and are sent again" if lost else ""
 
     def enter_validate(self) -> WholeJob:
         """Every file is stored; raises ValueError if one is not (docs/invariants.md §4)."""

@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from uploader.core.errors import JobRefused, UsageError
+from uploader.core.errors import JobRefused
 from uploader.core.job import Job, Status
 from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
@@ -35,7 +35,7 @@ from uploader.core.whole_job import WholeJob
 from uploader.store.conditions import others_for_its_model
 from uploader.store.journal import Transaction
 from uploader.store.rows import check, check_plain, types_of
-from uploader.store.tables import HAS_SESSION, HELD, OPEN, TO_DELETE, files, jobs, leftovers
+from uploader.store.tables import HAS_SESSION, HELD, TO_DELETE, files, jobs, leftovers
 from uploader.store.unreadable import each
 
 #: What is left of a file's remote session: nothing that would let anybody write its object.
@@ -124,17 +124,6 @@ def to_clean_up(transaction: Transaction, job: Job, account: str) -> Sequence[An
         *others_for_its_model(job, account),
     )
     return transaction.connection.execute(query).all()
-
-
-def check_alone(transaction: Transaction, job: Job) -> None:
-    """Raises UsageError, `conflict`, if another open job is for the model of ``job``."""
-    same = exists().where(*others_for_its_model(job, job.account), OPEN)
-    if transaction.connection.execute(select(same)).scalar_one():
-        raise UsageError(
-            f"another open job uploads the same model of account {job.account}",
-            hint="`uploader status` lists both: cancel one",
-            code=Code.CONFLICT,
-        )
 
 
 def refuse_strays(transaction: Transaction, job: WholeJob) -> None:
