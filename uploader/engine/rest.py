@@ -55,7 +55,7 @@ class Rest:
         self._all = _Pause()
         #: By job, of those that it has blocked by its key or account.
         self._left: dict[int, _Pause] = {}
-        #: Is it the job, or the key? Until then, or until the service says so, it takes no other.
+        #: Until then it is not known whether the job or the key was refused, so it takes no other.
         self._unsure_until_s = -math.inf
 
     def note(self, code: str, job_id: int) -> None:

@@ -131,8 +131,8 @@ def refuse_strays(transaction: Transaction, job: WholeJob) -> None:
 
     Once the model is READY, it would have those, too, unless it was told the names of its files,
     and the service does not always show what it was told. Whether a file has arrived is not always
-    known: its row may only say that it was not seen. The names of a job that was about to replace
-    them are those of then. The model of a job that is done was READY, and so is another one.
+    known: its row may only say that it was not seen. Of a job that was about to replace its model,
+    the rows name the new files only. A job that is done has another model: that one was READY.
     """
     own = select(files.c.path).where(files.c.job_id == job.id)
     query = (

@@ -200,7 +200,8 @@ def open_engine(database_url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) ->
     url = _parsed(database_url)
     if url.drivername in postgresql.NAMES:
         with _readable():
-            return postgresql.open_database(url, busy_timeout_s)
+            named = url.set(drivername=postgresql.DRIVER)
+            return postgresql.open_database(named, busy_timeout_s)
     with store_errors():
         return sqlite.open_file(_path(database_url), busy_timeout_s)
 

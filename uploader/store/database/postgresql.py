@@ -178,8 +178,7 @@ def _unanswered(error: BaseException) -> Cause | None:
 
 
 def open_database(url: URL, lock_timeout_s: float) -> Engine:
-    """The store that ``url`` names; it does not connect yet. Raises UsageError without a driver."""
-    url = url.set(drivername=DRIVER)
+    """The store at ``url``, of this `DRIVER`; it does not connect yet. Raises UsageError."""
     try:
         engine = create_engine(
             url,
