@@ -175,30 +175,99 @@ def test_kept_files_of_a_model_that_is_gone_are_sent_again(
     assert "1 of its files were kept, and are sent again" in told[0]
 
 
-def test_that_they_are_gone_is_written_before_a_model_is_created(lab: Lab, half: Path) -> None:
-    """So a worker that is killed just then loses nothing of it."""
+def made_anew(lab: Lab, *, alike: bool) -> None:
+    """By a colleague, before the service was asked; with a time of its own, unless ``alike``."""
+    at = lab.world.models[KEY].created_at
+    delete_by_hand(lab)
+    make_another(lab, "UPLOADING").created_at = at if alike else at + 60
+
+
+def test_kept_files_of_a_model_that_was_made_anew_meanwhile_are_sent_to_it(
+    lab: Lab, half: Path
+) -> None:
+    """By its time, the service shows that it is another one."""
+    made_anew(lab, alike=False)
+    rescan(lab, half, kept=kept(lab, half))
+    lab.run()
+    lab.assert_ready()
+    assert lab.job().run_number == 3
+
+
+def test_another_run_begins_for_files_that_were_lost_with_their_model(lab: Lab, half: Path) -> None:
+    """Written before the model is made anew: nobody who is killed then forgets it."""
     delete_by_hand(lab)
     rescan(lab, half, kept=kept(lab, half))
-    known: list[int] = []
+    seen: list[tuple[object, ...]] = []
 
     def look(name: str) -> None:
+        job = lab.job()
         if name == "create before":
-            known.append(lab.job().files_stored)
+            seen.append((job.run_number, job.files_stored, job.bytes_confirmed, job.model_exists))
 
     lab.boundary = look
     lab.run()
-    assert known == [0]
+    assert seen == [(3, 0, 0, False)]
 
 
-def test_kept_files_whose_model_is_there_cost_one_more_request(lab: Lab, half: Path) -> None:
+def test_of_kept_files_whose_model_is_there_no_model_is_created(lab: Lab, half: Path) -> None:
+    """Not even if the service would call a POST of one that exists a success."""
     before = lab.object("a.bin")["body_bytes_read"]
     asked: list[str] = []
     lab.boundary = asked.append
     rescan(lab, half, kept=kept(lab, half))
     lab.run()
     lab.assert_ready()
+    assert "create before" not in asked
     assert lab.object("a.bin")["body_bytes_read"] == before
-    assert asked[: asked.index("create before")].count("get before") == 1
+    assert lab.job().run_number == 2
+
+
+# -- a model that is called gone and shown again -------------------------------------------------
+
+
+def test_a_model_that_was_called_deleted_and_is_shown_again_is_not_gone_on_with(
+    lab: Lab,
+) -> None:
+    """It has the files of an earlier run; its deletion may be carried out later."""
+    folder = in_stage(lab, Stage.UPLOAD)
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    lab.jobs.restart(lab.sealed(), lab.new_job(folder), lab.clock.now(), replace=True)
+    lab.world.config.landing_polls = 0
+    lab.world.script.add([
+        {"on": "delete", "do": "status", "status": 200, "body": {}, "times": 1},
+        {"on": "get", "do": "status", "status": 404, "body": {"code": 5}, "times": 1},
+    ])  # fmt: skip
+    asked: list[str] = []
+
+    def look(name: str) -> None:
+        asked.append(name)
+        if name == "create before" and asked.count(name) == 3:
+            delete_by_hand(lab)  # carried out at last
+
+    lab.boundary = look
+    lab.run()
+    lab.assert_ready()
+    assert asked.count("create before") == 3
+    assert "adopted" not in lab.kinds()
+    told = [event.message for event in lab.jobs.events() if event.kind == "retrying"]
+    assert any("shows the model that it has called gone" in message for message in told)
+
+
+def test_one_that_stays_ends_the_job_with_a_hint(lab: Lab) -> None:
+    gone(lab, Stage.UPLOAD)
+    again = make_another(lab, "UPLOADING")
+    created_at = lab.job().model_created_at
+    assert created_at
+    again.created_at = created_at.timestamp()
+    folder = lab.folder / "model"
+    lab.jobs.restart(lab.sealed(), lab.new_job(folder), lab.clock.now(), replace=True)
+    lab.run()
+    reason = lab.job().reason
+    assert reason
+    assert (lab.job().status, reason.code) == (Status.FAILED, "malformed")
+    assert "uploader model delete" in reason.hint
+    assert "uploader retry 1" in reason.hint
+    assert lab.job().bytes_sent == 0
 
 
 ANSWERS_404 = ["default backend - 404", "", '{"message": "no Route matched with those values"}']

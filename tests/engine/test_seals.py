@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, text, update
+from sqlalchemy import delete, insert, select, text, update
 
 from tests.engine.conftest import GRANULE, Lab
+from tests.engine.test_new_life import failed, rescan
 from uploader.core.errors import UsageError, VerbRefused
-from uploader.core.job import UNKNOWN_ACCOUNT, Status
+from uploader.core.job import UNKNOWN_ACCOUNT, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.seal import NO_SEAL, Seal
+from uploader.engine.hashing import Digests
 from uploader.sandbox.adapter import InProcessAdapter
 from uploader.store.jobs import Jobs
 from uploader.store.tables import files, jobs
@@ -249,6 +252,41 @@ def test_a_new_run_is_of_the_row_of_which_it_was_planned(sealed: Lab) -> None:
     with pytest.raises(VerbRefused, match="changed meanwhile"):
         sealed.jobs.restart(planned, new, sealed.clock.now())
     assert sealed.job().run_number == 2
+
+
+def test_a_file_that_was_lost_with_its_model_is_not_stored_by_a_row_that_is_put_back(
+    sealed: Lab,
+) -> None:
+    """Files that `retry --rescan` kept are of another run than those of the model made anew."""
+    folder = failed(sealed, a_bin=6 * GRANULE + 7, b_bin=GRANULE)
+    sealed.jobs.apply(1, Verb.RETRY, sealed.clock.now())
+    sealed.run(digests=Digests.ON)
+    kept = [file for file in sealed.jobs.files(1) if file.stored]
+    rescan(sealed, folder, kept=kept)
+    with sealed.engine.connect() as connection:
+        row = connection.execute(select(files).where(files.c.path == "b.bin")).one()
+    assert row.stored
+    sealed.world.forget_objects(sealed.world.models.pop(("sandbox", "model")))
+    sealed.bytes_per_s = GRANULE / 8
+    sealed.run_until(lambda: sealed.job().stage is Stage.UPLOAD)
+    sealed.bytes_per_s = None
+    write(sealed, update(files).where(files.c.path == "b.bin").values(row._asdict()))
+    sealed.run()
+    sealed.assert_ready()
+    assert sealed.world.report()["early_validations"] == 0
+
+
+@pytest.mark.parametrize("at", [None, datetime(2026, 1, 1, tzinfo=UTC)])
+def test_nobody_else_says_which_model_it_was(sealed: Lab, at: datetime | None) -> None:
+    sealed.enqueue(sealed.model())
+    sealed.bytes_per_s = GRANULE / 8
+    sealed.run_until(lambda: sealed.job().stage is Stage.UPLOAD)
+    assert sealed.job().model_created_at
+    write(sealed, update(jobs).values(model_created_at=at))
+    sealed.run()
+    reason = sealed.job().reason
+    assert reason
+    assert (sealed.job().status, reason.code) == (Status.FAILED, "unsealed")
 
 
 @pytest.mark.parametrize("word", ["INSERT", "UPDATE"])

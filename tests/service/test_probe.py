@@ -325,6 +325,18 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_deletion_that_was_only_said_is_asked_for_again(
+    box: Sandbox, uploader: Command, nth: int
+) -> None:
+    """Anything on the way may answer `{}`: the model is deleted once a GET says so."""
+    said = {"on": "delete", "nth": nth, "times": 1, "do": "status", "status": 200, "body": {}}
+    box.world.script.add([said])
+    answer = uploader("doctor", "--probe", "--yes")
+    assert "was deleted" in answer.err
+    assert models(box) == []
+
+
 def test_a_model_that_cannot_be_deleted_is_named_with_the_way_to_do_it(
     box: Sandbox, uploader: Command
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from uploader.core.errors import JobRefused
@@ -17,6 +18,8 @@ from uploader.core.whole_job import WholeJob
 VALIDATE_S = 600.0
 #: Seconds: nobody says how long a DELETE may go on; no front end is known to hold one for longer.
 DELETE_S = 600.0
+#: One moment, in answers that give it more or less exactly.
+_TOGETHER = timedelta(milliseconds=1)
 _MOST_SHOWN = 5
 _MAX_VALUE_CHARS = 60
 #: See docs/fireworks.md §1.2.
@@ -53,6 +56,7 @@ class RemoteModel:
     encryption_state: str
     default_precision: str = ""
     supports_lora: bool | None = None
+    created_at: datetime | None = None
     #: The whole answer as it came, for it is compared with ours; only `_seen` may show it.
     shown: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -73,6 +77,12 @@ class ModelList:
 
     models: tuple[ListedModel, ...]
     complete: bool
+
+
+def is_same_model(job: WholeJob, model: RemoteModel) -> bool | None:
+    """Is it the one that the job knew last, and not a later one of its name? None if unknown."""
+    before, now = job.model_created_at, model.created_at
+    return None if before is None or now is None else abs(now - before) < _TOGETHER
 
 
 def refuse_ready(name: str, model: RemoteModel, hint: str = "") -> None:

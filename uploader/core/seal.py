@@ -75,6 +75,8 @@ class Seal:
             job.created_remotely,
             job.status is Status.CANCELLED,
             _moment(job.created_at),
+            # Earlier versions did not know it, and sealed what is still in the table.
+            *(_moment(at) for at in (job.model_created_at,) if at),
         )
 
     def run_of(self, job: Job) -> RunSeal:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Any
 
 from uploader.core.job import Job
@@ -17,6 +18,8 @@ class WholeJob(Job):
     """
 
     create_body: Mapping[str, Any]
+    #: When the service created the model that this job knows, or knew last, as the service says.
+    model_created_at: datetime | None = None
 
     def listed(self) -> Job:
         """What a list shows of it."""

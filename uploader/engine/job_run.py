@@ -15,7 +15,7 @@ from uploader.core.errors import (
 )
 from uploader.core.job import UNKNOWN_ACCOUNT, Reason, Stage, Status
 from uploader.core.reasons import SILENT, Code
-from uploader.core.remote_model import refuse_different
+from uploader.core.remote_model import RemoteModel, is_same_model, refuse_different
 from uploader.core.retry import Block, Decision, Fail, RetryAt, is_final
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.accounts import (
@@ -24,7 +24,7 @@ from uploader.engine.accounts import (
 )
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import PATIENCE_S, keyless, silent, slow
-from uploader.engine.endings import ModelUsedUp, forget_model, model_gone
+from uploader.engine.endings import ModelUsedUp, forget_model, model_gone, shown_again
 from uploader.engine.leftovers import Ending
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
@@ -182,20 +182,34 @@ class JobRun:
             if not self._end_leftovers():  # an earlier DELETE, without an answer, may go on
                 return False
         account, model_id = self._job.account, self._job.model_id
-        if self._job.files_stored and not control.is_there(account, model_id):
-            forget_model(self.held)  # before the answer to our POST, which may be lost
-        created = True
-        try:
-            model = control.create(account, self._job.create_body)
-        except RemoteError as error:
-            if error.verdict is not Verdict.EXISTS:
-                raise
-            created, model = False, control.get(account, model_id)
+        kept_in = control.find(account, model_id) if self._job.files_stored else None
+        if self._job.files_stored and self._is_another(kept_in):
+            forget_model(self.held)  # before our POST, whose answer may be lost
+            return False  # the next claim begins another run
+        created, model = (False, kept_in) if kept_in else self._post(control)
+        if not self._job.model_exists and is_same_model(self._job, model):
+            raise shown_again(self._job)
         # Of a model that exists a POST may do nothing, and show it (docs/fireworks.md §0.7).
         differs = refuse_different(self._job, model)
         self._context.rest.accepted()
-        self._job = self.held.enter_upload(created=created, differs=differs)
+        self._job = self.held.enter_upload(
+            created=created, differs=differs, model_created_at=model.created_at
+        )
         return True
+
+    def _post(self, control: Fireworks) -> tuple[bool, RemoteModel]:
+        """Has it created the model? And the model as it is now."""
+        account = self._job.account
+        try:
+            return True, control.create(account, self._job.create_body)
+        except RemoteError as error:
+            if error.verdict is not Verdict.EXISTS:
+                raise
+        return False, control.get(account, self._job.model_id)
+
+    def _is_another(self, model: RemoteModel | None) -> bool:
+        """Has the model that holds the files kept by `retry --rescan` gone?"""
+        return model is None or is_same_model(self._job, model) is False
 
     def _end_leftovers(self) -> bool:
         """End what is still open of earlier runs and other jobs; False if the job waits for it."""
@@ -231,7 +245,7 @@ class JobRun:
     def _replace(self, control: Fireworks) -> None:
         """A new run with other files: delete the model that this job created, once."""
         self._delete(control)
-        self.held.mark_deleted("the model was deleted, to be created again")
+        self._job = self.held.mark_deleted("the model was deleted, to be created again")
         self._stop.check()
 
     def _delete(self, control: Fireworks) -> None:

@@ -37,6 +37,8 @@ _NO_SUCH_ROUTE = frozenset(
 #: A model that was made longer before its answer is not that of the request: one is waited for two
 #: minutes.
 _FRESH = timedelta(minutes=5)
+#: Of a moment in UTC, wherever it was written down.
+_FIRST_YEAR, _LAST_YEAR = 2000, 9000
 #: A list of models is read up to the first of these: pages, models, seconds. No account has as many
 #: models, and a list that repeats itself has no end.
 _MAX_PAGES = 500
@@ -198,15 +200,14 @@ class Fireworks:
         if json_object(Call.DELETE, answer):
             raise malformed(Call.DELETE, "is not that of a deletion")  # which is empty
 
-    def is_there(self, account: str, model_id: str) -> bool:
-        """Does the service show the model? Raises RemoteError if it does not say."""
+    def find(self, account: str, model_id: str) -> RemoteModel | None:
+        """As `get`, but None if there is no such model."""
         try:
-            self.get(account, model_id)
+            return self.get(account, model_id)
         except RemoteError as error:
             if error.verdict is Verdict.ABSENT:
-                return False
+                return None
             raise
-        return True
 
     def delete_surely(self, account: str, model_id: str) -> None:
         """As `delete`, and see that it is gone: `{}` may be the answer of anything on the way.
@@ -214,7 +215,7 @@ class Fireworks:
         Raises RemoteError (TRANSIENT) also if the service still shows the model.
         """
         self.delete(account, model_id)
-        if self.is_there(account, model_id):
+        if self.find(account, model_id) is not None:
             raise malformed(Call.DELETE, "says that the model is deleted, but it is still there")
 
     def close(self) -> None:
@@ -317,18 +318,24 @@ def _read_model(call: Call, model_id: str, answer: requests.Response) -> RemoteM
         encryption_state=kept(_string(found.get("encryptionState")), answer),
         default_precision=kept(_string(base.get("defaultPrecision")), answer),
         supports_lora=lora if isinstance(lora := found.get("supportsLora"), bool) else None,
+        created_at=_time(found.get("createTime")),
         shown=found,
     )
 
 
 def _is_older(model: RemoteModel, answer: requests.Response) -> bool:
     """Was the model there before it was asked for, by the service's own clock?"""
-    now = http_date(answer.headers.get("Date", ""))
+    now, at = http_date(answer.headers.get("Date", "")), model.created_at
+    return now is not None and at is not None and now - at > _FRESH
+
+
+def _time(value: object) -> datetime | None:
+    """None for what is no moment with a zone, or none that a job table can keep."""
     try:
-        at = datetime.fromisoformat(_string(model.shown.get("createTime")))
-        return now is not None and now - at > _FRESH
-    except (ValueError, TypeError):  # it says no time, or one without a zone
-        return False
+        at = datetime.fromisoformat(_string(value))
+    except ValueError:
+        return None
+    return at if at.tzinfo is not None and _FIRST_YEAR <= at.year <= _LAST_YEAR else None
 
 
 def _names(value: object, answer: requests.Response) -> tuple[str, ...] | None:

@@ -141,45 +141,46 @@ class Held:
                 code=Code.CONFLICT,
             )
 
-    def enter_upload(self, *, created: bool, differs: str = "") -> WholeJob:
+    def enter_upload(
+        self, *, created: bool, differs: str = "", model_created_at: datetime | None = None
+    ) -> WholeJob:
         """The model exists: ``created`` if our own POST was answered, else found and compatible.
 
-        ``differs`` says in which options it is not what this job would have created.
+        ``differs`` says in which options it is not what this job would have created. Raises
+        ValueError for a new one if the run has kept files, which are not in it.
         """
         ours = {"created_remotely": True} if created else {}
-        with self._entered(
-            Stage.UPLOAD,
-            replace_first=False,
-            upload_started_at=jobs.c.updated_at,  # the fence has just written it
-        ) as transaction:
-            job = self._write_run(transaction, model_exists=True, **ours)
-            if created:
-                again = self._forget_kept(transaction)
-                self._add_event(transaction, EventKind.CREATED, f"the model was created{again}")
-            else:
+        now = jobs.c.updated_at  # the fence has just written it
+        with self._entered(Stage.UPLOAD, replace_first=False, upload_started_at=now) as transaction:
+            this = {"model_exists": True, "model_created_at": model_created_at, **ours}
+            job = self._write_run(transaction, **this)
+            if created and job.files_stored:
+                raise ValueError(f"job {job.id} has files that are not in a new model")
+            told = EventKind.CREATED, "the model was created"
+            if not created:
                 refuse_strays(transaction, job)
                 but = f", but stays as it is: {differs}" if differs else ""
-                message = f"the model existed and is compatible{but}"
-                self._add_event(transaction, EventKind.ADOPTED, message)
+                told = EventKind.ADOPTED, f"the model existed and is compatible{but}"
+            self._add_event(transaction, *told)
             return self._job(transaction)
 
-    def mark_deleted(self, why: str) -> None:
+    def mark_deleted(self, why: str) -> WholeJob:
         """The model of this job is gone: any model of its name is another one from now on.
 
         So a model that somebody else creates is never deleted as ours, and has none of the files
-        that this run kept. This is written whatever the user has done to the job meanwhile.
+        that this run kept: if there were any, another run begins, for which no row of theirs is
+        good. Written whatever the user has done to the job meanwhile; returns it as it is now.
         """
         with self._fence.writing() as transaction:
-            job = self._write_run(transaction, model_exists=False, created_remotely=False)
-            creating = job.stage is Stage.CREATE
-            again = self._forget_kept(transaction) if creating else ""
-            self._add_event(transaction, EventKind.DELETED, f"{why}{again}")
-
-    def _forget_kept(self, transaction: Transaction) -> str:
-        """Files kept by `retry --rescan` were deleted with their model; returns words for it."""
-        kept = update(files).where(files.c.job_id == self.lease.job_id, files.c.stored)
-        lost = transaction.run(kept.values(FORGET)).rowcount
-        return f"; {lost} of its files were kept, and are sent again" if lost else ""
+            job, lost = self._job(transaction), 0
+            if job.stage is Stage.CREATE:
+                kept = update(files).where(files.c.job_id == job.id, files.c.stored)
+                lost = transaction.run(kept.values(FORGET)).rowcount
+            again = {"run_number": job.run_number + 1} if lost else {}
+            self._write_run(transaction, model_exists=False, created_remotely=False, **again)
+            words = f"; {lost} of its files were kept, and are sent again" if lost else ""
+            self._add_event(transaction, EventKind.DELETED, f"{why}{words}")
+            return self._job(transaction)
 
     def enter_validate(self) -> WholeJob:
         """Every file is stored; raises ValueError if one is not (docs/invariants.md §4)."""

@@ -255,6 +255,7 @@ def _job_of(row: Row[Any]) -> WholeJob:
         not_before=row.not_before,
         model_exists=row.model_exists,
         created_remotely=row.created_remotely,
+        model_created_at=row.model_created_at,
         start_accepted=row.start_accepted,
         plain_put=row.plain_put,
         urls_until=row.urls_until,

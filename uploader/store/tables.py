@@ -102,6 +102,7 @@ jobs = Table(
     Column("not_before", UtcDateTime),
     Column("model_exists", Boolean, nullable=False, server_default=false()),
     Column("created_remotely", Boolean, nullable=False, server_default=false()),
+    Column("model_created_at", UtcDateTime),
     Column("start_accepted", Boolean, nullable=False, server_default=false()),
     Column("plain_put", Boolean, nullable=False, server_default=false()),
     Column("urls_until", UtcDateTime),

@@ -120,8 +120,8 @@ class Probe:
             yield Line(Item.DELETE, what)
             raise Over
         yield Line(Item.DELETE, shape(self._calls.status, self._calls.body))
-        self._stands = False
-        _, what = self._calls.ask("get model", self._get_it)
+        found, what = self._calls.ask("get model", self._get_it)
+        self._stands = found is not None
         yield Line(Item.GONE, what)
 
     def _second_model(self) -> Iterator[Line]:
@@ -234,7 +234,7 @@ def _deleted(settings: Settings, account: str, model_id: str) -> bool:
     """Delete it, on connections of its own: those of the probe may have been cut."""
     calls = Calls(settings, CLEAN_UP_S)
     try:
-        calls.repeated("delete model", lambda: calls.control.delete(account, model_id))
+        calls.repeated("delete model", lambda: calls.control.delete_surely(account, model_id))
     except UploaderError as error:
         return isinstance(error, RemoteError) and error.verdict is Verdict.ABSENT
     finally:
