@@ -186,13 +186,13 @@ class Probe:
 
         An id that is taken is ours only if an earlier answer was lost: it is random.
         """
-        self._stands = True
+        stood, self._stands = self._stands, True
         before = self._calls.repeats
         _, what = self._calls.ask("create model", self._create_it)
         refused = self._calls.refused
         taken = refused == HTTPStatus.CONFLICT and self._calls.repeats > before
         if not (self._calls.done or taken):
-            self._stands = refused // 100 != 4  # noqa: PLR2004 - HTTP's class of refusals
+            self._stands = stood or refused // 100 != 4  # noqa: PLR2004 - HTTP's class of refusals
             yield Line(item, what, self._calls.words)
             raise Over
         model = self._get()
