@@ -187,7 +187,7 @@ class JobRun:
             forget_model(self.held)  # before our POST, whose answer may be lost
             return False  # the next claim begins another run
         created, model = (False, kept_in) if kept_in else self._post(control)
-        if not self._job.model_exists and is_same_model(self._job, model):
+        if not (created or self._job.model_exists) and is_same_model(self._job, model):
             raise shown_again(self._job)
         # Of a model that exists a POST may do nothing, and show it (docs/fireworks.md §0.7).
         differs = refuse_different(self._job, model)
