@@ -200,6 +200,25 @@ def test_the_names_of_a_run_that_was_to_be_replaced_are_not_forgotten(lab: Lab) 
     assert_not_adopted(lab, 2, "may have files of job 1 that job 2 has not")
 
 
+def test_a_model_that_was_called_deleted_with_its_job_and_is_shown_again_has_its_files(
+    lab: Lab,
+) -> None:
+    first = without_names(lab, Kind.LORA)
+    lab.world.config.landing_polls = 100
+    lab.jobs.enqueue(first, lab.clock.now())
+    lab.run_until(lambda: lab.job().stage is Stage.VALIDATE)
+    lab.world.script.add([
+        {"on": "delete", "do": "status", "status": 200, "body": {}, "times": 1},
+        {"on": "get", "do": "status", "status": 404, "body": {"code": 5}, "times": 2},
+    ])  # fmt: skip
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+    lab.run()
+    assert not lab.job().model_exists
+    lab.world.script = Script()
+    run_next(lab, other_files(lab, first))
+    assert_not_adopted(lab, 2, "like fireworks.json")
+
+
 def test_a_model_that_is_another_one_by_now_has_no_file_of_an_earlier_job(lab: Lab) -> None:
     first = without_names(lab, Kind.LORA)
     given_up(lab, first, delete_remote=True)

@@ -158,7 +158,7 @@ class Held:
                 raise ValueError(f"job {job.id} has files that are not in a new model")
             told = EventKind.CREATED, "the model was created"
             if not created:
-                refuse_strays(transaction, job)
+                refuse_strays(transaction, job, model_created_at)
                 but = f", but stays as it is: {differs}" if differs else ""
                 told = EventKind.ADOPTED, f"the model existed and is compatible{but}"
             self._add_event(transaction, *told)

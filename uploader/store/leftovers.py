@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
+    false,
     func,
     insert,
     not_,
@@ -126,20 +127,24 @@ def to_clean_up(transaction: Transaction, job: Job, account: str) -> Sequence[An
     return transaction.connection.execute(query).all()
 
 
-def refuse_strays(transaction: Transaction, job: WholeJob) -> None:
+def refuse_strays(transaction: Transaction, job: WholeJob, created_at: datetime | None) -> None:
     """Raises JobRefused if another job may have sent files to the job's model that it has not.
 
     Once the model is READY, it would have those, too, unless it was told the names of its files,
     and the service does not always show what it was told. Whether a file has arrived is not always
     known: its row may only say that it was not seen. Of a job that was about to replace its model,
-    the rows name the new files only. A job that is done has another model: that one was READY.
+    the rows name the new files only. A job that is done has another model: that one was READY. So
+    has one whose model is gone, but for a model that the service shows again: by its time,
+    ``created_at``, it is the same.
     """
+    same_time = jobs.c.model_created_at == created_at
+    is_shown_again = same_time if created_at is not None else false()
     own = select(files.c.path).where(files.c.job_id == job.id)
     query = (
         select(jobs.c.id, jobs.c.replace_first, files.c.path)
         .join(jobs, jobs.c.id == files.c.job_id)
         .where(
-            jobs.c.model_exists,
+            or_(jobs.c.model_exists, is_shown_again),
             jobs.c.status != Status.DONE,
             or_(jobs.c.replace_first, files.c.path.not_in(own)),
             *others_for_its_model(job, job.account),
