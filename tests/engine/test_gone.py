@@ -193,6 +193,40 @@ def test_kept_files_of_a_model_that_was_made_anew_meanwhile_are_sent_to_it(
     assert lab.job().run_number == 3
 
 
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_model_that_was_made_anew_meanwhile_is_not_deleted_with_the_job(
+    lab: Lab, half: Path, *, keeps: bool
+) -> None:
+    made_anew(lab, alike=False)
+    lab.world.config.landing_polls = 100
+    rescan(lab, half, kept=kept(lab, half) if keeps else [])
+    lab.run_until(lambda: lab.job().stage is Stage.VALIDATE)
+    assert not lab.job().created_remotely
+    with pytest.raises(UsageError, match="did not create"):
+        lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+
+
+@pytest.mark.usefixtures("half")
+@pytest.mark.parametrize("alike", [True, False])
+def test_only_the_model_that_the_job_made_is_deleted_with_it(lab: Lab, *, alike: bool) -> None:
+    made_anew(lab, alike=alike)
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+    lab.run()
+    assert (KEY in lab.world.models) is not alike
+    assert not lab.job().model_exists
+
+
+def test_one_404_alone_does_not_send_kept_files_again(lab: Lab, half: Path) -> None:
+    before = lab.object("a.bin")["body_bytes_read"]
+    lab.world.script.add([
+        {"on": "get", "do": "status", "status": 404, "body": {"code": 5}, "times": 1},
+    ])  # fmt: skip
+    rescan(lab, half, kept=kept(lab, half))
+    lab.run()
+    lab.assert_ready()
+    assert lab.object("a.bin")["body_bytes_read"] == before
+
+
 def test_another_run_begins_for_files_that_were_lost_with_their_model(lab: Lab, half: Path) -> None:
     """Written before the model is made anew: nobody who is killed then forgets it."""
     delete_by_hand(lab)
@@ -235,7 +269,7 @@ def test_a_model_that_was_called_deleted_and_is_shown_again_is_not_gone_on_with(
     lab.world.config.landing_polls = 0
     lab.world.script.add([
         {"on": "delete", "do": "status", "status": 200, "body": {}, "times": 1},
-        {"on": "get", "do": "status", "status": 404, "body": {"code": 5}, "times": 1},
+        {"on": "get", "nth": 2, "do": "status", "status": 404, "body": {"code": 5}, "times": 1},
     ])  # fmt: skip
     asked: list[str] = []
 
@@ -250,7 +284,7 @@ def test_a_model_that_was_called_deleted_and_is_shown_again_is_not_gone_on_with(
     assert asked.count("create before") == 3
     assert "adopted" not in lab.kinds()
     told = [event.message for event in lab.jobs.events() if event.kind == "retrying"]
-    assert any("shows the model that it has called gone" in message for message in told)
+    assert any("shows a model again that it had said was gone" in message for message in told)
 
 
 def test_one_that_stays_ends_the_job_with_a_hint(lab: Lab) -> None:

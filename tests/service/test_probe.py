@@ -325,13 +325,16 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("nth", [1, 2])
+_GONE = {"on": "get", "nth": 2, "do": "status", "status": 404, "body": {"code": 5}}
+
+
+@pytest.mark.parametrize(("nth", "also"), [(1, []), (2, []), (1, [_GONE])])
 def test_a_deletion_that_was_only_said_is_asked_for_again(
-    box: Sandbox, uploader: Command, nth: int
+    box: Sandbox, uploader: Command, nth: int, also: list[dict[str, Any]]
 ) -> None:
     """Anything on the way may answer `{}`: the model is deleted once a GET says so."""
     said = {"on": "delete", "nth": nth, "times": 1, "do": "status", "status": 200, "body": {}}
-    box.world.script.add([said])
+    box.world.script.add([said, *also])
     answer = uploader("doctor", "--probe", "--yes")
     assert "was deleted" in answer.err
     assert models(box) == []

@@ -8,7 +8,6 @@ from uploader.core.errors import Corrupted, JobRefused, RemoteError, UploaderErr
 from uploader.core.job import FileState, Job
 from uploader.core.reasons import Code
 from uploader.core.text import size
-from uploader.core.verdict import Call, Verdict
 from uploader.engine.accounts import refuse_key_of_another
 from uploader.remote.fireworks import Fireworks
 from uploader.store.held import Held
@@ -96,18 +95,6 @@ def forget_model(held: Held) -> JobRefused:
     """
     held.mark_deleted(_GONE)
     return model_gone()
-
-
-def shown_again(job: Job) -> RemoteError:
-    """The error for a model that the service has called gone and shows again: its files are old.
-
-    A deletion may take the service a while; one that it never carries out is for a human to see.
-    """
-    message = f"{Call.GET}: the service shows the model that it has called gone"
-    hint = f"if it stays so: `uploader model delete {job.model}`, then `uploader retry {job.id}`"
-    return RemoteError(
-        Verdict.TRANSIENT, Call.GET, message, status=200, hint=hint, code=Code.MALFORMED
-    )
 
 
 def check_gone(job: Job, control: Fireworks) -> None:

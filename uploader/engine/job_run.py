@@ -15,7 +15,7 @@ from uploader.core.errors import (
 )
 from uploader.core.job import UNKNOWN_ACCOUNT, Reason, Stage, Status
 from uploader.core.reasons import SILENT, Code
-from uploader.core.remote_model import RemoteModel, is_same_model, refuse_different
+from uploader.core.remote_model import refuse_different
 from uploader.core.retry import Block, Decision, Fail, RetryAt, is_final
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.accounts import (
@@ -23,8 +23,9 @@ from uploader.engine.accounts import (
     refuse_worker_of_another,
 )
 from uploader.engine.context import WorkerContext
+from uploader.engine.creation import is_made_again, known_model, post_model
 from uploader.engine.disks import PATIENCE_S, keyless, silent, slow
-from uploader.engine.endings import ModelUsedUp, forget_model, model_gone, shown_again
+from uploader.engine.endings import ModelUsedUp, forget_model, model_gone
 from uploader.engine.leftovers import Ending
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
@@ -169,7 +170,8 @@ class JobRun:
     def _create(self, control: Fireworks) -> bool:
         """POST the model; a 409 is a success if the existing model fits (docs/life.md §2).
 
-        False if what others left open for the model has not been ended by now.
+        False if what others left open for the model has not been ended by now, or if the model that
+        the job knew is another one: then another run begins.
         """
         if self._job.account == UNKNOWN_ACCOUNT:
             account = self._context.account or control.account()
@@ -181,14 +183,14 @@ class JobRun:
             self._replace(control)
             if not self._end_leftovers():  # an earlier DELETE, without an answer, may go on
                 return False
-        account, model_id = self._job.account, self._job.model_id
-        kept_in = control.find(account, model_id) if self._job.files_stored else None
-        if self._job.files_stored and self._is_another(kept_in):
-            forget_model(self.held)  # before our POST, whose answer may be lost
-            return False  # the next claim begins another run
-        created, model = (False, kept_in) if kept_in else self._post(control)
-        if not (created or self._job.model_exists) and is_same_model(self._job, model):
-            raise shown_again(self._job)
+        if self._job.model_exists:
+            known = known_model(self._job, control)
+            if known is None:
+                forget_model(self.held)  # before our POST, whose answer may be lost
+                return False
+            created, model = False, known
+        else:
+            created, model = post_model(self._job, control)
         # Of a model that exists a POST may do nothing, and show it (docs/fireworks.md §0.7).
         differs = refuse_different(self._job, model)
         self._context.rest.accepted()
@@ -196,20 +198,6 @@ class JobRun:
             created=created, differs=differs, model_created_at=model.created_at
         )
         return True
-
-    def _post(self, control: Fireworks) -> tuple[bool, RemoteModel]:
-        """Has it created the model? And the model as it is now."""
-        account = self._job.account
-        try:
-            return True, control.create(account, self._job.create_body)
-        except RemoteError as error:
-            if error.verdict is not Verdict.EXISTS:
-                raise
-        return False, control.get(account, self._job.model_id)
-
-    def _is_another(self, model: RemoteModel | None) -> bool:
-        """Has the model that holds the files kept by `retry --rescan` gone?"""
-        return model is None or is_same_model(self._job, model) is False
 
     def _end_leftovers(self) -> bool:
         """End what is still open of earlier runs and other jobs; False if the job waits for it."""
@@ -249,6 +237,9 @@ class JobRun:
         self._stop.check()
 
     def _delete(self, control: Fireworks) -> None:
+        """Delete the model that this job created; another one of its name is left alone."""
+        if is_made_again(self._job, control):
+            return
         earlier = self.held.calls.begin(Call.DELETE)
         try:
             control.delete_surely(self._job.account, self._job.model_id)

@@ -120,8 +120,8 @@ class Probe:
             yield Line(Item.DELETE, what)
             raise Over
         yield Line(Item.DELETE, shape(self._calls.status, self._calls.body))
-        found, what = self._calls.ask("get model", self._get_it)
-        self._stands = found is not None
+        _, what = self._calls.ask("get model", self._get_it)
+        self._stands = self._calls.refused != HTTPStatus.NOT_FOUND
         yield Line(Item.GONE, what)
 
     def _second_model(self) -> Iterator[Line]:
@@ -186,13 +186,14 @@ class Probe:
 
         An id that is taken is ours only if an earlier answer was lost: it is random.
         """
-        stood, self._stands = self._stands, True
+        self._stands = True
         before = self._calls.repeats
         _, what = self._calls.ask("create model", self._create_it)
         refused = self._calls.refused
-        taken = refused == HTTPStatus.CONFLICT and self._calls.repeats > before
-        if not (self._calls.done or taken):
-            self._stands = stood or refused // 100 != 4  # noqa: PLR2004 - HTTP's class of refusals
+        taken = refused == HTTPStatus.CONFLICT
+        if not (self._calls.done or (taken and self._calls.repeats > before)):
+            first_stands = taken and item is Item.RECREATE
+            self._stands = first_stands or refused // 100 != 4  # noqa: PLR2004 - HTTP's class
             yield Line(item, what, self._calls.words)
             raise Over
         model = self._get()

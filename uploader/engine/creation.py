@@ -1,0 +1,55 @@
+"""Which model a job goes on with: the one that it knows, or the one to which its POST leads."""
+
+from __future__ import annotations
+
+from uploader.core.errors import RemoteError
+from uploader.core.reasons import Code
+from uploader.core.remote_model import RemoteModel, is_same_model
+from uploader.core.verdict import Call, Verdict
+from uploader.core.whole_job import WholeJob
+from uploader.remote.fireworks import Fireworks
+from uploader.remote.refusals import malformed
+
+
+def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
+    """POST the job's model, which it does not know: has that created it? And the model as it is.
+
+    Raises RemoteError, also (TRANSIENT, `malformed`) for the model that was there before.
+    """
+    try:
+        return True, control.create(job.account, job.create_body)
+    except RemoteError as error:
+        if error.verdict is not Verdict.EXISTS:
+            raise
+    model = control.find(job.account, job.model_id)
+    if model is None:
+        raise malformed(Call.CREATE, "says that the model exists, but it is not shown")
+    if is_same_model(job, model):
+        raise _shown_again(job)
+    return False, model
+
+
+def _shown_again(job: WholeJob) -> RemoteError:
+    """The error for a model that the service said was gone: its files are old.
+
+    A deletion may take the service a while; one that it never carries out is for a human to see.
+    """
+    message = f"{Call.GET}: the service shows a model again that it had said was gone"
+    hint = f"if the job fails: `uploader model delete {job.model}`, then `uploader retry {job.id}`"
+    return RemoteError(
+        Verdict.TRANSIENT, Call.GET, message, status=200, hint=hint, code=Code.MALFORMED
+    )
+
+
+def known_model(job: WholeJob, control: Fireworks) -> RemoteModel | None:
+    """The model that the job knows; None if it is gone, or another one has its name."""
+    model = control.find(job.account, job.model_id)
+    if model is None:  # one 404 alone may be wrong
+        model = control.find(job.account, job.model_id)
+    return None if model is None or is_same_model(job, model) is False else model
+
+
+def is_made_again(job: WholeJob, control: Fireworks) -> bool:
+    """Is the model of the job's name another one than the job knew, by somebody else?"""
+    model = control.find(job.account, job.model_id)
+    return model is not None and is_same_model(job, model) is False
