@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,16 @@ def test_a_model_that_was_called_deleted_with_its_job_and_is_shown_again_has_its
     lab.world.script = Script()
     run_next(lab, other_files(lab, first))
     assert_not_adopted(lab, 2, "like fireworks.json")
+
+
+def test_the_files_of_an_earlier_job_are_not_in_a_model_that_was_created_later(lab: Lab) -> None:
+    given_up(lab, without_names(lab, Kind.LORA))
+    lab.run()
+    lab.world.forget_objects(lab.world.models.pop(("sandbox", "model")))
+    lab.clock.wait(threading.Event(), 30)
+    lab.world.script.add([{"on": "create", "do": "lost-answer", "times": 1}])
+    run_next(lab, other_files(lab, without_names(lab, Kind.LORA)))
+    assert adopted(lab, 2)
 
 
 def test_a_model_that_is_another_one_by_now_has_no_file_of_an_earlier_job(lab: Lab) -> None:

@@ -213,7 +213,47 @@ def test_only_the_model_that_the_job_made_is_deleted_with_it(lab: Lab, *, alike:
     lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
     lab.run()
     assert (KEY in lab.world.models) is not alike
-    assert not lab.job().model_exists
+    told = [event.message for event in lab.jobs.events() if event.kind == "left_open"]
+    assert any("another model by now" in message for message in told) is not alike
+    assert lab.job().model_exists is not alike
+
+
+def test_a_model_that_was_made_anew_is_not_replaced(lab: Lab, half: Path) -> None:
+    """Nor is it filled beside its own files, until somebody has deleted it."""
+    made_anew(lab, alike=False)
+    lab.jobs.restart(lab.sealed(), lab.new_job(half), lab.clock.now(), replace=True)
+    lab.run()
+    reason = lab.job().reason
+    assert reason
+    assert (lab.job().status, reason.code) == (Status.FAILED, "exists_differently")
+    assert KEY in lab.world.models
+    assert lab.job().bytes_sent == 0
+    delete_by_hand(lab)
+    lab.jobs.apply(1, Verb.RETRY, lab.clock.now())
+    lab.run()
+    lab.assert_ready()
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_refused_look_keeps_no_model_from_being_deleted(
+    lab: Lab, half: Path, status: int
+) -> None:
+    assert half
+    lab.world.script.add([{"on": "get", "do": "status", "status": status, "body": {"code": 3},
+                           "times": 1}])  # fmt: skip
+    lab.jobs.apply(1, Verb.CANCEL, lab.clock.now(), delete_remote=True)
+    lab.run_until(lambda: KEY not in lab.world.models)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_a_model_that_seemed_gone_is_sent_every_file(lab: Lab, half: Path, *, keeps: bool) -> None:
+    """Two wrong answers are believed, but they end no job."""
+    lab.world.script.add([
+        {"on": "get", "do": "status", "status": 404, "body": {"code": 5}, "times": 2},
+    ])  # fmt: skip
+    rescan(lab, half, kept=kept(lab, half) if keeps else [])
+    lab.run()
+    lab.assert_ready()
 
 
 def test_one_404_alone_does_not_send_kept_files_again(lab: Lab, half: Path) -> None:

@@ -325,10 +325,13 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-_GONE = {"on": "get", "nth": 2, "do": "status", "status": 404, "body": {"code": 5}}
+_REFUSED = {"on": "create", "nth": 2, "do": "status", "status": 403}
+_GONE = {"on": "get", "nth": 3, "do": "status", "status": 404, "body": {"code": 5}}
 
 
-@pytest.mark.parametrize(("nth", "also"), [(1, []), (2, []), (1, [_GONE])])
+@pytest.mark.parametrize(
+    ("nth", "also"), [(1, []), (2, []), (1, [_GONE]), (1, [_REFUSED]), (1, [_GONE, _REFUSED])]
+)
 def test_a_deletion_that_was_only_said_is_asked_for_again(
     box: Sandbox, uploader: Command, nth: int, also: list[dict[str, Any]]
 ) -> None:

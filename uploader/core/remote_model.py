@@ -19,7 +19,7 @@ VALIDATE_S = 600.0
 #: Seconds: nobody says how long a DELETE may go on; no front end is known to hold one for longer.
 DELETE_S = 600.0
 #: One moment may be told more or less exactly; no two models of a name are made within the first.
-_MOMENT, _SECOND = timedelta(milliseconds=1), timedelta(seconds=1)
+_MOMENT, A_SECOND = timedelta(milliseconds=1), timedelta(seconds=1)
 _MOST_SHOWN = 5
 _MAX_VALUE_CHARS = 60
 #: See docs/fireworks.md §1.2.
@@ -85,7 +85,7 @@ def is_same_model(job: WholeJob, model: RemoteModel) -> bool | None:
     if before is None or now is None:
         return None
     apart = abs(now - before)
-    return None if _MOMENT <= apart < _SECOND else apart < _MOMENT
+    return None if _MOMENT <= apart < A_SECOND else apart < _MOMENT
 
 
 def refuse_ready(name: str, model: RemoteModel, hint: str = "") -> None:

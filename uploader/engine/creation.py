@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from uploader.core.errors import RemoteError
+from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.reasons import Code
 from uploader.core.remote_model import RemoteModel, is_same_model
+from uploader.core.retry import is_final
 from uploader.core.verdict import Call, Verdict
 from uploader.core.whole_job import WholeJob
 from uploader.remote.fireworks import Fireworks
@@ -14,7 +15,7 @@ from uploader.remote.refusals import malformed
 def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     """POST the job's model, which it does not know: has that created it? And the model as it is.
 
-    Raises RemoteError, also (TRANSIENT, `malformed`) for the model that was there before.
+    Raises RemoteError, also (TRANSIENT, `malformed`) for the model that the job had deleted.
     """
     try:
         return True, control.create(job.account, job.create_body)
@@ -24,7 +25,7 @@ def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     model = control.find(job.account, job.model_id)
     if model is None:
         raise malformed(Call.CREATE, "says that the model exists, but it is not shown")
-    if is_same_model(job, model):
+    if job.replace_first and is_same_model(job, model):
         raise _shown_again(job)
     return False, model
 
@@ -49,7 +50,18 @@ def known_model(job: WholeJob, control: Fireworks) -> RemoteModel | None:
     return None if model is None or is_same_model(job, model) is False else model
 
 
-def is_made_again(job: WholeJob, control: Fireworks) -> bool:
-    """Is the model of the job's name another one than the job knew, by somebody else?"""
-    model = control.find(job.account, job.model_id)
-    return model is not None and is_same_model(job, model) is False
+def refuse_made_again(job: WholeJob, control: Fireworks) -> None:
+    """Before the job's model is deleted. Raises JobRefused if another one has its name by now."""
+    try:
+        model = control.find(job.account, job.model_id)
+    except RemoteError as error:
+        if is_final(error):
+            return  # the DELETE is told the same, or more
+        raise
+    if model is not None and is_same_model(job, model) is False:
+        raise JobRefused(
+            f"{job.model} is another model by now, which somebody else has made: it is not deleted",
+            code=Code.EXISTS_DIFFERENTLY,
+            hint=f"`uploader model delete {job.model}`, then `uploader retry {job.id}`; or choose"
+            " another `model_id`",
+        )

@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import timedelta
 
 from uploader.core.errors import (
+    JobRefused,
     LeaseLost,
     RemoteError,
     Stopped,
@@ -23,9 +24,9 @@ from uploader.engine.accounts import (
     refuse_worker_of_another,
 )
 from uploader.engine.context import WorkerContext
-from uploader.engine.creation import is_made_again, known_model, post_model
+from uploader.engine.creation import known_model, post_model, refuse_made_again
 from uploader.engine.disks import PATIENCE_S, keyless, silent, slow
-from uploader.engine.endings import ModelUsedUp, forget_model, model_gone
+from uploader.engine.endings import ModelUsedUp, model_gone
 from uploader.engine.leftovers import Ending
 from uploader.engine.upload import Upload
 from uploader.engine.validate import Validation, check_sources
@@ -186,7 +187,8 @@ class JobRun:
         if self._job.model_exists:
             known = known_model(self._job, control)
             if known is None:
-                forget_model(self.held)  # before our POST, whose answer may be lost
+                # Written before our POST, whose answer may be lost.
+                self.held.mark_deleted("the service no longer has the model that this job knew")
                 return False
             created, model = False, known
         else:
@@ -237,9 +239,7 @@ class JobRun:
         self._stop.check()
 
     def _delete(self, control: Fireworks) -> None:
-        """Delete the model that this job created; another one of its name is left alone."""
-        if is_made_again(self._job, control):
-            return
+        refuse_made_again(self._job, control)
         earlier = self.held.calls.begin(Call.DELETE)
         try:
             control.delete_surely(self._job.account, self._job.model_id)
@@ -301,7 +301,7 @@ class JobRun:
         else:
             try:
                 self._delete(control)
-            except RemoteError as error:
+            except (RemoteError, JobRefused) as error:
                 if not is_final(error):
                     raise
                 refused = error.message

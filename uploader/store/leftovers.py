@@ -18,7 +18,6 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
-    false,
     func,
     insert,
     not_,
@@ -31,6 +30,7 @@ from uploader.core.errors import JobRefused
 from uploader.core.job import Job, Status
 from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
+from uploader.core.remote_model import A_SECOND
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.whole_job import WholeJob
 from uploader.store.conditions import others_for_its_model
@@ -133,18 +133,18 @@ def refuse_strays(transaction: Transaction, job: WholeJob, created_at: datetime 
     Once the model is READY, it would have those, too, unless it was told the names of its files,
     and the service does not always show what it was told. Whether a file has arrived is not always
     known: its row may only say that it was not seen. Of a job that was about to replace its model,
-    the rows name the new files only. A job that is done has another model: that one was READY. So
-    has one whose model is gone, but for a model that the service shows again: by its time,
-    ``created_at``, it is the same.
+    the rows name the new files only. A job that is done has another model: that one was READY.
+    ``created_at``, when the service created the model, tells it from another job's, also from one
+    that the service had said was gone.
     """
-    same_time = jobs.c.model_created_at == created_at
-    is_shown_again = same_time if created_at is not None else false()
+    if created_at is not None and job.created_remotely and job.model_created_at == created_at:
+        return  # nobody else has had it
     own = select(files.c.path).where(files.c.job_id == job.id)
     query = (
         select(jobs.c.id, jobs.c.replace_first, files.c.path)
         .join(jobs, jobs.c.id == files.c.job_id)
         .where(
-            or_(jobs.c.model_exists, is_shown_again),
+            _may_be_its_model(created_at),
             jobs.c.status != Status.DONE,
             or_(jobs.c.replace_first, files.c.path.not_in(own)),
             *others_for_its_model(job, job.account),
@@ -161,6 +161,15 @@ def refuse_strays(transaction: Transaction, job: WholeJob, created_at: datetime 
             hint=f"`uploader model delete {job.model}`, then `uploader retry {job.id}`; or choose"
             " another `model_id`",
         )
+
+
+def _may_be_its_model(created_at: datetime | None) -> ColumnElement[bool]:
+    """Of a job: may its model be the one that was created then?"""
+    if created_at is None:
+        return jobs.c.model_exists
+    is_unknown = and_(jobs.c.model_exists, jobs.c.model_created_at.is_(None))
+    around = created_at - A_SECOND, created_at + A_SECOND
+    return or_(is_unknown, jobs.c.model_created_at.between(*around))
 
 
 def left_for(transaction: Transaction, job: Job, account: str) -> tuple[list[Leftover], int]:

@@ -190,10 +190,10 @@ class Probe:
         before = self._calls.repeats
         _, what = self._calls.ask("create model", self._create_it)
         refused = self._calls.refused
-        taken = refused == HTTPStatus.CONFLICT
-        if not (self._calls.done or (taken and self._calls.repeats > before)):
-            first_stands = taken and item is Item.RECREATE
-            self._stands = first_stands or refused // 100 != 4  # noqa: PLR2004 - HTTP's class
+        taken = refused == HTTPStatus.CONFLICT and self._calls.repeats > before
+        if not (self._calls.done or taken):
+            if item is Item.CREATE:  # the first one may stand
+                self._stands = refused // 100 != 4  # noqa: PLR2004 - HTTP's class of refusals
             yield Line(item, what, self._calls.words)
             raise Over
         model = self._get()
