@@ -296,54 +296,6 @@ def test_of_kept_files_whose_model_is_there_no_model_is_created(lab: Lab, half: 
     assert lab.job().run_number == 2
 
 
-# -- a model that is called gone and shown again -------------------------------------------------
-
-
-def test_a_model_that_was_called_deleted_and_is_shown_again_is_not_gone_on_with(
-    lab: Lab,
-) -> None:
-    """It has the files of an earlier run; its deletion may be carried out later."""
-    folder = in_stage(lab, Stage.UPLOAD)
-    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
-    lab.jobs.restart(lab.sealed(), lab.new_job(folder), lab.clock.now(), replace=True)
-    lab.world.config.landing_polls = 0
-    lab.world.script.add([
-        {"on": "delete", "do": "status", "status": 200, "body": {}, "times": 1},
-        {"on": "get", "nth": 2, "do": "status", "status": 404, "body": {"code": 5}, "times": 1},
-    ])  # fmt: skip
-    asked: list[str] = []
-
-    def look(name: str) -> None:
-        asked.append(name)
-        if name == "create before" and asked.count(name) == 3:
-            delete_by_hand(lab)  # carried out at last
-
-    lab.boundary = look
-    lab.run()
-    lab.assert_ready()
-    assert asked.count("create before") == 3
-    assert "adopted" not in lab.kinds()
-    told = [event.message for event in lab.jobs.events() if event.kind == "retrying"]
-    assert any("shows a model again that it had said was gone" in message for message in told)
-
-
-def test_one_that_stays_ends_the_job_with_a_hint(lab: Lab) -> None:
-    gone(lab, Stage.UPLOAD)
-    again = make_another(lab, "UPLOADING")
-    created_at = lab.job().model_created_at
-    assert created_at
-    again.created_at = created_at.timestamp()
-    folder = lab.folder / "model"
-    lab.jobs.restart(lab.sealed(), lab.new_job(folder), lab.clock.now(), replace=True)
-    lab.run()
-    reason = lab.job().reason
-    assert reason
-    assert (lab.job().status, reason.code) == (Status.FAILED, "malformed")
-    assert "uploader model delete" in reason.hint
-    assert "uploader retry 1" in reason.hint
-    assert lab.job().bytes_sent == 0
-
-
 ANSWERS_404 = ["default backend - 404", "", '{"message": "no Route matched with those values"}']
 
 

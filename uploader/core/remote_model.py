@@ -18,8 +18,8 @@ from uploader.core.whole_job import WholeJob
 VALIDATE_S = 600.0
 #: Seconds: nobody says how long a DELETE may go on; no front end is known to hold one for longer.
 DELETE_S = 600.0
-#: One moment may be told more or less exactly; no two models of a name are made within the first.
-_MOMENT, A_SECOND = timedelta(milliseconds=1), timedelta(seconds=1)
+#: One moment may be told more or less exactly. No job makes two models of a name within this time.
+A_SECOND = timedelta(seconds=1)
 _MOST_SHOWN = 5
 _MAX_VALUE_CHARS = 60
 #: See docs/fireworks.md §1.2.
@@ -82,10 +82,7 @@ class ModelList:
 def is_same_model(job: WholeJob, model: RemoteModel) -> bool | None:
     """Is it the one that the job knew last, and not a later one of its name? None if unknown."""
     before, now = job.model_created_at, model.created_at
-    if before is None or now is None:
-        return None
-    apart = abs(now - before)
-    return None if _MOMENT <= apart < A_SECOND else apart < _MOMENT
+    return None if before is None or now is None else abs(now - before) < A_SECOND
 
 
 def refuse_ready(name: str, model: RemoteModel, hint: str = "") -> None:

@@ -17,6 +17,13 @@ def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
 
     Raises RemoteError, also (TRANSIENT, `malformed`) for the model that the job had deleted.
     """
+    created, model = _post(job, control)
+    if job.replace_first and is_same_model(job, model):
+        raise _shown_again(job)
+    return created, model
+
+
+def _post(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     try:
         return True, control.create(job.account, job.create_body)
     except RemoteError as error:
@@ -25,8 +32,6 @@ def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     model = control.find(job.account, job.model_id)
     if model is None:
         raise malformed(Call.CREATE, "says that the model exists, but it is not shown")
-    if job.replace_first and is_same_model(job, model):
-        raise _shown_again(job)
     return False, model
 
 

@@ -16,7 +16,7 @@ from uploader.core.errors import (
 )
 from uploader.core.job import UNKNOWN_ACCOUNT, Reason, Stage, Status
 from uploader.core.reasons import SILENT, Code
-from uploader.core.remote_model import refuse_different
+from uploader.core.remote_model import A_SECOND, refuse_different
 from uploader.core.retry import Block, Decision, Fail, RetryAt, is_final
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.accounts import (
@@ -171,8 +171,8 @@ class JobRun:
     def _create(self, control: Fireworks) -> bool:
         """POST the model; a 409 is a success if the existing model fits (docs/life.md §2).
 
-        False if what others left open for the model has not been ended by now, or if the model that
-        the job knew is another one: then another run begins.
+        False if the next claim has to go on: what others left open is not ended by now, the model
+        that the job knew is deleted, or another one has its name.
         """
         if self._job.account == UNKNOWN_ACCOUNT:
             account = self._context.account or control.account()
@@ -182,8 +182,7 @@ class JobRun:
         refuse_key_of_another(self._job, control)
         if self._job.replace_first and self._job.created_remotely:
             self._replace(control)
-            if not self._end_leftovers():  # an earlier DELETE, without an answer, may go on
-                return False
+            return False
         if self._job.model_exists:
             known = known_model(self._job, control)
             if known is None:
@@ -235,8 +234,9 @@ class JobRun:
     def _replace(self, control: Fireworks) -> None:
         """A new run with other files: delete the model that this job created, once."""
         self._delete(control)
-        self._job = self.held.mark_deleted("the model was deleted, to be created again")
-        self._stop.check()
+        self.held.mark_deleted("the model was deleted, to be created again")
+        # So that the time of its creation tells the next one from it.
+        self.held.wait_until(self._context.clock.now() + 2 * A_SECOND)
 
     def _delete(self, control: Fireworks) -> None:
         refuse_made_again(self._job, control)

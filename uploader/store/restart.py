@@ -164,8 +164,11 @@ def _refuse_foreign(job: Job, *, replace: bool) -> None:
 
 
 def _refuse_others(connection: Connection, job: WholeJob, new: NewJob) -> None:
-    """The names of an existing model's files are fixed (docs/fireworks.md §1); sizes are not."""
-    if job.replace_first or not job.model_exists:
+    """The names of an existing model's files are fixed (docs/fireworks.md §1); sizes are not.
+
+    So are those of one that was called gone: the service may show it again, files and all.
+    """
+    if job.replace_first or not (job.model_exists or job.model_created_at):
         return
     known = set(connection.scalars(select(files.c.path).where(files.c.job_id == job.id)))
     names = {file.path for file in new.manifest.files}
@@ -175,13 +178,14 @@ def _refuse_others(connection: Connection, job: WholeJob, new: NewJob) -> None:
     found += adapter_differences(*bodies)
     if found:
         raise UsageError(
-            f"{job.model} exists and cannot be changed: {'; '.join(found)}",
+            f"{job.model} {'exists' if job.model_exists else 'existed'} and cannot be changed:"
+            f" {'; '.join(found)}",
             hint=_way_out(job),
             code=Code.FIXED_FILES,
         )
 
 
 def _way_out(job: Job) -> str:
-    if job.created_remotely:
+    if job.created_remotely or not job.model_exists:
         return f"`uploader retry {job.id} --replace` deletes the model and creates it again"
     return f"`uploader cancel {job.id}`, then enqueue the folder with another `model_id`"
