@@ -10,6 +10,7 @@ from tests.engine.test_new_life import MODEL, rescan
 from uploader.core.errors import UsageError
 from uploader.core.job import Stage, Status
 from uploader.core.lifecycle import Verb
+from uploader.core.remote_model import A_SECOND
 
 
 def test_a_model_that_was_called_deleted_and_is_shown_again_is_not_gone_on_with(
@@ -56,17 +57,22 @@ def test_nor_if_its_creation_is_answered_by_showing_it(lab: Lab) -> None:
     assert lab.kinds().count("created") == 2, "one for each run"
 
 
-def test_one_that_is_ready_is_not_the_jobs_own_if_it_was_made_since(lab: Lab) -> None:
-    in_stage(lab, Stage.VALIDATE)
-    at = lab.world.models[KEY].created_at
-    delete_by_hand(lab)
-    make_another(lab).created_at = at + 3
+def test_two_seconds_lie_between_a_model_and_the_next_one(lab: Lab) -> None:
+    """So that their times tell them apart, also in whole seconds."""
+    folder = lab.model("model", a_bin=1)
+    lab.world.script.add([{"on": "urls", "do": "status", "status": 409, "times": 1}])
+    lab.enqueue(folder)
+    times: list[float] = []
+
+    def look(name: str) -> None:
+        if name == "create after":
+            times.append(lab.world.models[KEY].created_at)
+
+    lab.boundary = look
     lab.run()
-    reason = lab.job().reason
-    assert reason
-    assert (lab.job().status, reason.code) == (Status.FAILED, "model_gone")
-    assert "another model" in reason.message
-    assert not lab.job().model_exists
+    lab.assert_ready()
+    first, second = times
+    assert second - first >= 2 * A_SECOND.total_seconds()
 
 
 def test_a_model_that_was_called_gone_keeps_the_names_of_its_files(lab: Lab) -> None:

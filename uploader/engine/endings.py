@@ -88,13 +88,13 @@ def model_gone() -> JobRefused:
     return JobRefused(_GONE, code=Code.MODEL_GONE)
 
 
-def forget_model(held: Held, why: str = _GONE) -> JobRefused:
+def forget_model(held: Held) -> JobRefused:
     """After a 404 on a model that was already created, with a key of its account.
 
     Whatever has its name from now on is somebody else's: no verb deletes it.
     """
-    held.mark_deleted(why)
-    return JobRefused(why, code=Code.MODEL_GONE)
+    held.mark_deleted(_GONE)
+    return model_gone()
 
 
 def check_gone(job: Job, control: Fireworks) -> None:

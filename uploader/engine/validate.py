@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from uploader.core.errors import JobRefused, RemoteError
+from uploader.core.job import Job
 from uploader.core.reasons import Code
 from uploader.core.redact import MASK, redact
-from uploader.core.remote_model import RemoteModel, is_same_model
+from uploader.core.remote_model import RemoteModel
 from uploader.core.verdict import Call, Verdict
-from uploader.core.whole_job import WholeJob
 from uploader.engine.context import WorkerContext
 from uploader.engine.endings import check_gone, forget_model
 from uploader.remote.fireworks import Fireworks
@@ -27,7 +27,7 @@ NOT_FOUND_GRACE_S = 300.0
 MIN_POLLS = 3
 
 
-def check_sources(context: WorkerContext, job: WholeJob, held: Held, stop: StopToken) -> None:
+def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken) -> None:
     """Check every file again before the first validateUpload (docs/invariants.md §6).
 
     A file that was touched, or that somebody has open for writing, or had when it was sent, is read
@@ -45,9 +45,7 @@ _RECEIVING = "Fireworks is still gathering the files"
 class Validation:
     """Checks, once per claim, a model whose files are all stored."""
 
-    def __init__(
-        self, context: WorkerContext, job: WholeJob, held: Held, control: Fireworks
-    ) -> None:
+    def __init__(self, context: WorkerContext, job: Job, held: Held, control: Fireworks) -> None:
         self._context = context
         self._job = job
         self._held = held
@@ -137,8 +135,6 @@ class Validation:
             if error.verdict is Verdict.ABSENT:
                 raise self._gone() from None
             raise
-        if is_same_model(self._job, model) is False:
-            raise forget_model(self._held, "another model, made since, has its name")
         if model.state == "FAILED":
             message = f"the service calls the model FAILED: {model.status_message or 'no reason'}"
             raise JobRefused(message, code=Code.VALIDATION_FAILED)

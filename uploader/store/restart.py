@@ -186,6 +186,8 @@ def _refuse_others(connection: Connection, job: WholeJob, new: NewJob) -> None:
 
 
 def _way_out(job: Job) -> str:
-    if job.created_remotely or not job.model_exists:
+    if not job.model_exists:
+        return f"`uploader retry {job.id} --replace` creates the model again"
+    if job.created_remotely:
         return f"`uploader retry {job.id} --replace` deletes the model and creates it again"
     return f"`uploader cancel {job.id}`, then enqueue the folder with another `model_id`"
