@@ -164,12 +164,12 @@ class Held:
             self._add_event(transaction, *told)
             return self._job(transaction)
 
-    def mark_deleted(self, why: str) -> WholeJob:
+    def mark_deleted(self, why: str) -> None:
         """The model of this job is gone: any model of its name is another one from now on.
 
         So a model that somebody else creates is never deleted as ours, and has none of the files
         that this run kept: if there were any, another run begins, for which no row of theirs is
-        good. Written whatever the user has done to the job meanwhile; returns it as it is now.
+        good. Written whatever the user has done to the job meanwhile.
         """
         with self._fence.writing() as transaction:
             job, lost = self._job(transaction), 0
@@ -180,7 +180,6 @@ class Held:
             self._write_run(transaction, model_exists=False, created_remotely=False, **again)
             words = f"; {lost} of its files were kept, and are sent again" if lost else ""
             self._add_event(transaction, EventKind.DELETED, f"{why}{words}")
-            return self._job(transaction)
 
     def enter_validate(self) -> WholeJob:
         """Every file is stored; raises ValueError if one is not (docs/invariants.md §4)."""
