@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -142,7 +143,13 @@ def test_a_missing_key_passes_as_it_was_raised(
                 "createTime": "2026-08-30T03:48:42.645723285Z",
             },
             RemoteModel(
-                "UPLOADING", "", "", "HF_BASE_MODEL", ("a", "b"), "ENCRYPTION_STATE_PLAINTEXT"
+                "UPLOADING",
+                "",
+                "",
+                "HF_BASE_MODEL",
+                ("a", "b"),
+                "ENCRYPTION_STATE_PLAINTEXT",
+                created_at=datetime(2026, 8, 30, 3, 48, 42, 645723, UTC),
             ),
         ),
         (
