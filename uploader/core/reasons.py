@@ -336,8 +336,8 @@ class Code(Coded):
     FIXED_FILES = (
         "fixed_files",
         None,
-        "The model exists, and the folder now has other files than it was created with.",
-        Made("`uploader retry --replace` if this job created the model, else another id"),
+        "The model exists or existed, and the folder now has other files than it was created with.",
+        Made("`uploader retry --replace` if this job created it, or it is gone; else another id"),
     )
     NOT_FOUND = "not_found", None, "There is no such job, file or folder.", Made("what to look at")
     VERB_REFUSED = (

@@ -72,6 +72,8 @@ _EXPIRED = r"expired"
 _S = frozenset
 #: The server has a problem of its own, whatever it is: it passes.
 _TROUBLE = frozenset(range(500, 600))
+#: Timeout, Misdirected Request, Too Early, Client Closed Request: by their meaning, try again.
+_AGAIN = frozenset({408, 421, 425, 499})
 
 RULES: tuple[Rule, ...] = (
     # The account comes first: later rows would match such answers, too.
@@ -108,7 +110,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.TRANSIENT,
         CONTROL,
         "docs/fireworks.md §1.3, §8",
-        _TROUBLE | {NO_ANSWER, 408, 499},
+        _TROUBLE | _AGAIN | {NO_ANSWER},
         _S({"UNAVAILABLE", "INTERNAL", "DEADLINE_EXCEEDED", "ABORTED", "CANCELLED"}),
     ),
     # What else each control-plane call may answer.
@@ -156,7 +158,7 @@ RULES: tuple[Rule, ...] = (
         Verdict.TRANSIENT,
         STORAGE,
         "docs/gcs-resumable.md §1.4",
-        _TROUBLE | {NO_ANSWER, 408, 429, 499},
+        _TROUBLE | _AGAIN | {NO_ANSWER, 429},
     ),
 )
 

@@ -1,11 +1,13 @@
-"""Which model a job goes on with: the one that it knows, or the one to which its POST leads."""
+"""Which model a job goes on with: the one that it knows, one that is there, or a new one."""
 
 from __future__ import annotations
 
-from uploader.core.errors import JobRefused, RemoteError
+from dataclasses import replace
+
+from uploader.core.errors import JobRefused, RemoteError, Stopped
 from uploader.core.reasons import Code
 from uploader.core.remote_model import RemoteModel, is_same_model
-from uploader.core.retry import is_final
+from uploader.core.retry import cause_of, is_final
 from uploader.core.verdict import Call, Verdict
 from uploader.core.whole_job import WholeJob
 from uploader.remote.fireworks import Fireworks
@@ -13,37 +15,66 @@ from uploader.remote.refusals import malformed
 
 
 def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
-    """POST the job's model, which it does not know: has that created it? And the model as it is.
+    """POST the job's model, which it does not know, unless the service shows one of its name.
+
+    Has the POST created it? And the model as the service shows it. For one that exists, the POST
+    may be answered like a creation (docs/fireworks.md §0.7).
 
     Raises RemoteError, also (TRANSIENT, `malformed`) for the model that the job had deleted.
     """
-    created, model = _post(job, control)
-    if job.replace_first and is_same_model(job, model):
-        raise _shown_again(job)
+    model, created = _before(job, control), False
+    if model is None:
+        model, created = _post(job, control)
+    _refuse_deleted(job, model)
     return created, model
 
 
-def _post(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
+def _before(job: WholeJob, control: Fireworks) -> RemoteModel | None:
     try:
-        return True, control.create(job.account, job.create_body)
+        return control.find(job.account, job.model_id)
+    except RemoteError as error:
+        if cause_of(error) is None or error.code is Code.MIDDLE_BOX:
+            return None  # the POST is told the same, or more
+        raise
+
+
+def _post(job: WholeJob, control: Fireworks) -> tuple[RemoteModel, bool]:
+    try:
+        posted = control.create(job.account, job.create_body)
     except RemoteError as error:
         if error.verdict is not Verdict.EXISTS:
             raise
+    else:
+        _refuse_deleted(job, posted)
+        return _read_again(job, control, posted), True
     model = control.find(job.account, job.model_id)
     if model is None:
         raise malformed(Call.CREATE, "says that the model exists, but it is not shown")
-    return False, model
+    return model, False
 
 
-def _shown_again(job: WholeJob) -> RemoteError:
-    """The error for a model that the service said was gone: its files are old.
+def _read_again(job: WholeJob, control: Fireworks, posted: RemoteModel) -> RemoteModel:
+    """The new model as a GET shows it: its time is compared with that of later GETs.
+
+    One that cannot be read now is created nevertheless, and its time stays unknown.
+    """
+    try:
+        return control.get(job.account, job.model_id)
+    except (RemoteError, Stopped):
+        return replace(posted, created_at=None)
+
+
+def _refuse_deleted(job: WholeJob, model: RemoteModel) -> None:
+    """Raises RemoteError for the model that the job has had deleted, because its files are old.
 
     A deletion may take the service a while; one that it never carries out is for a human to see.
     """
-    message = f"{Call.GET}: the service shows a model again that it had said was gone"
+    if not (job.replace_first and is_same_model(job, model)):
+        return
+    message = "the service shows a model again that it had said was gone"
     hint = f"if the job fails: `uploader model delete {job.model}`, then `uploader retry {job.id}`"
-    return RemoteError(
-        Verdict.TRANSIENT, Call.GET, message, status=200, hint=hint, code=Code.MALFORMED
+    raise RemoteError(
+        Verdict.TRANSIENT, Call.CREATE, message, status=200, hint=hint, code=Code.MALFORMED
     )
 
 
@@ -52,7 +83,9 @@ def known_model(job: WholeJob, control: Fireworks) -> RemoteModel | None:
     model = control.find(job.account, job.model_id)
     if model is None:  # one 404 alone may be wrong
         model = control.find(job.account, job.model_id)
-    return None if model is None or is_same_model(job, model) is False else model
+    if model is None or is_same_model(job, model) is False:
+        return None
+    return replace(model, created_at=model.created_at or job.model_created_at)
 
 
 def refuse_made_again(job: WholeJob, control: Fireworks) -> None:

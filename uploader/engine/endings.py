@@ -80,7 +80,7 @@ def urls_refused(error: Exception) -> JobRefused:
     return JobRefused(message, code=Code.URLS_REFUSED)
 
 
-_GONE = "the model no longer exists on the service"
+_GONE = "the model of this job no longer exists on the service"
 
 
 def model_gone() -> JobRefused:
@@ -95,6 +95,17 @@ def forget_model(held: Held) -> JobRefused:
     """
     held.mark_deleted(_GONE)
     return model_gone()
+
+
+def forget_for(other: str, held: Held) -> JobRefused:
+    """As `forget_model`, if ``other``, a model that somebody has made since, has its name."""
+    message = f"{_GONE}: somebody has made another one, {other}"
+    held.mark_deleted(message)
+    hint = (
+        f"`uploader model delete {other}`, then `uploader retry {held.job.id} --replace`;"
+        " or choose another `model_id`"
+    )
+    return JobRefused(message, hint=hint, code=Code.MODEL_GONE)
 
 
 def check_gone(job: Job, control: Fireworks) -> None:

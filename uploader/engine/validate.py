@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from uploader.core.errors import JobRefused, RemoteError
-from uploader.core.job import Job
 from uploader.core.reasons import Code
 from uploader.core.redact import MASK, redact
-from uploader.core.remote_model import RemoteModel
+from uploader.core.remote_model import RemoteModel, is_same_model
 from uploader.core.verdict import Call, Verdict
+from uploader.core.whole_job import WholeJob
 from uploader.engine.context import WorkerContext
-from uploader.engine.endings import check_gone, forget_model
+from uploader.engine.endings import check_gone, forget_for, forget_model
 from uploader.remote.fireworks import Fireworks
 from uploader.runtime import StopToken
 from uploader.sources.reader import open_source
@@ -27,7 +27,7 @@ NOT_FOUND_GRACE_S = 300.0
 MIN_POLLS = 3
 
 
-def check_sources(context: WorkerContext, job: Job, held: Held, stop: StopToken) -> None:
+def check_sources(context: WorkerContext, job: WholeJob, held: Held, stop: StopToken) -> None:
     """Check every file again before the first validateUpload (docs/invariants.md §6).
 
     A file that was touched, or that somebody has open for writing, or had when it was sent, is read
@@ -45,7 +45,9 @@ _RECEIVING = "Fireworks is still gathering the files"
 class Validation:
     """Checks, once per claim, a model whose files are all stored."""
 
-    def __init__(self, context: WorkerContext, job: Job, held: Held, control: Fireworks) -> None:
+    def __init__(
+        self, context: WorkerContext, job: WholeJob, held: Held, control: Fireworks
+    ) -> None:
         self._context = context
         self._job = job
         self._held = held
@@ -55,13 +57,13 @@ class Validation:
         """Before the first validateUpload of a run: if the model is READY, others made it so.
 
         A cancelled job, or an earlier run, had called it, and it went on when that was cut off: the
-        files that it looked at need not be this run's. The first run of the job that created the
-        model does not ask: nobody else can have called it, unless the job table is an older copy.
-        Raises JobRefused.
+        files that it looked at need not be this run's. So it may be READY only in the first run of
+        the job that created it: nobody else can have called it, unless the job table is an older
+        copy. Raises JobRefused, also if somebody has made the model again.
         """
         job = self._job
         is_first = job.created_remotely and job.run_number == 1
-        if is_first or self._get().state != "READY":
+        if self._get().state != "READY" or is_first:
             return
         message = (
             f"{job.model} has become READY before this run asked for it:"
@@ -135,6 +137,8 @@ class Validation:
             if error.verdict is Verdict.ABSENT:
                 raise self._gone() from None
             raise
+        if is_same_model(self._job, model) is False:
+            raise forget_for(self._job.model, self._held)
         if model.state == "FAILED":
             message = f"the service calls the model FAILED: {model.status_message or 'no reason'}"
             raise JobRefused(message, code=Code.VALIDATION_FAILED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -25,7 +25,7 @@ from uploader.remote.gate import Gate
 from uploader.remote.http import ANSWER_S, CONNECT_S, Session, ask, succeeded
 from uploader.remote.middle_box import is_middle_box
 from uploader.remote.refusals import grpc_name, json_object, malformed, refusal
-from uploader.remote.words import http_date, kept, request_id, secrets_of
+from uploader.remote.words import kept, request_id, secrets_of
 from uploader.runtime import Clock, bind
 
 #: From a service that does not know verifyApiKey.
@@ -34,9 +34,6 @@ _NO_SUCH_ROUTE = frozenset(
 )
 
 
-#: A model that was made longer before its answer is not that of the request: one is waited for two
-#: minutes.
-_FRESH = timedelta(minutes=5)
 #: Of a moment in UTC, wherever it was written down.
 _FIRST_YEAR, _LAST_YEAR = 2000, 9000
 #: A list of models is read up to the first of these: pages, models, seconds. No account has as many
@@ -107,19 +104,13 @@ class Fireworks:
             raise
 
     def create(self, account: str, body: Mapping[str, Any]) -> RemoteModel:
-        """Create the model (docs/fireworks.md §1); returns it as the service has it then.
+        """Create the model (docs/fireworks.md §1); returns it as the answer shows it.
 
-        Raises RemoteError (EXISTS) if the name is taken, also if a success shows an older model.
+        Raises RemoteError (EXISTS) if the name is taken.
         """
         path = f"/v1/accounts/{quote(account, safe='')}/models"
         answer = self._ask(Call.CREATE, "POST", path, body)
-        model = _read_model(Call.CREATE, str(body.get("modelId")), answer)
-        if _is_older(model, answer):
-            message = f"{Call.CREATE}: the model has existed before"
-            raise RemoteError(
-                Verdict.EXISTS, Call.CREATE, message, status=200, code=Code.ALREADY_EXISTS
-            )
-        return model
+        return _read_model(Call.CREATE, str(body.get("modelId")), answer)
 
     def get(self, account: str, model_id: str) -> RemoteModel:
         """The model as it is now (docs/fireworks.md §4).
@@ -321,12 +312,6 @@ def _read_model(call: Call, model_id: str, answer: requests.Response) -> RemoteM
         created_at=_time(found.get("createTime")),
         shown=found,
     )
-
-
-def _is_older(model: RemoteModel, answer: requests.Response) -> bool:
-    """Was the model there before it was asked for, by the service's own clock?"""
-    now, at = http_date(answer.headers.get("Date", "")), model.created_at
-    return now is not None and at is not None and now - at > _FRESH
 
 
 def _time(value: object) -> datetime | None:

@@ -35,8 +35,10 @@ _FOREIGN = frozenset(
 _FOREIGN_TO_UPLOADS = _FOREIGN | {HTTPStatus.MOVED_PERMANENTLY} | {202, 203, 204, 205, 206}
 #: What ends a session, or a file, if the storage service says so: its refusals have shapes.
 _SHAPED = frozenset({400, 401, 403, 404, 410, 412})
-#: With these the service refuses the key, and blocks a job: in JSON (docs/fireworks.md §1.3).
-_ABOUT_THE_KEY = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+#: With these the service refuses the account, and blocks a job: in JSON (docs/fireworks.md §1.3).
+_ABOUT_THE_ACCOUNT = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.PAYMENT_REQUIRED, HTTPStatus.FORBIDDEN}
+)
 #: If the base URL is wrong, the first calls meet another server, which may answer in HTML.
 _FIRST = frozenset({Call.CREATE, Call.VERIFY})
 _STORAGE_HEADERS = ("x-guploader-uploadid", "x-goog-request-id", "x-goog-hash")
@@ -57,7 +59,8 @@ def is_middle_box(call: Call, response: requests.Response) -> bool:
         return _is_page(response) or (call in STORAGE and not _stores(call, response))
     if call in STORAGE and status in _SHAPED:
         return _is_html(response) or not _refuses(response)
-    unsaid = status in _ABOUT_THE_KEY and call in CONTROL and not isinstance(_body(response), dict)
+    in_json = isinstance(_body(response), dict)
+    unsaid = status in _ABOUT_THE_ACCOUNT and call in CONTROL and not in_json
     return unsaid or (status in _telling(call) and _is_html(response))
 
 

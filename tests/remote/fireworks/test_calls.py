@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -205,28 +204,6 @@ def test_what_is_not_about_the_model_is_not_read_as_one(
         with pytest.raises(RemoteError) as caught:
             ask()
         assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
-
-
-@pytest.mark.parametrize(
-    ("made", "is_new"),
-    [
-        ("2026-08-30T03:48:42.645723285Z", False),
-        ("2026-08-30T03:56:42Z", True),
-        ("2026-08-30T03:56:42", True),
-        ("", True),
-        ("tomorrow", True),
-        (7, True),
-    ],
-)
-def test_a_model_that_a_post_has_only_found_is_not_created(
-    serve: Serve, connect: Connect, made: object, *, is_new: bool
-) -> None:
-    """The documentation calls the POST of a model that exists a no-op (docs/fireworks.md §0.7)."""
-    now = {"Date": "Sun, 30 Aug 2026 03:58:42 GMT"}
-    api = connect(serve(ok({**THIS, "createTime": made}, **now)))
-    with contextlib.nullcontext() if is_new else pytest.raises(RemoteError) as caught:
-        assert api.create("a", {"modelId": "m"}).shown["createTime"] == made
-    assert caught is None or caught.value.verdict is Verdict.EXISTS
 
 
 def test_a_model_is_deleted_once_it_is_not_there(serve: Serve, connect: Connect) -> None:

@@ -1,0 +1,111 @@
+"""Look, POST, look: whose model it is, and by which time it is known from then on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.engine.conftest import Lab
+from tests.engine.test_gone import KEY, delete_by_hand, in_stage, make_another
+from tests.engine.test_new_life import MODEL, rescan
+from uploader.core.job import Stage, Status
+from uploader.core.lifecycle import Verb
+
+
+def test_a_model_that_is_there_is_not_asked_for(lab: Lab) -> None:
+    """The documentation calls the POST of a model that exists a no-op (docs/fireworks.md §0.7)."""
+    lab.enqueue(lab.model())
+    theirs = make_another(lab, "UPLOADING")
+    shown = {"name": MODEL, "state": "UPLOADING"}
+    lab.world.script.add([{"on": "create", "do": "status", "status": 200, "body": shown}])
+    lab.run()
+    lab.assert_ready()
+    assert "adopted" in lab.kinds()
+    assert not lab.job().created_remotely
+    assert lab.world.models[KEY] is theirs
+
+
+@pytest.mark.parametrize("seconds", [-5, 0.4, 5])
+def test_the_time_of_a_post_need_not_be_that_of_a_get(lab: Lab, seconds: float) -> None:
+    def look(name: str) -> None:
+        if name == "create after":
+            lab.world.models[KEY].created_at += seconds
+
+    lab.boundary = look
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
+    assert lab.job().created_remotely
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"do": "status", "status": 503},
+        {"do": "status", "status": 404, "body": {"code": 5}},
+        {"do": "lost-answer"},
+    ],
+)
+def test_one_that_cannot_be_read_just_then_is_created_nevertheless(
+    lab: Lab, answer: dict[str, object]
+) -> None:
+    lab.world.script.add([{"on": "get", "nth": 2, "times": 1, **answer}])
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
+    assert lab.job().created_remotely
+    assert lab.job().model_created_at is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"do": "status", "status": 403, "body": {"code": 7}}, {"do": "middle-box", "status": 404}],
+)
+def test_a_look_that_is_refused_leaves_it_to_the_post(lab: Lab, answer: dict[str, object]) -> None:
+    """A wrong base URL is answered like this, and its POST says so at once."""
+    lab.world.script.add([{"on": "get", "nth": 1, "times": 1, **answer}])
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
+    assert "retrying" not in lab.kinds()
+
+
+def test_one_get_without_its_time_does_not_forget_the_time(lab: Lab) -> None:
+    folder = in_stage(lab, Stage.UPLOAD)
+    known = lab.job().model_created_at
+    assert known
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    shown = {"name": MODEL, "state": "UPLOADING"}
+    lab.world.script.add([{"on": "get", "nth": 1, "do": "status", "status": 200, "body": shown,
+                           "times": 1}])  # fmt: skip
+    rescan(lab, folder)
+    lab.run_until(lambda: lab.job().stage is not Stage.CREATE)
+    assert lab.job().model_created_at == known
+
+
+def assert_not_ours(lab: Lab) -> None:
+    reason = lab.job().reason
+    assert reason
+    assert (lab.job().status, reason.code) == (Status.FAILED, "model_gone")
+    assert "another one" in reason.message
+    assert "uploader model delete" in reason.hint
+    assert not lab.job().model_exists
+
+
+def test_one_that_is_ready_is_not_the_jobs_own_if_it_was_made_since(lab: Lab) -> None:
+    in_stage(lab, Stage.VALIDATE)
+    at = lab.world.models[KEY].created_at
+    delete_by_hand(lab)
+    make_another(lab).created_at = at + 3
+    lab.run()
+    assert_not_ours(lab)
+
+
+def test_nor_is_one_asked_to_validate_that_was_made_while_files_were_sent(lab: Lab) -> None:
+    in_stage(lab, Stage.UPLOAD)
+    at = lab.world.models[KEY].created_at
+    again = make_another(lab, "UPLOADING")
+    again.created_at = at + 3
+    lab.run()
+    assert_not_ours(lab)
+    assert lab.world.report()["validate_calls"] == 0
+    assert again.state == "UPLOADING"
