@@ -58,14 +58,43 @@ def test_one_that_cannot_be_read_just_then_is_created_nevertheless(
 
 @pytest.mark.parametrize(
     "answer",
-    [{"do": "status", "status": 403, "body": {"code": 7}}, {"do": "middle-box", "status": 404}],
+    [
+        {"do": "status", "status": 403, "body": {"code": 7}},
+        {"do": "status", "status": 200, "body": {"ok": True}},
+        {"do": "middle-box", "status": 404},
+    ],
 )
 def test_a_look_that_is_refused_leaves_it_to_the_post(lab: Lab, answer: dict[str, object]) -> None:
-    """A wrong base URL is answered like this, and its POST says so at once."""
+    """A wrong base URL is answered like this, and its POST says so at once.
+
+    If it is answered well, the model may have been there: no verb deletes it.
+    """
     lab.world.script.add([{"on": "get", "nth": 1, "times": 1, **answer}])
     lab.enqueue(lab.model())
     lab.run()
     lab.assert_ready()
+    assert "retrying" not in lab.kinds()
+    assert not lab.job().created_remotely
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"do": "middle-box", "status": 404},
+        {"do": "status", "status": 404, "body": {"detail": "Not Found"}},
+        {"do": "status", "status": 200, "body": {"ok": True}},
+    ],
+)
+def test_a_server_that_is_none_of_the_services_is_told_at_once(
+    lab: Lab, answer: dict[str, object]
+) -> None:
+    lab.world.script.add([
+        {"on": "get", **answer},
+        {"on": "create", "do": "middle-box", "status": 404, "body": "<html>no such page</html>"},
+    ])  # fmt: skip
+    lab.enqueue(lab.model())
+    lab.run()
+    assert lab.job().status is Status.FAILED
     assert "retrying" not in lab.kinds()
 
 
@@ -80,6 +109,16 @@ def test_one_get_without_its_time_does_not_forget_the_time(lab: Lab) -> None:
     rescan(lab, folder)
     lab.run_until(lambda: lab.job().stage is not Stage.CREATE)
     assert lab.job().model_created_at == known
+
+
+def test_one_answer_about_another_model_of_the_name_ends_no_job(lab: Lab) -> None:
+    at = "2020-01-01T00:00:00Z"
+    shown = {"name": MODEL, "state": "READY", "createTime": at}
+    lab.world.script.add([{"on": "get", "nth": 3, "do": "status", "status": 200, "body": shown,
+                           "times": 1}])  # fmt: skip
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
 
 
 def assert_not_ours(lab: Lab) -> None:

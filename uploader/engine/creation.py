@@ -22,23 +22,26 @@ def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
 
     Raises RemoteError, also (TRANSIENT, `malformed`) for the model that the job had deleted.
     """
-    model, created = _before(job, control), False
+    model, was_absent = _before(job, control)
+    created = False
     if model is None:
-        model, created = _post(job, control)
+        created, model = _post(job, control)
     _refuse_deleted(job, model)
-    return created, model
+    return created and was_absent, model
 
 
-def _before(job: WholeJob, control: Fireworks) -> RemoteModel | None:
+def _before(job: WholeJob, control: Fireworks) -> tuple[RemoteModel | None, bool]:
+    """The model that has the job's name; does the service say that there is none?"""
     try:
-        return control.find(job.account, job.model_id)
+        model = control.find(job.account, job.model_id)
     except RemoteError as error:
-        if cause_of(error) is None or error.code is Code.MIDDLE_BOX:
-            return None  # the POST is told the same, or more
+        if cause_of(error) is None or error.code in (Code.MIDDLE_BOX, Code.MALFORMED):
+            return None, False  # the POST is told the same, or more
         raise
+    return model, model is None
 
 
-def _post(job: WholeJob, control: Fireworks) -> tuple[RemoteModel, bool]:
+def _post(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     try:
         posted = control.create(job.account, job.create_body)
     except RemoteError as error:
@@ -46,11 +49,11 @@ def _post(job: WholeJob, control: Fireworks) -> tuple[RemoteModel, bool]:
             raise
     else:
         _refuse_deleted(job, posted)
-        return _read_again(job, control, posted), True
+        return True, _read_again(job, control, posted)
     model = control.find(job.account, job.model_id)
     if model is None:
         raise malformed(Call.CREATE, "says that the model exists, but it is not shown")
-    return model, False
+    return False, model
 
 
 def _read_again(job: WholeJob, control: Fireworks, posted: RemoteModel) -> RemoteModel:

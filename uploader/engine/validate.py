@@ -131,18 +131,23 @@ class Validation:
         return forget_model(self._held)
 
     def _get(self) -> RemoteModel:
-        try:
-            model = self._control.get(self._job.account, self._job.model_id)
-        except RemoteError as error:
-            if error.verdict is Verdict.ABSENT:
-                raise self._gone() from None
-            raise
+        model = self._read()
         if is_same_model(self._job, model) is False:
-            raise forget_for(self._job.model, self._held)
+            model = self._read()  # one answer alone may be an old one
+            if is_same_model(self._job, model) is False:
+                raise forget_for(self._job.model, self._held)
         if model.state == "FAILED":
             message = f"the service calls the model FAILED: {model.status_message or 'no reason'}"
             raise JobRefused(message, code=Code.VALIDATION_FAILED)
         return model
+
+    def _read(self) -> RemoteModel:
+        try:
+            return self._control.get(self._job.account, self._job.model_id)
+        except RemoteError as error:
+            if error.verdict is Verdict.ABSENT:
+                raise self._gone() from None
+            raise
 
     def _finish(self, warnings: Sequence[str]) -> None:
         self._held.finish(warnings)
