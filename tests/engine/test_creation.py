@@ -24,7 +24,21 @@ def test_a_model_that_is_there_is_not_asked_for(lab: Lab) -> None:
     assert lab.world.models[KEY] is theirs
 
 
-@pytest.mark.parametrize("seconds", [-5, 0.4, 5])
+def test_a_look_that_is_not_answered_is_made_again_before_any_post(lab: Lab) -> None:
+    """Were it left out, the POST of a model that exists would make it ours."""
+    lab.enqueue(lab.model())
+    make_another(lab, "UPLOADING")
+    shown = {"name": MODEL, "state": "UPLOADING"}
+    lab.world.script.add([
+        {"on": "get", "nth": 1, "do": "status", "status": 503, "times": 1},
+        {"on": "create", "do": "status", "status": 200, "body": shown},
+    ])  # fmt: skip
+    lab.run()
+    lab.assert_ready()
+    assert not lab.job().created_remotely
+
+
+@pytest.mark.parametrize("seconds", [-5, 5])
 def test_the_time_of_a_post_need_not_be_that_of_a_get(lab: Lab, seconds: float) -> None:
     def look(name: str) -> None:
         if name == "create after":
@@ -41,19 +55,42 @@ def test_the_time_of_a_post_need_not_be_that_of_a_get(lab: Lab, seconds: float) 
     "answer",
     [
         {"do": "status", "status": 503},
+        {"do": "status", "status": 429},
         {"do": "status", "status": 404, "body": {"code": 5}},
         {"do": "lost-answer"},
     ],
 )
-def test_one_that_cannot_be_read_just_then_is_created_nevertheless(
+def test_one_that_cannot_be_read_just_then_is_created_and_read_before_its_first_byte(
     lab: Lab, answer: dict[str, object]
 ) -> None:
+    known: list[object] = []
+
+    def look(name: str) -> None:
+        if name == "urls before":
+            known.append(lab.job().model_created_at)
+
+    lab.boundary = look
     lab.world.script.add([{"on": "get", "nth": 2, "times": 1, **answer}])
     lab.enqueue(lab.model())
     lab.run()
     lab.assert_ready()
     assert lab.job().created_remotely
-    assert lab.job().model_created_at is None
+    assert known
+    assert None not in known
+
+
+def test_what_a_worker_leaves_after_its_post_is_its_own_and_is_read_by_the_next_one(
+    lab: Lab,
+) -> None:
+    lab.enqueue(lab.model())
+    lab.world.script.add([{"on": "get", "nth": 2, "do": "status", "status": 503, "times": 2}])
+    lab.run_until(lambda: "retrying" in lab.kinds())
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    lab.jobs.apply(1, Verb.RESUME, lab.clock.now())
+    lab.run()
+    lab.assert_ready()
+    assert lab.job().created_remotely
+    assert lab.job().model_created_at
 
 
 @pytest.mark.parametrize(
@@ -112,13 +149,38 @@ def test_one_get_without_its_time_does_not_forget_the_time(lab: Lab) -> None:
 
 
 def test_one_answer_about_another_model_of_the_name_ends_no_job(lab: Lab) -> None:
-    at = "2020-01-01T00:00:00Z"
-    shown = {"name": MODEL, "state": "READY", "createTime": at}
+    shown = {"name": MODEL, "state": "READY", "createTime": "2040-01-01T00:00:00Z"}
     lab.world.script.add([{"on": "get", "nth": 3, "do": "status", "status": 200, "body": shown,
                            "times": 1}])  # fmt: skip
     lab.enqueue(lab.model())
     lab.run()
     lab.assert_ready()
+
+
+def test_a_service_that_shows_an_older_model_for_a_while_is_asked_again(lab: Lab) -> None:
+    shown = {"name": MODEL, "state": "READY", "createTime": "2020-01-01T00:00:00Z"}
+    lab.world.script.add([{"on": "get", "nth": 3, "do": "status", "status": 200, "body": shown,
+                           "times": 5}])  # fmt: skip
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
+
+
+def test_what_is_ready_before_the_first_run_asks_is_its_own(lab: Lab) -> None:
+    """In an older copy of its job table the job has not yet asked."""
+
+    def look(name: str) -> None:
+        if name == "validate before":
+            asked.append(name)
+        elif lab.world.report()["objects"] and lab.object().get("size"):
+            lab.world.models[KEY].state = "READY"
+
+    asked: list[str] = []
+    lab.boundary = look
+    lab.enqueue(lab.model())
+    lab.run()
+    lab.assert_ready()
+    assert asked
 
 
 def assert_not_ours(lab: Lab) -> None:

@@ -141,6 +141,7 @@ def test_a_job_that_somebody_cancels_in_its_row_has_its_model_left_alone(lab: La
     interrupted(lab)
     turn(lab, {"status": Status.CANCELLED, "delete_on_cancel": True})
     lab.run_until(lambda: lab.kinds()[-1] == "left_open")
+    lab.run()
     assert ("sandbox", "model") in lab.world.models
 
 

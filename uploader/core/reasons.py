@@ -226,7 +226,7 @@ class Code(Coded):
     MODEL_GONE = (
         "model_gone",
         Status.FAILED,
-        "The model no longer exists on the service.",
+        "The model of this job no longer exists on the service.",
         "`uploader retry --replace` creates it again and sends every byte",
     )
     URLS_REFUSED = (

@@ -85,6 +85,12 @@ def is_same_model(job: WholeJob, model: RemoteModel) -> bool | None:
     return None if before is None or now is None else abs(now - before) < A_SECOND
 
 
+def is_older(job: WholeJob, model: RemoteModel) -> bool:
+    """Was it there before the one that the job knew last? So it cannot have followed that one."""
+    before, now = job.model_created_at, model.created_at
+    return before is not None and now is not None and now < before
+
+
 def refuse_ready(name: str, model: RemoteModel, hint: str = "") -> None:
     """Raises JobRefused for a model that has its files already."""
     if model.state == "READY":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from uploader.core.errors import JobRefused, RemoteError, Stopped
+from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.reasons import Code
 from uploader.core.remote_model import RemoteModel, is_same_model
 from uploader.core.retry import cause_of, is_final
@@ -12,6 +12,7 @@ from uploader.core.verdict import Call, Verdict
 from uploader.core.whole_job import WholeJob
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.refusals import malformed
+from uploader.store.held import Held
 
 
 def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
@@ -43,28 +44,29 @@ def _before(job: WholeJob, control: Fireworks) -> tuple[RemoteModel | None, bool
 
 def _post(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     try:
-        posted = control.create(job.account, job.create_body)
+        return True, control.create(job.account, job.create_body)
     except RemoteError as error:
         if error.verdict is not Verdict.EXISTS:
             raise
-    else:
-        _refuse_deleted(job, posted)
-        return True, _read_again(job, control, posted)
     model = control.find(job.account, job.model_id)
     if model is None:
         raise malformed(Call.CREATE, "says that the model exists, but it is not shown")
     return False, model
 
 
-def _read_again(job: WholeJob, control: Fireworks, posted: RemoteModel) -> RemoteModel:
-    """The new model as a GET shows it: its time is compared with that of later GETs.
+def know_time(held: Held, job: WholeJob, control: Fireworks) -> WholeJob:
+    """Before the first byte: when the new model was created, as a GET shows it; returns the job.
 
-    One that cannot be read now is created nevertheless, and its time stays unknown.
+    That of the POST's answer need not be the same, and later GETs are compared with this one. Once
+    bytes are on their way nothing is asked, because they need no key (docs/life.md §3.1). Raises
+    RemoteError.
     """
-    try:
-        return control.get(job.account, job.model_id)
-    except (RemoteError, Stopped):
-        return replace(posted, created_at=None)
+    if not job.created_remotely or job.model_created_at is not None or job.bytes_sent:
+        return job
+    model = control.find(job.account, job.model_id)
+    if model is None:
+        raise malformed(Call.GET, "does not show the model that was created")
+    return job if model.created_at is None else held.know_time(model.created_at)
 
 
 def _refuse_deleted(job: WholeJob, model: RemoteModel) -> None:
@@ -83,12 +85,11 @@ def _refuse_deleted(job: WholeJob, model: RemoteModel) -> None:
 
 def known_model(job: WholeJob, control: Fireworks) -> RemoteModel | None:
     """The model that the job knows; None if it is gone, or another one has its name."""
-    model = control.find(job.account, job.model_id)
-    if model is None:  # one 404 alone may be wrong
+    for _ in range(2):  # one answer alone may be wrong, or old
         model = control.find(job.account, job.model_id)
-    if model is None or is_same_model(job, model) is False:
-        return None
-    return replace(model, created_at=model.created_at or job.model_created_at)
+        if model is not None and is_same_model(job, model) is not False:
+            return replace(model, created_at=model.created_at or job.model_created_at)
+    return None
 
 
 def refuse_made_again(job: WholeJob, control: Fireworks) -> None:

@@ -24,7 +24,7 @@ from uploader.engine.accounts import (
     refuse_worker_of_another,
 )
 from uploader.engine.context import WorkerContext
-from uploader.engine.creation import known_model, post_model, refuse_made_again
+from uploader.engine.creation import know_time, known_model, post_model, refuse_made_again
 from uploader.engine.disks import PATIENCE_S, keyless, silent, slow
 from uploader.engine.endings import ModelUsedUp, model_gone
 from uploader.engine.leftovers import Ending
@@ -195,9 +195,8 @@ class JobRun:
         # Of a model that exists a POST may do nothing, and show it (docs/fireworks.md §0.7).
         differs = refuse_different(self._job, model)
         self._context.rest.accepted()
-        self._job = self.held.enter_upload(
-            created=created, differs=differs, model_created_at=model.created_at
-        )
+        at = None if created else model.created_at
+        self._job = self.held.enter_upload(created=created, differs=differs, model_created_at=at)
         return True
 
     def _end_leftovers(self) -> bool:
@@ -253,6 +252,7 @@ class JobRun:
 
     def _send_files(self, control: Fireworks) -> bool:
         """True once every file is stored and every source has been checked again."""
+        self._job = know_time(self.held, self._job, control)
         self._upload = Upload(self._context, self._job, self.held, self.lapsed)
         self._stop.check()
         try:

@@ -11,12 +11,13 @@ from datetime import timedelta
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.reasons import Code
 from uploader.core.redact import MASK, redact
-from uploader.core.remote_model import RemoteModel, is_same_model
+from uploader.core.remote_model import RemoteModel, is_older, is_same_model
 from uploader.core.verdict import Call, Verdict
 from uploader.core.whole_job import WholeJob
 from uploader.engine.context import WorkerContext
 from uploader.engine.endings import check_gone, forget_for, forget_model
 from uploader.remote.fireworks import Fireworks
+from uploader.remote.refusals import malformed
 from uploader.runtime import StopToken
 from uploader.sources.reader import open_source
 from uploader.store.held import Held
@@ -135,11 +136,16 @@ class Validation:
         if is_same_model(self._job, model) is False:
             model = self._read()  # one answer alone may be an old one
             if is_same_model(self._job, model) is False:
-                raise forget_for(self._job.model, self._held)
+                raise self._another(model)
         if model.state == "FAILED":
             message = f"the service calls the model FAILED: {model.status_message or 'no reason'}"
             raise JobRefused(message, code=Code.VALIDATION_FAILED)
         return model
+
+    def _another(self, model: RemoteModel) -> RemoteError | JobRefused:
+        if is_older(self._job, model):
+            return malformed(Call.GET, "is out of date: it shows an older model of that name")
+        return forget_for(self._job.model, self._held)
 
     def _read(self) -> RemoteModel:
         try:
