@@ -18,8 +18,9 @@ from uploader.store.held import Held
 def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     """POST the job's model, which it does not know, unless the service shows one of its name.
 
-    Has the POST created it? And the model as the service shows it. For one that exists, the POST
-    may be answered like a creation (docs/fireworks.md §0.7).
+    Returns whether the POST has created it, and the model: a new one without its time, which a POST
+    and a GET may tell differently. For one that exists, the POST may be answered like a creation
+    (docs/fireworks.md §0.7).
 
     Raises RemoteError, also (TRANSIENT, `malformed`) for the model that the job had deleted.
     """
@@ -44,10 +45,13 @@ def _before(job: WholeJob, control: Fireworks) -> tuple[RemoteModel | None, bool
 
 def _post(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     try:
-        return True, control.create(job.account, job.create_body)
+        posted = control.create(job.account, job.create_body)
     except RemoteError as error:
         if error.verdict is not Verdict.EXISTS:
             raise
+    else:
+        _refuse_deleted(job, posted)
+        return True, replace(posted, created_at=None)
     model = control.find(job.account, job.model_id)
     if model is None:
         raise malformed(Call.CREATE, "says that the model exists, but it is not shown")
@@ -55,13 +59,12 @@ def _post(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
 
 
 def know_time(held: Held, job: WholeJob, control: Fireworks) -> WholeJob:
-    """Before the first byte: when the new model was created, as a GET shows it; returns the job.
+    """Before the first byte: when the model was created, as a GET shows it; returns the job.
 
-    That of the POST's answer need not be the same, and later GETs are compared with this one. Once
-    bytes are on their way nothing is asked, because they need no key (docs/life.md §3.1). Raises
-    RemoteError.
+    Later GETs are compared with it. Once bytes are on their way nothing is asked, because they need
+    no key (docs/life.md §3.1). Raises RemoteError.
     """
-    if not job.created_remotely or job.model_created_at is not None or job.bytes_sent:
+    if job.model_created_at is not None or job.bytes_sent:
         return job
     model = control.find(job.account, job.model_id)
     if model is None:

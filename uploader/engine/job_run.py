@@ -195,8 +195,9 @@ class JobRun:
         # Of a model that exists a POST may do nothing, and show it (docs/fireworks.md §0.7).
         differs = refuse_different(self._job, model)
         self._context.rest.accepted()
-        at = None if created else model.created_at
-        self._job = self.held.enter_upload(created=created, differs=differs, model_created_at=at)
+        self._job = self.held.enter_upload(
+            created=created, differs=differs, model_created_at=model.created_at
+        )
         return True
 
     def _end_leftovers(self) -> bool:
