@@ -23,7 +23,6 @@ WRITES: dict[str, Write] = {
     "adopt_account": lambda held, _: held.adopt_account("acme"),
     "enter_upload": lambda held, _: held.enter_upload(created=True),
     "adopted": lambda held, _: held.enter_upload(created=False),
-    "know_time": lambda held, now: held.know_time(now),
     "enter_validate": lambda held, _: held.enter_validate(),
     "call_validate": lambda held, _: held.call_validate(),
     "heard": lambda held, now: held.calls.heard(Call.VALIDATE, now),

@@ -35,7 +35,6 @@ TRANSITIONS: dict[str, Write] = {
     "take_name": lambda held: held.take_name("acme"),
     "adopt_account": lambda held: held.adopt_account("beta"),
     "enter_upload": lambda held: held.enter_upload(created=True),
-    "know_time": lambda held: held.know_time(NOW),
     "enter_validate": lambda held: held.enter_validate(),
     "call_validate": lambda held: held.call_validate(),
     "finish": lambda held: held.finish(["w"]),

@@ -20,6 +20,7 @@ VALIDATE_S = 600.0
 DELETE_S = 600.0
 #: One moment may be told more or less exactly. No job makes two models of a name within this time.
 A_SECOND = timedelta(seconds=1)
+_A_MINUTE = timedelta(minutes=1)
 _MOST_SHOWN = 5
 _MAX_VALUE_CHARS = 60
 #: See docs/fireworks.md §1.2.
@@ -85,10 +86,15 @@ def is_same_model(job: WholeJob, model: RemoteModel) -> bool | None:
     return None if before is None or now is None else abs(now - before) < A_SECOND
 
 
-def is_older(job: WholeJob, model: RemoteModel) -> bool:
-    """Was it there before the one that the job knew last? So it cannot have followed that one."""
+def made_apart(job: WholeJob, model: RemoteModel) -> timedelta:
+    """By how much later than the one that the job knew last it was made, if clearly not with it.
+
+    A POST and a GET may tell one moment by some seconds differently, so less than a minute counts
+    as none; nor does what is unknown.
+    """
     before, now = job.model_created_at, model.created_at
-    return before is not None and now is not None and now < before
+    apart = now - before if before and now else timedelta(0)
+    return apart if abs(apart) > _A_MINUTE else timedelta(0)
 
 
 def refuse_ready(name: str, model: RemoteModel, hint: str = "") -> None:

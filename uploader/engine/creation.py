@@ -12,15 +12,13 @@ from uploader.core.verdict import Call, Verdict
 from uploader.core.whole_job import WholeJob
 from uploader.remote.fireworks import Fireworks
 from uploader.remote.refusals import malformed
-from uploader.store.held import Held
 
 
 def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     """POST the job's model, which it does not know, unless the service shows one of its name.
 
-    Returns whether the POST has created it, and the model: a new one without its time, which a POST
-    and a GET may tell differently. For one that exists, the POST may be answered like a creation
-    (docs/fireworks.md §0.7).
+    Has the POST created it? And the model as it is. For one that exists, the POST may be answered
+    like a creation (docs/fireworks.md §0.7).
 
     Raises RemoteError, also (TRANSIENT, `malformed`) for the model that the job had deleted.
     """
@@ -34,13 +32,15 @@ def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
 
 def _before(job: WholeJob, control: Fireworks) -> tuple[RemoteModel | None, bool]:
     """The model that has the job's name; does the service say that there is none?"""
-    try:
-        model = control.find(job.account, job.model_id)
-    except RemoteError as error:
-        if cause_of(error) is None or error.code in (Code.MIDDLE_BOX, Code.MALFORMED):
-            return None, False  # the POST is told the same, or more
-        raise
-    return model, model is None
+    for _ in range(2):
+        try:
+            model = control.find(job.account, job.model_id)
+        except RemoteError as error:
+            if cause_of(error) is not None and error.code not in (Code.MIDDLE_BOX, Code.MALFORMED):
+                raise
+        else:
+            return model, model is None
+    return None, False  # the POST is told the same, or more
 
 
 def _post(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
@@ -51,25 +51,11 @@ def _post(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
             raise
     else:
         _refuse_deleted(job, posted)
-        return True, replace(posted, created_at=None)
+        return True, posted
     model = control.find(job.account, job.model_id)
     if model is None:
         raise malformed(Call.CREATE, "says that the model exists, but it is not shown")
     return False, model
-
-
-def know_time(held: Held, job: WholeJob, control: Fireworks) -> WholeJob:
-    """Before the first byte: when the model was created, as a GET shows it; returns the job.
-
-    Later GETs are compared with it. Once bytes are on their way nothing is asked, because they need
-    no key (docs/life.md §3.1). Raises RemoteError.
-    """
-    if job.model_created_at is not None or job.bytes_sent:
-        return job
-    model = control.find(job.account, job.model_id)
-    if model is None:
-        raise malformed(Call.GET, "does not show the model that was created")
-    return job if model.created_at is None else held.know_time(model.created_at)
 
 
 def _refuse_deleted(job: WholeJob, model: RemoteModel) -> None:

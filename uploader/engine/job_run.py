@@ -24,7 +24,7 @@ from uploader.engine.accounts import (
     refuse_worker_of_another,
 )
 from uploader.engine.context import WorkerContext
-from uploader.engine.creation import know_time, known_model, post_model, refuse_made_again
+from uploader.engine.creation import known_model, post_model, refuse_made_again
 from uploader.engine.disks import PATIENCE_S, keyless, silent, slow
 from uploader.engine.endings import ModelUsedUp, model_gone
 from uploader.engine.leftovers import Ending
@@ -253,7 +253,6 @@ class JobRun:
 
     def _send_files(self, control: Fireworks) -> bool:
         """True once every file is stored and every source has been checked again."""
-        self._job = know_time(self.held, self._job, control)
         self._upload = Upload(self._context, self._job, self.held, self.lapsed)
         self._stop.check()
         try:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.reasons import Code
 from uploader.core.redact import MASK, redact
-from uploader.core.remote_model import RemoteModel, is_older, is_same_model
+from uploader.core.remote_model import RemoteModel, made_apart
 from uploader.core.verdict import Call, Verdict
 from uploader.core.whole_job import WholeJob
 from uploader.engine.context import WorkerContext
@@ -132,28 +132,25 @@ class Validation:
         return forget_model(self._held)
 
     def _get(self) -> RemoteModel:
-        model = self._read()
-        if is_same_model(self._job, model) is False:
-            model = self._read()  # one answer alone may be an old one
-            if is_same_model(self._job, model) is False:
-                raise self._another(model)
+        model = self._find()
+        if model is None or made_apart(self._job, model):
+            model = self._find()  # one answer alone may be wrong, or old
+        if model is None:
+            raise self._gone()
+        if apart := made_apart(self._job, model):
+            raise self._another(apart)
         if model.state == "FAILED":
             message = f"the service calls the model FAILED: {model.status_message or 'no reason'}"
             raise JobRefused(message, code=Code.VALIDATION_FAILED)
         return model
 
-    def _another(self, model: RemoteModel) -> RemoteError | JobRefused:
-        if is_older(self._job, model):
+    def _find(self) -> RemoteModel | None:
+        return self._control.find(self._job.account, self._job.model_id)
+
+    def _another(self, apart: timedelta) -> RemoteError | JobRefused:
+        if apart < timedelta(0):
             return malformed(Call.GET, "is out of date: it shows an older model of that name")
         return forget_for(self._job.model, self._held)
-
-    def _read(self) -> RemoteModel:
-        try:
-            return self._control.get(self._job.account, self._job.model_id)
-        except RemoteError as error:
-            if error.verdict is Verdict.ABSENT:
-                raise self._gone() from None
-            raise
 
     def _finish(self, warnings: Sequence[str]) -> None:
         self._held.finish(warnings)

@@ -164,12 +164,6 @@ class Held:
             self._add_event(transaction, *told)
             return self._job(transaction)
 
-    def know_time(self, model_created_at: datetime) -> WholeJob:
-        """Keep when the service created the model of this job, as a GET shows it."""
-        with self._fence.writing(Status.ACTIVE) as transaction:
-            self._write_run(transaction, model_created_at=model_created_at)
-            return self._job(transaction)
-
     def mark_deleted(self, why: str) -> None:
         """The model of this job is gone: any model of its name is another one from now on.
 
@@ -308,6 +302,8 @@ class Held:
             self._fence.tell_last(transaction)
             self._add_event(transaction, kind, reason.message)
 
+    # -- the rest --------------------------------------------------------------------------
+
     def fall_back_to_put(self) -> None:
         """No resumable start is accepted: files not yet stored are sent by plain signed PUT."""
         unstored = (files.c.job_id == self.lease.job_id, files.c.stored.is_(False))
@@ -339,9 +335,8 @@ class Held:
             leave(transaction, files.c.job_id == job_id)
             columns = {**NO_SESSION, "upload_url": None, "bytes_sent": 0, "not_before": None}
             transaction.run(update(files).where(files.c.job_id == job_id).values(**columns))
-            self._add_event(
-                transaction, EventKind.RECREATED, f"{why}: it is deleted and created again"
-            )
+            message = f"{why}: it is deleted and created again"
+            self._add_event(transaction, EventKind.RECREATED, message)
 
     def add_event(self, kind: EventKind, message: str, path: str | None = None) -> None:
         """Write one event and nothing else; of many that are alike, only some are written."""
@@ -379,7 +374,8 @@ class Held:
     def _tell_closed(self, transaction: Transaction, *job_ids: int) -> None:
         closed = update(jobs).where(jobs.c.id.in_(job_ids))
         transaction.run(closed.values(**reason_columns(None)))
-        transaction.add_event_of_each(job_ids, EventKind.CLOSED, "cleaning up remotely has ended")
+        message = "cleaning up remotely has ended"
+        transaction.add_event_of_each(job_ids, EventKind.CLOSED, message)
 
     def release(self) -> None:
         """Release the job; this object can write nothing any longer."""
@@ -397,5 +393,7 @@ class Held:
         check_job(transaction.seal, job)
         return job
 
-    def _add_event(self, transaction: Transaction, kind: EventKind, message: str) -> None:
-        transaction.add_event(self.lease.job_id, kind, message)
+    def _add_event(
+        self, transaction: Transaction, kind: EventKind, message: str, path: str | None = None
+    ) -> None:
+        transaction.add_event(self.lease.job_id, kind, message, path)
