@@ -45,13 +45,10 @@ def _before(job: WholeJob, control: Fireworks) -> tuple[RemoteModel | None, bool
 
 def _post(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     try:
-        posted = control.create(job.account, job.create_body)
+        return True, control.create(job.account, job.create_body)
     except RemoteError as error:
         if error.verdict is not Verdict.EXISTS:
             raise
-    else:
-        _refuse_deleted(job, posted)
-        return True, posted
     model = control.find(job.account, job.model_id)
     if model is None:
         raise malformed(Call.CREATE, "says that the model exists, but it is not shown")
