@@ -75,6 +75,26 @@ def test_a_look_that_is_refused_leaves_it_to_the_post(lab: Lab, answer: dict[str
     assert not lab.job().created_remotely
 
 
+@pytest.mark.parametrize(
+    ("wrong", "made"), [(1, "2040-01-01T00:00:00Z"), (2, "2020-01-01T00:00:00Z")]
+)
+def test_nor_is_one_created_that_was_there_whatever_the_looks_said(
+    lab: Lab, wrong: int, made: str
+) -> None:
+    """One 404 alone may be wrong; what is years old is not of this POST, whatever was said."""
+    lab.enqueue(lab.model())
+    theirs = make_another(lab, "UPLOADING")
+    shown = {"name": MODEL, "state": "UPLOADING", "createTime": made}
+    lab.world.script.add([
+        {"on": "get", "do": "status", "status": 404, "body": {"code": 5}, "times": wrong},
+        {"on": "create", "do": "status", "status": 200, "body": shown},
+    ])  # fmt: skip
+    lab.run_until(lambda: lab.job().stage is not Stage.CREATE)
+    assert not lab.job().created_remotely
+    assert "adopted" in lab.kinds()
+    assert lab.world.models[KEY] is theirs
+
+
 def test_one_such_answer_alone_costs_nothing(lab: Lab) -> None:
     lab.world.script.add([{"on": "get", "nth": 1, "times": 1, "do": "middle-box", "status": 404}])
     lab.enqueue(lab.model())
@@ -119,7 +139,7 @@ def test_one_get_without_its_time_does_not_forget_the_time(lab: Lab) -> None:
 
 def test_one_answer_about_another_model_of_the_name_ends_no_job(lab: Lab) -> None:
     shown = {"name": MODEL, "state": "READY", "createTime": "2040-01-01T00:00:00Z"}
-    lab.world.script.add([{"on": "get", "nth": 2, "do": "status", "status": 200, "body": shown,
+    lab.world.script.add([{"on": "get", "nth": 3, "do": "status", "status": 200, "body": shown,
                            "times": 1}])  # fmt: skip
     lab.enqueue(lab.model())
     lab.run()
@@ -127,7 +147,7 @@ def test_one_answer_about_another_model_of_the_name_ends_no_job(lab: Lab) -> Non
 
 
 def test_one_404_before_it_asks_ends_no_job(lab: Lab) -> None:
-    lab.world.script.add([{"on": "get", "nth": 2, "do": "status", "status": 404,
+    lab.world.script.add([{"on": "get", "nth": 3, "do": "status", "status": 404,
                            "body": {"code": 5}, "times": 1}])  # fmt: skip
     lab.enqueue(lab.model())
     lab.run()
@@ -136,7 +156,7 @@ def test_one_404_before_it_asks_ends_no_job(lab: Lab) -> None:
 
 def test_a_service_that_shows_an_older_model_for_a_while_is_asked_again(lab: Lab) -> None:
     shown = {"name": MODEL, "state": "READY", "createTime": "2020-01-01T00:00:00Z"}
-    lab.world.script.add([{"on": "get", "nth": 2, "do": "status", "status": 200, "body": shown,
+    lab.world.script.add([{"on": "get", "nth": 3, "do": "status", "status": 200, "body": shown,
                            "times": 5}])  # fmt: skip
     lab.enqueue(lab.model())
     lab.run()

@@ -20,7 +20,7 @@ VALIDATE_S = 600.0
 DELETE_S = 600.0
 #: One moment may be told more or less exactly. No job makes two models of a name within this time.
 A_SECOND = timedelta(seconds=1)
-_A_MINUTE = timedelta(minutes=1)
+_A_MINUTE, _A_DAY = timedelta(minutes=1), timedelta(days=1)
 _MOST_SHOWN = 5
 _MAX_VALUE_CHARS = 60
 #: See docs/fireworks.md §1.2.
@@ -95,6 +95,11 @@ def made_apart(job: WholeJob, model: RemoteModel) -> timedelta:
     before, now = job.model_created_at, model.created_at
     apart = now - before if before and now else timedelta(0)
     return apart if abs(apart) > _A_MINUTE else timedelta(0)
+
+
+def is_old(job: WholeJob, model: RemoteModel) -> bool:
+    """Was it there long before the job? Their times are of two clocks, which may differ."""
+    return model.created_at is not None and model.created_at < job.created_at - _A_DAY
 
 
 def refuse_ready(name: str, model: RemoteModel, hint: str = "") -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from uploader.core.errors import JobRefused, RemoteError
 from uploader.core.reasons import Code
-from uploader.core.remote_model import RemoteModel, is_same_model
+from uploader.core.remote_model import RemoteModel, is_old, is_same_model
 from uploader.core.retry import cause_of, is_final
 from uploader.core.verdict import Call, Verdict
 from uploader.core.whole_job import WholeJob
@@ -27,19 +27,26 @@ def post_model(job: WholeJob, control: Fireworks) -> tuple[bool, RemoteModel]:
     if model is None:
         created, model = _post(job, control)
     _refuse_deleted(job, model)
-    return created and was_absent, model
+    return created and was_absent and not is_old(job, model), model
 
 
 def _before(job: WholeJob, control: Fireworks) -> tuple[RemoteModel | None, bool]:
     """The model that has the job's name; does the service say that there is none?"""
+    for _ in range(2):  # one answer alone may be wrong
+        model, is_told = _look(job, control)
+        if model is not None or not is_told:
+            return model, False
+    return None, True
+
+
+def _look(job: WholeJob, control: Fireworks) -> tuple[RemoteModel | None, bool]:
+    """The same of one answer; False if the service says nothing of it, even if asked again."""
     for _ in range(2):
         try:
-            model = control.find(job.account, job.model_id)
+            return control.find(job.account, job.model_id), True
         except RemoteError as error:
             if cause_of(error) is not None and error.code not in (Code.MIDDLE_BOX, Code.MALFORMED):
                 raise
-        else:
-            return model, model is None
     return None, False  # the POST is told the same, or more
 
 
