@@ -158,6 +158,19 @@ def test_whatever_is_turned_of_its_run_fails_it(lab: Lab, columns: dict[str, Any
     assert not is_ready(lab)
 
 
+@pytest.mark.parametrize("replace", [True, False])
+def test_nor_is_a_model_kept_or_replaced_by_a_word(lab: Lab, *, replace: bool) -> None:
+    folder = interrupted(lab)
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    rescan(lab, folder, replace=replace)
+    turn(lab, {"replace_first": not replace})
+    theirs = lab.world.models["sandbox", "model"]
+    lab.run()
+    assert refused(lab), lab.dump()
+    assert lab.world.models["sandbox", "model"] is theirs
+    assert not is_ready(lab)
+
+
 @pytest.mark.parametrize(
     "columns", [{"stage": Stage.CREATE}, {"stage": Stage.VALIDATE}, {"model_exists": False}]
 )

@@ -53,7 +53,8 @@ class Seal:
 
         And how many files there are, with how many bytes: each file has its own seal, so that none
         can be added, and with these none can be left out. And how far the job is, and with which
-        model: stored files are in that one, and in no other. A cancelled job never comes back.
+        model, or whether that is to be replaced first: stored files are in that one, and in no
+        other. A cancelled job never comes back.
         """
         return _over(
             self.secret,
@@ -77,6 +78,7 @@ class Seal:
             _moment(job.created_at),
             # Earlier versions did not know it, and sealed what is still in the table.
             *(_moment(at) for at in (job.model_created_at,) if at),
+            *(("replace",) if job.replace_first else ()),
         )
 
     def run_of(self, job: Job) -> RunSeal:

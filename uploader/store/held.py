@@ -151,9 +151,9 @@ class Held:
         """
         ours = {"created_remotely": True} if created else {}
         now = jobs.c.updated_at  # the fence has just written it
-        with self._entered(Stage.UPLOAD, replace_first=False, upload_started_at=now) as transaction:
+        with self._entered(Stage.UPLOAD, upload_started_at=now) as transaction:
             this = {"model_exists": True, "model_created_at": model_created_at, **ours}
-            job = self._write_run(transaction, **this)
+            job = self._write_run(transaction, replace_first=False, **this)
             if created and job.files_stored:
                 raise ValueError(f"job {job.id} has files that are not in a new model")
             told = EventKind.CREATED, "the model was created"
@@ -322,7 +322,6 @@ class Held:
         job_id = self.lease.job_id
         with self._fence.writing(
             Status.ACTIVE,
-            replace_first=True,
             recreations=jobs.c.recreations + 1,
             **reason_columns(None),
         ) as transaction:
@@ -330,7 +329,8 @@ class Held:
             if transaction.connection.execute(select(stored)).scalar_one():
                 raise ValueError(f"job {job_id} has stored files: its model is kept")
             number = self._job(transaction).run_number + 1
-            self._write_run(transaction, stage=Stage.CREATE, run_number=number)
+            run = {"stage": Stage.CREATE, "run_number": number, "replace_first": True}
+            self._write_run(transaction, **run)
             transaction.run(update(jobs).where(jobs.c.id == job_id).values(NEW_RUN))
             leave(transaction, files.c.job_id == job_id)
             columns = {**NO_SESSION, "upload_url": None, "bytes_sent": 0, "not_before": None}

@@ -70,6 +70,7 @@ def restart(
         "create_body": dict(new.create_body),
         "status": advance(job.status, Verb.RESCAN),
         "run_number": job.run_number + 1,
+        "replace_first": replace or job.replace_first,
     }
     begun = _as_read(job, new, sealed)
     transaction.run(
@@ -78,7 +79,6 @@ def restart(
         .values(
             seal=transaction.seal.job(begun),
             preflight=[dict(finding) for finding in new.preflight],
-            replace_first=replace or job.replace_first,
             updated_at=transaction.now,
             recreations=0,
             **sealed,
