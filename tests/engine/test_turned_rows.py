@@ -23,7 +23,7 @@ from uploader.core.job import NewJob, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.intake.receipt import require_proof
 from uploader.store.jobs import Jobs
-from uploader.store.tables import jobs
+from uploader.store.tables import files, jobs
 
 
 @pytest.fixture(autouse=True)
@@ -156,6 +156,16 @@ def test_whatever_is_turned_of_its_run_fails_it(lab: Lab, columns: dict[str, Any
     lab.run()
     assert refused(lab), lab.dump()
     assert not is_ready(lab)
+
+
+def test_nor_is_another_name_that_of_a_file_which_the_model_has(lab: Lab) -> None:
+    """The names of its files are fixed, and what says them is a row of each."""
+    folder = interrupted(lab)
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    (folder / "a.bin").rename(folder / "b.bin")
+    write(lab, update(files).where(files.c.path == "a.bin").values(path="b.bin"))
+    with pytest.raises(UsageError, match="no seal"):
+        rescan(lab, folder)
 
 
 @pytest.mark.parametrize("replace", [True, False])

@@ -168,15 +168,15 @@ class Held:
         """The model of this job is gone: any model of its name is another one from now on.
 
         So a model that somebody else creates is never deleted as ours, and has none of the files
-        that this run kept: if there were any, another run begins, for which no row of theirs is
-        good. Written whatever the user has done to the job meanwhile.
+        that this run may have kept: another run begins, for which no row of theirs is good. Written
+        whatever the user has done to the job meanwhile.
         """
         with self._fence.writing() as transaction:
             job, lost = self._job(transaction), 0
-            if job.stage is Stage.CREATE:
+            if may_have_kept := job.stage is Stage.CREATE and not job.replace_first:
                 kept = update(files).where(files.c.job_id == job.id, files.c.stored)
                 lost = transaction.run(kept.values(FORGET)).rowcount
-            again = {"run_number": job.run_number + 1} if lost else {}
+            again = {"run_number": job.run_number + 1} if may_have_kept else {}
             self._write_run(transaction, model_exists=False, created_remotely=False, **again)
             words = f"; {lost} of its files were kept, and are sent again" if lost else ""
             self._add_event(transaction, EventKind.DELETED, f"{why}{words}")

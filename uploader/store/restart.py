@@ -17,7 +17,7 @@ from uploader.core.job import FileState, Job, NewJob
 from uploader.core.lifecycle import Verb, advance
 from uploader.core.reasons import Code
 from uploader.core.remote_model import adapter_differences
-from uploader.core.seal import Seal, SealedJob
+from uploader.core.seal import RunSeal, Seal, SealedJob
 from uploader.core.text import some
 from uploader.core.whole_job import WholeJob
 from uploader.store.blank import NEW_RUN
@@ -25,7 +25,7 @@ from uploader.store.enqueue import check_storable, insert_files
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.leftovers import leave
 from uploader.store.rows import file_of, read_job, reading_job
-from uploader.store.sealed import sealed_job
+from uploader.store.sealed import sealed_job, sealed_names
 from uploader.store.tables import files, jobs
 
 _NAMES_SHOWN = 5
@@ -45,7 +45,7 @@ def restartable(
     _refuse_held(job)
     _refuse_foreign(job, replace=replace)
     if not replace:
-        _refuse_others(connection, job, new)
+        _refuse_others(connection, job, new, seal.run_of(job))
     check_storable(new.manifest)
     return job
 
@@ -163,14 +163,16 @@ def _refuse_foreign(job: Job, *, replace: bool) -> None:
         )
 
 
-def _refuse_others(connection: Connection, job: WholeJob, new: NewJob) -> None:
+def _refuse_others(connection: Connection, job: WholeJob, new: NewJob, seal: RunSeal) -> None:
     """The names of an existing model's files are fixed (docs/fireworks.md §1); sizes are not.
 
     So are those of one that was called gone: the service may show it again, files and all.
     """
     if job.replace_first or not (job.model_exists or job.model_created_at):
         return
-    known = set(connection.scalars(select(files.c.path).where(files.c.job_id == job.id)))
+    rows = connection.execute(select(files).where(files.c.job_id == job.id))
+    with reading_job(job.id):
+        known = sealed_names(seal, map(file_of, rows))
     names = {file.path for file in new.manifest.files}
     found = [f"added {some(sorted(names - known), _NAMES_SHOWN)}"] if names - known else []
     found += [f"missing {some(sorted(known - names), _NAMES_SHOWN)}"] if known - names else []

@@ -25,10 +25,19 @@ def check_job(seal: Seal, job: WholeJob) -> SealedJob:
 
 def sealed_job(seal: Seal, job: WholeJob) -> SealedJob:
     """As `check_job`, for a command: it is this job's fault alone. Raises UsageError."""
-    try:
-        return check_job(seal, job)
-    except StoreError as error:
-        raise UsageError(error.message, hint=error.hint, code=error.code) from None
+    if not seal.holds_job(job):
+        raise _refused(job.id)
+    return SealedJob(job)
+
+
+def sealed_names(seal: RunSeal, found: Iterable[FileState]) -> set[str]:
+    """The names of a job's files, for a command. Raises UsageError if one has no seal."""
+    names = set()
+    for file in found:
+        if not seal.holds_file(file):
+            raise _refused(file.job_id)
+        names.add(file.path)
+    return names
 
 
 def cancelled_by_others(seal: Seal, job: WholeJob) -> WholeJob | None:
@@ -43,6 +52,11 @@ def check_files(seal: RunSeal, found: Iterable[FileState]) -> None:
     for file in found:
         if not (seal.holds_file(file) and seal.holds_standing(file)):
             raise unsealed(file.job_id)
+
+
+def _refused(job_id: int) -> UsageError:
+    error = unsealed(job_id)
+    return UsageError(error.message, hint=error.hint, code=error.code)
 
 
 def unsealed(job_id: int) -> StoreError:
