@@ -201,6 +201,25 @@ def test_no_delivery_silences_a_hook(
         assert "cannot be read" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("column", "word"),
+    [("kind", "--config=/evil"), ("document", '{"id": "--config=/evil"}')],
+)
+def test_no_delivery_gives_a_command_a_word_of_its_own(
+    engine: Engine,
+    enqueue: Callable[..., int],
+    sql: Callable[[str], None],
+    column: str,
+    word: str,
+) -> None:
+    outbox, job_id = Outbox(engine), enqueue("m")
+    outbox.fill({"h": {EventKind.READY}}, NOW)
+    happen(engine, job_id, EventKind.READY)
+    outbox.fill({"h": {EventKind.READY}}, NOW)
+    sql(f"UPDATE deliveries SET {column} = '{word}'")
+    assert taken(outbox, "h") == []
+
+
 @pytest.mark.parametrize("column", columns(hooks))
 def test_no_row_of_a_hook_silences_it_or_another(
     engine: Engine,

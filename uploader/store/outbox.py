@@ -48,7 +48,7 @@ _EARLIER = select(_BEFORE.c.id).where(
 #: No correct wait is longer, between two tries or lent to a worker: a longer one was written under
 #: a clock that has been set back since.
 _LONGEST_WAIT = timedelta(hours=2)
-_MESSAGE_ID = re.compile(r"msg_[0-9a-f]{32}")
+_MESSAGE_ID, _KIND = re.compile(r"msg_[0-9a-f]{32}"), re.compile(r"[a-z_]{1,64}")
 _HOOK, _DELIVERY = types_of(hooks.columns), types_of(deliveries.columns)
 
 
@@ -353,7 +353,9 @@ def _delivery(row: Row[Any]) -> Delivery:
     check_json(document)
     if not isinstance(document, dict):
         raise ValueError("a delivery has no document")  # noqa: TRY004 - a value, not a type
-    if not (row.kind.isprintable() and _MESSAGE_ID.fullmatch(row.message_id)):
+    if type(document.get("id", 0)) is not int:  # a command may be given it as an argument
+        raise ValueError("a delivery has a job's id that is no number")
+    if not (_KIND.fullmatch(row.kind) and _MESSAGE_ID.fullmatch(row.message_id)):
         raise ValueError("a delivery has a kind or an id that is never written")
     return Delivery(
         id=row.id,
