@@ -90,8 +90,9 @@ def test_a_refusal_names_the_request_for_support(header: str) -> None:
     assert refusal(Call.GET, response, NOW).message.endswith("403: no (request 8f3a-77)")
 
 
-def test_polling_does_not_make_news_of_each_request() -> None:
-    response = answer(400, {"code": 9, "message": "landing"}, x_request_id="8f3a-77")
+@pytest.mark.parametrize(("status", "code"), [(400, 9), (503, 14), (429, 8)])
+def test_what_is_asked_again_is_not_news_each_time(status: int, code: int) -> None:
+    response = answer(status, {"code": code, "message": "landing"}, x_request_id="8f3a-77")
     assert "8f3a" not in refusal(Call.VALIDATE, response, NOW).message
 
 

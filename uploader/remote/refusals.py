@@ -64,6 +64,7 @@ _REASONS = {
     "RESOURCE_QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED",
 }
 
+_ASKED_AGAIN = frozenset({Verdict.NOT_YET, Verdict.TRANSIENT, Verdict.THROTTLED})
 #: The code of each verdict except BLOCKED, whose code depends on the answer.
 CODES = {
     Verdict.TRANSIENT: Code.UNAVAILABLE,
@@ -194,8 +195,11 @@ def _blocked_code(status: int, name: str, words: str) -> Code:
 
 
 def _support(verdict: Verdict, response: requests.Response) -> str:
-    """The request's id, for support; left out while polling, so that messages stay equal."""
-    found = "" if verdict is Verdict.NOT_YET else request_id(response)
+    """The request's id, for support; left out of what is asked again.
+
+    So those messages stay equal, and one event tells of all of them; the log has each id.
+    """
+    found = "" if verdict in _ASKED_AGAIN else request_id(response)
     return f" (request {found})" if found else ""
 
 
