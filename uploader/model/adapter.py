@@ -47,7 +47,7 @@ _LONGEST = 60
 #: Longer numbers may have the hash of one another, as many as anybody likes.
 _RANKS_END = 1 << 31
 #: No real module path is longer; `suffixes` takes time and memory quadratic in it.
-_LONGEST_NAME = 2000
+_LONGEST_NAME = 300
 #: Shows only the beginning of a value that is long or deep.
 _REPR = reprlib.Repr()
 _REPR.maxstring = _REPR.maxlong = _REPR.maxother = _LONGEST
