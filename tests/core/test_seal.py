@@ -56,6 +56,7 @@ def test_a_seal_holds_for_what_it_was_made_over() -> None:
         {"create_body": {"model": {"b": 1, "a": 3}}},
         {"options": {}},
         {"run_number": 2},
+        {"files_run": 2},
         {"created_at": LATER},
         {"stage": Stage.UPLOAD},
         {"model_exists": True},
@@ -136,6 +137,7 @@ def test_a_file_belongs_to_its_job_in_each_of_its_runs() -> None:
     assert replace(RUN, run_number=2).holds_file(sealed)
     assert not replace(RUN, job_id=2).holds_file(sealed)
     assert not replace(RUN, created_at=LATER).holds_file(sealed)
+    assert not replace(RUN, files_run=2).holds_file(sealed), "a new snapshot has rows of its own"
 
 
 def test_the_zone_of_a_database_does_not_matter() -> None:

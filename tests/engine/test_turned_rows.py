@@ -16,7 +16,7 @@ from tests.engine.test_adopting import adapter, given_up, options
 from tests.engine.test_gone import gone, in_stage, make_another
 from tests.engine.test_kept import kept
 from tests.engine.test_new_life import interrupted, rescan
-from tests.engine.test_pieced_rows import SEAL, is_ready, write
+from tests.engine.test_pieced_rows import SEAL, is_ready, put_row, row, write
 from uploader.cli.receipt import _sealed
 from uploader.core.errors import Differs, StoreError, UsageError
 from uploader.core.job import NewJob, Stage, Status
@@ -166,6 +166,22 @@ def test_nor_is_another_name_that_of_a_file_which_the_model_has(lab: Lab) -> Non
     write(lab, update(files).where(files.c.path == "a.bin").values(path="b.bin"))
     with pytest.raises(UsageError, match="no seal"):
         rescan(lab, folder)
+
+
+def test_nor_is_a_file_of_an_earlier_run_put_in_the_place_of_one_of_this_run(lab: Lab) -> None:
+    """Nothing of it was sent, so nothing but its membership was sealed."""
+    folder = lab.model("model", a_bin=5, b_bin=7)
+    lab.enqueue(folder)
+    earlier = row(lab, "b.bin")
+    lab.jobs.apply(1, Verb.PAUSE, lab.clock.now())
+    (folder / "b.bin").rename(lab.folder / "aside")
+    (folder / "c.bin").write_bytes(b"another")
+    rescan(lab, folder, replace=True)
+    put_row(lab, earlier, ["path", "fingerprint", "seal"], "c.bin")
+    (lab.folder / "aside").rename(folder / "b.bin")
+    lab.run()
+    assert refused(lab), lab.dump()
+    assert not is_ready(lab)
 
 
 @pytest.mark.parametrize("replace", [True, False])

@@ -289,6 +289,8 @@ class Job:
     priority: int = 0
     #: `retry --rescan` and `--replace` begin another run.
     run_number: int = 1
+    #: The later run whose snapshot its files are of; None for the first one's.
+    files_run: int | None = None
     attempts: int = 0
     failures: int = 0
     not_before: datetime | None = None

@@ -79,11 +79,12 @@ class Seal:
             # Earlier versions did not know it, and sealed what is still in the table.
             *(_moment(at) for at in (job.model_created_at,) if at),
             *(("replace",) if job.replace_first else ()),
+            *(("files", job.files_run) if job.files_run else ()),
         )
 
     def run_of(self, job: Job) -> RunSeal:
         """For the files of the run that the job is in."""
-        return RunSeal(self, job.id, job.created_at, job.run_number)
+        return RunSeal(self, job.id, job.created_at, job.run_number, job.files_run)
 
     def address(self, job_id: int, path: str, address: str) -> str | None:
         """The first half of `standing`, which a session keeps as long as anybody may end it."""
@@ -109,11 +110,16 @@ class RunSeal:
     job_id: int
     created_at: datetime
     run_number: int
+    files_run: int | None = None
 
     def file(self, path: str, size_bytes: int, fingerprint: str) -> str | None:
-        """What `FileState.seal` is to be: that this file belongs to that job, in whichever run."""
+        """What `FileState.seal` is to be: that this file belongs to that snapshot of that job.
+
+        In whichever run: a model that is created again by itself has the same files.
+        """
         job = self.job_id, _moment(self.created_at)
-        return _over(self.base.secret, "file", *job, path, size_bytes, fingerprint)
+        snapshot = (self.files_run,) if self.files_run else ()
+        return _over(self.base.secret, "file", *job, path, size_bytes, fingerprint, *snapshot)
 
     def standing(self, file: FileState) -> str | None:
         """What `FileState.address_seal` is to be: two halves, with a point between them.

@@ -48,7 +48,7 @@ def look_at_files(connection: Connection, seal: Seal, job_id: int) -> Looked:
     Nobody needs to look again once the job is claimed: whoever reads a file then checks its seal.
     """
     # In one statement: another run may begin between two.
-    run = jobs.c.created_at, jobs.c.run_number
+    run = jobs.c.created_at, jobs.c.run_number, jobs.c.files_run
     query = select(files, *run).join(jobs).where(files.c.job_id == job_id)
     try:
         with reading_job(job_id):
@@ -62,7 +62,7 @@ def look_at_files(connection: Connection, seal: Seal, job_id: int) -> Looked:
 
 
 def _run_of(seal: Seal, row: Row[Any]) -> RunSeal:
-    return RunSeal(seal, row.job_id, row.created_at, row.run_number)
+    return RunSeal(seal, row.job_id, row.created_at, row.run_number, row.files_run)
 
 
 def believed(transaction: Transaction, job_id: int, looked: Looked) -> WholeJob | None:

@@ -70,6 +70,7 @@ def restart(
         "create_body": dict(new.create_body),
         "status": advance(job.status, Verb.RESCAN),
         "run_number": job.run_number + 1,
+        "files_run": job.run_number + 1,
         "replace_first": replace or job.replace_first,
     }
     begun = _as_read(job, new, sealed)

@@ -250,6 +250,7 @@ def _job_of(row: Row[Any]) -> WholeJob:
         reason=_reason_of(row),
         priority=row.priority,
         run_number=row.run_number,
+        files_run=row.files_run,
         attempts=row.attempts,
         failures=row.failures,
         not_before=row.not_before,

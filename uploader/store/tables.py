@@ -96,6 +96,7 @@ jobs = Table(
     Column("reason_hint", Text),
     Column("priority", Integer, nullable=False, server_default=text("0")),
     Column("run_number", Integer, nullable=False, server_default=text("1")),
+    Column("files_run", Integer),
     Column("attempts", Integer, nullable=False, server_default=text("0")),
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("rescues", Integer, nullable=False, server_default=text("0")),
