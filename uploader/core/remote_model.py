@@ -87,10 +87,10 @@ def is_same_model(job: WholeJob, model: RemoteModel) -> bool | None:
 
 
 def made_apart(job: WholeJob, model: RemoteModel) -> timedelta:
-    """By how much later than the one that the job knew last it was made, if clearly not with it.
+    """How much later it was made than the one that the job knew last; negative if earlier.
 
-    A POST and a GET may tell one moment by some seconds differently, so less than a minute counts
-    as none; nor does what is unknown.
+    A minute or less counts as zero, because a POST and a GET may tell one moment differently. So
+    does an unknown time.
     """
     before, now = job.model_created_at, model.created_at
     apart = now - before if before and now else timedelta(0)
