@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +117,11 @@ class Reader:
     def has_a_model(self, **model: object) -> None:
         """Let a model stand on the account that no job has made."""
         self._tells_the_sandbox("models", model)
+
+    def in_the_store(self, statement: str) -> None:
+        """Let rows be as no command makes them."""
+        with closing(sqlite3.connect(next(self.home.rglob("uploader.db")))) as store, store:
+            store.execute(statement)
 
     def _tells_the_sandbox(self, what: str, document: object) -> None:
         token = {"Authorization": f"Bearer {self._sandbox['control_token']}"}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -54,6 +52,7 @@ def test_every_command_shown_helps_in_the_state_that_it_is_shown_for(tmp_path: P
         a_folder_that_is_gone_is_put_back_or_its_job_cancelled(reader, operator)
         a_model_made_elsewhere_gets_its_files(reader, operator)
         a_job_whose_workers_died_is_tried_at_once(reader, operator)
+        a_model_that_somebody_made_again_is_deleted_and_sent_anew(reader, operator)
         for command in sorted(shown() - operator.typed - {"uploader run", "uploader dashboard"}):
             operator(command, job=1)
         with reader.starts_the_daemon("uploader run"):
@@ -124,10 +123,27 @@ def a_job_whose_workers_died_is_tried_at_once(reader: Reader, operator: Operator
     reader.types("uploader enqueue deadly")
     words = "reason_code = 'workers_died', reason_message = 'm', reason_hint = 'h', rescues = 40"
     later = "not_before = '2999-01-01 00:00:00.000000'"
-    with closing(sqlite3.connect(next(reader.home.rglob("uploader.db")))) as store, store:
-        store.execute(f"UPDATE jobs SET {words}, {later} WHERE id = 6")
+    reader.in_the_store(f"UPDATE jobs SET {words}, {later} WHERE id = 6")
     assert operator.reason(6) == "workers_died"
     operator("uploader pause JOB", job=6)
     operator("uploader resume JOB", job=6)
     reader.types("uploader run --until-idle")
     assert operator.reason(6) == "done"
+
+
+def a_model_that_somebody_made_again_is_deleted_and_sent_anew(
+    reader: Reader, operator: Operator
+) -> None:
+    folder(reader.home / "again", BASE)
+    reader.types("uploader enqueue again")
+    reader.scripts({"on": "validate", "do": "status", "status": 400, "body": "no such tokenizer"})
+    reader.types("uploader run --until-idle", expect=7)
+    reader.in_the_store("UPDATE jobs SET model_created_at = '2026-01-01 00:00:00' WHERE id = 7")
+    operator("uploader retry JOB", job=7)
+    reader.types("uploader run --until-idle", expect=7)
+    assert operator.reason(7) == "model_gone"
+    operator("uploader model delete ID", model="again", expect=2)  # nobody can be asked here
+    operator("uploader model delete ID --yes", model="again")
+    operator("uploader retry JOB --replace", job=7)
+    reader.types("uploader run --until-idle")
+    assert operator.reason(7) == "done"

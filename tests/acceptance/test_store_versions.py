@@ -32,8 +32,9 @@ class Newer:
         (self.root / "migrations/versions/next.py").write_text(NEXT_VERSION)
         source = self.root / "uploader/store/database/migrate.py"
         text = source.read_text()
-        assert f'"{HEAD}")' in text
-        source.write_text(text.replace(f'"{HEAD}")', f'"{HEAD}", "{NEXT}")'))
+        head = "HEAD = VERSIONS[-1]\n"
+        assert head in text
+        source.write_text(text.replace(head, f'VERSIONS += ("{NEXT}",)\n{head}'))
 
     def uploader(self, *words: object, expect: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
