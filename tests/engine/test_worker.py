@@ -193,6 +193,21 @@ def test_a_clock_that_is_set_back_a_day_makes_nobody_wait_a_day(lab: Lab) -> Non
     assert lab.sim.stepped_s < -DAY_S
 
 
+@pytest.mark.parametrize("on", ["create", "put"])
+def test_a_clock_that_was_set_back_before_a_start_makes_nobody_wait_a_day(
+    lab: Lab, on: str
+) -> None:
+    lab.world.script.add([{"on": on, "do": "status", "status": 503, "retry_after": 20}])
+    lab.enqueue(lab.model())
+    lab.sim.stepped_s += DAY_S
+    lab.run_until(lambda: bool(lab.job().failures or lab.file().failures))
+    lab.sim.stepped_s -= DAY_S
+    began_s = lab.clock.boot_s()
+    lab.run()
+    lab.assert_ready()
+    assert lab.clock.boot_s() - began_s < 120.0
+
+
 def test_what_is_left_of_transfers_is_swept_as_long_as_a_worker_lives(lab: Lab) -> None:
     old, young = (lab.state / "marks" / (digit * 32) for digit in "ab")
     for mark, age_s in (old, 9 * DAY_S), (young, DAY_S):

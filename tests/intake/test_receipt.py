@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -24,11 +24,12 @@ from uploader.core.errors import (
     UsageError,
     VerbRefused,
 )
-from uploader.core.job import FileState, Job, Kind, Stage, Status
+from uploader.core.job import FileState, Kind, Stage, Status
 from uploader.core.reasons import Code
 from uploader.core.receipt_documents import sums
 from uploader.core.remote_model import RemoteModel
 from uploader.core.verdict import Call, Verdict
+from uploader.core.whole_job import WholeJob
 from uploader.intake import verify
 from uploader.intake.receipt import receipt_of
 
@@ -46,11 +47,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def job(root: Path, status: Status = Status.DONE) -> Job:
-    return Job(
+def job(root: Path, status: Status = Status.DONE) -> WholeJob:
+    return WholeJob(
         id=1, base_url=URL, account="acme", model_id="m", path=str(root), kind=Kind.BASE,
         stage=Stage.READY, status=status, created_at=AT, updated_at=AT,
         ready_at=AT, warnings=("slow",), bytes_total=sum(map(len, CONTENTS.values())),
+        create_body={}, model_created_at=AT,
     )  # fmt: skip
 
 
@@ -351,8 +353,10 @@ class Service:
         return self._answer
 
 
-def remote(state: str = "READY", files: tuple[str, ...] | None = None) -> RemoteModel:
-    return RemoteModel(state, "", "", "HF_BASE_MODEL", files, "")
+def remote(
+    state: str = "READY", files: tuple[str, ...] | None = None, at: datetime | None = None
+) -> RemoteModel:
+    return RemoteModel(state, "", "", "HF_BASE_MODEL", files, "", created_at=at)
 
 
 def online(root: Path, answer: RemoteModel | RemoteError, url: str = URL) -> list[Any]:
@@ -369,6 +373,8 @@ def test_the_model_is_compared_too(root: Path) -> None:
     assert online(root, remote()) == []
     assert online(root, remote(files=tuple(CONTENTS))) == []
     assert online(root, remote("FAILED")) == [(None, "state")]
+    assert online(root, remote(at=AT)) == []
+    assert online(root, remote(at=AT + timedelta(minutes=2))) == [(None, "model")]
     assert online(root, remote(files=("config.json", "empty", "x"))) == [
         ("a/w.bin", "files"),
         ("x", "files"),

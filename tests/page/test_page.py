@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import BrowserContext, expect
 
 from tests.page.conftest import DEADLINE_MS, Tab
 from tests.service.conftest import Site
@@ -26,6 +26,31 @@ pytestmark = [pytest.mark.long, pytest.mark.acceptance]
 def open_page(tab: Tab, site: Site) -> None:
     tab.page.goto(link_of(site.settings, wiring.clock().now()))
     tab.has("no worker runs")
+
+
+def test_eight_tabs_share_one_stream_and_all_of_them_work(
+    site: Site, tab: Tab, context: BrowserContext
+) -> None:
+    """A browser has six connections to a daemon."""
+    open_page(tab, site)
+    tabs = [tab, *(Tab(context.new_page()) for _ in range(7))]
+    for another in tabs[1:]:
+        another.page.goto(tab.page.url)
+        another.has("no worker runs")
+    assert site.ask("/api/jobs", {"path": str(site.folder("my-model"))}).status == 201
+    for another in tabs:
+        another.has("my-model")
+    tab.page.close()
+    tabs[7].page.get_by_role("button", name="Pause my-model").click()
+    for another in tabs[1:]:
+        expect(another.page.get_by_role("button", name="Resume my-model")).to_be_visible()
+        assert another.console == []
+
+
+def test_an_address_that_is_no_address_is_told(site: Site, tab: Tab) -> None:
+    open_page(tab, site)
+    tab.page.goto(f"{tab.page.url.partition('#')[0]}#/jobs/%")
+    tab.has("there is no job %")
 
 
 def test_a_finding_names_its_file_once(site: Site, tab: Tab) -> None:

@@ -234,6 +234,35 @@ def test_a_clock_set_back_by_years_strands_no_job(
     assert waits == {"config.json": None, "a.safetensors": LATER}, "an honest wait stays"
 
 
+def test_a_wait_of_a_clock_that_was_ahead_ends_once_a_worker_sees_the_right_time(
+    jobs: Jobs, claims: Claims, clock: Hands, claimed: Callable[..., Held]
+) -> None:
+    held = claimed()
+    clock.at = NOW + timedelta(hours=20)
+    later = clock.at + timedelta(seconds=30)
+    held.files.mark_failed("config.json", Reason("net", "reset"), later, bytes_sent=9)
+    held.retry_at(later, Reason("net", "reset"))
+    held.release()
+    clock.at = NOW
+    assert _claim(claims) is None
+    assert claims.clear_false_waits()
+    assert not claims.clear_false_waits()
+    assert _claim(claims)
+    assert [file.not_before for file in jobs.files(held.job.id)] == [None, None]
+
+
+def test_a_wait_of_a_clock_that_is_a_little_ahead_is_kept(
+    claims: Claims, clock: Hands, claimed: Callable[..., Held]
+) -> None:
+    held = claimed()
+    clock.at = NOW + timedelta(minutes=5)
+    held.retry_at(clock.at + timedelta(seconds=30), Reason("net", "reset"))
+    held.release()
+    clock.at = NOW
+    assert not claims.clear_false_waits()
+    assert _claim(claims) is None
+
+
 def test_the_longest_honest_wait_is_kept(claims: Claims, claimed: Callable[..., Held]) -> None:
     held = claimed()
     held.wait_until(NOW + timedelta(days=2))

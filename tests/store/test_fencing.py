@@ -85,6 +85,7 @@ UNFENCED = {
     "reap",
     "heal",
     "clear_future_waits",
+    "clear_false_waits",
     "any_open",
     "any_blocked",
     "next_due",

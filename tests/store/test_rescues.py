@@ -13,7 +13,7 @@ from sqlalchemy import Engine, update
 
 from tests.store.conftest import BASE_URL, NOW, Hands, mark_stored
 from uploader.core.events import EventKind
-from uploader.core.job import Event, Stage, Status
+from uploader.core.job import Event, Reason, Stage, Status
 from uploader.core.lifecycle import Verb
 from uploader.core.reasons import Code
 from uploader.store.claims import Claims
@@ -62,6 +62,21 @@ class Workers:
 @pytest.fixture
 def workers(engine: Engine, claims: Claims, clock: Hands) -> Workers:
     return Workers(engine, claims, clock)
+
+
+def test_what_a_dead_worker_wrote_while_its_clock_was_ahead_makes_nobody_wait(
+    workers: Workers, jobs: Jobs, clock: Hands, enqueue: Callable[..., int]
+) -> None:
+    job_id = enqueue()
+
+    def fail(held: Held) -> None:
+        clock.at += timedelta(hours=20)
+        later = clock.at + timedelta(seconds=30)
+        held.files.mark_failed("config.json", Reason("net", "reset"), later, bytes_sent=9)
+        clock.at -= timedelta(hours=20)
+
+    workers.die(then=fail)
+    assert [file.not_before for file in jobs.files(job_id)] == [None, None]
 
 
 def test_machines_are_switched_off_and_a_job_goes_on_at_once(

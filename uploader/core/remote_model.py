@@ -86,13 +86,13 @@ def is_same_model(job: WholeJob, model: RemoteModel) -> bool | None:
     return None if before is None or now is None else abs(now - before) < A_SECOND
 
 
-def made_apart(job: WholeJob, model: RemoteModel) -> timedelta:
-    """How much later it was made than the one that the job knew last; negative if earlier.
+def made_apart(before: datetime | None, model: RemoteModel) -> timedelta:
+    """How much later than ``before`` it was made; negative if earlier.
 
     A minute or less counts as zero, because a POST and a GET may tell one moment differently. So
     does an unknown time.
     """
-    before, now = job.model_created_at, model.created_at
+    now = model.created_at
     apart = now - before if before and now else timedelta(0)
     return apart if abs(apart) > _A_MINUTE else timedelta(0)
 

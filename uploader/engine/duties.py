@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from uploader.runtime import Clock
 
@@ -40,6 +40,8 @@ class Duties:
     healing: Every
     pruning: Every
     sweeping: Every
+    #: At a start, too: the clock may have been set back before.
+    clearing: Every = field(default_factory=lambda: Every(60.0))
     #: When the next job that waits may be claimed.
     claimable_at: datetime | None = None
     #: Until when none is claimed, because there was no thread for the last one.
@@ -55,3 +57,8 @@ class Duties:
         """Whether to claim, even if nobody has committed; if it is, it counts as done now."""
         passed = self.claimable_at is not None and clock.now() >= self.claimable_at
         return self.claiming.due(clock.boot_s()) or passed
+
+
+def wall_clock_at_boot(clock: Clock) -> datetime:
+    """What the wall clock would have said then; it only changes if the clock is set."""
+    return clock.now() - timedelta(seconds=clock.boot_s())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import closing
 from functools import partial
 
@@ -18,7 +19,10 @@ _FURTHER = 3
 _BY_THE_KEY = (*REFUSED, Code.OTHER_ACCOUNT, Code.PERMISSION, Code.NO_ACCOUNT)
 #: What the key of one worker has stopped may be right for that of another.
 _BY_ANOTHER_KEY = (*REFUSED, Code.OTHER_ACCOUNT)
-#: How many times it does not ask for others after its own key was refused in answer to that.
+#: So often in a day it tries what the key has stopped although the service accepts it: that answer
+#: may have been wrong. More often would be a circle if the key may not do what it is to do.
+_TRIES, _A_DAY_S = 3, 86_400.0
+#: How many times it does not ask after its own key was refused in answer to that.
 _UNASKED = 15
 
 
@@ -32,6 +36,8 @@ class Healing:
         #: The account of the key, as far as the service has said so.
         self._owner: str | None = None
         self._unasked = 0
+        #: Of a day that began then.
+        self._tries, self._day_s = _TRIES, -math.inf
         #: Is a thread at it? A disk that hangs may hold it for ever.
         self.busy = False
 
@@ -58,7 +64,7 @@ class Healing:
             if due:
                 self._look(key)
             else:
-                self._ask(key)
+                self._ask(key, due=False)
         except Exception as error:  # noqa: BLE001 - it is due again in a minute
             log_end("looking after the key", error)
         finally:
@@ -73,51 +79,77 @@ class Healing:
             # A command may print another key each time, which cures no quota.
             self._try_own(() if changed and not self._further else _BY_THE_KEY)
         else:
-            self._ask(key)
+            self._ask(key, due=True)
         self._key, self._further = key, _FURTHER if changed else max(0, self._further - 1)
 
     def _try_own(self, codes: tuple[Code, ...]) -> None:
-        self._owner, self._unasked = None, 0
+        self._owner, self._unasked, self._tries = None, 0, _TRIES
         self._context.rest.end()
         self._context.claims.heal(self._context.base_url, codes)
 
-    def _ask(self, key: str | None) -> None:
-        if key is not None:
-            self._ask_the_service()
-        elif self._context.rest.is_unsure:
-            self._context.rest.begin()
+    def _ask(self, key: str | None, *, due: bool) -> None:
+        rest = self._context.rest
+        if key is None:
+            if rest.is_unsure:
+                rest.begin()
+        elif rest.refused and rest.is_on():
+            self._ask_for_itself()
+        elif not self._unasked:
+            self._ask_for_jobs(due=due)
 
-    def _ask_the_service(self) -> None:
-        """If the service accepts the key, end a rest, or try what another worker's key stopped.
+    def _ask_for_itself(self) -> None:
+        """If the service accepts the key, end the rest; if not, another one begins."""
+        try:
+            owner = self._ask_the_service()
+        except RemoteError as error:
+            if error.verdict is Verdict.BLOCKED:
+                self._context.rest.begin()
+            return
+        if owner is not None:
+            self._context.rest.wake()
 
-        If not, a rest begins, once a job was stopped by the key, or by words that sound like it.
+    def _ask_for_jobs(self, *, due: bool) -> None:
+        """If the service accepts the key, try what that of another worker, or a mistake, stopped.
+
         A key that was refused before is not tried for others: asked, the service may know it.
         """
-        rest = self._context.rest
-        if not (rest.is_on() if rest.refused else not self._unasked and self._are_any()):
+        for_others = not self._context.rest.refused and self._are_any(_BY_ANOTHER_KEY)
+        if not for_others and not (due and self._may_try() and self._are_any(_BY_THE_KEY)):
             return
         try:
-            with closing(self._context.control(StopToken())) as control:
-                self._owner = control.owner()
+            owner = self._ask_the_service()
         except RemoteError as error:
-            if error.verdict is Verdict.BLOCKED and rest.refused:
-                rest.begin()
-            elif error.verdict is Verdict.BLOCKED:
+            if error.verdict is Verdict.BLOCKED:
                 self._unasked = _UNASKED
             return
-        if rest.refused:
-            if self._owner is not None:
-                rest.wake()
-        elif self._are_any():
-            base_url, account = self._context.base_url, self._account()
-            self._context.claims.heal(base_url, _BY_ANOTHER_KEY, account=account, free=True)
+        if for_others:
+            self._try(_BY_ANOTHER_KEY)
+        elif owner is not None:
+            self._tries -= 1
+            self._try(_BY_THE_KEY)
 
-    def _are_any(self) -> bool:
+    def _may_try(self) -> bool:
+        boot_s = self._context.clock.boot_s()
+        if boot_s - self._day_s > _A_DAY_S:
+            self._tries, self._day_s = _TRIES, boot_s
+        return self._tries > 0
+
+    def _ask_the_service(self) -> str | None:
+        with closing(self._context.control(StopToken())) as control:
+            self._owner = control.owner()
+        return self._owner
+
+    def _try(self, codes: tuple[Code, ...]) -> None:
+        if self._are_any(codes):
+            base_url, account = self._context.base_url, self._account()
+            self._context.claims.heal(base_url, codes, account=account, free=True)
+
+    def _are_any(self, codes: tuple[Code, ...]) -> bool:
         own = self._context.account
         if own and self._owner and own != self._owner:  # it takes no job of either
             return False
         base_url, account = self._context.base_url, self._account()
-        return self._context.claims.any_blocked(base_url, _BY_ANOTHER_KEY, account=account)
+        return self._context.claims.any_blocked(base_url, codes, account=account)
 
     def _account(self) -> str | None:
         """Whose jobs it takes, as far as that is known."""

@@ -132,12 +132,12 @@ class Validation:
         return forget_model(self._held)
 
     def _get(self) -> RemoteModel:
-        model = self._find()
-        if model is None or made_apart(self._job, model):
+        model, known_at = self._find(), self._job.model_created_at
+        if model is None or made_apart(known_at, model):
             model = self._find()  # one answer alone may be wrong, or old
         if model is None:
             raise self._gone()
-        if apart := made_apart(self._job, model):
+        if apart := made_apart(known_at, model):
             raise self._another(apart)
         if model.state == "FAILED":
             message = f"the service calls the model FAILED: {model.status_message or 'no reason'}"

@@ -40,7 +40,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
@@ -48,11 +48,11 @@ from uploader.core.errors import NoThread, ProgramEnds, StoreError, UsageError
 from uploader.core.job import POOLS, Lease, Stage, Status
 from uploader.engine.context import WorkerContext
 from uploader.engine.disks import places
-from uploader.engine.duties import Duties, Every
+from uploader.engine.duties import Duties, Every, wall_clock_at_boot
 from uploader.engine.healing import Healing
 from uploader.engine.job_run import JobRun
 from uploader.engine.steering import Steering
-from uploader.runtime import Clock, keep_running, log_end
+from uploader.runtime import keep_running, log_end
 from uploader.store.held import Held
 
 #: Until a job for which there was no thread is claimed again.
@@ -92,7 +92,7 @@ class Worker:
         self._runs: dict[Lease, JobRun] = {}
         self._steering = Steering(context)
         self._draining = False
-        self._set_ahead = _ahead(context.clock)
+        self._booted_at = wall_clock_at_boot(context.clock)
         self._healing = Healing(context)
         self._store_broken_since: float | None = None
         self._duties = Duties(
@@ -321,14 +321,16 @@ class Worker:
                 pass
 
     def _handle_clock_set(self) -> None:
-        """If the wall clock was set back, no job keeps waiting for a time that was set before."""
-        ahead = _ahead(self._context.clock)
-        if ahead - self._set_ahead > _SET_AHEAD:
-            self._duties.pruning.restart(self._context.clock.boot_s())
-        if self._set_ahead - ahead > SET_BACK:
-            self._context.claims.clear_future_waits()
-            self._duties.claimable_at = self._context.clock.now()
-        self._set_ahead = ahead
+        """If the wall clock was set back, for any worker, no job waits for it to catch up."""
+        clock, claims = self._context.clock, self._context.claims
+        booted_at = wall_clock_at_boot(clock)
+        if booted_at - self._booted_at > _SET_AHEAD:
+            self._duties.pruning.restart(clock.boot_s())
+        if set_back := self._booted_at - booted_at > SET_BACK:
+            claims.clear_future_waits()
+        if set_back or (self._duties.clearing.due(clock.boot_s()) and claims.clear_false_waits()):
+            self._duties.claimable_at = clock.now()
+        self._booted_at = booted_at
 
     def _watch(self, boot_s: float) -> None:
         """Stop every run whose job a user paused or ended; release leases that nobody needs."""
@@ -392,8 +394,3 @@ class Worker:
             self._cut_after_grace(clock.boot_s())
             if self._runs:
                 clock.wait(self.wake, _TICK_S)
-
-
-def _ahead(clock: Clock) -> datetime:
-    """The wall-clock time at which the machine started; it only changes if the clock is set."""
-    return clock.now() - timedelta(seconds=clock.boot_s())

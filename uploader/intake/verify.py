@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +21,13 @@ from uploader.core.errors import (
     UsageError,
 )
 from uploader.core.foreign_json import TooMany, parsed
-from uploader.core.job import ACCOUNT_ID, INT64_END, MODEL_ID, SHA256, FileState, Job
+from uploader.core.job import ACCOUNT_ID, INT64_END, MODEL_ID, SHA256, FileState
 from uploader.core.receipt_documents import PREDICATE_TYPE, STATEMENT_TYPE, Difference
+from uploader.core.remote_model import made_apart
 from uploader.core.resumable import decode_crc32c, encode_crc32c
 from uploader.core.text import flaw_of_path
 from uploader.core.verdict import Verdict
+from uploader.core.whole_job import WholeJob
 from uploader.intake.receipt import require_proof
 from uploader.model.kinds import RESOURCE_NAME
 from uploader.sources.digest import Digest, digest
@@ -67,6 +70,8 @@ class Proof:
     files: tuple[ProvenFile, ...]
     job_id: int | None = None
     receipt: str | None = None
+    #: When the service created the model; a receipt does not say it.
+    model_created_at: datetime | None = None
 
     @property
     def origin(self) -> str:
@@ -93,14 +98,14 @@ def names_receipt(given: str) -> bool:
     return is_path or given.endswith(".json")
 
 
-def proof_of_job(job: Job, files: Sequence[FileState]) -> Proof:
+def proof_of_job(job: WholeJob, files: Sequence[FileState]) -> Proof:
     """What the job table knows of a job that is done. Raises as `require_proof`."""
     require_proof(job, files)
     proven = tuple(
         ProvenFile(file.path, file.size_bytes, file.crc32c, file.sha256, file.sha256_as_sent)
         for file in files
     )
-    return Proof(job.model, job.base_url, job.path, proven, job_id=job.id)
+    return Proof(job.model, job.base_url, job.path, proven, job.id, None, job.model_created_at)
 
 
 def proof_of_receipt(path: Path) -> Proof:
@@ -228,6 +233,8 @@ def compare_model(proof: Proof, service: Fireworks, base_url: str) -> Iterator[D
     if model.state != "READY":
         state = model.state or "unknown"
         yield Difference(None, "state", f"the state of {proof.model} is {state} and not READY")
+    if made_apart(proof.model_created_at, model):
+        yield Difference(None, "model", f"somebody has made another model of {proof.model}'s name")
     yield from _compare_names(proof, model.huggingface_files)
 
 

@@ -84,6 +84,8 @@ class Fireworks:
         account = answer.headers.get("x-fireworks-account-id", "").strip()
         echoed = any(secret in account for secret in secrets_of(answer.request))
         if echoed or not ACCOUNT_ID.fullmatch(account):
+            if answer.content:
+                json_object(Call.VERIFY, answer)  # whoever says just "OK" may be any
             message = "the service does not say which account the key belongs to"
             raise RemoteError(
                 Verdict.BLOCKED, Call.VERIFY, message, status=200, code=Code.NO_ACCOUNT

@@ -56,6 +56,7 @@ from uploader.store.tables import (
     jobs,
 )
 from uploader.store.tokens import new_token
+from uploader.store.waits import clear_waits, written_ahead
 
 #: How soon to look again for a job whose due time cannot be read.
 _LOOK_AGAIN = timedelta(minutes=1)
@@ -310,12 +311,26 @@ class Claims:
         now = self._now()
         self._aside.clear()
         with self._journal.writing(now) as transaction:
-            for table, job_id in ((jobs, jobs.c.id), (files, files.c.job_id)):
-                ours = job_id.in_(select(jobs.c.id).where(self._ours))
-                late = update(table).where(ours, table.c.not_before > now)
-                transaction.run(late.values(not_before=None))
+            clear_waits(transaction, self._ours)
             late = update(deliveries).where(deliveries.c.not_before > now)
             transaction.run(late.values(not_before=None))
+
+    def clear_false_waits(self) -> bool:
+        """Try at once what was written while a clock was ahead, as it was set back in between.
+
+        True if there was any. A job that is held, or done, is left alone.
+        """
+
+        def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
+            clear_waits(transaction, some)
+            known = update(jobs).where(some).values(updated_at=transaction.now)
+            return [*transaction.run(known.returning(jobs.c.id)).scalars()]
+
+        free = and_(self._ours, jobs.c.status != Status.DONE, jobs.c.lease_token.is_(None))
+        false = and_(free, written_ahead(self._now()))
+        with self._journal.reading() as connection:
+            found = connection.execute(select(exists().where(false))).scalar_one()
+        return bool(found and self._write(false, write))
 
     def any_open(self, base_url: str) -> bool:
         """Whether a worker still has work; one that has none is idle (docs/cli.md §4).

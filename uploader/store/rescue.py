@@ -32,6 +32,7 @@ from uploader.store.blank import NO_LEASE
 from uploader.store.journal import Transaction, reason_columns
 from uploader.store.tables import active_in, jobs
 from uploader.store.tokens import fewer_rescues, lived_long_at
+from uploader.store.waits import clear_waits, written_ahead
 
 #: After more deaths a job waits even if there is no other: the machine is to be left in peace.
 _MOST_ALONE = 32
@@ -52,6 +53,7 @@ def rescue(transaction: Transaction, orphaned: ColumnElement[bool]) -> list[int]
     token = as_bytes(jobs.c.lease_token, transaction.connection.dialect)
     rescued_before = cast(jobs.c.rescues, Integer)  # SQLite may hold a word in its place
     columns = (jobs.c.id, jobs.c.status, token.label("token"), rescued_before.label("before"))
+    clear_waits(transaction, and_(orphaned, written_ahead(transaction.now)))
     found = transaction.connection.execute(select(*columns).where(orphaned)).all()
     rescued = []
     for row in found:

@@ -90,6 +90,12 @@ def test_a_service_without_that_route_does_not_say_whose_the_key_is(
     assert [api.owner(), api.owner(), api.owner()] == [None, None, "acme"]
 
 
+def test_a_bare_ok_is_not_taken_for_silence_about_it(serve: Serve, connect: Connect) -> None:
+    with pytest.raises(RemoteError) as caught:
+        connect(serve(Reply(200, {}, b"OK"))).owner()
+    assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(400, 3), (401, 16), (403, 7), (404, 7), (429, 8), (500, 13), (503, 14)]
 )

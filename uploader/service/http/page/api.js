@@ -26,19 +26,23 @@ export const list = (folder) => ask(`/api/folders?path=${encodeURIComponent(fold
 export const post = (path, body = {}) =>
   ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 
-/* Calls `news` soon after something happened; the browser connects again by itself. */
+/* Calls `news` soon after something happened; the browser connects again by itself.
+   One tab has the stream and tells the others, because a browser has six connections to a daemon. */
 export function follow(since, news) {
-  let source = null;
+  const tabs = new BroadcastChannel("uploader");
+  tabs.onmessage = news;
   const open = () => {
-    source = new EventSource(`/api/events?since=${since}`);
+    const source = new EventSource(`/api/events?since=${since}`);
     source.onmessage = (message) => {
       since = Number(message.lastEventId);
+      tabs.postMessage(null);
       news();
     };
     source.onerror = () => {
       if (source.readyState === EventSource.CLOSED) setTimeout(open, 5000);
     };
   };
-  open();
-  return () => source.close();
+  const forever = () => new Promise(open);
+  if (navigator.locks) void navigator.locks.request("uploader", forever);
+  else open(); // the page of an insecure address has no locks
 }

@@ -27,17 +27,26 @@ let again = false;
 let timer = 0;
 let askedAt = 0;
 let answeredAt = null;
-let stop = null;
+let followed = false;
 const rates = [];
 
 const site = { now: () => Date.now(), refresh: () => void refresh() };
 
 function route() {
   const [, kind, ref] = location.hash.split("/");
-  if (kind === "jobs" && ref) return new JobView(site, decodeURIComponent(ref));
+  if (kind === "jobs" && ref) return new JobView(site, decoded(ref));
   if (kind === "enqueue") return new EnqueueView(site);
   if (kind === "limits") return new LimitsView(site);
   return new Overview(site);
+}
+
+/* What a person has typed may have a % that begins nothing. */
+function decoded(ref) {
+  try {
+    return decodeURIComponent(ref);
+  } catch {
+    return ref;
+  }
 }
 
 function enter() {
@@ -99,7 +108,8 @@ function answered(page, shown) {
   write(notice, words);
   notice.className = "notice";
   show(notice, Boolean(words));
-  if (!stop) stop = follow(page.last_event, news);
+  if (!followed) follow(page.last_event, news);
+  followed = true;
   return held.size && page.jobs.some((job) => held.has(job.id) && job.status === "active") ? MOVING_MS : STILL_MS;
 }
 
@@ -111,7 +121,8 @@ function failed(error) {
     notice.replaceChildren(el("strong", {}, error.message), ` ${error.hint}`);
   } else {
     const since = answeredAt ? `: it last answered at ${clock(answeredAt)}, and what is shown is from then` : "";
-    write(notice, `The daemon is gone${since}. The page goes on by itself once it is back.`);
+    const [what, then] = error.name === "TimeoutError" ? ["does not answer", "it does"] : ["is gone", "it is back"];
+    write(notice, `The daemon ${what}${since}. The page goes on by itself once ${then}.`);
     document.body.classList.add("stale");
   }
   show(notice, true);
