@@ -124,6 +124,54 @@ def test_tables_that_it_has_made_in_our_place_are_not_used(postgresql: Cluster) 
     assert "`GRANT CREATE ON SCHEMA public TO bob`" in refused.value.hint
 
 
+@pytest.mark.parametrize("who", ["bob", "PUBLIC", "group_of_both"])
+def test_who_may_make_triggers_on_our_tables_is_refused(postgresql: Cluster, who: str) -> None:
+    """Its function may be in `pg_temp`, and runs with our rights."""
+    with shared(postgresql, "GRANT group_of_both TO bob") as url:
+        name = url.rpartition("/")[2]
+        opened(url)
+        postgresql.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {who}", name)
+        with pytest.raises(UsageError, match="bob may make triggers on tables") as refused:
+            opened(url)
+        mended = refused.value.hint.split("`")[1].replace(" bob", f" {who}")
+        postgresql.run(mended, name)
+        opened(url)
+
+
+def test_nor_are_triggers_used_that_it_has_left(postgresql: Cluster) -> None:
+    with shared(postgresql) as url:
+        name = url.rpartition("/")[2]
+        opened(url)
+        postgresql.run("GRANT TRIGGER ON public.events TO bob", name)
+        with psycopg.connect(url.replace("owns:", "bob:"), autocommit=True) as bob:
+            bob.execute(
+                "CREATE FUNCTION pg_temp.f() RETURNS trigger LANGUAGE plpgsql AS"
+                " 'BEGIN RETURN new; END'"
+            )
+            bob.execute(
+                "CREATE TRIGGER t BEFORE INSERT ON public.events"
+                " FOR EACH ROW EXECUTE FUNCTION pg_temp.f()"
+            )
+            postgresql.run("REVOKE TRIGGER ON public.events FROM bob", name)
+            with pytest.raises(UsageError, match="bob has left triggers on tables"):
+                opened(url)
+            postgresql.run("DROP TRIGGER t ON public.events", name)
+            opened(url)
+
+
+def test_triggers_of_who_may_do_all_anyway_are_used(postgresql: Cluster) -> None:
+    """An administrator's own, as of an audit."""
+    with shared(postgresql) as url:
+        name = url.rpartition("/")[2]
+        opened(url)
+        postgresql.run(
+            "CREATE TRIGGER t BEFORE UPDATE ON public.events"
+            " FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            name,
+        )
+        opened(url)
+
+
 def test_tables_of_who_was_named_are_used(postgresql: Cluster) -> None:
     """A role that migrates, and ours, which has no right to create."""
     with shared(postgresql, "GRANT CREATE ON SCHEMA public TO bob") as url:

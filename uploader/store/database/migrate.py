@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from uploader.core.errors import NotFound, StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
 from uploader.core.text import flaw_of_path, shown
-from uploader.store.database import dialect, postgresql, sqlite
+from uploader.store.database import dialect, postgresql, schema, sqlite
 from uploader.store.database import workers as locks
 from uploader.store.database.state_folder import (
     folder_not_linked,
@@ -55,18 +56,33 @@ def current_version(engine: Engine) -> str | None:
     with dialect.store_errors(), engine.begin() as connection:
         tables = inspect(connection).get_table_names()
         version = _stamp(connection) if "alembic_version" in tables else None
-        strangers = sqlite.strangers(connection) if dialect.is_file(engine) else []
-    if strangers:
-        raise StoreError(
-            f"the state store contains a view or a trigger ({strangers[0]!r})",
-            code=StoreCode.FOREIGN,
-        )
+        flaw = _flaw(connection, version) if dialect.is_file(engine) else None
+    if flaw:
+        raise StoreError(f"the state store contains {flaw}", code=StoreCode.FOREIGN)
     if version is None and set(tables) - {"alembic_version"}:
         raise StoreError(
             "the state store contains another program's tables",
             code=StoreCode.FOREIGN,
         )
     return version
+
+
+def _flaw(connection: Connection, version: str | None) -> str | None:
+    if strangers := sqlite.strangers(connection):
+        return f"a view or a trigger ({strangers[0]!r})"
+    return schema.flaw(connection, _made) if version == HEAD else None
+
+
+def _made() -> frozenset[str]:
+    """The tables of a new store, as the libraries here make them."""
+    with tempfile.TemporaryDirectory() as folder:
+        engine = dialect.open_engine(f"sqlite:///{folder}/new.db")
+        try:
+            upgrade(engine)
+            with engine.connect() as connection:
+                return schema.statements(connection)
+        finally:
+            engine.dispose()
 
 
 def _stamp(connection: Connection) -> str | None:
@@ -128,6 +144,7 @@ def _migrate(engine: Engine, any_worker: Callable[[], bool]) -> None:
             _log.warning("migrating from version %s without a backup: pg_dump makes those", version)
     if version != HEAD:
         upgrade(engine)
+        current_version(engine)  # what somebody else made before is still in it
         _make_shrinkable(engine)
 
 

@@ -81,15 +81,35 @@ _LEFT = f"""
 """  # noqa: S608 - of our own words
 #: All our tables: those of `tables.py` and `outbox_tables.py`, and Alembic's.
 TABLES = "alembic_version deliveries events files hooks jobs leftovers limits moves"
+#: A table of ours, or of somebody who made it before we could.
+_OURS = f"""
+  c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=)
+  ANY (pg_catalog.string_to_array('{TABLES}', ' '))
+"""
 #: And whoever made our tables before we could may read and write all rows.
 _MADE = f"""
   {_NOBODY} AND EXISTS (
     SELECT FROM pg_catalog.pg_class c
-    WHERE c.relnamespace OPERATOR(pg_catalog.=) n.oid
-      AND c.relowner OPERATOR(pg_catalog.=) r.oid
-      AND c.relname::pg_catalog.text OPERATOR(pg_catalog.=)
-          ANY (pg_catalog.string_to_array('{TABLES}', ' ')))
+    WHERE {_OURS} AND c.relowner OPERATOR(pg_catalog.=) r.oid)
 """
+#: Whoever may make a trigger on a table needs no schema for its function: there is `pg_temp`.
+_TRIGGERS = f"""
+  r.rolcanlogin AND {_NOBODY} AND EXISTS (
+    SELECT FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) named
+    WHERE {_OURS} AND named.privilege_type OPERATOR(pg_catalog.=) 'TRIGGER'
+      AND named.grantee OPERATOR(pg_catalog.<>) c.relowner
+      AND (named.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+           OR pg_catalog.pg_has_role(r.oid, named.grantee, 'MEMBER')))
+"""
+#: What such a role has left there runs even if it may make no more.
+_TRIGGERED = f"""
+  {_NOBODY} AND EXISTS (
+    SELECT FROM pg_catalog.pg_class c, pg_catalog.pg_trigger t, pg_catalog.pg_proc p
+    WHERE {_OURS} AND NOT t.tgisinternal
+      AND t.tgrelid OPERATOR(pg_catalog.=) c.oid AND p.oid OPERATOR(pg_catalog.=) t.tgfoid
+      AND p.proowner OPERATOR(pg_catalog.=) r.oid)
+"""
+_RUN = "on tables in the schema {schema}, which would run with all rights of {own}"
 _FUNCTIONS = (
     "may create, or has left, functions in the schema {schema}, which would run with all rights of"
     " {own}"
@@ -104,11 +124,16 @@ _REASONS = (
         "owns tables in the schema {schema} that {own} would use, and may write all rows",
         "drop them; or, if it is to migrate them, `GRANT CREATE ON SCHEMA {schema} TO {role}`",
     ),
+    (
+        f"may make triggers {_RUN}",
+        "as their owner, `REVOKE TRIGGER ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {role}`",
+    ),
+    (f"has left triggers {_RUN}", "drop them; `\\d {schema}.*` in psql shows them"),
 )
 #: The first that is found, with the place of its reason: one question, as a server may be far away.
 _REFUSED = _SUPERUSERS + " UNION ALL ".join(
     f"(SELECT {number}, r.rolname, n.nspname, CURRENT_USER {_FROM} AND {which} LIMIT 1)"
-    for number, which in enumerate((_FOREIGN, _CREATOR, _LEFT, _MADE))
+    for number, which in enumerate((_FOREIGN, _CREATOR, _LEFT, _MADE, _TRIGGERS, _TRIGGERED))
 )
 
 

@@ -1,0 +1,113 @@
+"""A SQLite file that was put back, with tables that no migration makes (SECURITY.md)."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from uploader.core.errors import StoreError
+from uploader.store.database import migrate, schema, sqlite
+from uploader.store.database.dialect import open_engine
+
+HUGE = (1 << 63) - 1
+
+
+def refused(engine: Engine) -> str:
+    with pytest.raises(StoreError) as caught:
+        migrate.require_head(engine)
+    assert caught.value.hint
+    return caught.value.message
+
+
+def rewrite(database: Path, table: str, old: str, new: str) -> None:
+    """As whoever may write the file does it."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        query = "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE name = ?"
+        assert connection.execute(query, (old, new, table)).rowcount == 1
+
+
+def test_the_tables_of_a_new_store_are_known_without_making_another(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_made", None)
+    migrate.require_head(open_engine(f"sqlite:///{database}"))
+
+
+def test_tables_that_another_sqlalchemy_spells_are_compared_with_those_that_it_makes(
+    database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "SHA256", "of another version")
+    migrate.require_head(open_engine(f"sqlite:///{database}"))
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new"),
+    [
+        ("jobs", "created_remotely BOOLEAN DEFAULT 0", "created_remotely BOOLEAN DEFAULT 1"),
+        ("files", "stored BOOLEAN DEFAULT 0", "stored BOOLEAN DEFAULT 1"),
+        ("events", "message TEXT NOT NULL", "message TEXT CHECK (length(hex(zeroblob(9))))"),
+        ("jobs", "seal TEXT", "seal TEXT, x AS (hex(zeroblob(9)))"),
+        ("jobs_by_model", "(model_id)", "(hex(zeroblob(9)))"),
+        ("events_by_job", "seq)", "seq) WHERE hex(zeroblob(9)) > ''"),
+        ("hooks", "PRIMARY KEY (name)", "PRIMARY KEY (name) ON CONFLICT IGNORE"),
+    ],
+)
+def test_a_table_that_is_not_as_it_was_made_is_refused(
+    database: Path, table: str, old: str, new: str
+) -> None:
+    rewrite(database, table, old, new)
+    assert "tables that uploader has not made" in refused(open_engine(f"sqlite:///{database}"))
+
+
+def test_so_is_an_index_that_it_never_makes(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE INDEX mine ON Files (hex(path))")
+    assert "tables that uploader has not made" in refused(open_engine(f"sqlite:///{database}"))
+
+
+def test_tables_of_others_and_the_statistics_of_sqlite_are_not_ours(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript("CREATE TABLE _litestream_seq (id INTEGER, seq INTEGER); ANALYZE")
+    migrate.require_head(open_engine(f"sqlite:///{database}"))
+
+
+def test_an_older_store_is_refused_once_it_is_migrated(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("ALTER TABLE jobs DROP COLUMN files_run")
+        connection.execute("UPDATE alembic_version SET version_num = '0018'")
+    rewrite(database, "files", "stored BOOLEAN DEFAULT 0", "stored BOOLEAN DEFAULT 1")
+    engine = open_engine(f"sqlite:///{database}")
+    with pytest.raises(StoreError, match="has not made"):
+        migrate.ensure(engine, database.parent)
+    refused(engine)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"INSERT INTO events (seq, job_id, at, kind, message) VALUES ({HUGE}, 1, '', '', '')",
+        f"INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', {HUGE})",
+        f"INSERT INTO sqlite_sequence (name, seq) VALUES ('events', '{HUGE}')",
+        f"INSERT INTO moves (id, owner, at, files, message) VALUES ({HUGE}, '', '', 1, '')",
+    ],
+)
+def test_a_row_after_which_there_can_be_no_other_is_told_for_what_it_is(
+    database: Path, statement: str
+) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(statement)
+    assert "a number that uploader never gives" in refused(open_engine(f"sqlite:///{database}"))
+
+
+def test_a_view_is_named(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE VIEW v AS SELECT 1")
+    engine = open_engine(f"sqlite:///{database}")
+    assert "'v'" in refused(engine)
+    with engine.connect() as connection:
+        assert sqlite.strangers(connection) == ["v"]
