@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from uploader.core.events import EventKind
-from uploader.core.repeats import FIRST, Repeats, repeats_of_jobs
+from uploader.core.repeats import FIRST, Repeats, repeats_of_jobs, words_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DAY_S = 86400
@@ -84,3 +84,9 @@ def test_each_job_has_its_own_and_of_countless_ones_a_bounded_number_is_remember
         of(job_id)
     assert of(0) is not first
     assert of(9_999) is of(9_999)
+
+
+def test_what_differs_in_numbers_times_and_ids_says_the_same() -> None:
+    one = "was answered 503: Reference 0f.1a-2b at 12:00:01"
+    assert words_of(one) == words_of("was answered 502: Reference 9e.77 at 23:59:59")
+    assert words_of(one) != words_of("was answered 503: Sorry")

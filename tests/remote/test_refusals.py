@@ -265,7 +265,7 @@ RESUMED = (Call.DATA, Call.QUERY)
 LATER = sorted(CONTROL - {Call.CREATE, Call.VERIFY})
 
 
-@pytest.mark.parametrize("status", [200, 204, 301, 302, 307, 308, 400, 401, 404, 407, 511])
+@pytest.mark.parametrize("status", [200, 204, 301, 302, 307, 308, 400, 401, 404, 405, 407, 511])
 @pytest.mark.parametrize("call", LATER)
 def test_a_page_says_nothing_about_a_model_that_was_created(call: Call, status: int) -> None:
     error = refusal(call, answer(status, PAGE), NOW)

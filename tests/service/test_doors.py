@@ -111,6 +111,16 @@ def test_a_foreign_origin_is_refused(site: Site, origin: str, method: str) -> No
     assert not [name for name in answer.headers if name.lower().startswith("access-control")]
 
 
+@pytest.mark.parametrize("where", ["same-site", "cross-site"])
+@pytest.mark.parametrize(("mode", "status"), [("no-cors", 403), ("cors", 403), ("navigate", 200)])
+def test_another_page_may_lead_here_and_ask_nothing(
+    site: Site, where: str, mode: str, status: int
+) -> None:
+    """A question whose answer it may not read has no Origin, and comes with our cookie."""
+    asked = {"Sec-Fetch-Site": where, "Sec-Fetch-Mode": mode}
+    assert site.ask("/api/events?wait=0", **asked).status == status
+
+
 def test_our_own_origin_is_not_foreign(site: Site) -> None:
     assert site.ask("/api/jobs", Origin=f"http://{site.address}").status == 200
 

@@ -129,6 +129,19 @@ def test_an_attempt_counts_and_keeps_the_lease(jobs: Jobs, held: Held, told: lis
     assert told[0].message == "no route to https://x/?***"
 
 
+def test_what_a_service_says_with_another_number_each_time_is_told_once(
+    jobs: Jobs, held: Held, told: list[Event]
+) -> None:
+    for number in range(3):
+        held.retry_at(
+            LATER, Reason("net", f"answered 50{number}: back at 12:0{number}, id {number}f")
+        )
+    assert _kinds(told) == ["retrying"]
+    assert "answered 502" in jobs.job(held.job.id).reason.message  # type: ignore[union-attr]
+    held.retry_at(LATER, Reason("net", "the connection was lost"))
+    assert _kinds(told) == ["retrying", "retrying"]
+
+
 def test_waiting_is_neither_an_attempt_nor_an_event(
     jobs: Jobs, held: Held, told: list[Event]
 ) -> None:

@@ -8,6 +8,7 @@ maybe each second: what was reported of it before still counts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,14 @@ EVERY_S = 60.0
 _MOST_JOBS = 4096
 #: The longest message of an event that stands for others: their number must still fit in its row.
 _MAX_MESSAGE_CHARS = 900
+
+
+_WORD = re.compile(r"[\w.:-]+")
+
+
+def words_of(message: object) -> str:
+    """Without numbers, times and ids: those of a service that is away differ in each answer."""
+    return _WORD.sub(lambda word: "#" if any(map(str.isdigit, word[0])) else word[0], str(message))
 
 
 @dataclass(slots=True)

@@ -68,9 +68,7 @@ def _telling(call: Call) -> frozenset[int]:
     """The statuses that a box, and not the service, gives if they come in HTML."""
     if call in _FIRST:
         return _FOREIGN | {HTTPStatus.FORBIDDEN}
-    # docs/fireworks.md §0.8: 405 may close a model, and nobody has written down in which shape.
-    known = {HTTPStatus.METHOD_NOT_ALLOWED} if call in CONTROL else frozenset()
-    return (_ERRORS | _FOREIGN) - _PLAIN_ENOUGH - known
+    return (_ERRORS | _FOREIGN) - _PLAIN_ENOUGH
 
 
 def _is_foreign(call: Call, status: int) -> bool:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from uploader.core.errors import LeaseLost
 from uploader.core.events import EventKind
-from uploader.core.job import Lease, Status
-from uploader.core.repeats import Repeats
-from uploader.store.journal import Journal, Transaction
+from uploader.core.job import Lease, Reason, Status
+from uploader.core.repeats import Repeats, words_of
+from uploader.store.journal import Journal, Transaction, reason_columns
 from uploader.store.tables import jobs
 
 
@@ -61,6 +61,15 @@ class Fence:
         told = self.repeats.told(kind, like, message, path, transaction.now)
         if told is not None:
             transaction.add_event(self.lease.job_id, kind, told, path)
+
+    def tell_news(self, transaction: Transaction, kind: EventKind, reason: Reason) -> None:
+        """Write why the job waits; append an event of it, unless it waited for the same before."""
+        this, columns = jobs.c.id == self.lease.job_id, reason_columns(reason)
+        query = select(jobs.c.reason_code, jobs.c.reason_message).where(this)
+        code, message = transaction.connection.execute(query).one()
+        transaction.run(update(jobs).where(this).values(**columns))
+        if (code, words_of(message)) != (reason.code, words_of(columns["reason_message"])):
+            self.tell(transaction, kind, reason.message, None, reason.code)
 
     def tell_last(self, transaction: Transaction, *, seldom: bool = False) -> None:
         """Append the last of those that were left out, before what ends them.

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import exists, select, update
 
 from uploader.core.errors import UsageError
 from uploader.core.events import EventKind
@@ -233,7 +233,7 @@ class Held:
     def retry_at(self, at: datetime, reason: Reason) -> None:
         """An attempt of an active job failed; the next one begins at ``at`` at the earliest.
 
-        An event is only written if the reason differs from the last one.
+        An event is only written if the reason says something else than the last one.
         """
         with self._fence.writing(
             Status.ACTIVE,
@@ -241,11 +241,7 @@ class Held:
             failures=jobs.c.failures + 1,
             not_before=at,
         ) as transaction:
-            self._tell_retrying(transaction, reason)
-
-    def _tell_retrying(self, transaction: Transaction, reason: Reason) -> None:
-        if self._is_news(transaction, reason):
-            self._add_event(transaction, EventKind.RETRYING, reason.message)
+            self._fence.tell_news(transaction, EventKind.RETRYING, reason)
 
     def wait_until(self, at: datetime, reason: Reason | None = None) -> None:
         """There is nothing to do before ``at``; this does not count as an attempt.
@@ -272,19 +268,11 @@ class Held:
         """Fireworks is still receiving the files of an active job, as ``message`` says.
 
         ``polling_s`` is the polling time so far, in seconds; this does not count as an attempt. An
-        event is only written if the message differs from the last one.
+        event is only written if the message says something else than the last one.
         """
         reason = Reason(Code.VALIDATING, storable(message), Code.VALIDATING.hint)
         with self._fence.writing(Status.ACTIVE, not_before=at, polling_s=polling_s) as transaction:
-            if self._is_news(transaction, reason):
-                self._add_event(transaction, EventKind.NOT_READY_YET, reason.message)
-
-    def _is_news(self, transaction: Transaction, reason: Reason) -> bool:
-        """Write the job's reason; False if it says the same already."""
-        columns = reason_columns(reason)
-        news = or_(*(jobs.c[name].is_distinct_from(value) for name, value in columns.items()))
-        this = update(jobs).where(jobs.c.id == self.lease.job_id, news)
-        return bool(transaction.run(this.values(**columns)).rowcount)
+            self._fence.tell_news(transaction, EventKind.NOT_READY_YET, reason)
 
     def block(self, reason: Reason) -> None:
         """The account needs a human. The lease is kept: live sessions finish under it."""
@@ -346,7 +334,7 @@ class Held:
     def clean_up_after(self, at: datetime, reason: Reason) -> None:
         """What a cancelled job left open is tried again after ``at``; one event for each reason."""
         with self._fence.writing(Status.CANCELLED, not_before=at) as transaction:
-            self._tell_retrying(transaction, reason)
+            self._fence.tell_news(transaction, EventKind.RETRYING, reason)
 
     def end_model(self, refused: str | None = None) -> None:
         """A cancelled job's model is deleted, or the service refuses that for good, and says so."""
