@@ -241,7 +241,10 @@ class Held:
             failures=jobs.c.failures + 1,
             not_before=at,
         ) as transaction:
-            self._fence.tell_news(transaction, EventKind.RETRYING, reason)
+            self._tell_retrying(transaction, reason)
+
+    def _tell_retrying(self, transaction: Transaction, reason: Reason) -> None:
+        self._fence.tell_news(transaction, EventKind.RETRYING, reason)
 
     def wait_until(self, at: datetime, reason: Reason | None = None) -> None:
         """There is nothing to do before ``at``; this does not count as an attempt.
@@ -334,7 +337,7 @@ class Held:
     def clean_up_after(self, at: datetime, reason: Reason) -> None:
         """What a cancelled job left open is tried again after ``at``; one event for each reason."""
         with self._fence.writing(Status.CANCELLED, not_before=at) as transaction:
-            self._fence.tell_news(transaction, EventKind.RETRYING, reason)
+            self._tell_retrying(transaction, reason)
 
     def end_model(self, refused: str | None = None) -> None:
         """A cancelled job's model is deleted, or the service refuses that for good, and says so."""
