@@ -55,6 +55,7 @@ def test_tables_that_another_sqlalchemy_spells_are_compared_with_those_that_it_m
         ("jobs_by_model", "(model_id)", "(hex(zeroblob(9)))"),
         ("events_by_job", "seq)", "seq) WHERE hex(zeroblob(9)) > ''"),
         ("hooks", "PRIMARY KEY (name)", "PRIMARY KEY (name) ON CONFLICT IGNORE"),
+        ("hooks", "PRIMARY KEY (name)", f"PRIMARY KEY (name) /* {',' * 5_000_000} */"),
     ],
 )
 def test_a_table_that_is_not_as_it_was_made_is_refused(

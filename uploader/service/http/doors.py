@@ -222,8 +222,9 @@ def _check_origin(headers: Headers, host: str) -> None:
     origin = headers.get("origin")
     if origin is not None and _netloc(origin) != host.lower():
         raise Refusal(ApiCode.FOREIGN_ORIGIN)
-    # A question without an answer that it may read has no Origin, and would still keep us busy.
-    is_link = origin is None and headers.get("sec-fetch-mode", "navigate") == "navigate"
+    # A question whose answer it may not read, or a frame, has no Origin, and would keep us busy.
+    asked = (headers.get("sec-fetch-mode", "navigate"), headers.get("sec-fetch-dest", "document"))
+    is_link = origin is None and asked == ("navigate", "document")
     if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_link:
         raise Refusal(ApiCode.FOREIGN_ORIGIN)
 
