@@ -251,6 +251,19 @@ def test_a_wait_of_a_clock_that_was_ahead_ends_once_a_worker_sees_the_right_time
     assert [file.not_before for file in jobs.files(held.job.id)] == [None, None]
 
 
+def test_a_clock_that_is_behind_changes_no_time_at_which_a_job_ended(
+    jobs: Jobs, claims: Claims, clock: Hands, put: Callable[..., None], enqueue: Callable[..., int]
+) -> None:
+    """By it, a job that has ended is forgotten."""
+    job_id = enqueue()
+    put(job_id, status=Status.CANCELLED, not_before=LATER)
+    before = jobs.job(job_id).updated_at
+    clock.at = NOW - timedelta(days=200)
+    for _ in range(2):
+        claims.clear_false_waits()
+    assert jobs.job(job_id).updated_at == before
+
+
 def test_a_wait_of_a_clock_that_is_a_little_ahead_is_kept(
     claims: Claims, clock: Hands, claimed: Callable[..., Held]
 ) -> None:

@@ -56,6 +56,12 @@ def test_tables_that_another_sqlalchemy_spells_are_compared_with_those_that_it_m
         ("events_by_job", "seq)", "seq) WHERE hex(zeroblob(9)) > ''"),
         ("hooks", "PRIMARY KEY (name)", "PRIMARY KEY (name) ON CONFLICT IGNORE"),
         ("hooks", "PRIMARY KEY (name)", f"PRIMARY KEY (name) /* {',' * 5_000_000} */"),
+        ("jobs", "'upload'", "'up load'"),
+        ("jobs", "attempts INTEGER DEFAULT 0 NOT NULL", "attempts INTEGERDEFAULT0NOTNULL"),
+        ("events", "kind VARCHAR NOT NULL", 'kind VARCHAR "NOT" "NULL"'),
+        ("events", "path TEXT", f'"path TEXT{" " * 9000}" TEXT, path TEXT DEFAULT 1'),
+        ("jobs_one_open_per_model", "'active'", "' active'"),
+        ("jobs_to_send", "base_url, priority", "priority, base_url"),
     ],
 )
 def test_a_table_that_is_not_as_it_was_made_is_refused(
@@ -69,6 +75,36 @@ def test_so_is_an_index_that_it_never_makes(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute("CREATE INDEX mine ON Files (hex(path))")
     assert "tables that uploader has not made" in refused(open_engine(f"sqlite:///{database}"))
+
+
+@pytest.mark.parametrize("column", ["updated_at", "id"])
+def test_so_is_a_table_of_others_that_refers_to_ours(database: Path, column: str) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(f"CREATE TABLE other (a TEXT REFERENCES JOBS ({column}))")
+    assert "a table that refers to its own" in refused(open_engine(f"sqlite:///{database}"))
+
+
+def test_so_is_a_file_in_another_encoding(tmp_path: Path, database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        rows = "\n".join(line for line in connection.iterdump() if "sqlite_sequence" not in line)
+    other = tmp_path / "private" / "uploader.db"
+    other.parent.mkdir(mode=0o700)
+    with closing(sqlite3.connect(other)) as connection:
+        connection.executescript(f"PRAGMA encoding = 'UTF-16le'; {rows}")
+    other.chmod(0o600)
+    assert "UTF-16" in refused(open_engine(f"sqlite:///{other}"))
+
+
+def test_a_copy_of_its_words_is_as_good(tmp_path: Path, database: Path) -> None:
+    """What `.dump` prints, read again."""
+    with closing(sqlite3.connect(database)) as connection:
+        rows = "\n".join(connection.iterdump())
+    other = tmp_path / "private" / "uploader.db"
+    other.parent.mkdir(mode=0o700)
+    with closing(sqlite3.connect(other)) as connection:
+        connection.executescript(rows)
+    other.chmod(0o600)
+    migrate.require_head(open_engine(f"sqlite:///{other}"))
 
 
 def test_tables_of_others_and_the_statistics_of_sqlite_are_not_ours(database: Path) -> None:

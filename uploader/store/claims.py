@@ -56,7 +56,7 @@ from uploader.store.tables import (
     jobs,
 )
 from uploader.store.tokens import new_token
-from uploader.store.waits import clear_waits, written_ahead
+from uploader.store.waits import clear_waits, is_waiting, written_ahead
 
 #: How soon to look again for a job whose due time cannot be read.
 _LOOK_AGAIN = timedelta(minutes=1)
@@ -318,19 +318,20 @@ class Claims:
     def clear_false_waits(self) -> bool:
         """Try at once what was written while a clock was ahead, as it was set back in between.
 
-        True if there was any. A job that is held, or done, is left alone.
+        True if there was any. A job that is held is left alone.
         """
 
-        def write(transaction: Transaction, some: ColumnElement[bool]) -> list[int]:
+        def write(transaction: Transaction, some: ColumnElement[bool]) -> list[None]:
             clear_waits(transaction, some)
-            known = update(jobs).where(some).values(updated_at=transaction.now)
-            return [*transaction.run(known.returning(jobs.c.id)).scalars()]
+            return []
 
-        free = and_(self._ours, jobs.c.status != Status.DONE, jobs.c.lease_token.is_(None))
-        false = and_(free, written_ahead(self._now()))
+        now, free = self._now(), jobs.c.lease_token.is_(None)
+        false = and_(self._ours, free, written_ahead(now), is_waiting(now))
         with self._journal.reading() as connection:
-            found = connection.execute(select(exists().where(false))).scalar_one()
-        return bool(found and self._write(false, write))
+            found: bool = connection.execute(select(exists().where(false))).scalar_one()
+        if found:
+            self._write(false, write)
+        return found
 
     def any_open(self, base_url: str) -> bool:
         """Whether a worker still has work; one that has none is idle (docs/cli.md §4).

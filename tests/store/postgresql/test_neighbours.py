@@ -131,7 +131,7 @@ def test_who_may_make_triggers_on_our_tables_is_refused(postgresql: Cluster, who
         name = url.rpartition("/")[2]
         opened(url)
         postgresql.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {who}", name)
-        with pytest.raises(UsageError, match="may make triggers on tables") as refused:
+        with pytest.raises(UsageError, match="may make triggers") as refused:
             opened(url)
         mended, *_ = refused.value.hint.split("`")[1].split("PUBLIC")
         postgresql.run(f"{mended} {who}", name)
@@ -153,10 +153,28 @@ def test_nor_are_triggers_used_that_it_has_left(postgresql: Cluster) -> None:
                 " FOR EACH ROW EXECUTE FUNCTION pg_temp.f()"
             )
             postgresql.run("REVOKE TRIGGER ON public.events FROM bob", name)
-            with pytest.raises(UsageError, match="bob has left triggers on tables"):
+            with pytest.raises(UsageError, match="bob has left triggers"):
                 opened(url)
             postgresql.run("DROP TRIGGER t ON public.events", name)
             opened(url)
+
+
+@pytest.mark.parametrize("right", ["REFERENCES", "REFERENCES (id)"])
+def test_nor_is_a_table_that_refers_to_ours(postgresql: Cluster, right: str) -> None:
+    """Its triggers run when a row of ours is deleted."""
+    with shared(postgresql, "CREATE SCHEMA bobs AUTHORIZATION bob") as url:
+        name = url.rpartition("/")[2]
+        opened(url)
+        postgresql.run(f"GRANT {right} ON public.jobs TO bob", name)
+        with pytest.raises(UsageError, match="bob may make triggers") as refused:
+            opened(url)
+        as_bob(url, "CREATE TABLE bobs.t (a int REFERENCES public.jobs ON DELETE CASCADE)")
+        postgresql.run(f"REVOKE {right} ON public.jobs FROM bob", name)
+        with pytest.raises(UsageError, match="bob has left triggers, or tables that refer"):
+            opened(url)
+        postgresql.run("DROP TABLE bobs.t", name)
+        opened(url)
+    assert "REFERENCES" in refused.value.hint
 
 
 def test_triggers_of_who_may_do_all_anyway_are_used(postgresql: Cluster) -> None:

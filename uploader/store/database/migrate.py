@@ -70,6 +70,8 @@ def current_version(engine: Engine) -> str | None:
 def _flaw(connection: Connection, version: str | None) -> str | None:
     if strangers := sqlite.strangers(connection):
         return f"a view or a trigger ({strangers[0]!r})"
+    if connection.exec_driver_sql("PRAGMA encoding").scalar() != "UTF-8":
+        return "text in UTF-16"
     return schema.flaw(connection, _made) if version == HEAD else None
 
 

@@ -92,24 +92,38 @@ _MADE = f"""
     SELECT FROM pg_catalog.pg_class c
     WHERE {_OURS} AND c.relowner OPERATOR(pg_catalog.=) r.oid)
 """
-#: Whoever may make a trigger on a table needs no schema for its function: there is `pg_temp`.
+#: Whoever may make a trigger on a table needs no schema for its function: there is `pg_temp`. And a
+#: table that refers to ours has triggers of its own, which run when a row of ours is deleted.
 _TRIGGERS = f"""
   r.rolcanlogin AND {_NOBODY} AND EXISTS (
-    SELECT FROM pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) named
-    WHERE {_OURS} AND named.privilege_type OPERATOR(pg_catalog.=) 'TRIGGER'
+    SELECT FROM pg_catalog.pg_class c
+    CROSS JOIN LATERAL (
+      SELECT c.relacl
+      UNION ALL SELECT a.attacl FROM pg_catalog.pg_attribute a
+      WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
+    ) rights (acl)
+    CROSS JOIN LATERAL pg_catalog.aclexplode(rights.acl) named
+    WHERE {_OURS}
+      AND named.privilege_type OPERATOR(pg_catalog.=) ANY (ARRAY['TRIGGER', 'REFERENCES'])
       AND named.grantee OPERATOR(pg_catalog.<>) c.relowner
       AND (named.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid
            OR pg_catalog.pg_has_role(r.oid, named.grantee, 'MEMBER')))
-"""
+"""  # noqa: S608 - of our own words
 #: What such a role has left there runs even if it may make no more.
 _TRIGGERED = f"""
   {_NOBODY} AND EXISTS (
-    SELECT FROM pg_catalog.pg_class c, pg_catalog.pg_trigger t, pg_catalog.pg_proc p
-    WHERE {_OURS} AND NOT t.tgisinternal
-      AND t.tgrelid OPERATOR(pg_catalog.=) c.oid AND p.oid OPERATOR(pg_catalog.=) t.tgfoid
-      AND p.proowner OPERATOR(pg_catalog.=) r.oid)
-"""
-_RUN = "on tables in the schema {schema}, which would run with all rights of {own}"
+    SELECT FROM pg_catalog.pg_class c, (
+      SELECT t.tgrelid, p.proowner
+      FROM pg_catalog.pg_trigger t, pg_catalog.pg_proc p
+      WHERE p.oid OPERATOR(pg_catalog.=) t.tgfoid AND NOT t.tgisinternal
+      UNION ALL SELECT k.confrelid, theirs.relowner
+      FROM pg_catalog.pg_constraint k, pg_catalog.pg_class theirs
+      WHERE theirs.oid OPERATOR(pg_catalog.=) k.conrelid
+    ) made (place, owner)
+    WHERE {_OURS} AND made.place OPERATOR(pg_catalog.=) c.oid
+      AND made.owner OPERATOR(pg_catalog.=) r.oid)
+"""  # noqa: S608 - of our own words
+_RUN = "in the schema {schema}, whose functions would run with all rights of {own}"
 _FUNCTIONS = (
     "may create, or has left, functions in the schema {schema}, which would run with all rights of"
     " {own}"
@@ -125,10 +139,13 @@ _REASONS = (
         "drop them; or, if it is to migrate them, `GRANT CREATE ON SCHEMA {schema} TO {role}`",
     ),
     (
-        f"may make triggers {_RUN}",
-        "as their owner, `REVOKE TRIGGER ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {role}`",
+        f"may make triggers, or tables that refer to ours, {_RUN}",
+        "`REVOKE TRIGGER, REFERENCES ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {role}`",
     ),
-    (f"has left triggers {_RUN}", "drop them; `\\d {schema}.*` in psql shows them"),
+    (
+        f"has left triggers, or tables that refer to ours, {_RUN}",
+        "drop them; `\\d {schema}.*` in psql shows them",
+    ),
 )
 #: The first that is found, with the place of its reason: one question, as a server may be far away.
 _REFUSED = _SUPERUSERS + " UNION ALL ".join(

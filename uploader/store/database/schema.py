@@ -16,32 +16,59 @@ from sqlalchemy import Connection
 from uploader.store.database.neighbours import TABLES
 
 #: Of the tables that SQLAlchemy 2.0 makes; those of another version are compared word by word.
-SHA256 = "0f5300a8cb0f89c6e5e0df6e4ce10bb5d854ba22467881ccaf91e3706c0d89da"
+SHA256 = "790c1cfab3538e5505b505ad006e40669986b9129152866033cd28d7fec8ec90"
 #: No row of ours ever gets a higher number.
 _MOST = 1 << 53
 _NUMBERED = {"jobs": "id", "events": "seq", "leftovers": "id", "moves": "id", "deliveries": "id"}
-_BLANKS = re.compile(r'[\s"]+')
-#: None of ours has half of it; to part a longer one takes time that is quadratic in it.
+_NAMES = frozenset(TABLES.split())
+_OURS = ", ".join(f"'{name}'" for name in _NAMES)
+_MADE = f"""
+SELECT sql FROM sqlite_master
+WHERE type IN ('table', 'index') AND sql IS NOT NULL AND lower(tbl_name) IN ({_OURS})
+"""  # noqa: S608 - of our own words
+#: By a foreign key, another table has a say in each change of ours.
+_REFERRING = f"""
+SELECT 1 FROM sqlite_master m, pragma_foreign_key_list(m.name) f
+WHERE lower(f."table") IN ({_OURS}) AND lower(m.name) NOT IN ({_OURS})
+"""  # noqa: S608 - of our own words
+#: None of ours has half as many characters.
 _LONGEST = 8000
-#: A comma within brackets parts nothing.
-_COMMAS = re.compile(r",(?![^()]*\))")
+_TOKENS = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\w+|\S""")
+_DEPTH = {"(": 1, ")": -1}
 
 
 def statements(connection: Connection) -> frozenset[str]:
     """What makes our tables and their indexes, spelt alike whichever version of SQLite did."""
-    ours = ", ".join(f"'{name}'" for name in TABLES.split())
-    query = (
-        "SELECT sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL"  # noqa: S608 - our own names
-        f" AND tbl_name COLLATE NOCASE IN ({ours})"
-    )
-    return frozenset(_spelt(str(sql)[:_LONGEST]) for (sql,) in connection.exec_driver_sql(query))
+    return frozenset(_spelt(str(sql)) for (sql,) in connection.exec_driver_sql(_MADE))
 
 
 def _spelt(sql: str) -> str:
-    """Without quotes and blanks, and in one order: a table that is rebuilt has another."""
-    head, _, body = _BLANKS.sub("", sql).partition("(")
-    columns, _, tail = body.rpartition(")")
-    return "|".join((head, *sorted(_COMMAS.split(columns)), tail))
+    """In one order, since a table that is rebuilt has another; names of tables without quotes.
+
+    All other quotes stay: within them a constraint would be a name.
+    """
+    if len(sql) > _LONGEST:
+        return "too long"
+    tokens = [
+        name if (name := token.strip('"')) in _NAMES else token for token in _TOKENS.findall(sql)
+    ]
+    if tokens[:2] != ["CREATE", "TABLE"]:
+        return " ".join(tokens)
+    head, *columns, tail = _parts(tokens)
+    return " , ".join((head, *sorted(columns), tail))
+
+
+def _parts(tokens: Iterable[str]) -> list[str]:
+    """What is before the outer brackets, between each two commas in them, and after them."""
+    parts: list[list[str]] = [[]]
+    depth = 0
+    for one in tokens:
+        before, depth = depth, depth + _DEPTH.get(one, 0)
+        if (one == "," and depth == 1) or {before, depth} == {0, 1}:
+            parts.append([])
+        else:
+            parts[-1].append(one)
+    return [" ".join(part) for part in parts]
 
 
 def sha256(found: Iterable[str]) -> str:
@@ -54,6 +81,8 @@ def flaw(connection: Connection, made: Callable[[], frozenset[str]]) -> str | No
     found = statements(connection)
     if sha256(found) != SHA256 and found != made():
         return "tables that uploader has not made"
+    if connection.exec_driver_sql(_REFERRING).first():
+        return "a table that refers to its own"
     last = (f"SELECT max({number}) FROM {table}" for table, number in _NUMBERED.items())  # noqa: S608 - our own names
     queries = ("SELECT max(CAST(seq AS INTEGER)) FROM sqlite_sequence", *last)
     if any((connection.exec_driver_sql(query).scalar() or 0) > _MOST for query in queries):
