@@ -41,7 +41,7 @@ class Duties:
     pruning: Every
     sweeping: Every
     #: At a start, too: the clock may have been set back before.
-    clearing: Every = field(default_factory=lambda: Every(60.0))
+    clearing: Every = field(default_factory=lambda: Every(300.0))
     #: When the next job that waits may be claimed.
     claimable_at: datetime | None = None
     #: Until when none is claimed, because there was no thread for the last one.

@@ -113,8 +113,10 @@ class Healing:
 
         A key that was refused before is not tried for others: asked, the service may know it.
         """
+        if not self._are_any(_BY_THE_KEY):
+            return
         for_others = not self._context.rest.refused and self._are_any(_BY_ANOTHER_KEY)
-        if not for_others and not (due and self._may_try() and self._are_any(_BY_THE_KEY)):
+        if not for_others and not (due and self._may_try()):
             return
         try:
             owner = self._ask_the_service()
