@@ -113,21 +113,23 @@ def test_a_foreign_origin_is_refused(site: Site, origin: str, method: str) -> No
 
 @pytest.mark.parametrize("where", ["same-site", "cross-site"])
 @pytest.mark.parametrize(
-    ("mode", "dest", "status"),
+    ("path", "mode", "dest", "status"),
     [
-        ("no-cors", "empty", 403),
-        ("no-cors", "image", 403),
-        ("cors", "empty", 403),
-        ("navigate", "iframe", 403),
-        ("navigate", "document", 200),
+        ("/api/events?wait=0", "no-cors", "empty", 403),
+        ("/api/events?wait=0", "no-cors", "image", 403),
+        ("/api/events?wait=0", "cors", "empty", 403),
+        ("/api/events?wait=0", "navigate", "iframe", 403),
+        ("/api/events?wait=0", "navigate", "document", 403),
+        ("/livez", "navigate", "iframe", 403),
+        ("/livez", "navigate", "document", 200),
     ],
 )
 def test_another_page_may_lead_here_and_ask_nothing(
-    site: Site, where: str, mode: str, dest: str, status: int
+    site: Site, where: str, path: str, mode: str, dest: str, status: int
 ) -> None:
     """A question whose answer it may not read has no Origin, and comes with our cookie."""
     asked = {"Sec-Fetch-Site": where, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
-    assert site.ask("/api/events?wait=0", **asked).status == status
+    assert site.ask(path, **asked).status == status
 
 
 def test_our_own_origin_is_not_foreign(site: Site) -> None:

@@ -14,6 +14,8 @@ from uploader.store.database import migrate, schema, sqlite
 from uploader.store.database.dialect import open_engine
 
 HUGE = (1 << 63) - 1
+#: From here on uploader itself would reach one that is refused.
+NEAR = (1 << 52) + 1
 
 
 def refused(engine: Engine) -> str:
@@ -77,11 +79,19 @@ def test_so_is_an_index_that_it_never_makes(database: Path) -> None:
     assert "tables that uploader has not made" in refused(open_engine(f"sqlite:///{database}"))
 
 
+def test_so_are_those_that_an_earlier_sqlalchemy_has_made(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        query = "UPDATE sqlite_master SET sql = replace(sql, 'DEFAULT 0', 'DEFAULT (0)')"
+        connection.execute(query)
+    migrate.require_head(open_engine(f"sqlite:///{database}"))
+
+
 @pytest.mark.parametrize("column", ["updated_at", "id"])
-def test_so_is_a_table_of_others_that_refers_to_ours(database: Path, column: str) -> None:
+def test_so_is_a_table_that_refers_to_ours(database: Path, column: str) -> None:
     with closing(sqlite3.connect(database)) as connection:
         connection.execute(f"CREATE TABLE other (a TEXT REFERENCES JOBS ({column}))")
-    assert "a table that refers to its own" in refused(open_engine(f"sqlite:///{database}"))
+    assert "tables that uploader has not made" in refused(open_engine(f"sqlite:///{database}"))
 
 
 def test_so_is_a_file_in_another_encoding(tmp_path: Path, database: Path) -> None:
@@ -107,9 +117,19 @@ def test_a_copy_of_its_words_is_as_good(tmp_path: Path, database: Path) -> None:
     migrate.require_head(open_engine(f"sqlite:///{other}"))
 
 
-def test_tables_of_others_and_the_statistics_of_sqlite_are_not_ours(database: Path) -> None:
+def test_a_thousand_indexes_are_refused_at_once(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for number in range(1000):
+            connection.execute(f"CREATE INDEX x{number} ON jobs ({','.join(['id'] * 600)})")
+    assert "tables that uploader has not made" in refused(open_engine(f"sqlite:///{database}"))
+
+
+def test_tables_of_litestream_and_the_statistics_of_sqlite_may_be_there(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection:
-        connection.executescript("CREATE TABLE _litestream_seq (id INTEGER, seq INTEGER); ANALYZE")
+        connection.executescript(
+            "CREATE TABLE IF NOT EXISTS _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER);"
+            "CREATE TABLE IF NOT EXISTS _litestream_lock (id INTEGER); ANALYZE"
+        )
     migrate.require_head(open_engine(f"sqlite:///{database}"))
 
 
@@ -129,6 +149,7 @@ def test_an_older_store_is_refused_once_it_is_migrated(database: Path) -> None:
     [
         f"INSERT INTO events (seq, job_id, at, kind, message) VALUES ({HUGE}, 1, '', '', '')",
         f"INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', {HUGE})",
+        f"INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', {NEAR})",
         f"INSERT INTO sqlite_sequence (name, seq) VALUES ('events', '{HUGE}')",
         f"INSERT INTO moves (id, owner, at, files, message) VALUES ({HUGE}, '', '', 1, '')",
     ],

@@ -54,7 +54,7 @@ from uploader.core.text import flaw_of_path, sendable
 from uploader.core.utf8 import check_json
 from uploader.core.whole_job import WholeJob
 from uploader.store.database import dialect
-from uploader.store.tables import events, files, jobs
+from uploader.store.tables import UtcDateTime, events, files, jobs
 
 
 def _sum(name: str, column: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -162,8 +162,9 @@ def types_of(columns: Iterable[Column[Any]]) -> Types:
     """What those columns may hold, for `check`."""
     found = []
     for place, column in enumerate(columns):
-        kind = _JSON.get(column.name) or column.type.python_type
-        kinds = {datetime if kind is object else kind}
+        is_time = isinstance(column.type, UtcDateTime)
+        kind = datetime if is_time else _JSON.get(column.name) or column.type.python_type
+        kinds = {kind}
         kinds |= {int} if kind is float else set()
         kinds |= {type(None)} if column.nullable else set()
         found.append((place, column.name, frozenset(kinds), _most(column)))

@@ -141,8 +141,9 @@ class Doors:
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._names.holds(hosts[0]):
             raise Refusal(ApiCode.FOREIGN_HOST)
-        _check_origin(headers, hosts[0])
-        known, path = await self._is_known(scope, headers), str(scope["path"])
+        path = str(scope["path"])
+        _check_origin(headers, hosts[0], path)
+        known = await self._is_known(scope, headers)
         if (peer := _peer(scope)) is not None:
             peer.welcome = known
         if path not in OPEN and not self._bucket(path, known=known).take():
@@ -217,14 +218,14 @@ def _without_cookies(scope: Scope) -> Scope:
     return {**scope, "headers": [one for one in scope["headers"] if one[0] != b"cookie"]}
 
 
-def _check_origin(headers: Headers, host: str) -> None:
+def _check_origin(headers: Headers, host: str, path: str) -> None:
     """Another port of this host is another page, although a browser sends it our cookie."""
     origin = headers.get("origin")
     if origin is not None and _netloc(origin) != host.lower():
         raise Refusal(ApiCode.FOREIGN_ORIGIN)
     # A question whose answer it may not read, or a frame, has no Origin, and would keep us busy.
     asked = (headers.get("sec-fetch-mode", "navigate"), headers.get("sec-fetch-dest", "document"))
-    is_link = origin is None and asked == ("navigate", "document")
+    is_link = origin is None and asked == ("navigate", "document") and not path.startswith("/api/")
     if headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_link:
         raise Refusal(ApiCode.FOREIGN_ORIGIN)
 
