@@ -19,9 +19,9 @@ _FURTHER = 3
 _BY_THE_KEY = (*REFUSED, Code.OTHER_ACCOUNT, Code.PERMISSION, Code.NO_ACCOUNT)
 #: What the key of one worker has stopped may be right for that of another.
 _BY_ANOTHER_KEY = (*REFUSED, Code.OTHER_ACCOUNT)
-#: So often in a day it tries what the key has stopped although the service accepts it: that answer
-#: may have been wrong. More often would be a circle if the key may not do what it is to do.
-_TRIES, _A_DAY_S = 3, 86_400.0
+#: Seconds between two tries of what the key has stopped, although the service accepts it: that
+#: answer may have been wrong. Four times as long each time, as it may be right, too.
+_FIRST_S, _LONGEST_S = 60.0, 4 * 3600.0
 #: How many times it does not ask after its own key was refused in answer to that.
 _UNASKED = 15
 
@@ -36,8 +36,7 @@ class Healing:
         #: The account of the key, as far as the service has said so.
         self._owner: str | None = None
         self._unasked = 0
-        #: Of a day that began then.
-        self._tries, self._day_s = _TRIES, -math.inf
+        self._pause_s, self._paused_until_s = _FIRST_S, -math.inf
         #: Is a thread at it? A disk that hangs may hold it for ever.
         self.busy = False
 
@@ -83,7 +82,8 @@ class Healing:
         self._key, self._further = key, _FURTHER if changed else max(0, self._further - 1)
 
     def _try_own(self, codes: tuple[Code, ...]) -> None:
-        self._owner, self._unasked, self._tries = None, 0, _TRIES
+        self._owner, self._unasked = None, 0
+        self._pause_s, self._paused_until_s = _FIRST_S, -math.inf
         self._context.rest.end()
         self._context.claims.heal(self._context.base_url, codes)
 
@@ -115,7 +115,8 @@ class Healing:
         """
         if not self._are_any(_BY_THE_KEY):
             return
-        for_others = not self._context.rest.refused and self._are_any(_BY_ANOTHER_KEY)
+        rest = self._context.rest
+        for_others = not rest.refused and rest.has_others() and self._are_any(_BY_ANOTHER_KEY)
         if not for_others and not (due and self._may_try()):
             return
         try:
@@ -127,14 +128,18 @@ class Healing:
         if for_others:
             self._try(_BY_ANOTHER_KEY)
         elif owner is not None:
-            self._tries -= 1
+            self._pause()
             self._try(_BY_THE_KEY)
 
     def _may_try(self) -> bool:
+        return self._context.clock.boot_s() >= self._paused_until_s
+
+    def _pause(self) -> None:
         boot_s = self._context.clock.boot_s()
-        if boot_s - self._day_s > _A_DAY_S:
-            self._tries, self._day_s = _TRIES, boot_s
-        return self._tries > 0
+        if boot_s - self._paused_until_s > _LONGEST_S:  # nothing was stopped for as long
+            self._pause_s = _FIRST_S
+        self._paused_until_s = boot_s + self._pause_s
+        self._pause_s = min(4 * self._pause_s, _LONGEST_S)
 
     def _ask_the_service(self) -> str | None:
         with closing(self._context.control(StopToken())) as control:

@@ -61,7 +61,7 @@ class Rest:
     def note(self, code: str, job_id: int) -> None:
         """The job is about to be blocked with ``code``."""
         self.refused |= code in REFUSED
-        if code not in (*REFUSED, Code.OTHER_ACCOUNT) or not self._are_there():
+        if code not in (*REFUSED, Code.OTHER_ACCOUNT) or not self.has_others():
             return
         with self._lock:
             left = self._left
@@ -92,7 +92,7 @@ class Rest:
             paused = self._clock.boot_s() < max(self._unsure_until_s, self._all.until_s)
             if not paused and not self._left:
                 return False
-        if not self._are_there():
+        if not self.has_others():
             self._forget()
             return False
         return paused
@@ -132,7 +132,8 @@ class Rest:
             self._all = _Pause()
             self._left.clear()
 
-    def _are_there(self) -> bool:
+    def has_others(self) -> bool:
+        """Do other workers live that may take the jobs?"""
         try:
             return self._others()
         except StoreError:  # whoever needs the store now says so
