@@ -224,15 +224,26 @@ def test_the_files_of_an_earlier_job_are_not_in_a_model_that_was_created_later(l
     given_up(lab, without_names(lab, Kind.LORA))
     lab.run()
     lab.world.forget_objects(lab.world.models.pop(("sandbox", "model")))
-    lab.clock.wait(threading.Event(), 30)
+    lab.clock.wait(threading.Event(), 90)
     lab.world.script.add([{"on": "create", "do": "lost-answer", "times": 1}])
     run_next(lab, other_files(lab, without_names(lab, Kind.LORA)))
     assert adopted(lab, 2)
 
 
+def test_the_same_model_told_with_another_second_has_the_files_of_an_earlier_job(lab: Lab) -> None:
+    """A POST and a GET may tell one moment differently."""
+    given_up(lab, without_names(lab, Kind.LORA))
+    lab.world.models["sandbox", "model"].created_at += 30
+    run_next(lab, other_files(lab, without_names(lab, Kind.LORA)))
+    reason = lab.job(2).reason
+    assert reason
+    assert reason.code == "exists_differently"
+
+
 def test_a_model_that_is_another_one_by_now_has_no_file_of_an_earlier_job(lab: Lab) -> None:
     first = without_names(lab, Kind.LORA)
     given_up(lab, first, delete_remote=True)
+    lab.clock.wait(threading.Event(), 90)
     lab.world.script.add([{"on": "create", "do": "lost-answer", "times": 1}])
     new = lab.new_job(lab.model("another", adapter_config_json=GRANULE))
     run_next(lab, replace(new, model_id="model", kind=first.kind, create_body=first.create_body))

@@ -272,6 +272,21 @@ def test_a_page_says_nothing_about_a_model_that_was_created(call: Call, status: 
     assert (error.verdict, error.code) == (Verdict.TRANSIENT, "middle_box")
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "wait_s"),
+    [
+        (PAGE, {}, 120.0),
+        (PAGE, {"X_Request_Id": "r"}, 3600.0),
+        (b'{"code": 8, "message": "slow down"}', {}, 3600.0),
+    ],
+)
+def test_a_page_keeps_all_jobs_waiting_for_two_minutes_at_most(
+    body: bytes, headers: dict[str, str], wait_s: float
+) -> None:
+    error = refusal(Call.GET, answer(429, body, Retry_After="3600", **headers), NOW)
+    assert (error.verdict, error.retry_after_s) == (Verdict.THROTTLED, wait_s)
+
+
 @pytest.mark.parametrize("status", [302, 303, 307, 407, 511])
 @pytest.mark.parametrize("call", sorted({*STORAGE, *LATER}))
 def test_neither_service_redirects_or_asks_for_a_password_of_a_proxy(

@@ -22,8 +22,8 @@ from uploader.core.errors import LeaseLost, NotFound, StoreError, UsageError, Ve
 from uploader.core.job import PrefixCrc, Stage
 from uploader.core.lifecycle import Verb
 from uploader.store.claims import Claims
-from uploader.store.database import migrate
-from uploader.store.database.dialect import open_engine
+from uploader.store.database import migrate, sqlite
+from uploader.store.database.dialect import open_engine, store_errors
 from uploader.store.held import Held
 from uploader.store.held_files import FileProgress
 from uploader.store.jobs import Jobs
@@ -173,3 +173,25 @@ def test_a_row_that_makes_no_sense(
         connection.execute(f"UPDATE {table} SET {column} = {value}")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert _refused(damaged(used.read_bytes())) > 0
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_an_index_that_has_lost_a_row_is_damage(database: Path, *, whole: bool) -> None:
+    """By an index it is asked whether another job has the same model."""
+    with closing(sqlite3.connect(database)) as connection:
+        connection.executescript(
+            "CREATE TABLE saved AS SELECT * FROM sqlite_master WHERE name = 'jobs_by_model';"
+            "PRAGMA writable_schema = ON; DELETE FROM sqlite_master WHERE name = 'jobs_by_model';"
+        )
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "INSERT INTO jobs (base_url, account, model_id, path, kind, create_body, options,"
+            " preflight, warnings, stage, status, created_at, updated_at)"
+            " VALUES ('', '', 'm', '', '', '{}', '{}', '[]', '[]', 'create', 'active', '', '')"
+        )
+        connection.execute("INSERT INTO sqlite_master SELECT * FROM saved")
+    engine = open_engine(f"sqlite:///{database}")
+    with pytest.raises(StoreError, match="damaged"), store_errors():
+        sqlite.check(engine, whole=whole)
+    engine.dispose()

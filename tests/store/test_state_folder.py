@@ -267,7 +267,8 @@ def test_an_old_sqlite_is_reported_with_the_cure() -> None:
 
 
 def test_a_check_of_the_whole_file_finds_it_whole(engine: Engine) -> None:
-    sqlite.quick_check(engine)
+    sqlite.check(engine)
+    sqlite.check(engine, whole=False)
 
 
 def test_a_loop_of_links_is_an_error_in_words(tmp_path: Path) -> None:

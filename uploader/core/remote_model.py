@@ -20,7 +20,8 @@ VALIDATE_S = 600.0
 DELETE_S = 600.0
 #: One moment may be told more or less exactly. No job makes two models of a name within this time.
 A_SECOND = timedelta(seconds=1)
-_A_MINUTE, _A_DAY = timedelta(minutes=1), timedelta(days=1)
+#: A POST and a GET may tell one moment so differently.
+A_MINUTE, _A_DAY = timedelta(minutes=1), timedelta(days=1)
 _MOST_SHOWN = 5
 _MAX_VALUE_CHARS = 60
 #: See docs/fireworks.md §1.2.
@@ -94,7 +95,7 @@ def made_apart(before: datetime | None, model: RemoteModel) -> timedelta:
     """
     now = model.created_at
     apart = now - before if before and now else timedelta(0)
-    return apart if abs(apart) > _A_MINUTE else timedelta(0)
+    return apart if abs(apart) > A_MINUTE else timedelta(0)
 
 
 def is_old(job: WholeJob, model: RemoteModel) -> bool:

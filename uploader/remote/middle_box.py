@@ -48,8 +48,7 @@ _CONTROL_HEADERS = ("x-request-id", "x-fireworks-request-id")
 def is_middle_box(call: Call, response: requests.Response) -> bool:
     """Whether an answer, even a success, does not come from the service that ``call`` was for."""
     status, headers = response.status_code, response.headers
-    own = _CONTROL_HEADERS if call in CONTROL else _STORAGE_HEADERS
-    if any(name in headers for name in own) or headers.get("Server", "") == "UploadServer":
+    if _is_signed(call, response):
         return False
     if status == HTTPStatus.PERMANENT_REDIRECT and call in SESSION:
         return "Range" not in headers and (_is_page(response) or _leads_elsewhere(response))
@@ -62,6 +61,16 @@ def is_middle_box(call: Call, response: requests.Response) -> bool:
     in_json = isinstance(_body(response), dict)
     unsaid = status in _ABOUT_THE_ACCOUNT and call in CONTROL and not in_json
     return unsaid or (status in _telling(call) and _is_html(response))
+
+
+def is_unsigned_page(call: Call, response: requests.Response) -> bool:
+    """Is it a page in HTML, as a proxy answers, and Google's front end, too?"""
+    return not _is_signed(call, response) and _is_page(response)
+
+
+def _is_signed(call: Call, response: requests.Response) -> bool:
+    own, headers = _CONTROL_HEADERS if call in CONTROL else _STORAGE_HEADERS, response.headers
+    return any(name in headers for name in own) or headers.get("Server", "") == "UploadServer"
 
 
 def _telling(call: Call) -> frozenset[int]:

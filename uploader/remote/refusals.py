@@ -19,7 +19,7 @@ from uploader.core.foreign_json import MAX_ANSWER_VALUES, TooMany, parsed
 from uploader.core.reasons import Code
 from uploader.core.retry import GRPC_NAMES, classify
 from uploader.core.verdict import Call, Verdict
-from uploader.remote.middle_box import is_middle_box
+from uploader.remote.middle_box import is_middle_box, is_unsigned_page
 from uploader.remote.words import (
     body_text,
     http_date,
@@ -64,6 +64,8 @@ _REASONS = {
     "RESOURCE_QUOTA_EXCEEDED": "RESOURCE_EXHAUSTED",
 }
 
+#: Seconds for which a page may hold up all jobs: it need not be the service's.
+_PAGE_WAIT_S = 120.0
 _ASKED_AGAIN = frozenset({Verdict.NOT_YET, Verdict.TRANSIENT, Verdict.THROTTLED})
 #: The code of each verdict except BLOCKED, whose code depends on the answer.
 CODES = {
@@ -96,12 +98,15 @@ def refusal(call: Call, response: requests.Response, now: datetime) -> RemoteErr
     if unnamed or is_middle_box(call, response):
         verdict, code = Verdict.TRANSIENT, Code.MIDDLE_BOX
         answer = f"by a proxy or firewall on the way, not by the service, {answer}"
+    wait_s = retry_after_s(response.headers.get("Retry-After", ""), now)
+    if wait_s is not None and is_unsigned_page(call, response):
+        wait_s = min(wait_s, _PAGE_WAIT_S)
     return RemoteError(
         verdict,
         call,
         f"{call} was answered {answer}{_support(verdict, response)}",
         status=status,
-        retry_after_s=retry_after_s(response.headers.get("Retry-After", ""), now),
+        retry_after_s=wait_s,
         hint=_redirect_hint(status),
         code=code,
     )

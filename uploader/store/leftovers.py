@@ -30,7 +30,7 @@ from uploader.core.errors import JobRefused
 from uploader.core.job import Job, Status
 from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
-from uploader.core.remote_model import A_SECOND
+from uploader.core.remote_model import A_MINUTE
 from uploader.core.resumable import SESSION_LIFE_S
 from uploader.core.whole_job import WholeJob
 from uploader.store.conditions import others_for_its_model
@@ -168,7 +168,7 @@ def _may_be_its_model(created_at: datetime | None) -> ColumnElement[bool]:
     if created_at is None:
         return jobs.c.model_exists
     is_unknown = and_(jobs.c.model_exists, jobs.c.model_created_at.is_(None))
-    around = created_at - A_SECOND, created_at + A_SECOND
+    around = created_at - A_MINUTE, created_at + A_MINUTE
     return or_(is_unknown, jobs.c.model_created_at.between(*around))
 
 

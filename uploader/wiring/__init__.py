@@ -178,7 +178,7 @@ def slowness() -> str:
 def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
     """A warning for each thing on this machine that hinders a worker or endangers its store.
 
-    Raises StoreError if the store is on a disk that may be unsafe and is already damaged.
+    Raises StoreError if the store is damaged; on a disk that may be unsafe, it is read as a whole.
     """
     from uploader import mounts
     from uploader.settings.hooks import deaf
@@ -186,11 +186,11 @@ def concerns(settings: Settings, engine: Engine) -> Iterator[str]:
     from uploader.store.database import dialect, sqlite
 
     yield from (*deaf(settings.hooks), *replaceable(settings))
-    table = settings.store_file
-    if table and (doubts := mounts.doubts(table)):
+    if table := settings.store_file:
+        doubts = mounts.doubts(table)
         with dialect.store_errors():
-            sqlite.quick_check(engine)
-        yield doubts
+            sqlite.check(engine, whole=bool(doubts))
+        yield from (doubts,) if doubts else ()
     if slow := slowness():
         yield slow
     if (files := open_files(OPEN_FILES)) < OPEN_FILES:

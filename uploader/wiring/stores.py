@@ -106,14 +106,14 @@ class Store:
 
         return Outbox(self._opened()) if self._is_there() else None
 
-    def quick_check(self) -> None:
+    def check(self) -> None:
         """Read a store in a file for damage; raises StoreError."""
         from uploader.store.database import dialect, sqlite
 
         engine = self._opened()
         if dialect.is_file(engine):
             with dialect.store_errors():
-                sqlite.quick_check(engine)
+                sqlite.check(engine)
 
     def worker_alive(self) -> bool:
         """Is any worker of this store alive? With PostgreSQL it may be on another machine."""

@@ -85,7 +85,7 @@ def _store(settings: Settings, store: wiring.Store) -> Check:
         found = store.version()
         if found is None:
             return Check("store", Health.OK, f"there is none yet; {version}")
-        store.quick_check()
+        store.check()
         jobs = sum(store.need().counts().values())
     except UploaderError as problem:
         return Check("store", Health.FAIL, problem.message, problem.hint)

@@ -264,11 +264,17 @@ def library_version() -> str:
     return sqlite3.sqlite_version
 
 
-def quick_check(engine: Engine) -> None:
-    """Read the whole file once for damage; raises StoreError."""
+def check(engine: Engine, *, whole: bool = True) -> None:
+    """Read the file for damage; raises StoreError.
+
+    If it is not to be read as a ``whole``, the tables and indexes by which jobs are found.
+    """
+    some = "SELECT name FROM sqlite_master WHERE name IN ('jobs', 'files', 'leftovers')"
     with engine.connect() as connection:
-        if connection.exec_driver_sql("PRAGMA quick_check(1)").scalar() != "ok":
-            raise causes.CORRUPT.error()
+        tables = ["1"] if whole else connection.exec_driver_sql(some).scalars().all()
+        for one in tables:
+            if connection.exec_driver_sql(f"PRAGMA integrity_check({one})").scalar() != "ok":
+                raise causes.CORRUPT.error()
 
 
 def shrink(engine: Engine, most_pages: int | None = None) -> None:
