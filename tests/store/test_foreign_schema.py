@@ -117,6 +117,12 @@ def test_a_copy_of_its_words_is_as_good(tmp_path: Path, database: Path) -> None:
     migrate.require_head(open_engine(f"sqlite:///{other}"))
 
 
+def test_nor_does_a_quote_in_a_comment_hide_its_brackets(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute('CREATE TABLE other /*"*/ (a /*"*/)')
+    assert "tables that uploader has not made" in refused(open_engine(f"sqlite:///{database}"))
+
+
 def test_a_thousand_indexes_are_refused_at_once(database: Path) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         for number in range(1000):
