@@ -281,6 +281,14 @@ def test_of_a_long_text_the_beginning_is_shown() -> None:
         json.dumps(json.dumps(KEY.replace("/", "\\/"))),
         "".join(f"&#{ord(char)};" for char in KEY),
         "".join(f"&#x{ord(char):x};" for char in KEY),
+        "".join(f"&#{ord(char)}" for char in KEY),
+        "".join(f"&#{ord(char):012d};" for char in KEY),
+        "".join(f"&amp;#x{ord(char):x};" for char in KEY),
+        "".join(f"&amp;amp;#{ord(char)}" for char in KEY),
+        "".join(f"\\x{ord(char):02x}" for char in KEY),
+        "".join(f"\\u{{{ord(char):x}}}" for char in KEY),
+        KEY.replace("+", "&plus;").replace("/", "&amp;sol;"),
+        *(char.join(KEY) for char in "\0\x01\x7f\x9f\u0301\u061c\u202e\ufe0f\U000e0041é¿"),
         " ".join(KEY.encode().hex()),
         "\u200b".join(base64.b64encode(KEY.encode()).decode()),
     ],
@@ -295,8 +303,14 @@ def test_nothing_between_its_characters_hides_a_known_secret(written: str) -> No
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("secret", ["\\" * 24 + "x", "%" * 24 + "x", "u" * 24 + "x", "%25" * 9])
-@pytest.mark.parametrize("unit", ["\\", "%", "%25", "25", "u0075", "u", "&#x75;", "\u200b"])
+@pytest.mark.parametrize(
+    "secret",
+    ["\\" * 24 + "x", "%" * 24 + "x", "u" * 24 + "x", "%25" * 9, "x78" * 9, "&amp;" * 9],
+)
+@pytest.mark.parametrize(
+    "unit",
+    ["\\", "%", "%25", "25", "u0075", "u", "&#x75;", "\u200b", "x78", "&amp;", "&#0"],
+)
 def test_no_secret_that_a_stranger_chose_takes_time_beyond_proportion(
     secret: str, unit: str
 ) -> None:

@@ -16,6 +16,7 @@ from uploader.store.database.dialect import open_engine
 HUGE = (1 << 63) - 1
 #: From here on uploader itself would reach one that is refused.
 NEAR = (1 << 52) + 1
+TRIGGER = "TRIGGER t AFTER INSERT ON files BEGIN DELETE FROM files; END"
 
 
 def refused(engine: Engine) -> str:
@@ -64,6 +65,7 @@ def test_tables_that_another_sqlalchemy_spells_are_compared_with_those_that_it_m
         ("events", "path TEXT", f'"path TEXT{" " * 9000}" TEXT, path TEXT DEFAULT 1'),
         ("jobs_one_open_per_model", "'active'", "' active'"),
         ("jobs_to_send", "base_url, priority", "priority, base_url"),
+        ("files", "BOOLEAN DEFAULT 0 NOT NULL", "BOOLEAN\u00a0DEFAULT\u00a00\u00a0NOT\u00a0NULL"),
     ],
 )
 def test_a_table_that_is_not_as_it_was_made_is_refused(
@@ -137,6 +139,35 @@ def test_tables_of_litestream_and_the_statistics_of_sqlite_may_be_there(database
             "CREATE TABLE IF NOT EXISTS _litestream_lock (id INTEGER); ANALYZE"
         )
     migrate.require_head(open_engine(f"sqlite:///{database}"))
+
+
+#: SQLite reads what makes it, and does not mind what kind a row says it is.
+HIDDEN = ["UPPER(type)", "CAST(type AS BLOB)", "type || char(0)", "NULL", "'table'"]
+
+
+@pytest.mark.parametrize("version", [migrate.HEAD, "0018"])
+@pytest.mark.parametrize("kind", HIDDEN)
+@pytest.mark.parametrize("what", ["VIEW t AS SELECT 1", TRIGGER, "VIRTUAL TABLE t USING fts5(a)"])
+def test_what_acts_on_our_writes_cannot_be_called_something_else(
+    database: Path, what: str, kind: str, version: str
+) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(f"CREATE {what}")
+        connection.execute(f"UPDATE alembic_version SET version_num = '{version}'")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(f"UPDATE sqlite_master SET type = {kind} WHERE name = 't'")
+    said = refused(open_engine(f"sqlite:///{database}"))
+    assert "'t'" in said or "damaged" in said, "some kinds are too much for some versions of SQLite"
+
+
+@pytest.mark.parametrize("kind", [*HIDDEN, "type", "'index'"])
+@pytest.mark.parametrize("what", ["INDEX t ON files (hex(path))", "TABLE t (a REFERENCES jobs)"])
+def test_nor_can_a_table_or_an_index(database: Path, what: str, kind: str) -> None:
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(f"CREATE {what}")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(f"UPDATE sqlite_master SET type = {kind} WHERE name = 't'")
+    refused(open_engine(f"sqlite:///{database}"))
 
 
 def test_an_older_store_is_refused_once_it_is_migrated(database: Path) -> None:

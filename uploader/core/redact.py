@@ -12,7 +12,8 @@ import base64
 import functools
 import re
 from bisect import bisect_right
-from collections import deque
+from collections import defaultdict, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -196,22 +197,36 @@ def _spellings(secret: str) -> tuple[re.Pattern[str], ...]:
     )
 
 
-#: What may stand between two characters of a secret: white space, characters without width, the
-#: backslash of an escape, a line break as JSON or a traceback writes it, and all of these in a URL.
+#: What may stand between two characters of a secret: whatever is not a visible character of ASCII,
+#: the backslash of an escape, a line break as JSON or a traceback writes it, and blanks in a URL.
 #: It is possessive, as backtracking would take a hundred bytes of memory for each character.
 _PERCENT = r"%(?:25){0,4}"
 _IGNORED = re.compile(
-    r"(?:\s|[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]|\\[nrt]?"
+    r"(?:[^!-~]|\\[nrt]?"
     rf"|{_PERCENT}(?:20|0[9ad])|{_PERCENT}e2{_PERCENT}80{_PERCENT}8[b-f])++",
     re.IGNORECASE,
 )
+#: How HTML begins what it writes by number or name, and HTML that shows HTML.
+_ENTITY = r"&(?:amp;){0,4}"
 
 
 def _written(char: str) -> str:
     """The ways to write a character, without the backslash that may precede it."""
     number = ord(char)
-    code = rf"u{number:04x}|&#0{{0,4}}{number};|&#x0{{0,4}}{number:x};"
-    return rf"(?:{re.escape(char)}|{_PERCENT}{number:02x}|{code})"
+    code = rf"u{number:04x}|u\{{0*+{number:x}\}}|x{number:02x}"
+    html = "|".join([rf"#0*+{number};?", rf"#x0*+{number:x};?", *_html_names()[char]])
+    return rf"(?:{re.escape(char)}|{_PERCENT}{number:02x}|{code}|{_ENTITY}(?:{html}))"
+
+
+@functools.cache
+def _html_names() -> Mapping[str, list[str]]:
+    """How HTML calls characters, like ``lowbar;``."""
+    from html.entities import html5  # noqa: PLC0415 - most texts hold no secret, in no spelling
+
+    names = defaultdict[str, list[str]](list)
+    for name, char in html5.items():
+        names[char].append(name)
+    return names
 
 
 def _base64_forms(secret: bytes) -> set[str]:

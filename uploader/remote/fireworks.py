@@ -82,7 +82,7 @@ class Fireworks:
         """
         answer = self._ask(Call.VERIFY, "GET", "/verifyApiKey")
         account = answer.headers.get("x-fireworks-account-id", "").strip()
-        echoed = any(secret in account for secret in secrets_of(answer.request))
+        echoed = tells(account, *secrets_of(answer.request))
         if echoed or not ACCOUNT_ID.fullmatch(account):
             if answer.content:
                 json_object(Call.VERIFY, answer)  # whoever says just "OK" may be any

@@ -16,26 +16,28 @@ from sqlalchemy import Connection
 from uploader.store.database.neighbours import TABLES
 
 #: Of what SQLAlchemy 2.0 and 2.1 make; what another version makes is compared word by word.
-SHA256 = "abe2629b310cd227a31f1d6236271a668fd5594e13e60b1cf974408fe6af3446"
+SHA256 = "f484201d2edd4de09698d06db43d0dd10aec307d61eea67452565dcdfe5fbbb7"
 #: No row of ours ever gets a higher number.
 _MOST = 1 << 52
 _NUMBERED = {"jobs": "id", "events": "seq", "leftovers": "id", "moves": "id", "deliveries": "id"}
 _NAMES = frozenset(TABLES.split())
 #: None of ours has half as many characters, and there are not half as many.
 _LONGEST, _MOST_STATEMENTS = 8000, 100
+#: Without a statement: an index that SQLite makes by itself, for a key of a table.
 _ALL = f"""
-SELECT substr(sql, 1, {_LONGEST + 1}) FROM sqlite_master
-WHERE type IN ('table', 'index') AND sql IS NOT NULL LIMIT {_MOST_STATEMENTS}
+SELECT type, name, tbl_name, substr(sql, 1, {_LONGEST + 1}) FROM sqlite_master
+WHERE sql IS NOT NULL OR (type = 'index' AND name GLOB 'sqlite_autoindex_*') IS NOT TRUE
+LIMIT {_MOST_STATEMENTS}
 """  # noqa: S608 - of our own numbers
-#: SQLite's own, and Litestream's.
-_OTHERS = (
-    "CREATE TABLE sqlite_sequence(name,seq)",
-    "CREATE TABLE sqlite_stat1(tbl,idx,stat)",
-    "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
-    "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)",
-    "CREATE TABLE _litestream_lock (id INTEGER)",
-)
-_TOKENS = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\w+|\S""")
+#: SQLite's own tables, and Litestream's.
+_OTHERS = {
+    "sqlite_sequence": "CREATE TABLE sqlite_sequence(name,seq)",
+    "sqlite_stat1": "CREATE TABLE sqlite_stat1(tbl,idx,stat)",
+    "sqlite_stat4": "CREATE TABLE sqlite_stat4(tbl,idx,neq,nlt,ndlt,sample)",
+    "_litestream_seq": "CREATE TABLE _litestream_seq (id INTEGER PRIMARY KEY, seq INTEGER)",
+    "_litestream_lock": "CREATE TABLE _litestream_lock (id INTEGER)",
+}
+_TOKENS = re.compile(r"""'(?:[^']|'')*'|"[^"]*"|\w+|\S""", re.ASCII)
 #: An earlier SQLAlchemy writes brackets around a value.
 _IN_BRACKETS = re.compile(r"DEFAULT \((\w+)\)")
 _DEPTH = {"(": 1, ")": -1}
@@ -44,20 +46,30 @@ _DEPTH = {"(": 1, ")": -1}
 def statements(connection: Connection) -> frozenset[str]:
     """What makes the tables and indexes, spelt alike whichever version of SQLite did.
 
-    All of them: one that is not ours, but refers to ours, has a say in each of our writes.
+    All of them, and whatever else has a statement: one that is not ours, but refers to ours, has a
+    say in each of our writes. SQLite reads the statements alone, so each row is to be as a whole
+    what SQLite writes itself: a trigger may be called anything.
     """
-    found = [_spelt(str(sql)) for (sql,) in connection.exec_driver_sql(_ALL)]
+    found = [_row(*row) for row in connection.exec_driver_sql(_ALL)]
     more = {"too many"} if len(found) == _MOST_STATEMENTS else set()
-    return frozenset(found).difference(map(_spelt, _OTHERS)).union(more)
+    others = (_row("table", name, name, sql) for name, sql in _OTHERS.items())
+    return frozenset(found).difference(others).union(more)
+
+
+def _row(*row: object) -> str:
+    """A row of the schema: its kind, its name, the table that it belongs to, and the statement."""
+    *words, sql = row
+    return f"{words} {_spelt(str(sql))}"
 
 
 def _spelt(sql: str) -> str:
     """In one order, since a table that is rebuilt has another; names of tables without quotes.
 
-    All other quotes stay: within them a constraint would be a name.
+    All other quotes stay: within them a constraint would be a name. So it would with a character
+    beyond ASCII, each of which, a blank too, is a letter to SQLite.
     """
-    if len(sql) > _LONGEST:
-        return "too long"
+    if len(sql) > _LONGEST or not sql.isascii():
+        return "nothing of ours"
     found = _TOKENS.findall(_IN_BRACKETS.sub(r"DEFAULT \1", sql))
     tokens = [name if (name := one.strip('"')) in _NAMES else one for one in found]
     parts = _parts(tokens)

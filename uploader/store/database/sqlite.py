@@ -302,12 +302,18 @@ def make_shrinkable(engine: Engine) -> None:
             raw.execute("VACUUM")
 
 
+#: A row of the schema as SQLite itself writes it for a table that has pages, or for an index. It
+#: reads the statement alone, so one that is called a table could still make a trigger.
+_PLAIN = """
+type IN ('table', 'index') AND rootpage > 0 AND (
+  sql IS NULL
+  OR sql GLOB 'CREATE TABLE *' OR sql GLOB 'CREATE INDEX *' OR sql GLOB 'CREATE UNIQUE INDEX *')
+"""
+
+
 def strangers(connection: Connection) -> list[str]:
     """Views, triggers and virtual tables: none is ours, and each could act on our writes."""
-    query = (
-        "SELECT name FROM sqlite_master WHERE type IN ('view', 'trigger')"
-        " OR (type = 'table' AND coalesce(rootpage, 0) = 0)"  # a virtual one has no page
-    )
+    query = f"SELECT name FROM sqlite_master WHERE ({_PLAIN}) IS NOT TRUE"  # noqa: S608 - our own
     return [str(name) for (name,) in connection.exec_driver_sql(query)]
 
 
