@@ -77,6 +77,7 @@ def test_a_success_that_describes_an_object_is_the_storage_services(
     ("body", "headers"),
     [
         (b"OK", {"ETag": 'W/"2-nOO9QiTIwXgNtWtBJezz8kv3SLc"'}),
+        (b"OK\n", {"Content_Type": "text/plain", "ETag": '"3-60f1c2a7b4e80"'}),
         (PAGE, {"ETag": '"5f3e"'}),
         (PAGE, {"x_goog_iap_generated_response": "true"}),
     ],

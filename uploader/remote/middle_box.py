@@ -90,14 +90,16 @@ def _is_foreign(call: Call, status: int) -> bool:
 def _stores(call: Call, response: requests.Response) -> bool:
     """Whether a success shows that the storage service gave it; whoever says just "OK" may be any.
 
-    See docs/gcs-resumable.md §1.2. A gateway makes weak ETags of its own; those of storage are not.
+    See docs/gcs-resumable.md §1.2. A gateway makes weak ETags of its own, and strong ones for the
+    files that it serves; those of storage are strong, and come without a body.
     """
     headers = response.headers
     if _has_goog(response) or (call is Call.START and "Location" in headers):
         return True
     facts = stored_facts(headers, response.content)
     described = facts != Finished() or facts.generation is not None
-    return described or not headers.get("ETag", "W/").startswith("W/")
+    strong = not headers.get("ETag", "W/").startswith("W/")
+    return described or (strong and not response.content)
 
 
 def _refuses(response: requests.Response) -> bool:

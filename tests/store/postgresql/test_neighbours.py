@@ -131,10 +131,9 @@ def test_who_may_make_triggers_on_our_tables_is_refused(postgresql: Cluster, who
         name = url.rpartition("/")[2]
         opened(url)
         postgresql.run(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {who}", name)
-        with pytest.raises(UsageError, match="may make triggers") as refused:
+        with pytest.raises(UsageError, match=f"role {who} may make triggers") as refused:
             opened(url)
-        mended, *_ = refused.value.hint.split("`")[1].split("PUBLIC")
-        postgresql.run(f"{mended} {who}", name)
+        postgresql.run(refused.value.hint.split("`")[1], name)
         opened(url)
 
 
@@ -177,17 +176,35 @@ def test_nor_is_a_table_that_refers_to_ours(postgresql: Cluster, right: str) -> 
     assert "REFERENCES" in refused.value.hint
 
 
+ANY_TRIGGER = """
+CREATE TRIGGER t BEFORE UPDATE ON public.events FOR EACH ROW EXECUTE FUNCTION {}()
+"""
+
+
 def test_triggers_of_who_may_do_all_anyway_are_used(postgresql: Cluster) -> None:
     """An administrator's own, as of an audit."""
     with shared(postgresql) as url:
         name = url.rpartition("/")[2]
         opened(url)
         postgresql.run(
-            "CREATE TRIGGER t BEFORE UPDATE ON public.events"
-            " FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'",
             name,
         )
+        postgresql.run(ANY_TRIGGER.format("audit"), name)
         opened(url)
+
+
+def test_one_of_a_function_that_everybody_may_use_is_refused(postgresql: Cluster) -> None:
+    """Who had the right to make triggers may have left it: it keeps rows from being written."""
+    with shared(postgresql) as url:
+        name = url.rpartition("/")[2]
+        opened(url)
+        postgresql.run(ANY_TRIGGER.format("suppress_redundant_updates_trigger"), name)
+        with pytest.raises(UsageError, match=r"trigger t, .*public, can keep owns") as refused:
+            opened(url)
+        postgresql.run("DROP TRIGGER t ON public.events", name)
+        opened(url)
+    assert "drop" in refused.value.hint
 
 
 def test_tables_of_who_was_named_are_used(postgresql: Cluster) -> None:

@@ -11,7 +11,7 @@ searched is what there was when the process began.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from uploader.core.errors import UsageError
 from uploader.core.text import shown
@@ -30,11 +30,6 @@ _TRUSTED = """(
   OR pg_catalog.pg_has_role(r.oid, d.datdba, 'MEMBER')
   OR EXISTS (SELECT FROM pg_catalog.unnest(superusers.oids) s
              WHERE pg_catalog.pg_has_role(r.oid, s, 'MEMBER')))
-"""
-#: Looked for once, and not for each role: a server may have a role for each of many customers.
-_SUPERUSERS = """
-WITH superusers AS MATERIALIZED (
-  SELECT ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper) AS oids)
 """
 _FROM = """
 FROM pg_catalog.pg_database d, pg_catalog.pg_namespace n, pg_catalog.pg_roles r, superusers
@@ -94,21 +89,15 @@ _MADE = f"""
 """
 #: Whoever may make a trigger on a table needs no schema for its function: there is `pg_temp`. And a
 #: table that refers to ours has triggers of its own, which run when a row of ours is deleted.
-_TRIGGERS = f"""
-  r.rolcanlogin AND {_NOBODY} AND EXISTS (
-    SELECT FROM pg_catalog.pg_class c
-    CROSS JOIN LATERAL (
-      SELECT c.relacl
-      UNION ALL SELECT a.attacl FROM pg_catalog.pg_attribute a
-      WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
-    ) rights (acl)
-    CROSS JOIN LATERAL pg_catalog.aclexplode(rights.acl) named
-    WHERE {_OURS}
-      AND named.privilege_type OPERATOR(pg_catalog.=) ANY (ARRAY['TRIGGER', 'REFERENCES'])
-      AND named.grantee OPERATOR(pg_catalog.<>) c.relowner
-      AND (named.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid
-           OR pg_catalog.pg_has_role(r.oid, named.grantee, 'MEMBER')))
-"""  # noqa: S608 - of our own words
+_GRANTEE = f"""
+  r.rolcanlogin AND granted.place OPERATOR(pg_catalog.=) n.oid AND {_NOBODY}
+  AND (granted.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+       OR pg_catalog.pg_has_role(r.oid, granted.grantee, 'MEMBER'))
+"""
+_NAME_OF_GRANTEE = """
+CASE WHEN granted.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC'
+     ELSE pg_catalog.pg_get_userbyid(granted.grantee) END
+"""
 #: What such a role has left there runs even if it may make no more.
 _TRIGGERED = f"""
   {_NOBODY} AND EXISTS (
@@ -123,34 +112,88 @@ _TRIGGERED = f"""
     WHERE {_OURS} AND made.place OPERATOR(pg_catalog.=) c.oid
       AND made.owner OPERATOR(pg_catalog.=) r.oid)
 """  # noqa: S608 - of our own words
+#: A function of the system's own may have been used by anybody: no trigger knows who made it.
+_SYSTEMS = f"""
+FROM pg_catalog.pg_namespace n, pg_catalog.pg_class c, pg_catalog.pg_trigger t, pg_catalog.pg_proc p
+WHERE n.nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(false)) AND {_OURS}
+  AND t.tgrelid OPERATOR(pg_catalog.=) c.oid AND NOT t.tgisinternal
+  AND p.oid OPERATOR(pg_catalog.=) t.tgfoid
+  AND p.pronamespace OPERATOR(pg_catalog.=) 'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid
+"""
+#: Looked for once, and not for each role: a server may have a role for each of many customers.
+_ONCE = f"""
+WITH superusers AS MATERIALIZED (
+  SELECT ARRAY(SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolsuper) AS oids),
+granted AS MATERIALIZED (
+  SELECT DISTINCT n.oid AS place, named.grantee
+  FROM pg_catalog.pg_namespace n
+  JOIN pg_catalog.pg_class c ON {_OURS}
+  CROSS JOIN LATERAL (
+    SELECT c.relacl
+    UNION ALL SELECT a.attacl FROM pg_catalog.pg_attribute a
+    WHERE a.attrelid OPERATOR(pg_catalog.=) c.oid
+  ) rights (acl)
+  CROSS JOIN LATERAL pg_catalog.aclexplode(rights.acl) named
+  WHERE n.nspname OPERATOR(pg_catalog.=) ANY (pg_catalog.current_schemas(false))
+    AND named.privilege_type OPERATOR(pg_catalog.=) ANY (ARRAY['TRIGGER', 'REFERENCES'])
+    AND named.grantee OPERATOR(pg_catalog.<>) c.relowner)
+"""  # noqa: S608 - of our own words
+
+
+class _Question(NamedTuple):
+    """What is asked, and whose name answers it; what that one does, and what helps."""
+
+    who: str
+    asked: str
+    does: str
+    hint: str
+
+
+def _of_each_role(which: str, does: str, hint: str) -> _Question:
+    return _Question(
+        "r.rolname", f"{_FROM} AND {which}", f"the PostgreSQL role {{who}} {does}", hint
+    )
+
+
 _RUN = "in the schema {schema}, whose functions would run with all rights of {own}"
 _FUNCTIONS = (
     "may create, or has left, functions in the schema {schema}, which would run with all rights of"
     " {own}"
 )
 _SHOWN = "; `\\df+ {schema}.*` in psql shows them"
-#: What such a role does, and what helps.
-_REASONS = (
-    (_FUNCTIONS, "give that schema to {own}, or rename it" + _SHOWN),
-    (_FUNCTIONS, "as its owner, `REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC`" + _SHOWN),
-    (_FUNCTIONS, "drop them, with their operators" + _SHOWN),
-    (
+_DROP = "drop them; `\\d {schema}.*` in psql shows them"
+_QUESTIONS = (
+    _of_each_role(_FOREIGN, _FUNCTIONS, "give that schema to {own}, or rename it" + _SHOWN),
+    _of_each_role(
+        _CREATOR,
+        _FUNCTIONS,
+        "as its owner, `REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC`" + _SHOWN,
+    ),
+    _of_each_role(_LEFT, _FUNCTIONS, "drop them, with their operators" + _SHOWN),
+    _of_each_role(
+        _MADE,
         "owns tables in the schema {schema} that {own} would use, and may write all rows",
-        "drop them; or, if it is to migrate them, `GRANT CREATE ON SCHEMA {schema} TO {role}`",
+        "drop them; or, if it is to migrate them, `GRANT CREATE ON SCHEMA {schema} TO {who}`",
     ),
-    (
-        f"may make triggers, or tables that refer to ours, {_RUN}",
-        "`REVOKE TRIGGER, REFERENCES ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {role}`",
+    _Question(
+        _NAME_OF_GRANTEE,
+        _FROM.replace("superusers", "superusers, granted") + f" AND {_GRANTEE}",
+        f"the PostgreSQL role {{who}} may make triggers, or tables that refer to ours, {_RUN}",
+        "`REVOKE TRIGGER, REFERENCES ON ALL TABLES IN SCHEMA {schema} FROM {who}`",
     ),
-    (
-        f"has left triggers, or tables that refer to ours, {_RUN}",
-        "drop them; `\\d {schema}.*` in psql shows them",
+    _of_each_role(_TRIGGERED, f"has left triggers, or tables that refer to ours, {_RUN}", _DROP),
+    _Question(
+        "t.tgname",
+        _SYSTEMS,
+        "the trigger {who}, on a table in the schema {schema}, can keep {own} from writing rows",
+        _DROP,
     ),
 )
-#: The first that is found, with the place of its reason: one question, as a server may be far away.
-_REFUSED = _SUPERUSERS + " UNION ALL ".join(
-    f"(SELECT {number}, r.rolname, n.nspname, CURRENT_USER {_FROM} AND {which} LIMIT 1)"
-    for number, which in enumerate((_FOREIGN, _CREATOR, _LEFT, _MADE, _TRIGGERS, _TRIGGERED))
+#: The first that is found, with the place of its question: a server may be far away, so all of them
+#: are asked at once.
+_REFUSED = _ONCE + " UNION ALL ".join(
+    f"(SELECT {number}, {question.who}, n.nspname, CURRENT_USER {question.asked} LIMIT 1)"
+    for number, question in enumerate(_QUESTIONS)
 )
 
 
@@ -177,6 +220,6 @@ class Searched:
 
 
 def _refusal(number: int, *names: str) -> UsageError:
-    words = dict(zip(("role", "schema", "own"), map(shown, names), strict=True))
-    does, hint = (text.format(**words) for text in _REASONS[number])
-    return UsageError(f"the PostgreSQL role {words['role']} {does}", hint=hint)
+    words = dict(zip(("who", "schema", "own"), map(shown, names), strict=True))
+    question = _QUESTIONS[number]
+    return UsageError(question.does.format(**words), hint=question.hint.format(**words))
