@@ -67,8 +67,9 @@ def redact(text: str, *known: str) -> str:
 
     Every key that `remember` got is known.
 
-    A known secret is found in every spelling: percent-encoded (again and again), as JSON or HTML
-    escapes it, in base64 or hexadecimal, in other case, spaced out or broken over lines.
+    A known secret is found in the spellings that software writes: percent-encoded (again and
+    again), as JSON or HTML escapes it, in base64 or hexadecimal; each of them in other case, spaced
+    out or broken over lines.
     """
     return _masked(text, known, every_query=False)
 
@@ -126,7 +127,7 @@ def _without_query(run: str, *, every: bool) -> str:
 
 
 def _without_spellings(text: str, secrets: list[str]) -> str:
-    """``text`` without the ``secrets`` in any spelling, whatever stands between the characters.
+    """``text`` without the ``secrets`` in their spellings, whatever stands between the characters.
 
     They are searched for in the text without all that may be ignored, so that the patterns need
     not allow for it between any two characters, which would take time beyond proportion.

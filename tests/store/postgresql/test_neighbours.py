@@ -137,6 +137,26 @@ def test_who_may_make_triggers_on_our_tables_is_refused(postgresql: Cluster, who
         opened(url)
 
 
+def test_no_name_in_a_hint_is_more_than_a_name(postgresql: Cluster) -> None:
+    """The hint is to be copied, and whoever may create roles has chosen it."""
+    name = "bob, owns; CREATE TABLE theirs (); SELECT '"
+    with shared(postgresql) as url:
+        opened(url)
+        database = url.rpartition("/")[2]
+        postgresql.run(f'CREATE ROLE "{name}" LOGIN')
+        try:
+            postgresql.run(f'GRANT TRIGGER ON public.jobs TO "{name}"', database)
+            with pytest.raises(UsageError, match="may make triggers") as refused:
+                opened(url)
+            postgresql.run(refused.value.hint.split("`")[1], database)
+            opened(url)
+            with pytest.raises(psycopg.errors.UndefinedTable):
+                postgresql.run("DROP TABLE theirs", database)
+        finally:
+            postgresql.run(f'REVOKE ALL ON public.jobs FROM "{name}"', database)
+            postgresql.run(f'DROP ROLE "{name}"')
+
+
 def test_nor_are_triggers_used_that_it_has_left(postgresql: Cluster) -> None:
     with shared(postgresql) as url:
         name = url.rpartition("/")[2]

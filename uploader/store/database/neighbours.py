@@ -96,7 +96,7 @@ _GRANTEE = f"""
 """
 _NAME_OF_GRANTEE = """
 CASE WHEN granted.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC'
-     ELSE pg_catalog.pg_get_userbyid(granted.grantee) END
+     ELSE pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(granted.grantee)) END
 """
 #: What such a role has left there runs even if it may make no more.
 _TRIGGERED = f"""
@@ -141,7 +141,10 @@ granted AS MATERIALIZED (
 
 
 class _Question(NamedTuple):
-    """What is asked, and whose name answers it; what that one does, and what helps."""
+    """What is asked, and whose name answers it; what that one does, and what helps.
+
+    A name is quoted as SQL asks for it: it is to be copied, and somebody else chose it.
+    """
 
     who: str
     asked: str
@@ -183,7 +186,7 @@ _QUESTIONS = (
     ),
     _of_each_role(_TRIGGERED, f"has left triggers, or tables that refer to ours, {_RUN}", _DROP),
     _Question(
-        "t.tgname",
+        "pg_catalog.quote_ident(t.tgname)",
         _SYSTEMS,
         "the trigger {who}, on a table in the schema {schema}, can keep {own} from writing rows",
         _DROP,
@@ -192,7 +195,8 @@ _QUESTIONS = (
 #: The first that is found, with the place of its question: a server may be far away, so all of them
 #: are asked at once.
 _REFUSED = _ONCE + " UNION ALL ".join(
-    f"(SELECT {number}, {question.who}, n.nspname, CURRENT_USER {question.asked} LIMIT 1)"
+    f"(SELECT {number}, {question.who}, pg_catalog.quote_ident(n.nspname),"
+    f" pg_catalog.quote_ident(CURRENT_USER::pg_catalog.text) {question.asked} LIMIT 1)"
     for number, question in enumerate(_QUESTIONS)
 )
 
