@@ -20,7 +20,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from uploader.core.errors import StoreError, UsageError
 from uploader.core.store_reasons import StoreCode
-from uploader.files import identity, locked, unlocked
+from uploader.files import identity, locked, opened, unlocked
 from uploader.forks import keep_from_children
 from uploader.store.database import causes
 from uploader.store.database.state_folder import our_file, private_folder
@@ -30,6 +30,9 @@ BEGIN = "uploader_begin"
 
 #: The first version with RETURNING.
 _OLDEST = (3, 35, 0)
+
+#: The first bytes of a journal, and its last ones if it names another.
+_MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 #: Pages that become free can be given back to the disk, some at a time.
 _SHRINKABLE = "PRAGMA auto_vacuum = INCREMENTAL"
@@ -96,9 +99,8 @@ def open_file(path: Path, busy_timeout_s: float) -> Engine:
     # Of a link, SQLite opens what it leads to, and takes the log that lies next to that.
     real = Path(os.path.realpath(path))
     private_folder(real.parent)
-    for beside in (real.with_name(f"{real.name}{end}") for end in ("-wal", "-shm", "-journal")):
-        if beside.exists():
-            our_file(beside)
+    for end in ("-wal", "-shm", "-journal"):
+        _refuse_odd(real.with_name(f"{real.name}{end}"))
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder", str(path))
     engine = create_engine(
@@ -109,6 +111,30 @@ def open_file(path: Path, busy_timeout_s: float) -> Engine:
     )
     _watch_identity(engine, path)
     return engine
+
+
+def _refuse_odd(beside: Path) -> None:
+    """What lies beside a table SQLite reads before anybody can look at what is in the table.
+
+    It would write where a link leads. And what a journal's end names it would delete: SQLite writes
+    such an end if one transaction changes several files, which none of ours does.
+    """
+    if beside.is_symlink():
+        message = f"{beside} is a link: SQLite would write to the file that it leads to"
+        raise UsageError(message, hint="stop the workers, and remove the link")
+    if not beside.exists():
+        return
+    our_file(beside)
+    if beside.name.endswith("-journal") and _ends_with_a_name(beside):
+        message = f"{beside} names another file, which SQLite would delete"
+        raise UsageError(message, hint="stop the workers, and remove it: uploader did not write it")
+
+
+def _ends_with_a_name(journal: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError), opened(journal) as file:
+        file.seek(-min(len(_MAGIC), file.seek(0, os.SEEK_END)), os.SEEK_END)
+        return file.read(len(_MAGIC)) == _MAGIC
+    return False  # whoever wrote it has ended
 
 
 def refuse_old(version: tuple[int, ...]) -> None:
