@@ -153,9 +153,8 @@ class _Question(NamedTuple):
 
 
 def _of_each_role(which: str, does: str, hint: str) -> _Question:
-    return _Question(
-        "r.rolname", f"{_FROM} AND {which}", f"the PostgreSQL role {{who}} {does}", hint
-    )
+    asked, does = f"{_FROM} AND {which}", f"the PostgreSQL role {{who}} {does}"
+    return _Question("pg_catalog.quote_ident(r.rolname)", asked, does, hint)
 
 
 _RUN = "in the schema {schema}, whose functions would run with all rights of {own}"
