@@ -11,6 +11,7 @@ import pytest
 
 from uploader.core.errors import UsageError
 from uploader.store.database import migrate
+from uploader.store.database import sqlite as sqlite_room
 from uploader.store.database.dialect import open_engine
 
 MAGIC = bytes.fromhex("d9d505f920a163d7")
@@ -77,6 +78,17 @@ def test_a_journal_of_a_transaction_that_was_cut_is_played_back(
     file = beside(database, "-journal")
     file.write_bytes(content or journal(database, other=None))
     opened(database)
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])
+def test_one_that_its_last_user_removes_meanwhile_is_no_error_and_is_not_made(
+    database: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    gone = beside(database, end)
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path == gone or exists(path))
+    sqlite_room.open_file(database, busy_timeout_s=1).dispose()
+    assert not gone.is_file()
 
 
 @pytest.mark.parametrize("end", ["-wal", "-shm", "-journal"])

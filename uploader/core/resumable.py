@@ -70,8 +70,8 @@ class UploadUrl:
     """One URL of getUploadEndpoint, read.
 
     ``object_path`` is host + bucket + key, the same however the object's address is spelled. A
-    session of the JSON API need not name its object: the path has no key then, and
-    ``nameless_session`` is the id of the session.
+    session of the JSON API need not name its object: it ``is_nameless``, and the path has no key.
+    ``session_id`` is that of a session.
     """
 
     url: SignedUrl
@@ -79,7 +79,8 @@ class UploadUrl:
     object_path: str
     signed_headers: tuple[str, ...]
     life_s: float | None
-    nameless_session: SignedUrl | None = None
+    session_id: SignedUrl | None = None
+    is_nameless: bool = False
 
     @property
     def mode(self) -> Mode:
@@ -139,9 +140,10 @@ def read_url(url: str) -> UploadUrl:
         )  # the two headers that the documented script sends
     expires = query.get("x-goog-expires", "")
     life_s = float(expires) if re.fullmatch(r"\d{1,9}", expires) else None
-    nameless = _JSON_API.fullmatch(parts.path) and kind is UrlKind.SESSION and not query.get("name")
-    session = SignedUrl(query["upload_id"]) if nameless else None
-    return UploadUrl(SignedUrl(url), kind, _object_path(parts, query), signed, life_s, session)
+    session = SignedUrl(query["upload_id"]) if kind is UrlKind.SESSION else None
+    nameless = session and _JSON_API.fullmatch(parts.path) and not query.get("name")
+    place = _object_path(parts, query)
+    return UploadUrl(SignedUrl(url), kind, place, signed, life_s, session, bool(nameless))
 
 
 def _query(parts: SplitResult) -> dict[str, str]:

@@ -270,12 +270,12 @@ def pair(names: Collection[str], urls: Mapping[str, str]) -> dict[str, str]:
 
 def _check_separate(urls: Mapping[str, UploadUrl]) -> None:
     """Raises RemoteError if two files would be one object: the later would replace the earlier."""
-    known: dict[str, str] = {}
+    known: dict[object, str] = {}
     for name, url in urls.items():
-        session = url.nameless_session
-        other = known.setdefault(session.reveal() if session else url.object_path, name)
-        if other != name:
-            raise _mismatch(f"gave one place for {other} and {name}")
+        for place in (None if url.is_nameless else url.object_path, url.session_id):
+            other = known.setdefault(place, name) if place is not None else name
+            if other != name:
+                raise _mismatch(f"gave one place for {other} and {name}")
 
 
 def _last_part(name: str) -> str:

@@ -80,9 +80,11 @@ JSON_API = "https://s/upload/storage/v1/b/c/o?upload_id="
         ("https://s/c/a", "https://s/c/a", False),
         ("https://s/c/a?X-Goog-Signature=1", "https://s/c/a?X-Goog-Signature=2", False),
         ("https://s/c/a?upload_id=1", "https://s/c/a?upload_id=2", False),
+        ("https://s/c/a?upload_id=1", "https://s/c/b?upload_id=1", False),
         ("https://s/c/a", "https://s/c/%61", False),
         (f"{JSON_API}1&name=a", f"{JSON_API}2&name=b", True),
         (f"{JSON_API}1&name=a", f"{JSON_API}2&name=a", False),
+        (f"{JSON_API}1&name=a", f"{JSON_API}1&name=b", False),
         (f"{JSON_API}1", f"{JSON_API}2", True),  # which of the objects these are is not said
         (f"{JSON_API}1", f"{JSON_API}1", False),
         (f"{JSON_API}1&a=1", f"{JSON_API}1&a=2", False),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
+import selectors
 import socket
 import ssl
 import threading
@@ -123,7 +123,7 @@ def listening(
     bell, rung = socket.socketpair()
 
     def serve() -> None:
-        select.select([listener, rung], [], [])
+        _wait(listener, rung)
         if not ending.is_set():
             try:
                 # It loads a web server, and fails if the program was replaced meanwhile.
@@ -145,6 +145,14 @@ def listening(
             ending.set()
             bell.send(b".")
             clock.wait(ended, END_S)
+
+
+def _wait(*sockets: socket.socket) -> None:
+    """Until one of them can be read; `select.select` takes no descriptor above 1,023."""
+    with selectors.DefaultSelector() as ready:
+        for one in sockets:
+            ready.register(one, selectors.EVENT_READ)
+        ready.select()
 
 
 @contextlib.contextmanager

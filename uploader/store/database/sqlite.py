@@ -124,7 +124,8 @@ def _refuse_odd(beside: Path) -> None:
         raise UsageError(message, hint="stop the workers, and remove the link")
     if not beside.exists():
         return
-    our_file(beside)
+    with contextlib.suppress(FileNotFoundError):  # its last user has just removed it
+        our_file(beside, new=False)
     if beside.name.endswith("-journal") and _ends_with_a_name(beside):
         message = f"{beside} names another file, which SQLite would delete"
         raise UsageError(message, hint="stop the workers, and remove it: uploader did not write it")

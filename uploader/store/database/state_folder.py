@@ -79,15 +79,17 @@ def new_private_file(path: Path) -> None:
     os.close(os.open(path, flags, 0o600))
 
 
-def our_file(path: Path) -> None:
+def our_file(path: Path, *, new: bool = True) -> None:
     """Make sure that ``path`` exists, is private to us, and is what the next open will get.
 
-    A missing file is created; one that others may read, like a restored copy, is made private.
-    Raises UsageError for a file that is not ours or that others may write, and OSError.
+    A missing file is created if it may be ``new``; one that others may read, like a restored copy,
+    is made private. Raises UsageError for a file that is not ours or that others may write, and
+    OSError.
     """
-    with suppress(FileExistsError):
-        new_private_file(path)
-        return
+    if new:
+        with suppress(FileExistsError):
+            new_private_file(path)
+            return
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode):
         return  # opening it will say what is wrong
