@@ -270,8 +270,9 @@ def test_nor_does_one_whose_beginning_would_be_shown_and_whose_end_is_cut(
             assert written[:12] not in foreign_line(text, 300, KEY)
 
 
-def test_of_a_long_text_the_beginning_is_shown() -> None:
-    assert foreign_line("so it is " * 2000, 300, KEY).startswith("so it is so it is")
+@pytest.mark.parametrize("words", ["so it is ", "代理服务器拒绝了请求。", "Прокси отказал. "])
+def test_of_a_long_text_the_beginning_is_shown(words: str) -> None:
+    assert foreign_line(words * 2000, 300, KEY).startswith(words * 2)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from tests.reader import until
 from tests.service.conftest import Site
 from tests.service.test_doors import link_to
 from uploader import wiring
@@ -258,6 +259,27 @@ def test_a_connection_that_its_user_has_left_is_nobodys() -> None:
             asyncio.run(found.user())
     with pytest.raises(ConnectionAbortedError):
         asyncio.run(found.user())
+
+
+def is_listed(found: Peer) -> bool:
+    """Does the kernel still know anything of the other end?"""
+    here, there = peer._end(found.here), peer._end(found.there)
+    assert here is not None
+    assert there is not None
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, kernel._NETLINK_SOCK_DIAG) as asked:
+        asked.bind((0, 0))
+        return any(one.own == there for one in kernel._answers(asked, there, here))
+
+
+@_LINUX
+def test_nor_is_one_whose_other_end_the_kernel_has_forgotten() -> None:
+    """It forgets one that was closed at once if there are many, or if its user asked for that."""
+    with ends(socket.AF_INET, "127.0.0.1", "127.0.0.1") as (ours, found):
+        ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, 1)
+        ours.close()
+        until(lambda: not is_listed(found))
+        with pytest.raises(ConnectionAbortedError):
+            asyncio.run(found.user())
 
 
 @_LINUX

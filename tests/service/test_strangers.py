@@ -341,12 +341,16 @@ def test_who_reads_no_answer_keeps_nobody_out(site: Site, monkeypatch: pytest.Mo
         assert {site.ask("/api/jobs").status for _ in range(3)} == {200}
 
 
+#: It is cut off at once if nothing else is to be done.
+DEADLINE_MS = 120_000
+
+
 def test_who_reads_no_answer_is_cut_off(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "PATIENCE_S", 0.3)
     with unread(site) as one:
         ended = select.poll()
         ended.register(one, 0)  # a reset alone: what is read would be a sign of life
-        assert ended.poll(20_000)
+        assert ended.poll(DEADLINE_MS)  # it first answers what was asked, on a busy machine
 
 
 def test_one_too_many_ends_the_oldest_that_showed_no_token(

@@ -130,10 +130,10 @@ def _without(text: str, parts: Iterable[tuple[int, int]]) -> str:
     return "".join([*kept, text[end:]])
 
 
-#: What may stand between two characters of a secret, and is no more of it: blanks in a URL, too.
+#: What is not counted at a cut: white space, characters without width, and both as codes.
 _PERCENT = r"%(?:25){0,4}"
 _IGNORED = re.compile(
-    r"(?:[^!-~]|\\[nrt]?"
+    r"(?:\s|[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]|\\[nrt]?"
     rf"|{_PERCENT}(?:20|0[9ad])|{_PERCENT}e2{_PERCENT}80{_PERCENT}8[b-f])++",
     re.IGNORECASE,
 )

@@ -116,8 +116,9 @@ def _user_at(kernel: socket.socket, there: End, here: End) -> int | None:
                 raise ConnectionAbortedError(errno.ECONNABORTED, "the other end was left")
             return found.user
     ours = [*_answers(kernel, here, there)]
-    # For a connection that has ended it finds our listener; nothing, if it knows no TCP at all.
-    if ours and not any(one.other == there and one.state in _ANSWERING for one in ours):
+    # For a connection that has ended it finds our listener; nothing, if it knows no TCP at all. And
+    # an end that was closed is forgotten a moment later, as if it had never been on this machine.
+    if ours and not any(one.other == there and one.state == _ESTABLISHED for one in ours):
         raise ConnectionAbortedError(errno.ECONNABORTED, "the connection has ended")
     return None
 
