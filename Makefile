@@ -15,7 +15,7 @@ WORKERS := 3
 # What measures seconds runs alone; the files that have such tests, so that no other is loaded.
 TIMED = $(shell grep -rl 'mark[.]timed' tests --include='test_*.py')
 
-test: $(VENV)/installed-dev ## every test but the long ones, and a sample of many similar cases; about four minutes on two cores
+test: $(VENV)/installed-dev ## every test but the long ones, and a sample of many similar cases; five minutes on two cores, a quarter of an hour if they are busy
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not long and not timed"
 	$(BIN)/pytest -n 0 -m "timed and not long" $(TIMED)
 
