@@ -114,13 +114,13 @@ def open_file(path: Path, busy_timeout_s: float) -> Engine:
 
 
 def _refuse_odd(beside: Path) -> None:
-    """What lies beside a table SQLite reads before anybody can look at what is in the table.
+    """SQLite reads what lies beside a table before anybody can look at what is in the table.
 
-    It would write where a link leads. And what a journal's end names it would delete: SQLite writes
-    such an end if one transaction changes several files, which none of ours does.
+    It deletes what the end of a journal names. It writes such an end if one transaction changes
+    several files, which none of ours does; nor are there ever links.
     """
     if beside.is_symlink():
-        message = f"{beside} is a link: SQLite would write to the file that it leads to"
+        message = f"{beside} is a link, which uploader never makes there"
         raise UsageError(message, hint="stop the workers, and remove the link")
     if not beside.exists():
         return
