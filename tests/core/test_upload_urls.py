@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uploader.core.errors import JobRefused
-from uploader.core.resumable import UrlKind, read_url
+from uploader.core.resumable import UrlKind, names_its_object, read_url
 
 HOST = "https://storage.googleapis.com"
 SIGNED = "X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Signature=ab&X-Goog-Expires=3600"
@@ -140,6 +140,35 @@ def test_an_object_has_one_place_however_its_address_is_spelled(url: str) -> Non
 )
 def test_other_objects_have_other_places(url: str) -> None:
     assert read_url(url).object_path != "storage.googleapis.com/b/x/a.bin"
+
+
+GATEWAY = "https://gateway.example"
+
+
+@pytest.mark.parametrize(
+    ("start", "session", "its"),
+    [
+        (f"{HOST}/b/x/a%20b", f"{HOST}/b/x/a b?upload_id=1", True),
+        (f"{HOST}/b/a", "https://b.storage.googleapis.com/a?upload_id=1", True),
+        (f"{HOST}/B/a/b", f"{JSON_API}&name=a%2Fb&upload_id=1", True),
+        (f"{GATEWAY}/b/a", f"{GATEWAY}/b/a?session=1", True),
+        (f"{HOST}/b/x/a", f"{HOST}/b/x/b?upload_id=1", False),
+        (f"{HOST}/b/x/a", f"{HOST}/b/y/a?upload_id=1", False),
+        (f"{HOST}/b/x/a", f"{HOST}/c/x/a?upload_id=1", False),
+        (f"{HOST}/B/a/b", f"{JSON_API}&name=a%2Fc&upload_id=1", False),
+        (f"{GATEWAY}/b/a", f"{GATEWAY}/b/c?upload_id=1", False),
+        (f"{HOST}/B/a", f"{JSON_API}&upload_id=1", None),
+        (f"{HOST}/b/a", f"{GATEWAY}/b/c?upload_id=1", None),
+        (f"{GATEWAY}/b/a", f"{GATEWAY}/sessions?upload_id=1", None),
+        (f"{GATEWAY}/b/a", f"{GATEWAY}/b/a/session/1", None),
+        (GATEWAY, f"{GATEWAY}/b/a?upload_id=1", None),
+    ],
+)
+def test_whether_a_session_is_that_of_the_object_it_was_started_for(
+    start: str, session: str, its: bool | None
+) -> None:
+    url = read_url(f"{start}?{SIGNED}&X-Goog-SignedHeaders=host;x-goog-resumable")
+    assert names_its_object(url, read_url(session)) is its
 
 
 def test_no_spelling_of_a_path_leads_to_nothing() -> None:

@@ -89,7 +89,7 @@ class _Opens:
         self.told.append(self._wake.is_set())
         self._wake.clear()
         self._clock.suspend(self._took_s)
-        return SessionUri("https://storage.example/o?upload_id=1")
+        return SessionUri(f"https://storage.example/b/k?upload_id={len(self.told)}")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_a_session_that_took_long_to_open_is_told_of_before_the_rest_of_its_row(
     job: Any = None
     url = read_url("https://storage.example/b/k?X-Goog-Signature=1")
     files = [FileState(1, name, 9, "made:1", url=url) for name in "abc"]
-    opening = Opening(clock, job, files, Lane(StopToken(), storage), wake)
+    opening = Opening(clock, job, files, Lane(StopToken(), storage), wake, {})
     opening.run()
     assert storage.told == told
     assert [one.path for one in opening.take()] == ["a", "b", "c"]

@@ -48,6 +48,7 @@ _GOOGLE = re.compile(
     r"(?:(.+)\.)?(?:(?:storage|storage-(?:up|down)load|commondatastorage|www)"
     r"(?:\.mtls|\.[a-z0-9-]+\.rep)?\.googleapis|storage\.cloud\.google)\.com(:\d+)?"
 )
+_GOOGLES = "storage.googleapis.com"  #: the one that stands for them all
 _CRC32C = re.compile(r"(?:^|,)\s*crc32c=([^,]*)")
 
 
@@ -146,6 +147,20 @@ def read_url(url: str) -> UploadUrl:
     return UploadUrl(SignedUrl(url), kind, place, signed, life_s, session, bool(nameless))
 
 
+def names_its_object(url: UploadUrl, session: UploadUrl) -> bool | None:
+    """Is ``session``, the answer to a start by ``url``, by its address that of the same object?
+
+    None if the address does not say: it is at another host, or at a gateway that keeps sessions in
+    a place of their own (docs/gcs-resumable.md §1.1).
+    """
+    if session.object_path == url.object_path:
+        return True
+    host, bucket, _ = f"{url.object_path}//".split("/", 2)
+    objects = f"{host}/" if host == _GOOGLES else f"{host}/{bucket}/"
+    is_elsewhere = session.is_nameless or not session.object_path.startswith(objects)
+    return None if is_elsewhere or session.kind is not UrlKind.SESSION else False
+
+
 def _query(parts: SplitResult) -> dict[str, str]:
     """What it says, names in lower case. Which of two values counts, only the server knows."""
     found: dict[str, str] = {}
@@ -168,7 +183,7 @@ def _object_path(parts: SplitResult, query: Mapping[str, str]) -> str:
     if found := _JSON_API.fullmatch(parts.path):
         path = f"/{unquote(found[1])}/{query.get('name', '')}"
     if found := _GOOGLE.fullmatch(host):
-        host = "storage.googleapis.com" + (found[2] or "")
+        host = _GOOGLES + (found[2] or "")
         path = f"/{found[1]}{path}" if found[1] else path
     return host + path.replace("\0", "%00")  # some databases cannot store NUL in a text
 

@@ -13,13 +13,14 @@ from uploader.core.job import FileState, Job
 from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.core.remote_model import RemoteModel
-from uploader.core.resumable import UploadUrl, UrlKind
+from uploader.core.resumable import Confirmed, UploadUrl, UrlKind, names_its_object, read_url
 from uploader.core.upload import EXCHANGE_EVERY_S
-from uploader.core.verdict import Verdict
+from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
 from uploader.engine.crew import Errand, Lane
 from uploader.engine.endings import check_gone
 from uploader.remote.fireworks import Fireworks
+from uploader.remote.refusals import malformed
 from uploader.runtime import Clock, StopToken
 
 
@@ -46,8 +47,12 @@ class Opening(Errand):
         files: Sequence[FileState],
         lane: Lane,
         wake: threading.Event,
+        owners: dict[SessionUri, str],
     ) -> None:
-        """``wake`` is set after a session that took long: the rest of a quick row is waited for."""
+        """``wake`` is set after a session that took long: the rest of a quick row is waited for.
+
+        ``owners``: the file of each session of the job, shared with the other openings.
+        """
         super().__init__(lane.stop, lane)
         self._clock = clock
         self.job = job
@@ -57,6 +62,7 @@ class Opening(Errand):
         self._opened: deque[Opened] = deque()  # filled by this errand's thread
         self._lane = lane
         self._wake = wake
+        self._owners = owners
         self._round_trip_s: float | None = None
 
     @property
@@ -83,11 +89,26 @@ class Opening(Errand):
         if url is None:
             raise AssertionError("a session is opened by a URL")
         if url.kind is UrlKind.SESSION:  # the service has opened it for us
-            return Opened(file.path, SessionUri(url.url.reveal()), url.object_path, empty=False)
+            session = SessionUri(url.url.reveal())
+            self._own(session, file.path)
+            return Opened(file.path, session, url.object_path, empty=False)
         began_s = self._clock.boot_s()
         session = self._lane.storage.start(url, file.size_bytes)
         self._round_trip_s = self._clock.boot_s() - began_s
+        self._own(session, file.path)
+        if not names_its_object(url, read_url(session.reveal())):
+            self._check_unused(session, file.size_bytes)
         return Opened(file.path, session, url.object_path, empty=True)
+
+    def _own(self, session: SessionUri, path: str) -> None:
+        if self._owners.setdefault(session, path) != path:
+            raise malformed(Call.START, "names the session of another file")
+
+    def _check_unused(self, session: SessionUri, size_bytes: int) -> None:
+        """It may be that of a file that is stored, or of another job; no row says so."""
+        # a query would finish an empty one
+        if size_bytes and self._lane.storage.query(session, size_bytes) != Confirmed(0):
+            raise malformed(Call.START, "names a session that was used before")
 
 
 _NOT_PLAIN = "the service refuses resumable uploads, and then gives URLs for nothing else"

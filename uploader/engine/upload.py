@@ -88,6 +88,7 @@ class Upload:
         self._held = held
         self._job = job
         self._files = Backlog(context.jobs.sealed_files(job))
+        self._owners = {file.session: file.path for file in self._files if file.session}
         self._urls = Urls(context, held, job)
         self._restarts = Restarts(context, held, self._files, self._urls)
         self._meter = Meter()
@@ -115,7 +116,7 @@ class Upload:
             self._commit_stored()
             raise
         finally:
-            self._join_transfers()
+            self._crew.join()  # no transfer outlives its run: a session never has two writers
 
     @property
     def tokens(self) -> tuple[StopToken, ...]:
@@ -218,17 +219,14 @@ class Upload:
     def _spawn_opening(self) -> None:
         count = self._crew.berths.opened_in_a_row if self._job.start_accepted else 1
         files = [self._files.begin(path) for path in self._files.some(Need.SESSION, count)]
-        opening = Opening(self._context.clock, self._job, files, self._crew.lane(), self._crew.wake)
+        lane, wake = self._crew.lane(), self._crew.wake
+        opening = Opening(self._context.clock, self._job, files, lane, wake, self._owners)
         self._crew.start(f"job {self._job.id} sessions", opening)
 
     def _spawn_asking(self) -> None:
         sizes = {file.path: file.size_bytes for file in self._files}
         asking = Asking(self._context, self._job, sizes, self._crew.token())
         self._crew.start(f"job {self._job.id} URLs", asking)
-
-    def _join_transfers(self) -> None:
-        """No transfer outlives its run: a session never has two writers."""
-        self._crew.join()
 
     # -- ends ------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from google.resumable_media.requests import ResumableUpload
 from requests.adapters import BaseAdapter
 
 from uploader.core.addresses import trusted
+from uploader.core.errors import JobRefused
 from uploader.core.redact import SessionUri
 from uploader.core.resumable import (
     CONTENT_TYPE,
@@ -28,6 +29,8 @@ from uploader.core.resumable import (
     UploadUrl,
     content_range,
     interpret,
+    names_its_object,
+    read_url,
     stored_facts,
 )
 from uploader.core.verdict import Call
@@ -79,6 +82,7 @@ class _Start(_Upload):
 
     def __init__(self, url: UploadUrl, size_bytes: int, clock: Clock, *, plain: bool) -> None:
         super().__init__(url.url.reveal(), url.headers(size_bytes))
+        self._url = url
         self._clock = clock
         self._plain = plain
 
@@ -89,8 +93,11 @@ class _Start(_Upload):
         if response.status_code not in _STORED or is_middle_box(Call.START, response):
             raise refusal(Call.START, response, self._clock.now())
         location = response.headers.get("location", "")
-        if not trusted(location, plain=self._plain):
+        session = _session(location) if trusted(location, plain=self._plain) else None
+        if session is None:
             raise malformed(Call.START, "names no usable session")
+        if names_its_object(self._url, session) is False:
+            raise malformed(Call.START, "names the session of another object")
         self._resumable_url = location
 
 
@@ -152,10 +159,10 @@ class Storage:
     def start(self, url: UploadUrl, size_bytes: int) -> SessionUri:
         """Open a session for a file of ``size_bytes``.
 
-        See docs/gcs-resumable.md §1, docs/fireworks.md §2.3.
+        See docs/gcs-resumable.md §1.1, docs/fireworks.md §2.3.
 
         Raises RemoteError with START_REFUSED or URL_EXPIRED as core/retry.py has them, and
-        TRANSIENT `malformed` if the answer names no usable session.
+        TRANSIENT `malformed` if the answer names no usable session, or that of another object.
         """
         start = _Start(url, size_bytes, self._clock, plain=self._plain)
         initiate = partial(start.initiate, self._session, None, None, CONTENT_TYPE)
@@ -262,6 +269,14 @@ class Storage:
         ended = succeeded(answer) or answer.status_code in _ENDED
         if not ended or is_middle_box(Call.END, answer):
             raise refusal(Call.END, answer, self._clock.now())
+
+
+def _session(location: str) -> UploadUrl | None:
+    """What the session's address says; None if it is not an address."""
+    try:
+        return read_url(location)
+    except JobRefused:
+        return None
 
 
 def _lower(answer: requests.Response) -> dict[str, str]:

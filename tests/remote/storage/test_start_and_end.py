@@ -15,9 +15,11 @@ from uploader.remote.storage import Storage
 def test_a_start_sends_exactly_the_signed_headers_and_nothing_else(
     serve: Serve, storage: Storage
 ) -> None:
-    server = serve(Reply(201, {"Location": "http://127.0.0.1:1/o?upload_id=U"}))
+    server = serve()
+    ours = f"{server.base}/bucket/a%20b?upload_id=U"
+    server.replies.append(Reply(201, {"Location": ours}))
     url = start_url(server, "content-type;host;x-goog-content-length-range;x-goog-resumable")
-    assert storage.start(url, SIZE).reveal() == "http://127.0.0.1:1/o?upload_id=U"
+    assert storage.start(url, SIZE).reveal() == ours
     seen = only(server)
     assert seen.method == "POST"
     assert not seen.body
@@ -47,7 +49,7 @@ def test_a_start_without_a_usable_session_is_transient(
 
 def test_a_session_that_is_longer_than_any_is_not_kept(serve: Serve, storage: Storage) -> None:
     server = serve()
-    longest = f"{server.base}/b/o?upload_id=".ljust(8 * 1024, "i")
+    longest = f"{server.base}/bucket/a%20b?upload_id=".ljust(8 * 1024, "i")
     server.replies += [Reply(201, {"Location": uri}) for uri in (longest, f"{longest}i")]
     assert storage.start(start_url(server), SIZE).reveal() == longest
     with pytest.raises(RemoteError, match="names no usable session"):
@@ -62,6 +64,17 @@ def test_a_session_with_a_control_character_is_not_kept(
     server.replies.append(Reply(201, {"Location": f"{server.base}/b/o?upload_id=a{odd}b"}))
     with pytest.raises(RemoteError, match="names no usable session"):
         storage.start(start_url(server), SIZE)
+
+
+def test_a_start_is_not_answered_with_the_session_of_another_object(
+    serve: Serve, storage: Storage
+) -> None:
+    server = serve()
+    server.replies.append(Reply(201, {"Location": f"{server.base}/bucket/a%20c?upload_id=U"}))
+    with pytest.raises(RemoteError, match="names the session of another object") as caught:
+        storage.start(start_url(server), SIZE)
+    assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
+    only(server)
 
 
 @pytest.mark.parametrize(
