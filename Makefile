@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 export PIP_CONSTRAINT := constraints.txt
+# Tests start hundreds of processes; none of them compiles again what another one has.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: bench bench-quick bench-start bench-profile demo test test-matrix prove prove-tls check constraints docs soak fuzz hashes audit picture clean
 
@@ -15,16 +17,17 @@ WORKERS := 3
 # What measures seconds runs alone; the files that have such tests, so that no other is loaded.
 TIMED = $(shell grep -rl 'mark[.]timed' tests --include='test_*.py')
 
-test: $(VENV)/installed-dev ## every test but the long ones, and a sample of many similar cases; five minutes on two cores, a quarter of an hour if they are busy
+test: $(VENV)/installed-dev ## every test but the long ones, and a sample of many similar cases; ten minutes on two cores, longer if they are busy
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not long and not timed"
 	$(BIN)/pytest -n 0 -m "timed and not long" $(TIMED)
 
 test-matrix: ## the quick tests under each Python from 3.11 to 3.14 that is found; fetches none
 	.ci/matrix
 
-prove: $(VENV)/installed-dev ## the long tests, and the cases that `make test` leaves out: every crash point, every fault
-	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "long and not timed"
-	$(BIN)/pytest -n 0 -m "timed and long" $(TIMED)
+PART ?= 1/1
+prove: $(VENV)/installed-dev ## the long tests, and the cases that `make test` leaves out: every crash point, every fault; an eighth of them: make prove PART=1/8
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "long and not timed" --part $(PART)
+	$(BIN)/pytest -n 0 -m "timed and long" --part $(PART) $(TIMED)
 
 prove-tls: $(VENV)/installed-dev ## every test of real sockets, over TLS only
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal --tls -m "not timed"

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import settings
@@ -20,7 +20,7 @@ settings.load_profile("uploader")
 #: Up to so many cases of one test are all tried by `make test`.
 _FEW = 2
 #: Of more cases than that, one of so many is tried.
-_EVERY = 4
+_EVERY = 6
 
 pytest_plugins = ("tests.postgresql", "tests.scheme")
 
@@ -31,9 +31,25 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@pytest.hookimpl(tryfirst=True)  # before `-m` chooses
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of many cases alike `make test` tries every fourth, and `make prove` the others."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--part", default="1/1", help="of the tests, every n-th from the k-th on: k/n")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None]:
+    """`-m` chooses in between: of many cases alike, and then one part."""
+    _mark_cases_alike(items)
+    yield
+    first, every = map(int, config.getoption("part").split("/"))
+    chosen = items[first - 1 :: every]
+    config.hook.pytest_deselected(items=[*set(items) - set(chosen)])
+    items[:] = chosen
+
+
+def _mark_cases_alike(items: list[pytest.Item]) -> None:
+    """Of many cases alike `make test` tries every sixth, and `make prove` the others."""
     alike: dict[str, list[pytest.Item]] = {}
     for item in items:
         if not (item.get_closest_marker("long") or item.get_closest_marker("timed")):

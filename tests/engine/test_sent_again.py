@@ -105,6 +105,7 @@ def test_trouble_that_takes_all_of_each_put_ends_the_job(lab: Lab, kind: str) ->
     assert_ended(lab)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("strict")
 @pytest.mark.parametrize("on", ["start", "put", "query"])
 def test_an_outage_that_takes_nothing_is_waited_out(lab: Lab, on: str) -> None:

@@ -136,6 +136,7 @@ def test_one_that_runs_until_idle_leaves_to_others_what_it_has_blocked(lab: KeyL
     assert lab.count("blocked") < 40  # and not once a minute
 
 
+@pytest.mark.long  # hours of simulated time
 @pytest.mark.parametrize("verify", [200, 404])
 def test_a_key_that_is_accepted_when_asked_and_refused_otherwise_rests_all_the_same(
     lab: KeyLab, verify: int
@@ -332,6 +333,7 @@ def test_what_another_key_may_have_stopped_is_not_tried_each_minute_by_a_lone_wo
     assert lab.count("healed") == 3
 
 
+@pytest.mark.long
 def test_two_workers_whose_keys_are_refused_do_not_try_a_job_for_each_other_for_ever(
     lab: KeyLab,
 ) -> None:
@@ -521,6 +523,7 @@ def test_a_key_that_may_not_delete_lets_no_worker_rest(lab: KeyLab) -> None:
         lab.finish(one.run, two.run, act)
 
 
+@pytest.mark.long
 def test_a_job_that_no_good_key_is_for_ends_no_rest(lab: KeyLab) -> None:
     """Else the worker with the old key would block the others' jobs once a minute."""
     lab.enqueue(lab.model("theirs", a_bin=9), account="another-team")

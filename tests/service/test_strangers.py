@@ -209,6 +209,7 @@ while answers < 20:
 """
 
 
+@pytest.mark.long
 def test_connections_without_a_pause_keep_nobody_out_and_take_few_files(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
