@@ -72,7 +72,8 @@ class UploadUrl:
 
     ``object_path`` is host + bucket + key, the same however the object's address is spelled. A
     session of the JSON API need not name its object: it ``is_nameless``, and the path has no key.
-    ``session_id`` is that of a session.
+    ``session_id`` is the ``upload_id``, if it has one: also that of a session that was started by a
+    signed URL and repeats its signature (docs/gcs-resumable.md §1.1).
     """
 
     url: SignedUrl
@@ -128,7 +129,8 @@ def read_url(url: str) -> UploadUrl:
     signed = tuple(
         name for name in query.get("x-goog-signedheaders", "").lower().split(";") if name
     )
-    if "upload_id" in query and "x-goog-signature" not in query:
+    session = SignedUrl(query["upload_id"]) if "upload_id" in query else None
+    if session and "x-goog-signature" not in query:
         kind = UrlKind.SESSION
     elif "x-goog-resumable" in signed:
         kind = UrlKind.START
@@ -141,7 +143,6 @@ def read_url(url: str) -> UploadUrl:
         )  # the two headers that the documented script sends
     expires = query.get("x-goog-expires", "")
     life_s = float(expires) if re.fullmatch(r"\d{1,9}", expires) else None
-    session = SignedUrl(query["upload_id"]) if kind is UrlKind.SESSION else None
     nameless = session and _JSON_API.fullmatch(parts.path) and not query.get("name")
     place = _object_path(parts, query)
     return UploadUrl(SignedUrl(url), kind, place, signed, life_s, session, bool(nameless))
@@ -158,7 +159,7 @@ def names_its_object(url: UploadUrl, session: UploadUrl) -> bool | None:
     host, bucket, _ = f"{url.object_path}//".split("/", 2)
     objects = f"{host}/" if host == _GOOGLES else f"{host}/{bucket}/"
     is_elsewhere = session.is_nameless or not session.object_path.startswith(objects)
-    return None if is_elsewhere or session.kind is not UrlKind.SESSION else False
+    return None if is_elsewhere or session.session_id is None else False
 
 
 def _query(parts: SplitResult) -> dict[str, str]:

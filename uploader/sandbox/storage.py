@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from uploader.sandbox import session
 from uploader.sandbox.folder import IllegalKey, check_key
@@ -110,14 +110,18 @@ def _admit(world: World, request: Request) -> None:
 
 
 def _start(world: World, request: Request, key: str) -> Response:
-    """Start a session: 201 and its URI in Location (docs/gcs-resumable.md §1)."""
+    """Start a session: 201 and its URI in Location, which repeats the signed query.
+
+    See docs/gcs-resumable.md §1.1.
+    """
     check_signature(world.doors.secret, request, world.now())
     # Google's own library posts `{}` (docs/gcs-resumable.md §2).
     small = "content-length" in request.headers and request.body.length <= len(b"{}")
     if not small or read_body(request.body) not in _START_BODIES:
         raise malformed("the start of a session has no body, or `{}`")
     upload_id = world.new_session(world.object_at(key), _limits(request))
-    return Response(201, {"location": f"{_address(world, key)}?upload_id={upload_id}"})
+    signed = urlsplit(request.target).query
+    return Response(201, {"location": f"{_address(world, key)}?{signed}&upload_id={upload_id}"})
 
 
 def _plain_put(world: World, request: Request, key: str) -> Response:
