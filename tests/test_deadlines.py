@@ -162,28 +162,37 @@ def test_only_a_signal_that_ends_the_command_cuts(number: signal.Signals) -> Non
         assert process.stdout.read() == "left\n"
 
 
-#: A call to a disk that does not answer lets no signal through, as if the main thread blocked it.
+#: A call to a disk or a name server that does not answer lets no signal through, as if the main
+#: thread blocked it.
 _HANGING = """
-import os, signal, sys
-from pathlib import Path
+import os, signal, socket, sys
 from uploader import deadlines
 from uploader.cli.leaving import obey_signals
 from uploader.deadlines import LastResort
+from uploader.remote.dial import addresses
 
-deadlines.PATIENCE_S = float(sys.argv[1])
-obey_signals()
-with LastResort():
+def hang(*_, **__):
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     os.write(1, b"hangs\\n")
     os.read(0, 1)
+    return [(2, 1, 6, "", ("127.0.0.1", 1))]
+
+deadlines.PATIENCE_S = float(sys.argv[1])
+obey_signals()
+if sys.argv[2] == "disk":
+    with LastResort():
+        hang()
+else:
+    socket.getaddrinfo = hang
+    addresses("name.example", 1)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 print("goes on", flush=True)
 """
 
 
 @contextlib.contextmanager
-def hanging(patience_s: float) -> Iterator[subprocess.Popen[bytes]]:
-    command = [sys.executable, "-c", _HANGING, str(patience_s)]
+def hanging(patience_s: float, at: str = "disk") -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-c", _HANGING, str(patience_s), at]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
         assert process.stdout is not None
@@ -196,10 +205,11 @@ def hanging(patience_s: float) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there a signal is seen that waits")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("at", ["disk", "name server"])
 def test_a_main_thread_that_hangs_does_not_outlive_a_signal_for_long(
-    number: signal.Signals,
+    number: signal.Signals, at: str
 ) -> None:
-    with hanging(1.0) as process:
+    with hanging(1.0, at) as process:
         process.send_signal(number)
         assert process.wait(_PATIENCE_S) == 128 + number
 

@@ -4,8 +4,9 @@ OpenSSL reads on within one call for as long as records without data come: sessi
 does TLS within TLS, byte by byte. Neither a time-out of the socket nor a signal's handler has its
 turn then; but once the socket is shut down, the call ends.
 
-A call to a disk that does not answer ends at nothing. While the main thread makes one, no signal
-gets through to it: so a command that is told to end then is ended by the same thread.
+A call to a disk or a name server that does not answer ends at nothing. While the main thread makes
+one, no signal gets through to it: so a command that is told to end then is ended by the same
+thread.
 """
 
 from __future__ import annotations
@@ -65,8 +66,8 @@ class Deadline:
 class LastResort:
     """If the main thread hangs within, a signal ends the process `PATIENCE_S` after it.
 
-    A second one ends it at once. For whatever asks a disk; it does nothing in other threads, and
-    before `end_at`.
+    A second one ends it at once. For whatever asks a disk or a name server; it does nothing in
+    other threads, and before `end_at`.
     """
 
     __slots__ = ("_ends_s", "_number")

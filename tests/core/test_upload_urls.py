@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uploader.core.errors import JobRefused
-from uploader.core.resumable import UrlKind, names_its_object, read_url
+from uploader.core.resumable import UrlKind, answers, read_url
 
 HOST = "https://storage.googleapis.com"
 SIGNED = "X-Goog-Algorithm=GOOG4-RSA-SHA256&X-Goog-Signature=ab&X-Goog-Expires=3600"
@@ -158,19 +158,21 @@ GATEWAY = "https://gateway.example"
         (f"{HOST}/b/x/a", f"{HOST}/c/x/a?upload_id=1", False),
         (f"{HOST}/B/a/b", f"{JSON_API}&name=a%2Fc&upload_id=1", False),
         (f"{HOST}/b/x/a", f"{HOST}/b/x/b?{SIGNED}&upload_id=1", False),
+        (f"{HOST}/b/x/a", f"{HOST}/b/x/a?X-Goog-Signature=ac&upload_id=1", False),
         (f"{GATEWAY}/b/a", f"{GATEWAY}/b/c?upload_id=1", False),
         (f"{HOST}/B/a", f"{JSON_API}&upload_id=1", None),
         (f"{HOST}/b/a", f"{GATEWAY}/b/c?upload_id=1", None),
+        (f"{HOST}/b/a", f"{GATEWAY}/b/a?X-Goog-Signature=ac&upload_id=1", None),
         (f"{GATEWAY}/b/a", f"{GATEWAY}/sessions?upload_id=1", None),
         (f"{GATEWAY}/b/a", f"{GATEWAY}/b/a/session/1", None),
         (GATEWAY, f"{GATEWAY}/b/a?upload_id=1", None),
     ],
 )
-def test_whether_a_session_is_that_of_the_object_it_was_started_for(
+def test_whether_a_session_may_be_the_answer_to_a_start(
     start: str, session: str, its: bool | None
 ) -> None:
     url = read_url(f"{start}?{SIGNED}&X-Goog-SignedHeaders=host;x-goog-resumable")
-    assert names_its_object(url, read_url(session)) is its
+    assert answers(url, read_url(session)) is its
 
 
 def test_no_spelling_of_a_path_leads_to_nothing() -> None:

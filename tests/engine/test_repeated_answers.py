@@ -24,10 +24,11 @@ SAME = b"s" * (2 * GRANULE)
 def box(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Between worker and storage: ``spelled`` is where it has sessions, if not at their objects.
 
-    The start for the file ``for`` is answered, once, like the first one of all; none for the file
-    ``cut`` is.
+    The start for the file ``for`` is answered, once, like the first one of all; if it is ``named``,
+    with its own address before that one's id. None for the file ``cut`` is answered.
     """
-    box: dict[str, Any] = {"spelled": None, "for": None, "cut": None, "repeated": 0}
+    box: dict[str, Any] = dict.fromkeys(["spelled", "for", "named", "cut"])
+    box["repeated"] = 0
     places: dict[str, str] = {}
     locations: list[str] = []
     send = InProcessAdapter.send
@@ -42,13 +43,15 @@ def box(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         if not starts or location is None:
             return found
         if box["spelled"]:
-            query = urlsplit(location).query
-            places[f"{box['spelled']}?{query}"] = location
-            location = f"{box['spelled']}?{query}"
+            spelled = f"{box['spelled']}?upload_id={location.partition('upload_id=')[2]}"
+            places[spelled], location = location, spelled
         locations.append(location)
         if box["for"] and urlsplit(request.url).path.endswith(box["for"]):
+            parts = location.rpartition("=")
             box["for"], location = None, locations[0]
             box["repeated"] += 1
+            if box["named"]:
+                location = "".join([*parts[:2], location.rpartition("=")[2]])
         found.headers["location"] = location
         return found
 
@@ -71,7 +74,7 @@ def failures(lab: Lab, job_id: int = 1) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("spelled", "whose"), [(None, "object"), (JSON_API, "file"), (ELSEWHERE, "file")]
+    ("spelled", "whose"), [(None, "start"), (JSON_API, "file"), (ELSEWHERE, "file")]
 )
 def test_a_file_is_not_stored_by_the_session_of_another_one(
     lab: Lab, box: dict[str, Any], spelled: str | None, whose: str
@@ -96,10 +99,20 @@ def test_sessions_that_name_no_object_or_another_host_are_used(
     assert failures(lab) == []
 
 
+def test_nor_by_one_with_its_own_address(lab: Lab, box: dict[str, Any]) -> None:
+    """Whatever the path says, the ``upload_id`` is another file's."""
+    box.update({"for": "b.bin", "named": True})
+    twins(lab)
+    lab.run()
+    lab.assert_ready()
+    assert box["repeated"] == 1
+    assert failures(lab) == ["the session of another file"]
+
+
 @pytest.mark.parametrize(
     ("spelled", "told"),
     [
-        (None, "the session of another object"),
+        (None, "the session of another start"),
         (JSON_API, "a session that was used before"),
         (ELSEWHERE, "a session that was used before"),
     ],

@@ -27,8 +27,8 @@ _received: list[int] = []
 def obey_signals() -> None:
     """Leave through every `finally` at SIGTERM and SIGINT, so that a hidden cursor comes back.
 
-    If the job table does not answer, or the disk of the configuration or of the API key, the
-    process ends without them, ten seconds after a signal or at a second one.
+    If the job table does not answer, a name server, or the disk of the configuration or of the API
+    key, the process ends without them, ten seconds after a signal or at a second one.
 
     SIGCHLD is no longer ignored, as whoever started us may have had it: otherwise every program
     that we start would seem to end well, be it a hook or the key command.

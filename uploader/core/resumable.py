@@ -18,7 +18,7 @@ from uploader.core.errors import JobRefused, UploaderError
 from uploader.core.foreign_json import parsed
 from uploader.core.job import INT64_END, Mode
 from uploader.core.reasons import Code
-from uploader.core.redact import SignedUrl, foreign_line
+from uploader.core.redact import SessionUri, SignedUrl, foreign_line
 
 #: A session persists whole granules; every data PUT but the last is a multiple of it
 #: (docs/gcs-resumable.md §1).
@@ -49,6 +49,7 @@ _GOOGLE = re.compile(
     r"(?:\.mtls|\.[a-z0-9-]+\.rep)?\.googleapis|storage\.cloud\.google)\.com(:\d+)?"
 )
 _GOOGLES = "storage.googleapis.com"  #: the one that stands for them all
+_UPLOAD_ID = re.compile(r"[?&]upload_id=([^&#]+)")
 _CRC32C = re.compile(r"(?:^|,)\s*crc32c=([^,]*)")
 
 
@@ -72,8 +73,8 @@ class UploadUrl:
 
     ``object_path`` is host + bucket + key, the same however the object's address is spelled. A
     session of the JSON API need not name its object: it ``is_nameless``, and the path has no key.
-    ``session_id`` is the ``upload_id``, if it has one: also that of a session that was started by a
-    signed URL and repeats its signature (docs/gcs-resumable.md §1.1).
+    ``session_id`` is the ``upload_id``, if it has one. A session that a signed URL has started may
+    repeat that one's ``signature`` (docs/gcs-resumable.md §1.1).
     """
 
     url: SignedUrl
@@ -82,6 +83,7 @@ class UploadUrl:
     signed_headers: tuple[str, ...]
     life_s: float | None
     session_id: SignedUrl | None = None
+    signature: SignedUrl | None = None
     is_nameless: bool = False
 
     @property
@@ -129,8 +131,8 @@ def read_url(url: str) -> UploadUrl:
     signed = tuple(
         name for name in query.get("x-goog-signedheaders", "").lower().split(";") if name
     )
-    session = SignedUrl(query["upload_id"]) if "upload_id" in query else None
-    if session and "x-goog-signature" not in query:
+    session, signature = (_secret(query, name) for name in ("upload_id", "x-goog-signature"))
+    if session and not signature:
         kind = UrlKind.SESSION
     elif "x-goog-resumable" in signed:
         kind = UrlKind.START
@@ -145,21 +147,33 @@ def read_url(url: str) -> UploadUrl:
     life_s = float(expires) if re.fullmatch(r"\d{1,9}", expires) else None
     nameless = session and _JSON_API.fullmatch(parts.path) and not query.get("name")
     place = _object_path(parts, query)
-    return UploadUrl(SignedUrl(url), kind, place, signed, life_s, session, bool(nameless))
+    return UploadUrl(
+        SignedUrl(url), kind, place, signed, life_s, session, signature, bool(nameless)
+    )
 
 
-def names_its_object(url: UploadUrl, session: UploadUrl) -> bool | None:
-    """Is ``session``, the answer to a start by ``url``, by its address that of the same object?
+def _secret(query: Mapping[str, str], name: str) -> SignedUrl | None:
+    return SignedUrl(query[name]) if name in query else None
+
+
+def answers(url: UploadUrl, session: UploadUrl) -> bool | None:
+    """Is ``session``, by its address, one that a start by ``url`` may be answered with?
 
     None if the address does not say: it is at another host, or at a gateway that keeps sessions in
     a place of their own (docs/gcs-resumable.md §1.1).
     """
     if session.object_path == url.object_path:
-        return True
+        return session.signature in (None, url.signature)
     host, bucket, _ = f"{url.object_path}//".split("/", 2)
     objects = f"{host}/" if host == _GOOGLES else f"{host}/{bucket}/"
     is_elsewhere = session.is_nameless or not session.object_path.startswith(objects)
     return None if is_elsewhere or session.session_id is None else False
+
+
+def session_key(session: SessionUri) -> str:
+    """What tells a session from others: its ``upload_id``, or its address if that has none."""
+    found = _UPLOAD_ID.search(session.reveal())
+    return found[1] if found else session.reveal()
 
 
 def _query(parts: SplitResult) -> dict[str, str]:

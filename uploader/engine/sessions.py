@@ -13,7 +13,7 @@ from uploader.core.job import FileState, Job
 from uploader.core.reasons import Code
 from uploader.core.redact import SessionUri
 from uploader.core.remote_model import RemoteModel
-from uploader.core.resumable import Confirmed, UploadUrl, UrlKind, names_its_object, read_url
+from uploader.core.resumable import Confirmed, UploadUrl, UrlKind, answers, read_url, session_key
 from uploader.core.upload import EXCHANGE_EVERY_S
 from uploader.core.verdict import Call, Verdict
 from uploader.engine.context import WorkerContext
@@ -47,11 +47,11 @@ class Opening(Errand):
         files: Sequence[FileState],
         lane: Lane,
         wake: threading.Event,
-        owners: dict[SessionUri, str],
+        owners: dict[str, str],
     ) -> None:
         """``wake`` is set after a session that took long: the rest of a quick row is waited for.
 
-        ``owners``: the file of each session of the job, shared with the other openings.
+        ``owners``: the file of each `session_key` of the job, shared with the other openings.
         """
         super().__init__(lane.stop, lane)
         self._clock = clock
@@ -96,12 +96,12 @@ class Opening(Errand):
         session = self._lane.storage.start(url, file.size_bytes)
         self._round_trip_s = self._clock.boot_s() - began_s
         self._own(session, file.path)
-        if not names_its_object(url, read_url(session.reveal())):
+        if not answers(url, read_url(session.reveal())):
             self._check_unused(session, file.size_bytes)
         return Opened(file.path, session, url.object_path, empty=True)
 
     def _own(self, session: SessionUri, path: str) -> None:
-        if self._owners.setdefault(session, path) != path:
+        if self._owners.setdefault(session_key(session), path) != path:
             raise malformed(Call.START, "names the session of another file")
 
     def _check_unused(self, session: SessionUri, size_bytes: int) -> None:

@@ -42,7 +42,7 @@ from datetime import datetime
 from uploader.core.errors import LeaseLost, RemoteError, SourceAway, Stopped
 from uploader.core.events import EventKind
 from uploader.core.job import FileState, Job, Mode, Status, is_costly_put
-from uploader.core.resumable import UploadUrl
+from uploader.core.resumable import UploadUrl, session_key
 from uploader.core.retry import Fail, reason_of
 from uploader.core.text import size
 from uploader.core.upload import (
@@ -88,7 +88,7 @@ class Upload:
         self._held = held
         self._job = job
         self._files = Backlog(context.jobs.sealed_files(job))
-        self._owners = {file.session: file.path for file in self._files if file.session}
+        self._owners = {session_key(f.session): f.path for f in self._files if f.session}
         self._urls = Urls(context, held, job)
         self._restarts = Restarts(context, held, self._files, self._urls)
         self._meter = Meter()

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from uploader.core.addresses import one_place
+from uploader.deadlines import LastResort
 
 HEAD_START_S = 0.25
 _IN_PROGRESS = (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EALREADY)
@@ -23,11 +24,10 @@ Address = tuple[socket.AddressFamily, int, int, Any]
 
 def addresses(host: str, port: int) -> list[Address]:
     """The addresses of ``host``, address families alternating. Raises socket.gaierror."""
+    with LastResort():  # a name server may not answer
+        told = socket.getaddrinfo(one_place(host.strip("[]")), port, type=socket.SOCK_STREAM)
     found: list[Address] = [
-        (family, kind, protocol, place)
-        for family, kind, protocol, _, place in socket.getaddrinfo(
-            one_place(host.strip("[]")), port, type=socket.SOCK_STREAM
-        )
+        (family, kind, number, place) for family, kind, number, _, place in told
     ]
     first = [one for one in found if one[0] == found[0][0]]
     others = [one for one in found if one[0] != found[0][0]]

@@ -27,9 +27,9 @@ from uploader.core.resumable import (
     Finished,
     Reading,
     UploadUrl,
+    answers,
     content_range,
     interpret,
-    names_its_object,
     read_url,
     stored_facts,
 )
@@ -96,8 +96,8 @@ class _Start(_Upload):
         session = _session(location) if trusted(location, plain=self._plain) else None
         if session is None:
             raise malformed(Call.START, "names no usable session")
-        if names_its_object(self._url, session) is False:
-            raise malformed(Call.START, "names the session of another object")
+        if answers(self._url, session) is False:
+            raise malformed(Call.START, "names the session of another start")
         self._resumable_url = location
 
 
@@ -162,7 +162,7 @@ class Storage:
         See docs/gcs-resumable.md §1.1, docs/fireworks.md §2.3.
 
         Raises RemoteError with START_REFUSED or URL_EXPIRED as core/retry.py has them, and
-        TRANSIENT `malformed` if the answer names no usable session, or that of another object.
+        TRANSIENT `malformed` if the answer names no usable session, or that of another start.
         """
         start = _Start(url, size_bytes, self._clock, plain=self._plain)
         initiate = partial(start.initiate, self._session, None, None, CONTENT_TYPE)

@@ -66,12 +66,13 @@ def test_a_session_with_a_control_character_is_not_kept(
         storage.start(start_url(server), SIZE)
 
 
-def test_a_start_is_not_answered_with_the_session_of_another_object(
-    serve: Serve, storage: Storage
+@pytest.mark.parametrize("place", ["a%20c?upload_id=U", "a%20b?X-Goog-Signature=1&upload_id=U"])
+def test_a_start_is_not_answered_with_the_session_of_another_one(
+    serve: Serve, storage: Storage, place: str
 ) -> None:
     server = serve()
-    server.replies.append(Reply(201, {"Location": f"{server.base}/bucket/a%20c?upload_id=U"}))
-    with pytest.raises(RemoteError, match="names the session of another object") as caught:
+    server.replies.append(Reply(201, {"Location": f"{server.base}/bucket/{place}"}))
+    with pytest.raises(RemoteError, match="names the session of another start") as caught:
         storage.start(start_url(server), SIZE)
     assert (caught.value.verdict, caught.value.code) == (Verdict.TRANSIENT, "malformed")
     only(server)
