@@ -7,6 +7,7 @@ past again (docs/gcs-resumable.md §1.4).
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from urllib.parse import urljoin, urlsplit
 
@@ -42,6 +43,9 @@ _ABOUT_THE_ACCOUNT = frozenset(
 #: If the base URL is wrong, the first calls meet another server, which may answer in HTML.
 _FIRST = frozenset({Call.CREATE, Call.VERIFY})
 _STORAGE_HEADERS = ("x-guploader-uploadid", "x-goog-request-id", "x-goog-hash")
+#: An MD5 (of parts), as storage gives it, what Google has in its place, and Azure's. Gateways make
+#: weak ones, and for the files that they serve, be they empty, strong ones of size and time.
+_STORED_ETAG = re.compile(r'"?(?:[0-9a-f]{32}(?:-\d{1,5})?|-?C[\w+/-]{5,100}={0,2}|0x[0-9A-F]+)"?')
 _CONTROL_HEADERS = ("x-request-id", "x-fireworks-request-id")
 
 
@@ -90,16 +94,15 @@ def _is_foreign(call: Call, status: int) -> bool:
 def _stores(call: Call, response: requests.Response) -> bool:
     """Whether a success shows that the storage service gave it; whoever says just "OK" may be any.
 
-    See docs/gcs-resumable.md §1.2. A gateway makes weak ETags of its own, and strong ones for the
-    files that it serves; those of storage are strong, and come without a body.
+    See docs/gcs-resumable.md §1.2, §1.4.
     """
     headers = response.headers
     if _has_goog(response) or (call is Call.START and "Location" in headers):
         return True
     facts = stored_facts(headers, response.content)
     described = facts != Finished() or facts.generation is not None
-    strong = not headers.get("ETag", "W/").startswith("W/")
-    return described or (strong and not response.content)
+    etag = headers.get("ETag", "")
+    return described or (not response.content and _STORED_ETAG.fullmatch(etag) is not None)
 
 
 def _refuses(response: requests.Response) -> bool:
