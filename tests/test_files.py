@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from unittest.mock import Mock
+from typing import Any
 
 import pytest
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -156,16 +156,28 @@ def test_where_a_file_is_counts_and_not_its_name(tmp_path: Path) -> None:
     assert files.read(outside, 10)[0] == b"words"
 
 
+OPEN = os.open
+LOOKS = getattr(os, "O_PATH", 0)
+PLACES = [False, pytest.param(True, marks=pytest.mark.skipif(not LOOKS, reason="Linux has them"))]
+
+
+def opens_nothing(path: str | Path, flags: int, *_: Any, dir_fd: int | None = None) -> int:
+    assert flags & LOOKS
+    return OPEN(path, flags, dir_fd=dir_fd)
+
+
+@pytest.mark.parametrize("places", PLACES)
 @pytest.mark.parametrize("name", ["device", "pipe", "folder", "link"])
 def test_what_is_not_a_file_is_not_even_opened(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, places: bool
 ) -> None:
+    monkeypatch.setattr(files, "_HAS_PLACES", places)
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
     (tmp_path / "device").symlink_to("/dev/ptmx")
     (tmp_path / "link").symlink_to("device")
     below = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
-    monkeypatch.setattr(os, "open", Mock(side_effect=AssertionError))
+    monkeypatch.setattr(os, "open", opens_nothing)
     try:
         with pytest.raises(files.NotAFile):
             files.read(tmp_path / name, 1)
@@ -180,7 +192,56 @@ def test_what_is_not_a_file_is_not_even_opened(
         os.close(below)
 
 
-def test_a_link_that_is_not_to_be_followed_is_refused_by_the_system(tmp_path: Path) -> None:
+@pytest.mark.skipif(not LOOKS, reason="elsewhere a file is opened by its name")
+@pytest.mark.parametrize("flags", [0, os.O_NOFOLLOW])
+def test_what_was_looked_at_is_opened_whatever_its_name_leads_to_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: int
+) -> None:
+    path, check = tmp_path / "file", files._check
+    path.write_bytes(b"words")
+
+    def then_turns(*found: Any, **how: Any) -> None:
+        check(*found, **how)
+        path.unlink()
+        path.symlink_to("/dev/ptmx")
+
+    monkeypatch.setattr(files, "_check", then_turns)
+    descriptor = files.descriptor_of(path, flags)
+    assert os.read(descriptor, 9) == b"words"
+    os.close(descriptor)
+
+
+def test_nothing_outside_is_even_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "outside").write_bytes(b"words")
+    (tmp_path / "in" / "link").symlink_to("../outside")
+    monkeypatch.setattr(os, "open", opens_nothing)
+    with files.only_below([tmp_path / "in"], LookupError()), pytest.raises(LookupError):
+        files.read(tmp_path / "in" / "link", 9)
+
+
+def test_a_file_that_may_not_be_read_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"words")
+
+    def denied(name: str | Path, flags: int, *_: Any, dir_fd: int | None = None) -> int:
+        if not flags & LOOKS or not LOOKS:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(name))
+        return OPEN(name, flags, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(PermissionError) as caught:
+        files.read(path, 9)
+    assert caught.value.filename == str(path)
+
+
+@pytest.mark.parametrize("places", PLACES)
+def test_a_link_that_is_not_to_be_followed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, places: bool
+) -> None:
+    monkeypatch.setattr(files, "_HAS_PLACES", places)
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "link").symlink_to("file")
     with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):

@@ -46,6 +46,8 @@ _LOOK: ContextVar[tuple[StopToken, Touch] | None] = ContextVar("looking", defaul
 _LOCKED: Counter[tuple[tuple[int, int], Path]] = Counter()
 _COUNTING = Lock()
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+#: Whether what was found by its name can be looked at, and then opened, without it.
+_HAS_PLACES = hasattr(os, "O_PATH") and Path("/proc/self/fd").is_dir()
 
 
 def absolute(path: str | Path) -> Path:
@@ -68,13 +70,10 @@ def read(path: Path, most: int, *, pipe: bool = False) -> tuple[bytes, os.stat_r
     TimeoutError for a pipe into which nobody writes to an end.
     """
     with touching(path):
-        _look_first(path, pipe=pipe)
-        descriptor = _open(path, _FLAGS)
+        descriptor = _open(path, _FLAGS, pipe=pipe)
         try:
             facts = os.fstat(descriptor)
-            if not (pipe and stat.S_ISFIFO(facts.st_mode)):
-                _refuse_others(facts)
-                _refuse_elsewhere(descriptor)
+            if not stat.S_ISFIFO(facts.st_mode):
                 return _blocks(descriptor, most), facts
             return read_to_end(descriptor, most, _CLOCK.boot_s() + PATIENCE_S), facts
         finally:
@@ -127,15 +126,7 @@ def descriptor_of(name: Path | str, flags: int = 0, *, below: int | None = None)
 
     ``flags`` are more of `os.open`. Raises OSError: NotAFile for anything but a file.
     """
-    _look_first(name, follow=not flags & os.O_NOFOLLOW, below=below)
-    descriptor = _open(name, _FLAGS | flags, below)
-    try:
-        _refuse_others(os.fstat(descriptor))
-        _refuse_elsewhere(descriptor)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+    return _open(name, _FLAGS | flags, below)
 
 
 def identity(path: Path) -> tuple[int, int]:
@@ -159,10 +150,50 @@ def unlocked(files: Iterable[tuple[tuple[int, int], Path]]) -> None:
             del _LOCKED[one]
 
 
-def _open(name: Path | str, flags: int, below: int | None = None) -> int:
+def _open(name: Path | str, flags: int, below: int | None = None, *, pipe: bool = False) -> int:
+    """Open what was looked at: opening a device may already do something.
+
+    Raises OSError for anything but a file or, with ``pipe``, a pipe.
+    """
+    check_look()
+    itself = flags & os.O_NOFOLLOW
+    if not _HAS_PLACES:
+        return _open_by_name(name, flags, below, pipe=pipe)
+    found = os.open(name, os.O_PATH | os.O_CLOEXEC | itself, dir_fd=below)
+    try:
+        _check(found, os.fstat(found), pipe=pipe)
+        return os.open(f"/proc/self/fd/{found}", flags ^ itself)
+    except OSError as problem:
+        problem.filename = os.fspath(name)
+        raise
+    finally:
+        os.close(found)
+
+
+def _open_by_name(name: Path | str, flags: int, below: int | None, *, pipe: bool) -> int:
+    """On macOS its name may lead to something else between the look and the opening."""
+    facts = os.stat(name, dir_fd=below, follow_symlinks=not flags & os.O_NOFOLLOW)
+    _check(None, facts, pipe=pipe)
     descriptor = os.open(name, flags, dir_fd=below)
-    _refuse_locked(os.fstat(descriptor))  # it was put there just now, and stays open for ever
+    facts = os.fstat(descriptor)
+    _refuse_locked(facts)  # it was put there just now, and stays open for ever
+    try:
+        _check(descriptor, facts, pipe=pipe)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
+
+
+def _check(descriptor: int | None, facts: os.stat_result, *, pipe: bool) -> None:
+    """Refuse what is not to be read, by its ``facts`` and, if it has a descriptor, its place."""
+    _refuse_locked(facts)
+    if stat.S_ISLNK(facts.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if not (pipe and stat.S_ISFIFO(facts.st_mode)):
+        _refuse_others(facts)
+        if descriptor is not None:
+            _refuse_elsewhere(descriptor)
 
 
 def _refuse_locked(facts: os.stat_result) -> None:
@@ -248,48 +279,6 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def name_of(file: BinaryIO) -> str:
-    """What is open, for a library that opens a name: wherever its own name leads by now.
-
-    On macOS the library shares the position with ``file``.
-    """
-    return f"/dev/fd/{file.fileno()}"
-
-
-@contextmanager
-def beginning(file: BinaryIO, *parts: bytes, size_bytes: int) -> Iterator[str]:
-    """As `name_of`, of a file that begins with ``parts`` and goes on with zeros to ``size_bytes``.
-
-    For a library that reads again what was judged: nobody else can write that file, which is in
-    memory and takes no more of it than ``parts``. Without such files, as on macOS, it is ``file``.
-    """
-    descriptor = _in_memory(parts, size_bytes)
-    if descriptor is None:
-        os.lseek(file.fileno(), 0, os.SEEK_SET)  # the library may share the position
-        yield name_of(file)
-        return
-    try:
-        yield f"/dev/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
-
-
-def _in_memory(parts: Iterable[bytes], size_bytes: int) -> int | None:
-    """A descriptor; None if the system has no such files, or of no such size."""
-    try:
-        descriptor = os.memfd_create("beginning")
-    except (AttributeError, OSError):
-        return None
-    try:
-        with os.fdopen(descriptor, "wb", closefd=False) as file:
-            file.writelines(parts)
-        os.truncate(descriptor, size_bytes)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
 def has_writer(descriptor: int) -> bool:
     """Does anybody have this file open, or mapped, for writing? Linux refuses a read lease then.
 
@@ -333,18 +322,6 @@ def read_to_end(descriptor: int, most: int, ends_s: float) -> bytes:
     return came
 
 
-def _look_first(
-    name: Path | str, *, pipe: bool = False, follow: bool = True, below: int | None = None
-) -> None:
-    """Raises OSError for what is not opened at all: opening a device may already do something."""
-    check_look()
-    facts = os.stat(name, dir_fd=below, follow_symlinks=follow)
-    _refuse_locked(facts)
-    is_pipe, is_link = stat.S_ISFIFO(facts.st_mode), stat.S_ISLNK(facts.st_mode)
-    if not (is_link or (pipe and is_pipe)):  # the system itself refuses a link
-        _refuse_others(facts)
-
-
 def _blocks(descriptor: int, most: int) -> bytes:
     came = b""
     while len(came) < most and (block := os.read(descriptor, most - len(came))):
@@ -386,14 +363,3 @@ def place(descriptor: int) -> str:
         raw = fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024))
         return os.fsdecode(raw.partition(b"\0")[0])
     return str(Path(f"/proc/self/fd/{descriptor}").readlink())
-
-
-def _makes_memory_files() -> bool:
-    descriptor = _in_memory((), 0)
-    if descriptor is not None:
-        os.close(descriptor)
-    return descriptor is not None
-
-
-#: Whether `beginning` gives a file in memory, which no disk keeps waiting.
-HAS_MEMORY_FILES = _makes_memory_files()

@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from tests.model.build import safetensors
 from tests.model.weights import dense, framed, tensor
-from uploader import files
+from uploader.model import memory_file
 from uploader.model.safetensors import MAX_HEADER_BYTES, has_sound_header, read_header
 
 
@@ -86,7 +86,7 @@ def test_without_files_in_memory_a_header_is_only_asked_whether_it_fills_the_fil
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
     """The library would read the disk itself, while the others wait for it."""
-    monkeypatch.setattr(files, "HAS_MEMORY_FILES", False)
+    monkeypatch.setattr(memory_file, "HAS_MEMORY_FILES", False)
     monkeypatch.delattr("safetensors.safe_open")
     file = tmp_path / "a.safetensors"
     file.write_bytes(dense(count))
@@ -133,7 +133,7 @@ def test_any_number_of_headers_at_once_takes_little_memory(tmp_path: Path, body:
     assert int(done.stdout) / kib_per_mb < MAX_GROWTH_MB
 
 
-@pytest.mark.skipif(not files.HAS_MEMORY_FILES, reason="the library reads the disk itself")
+@pytest.mark.skipif(not memory_file.HAS_MEMORY_FILES, reason="the library reads the disk itself")
 def test_the_library_has_one_header_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

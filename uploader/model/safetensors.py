@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from uploader import files
 from uploader.core.redact import foreign_line
 from uploader.core.text import size
+from uploader.model import memory_file
 from uploader.model.reading import Allowance, Malformed, TooLong
 from uploader.model.tensors import Tensor, Tensors
 
@@ -39,7 +40,7 @@ _MAX_METADATA = 50_000
 _JUDGED_BYTES = 256 * 1024
 #: The library has one header at a time, however many files are looked at in this process. What it
 #: reads is in memory: nobody holds this and waits for a disk.
-_JUDGING = threading.Lock() if files.HAS_MEMORY_FILES else nullcontext()
+_JUDGING = threading.Lock() if memory_file.HAS_MEMORY_FILES else nullcontext()
 _BLOCK_BYTES = 64 * 1024
 _SPAN = re.compile(rb'"data_offsets"\s*:\s*\[\s*(\d{1,19})\s*,\s*(\d{1,19})\s*\]')
 #: A span of 60 bytes, and as much white space as nobody writes.
@@ -94,7 +95,7 @@ def has_sound_header(file: BinaryIO, allowance: Allowance | None = None) -> bool
         size_bytes, prefix, length = _beginning(file)
         if allowance:
             allowance.take(length)
-        if length > _JUDGED_BYTES or not files.HAS_MEMORY_FILES:
+        if length > _JUDGED_BYTES or not memory_file.HAS_MEMORY_FILES:
             return _fills(file, length, size_bytes - _LENGTH_BYTES - length)
         raw = file.read(length)
         _judged(file, prefix, raw, size_bytes)
@@ -142,7 +143,7 @@ def _beginning(file: BinaryIO) -> tuple[int, bytes, int]:
 
 def _judged(file: BinaryIO, prefix: bytes, raw: bytes, size_bytes: int) -> Header:
     # What was bounded is what the library reads: the owner of the file may change it meanwhile.
-    with files.beginning(file, prefix, raw, size_bytes=size_bytes) as name, _JUDGING:
+    with memory_file.beginning(file, prefix, raw, size_bytes=size_bytes) as name, _JUDGING:
         return _read(name, size_bytes - len(prefix) - len(raw))
 
 
