@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from uploader import files, mounts
 from uploader.core.errors import UploaderError, UsageError
 from uploader.intake.verify import proof_of_receipt
 from uploader.model.fields import read_fields
+from uploader.model.folder import scan
 from uploader.remote import trust
 from uploader.remote.credentials import ApiKeySource
 from uploader.service.hooks.deliver import _signed
@@ -218,6 +220,35 @@ def test_nothing_outside_is_even_opened(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "open", opens_nothing)
     with files.only_below([tmp_path / "in"], LookupError()), pytest.raises(LookupError):
         files.read(tmp_path / "in" / "link", 9)
+
+
+@pytest.mark.skipif(not LOOKS, reason="Linux has these links")
+def test_what_another_process_has_mounted_in_a_folder_is_not_in_it(tmp_path: Path) -> None:
+    secret, real, link = (tmp_path / name for name in ("secret", "m/real.json", "m/config.json"))
+    real.parent.mkdir()
+    secret.write_text('{"model_type": "secret"}')
+    real.write_text("{}")
+    mounts_it = [
+        "unshare",
+        "-Urm",
+        "sh",
+        "-c",
+        f"mount --bind {secret} {real} && echo so && read x",
+    ]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(mounts_it, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdin
+        assert process.stdout
+        if process.stdout.readline() != b"so\n":
+            pytest.skip("this user may not have mounts of its own")
+        link.symlink_to(f"/proc/{process.pid}/root{real}")
+        assert link.read_text() == secret.read_text()
+        with pytest.raises(OSError, match="not where the system says"):
+            files.real(link)
+        with files.only_below([real.parent], LookupError()), pytest.raises(OSError, match="says"):
+            files.read(link, 99)
+        assert "secret" not in str(scan(real.parent).findings)
+        process.stdin.close()
 
 
 def test_a_file_that_may_not_be_read_is_named(

@@ -46,6 +46,8 @@ _LOOK: ContextVar[tuple[StopToken, Touch] | None] = ContextVar("looking", defaul
 _LOCKED: Counter[tuple[tuple[int, int], Path]] = Counter()
 _COUNTING = Lock()
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+#: One need not be allowed to list a folder on the way.
+_WAY = os.O_DIRECTORY | os.O_CLOEXEC | (os.O_PATH if hasattr(os, "O_PATH") else os.O_RDONLY)
 #: Whether what was found by its name can be looked at, and then opened, without it.
 _HAS_PLACES = hasattr(os, "O_PATH") and Path("/proc/self/fd").is_dir()
 
@@ -358,8 +360,31 @@ def real(path: Path | str) -> str:
 
 
 def place(descriptor: int) -> str:
-    """Where the open file is, whatever its name leads to by now."""
+    """Where the open file is, whatever its name leads to by now.
+
+    Raises OSError if another file is there: by /proc/PID/root a link leads to the mounts of another
+    process, and the system tells the place that a file has among those.
+    """
     if sys.platform == "darwin":
         raw = fcntl.fcntl(descriptor, fcntl.F_GETPATH, bytes(1024))
         return os.fsdecode(raw.partition(b"\0")[0])
-    return str(Path(f"/proc/self/fd/{descriptor}").readlink())
+    told = Path(f"/proc/self/fd/{descriptor}").readlink()
+    with without_links(told.parent) as folder:
+        there = os.stat(told.name or ".", dir_fd=folder, follow_symlinks=False)
+    if not os.path.samestat(there, os.fstat(descriptor)):
+        raise OSError(errno.ESTALE, "it is not where the system says")
+    return str(told)
+
+
+@contextmanager
+def without_links(folder: Path) -> Iterator[int]:
+    """A descriptor of ``folder``, a real path. Raises OSError if one of its names is a link now."""
+    at = os.open(folder.anchor, _WAY)
+    try:
+        for part in folder.parts[1:]:
+            inner = os.open(part, _WAY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = inner
+        yield at
+    finally:
+        os.close(at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 
 import pytest
@@ -112,6 +113,7 @@ def test_any_answer_is_read_or_is_a_protocol_error(
 
 
 JSON = {"content-type": "application/json; charset=UTF-8"}
+MD5_OF_NOTHING = hashlib.md5(b"", usedforsecurity=False).hexdigest()
 FACTS: list[tuple[dict[str, str], bytes, Finished]] = [
     ({"x-goog-hash": f"crc32c={CRC}"}, b"", Finished(None, 0x12345678)),
     ({"x-goog-hash": f"crc32c={CRC},md5=abc=="}, b"", Finished(None, 0x12345678)),
@@ -137,6 +139,11 @@ FACTS: list[tuple[dict[str, str], bytes, Finished]] = [
     (JSON, b"<html>", Finished()),
     ({}, b'{"size": "7"}', Finished()),
     ({**JSON, "x-goog-stored-content-length": "8"}, b'{"size": "7"}', Finished(8)),
+    ({"etag": f'"{MD5_OF_NOTHING}"'}, b"", Finished(0)),
+    ({"etag": MD5_OF_NOTHING}, b"", Finished(0)),
+    ({"etag": f'"{MD5_OF_NOTHING}"'}, b"OK", Finished()),
+    ({"etag": f'"{MD5_OF_NOTHING}"', "x-goog-stored-content-length": "7"}, b"", Finished(7)),
+    ({"etag": '"0123456789abcdef0123456789abcdef"'}, b"", Finished()),
 ]
 
 

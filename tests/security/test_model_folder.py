@@ -35,7 +35,6 @@ _OPENING = {
 _ALLOWED = {
     ("model/reading.py", "read_object", "read_text"): "by `files`",
     ("model/index.py", "read_index", "read_text"): "by `files`",
-    ("model/links.py", "open_below", "os.open"): "folders, with O_DIRECTORY",
     ("model/safetensors.py", "_read", "safe_open"): "of what is open",
     ("model/memory_file.py", "_in_memory", "os.fdopen"): "a file in memory",
     ("model/pickled.py", "_check_zip", "ZipFile"): "of what is open",

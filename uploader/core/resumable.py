@@ -49,7 +49,9 @@ _GOOGLE = re.compile(
     r"(?:\.mtls|\.[a-z0-9-]+\.rep)?\.googleapis|storage\.cloud\.google)\.com(:\d+)?"
 )
 _GOOGLES = "storage.googleapis.com"  #: the one that stands for them all
-_UPLOAD_ID = re.compile(r"[?&]upload_id=([^&#]+)")
+_UPLOAD_ID = re.compile(r"[?&]upload(?:_|%5f)id=([^&#]+)", re.IGNORECASE)
+#: The ETag of an empty object, and of the empty file of some web servers.
+_MD5_OF_NOTHING = "d41d8cd98f00b204e9800998ecf8427e"
 _CRC32C = re.compile(r"(?:^|,)\s*crc32c=([^,]*)")
 
 
@@ -173,7 +175,7 @@ def answers(url: UploadUrl, session: UploadUrl) -> bool | None:
 def session_key(session: SessionUri) -> str:
     """What tells a session from others: its ``upload_id``, or its address if that has none."""
     found = _UPLOAD_ID.search(session.reveal())
-    return found[1] if found else session.reveal()
+    return unquote(found[1]) if found else session.reveal()
 
 
 def _query(parts: SplitResult) -> dict[str, str]:
@@ -275,6 +277,8 @@ def stored_facts(headers: Mapping[str, str], body: bytes) -> Finished:
     See docs/gcs-resumable.md §1.2.
     """
     size: object = headers.get("x-goog-stored-content-length")
+    if size is None and not body and headers.get("etag", "").strip('"') == _MD5_OF_NOTHING:
+        size = 0
     found = _CRC32C.search(headers.get("x-goog-hash", ""))
     crc: object = found[1].strip() if found else None
     generation: object = headers.get("x-goog-generation")

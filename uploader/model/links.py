@@ -63,26 +63,15 @@ def open_below(folder: Path, target: Path) -> int:
     So what became a link meanwhile, the folder and those above it included, is refused by the
     system itself. Raises OSError: NotAFile for anything but a file.
     """
-    _, *parts = folder.joinpath(target.relative_to(folder)).parts
-    at = os.open(folder.anchor, _WAY)
-    try:
-        for part in parts[:-1]:
-            inner = os.open(part, _WAY | os.O_NOFOLLOW, dir_fd=at)
-            os.close(at)
-            at = inner
-        return files.descriptor_of(parts[-1], os.O_NOFOLLOW, below=at)
-    finally:
-        os.close(at)
+    path = folder.joinpath(target.relative_to(folder))
+    with files.without_links(path.parent) as parent:
+        return files.descriptor_of(path.name, os.O_NOFOLLOW, below=parent)
 
 
 def _blobs(root: Path) -> list[Path]:
     """For a snapshot, `models--ORG--NAME/snapshots/REVISION/…`: the `blobs` next to `snapshots`."""
     caches = (folder.parent for folder in root.parents if folder.name == "snapshots")
     return [cache / "blobs" for cache in caches if cache.name.startswith("models--")]
-
-
-#: One need not be allowed to list a folder on the way.
-_WAY = os.O_DIRECTORY | os.O_CLOEXEC | (os.O_PATH if hasattr(os, "O_PATH") else os.O_RDONLY)
 
 
 @dataclass(frozen=True, slots=True)
