@@ -89,7 +89,8 @@ class _Opens:
         self.told.append(self._wake.is_set())
         self._wake.clear()
         self._clock.suspend(self._took_s)
-        return SessionUri(f"https://storage.example/b/k?upload_id={len(self.told)}")
+        session = f"https://storage.example/b/k?X-Goog-Signature=1&upload_id={len(self.told)}"
+        return SessionUri(session)
 
 
 @pytest.mark.parametrize(

@@ -161,11 +161,13 @@ def _secret(query: Mapping[str, str], name: str) -> SignedUrl | None:
 def answers(url: UploadUrl, session: UploadUrl) -> bool | None:
     """Is ``session``, by its address, one that a start by ``url`` may be answered with?
 
-    None if the address does not say: it is at another host, or at a gateway that keeps sessions in
-    a place of their own (docs/gcs-resumable.md §1.1).
+    None if the address does not say: it repeats no signature, is at another host, or at a gateway
+    that keeps sessions in a place of their own (docs/gcs-resumable.md §1.1).
     """
     if session.object_path == url.object_path:
-        return session.signature in (None, url.signature)
+        if session.signature is None and url.signature is not None:
+            return None
+        return session.signature == url.signature
     host, bucket, _ = f"{url.object_path}//".split("/", 2)
     objects = f"{host}/" if host == _GOOGLES else f"{host}/{bucket}/"
     is_elsewhere = session.is_nameless or not session.object_path.startswith(objects)
