@@ -38,8 +38,10 @@ Touch = Callable[[str], AbstractContextManager[None]]
 #: For how many seconds in all somebody may write into a pipe.
 PATIENCE_S = 30.0
 _CLOCK = SystemClock()
-#: The folders of `only_below`, and what it raises.
-_ALLOWED: ContextVar[tuple[tuple[Path, ...], Exception] | None] = ContextVar("below", default=None)
+#: For a name and the file that it leads to: raises if that is not to be opened.
+Judge = Callable[[Path, int], None]
+#: What is given to `judged`.
+_JUDGES: ContextVar[tuple[Judge, ...]] = ContextVar("judges", default=())
 #: What is given to `looking`.
 _LOOK: ContextVar[tuple[StopToken, Touch] | None] = ContextVar("looking", default=None)
 #: The files of `locked` as they were, and how often each is.
@@ -163,7 +165,7 @@ def _open(name: Path | str, flags: int, below: int | None = None, *, pipe: bool 
         return _open_by_name(name, flags, below, pipe=pipe)
     found = os.open(name, os.O_PATH | os.O_CLOEXEC | itself, dir_fd=below)
     try:
-        _check(found, os.fstat(found), pipe=pipe)
+        _check(name, found, os.fstat(found), pipe=pipe)
         return os.open(f"/proc/self/fd/{found}", flags ^ itself)
     except OSError as problem:
         problem.filename = os.fspath(name)
@@ -175,27 +177,28 @@ def _open(name: Path | str, flags: int, below: int | None = None, *, pipe: bool 
 def _open_by_name(name: Path | str, flags: int, below: int | None, *, pipe: bool) -> int:
     """On macOS its name may lead to something else between the look and the opening."""
     facts = os.stat(name, dir_fd=below, follow_symlinks=not flags & os.O_NOFOLLOW)
-    _check(None, facts, pipe=pipe)
+    _check(name, None, facts, pipe=pipe)
     descriptor = os.open(name, flags, dir_fd=below)
     facts = os.fstat(descriptor)
     _refuse_locked(facts)  # it was put there just now, and stays open for ever
     try:
-        _check(descriptor, facts, pipe=pipe)
+        _check(name, descriptor, facts, pipe=pipe)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
 
 
-def _check(descriptor: int | None, facts: os.stat_result, *, pipe: bool) -> None:
-    """Refuse what is not to be read, by its ``facts`` and, if it has a descriptor, its place."""
+def _check(name: Path | str, descriptor: int | None, facts: os.stat_result, *, pipe: bool) -> None:
+    """Refuse what is not to be read, by its ``facts`` and, if it has a descriptor, its judges."""
     _refuse_locked(facts)
     if stat.S_ISLNK(facts.st_mode):
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if not (pipe and stat.S_ISFIFO(facts.st_mode)):
         _refuse_others(facts)
         if descriptor is not None:
-            _refuse_elsewhere(descriptor)
+            for judge in _JUDGES.get():
+                judge(Path(name), descriptor)
 
 
 def _refuse_locked(facts: os.stat_result) -> None:
@@ -205,17 +208,31 @@ def _refuse_locked(facts: os.stat_result) -> None:
 
 
 @contextmanager
-def only_below(roots: Iterable[Path], refusal: Exception) -> Iterator[None]:
+def judged(judge: Judge) -> Iterator[None]:
+    """As long as this lasts, this thread opens no file for which ``judge`` raises.
+
+    What it is given is what would be read, and was only looked at (on macOS: opened).
+    """
+    token = _JUDGES.set((*_JUDGES.get(), judge))
+    try:
+        yield
+    finally:
+        _JUDGES.reset(token)
+
+
+def only_below(roots: Iterable[Path], refusal: Exception) -> AbstractContextManager[None]:
     """As long as this lasts, opening a file elsewhere raises ``refusal`` in this thread.
 
     For who looks at a folder on behalf of others: a name in it may be a link for a moment only.
     What counts is where the file is that was opened.
     """
-    token = _ALLOWED.set((tuple(roots), refusal))
-    try:
-        yield
-    finally:
-        _ALLOWED.reset(token)
+    known = tuple(roots)
+
+    def judge(_: Path, descriptor: int) -> None:
+        if home(known, place(descriptor)) is None:
+            raise refusal
+
+    return judged(judge)
 
 
 def home(roots: Iterable[Path], real: str) -> str | None:
@@ -336,13 +353,6 @@ def _refuse_others(facts: os.stat_result) -> None:
         raise NotAFile(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(facts.st_mode):
         raise NotAFile(errno.EINVAL, "it is a pipe, a socket or a device, and not a file")
-
-
-def _refuse_elsewhere(descriptor: int) -> None:
-    if (allowed := _ALLOWED.get()) is not None:
-        roots, refusal = allowed
-        if home(roots, place(descriptor)) is None:
-            raise refusal
 
 
 def real(path: Path | str) -> str:

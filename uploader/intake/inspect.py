@@ -15,6 +15,7 @@ from uploader.intake.forecast import Forecast
 from uploader.intake.request import EnqueueRequest
 from uploader.model.finding import Finding, error
 from uploader.model.folder import SEEN_BY_SCAN, Folder, LeftOut
+from uploader.model.found import as_found
 from uploader.model.kinds import base_model_of, detect_kind, narrow
 from uploader.model.links import NOTHING, Private
 from uploader.preflight.registry import ASKED_FOR, findings, overrule
@@ -120,10 +121,13 @@ def inspect_folder(
         waived |= {f.check for f in seen.findings} - {"outside_link"}
     # This comes before anything is read: allowed files may be missing, refused ones stay unread.
     seen = replace(seen, findings=tuple(overrule(seen.findings, waived))).without_outsiders()
-    named, because = kind or detect_kind(seen)
-    folder = narrow(seen, named)
-    base_folder = base(seen) if named is Kind.LORA and not unchecked else None
-    found = overrule(folder.findings if unchecked else findings(seen, named, base_folder), allow)
+    with as_found(seen):
+        named, because = kind or detect_kind(seen)
+        folder = narrow(seen, named)
+        base_folder = base(seen) if named is Kind.LORA and not unchecked else None
+        with as_found(base_folder) if base_folder else contextlib.nullcontext():
+            told = folder.findings if unchecked else findings(seen, named, base_folder)
+    found = overrule(told, allow)
     if not folder.names and all(finding.check != _EMPTY for finding in found):
         hint = "fix the files that cannot be sent"
         found = [error(_EMPTY, None, f"{folder.root} contains no file to send", hint), *found]

@@ -26,6 +26,7 @@ from uploader.intake.steer import limits_of
 from uploader.model.fields import merged
 from uploader.model.finding import Finding, few
 from uploader.model.fingerprint import surely_same
+from uploader.model.found import as_found
 from uploader.model.kinds import base_model_of, create_body
 from uploader.model.links import Private
 from uploader.model.model_id import derive_model_id
@@ -150,7 +151,8 @@ def ask(
     ``known`` is the job that there is of that folder already, so that its model may exist.
     """
     account, model_id = _account(request, settings), _model_id(request, seen)
-    base = base_model_of(seen.folder, _base_named(request)) if seen.kind is Kind.LORA else None
+    with as_found(seen.folder):
+        base = base_model_of(seen.folder, _base_named(request)) if seen.kind is Kind.LORA else None
     return _with(seen, online.ask(service, account, model_id, base, known=known), request)
 
 
@@ -166,9 +168,11 @@ def plan(request: EnqueueRequest, seen: Inspection, settings: Settings) -> Plan:
     if seen.errors:
         raise FolderRefused(seen)
     model_id = _model_id(request, seen)
-    body = create_body(
-        seen.folder, seen.kind, model_id, base_model=request.base_model, fields=_fields_of(request)
-    )
+    fields = _fields_of(request)
+    with as_found(seen.folder):
+        body = create_body(
+            seen.folder, seen.kind, model_id, base_model=request.base_model, fields=fields
+        )
     new = NewJob(
         base_url=settings.fireworks.base_url,
         account=_account(request, settings),
