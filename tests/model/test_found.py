@@ -93,6 +93,21 @@ def test_nothing_is_told_of_a_file_that_a_name_leads_to_since_the_scan(
     assert str(secret) not in opened
 
 
+def test_no_link_out_of_the_folder_is_followed_for_a_hint(tmp_path: Path) -> None:
+    """The revision of `main` is looked for in a folder of Hugging Face's cache."""
+    entry = tmp_path / "models--a--b"
+    for place in ("refs", "snapshots/one", "snapshots/two"):
+        (entry / place).mkdir(parents=True)
+    for revision in ("one", "two"):
+        (entry / "snapshots" / revision / "model.safetensors").write_bytes(b"x")
+    (entry / "refs" / "main").write_text("one")
+    os.utime(entry / "snapshots" / "one", (1, 1))
+    assert "snapshots/one" in str(inspect_folder(EnqueueRequest(path=entry)).findings)
+    (entry / "refs" / "main").rename(tmp_path / "outside")
+    (entry / "refs" / "main").symlink_to(tmp_path / "outside")
+    assert "snapshots/two" in str(inspect_folder(EnqueueRequest(path=entry)).findings)
+
+
 def test_a_file_that_was_replaced_in_the_folder_is_read(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, "base")
     with as_found(scan(folder)):

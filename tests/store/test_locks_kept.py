@@ -128,6 +128,22 @@ def test_no_way_to_open_it_takes_the_locks_away(  # noqa: PLR0917 - one for each
     assert another_command(table) == "[(1,)]"
 
 
+def test_nor_is_what_lies_beside_a_table_that_is_a_link(tmp_path: Path) -> None:
+    table, real = tmp_path / "state" / "uploader.db", tmp_path / "data" / "table.db"
+    for path in (table, real):
+        path.parent.mkdir(mode=0o700)
+    real.touch(mode=0o600)
+    table.symlink_to(real)
+    engine = open_engine(sqlite_url(table))
+    try:
+        write(engine, "CREATE TABLE t (x)")
+        for path in (real, real.with_name("table.db-shm")):
+            with pytest.raises(NotAFile):
+                files.read(path, 1)
+    finally:
+        engine.dispose()
+
+
 def test_a_folder_with_a_link_to_it_is_refused(engine: Engine, table: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()

@@ -203,7 +203,8 @@ def _connect(path: Path, busy_timeout_s: float) -> sqlite3.Connection:
     try:
         _prepare(connection)
         connection.execute("PRAGMA schema_version").fetchone()  # from now on its log is there
-        shared = path.with_name(f"{path.name}-shm")
+        real = Path(os.path.realpath(path))  # as SQLite has it, of a link
+        shared = real.with_name(f"{real.name}-shm")
         log = ((identity(shared), shared),)
         locked(log)
         connection.locked = table + log
