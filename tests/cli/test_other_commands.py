@@ -178,6 +178,29 @@ def test_config_check_says_which_key_would_be_used(
     assert uploader("config", "check", "--json").json["api_key"] == f"the key file {home / 'key'}"
 
 
+def test_config_check_names_files_and_programs_that_the_current_folder_chooses(
+    uploader: Command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever stands in a stranger's folder would take its key, or run its program."""
+    (home / "key").write_text("fw_0123456789abcdef")
+    (home / "key").chmod(0o600)
+    monkeypatch.setenv("UPLOADER_FIREWORKS__API_KEY_FILE", "key")
+    answer = uploader("config", "check")
+    assert "fireworks.api_key_file key is relative: in another folder, that is an" in answer.err
+    monkeypatch.setenv("UPLOADER_FIREWORKS__API_KEY_FILE", str(home / "key"))
+    assert "relative" not in uploader("config", "check").err
+    monkeypatch.delenv("UPLOADER_FIREWORKS__API_KEY_FILE")
+    (home / "bin").mkdir()
+    (home / "bin" / "getkey").write_text("#!/bin/sh\necho fw_0123456789abcdef\n")
+    (home / "bin" / "getkey").chmod(0o700)
+    whole = f"{home}/bin/getkey"
+    for command, told in [("bin/getkey", True), (whole, False), (f"sh {whole}", False)]:
+        monkeypatch.setenv("UPLOADER_FIREWORKS__API_KEY_COMMAND", command)
+        answer = uploader("config", "check")
+        assert ("the key command is relative: whatever has that name" in answer.err) is told
+        assert "getkey" not in answer.out + answer.err
+
+
 def test_config_check_names_a_state_folder_that_moves_with_the_current_folder(
     uploader: Command, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

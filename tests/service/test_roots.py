@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,16 @@ import pytest
 from tests.model.build import BASE, folder
 from tests.model.test_links import slow_links
 from tests.service.conftest import Site
+from uploader import files
+from uploader.core.job import NewJob
 from uploader.core.lifecycle import Verb
+from uploader.intake.plan import Plan
 from uploader.model.reading import read_object
 from uploader.service.http import jobs as routes_of_jobs
 from uploader.service.http import roots as roots_of_the_api
 from uploader.service.http.problems import Refusal
 from uploader.sources.local import LocalFolder
+from uploader.store.jobs import Jobs
 
 
 def test_folders_below_the_roots_are_listed_and_no_others(site: Site) -> None:
@@ -180,6 +185,21 @@ def test_what_turned_into_a_link_out_of_the_roots_is_not_taken(
     answer = site.ask(way, {"rescan": True} if again else body)
     assert (answer.status, answer.json["code"]) == (403, "outside_roots")
     assert [job.run_number for job in site.jobs.jobs()] == ([1] if again else [])
+
+
+def test_nothing_outside_is_opened_for_a_snapshot(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = folder(tmp_path / "secret", BASE) / "config.json"
+    kept = Plan.kept
+
+    def opens(plan: Plan, table: Jobs) -> AbstractContextManager[NewJob]:
+        files.read(outside, 1)
+        return kept(plan, table)
+
+    monkeypatch.setattr(Plan, "kept", opens)
+    answer = site.ask("/api/jobs", {"path": str(site.folder())})
+    assert (answer.status, answer.json["code"]) == (403, "outside_roots")
 
 
 @pytest.mark.parametrize("turn", [config_of_others, folder_of_others])

@@ -93,6 +93,15 @@ _ALIASES: dict[str, str] = {
     "CURL_CA_BUNDLE": "fireworks.ca_bundle",
     "REQUESTS_CA_BUNDLE": "fireworks.ca_bundle",
 }
+#: What is read, or believed, at these.
+_PATHS = (
+    "database_secret_file",
+    "fireworks.api_key_file",
+    "fireworks.ca_bundle",
+    "api.tls_cert_file",
+    "api.tls_key_file",
+)
+_WHOLE = "write the whole path"
 _CONFIG = "UPLOADER_CONFIG"
 _IN_A_SECTION = tuple(f"UPLOADER_{section.upper()}__" for section in _SECTIONS)
 #: What Kubernetes and Docker set for a service or container called `uploader…`.
@@ -140,7 +149,12 @@ def for_others(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def relative(settings: Settings) -> Iterator[str]:
-    """A warning for each path of the store that depends on the folder a command starts in."""
+    """A warning for each path that depends on the folder a command starts in."""
+    for key in _PATHS:
+        given = settings.given.get(key)
+        if given is not None and not given.text.startswith(("/", "~")):
+            another = "in another folder, that is another file"
+            yield f"{key} {given.text} is relative: {another}; {_WHOLE}"
     given = settings.given.get("state_dir")
     if given is not None and not given.text.startswith(("/", "~")):
         yield _relative("state_dir", given.text, settings.state_dir)
@@ -154,7 +168,7 @@ def relative(settings: Settings) -> Iterator[str]:
 def _relative(key: str, text: str, found: Path) -> str:
     return (
         f"{key} {text} is relative: from this folder it is {found}, and from another folder"
-        " commands and workers use another store; write the whole path"
+        f" commands and workers use another store; {_WHOLE}"
     )
 
 

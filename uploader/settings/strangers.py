@@ -58,11 +58,15 @@ def exposed(settings: Settings) -> Iterator[str]:
 
 
 def replaceable(settings: Settings) -> Iterator[str]:
-    """A warning for each program that others may replace or write.
+    """A warning for each program that others may replace or write, or that another folder has, too.
 
     Only a worker, `doctor` and `config check` ask: a disk of PATH may not answer.
     """
     yield from _exposed([], [*_programs(settings)])
+    for what, command in _commands(settings):
+        if "/" in command[0] and not command[0].startswith("/"):
+            where = "whatever has that name in the folder that a command starts in is run"
+            yield f"{what} is relative: {where}; write the whole path"
 
 
 _Named = list[tuple[str, Path]]
@@ -137,9 +141,13 @@ def _programs(settings: Settings) -> Iterator[tuple[str, Path]]:
 
     Not what arguments name: any of those may be on a disk that does not answer.
     """
+    for what, command in _commands(settings):
+        if program := shutil.which(command[0]):
+            yield what, Path(program).absolute()
+
+
+def _commands(settings: Settings) -> Iterator[tuple[str, tuple[str, ...]]]:
     commands = {f"the command of hook {hook.name}": hook.command for hook in settings.hooks}
     with suppress(ValueError):  # whoever runs it says what is wrong with it
         commands["the key command"] = (*shlex.split(settings.fireworks.api_key_command or ""),)
-    for what, command in commands.items():
-        if command and (program := shutil.which(command[0])):
-            yield what, Path(program).absolute()
+    yield from ((what, command) for what, command in commands.items() if command)

@@ -153,7 +153,7 @@ def _writing(router: APIRouter, site: Site) -> None:
             with reading_below(settings.api.roots):
                 plan = planned(request, settings, table, clock.now())
             refuse_outsiders(settings.api.roots, plan.new.manifest)
-            with plan.kept(table) as new:
+            with reading_below(settings.api.roots), plan.kept(table) as new:
                 one.settle()
                 job_id, is_new = table.enqueue(new, clock.now())
             status = HTTPStatus.CREATED if is_new else HTTPStatus.OK
