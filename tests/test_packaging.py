@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import uploader
-from uploader.core.distribution import NAME, install
+from uploader.core.distribution import EXTRAS, NAME, install
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -80,9 +81,20 @@ def test_the_name_and_the_extras_of_hints_are_those_that_are_installed() -> None
     assert PROJECT["name"] == NAME
     sources = "".join(file.read_text() for file in (ROOT / "uploader").rglob("*.py"))
     hinted = set(re.findall(r"""\binstall\(['"](\w+)['"]\)""", sources))
-    assert hinted == {"postgresql", "signatures", "socks"}
-    assert hinted <= PROJECT["optional-dependencies"].keys()
-    assert install("socks").startswith("pip install 'uploader-for-fireworks[socks]'")
+    assert hinted == EXTRAS.keys()
+    extras = PROJECT["optional-dependencies"]
+    assert {extra: [*parts] for extra, parts in EXTRAS.items()} == {
+        extra: extras[extra] for extra in EXTRAS
+    }
+
+
+@pytest.mark.parametrize("extra", sorted(EXTRAS))
+def test_no_hint_has_this_program_fetched_from_an_index_where_anybody_may_take_its_name(
+    extra: str,
+) -> None:
+    command = shlex.split(install(extra).partition(";")[0])
+    assert command[:4] == [sys.executable, "-m", "pip", "install"]
+    assert not any(word.startswith(NAME) for word in command)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from uploader.core.addresses import parts_of
+from uploader.core.distribution import install
 from uploader.core.hooks import Occasion
 from uploader.settings.section import Section, whole_path
 from uploader.settings.units import parse_duration
@@ -124,8 +125,7 @@ def deaf(hooks: Iterable[Hook]) -> Iterator[str]:
     for hook in hooks:
         if hook.apprise and find_spec("apprise") is None:
             yield (
-                f"hook {hook.name} cannot be told: apprise is not installed; install"
-                " uploader-for-fireworks[notify]"
+                f"hook {hook.name} cannot be told: apprise is not installed: {install('notify')}"
             )
         if hook.command and shutil.which(hook.command[0]) is None:
             yield f"hook {hook.name} cannot be told: its command is not a program that can be run"
