@@ -17,7 +17,7 @@ WORKERS := 3
 # What measures seconds runs alone; the files that have such tests, so that no other is loaded.
 TIMED = $(shell grep -rl 'mark[.]timed' tests --include='test_*.py')
 
-test: $(VENV)/installed-dev ## every test but the long ones, and a sample of many similar cases; ten minutes on two cores, longer if they are busy
+test: $(VENV)/installed-dev ## every test but the long ones, and a sample of many similar cases; ten to twenty minutes on two cores
 	$(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not long and not timed"
 	$(BIN)/pytest -n 0 -m "timed and not long" $(TIMED)
 
